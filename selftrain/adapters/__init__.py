@@ -1,0 +1,1 @@
+"""The only importers of mlflow, dvc, great_expectations and zenml."""

@@ -1,0 +1,242 @@
+"""The configuration: one frozen Experiment, parsed once; unknown keys name the nearest valid one."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from selftrain.errors import ConfigError
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Augmentation = Literal["none", "digits", "natural"]
+Severity = Literal["stop", "warn"]
+Metric = Literal["accuracy", "macro_f1"]
+
+
+class Section(BaseModel):
+    """A frozen part of the configuration; each step receives only the sections it uses."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_nearest_key(cls, values: object) -> object:
+        if not isinstance(values, dict):
+            return values
+        for key in values:
+            if key not in cls.model_fields:
+                near = difflib.get_close_matches(str(key), list(cls.model_fields), n=1, cutoff=0.0)
+                raise ConfigError(
+                    f"unknown key {key!r} in {cls.__name__}; did you mean {near[0]!r}? "
+                    f"Allowed: {', '.join(cls.model_fields)}"
+                )
+        return values
+
+
+class DigitsSource(Section):
+    """scikit-learn's 1,797 handwritten digits, real 8x8 scans that ship with the library."""
+
+    kind: Literal["digits"] = "digits"
+    labeled: int = Field(100, ge=10, description="human-labelled training images")
+    validation: int = Field(150, ge=10, description="images held out for the gate")
+    test: int = Field(400, ge=10, description="images read once, for the reported number")
+    seed: int = 0
+
+
+class FolderSource(Section):
+    """A folder of class folders, and a folder of unlabelled images."""
+
+    kind: Literal["folder"] = "folder"
+    labeled: str = Field(description="folder with one sub-folder a class")
+    unlabeled: str | None = Field(None, description="folder of images without labels, searched recursively")
+    validation: str | None = Field(None, description="class folders held out for the gate; None: split off `labeled`")
+    test: str | None = Field(None, description="class folders held out for the report; None: split off `labeled`")
+
+
+class TableSource(Section):
+    """A CSV or Parquet list with the columns path, label and (optionally) split."""
+
+    kind: Literal["table"] = "table"
+    path: str
+    root: str | None = Field(None, description="folder that relative paths start from; None: the table's own")
+
+
+class KerasDatasetSource(Section):
+    """A data set of `keras.datasets` by name: its training images in part labelled, its test images as test."""
+
+    kind: Literal["keras_dataset"] = "keras_dataset"
+    name: Literal["cifar10", "cifar100", "mnist", "fashion_mnist"] = "cifar10"
+    labeled: int = Field(5000, ge=10, description="training images that keep their label, validation included")
+    unlabeled: int | None = Field(20000, ge=0, description="training images used without label; None: all others")
+    seed: int = 0
+
+
+Source = DigitsSource | FolderSource | TableSource | KerasDatasetSource
+
+
+class Splitting(Section):
+    """How labelled images without a given split are shared out; frozen once made."""
+
+    validation: Share = 0.2
+    test: Share = 0.2
+    min_per_class: int = Field(2, ge=1, description="fewest images a class needs in each of the three labelled splits")
+    seed: int = 0
+
+
+class Ingest(Section):
+    """How source files become shards."""
+
+    shard_mb: int = Field(256, ge=1, le=256)
+    max_megapixels: float = Field(64.0, gt=0, description="larger images are quarantined by their header, undecoded")
+    min_side: int = Field(4, ge=1, description="shortest side allowed, pixels")
+    max_quarantine: Share = Field(0.05, description="stop before training above this share of the source files")
+    workers: int | None = Field(None, ge=1, description="processes; None: one a core")
+
+
+class Checks(Section):
+    """Expectations on the manifest; each stops the run or warns."""
+
+    min_images_per_class: int = Field(2, ge=1, description="in each labelled split")
+    max_class_ratio: float = Field(20.0, ge=1, description="largest class over smallest, among training labels")
+    min_image_side: int = Field(8, ge=1)
+    max_image_side: int = Field(16384, ge=1)
+    max_quarantine: Share = 0.05
+    severity: dict[str, Severity] = Field(default_factory=dict, description="expectation name -> stop | warn")
+
+
+class Recipe(Section):
+    """How one model is trained; schedules count optimizer steps, not epochs."""
+
+    backbone: str | None = Field(None, description="ladder name or keras.applications class; None: the next rung")
+    weights: str | None = Field(None, description="None: from scratch; 'imagenet'; or a local weights file")
+    steps: int = Field(480, ge=1)
+    batch_size: int = Field(16, ge=1)
+    learning_rate: float = Field(3e-3, gt=0)
+    warmup: Share = Field(0.1, description="share of the steps with a rising rate")
+    weight_decay: float = Field(1e-4, ge=0)
+    label_smoothing: Share = 0.1
+    dropout: Share = 0.2
+    ema: float | None = Field(0.99, ge=0, lt=1, description="momentum of the averaged weights; None: no average")
+    augmentation: Augmentation = "natural"
+    strength: Literal["weak", "strong"] = "weak"
+    class_weights: Literal["balanced"] | None = None
+    freeze_steps: int = Field(0, ge=0, description="steps with the pretrained backbone frozen, then unfrozen")
+    unfreeze_rate: float = Field(0.1, gt=0, le=1, description="factor on the rate once the backbone is unfrozen")
+    validate_every: int = Field(120, ge=1, description="steps between looks at validation; the best weights are kept")
+    reduce_strides: bool = Field(True, description="ladder backbones keep more of a picture under 64 px")
+    checkpoint_s: float = Field(30.0, gt=0)
+
+
+class Teacher(Recipe):
+    """The first teacher: trained on human labels, or brought along."""
+
+    backbone: str | None = "efficientnet_b0_050"
+    start: str = Field("train", description="'train', 'champion', or the path of a .keras file or saved model folder")
+
+
+class Student(Recipe):
+    """Each round's student, created anew, one rung above its teacher unless `backbone` is set."""
+
+    steps: int = Field(860, ge=1)
+    strength: Literal["weak", "strong"] = "strong"
+    dropout: Share = 0.3
+    pseudo_weight: float = Field(1.0, ge=0, description="weight of a pseudo-labelled image in the loss; a human's is 1")
+    min_human_share: Share = Field(0.25, description="floor for the share of human labels in a batch")
+
+
+class Fixed(Section):
+    """Accept above one confidence; None accepts everything."""
+
+    kind: Literal["fixed"] = "fixed"
+    value: Share | None = 0.9
+
+
+class PerClass(Section):
+    """Accept above a confidence of the predicted class's own."""
+
+    kind: Literal["per_class"] = "per_class"
+    values: dict[str, Share]
+    default: Share = 0.9
+
+
+class Quantile(Section):
+    """Accept the most confident share of the pool; the share grows by round (curriculum labelling)."""
+
+    kind: Literal["quantile"] = "quantile"
+    start: Share = 0.2
+    step: Share = 0.2
+
+
+Threshold = Annotated[Fixed | PerClass | Quantile, Field(discriminator="kind")]
+
+
+class PseudoLabel(Section):
+    """How the teacher's predictions become pseudo-labels."""
+
+    threshold: Threshold = Fixed()
+    targets: Literal["soft", "hard"] = "soft"
+    max_per_class: int | None = Field(None, ge=1, description="quota: the most confident this many of a class")
+    flips: bool = Field(False, description="average the prediction over a horizontal flip")
+    batch_size: int = Field(256, ge=1)
+
+
+class Gate(Section):
+    """When the loop stops; it reads validation only."""
+
+    metric: Metric = "accuracy"
+    target: Share = 0.95
+    min_rounds: int = Field(1, ge=0)
+    max_rounds: int = Field(2, ge=0)
+    patience: int = Field(1, ge=1, description="rounds without `min_gain` before the loop is stalled")
+    min_gain: Share = 0.002
+    budget_minutes: float | None = Field(None, gt=0)
+
+
+class Registry(Section):
+    """What a passed run registers, and the floors a champion must pass."""
+
+    model_name: str = "selftrain"
+    floors: dict[Metric, Share] = Field(default_factory=lambda: {"accuracy": 0.5}, description="on test")
+    alpha: float = Field(0.05, gt=0, lt=1, description="level of the paired test against the champion")
+    auto_promote: bool = True
+
+
+class Experiment(Section):
+    """Everything a run needs; the defaults are the digits run of `make run`."""
+
+    name: str = Field("digits", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="names dataset, record and model")
+    title: str = ""
+    seed: int = 0
+    workspace: str = ".selftrain"
+    image_size: int = Field(32, ge=16, description="pixels a side the model reads")
+    source: Annotated[Source, Field(discriminator="kind")] = DigitsSource()
+    splitting: Splitting = Splitting()
+    ingest: Ingest = Ingest()
+    checks: Checks = Checks()
+    teacher: Teacher = Teacher(augmentation="digits")
+    student: Student = Student(augmentation="digits")
+    pseudo_label: PseudoLabel = PseudoLabel()
+    gate: Gate = Gate()
+    registry: Registry = Registry()
+
+
+def parse(values: dict[str, Any]) -> Experiment:
+    """The Experiment that `values` (a YAML's `parameters.experiment`) describe.
+
+    Raises ConfigError naming the key, what came in and what is allowed.
+    """
+    try:
+        return Experiment.model_validate(values)
+    except ValueError as error:
+        raise ConfigError(_first_line(error)) from error
+
+
+def _first_line(error: ValueError) -> str:
+    details = getattr(error, "errors", lambda: [])()
+    if not details:
+        return str(error)
+    first = details[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']} (got {first['input']!r})"

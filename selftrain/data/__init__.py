@@ -1,0 +1,1 @@
+"""Images and their table: sources, decoding, the store, splits, the Manifest."""

@@ -1,0 +1,59 @@
+"""The errors a user can meet: each says what came in, what was allowed, and what to do."""
+
+import click
+
+
+class SelftrainError(click.ClickException):
+    """Root of every expected error; printed as one line by the command line, exit code 1."""
+
+    exit_code = 1
+
+
+class InputError(SelftrainError):
+    """What the user gave is wrong; exit code 2."""
+
+    exit_code = 2
+
+
+class ConfigError(InputError):
+    """A configuration has an unknown key or a value that is not allowed."""
+
+
+class SourceError(InputError):
+    """The images or labels a source names are missing, contradictory or too few."""
+
+
+class QuarantineError(InputError):
+    """More source files were quarantined than the configured share allows."""
+
+
+class ManifestError(InputError):
+    """A manifest breaks one of its invariants or does not have the schema."""
+
+
+class ValidationError(InputError):
+    """An expectation on the manifest with severity `stop` was not met."""
+
+
+class BackboneError(InputError):
+    """A backbone is unknown, or its weights do not fit it."""
+
+
+class UntrustedFileError(InputError):
+    """A model file's digest or format is not what its contract says; it was not loaded."""
+
+
+class TrainingDivergedError(SelftrainError):
+    """The loss became NaN or infinite; the message names the step."""
+
+
+class ImageError(InputError):
+    """One image cannot be read; `reason` is its quarantine code."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class RegistryError(SelftrainError):
+    """The model registry refused, or does not hold what was asked of it."""

@@ -1,0 +1,1 @@
+"""Models: backbones, augmentation, training, prediction, calibration."""

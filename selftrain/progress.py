@@ -1,0 +1,14 @@
+"""Progress: how long work tells its caller how far it is."""
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Called as work goes on; the core never prints."""
+
+    def __call__(self, done: int, total: int, note: str = "") -> None:
+        """`done` of `total` units are finished; `note` is a short figure such as 'loss 0.41'."""
+
+
+def silent(done: int, total: int, note: str = "") -> None:
+    """A Progress that says nothing."""

@@ -1,0 +1,1 @@
+"""Self-training: thresholds, pseudo-labels, the gate and the rounds."""
