@@ -57,3 +57,11 @@ class ImageError(InputError):
 
 class RegistryError(SelftrainError):
     """The model registry refused, or does not hold what was asked of it."""
+
+
+class PredictionError(SelftrainError):
+    """Class probabilities are not finite, do not sum to one, or do not fit the labels or classes."""
+
+
+class SnapshotError(SelftrainError):
+    """DVC could not save or restore a dataset version."""

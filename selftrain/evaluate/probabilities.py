@@ -1,0 +1,61 @@
+"""Class probabilities: what a model's answers must look like before anything is decided from them."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from selftrain.errors import PredictionError
+
+Floats = npt.NDArray[np.float32]
+SUM_TOLERANCE = 1e-2
+"""How far a row may be from summing to one: float16 probabilities of a thousand classes are off by a few 1e-3."""
+
+
+def checked_probs(probs: npt.ArrayLike, *, classes: int | None = None) -> Floats:
+    """`probs` as float32 (n, classes), each row finite, within 0 and 1, and summing to one.
+
+    `classes` is how many there must be; None takes as many as there are.
+
+    Raises PredictionError naming the first rows that are not.
+
+    >>> checked_probs([[0.25, 0.75]], classes=2)
+    array([[0.25, 0.75]], dtype=float32)
+    """
+    table = np.asarray(probs, dtype=np.float32)
+    if table.ndim != 2 or table.shape[1] == 0 or (classes is not None and table.shape[1] != classes):
+        wanted = "classes" if classes is None else classes
+        raise PredictionError(f"probabilities have shape {table.shape}; allowed is (images, {wanted})")
+    _refuse_rows(~np.isfinite(table).all(axis=1), "are not finite; the model has diverged, train it again")
+    _refuse_rows((table < 0).any(axis=1) | (table > 1).any(axis=1), "lie outside 0..1; apply softmax to logits first")
+    off = np.abs(table.sum(axis=1, dtype=np.float64) - 1.0) > SUM_TOLERANCE
+    _refuse_rows(off, "do not sum to one; apply softmax to logits first")
+    return table
+
+
+def checked_labels(labels: npt.ArrayLike, *, images: int, classes: int) -> npt.NDArray[np.int64]:
+    """`labels` as int64 (images,), each a class index; at least one.
+
+    Raises PredictionError when a label is missing (-1) or no class, or the count is not that of the images.
+    """
+    given = np.asarray(labels)
+    if given.shape != (images,):
+        raise PredictionError(f"labels have shape {given.shape} for {images} images; give one label an image")
+    if images == 0:
+        raise PredictionError("there are no labelled images to measure on; give at least one")
+    if given.dtype.kind not in "iu":
+        raise PredictionError(f"labels have the type {given.dtype}; allowed are class indices 0..{classes - 1}")
+    wrong = np.flatnonzero((given < 0) | (given >= classes))
+    if wrong.size:
+        shown = ", ".join(f"row {row}: {given[row]}" for row in wrong[:5])
+        raise PredictionError(
+            f"{wrong.size} labels are no class index 0..{classes - 1} ({shown}); score only labelled rows"
+        )
+    return given.astype(np.int64)
+
+
+def _refuse_rows(bad: npt.ArrayLike, complaint: str) -> None:
+    rows = np.flatnonzero(bad)
+    if rows.size:
+        shown = ", ".join(str(row) for row in rows[:5])
+        raise PredictionError(f"the probabilities of {rows.size} images (rows {shown}) {complaint}")

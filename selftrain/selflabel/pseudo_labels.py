@@ -1,0 +1,224 @@
+"""Pseudo-labels: from class probabilities to an accepted subset, with the reason for each rejection."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from selftrain.config import PseudoLabel
+from selftrain.errors import PredictionError
+from selftrain.evaluate.probabilities import checked_probs
+from selftrain.selflabel.thresholds import accept, cutoffs, describe
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+SCHEMA = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("label", pa.int32(), nullable=False),
+        pa.field("confidence", pa.float32(), nullable=False),
+        pa.field("probs", pa.list_(pa.float32()), nullable=False),
+        pa.field("accepted", pa.bool_(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("weight", pa.float32(), nullable=False),
+    ]
+)
+METADATA_KEY = b"selftrain.pseudo_labels"
+
+
+class Reason(StrEnum):
+    """Why a prediction is, or is not, a pseudo-label."""
+
+    ACCEPTED = "accepted"
+    BELOW_THRESHOLD = "below_threshold"
+    OVER_QUOTA = "over_quota"
+
+
+@dataclass(frozen=True)
+class PseudoLabels:
+    """One round's predictions for the pool, a row an image in the order they came, each accepted or with a reason.
+
+    `label` is the predicted class index, `confidence` its probability, `weight` the row's in the loss (0: rejected).
+    `cutoffs` is the lowest confidence that passes, a number a class; `threshold` says the rule in words.
+    """
+
+    table: pa.Table
+    class_names: tuple[str, ...]
+    round: int
+    teacher: str
+    threshold: str
+    cutoffs: tuple[float, ...]
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    @cached_property
+    def accepted(self) -> pa.Table:
+        """The accepted rows."""
+        return self.table.filter(self.table["accepted"])
+
+    def count(self, reason: Reason) -> int:
+        """How many rows have `reason`."""
+        return int(pc.sum(pc.equal(self.table["reason"], reason.value)).as_py() or 0)
+
+    def accepted_per_class(self) -> Ints:
+        """How many rows of each class were accepted, int64 (classes,)."""
+        return np.bincount(self.accepted["label"].to_numpy(), minlength=len(self.class_names))
+
+    def probs(self) -> Floats:
+        """The probabilities of all rows, float32 (n, classes)."""
+        return probs_array(self.table["probs"], classes=len(self.class_names))
+
+    def write(self, path: Path) -> None:
+        """Write to `path` as Parquet; readers see the whole file or the one before it."""
+        facts = {name: getattr(self, name) for name in ("class_names", "round", "teacher", "threshold", "cutoffs")}
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        pq.write_table(self.table.replace_schema_metadata({METADATA_KEY: json.dumps(facts)}), part, compression="zstd")
+        part.replace(path)
+
+    @classmethod
+    def read(cls, path: Path) -> PseudoLabels:
+        """The PseudoLabels that `write` put at `path`; PredictionError where the file is another table."""
+        table = pq.read_table(path)
+        kept = (table.schema.metadata or {}).get(METADATA_KEY)
+        if kept is None or table.schema.names != SCHEMA.names:
+            raise PredictionError(f"{path} holds no pseudo-labels; make them with `selftrain pseudo-label` or a run")
+        facts = json.loads(kept)
+        facts |= {name: tuple(facts[name]) for name in ("class_names", "cutoffs")}
+        return cls(table=table.cast(SCHEMA).replace_schema_metadata(None), **facts)
+
+
+def select(
+    image_ids: Sequence[str] | npt.NDArray[np.str_] | npt.NDArray[np.object_] | pa.Array,
+    probs: npt.ArrayLike,
+    settings: PseudoLabel,
+    *,
+    round_index: int,
+    teacher: str,
+    class_names: tuple[str, ...],
+    weight: float = 1.0,
+) -> PseudoLabels:
+    """The pseudo-labels that `settings` make of the teacher's calibrated `probs` (n, classes) for `image_ids` (n,).
+
+    The same images give the same labels in any order: ties in confidence go to the smaller image_id. Raises
+    PredictionError for probabilities that are none and for image_ids that repeat or do not fit their count.
+    """
+    checked = checked_probs(probs, classes=len(class_names))
+    ids = _checked_ids(image_ids, images=len(checked))
+    order = pc.sort_indices(ids).to_numpy(zero_copy_only=False)
+    ranked = checked[order]
+    passed = accept(ranked, settings.threshold, round_index=round_index, class_names=class_names)
+    kept = within_quota(passed, ranked.max(axis=1), ranked.argmax(axis=1), max_per_class=settings.max_per_class)
+    passed, kept = _unsorted(passed, order), _unsorted(kept, order)
+    columns = [
+        ids,
+        checked.argmax(axis=1).astype(np.int32),
+        checked.max(axis=1) if len(checked) else np.empty(0, np.float32),
+        probs_column(checked),
+        kept,
+        _reasons(passed, kept),
+        np.where(kept, np.float32(weight), np.float32(0)),
+    ]
+    lowest = cutoffs(ranked, settings.threshold, round_index=round_index, class_names=class_names)
+    return PseudoLabels(
+        table=pa.table(columns, schema=SCHEMA),
+        class_names=tuple(class_names),
+        round=round_index,
+        teacher=teacher,
+        threshold=describe(settings.threshold, round_index=round_index),
+        cutoffs=tuple(lowest.tolist()),
+    )
+
+
+def within_quota(passed: Mask, confidence: Floats, labels: Ints, *, max_per_class: int | None) -> Mask:
+    """The most confident `max_per_class` of the `passed` rows (n,) of each predicted class; earlier rows among equals.
+
+    >>> within_quota(np.array([True] * 3), np.float32([0.7, 0.9, 0.8]), np.array([1, 1, 0]), max_per_class=1)
+    array([False,  True,  True])
+    """
+    if max_per_class is None:
+        return passed
+    rows = np.flatnonzero(passed)
+    rows = rows[np.lexsort((-confidence[rows], labels[rows]))]
+    sorted_labels = labels[rows]
+    rank_in_class = np.arange(rows.size) - np.searchsorted(sorted_labels, sorted_labels, side="left")
+    kept = np.zeros_like(passed)
+    kept[rows[rank_in_class < max_per_class]] = True
+    return kept
+
+
+def soft_targets(probs: npt.ArrayLike) -> Floats:
+    """`probs` (n, classes) as training targets float32 that sum to one, which float16 storage does not keep.
+
+    >>> soft_targets(np.float16([[0.25, 0.75]]))
+    array([[0.25, 0.75]], dtype=float32)
+    """
+    table = np.asarray(probs, dtype=np.float32)
+    targets: Floats = table / table.sum(axis=1, keepdims=True)
+    return targets
+
+
+def hard_targets(labels: npt.ArrayLike, *, classes: int) -> Floats:
+    """Class indices (n,) as one-hot training targets, float32 (n, classes).
+
+    >>> hard_targets([1, 0], classes=2)
+    array([[0., 1.],
+           [1., 0.]], dtype=float32)
+    """
+    indices = np.asarray(labels, dtype=np.int64)
+    targets = np.zeros((indices.size, classes), dtype=np.float32)
+    targets[np.arange(indices.size), indices] = 1.0
+    return targets
+
+
+def probs_column(probs: Floats) -> pa.ListArray:
+    """Probabilities (n, classes) as a list column; no Python object a row."""
+    images, classes = probs.shape
+    offsets = np.arange(images + 1, dtype=np.int64) * classes
+    if offsets[-1] > np.iinfo(np.int32).max:
+        raise PredictionError(
+            f"{images} images of {classes} classes are more than a column holds; label the pool in parts"
+        )
+    return pa.ListArray.from_arrays(offsets.astype(np.int32), np.ascontiguousarray(probs).reshape(-1))
+
+
+def probs_array(column: pa.ChunkedArray | pa.Array, *, classes: int) -> Floats:
+    """A list column of probabilities, without nulls, as float32 (n, classes)."""
+    flat = pc.list_flatten(column).cast(pa.float32())
+    flattened: Floats = np.asarray(flat, dtype=np.float32)
+    return flattened.reshape(-1, classes)
+
+
+def _checked_ids(image_ids: Sequence[str] | npt.NDArray[np.generic] | pa.Array, *, images: int) -> pa.Array:
+    ids = image_ids if isinstance(image_ids, pa.Array) else pa.array(image_ids, pa.string())
+    if len(ids) != images:
+        raise PredictionError(f"{len(ids)} image_ids for the probabilities of {images} images; give one an image")
+    distinct = pc.count_distinct(ids).as_py()
+    if distinct != images:
+        raise PredictionError(f"{images - distinct} of {images} image_ids repeat; give each image once")
+    return ids
+
+
+def _unsorted(values: Mask, order: npt.NDArray[np.uint64]) -> Mask:
+    original = np.empty_like(values)
+    original[order] = values
+    return original
+
+
+def _reasons(passed: Mask, kept: Mask) -> pa.Array:
+    names = pa.array([Reason.ACCEPTED, Reason.OVER_QUOTA, Reason.BELOW_THRESHOLD], pa.string())
+    codes = np.select([kept, passed], [np.int8(0), np.int8(1)], np.int8(2))
+    return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int8()), names).cast(pa.string())

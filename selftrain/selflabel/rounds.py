@@ -1,0 +1,103 @@
+"""Rounds: what each model of a run was, and which of them is the teacher now."""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from selftrain.errors import InputError
+
+
+class Verdict(StrEnum):
+    """What the gate says about a run after a round; all but `continue` end the loop."""
+
+    PASSED = "passed"
+    CONTINUE = "continue"
+    STALLED = "stalled"
+    EXHAUSTED = "exhausted"
+
+
+class Round(BaseModel):
+    """One trained model: round 0 is the first teacher, round r the student trained on r's pseudo-labels.
+
+    `labeled` human-labelled images were trained on, `accepted` of `pool` unlabelled ones were added by `threshold`
+    (in words). `validation_metric` is the gate's metric, which may be accuracy itself; NaN survives JSON as "NaN".
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings", protected_namespaces=())
+
+    index: int
+    backbone: str
+    labeled: int
+    accepted: int = 0
+    pool: int = 0
+    threshold: str | None = None
+    validation_accuracy: float
+    validation_metric: float
+    kept: bool = False
+    seconds: float
+    model_digest: str
+
+
+class History(BaseModel):
+    """The rounds of one run so far, the first teacher at index 0; grows by `with_round` only."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    rounds: tuple[Round, ...] = ()
+
+    @model_validator(mode="after")
+    def _indices_count_up(self) -> History:
+        indices = [each.index for each in self.rounds]
+        if indices != list(range(len(indices))):
+            raise InputError(f"rounds have the indices {indices}; a history counts up from the teacher's 0")
+        return self
+
+    def with_round(self, finished: Round) -> History:
+        """This history and `finished`, whose `kept` is decided here: see `keeps`."""
+        return History(rounds=(*self.rounds, finished.model_copy(update={"kept": self.keeps(finished)})))
+
+    def keeps(self, finished: Round) -> bool:
+        """Whether `finished` becomes the teacher: the first model does, a student that is not worse than its own.
+
+        A NaN is worse than any number.
+        """
+        if not self.rounds:
+            return True
+        return _comparable(finished) >= _comparable(self.teacher) and not math.isnan(finished.validation_metric)
+
+    @property
+    def first_teacher(self) -> Round:
+        """The model that human labels alone gave."""
+        return self._started()[0]
+
+    @property
+    def teacher(self) -> Round:
+        """The newest kept model: it labels the pool for the next round."""
+        return next(each for each in reversed(self._started()) if each.kept)
+
+    @property
+    def best(self) -> Round:
+        """The kept model with the highest validation metric, the newest among equals."""
+        return max((each for each in self._started() if each.kept), key=lambda each: (_comparable(each), each.index))
+
+    @property
+    def latest(self) -> Round:
+        """The last round, kept or not."""
+        return self._started()[-1]
+
+    @property
+    def students(self) -> int:
+        """How many rounds were run after the first teacher."""
+        return max(0, len(self.rounds) - 1)
+
+    def _started(self) -> tuple[Round, ...]:
+        if not self.rounds:
+            raise InputError("the history holds no round yet; train the teacher first")
+        return self.rounds
+
+
+def _comparable(finished: Round) -> float:
+    return -math.inf if math.isnan(finished.validation_metric) else finished.validation_metric
