@@ -1,0 +1,226 @@
+"""Snapshots: every dataset version of a workspace, content-addressed by DVC, pushed to a remote, restorable by hash.
+
+The datasets folder is a DVC repository of its own, without scm, so that a run never touches the user's git tree. DVC
+replaces the files of a dataset by read-only links into its cache: whoever changes a dataset writes a new file and
+renames it over the old one, never into it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from selftrain.errors import SnapshotError, SourceError
+
+if TYPE_CHECKING:
+    from selftrain.workspace import Workspace
+
+REMOTE_VARIABLE = "SELFTRAIN_DVC_REMOTE"
+REMOTE = "selftrain"
+IGNORED = "*.part\n*.tmp\n"  # what a killed ingest may leave behind
+
+
+class DatasetVersion(BaseModel):
+    """What DVC knows a dataset's content by: `hash` is the md5 of its file list, ending in '.dir'; size in bytes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    dataset: str
+    hash: str
+    nfiles: int
+    size: int
+
+
+def snapshot(workspace: Workspace, dataset: str, *, remote: str | None = None) -> DatasetVersion:
+    """Add `datasets/<dataset>` to DVC and push it; the same content gives the same version, and costs next to nothing.
+
+    `remote` is a DVC URL (a path, s3://..., ...). None: the variable SELFTRAIN_DVC_REMOTE, else what the repository is
+    configured with, at first a folder of the workspace. It is safe to kill and to repeat: whatever the cache or the
+    remote lack is put there again. Raises SourceError without such a dataset, SnapshotError when DVC refuses.
+    """
+    folder = workspace.datasets / dataset
+    if not folder.is_dir() or not any(folder.iterdir()):
+        raise SourceError(f"no dataset {dataset!r} in {workspace.datasets} (missing or empty); ingest it first")
+    with _opened(workspace, remote) as repo:
+        [stage] = repo.add(str(folder))
+        [out] = stage.outs
+        _push(repo, stage.path, out.hash_info.value)
+        meta = out.meta
+        return DatasetVersion(dataset=dataset, hash=out.hash_info.value, nfiles=meta.nfiles, size=meta.size)
+
+
+def restore(
+    workspace: Workspace, dataset: str, version: str, *, remote: str | None = None, overwrite: bool = False
+) -> Path:
+    """Make `datasets/<dataset>` exactly the snapshot with the hash `version`, pulling what is not here; returns it.
+
+    Files that no snapshot holds are only lost with `overwrite`. Raises SnapshotError when neither cache nor remote
+    hold the version, or when unsaved files are in the way; what was there before then stays.
+    """
+    folder = workspace.datasets / dataset
+    pointer = workspace.datasets / f"{dataset}.dvc"
+    with _opened(workspace, remote) as repo:
+        before = pointer.read_text() if pointer.exists() else None
+        _replace(pointer, f"outs:\n- md5: {version}\n  hash: md5\n  path: {dataset}\n")
+        try:
+            _check_out(repo, pointer, version, overwrite=overwrite)
+        except BaseException:
+            if before is None:
+                pointer.unlink(missing_ok=True)
+            else:
+                _replace(pointer, before)
+            raise
+    return folder
+
+
+def exists(workspace: Workspace, version: str, *, remote: str | None = None) -> bool:
+    """Whether the remote holds the snapshot `version` with all of its files, so that it can be restored elsewhere."""
+    if not workspace.datasets.is_dir():
+        return False
+    with _opened(workspace, remote) as repo:
+        return not _missing(repo.cloud.get_remote_odb(), version)
+
+
+def _check_out(repo: Any, pointer: Path, version: str, *, overwrite: bool) -> None:
+    """Fetch, then link; in two parts, as DVC's `pull` empties the folder when the remote lacks the version."""
+    from dvc.exceptions import DvcException
+
+    with suppress(FileNotFoundError):
+        repo.fetch(targets=[str(pointer)])
+    if _missing(repo.cache.local, version):
+        place = repo.cloud.get_remote_odb().path
+        raise SnapshotError(f"{version} is in neither this cache nor the remote {place}; push it there where it is")
+    try:
+        repo.checkout(targets=[str(pointer)], force=overwrite)
+    except DvcException as error:
+        raise SnapshotError(
+            f"{pointer.with_suffix('')} was not replaced: {_reason(error)}. Files that no snapshot holds are only "
+            "removed with overwrite=True; take a snapshot first to keep them"
+        ) from error
+
+
+def _missing(odb: Any, version: str) -> bool:
+    """Whether the object store lacks the file list `version` or a file that it names."""
+    from dvc_data.hashfile import load
+    from dvc_data.hashfile.hash_info import HashInfo
+
+    if not odb.exists(version):
+        return True
+    wanted = {info.value for _, _, info in load(odb, HashInfo("md5", version))}
+    return wanted != set(odb.oids_exist(wanted))
+
+
+def _push(repo: Any, pointer: str, version: str) -> None:
+    """Push, and again file by file where files are gone: DVC takes a file list in the remote for all of its files."""
+    repo.push(targets=[pointer])
+    odb = repo.cloud.get_remote_odb()
+    if not _missing(odb, version):
+        return
+    with suppress(FileNotFoundError):
+        odb.delete(version)
+    repo.push(targets=[pointer])
+    if _missing(odb, version):
+        raise SnapshotError(f"the remote {odb.path} still lacks files of {version} after a push; is it writable?")
+
+
+@contextmanager
+def _opened(workspace: Workspace, remote: str | None) -> Iterator[Any]:
+    """The workspace's DVC repository, made on first use, for this process alone."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc.scm import SCMError
+
+    workspace.ensure()
+    workspace.datasets.mkdir(parents=True, exist_ok=True)
+    with _locked(workspace.root / "dvc.lock"), _quiet("dvc", "dvc_data", "dvc_objects"):
+        try:
+            _prepare(workspace, remote or os.environ.get(REMOTE_VARIABLE))
+            with Repo(str(workspace.datasets), config=_settings(workspace.datasets)) as repo:
+                yield repo
+        except (DvcException, SCMError, OSError, ImportError, ValueError) as error:
+            raise SnapshotError(f"DVC could not finish in {workspace.datasets}: {_reason(error)}") from error
+
+
+def _settings(datasets: Path) -> dict[str, Any]:
+    """What holds for this process: no scm, hash records inside the workspace, links instead of copies."""
+    site = datasets / ".dvc" / "site"
+    return {
+        "core": {"no_scm": True, "analytics": False, "check_update": False, "site_cache_dir": str(site)},
+        "cache": {"type": _links(datasets)},
+    }
+
+
+def _links(folder: Path) -> str:
+    """Cache link types, best first. DVC takes a copy for a reflink, so reflink is named only where it works."""
+    from dvc_objects.fs.generic import test_links
+    from dvc_objects.fs.local import localfs
+
+    reflinks = test_links(["reflink"], localfs, str(folder), localfs, str(folder))
+    return "reflink,hardlink,symlink,copy" if reflinks else "hardlink,symlink,copy"
+
+
+def _prepare(workspace: Workspace, remote: str | None) -> None:
+    """Make the repository where there is none, and point it at `remote`; a `dvc remote` of the user's own stays."""
+    from dvc.config import Config
+
+    folder = workspace.datasets / ".dvc"
+    folder.mkdir(exist_ok=True)
+    ignore = workspace.datasets / ".dvcignore"
+    if not ignore.exists():
+        _replace(ignore, IGNORED)
+    if not (folder / "config").exists():
+        _replace(folder / "config", "[core]\n    no_scm = True\n    analytics = False\n")
+    config = Config(str(folder))
+    if remote is None and config["core"].get("remote"):
+        return
+    url = remote or str(workspace.dvc_remote.resolve())
+    if "://" not in url:
+        url = str(Path(url).expanduser().resolve())
+    if config["core"].get("remote") == REMOTE and config["remote"].get(REMOTE, {}).get("url") == url:
+        return
+    with config.edit() as changed:
+        changed["core"]["remote"] = REMOTE
+        changed["remote"].setdefault(REMOTE, {})["url"] = url
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write `path` whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    part.replace(path)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Wait for the lock file `path`: DVC itself gives up after three seconds beside another process."""
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    """Keep DVC's progress bars and hints, which follow its loggers' level, away from our own output."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _reason(error: BaseException) -> str:
+    """The error and what it was caused by, in one line."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    cause = error.__cause__
+    return f"{said} ({_reason(cause)})" if cause and str(cause) and str(cause) not in said else said
