@@ -1,0 +1,324 @@
+"""The Manifest: one immutable row an image, with its place, its split and its label."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from selftrain.data import columns
+from selftrain.errors import ManifestError, SourceError
+
+Int64s = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+
+class Split(StrEnum):
+    """What an image is for; every image is in exactly one."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+    UNLABELED = "unlabeled"
+
+
+class LabelSource(StrEnum):
+    """Who gave a label."""
+
+    HUMAN = "human"
+    PSEUDO = "pseudo"
+
+
+_TEXT_SET = pa.dictionary(pa.int32(), pa.string())
+
+SCHEMA = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),  # sha256 of the encoded bytes, hex
+        pa.field("shard", _TEXT_SET, nullable=False),  # file name inside the store's shards/
+        pa.field("index", pa.int32(), nullable=False),  # record in the shard
+        pa.field("origin", pa.string(), nullable=False),  # where the user keeps it; not in the digest
+        pa.field("width", pa.int32(), nullable=False),  # pixels, as displayed (EXIF applied)
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("phash", pa.uint64(), nullable=False),
+        pa.field("split", _TEXT_SET, nullable=False),
+        pa.field("label", pa.int32()),  # index into the LabelMap
+        pa.field("label_source", _TEXT_SET),
+        pa.field("confidence", pa.float32()),  # calibrated, of the pseudo-label
+        pa.field("weight", pa.float32(), nullable=False),  # in the loss
+        pa.field("probs", pa.list_(pa.float16())),  # (classes,)
+        pa.field("round", pa.int16()),
+        pa.field("teacher", _TEXT_SET),
+    ]
+)
+
+_FORMAT = b"1"
+_FORMAT_KEY, _LABELS_KEY = b"selftrain.manifest", b"selftrain.label_map"
+_PSEUDO_ONLY = ("confidence", "probs", "round", "teacher")
+_RANDOM_TEXT = ("image_id", "origin")  # Parquet's own dictionary is wasted on them
+_NAMED_ROWS = 5
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """The class names; a label is an index into them.
+
+    >>> LabelMap(("cat", "dog")).index("dog")
+    1
+    """
+
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(set(self.names)) != len(self.names) or not all(self.names):
+            raise ManifestError(f"class names must be unique and not empty, got {self.names!r}; rename the classes")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def index(self, name: str) -> int:
+        """The label of class `name`; SourceError naming the nearest class if there is none."""
+        if name in self.names:
+            return self.names.index(name)
+        near = difflib.get_close_matches(name, self.names, n=1, cutoff=0.0)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise SourceError(f"unknown class {name!r}{hint} The {len(self)} classes are {', '.join(self.names[:20])}")
+
+
+@dataclass(frozen=True, eq=False)
+class Manifest:
+    """An immutable table with SCHEMA, sorted by `image_id`, and its LabelMap. Make one with `Manifest.build`."""
+
+    table: pa.Table
+    label_map: LabelMap
+
+    @classmethod
+    def build(cls, table: pa.Table, label_map: LabelMap) -> Manifest:
+        """A Manifest of `table`, cast to SCHEMA and sorted by `image_id`; missing nullable columns become null.
+
+        Raises ManifestError for a wrong schema, or naming up to five rows that break an invariant.
+        """
+        conformed = columns.conform(table, SCHEMA)
+        ids = columns.fixed_width(conformed.column("image_id"), 64)
+        if ids is None:
+            raise ManifestError("image_id must be a sha256 in hex, 64 characters; compute it with decode.examine")
+        if not bool(np.all(ids[:-1] <= ids[1:])):
+            order = np.argsort(ids, kind="stable")
+            ids = ids[order]
+            conformed = conformed.take(pa.array(order)).combine_chunks()
+        manifest = cls(conformed, label_map)
+        _refuse_broken(manifest, ids)
+        return manifest
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 (hex) of all columns but `origin`, and of the class names: the same on every machine."""
+        return self._digest(self.table.drop_columns(["origin"]))
+
+    def split_digest(self, split: Split) -> str:
+        """sha256 (hex) of one split's ids and labels, and of the class names: names a test set."""
+        return self._digest(self.table.select(["image_id", "label"]).take(pa.array(self.rows(split))))
+
+    def _digest(self, table: pa.Table) -> str:
+        digest = hashlib.sha256(json.dumps(self.label_map.names).encode())
+        columns.update_digest(digest, table)
+        return digest.hexdigest()
+
+    def write(self, path: Path) -> None:
+        """Write one Parquet file, atomically: a reader sees the old file or the new one."""
+        labels = json.dumps(self.label_map.names).encode()
+        table = self.table.replace_schema_metadata({_FORMAT_KEY: _FORMAT, _LABELS_KEY: labels})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            repeating = [name for name in SCHEMA.names if name not in _RANDOM_TEXT and name != "probs"]
+            pq.write_table(table, part, compression="zstd", use_dictionary=repeating)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """The Manifest that `write` left at `path`; its invariants are checked again.
+
+        Raises ManifestError if there is none, or if it was not written by `write`.
+        """
+        try:
+            table = pq.read_table(path)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise ManifestError(f"cannot read a manifest at {path}: {error}; run ingest again") from error
+        metadata = table.schema.metadata or {}
+        if metadata.get(_FORMAT_KEY) != _FORMAT or _LABELS_KEY not in metadata:
+            raise ManifestError(f"{path} is a Parquet file, but not a manifest of format 1; run ingest again")
+        return cls.build(table, LabelMap(tuple(json.loads(metadata[_LABELS_KEY]))))
+
+    def rows(self, *splits: Split) -> Int64s:
+        """Positions in the table, ascending, of the images in any of `splits`."""
+        wanted = [code for code, split in enumerate(Split) if split in splits]
+        return np.flatnonzero(np.isin(self._split_codes, wanted))
+
+    @cached_property
+    def _split_codes(self) -> npt.NDArray[np.int8]:
+        return columns.codes(self.table.column("split"), list(Split))
+
+    def labels(self) -> npt.NDArray[np.int32]:
+        """(rows,) index into the LabelMap; -1 where there is no label."""
+        return np.asarray(pc.fill_null(self.table.column("label"), -1), dtype=np.int32)
+
+    def image_ids(self) -> npt.NDArray[np.str_]:
+        """(rows,) fixed-width text, 256 bytes a row; prefer `table["image_id"]` for millions of rows."""
+        ids = columns.fixed_width(self.table.column("image_id"), 64)
+        return np.empty(0, "U64") if ids is None else ids.astype("U64")
+
+    def human_labels_used(self) -> int:
+        """How many images have a human label: training, validation and test together."""
+        return int(np.count_nonzero(columns.codes(self.table.column("label_source"), list(LabelSource)) == 0))
+
+    def without_pseudo_labels(self) -> Manifest:
+        """The manifest as ingest made it: every pseudo-labelled image is unlabelled again, with weight 1."""
+        pseudo = columns.codes(self.table.column("label_source"), list(LabelSource)) == 1
+        if not pseudo.any():
+            return self
+        splits = np.where(pseudo, list(Split).index(Split.UNLABELED), self._split_codes)
+        weight = np.asarray(self.table.column("weight"), dtype=np.float32)
+        table = columns.put(self.table, "split", columns.from_codes(splits, list(Split)))
+        table = columns.put(table, "weight", pa.array(np.where(pseudo, np.float32(1), weight)))
+        for name in ("label", "label_source", *_PSEUDO_ONLY):
+            kept = pa.nulls(len(self), SCHEMA.field(name).type)
+            if name in ("label", "label_source"):
+                kept = pc.if_else(pa.array(pseudo), kept, table.column(name))
+            table = columns.put(table, name, kept)
+        return Manifest.build(table, self.label_map)
+
+    def with_pseudo_labels(
+        self,
+        image_ids: Sequence[str] | npt.NDArray[np.str_] | pa.Array,
+        *,
+        labels: npt.NDArray[np.integer],
+        confidence: npt.NDArray[np.floating],
+        probs: npt.NDArray[np.floating] | None,
+        weight: float | npt.NDArray[np.floating],
+        round: int,
+        teacher: str,
+    ) -> Manifest:
+        """These k unlabelled images become training images with pseudo-labels; earlier pseudo-labels are dropped.
+
+        labels (k,) int; confidence (k,) 0-1; probs (k, classes) or None; weight one for all or (k,).
+        Raises ManifestError if an image is not in the unlabelled pool, or comes twice.
+        """
+        base = self.without_pseudo_labels()
+        rows = base._pool_rows(image_ids)
+        n, k = len(base), len(rows)
+        marked = np.zeros(n, bool)
+        marked[rows] = True
+
+        def column(values: object, dtype: type[np.generic]) -> pa.Array:
+            full = np.zeros(n, dtype)
+            full[rows] = values
+            return pa.array(full, mask=~marked)
+
+        splits = np.where(marked, list(Split).index(Split.TRAIN), base._split_codes)
+        weights = np.asarray(base.table.column("weight"), dtype=np.float32).copy()
+        weights[rows] = weight
+        human = base.table.column("label_source")
+        new = {
+            "split": columns.from_codes(splits, list(Split)),
+            "label": pc.if_else(pa.array(marked), column(labels, np.int32), base.table.column("label")),
+            "label_source": columns.from_codes(
+                np.where(marked, 1, columns.codes(human, list(LabelSource))), LabelSource
+            ),
+            "confidence": column(confidence, np.float32),
+            "weight": pa.array(weights),
+            "probs": columns.sparse_lists(n, rows, None if probs is None else np.asarray(probs).reshape(k, -1)),
+            "round": column(round, np.int16),
+            "teacher": columns.from_codes(np.where(marked, 0, -1), [teacher]),
+        }
+        table = base.table
+        for name, values in new.items():
+            table = columns.put(table, name, values)
+        return Manifest.build(table, self.label_map)
+
+    def _pool_rows(self, image_ids: Sequence[str] | npt.NDArray[np.str_] | pa.Array) -> Int64s:
+        wanted = pa.array(image_ids, pa.string()) if not isinstance(image_ids, pa.Array) else image_ids
+        found = pc.index_in(wanted, value_set=self.table.column("image_id").combine_chunks())
+        rows = np.asarray(pc.fill_null(found, -1), dtype=np.int64)
+        outside = (rows < 0) | (self._split_codes[rows] != list(Split).index(Split.UNLABELED))
+        if outside.any():
+            named = [str(wanted[int(k)]) for k in np.flatnonzero(outside)[:_NAMED_ROWS]]
+            raise ManifestError(
+                f"{int(outside.sum())} images for pseudo-labels are not in the unlabelled pool: {', '.join(named)}; "
+                "pass image_ids of split 'unlabeled' of this manifest"
+            )
+        if len(np.unique(rows)) != len(rows):
+            raise ManifestError("an image was given two pseudo-labels; pass each image_id once")
+        return rows
+
+
+def _refuse_broken(manifest: Manifest, ids: npt.NDArray[np.bytes_]) -> None:
+    for rule, broken in _invariants(manifest, ids):
+        rows = np.flatnonzero(broken)
+        if len(rows):
+            origin = manifest.table.column("origin")
+            named = [f"{ids[row].decode()[:12]} ({origin[int(row)].as_py()})" for row in rows[:_NAMED_ROWS]]
+            more = ", ..." if len(rows) > _NAMED_ROWS else ""
+            raise ManifestError(f"{len(rows)} rows break the rule that {rule}: {', '.join(named)}{more}")
+
+
+def _invariants(manifest: Manifest, ids: npt.NDArray[np.bytes_]) -> Iterator[tuple[str, Bools]]:
+    """(rule, rows that break it), all vectorised."""
+    table, n = manifest.table, len(manifest)
+    split = manifest._split_codes
+    source = columns.codes(table.column("label_source"), list(LabelSource))
+    labelled = np.asarray(pc.is_valid(table.column("label")))
+    has_source = np.asarray(pc.is_valid(table.column("label_source")))
+    pseudo = source == list(LabelSource).index(LabelSource.PSEUDO)
+    held_out = np.isin(split, [list(Split).index(Split.VALIDATION), list(Split).index(Split.TEST)])
+    unlabeled = split == list(Split).index(Split.UNLABELED)
+
+    yield "image_id is lower-case hex", ~columns.is_hex(ids)
+    yield "an image_id comes once", np.append(ids[1:] == ids[:-1], np.zeros(min(n, 1), bool))
+    yield "shard is a plain file name", columns.rows_where(table.column("shard"), lambda name: not _is_plain(name))
+    for name, least in (("index", 0), ("width", 1), ("height", 1)):
+        yield f"{name} is at least {least}", np.asarray(table.column(name)) < least
+    yield f"split is one of {', '.join(Split)}", split < 0
+    yield f"label_source is one of {', '.join(LabelSource)}", has_source & (source < 0)
+    labels = manifest.labels()
+    yield (
+        f"label is below {len(manifest.label_map)} classes",
+        labelled & ((labels < 0) | (labels >= len(manifest.label_map))),
+    )
+    yield "a label and its source come together", labelled != has_source
+    yield "an image has a label if and only if its split is not unlabeled", labelled == unlabeled
+    yield "validation and test hold only human labels", held_out & pseudo
+    for name in ("confidence", "round", "teacher"):
+        yield (
+            f"a pseudo-label has a {name}, and nothing else has one",
+            np.asarray(pc.is_valid(table.column(name))) != pseudo,
+        )
+    yield "only a pseudo-label has probs", np.asarray(pc.is_valid(table.column("probs"))) & ~pseudo
+    confidence = np.asarray(pc.fill_null(table.column("confidence"), 0.0))
+    yield "confidence is in 0-1", ~((confidence >= 0) & (confidence <= 1))
+    weight = np.asarray(table.column("weight"))
+    yield "weight is finite and not negative", ~(np.isfinite(weight) & (weight >= 0))
+    yield (
+        "probs hold one probability a class",
+        columns.bad_probabilities(table.column("probs"), len(manifest.label_map)),
+    )
+
+
+def _is_plain(name: str) -> bool:
+    return bool(name) and not name.startswith(".") and not any(sign in name for sign in "/\\:\0")
