@@ -1,0 +1,165 @@
+"""Listing: what a source holds right now - paths, labels and splits as given, sizes and times - without reading it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from selftrain.errors import SourceError
+
+LISTING_SCHEMA = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("label", pa.string()),
+        pa.field("split", pa.string()),
+        pa.field("size", pa.int64(), nullable=False),
+        pa.field("mtime_ns", pa.int64(), nullable=False),
+    ]
+)
+# What an image file may be called. The second line cannot be decoded here; listed all the same, such a file is
+# quarantined where its owner sees it. Everything else (.txt, Thumbs.db) is counted and left out.
+_IMAGE_NAMES = """jpg jpeg jpe jfif png webp bmp dib gif tif tiff
+    apng avif heic heif jp2 j2k jxl ico svg psd raw cr2 cr3 nef arw dng orf rw2 ppm pgm pbm pnm tga"""
+_IMAGE_SUFFIXES = frozenset(_IMAGE_NAMES.split())
+UNREADABLE_SIZE = -1
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One row a source image, sorted by path; `ignored` counts the files that are no images by their name.
+
+    `label` and `split` are what the source says, null where it says nothing. `size` is in bytes (-1: it could not be
+    asked), `mtime_ns` in nanoseconds. A path, size and time that stay the same mean a file that is not read again.
+    """
+
+    table: pa.Table
+    ignored: int = 0
+
+    @classmethod
+    def build(cls, table: pa.Table, *, ignored: int = 0) -> Listing:
+        """The Listing of `table`, cast to LISTING_SCHEMA and sorted by path."""
+        ordered = table.select(LISTING_SCHEMA.names).cast(LISTING_SCHEMA).sort_by("path").combine_chunks()
+        return cls(ordered, ignored)
+
+    @cached_property
+    def digest(self) -> str:
+        """Sha256 over all columns: changes whenever a file, its label or its split does."""
+        sha = hashlib.sha256()
+        for name in LISTING_SCHEMA.names:
+            column = self.table.column(name)
+            sha.update(name.encode())
+            if pa.types.is_integer(column.type):
+                sha.update(column.to_numpy().astype("<i8").tobytes())
+                continue
+            lengths = pc.fill_null(pc.binary_length(column), -1)
+            sha.update(lengths.to_numpy().astype("<i8").tobytes())
+            for chunk in column.drop_null().chunks:
+                sha.update(_text_bytes(chunk))
+        return sha.hexdigest()
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def write(self, path: Path) -> None:
+        """Write as Parquet."""
+        metadata = {b"ignored": str(self.ignored).encode()}
+        pq.write_table(self.table.replace_schema_metadata(metadata), path)
+
+    @classmethod
+    def read(cls, path: Path) -> Listing:
+        """The Listing that `write` wrote."""
+        table = pq.read_table(path)
+        ignored = int((table.schema.metadata or {}).get(b"ignored", b"0"))
+        return cls.build(table, ignored=ignored)
+
+
+def _text_bytes(chunk: pa.Array) -> bytes:
+    """All characters of a string array without nulls, in order."""
+    _, offsets, data = chunk.buffers()
+    if data is None or len(chunk) == 0:
+        return b""
+    ends = np.frombuffer(offsets, dtype=np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
+    return bytes(memoryview(data)[ends[0] : ends[-1]])
+
+
+@dataclass
+class FoundFiles:
+    """Files below one folder, as three columns of equal length, and how many were left out by their name."""
+
+    paths: list[str] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    mtimes_ns: list[int] = field(default_factory=list)
+    ignored: int = 0
+
+
+def find_images(folder: str, *, apart_from: tuple[str, ...] = ()) -> FoundFiles:
+    """All image files below `folder`, by name and not by content, in no particular order.
+
+    Hidden files and folders are skipped. Links are followed, each real folder once, so that a cycle ends. The folders
+    `apart_from` are left out (an unlabelled folder inside the labelled one is no class). A dangling link is listed
+    with size -1; reading it will say what is wrong. Raises SourceError for a folder that cannot be read.
+    """
+    found = FoundFiles()
+    visited = {_identity(path) for path in apart_from if os.path.isdir(path)} - {_identity(folder)}
+    waiting = [folder]
+    while waiting:
+        current = waiting.pop()
+        identity = _identity(current)
+        if identity in visited:
+            continue
+        visited.add(identity)
+        waiting += _scan_folder(current, found)
+    return found
+
+
+def _scan_folder(folder: str, found: FoundFiles) -> list[str]:
+    """Add the files of one folder to `found`; returns its sub-folders, last name first."""
+    try:
+        with os.scandir(folder) as entries:
+            ordered = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda e: e.name)
+    except OSError as error:
+        raise SourceError(
+            f"folder {folder!r} cannot be read ({error.strerror}); make it readable or move it"
+        ) from error
+    folders = []
+    for entry in ordered:
+        try:
+            status = entry.stat()
+            is_dir, is_file = entry.is_dir(), entry.is_file()
+        except OSError:
+            status, is_dir, is_file = None, False, True
+        if is_dir:
+            folders.append(entry.path)
+        elif not is_file or not _named_like_an_image(entry.name):
+            found.ignored += 1
+        else:
+            found.paths.append(_as_text(entry.path))
+            found.sizes.append(UNREADABLE_SIZE if status is None else status.st_size)
+            found.mtimes_ns.append(0 if status is None else status.st_mtime_ns)
+    return folders[::-1]
+
+
+def _named_like_an_image(name: str) -> bool:
+    stem, dot, suffix = name.rpartition(".")
+    return not dot or not stem or suffix.lower() in _IMAGE_SUFFIXES
+
+
+def _as_text(path: str) -> str:
+    """`path` with bytes that are no UTF-8 written as escapes; such a file is found, and quarantined when read."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _identity(path: str) -> tuple[int, int]:
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise SourceError(f"folder {path!r} cannot be read ({error.strerror}); check the path") from error
+    return status.st_dev, status.st_ino

@@ -1,0 +1,227 @@
+"""The image store: encoded images in immutable ArrayRecord shards, and the index of what each source file became."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from selftrain.errors import ManifestError
+
+if TYPE_CHECKING:
+    from array_record.python.array_record_module import ArrayRecordReader
+
+INDEX_SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("size", pa.int64()),
+        ("mtime_ns", pa.int64()),
+        ("image_id", pa.string()),
+        ("shard", pa.string()),
+        ("index", pa.int32()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("phash", pa.uint64()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+SHARD_SUFFIX = ".arrayrecord"
+GRAY_SIDE = 32
+# Random access, each record by itself; compression makes encoded images no smaller, and four times slower to write.
+WRITE_OPTIONS = "group_size:1,uncompressed"
+READ_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
+
+Gray = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class ImageStore:
+    """One dataset's folder: `shards/`, `index.parquet`, `manifest.parquet`, `quarantine.csv`; DVC versions it whole.
+
+    Files are written under another name and renamed, never changed in place: DVC may have made them read-only links
+    into its cache. What must not travel with a version (the store's id, its lock) lies beside the folder.
+    """
+
+    root: Path
+
+    @property
+    def shards(self) -> Path:
+        return self.root / "shards"
+
+    @property
+    def pending(self) -> Path:
+        """Index rows of chunks that an unfinished ingest has completed; gone once it has finished."""
+        return self.root / "pending"
+
+    @property
+    def index_path(self) -> Path:
+        return self.root / "index.parquet"
+
+    @property
+    def manifest_path(self) -> Path:
+        return self.root / "manifest.parquet"
+
+    @property
+    def quarantine_path(self) -> Path:
+        return self.root / "quarantine.csv"
+
+    def index(self) -> pa.Table:
+        """One row a source file ever read, the newest reading of each path; empty before the first ingest."""
+        return pq.read_table(self.index_path) if self.index_path.exists() else INDEX_SCHEMA.empty_table()
+
+    def shard_path(self, shard: str) -> Path:
+        return self.shards / shard
+
+    def gray_path(self, shard: str) -> Path:
+        return self.shards / f"{shard.removesuffix(SHARD_SUFFIX)}.gray.npy"
+
+    def read(self, shard: Sequence[str], index: npt.NDArray[np.integer]) -> list[bytes]:
+        """The encoded images at (shard, index), both of length n, in that order.
+
+        Raises ManifestError for a shard that is missing or shorter than asked.
+        """
+        names, codes = np.unique(np.asarray(shard, dtype=object), return_inverse=True)
+        images: list[bytes] = [b""] * len(codes)
+        for code, name in enumerate(names):
+            rows = np.flatnonzero(codes == code)
+            reader = self._open(str(name), at_least=int(index[rows].max()) + 1)
+            try:
+                records = reader.read([int(i) for i in index[rows]])
+            finally:
+                reader.close()
+            for row, record in zip(rows, records, strict=True):
+                images[row] = record
+        return images
+
+    def gray(self, shard: Sequence[str], index: npt.NDArray[np.integer]) -> Gray:
+        """Grey thumbnails uint8 (n, 32, 32) of the images at (shard, index), for comparing near-duplicates."""
+        names, codes = np.unique(np.asarray(shard, dtype=object), return_inverse=True)
+        thumbnails = np.empty((len(codes), GRAY_SIDE, GRAY_SIDE), dtype=np.uint8)
+        for code, name in enumerate(names):
+            rows = codes == code
+            thumbnails[rows] = np.load(self.gray_path(str(name)), mmap_mode="r")[index[rows]]
+        return thumbnails
+
+    def intact(self, index: pa.Table) -> pa.Table:
+        """The rows of `index` whose image is where they say, and those that were quarantined."""
+        named = index["shard"].drop_null()
+        whole = [name for name in named.unique().to_pylist() if self._is_whole(name)]
+        there = pc.is_in(index["shard"], pa.array(whole, pa.string()))
+        return index.filter(pc.or_(there, pc.is_null(index["shard"])))
+
+    def _is_whole(self, shard: str) -> bool:
+        path, gray = self.shard_path(shard), self.gray_path(shard)
+        if not path.exists() or not gray.exists():
+            return False
+        try:
+            count = len(np.load(gray, mmap_mode="r"))
+        except (OSError, ValueError):
+            return False
+        reader = open_shard(path)
+        try:
+            return count > 0 and int(reader.num_records()) == count
+        finally:
+            reader.close()
+
+    def _open(self, shard: str, *, at_least: int) -> ArrayRecordReader:
+        path = self.shard_path(shard)
+        reader = open_shard(path) if path.exists() else None
+        if reader is None or reader.num_records() < at_least:
+            raise ManifestError(
+                f"shard {str(path)!r} is {'missing' if reader is None else 'damaged'}; "
+                "restore the dataset with `dvc pull`, or run ingest again"
+            )
+        return reader
+
+    def id(self) -> str:
+        """A random name of this store, which a cached ingest depends on: it holds as long as all files do.
+
+        Kept beside the folder, with the size of every shard and the digest of the manifest at the last `seal`. A store
+        that was wiped, is another, or was taken back to an older version gets a new one, and is ingested again.
+        """
+        record = self._read_record()
+        if record is None or record.files != self._states(record.files):
+            record = self._write_record(_Record(secrets.token_hex(8), {}))
+        return record.id
+
+    def seal(self) -> None:
+        """Record that the store is complete as it is now; its id stays."""
+        record = self._read_record()
+        shards = (path.relative_to(self.root).as_posix() for path in sorted(self.shards.glob("*.*")))
+        files = self._states([*shards, self.index_path.name, self.manifest_path.name, self.quarantine_path.name])
+        self._write_record(_Record(record.id if record else secrets.token_hex(8), files))
+
+    def _states(self, names: Iterable[str]) -> dict[str, str]:
+        return {name: _state(self.root / name) for name in names}
+
+    def _read_record(self) -> _Record | None:
+        try:
+            values = json.loads(self._beside("store.json").read_text())
+            return _Record(str(values["id"]), dict(values["files"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _write_record(self, record: _Record) -> _Record:
+        path = self._beside("store.json")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace(path, lambda part: part.write_text(json.dumps({"id": record.id, "files": record.files}, indent=1)))
+        return record
+
+    def _beside(self, suffix: str) -> Path:
+        return self.root.with_name(f"{self.root.name}.{suffix}")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the store for writing; a second process waits until the first has finished or died."""
+        path = self._beside("lock")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+@dataclass(frozen=True)
+class _Record:
+    id: str
+    files: dict[str, str]
+
+
+def _state(path: Path) -> str:
+    """What tells that a file is still the same: the digest of a table, the size of a (large, immutable) shard."""
+    if not path.exists():
+        return "missing"
+    if path.suffix == ".parquet":
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    return str(path.stat().st_size)
+
+
+def open_shard(path: Path) -> ArrayRecordReader:
+    """A reader of random records. A truncated shard opens too, and has no records."""
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    return ArrayRecordReader(str(path), READ_OPTIONS)
+
+
+def replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a new file beside `path`, then rename it there: a reader sees the old or the new, whole."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

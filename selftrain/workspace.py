@@ -1,0 +1,66 @@
+"""Workspace: where the embedded defaults keep what they write, below one folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The paths of a workspace; nothing exists before `ensure()`.
+
+    >>> Workspace(Path(".selftrain")).dataset("digits").as_posix()
+    '.selftrain/datasets/digits'
+    """
+
+    root: Path
+
+    @property
+    def datasets(self) -> Path:
+        """Folder of all datasets; a DVC repository of its own."""
+        return self.root / "datasets"
+
+    def dataset(self, name: str) -> Path:
+        """Root of one dataset's ImageStore, versioned by DVC as a whole."""
+        return self.datasets / name
+
+    @property
+    def decoded_cache(self) -> Path:
+        """Decoded and resized pixels; safe to delete at any time."""
+        return self.root / "cache" / "decoded"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Training state that an interrupted run resumes from."""
+        return self.root / "checkpoints"
+
+    @property
+    def mlflow_database(self) -> Path:
+        """SQLite file of the embedded MLflow tracking and registry."""
+        return self.root / "mlflow" / "mlflow.db"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        """Artifact folder of the embedded MLflow."""
+        return self.root / "mlflow" / "artifacts"
+
+    @property
+    def locks(self) -> Path:
+        """Lock files that living runs hold."""
+        return self.root / "locks"
+
+    @property
+    def dvc_remote(self) -> Path:
+        """The local default remote that dataset versions are pushed to."""
+        return self.root / "dvc-remote"
+
+    def ensure(self) -> Workspace:
+        """Create the folders, and a `.gitignore` that hides the workspace from the user's git; idempotent."""
+        folders = (self.datasets, self.decoded_cache, self.checkpoints, self.mlflow_artifacts, self.locks)
+        for folder in (*folders, self.dvc_remote):
+            folder.mkdir(parents=True, exist_ok=True)
+        ignore = self.root / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n")
+        return self
