@@ -1,0 +1,90 @@
+"""Packaging: from a saved model folder to an MLflow model that serves raw images, without a pickle."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from selftrain.adapters.standalone import importable, requirements, write_standalone
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.models import ModelSignature
+
+    from selftrain.learn.contract import Contract
+
+CARD = "model_card.md"
+
+
+def stage(
+    folder: Path,
+    *,
+    model_folder: Path,
+    contract: Contract,
+    card: str,
+    model_id: str | None = None,
+    mlflow_run: str | None = None,
+) -> None:
+    """Write the MLflow model of `model_folder` to `folder` (which must not exist): model from code, with its card."""
+    import mlflow.pyfunc
+    from mlflow.models import Model
+
+    with tempfile.TemporaryDirectory() as temporary:
+        entry, package = write_standalone(Path(temporary))
+        model = Path(temporary) / "model"  # its name below the artifacts, whatever the user's folder is called
+        shutil.copytree(model_folder, model)
+        with importable(package):
+            mlflow.pyfunc.save_model(
+                path=str(folder),
+                mlflow_model=Model(run_id=mlflow_run, model_id=model_id, model_uuid=model_id),
+                python_model=str(entry),
+                code_paths=[str(package)],
+                artifacts={"model": str(model)},
+                signature=signature(),
+                input_example=example(contract.image_size),
+                pip_requirements=requirements(next(model.glob("*.keras"))),
+                metadata=_facts(contract),
+            )
+    for leftover in folder.rglob("__pycache__"):
+        shutil.rmtree(leftover)
+    (folder / CARD).write_text(card)
+
+
+def signature() -> ModelSignature:
+    """One binary column in; label, confidence, probabilities and error out, each of them null or not by row."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import Array
+
+    outputs = [
+        ColSpec(DataType.string, "label", required=False),
+        ColSpec(DataType.double, "confidence", required=False),
+        ColSpec(Array(DataType.double), "probabilities", required=False),
+        ColSpec(DataType.string, "error", required=False),
+    ]
+    return ModelSignature(inputs=Schema([ColSpec(DataType.binary, "image")]), outputs=Schema(outputs))
+
+
+def example(image_size: int) -> pd.DataFrame:
+    """A request of one image: a grey PNG of the model's own size."""
+    import pandas as pd
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.new("RGB", (image_size, image_size), (128, 128, 128)).save(file, "PNG")
+    return pd.DataFrame({"image": [file.getvalue()]})
+
+
+def _facts(contract: Contract) -> dict[str, object]:
+    """What a client of the model may want to know without loading it: the order of the probabilities, first of all."""
+    return {
+        "class_names": list(contract.class_names),
+        "image_size": contract.image_size,
+        "temperature": contract.temperature,
+        "manifest_digest": contract.manifest_digest,
+        "weights_sha256": contract.weights_sha256,
+        "backbone": contract.backbone,
+    }

@@ -1,0 +1,275 @@
+"""Promotion: which version is champion, why, and the append-only log of every change.
+
+The log lives in the registry's own store, as tags of the registered model that are written once and never changed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import secrets
+from datetime import UTC, datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from selftrain.adapters.registry import CHALLENGER, CHAMPION, Version, challenger, champion, get_version
+from selftrain.adapters.tracking import Tracking
+from selftrain.config import Registry
+from selftrain.errors import RegistryError
+from selftrain.evaluate.evaluation import Comparison, EvaluationReport
+
+LOG_TAG = "selftrain.promotion."
+DECISION = "selftrain.decision"
+Action = Literal["promote", "rollback", "refuse"]
+
+
+class Facts(BaseModel):
+    """A frozen value kept in the registry as JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Measured(Facts):
+    """What was measured on test, and of what: the model's and the test set's digest tell whether it still holds.
+
+    `comparison` is with the champion of version `against`, on the same images.
+    """
+
+    model_digest: str
+    test_digest: str
+    report: EvaluationReport
+    against: int | None = None
+    comparison: Comparison | None = None
+
+
+class Decision(Facts):
+    """Whether a version may become champion, and each reason; `against` is the champion it was compared with."""
+
+    promote: bool
+    reasons: tuple[str, ...]
+    against: int | None = None
+    p_value: float | None = None
+
+    @property
+    def text(self) -> str:
+        """The reasons as one line."""
+        return "; ".join(self.reasons)
+
+
+class Change(Facts):
+    """One line of the log: version `to` took the alias from `previous`, or was refused it."""
+
+    number: int
+    when: str
+    who: str
+    action: Action
+    previous: int | None = Field(description="champion before")
+    to: int
+    why: str
+
+
+def judge_promotion(
+    settings: Registry, measured: Measured | None, *, model_digest: str, test_digest: str, champion_version: int | None
+) -> Decision:
+    """Whether the model `model_digest` may become champion; fails closed.
+
+    It must pass every floor on the test set `test_digest` and, where there is a champion, be better than it by
+    McNemar's exact test at `settings.alpha`. No floors, and a measurement that is missing, not a number, or of another
+    model, test set or champion, are refusals.
+    """
+    against = None if champion_version is None else f"champion version {champion_version}"
+    if measured is None:
+        return Decision(promote=False, reasons=("nothing was measured on test",), against=champion_version)
+    refusals = _stale(measured, model_digest=model_digest, test_digest=test_digest, champion_version=champion_version)
+    refusals += _below_floors(settings, measured.report)
+    comparison = measured.comparison
+    p_value = comparison.p_value if comparison is not None and math.isfinite(comparison.p_value) else None
+    if against is not None and measured.against == champion_version:
+        refusals += _not_better(settings, comparison, against)
+    if refusals:
+        return Decision(promote=False, reasons=tuple(refusals), against=champion_version, p_value=p_value)
+    passed = f"every floor passed ({', '.join(f'{name} >= {floor:g}' for name, floor in settings.floors.items())})"
+    if comparison is None or against is None:
+        return Decision(promote=True, reasons=(passed, "there was no champion"))
+    better = f"better than {against} by {100 * comparison.difference:.1f} points, p = {comparison.p_value:.2g}"
+    return Decision(promote=True, reasons=(passed, better), against=champion_version, p_value=p_value)
+
+
+def _stale(measured: Measured, *, model_digest: str, test_digest: str, champion_version: int | None) -> list[str]:
+    refusals = []
+    if not model_digest or measured.model_digest != model_digest:
+        refusals.append(f"the numbers are of the model {measured.model_digest[:12]!r}, not {model_digest[:12]!r}")
+    if not test_digest or measured.test_digest != test_digest:
+        refusals.append(f"the numbers are of the test set {measured.test_digest[:12]!r}, not {test_digest[:12]!r}")
+    if measured.against != champion_version:
+        compared = "no champion" if measured.against is None else f"version {measured.against}"
+        present = "there is none" if champion_version is None else f"the champion is version {champion_version}"
+        refusals.append(f"compared with {compared}, but {present}")
+    return refusals
+
+
+def _below_floors(settings: Registry, report: EvaluationReport) -> list[str]:
+    if not settings.floors:
+        return ["no floors are set in registry.floors"]
+    refusals = []
+    for name, floor in settings.floors.items():
+        value = report.metric(name)
+        if not math.isfinite(value):
+            refusals.append(f"{name} on test is not a number")
+        elif value < floor:
+            refusals.append(f"{name} {value:.4f} on test is below its floor {floor:g}")
+    return refusals
+
+
+def _not_better(settings: Registry, comparison: Comparison | None, against: str) -> list[str]:
+    if comparison is None:
+        return [f"not compared with {against} on the same test images"]
+    if not math.isfinite(comparison.p_value):
+        return [f"the comparison with {against} is not a number"]
+    if comparison.n10 <= comparison.n01:
+        return [f"not better than {against} ({comparison.n10} images won, {comparison.n01} lost)"]
+    if comparison.p_value >= settings.alpha:
+        return [
+            f"not surely better than {against}: {comparison.n10} images won, {comparison.n01} lost, "
+            f"p = {comparison.p_value:.2g}, needed below {settings.alpha:g}"
+        ]
+    return []
+
+
+def record_decision(tracking: Tracking, version: Version, decision: Decision, *, who: str) -> None:
+    """Keep `decision` with `version`, where `promote` reads it; a refusal also goes into the log, once."""
+    tracking.client.set_model_version_tag(version.name, str(version.number), DECISION, decision.model_dump_json())
+    if decision.promote:
+        return
+    log = history(tracking, version.name)
+    if any(one.action == "refuse" and one.to == version.number and one.why == decision.text for one in log):
+        return
+    _append(tracking, version.name, log, who, "refuse", decision.against, version.number, decision.text)
+
+
+def promote(
+    tracking: Tracking, name: str, number: int | None = None, *, who: str, why: str = "", force: bool = False
+) -> Version:
+    """Make version `number` (None: the challenger) of the model `name` the champion, and log it; returns it.
+
+    Without `force` the version's recorded decision must allow it, against the champion there is now. With it, `why`
+    must say why. Promoting the champion changes nothing. Raises RegistryError when there is no such version, or it
+    may not be promoted.
+    """
+    version = challenger(tracking, name) if number is None else get_version(tracking, name=name, number=number)
+    if version is None:
+        raise RegistryError(f"{name!r} has no challenger; name a version, or run until one is registered")
+    present = champion(tracking, name)
+    log = history(tracking, name)
+    if present is not None and present.number == version.number:
+        return version
+    if force and not why:
+        raise RegistryError(f"promoting {version.uri} by force needs a reason; say why")
+    decision = _decision(version)
+    if not force:
+        _refuse_unless_allowed(version, decision, present)
+    previous = present.number if present is not None else None
+    reason = why or decision.text
+    if not _was_begun(log, "promote", previous, version.number):
+        _append(tracking, name, log, who, "promote", previous, version.number, reason)
+    return _crown(tracking, version)
+
+
+def rollback(tracking: Tracking, name: str, *, who: str, why: str = "") -> Version:
+    """Give the alias `champion` back to the version that had it before, and log it; returns that version.
+
+    Repeated, it goes one champion further back each time. Raises RegistryError when there is none to go back to.
+    """
+    present = champion(tracking, name)
+    log = history(tracking, name)
+    if present is not None and log and log[-1].action == "rollback" and log[-1].to != present.number:
+        return _crown(
+            tracking, get_version(tracking, name=name, number=log[-1].to)
+        )  # a kill came between log and alias
+    champions = _stack(log)
+    while champions and present is not None and champions[-1] == present.number:
+        champions.pop()
+    if present is None or not champions:
+        now = "there is no champion" if present is None else f"version {present.number} is the first champion"
+        raise RegistryError(f"{name!r} has no earlier champion to go back to ({now}); promote a version instead")
+    version = get_version(tracking, name=name, number=champions[-1])
+    _append(tracking, name, log, who, "rollback", present.number, version.number, why or "asked for")
+    return _crown(tracking, version)
+
+
+def history(tracking: Tracking, name: str) -> list[Change]:
+    """Every change of the champion of the model `name`, oldest first; empty when there is no such model."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        tags = tracking.client.get_registered_model(name).tags
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return []
+        raise RegistryError(f"the registry does not answer for the model {name!r}: {error}") from error
+    return [Change.model_validate_json(tags[key]) for key in sorted(tags) if key.startswith(LOG_TAG)]
+
+
+def _append(
+    tracking: Tracking,
+    name: str,
+    log: list[Change],
+    who: str,
+    action: Action,
+    previous: int | None,
+    to: int,
+    why: str,
+) -> None:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    number = log[-1].number + 1 if log else 1
+    change = Change(number=number, when=now, who=who, action=action, previous=previous, to=to, why=why)
+    key = f"{LOG_TAG}{number:06d}.{secrets.token_hex(4)}"  # two writers at once may share a number, never a key
+    tracking.client.set_registered_model_tag(name, key, change.model_dump_json())
+
+
+def _decision(version: Version) -> Decision:
+    text = version.tags.get(DECISION)
+    if text is None:
+        return Decision(promote=False, reasons=("it was never judged on test",))
+    return Decision.model_validate(json.loads(text))
+
+
+def _refuse_unless_allowed(version: Version, decision: Decision, present: Version | None) -> None:
+    reason = decision.text if not decision.promote else None
+    now = present.number if present is not None else None
+    if reason is None and decision.against != now:
+        reason = f"it was compared with champion {decision.against}, and the champion is {now}"
+    if reason is not None:
+        raise RegistryError(f"{version.uri} is not promoted: {reason}. Run again, or force it and say why")
+
+
+def _was_begun(log: list[Change], action: Action, previous: int | None, to: int) -> bool:
+    """Whether the log's last change is this very one, whose alias a kill left unset."""
+    return bool(log) and (log[-1].action, log[-1].previous, log[-1].to) == (action, previous, to)
+
+
+def _crown(tracking: Tracking, version: Version) -> Version:
+    tracking.client.set_registered_model_alias(version.name, CHAMPION, str(version.number))
+    if CHALLENGER in version.aliases:
+        tracking.client.delete_registered_model_alias(version.name, CHALLENGER)
+    return get_version(tracking, name=version.name, number=version.number)
+
+
+def _stack(log: list[Change]) -> list[int]:
+    """The champions by the log, each above the one it replaced; a rollback takes the top off."""
+    champions: list[int] = []
+    for change in log:
+        match change.action:
+            case "promote":
+                if change.previous in champions:
+                    del champions[champions.index(change.previous) + 1 :]
+                elif change.previous is not None:
+                    champions.append(change.previous)  # made champion by other means than ours
+                champions.append(change.to)
+            case "rollback":
+                while champions and champions[-1] != change.to:
+                    champions.pop()
+            case "refuse":
+                pass
+    return champions

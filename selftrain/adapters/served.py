@@ -1,0 +1,154 @@
+"""The served model: raw images in; label, calibrated confidence, all probabilities or an error out, a row an image.
+
+A copy of this module and of the core modules it imports travels with each registered model (standalone.py), so that
+images are decoded where it is served exactly as they were in training. It imports no other adapter.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import mlflow.pyfunc
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from selftrain.data.decode import decode, probe
+from selftrain.errors import ImageError
+from selftrain.learn.calibrate import softmax
+from selftrain.learn.contract import Contract, load
+
+if TYPE_CHECKING:
+    import keras
+
+Pixels = npt.NDArray[np.uint8]
+COLUMNS = ("label", "confidence", "probabilities", "error")
+IMAGES_A_BATCH = 64
+MAX_PIXELS = 64_000_000  # of one image, by its header: larger ones are refused before they are decoded
+
+
+class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow ships no types
+    """An MLflow pyfunc around a saved model folder (`.keras` and contract), named `model` among its artifacts."""
+
+    def load_context(self, context: mlflow.pyfunc.PythonModelContext) -> None:
+        """Load the model, its digest checked against the contract, and compile it before the first request.
+
+        Raises UntrustedFileError when the file is not the one that was registered.
+        """
+        self._model, self._contract = load(Path(context.artifacts["model"]))
+        side = self._contract.image_size
+        predict_logits(self._model, np.zeros((1, side, side, 3), np.uint8))
+
+    def predict(
+        self, context: mlflow.pyfunc.PythonModelContext, model_input: pd.DataFrame, params: object = None
+    ) -> pd.DataFrame:
+        """Answer each row of the column `image`: encoded bytes, base64 text, or a uint8 array (h, w), (h, w, 3|4).
+
+        Columns: `label`, `confidence` (0-1, calibrated), `probabilities` (classes,) and `error`; either `error` or
+        the three others are null.
+        """
+        return answer(self._model, self._contract, model_input["image"].tolist())
+
+
+def answer(model: keras.Model, contract: Contract, images: Sequence[object]) -> pd.DataFrame:
+    """One row an image, in order; an image that cannot be read has its reason in `error` and nothing else."""
+    rows: list[tuple[str | None, float | None, list[float] | None, str | None]] = []
+    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+        for start in range(0, len(images), IMAGES_A_BATCH):
+            batch = images[start : start + IMAGES_A_BATCH]
+            read = list(pool.map(lambda image: _read(image, contract.image_size), batch))
+            pixels = [one for one in read if not isinstance(one, ImageError)]
+            probs = iter(_probs(model, contract, pixels))
+            for one in read:
+                if isinstance(one, ImageError):
+                    rows.append((None, None, None, f"{one.reason}: {one.message}"))
+                else:
+                    row = next(probs)
+                    rows.append((contract.class_names[int(row.argmax())], float(row.max()), row.tolist(), None))
+    columns = zip(*rows, strict=True) if rows else ((),) * len(COLUMNS)
+    return pd.DataFrame(
+        {name: pd.Series(list(column), dtype=object) for name, column in zip(COLUMNS, columns, strict=True)}
+    )
+
+
+def read_image(image: object, size: int) -> Pixels:
+    """`image` as uint8 (size, size, 3) the way training saw it; raises ImageError saying what was wrong."""
+    data = _encoded(image)
+    probe(data, "", max_pixels=MAX_PIXELS, min_side=1)
+    return decode(data, size)
+
+
+def predict_logits(model: keras.Model, pixels: Pixels) -> npt.NDArray[np.float32]:
+    """Logits (n, classes) of at most IMAGES_A_BATCH images, padded to a power of two: few shapes to compile."""
+    count = len(pixels)
+    padded = np.zeros((1 << (count - 1).bit_length(), *pixels.shape[1:]), np.uint8)
+    padded[:count] = pixels
+    return np.asarray(model.predict_on_batch(padded), dtype=np.float32)[:count]
+
+
+def _probs(model: keras.Model, contract: Contract, pixels: list[Pixels]) -> npt.NDArray[np.floating]:
+    if not pixels:
+        return np.empty((0, len(contract.class_names)), np.float32)
+    return softmax(predict_logits(model, np.stack(pixels)), contract.temperature)
+
+
+def _read(image: object, size: int) -> Pixels | ImageError:
+    try:
+        return read_image(image, size)
+    except ImageError as error:
+        return error
+
+
+def _encoded(image: object) -> bytes:
+    """The bytes of an image file that holds `image`."""
+    match image:
+        case bytes():
+            return image
+        case bytearray() | memoryview():
+            return bytes(image)
+        case str():
+            try:
+                return base64.b64decode(image, validate=True)
+            except (binascii.Error, ValueError) as error:
+                raise ImageError("not_an_image", f"the text is not base64 ({error}); send base64 of a file") from error
+        case list():
+            return _bitmap(_array(image))
+        case np.ndarray():
+            return _bitmap(image)
+    raise ImageError(
+        "not_an_image", f"got {type(image).__name__}; allowed are a file's bytes, base64 text or a uint8 array"
+    )
+
+
+def _array(nested: list[object]) -> npt.NDArray[np.generic]:
+    """JSON's nested lists as an array of integers 0-255, where they are one."""
+    try:
+        array = np.asarray(nested)
+    except ValueError as error:
+        raise ImageError("not_an_image", "the lists are ragged; send rows of equal length") from error
+    whole = array.dtype.kind in "iu" and array.size > 0 and int(array.min()) >= 0 and int(array.max()) <= 255
+    return array.astype(np.uint8) if whole else array
+
+
+def _bitmap(array: npt.NDArray[np.generic]) -> bytes:
+    """A lossless image file of `array`, so that arrays take the same way through decoding as files."""
+    from PIL import Image
+
+    shaped = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
+    if array.dtype != np.uint8 or not shaped or array.size == 0:
+        raise ImageError(
+            "unsupported_mode",
+            f"got an array of {array.dtype} with shape {array.shape}; allowed is uint8 0-255, (h, w), (h, w, 3|4)",
+        )
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(array)).save(file, "PNG", compress_level=0)
+    return file.getvalue()

@@ -1,0 +1,100 @@
+"""Standalone code: the served model's modules as a package of another name, frozen with the model.
+
+MLflow puts a model's code first on `sys.path`. A copy under the name `selftrain` would hide the installed package, or
+be hidden by it, and two versions could not be loaded side by side; so the copy is named by its content.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.metadata
+import os
+import re
+import sys
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from selftrain import __version__
+from selftrain.adapters import code_digest
+
+ROOT_MODULE = "selftrain.adapters.served"
+BASIS = ("selftrain.errors", "selftrain.progress", "selftrain.config")
+ENTRY = """\
+from mlflow.models import set_model
+
+from {package}.adapters.served import ServedModel
+
+set_model(ServedModel())
+"""
+IMPORT = re.compile(r"^(\s*(?:from|import)\s+)selftrain(?=[\s.])", re.MULTILINE)
+OF_KERAS_HUB = ("keras-hub", "tensorflow-text")
+
+
+def write_standalone(into: Path) -> tuple[Path, Path]:
+    """Write the package and its entry file below `into`; returns (entry file, package folder)."""
+    sources = _sources()
+    text = "".join(f"{name}\n{source}" for name, source in sorted(sources.items()))
+    package = f"selftrain_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    folder = into / "code" / package
+    for name, source in sources.items():
+        path = folder.joinpath(*name.split(".")[1:]).with_suffix(".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(IMPORT.sub(rf"\g<1>{package}", source))
+    for inner in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+        (inner / "__init__.py").write_text(f'__version__ = "{__version__}"\n')
+    entry = into / "served_model.py"
+    entry.write_text(ENTRY.format(package=package))
+    return entry, folder
+
+
+def _sources() -> dict[str, str]:
+    """Source text of every selftrain module the served model needs, by module name."""
+    names = code_digest.closure([ROOT_MODULE]) | set(BASIS)
+    paths = {name: code_digest.ROOT.joinpath(*name.split(".")).with_suffix(".py") for name in names}
+    return {name: path.read_text() for name, path in paths.items() if path.is_file()}
+
+
+@contextmanager
+def importable(package: Path) -> Iterator[None]:
+    """Let `package` be imported while the block runs, and leave no trace in `sys`."""
+    sys.path.insert(0, str(package.parent))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(package.parent))
+        for name in [name for name in sys.modules if name.split(".")[0] == package.name]:
+            del sys.modules[name]
+
+
+def requirements(model_file: Path) -> list[str]:
+    """The pinned distributions that serving `model_file` (a `.keras`) needs, as installed here."""
+    wanted = {"keras", os.environ.get("KERAS_BACKEND", "tensorflow")}
+    if _uses_keras_hub(model_file):
+        wanted.update(OF_KERAS_HUB)
+    by_module = importlib.metadata.packages_distributions()
+    for source in _sources().values():
+        for name in _imported_at_once(source):
+            owners = by_module.get(name, [])
+            wanted.update({name} if name in owners else owners[:1])
+    wanted.discard("selftrain")  # a copy of it travels with the model
+    installed = {name.lower().replace("_", "-"): importlib.metadata.version(name) for name in wanted}
+    return [f"{name}=={version}" for name, version in sorted(installed.items())]
+
+
+def _uses_keras_hub(model_file: Path) -> bool:
+    with zipfile.ZipFile(model_file) as archive:
+        return b"keras_hub" in archive.read("config.json")
+
+
+def _imported_at_once(source: str) -> list[str]:
+    """Top-level packages that a module imports when it is imported itself."""
+    names: list[str] = []
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.append(node.module)
+    return [name.split(".")[0] for name in names]

@@ -1,0 +1,161 @@
+"""Tracking: one MLflow run a pipeline run, and a count of the looks at test that only grows."""
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from selftrain.adapters import tracking as t
+from selftrain.config import Experiment
+from selftrain.errors import RegistryError
+from selftrain.selflabel.rounds import Round
+
+# mlflow's SQL store leaves cursors to the garbage collector.
+pytestmark = [pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")]
+
+
+@pytest.fixture(autouse=True)
+def _no_store_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> t.Tracking:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        return t.open_tracking(tmp_path_factory.mktemp("workspace"), stack=t.no_stack)
+
+
+def a_round(index: int, accuracy: float) -> Round:
+    return Round(
+        index=index,
+        backbone="efficientnet_b0_050",
+        labeled=100,
+        validation_accuracy=accuracy,
+        validation_metric=accuracy,
+        kept=True,
+        seconds=12.0,
+        model_digest="ab" * 32,
+    )
+
+
+def test_the_embedded_store_lies_in_the_workspace_and_leaves_the_working_directory_clean(tmp_path: Path) -> None:
+    here = tmp_path / "elsewhere"
+    here.mkdir()
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from selftrain.adapters.tracking import *\n"
+        "store = open_tracking(Path(sys.argv[1]), stack=no_stack)\n"
+        "note = Path(sys.argv[1]) / 'note.txt'; note.write_text('kept')\n"
+        "log_run(store, LoggedRun('r1', 'digits', artifacts=(note,)))\n"
+        "print(store.uri)\n"
+    )
+    root = tmp_path / "workspace"
+    env = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+    env |= {"PYTHONPATH": str(Path(t.__file__).parents[2]), "MLFLOW_DISABLE_TELEMETRY": "true"}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(root)], cwd=here, env=env, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == f"sqlite:///{root}/mlflow/mlflow.db"
+    assert "alembic" not in done.stderr
+    assert list(here.iterdir()) == []
+    assert [path.read_text() for path in (root / "mlflow" / "artifacts").rglob("note.txt")] == ["kept"]
+
+
+def test_the_environment_goes_before_the_stack_and_the_stack_before_the_workspace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_stack, of_environment = f"sqlite:///{tmp_path}/stack.db", f"sqlite:///{tmp_path}/environment.db"
+    assert t.open_tracking(tmp_path / "w", stack=lambda: of_stack).uri == of_stack
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", of_environment)
+    assert t.open_tracking(tmp_path / "w", stack=lambda: of_stack).uri == of_environment
+    assert not (tmp_path / "w").exists()
+
+
+def test_opening_a_store_again_finds_the_same_experiment_even_after_it_was_deleted(tmp_path: Path) -> None:
+    first = t.open_tracking(tmp_path, stack=t.no_stack)
+    first.client.delete_experiment(first.experiment_id)
+    again = t.open_tracking(tmp_path, stack=t.no_stack)
+    assert again.experiment_id == first.experiment_id
+    assert t.log_run(again, t.LoggedRun("r1", "digits"))
+
+
+def test_a_store_that_does_not_answer_is_an_error_that_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(RegistryError, match="MLflow store at http://127.0.0.1:9 does not answer.*unset"):
+        t.open_tracking(tmp_path, stack=t.no_stack)
+
+
+def test_logging_a_run_twice_leaves_one_run_and_one_value_a_metric_and_step(store: t.Tracking) -> None:
+    logged = t.LoggedRun(
+        "twice",
+        "digits",
+        config=Experiment(),
+        rounds=(a_round(0, 0.8), a_round(1, 0.9)),
+        metrics={"test_accuracy": 0.97},
+        tags={"dataset_version": "abc.dir", "manifest_digest": "f00"},
+    )
+    assert t.log_run(store, logged) == t.log_run(store, logged)
+    found = store.client.search_runs([store.experiment_id], "tags.`selftrain.run_id` = 'twice'")
+    assert len(found) == 1
+    assert found[0].info.status == "FINISHED"
+    assert found[0].data.params["source.kind"] == "digits"
+    assert found[0].data.params["teacher.backbone"] == "efficientnet_b0_050"
+    assert found[0].data.tags["dataset_version"] == "abc.dir"
+    assert found[0].data.metrics["test_accuracy"] == 0.97
+    points = store.client.get_metric_history(found[0].info.run_id, "round_validation_accuracy")
+    assert [(point.step, point.value) for point in points] == [(0, 0.8), (1, 0.9)]
+
+
+def test_a_run_can_be_opened_first_and_filled_later(store: t.Tracking) -> None:
+    opened = t.log_run(store, t.LoggedRun("later", "digits", status="RUNNING"))
+    assert store.client.get_run(opened).info.status == "RUNNING"
+    assert t.log_run(store, t.LoggedRun("later", "digits", metrics={"test_accuracy": math.nan})) == opened
+    run = store.client.get_run(opened)
+    assert run.info.status == "FINISHED"
+    assert math.isnan(run.data.metrics["test_accuracy"])
+
+
+def test_more_metrics_than_mlflow_takes_at_once_all_arrive(store: t.Tracking) -> None:
+    many = {f"metric_{index}": float(index) for index in range(2100)}
+    run = t.log_run(store, t.LoggedRun("many", "digits", metrics=many, tags={f"tag{i}": str(i) for i in range(230)}))
+    data = store.client.get_run(run).data
+    assert data.metrics == many
+    assert data.tags["tag229"] == "229"
+
+
+def test_a_param_changed_between_two_records_of_a_run_is_refused(store: t.Tracking) -> None:
+    t.log_run(store, t.LoggedRun("changed", "digits", config=Experiment(seed=1)))
+    with pytest.raises(RegistryError, match="changed"):
+        t.log_run(store, t.LoggedRun("changed", "digits", config=Experiment(seed=2)))
+
+
+def test_only_dead_runs_that_are_still_open_are_ended_as_killed(store: t.Tracking) -> None:
+    dead = t.ensure_run(store, "dead", "digits")
+    alive = t.ensure_run(store, "alive", "digits")
+    finished = t.log_run(store, t.LoggedRun("finished", "digits"))
+    assert t.close_dead_runs(store, ["dead", "finished", "never seen"]) == 1
+    states = [store.client.get_run(run).info.status for run in (dead, alive, finished)]
+    assert states == ["KILLED", "RUNNING", "FINISHED"]
+
+
+def test_looks_at_a_test_set_are_counted_once_a_run_and_model_and_across_experiments(
+    tmp_path: Path,
+) -> None:
+    digits = t.open_tracking(tmp_path, stack=t.no_stack)
+    other = t.open_tracking(tmp_path, experiment="other", stack=t.no_stack)
+    assert t.test_looks(digits, "set") == 0
+    assert t.count_test_look(digits, test_digest="set", run_id="r1", model_digest="m1") == 1
+    assert t.count_test_look(digits, test_digest="set", run_id="r1", model_digest="m1") == 1
+    assert t.count_test_look(digits, test_digest="set", run_id="r1", model_digest="m2") == 2
+    assert t.count_test_look(other, test_digest="set", run_id="r2", model_digest="m1") == 3
+    assert t.count_test_look(other, test_digest="another set", run_id="r2", model_digest="m1") == 1
+    assert t.test_looks(digits, "set") == 3
