@@ -55,7 +55,8 @@ def explain(verdict: Verdict, gate: Gate, history: History, *, minutes: float) -
         case Verdict.CONTINUE:
             return f"{reached}, target {gate.target:g}, {after}: another round"
         case Verdict.STALLED:
-            gained = f"no gain of {gate.min_gain:g} in the last {_rounds(gate.patience)}"
+            last = "round" if gate.patience == 1 else f"{gate.patience} rounds"
+            gained = f"no gain of {gate.min_gain:g} in the last {last}"
             return f"{reached} is below the target {gate.target:g}: {gained}; add labels, or lower the target"
         case Verdict.EXHAUSTED if history.students >= gate.max_rounds:
             return f"{reached} is below the target {gate.target:g} {after}, all that gate.max_rounds allows"

@@ -102,7 +102,7 @@ class PseudoLabels:
 
 
 def select(
-    image_ids: Sequence[str] | npt.NDArray[np.str_] | npt.NDArray[np.object_] | pa.Array,
+    image_ids: Sequence[str] | npt.NDArray[np.str_] | npt.NDArray[np.object_] | pa.Array | pa.ChunkedArray,
     probs: npt.ArrayLike,
     settings: PseudoLabel,
     *,
@@ -202,8 +202,11 @@ def probs_array(column: pa.ChunkedArray | pa.Array, *, classes: int) -> Floats:
     return flattened.reshape(-1, classes)
 
 
-def _checked_ids(image_ids: Sequence[str] | npt.NDArray[np.generic] | pa.Array, *, images: int) -> pa.Array:
-    ids = image_ids if isinstance(image_ids, pa.Array) else pa.array(image_ids, pa.string())
+def _checked_ids(
+    image_ids: Sequence[str] | npt.NDArray[np.generic] | pa.Array | pa.ChunkedArray, *, images: int
+) -> pa.Array:
+    chunked = image_ids if isinstance(image_ids, pa.ChunkedArray) else pa.chunked_array([image_ids], pa.string())
+    ids = chunked.cast(pa.string()).combine_chunks()
     if len(ids) != images:
         raise PredictionError(f"{len(ids)} image_ids for the probabilities of {images} images; give one an image")
     distinct = pc.count_distinct(ids).as_py()

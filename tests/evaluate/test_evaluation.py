@@ -1,0 +1,89 @@
+"""Evaluation: one report with every number, compared with a reference on the same images."""
+
+import json
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from selftrain.errors import PredictionError
+from selftrain.evaluate.evaluation import EvaluationReport, Finding, compare, evaluate
+
+NAMES = ("cat", "dog", "elk")
+
+
+def answers(predicted: list[int]) -> npt.NDArray[np.float64]:
+    """Probabilities that say `predicted` with confidence 0.8."""
+    return np.full((len(predicted), 3), 0.1) + 0.7 * np.eye(3)[predicted]
+
+
+LABELS = [0, 0, 1, 1, 2, 2, 2, 2]
+MODEL = answers([0, 0, 1, 1, 2, 2, 2, 0])
+TEACHER = answers([0, 1, 1, 0, 2, 2, 0, 2])
+
+
+def test_a_report_holds_the_numbers_of_its_images() -> None:
+    report = evaluate(LABELS, MODEL, class_names=NAMES)
+    assert (report.images, report.accuracy) == (8, 7 / 8)
+    assert report.interval == pytest.approx((0.5291, 0.9776), abs=1e-4)
+    assert report.confusion == ((2, 0, 0), (0, 2, 0), (1, 0, 3))
+    assert [(c.name, c.support, c.recall) for c in report.per_class] == [("cat", 2, 1), ("dog", 2, 1), ("elk", 4, 0.75)]
+    assert report.macro_f1 == pytest.approx((4 / 5 + 1 + 6 / 7) / 3)
+    assert report.calibration_error == pytest.approx(0.075)
+    assert (report.metric("accuracy"), report.metric("macro_f1")) == (report.accuracy, report.macro_f1)
+    assert report.class_names == NAMES
+    assert report.comparison is None
+
+
+def test_the_comparison_is_paired_image_by_image() -> None:
+    compared = evaluate(LABELS, MODEL, class_names=NAMES, reference_probs=TEACHER).comparison
+    assert compared is not None
+    assert (compared.n10, compared.n01) == (3, 1)
+    assert (compared.reference_accuracy, compared.difference) == (5 / 8, 2 / 8)
+    assert compared.p_value == pytest.approx(0.625)
+    assert compared.finding is Finding.UNDECIDED
+    low, high = compared.difference_interval
+    assert low < 0 < 0.25 < high
+
+
+def test_a_model_against_itself_differs_in_nothing() -> None:
+    compared = compare(LABELS, MODEL, MODEL)
+    assert (compared.difference, compared.n10, compared.n01, compared.p_value) == (0.0, 0, 0, 1.0)
+    assert compared.finding is Finding.UNDECIDED
+
+
+def test_the_finding_has_a_direction() -> None:
+    labels, right, wrong = [0] * 8, answers([0] * 8), answers([1] * 8)
+    assert compare(labels, right, wrong).finding is Finding.BETTER
+    assert compare(labels, wrong, right).finding is Finding.WORSE
+    assert compare(labels, right, wrong, alpha=0.001).finding is Finding.UNDECIDED
+
+
+def test_a_class_that_is_never_seen_has_no_scores() -> None:
+    report = evaluate([0, 1], answers([0, 0]), class_names=NAMES)
+    assert [scores.precision for scores in report.per_class] == [0.5, None, None]
+    assert [scores.recall for scores in report.per_class] == [1.0, 0.0, None]
+
+
+def test_a_report_survives_json() -> None:
+    report = evaluate(LABELS, MODEL, class_names=NAMES, reference_probs=TEACHER)
+    text = report.model_dump_json()
+    assert EvaluationReport.model_validate_json(text) == report
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def test_nan_answers_give_an_error_not_a_report() -> None:
+    with pytest.raises(PredictionError, match="rows 0, 1, 2, 3, 4"):
+        evaluate(LABELS, np.full((8, 3), np.nan), class_names=NAMES)
+    with pytest.raises(PredictionError, match="not finite"):
+        evaluate(LABELS, MODEL, class_names=NAMES, reference_probs=np.full((8, 3), np.nan))
+
+
+def test_a_reference_on_other_images_is_refused() -> None:
+    with pytest.raises(PredictionError, match=r"shape \(8,\) for 7 images"):
+        evaluate(LABELS, MODEL, class_names=NAMES, reference_probs=TEACHER[:7])
+
+
+def test_a_reference_of_other_classes_is_refused() -> None:
+    with pytest.raises(PredictionError, match=r"allowed is \(images, 3\)"):
+        evaluate(LABELS, MODEL, class_names=NAMES, reference_probs=np.full((8, 2), 0.5))

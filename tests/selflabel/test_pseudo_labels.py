@@ -1,0 +1,129 @@
+"""Pseudo-labels: what is accepted, why the rest is not, and that Parquet keeps it."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selftrain.config import Fixed, PseudoLabel, Quantile, Threshold
+from selftrain.errors import PredictionError
+from selftrain.selflabel.pseudo_labels import SCHEMA, PseudoLabels, Reason, hard_targets, select, soft_targets
+
+NAMES = ("cat", "dog", "elk")
+
+
+def pool(images: int, *, seed: int, classes: int = 3) -> tuple[list[str], npt.NDArray[np.float32]]:
+    """`images` ids in random order, and probabilities with ties."""
+    rng = np.random.default_rng(seed)
+    parts = rng.integers(0, 6, (images, classes)) ** 2 + 0.25
+    ids = rng.permutation([f"{number:064x}" for number in range(images)])
+    return ids.tolist(), (parts / parts.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def labels_of(ids: list[str], probs: npt.ArrayLike, threshold: Threshold, *, quota: int | None = None) -> PseudoLabels:
+    settings = PseudoLabel(threshold=threshold, max_per_class=quota)
+    return select(ids, probs, settings, round_index=1, teacher="t" * 8, class_names=NAMES)
+
+
+def test_each_row_says_its_label_its_confidence_and_its_reason() -> None:
+    probs = np.float32([[0.95, 0.03, 0.02], [0.2, 0.7, 0.1], [0.92, 0.04, 0.04]])
+    made = labels_of(["a", "b", "c"], probs, Fixed(value=0.9), quota=1)
+    assert made.table["image_id"].to_pylist() == ["a", "b", "c"]
+    assert made.table["label"].to_pylist() == [0, 1, 0]
+    assert made.table["confidence"].to_pylist() == pytest.approx([0.95, 0.7, 0.92])
+    assert made.table["reason"].to_pylist() == ["accepted", "below_threshold", "over_quota"]
+    assert made.table["accepted"].to_pylist() == [True, False, False]
+    assert made.table["weight"].to_pylist() == [1.0, 0.0, 0.0]
+    np.testing.assert_array_equal(made.probs(), probs)
+
+
+def test_the_result_knows_its_round_teacher_threshold_and_cutoffs() -> None:
+    made = labels_of(["a"], [[0.9, 0.05, 0.05]], Fixed(value=0.75))
+    assert (made.round, made.teacher, made.threshold, made.cutoffs) == (1, "t" * 8, "0.75", (0.75, 0.75, 0.75))
+
+
+def test_counts_add_up_to_the_pool() -> None:
+    made = labels_of(*pool(200, seed=3), Fixed(value=0.6), quota=20)
+    assert sum(made.count(reason) for reason in Reason) == len(made) == 200
+    assert made.count(Reason.ACCEPTED) == made.accepted.num_rows == made.accepted_per_class().sum()
+    assert made.count(Reason.OVER_QUOTA) > 0
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 60), st.integers(1, 8))
+def test_a_quota_keeps_the_most_confident_of_each_class(seed: int, images: int, quota: int) -> None:
+    ids, probs = pool(images, seed=seed)
+    free = labels_of(ids, probs, Fixed(value=0.5))
+    capped = labels_of(ids, probs, Fixed(value=0.5), quota=quota)
+    for label in range(len(NAMES)):
+        rows = [row for row in free.accepted.to_pylist() if row["label"] == label]
+        best = sorted(rows, key=lambda row: (-row["confidence"], row["image_id"]))[:quota]
+        got = [row["image_id"] for row in capped.accepted.to_pylist() if row["label"] == label]
+        assert sorted(got) == sorted(row["image_id"] for row in best)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 60), st.sampled_from([Fixed(value=0.6), Quantile(start=0.4)]))
+def test_the_same_images_in_another_order_give_the_same_labels(seed: int, images: int, threshold: Threshold) -> None:
+    ids, probs = pool(images, seed=seed)
+    order = np.random.default_rng(seed).permutation(images)
+    one = labels_of(ids, probs, threshold, quota=5).accepted
+    other = labels_of([ids[row] for row in order], probs[order], threshold, quota=5).accepted
+    assert one.sort_by("image_id").equals(other.sort_by("image_id"))
+
+
+@pytest.mark.parametrize("images", [0, 50])
+def test_parquet_keeps_everything(tmp_path: Path, images: int) -> None:
+    made = labels_of(*pool(images, seed=1), Quantile(start=0.3), quota=4)
+    made.write(tmp_path / "labels.parquet")
+    assert PseudoLabels.read(tmp_path / "labels.parquet") == made
+    assert [file.name for file in tmp_path.iterdir()] == ["labels.parquet"]
+
+
+def test_another_parquet_file_is_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
+    with pytest.raises(PredictionError, match=r"other.parquet holds no pseudo-labels"):
+        PseudoLabels.read(tmp_path / "other.parquet")
+
+
+def test_an_empty_pool_gives_no_labels() -> None:
+    made = labels_of([], np.empty((0, 3), np.float32), Fixed())
+    assert len(made) == 0
+    assert made.table.schema == SCHEMA
+    assert made.accepted_per_class().tolist() == [0, 0, 0]
+
+
+def test_repeated_images_are_refused() -> None:
+    with pytest.raises(PredictionError, match=r"1 of 2 image_ids repeat"):
+        labels_of(["a", "a"], np.full((2, 3), 1 / 3), Fixed())
+
+
+def test_a_missing_image_id_is_refused() -> None:
+    with pytest.raises(PredictionError, match=r"1 image_ids for the probabilities of 2 images"):
+        labels_of(["a"], np.full((2, 3), 1 / 3), Fixed())
+
+
+def test_the_weight_given_is_that_of_accepted_rows_only() -> None:
+    probs = [[0.95, 0.03, 0.02], [0.4, 0.3, 0.3]]
+    made = select(["a", "b"], probs, PseudoLabel(), round_index=1, teacher="t", class_names=NAMES, weight=0.5)
+    assert made.table["weight"].to_pylist() == [0.5, 0.0]
+
+
+def test_soft_targets_sum_to_one_although_float16_does_not() -> None:
+    stored = np.random.default_rng(0).dirichlet(np.ones(100), size=20).astype(np.float16)
+    assert np.abs(stored.astype(np.float32).sum(axis=1) - 1).max() > 1e-5
+    np.testing.assert_allclose(soft_targets(stored).sum(axis=1), 1.0, atol=1e-6)
+
+
+def test_hard_targets_are_one_at_the_label() -> None:
+    assert hard_targets([2, 0], classes=3).tolist() == [[0, 0, 1], [1, 0, 0]]
+
+
+def test_image_ids_may_be_an_arrow_array_a_numpy_array_or_a_list() -> None:
+    ids, probs = pool(10, seed=5)
+    from_list = labels_of(ids, probs, Fixed(value=0.5))
+    for given_ids in (np.array(ids), np.array(ids, dtype=object), pa.array(ids), pa.chunked_array([ids[:3], ids[3:]])):
+        assert labels_of(given_ids, probs, Fixed(value=0.5)).table.equals(from_list.table)

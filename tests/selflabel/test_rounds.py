@@ -1,0 +1,101 @@
+"""Rounds: which model is kept, which teaches, and that a history survives JSON."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selftrain.errors import InputError
+from selftrain.selflabel.rounds import History, Round
+
+
+def scored(index: int, metric: float) -> Round:
+    return Round(
+        index=index,
+        backbone=f"rung {index}",
+        labeled=100,
+        validation_accuracy=metric,
+        validation_metric=metric,
+        seconds=1.5,
+        model_digest=f"digest {index}",
+    )
+
+
+def history_of(*metrics: float) -> History:
+    history = History()
+    for index, metric in enumerate(metrics):
+        history = history.with_round(scored(index, metric))
+    return history
+
+
+def kept(history: History) -> list[bool]:
+    return [each.kept for each in history.rounds]
+
+
+def test_the_first_teacher_is_kept_whatever_it_is_worth() -> None:
+    assert kept(history_of(0.1)) == [True]
+    assert kept(history_of(math.nan)) == [True]
+
+
+def test_a_student_worse_than_its_teacher_is_not_kept_and_does_not_teach() -> None:
+    history = history_of(0.9, 0.8)
+    assert kept(history) == [True, False]
+    assert history.teacher.index == 0
+
+
+def test_a_student_as_good_as_its_teacher_takes_its_place() -> None:
+    history = history_of(0.9, 0.9)
+    assert kept(history) == [True, True]
+    assert history.teacher.index == 1
+
+
+def test_a_student_is_compared_with_its_own_teacher_not_with_the_last_round() -> None:
+    assert kept(history_of(0.9, 0.7, 0.8, 0.95)) == [True, False, False, True]
+
+
+def test_a_student_without_a_number_is_not_kept() -> None:
+    assert kept(history_of(0.9, math.nan)) == [True, False]
+
+
+def test_any_number_is_better_than_a_teacher_without_one() -> None:
+    history = history_of(math.nan, math.nan, 0.2)
+    assert kept(history) == [True, False, True]
+    assert history.best.index == 2
+
+
+def test_first_teacher_and_latest_are_the_ends() -> None:
+    history = history_of(0.9, 0.95, 0.7)
+    assert (history.first_teacher.index, history.latest.index, history.students) == (0, 2, 2)
+
+
+def test_what_the_caller_says_about_kept_is_not_believed() -> None:
+    history = history_of(0.9).with_round(scored(1, 0.5).model_copy(update={"kept": True}))
+    assert kept(history) == [True, False]
+
+
+@given(st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0, math.nan]), min_size=1, max_size=8))
+def test_the_teacher_is_always_the_best_kept_model(metrics: list[float]) -> None:
+    history = history_of(*metrics)
+    assert history.teacher == history.best or math.isnan(history.best.validation_metric)
+    numbers = [metric for metric in metrics if not math.isnan(metric)]
+    if numbers:
+        assert history.best.validation_metric == max(numbers)
+
+
+@given(st.lists(st.sampled_from([0.0, 1 / 3, 1.0, math.nan, math.inf]), max_size=4))
+def test_a_history_survives_json(metrics: list[float]) -> None:
+    history = history_of(*metrics)
+    text = history.model_dump_json()
+    assert History.model_validate_json(text).model_dump_json() == text
+    assert kept(History.model_validate_json(text)) == kept(history)
+
+
+def test_a_history_with_a_missing_round_is_refused() -> None:
+    with pytest.raises(InputError, match=r"indices \[1\].*counts up from the teacher's 0"):
+        History(rounds=(scored(1, 0.5),))
+
+
+def test_an_empty_history_has_no_teacher() -> None:
+    with pytest.raises(InputError, match="train the teacher first"):
+        _ = History().teacher
