@@ -1,0 +1,239 @@
+"""Decoding: from the bytes of one image file to RGB pixels, or to the reason why not."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import struct
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from selftrain.data.formats import Format, named, outline, sniff
+from selftrain.errors import ImageError
+
+UInt8s = npt.NDArray[np.uint8]
+
+GRAY_SIDE: Final = 32
+MAX_PIXELS: Final = 178_956_970  # twice Pillow's own limit, where it refuses too
+
+_BICUBIC, _BILINEAR = Image.Resampling.BICUBIC, Image.Resampling.BILINEAR
+_ORIENTATION_TAG = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# The plugins themselves, not Image.open: it warns of large images by a process-wide setting of its own.
+_OPENERS: dict[Format, type[ImageFile.ImageFile]] = {
+    Format.JPEG: JpegImageFile,
+    Format.PNG: PngImageFile,
+    Format.WEBP: WebPImageFile,
+    Format.BMP: BmpImageFile,
+    Format.GIF: GifImageFile,
+    Format.TIFF: TiffImageFile,
+}
+
+
+class Reason(StrEnum):
+    """Why an image is in the quarantine table."""
+
+    ZERO_BYTE = "zero_byte"
+    NOT_AN_IMAGE = "not_an_image"
+    TRUNCATED = "truncated"
+    MISNAMED = "misnamed"
+    ANIMATED = "animated"
+    TOO_LARGE = "too_large"
+    TOO_SMALL = "too_small"
+    DUPLICATE = "duplicate"
+    CONFLICTING_LABEL = "conflicting_label"
+    UNSUPPORTED_MODE = "unsupported_mode"
+    UNREADABLE = "unreadable"
+    HELD_OUT_COPY = "held_out_copy"
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What one look at a file found."""
+
+    image_id: str  # sha256 of the bytes, hex
+    width: int  # pixels, as displayed (EXIF applied)
+    height: int
+    gray32: UInt8s  # (32, 32) 0-255, the whole picture squeezed to a square, for phash and close_pixels
+
+
+def probe(data: bytes, name: str, *, max_pixels: int, min_side: int) -> None:
+    """Look at header and structure of a file, decode nothing.
+
+    Raises ImageError with the Reason; an image over `max_pixels` is refused before memory is taken for it.
+    """
+    with _reasons(name):
+        _open(data, name, max_pixels=max_pixels, min_side=min_side)
+
+
+def examine(data: bytes, name: str, *, max_pixels: int, min_side: int) -> Examined:
+    """All that ingest wants to know of one file, with one pass of the decoder over all of it.
+
+    Finds truncation at any offset. JPEG is decoded at the smallest scale that serves: the entropy decoder, which is
+    what fails on damaged data, still reads everything. Raises ImageError with the Reason.
+    """
+    with _reasons(name):
+        image = _open(data, name, max_pixels=max_pixels, min_side=min_side)
+        width, height = image.size
+        turned_by_pillow = isinstance(image, TiffImageFile)
+        image.draft("L", (2 * GRAY_SIDE, 2 * GRAY_SIDE))
+        image.load()
+        gray = image if image.mode == "L" and not image.has_transparency_data else _rgb(image).convert("L")
+        turn = _turn(image)
+        small = gray.resize((GRAY_SIDE, GRAY_SIDE), _BILINEAR, reducing_gap=2.0)
+        if turn is not None:
+            small = small.transpose(turn)
+            if turn in (_TURNS[5], _TURNS[6], _TURNS[7], _TURNS[8]) and not turned_by_pillow:
+                width, height = height, width
+        return Examined(hashlib.sha256(data).hexdigest(), width, height, np.array(small))
+
+
+def decode(data: bytes, size: int | None, *, max_pixels: int = MAX_PIXELS) -> UInt8s:
+    """The RGB pixels of an image file: uint8 0-255, (size, size, 3), or (height, width, 3) as displayed for None.
+
+    `size`: the shorter side is resized to it (antialiased bicubic, small images enlarged), then the centre is cropped.
+    EXIF orientation is applied; transparent parts lie over white; 16 bits become the upper 8. Training and serving
+    both decode with this. Raises ImageError with the Reason.
+    """
+    with _reasons("image"):
+        image = _open(data, "", max_pixels=max_pixels, min_side=1)
+        if size is not None:
+            scale = 2 * size / min(image.size)
+            image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
+        image.load()
+        pixels: Image.Image = _rgb(image)
+        if size is not None:
+            side = min(pixels.size)
+            left, top = (pixels.width - side) / 2, (pixels.height - side) / 2
+            pixels = pixels.resize((size, size), _BICUBIC, (left, top, left + side, top + side), reducing_gap=3.0)
+        turn = _turn(image)
+        return np.array(pixels if turn is None else pixels.transpose(turn))
+
+
+def _open(data: bytes, name: str, *, max_pixels: int, min_side: int) -> ImageFile.ImageFile:
+    """The opened, undecoded image, every rule about headers checked."""
+    if not data:
+        raise ImageError(Reason.ZERO_BYTE, "the file is empty; copy it again")
+    form = sniff(data)
+    if form is None:
+        raise ImageError(Reason.NOT_AN_IMAGE, f"the file does not begin like any of {', '.join(Format)}; convert it")
+    announced = named(name)
+    if announced is not None and announced is not form:
+        raise ImageError(Reason.MISNAMED, f"the name says {announced}, the bytes are {form}; rename the file")
+    outlined = outline(data, form)
+    if outlined.canvas:
+        _refuse_large(outlined.canvas, max_pixels)
+    if not outlined.complete:
+        raise ImageError(Reason.TRUNCATED, f"the {form} data stop before their end marker; copy the file again")
+    image = _OPENERS[form](io.BytesIO(data))
+    _refuse_large(image.size, max_pixels)
+    if min(image.size) < min_side:
+        raise ImageError(
+            Reason.TOO_SMALL,
+            f"{image.width}x{image.height} pixels, the shorter side must have {min_side}; leave it out",
+        )
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise ImageError(Reason.ANIMATED, f"{frames} frames or pages, one is allowed; save the one you mean")
+    return image
+
+
+def _refuse_large(size: tuple[int, int], max_pixels: int) -> None:
+    if size[0] * size[1] > max_pixels:
+        raise ImageError(
+            Reason.TOO_LARGE,
+            f"{size[0]}x{size[1]} pixels, at most {max_pixels / 1e6:g} million are allowed; "
+            "shrink it or raise ingest.max_megapixels",
+        )
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Any mode a file can have, as RGB."""
+    if image.mode in ("I;16", "I;16L", "I;16B", "I;16N"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F", "LAB"):
+        raise ImageError(
+            Reason.UNSUPPORTED_MODE, f"pixels of mode {image.mode!r} have no defined range; save it as 8- or 16-bit RGB"
+        )
+    if image.has_transparency_data:
+        layer = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, layer).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _turn(image: ImageFile.ImageFile) -> Image.Transpose | None:
+    """How a loaded image is yet to be turned; Pillow turns TIFF by itself."""
+    try:
+        return _TURNS.get(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # damaged EXIF fails in any way; the pixels are what counts
+        return None
+
+
+@contextmanager
+def _reasons(name: str) -> Iterator[None]:
+    """Whatever a decoder raises inside becomes an ImageError with a Reason; Pillow's warnings stay inside."""
+    try:
+        with _quiet():
+            yield
+    except ImageError as error:
+        raise ImageError(error.reason, f"{name}: {error.message}") from None
+    except Image.DecompressionBombError as error:
+        raise ImageError(Reason.TOO_LARGE, f"{name}: {error}") from error
+    except Exception as error:  # decoders raise anything at all on damaged bytes, and one file must not end a run
+        cut = isinstance(error, EOFError) or isinstance(error.__cause__, (IndexError, EOFError, struct.error))
+        reason = Reason.TRUNCATED if cut or "truncated" in str(error) else Reason.UNREADABLE
+        detail = str(error) or type(error).__name__
+        raise ImageError(reason, f"{name}: cannot be decoded ({detail}); copy or save it again") from error
+
+
+class _Quiet:
+    """Pillow's warnings are ignored while any thread is inside; `catch_warnings` alone is not safe between threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._saved: warnings.catch_warnings[None] | None = None
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            if self._inside == 0:
+                self._saved = warnings.catch_warnings()
+                self._saved.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if self._inside == 0 and self._saved is not None:
+                    self._saved.__exit__(None, None, None)
+
+
+_quiet = _Quiet()

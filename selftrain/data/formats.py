@@ -1,0 +1,140 @@
+"""Image file formats: told apart by their first bytes and walked to their end, nothing decoded."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePath
+
+
+class Format(StrEnum):
+    """The formats we read."""
+
+    JPEG = "JPEG"
+    PNG = "PNG"
+    WEBP = "WebP"
+    BMP = "BMP"
+    GIF = "GIF"
+    TIFF = "TIFF"
+
+
+EXTENSIONS = {
+    ".jpg": Format.JPEG,
+    ".jpeg": Format.JPEG,
+    ".jpe": Format.JPEG,
+    ".jfif": Format.JPEG,
+    ".png": Format.PNG,
+    ".apng": Format.PNG,
+    ".webp": Format.WEBP,
+    ".bmp": Format.BMP,
+    ".dib": Format.BMP,
+    ".gif": Format.GIF,
+    ".tif": Format.TIFF,
+    ".tiff": Format.TIFF,
+}
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a file's structure says before any pixel is decoded."""
+
+    complete: bool  # its own end is there, as far as the format tells; JPEG and TIFF leave that to the decoder
+    canvas: tuple[int, int] | None = None  # width, height in pixels, where opening the file would already allocate them
+
+
+def sniff(data: bytes) -> Format | None:
+    """The format that the first bytes of `data` announce, or None.
+
+    >>> sniff(b"GIF89a...")
+    <Format.GIF: 'GIF'>
+    """
+    if data.startswith(b"\xff\xd8\xff"):
+        return Format.JPEG
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return Format.PNG
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return Format.WEBP
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return Format.GIF
+    if data.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return Format.TIFF
+    if data.startswith(b"BM") and len(data) >= 18 and data[14] in (12, 40, 52, 56, 64, 108, 124):
+        return Format.BMP
+    return None
+
+
+def named(name: str) -> Format | None:
+    """The format that the extension of `name` announces; None if it announces none of ours."""
+    return EXTENSIONS.get(PurePath(name).suffix.lower())
+
+
+def outline(data: bytes, form: Format) -> Outline:
+    """Walk the blocks of `data`; a block that runs past the end makes it incomplete, never an exception."""
+    walk = {Format.PNG: _png, Format.GIF: _gif, Format.WEBP: _webp, Format.BMP: _bmp, Format.JPEG: _jpeg}.get(form)
+    if walk is None:
+        return Outline(complete=True)
+    try:
+        return walk(data)
+    except (IndexError, struct.error):
+        return Outline(complete=False)
+
+
+def _jpeg(data: bytes) -> Outline:
+    """Only the end marker; the decoder finds what is missing before it. Cameras append more, so look anywhere."""
+    return Outline(complete=data.rfind(b"\xff\xd9") > 0)
+
+
+def _png(data: bytes) -> Outline:
+    position = 8
+    while True:
+        length, kind = struct.unpack_from(">I4s", data, position)
+        position += 12 + length
+        if position > len(data):
+            return Outline(complete=False)
+        if kind == b"IEND":
+            return Outline(complete=True)
+
+
+def _webp(data: bytes) -> Outline:
+    (length,) = struct.unpack_from("<I", data, 4)
+    canvas = None
+    match data[12:16]:
+        case b"VP8X":
+            canvas = (1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little"))
+        case b"VP8L":
+            (bits,) = struct.unpack_from("<I", data, 21)
+            canvas = (1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF))
+        case b"VP8 ":
+            width, height = struct.unpack_from("<HH", data, 26)
+            canvas = (width & 0x3FFF, height & 0x3FFF)
+    return Outline(complete=length + 8 <= len(data), canvas=canvas)
+
+
+def _bmp(data: bytes) -> Outline:
+    (length,) = struct.unpack_from("<I", data, 2)
+    return Outline(complete=length <= len(data))
+
+
+def _gif(data: bytes) -> Outline:
+    """GIF89a specification, section 12 onwards; the canvas grows with frames that stand outside the screen."""
+    width, height, flags = struct.unpack_from("<HHB", data, 6)
+    position = 13 + _gif_palette(flags)
+    while data[position] != 0x3B:
+        if data[position] == 0x2C:
+            left, top, across, down, flags = struct.unpack_from("<4HB", data, position + 1)
+            width, height = max(width, left + across), max(height, top + down)
+            position += 11 + _gif_palette(flags)  # separator, descriptor, palette, code size
+        elif data[position] == 0x21:
+            position += 2
+        else:  # junk between blocks; decoders skip it
+            position += 1
+            continue
+        while size := data[position]:
+            position += size + 1
+        position += 1
+    return Outline(complete=True, canvas=(width, height))
+
+
+def _gif_palette(flags: int) -> int:
+    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
