@@ -1,0 +1,55 @@
+# Everything happens in .venv, which the first target that needs it makes from requirements.lock.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+CONFIG ?= configs/digits.yaml
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export ZENML_ANALYTICS_OPT_IN ?= false
+export AUTO_OPEN_DASHBOARD ?= false
+export GX_ANALYTICS_ENABLED ?= false
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test slow lint format bench lock clean
+
+help:  ## say what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+setup: $(READY)  ## make .venv from the lock
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
+	  { echo "selftrain needs Python 3.11, 3.12 or 3.13; say which: make PYTHON=python3.12 run"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+run: $(READY)  ## the self-training loop on real images (CONFIG=configs/....yaml for another experiment)
+	$(BIN)/selftrain run --config $(CONFIG)
+
+test: $(READY)  ## the tests: core, models, and the pipeline on a real local store
+	$(BIN)/pytest -q -m "not slow and not gpu" -n 2 --dist loadgroup
+
+slow: $(READY)  ## the slow tests: every kill point, broken inputs end to end
+	$(BIN)/pytest -q -m "slow and not gpu"
+
+lint: $(READY)  ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)  ## measure, and record under benchmarks/results/
+	$(BIN)/python -m benchmarks
+
+lock: $(READY)  ## resolve requirements.lock anew from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --quiet -o requirements.lock
+
+clean:  ## remove .venv and caches; never your data, nor .selftrain
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

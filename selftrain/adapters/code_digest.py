@@ -1,0 +1,108 @@
+"""Code digests: what ZenML's cache must know of the core code behind a step.
+
+ZenML keys a step by its own source only. Each function here is a step's `cache_func`: a sha256 over the sources of
+the core modules that the step calls, followed through their imports.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from pathlib import Path
+
+PACKAGE = "selftrain"
+ROOT = Path(__file__).resolve().parents[2]
+# Values of these reach a step as its parameters, which are in the key already.
+WITHOUT_EFFECT = frozenset({"selftrain", "selftrain.config", "selftrain.errors", "selftrain.progress"})
+
+
+def digest(modules: list[str], root: Path = ROOT) -> str:
+    """sha256 (hex) over the sources of `modules` and every selftrain module they import, however deep.
+
+    >>> digest(["selftrain.data.split"]) == digest(["selftrain.data.split"])
+    True
+    """
+    total = hashlib.sha256()
+    for name in sorted(closure(modules, root)):
+        total.update(name.encode())
+        total.update(hashlib.sha256(_source(name, root).read_bytes()).digest())
+    return total.hexdigest()
+
+
+def closure(modules: list[str], root: Path = ROOT) -> set[str]:
+    """`modules` and the selftrain modules that they import, directly or not, type-checking imports left out."""
+    found: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        if name in found or name in WITHOUT_EFFECT:
+            continue
+        found.add(name)
+        waiting.extend(_imports(_source(name, root), root))
+    return found
+
+
+def _source(module: str, root: Path) -> Path:
+    path = root.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _imports(source: Path, root: Path) -> list[str]:
+    names: list[str] = []
+    for node in _running(ast.parse(source.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.append(node.module)
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    ours = [name for name in names if name.split(".")[0] == PACKAGE]
+    return [name for name in ours if _source(name, root).is_file()]
+
+
+def _running(tree: ast.AST) -> list[ast.AST]:
+    """Every node but those under `if TYPE_CHECKING:`."""
+    nodes: list[ast.AST] = []
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            waiting.extend(node.orelse)
+            continue
+        nodes.append(node)
+        waiting.extend(ast.iter_child_nodes(node))
+    return nodes
+
+
+def ingest() -> str:
+    """Key of the ingest step."""
+    return digest(["selftrain.data.ingest"])
+
+
+def validate() -> str:
+    """Key of the validate step."""
+    return digest(["selftrain.adapters.expectations"])
+
+
+def train() -> str:
+    """Key of the teacher's and the student's training steps."""
+    return digest(["selftrain.selflabel.teaching"])
+
+
+def pseudo_label() -> str:
+    """Key of the pseudo-labelling step."""
+    return digest(["selftrain.selflabel.labeling"])
+
+
+def evaluate() -> str:
+    """Key of the steps that score a model on validation or test."""
+    return digest(["selftrain.selflabel.scoring"])
+
+
+def everything() -> str:
+    """Digest of the whole core: part of a run's key."""
+    names = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in sorted((ROOT / PACKAGE).rglob("*.py"))
+        if path.name != "__init__.py"
+    ]
+    return digest(names)

@@ -1,0 +1,50 @@
+"""The console: progress of long work as a bar on a terminal, as plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn, TimeRemainingColumn
+
+from selftrain.progress import Progress
+
+LINE_EVERY_S = 10.0
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Progress]:
+    """A Progress for one piece of work: a bar on a terminal; elsewhere a line each ten seconds and one at the end."""
+    if sys.stderr.isatty():
+        with _bar(what) as show:
+            yield show
+    else:
+        yield _lines(what)
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Progress]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bar(*columns, TextColumn("{task.fields[note]}"), transient=True) as bar:
+        task = bar.add_task(what, total=None, note="")
+
+        def show(done: int, total: int, note: str = "") -> None:
+            bar.update(task, completed=done, total=total, note=note)
+
+        yield show
+
+
+def _lines(what: str) -> Progress:
+    last = time.monotonic()
+
+    def show(done: int, total: int, note: str = "") -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < LINE_EVERY_S:
+            return
+        last = now
+        print(f"{what}: {done} of {total} {note}".rstrip(), file=sys.stderr, flush=True)  # noqa: T201 - the console
+
+    return show

@@ -1,0 +1,86 @@
+"""History: what ZenML knows of our runs, as records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from selftrain.errors import SourceError
+from selftrain.record import RunRecord
+
+if TYPE_CHECKING:
+    from zenml.models import PipelineRunResponse
+
+PIPELINE = "ssl_pipeline"
+
+
+def latest_runs(count: int, *, name: str | None = None) -> list[RunRecord]:
+    """The records of the newest `count` runs (of the experiment `name`), newest first."""
+    from zenml.client import Client
+
+    if not _known():
+        return []
+    page = Client().list_pipeline_runs(pipeline=PIPELINE, size=max(count, 1), sort_by="desc:created", hydrate=True)
+    records = (record_of(run) for run in page.items)
+    return [record for record in records if name is None or record.name == name][:count]
+
+
+def find_run(run_id: str | None) -> RunRecord:
+    """The record of the run with the id, name or prefix `run_id`; None: the latest. Raises SourceError."""
+    from zenml.client import Client
+
+    if run_id is None:
+        latest = latest_runs(1)
+        if not latest:
+            raise SourceError("there is no run yet; start one with `selftrain run`")
+        return latest[0]
+    try:
+        return record_of(Client().get_pipeline_run(run_id))
+    except KeyError as error:
+        raise SourceError(f"there is no run {run_id!r}; `selftrain runs` lists them") from error
+
+
+def record_of(run: PipelineRunResponse) -> RunRecord:
+    """The record a finished run left; for one that failed or still runs, what its steps have shown so far."""
+    steps = run.steps
+    if "record" in steps and steps["record"].status.is_successful:
+        done = steps["record"].outputs["record"][0].load()
+        if isinstance(done, RunRecord):
+            return done
+    return RunRecord(
+        run_id=str(run.id),
+        name=str(_parameter(run, "name", "?")),
+        title=str(_parameter(run, "title", "")),
+        status=run.status.value,
+        rounds=tuple(_rounds(steps)),
+        error=run.status_reason,
+    )
+
+
+def _rounds(steps: dict[str, Any]) -> list[Any]:
+    """The rounds that `log_round` steps were given, in order."""
+    logged = [step for name, step in steps.items() if name.split("_2")[0] == "log_round" or name.startswith("log_round")]
+    logged.sort(key=lambda step: step.start_time)
+    found = []
+    for step in logged:
+        value = step.config.parameters.get("finished")
+        if value is not None:
+            found.append(value)
+            continue
+        inputs = step.inputs.get("finished") or []
+        found += [each.load() for each in inputs[:1]]
+    return found
+
+
+def _parameter(run: PipelineRunResponse, key: str, default: str) -> object:
+    experiment = (run.config.parameters or {}).get("experiment", {})
+    return experiment.get(key, default) if isinstance(experiment, dict) else getattr(experiment, key, default)
+
+
+def _known() -> bool:
+    from zenml.client import Client
+
+    try:
+        Client().get_pipeline(PIPELINE)
+    except KeyError:
+        return False
+    return True

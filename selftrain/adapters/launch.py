@@ -1,0 +1,92 @@
+"""Launching: the pipeline run from Python, as `zenml pipeline run ssl_pipeline` runs it."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from selftrain.adapters.runs import prepare_process
+from selftrain.config import Experiment, parse
+from selftrain.errors import ConfigError, SelftrainError
+
+if TYPE_CHECKING:
+    from selftrain.record import RunRecord
+
+
+def launch(config: Path | None, *, stack: str | None = None) -> RunRecord:
+    """Run the pipeline with `config` on `stack` (None: the active one) and return its record.
+
+    Raises SelftrainError (its kinds) for expected failures.
+    """
+    if config is not None:
+        read_config(config)  # say what is wrong with it before ZenML starts
+    prepare_process()
+    from zenml.client import Client
+
+    from selftrain.adapters.history import record_of
+
+    pipeline = importlib.import_module("pipelines.ssl_pipeline").ssl_pipeline
+    with _on_stack(stack):
+        configured = pipeline.with_options(config_path=str(config)) if config else pipeline
+        response = configured()
+    return record_of(Client().get_pipeline_run(response.id))
+
+
+def read_config(path: Path) -> Experiment:
+    """The Experiment in the YAML file `path`, under `parameters: experiment:`.
+
+    Raises ConfigError naming the file for one that is missing, no YAML, or not an experiment.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path} is no file; `selftrain init` writes a configuration, configs/ has examples")
+    try:
+        content: Any = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("parameters", {}), dict):
+        raise ConfigError(f"{path} has no `parameters:` section; see configs/digits.yaml")
+    try:
+        return parse(content.get("parameters", {}).get("experiment", {}) or {})
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error.message}") from error
+
+
+@contextmanager
+def _on_stack(name: str | None) -> Iterator[None]:
+    """Activate the stack `name` for the block, then the one before."""
+    if name is None:
+        yield
+        return
+    from zenml.client import Client
+
+    client = Client()
+    before = client.active_stack_model.name
+    try:
+        client.activate_stack(name)
+    except KeyError as error:
+        known = ", ".join(stack.name for stack in client.list_stacks())
+        raise ConfigError(f"there is no stack {name!r}; there are: {known}") from error
+    try:
+        yield
+    finally:
+        client.activate_stack(before)
+
+
+def quiet_zenml() -> None:
+    """Keep ZenML's own log lines off the console: `selftrain run` has its own view."""
+    logging.getLogger("zenml").setLevel(logging.WARNING)
+
+
+def as_expected(error: BaseException) -> SelftrainError | None:
+    """The expected error behind `error`, if there is one."""
+    while error is not None:
+        if isinstance(error, SelftrainError):
+            return error
+        error = error.__cause__  # type: ignore[assignment]
+    return None

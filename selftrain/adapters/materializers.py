@@ -1,0 +1,87 @@
+"""Materializers: how our own values lie in ZenML's artifact store, as Parquet or plain files, never pickles."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, cast
+
+from zenml.enums import ArtifactType
+from zenml.io import fileio
+from zenml.materializers.base_materializer import BaseMaterializer
+from zenml.utils import io_utils
+
+from selftrain.data.listing import Listing
+from selftrain.data.manifest import Manifest
+from selftrain.learn.contract import SavedModel
+from selftrain.selflabel.pseudo_labels import PseudoLabels
+
+
+class Table(Protocol):
+    """A value that is one Parquet file and knows its digest."""
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the values."""
+
+    def write(self, path: Path) -> None:
+        """Write one Parquet file."""
+
+
+class TableMaterializer(BaseMaterializer):
+    """A Listing, Manifest or PseudoLabels as one Parquet file; its content hash is its digest."""
+
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (Listing, Manifest, PseudoLabels)
+    ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
+
+    def save(self, data: Table) -> None:
+        """Write `data` to the artifact's folder."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "table.parquet"
+            data.write(path)
+            fileio.copy(str(path), self._path)
+
+    def load(self, data_type: type[Any]) -> Any:
+        """Read the value back."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "table.parquet"
+            fileio.copy(self._path, str(path))
+            return data_type.read(path)
+
+    def compute_content_hash(self, data: Table) -> str:
+        """Equal values let later steps stay cached."""
+        return data.digest
+
+    @property
+    def _path(self) -> str:
+        return f"{self.uri}/table.parquet"
+
+
+class ModelMaterializer(BaseMaterializer):
+    """A saved model's folder: model.keras and its contract."""
+
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (SavedModel,)
+    ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.MODEL
+
+    def save(self, data: SavedModel) -> None:
+        """Copy the model's files to the artifact's folder, and drop the temporary ones they came from."""
+        for path in sorted(data.folder.iterdir()):
+            fileio.copy(str(path), f"{self.uri}/{path.name}")
+
+    def load(self, data_type: type[Any]) -> SavedModel:
+        """The model's folder: the artifact itself where it is local, a temporary copy elsewhere."""
+        if Path(self.uri).is_dir():
+            return SavedModel.read(Path(self.uri))
+        folder = Path(tempfile.mkdtemp(prefix="selftrain-model-"))
+        io_utils.copy_dir(self.uri, str(folder), overwrite=True)
+        return SavedModel.read(folder)
+
+    def compute_content_hash(self, data: SavedModel) -> str:
+        """The weights and what the model promises; not how long it took to train."""
+        return cast(str, data.digest)
+
+
+def drop(folder: Path) -> None:
+    """Remove a temporary folder that a step made."""
+    shutil.rmtree(folder, ignore_errors=True)

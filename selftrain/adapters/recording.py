@@ -1,0 +1,138 @@
+"""Recording: a run's rounds and its result, into MLflow and into the record that `selftrain status` shows."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from selftrain.adapters.expectations import ValidationReport
+from selftrain.adapters.tracking import LoggedRun, log_run, open_tracking
+from selftrain.config import Experiment
+from selftrain.data import dataset
+from selftrain.data.ingest import IngestReport
+from selftrain.data.manifest import Manifest
+from selftrain.evaluate.evaluation import EvaluationReport
+from selftrain.learn.contract import SavedModel
+from selftrain.record import Registration, RunRecord
+from selftrain.report import charts
+from selftrain.selflabel.finished import Outcome, findings
+from selftrain.selflabel.pseudo_labels import PseudoLabels
+from selftrain.selflabel.rounds import Round
+
+
+class RunFacts(BaseModel):
+    """What the steps before the loop found."""
+
+    model_config = ConfigDict(frozen=True)
+
+    ingested: IngestReport
+    validation: ValidationReport
+    dataset_version: str
+    test_looks: int
+
+
+def log_round(
+    experiment: Experiment, finished: Round, model: SavedModel, labels: PseudoLabels | None, *, run_id: str
+) -> None:
+    """Put one round into the run's MLflow run: metrics with the round as step, curve and confidence charts."""
+    tracking = open_tracking(dataset.workspace(experiment.place).root)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / f"round_{finished.index}"
+        folder.mkdir()
+        charts.training_curves(model.curve(), folder / "training.png")
+        if labels is not None and len(labels):
+            charts.confidence_overall(labels, folder / "confidence.png")
+            charts.confidence_per_class(labels, folder / "confidence_per_class.png")
+        log_run(
+            tracking,
+            LoggedRun(
+                run_id=run_id,
+                name=experiment.name,
+                status="RUNNING",
+                config=experiment,
+                rounds=[finished],
+                artifacts=[folder],
+            ),
+        )
+
+
+def record_run(
+    experiment: Experiment,
+    manifest: Manifest,
+    facts: RunFacts,
+    ended: Outcome,
+    report: EvaluationReport,
+    registration: Registration,
+    *,
+    run_id: str,
+) -> RunRecord:
+    """The record of a run that went through, also written to MLflow, whose run it ends."""
+    workspace = dataset.workspace(experiment.place)
+    compared = report.comparison
+    done = RunRecord(
+        run_id=run_id,
+        name=experiment.name,
+        title=experiment.title,
+        status="completed",
+        verdict=ended.verdict,
+        rounds=ended.history.rounds,
+        test_accuracy=report.accuracy,
+        test_interval=report.interval,
+        teacher_test_accuracy=compared.reference_accuracy if compared else None,
+        difference=compared.difference if compared else None,
+        difference_interval=compared.difference_interval if compared else None,
+        p_value=compared.p_value if compared else None,
+        macro_f1=report.macro_f1,
+        registered_version=registration.registered_version,
+        champion_version=registration.champion_version,
+        promoted=registration.promoted,
+        promotion_reason=registration.reason,
+        model_uri=registration.model_uri,
+        manifest_digest=manifest.digest,
+        dataset_version=facts.dataset_version,
+        labels_used=manifest.human_labels_used(),
+        test_looks=facts.test_looks,
+        quarantined=facts.ingested.quarantined,
+        quarantine_table=facts.ingested.quarantine_table,
+        excluded=facts.ingested.excluded,
+        warnings=facts.validation.warnings,
+        findings=(ended.explanation, *findings(ended.history, report)),
+    )
+    _log(experiment, done, report, workspace.root / "validation" / manifest.digest[:16])
+    return done
+
+
+def _log(experiment: Experiment, done: RunRecord, report: EvaluationReport, validation: Path) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (folder / "record.json").write_text(done.model_dump_json(indent=2))
+        (folder / "evaluation.json").write_text(report.model_dump_json(indent=2))
+        charts.confusion_matrix(report, folder / "confusion_matrix.png")
+        numbers = {
+            "test_accuracy": done.test_accuracy,
+            "test_macro_f1": done.macro_f1,
+            "test_calibration_error": report.calibration_error,
+            "test_log_loss": report.log_loss,
+            "teacher_test_accuracy": done.teacher_test_accuracy,
+            "p_value": done.p_value,
+        }
+        tags = {
+            "verdict": done.verdict,
+            "manifest_digest": done.manifest_digest,
+            "dataset_version": done.dataset_version,
+            "registered_version": done.registered_version,
+        }
+        log_run(
+            open_tracking(dataset.workspace(experiment.place).root),
+            LoggedRun(
+                run_id=done.run_id,
+                name=experiment.name,
+                config=experiment,
+                rounds=done.rounds,
+                metrics={name: value for name, value in numbers.items() if value is not None},
+                tags={f"selftrain.{name}": str(value) for name, value in tags.items() if value is not None},
+                artifacts=[*sorted(folder.iterdir()), *([validation] if validation.is_dir() else [])],
+            ),
+        )

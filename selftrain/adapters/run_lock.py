@@ -1,0 +1,78 @@
+"""Run locks: which pipeline runs are alive, by a file lock that each process holds, and an end for the dead ones."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+from uuid import UUID
+
+
+@contextmanager
+def hold(folder: Path, run_id: str) -> Iterator[None]:
+    """Hold the lock of `run_id` in `folder` while the block runs; the system lets go of it if the process dies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{run_id}.lock"
+    with path.with_suffix(".part").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        path.with_suffix(".part").rename(path)  # locked before anyone can see it
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def dead_runs(folder: Path) -> list[str]:
+    """Ids of the runs whose lock file is there but held by nobody, sorted."""
+    return sorted(path.stem for path in folder.glob("*.lock") if _is_free(path))
+
+
+def _is_free(path: Path) -> bool:
+    try:
+        with path.open() as handle:
+            return _lockable(handle)
+    except FileNotFoundError:  # its run ended between the listing and now
+        return False
+
+
+def _lockable(handle: IO[str]) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def end_dead_runs(folder: Path) -> list[str]:
+    """Mark the runs of dead processes as failed in ZenML's store and forget their locks; returns their ids.
+
+    One machine only: a lock says nothing of a process elsewhere.
+    """
+    ended = dead_runs(folder)
+    for run_id in ended:
+        _end(run_id)
+        (folder / f"{run_id}.lock").unlink(missing_ok=True)
+    return ended
+
+
+def _end(run_id: str) -> None:
+    from zenml.client import Client
+    from zenml.enums import ExecutionStatus
+    from zenml.models import PipelineRunUpdate, StepRunUpdate
+
+    store = Client().zen_store
+    try:
+        run = Client().get_pipeline_run(run_id)
+    except KeyError:  # the run was deleted, or its store was
+        return
+    if run.status.is_finished:
+        return
+    now = datetime.now(UTC).replace(tzinfo=None)
+    for step in run.steps.values():
+        if not step.status.is_finished:
+            store.update_run_step(step.id, StepRunUpdate(status=ExecutionStatus.FAILED, end_time=now))
+    update = PipelineRunUpdate(status=ExecutionStatus.FAILED, status_reason="its process is gone", end_time=now)
+    store.update_run(UUID(run_id), update)

@@ -1,0 +1,47 @@
+"""Runs: what happens around a pipeline's steps on this machine - set-up, the lock, an end for the dead, the run's key."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from selftrain.adapters import code_digest, run_lock
+from selftrain.adapters.tracking import close_dead_runs, open_tracking
+from selftrain.config import Experiment, Place
+from selftrain.data import dataset
+
+# ZenML uploads each larger parameter of a dynamic step as an artifact of its own, 0.1 s apiece.
+PARAMETER_BYTES = "65536"
+UNSEEN = {"title", "workspace", "decoded_mb"}  # change where and how, not what
+
+
+@contextmanager
+def opened(place: Place) -> Iterator[None]:
+    """Around the body of a pipeline: make the workspace, end runs of dead processes, hold this run's lock."""
+    from zenml.execution.pipeline.dynamic.run_context import DynamicPipelineRunContext
+
+    prepare_process()
+    run = DynamicPipelineRunContext.get().run
+    workspace = dataset.workspace(place)
+    dead = run_lock.end_dead_runs(workspace.locks)
+    if dead:
+        close_dead_runs(open_tracking(workspace.root), dead)
+    with run_lock.hold(workspace.locks, str(run.id)):
+        yield
+
+
+def prepare_process() -> None:
+    """Settings of this process that TensorFlow and ZenML read from the environment; the user's own go before."""
+    os.environ.setdefault("ZENML_PARAMETER_SIZE_THRESHOLD", PARAMETER_BYTES)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+
+
+def run_key(experiment: Experiment, manifest_digest: str, model_digest: str) -> str:
+    """sha256 (hex) of configuration, data, code and model: what is registered once."""
+    settings = experiment.model_dump_json(exclude=UNSEEN)
+    text = "\n".join([settings, manifest_digest, code_digest.everything(), model_digest])
+    return hashlib.sha256(text.encode()).hexdigest()

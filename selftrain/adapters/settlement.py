@@ -1,0 +1,152 @@
+"""Settlement: a passed run's model into the registry, and the decision whether it becomes champion."""
+
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+
+from selftrain.adapters import promotion, registry
+from selftrain.adapters.code_digest import everything
+from selftrain.adapters.promotion import Measured
+from selftrain.adapters.registry import Version
+from selftrain.adapters.tracking import Tracking, count_test_look, open_tracking
+from selftrain.config import Place, Registry
+from selftrain.data import dataset
+from selftrain.data.manifest import Manifest, Split
+from selftrain.evaluate.evaluation import Comparison, EvaluationReport, compare
+from selftrain.learn.contract import SavedModel
+from selftrain.record import Registration
+from selftrain.report.model_card import model_card
+from selftrain.selflabel.finished import Outcome
+from selftrain.selflabel.rounds import Verdict
+from selftrain.selflabel.scoring import probs_on_test
+
+
+def settle(
+    manifest: Manifest,
+    final: SavedModel,
+    report: EvaluationReport,
+    ended: Outcome,
+    *,
+    place: Place,
+    settings: Registry,
+    run_id: str,
+    run_key: str,
+    dataset_version: str,
+) -> Registration:
+    """Register the model of a passed run once, judge it against the champion, and say what came of it."""
+    tracking = open_tracking(dataset.workspace(place).root)
+    present = registry.champion(tracking, settings.model_name)
+    if ended.verdict is not Verdict.PASSED:
+        return Registration(
+            model_name=settings.model_name,
+            champion_version=present.number if present else None,
+            reason=f"not registered: {ended.explanation}",
+        )
+    version = registry.register(
+        tracking,
+        model_folder=final.folder,
+        contract=final.contract,
+        report=report,
+        run_key=run_key,
+        tags=_tags(manifest, ended.verdict, dataset_version, place),
+        card=model_card(final.contract, report, ended.history.rounds),
+        settings=settings,
+        run_id=run_id,
+    )
+    if present is not None and present.number == version.number:
+        return _registration(settings, version, version, promoted=True, reason="it is the champion already")
+    return _judge(tracking, manifest, final, report, version, present, place=place, settings=settings, run_id=run_id)
+
+
+def _judge(
+    tracking: Tracking,
+    manifest: Manifest,
+    final: SavedModel,
+    report: EvaluationReport,
+    version: Version,
+    present: Version | None,
+    *,
+    place: Place,
+    settings: Registry,
+    run_id: str,
+) -> Registration:
+    test_digest = manifest.split_digest(Split.TEST)
+    measured = Measured(
+        model_digest=final.contract.weights_sha256,
+        test_digest=test_digest,
+        report=report,
+        against=present.number if present else None,
+        comparison=_against(tracking, manifest, final, present, place=place, run_id=run_id) if present else None,
+    )
+    decision = promotion.judge_promotion(
+        settings,
+        measured,
+        model_digest=version.model_digest,
+        test_digest=test_digest,
+        champion=present.number if present else None,
+    )
+    promotion.record_decision(tracking, version, decision, who=_who())
+    promoted = decision.promote and settings.auto_promote
+    if promoted:
+        promotion.promote(tracking, settings.model_name, version.number, who=_who(), why=decision.text)
+    return _registration(settings, version, version if promoted else present, promoted=promoted, reason=decision.text)
+
+
+def _against(
+    tracking: Tracking, manifest: Manifest, final: SavedModel, present: Version, *, place: Place, run_id: str
+) -> Comparison | None:
+    """The new model against the champion on this run's test images; None where the champion knows other classes."""
+    cache = dataset.workspace(place).root / "cache" / "models"
+    champion = SavedModel.read(registry.load_model_folder(tracking, present, cache=cache))
+    if champion.contract.class_names != manifest.label_map.names:
+        return None
+    digest = manifest.split_digest(Split.TEST)
+    count_test_look(tracking, test_digest=digest, run_id=run_id, model_digest=champion.contract.weights_sha256)
+    ours, theirs = (
+        probs_on_test(manifest, dataset.pixels(place, manifest, model.contract.image_size), model)
+        for model in (final, champion)
+    )
+    return compare(manifest.labels()[manifest.rows(Split.TEST)], ours, theirs)
+
+
+def _tags(manifest: Manifest, verdict: Verdict, dataset_version: str, place: Place) -> dict[str, str]:
+    return {
+        "selftrain.manifest_digest": manifest.digest,
+        "selftrain.dataset": place.dataset,
+        "selftrain.dataset_version": dataset_version,
+        "selftrain.code": everything(),
+        "selftrain.verdict": verdict.value,
+    }
+
+
+def _registration(
+    settings: Registry, version: Version, champion: Version | None, *, promoted: bool, reason: str
+) -> Registration:
+    return Registration(
+        model_name=settings.model_name,
+        registered_version=version.number,
+        champion_version=champion.number if champion else None,
+        promoted=promoted,
+        reason=reason,
+        model_uri=version.uri,
+    )
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without a user name
+        return "unknown"
+
+
+def bring_teacher(
+    start: str, *, place: Place, settings: Registry, class_names: tuple[str, ...], image_size: int, folder: Path
+) -> SavedModel:
+    """The first teacher that is not trained: 'champion', a `.keras` file, or a saved model's folder."""
+    from selftrain.learn.contract import adopt
+
+    if start == "champion":
+        tracking = open_tracking(dataset.workspace(place).root)
+        return registry.champion_model(tracking, settings.model_name, cache=folder)
+    return adopt(Path(start), class_names=class_names, image_size=image_size, folder=folder)

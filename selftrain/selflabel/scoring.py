@@ -1,0 +1,77 @@
+"""Scoring a model: on validation for the gate, on test once for the report."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from selftrain.config import Metric
+from selftrain.data.manifest import Manifest, Split
+from selftrain.data.pixels import Pixels
+from selftrain.evaluate.evaluation import EvaluationReport, evaluate
+from selftrain.evaluate import metrics
+from selftrain.learn.calibrate import cross_fitted_probs, softmax
+from selftrain.learn.contract import SavedModel, load
+from selftrain.learn.predict import predict_logits
+
+FOLDS = 5
+
+
+class Scores(BaseModel):
+    """A model on validation: accuracy and macro-F1 for the gate, calibration with cross-fitted temperatures."""
+
+    model_config = ConfigDict(frozen=True)
+
+    images: int
+    accuracy: float
+    macro_f1: float
+    log_loss: float
+    calibration_error: float
+    calibration_error_uncalibrated: float
+
+    def metric(self, name: Metric) -> float:
+        """The gate's metric by its name."""
+        match name:
+            case "accuracy":
+                return self.accuracy
+            case "macro_f1":
+                return self.macro_f1
+            case _:
+                assert_never(name)
+
+
+def score(manifest: Manifest, pixels: Pixels, saved: SavedModel, *, seed: int = 0) -> Scores:
+    """How `saved` does on the validation images; its temperature is re-fitted off each fold it is judged on."""
+    model, contract = load(saved.folder)
+    rows = manifest.rows(Split.VALIDATION)
+    labels = manifest.labels()[rows]
+    logits = predict_logits(model, pixels, rows)
+    probs = cross_fitted_probs(logits, labels, folds=FOLDS, seed=seed)
+    return Scores(
+        images=len(rows),
+        accuracy=metrics.accuracy(labels, probs),
+        macro_f1=metrics.macro_f1(labels, probs),
+        log_loss=metrics.log_loss(labels, probs),
+        calibration_error=metrics.expected_calibration_error(labels, probs),
+        calibration_error_uncalibrated=metrics.expected_calibration_error(labels, softmax(logits, 1.0)),
+    )
+
+
+def probs_on_test(manifest: Manifest, pixels: Pixels, saved: SavedModel) -> npt.NDArray[np.float32]:
+    """Calibrated probabilities (n, classes) for the test images, in manifest order: a look at test."""
+    model, contract = load(saved.folder)
+    return softmax(predict_logits(model, pixels, manifest.rows(Split.TEST)), contract.temperature)
+
+
+def read_test(manifest: Manifest, pixels: Pixels, final: SavedModel, first_teacher: SavedModel) -> EvaluationReport:
+    """The reported numbers: the final model on test, against what the labels alone gave, on the same images."""
+    labels = manifest.labels()[manifest.rows(Split.TEST)]
+    return evaluate(
+        labels,
+        probs_on_test(manifest, pixels, final),
+        class_names=manifest.label_map.names,
+        reference_probs=probs_on_test(manifest, pixels, first_teacher),
+    )

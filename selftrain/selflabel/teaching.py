@@ -1,0 +1,146 @@
+"""Teaching: from a manifest and its pixels to a trained, calibrated, saved model."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+
+from selftrain.config import Recipe, Student, Teacher
+from selftrain.data.manifest import LabelSource, Manifest, Split
+from selftrain.data.pixels import Pixels
+from selftrain.errors import SourceError
+from selftrain.learn.batches import Examples
+from selftrain.learn.calibrate import fit_temperature
+from selftrain.learn.contract import SavedModel, save
+from selftrain.learn.predict import predict_logits
+from selftrain.learn.training import train
+from selftrain.progress import Progress, silent
+
+
+def train_teacher(
+    manifest: Manifest,
+    pixels: Pixels,
+    *,
+    recipe: Teacher,
+    image_size: int,
+    seed: int,
+    folder: Path,
+    checkpoints: Path,
+    progress: Progress = silent,
+) -> SavedModel:
+    """Train on the human labels of `manifest`, calibrate on validation, save under `folder`.
+
+    `pixels` are aligned with the manifest's rows. A killed training resumes from its checkpoint under `checkpoints`.
+    """
+    if recipe.backbone is None:
+        raise SourceError("teacher.backbone is empty; name a ladder rung such as 'efficientnet_b0_050'")
+    return _teach(
+        manifest,
+        pixels,
+        recipe=recipe,
+        backbone=recipe.backbone,
+        image_size=image_size,
+        pseudo_weight=0.0,
+        min_human_share=1.0,
+        seed=seed,
+        folder=folder,
+        checkpoints=checkpoints,
+        progress=progress,
+    )
+
+
+def train_student(
+    manifest: Manifest,
+    pixels: Pixels,
+    *,
+    recipe: Student,
+    backbone: str,
+    image_size: int,
+    seed: int,
+    folder: Path,
+    checkpoints: Path,
+    progress: Progress = silent,
+) -> SavedModel:
+    """Train a new model on human and pseudo-labels (those of `manifest`), calibrate on validation, save.
+
+    Noisy Student (Xie et al., 2020, algorithm 1, step 3): soft targets where the manifest has probabilities.
+    """
+    return _teach(
+        manifest,
+        pixels,
+        recipe=recipe,
+        backbone=backbone,
+        image_size=image_size,
+        pseudo_weight=recipe.pseudo_weight,
+        min_human_share=recipe.min_human_share,
+        seed=seed,
+        folder=folder,
+        checkpoints=checkpoints,
+        progress=progress,
+    )
+
+
+def _teach(
+    manifest: Manifest,
+    pixels: Pixels,
+    *,
+    recipe: Recipe,
+    backbone: str,
+    image_size: int,
+    pseudo_weight: float,
+    min_human_share: float,
+    seed: int,
+    folder: Path,
+    checkpoints: Path,
+    progress: Progress,
+) -> SavedModel:
+    training = examples(manifest, pixels, Split.TRAIN, pseudo_weight=pseudo_weight)
+    validation = examples(manifest, pixels, Split.VALIDATION)
+    trained = train(
+        recipe=recipe,
+        backbone=backbone,
+        image_size=image_size,
+        class_names=manifest.label_map.names,
+        train=training,
+        validation=validation,
+        min_human_share=min_human_share,
+        seed=seed,
+        checkpoint_dir=checkpoints / _key(manifest, recipe, backbone, image_size, seed),
+        progress=progress,
+    )
+    logits = predict_logits(trained.model, pixels, validation.rows)
+    return save(
+        trained,
+        folder,
+        temperature=fit_temperature(logits, validation.targets.argmax(axis=1)),
+        manifest_digest=manifest.digest,
+    )
+
+
+def examples(manifest: Manifest, pixels: Pixels, split: Split, *, pseudo_weight: float = 0.0) -> Examples:
+    """The images of one split with their targets (n, classes), weights (n,) and who labelled them.
+
+    A pseudo-label's weight is its own times `pseudo_weight`; those that end at 0 are left out.
+    """
+    rows = manifest.rows(split)
+    table = manifest.table.take(rows)
+    human = pc.equal(table["label_source"], LabelSource.HUMAN.value).to_numpy(zero_copy_only=False).astype(bool)
+    classes = len(manifest.label_map)
+    targets = np.eye(classes, dtype=np.float32)[manifest.labels()[rows]]
+    soft = pc.is_valid(table["probs"]).to_numpy(zero_copy_only=False)
+    if soft.any():
+        flat = pc.list_flatten(table["probs"]).to_numpy(zero_copy_only=False)
+        probs = flat.astype(np.float32).reshape(-1, classes)
+        targets[soft] = probs / probs.sum(axis=1, keepdims=True)
+    own = pc.fill_null(table["weight"], 1.0).to_numpy(zero_copy_only=False)
+    weights = np.where(human, 1.0, own * pseudo_weight).astype(np.float32)
+    used = weights > 0
+    return Examples(pixels=pixels, rows=rows[used], targets=targets[used], weights=weights[used], human=human[used])
+
+
+def _key(manifest: Manifest, recipe: Recipe, backbone: str, image_size: int, seed: int) -> str:
+    text = "|".join([manifest.digest, recipe.model_dump_json(), backbone, str(image_size), str(seed)])
+    return hashlib.sha256(text.encode()).hexdigest()[:24]

@@ -1,0 +1,1 @@
+"""ZenML steps, one a file: unwrap, call the core, wrap."""

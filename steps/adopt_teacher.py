@@ -1,0 +1,28 @@
+"""The step that takes a teacher from the registry or from the user instead of training one."""
+
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Annotated
+
+from zenml import step
+
+from selftrain.adapters.materializers import ModelMaterializer
+from selftrain.adapters.settlement import bring_teacher
+from selftrain.config import Place, Registry
+from selftrain.data.manifest import Manifest
+from selftrain.learn.contract import SavedModel
+
+
+@step(enable_cache=False, output_materializers={"teacher": ModelMaterializer})
+def adopt_teacher(
+    manifest: Manifest, place: Place, start: str, image_size: int, settings: Registry
+) -> Annotated[SavedModel, "teacher"]:
+    """The champion, or a model file of the user's, as the first teacher; asked for anew in every run."""
+    return bring_teacher(
+        start,
+        place=place,
+        settings=settings,
+        class_names=manifest.label_map.names,
+        image_size=image_size,
+        folder=Path(mkdtemp(prefix="selftrain-")),
+    )

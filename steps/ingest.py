@@ -1,0 +1,31 @@
+"""The ingest step: source files into shards, and a Manifest of them."""
+
+from typing import Annotated
+
+from zenml import step
+from zenml.config.cache_policy import CachePolicy
+
+from selftrain.adapters import code_digest
+from selftrain.adapters.console import progress
+from selftrain.adapters.materializers import TableMaterializer
+from selftrain.config import Ingest, Place, Source, Splitting
+from selftrain.data import dataset
+from selftrain.data.ingest import IngestReport, ingest as ingest_images
+from selftrain.data.listing import Listing
+from selftrain.data.manifest import Manifest
+from selftrain.data.sources import open_source
+
+
+@step(
+    cache_policy=CachePolicy(cache_func=code_digest.ingest),
+    output_materializers={"manifest": TableMaterializer},
+)
+def ingest(
+    listing: Listing, store_id: str, source: Source, place: Place, settings: Ingest, splitting: Splitting
+) -> tuple[Annotated[Manifest, "manifest"], Annotated[IngestReport, "ingest_report"]]:
+    """Ingest what is new in `listing` into the store; `store_id` makes another or a wiped store ingest again."""
+    with progress("ingest") as show:
+        done = ingest_images(
+            open_source(source), listing, dataset.store(place), settings=settings, splitting=splitting, progress=show
+        )
+    return done.manifest, done.report

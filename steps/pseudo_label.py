@@ -1,0 +1,29 @@
+"""The pseudo-labelling step."""
+
+from typing import Annotated
+
+from zenml import step
+from zenml.config.cache_policy import CachePolicy
+
+from selftrain.adapters import code_digest
+from selftrain.adapters.console import progress
+from selftrain.adapters.materializers import TableMaterializer
+from selftrain.config import Place, PseudoLabel
+from selftrain.data import dataset
+from selftrain.data.manifest import Manifest
+from selftrain.learn.contract import SavedModel
+from selftrain.selflabel.labeling import label_pool
+from selftrain.selflabel.pseudo_labels import PseudoLabels
+
+
+@step(
+    cache_policy=CachePolicy(cache_func=code_digest.pseudo_label),
+    output_materializers={"pseudo_labels": TableMaterializer},
+)
+def pseudo_label(
+    manifest: Manifest, teacher: SavedModel, place: Place, settings: PseudoLabel, round_index: int
+) -> Annotated[PseudoLabels, "pseudo_labels"]:
+    """Label the whole unlabelled pool with the newest teacher, and accept by the threshold."""
+    images = dataset.pixels(place, manifest, teacher.contract.image_size)
+    with progress("pseudo-label") as show:
+        return label_pool(manifest, images, teacher, settings=settings, round_index=round_index, progress=show)

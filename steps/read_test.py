@@ -1,0 +1,23 @@
+"""The step that reads test: once, after the verdict, for the number that is reported."""
+
+from typing import Annotated
+
+from zenml import step
+from zenml.config.cache_policy import CachePolicy
+
+from selftrain.adapters import code_digest
+from selftrain.config import Place
+from selftrain.data import dataset
+from selftrain.data.manifest import Manifest
+from selftrain.evaluate.evaluation import EvaluationReport
+from selftrain.learn.contract import SavedModel
+from selftrain.selflabel import scoring
+
+
+@step(cache_policy=CachePolicy(cache_func=code_digest.evaluate))
+def read_test(
+    manifest: Manifest, final: SavedModel, first_teacher: SavedModel, place: Place
+) -> Annotated[EvaluationReport, "evaluation"]:
+    """The final model on test, against the first teacher on the same images."""
+    images = dataset.pixels(place, manifest, final.contract.image_size)
+    return scoring.read_test(manifest, images, final, first_teacher)

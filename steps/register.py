@@ -1,0 +1,39 @@
+"""The registration step."""
+
+from typing import Annotated
+
+from zenml import get_step_context, step
+
+from selftrain.adapters.settlement import settle
+from selftrain.config import Place, Registry
+from selftrain.data.manifest import Manifest
+from selftrain.evaluate.evaluation import EvaluationReport
+from selftrain.learn.contract import SavedModel
+from selftrain.record import Registration
+from selftrain.selflabel.finished import Outcome
+
+
+@step(enable_cache=False)
+def register(
+    manifest: Manifest,
+    final: SavedModel,
+    report: EvaluationReport,
+    ended: Outcome,
+    place: Place,
+    settings: Registry,
+    run_key: str,
+    dataset_version: str,
+) -> Annotated[Registration, "registration"]:
+    """Register the model of a passed run, once; never taken from the cache."""
+    run_id = str(get_step_context().pipeline_run.id)
+    return settle(
+        manifest,
+        final,
+        report,
+        ended,
+        place=place,
+        settings=settings,
+        run_id=run_id,
+        run_key=run_key,
+        dataset_version=dataset_version,
+    )

@@ -1,0 +1,17 @@
+"""The scan step: a cheap listing of the source, so that the cache sees the files behind a path."""
+
+from typing import Annotated
+
+from zenml import step
+
+from selftrain.adapters.materializers import TableMaterializer
+from selftrain.config import Place, Source
+from selftrain.data import dataset
+from selftrain.data.listing import Listing
+from selftrain.data.sources import open_source
+
+
+@step(enable_cache=False, output_materializers={"listing": TableMaterializer})
+def scan(source: Source, place: Place) -> tuple[Annotated[Listing, "listing"], Annotated[str, "store_id"]]:
+    """List the source (path, size, mtime), and name the image store it will be ingested into."""
+    return open_source(source).scan(), dataset.store(place).id()

@@ -1,0 +1,20 @@
+"""The step that scores a model on validation, for the gate."""
+
+from typing import Annotated
+
+from zenml import step
+from zenml.config.cache_policy import CachePolicy
+
+from selftrain.adapters import code_digest
+from selftrain.config import Place
+from selftrain.data import dataset
+from selftrain.data.manifest import Manifest
+from selftrain.learn.contract import SavedModel
+from selftrain.selflabel import scoring
+from selftrain.selflabel.scoring import Scores
+
+
+@step(cache_policy=CachePolicy(cache_func=code_digest.evaluate))
+def score(manifest: Manifest, model: SavedModel, place: Place) -> Annotated[Scores, "scores"]:
+    """Accuracy, macro-F1 and calibration on validation."""
+    return scoring.score(manifest, dataset.pixels(place, manifest, model.contract.image_size), model)

@@ -1,0 +1,18 @@
+"""The snapshot step: the data set as a DVC version."""
+
+from typing import Annotated
+
+from zenml import log_metadata, step
+
+from selftrain.adapters.snapshots import snapshot as take_snapshot
+from selftrain.config import Place
+from selftrain.data import dataset
+from selftrain.data.manifest import Manifest
+
+
+@step(enable_cache=False)
+def snapshot(manifest: Manifest, place: Place) -> Annotated[str, "dataset_version"]:
+    """Add the ingested data set to DVC and push it; never taken from the cache, and idempotent."""
+    version = take_snapshot(dataset.workspace(place), place.dataset)
+    log_metadata({"dataset_version": version.hash, "manifest_digest": manifest.digest, "images": len(manifest)})
+    return version.hash

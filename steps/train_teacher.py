@@ -1,0 +1,38 @@
+"""The teacher's training step."""
+
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Annotated
+
+from zenml import step
+from zenml.config.cache_policy import CachePolicy
+
+from selftrain.adapters import code_digest
+from selftrain.adapters.console import progress
+from selftrain.adapters.materializers import ModelMaterializer
+from selftrain.config import Place, Teacher
+from selftrain.data import dataset
+from selftrain.data.manifest import Manifest
+from selftrain.learn.contract import SavedModel
+from selftrain.selflabel import teaching
+
+
+@step(
+    cache_policy=CachePolicy(cache_func=code_digest.train),
+    output_materializers={"teacher": ModelMaterializer},
+)
+def train_teacher(
+    manifest: Manifest, place: Place, recipe: Teacher, image_size: int, seed: int
+) -> Annotated[SavedModel, "teacher"]:
+    """Train the first teacher on the human labels."""
+    with progress("teacher") as show:
+        return teaching.train_teacher(
+            manifest,
+            dataset.pixels(place, manifest, image_size),
+            recipe=recipe,
+            image_size=image_size,
+            seed=seed,
+            folder=Path(mkdtemp(prefix="selftrain-")),
+            checkpoints=dataset.workspace(place).checkpoints / code_digest.train()[:12],
+            progress=show,
+        )

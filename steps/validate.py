@@ -1,0 +1,24 @@
+"""The validate step: expectations on the manifest, before anything is trained."""
+
+from typing import Annotated
+
+from zenml import step
+from zenml.config.cache_policy import CachePolicy
+from zenml.types import HTMLString
+
+from selftrain.adapters import code_digest, expectations
+from selftrain.adapters.expectations import ValidationReport
+from selftrain.config import Checks, Place
+from selftrain.data import dataset
+from selftrain.data.ingest import IngestReport
+from selftrain.data.manifest import Manifest
+
+
+@step(cache_policy=CachePolicy(cache_func=code_digest.validate))
+def validate(
+    manifest: Manifest, ingested: IngestReport, place: Place, checks: Checks
+) -> tuple[Annotated[ValidationReport, "validation"], Annotated[HTMLString, "validation_page"]]:
+    """Validate with Great Expectations; the page and the JSON stay with the run, whatever the outcome."""
+    folder = dataset.workspace(place).root / "validation" / manifest.digest[:16]
+    report = expectations.validate(manifest, ingested.quarantine_share, checks, folder)
+    return report, HTMLString((folder / "validation.html").read_text())
