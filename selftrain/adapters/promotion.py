@@ -70,7 +70,7 @@ class Change(Facts):
 
 
 def judge_promotion(
-    settings: Registry, measured: Measured | None, *, model_digest: str, test_digest: str, champion_version: int | None
+    settings: Registry, measured: Measured | None, *, model_digest: str, test_digest: str, champion: int | None
 ) -> Decision:
     """Whether the model `model_digest` may become champion; fails closed.
 
@@ -78,33 +78,33 @@ def judge_promotion(
     McNemar's exact test at `settings.alpha`. No floors, and a measurement that is missing, not a number, or of another
     model, test set or champion, are refusals.
     """
-    against = None if champion_version is None else f"champion version {champion_version}"
+    against = None if champion is None else f"champion version {champion}"
     if measured is None:
-        return Decision(promote=False, reasons=("nothing was measured on test",), against=champion_version)
-    refusals = _stale(measured, model_digest=model_digest, test_digest=test_digest, champion_version=champion_version)
+        return Decision(promote=False, reasons=("nothing was measured on test",), against=champion)
+    refusals = _stale(measured, model_digest=model_digest, test_digest=test_digest, champion=champion)
     refusals += _below_floors(settings, measured.report)
     comparison = measured.comparison
     p_value = comparison.p_value if comparison is not None and math.isfinite(comparison.p_value) else None
-    if against is not None and measured.against == champion_version:
+    if against is not None and measured.against == champion:
         refusals += _not_better(settings, comparison, against)
     if refusals:
-        return Decision(promote=False, reasons=tuple(refusals), against=champion_version, p_value=p_value)
+        return Decision(promote=False, reasons=tuple(refusals), against=champion, p_value=p_value)
     passed = f"every floor passed ({', '.join(f'{name} >= {floor:g}' for name, floor in settings.floors.items())})"
     if comparison is None or against is None:
         return Decision(promote=True, reasons=(passed, "there was no champion"))
     better = f"better than {against} by {100 * comparison.difference:.1f} points, p = {comparison.p_value:.2g}"
-    return Decision(promote=True, reasons=(passed, better), against=champion_version, p_value=p_value)
+    return Decision(promote=True, reasons=(passed, better), against=champion, p_value=p_value)
 
 
-def _stale(measured: Measured, *, model_digest: str, test_digest: str, champion_version: int | None) -> list[str]:
+def _stale(measured: Measured, *, model_digest: str, test_digest: str, champion: int | None) -> list[str]:
     refusals = []
     if not model_digest or measured.model_digest != model_digest:
         refusals.append(f"the numbers are of the model {measured.model_digest[:12]!r}, not {model_digest[:12]!r}")
     if not test_digest or measured.test_digest != test_digest:
         refusals.append(f"the numbers are of the test set {measured.test_digest[:12]!r}, not {test_digest[:12]!r}")
-    if measured.against != champion_version:
+    if measured.against != champion:
         compared = "no champion" if measured.against is None else f"version {measured.against}"
-        present = "there is none" if champion_version is None else f"the champion is version {champion_version}"
+        present = "there is none" if champion is None else f"the champion is version {champion}"
         refusals.append(f"compared with {compared}, but {present}")
     return refusals
 

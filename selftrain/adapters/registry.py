@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
     from selftrain.evaluate.evaluation import EvaluationReport
-    from selftrain.learn.contract import Contract
+    from selftrain.learn.contract import Contract, SavedModel
 
 CHALLENGER, CHAMPION = "challenger", "champion"
 RUN_KEY, MODEL_DIGEST, DONE = "selftrain.run_key", "selftrain.model_digest", "selftrain.registered"
@@ -161,6 +161,16 @@ def load_model_folder(tracking: Tracking, version: Version, *, cache: Path) -> P
         )
         shutil.move(fetched, target)
     return target
+
+
+def champion_model(tracking: Tracking, name: str, *, cache: Path) -> SavedModel:
+    """The champion of the model `name` as a saved model, fetched into `cache`; RegistryError if there is none."""
+    from selftrain.learn.contract import SavedModel
+
+    present = champion(tracking, name)
+    if present is None:
+        raise RegistryError(f"{name!r} has no champion; run until one is promoted, or name a model's folder instead")
+    return SavedModel.read(load_model_folder(tracking, present, cache=cache))
 
 
 def _ensure_name(tracking: Tracking, name: str) -> None:

@@ -90,7 +90,7 @@ def test_a_store_that_does_not_answer_is_an_error_that_says_what_to_do(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(RegistryError, match="MLflow store at http://127.0.0.1:9 does not answer.*unset"):
+    with pytest.raises(RegistryError, match=r"MLflow store at http://127.0.0.1:9 does not answer.*unset"):
         t.open_tracking(tmp_path, stack=t.no_stack)
 
 

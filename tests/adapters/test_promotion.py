@@ -1,0 +1,234 @@
+"""Promotion: fail-closed decisions, and a champion whose every change is in a log that only grows."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selftrain.adapters import promotion as p
+from selftrain.adapters import registry as r
+from selftrain.adapters.tracking import Tracking, no_stack, open_tracking
+from selftrain.config import Registry
+from selftrain.errors import RegistryError
+from selftrain.evaluate.evaluation import Comparison, EvaluationReport, compare, evaluate
+
+# mlflow's SQL store leaves cursors to the garbage collector.
+pytestmark = [pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")]
+
+CLASSES = ("cat", "dog")
+LABELS = np.arange(100) % 2
+
+
+def answers(wrong: slice) -> np.ndarray:
+    """Probabilities (100, 2) that are right but for the images in `wrong`."""
+    said = LABELS.copy()
+    said[wrong] = 1 - said[wrong]
+    return np.where(np.arange(2) == said[:, None], 0.9, 0.1).astype(np.float32)
+
+
+def report(wrong: slice = slice(0, 5)) -> EvaluationReport:
+    return evaluate(LABELS, answers(wrong), class_names=CLASSES)
+
+
+def measured(**changes: object) -> p.Measured:
+    return p.Measured(model_digest="m", test_digest="t", report=report()).model_copy(update=changes)
+
+
+def judge(found: p.Measured | None, *, champion: int | None = None, **settings: object) -> p.Decision:
+    return p.judge_promotion(
+        Registry.model_validate(settings), found, model_digest="m", test_digest="t", champion=champion
+    )
+
+
+def against(champion: slice) -> Comparison:
+    return compare(LABELS, answers(slice(0, 5)), answers(champion))
+
+
+def test_the_first_champion_needs_the_floors_only() -> None:
+    decision = judge(measured())
+    assert decision.promote
+    assert "there was no champion" in decision.text
+    assert not judge(measured(), floors={"accuracy": 0.96}).promote
+
+
+def test_every_floor_must_be_passed() -> None:
+    decision = judge(measured(), floors={"accuracy": 0.5, "macro_f1": 0.99})
+    assert not decision.promote
+    assert "macro_f1 0.95" in decision.text
+
+
+def test_a_surely_better_model_replaces_the_champion() -> None:
+    decision = judge(measured(against=3, comparison=against(slice(0, 20))), champion=3)
+    assert decision.promote
+    assert decision.against == 3
+    assert decision.p_value == pytest.approx(2**-14)
+
+
+@pytest.mark.parametrize(
+    ("champion_wrong", "why"),
+    [(slice(0, 9), "not surely better"), (slice(0, 5), "not better"), (slice(0, 1), "not better")],
+)
+def test_a_model_that_may_be_no_better_than_the_champion_is_refused(champion_wrong: slice, why: str) -> None:
+    decision = judge(measured(against=3, comparison=against(champion_wrong)), champion=3)
+    assert not decision.promote
+    assert why in decision.text
+
+
+NOT_A_NUMBER = report().model_copy(update={"accuracy": math.nan})
+NO_P_VALUE = against(slice(0, 20)).model_copy(update={"p_value": math.nan})
+
+
+@pytest.mark.parametrize(
+    ("found", "champion", "floors", "why"),
+    [
+        (None, None, {"accuracy": 0.5}, "nothing was measured"),
+        (measured(), None, {}, "no floors"),
+        (measured(report=NOT_A_NUMBER), None, {"accuracy": 0.0}, "not a number"),
+        (measured(model_digest="another"), None, {"accuracy": 0.5}, "of the model 'another'"),
+        (measured(test_digest="last year's"), None, {"accuracy": 0.5}, "of the test set"),
+        (measured(), 3, {"accuracy": 0.5}, "compared with no champion"),
+        (measured(against=3), 3, {"accuracy": 0.5}, "not compared with champion version 3"),
+        (measured(against=3, comparison=NO_P_VALUE), 3, {"accuracy": 0.5}, "is not a number"),
+        (measured(against=2, comparison=against(slice(0, 20))), 3, {"accuracy": 0.5}, "compared with version 2"),
+        (measured(against=2, comparison=against(slice(0, 20))), None, {"accuracy": 0.5}, "but there is none"),
+    ],
+)
+def test_missing_stale_and_undefined_numbers_promote_nothing(
+    found: p.Measured | None, champion: int | None, floors: dict[str, float], why: str
+) -> None:
+    decision = judge(found, champion=champion, floors=floors)
+    assert not decision.promote
+    assert why in decision.text
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_a_higher_floor_never_lets_more_models_through(low: float, high: float) -> None:
+    low, high = sorted((low, high))
+    if judge(measured(), floors={"accuracy": high}).promote:
+        assert judge(measured(), floors={"accuracy": low}).promote
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracking:
+    """A registry with the versions 1 to 4 of `m`, none of them judged."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    tracking = open_tracking(tmp_path, stack=no_stack)
+    tracking.client.create_registered_model("m")
+    for key in "abcd":
+        tracking.client.create_model_version("m", (tmp_path / key).as_uri(), tags={r.RUN_KEY: key})
+    return tracking
+
+
+def allow(store: Tracking, number: int, *, over: int | None, promote: bool = True) -> None:
+    decision = p.Decision(promote=promote, reasons=("judged",), against=over)
+    p.record_decision(store, r.get_version(store, name="m", number=number), decision, who="run")
+
+
+def log(store: Tracking) -> list[tuple[str, int | None, int]]:
+    return [(one.action, one.previous, one.to) for one in p.history(store, "m")]
+
+
+def test_promotions_and_rollbacks_move_one_alias_and_are_all_logged(store: Tracking) -> None:
+    for number, over in ((1, None), (2, 1), (3, 2)):
+        allow(store, number, over=over)
+        p.promote(store, "m", number, who="ada")
+    assert p.rollback(store, "m", who="ada", why="worse in production").number == 2
+    assert p.rollback(store, "m", who="ada").number == 1
+    with pytest.raises(RegistryError, match="version 1 is the first champion"):
+        p.rollback(store, "m", who="ada")
+    champion = r.champion(store, "m")
+    assert champion is not None
+    assert champion.uri == "models:/m/1"
+    assert log(store) == [
+        ("promote", None, 1),
+        ("promote", 1, 2),
+        ("promote", 2, 3),
+        ("rollback", 3, 2),
+        ("rollback", 2, 1),
+    ]
+    assert [one.number for one in p.history(store, "m")] == [1, 2, 3, 4, 5]
+    assert p.history(store, "m")[3].why == "worse in production"
+    assert p.history(store, "m")[0].who == "ada"
+
+
+def test_a_rollback_after_a_rollback_and_a_promotion_goes_to_the_champion_before(store: Tracking) -> None:
+    for number in (1, 2):
+        p.promote(store, "m", number, who="ada", why="by hand", force=True)
+    p.rollback(store, "m", who="ada")
+    p.promote(store, "m", 3, who="ada", why="by hand", force=True)
+    assert p.rollback(store, "m", who="ada").number == 1
+
+
+def test_promoting_the_champion_again_changes_nothing(store: Tracking) -> None:
+    allow(store, 1, over=None)
+    p.promote(store, "m", 1, who="ada")
+    p.promote(store, "m", 1, who="ada")
+    assert log(store) == [("promote", None, 1)]
+
+
+def test_a_promoted_challenger_is_no_challenger_any_more(store: Tracking) -> None:
+    store.client.set_registered_model_alias("m", r.CHALLENGER, "2")
+    allow(store, 2, over=None)
+    assert p.promote(store, "m", who="ada").aliases == ("champion",)
+    with pytest.raises(RegistryError, match="no challenger"):
+        p.promote(store, "m", who="ada")
+
+
+def test_a_version_is_promoted_only_if_its_recorded_decision_still_holds(store: Tracking) -> None:
+    with pytest.raises(RegistryError, match="never judged"):
+        p.promote(store, "m", 1, who="ada")
+    allow(store, 1, over=None, promote=False)
+    with pytest.raises(RegistryError, match=r"judged\. Run again, or force"):
+        p.promote(store, "m", 1, who="ada")
+    allow(store, 2, over=None)
+    allow(store, 3, over=None)
+    p.promote(store, "m", 2, who="ada")
+    with pytest.raises(RegistryError, match="compared with champion None, and the champion is 2"):
+        p.promote(store, "m", 3, who="ada")
+    assert log(store) == [("refuse", None, 1), ("promote", None, 2)]
+
+
+def test_force_promotes_what_was_refused_but_only_with_a_reason(store: Tracking) -> None:
+    with pytest.raises(RegistryError, match="needs a reason"):
+        p.promote(store, "m", 4, who="ada", force=True)
+    assert p.promote(store, "m", 4, who="ada", force=True, why="the test set is wrong").number == 4
+    assert p.history(store, "m")[-1].why == "the test set is wrong"
+
+
+def test_the_same_refusal_is_logged_once(store: Tracking) -> None:
+    for _ in range(3):
+        allow(store, 1, over=None, promote=False)
+    assert log(store) == [("refuse", None, 1)]
+
+
+def test_a_promotion_killed_before_its_alias_was_set_is_finished_not_logged_twice(store: Tracking) -> None:
+    allow(store, 1, over=None)
+    p.promote(store, "m", 1, who="ada")
+    allow(store, 2, over=1)
+    p.promote(store, "m", 2, who="ada")
+    store.client.set_registered_model_alias("m", r.CHAMPION, "1")  # as if the kill had come between log and alias
+    assert p.promote(store, "m", 2, who="ada").number == 2
+    assert log(store) == [("promote", None, 1), ("promote", 1, 2)]
+    p.rollback(store, "m", who="ada")
+    store.client.set_registered_model_alias("m", r.CHAMPION, "2")
+    assert p.rollback(store, "m", who="ada").number == 1
+    assert log(store)[2:] == [("rollback", 2, 1)]
+
+
+def test_an_alias_moved_by_other_means_is_gone_back_to(store: Tracking) -> None:
+    p.promote(store, "m", 1, who="ada", why="by hand", force=True)
+    store.client.set_registered_model_alias("m", r.CHAMPION, "4")
+    p.promote(store, "m", 2, who="ada", why="by hand", force=True)
+    assert log(store)[-1] == ("promote", 4, 2)
+    assert p.rollback(store, "m", who="ada").number == 4
+
+
+def test_an_unknown_version_names_the_known_ones_and_an_unknown_model_has_no_history(store: Tracking) -> None:
+    with pytest.raises(RegistryError, match="no version 9; there are: 1, 2, 3, 4"):
+        p.promote(store, "m", 9, who="ada")
+    assert p.history(store, "nobody") == []
+    assert r.champion(store, "nobody") is None
