@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +19,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from selftrain.config import PseudoLabel
+from selftrain.data import columns
 from selftrain.errors import PredictionError
 from selftrain.evaluate.probabilities import checked_probs
 from selftrain.selflabel.thresholds import accept, cutoffs, describe
+
+if TYPE_CHECKING:
+    from selftrain.data.manifest import Manifest
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -52,7 +58,8 @@ class PseudoLabels:
     """One round's predictions for the pool, a row an image in the order they came, each accepted or with a reason.
 
     `label` is the predicted class index, `confidence` its probability, `weight` the row's in the loss (0: rejected).
-    `cutoffs` is the lowest confidence that passes, a number a class; `threshold` says the rule in words.
+    `cutoffs` is the lowest confidence that passes, a number a class; `threshold` says the rule in words. `targets`
+    is what a student learns from: the probabilities (soft) or the label alone (hard).
     """
 
     table: pa.Table
@@ -61,6 +68,7 @@ class PseudoLabels:
     teacher: str
     threshold: str
     cutoffs: tuple[float, ...]
+    targets: Literal["soft", "hard"]
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -82,12 +90,44 @@ class PseudoLabels:
         """The probabilities of all rows, float32 (n, classes)."""
         return probs_array(self.table["probs"], classes=len(self.class_names))
 
+    def applied_to(self, manifest: Manifest) -> Manifest:
+        """`manifest` with the accepted images as training images; pseudo-labels of earlier rounds are dropped.
+
+        Hard targets leave `probs` empty. Raises ManifestError for an image that is not in the unlabelled pool.
+        """
+        rows = self.accepted
+        if not rows.num_rows:
+            return manifest.without_pseudo_labels()
+        soft = self.targets == "soft"
+        return manifest.with_pseudo_labels(
+            rows["image_id"].combine_chunks(),
+            labels=rows["label"].to_numpy(),
+            confidence=rows["confidence"].to_numpy(),
+            probs=probs_array(rows["probs"], classes=len(self.class_names)) if soft else None,
+            weight=rows["weight"].to_numpy(),
+            round=self.round,
+            teacher=self.teacher,
+        )
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 (hex) of every row and fact: equal values have the same, before and after Parquet."""
+        digest = hashlib.sha256(self._facts())
+        columns.update_digest(digest, self.table.drop_columns(["accepted"]))  # `reason` says the same
+        return digest.hexdigest()
+
     def write(self, path: Path) -> None:
         """Write to `path` as Parquet; readers see the whole file or the one before it."""
-        facts = {name: getattr(self, name) for name in ("class_names", "round", "teacher", "threshold", "cutoffs")}
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        pq.write_table(self.table.replace_schema_metadata({METADATA_KEY: json.dumps(facts)}), part, compression="zstd")
-        part.replace(path)
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            pq.write_table(self.table.replace_schema_metadata({METADATA_KEY: self._facts()}), part, compression="zstd")
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _facts(self) -> bytes:
+        facts = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "table"}
+        return json.dumps(facts, sort_keys=True).encode()
 
     @classmethod
     def read(cls, path: Path) -> PseudoLabels:
@@ -123,7 +163,7 @@ def select(
     passed = accept(ranked, settings.threshold, round_index=round_index, class_names=class_names)
     kept = within_quota(passed, ranked.max(axis=1), ranked.argmax(axis=1), max_per_class=settings.max_per_class)
     passed, kept = _unsorted(passed, order), _unsorted(kept, order)
-    columns = [
+    values = [
         ids,
         checked.argmax(axis=1).astype(np.int32),
         checked.max(axis=1) if len(checked) else np.empty(0, np.float32),
@@ -134,12 +174,13 @@ def select(
     ]
     lowest = cutoffs(ranked, settings.threshold, round_index=round_index, class_names=class_names)
     return PseudoLabels(
-        table=pa.table(columns, schema=SCHEMA),
+        table=pa.table(values, schema=SCHEMA),
         class_names=tuple(class_names),
         round=round_index,
         teacher=teacher,
         threshold=describe(settings.threshold, round_index=round_index),
         cutoffs=tuple(lowest.tolist()),
+        targets=settings.targets,
     )
 
 
@@ -158,30 +199,6 @@ def within_quota(passed: Mask, confidence: Floats, labels: Ints, *, max_per_clas
     kept = np.zeros_like(passed)
     kept[rows[rank_in_class < max_per_class]] = True
     return kept
-
-
-def soft_targets(probs: npt.ArrayLike) -> Floats:
-    """`probs` (n, classes) as training targets float32 that sum to one, which float16 storage does not keep.
-
-    >>> soft_targets(np.float16([[0.25, 0.75]]))
-    array([[0.25, 0.75]], dtype=float32)
-    """
-    table = np.asarray(probs, dtype=np.float32)
-    targets: Floats = table / table.sum(axis=1, keepdims=True)
-    return targets
-
-
-def hard_targets(labels: npt.ArrayLike, *, classes: int) -> Floats:
-    """Class indices (n,) as one-hot training targets, float32 (n, classes).
-
-    >>> hard_targets([1, 0], classes=2)
-    array([[0., 1.],
-           [1., 0.]], dtype=float32)
-    """
-    indices = np.asarray(labels, dtype=np.int64)
-    targets = np.zeros((indices.size, classes), dtype=np.float32)
-    targets[np.arange(indices.size), indices] = 1.0
-    return targets
 
 
 def probs_column(probs: Floats) -> pa.ListArray:

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftrain.config import Fixed, PseudoLabel, Quantile, Threshold
+from selftrain.data.manifest import LabelMap, Manifest, Split
 from selftrain.errors import PredictionError
-from selftrain.selflabel.pseudo_labels import SCHEMA, PseudoLabels, Reason, hard_targets, select, soft_targets
+from selftrain.selflabel.pseudo_labels import SCHEMA, PseudoLabels, Reason, select
 
 NAMES = ("cat", "dog", "elk")
 
@@ -112,14 +113,72 @@ def test_the_weight_given_is_that_of_accepted_rows_only() -> None:
     assert made.table["weight"].to_pylist() == [0.5, 0.0]
 
 
-def test_soft_targets_sum_to_one_although_float16_does_not() -> None:
-    stored = np.random.default_rng(0).dirichlet(np.ones(100), size=20).astype(np.float16)
-    assert np.abs(stored.astype(np.float32).sum(axis=1) - 1).max() > 1e-5
-    np.testing.assert_allclose(soft_targets(stored).sum(axis=1), 1.0, atol=1e-6)
+def pool_manifest(images: int, *, pooled: int) -> Manifest:
+    """A manifest of `images` images whose last `pooled` are unlabelled, the others human-labelled training images."""
+    number = np.arange(images)
+    labeled = number < images - pooled
+    table = pa.table(
+        {
+            "image_id": [f"{each:064x}" for each in number],
+            "shard": ["s"] * images,
+            "index": number.astype(np.int32),
+            "origin": [f"{each}.png" for each in number],
+            "width": np.full(images, 8, np.int32),
+            "height": np.full(images, 8, np.int32),
+            "phash": number.astype(np.uint64),
+            "split": np.where(labeled, "train", "unlabeled"),
+            "label": pa.array(number.astype(np.int32) % 3, mask=~labeled),
+            "label_source": pa.array(np.where(labeled, "human", ""), mask=~labeled),
+            "weight": np.ones(images, np.float32),
+        }
+    )
+    return Manifest.build(table, LabelMap(NAMES))
 
 
-def test_hard_targets_are_one_at_the_label() -> None:
-    assert hard_targets([2, 0], classes=3).tolist() == [[0, 0, 1], [1, 0, 0]]
+def test_applied_labels_become_training_images_and_the_rest_stays_in_the_pool() -> None:
+    manifest = pool_manifest(5, pooled=3)
+    probs = [[0.95, 0.03, 0.02], [0.4, 0.3, 0.3], [0.02, 0.03, 0.95]]
+    applied = labels_of([f"{each:064x}" for each in (2, 3, 4)], probs, Fixed(value=0.9)).applied_to(manifest)
+    assert applied.rows(Split.TRAIN).tolist() == [0, 1, 2, 4]
+    assert applied.rows(Split.UNLABELED).tolist() == [3]
+    assert applied.labels().tolist() == [0, 1, 0, -1, 2]
+    assert applied.table["label_source"].to_pylist() == ["human", "human", "pseudo", None, "pseudo"]
+    assert applied.table["probs"][4].as_py() == pytest.approx([0.02, 0.03, 0.95], abs=1e-3)
+    assert applied.table["teacher"][2].as_py() == "t" * 8
+
+
+def test_hard_targets_carry_the_label_and_no_probabilities() -> None:
+    hard = PseudoLabel(threshold=Fixed(value=None), targets="hard")
+    made = select([f"{1:064x}"], [[0.2, 0.2, 0.6]], hard, round_index=2, teacher="t", class_names=NAMES)
+    applied = made.applied_to(pool_manifest(2, pooled=1))
+    assert applied.labels().tolist() == [0, 2]
+    assert applied.table["probs"].null_count == 2
+    assert applied.table["round"].to_pylist() == [None, 2]
+
+
+def test_nothing_of_an_earlier_round_accumulates() -> None:
+    manifest = pool_manifest(4, pooled=3)
+    ids = [f"{each:064x}" for each in (1, 2, 3)]
+    first = labels_of(ids, [[0.9, 0.05, 0.05]] * 3, Fixed(value=0.5)).applied_to(manifest)
+    again = labels_of(ids, [[0.9, 0.05, 0.05], [0.4, 0.3, 0.3], [0.4, 0.3, 0.3]], Fixed(value=0.5)).applied_to(first)
+    assert len(first.rows(Split.TRAIN)) == 4
+    assert again.rows(Split.UNLABELED).tolist() == [2, 3]
+
+
+def test_no_accepted_label_leaves_the_manifest_as_it_is() -> None:
+    manifest = pool_manifest(2, pooled=1)
+    nothing = labels_of([f"{1:064x}"], [[0.4, 0.3, 0.3]], Fixed(value=0.9))
+    assert nothing.applied_to(manifest).digest == manifest.digest
+
+
+def test_the_digest_is_the_same_after_parquet_and_another_for_another_rule(tmp_path: Path) -> None:
+    ids, probs = pool(30, seed=2)
+    made = labels_of(ids, probs, Fixed(value=0.5))
+    made.write(tmp_path / "labels.parquet")
+    assert PseudoLabels.read(tmp_path / "labels.parquet").digest == made.digest
+    assert labels_of(ids, probs, Fixed(value=0.5)).digest == made.digest
+    others = [labels_of(ids, probs, Fixed(value=0.6)), labels_of(ids, probs[::-1], Fixed(value=0.5))]
+    assert len({made.digest, *(other.digest for other in others)}) == 3
 
 
 def test_image_ids_may_be_an_arrow_array_a_numpy_array_or_a_list() -> None:
