@@ -39,8 +39,8 @@ EXTENSIONS = {
 class Outline:
     """What a file's structure says before any pixel is decoded."""
 
-    complete: bool  # its own end is there, as far as the format tells; JPEG and TIFF leave that to the decoder
-    canvas: tuple[int, int] | None = None  # width, height in pixels, where opening the file would already allocate them
+    complete: bool  # its own end is there, as far as the format tells; inside a JPEG only the decoder knows
+    canvas: tuple[int, int] | None = None  # width, height in pixels, where opening the file may already allocate them
 
 
 def sniff(data: bytes) -> Format | None:
@@ -71,11 +71,8 @@ def named(name: str) -> Format | None:
 
 def outline(data: bytes, form: Format) -> Outline:
     """Walk the blocks of `data`; a block that runs past the end makes it incomplete, never an exception."""
-    walk = {Format.PNG: _png, Format.GIF: _gif, Format.WEBP: _webp, Format.BMP: _bmp, Format.JPEG: _jpeg}.get(form)
-    if walk is None:
-        return Outline(complete=True)
     try:
-        return walk(data)
+        return _WALKS[form](data)
     except (IndexError, struct.error):
         return Outline(complete=False)
 
@@ -138,3 +135,41 @@ def _gif(data: bytes) -> Outline:
 
 def _gif_palette(flags: int) -> int:
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
+
+
+def _tiff(data: bytes) -> Outline:
+    """First directory only; TIFF 6.0, section 2. BigTIFF is left to the decoder."""
+    order = "<" if data[:2] == b"II" else ">"
+    magic, directory = struct.unpack_from(order + "HI", data, 2)
+    if magic != 42:
+        return Outline(complete=True)
+    (entries,) = struct.unpack_from(order + "H", data, directory)
+    values: dict[int, tuple[int, ...]] = {}
+    for k in range(entries):
+        tag, kind, count = struct.unpack_from(order + "HHI", data, directory + 2 + 12 * k)
+        if tag in _TIFF_OFFSETS or tag in _TIFF_LENGTHS:
+            sign, width = {3: ("H", 2), 4: ("I", 4)}.get(kind, ("I", 4))
+            place = directory + 10 + 12 * k
+            if count * width > 4:
+                (place,) = struct.unpack_from(order + "I", data, place)
+            if place + count * width > len(data):
+                return Outline(complete=False)
+            values[tag] = struct.unpack_from(f"{order}{count}{sign}", data, place)
+    for offsets, lengths in zip(_TIFF_OFFSETS, _TIFF_LENGTHS, strict=True):
+        ends = (start + size for start, size in zip(values.get(offsets, ()), values.get(lengths, ()), strict=False))
+        if max(ends, default=0) > len(data):
+            return Outline(complete=False)
+    return Outline(complete=True)
+
+
+_TIFF_OFFSETS = (273, 324)  # strips, tiles
+_TIFF_LENGTHS = (279, 325)
+
+_WALKS = {
+    Format.JPEG: _jpeg,
+    Format.PNG: _png,
+    Format.WEBP: _webp,
+    Format.BMP: _bmp,
+    Format.GIF: _gif,
+    Format.TIFF: _tiff,
+}

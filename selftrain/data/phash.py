@@ -1,0 +1,206 @@
+"""Perceptual hashes: near-duplicate images found by 64 bits, confirmed by pixels, gathered into groups."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+UInt8s = npt.NDArray[np.uint8]
+UInt64s = npt.NDArray[np.uint64]
+Int64s = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+Pairs = tuple[Int64s, Int64s]
+
+SIDE: Final = 32
+TOLERANCE: Final = 12.0  # gray levels: re-encodings and tints differ by 1-10, the nearest distinct digits by 17
+
+_LOW: Final = 8
+_BATCH: Final = 4096
+_CROWD: Final = 256 * 256
+_NEIGHBOURS: Final = 64
+_PIXEL_BATCH: Final = 8192
+_PAIRS_AT_ONCE: Final = 1 << 22
+
+
+def phash(gray: npt.NDArray[np.uint8]) -> UInt64s:
+    """(n,) 64-bit hashes of (n, 32, 32) gray pictures 0-255; like pictures differ in few bits.
+
+    pHash (Zauner 2010, section 3.2.1): which of the 8x8 lowest DCT-II coefficients lie above the median, the DC
+    coefficient left out of both (its bit is 0). The transform's matrix is rounded to integers, so that all sums are
+    exact in float64 and the hash is the same on every machine.
+
+    >>> phash(np.zeros((1, 32, 32), np.uint8))
+    array([0], dtype=uint64)
+    """
+    if gray.ndim != 3 or gray.shape[1:] != (SIDE, SIDE):
+        raise ValueError(f"phash takes (n, {SIDE}, {SIDE}), got {gray.shape}")
+    k, x = np.mgrid[:_LOW, :SIDE]
+    dct = np.rint(4096 * np.cos(np.pi * k * (2 * x + 1) / (2 * SIDE)))
+    hashes = np.empty(len(gray), np.uint64)
+    for start in range(0, len(gray), _BATCH):
+        batch = gray[start : start + _BATCH].astype(np.float64)
+        coefficients = (dct @ (batch @ dct.T)).reshape(len(batch), -1)
+        above = coefficients > np.median(coefficients[:, 1:], axis=1, keepdims=True)
+        above[:, 0] = False
+        hashes[start : start + len(batch)] = np.packbits(above, axis=1).view(">u8").ravel()
+    return hashes
+
+
+def near_pairs(hashes: UInt64s, *, bits: int = 2, rank: npt.NDArray[np.floating] | None = None) -> Pairs:
+    """All pairs i < j of images whose hashes differ in at most `bits` bits, sorted.
+
+    Exact as to hash values. Where one value, or two near ones, are shared by a crowd (more than 256 x 256 pairs), each
+    image is paired only with the 64 next ones in the order of `rank` (say, mean brightness; default: position), as
+    100,000 blank pictures would else make 5e9 pairs.
+    """
+    found = list(near_pair_blocks(hashes, bits=bits, rank=rank))
+    if not found:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    i, j = np.concatenate([block[0] for block in found]), np.concatenate([block[1] for block in found])
+    order = np.lexsort((j, i))
+    return i[order], j[order]
+
+
+def near_duplicates(hashes: UInt64s, gray: UInt8s, *, bits: int = 2, tolerance: float = TOLERANCE) -> Pairs:
+    """Pairs i < j near by hash and close in pixels: what counts as near-duplicates. gray (n, ...) 0-255.
+
+    Memory stays bounded: candidate pairs are compared a batch at a time.
+    """
+    kept_i, kept_j = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    brightness = gray.reshape(len(gray), -1).mean(axis=1, dtype=np.float32)
+    for i, j in near_pair_blocks(hashes, bits=bits, rank=brightness):
+        for start in range(0, len(i), _PIXEL_BATCH):
+            a, b = i[start : start + _PIXEL_BATCH], j[start : start + _PIXEL_BATCH]
+            close = close_pixels(gray[a], gray[b], tolerance=tolerance)
+            kept_i.append(a[close])
+            kept_j.append(b[close])
+    i, j = np.concatenate(kept_i), np.concatenate(kept_j)
+    order = np.lexsort((j, i))
+    return i[order], j[order]
+
+
+def close_pixels(gray_a: UInt8s, gray_b: UInt8s, *, tolerance: float = TOLERANCE) -> Bools:
+    """(n,) True where two gray pictures (n, ...) 0-255 differ by at most `tolerance` levels, root mean square."""
+    difference = gray_a.astype(np.float32) - gray_b.astype(np.float32)
+    squares = np.square(difference).reshape(len(gray_a), -1).mean(axis=1)
+    return np.asarray(squares <= tolerance**2)
+
+
+def near_pair_blocks(
+    hashes: UInt64s, *, bits: int = 2, rank: npt.NDArray[np.floating] | None = None
+) -> Iterator[Pairs]:
+    """The pairs of `near_pairs`, each once, in blocks of bounded size."""
+    order = np.lexsort((np.arange(len(hashes)) if rank is None else rank, hashes))
+    values, starts, counts = np.unique(hashes[order], return_index=True, return_counts=True)
+    same = np.arange(len(values))
+    yield from _expand(order, starts, counts, same[counts > 1], same[counts > 1], rank)
+    for a, b in _near_values(values, bits):
+        yield from _expand(order, starts, counts, a, b, rank)
+
+
+def _near_values(values: UInt64s, bits: int) -> Iterator[Pairs]:
+    """Index pairs of distinct sorted `values` at most `bits` apart, each once.
+
+    Pigeonhole: of `bits` + 3 blocks of bits, some three agree. Sorted by those three, near values stand together.
+    """
+    masks = [np.uint64(sum(blocks)) for blocks in itertools.combinations(_blocks(bits + 3), 3)]
+    for number, mask in enumerate(masks):
+        keys = values & mask
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+        run_end = np.searchsorted(keys, keys, side="right")
+        alive = np.flatnonzero(run_end - np.arange(len(keys)) > 1)
+        distance = 1
+        while len(alive):
+            a, b = order[alive], order[alive + distance]
+            difference = values[a] ^ values[b]
+            near = np.bitwise_count(difference) <= bits
+            a, b, difference = a[near], b[near], difference[near]
+            new = np.ones(len(a), bool)
+            for earlier in masks[:number]:
+                new &= (difference & earlier) != 0
+            if new.any():
+                yield np.minimum(a, b)[new], np.maximum(a, b)[new]
+            distance += 1
+            alive = alive[run_end[alive] > alive + distance]
+
+
+def _blocks(count: int) -> list[int]:
+    """The 64 bits dealt out to `count` masks in turn: neighbouring frequencies are alike, so they are spread."""
+    return [sum(1 << bit for bit in range(first, 64, count)) for first in range(count)]
+
+
+def _expand(
+    order: Int64s, starts: Int64s, counts: Int64s, a: Int64s, b: Int64s, rank: npt.NDArray[np.floating] | None
+) -> Iterator[Pairs]:
+    """From pairs of hash values (a may equal b) to pairs of images: order[starts[a] : starts[a] + counts[a]] have a."""
+    sizes = counts[a] * counts[b]
+    crowded = sizes > _CROWD
+    for k in np.flatnonzero(crowded):
+        members = [order[starts[value] : starts[value] + counts[value]] for value in {int(a[k]), int(b[k])}]
+        yield from _neighbours(members, rank)
+    a, b, sizes = a[~crowded], b[~crowded], sizes[~crowded]
+    for low, high in _runs(sizes):
+        pair = np.repeat(np.arange(low, high), sizes[low:high])
+        inside = np.arange(len(pair)) - np.repeat(np.cumsum(sizes[low:high]) - sizes[low:high], sizes[low:high])
+        first, second = np.divmod(inside, counts[b[pair]])
+        once = (a[pair] != b[pair]) | (first < second)
+        i, j = order[starts[a[pair]] + first][once], order[starts[b[pair]] + second][once]
+        yield np.minimum(i, j), np.maximum(i, j)
+
+
+def _runs(sizes: Int64s) -> Iterator[tuple[int, int]]:
+    """Consecutive ranges of `sizes` whose sums stay near _PAIRS_AT_ONCE."""
+    block = np.cumsum(sizes) // _PAIRS_AT_ONCE
+    edges = np.flatnonzero(np.diff(block)) + 1
+    yield from itertools.pairwise([0, *edges.tolist(), len(sizes)])
+
+
+def _neighbours(members: list[Int64s], rank: npt.NDArray[np.floating] | None) -> Iterator[Pairs]:
+    """Each image with the next _NEIGHBOURS ones by rank; of two crowds only pairs across, the others come elsewhere."""
+    rows = np.concatenate(members)
+    crowd = np.repeat(np.arange(len(members)), [len(rows_of_one) for rows_of_one in members])
+    order = np.lexsort((rows, rows if rank is None else rank[rows]))
+    rows, crowd = rows[order], crowd[order]
+    for distance in range(1, min(_NEIGHBOURS, len(rows) - 1) + 1):
+        i, j = rows[:-distance], rows[distance:]
+        wanted = crowd[:-distance] != crowd[distance:] if len(members) == 2 else np.ones(len(i), bool)
+        yield np.minimum(i, j)[wanted], np.maximum(i, j)[wanted]
+
+
+def groups(n: int, i: Int64s, j: Int64s, labels: npt.NDArray[np.integer]) -> Int64s:
+    """(n,) the first row of each row's near-duplicate group, by the pairs (i, j); labels (n,), -1 for none.
+
+    A group never chains across labels: labelled images are joined only with their like. Unlabelled images never join
+    two labelled groups: a chain of them belongs to the one labelled group it touches, or, touching several, to none.
+
+    >>> groups(4, np.array([0, 1, 2]), np.array([1, 2, 3]), np.array([0, -1, -1, 0])).tolist()
+    [0, 1, 1, 3]
+    """
+    labelled = labels >= 0
+    alike = labels[i] == labels[j]  # labelled with their like, unlabelled with unlabelled
+    group = _components(n, i[alike], j[alike])
+    mixed = labelled[i] != labelled[j]
+    loose, firm = np.where(labelled[i], j, i)[mixed], np.where(labelled[i], i, j)[mixed]
+    touches = np.unique(np.stack([group[loose], group[firm]], axis=1), axis=0)
+    chains, first, count = np.unique(touches[:, 0], return_index=True, return_counts=True)
+    target = np.arange(n)
+    target[chains[count == 1]] = touches[first[count == 1], 1]
+    return _first_rows(target[group])
+
+
+def _components(n: int, i: Int64s, j: Int64s) -> Int64s:
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    _, component = connected_components(coo_array((np.ones(len(i), bool), (i, j)), shape=(n, n)), directed=False)
+    return _first_rows(component)
+
+
+def _first_rows(component: npt.NDArray[np.integer]) -> Int64s:
+    _, first, inverse = np.unique(component, return_index=True, return_inverse=True)
+    return np.asarray(first[inverse], dtype=np.int64)
