@@ -193,14 +193,31 @@ class Gate(Section):
     min_gain: Share = 0.002
     budget_minutes: float | None = Field(None, gt=0)
 
+    @model_validator(mode="after")
+    def _rounds_can_be_run(self) -> Gate:
+        if self.min_rounds > self.max_rounds:
+            raise ConfigError(
+                f"gate.min_rounds is {self.min_rounds} and gate.max_rounds {self.max_rounds}; "
+                "no run could pass: allow at least as many rounds as you ask for"
+            )
+        return self
+
 
 class Registry(Section):
     """What a passed run registers, and the floors a champion must pass."""
 
     model_name: str = "selftrain"
-    floors: dict[Metric, Share] = Field(default_factory=lambda: {"accuracy": 0.5}, description="on test")
+    floors: dict[Metric, Share] = Field(default={"accuracy": 0.5}, description="on test")
     alpha: float = Field(0.05, gt=0, lt=1, description="level of the paired test against the champion")
     auto_promote: bool = True
+
+
+class Place(Section):
+    """Where a run's data lies: the workspace folder, the name of the data set in it, what decoding may take."""
+
+    workspace: str = ".selftrain"
+    dataset: str = "digits"
+    decoded_mb: int = Field(4096, ge=0, description="a larger decoded cache is not built; images stream from shards")
 
 
 class Experiment(Section):
@@ -210,6 +227,7 @@ class Experiment(Section):
     title: str = ""
     seed: int = 0
     workspace: str = ".selftrain"
+    decoded_mb: int = Field(4096, ge=0, description="budget for decoded images on disk, MB; 0 always streams")
     image_size: int = Field(32, ge=16, description="pixels a side the model reads")
     source: Annotated[Source, Field(discriminator="kind")] = DigitsSource()
     splitting: Splitting = Splitting()
@@ -220,6 +238,11 @@ class Experiment(Section):
     pseudo_label: PseudoLabel = PseudoLabel()
     gate: Gate = Gate()
     registry: Registry = Registry()
+
+    @property
+    def place(self) -> Place:
+        """Where this experiment's data lies."""
+        return Place(workspace=self.workspace, dataset=self.name, decoded_mb=self.decoded_mb)
 
 
 def parse(values: dict[str, Any]) -> Experiment:
@@ -234,7 +257,7 @@ def parse(values: dict[str, Any]) -> Experiment:
 
 
 def _first_line(error: ValueError) -> str:
-    details = getattr(error, "errors", lambda: [])()
+    details: list[Any] = getattr(error, "errors", lambda: [])()
     if not details:
         return str(error)
     first = details[0]
