@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ import yaml
 
 from selftrain.adapters.runs import prepare_process
 from selftrain.config import Experiment, parse
-from selftrain.errors import ConfigError, SelftrainError
+from selftrain.errors import ConfigError
 
 if TYPE_CHECKING:
     from selftrain.record import RunRecord
@@ -29,7 +28,7 @@ def launch(config: Path | None, *, stack: str | None = None) -> RunRecord:
     prepare_process()
     from zenml.client import Client
 
-    from selftrain.adapters.history import record_of
+    from selftrain.adapters.run_records import record_of
 
     pipeline = importlib.import_module("pipelines.ssl_pipeline").ssl_pipeline
     with _on_stack(stack):
@@ -76,17 +75,3 @@ def _on_stack(name: str | None) -> Iterator[None]:
         yield
     finally:
         client.activate_stack(before)
-
-
-def quiet_zenml() -> None:
-    """Keep ZenML's own log lines off the console: `selftrain run` has its own view."""
-    logging.getLogger("zenml").setLevel(logging.WARNING)
-
-
-def as_expected(error: BaseException) -> SelftrainError | None:
-    """The expected error behind `error`, if there is one."""
-    while error is not None:
-        if isinstance(error, SelftrainError):
-            return error
-        error = error.__cause__  # type: ignore[assignment]
-    return None

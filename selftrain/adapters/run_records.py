@@ -1,4 +1,4 @@
-"""History: what ZenML knows of our runs, as records."""
+"""Run records: what ZenML knows of our runs, finished or not, as RunRecords."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ def record_of(run: PipelineRunResponse) -> RunRecord:
 
 def _rounds(steps: dict[str, Any]) -> list[Any]:
     """The rounds that `log_round` steps were given, in order."""
-    logged = [step for name, step in steps.items() if name.split("_2")[0] == "log_round" or name.startswith("log_round")]
+    logged = [
+        step for name, step in steps.items() if name.split("_2")[0] == "log_round" or name.startswith("log_round")
+    ]
     logged.sort(key=lambda step: step.start_time)
     found = []
     for step in logged:

@@ -1,0 +1,84 @@
+"""The summary of a run as text for a console: the rounds, the numbers on test, what became of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from selftrain.record import RunRecord
+from selftrain.selflabel.rounds import Round
+
+
+def summary(record: RunRecord) -> RenderableType:
+    """A run's rounds as a table, and its result in a few lines."""
+    parts: list[RenderableType] = []
+    if record.rounds:
+        parts.append(rounds_table(record.rounds))
+    parts += [Text(line) for line in result_lines(record)]
+    return Group(*parts)
+
+
+def rounds_table(rounds: Sequence[Round]) -> Table:
+    """One row a model: what it was trained on, and how it did on validation."""
+    table = Table(title=None, box=None, pad_edge=False)
+    for name, right in (
+        ("round", False),
+        ("backbone", False),
+        ("labels", True),
+        ("pseudo-labels", True),
+        ("threshold", False),
+        ("validation", True),
+        ("seconds", True),
+        ("", False),
+    ):
+        table.add_column(name, justify="right" if right else "left")
+    for each in rounds:
+        taken = f"{each.accepted} of {each.pool}" if each.index else "-"
+        table.add_row(
+            "teacher" if each.index == 0 else str(each.index),
+            each.backbone,
+            str(each.labeled),
+            taken,
+            each.threshold or "-",
+            f"{each.validation_accuracy * 100:.1f} %",
+            f"{each.seconds:.0f}",
+            "kept" if each.kept else "not kept",
+        )
+    return table
+
+
+def result_lines(record: RunRecord) -> list[str]:
+    """The result in words; only what is known."""
+    lines = [f"run {record.run_id}: {record.status}" + (f", {record.verdict.value}" if record.verdict else "")]
+    if record.error:
+        lines.append(f"error: {record.error}")
+    if record.test_accuracy is not None and record.test_interval is not None:
+        low, high = record.test_interval
+        lines.append(
+            f"test accuracy {record.test_accuracy * 100:.1f} % "
+            f"(95 % interval {low * 100:.1f} to {high * 100:.1f}; look {record.test_looks} at this test set)"
+        )
+    if record.teacher_test_accuracy is not None and record.p_value is not None:
+        lines.append(
+            f"first teacher, on the labels alone: {record.teacher_test_accuracy * 100:.1f} %; "
+            f"McNemar p = {record.p_value:.2g}"
+        )
+    lines += record.findings
+    if record.registered_version is not None:
+        lines.append(f"registered as {record.model_uri}; {_champion(record)}: {record.promotion_reason}")
+    elif record.promotion_reason:
+        lines.append(record.promotion_reason)
+    if record.quarantined:
+        lines.append(f"{record.quarantined} files in quarantine: {record.quarantine_table}")
+    if record.excluded:
+        lines.append(f"{record.excluded} unlabelled images left out: (nearly) the same as a validation or test image")
+    return lines + [f"warning: {each}" for each in record.warnings]
+
+
+def _champion(record: RunRecord) -> str:
+    if record.promoted:
+        return "now champion"
+    return f"champion stays version {record.champion_version}" if record.champion_version else "no champion"
