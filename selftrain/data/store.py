@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,6 +89,13 @@ class ImageStore:
 
     def gray_path(self, shard: str) -> Path:
         return self.shards / f"{shard.removesuffix(SHARD_SUFFIX)}.gray.npy"
+
+    def clear_unfinished(self) -> None:
+        """Remove what killed writers left; call it when every finished chunk is in the index."""
+        shutil.rmtree(self.pending, ignore_errors=True)
+        for folder in (self.root, self.shards):
+            for part in folder.glob(".*.part"):
+                part.unlink(missing_ok=True)
 
     def read(self, shard: Sequence[str], index: npt.NDArray[np.integer]) -> list[bytes]:
         """The encoded images at (shard, index), both of length n, in that order.

@@ -1,0 +1,175 @@
+"""Curation: the files that were read become a Manifest - screened, free of copies across splits, splits assigned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from selftrain import config
+from selftrain.data.chunks import Limits
+from selftrain.data.listing import Listing
+from selftrain.data.manifest import LabelMap, Manifest
+from selftrain.data.phash import close_pixels, near_pair_blocks
+from selftrain.data.screening import (
+    OPEN,
+    QUARANTINE_SCHEMA,
+    TRAIN,
+    UNLABELED,
+    VALIDATION,
+    Files,
+    LeftOut,
+    broken,
+    conflicting,
+    duplicates,
+    held_out_copies,
+    manifest_table,
+    unlabeled_copies,
+)
+from selftrain.data.store import ImageStore
+
+Int64s = npt.NDArray[np.int64]
+Pairs = tuple[Int64s, Int64s]
+_COMPARED_AT_ONCE = 1 << 16
+
+
+@dataclass(frozen=True)
+class Curated:
+    """A Manifest, and what is not in it: `quarantine` (origin, reason, detail), of which `unusable` files count."""
+
+    manifest: Manifest
+    quarantine: pa.Table
+    unusable: int
+    held_out_copies: int
+    unlabeled_copies: int
+
+
+def curate(
+    listing: Listing,
+    index: pa.Table,
+    store: ImageStore,
+    *,
+    names: tuple[str, ...],
+    limits: Limits,
+    splitting: config.Splitting,
+    previous: Manifest | None,
+) -> Curated:
+    """The Manifest of the files in `listing`, read as `index` says; splits of `previous` are kept.
+
+    Raises SourceError where a class has too few images for a split.
+    """
+    files = Files.join(listing, index, names)
+    bad = broken(files, limits)
+    kept = _without(np.arange(len(listing)), bad)
+    bad.append(conflicting(files, kept))
+    kept = _without(kept, bad[-1:])
+    copies = duplicates(files, kept)
+    kept = _without(kept, copies)
+    among, across = _near_duplicates(files, kept, store)
+    giving_way = _giving_way(files, among)
+    kept = _without(kept, [giving_way])
+    among = _restricted(among, kept)
+    split = _assigned(files, kept, among, names=names, splitting=splitting, previous=previous)
+    held, twins = _copies_in_pool(files, kept, split, across)
+    kept = _without(kept, [*held, twins])
+    left_out = [*bad, *copies, giving_way, *held, twins]
+    manifest = Manifest.build(manifest_table(files, kept, split), LabelMap(names))
+    return Curated(
+        manifest=manifest,
+        quarantine=pa.concat_tables(
+            [QUARANTINE_SCHEMA.empty_table(), *(part.table(files) for part in left_out)]
+        ).sort_by("origin"),
+        unusable=sum(len(part.rows) for part in left_out if part.unusable),
+        held_out_copies=sum(len(part.rows) for part in (copies[1], giving_way, *held)),
+        unlabeled_copies=len(twins.rows),
+    )
+
+
+def _without(rows: Int64s, left_out: list[LeftOut]) -> Int64s:
+    return np.setdiff1d(rows, np.concatenate([part.rows for part in left_out]), assume_unique=True)
+
+
+def _restricted(pairs: Pairs, rows: Int64s) -> Pairs:
+    i, j = pairs
+    both = np.isin(i, rows) & np.isin(j, rows)
+    return i[both], j[both]
+
+
+def _near_duplicates(files: Files, kept: Int64s, store: ImageStore) -> tuple[Pairs, Pairs]:
+    """Near-duplicate pairs of `kept` rows: labelled with labelled, and labelled (first) with unlabelled (second).
+
+    Pairs within the pool are of no consequence and not looked at.
+    """
+    shards = files.table["shard"].combine_chunks().take(pa.array(kept)).dictionary_encode()
+    records = np.asarray(files.column("index")[kept], dtype=np.int64)
+    shard_names = np.asarray(shards.dictionary.to_pylist(), dtype=object)
+    shard_codes = np.asarray(shards.indices.to_numpy())
+
+    def thumbnails(rows: Int64s) -> npt.NDArray[np.uint8]:
+        return store.gray(shard_names[shard_codes[rows]], records[rows])
+
+    hashes = np.asarray(files.column("phash")[kept], dtype=np.uint64)
+    labeled = files.split[kept] != UNLABELED
+    empty = np.empty(0, dtype=np.int64)
+    found: tuple[list[Pairs], list[Pairs]] = ([(empty, empty)], [(empty, empty)])
+    for i, j in near_pair_blocks(hashes):
+        wanted = labeled[i] | labeled[j]
+        i, j = i[wanted], j[wanted]
+        for start in range(0, len(i), _COMPARED_AT_ONCE):
+            a, b = i[start : start + _COMPARED_AT_ONCE], j[start : start + _COMPARED_AT_ONCE]
+            close = close_pixels(thumbnails(a), thumbnails(b))
+            a, b = a[close], b[close]
+            a, b = np.where(labeled[a], a, b), np.where(labeled[a], b, a)
+            both = labeled[b]
+            found[0].append((kept[a[both]], kept[b[both]]))
+            found[1].append((kept[a[~both]], kept[b[~both]]))
+    among, across = (tuple(np.concatenate(column) for column in zip(*part, strict=True)) for part in found)
+    return (among[0], among[1]), (across[0], across[1])
+
+
+def _giving_way(files: Files, among: Pairs) -> LeftOut:
+    """Labelled near-copies of an image that the source itself holds out: test stays, then validation.
+
+    Only of the same class: with different labels they are two images that look alike.
+    """
+    i, j = among
+    rank = np.where(files.split == OPEN, TRAIN, files.split)
+    first, second = np.where(rank[i] <= rank[j], i, j), np.where(rank[i] <= rank[j], j, i)
+    across = (rank[first] < rank[second]) & (rank[first] <= VALIDATION) & (files.label[first] == files.label[second])
+    rows, position = np.unique(second[across], return_index=True)
+    return held_out_copies(files, rows, first[across][position], "looks the same as")
+
+
+def _copies_in_pool(files: Files, kept: Int64s, split: Int64s, across: Pairs) -> tuple[list[LeftOut], LeftOut]:
+    """Unlabelled copies, by bytes or by looks, of held-out images; and copies by bytes of training images."""
+    labeled, pool = kept[split[kept] != UNLABELED], kept[split[kept] == UNLABELED]
+    order = labeled[np.argsort(files.content[labeled], kind="stable")]
+    where = np.searchsorted(files.content[order], files.content[pool])
+    twin = order[np.minimum(where, len(order) - 1)]
+    same = files.content[twin] == files.content[pool]
+    pool, twin = pool[same], twin[same]
+    held = split[twin] <= VALIDATION
+    first, second = across
+    near = (split[first] <= VALIDATION) & np.isin(first, kept) & ~np.isin(second, pool)
+    rows, position = np.unique(second[near], return_index=True)
+    exact = held_out_copies(files, pool[held], twin[held], "same bytes as")
+    alike = held_out_copies(files, rows, first[near][position], "looks the same as")
+    return [exact, alike], unlabeled_copies(files, pool[~held], twin[~held])
+
+
+def _assigned(
+    files: Files,
+    kept: Int64s,
+    among: Pairs,
+    *,
+    names: tuple[str, ...],
+    splitting: config.Splitting,
+    previous: Manifest | None,
+) -> Int64s:
+    """The split code of every file (n), the open ones among `kept` decided."""
+    split = files.split.copy()
+    if not (split[kept] == OPEN).any():
+        return split
+    raise NotImplementedError
