@@ -257,7 +257,7 @@ def parse(values: dict[str, Any]) -> Experiment:
 
 
 def _first_line(error: ValueError) -> str:
-    details: list[Any] = getattr(error, "errors", lambda: [])()
+    details: list[Any] = getattr(error, "errors", list)()
     if not details:
         return str(error)
     first = details[0]
