@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 REMOTE_VARIABLE = "SELFTRAIN_DVC_REMOTE"
 REMOTE = "selftrain"
-IGNORED = "*.part\n*.tmp\n"  # what a killed ingest may leave behind
+IGNORED = "*.part\n*.tmp\npending/\n"  # what a killed ingest may leave behind
 
 
 class DatasetVersion(BaseModel):

@@ -1,0 +1,231 @@
+"""Expectations: what a good manifest looks like, stated in Great Expectations 1.x, each with a severity.
+
+| name | expectation | severity unless configured |
+|---|---|---|
+| schema | every column there, with its type | stop |
+| unique_ids | an image comes once | stop |
+| label_set | labels are indices of known classes | stop |
+| labels_present | labelled splits have labels | stop |
+| human_held_out | validation and test have only human labels | stop |
+| class_balance | largest class / smallest <= `max_class_ratio`, in training labels | stop |
+| images_per_class | >= `min_images_per_class` of every class in every labelled split | stop |
+| smallest_side, largest_side | image sides within `min_image_side`-`max_image_side` pixels | warn |
+| quarantine_share | <= `max_quarantine` of the source files unreadable | stop |
+| unlabeled_pool | there are unlabelled images | warn |
+| leakage_exact | no image is in two splits | stop |
+| leakage_near | no near-duplicate of a validation or test image in another split | stop |
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from selftrain.adapters.manifest_checks import Check, class_checks, dataset_checks, image_checks, schema_checks
+from selftrain.adapters.manifest_frames import Frames, frames, schema_frame
+from selftrain.config import Checks, Severity
+from selftrain.data.manifest import Manifest
+from selftrain.errors import ConfigError, ValidationError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from selftrain.data.store import ImageStore
+
+SEVERITIES: dict[str, Severity] = {
+    "schema": "stop",
+    "unique_ids": "stop",
+    "label_set": "stop",
+    "labels_present": "stop",
+    "human_held_out": "stop",
+    "class_balance": "stop",
+    "images_per_class": "stop",
+    "smallest_side": "warn",
+    "largest_side": "warn",
+    "quarantine_share": "stop",
+    "unlabeled_pool": "warn",
+    "leakage_exact": "stop",
+    "leakage_near": "stop",
+}
+NAMED_ROWS = 5
+PAGE, REPORT, RESULT = "validation.html", "validation.json", "great_expectations.json"
+
+
+class ExpectationResult(BaseModel):
+    """One expectation: what was allowed, what was found, up to five of the rows at fault, and what to do."""
+
+    model_config = ConfigDict(frozen=True)
+
+    expectation: str
+    severity: Severity
+    success: bool
+    allowed: str
+    observed: str
+    unexpected: int = 0
+    rows: tuple[str, ...] = ()
+    advice: str = ""
+
+
+class ClassCount(BaseModel):
+    """Human-labelled images of one class in one split."""
+
+    model_config = ConfigDict(frozen=True)
+
+    class_name: str
+    split: str
+    images: int
+
+
+class ValidationReport(BaseModel):
+    """All expectations on one manifest; `passed` unless one with severity stop was missed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    manifest_digest: str
+    images: int
+    unlabeled: int
+    quarantine_share: float
+    passed: bool
+    warnings: tuple[str, ...]
+    results: tuple[ExpectationResult, ...]
+    classes: tuple[ClassCount, ...] = ()
+    page: str = ""
+
+    def require_passed(self) -> None:
+        """Raise ValidationError naming each missed expectation of severity stop, its rows, and what to do."""
+        missed = [result for result in self.results if result.severity == "stop" and not result.success]
+        if not missed:
+            return
+        said = "; ".join(f"{sentence(result)} {result.advice}" for result in missed)
+        where = f" The whole report: {self.page}" if self.page else ""
+        raise ValidationError(f"the data did not pass {len(missed)} of {len(self.results)} expectations: {said}{where}")
+
+
+def sentence(result: ExpectationResult) -> str:
+    """A missed expectation in one sentence: its name, what was found, what is allowed, and the rows."""
+    rows = (
+        f" ({', '.join(result.rows)}{', ...' if result.unexpected > len(result.rows) else ''})" if result.rows else ""
+    )
+    return f"{result.expectation}: {result.observed}; allowed is {result.allowed}{rows}."
+
+
+def validate(
+    manifest: Manifest, quarantine_share: float, checks: Checks, out_dir: Path, store: ImageStore | None = None
+) -> ValidationReport:
+    """Hold `manifest` to the expectations; write an HTML page, the report, and Great Expectations' own JSON.
+
+    `quarantine_share` is 0-1 of the source files. `store` lets near-duplicates be confirmed by their pixels; without
+    it they are known by hash alone, and only warned of. Raises ConfigError for an unknown name in `checks.severity`;
+    a missed expectation is in the report (`require_passed`).
+    """
+    severities = _severities(checks)
+    results, documents = _run(schema_checks(), schema_frame(manifest), severities)
+    tables = frames(manifest, quarantine_share, store) if results[0].success else None
+    if tables is not None:
+        if not tables.pixels_compared:
+            severities["leakage_near"] = "warn"
+        for stated, frame in (
+            (image_checks(manifest.label_map, checks, tables), tables.images),
+            (class_checks(checks, tables), tables.classes),
+            (dataset_checks(checks, tables), tables.dataset),
+        ):
+            more, document = _run(stated, frame, severities)
+            results, documents = results + more, documents + document
+    report = _report(manifest, quarantine_share, results, tables, out_dir / PAGE)
+    _write(report, documents, out_dir)
+    return report
+
+
+def _severities(checks: Checks) -> dict[str, Severity]:
+    for name in checks.severity:
+        if name not in SEVERITIES:
+            near = difflib.get_close_matches(name, SEVERITIES, n=1, cutoff=0.0)[0]
+            raise ConfigError(
+                f"checks.severity names the unknown expectation {name!r}; did you mean {near!r}? "
+                f"Allowed: {', '.join(SEVERITIES)}"
+            )
+    return {**SEVERITIES, **checks.severity}
+
+
+def _run(
+    stated: list[Check], frame: pd.DataFrame, severities: dict[str, Severity]
+) -> tuple[list[ExpectationResult], list[dict[str, Any]]]:
+    """Great Expectations' results for `stated` on `frame`, in order: ours, and its own document."""
+    import great_expectations as gx
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    suite = context.suites.add(gx.ExpectationSuite(name="manifest"))
+    for check in stated:
+        stated_class = getattr(gx.expectations, check.expectation)
+        suite.add_expectation(stated_class(**check.arguments, meta={"name": check.name}, notes=check.advice))
+    batch = (
+        context.data_sources.add_pandas("manifest")
+        .add_dataframe_asset("rows")
+        .add_batch_definition_whole_dataframe("all")
+    )
+    definition = gx.ValidationDefinition(name="manifest", data=batch, suite=suite)
+    shown = sorted({column for check in stated for column in check.shown})
+    result_format = {"result_format": "SUMMARY", "partial_unexpected_count": NAMED_ROWS}
+    if shown:
+        result_format["unexpected_index_column_names"] = shown
+    done = definition.run(batch_parameters={"dataframe": frame}, result_format=result_format)
+    by_name = {result.expectation_config.meta["name"]: result for result in done.results}
+    results = [_result(check, by_name[check.name], severities[check.name]) for check in stated]
+    return results, [done.to_json_dict()]
+
+
+def _result(check: Check, found: Any, severity: Severity) -> ExpectationResult:
+    broken = _exception(found.exception_info)
+    rows = found.result.get("partial_unexpected_index_list") or []
+    named = [check.describe({name: row[name] for name in check.shown}) for row in rows[:NAMED_ROWS] if check.shown]
+    return ExpectationResult(
+        expectation=check.name,
+        severity=severity,
+        success=bool(found.success),
+        allowed=check.allowed,
+        observed=f"could not be checked: {broken}" if broken else check.observed,
+        unexpected=int(found.result.get("unexpected_count", 0)),
+        rows=tuple(named),
+        advice=check.advice,
+    )
+
+
+def _exception(info: dict[str, Any]) -> str:
+    """What an expectation raised, if it did: Great Expectations files that flat, or under a metric's name."""
+    inner = [value for value in info.values() if isinstance(value, dict)]
+    messages = [str(each["exception_message"]) for each in (info, *inner) if each.get("exception_message")]
+    return "; ".join(messages)
+
+
+def _report(
+    manifest: Manifest, quarantine_share: float, results: list[ExpectationResult], tables: Frames | None, page: Path
+) -> ValidationReport:
+    missed = [result for result in results if not result.success]
+    counts = (
+        () if tables is None else zip(*(tables.classes[name] for name in ("class", "split", "images")), strict=True)
+    )
+    return ValidationReport(
+        manifest_digest=manifest.digest if tables is not None else "",
+        images=len(manifest),
+        unlabeled=int(tables.dataset["unlabeled"].iloc[0]) if tables is not None else 0,
+        quarantine_share=quarantine_share,
+        passed=not any(result.severity == "stop" for result in missed),
+        warnings=tuple(sentence(result) for result in missed if result.severity == "warn"),
+        results=tuple(results),
+        classes=tuple(ClassCount(class_name=name, split=split, images=images) for name, split, images in counts),
+        page=str(page),
+    )
+
+
+def _write(report: ValidationReport, documents: list[dict[str, Any]], out_dir: Path) -> None:
+    from selftrain.adapters.validation_page import page
+
+    out_dir.mkdir(parents=True, exist_ok=True)
+    (out_dir / PAGE).write_text(page(report), encoding="utf-8")
+    (out_dir / REPORT).write_text(report.model_dump_json(indent=2), encoding="utf-8")
+    (out_dir / RESULT).write_text(json.dumps(documents, indent=2), encoding="utf-8")

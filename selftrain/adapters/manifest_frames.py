@@ -1,0 +1,168 @@
+"""Manifest frames: a manifest as the small pandas tables that expectations are stated on.
+
+`images` has a row an image, `classes` a row a class and labelled split, `dataset` one row of totals, `columns` a row
+a column of the schema. Everything is vectorised: no Python object a row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+
+from selftrain.data.manifest import SCHEMA, LabelSource, Manifest, Split
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from selftrain.data.store import ImageStore
+
+LABELED = (Split.TRAIN, Split.VALIDATION, Split.TEST)
+HELD_OUT = (Split.VALIDATION, Split.TEST)
+Rows = npt.NDArray[np.int64]
+_BLOCK = 1 << 15  # thumbnails in memory at once: 32 MB
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The four tables, and whether near-duplicates were confirmed by their pixels or only by their hashes."""
+
+    images: pd.DataFrame
+    classes: pd.DataFrame
+    dataset: pd.DataFrame
+    pixels_compared: bool
+
+
+def schema_frame(manifest: Manifest) -> pd.DataFrame:
+    """A row a column that the schema or the table has: `column`, `expected` type, `found` type ('missing')."""
+    import pandas as pd
+
+    expected = {field.name: str(field.type) for field in SCHEMA}
+    found = {field.name: str(field.type) for field in manifest.table.schema}
+    names = [*expected, *(name for name in found if name not in expected)]
+    rows = [(name, expected.get(name, "none"), found.get(name, "missing")) for name in names]
+    return pd.DataFrame(rows, columns=["column", "expected", "found"])
+
+
+def frames(manifest: Manifest, quarantine_share: float, store: ImageStore | None) -> Frames:
+    """The tables of `manifest`, whose schema must be right. `quarantine_share` is 0-1 of the source files."""
+    images = _images(manifest)
+    images["near_copy_of"] = _near_copies(manifest, images, store)
+    classes = _classes(manifest)
+    train = classes.loc[classes["split"] == str(Split.TRAIN), "images"].to_numpy()
+    present = train[train > 0]
+    totals = {
+        "images": len(manifest),
+        "unlabeled": len(manifest.rows(Split.UNLABELED)),
+        "class_ratio": float(present.max() / present.min()) if len(present) else 1.0,
+        "quarantine_share": quarantine_share,
+    }
+    import pandas as pd
+
+    return Frames(images, classes, pd.DataFrame([totals]), pixels_compared=store is not None)
+
+
+def _images(manifest: Manifest) -> pd.DataFrame:
+    import pandas as pd
+
+    table = manifest.table
+    texts = table.select(["image_id", "origin"]).to_pandas(types_mapper={SCHEMA.field("origin").type: _text()}.get)
+    split = table["split"].to_pandas().astype("category")
+    label = table["label"].cast("float64").to_numpy()  # null becomes NaN
+    human = pc.fill_null(pc.equal(table["label_source"].cast("string"), str(LabelSource.HUMAN)), False).to_numpy()
+    width, height = table["width"].to_numpy(), table["height"].to_numpy()
+    shared = texts["image_id"].duplicated(keep=False)
+    twice = texts[shared].assign(split=split[shared].astype(str)).groupby("image_id")["split"].nunique()
+    return pd.DataFrame(
+        {
+            "image_id": texts["image_id"],
+            "origin": texts["origin"],
+            "split": split,
+            "label": label,
+            "label_missing": split.isin(LABELED).to_numpy() & np.isnan(label),
+            "human": human,
+            "not_human": split.isin(HELD_OUT).to_numpy() & ~human,
+            "splits": texts["image_id"].map(twice).fillna(1).astype("int32") if shared.any() else 1,
+            "short_side": np.minimum(width, height),
+            "long_side": np.maximum(width, height),
+        }
+    )
+
+
+def _text() -> pd.ArrowDtype:
+    import pandas as pd
+    import pyarrow as pa
+
+    return pd.ArrowDtype(pa.string())
+
+
+def _classes(manifest: Manifest) -> pd.DataFrame:
+    """Human-labelled images of each class in each labelled split; zero where there are none."""
+    import pandas as pd
+
+    labels = manifest.labels()
+    source = pc.fill_null(manifest.table["label_source"].cast("string"), "").to_numpy(zero_copy_only=False)
+    parts = []
+    for split in LABELED:
+        rows = manifest.rows(split)
+        rows = rows[(source[rows] == str(LabelSource.HUMAN)) & (labels[rows] >= 0)]
+        counts = np.bincount(labels[rows], minlength=len(manifest.label_map))[: len(manifest.label_map)]
+        parts.append(pd.DataFrame({"class": manifest.label_map.names, "split": str(split), "images": counts}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _near_copies(manifest: Manifest, images: pd.DataFrame, store: ImageStore | None) -> pd.Series[str]:
+    """For each image with a near-duplicate in validation or test that it is not in: 'id (origin, split)'; else null.
+
+    Of a pair between validation and test it is the validation image's row.
+    Near-duplicates have perceptual hashes within 2 bits, and, where `store` can say, close pixels; two images with
+    different labels are none.
+    """
+    import pandas as pd
+
+    i, j = _crossing_pairs(manifest, images, store)
+    rank = images["split"].map({str(Split.TEST): 2, str(Split.VALIDATION): 1}).astype("float").fillna(0).to_numpy()
+    rows, first = np.unique(np.where(rank[i] < rank[j], i, j), return_index=True)
+    copies = images.iloc[np.where(rank[i] < rank[j], j, i)[first]]
+    said = copies["image_id"].astype(str).str[:12] + " (" + copies["origin"].astype(str) + ", "
+    result = pd.Series(None, index=images.index, dtype="object")
+    result.iloc[rows] = (said + copies["split"].astype(str) + ")").to_numpy()
+    return result
+
+
+def _crossing_pairs(manifest: Manifest, images: pd.DataFrame, store: ImageStore | None) -> tuple[Rows, Rows]:
+    """Near-duplicate pairs of rows in different splits of which one is held out, and not of different classes."""
+    from selftrain.data.phash import close_pixels, near_pair_blocks
+
+    split = images["split"].cat.codes.to_numpy()
+    held_out = images["split"].isin(HELD_OUT).to_numpy()
+    label = np.where(images["human"], manifest.labels(), -1)
+    rank = None if store is None else _brightness(manifest, store)
+    kept: list[tuple[Rows, Rows]] = [(np.empty(0, np.int64), np.empty(0, np.int64))]
+    for i, j in near_pair_blocks(manifest.table["phash"].to_numpy(), rank=rank):
+        crossing = (split[i] != split[j]) & (held_out[i] | held_out[j])
+        crossing &= (label[i] == label[j]) | (label[i] < 0) | (label[j] < 0)
+        a, b = i[crossing], j[crossing]
+        for start in range(0, len(a), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            close = store is None or close_pixels(_gray(manifest, store, a[part]), _gray(manifest, store, b[part]))
+            kept.append((a[part][close].ravel(), b[part][close].ravel()))
+    one, other = zip(*kept, strict=True)
+    return np.concatenate(one), np.concatenate(other)
+
+
+def _brightness(manifest: Manifest, store: ImageStore) -> npt.NDArray[np.float64]:
+    """(rows,) mean grey level 0-255, by which crowds of equal hashes are compared; a block of thumbnails at a time."""
+    starts = range(0, len(manifest), _BLOCK)
+    blocks = (np.arange(start, min(start + _BLOCK, len(manifest))) for start in starts)
+    means = [_gray(manifest, store, rows).mean(axis=(1, 2)) for rows in blocks]
+    return np.concatenate([np.empty(0), *means])
+
+
+def _gray(manifest: Manifest, store: ImageStore, rows: Rows) -> npt.NDArray[np.uint8]:
+    """(k, 32, 32) grey thumbnails of these rows."""
+    place = manifest.table.select(["shard", "index"]).take(rows)
+    return store.gray(place["shard"].cast("string").to_pylist(), place["index"].to_numpy())
