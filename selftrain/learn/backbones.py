@@ -1,0 +1,146 @@
+"""Backbones: a rung of the ladder as a Keras model from uint8 pixels to logits."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import keras
+
+from selftrain.errors import BackboneError
+from selftrain.learn.batchnorm import layers_of_type
+from selftrain.learn.ladder import Rung, resolve
+
+# EfficientNet-B0's stages, arXiv:1905.11946 table 1.
+_KERNELS = [3, 3, 5, 3, 5, 5, 3]
+_REPEATS = [1, 2, 2, 3, 3, 4, 1]
+_FILTERS = [32, 16, 24, 40, 80, 112, 192, 320]
+_STRIDES = [1, 2, 2, 2, 1, 2, 1]
+_SMALLEST_MAP = 4  # pixels a side that the last feature map keeps when strides are reduced
+_DROP_CONNECT = 0.2
+
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+_CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
+
+
+def build(
+    backbone: str,
+    *,
+    image_size: int,
+    classes: int,
+    weights: str | None = None,
+    dropout: float = 0.2,
+    reduce_strides: bool = True,
+    seed: int = 0,
+) -> keras.Model:
+    """A model from images (n, image_size, image_size, 3), uint8 or float 0-255, to float32 logits (n, classes).
+
+    The backbone is the layer "backbone", built of stock Keras layers only, so that a saved model loads without
+    KerasHub. `weights` is None (from scratch), "imagenet", or a file of weights without top. Sets Keras's global
+    random seed, which the initialisers draw from.
+
+    Raises BackboneError for an unknown name, an image too small for it, or weights that do not fit.
+    """
+    rung = resolve(backbone)
+    keras.utils.set_random_seed(seed)
+    trunk = _trunk(rung, image_size=image_size, weights=weights, reduce_strides=reduce_strides)
+    images = keras.Input((image_size, image_size, 3), name="image")
+    features = trunk(_preprocess(rung, images, weights=weights))
+    pooled = keras.layers.GlobalAveragePooling2D(name="pool")(features)
+    kept = keras.layers.Dropout(dropout, name="dropout")(pooled)
+    logits = keras.layers.Dense(classes, dtype="float32", name="logits")(kept)
+    return keras.Model(images, logits, name=rung.name)
+
+
+def reduced_strides(image_size: int) -> list[int]:
+    """B0's stage strides with the last halvings dropped until the last feature map has 4 pixels a side.
+
+    >>> reduced_strides(224), reduced_strides(32)
+    ([1, 2, 2, 2, 1, 2, 1], [1, 2, 2, 1, 1, 1, 1])
+    """
+    halvings = max(0, int(math.log2(image_size / _SMALLEST_MAP)) - 1)  # the stem takes one
+    strides = []
+    for stride in _STRIDES:
+        keep = stride == 2 and halvings > 0
+        halvings -= keep
+        strides.append(2 if keep else 1)
+    return strides
+
+
+def set_trainable(model: keras.Model, *, frozen: bool, pretrained: bool) -> None:
+    """Freezes or unfreezes the backbone of a model from `build`; pretrained batch norm keeps its statistics."""
+    backbone = model.get_layer("backbone")
+    backbone.trainable = not frozen
+    if pretrained and not frozen:
+        for layer in layers_of_type(backbone, keras.layers.BatchNormalization):
+            layer.trainable = False
+
+
+def _trunk(rung: Rung, *, image_size: int, weights: str | None, reduce_strides: bool) -> keras.Model:
+    if weights is not None and weights != "imagenet" and not Path(weights).is_file():
+        raise BackboneError(f"weights {weights!r} is no file; allowed: None, 'imagenet', or an existing weights file")
+    if rung.family == "efficientnet" and (weights is None or rung.application is None):
+        model = _efficientnet(rung, image_size=image_size, reduce_strides=reduce_strides)
+        if weights is not None:
+            _load(model, rung, weights)
+    else:
+        model = _application(rung, image_size=image_size, weights=weights)
+    return keras.Model(model.input, model.output, name="backbone")
+
+
+def _efficientnet(rung: Rung, *, image_size: int, reduce_strides: bool) -> keras.Model:
+    from keras_hub.models import EfficientNetBackbone
+
+    return EfficientNetBackbone(
+        width_coefficient=rung.width,
+        depth_coefficient=rung.depth,
+        stackwise_kernel_sizes=_KERNELS,
+        stackwise_num_repeats=_REPEATS,
+        stackwise_input_filters=_FILTERS[:-1],
+        stackwise_output_filters=_FILTERS[1:],
+        stackwise_expansion_ratios=[1] + [6] * 6,
+        stackwise_strides=reduced_strides(image_size) if reduce_strides else _STRIDES,
+        stackwise_squeeze_and_excite_ratios=[0.25] * 7,
+        stackwise_block_types=["v1"] * 7,
+        dropout=_DROP_CONNECT,
+        input_shape=(image_size, image_size, 3),
+    )
+
+
+def _application(rung: Rung, *, image_size: int, weights: str | None) -> keras.Model:
+    construct = getattr(keras.applications, str(rung.application))
+    options = {"alpha": rung.width} if rung.family == "mobilenet_v2" else {}
+    try:
+        return construct(include_top=False, weights=weights, input_shape=(image_size, image_size, 3), **options)
+    except (ValueError, OSError, KeyError) as error:
+        source = "from scratch" if weights is None else f"with weights {weights!r}"
+        raise BackboneError(f"{rung.name} cannot be built at {image_size} px {source}: {error}") from error
+
+
+def _load(model: keras.Model, rung: Rung, weights: str) -> None:
+    if weights == "imagenet":
+        raise BackboneError(
+            f"{rung.name} has no published ImageNet weights; use weights: null, a weights file, or efficientnet_b0"
+        )
+    try:
+        model.load_weights(weights)
+    except (ValueError, OSError, KeyError) as error:
+        raise BackboneError(f"weights {weights!r} do not fit {rung.name}: {error}") from error
+
+
+def _preprocess(rung: Rung, images: keras.KerasTensor, *, weights: str | None) -> keras.KerasTensor:
+    """0-255 to the range the backbone (and its published weights) reads."""
+    name = rung.application or rung.name
+    if name.startswith(("EfficientNet", "ConvNeXt", "MobileNetV3")) and (
+        rung.family != "efficientnet" or weights is not None
+    ):
+        return images  # these rescale inside
+    if name.startswith("VGG") or name in ("ResNet50", "ResNet101", "ResNet152"):
+        bgr = keras.ops.flip(images, axis=-1)
+        return keras.layers.Rescaling(1.0, offset=[-mean for mean in _CAFFE_MEAN_BGR], name="rescale")(bgr)
+    if name.startswith("DenseNet"):
+        scale = [1 / (255 * std) for std in _IMAGENET_STD]
+        offset = [-mean / std for mean, std in zip(_IMAGENET_MEAN, _IMAGENET_STD, strict=True)]
+        return keras.layers.Rescaling(scale, offset=offset, name="rescale")(images)
+    return keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="rescale")(images)

@@ -1,0 +1,138 @@
+"""Batches: which examples a training step sees, as a pure function of the seed and the step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import grain
+
+    from selftrain.data.pixels import Pixels
+
+Batch = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]
+_HUMAN, _PSEUDO = 0, 1
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Images with targets: `rows` (n,) into `pixels`, `targets` (n, classes), `weights` (n,), `human` (n,).
+
+    A target row is one-hot (a label) or soft (a teacher's probabilities); `human` tells a person's label.
+    """
+
+    pixels: Pixels
+    rows: NDArray[np.int64]
+    targets: NDArray[np.float32]
+    weights: NDArray[np.float32]
+    human: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.rows), len(self.targets), len(self.weights), len(self.human)}
+        if len(lengths) != 1 or self.targets.ndim != 2 or len(self.rows) == 0:
+            raise ValueError(f"rows, targets (n, classes), weights and human need one length above 0, got {lengths}")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def digest(self) -> str:
+        """sha256 over rows, targets, weights and sources; the pixels are the store's to vouch for."""
+        parts = (self.rows, self.targets, self.weights, self.human)
+        return sha256(b"|".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()
+
+
+def labeled_examples(pixels: Pixels, rows: NDArray[np.int64], labels: NDArray[np.integer], *, classes: int) -> Examples:
+    """Human-labelled Examples, one-hot and of weight 1; `labels` (n,) are class indices."""
+    one_hot = np.eye(classes, dtype=np.float32)[np.asarray(labels)]
+    n = len(rows)
+    return Examples(pixels, np.asarray(rows, np.int64), one_hot, np.ones(n, np.float32), np.ones(n, np.bool_))
+
+
+def smooth(targets: NDArray[np.float32], amount: float) -> NDArray[np.float32]:
+    """Label smoothing (Szegedy et al. 2016, section 7) of the one-hot rows; a soft row already holds its doubt.
+
+    >>> smooth(np.array([[1, 0], [0.7, 0.3]], np.float32), 0.1).round(3).tolist()
+    [[0.949999988079071, 0.05000000074505806], [0.699999988079071, 0.30000001192092896]]
+    """
+    hard = targets.max(axis=1, keepdims=True) >= 1.0
+    smoothed = targets * np.float32(1 - amount) + np.float32(amount / targets.shape[1])
+    mixed: NDArray[np.float32] = np.where(hard, smoothed, targets).astype(np.float32)
+    return mixed
+
+
+def balanced_weights(targets: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`weights` times each example's inverse class share, scaled so that their sum stays the same.
+
+    >>> balanced_weights(np.array([[1, 0], [1, 0], [0, 1]], np.float32), np.ones(3, np.float32)).tolist()
+    [0.75, 0.75, 1.5]
+    """
+    mass = (targets * weights[:, None]).sum(axis=0)
+    inverse = np.divide(1.0, mass, out=np.zeros_like(mass), where=mass > 0)
+    balanced = weights * (targets @ inverse)
+    scaled: NDArray[np.float32] = (balanced * (weights.sum() / balanced.sum())).astype(np.float32)
+    return scaled
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Batch k for every step k. Each source of labels is an endless stream of its own permutations.
+
+    A batch holds at least ceil(min_human_share * batch_size) human-labelled examples where there are any, and
+    their natural share if that is more.
+    """
+
+    examples: Examples
+    batch_size: int
+    seed: int
+    min_human_share: float = 0.0
+
+    def humans(self) -> int:
+        """Human-labelled examples in each batch."""
+        share = float(self.examples.human.mean())
+        if share in (0.0, 1.0):
+            return round(share * self.batch_size)
+        floor = max(math.ceil(self.min_human_share * self.batch_size), round(share * self.batch_size))
+        return min(floor, self.batch_size)
+
+    def positions(self, step: int) -> NDArray[np.int64]:
+        """Positions (batch_size,) into the examples that step `step` sees."""
+        humans = self.humans()
+        pseudos = self.batch_size - humans
+        human, pseudo = np.flatnonzero(self.examples.human), np.flatnonzero(~self.examples.human)
+        drawn_human = human[_stream(self.seed, _HUMAN, len(human), step * humans, humans)]
+        drawn_pseudo = pseudo[_stream(self.seed, _PSEUDO, len(pseudo), step * pseudos, pseudos)]
+        return np.concatenate([drawn_human, drawn_pseudo])
+
+    def __call__(self, step: int) -> Batch:
+        """Pixels (b, s, s, 3) uint8, targets (b, classes) and weights (b,) of step `step`."""
+        at = self.positions(int(step))
+        return self.examples.pixels.gather(self.examples.rows[at]), self.examples.targets[at], self.examples.weights[at]
+
+    def dataset(self, start: int, stop: int) -> grain.IterDataset[Batch]:
+        """Steps `start` to `stop` as a Grain pipeline that gathers ahead in a thread."""
+        import grain
+
+        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)
+        return grain.MapDataset.range(start, stop).map(self).to_iter_dataset(options)
+
+
+def _stream(seed: int, source: int, n: int, start: int, count: int) -> NDArray[np.int64]:
+    """Elements `start` to `start + count` of the endless stream of seeded permutations of range(n)."""
+    if count == 0:
+        return np.empty(0, np.int64)
+    at = np.arange(start, start + count)
+    epochs = range(int(at[0] // n), int(at[-1] // n) + 1)
+    shuffled = np.concatenate([_permutation(seed, source, n, epoch) for epoch in epochs])
+    return shuffled[at - epochs[0] * n]
+
+
+@lru_cache(maxsize=8)
+def _permutation(seed: int, source: int, n: int, epoch: int) -> NDArray[np.int64]:
+    return np.random.default_rng((seed, source, epoch)).permutation(n)

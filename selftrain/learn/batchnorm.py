@@ -1,0 +1,80 @@
+"""Batch normalisation's statistics, measured anew on the training images for weights that were averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+
+def layers_of_type(model: keras.Model, kind: type[keras.layers.Layer]) -> list[keras.layers.Layer]:
+    """Every layer of `kind` at any depth; `model.layers` shows none of a nested model's."""
+    found = []
+    for layer in model.layers:
+        if isinstance(layer, kind):
+            found.append(layer)
+        elif isinstance(layer, keras.Model):
+            found.extend(layers_of_type(layer, kind))
+    return found
+
+
+class Statistics:
+    """Replaces the moving mean and variance of a model's trainable batch-norm layers by exact ones.
+
+    Moving averages lag behind in a short training and fit no averaged weights. Here a compiled forward pass in
+    training mode, momentum 0, leaves each batch's own statistics in the layers; they are pooled over the batches
+    (law of total variance). Dropout and stochastic depth are off during it, as they are in prediction.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self._norms = [n for n in layers_of_type(model, keras.layers.BatchNormalization) if n.trainable]
+        self._dropouts = layers_of_type(model, keras.layers.Dropout)
+        image = keras.Input(model.input_shape[1:])
+        self._network = keras.Model(image, _InTrainingMode(model)(image))
+        self._network.compile(jit_compile=False)
+
+    def measure(self, batches: Iterable[NDArray[np.uint8]]) -> None:
+        """Sets the statistics from `batches` of images (b, s, s, 3), all of one size, 0-255."""
+        if not self._norms:
+            return
+        means, variances = [], []
+        with self._measuring():
+            for images in batches:
+                self._network.predict_on_batch(images)
+                means.append([keras.ops.convert_to_numpy(norm.moving_mean) for norm in self._norms])
+                variances.append([keras.ops.convert_to_numpy(norm.moving_variance) for norm in self._norms])
+        for i, norm in enumerate(self._norms):
+            mean = np.stack([batch[i] for batch in means])
+            variance = np.stack([batch[i] for batch in variances])
+            norm.moving_mean.assign(mean.mean(axis=0))
+            norm.moving_variance.assign(variance.mean(axis=0) + mean.var(axis=0))
+
+    @contextmanager
+    def _measuring(self) -> Iterator[None]:
+        """The layers' settings for a measurement; the compiled function reads them when it is traced."""
+        momenta, rates = [norm.momentum for norm in self._norms], [dropout.rate for dropout in self._dropouts]
+        for norm in self._norms:
+            norm.momentum = 0.0
+        for dropout in self._dropouts:
+            dropout.rate = 0.0
+        try:
+            yield
+        finally:
+            for norm, momentum in zip(self._norms, momenta, strict=True):
+                norm.momentum = momentum
+            for dropout, rate in zip(self._dropouts, rates, strict=True):
+                dropout.rate = rate
+
+
+class _InTrainingMode(keras.layers.Layer):  # type: ignore[misc]
+    """A model called in training mode whatever its caller's mode."""
+
+    def __init__(self, model: keras.Model) -> None:
+        super().__init__()
+        self.model = model
+
+    def call(self, images: keras.KerasTensor) -> keras.KerasTensor:
+        return self.model(images, training=True)

@@ -1,0 +1,112 @@
+"""Checkpoints: the state of a training on disk, written whole or not at all, read without pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at validation after `step` steps; `loss` is the mean training loss since the look before."""
+
+    step: int
+    loss: float
+    validation_loss: float
+    validation_accuracy: float
+    learning_rate: float
+
+    def better_than(self, other: Look | None) -> bool:
+        """Higher accuracy, or the same at a lower loss."""
+        if other is None:
+            return True
+        return (self.validation_accuracy, -self.validation_loss) > (other.validation_accuracy, -other.validation_loss)
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a training is: `step` steps done, `seconds` spent, the looks taken, the running loss since the last."""
+
+    fingerprint: str
+    step: int = 0
+    seconds: float = 0.0
+    looks: tuple[Look, ...] = ()
+    loss_sum: float = 0.0
+    loss_count: int = 0
+
+    @property
+    def best(self) -> Look | None:
+        """The best look so far, None before the first."""
+        best: Look | None = None
+        for look in self.looks:
+            best = look if look.better_than(best) else best
+        return best
+
+    def seen(self, look: Look) -> Position:
+        """The position after `look`."""
+        return replace(self, step=look.step, looks=(*self.looks, look), loss_sum=0.0, loss_count=0)
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The newest state and the best weights of one training, in a folder of their own."""
+
+    folder: Path
+    _state: str = field(default="state.npz", init=False)
+
+    def save(self, position: Position, arrays: list[Array]) -> None:
+        """Replaces the saved state; best weights that it no longer names are removed after it."""
+        _write(self.folder / self._state, arrays, json.dumps(asdict(position)))
+        keep = self._best(position.best.step).name if position.best else ""
+        for path in self.folder.glob("best-*.npz"):
+            if path.name != keep:
+                path.unlink()
+
+    def save_best(self, step: int, arrays: list[Array]) -> None:
+        """Writes the weights of the look at `step`; they count once a state that names it is saved."""
+        _write(self._best(step), arrays, "{}")
+
+    def load(self, fingerprint: str) -> tuple[Position, list[Array]] | None:
+        """The saved position and arrays, None if there are none or they are another training's."""
+        try:
+            arrays, text = _read(self.folder / self._state)
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            return None
+        values = json.loads(text)
+        if values["fingerprint"] != fingerprint:
+            return None
+        position = Position(**{**values, "looks": tuple(Look(**look) for look in values["looks"])})
+        if position.best and not self._best(position.best.step).exists():
+            return None
+        return position, arrays
+
+    def load_best(self, step: int) -> list[Array]:
+        """The weights of the look at `step`."""
+        return _read(self._best(step))[0]
+
+    def _best(self, step: int) -> Path:
+        return self.folder / f"best-{step:09d}.npz"
+
+
+def _write(path: Path, arrays: list[Array], text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        # numpy's stub takes `allow_pickle` for one of the arrays
+        np.savez(file, text=np.frombuffer(text.encode(), np.uint8), **{f"a{i}": a for i, a in enumerate(arrays)})  # type: ignore[arg-type]
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def _read(path: Path) -> tuple[list[Array], str]:
+    with np.load(path, allow_pickle=False) as saved:
+        return [saved[f"a{i}"] for i in range(len(saved.files) - 1)], saved["text"].tobytes().decode()

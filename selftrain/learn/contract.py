@@ -1,0 +1,156 @@
+"""The contract: what a saved model promises, beside its weights, checked before they are loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import keras
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from selftrain.errors import BackboneError, UntrustedFileError
+
+FORMAT_VERSION: Literal[1] = 1
+MODEL_FILE = "model.keras"
+CONTRACT_FILE = "contract.json"
+
+
+class Contract(BaseModel):
+    """What a model reads and answers, and where it comes from.
+
+    It reads uint8 images (n, image_size, image_size, 3) in `channel_order` and answers logits (n, classes);
+    softmax(logits / temperature) are its calibrated probabilities. `thresholds` are the confidences per class name
+    that its pseudo-labels were accepted above, `weights_sha256` is the digest of its .keras file.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: Literal[1] = FORMAT_VERSION
+    backbone: str
+    image_size: int = Field(ge=1)
+    channel_order: Literal["RGB"] = "RGB"
+    class_names: tuple[str, ...] = Field(min_length=2)
+    temperature: float = Field(1.0, gt=0)
+    thresholds: dict[str, float] = Field(default_factory=dict)
+    manifest_digest: str = ""
+    weights_sha256: str = ""
+    image_steps: int = Field(0, ge=0, description="training steps times batch size")
+    seconds: float = Field(0.0, ge=0, description="wall time of the training")
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A folder with a model and its contract."""
+
+    folder: Path
+    contract: Contract
+
+
+def save(model: keras.Model, contract: Contract, folder: Path) -> SavedModel:
+    """Writes `model` and `contract`, with the file's digest filled in, to `folder`, whole or not at all.
+
+    A folder that is there is replaced.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    part.chmod(0o755)
+    model.save(part / MODEL_FILE)
+    signed = contract.model_copy(update={"weights_sha256": file_digest(part / MODEL_FILE)})
+    (part / CONTRACT_FILE).write_text(signed.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    if folder.exists():
+        shutil.rmtree(folder)
+    part.rename(folder)
+    return SavedModel(folder, signed)
+
+
+def read_contract(folder: Path) -> Contract:
+    """The contract in `folder`, without its model. Raises UntrustedFileError if there is none or it is malformed."""
+    path = folder / CONTRACT_FILE
+    try:
+        return Contract.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise UntrustedFileError(f"{folder} has no {CONTRACT_FILE}; give a folder that selftrain saved") from error
+    except ValidationError as error:
+        raise UntrustedFileError(f"{path} is no contract of format {FORMAT_VERSION}: {error.errors()[0]}") from error
+
+
+def load(folder: Path) -> tuple[keras.Model, Contract]:
+    """The model in `folder` and its contract.
+
+    The file's digest is compared before anything of it is read, and Keras loads it in safe mode: no pickle, no
+    code. Raises UntrustedFileError if the digest differs, the file is no .keras archive, or it holds code.
+    """
+    contract = read_contract(folder)
+    path = folder / MODEL_FILE
+    found = file_digest(path) if path.is_file() else "no file"
+    if found != contract.weights_sha256:
+        raise UntrustedFileError(
+            f"{path} has sha256 {found}, its contract says {contract.weights_sha256}; it was changed after it was "
+            f"saved and was not loaded: restore it or train again"
+        )
+    return _load_keras(path), contract
+
+
+def adopt(path: Path, *, class_names: tuple[str, ...], image_size: int) -> tuple[keras.Model, Contract]:
+    """A user's own .keras classifier as a model of ours: 0-255 images in, logits out, with a contract.
+
+    It must do its own rescaling. Whether it answers logits or probabilities is found out by asking it; of
+    probabilities the logarithm is taken. Raises UntrustedFileError as `load` does, BackboneError if its input or
+    its number of classes differ from `image_size` and `class_names`.
+    """
+    inner = _load_keras(path)
+    _check_shapes(inner, path, classes=len(class_names), image_size=image_size)
+    images = keras.Input((image_size, image_size, 3), name="image")
+    answers = inner(images)
+    if _answers_probabilities(inner, image_size):
+        answers = keras.ops.log(keras.ops.maximum(answers, 1e-7))
+    model = keras.Model(images, answers, name=inner.name)
+    return model, Contract(backbone=inner.name, image_size=image_size, class_names=class_names)
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _load_keras(path: Path) -> keras.Model:
+    if path.suffix != ".keras" or not zipfile.is_zipfile(path):
+        raise UntrustedFileError(
+            f"{path} is no .keras archive; only the .keras format is loaded: save the model with model.save('x.keras')"
+        )
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, TypeError, KeyError, OSError, json.JSONDecodeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UntrustedFileError(
+            f"{path} was refused: {reason}; only models of stock Keras layers without code are loaded"
+        ) from error
+    return model
+
+
+def _check_shapes(model: keras.Model, path: Path, *, classes: int, image_size: int) -> None:
+    inputs, outputs = model.input_shape, model.output_shape
+    if not isinstance(inputs, tuple) or len(inputs) != 4 or inputs[3] != 3:
+        raise BackboneError(f"{path} reads {inputs}; allowed is one input (n, height, width, 3)")
+    if any(side not in (None, image_size) for side in inputs[1:3]):
+        raise BackboneError(f"{path} reads {inputs[1]}x{inputs[2]} px; set image_size to it (it is {image_size})")
+    if not isinstance(outputs, tuple) or len(outputs) != 2 or outputs[1] != classes:
+        raise BackboneError(f"{path} answers {outputs}; allowed is (n, {classes}), one column a class name")
+
+
+def _answers_probabilities(model: keras.Model, image_size: int) -> bool:
+    """True if rows are non-negative and sum to 1 on random images."""
+    images = np.random.default_rng(0).integers(0, 256, (8, image_size, image_size, 3), np.uint8)
+    answers = keras.ops.convert_to_numpy(model(images, training=False)).astype(np.float64)
+    sums = answers.sum(axis=1)
+    return bool((answers >= 0).all() and all(math.isclose(total, 1.0, abs_tol=1e-3) for total in sums))

@@ -1,0 +1,62 @@
+"""Prediction: logits for many images, in batches, with the pixels read ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from selftrain.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from selftrain.data.pixels import Pixels
+
+_SMALLEST_BATCH = 32
+
+
+def predict_logits(
+    model: keras.Model,
+    pixels: Pixels,
+    rows: NDArray[np.int64],
+    *,
+    batch_size: int = 256,
+    flips: bool = False,
+    progress: Progress = silent,
+) -> NDArray[np.float32]:
+    """Logits (n, classes) of `rows` (n,) of `pixels`; `flips` averages them with those of the mirrored images.
+
+    Every batch has one shape (the last is filled up), so that the model is compiled once.
+    """
+    n = len(rows)
+    if n == 0:
+        return np.empty((0, model.output_shape[-1]), np.float32)
+    size = min(batch_size, -(-n // _SMALLEST_BATCH) * _SMALLEST_BATCH)
+    parts = []
+    for done, images in _read_ahead(pixels, rows, size):
+        logits = model.predict_on_batch(images)
+        if flips:
+            logits = (logits + model.predict_on_batch(images[:, :, ::-1])) / 2
+        parts.append(logits)
+        progress(done, n)
+    return np.concatenate(parts)[:n].astype(np.float32, copy=False)
+
+
+def _read_ahead(pixels: Pixels, rows: NDArray[np.int64], size: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """(images done after it, batch) with the next batch gathered while this one is predicted."""
+
+    def gather(start: int) -> NDArray[np.uint8]:
+        batch = rows[start : start + size]
+        return pixels.gather(np.resize(batch, size))
+
+    starts = range(0, len(rows), size)
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        upcoming = thread.submit(gather, 0)
+        for start in starts:
+            images = upcoming.result()
+            if start + size < len(rows):
+                upcoming = thread.submit(gather, start + size)
+            yield min(start + size, len(rows)), images

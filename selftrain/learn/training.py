@@ -1,0 +1,283 @@
+"""Training: one model from examples, in steps, resumable, its best averaged weights kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from selftrain.config import Recipe
+from selftrain.errors import ConfigError, TrainingDivergedError
+from selftrain.learn import backbones, schedule
+from selftrain.learn.augment import augmenter
+from selftrain.learn.batches import Batches, Examples, balanced_weights, smooth
+from selftrain.learn.batchnorm import Statistics
+from selftrain.learn.calibrate import negative_log_likelihood
+from selftrain.learn.checkpoint import Checkpoints, Look, Position
+from selftrain.learn.predict import predict_logits
+from selftrain.progress import Progress, silent
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_MEASURED_IMAGES = 512  # training images that batch norm's statistics are measured on
+_MEASURED_BATCH = 128
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model (its best weights by validation) and how it came about.
+
+    `curve` has a row a look: step, loss, validation_loss, validation_accuracy, learning_rate. `image_steps` is
+    steps times batch size, the work done; `seconds` is wall time, over all its starts.
+    """
+
+    model: keras.Model
+    curve: pa.Table
+    best_step: int
+    seconds: float
+    image_steps: int
+
+
+def train(
+    *,
+    recipe: Recipe,
+    backbone: str,
+    image_size: int,
+    class_names: tuple[str, ...],
+    train: Examples,
+    validation: Examples,
+    seed: int,
+    checkpoint_dir: Path,
+    min_human_share: float = 0.0,
+    progress: Progress = silent,
+) -> Trained:
+    """Trains `backbone` on `train`, reads `validation` every `recipe.validate_every` steps, keeps the best weights.
+
+    AdamW, linear warm-up and cosine decay, label smoothing on hard labels, weights averaged over steps (EMA) with
+    batch norm measured anew for them. A call with the same arguments continues from `checkpoint_dir` after a kill,
+    and returns at once when it had finished; another training's checkpoint there is replaced.
+
+    Raises TrainingDivergedError naming the step whose loss is not finite, BackboneError, ConfigError.
+    """
+    classes = len(class_names)
+    if train.targets.shape[1] != classes or validation.targets.shape[1] != classes:
+        raise ConfigError(
+            f"targets have {train.targets.shape[1]} (train) and {validation.targets.shape[1]} (validation) columns "
+            f"for {classes} class names; build them from one label map"
+        )
+    print_ = _fingerprint(recipe, backbone, image_size, class_names, train, validation, seed, min_human_share)
+    model = backbones.build(
+        backbone,
+        image_size=image_size,
+        classes=classes,
+        weights=recipe.weights,
+        dropout=recipe.dropout,
+        reduce_strides=recipe.reduce_strides,
+        seed=seed,
+    )
+    batches = Batches(_prepared(train, recipe), recipe.batch_size, seed, min_human_share)
+    run = _Run(recipe, model, batches, validation, seed, Checkpoints(checkpoint_dir), Position(print_), progress)
+    return run.to_the_end()
+
+
+def _prepared(examples: Examples, recipe: Recipe) -> Examples:
+    """Examples with smoothed targets and, if asked for, weights that balance the classes."""
+    weights = examples.weights
+    if recipe.class_weights == "balanced":
+        weights = balanced_weights(examples.targets, weights)
+    return replace(examples, targets=smooth(examples.targets, recipe.label_smoothing), weights=weights)
+
+
+def _fingerprint(
+    recipe: Recipe,
+    backbone: str,
+    image_size: int,
+    class_names: tuple[str, ...],
+    train: Examples,
+    validation: Examples,
+    seed: int,
+    min_human_share: float,
+) -> str:
+    settings = recipe.model_dump(mode="json", exclude={"checkpoint_s"})
+    parts = (settings, backbone, image_size, class_names, train.digest, validation.digest, seed, min_human_share)
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+class _Run:
+    """One training in progress: the live model, its average, and the position between them and the disk."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: keras.Model,
+        batches: Batches,
+        validation: Examples,
+        seed: int,
+        checkpoints: Checkpoints,
+        position: Position,
+        progress: Progress,
+    ) -> None:
+        self.recipe, self.batches, self.validation = recipe, batches, validation
+        self.checkpoints, self.progress = checkpoints, progress
+        self.position = position
+        self.live = model
+        self.averaged = keras.models.clone_model(model)
+        self.averaged.set_weights(model.get_weights())
+        size = model.input_shape[1]
+        image = keras.Input((size, size, 3), name="image")
+        augment = augmenter(recipe.augmentation, recipe.strength, size, seed)
+        self.trainer = keras.Model(image, model(augment(image)))
+        self.best_weights: list[NDArray[Any]] = []
+        self.started = time.monotonic()
+
+    def to_the_end(self) -> Trained:
+        """Trains what is left and returns the model with its best weights."""
+        saved = self.checkpoints.load(self.position.fingerprint)
+        self.started = time.monotonic()
+        if saved is not None:
+            self.position = saved[0]
+            self.started -= self.position.seconds
+            if self.position.best is not None:
+                self.best_weights = self.checkpoints.load_best(self.position.best.step)
+        for phase in schedule.phases(self.recipe):
+            if self.position.step < phase.stop:
+                self._train_phase(phase, saved[1] if saved else None)
+        return self._finished()
+
+    def _train_phase(self, phase: schedule.Phase, saved: list[NDArray[Any]] | None) -> None:
+        backbones.set_trainable(self.live, frozen=phase.frozen, pretrained=self.recipe.weights is not None)
+        backbones.set_trainable(self.averaged, frozen=phase.frozen, pretrained=self.recipe.weights is not None)
+        self._compile(phase)
+        if saved is not None:
+            self._restore(saved, with_optimizer=self.position.step > phase.start)
+        statistics = Statistics(self.averaged)
+        for stop in schedule.looks(phase, every=self.recipe.validate_every):
+            if self.position.step < stop:
+                self._fit(stop)
+                self._look(stop, statistics)
+
+    def _compile(self, phase: schedule.Phase) -> None:
+        optimizer = keras.optimizers.AdamW(
+            schedule.learning_rate(phase, warmup=self.recipe.warmup),
+            weight_decay=self.recipe.weight_decay,
+            use_ema=self.recipe.ema is not None,
+            ema_momentum=self.recipe.ema or 0.0,
+        )
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+        self.trainer.compile(optimizer, loss, jit_compile=_jit())
+        optimizer.build(self.trainer.trainable_variables)
+
+    def _fit(self, stop: int) -> None:
+        watch = _Watch(self, stop)
+        steps = stop - self.position.step
+        data = self.batches.dataset(self.position.step, stop)
+        self.trainer.fit(data, epochs=1, steps_per_epoch=steps, verbose=0, callbacks=[watch])
+
+    def _look(self, step: int, statistics: Statistics) -> None:
+        """Reads validation with the averaged weights, keeps them if they are the best, and saves."""
+        self._average()
+        statistics.measure(self._measured_images())
+        logits = predict_logits(self.averaged, self.validation.pixels, self.validation.rows)
+        labels = self.validation.targets.argmax(axis=1)
+        look = Look(
+            step=step,
+            loss=self.position.loss_sum / max(self.position.loss_count, 1),
+            validation_loss=negative_log_likelihood(logits, labels, 1.0),
+            validation_accuracy=float((logits.argmax(axis=1) == labels).mean()),
+            learning_rate=float(self.trainer.optimizer.learning_rate),
+        )
+        if look.better_than(self.position.best):
+            self.best_weights = self.averaged.get_weights()
+            self.checkpoints.save_best(step, self.best_weights)
+        self.position = self.position.seen(look)
+        self.save()
+
+    def _average(self) -> None:
+        """Copies the optimizer's averaged weights, or the live ones if there is no average, to the averaged model."""
+        variables = self.trainer.trainable_variables
+        live = [keras.ops.convert_to_numpy(variable) for variable in variables]
+        if self.recipe.ema is not None:
+            self.trainer.optimizer.finalize_variable_values(variables)
+        self.averaged.set_weights(self.live.get_weights())
+        for variable, value in zip(variables, live, strict=True):
+            variable.assign(value)
+
+    def _measured_images(self) -> list[NDArray[np.uint8]]:
+        examples = self.batches.examples
+        batch = min(_MEASURED_BATCH, len(examples))
+        count = min(_MEASURED_IMAGES, len(examples)) // batch * batch
+        rows = np.random.default_rng(self.batches.seed).permutation(examples.rows)[:count]
+        return [examples.pixels.gather(rows[i : i + batch]) for i in range(0, count, batch)]
+
+    def save(self) -> None:
+        """Writes the state to disk."""
+        self.position = replace(self.position, seconds=time.monotonic() - self.started)
+        variables = (*self.trainer.variables, *self.trainer.optimizer.variables)
+        self.checkpoints.save(self.position, [keras.ops.convert_to_numpy(variable) for variable in variables])
+
+    def _restore(self, saved: list[NDArray[Any]], *, with_optimizer: bool) -> None:
+        variables = list(self.trainer.variables)
+        if with_optimizer:
+            variables += self.trainer.optimizer.variables
+        for variable, value in zip(variables, saved, strict=with_optimizer):
+            variable.assign(value)
+
+    def _finished(self) -> Trained:
+        import pyarrow as pa
+
+        best = self.position.best
+        if best is None:
+            raise ConfigError("training took no look at validation; `steps` must be at least 1")
+        self.averaged.set_weights(self.best_weights)
+        self.averaged.trainable = True
+        curve = pa.Table.from_pylist([asdict(look) for look in self.position.looks])
+        steps = self.position.step
+        return Trained(self.averaged, curve, best.step, self.position.seconds, steps * self.recipe.batch_size)
+
+
+class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
+    """Stops a training whose loss is not finite, saves it from time to time, and tells how far it is."""
+
+    def __init__(self, run: _Run, stop: int) -> None:
+        super().__init__()
+        self.run, self.start, self.loss_before = run, run.position.step, run.position.loss_sum
+        self.count_before = run.position.loss_count
+        self.stop = stop
+        self.saved_at = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """`logs["loss"]` is the mean over the batches of this fit."""
+        loss, done = float((logs or {})["loss"]), batch + 1
+        step = self.start + done
+        if not math.isfinite(loss):
+            raise TrainingDivergedError(
+                f"the loss became {loss} at step {step} of {self.run.recipe.steps}; "
+                f"lower learning_rate (now {self.run.recipe.learning_rate}) or lengthen warmup"
+            )
+        self.run.position = replace(
+            self.run.position,
+            step=step,
+            loss_sum=self.loss_before + loss * done,
+            loss_count=self.count_before + done,
+        )
+        if step < self.stop and time.monotonic() - self.saved_at >= self.run.recipe.checkpoint_s:
+            _ = self.model  # Keras brings the variables up to date here on backends that keep them apart
+            self.run.save()
+            self.saved_at = time.monotonic()
+        self.run.progress(step, self.run.recipe.steps, f"loss {loss:.3f}")
+
+
+def _jit() -> bool | str:
+    """XLA where there is an accelerator; on a CPU it is 8-30 times slower for these networks under TensorFlow."""
+    on_cpu = not (keras.distribution.list_devices("gpu") or keras.distribution.list_devices("tpu"))
+    return False if keras.backend.backend() == "tensorflow" and on_cpu else "auto"
