@@ -1,0 +1,214 @@
+"""The split: each labelled image goes to training, validation or test once, and stays there."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from selftrain.config import Splitting
+from selftrain.data.manifest import Split
+from selftrain.errors import SourceError
+
+Int64s = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+# In order of precedence: a near-duplicate pair across two of them is left out of the earlier one.
+LABELED: Final = (Split.TRAIN, Split.VALIDATION, Split.TEST)
+_TRAIN, _VALIDATION, _TEST = range(3)
+_FREE: Final = -1
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """Where each of n labelled images goes."""
+
+    splits: npt.NDArray[np.str_]  # (n,) train | validation | test
+    copy_of: Int64s  # (n,) row of the held-out image that this one nearly is, so that it must be left out; -1: keep it
+
+    @property
+    def kept(self) -> Bools:
+        """(n,) True where the image may be used."""
+        return self.copy_of < 0
+
+
+@dataclass(frozen=True)
+class _Class:
+    """The groups of one class that are free to go anywhere, and what the class has already."""
+
+    groups: Int64s  # in order of their hash
+    sizes: Int64s
+    position: npt.NDArray[np.float64]  # the hash, 0-1
+    counts: Int64s  # (3,) images already in each split
+    seen: bool  # the class was split before
+
+
+def assign(
+    image_ids: Sequence[str] | npt.NDArray[np.str_],
+    labels: npt.NDArray[np.integer],
+    groups: npt.NDArray[np.integer],
+    *,
+    splitting: Splitting,
+    class_names: Sequence[str],
+    given: Sequence[str | None] | None = None,
+    previous: Mapping[str, str] | None = None,
+) -> Assigned:
+    """Split n labelled images; unique ids (n,), labels (n,) >= 0, near-duplicate groups (n,) within one label each.
+
+    - `given`: the split the source names for an image, or None; it is kept. A split named for any image is not drawn.
+    - `previous`: image_id -> split of an earlier manifest. Nothing in it moves; new members of a group follow it.
+    - Other groups follow a hash of `splitting.seed` and their smallest image_id: a class split for the first time gets
+      its exact shares, in the order of the hashes; later groups fall by their hash alone.
+    - No group lies in two splits: the copy in the lesser one (train < validation < test) is left out, see `copy_of`.
+
+    Raises SourceError naming the classes with fewer than `splitting.min_per_class` images in a split.
+    """
+    ids = np.asarray(image_ids, dtype=np.str_)
+    label: Int64s = np.asarray(labels, dtype=np.int64)
+    rank = np.empty(len(ids), np.int64)
+    rank[np.argsort(ids.astype(np.bytes_))] = np.arange(len(ids))
+    group: Int64s = np.unique(np.asarray(groups), return_inverse=True)[1]
+    named = _codes([None] * len(ids) if given is None else given)
+    before = _codes([(previous or {}).get(image_id) for image_id in ids.tolist()])
+    level = np.where(named >= 0, named, before)
+    stays = (before >= 0) & (level == before)
+
+    level, copy_of = _settle(level, stays, group, rank)
+    drawn = [split not in named for split in range(3)]
+    shares = np.array([0.0, splitting.validation * drawn[_VALIDATION], splitting.test * drawn[_TEST]])
+    heads = _free_heads(rank, group, level)
+    position = np.fromiter((_position(splitting.seed, image_id) for image_id in ids[heads].tolist()), np.float64)
+    where = np.full(len(ids), _FREE)  # by group
+    counts = _counts(label, level, (level != _FREE) & (copy_of < 0), len(class_names))
+    seen = np.bincount(label[stays], minlength=len(class_names)) > 0
+    sizes = np.bincount(group, minlength=1)[group[heads]]
+    by_class = np.lexsort((position, label[heads]))
+    for mine in np.split(by_class, np.flatnonzero(np.diff(label[heads][by_class])) + 1):
+        k = label[heads[mine[0]]] if len(mine) else 0
+        one = _Class(group[heads[mine]], sizes[mine], position[mine], counts[k], bool(seen[k]))
+        where[one.groups] = _draw(one, shares, splitting.min_per_class)
+    level = np.where(level == _FREE, where[group], level)
+    _refuse_few(label, level, copy_of < 0, group, splitting.min_per_class, class_names)
+    return Assigned(np.array(LABELED, dtype=np.str_)[level], copy_of)
+
+
+def held_out_copies(splits: npt.NDArray[np.str_], i: Int64s, j: Int64s) -> tuple[Int64s, Int64s]:
+    """Unlabelled rows that nearly are validation or test images, by the near-duplicate pairs (i, j), and of which row.
+
+    >>> held_out_copies(np.array(["unlabeled", "test", "unlabeled"]), np.array([0]), np.array([1]))
+    (array([0]), array([1]))
+    """
+    held_out = np.isin(splits, [Split.VALIDATION, Split.TEST])
+    pool = splits == Split.UNLABELED
+    copies = np.concatenate([i[pool[i] & held_out[j]], j[held_out[i] & pool[j]]])
+    originals = np.concatenate([j[pool[i] & held_out[j]], i[held_out[i] & pool[j]]])
+    rows, first = np.unique(copies, return_index=True)
+    return rows, originals[first]
+
+
+def _codes(splits: Sequence[str | None]) -> Int64s:
+    names: Mapping[str | None, int] = {split.value: code for code, split in enumerate(LABELED)}
+    return np.fromiter((names.get(split, _FREE) for split in splits), np.int64, len(splits))
+
+
+def _settle(level: Int64s, stays: Bools, group: Int64s, rank: Int64s) -> tuple[Int64s, Int64s]:
+    """Groups with a member whose split is fixed: the others follow it, or are left out as its copies."""
+    count = int(group.max(initial=-1)) + 1
+    highest = np.full(count, _FREE)
+    np.maximum.at(highest, group, level)
+    kept_highest, kept_lowest = np.full(count, _FREE), np.full(count, len(LABELED))
+    np.maximum.at(kept_highest, group[stays], level[stays])
+    np.minimum.at(kept_lowest, group[stays], level[stays])
+
+    lower = (level != _FREE) & (level < highest[group])
+    # An earlier manifest may hold two images that only a newcomer links: they stay, the newcomer goes.
+    outranked = lower & ~(stays & (kept_highest == highest)[group])
+    torn = (level == _FREE) & (kept_lowest < kept_highest)[group]
+    follows = (level == _FREE) & ~torn
+    settled = np.where(follows, highest[group], np.where(torn, _TRAIN, level))
+
+    by_id = np.lexsort((rank, -level, group))
+    _, first = np.unique(group[by_id], return_index=True)
+    return settled, np.where(outranked | torn, by_id[first][group], -1)
+
+
+def _free_heads(rank: Int64s, group: Int64s, level: Int64s) -> Int64s:
+    """Of each group that no split is fixed for: the row with the smallest image_id."""
+    free = np.flatnonzero(level == _FREE)
+    order = free[np.lexsort((rank[free], group[free]))]
+    _, first = np.unique(group[order], return_index=True)
+    return order[first]
+
+
+def _position(seed: int, image_id: str) -> float:
+    digest = hashlib.blake2b(f"{seed}:{image_id}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
+
+
+def _draw(one: _Class, shares: npt.NDArray[np.float64], least: int) -> Int64s:
+    """(groups,) the split of each free group of one class."""
+    if one.seen:
+        to_test = one.position < shares[_TEST]
+        to_validation = one.position < shares[_TEST] + shares[_VALIDATION]
+        chosen = np.where(to_test, _TEST, np.where(to_validation, _VALIDATION, _TRAIN))
+    else:
+        chosen = _fill(one, shares, least)
+    _top_up(one, chosen, shares, least)
+    return chosen
+
+
+def _fill(one: _Class, shares: npt.NDArray[np.float64], least: int) -> Int64s:
+    """Exact shares, counted in images: test first, then validation; a group that does not fit goes to training."""
+    room = np.where(shares > 0, np.maximum(np.rint(shares * one.sizes.sum()), least), 0)
+    chosen = np.full(len(one.sizes), _TRAIN)
+    for k, size in enumerate(one.sizes.tolist()):
+        for split in (_TEST, _VALIDATION):
+            if size <= room[split]:
+                chosen[k], room[split] = split, room[split] - size
+                break
+    return chosen
+
+
+def _top_up(one: _Class, chosen: Int64s, shares: npt.NDArray[np.float64], least: int) -> None:
+    """Where a split has fewer than `least` images, move the smallest free group that another can spare into it."""
+    counts = one.counts + np.bincount(chosen, weights=one.sizes, minlength=3)
+    for split in (_TEST, _VALIDATION, _TRAIN):
+        while counts[split] < least and (split == _TRAIN or shares[split] > 0):
+            spare = np.flatnonzero((chosen != split) & (counts[chosen] - one.sizes >= least))
+            if not len(spare):
+                break
+            moved = spare[np.argmin(one.sizes[spare])]
+            counts[chosen[moved]] -= one.sizes[moved]
+            counts[split] += one.sizes[moved]
+            chosen[moved] = split
+
+
+def _refuse_few(
+    label: Int64s, level: Int64s, kept: Bools, group: Int64s, least: int, class_names: Sequence[str]
+) -> None:
+    counts = _counts(label, level, kept, len(class_names))
+    few = np.argwhere(counts < least)
+    if not len(few):
+        return
+    images = np.bincount(label, minlength=len(class_names))
+    pairs = np.unique(np.stack([label, group], axis=1), axis=0)
+    distinct = np.bincount(pairs[:, 0], minlength=len(class_names))
+    lines = [
+        f"class {class_names[k]!r} has {counts[k, split]} in {LABELED[split]} "
+        f"(of {images[k]} labelled images, {distinct[k]} but for near-duplicates)"
+        for k, split in few[:5]
+    ]
+    more = f", and {len(few) - 5} more" if len(few) > 5 else ""
+    raise SourceError(
+        f"too few labelled images: {'; '.join(lines)}{more}. Each class needs {least} in each of train, validation and "
+        "test: add images, leave the class out, or change splitting.validation, .test or .min_per_class"
+    )
+
+
+def _counts(label: Int64s, level: Int64s, which: Bools, classes: int) -> Int64s:
+    """(classes, 3) images of each class in each split, among the rows `which`."""
+    return np.bincount(label[which] * 3 + level[which], minlength=classes * 3).reshape(-1, 3)
