@@ -7,16 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from selftrain import config
 from selftrain.data.chunks import Limits
 from selftrain.data.listing import Listing
-from selftrain.data.manifest import LabelMap, Manifest
-from selftrain.data.phash import close_pixels, near_pair_blocks
+from selftrain.data.manifest import LabelMap, Manifest, Split
+from selftrain.data.phash import close_pixels, groups, near_pair_blocks
 from selftrain.data.screening import (
+    CODED_SPLITS,
     OPEN,
     QUARANTINE_SCHEMA,
-    TRAIN,
     UNLABELED,
     VALIDATION,
     Files,
@@ -24,10 +25,11 @@ from selftrain.data.screening import (
     broken,
     conflicting,
     duplicates,
-    held_out_copies,
+    held_out,
     manifest_table,
     unlabeled_copies,
 )
+from selftrain.data.split import assign
 from selftrain.data.store import ImageStore
 
 Int64s = npt.NDArray[np.int64]
@@ -68,19 +70,16 @@ def curate(
     copies = duplicates(files, kept)
     kept = _without(kept, copies)
     among, across = _near_duplicates(files, kept, store)
-    giving_way = _giving_way(files, among)
+    split, giving_way = _assigned(files, kept, among, names=names, splitting=splitting, previous=previous)
     kept = _without(kept, [giving_way])
-    among = _restricted(among, kept)
-    split = _assigned(files, kept, among, names=names, splitting=splitting, previous=previous)
     held, twins = _copies_in_pool(files, kept, split, across)
     kept = _without(kept, [*held, twins])
     left_out = [*bad, *copies, giving_way, *held, twins]
+    tables = [QUARANTINE_SCHEMA.empty_table(), *(part.table(files) for part in left_out)]
     manifest = Manifest.build(manifest_table(files, kept, split), LabelMap(names))
     return Curated(
         manifest=manifest,
-        quarantine=pa.concat_tables(
-            [QUARANTINE_SCHEMA.empty_table(), *(part.table(files) for part in left_out)]
-        ).sort_by("origin"),
+        quarantine=pa.concat_tables(tables).sort_by("origin"),
         unusable=sum(len(part.rows) for part in left_out if part.unusable),
         held_out_copies=sum(len(part.rows) for part in (copies[1], giving_way, *held)),
         unlabeled_copies=len(twins.rows),
@@ -89,12 +88,6 @@ def curate(
 
 def _without(rows: Int64s, left_out: list[LeftOut]) -> Int64s:
     return np.setdiff1d(rows, np.concatenate([part.rows for part in left_out]), assume_unique=True)
-
-
-def _restricted(pairs: Pairs, rows: Int64s) -> Pairs:
-    i, j = pairs
-    both = np.isin(i, rows) & np.isin(j, rows)
-    return i[both], j[both]
 
 
 def _near_duplicates(files: Files, kept: Int64s, store: ImageStore) -> tuple[Pairs, Pairs]:
@@ -110,7 +103,7 @@ def _near_duplicates(files: Files, kept: Int64s, store: ImageStore) -> tuple[Pai
     def thumbnails(rows: Int64s) -> npt.NDArray[np.uint8]:
         return store.gray(shard_names[shard_codes[rows]], records[rows])
 
-    hashes = np.asarray(files.column("phash")[kept], dtype=np.uint64)
+    hashes = np.asarray(pc.fill_null(files.table["phash"], 0), dtype=np.uint64)[kept]
     labeled = files.split[kept] != UNLABELED
     empty = np.empty(0, dtype=np.int64)
     found: tuple[list[Pairs], list[Pairs]] = ([(empty, empty)], [(empty, empty)])
@@ -129,17 +122,39 @@ def _near_duplicates(files: Files, kept: Int64s, store: ImageStore) -> tuple[Pai
     return (among[0], among[1]), (across[0], across[1])
 
 
-def _giving_way(files: Files, among: Pairs) -> LeftOut:
-    """Labelled near-copies of an image that the source itself holds out: test stays, then validation.
+def _assigned(
+    files: Files,
+    kept: Int64s,
+    among: Pairs,
+    *,
+    names: tuple[str, ...],
+    splitting: config.Splitting,
+    previous: Manifest | None,
+) -> tuple[Int64s, LeftOut]:
+    """The split code of every file (n), and the labelled near-copies of held-out images, which give way to them."""
+    rows = kept[files.split[kept] != UNLABELED]
+    pairs = (np.searchsorted(rows, among[0]), np.searchsorted(rows, among[1]))
+    codes = [str(code) for code in CODED_SPLITS]
+    result = assign(
+        np.asarray(files.table["image_id"].take(pa.array(rows)).to_pylist(), dtype=np.str_),
+        files.label[rows],
+        groups(len(rows), *pairs, files.label[rows]),
+        splitting=splitting,
+        class_names=names,
+        given=[None if code == OPEN else codes[code] for code in files.split[rows].tolist()],
+        previous=None if previous is None else _splits_of(previous),
+    )
+    split = files.split.copy()
+    for code, name in enumerate(codes):
+        split[rows[result.splits == name]] = code
+    out = ~result.kept
+    return split, held_out(files, rows[out], rows[result.copy_of[out]], "looks the same as")
 
-    Only of the same class: with different labels they are two images that look alike.
-    """
-    i, j = among
-    rank = np.where(files.split == OPEN, TRAIN, files.split)
-    first, second = np.where(rank[i] <= rank[j], i, j), np.where(rank[i] <= rank[j], j, i)
-    across = (rank[first] < rank[second]) & (rank[first] <= VALIDATION) & (files.label[first] == files.label[second])
-    rows, position = np.unique(second[across], return_index=True)
-    return held_out_copies(files, rows, first[across][position], "looks the same as")
+
+def _splits_of(manifest: Manifest) -> dict[str, str]:
+    """image_id -> split of the human-labelled images."""
+    table = manifest.table.take(pa.array(manifest.rows(Split.TRAIN, Split.VALIDATION, Split.TEST)))
+    return dict(zip(table["image_id"].to_pylist(), table["split"].to_pylist(), strict=True))
 
 
 def _copies_in_pool(files: Files, kept: Int64s, split: Int64s, across: Pairs) -> tuple[list[LeftOut], LeftOut]:
@@ -154,22 +169,6 @@ def _copies_in_pool(files: Files, kept: Int64s, split: Int64s, across: Pairs) ->
     first, second = across
     near = (split[first] <= VALIDATION) & np.isin(first, kept) & ~np.isin(second, pool)
     rows, position = np.unique(second[near], return_index=True)
-    exact = held_out_copies(files, pool[held], twin[held], "same bytes as")
-    alike = held_out_copies(files, rows, first[near][position], "looks the same as")
+    exact = held_out(files, pool[held], twin[held], "same bytes as")
+    alike = held_out(files, rows, first[near][position], "looks the same as")
     return [exact, alike], unlabeled_copies(files, pool[~held], twin[~held])
-
-
-def _assigned(
-    files: Files,
-    kept: Int64s,
-    among: Pairs,
-    *,
-    names: tuple[str, ...],
-    splitting: config.Splitting,
-    previous: Manifest | None,
-) -> Int64s:
-    """The split code of every file (n), the open ones among `kept` decided."""
-    split = files.split.copy()
-    if not (split[kept] == OPEN).any():
-        return split
-    raise NotImplementedError

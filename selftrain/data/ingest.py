@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -21,7 +20,7 @@ from selftrain.data.listing import Listing
 from selftrain.data.manifest import Manifest
 from selftrain.data.sources import ImageSource, check_rows
 from selftrain.data.store import INDEX_SCHEMA, ImageStore, replace
-from selftrain.data.workers import run_tasks
+from selftrain.data.workers import cores, run_tasks
 from selftrain.errors import QuarantineError, SourceError
 from selftrain.progress import Progress, silent
 
@@ -114,15 +113,11 @@ def _up_to_date(
     total = sum(len(chunk.paths) for chunk in chunks)
     done = total - sum(len(chunk.paths) for chunk in to_read)
     progress(done, total, "images read")
-    for chunk in _write_chunks(to_read, source, store, limits, workers=settings.workers or _cores()):
+    for chunk in _write_chunks(to_read, source, store, limits, workers=settings.workers or cores()):
         done += len(chunk.paths)
         progress(done, total, "images read")
     index = _adopt(store, index, [chunk.key(limits) for chunk in chunks], limits=limits)
     return index, sum(len(chunk.paths) for chunk in to_read)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _write_chunks(

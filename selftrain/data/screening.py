@@ -46,10 +46,9 @@ class Files:
         content = table["image_id"].combine_chunks().dictionary_encode().indices
         return cls(table, np.asarray(pc.fill_null(content, -1), dtype=np.int64), label, split)
 
-    def column(self, name: str) -> npt.NDArray[np.int64] | npt.NDArray[np.uint64]:
-        """A column without nulls (0 where the file could not be used)."""
-        values = pc.fill_null(self.table[name], 0)
-        return np.asarray(values, dtype=np.uint64 if name == "phash" else np.int64)
+    def column(self, name: str) -> Int64s:
+        """A column of integers without nulls (0 where the file could not be used)."""
+        return np.asarray(pc.fill_null(self.table[name], 0), dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -115,10 +114,10 @@ def duplicates(files: Files, kept: Int64s) -> list[LeftOut]:
         _repeated(Reason.DUPLICATE, int((~held).sum())),
         copy_details(files, kept[keeper[~held]], "same bytes as"),
     )
-    return [same, held_out_copies(files, kept[order[held]], kept[keeper[held]], "same bytes as")]
+    return [same, held_out(files, kept[order[held]], kept[keeper[held]], "same bytes as")]
 
 
-def held_out_copies(files: Files, rows: Int64s, keepers: Int64s, relation: str) -> LeftOut:
+def held_out(files: Files, rows: Int64s, keepers: Int64s, relation: str) -> LeftOut:
     """`rows` left out because they are copies of the validation or test images `keepers`."""
     reasons = _repeated(Reason.HELD_OUT_COPY, len(rows))
     return LeftOut(rows, reasons, copy_details(files, keepers, relation), unusable=False)

@@ -47,6 +47,7 @@ WRITE_OPTIONS = "group_size:1,uncompressed"
 READ_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
 
 Gray = npt.NDArray[np.uint8]
+ShardNames = Sequence[str] | npt.NDArray[np.object_]
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class ImageStore:
             for part in folder.glob(".*.part"):
                 part.unlink(missing_ok=True)
 
-    def read(self, shard: Sequence[str], index: npt.NDArray[np.integer]) -> list[bytes]:
+    def read(self, shard: ShardNames, index: npt.NDArray[np.integer]) -> list[bytes]:
         """The encoded images at (shard, index), both of length n, in that order.
 
         Raises ManifestError for a shard that is missing or shorter than asked.
@@ -115,7 +116,7 @@ class ImageStore:
                 images[row] = record
         return images
 
-    def gray(self, shard: Sequence[str], index: npt.NDArray[np.integer]) -> Gray:
+    def gray(self, shard: ShardNames, index: npt.NDArray[np.integer]) -> Gray:
         """Grey thumbnails uint8 (n, 32, 32) of the images at (shard, index), for comparing near-duplicates."""
         names, codes = np.unique(np.asarray(shard, dtype=object), return_inverse=True)
         thumbnails = np.empty((len(codes), GRAY_SIDE, GRAY_SIDE), dtype=np.uint8)

@@ -22,6 +22,11 @@ from selftrain.errors import SelftrainError
 Json = Mapping[str, object]
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def run_tasks(function: str, tasks: Sequence[Json], *, workers: int) -> Iterator[int]:
     """Run `function` ("package.module:name", keyword arguments = a task) on every task; yields their positions as done.
 

@@ -1,0 +1,177 @@
+"""Pixels: a manifest's images decoded to one size, from memory, from a memory-mapped cache, or from the shards."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from selftrain.data.decode import MAX_PIXELS, decode
+from selftrain.data.manifest import Manifest
+from selftrain.data.store import ImageStore
+from selftrain.data.workers import cores, run_tasks
+from selftrain.progress import Progress, silent
+
+Images = npt.NDArray[np.uint8]
+Int64s = npt.NDArray[np.int64]
+
+# Raise it when `decode` gives other pixels: caches made before are then left alone.
+_DECODING = 1
+_CHUNK = 1024
+_WORTH_A_PROCESS = 4096
+
+
+class Pixels(Protocol):
+    """The images of a manifest, in the order of its rows, as RGB uint8 0-255 of `size` pixels a side."""
+
+    @property
+    def size(self) -> int:
+        """Pixels a side."""
+
+    def __len__(self) -> int: ...
+
+    def gather(self, rows: Int64s) -> Images:
+        """uint8 (k, size, size, 3) of `rows` (k,), in that order, in memory of its own."""
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayPixels:
+    """Pixels that are an array uint8 (n, size, size, 3), in memory or memory-mapped.
+
+    >>> ArrayPixels(np.zeros((3, 8, 8, 3), np.uint8)).gather(np.array([2, 0])).shape
+    (2, 8, 8, 3)
+    """
+
+    array: Images
+
+    @property
+    def size(self) -> int:
+        return int(self.array.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def gather(self, rows: Int64s) -> Images:
+        return np.ascontiguousarray(np.take(self.array, rows, axis=0))
+
+
+@dataclass(frozen=True, eq=False)
+class StoredPixels:
+    """Pixels decoded from the shards at each `gather`, by threads; for what is too large to keep decoded."""
+
+    store: ImageStore
+    shards: npt.NDArray[np.object_]  # (n,)
+    records: Int64s  # (n,) record in its shard
+    size: int
+    workers: int
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def gather(self, rows: Int64s) -> Images:
+        images = np.empty((len(rows), self.size, self.size, 3), dtype=np.uint8)
+        with ThreadPoolExecutor(self.workers) as threads:
+            parts = [part for part in np.array_split(np.arange(len(rows)), self.workers) if len(part)]
+            list(threads.map(lambda part: self.fill(images, part, rows[part]), parts))
+        return images
+
+    def fill(self, images: Images, at: Int64s, rows: Int64s) -> None:
+        """Write the images of `rows` (k,) to the positions `at` (k,) of `images`."""
+        encoded = self.store.read(self.shards[rows], self.records[rows])
+        for position, data in zip(at, encoded, strict=True):
+            images[position] = decode(data, self.size, max_pixels=_ANY)
+
+
+_ANY = max(MAX_PIXELS, 1 << 40)  # what ingest has let in was measured there
+
+
+def decoded(
+    manifest: Manifest,
+    store: ImageStore,
+    size: int,
+    *,
+    cache_dir: Path,
+    budget_mb: int,
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> Pixels:
+    """The images of `manifest`, aligned with its rows, at `size` pixels a side.
+
+    Decoded once into `cache_dir` by `workers` processes (None: one a core) and memory-mapped, if all of them take at
+    most `budget_mb`; any manifest of the same images uses the same file. Otherwise decoded from the shards on demand.
+    Raises ManifestError for a shard that is missing.
+    """
+    processes = workers or cores()
+    shards = np.asarray(manifest.table["shard"].cast(pa.string()).to_pylist(), dtype=object)
+    stored = StoredPixels(store, shards, manifest.table["index"].to_numpy().astype(np.int64), size, processes)
+    if len(manifest) * size * size * 3 > budget_mb * 1_000_000:
+        return stored
+    path = cache_dir / f"{_key(manifest, size)}.npy"
+    if not path.exists():
+        _build(path, stored, workers=processes, progress=progress)
+    return ArrayPixels(np.load(path, mmap_mode="r"))
+
+
+def _key(manifest: Manifest, size: int) -> str:
+    """Names the decoded images: the ids in their order, size and way of decoding; not labels or splits."""
+    ids = hashlib.sha256("".join(manifest.table["image_id"].to_pylist()).encode())
+    ids.update(f"{size}:{_DECODING}".encode())
+    return f"{ids.hexdigest()[:24]}-{size}"
+
+
+def _build(path: Path, stored: StoredPixels, *, workers: int, progress: Progress) -> None:
+    """Decode everything, in the order it lies in the shards, into a file that is renamed to `path` when complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    count = len(stored)
+    order = np.lexsort((stored.records, stored.shards.astype(str)))
+    chunks = [order[start : start + _CHUNK] for start in range(0, count, _CHUNK)]
+    try:
+        shape = (count, stored.size, stored.size, 3)
+        np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape).flush()
+        progress(0, count, "images decoded")
+        done = 0
+        for chunk in _decode_chunks(chunks, part, stored, workers=workers if count > _WORTH_A_PROCESS else 1):
+            done += len(chunk)
+            progress(done, count, "images decoded")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _decode_chunks(chunks: list[Int64s], part: Path, stored: StoredPixels, *, workers: int) -> Iterator[Int64s]:
+    """Decode chunks of rows into the array at `part`; yields each when it is done."""
+    if workers == 1:
+        array = np.load(part, mmap_mode="r+")
+        for chunk in chunks:
+            stored.fill(array, chunk, chunk)
+            yield chunk
+        return
+    tasks = [
+        {
+            "part": str(part),
+            "root": str(stored.store.root),
+            "rows": chunk.tolist(),
+            "shards": stored.shards[chunk].tolist(),
+            "records": stored.records[chunk].tolist(),
+        }
+        for chunk in chunks
+    ]
+    for position in run_tasks("selftrain.data.pixels:decode_into", tasks, workers=workers):
+        yield chunks[position]
+
+
+def decode_into(*, part: str, root: str, rows: list[int], shards: list[str], records: list[int]) -> None:
+    """Decode the images at (shards, records) into `rows` of the array file `part`; the work of one process."""
+    array = np.load(part, mmap_mode="r+")
+    names = np.asarray(shards, dtype=object)
+    stored = StoredPixels(ImageStore(Path(root)), names, np.asarray(records), int(array.shape[1]), workers=1)
+    stored.fill(array, np.asarray(rows), np.arange(len(rows)))
