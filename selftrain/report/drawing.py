@@ -1,0 +1,99 @@
+"""Drawing: the one look all charts share, and how a figure becomes a PNG."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib.style
+from matplotlib import font_manager, ticker
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+# Okabe and Ito's palette: told apart with every common colour blindness, and in print.
+BLUE, ORANGE, VERMILION, INK, GREY, PALE = "#0072B2", "#E69F00", "#D55E00", "#22272B", "#6B7278", "#C9CED3"
+LONGEST_NAME = 24
+_SCRIPTS = ("Noto Sans CJK JP", "Noto Sans CJK SC", "Hiragino Sans", "Microsoft YaHei", "Arial Unicode MS")
+_STYLE: dict[str, Any] = {
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "figure.constrained_layout.use": True,
+    "figure.titlesize": 11,
+    "font.size": 9,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "savefig.dpi": 150,
+    "text.color": INK,
+    "xtick.color": GREY,
+    "xtick.labelsize": 8,
+    "ytick.color": GREY,
+    "ytick.labelsize": 8,
+}
+
+
+@contextmanager
+def figure(path: Path, *, width: float, height: float) -> Iterator[Figure]:
+    """A figure of `width` x `height` inches that becomes the PNG `path` when the block ends without error.
+
+    The user's own matplotlib settings do not show in it, and the same values give the same bytes.
+    """
+    with matplotlib.style.context(["default", {**_STYLE, "font.family": _families()}]), warnings.catch_warnings():
+        # A class name in a script without an installed font shows boxes; a warning would help nobody.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        drawn = Figure(figsize=(width, height))
+        FigureCanvasAgg(drawn)
+        yield drawn
+        path.parent.mkdir(parents=True, exist_ok=True)
+        drawn.savefig(path, metadata={"Software": None})
+
+
+def title(drawn: Figure, text: str) -> None:
+    """`text` over the whole figure, at the left."""
+    drawn.suptitle(plain(text, longest=140), x=0.01, ha="left")
+
+
+def plain(name: str, *, longest: int = LONGEST_NAME) -> str:
+    """`name` as text that matplotlib does not read as mathematics, cut to `longest` characters.
+
+    >>> plain("5$ or 10$")
+    '5\\\\$ or 10\\\\$'
+    """
+    short = name if len(name) <= longest else f"{name[: longest - 1]}…"
+    return short.replace("$", r"\$")
+
+
+def percent_axis(axis: Any) -> None:
+    """Let `axis` (of shares 0-1) show percent."""
+    axis.set_major_formatter(ticker.PercentFormatter(xmax=1, decimals=0, symbol=" %"))
+
+
+def count_axis(axis: Any) -> None:
+    """Let `axis` show whole numbers only, with commas in the thousands."""
+    axis.set_major_locator(ticker.MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
+    with_commas(axis)
+
+
+def with_commas(axis: Any) -> None:
+    """Let `axis` keep its ticks and write them as whole numbers with commas in the thousands."""
+    axis.set_major_formatter(ticker.StrMethodFormatter("{x:,.0f}"))
+
+
+def unticked(axes: Axes) -> None:
+    """Take the ticks and the frame from `axes`; the labels stay."""
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _families() -> list[str]:
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    return ["DejaVu Sans", *(name for name in _SCRIPTS if name in installed)]
