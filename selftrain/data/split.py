@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,14 +37,21 @@ class Assigned:
 
 
 @dataclass(frozen=True)
-class _Class:
-    """The groups of one class that are free to go anywhere, and what the class has already."""
+class _Free:
+    """Groups that may go anywhere; columns of equal length."""
 
-    groups: Int64s  # in order of their hash
-    sizes: Int64s
-    position: npt.NDArray[np.float64]  # the hash, 0-1
-    counts: Int64s  # (3,) images already in each split
-    seen: bool  # the class was split before
+    groups: Int64s
+    labels: Int64s
+    sizes: Int64s  # images
+    position: npt.NDArray[np.float64]  # their hash, 0-1
+
+    def by_class(self) -> Iterator[tuple[int, _Free]]:
+        """(label, its groups in order of their hash)."""
+        order = np.lexsort((self.position, self.labels))
+        for mine in np.split(order, np.flatnonzero(np.diff(self.labels[order])) + 1):
+            if len(mine):
+                one = _Free(self.groups[mine], self.labels[mine], self.sizes[mine], self.position[mine])
+                yield int(one.labels[0]), one
 
 
 def assign(
@@ -81,16 +88,17 @@ def assign(
     drawn = [split not in named for split in range(3)]
     shares = np.array([0.0, splitting.validation * drawn[_VALIDATION], splitting.test * drawn[_TEST]])
     heads = _free_heads(rank, group, level)
-    position = np.fromiter((_position(splitting.seed, image_id) for image_id in ids[heads].tolist()), np.float64)
-    where = np.full(len(ids), _FREE)  # by group
+    free = _Free(
+        groups=group[heads],
+        labels=label[heads],
+        sizes=np.bincount(group, minlength=1)[group[heads]],
+        position=np.fromiter((_position(splitting.seed, image_id) for image_id in ids[heads].tolist()), np.float64),
+    )
     counts = _counts(label, level, (level != _FREE) & (copy_of < 0), len(class_names))
     seen = np.bincount(label[stays], minlength=len(class_names)) > 0
-    sizes = np.bincount(group, minlength=1)[group[heads]]
-    by_class = np.lexsort((position, label[heads]))
-    for mine in np.split(by_class, np.flatnonzero(np.diff(label[heads][by_class])) + 1):
-        k = label[heads[mine[0]]] if len(mine) else 0
-        one = _Class(group[heads[mine]], sizes[mine], position[mine], counts[k], bool(seen[k]))
-        where[one.groups] = _draw(one, shares, splitting.min_per_class)
+    where = np.full(len(ids), _FREE)  # by group
+    for k, one in free.by_class():
+        where[one.groups] = _draw(one, counts[k], seen=bool(seen[k]), shares=shares, least=splitting.min_per_class)
     level = np.where(level == _FREE, where[group], level)
     _refuse_few(label, level, copy_of < 0, group, splitting.min_per_class, class_names)
     return Assigned(np.array(LABELED, dtype=np.str_)[level], copy_of)
@@ -149,19 +157,18 @@ def _position(seed: int, image_id: str) -> float:
     return int.from_bytes(digest, "big") / 2**64
 
 
-def _draw(one: _Class, shares: npt.NDArray[np.float64], least: int) -> Int64s:
-    """(groups,) the split of each free group of one class."""
-    if one.seen:
+def _draw(one: _Free, have: Int64s, *, seen: bool, shares: npt.NDArray[np.float64], least: int) -> Int64s:
+    """(groups,) the split of each free group of one class; `have` (3,) images of it have a split, `seen` before."""
+    if seen:
         to_test = one.position < shares[_TEST]
         to_validation = one.position < shares[_TEST] + shares[_VALIDATION]
         chosen = np.where(to_test, _TEST, np.where(to_validation, _VALIDATION, _TRAIN))
     else:
         chosen = _fill(one, shares, least)
-    _top_up(one, chosen, shares, least)
-    return chosen
+    return _top_up(one, chosen, have, shares, least)
 
 
-def _fill(one: _Class, shares: npt.NDArray[np.float64], least: int) -> Int64s:
+def _fill(one: _Free, shares: npt.NDArray[np.float64], least: int) -> Int64s:
     """Exact shares, counted in images: test first, then validation; a group that does not fit goes to training."""
     room = np.where(shares > 0, np.maximum(np.rint(shares * one.sizes.sum()), least), 0)
     chosen = np.full(len(one.sizes), _TRAIN)
@@ -173,9 +180,9 @@ def _fill(one: _Class, shares: npt.NDArray[np.float64], least: int) -> Int64s:
     return chosen
 
 
-def _top_up(one: _Class, chosen: Int64s, shares: npt.NDArray[np.float64], least: int) -> None:
+def _top_up(one: _Free, chosen: Int64s, have: Int64s, shares: npt.NDArray[np.float64], least: int) -> Int64s:
     """Where a split has fewer than `least` images, move the smallest free group that another can spare into it."""
-    counts = one.counts + np.bincount(chosen, weights=one.sizes, minlength=3)
+    chosen, counts = chosen.copy(), have + np.bincount(chosen, weights=one.sizes, minlength=3)
     for split in (_TEST, _VALIDATION, _TRAIN):
         while counts[split] < least and (split == _TRAIN or shares[split] > 0):
             spare = np.flatnonzero((chosen != split) & (counts[chosen] - one.sizes >= least))
@@ -185,6 +192,7 @@ def _top_up(one: _Class, chosen: Int64s, shares: npt.NDArray[np.float64], least:
             counts[chosen[moved]] -= one.sizes[moved]
             counts[split] += one.sizes[moved]
             chosen[moved] = split
+    return chosen
 
 
 def _refuse_few(
