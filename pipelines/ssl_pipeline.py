@@ -3,7 +3,6 @@
 from zenml import pipeline
 from zenml.execution.pipeline.dynamic.outputs import OutputArtifact
 
-from selftrain.adapters.expectations import halt_if_stopped
 from selftrain.adapters.recording import RunFacts
 from selftrain.adapters.runs import opened, run_key
 from selftrain.config import Experiment
@@ -35,7 +34,7 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
         manifest, ingested = ingest(listing, store_id, e.source, place, e.ingest, e.splitting)
         version = snapshot(manifest, place)
         validation, _ = validate(manifest, ingested, place, e.checks)
-        halt_if_stopped(validation.load())
+        validation.load().require_passed()
 
         images = manifest.load()
         models = [first_teacher(e, manifest)]

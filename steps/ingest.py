@@ -10,10 +10,11 @@ from selftrain.adapters.console import progress
 from selftrain.adapters.materializers import TableMaterializer
 from selftrain.config import Ingest, Place, Source, Splitting
 from selftrain.data import dataset
-from selftrain.data.ingest import IngestReport, ingest as ingest_images
+from selftrain.data.ingest import ingest as ingest_images
 from selftrain.data.listing import Listing
 from selftrain.data.manifest import Manifest
 from selftrain.data.sources import open_source
+from selftrain.record import IngestReport, report_ingested
 
 
 @step(
@@ -24,8 +25,7 @@ def ingest(
     listing: Listing, store_id: str, source: Source, place: Place, settings: Ingest, splitting: Splitting
 ) -> tuple[Annotated[Manifest, "manifest"], Annotated[IngestReport, "ingest_report"]]:
     """Ingest what is new in `listing` into the store; `store_id` makes another or a wiped store ingest again."""
+    store = dataset.store(place)
     with progress("ingest") as show:
-        done = ingest_images(
-            open_source(source), listing, dataset.store(place), settings=settings, splitting=splitting, progress=show
-        )
-    return done.manifest, done.report
+        done = ingest_images(open_source(source), listing, store, settings=settings, splitting=splitting, progress=show)
+    return done.manifest, report_ingested(done, store.quarantine_path)

@@ -12,7 +12,6 @@ from selftrain.config import Place, PseudoLabel
 from selftrain.data import dataset
 from selftrain.data.manifest import Manifest
 from selftrain.learn.contract import SavedModel
-from selftrain.selflabel.labeling import label_pool
 from selftrain.selflabel.pseudo_labels import PseudoLabels
 
 
@@ -24,6 +23,8 @@ def pseudo_label(
     manifest: Manifest, teacher: SavedModel, place: Place, settings: PseudoLabel, round_index: int
 ) -> Annotated[PseudoLabels, "pseudo_labels"]:
     """Label the whole unlabelled pool with the newest teacher, and accept by the threshold."""
+    from selftrain.selflabel.labeling import label_pool
+
     images = dataset.pixels(place, manifest, teacher.contract.image_size)
     with progress("pseudo-label") as show:
         return label_pool(manifest, images, teacher, settings=settings, round_index=round_index, progress=show)

@@ -11,7 +11,6 @@ from selftrain.data import dataset
 from selftrain.data.manifest import Manifest
 from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.learn.contract import SavedModel
-from selftrain.selflabel import scoring
 
 
 @step(cache_policy=CachePolicy(cache_func=code_digest.evaluate))
@@ -19,5 +18,7 @@ def read_test(
     manifest: Manifest, final: SavedModel, first_teacher: SavedModel, place: Place
 ) -> Annotated[EvaluationReport, "evaluation"]:
     """The final model on test, against the first teacher on the same images."""
+    from selftrain.selflabel import scoring
+
     images = dataset.pixels(place, manifest, final.contract.image_size)
     return scoring.read_test(manifest, images, final, first_teacher)

@@ -10,11 +10,12 @@ from selftrain.config import Place
 from selftrain.data import dataset
 from selftrain.data.manifest import Manifest
 from selftrain.learn.contract import SavedModel
-from selftrain.selflabel import scoring
-from selftrain.selflabel.scoring import Scores
+from selftrain.selflabel.scores import Scores
 
 
 @step(cache_policy=CachePolicy(cache_func=code_digest.evaluate))
 def score(manifest: Manifest, model: SavedModel, place: Place) -> Annotated[Scores, "scores"]:
     """Accuracy, macro-F1 and calibration on validation."""
+    from selftrain.selflabel import scoring
+
     return scoring.score(manifest, dataset.pixels(place, manifest, model.contract.image_size), model)

@@ -14,7 +14,6 @@ from selftrain.config import Place, Student
 from selftrain.data import dataset
 from selftrain.data.manifest import Manifest
 from selftrain.learn.contract import SavedModel
-from selftrain.selflabel import teaching
 from selftrain.selflabel.pseudo_labels import PseudoLabels
 
 
@@ -26,6 +25,8 @@ def train_student(
     manifest: Manifest, labels: PseudoLabels, place: Place, recipe: Student, backbone: str, image_size: int, seed: int
 ) -> Annotated[SavedModel, "student"]:
     """Train a new, larger student on human and pseudo-labels."""
+    from selftrain.selflabel import teaching
+
     with progress("student") as show:
         return teaching.train_student(
             labels.applied_to(manifest),

@@ -14,7 +14,6 @@ from selftrain.config import Place, Teacher
 from selftrain.data import dataset
 from selftrain.data.manifest import Manifest
 from selftrain.learn.contract import SavedModel
-from selftrain.selflabel import teaching
 
 
 @step(
@@ -25,6 +24,8 @@ def train_teacher(
     manifest: Manifest, place: Place, recipe: Teacher, image_size: int, seed: int
 ) -> Annotated[SavedModel, "teacher"]:
     """Train the first teacher on the human labels."""
+    from selftrain.selflabel import teaching
+
     with progress("teacher") as show:
         return teaching.train_teacher(
             manifest,

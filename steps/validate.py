@@ -1,5 +1,6 @@
 """The validate step: expectations on the manifest, before anything is trained."""
 
+from pathlib import Path
 from typing import Annotated
 
 from zenml import step
@@ -10,8 +11,8 @@ from selftrain.adapters import code_digest, expectations
 from selftrain.adapters.expectations import ValidationReport
 from selftrain.config import Checks, Place
 from selftrain.data import dataset
-from selftrain.data.ingest import IngestReport
 from selftrain.data.manifest import Manifest
+from selftrain.record import IngestReport
 
 
 @step(cache_policy=CachePolicy(cache_func=code_digest.validate))
@@ -20,5 +21,5 @@ def validate(
 ) -> tuple[Annotated[ValidationReport, "validation"], Annotated[HTMLString, "validation_page"]]:
     """Validate with Great Expectations; the page and the JSON stay with the run, whatever the outcome."""
     folder = dataset.workspace(place).root / "validation" / manifest.digest[:16]
-    report = expectations.validate(manifest, ingested.quarantine_share, checks, folder)
-    return report, HTMLString((folder / "validation.html").read_text())
+    report = expectations.validate(manifest, ingested.quarantine_share, checks, folder, dataset.store(place))
+    return report, HTMLString(Path(report.page).read_text())

@@ -11,12 +11,11 @@ from selftrain.adapters.expectations import ValidationReport
 from selftrain.adapters.tracking import LoggedRun, log_run, open_tracking
 from selftrain.config import Experiment
 from selftrain.data import dataset
-from selftrain.data.ingest import IngestReport
 from selftrain.data.manifest import Manifest
 from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.learn.contract import SavedModel
-from selftrain.record import Registration, RunRecord
-from selftrain.report import charts
+from selftrain.learn.curve import read_curve
+from selftrain.record import IngestReport, Registration, RunRecord
 from selftrain.selflabel.finished import Outcome, findings
 from selftrain.selflabel.pseudo_labels import PseudoLabels
 from selftrain.selflabel.rounds import Round
@@ -37,11 +36,13 @@ def log_round(
     experiment: Experiment, finished: Round, model: SavedModel, labels: PseudoLabels | None, *, run_id: str
 ) -> None:
     """Put one round into the run's MLflow run: metrics with the round as step, curve and confidence charts."""
+    from selftrain.report import charts
+
     tracking = open_tracking(dataset.workspace(experiment.place).root)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / f"round_{finished.index}"
         folder.mkdir()
-        charts.training_curves(model.curve(), folder / "training.png")
+        charts.training_curves(read_curve(model.folder), folder / "training.png")
         if labels is not None and len(labels):
             charts.confidence_overall(labels, folder / "confidence.png")
             charts.confidence_per_class(labels, folder / "confidence_per_class.png")
@@ -105,6 +106,8 @@ def record_run(
 
 
 def _log(experiment: Experiment, done: RunRecord, report: EvaluationReport, validation: Path) -> None:
+    from selftrain.report import charts
+
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "record.json").write_text(done.model_dump_json(indent=2))

@@ -13,13 +13,13 @@ from selftrain.adapters.tracking import Tracking, count_test_look, open_tracking
 from selftrain.config import Place, Registry
 from selftrain.data import dataset
 from selftrain.data.manifest import Manifest, Split
+from selftrain.errors import RegistryError
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport, compare
-from selftrain.learn.contract import SavedModel
+from selftrain.learn.contract import CONTRACT_FILE, SavedModel, adopt, save
 from selftrain.record import Registration
 from selftrain.report.model_card import model_card
 from selftrain.selflabel.finished import Outcome
 from selftrain.selflabel.rounds import Verdict
-from selftrain.selflabel.scoring import probs_on_test
 
 
 def settle(
@@ -97,6 +97,8 @@ def _against(
     tracking: Tracking, manifest: Manifest, final: SavedModel, present: Version, *, place: Place, run_id: str
 ) -> Comparison | None:
     """The new model against the champion on this run's test images; None where the champion knows other classes."""
+    from selftrain.selflabel.scoring import probs_on_test
+
     cache = dataset.workspace(place).root / "cache" / "models"
     champion = SavedModel.read(registry.load_model_folder(tracking, present, cache=cache))
     if champion.contract.class_names != manifest.label_map.names:
@@ -144,9 +146,16 @@ def bring_teacher(
     start: str, *, place: Place, settings: Registry, class_names: tuple[str, ...], image_size: int, folder: Path
 ) -> SavedModel:
     """The first teacher that is not trained: 'champion', a `.keras` file, or a saved model's folder."""
-    from selftrain.learn.contract import adopt
-
     if start == "champion":
         tracking = open_tracking(dataset.workspace(place).root)
-        return registry.champion_model(tracking, settings.model_name, cache=folder)
-    return adopt(Path(start), class_names=class_names, image_size=image_size, folder=folder)
+        version = registry.champion(tracking, settings.model_name)
+        if version is None:
+            raise RegistryError(
+                f"teacher.start is 'champion', but {settings.model_name!r} has none; run once with 'train', or promote"
+            )
+        return SavedModel.read(registry.load_model_folder(tracking, version, cache=folder))
+    path = Path(start)
+    if (path / CONTRACT_FILE).is_file():
+        return SavedModel.read(path)
+    model, contract = adopt(path, class_names=class_names, image_size=image_size)
+    return save(model, contract, folder / "model")

@@ -10,13 +10,15 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import keras
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from selftrain.errors import BackboneError, UntrustedFileError
+
+if TYPE_CHECKING:
+    import keras
 
 FORMAT_VERSION: Literal[1] = 1
 MODEL_FILE = "model.keras"
@@ -53,6 +55,17 @@ class SavedModel:
 
     folder: Path
     contract: Contract
+
+    @classmethod
+    def read(cls, folder: Path) -> SavedModel:
+        """The saved model in `folder`; its file is checked when it is loaded. Raises UntrustedFileError."""
+        return cls(folder, read_contract(folder))
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the weights and of what the model promises, not of how long it took to train."""
+        promised = self.contract.model_dump_json(exclude={"seconds"})
+        return hashlib.sha256(promised.encode()).hexdigest()
 
 
 def save(model: keras.Model, contract: Contract, folder: Path) -> SavedModel:
@@ -107,6 +120,8 @@ def adopt(path: Path, *, class_names: tuple[str, ...], image_size: int) -> tuple
     probabilities the logarithm is taken. Raises UntrustedFileError as `load` does, BackboneError if its input or
     its number of classes differ from `image_size` and `class_names`.
     """
+    import keras
+
     inner = _load_keras(path)
     _check_shapes(inner, path, classes=len(class_names), image_size=image_size)
     images = keras.Input((image_size, image_size, 3), name="image")
@@ -124,6 +139,8 @@ def file_digest(path: Path) -> str:
 
 
 def _load_keras(path: Path) -> keras.Model:
+    import keras
+
     if path.suffix != ".keras" or not zipfile.is_zipfile(path):
         raise UntrustedFileError(
             f"{path} is no .keras archive; only the .keras format is loaded: save the model with model.save('x.keras')"
@@ -150,6 +167,8 @@ def _check_shapes(model: keras.Model, path: Path, *, classes: int, image_size: i
 
 def _answers_probabilities(model: keras.Model, image_size: int) -> bool:
     """True if rows are non-negative and sum to 1 on random images."""
+    import keras
+
     images = np.random.default_rng(0).integers(0, 256, (8, image_size, image_size, 3), np.uint8)
     answers = keras.ops.convert_to_numpy(model(images, training=False)).astype(np.float64)
     sums = answers.sum(axis=1)

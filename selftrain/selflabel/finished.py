@@ -12,7 +12,7 @@ from selftrain.learn.ladder import next_rung
 from selftrain.selflabel.gate import explain, judge
 from selftrain.selflabel.pseudo_labels import PseudoLabels
 from selftrain.selflabel.rounds import History, Round, Verdict
-from selftrain.selflabel.scoring import Scores
+from selftrain.selflabel.scores import Scores
 
 
 class Outcome(BaseModel):
@@ -58,7 +58,7 @@ def minutes(history: History) -> float:
 def findings(history: History, report: EvaluationReport | None) -> tuple[str, ...]:
     """What the reader of a run must not miss, a sentence each."""
     found = [
-        f"round {each.index}: the student ({each.validation_metric:.4f} on validation) is worse than its teacher; not kept"
+        f"round {each.index}: the student is worse than its teacher ({each.validation_metric:.4f} on validation); not kept"
         for each in history.rounds
         if not each.kept
     ]

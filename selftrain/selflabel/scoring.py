@@ -2,50 +2,24 @@
 
 from __future__ import annotations
 
-from typing import assert_never
-
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
 
-from selftrain.config import Metric
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.pixels import Pixels
-from selftrain.evaluate.evaluation import EvaluationReport, evaluate
 from selftrain.evaluate import metrics
+from selftrain.evaluate.evaluation import EvaluationReport, evaluate
 from selftrain.learn.calibrate import cross_fitted_probs, softmax
 from selftrain.learn.contract import SavedModel, load
 from selftrain.learn.predict import predict_logits
+from selftrain.selflabel.scores import Scores
 
 FOLDS = 5
 
 
-class Scores(BaseModel):
-    """A model on validation: accuracy and macro-F1 for the gate, calibration with cross-fitted temperatures."""
-
-    model_config = ConfigDict(frozen=True)
-
-    images: int
-    accuracy: float
-    macro_f1: float
-    log_loss: float
-    calibration_error: float
-    calibration_error_uncalibrated: float
-
-    def metric(self, name: Metric) -> float:
-        """The gate's metric by its name."""
-        match name:
-            case "accuracy":
-                return self.accuracy
-            case "macro_f1":
-                return self.macro_f1
-            case _:
-                assert_never(name)
-
-
 def score(manifest: Manifest, pixels: Pixels, saved: SavedModel, *, seed: int = 0) -> Scores:
     """How `saved` does on the validation images; its temperature is re-fitted off each fold it is judged on."""
-    model, contract = load(saved.folder)
+    model, _ = load(saved.folder)
     rows = manifest.rows(Split.VALIDATION)
     labels = manifest.labels()[rows]
     logits = predict_logits(model, pixels, rows)

@@ -14,7 +14,8 @@ from selftrain.data.pixels import Pixels
 from selftrain.errors import SourceError
 from selftrain.learn.batches import Examples
 from selftrain.learn.calibrate import fit_temperature
-from selftrain.learn.contract import SavedModel, save
+from selftrain.learn.contract import Contract, SavedModel, save
+from selftrain.learn.curve import write_curve
 from selftrain.learn.predict import predict_logits
 from selftrain.learn.training import train
 from selftrain.progress import Progress, silent
@@ -112,12 +113,19 @@ def _teach(
         progress=progress,
     )
     logits = predict_logits(trained.model, pixels, validation.rows)
-    return save(
-        trained,
-        folder,
+    contract = Contract(
+        backbone=backbone,
+        image_size=image_size,
+        class_names=manifest.label_map.names,
         temperature=fit_temperature(logits, validation.targets.argmax(axis=1)),
         manifest_digest=manifest.digest,
+        image_steps=trained.image_steps,
+        seconds=trained.seconds,
+        seed=seed,
     )
+    saved = save(trained.model, contract, folder)
+    write_curve(trained.curve, folder)
+    return saved
 
 
 def examples(manifest: Manifest, pixels: Pixels, split: Split, *, pseudo_weight: float = 0.0) -> Examples:

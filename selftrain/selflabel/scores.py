@@ -1,0 +1,32 @@
+"""Scores: what a model is worth on validation."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from pydantic import BaseModel, ConfigDict
+
+from selftrain.config import Metric
+
+
+class Scores(BaseModel):
+    """A model on validation: accuracy and macro-F1 for the gate, calibration with cross-fitted temperatures."""
+
+    model_config = ConfigDict(frozen=True)
+
+    images: int
+    accuracy: float
+    macro_f1: float
+    log_loss: float
+    calibration_error: float
+    calibration_error_uncalibrated: float
+
+    def metric(self, name: Metric) -> float:
+        """The gate's metric by its name."""
+        match name:
+            case "accuracy":
+                return self.accuracy
+            case "macro_f1":
+                return self.macro_f1
+            case _:
+                assert_never(name)
