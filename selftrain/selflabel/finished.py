@@ -58,7 +58,7 @@ def minutes(history: History) -> float:
 def findings(history: History, report: EvaluationReport | None) -> tuple[str, ...]:
     """What the reader of a run must not miss, a sentence each."""
     found = [
-        f"round {each.index}: the student is worse than its teacher ({each.validation_metric:.4f} on validation); not kept"
+        f"round {each.index}: the student ({each.validation_metric:.4f}) is worse than its teacher; not kept"
         for each in history.rounds
         if not each.kept
     ]

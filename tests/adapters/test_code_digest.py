@@ -1,0 +1,64 @@
+"""Code digests: a changed line in a module behind a step changes that step's key, and no other's."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from selftrain.adapters import code_digest
+from selftrain.adapters.code_digest import ROOT, closure, digest
+
+STEPS = {
+    "ingest": ["selftrain.data.ingest"],
+    "train": ["selftrain.selflabel.teaching"],
+    "pseudo_label": ["selftrain.selflabel.labeling"],
+    "evaluate": ["selftrain.selflabel.scoring"],
+    "validate": ["selftrain.adapters.expectations"],
+}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    shutil.copytree(ROOT / "selftrain", tmp_path / "selftrain", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def changed_by(tree: Path, module: str) -> set[str]:
+    before = {name: digest(modules, tree) for name, modules in STEPS.items()}
+    path = tree.joinpath(*module.split(".")).with_suffix(".py")
+    path.write_text(path.read_text() + "\n# another line\n")
+    return {name for name, modules in STEPS.items() if digest(modules, tree) != before[name]}
+
+
+@pytest.mark.parametrize(
+    ("module", "steps"),
+    [
+        ("selftrain.learn.augment", {"train"}),
+        ("selftrain.learn.training", {"train"}),
+        ("selftrain.selflabel.thresholds", {"pseudo_label"}),
+        ("selftrain.evaluate.significance", {"evaluate"}),
+        ("selftrain.learn.predict", {"train", "pseudo_label", "evaluate"}),
+        ("selftrain.selflabel.gate", set()),
+        ("selftrain.selflabel.rounds", set()),
+        ("selftrain.data.split", {"ingest"}),
+        ("selftrain.data.manifest", {"ingest", "train", "pseudo_label", "evaluate", "validate"}),
+    ],
+)
+def test_a_changed_line_changes_exactly_the_steps_behind_it(tree: Path, module: str, steps: set[str]) -> None:
+    assert changed_by(tree, module) == steps
+
+
+def test_imports_for_type_checking_only_do_not_count(tmp_path: Path) -> None:
+    package = tmp_path / "selftrain"
+    package.mkdir()
+    (package / "a.py").write_text(
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from selftrain import b\nfrom selftrain.c import d\n"
+    )
+    (package / "b.py").write_text("")
+    (package / "c.py").write_text("d = 1\n")
+    assert closure(["selftrain.a"], tmp_path) == {"selftrain.a", "selftrain.c"}
+
+
+def test_each_step_has_its_own_key() -> None:
+    keys = {code_digest.ingest(), code_digest.train(), code_digest.pseudo_label(), code_digest.evaluate()}
+    assert len(keys) == 4
