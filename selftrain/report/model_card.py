@@ -1,0 +1,167 @@
+"""The model card: one page of Markdown on what a model is for, what it is worth, and how it was made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from selftrain.evaluate.evaluation import ClassScores, Comparison, EvaluationReport, Finding
+from selftrain.evaluate.intervals import Interval
+from selftrain.selflabel.rounds import History, Round
+
+if TYPE_CHECKING:
+    from selftrain.learn.contract import Contract
+
+MOST_CLASSES = 30
+CALIBRATED = 0.05
+
+
+def model_card(contract: Contract, report: EvaluationReport, rounds: Sequence[Round]) -> str:
+    """The card, in Markdown, of the model that `contract` describes; `report` is its one look at test.
+
+    Mitchell et al., Model Cards for Model Reporting (arXiv:1810.03993), cut to what is known here.
+    """
+    sections = [
+        _what_it_is(contract),
+        _worth(report, a_student=History(rounds=tuple(rounds)).best.index > 0),
+        _classes(report.per_class),
+        _how_it_was_made(rounds),
+        _limits(report),
+        _provenance(contract),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _what_it_is(contract: Contract) -> str:
+    names = ", ".join(_escaped(name) for name in contract.class_names[:MOST_CLASSES])
+    more = f" and {len(contract.class_names) - MOST_CLASSES} more" if len(contract.class_names) > MOST_CLASSES else ""
+    return (
+        f"# Image classifier: {len(contract.class_names)} classes\n\n"
+        f"A network (`{contract.backbone}`) that reads images of {contract.image_size} x {contract.image_size} pixels "
+        f"({contract.channel_order}; larger ones are resized) and answers a class with a calibrated confidence.\n\n"
+        f"Classes: {names}{more}."
+    )
+
+
+def _worth(report: EvaluationReport, *, a_student: bool) -> str:
+    lines = [
+        "## What it is worth",
+        "",
+        f"Measured on {report.images:,} held-out test images with human labels.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| accuracy | {_percent(report.accuracy)} ({_range(report.interval, report.alpha)}) |",
+        f"| macro-F1 | {report.macro_f1:.3f} |",
+        f"| expected calibration error | {report.calibration_error:.3f} |",
+        f"| log loss | {report.log_loss:.3f} |",
+        f"| Brier score (0 to 2) | {report.brier_score:.3f} |",
+    ]
+    if not a_student:
+        lines += [
+            "",
+            "This is the first teacher: no student was better on validation, the unlabelled images did not help.",
+        ]
+    elif report.comparison is not None:
+        lines += ["", _against_first_teacher(report.comparison)]
+    return "\n".join(lines)
+
+
+def _against_first_teacher(compared: Comparison) -> str:
+    what = {
+        Finding.BETTER: "The unlabelled images helped.",
+        Finding.WORSE: "The unlabelled images made it worse.",
+        Finding.UNDECIDED: "Whether the unlabelled images helped is not decided by these test images.",
+    }[compared.finding]
+    return (
+        f"{what} The first teacher, before any pseudo-label, reached {_percent(compared.reference_accuracy)} "
+        f"on the same images: a difference of {100 * compared.difference:+.1f} points "
+        f"({_range(compared.difference_interval, compared.alpha, sign='+')}; McNemar's exact test, "
+        f"p = {compared.p_value:.2g}, {compared.n10} images gained and {compared.n01} lost)."
+    )
+
+
+def _classes(scores: Sequence[ClassScores]) -> str:
+    shown, note = list(scores), ""
+    if len(scores) > MOST_CLASSES:
+        shown = sorted(scores, key=lambda each: 1.0 if each.f1 is None else each.f1)[:MOST_CLASSES]
+        note = f"The {MOST_CLASSES} classes of {len(scores)} with the lowest F1:\n\n"
+    rows = [
+        f"| {_escaped(each.name)} | {each.support:,} | {_score(each.precision)} | {_score(each.recall)} "
+        f"| {_score(each.f1)} |"
+        for each in shown
+    ]
+    header = "| class | test images | precision | recall | F1 |\n|---|---:|---:|---:|---:|\n"
+    return f"## By class\n\n{note}{header}" + "\n".join(rows)
+
+
+def _how_it_was_made(rounds: Sequence[Round]) -> str:
+    header = (
+        "| round | backbone | human labels | pseudo-labels | threshold | validation accuracy | kept |\n"
+        "|---:|---|---:|---:|---|---:|---|\n"
+    )
+    rows = [
+        f"| {each.index} | `{each.backbone}` | {each.labeled:,} | {_pseudo(each)} "
+        f"| {_escaped(each.threshold or '-')} | {_percent(each.validation_accuracy)} | {'yes' if each.kept else 'no'} |"
+        for each in rounds
+    ]
+    return (
+        "## How it was made\n\nSelf-training: a teacher learns from human labels, labels the unlabelled images it is "
+        "sure of, and a new student learns from both. A student worse than its teacher is not kept.\n\n"
+        f"{header}" + "\n".join(rows)
+    )
+
+
+def _limits(report: EvaluationReport) -> str:
+    limits = [
+        "It answers one of its classes for every image, also for one that shows none of them.",
+        "The numbers hold for images like the test images; measure again where the camera or the subject changes.",
+    ]
+    if report.calibration_error > CALIBRATED:
+        limits.append(
+            f"Its confidence is off by {_percent(report.calibration_error)} on average; set thresholds with care."
+        )
+    unseen = [each.name for each in report.per_class if each.support == 0]
+    if unseen:
+        limits.append(f"No test image shows {_listed(unseen)}: nothing is known about that.")
+    unused = [each.name for each in report.per_class if each.precision is None]
+    if unused:
+        limits.append(f"It never answered {_listed(unused)} on test.")
+    return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)
+
+
+def _provenance(contract: Contract) -> str:
+    return (
+        "## Provenance\n\n"
+        f"- manifest `{contract.manifest_digest}`\n"
+        f"- weights sha256 `{contract.weights_sha256}`\n"
+        f"- seed {contract.seed}, {contract.image_steps:,} images seen in training, {contract.seconds:.0f} s\n"
+        f"- temperature {contract.temperature:.3f}"
+    )
+
+
+def _pseudo(finished: Round) -> str:
+    return f"{finished.accepted:,} of {finished.pool:,}" if finished.index else "-"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return ", ".join(_escaped(name) for name in names[:10]) + more
+
+
+def _range(interval: Interval, alpha: float, *, sign: str = "") -> str:
+    return f"{100 * (1 - alpha):g} % interval {100 * interval.low:{sign}.1f} to {100 * interval.high:{sign}.1f}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _score(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _escaped(name: str) -> str:
+    """A name that stays in its table cell and is not read as markup; an underscore inside a word is none."""
+    return re.sub(r"[\\|*`<\[]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", " ".join(name.split()))
