@@ -206,7 +206,7 @@ class Manifest:
 
     def with_pseudo_labels(
         self,
-        image_ids: Sequence[str] | npt.NDArray[np.str_] | pa.Array,
+        image_ids: Sequence[str] | npt.NDArray[np.str_] | pa.Array | pa.ChunkedArray,
         *,
         labels: npt.NDArray[np.integer],
         confidence: npt.NDArray[np.floating],
@@ -222,7 +222,7 @@ class Manifest:
         """
         base = self.without_pseudo_labels()
         rows = base._pool_rows(image_ids)
-        n, k = len(base), len(rows)
+        n = len(base)
         marked = np.zeros(n, bool)
         marked[rows] = True
 
@@ -243,7 +243,7 @@ class Manifest:
             ),
             "confidence": column(confidence, np.float32),
             "weight": pa.array(weights),
-            "probs": columns.sparse_lists(n, rows, None if probs is None else np.asarray(probs).reshape(k, -1)),
+            "probs": columns.sparse_lists(n, rows, None if probs is None else np.asarray(probs)),
             "round": column(round, np.int16),
             "teacher": columns.from_codes(np.where(marked, 0, -1), [teacher]),
         }
@@ -252,8 +252,9 @@ class Manifest:
             table = columns.put(table, name, values)
         return Manifest.build(table, self.label_map)
 
-    def _pool_rows(self, image_ids: Sequence[str] | npt.NDArray[np.str_] | pa.Array) -> Int64s:
-        wanted = pa.array(image_ids, pa.string()) if not isinstance(image_ids, pa.Array) else image_ids
+    def _pool_rows(self, image_ids: Sequence[str] | npt.NDArray[np.str_] | pa.Array | pa.ChunkedArray) -> Int64s:
+        known = isinstance(image_ids, pa.Array | pa.ChunkedArray)
+        wanted = image_ids if known else pa.array(image_ids, pa.string())
         found = pc.index_in(wanted, value_set=self.table.column("image_id").combine_chunks())
         rows = np.asarray(pc.fill_null(found, -1), dtype=np.int64)
         outside = (rows < 0) | (self._split_codes[rows] != list(Split).index(Split.UNLABELED))
