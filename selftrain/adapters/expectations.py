@@ -100,7 +100,7 @@ class ValidationReport(BaseModel):
         missed = [result for result in self.results if result.severity == "stop" and not result.success]
         if not missed:
             return
-        said = "; ".join(f"{sentence(result)} {result.advice}" for result in missed)
+        said = " ".join(f"{sentence(result)} {result.advice}" for result in missed)
         where = f" The whole report: {self.page}" if self.page else ""
         raise ValidationError(f"the data did not pass {len(missed)} of {len(self.results)} expectations: {said}{where}")
 

@@ -96,7 +96,7 @@ def image_checks(label_map: LabelMap, checks: Checks, tables: Frames) -> list[Ch
                "Keep each image in one of the splits, and run ingest again.", who),
         Check("leakage_near", "ExpectColumnValuesToBeNull", {"column": "near_copy_of"},
                "no near-duplicate of a validation or test image in another split",
-               f"{int(images['near_copy_of'].notna().sum()):,} images ({how})",
+               f"near-duplicates: {int(images['near_copy_of'].notna().sum()):,} ({how})",
                "Remove the copy outside validation and test from the source, and run ingest again.",
                (*who, "near_copy_of")),
     ]
@@ -124,7 +124,9 @@ def dataset_checks(checks: Checks, tables: Frames) -> list[Check]:
     balance = "no training labels"
     if len(present):
         most, fewest = (present.iloc[int(row)] for row in (present["images"].argmax(), present["images"].argmin()))
-        balance = f"{totals['class_ratio']:.3g} ({_count(most)}; {_count(fewest)})"
+        balance = f"{totals['class_ratio']:.3g} (most: {_count(most)}; fewest: {_count(fewest)})"
+        if most["images"] == fewest["images"]:
+            balance = f"1 ({most['images']:,} of every class)"
     ratio, share = checks.max_class_ratio, checks.max_quarantine
     between = "ExpectColumnValuesToBeBetween"
     # fmt: off

@@ -25,7 +25,8 @@ _TEMPLATE = """<!doctype html>
   .facts { color: var(--quiet); margin: 0; overflow-wrap: anywhere; }
   .scroll { overflow-x: auto; }
   table { border-collapse: collapse; width: 100%; }
-  th { text-align: left; font-weight: 600; color: var(--quiet); font-size: .85rem; }
+  table.counts { width: auto; } table.counts th, table.counts td { padding-right: 2.5rem; }
+  th { white-space: nowrap; text-align: left; font-weight: 600; color: var(--quiet); font-size: .85rem; }
   th, td { padding: .5rem 1rem .5rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
   td.mark { width: 6.5rem; font-weight: 600; white-space: nowrap; }
   td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
@@ -58,7 +59,7 @@ Manifest <code title="{{ r.manifest_digest }}">{{ r.manifest_digest[:16] }}</cod
 </table></div>
 {% if splits %}
 <h2>Human labels by class and split</h2>
-<div class="scroll"><table>
+<div class="scroll"><table class="counts">
 <tr><th>Class{% for split in splits %}<th class="number">{{ split }}{% endfor %}</tr>
 {% for name, counts in classes.items() %}
 <tr><td>{{ name }}{% for split in splits %}<td class="number">{{ "{:,}".format(counts[split]) }}{% endfor %}</tr>

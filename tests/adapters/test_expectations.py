@@ -170,7 +170,7 @@ def test_class_balance_is_the_largest_class_over_the_smallest_in_training(tmp_pa
     assert missed(validate(manifest, 0.0, Checks(max_class_ratio=3.0), tmp_path)) == []
     report = validate(manifest, 0.0, Checks(max_class_ratio=2.9), tmp_path)
     assert missed(report) == ["class_balance"]
-    assert "3 (6 of 'cat' in train; 2 of 'dog' in train)" in report.model_dump_json()
+    assert "3 (most: 6 of 'cat' in train; fewest: 2 of 'dog' in train)" in report.model_dump_json()
 
 
 @pytest.mark.parametrize(("share", "passes"), [(0.05, True), (0.051, False)])

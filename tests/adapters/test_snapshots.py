@@ -17,7 +17,7 @@ from selftrain.errors import SnapshotError, SourceError
 from selftrain.workspace import Workspace
 
 pytestmark = [
-    # Third-party modules that DVC imports, on their way out: they warn once, at import.
+    # pygtrie warns at a use of it that DVC makes; DVC leaves its SQLite state to the garbage collector.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]

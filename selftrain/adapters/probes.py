@@ -1,0 +1,118 @@
+"""Probes: questions to libraries that are slow to import, or may hang, each in a process of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+TIMEOUT_S = 90
+
+ZENML = """
+from zenml.client import Client
+client = Client()
+url = client.zen_store.url
+answer = {"url": url, "stack": client.active_stack_model.name}
+"""
+
+KERAS = """
+import keras
+try:
+    gpus = keras.distribution.list_devices("gpu")
+except Exception:
+    gpus = []
+answer = {"keras": keras.__version__, "backend": keras.backend.backend(), "gpus": ", ".join(gpus)}
+"""
+
+# Nothing of these may write, migrate, phone home, or take a GPU's whole memory from a training that uses it.
+QUIET = {
+    "DISABLE_DATABASE_MIGRATION": "true",
+    "ZENML_ANALYTICS_OPT_IN": "false",
+    "ZENML_LOGGING_VERBOSITY": "ERROR",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+    "PYTHONWARNINGS": "ignore",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a probe said: texts by name ('' where there is none), or an error in one line."""
+
+    values: dict[str, str] = field(default_factory=dict)
+    error: str = ""
+
+    def __getitem__(self, name: str) -> str:
+        return self.values.get(name, "")
+
+
+def ask(program: str, *, timeout_s: float = TIMEOUT_S, environment: Mapping[str, str] | None = None) -> Answer:
+    """Run `program`, which sets `answer` to a dict of texts, with this Python.
+
+    >>> ask("answer = {'sum': str(1 + 1)}")["sum"]
+    '2'
+    """
+    code = f"import json\n{program}\nprint('\\n' + json.dumps(answer))"
+    surroundings = {**os.environ, **QUIET, **(environment or {})}
+    command = [sys.executable, "-c", code]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, env=surroundings, check=False)
+    except subprocess.TimeoutExpired:
+        return Answer(error=f"no answer in {timeout_s:g} s")
+    if done.returncode:
+        return Answer(error=_said(done.stderr) or f"exit code {done.returncode}")
+    return Answer(values=json.loads(done.stdout.splitlines()[-1]))
+
+
+def _said(stderr: str) -> str:
+    """The line of a traceback that names the error, else its last line."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    named = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Missing|Refused)\b", line)]
+    return (named or lines or [""])[-1]
+
+
+def keras() -> Answer:
+    """Keras' version, backend and GPUs. Keras writes a keras.json where it finds none: not at home."""
+    home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
+    if (home / "keras.json").exists():
+        return ask(KERAS)
+    with tempfile.TemporaryDirectory() as empty:
+        return ask(KERAS, environment={"KERAS_HOME": empty})
+
+
+def driver_gpus() -> str:
+    """Names of the GPUs that NVIDIA's driver sees; '' for none."""
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        return ""
+    query = [command, "--query-gpu=name", "--format=csv,noheader"]
+    done = subprocess.run(query, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    return ", ".join(done.stdout.split("\n")).strip(", ") if done.returncode == 0 else ""
+
+
+def zenml_folder() -> Path:
+    """Where ZenML keeps its configuration, by ZenML's own rule."""
+    import click
+
+    return Path(os.environ.get("ZENML_CONFIG_PATH") or click.get_app_dir("zenml"))
+
+
+def mlflow_schema() -> str:
+    """The newest database revision that the installed MLflow knows, read from its migrations without importing it."""
+    spec = importlib.util.find_spec("mlflow")
+    if spec is None or not spec.submodule_search_locations:
+        return ""
+    folder = Path(spec.submodule_search_locations[0]) / "store" / "db_migrations" / "versions"
+    sources = [path.read_text(encoding="utf-8") for path in folder.glob("*.py")]
+    made = {found for source in sources for found in re.findall(r'^revision = "(\w+)"', source, re.MULTILINE)}
+    left = {found for source in sources for found in re.findall(r'^down_revision = "(\w+)"', source, re.MULTILINE)}
+    return ", ".join(sorted(made - left))
