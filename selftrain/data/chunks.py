@@ -8,20 +8,24 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from selftrain.data.decode import Examined, Reason, examine
 from selftrain.data.phash import phash
-from selftrain.data.sources import read_file
-from selftrain.data.store import GRAY_SIDE, INDEX_SCHEMA, SHARD_SUFFIX, WRITE_OPTIONS, ImageStore, open_shard, replace
+from selftrain.data.shards import (
+    GRAY_SIDE,
+    SHARD_SUFFIX,
+    Gray,
+    count_records,
+    create_shard,
+    gray_path,
+    replace,
+)
 from selftrain.errors import ImageError, SelftrainError
 
-if TYPE_CHECKING:
-    from array_record.python.array_record_module import ArrayRecordWriter
+SHARDS, PENDING = "shards", "pending"
 
 
 @dataclass(frozen=True)
@@ -49,27 +53,33 @@ class Chunk:
 
 def write_chunk_of_files(*, root: str, chunk: dict[str, list[Any]], limits: dict[str, int]) -> None:
     """`write_chunk` in a worker process, of files that it opens itself."""
-    write_chunk(ImageStore(Path(root)), Chunk(**chunk), read=read_file, limits=Limits(**limits))
+    write_chunk(Path(root), Chunk(**chunk), read=read_file, limits=Limits(**limits))
 
 
-def write_chunk(store: ImageStore, chunk: Chunk, *, read: Callable[[str], bytes], limits: Limits) -> None:
-    """Read a chunk once, in order, into one shard; leave its rows of the index at `store.pending/<key>.parquet`, last.
+def write_chunk(root: Path, chunk: Chunk, *, read: Callable[[str], bytes], limits: Limits) -> None:
+    """Read a chunk once, in order, into one shard below `root`; leave its rows at `pending/<key>.json`, last.
 
     No image raises: a bad one becomes a row with a reason. The shard is named after the images in it, so that the same
-    files give the same names everywhere; a chunk killed half-way leaves only `.part` files.
+    files give the same names everywhere; a chunk killed half-way leaves only `.part` files. The rows are JSON because
+    pyarrow would take longer to import than a chunk to read.
     """
     key = chunk.key(limits)
-    part = store.pending / f"{key}.{os.getpid()}.part"
+    part = root / PENDING / f"{key}.{os.getpid()}.part"
     results = _Results()
-    writer = _open_writer(part)
+    writer = create_shard(part)
     try:
         for path in chunk.paths:
             results.add(_examine(path, read=read, limits=limits), write=writer.write)
     finally:
         writer.close()
-    shard = _finish_shard(store, part, results)
-    table = results.table(chunk, shard)
-    replace(store.pending / f"{key}.parquet", lambda to: pq.write_table(table, to))
+    columns = results.columns(chunk, _finish_shard(root / SHARDS, part, results))
+    replace(root / PENDING / f"{key}.json", lambda to: to.write_text(json.dumps(columns)))
+
+
+def read_file(path: str) -> bytes:
+    """The bytes of the file at `path`."""
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def _examine(path: str, *, read: Callable[[str], bytes], limits: Limits) -> tuple[bytes, Examined] | ImageError:
@@ -107,61 +117,42 @@ class _Results:
         self.records.append(self.stored[examined.image_id])
         self.errors.append(None)
 
-    def gray(self) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
+    def gray(self) -> Gray:
         """Thumbnails (records, 32, 32)."""
         empty = np.empty((0, GRAY_SIDE, GRAY_SIDE), dtype=np.uint8)
         return np.concatenate([empty, *(one.gray32[None] for one in self.examined)])
 
-    def table(self, chunk: Chunk, shard: str | None) -> pa.Table:
-        """One row a file with INDEX_SCHEMA; what the image is stays null for a bad one."""
-        record = pa.array(self.records, pa.int32())
-        hashes = phash(self.gray()) if self.examined else np.empty(0, dtype=np.uint64)
-        of_record = {
-            "image_id": pa.array([one.image_id for one in self.examined], pa.string()),
-            "shard": pa.array([shard] * len(self.examined), pa.string()),
-            "index": pa.array(range(len(self.examined)), pa.int32()),
-            "width": pa.array([one.width for one in self.examined], pa.int32()),
-            "height": pa.array([one.height for one in self.examined], pa.int32()),
-            "phash": pa.array(hashes, pa.uint64()),
-        }
-        columns = {
-            "path": pa.array(chunk.paths, pa.string()),
-            "size": pa.array(chunk.sizes, pa.int64()),
-            "mtime_ns": pa.array(chunk.mtimes_ns, pa.int64()),
-        }
-        columns |= {name: column.take(record) for name, column in of_record.items()}
-        columns["reason"] = pa.array([None if e is None else str(e.reason) for e in self.errors], pa.string())
-        columns["detail"] = pa.array([None if e is None else e.message for e in self.errors], pa.string())
-        return pa.table(columns, schema=INDEX_SCHEMA)
+    def columns(self, chunk: Chunk, shard: str | None) -> dict[str, list[Any]]:
+        """One row a file, the columns of store.INDEX_SCHEMA; what the image is stays null for a bad one."""
+        hashes = phash(self.gray()).tolist() if self.examined else []
+        columns: dict[str, list[Any]] = {"path": chunk.paths, "size": chunk.sizes, "mtime_ns": chunk.mtimes_ns}
+        columns["shard"] = [None if record is None else shard for record in self.records]
+        columns["index"] = list(self.records)
+        columns["phash"] = [None if record is None else hashes[record] for record in self.records]
+        found = [None if record is None else self.examined[record] for record in self.records]
+        for name in ("image_id", "width", "height"):
+            columns[name] = [None if one is None else getattr(one, name) for one in found]
+        columns["reason"] = [None if error is None else str(error.reason) for error in self.errors]
+        columns["detail"] = [None if error is None else error.message for error in self.errors]
+        return columns
 
 
-def _open_writer(path: Path) -> ArrayRecordWriter:
-    from array_record.python.array_record_module import ArrayRecordWriter
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return ArrayRecordWriter(str(path), WRITE_OPTIONS)
-
-
-def _finish_shard(store: ImageStore, part: Path, results: _Results) -> str | None:
+def _finish_shard(folder: Path, part: Path, results: _Results) -> str | None:
     """Check the written records, name the shard by its content and move it in; None if the chunk holds no image."""
     if not results.examined:
         part.unlink()
         return None
-    reader = open_shard(part)
-    try:
-        count = int(reader.num_records())
-    finally:
-        reader.close()
+    count = count_records(part)
     if count != len(results.examined):
         raise SelftrainError(f"{part} holds {count} of {len(results.examined)} images after writing; is the disk full?")
     names = "".join(one.image_id for one in results.examined)
-    shard = hashlib.sha256(names.encode()).hexdigest()[:20] + SHARD_SUFFIX
-    store.shards.mkdir(parents=True, exist_ok=True)
-    replace(store.gray_path(shard), lambda to: _save(to, results))
-    os.replace(part, store.shard_path(shard))
-    return shard
+    shard = folder / (hashlib.sha256(names.encode()).hexdigest()[:20] + SHARD_SUFFIX)
+    folder.mkdir(parents=True, exist_ok=True)
+    replace(gray_path(shard), lambda to: _save(to, results.gray()))
+    os.replace(part, shard)
+    return shard.name
 
 
-def _save(path: Path, results: _Results) -> None:
+def _save(path: Path, array: Gray) -> None:
     with open(path, "wb") as file:
-        np.save(file, results.gray())
+        np.save(file, array)

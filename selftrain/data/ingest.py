@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -18,15 +19,16 @@ from selftrain.data.curate import Curated, curate
 from selftrain.data.decode import Reason
 from selftrain.data.listing import Listing
 from selftrain.data.manifest import Manifest
+from selftrain.data.shards import replace
 from selftrain.data.sources import ImageSource, check_rows
-from selftrain.data.store import INDEX_SCHEMA, ImageStore, replace
+from selftrain.data.store import INDEX_SCHEMA, ImageStore
 from selftrain.data.workers import cores, run_tasks
 from selftrain.errors import QuarantineError, SourceError
 from selftrain.progress import Progress, silent
 
 # Shards grow with the dataset between these, so that a small one still spreads over the cores and a large one has few
 # files. A file counts a little more than its bytes: an array source lists none.
-_SMALLEST_SHARD_BYTES = 4_000_000
+_SMALLEST_SHARD_BYTES = 2_000_000
 _SHARDS_WANTED = 64
 _BYTES_A_FILE = 1_000
 _LIMITS_KEY = b"selftrain.limits"
@@ -131,7 +133,7 @@ def _write_chunks(
             yield chunks[position]
         return
     for chunk in chunks:
-        write_chunk(store, chunk, read=source.read, limits=limits)
+        write_chunk(store.root, chunk, read=source.read, limits=limits)
         yield chunk
 
 
@@ -173,11 +175,15 @@ def _chunks(rows: pa.Table, shard_bytes: int) -> list[Chunk]:
 def _finished_chunks(store: ImageStore) -> set[str]:
     """Keys of the chunks that an unfinished ingest completed, and that are still whole."""
     finished = set()
-    for path in store.pending.glob("[!.]*.parquet"):
-        rows = pq.read_table(path)
+    for path in store.pending.glob("[!.]*.json"):
+        rows = _rows(path)
         if store.intact(rows).num_rows == rows.num_rows:
             finished.add(path.stem)
     return finished
+
+
+def _rows(path: Path) -> pa.Table:
+    return pa.table(json.loads(path.read_text()), schema=INDEX_SCHEMA)
 
 
 def _adopt(store: ImageStore, index: pa.Table, keys: list[str], *, limits: Limits | None) -> pa.Table:
@@ -185,7 +191,7 @@ def _adopt(store: ImageStore, index: pa.Table, keys: list[str], *, limits: Limit
 
     `limits` under which all of it was read; None: various.
     """
-    parts = [pq.read_table(store.pending / f"{key}.parquet") for key in keys]
+    parts = [_rows(store.pending / f"{key}.json") for key in keys]
     rows = pa.concat_tables([INDEX_SCHEMA.empty_table(), *parts])
     older = index.filter(pc.invert(pc.is_in(index["path"], rows["path"].combine_chunks())))
     merged = pa.concat_tables([older.replace_schema_metadata(None), rows]).sort_by("path").combine_chunks()

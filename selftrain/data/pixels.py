@@ -8,17 +8,19 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from selftrain.data.decode import MAX_PIXELS, decode
-from selftrain.data.manifest import Manifest
-from selftrain.data.store import ImageStore
+from selftrain.data.shards import read_records
 from selftrain.data.workers import cores, run_tasks
 from selftrain.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from selftrain.data.manifest import Manifest
+    from selftrain.data.store import ImageStore
 
 Images = npt.NDArray[np.uint8]
 Int64s = npt.NDArray[np.int64]
@@ -26,7 +28,7 @@ Int64s = npt.NDArray[np.int64]
 # Raise it when `decode` gives other pixels: caches made before are then left alone.
 _DECODING = 1
 _CHUNK = 1024
-_WORTH_A_PROCESS = 4096
+_WORTH_A_PROCESS = 2048
 
 
 class Pixels(Protocol):
@@ -67,7 +69,7 @@ class ArrayPixels:
 class StoredPixels:
     """Pixels decoded from the shards at each `gather`, by threads; for what is too large to keep decoded."""
 
-    store: ImageStore
+    folder: Path  # of the shards
     shards: npt.NDArray[np.object_]  # (n,)
     records: Int64s  # (n,) record in its shard
     size: int
@@ -85,7 +87,7 @@ class StoredPixels:
 
     def fill(self, images: Images, at: Int64s, rows: Int64s) -> None:
         """Write the images of `rows` (k,) to the positions `at` (k,) of `images`."""
-        encoded = self.store.read(self.shards[rows], self.records[rows])
+        encoded = read_records(self.folder, self.shards[rows], self.records[rows])
         for position, data in zip(at, encoded, strict=True):
             images[position] = decode(data, self.size, max_pixels=_ANY)
 
@@ -110,8 +112,8 @@ def decoded(
     Raises ManifestError for a shard that is missing.
     """
     processes = workers or cores()
-    shards = np.asarray(manifest.table["shard"].cast(pa.string()).to_pylist(), dtype=object)
-    stored = StoredPixels(store, shards, manifest.table["index"].to_numpy().astype(np.int64), size, processes)
+    shards = np.asarray(manifest.table["shard"].cast("string").to_pylist(), dtype=object)
+    stored = StoredPixels(store.shards, shards, manifest.table["index"].to_numpy().astype(np.int64), size, processes)
     if len(manifest) * size * size * 3 > budget_mb * 1_000_000:
         return stored
     path = cache_dir / f"{_key(manifest, size)}.npy"
@@ -158,7 +160,7 @@ def _decode_chunks(chunks: list[Int64s], part: Path, stored: StoredPixels, *, wo
     tasks = [
         {
             "part": str(part),
-            "root": str(stored.store.root),
+            "folder": str(stored.folder),
             "rows": chunk.tolist(),
             "shards": stored.shards[chunk].tolist(),
             "records": stored.records[chunk].tolist(),
@@ -169,9 +171,9 @@ def _decode_chunks(chunks: list[Int64s], part: Path, stored: StoredPixels, *, wo
         yield chunks[position]
 
 
-def decode_into(*, part: str, root: str, rows: list[int], shards: list[str], records: list[int]) -> None:
+def decode_into(*, part: str, folder: str, rows: list[int], shards: list[str], records: list[int]) -> None:
     """Decode the images at (shards, records) into `rows` of the array file `part`; the work of one process."""
     array = np.load(part, mmap_mode="r+")
     names = np.asarray(shards, dtype=object)
-    stored = StoredPixels(ImageStore(Path(root)), names, np.asarray(records), int(array.shape[1]), workers=1)
+    stored = StoredPixels(Path(folder), names, np.asarray(records), int(array.shape[1]), workers=1)
     stored.fill(array, np.asarray(rows), np.arange(len(rows)))

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from selftrain import config
+from selftrain.data.chunks import read_file
 from selftrain.data.listing import LISTING_SCHEMA, Listing, find_images
 from selftrain.errors import SourceError
 
@@ -139,12 +140,6 @@ def _rows(root: str, *, label: str | None, split: str | None, apart_from: tuple[
         "mtime_ns": pa.array(found.mtimes_ns, pa.int64()),
     }
     return pa.table(columns, schema=LISTING_SCHEMA), found.ignored
-
-
-def read_file(path: str) -> bytes:
-    """The bytes of the file at `path`."""
-    with open(path, "rb") as file:
-        return file.read()
 
 
 def training_classes(table: pa.Table) -> tuple[str, ...]:

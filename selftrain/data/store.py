@@ -5,25 +5,19 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from selftrain.errors import ManifestError
-
-if TYPE_CHECKING:
-    from array_record.python.array_record_module import ArrayRecordReader
+from selftrain.data.chunks import PENDING, SHARDS
+from selftrain.data.shards import Gray, Int64s, ShardNames, is_whole, read_gray, read_records, replace
 
 INDEX_SCHEMA = pa.schema(
     [
@@ -40,14 +34,6 @@ INDEX_SCHEMA = pa.schema(
         ("detail", pa.string()),
     ]
 )
-SHARD_SUFFIX = ".arrayrecord"
-GRAY_SIDE = 32
-# Random access, each record by itself; compression makes encoded images no smaller, and four times slower to write.
-WRITE_OPTIONS = "group_size:1,uncompressed"
-READ_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
-
-Gray = npt.NDArray[np.uint8]
-ShardNames = Sequence[str] | npt.NDArray[np.object_]
 
 
 @dataclass(frozen=True)
@@ -62,12 +48,12 @@ class ImageStore:
 
     @property
     def shards(self) -> Path:
-        return self.root / "shards"
+        return self.root / SHARDS
 
     @property
     def pending(self) -> Path:
-        """Index rows of chunks that an unfinished ingest has completed; gone once it has finished."""
-        return self.root / "pending"
+        """Rows (JSON) of the chunks that an unfinished ingest has completed; gone once it has finished."""
+        return self.root / PENDING
 
     @property
     def index_path(self) -> Path:
@@ -85,12 +71,6 @@ class ImageStore:
         """One row a source file ever read, the newest reading of each path; empty before the first ingest."""
         return pq.read_table(self.index_path) if self.index_path.exists() else INDEX_SCHEMA.empty_table()
 
-    def shard_path(self, shard: str) -> Path:
-        return self.shards / shard
-
-    def gray_path(self, shard: str) -> Path:
-        return self.shards / f"{shard.removesuffix(SHARD_SUFFIX)}.gray.npy"
-
     def clear_unfinished(self) -> None:
         """Remove what killed writers left; call it when every finished chunk is in the index."""
         shutil.rmtree(self.pending, ignore_errors=True)
@@ -98,63 +78,23 @@ class ImageStore:
             for part in folder.glob(".*.part"):
                 part.unlink(missing_ok=True)
 
-    def read(self, shard: ShardNames, index: npt.NDArray[np.integer]) -> list[bytes]:
+    def read(self, shard: ShardNames, index: Int64s) -> list[bytes]:
         """The encoded images at (shard, index), both of length n, in that order.
 
         Raises ManifestError for a shard that is missing or shorter than asked.
         """
-        names, codes = np.unique(np.asarray(shard, dtype=object), return_inverse=True)
-        images: list[bytes] = [b""] * len(codes)
-        for code, name in enumerate(names):
-            rows = np.flatnonzero(codes == code)
-            reader = self._open(str(name), at_least=int(index[rows].max()) + 1)
-            try:
-                records = reader.read([int(i) for i in index[rows]])
-            finally:
-                reader.close()
-            for row, record in zip(rows, records, strict=True):
-                images[row] = record
-        return images
+        return read_records(self.shards, shard, index)
 
-    def gray(self, shard: ShardNames, index: npt.NDArray[np.integer]) -> Gray:
+    def gray(self, shard: ShardNames, index: Int64s) -> Gray:
         """Grey thumbnails uint8 (n, 32, 32) of the images at (shard, index), for comparing near-duplicates."""
-        names, codes = np.unique(np.asarray(shard, dtype=object), return_inverse=True)
-        thumbnails = np.empty((len(codes), GRAY_SIDE, GRAY_SIDE), dtype=np.uint8)
-        for code, name in enumerate(names):
-            rows = codes == code
-            thumbnails[rows] = np.load(self.gray_path(str(name)), mmap_mode="r")[index[rows]]
-        return thumbnails
+        return read_gray(self.shards, shard, index)
 
     def intact(self, index: pa.Table) -> pa.Table:
         """The rows of `index` whose image is where they say, and those that were quarantined."""
         named = index["shard"].drop_null()
-        whole = [name for name in named.unique().to_pylist() if self._is_whole(name)]
+        whole = [name for name in named.unique().to_pylist() if is_whole(self.shards / name)]
         there = pc.is_in(index["shard"], pa.array(whole, pa.string()))
         return index.filter(pc.or_(there, pc.is_null(index["shard"])))
-
-    def _is_whole(self, shard: str) -> bool:
-        path, gray = self.shard_path(shard), self.gray_path(shard)
-        if not path.exists() or not gray.exists():
-            return False
-        try:
-            count = len(np.load(gray, mmap_mode="r"))
-        except (OSError, ValueError):
-            return False
-        reader = open_shard(path)
-        try:
-            return count > 0 and int(reader.num_records()) == count
-        finally:
-            reader.close()
-
-    def _open(self, shard: str, *, at_least: int) -> ArrayRecordReader:
-        path = self.shard_path(shard)
-        reader = open_shard(path) if path.exists() else None
-        if reader is None or reader.num_records() < at_least:
-            raise ManifestError(
-                f"shard {str(path)!r} is {'missing' if reader is None else 'damaged'}; "
-                "restore the dataset with `dvc pull`, or run ingest again"
-            )
-        return reader
 
     def id(self) -> str:
         """A random name of this store, which a cached ingest depends on: it holds as long as all files do.
@@ -217,20 +157,3 @@ def _state(path: Path) -> str:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     return str(path.stat().st_size)
-
-
-def open_shard(path: Path) -> ArrayRecordReader:
-    """A reader of random records. A truncated shard opens too, and has no records."""
-    from array_record.python.array_record_module import ArrayRecordReader
-
-    return ArrayRecordReader(str(path), READ_OPTIONS)
-
-
-def replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make a new file beside `path`, then rename it there: a reader sees the old or the new, whole."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

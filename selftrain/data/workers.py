@@ -14,8 +14,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 
 from selftrain.errors import SelftrainError
 
@@ -30,17 +31,21 @@ def cores() -> int:
 def run_tasks(function: str, tasks: Sequence[Json], *, workers: int) -> Iterator[int]:
     """Run `function` ("package.module:name", keyword arguments = a task) on every task; yields their positions as done.
 
-    Tasks are JSON; results are left on disk by the function. Raises SelftrainError for the first task that fails, and
-    ends all workers.
+    This process is the first worker, at work while the others start. Tasks are JSON; results are left on disk by the
+    function. Raises SelftrainError for the first task that fails in a worker, and ends all of them.
     """
     own = threading.local()
+    own_lane = threading.Lock()
     started: list[_Worker] = []
 
     def call(position: int) -> int:
-        if not hasattr(own, "worker"):
-            own.worker = _Worker(function)
-            started.append(own.worker)
-        own.worker.call(tasks[position])
+        if not hasattr(own, "call"):
+            if own_lane.acquire(blocking=False):
+                own.call = partial(_call, _find(function))
+            else:
+                started.append(_Worker(function))
+                own.call = started[-1].call
+        own.call(tasks[position])
         return position
 
     threads = ThreadPoolExecutor(max(1, min(workers, len(tasks))))
@@ -99,13 +104,22 @@ class _Worker:
                     pipe.close()
 
 
+def _find(function: str) -> Callable[..., object]:
+    module, _, name = function.partition(":")
+    found: Callable[..., object] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def _call(function: Callable[..., object], task: Json) -> None:
+    function(**task)
+
+
 def _serve(function: str) -> None:
     """Answer tasks from stdin until it closes: an empty string when done, the error's text when not."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it ends us.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # What a library prints must not look like an answer.
-    module, _, name = function.partition(":")
-    call = getattr(importlib.import_module(module), name)
+    call = _find(function)
     for line in sys.stdin:
         error = ""
         try:

@@ -1,0 +1,117 @@
+"""Shards: ArrayRecord files of encoded images, and their thumbnails; what a worker process needs, and no more."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from selftrain.errors import ManifestError
+
+if TYPE_CHECKING:
+    from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+
+SHARD_SUFFIX = ".arrayrecord"
+GRAY_SIDE = 32
+# Random access, each record by itself; compression makes encoded images no smaller, and four times slower to write.
+_WRITE_OPTIONS = "group_size:1,uncompressed"
+_READ_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
+
+Gray = npt.NDArray[np.uint8]
+Int64s = npt.NDArray[np.int64]
+ShardNames = Sequence[str] | npt.NDArray[np.object_]
+
+
+def read_records(folder: Path, shard: ShardNames, index: Int64s) -> list[bytes]:
+    """The records at (shard, index), both of length n, in that order; `shard` are file names in `folder`.
+
+    Raises ManifestError for a shard that is missing or shorter than asked.
+    """
+    records: list[bytes] = [b""] * len(index)
+    for name, rows in _by_shard(shard):
+        wanted = [int(i) for i in index[rows]]
+        reader = open_shard(folder / name) if (folder / name).exists() else None
+        try:
+            if reader is None or reader.num_records() <= max(wanted):
+                raise ManifestError(
+                    f"shard {str(folder / name)!r} is {'missing' if reader is None else 'damaged'}; "
+                    "restore the dataset with `dvc pull`, or run ingest again"
+                )
+            found = reader.read(wanted)
+        finally:
+            if reader is not None:
+                reader.close()
+        for row, record in zip(rows, found, strict=True):
+            records[row] = record
+    return records
+
+
+def read_gray(folder: Path, shard: ShardNames, index: Int64s) -> Gray:
+    """Grey thumbnails uint8 (n, 32, 32) of the images at (shard, index)."""
+    thumbnails = np.empty((len(index), GRAY_SIDE, GRAY_SIDE), dtype=np.uint8)
+    for name, rows in _by_shard(shard):
+        thumbnails[rows] = np.load(gray_path(folder / name), mmap_mode="r")[index[rows]]
+    return thumbnails
+
+
+def gray_path(shard: Path) -> Path:
+    """Where the thumbnails of `shard` lie: beside it."""
+    return shard.with_name(f"{shard.name.removesuffix(SHARD_SUFFIX)}.gray.npy")
+
+
+def is_whole(shard: Path) -> bool:
+    """True if the shard and its thumbnails are there and agree."""
+    gray = gray_path(shard)
+    if not shard.exists() or not gray.exists():
+        return False
+    try:
+        count = len(np.load(gray, mmap_mode="r"))
+    except (OSError, ValueError):
+        return False
+    return count > 0 and count_records(shard) == count
+
+
+def count_records(shard: Path) -> int:
+    """Records in a shard; 0 if it was cut off while it was written."""
+    reader = open_shard(shard)
+    try:
+        return int(reader.num_records())
+    finally:
+        reader.close()
+
+
+def open_shard(path: Path) -> ArrayRecordReader:
+    """A reader of random records. A truncated shard opens too, and has no records."""
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    return ArrayRecordReader(str(path), _READ_OPTIONS)
+
+
+def create_shard(path: Path) -> ArrayRecordWriter:
+    """A writer of records, to be closed; readable only then."""
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return ArrayRecordWriter(str(path), _WRITE_OPTIONS)
+
+
+def replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a new file beside `path`, then rename it there: a reader sees the old or the new, whole."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _by_shard(shard: ShardNames) -> list[tuple[str, Int64s]]:
+    """Each shard's name, and the positions of its records."""
+    names, codes = np.unique(np.asarray(shard, dtype=np.str_), return_inverse=True)
+    order = np.argsort(codes, kind="stable")
+    edges = np.searchsorted(codes[order], np.arange(1, len(names)))
+    return [(str(name), rows) for name, rows in zip(names, np.split(order, edges), strict=True) if len(rows)]
