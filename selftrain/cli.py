@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import json
+import shlex
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import BaseModel
 
+from selftrain import cli_models
+from selftrain.cli_options import (
+    DEFAULT_WORKSPACE,
+    AsJson,
+    WorkspaceOption,
+    print_columns,
+    print_json,
+    print_rich,
+)
 from selftrain.errors import SelftrainError
 
 app = typer.Typer(
@@ -23,9 +30,76 @@ app = typer.Typer(
 
 GATE_MISSED = 3
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-WorkspaceOption = Annotated[Path, typer.Option("--workspace", help="Where the embedded stores are.")]
-DEFAULT_WORKSPACE = Path(".selftrain")
+NOT_HEALTHY = 1
+
+Weights = "'imagenet' or a local weights file (without top)."
+Backbone = "Ladder name or keras.applications class."
+
+
+@app.command()
+def init(
+    labeled: Annotated[Path, typer.Option("--labeled", help="Folder with a sub-folder of images a class.")],
+    unlabeled: Annotated[Path, typer.Option("--unlabeled", help="Folder of images without labels.")],
+    validation: Annotated[
+        Path | None, typer.Option("--validation", help="Class folders for the gate; none: split off.")
+    ] = None,
+    test: Annotated[Path | None, typer.Option("--test", help="Class folders for the report; none: split off.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="YAML to write; none: NAME.yaml, in configs/ if any.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the experiment; none: the folder's.")] = None,
+    teacher_backbone: Annotated[str | None, typer.Option("--teacher-backbone", help=Backbone)] = None,
+    teacher_weights: Annotated[str | None, typer.Option("--teacher-weights", help=Weights)] = None,
+    student_backbone: Annotated[str | None, typer.Option("--student-backbone", help=Backbone)] = None,
+    student_weights: Annotated[str | None, typer.Option("--student-weights", help=Weights)] = None,
+    target: Annotated[float, typer.Option("--target", min=0, max=1, help="Validation accuracy you need.")] = 0.9,
+    force: Annotated[bool, typer.Option("--force", help="Replace the YAML that is there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look at your folders and write a commented configuration for `selftrain run --config`."""
+    from selftrain.config import FolderSource
+    from selftrain.scaffold import Wishes, describe, has_gpu, scaffold
+
+    source = FolderSource(
+        labeled=str(labeled),
+        unlabeled=str(unlabeled),
+        validation=str(validation) if validation else None,
+        test=str(test) if test else None,
+    )
+    wishes = Wishes(
+        name=name,
+        teacher_backbone=teacher_backbone,
+        teacher_weights=teacher_weights,
+        student_backbone=student_backbone,
+        student_weights=student_weights,
+        target=target,
+        gpu=has_gpu(),
+    )
+    made = scaffold(source, wishes, out, command=f"selftrain {shlex.join(sys.argv[1:])}", force=force)
+    if as_json:
+        print_json(made)
+    else:
+        typer.echo(describe(made))
+        typer.echo(f"written: {made.path}   next: selftrain run --config {shlex.quote(str(made.path))}")
+
+
+@app.command()
+def doctor(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: AsJson = False) -> None:
+    """Check what a run needs from this machine, and say how to mend what is wrong. Exit code 1: something is."""
+    from selftrain.adapters.doctor import diagnose
+    from selftrain.adapters.runs import prepare_process
+
+    prepare_process()
+    findings = diagnose(workspace)
+    if as_json:
+        print_json(findings)
+    else:
+        print_columns([("ok" if each.ok else "WRONG", each.name, each.found) for each in findings])
+        for each in findings:
+            if not each.ok:
+                typer.echo(f"{each.name}: {each.advice}")
+    if not all(each.ok for each in findings):
+        raise typer.Exit(NOT_HEALTHY)
 
 
 @app.command()
@@ -44,7 +118,7 @@ def run(
     with live_view(Console(stderr=True)):
         record = launch(config, stack=stack)
     if as_json:
-        _print_json(record)
+        print_json(record)
     if record.verdict is not Verdict.PASSED:
         raise typer.Exit(GATE_MISSED)
 
@@ -59,9 +133,9 @@ def status(
 
     record = find_run(run_id)
     if as_json:
-        _print_json(record)
+        print_json(record)
     else:
-        _print(summary(record))
+        print_rich(summary(record))
 
 
 @app.command()
@@ -75,7 +149,7 @@ def runs(
 
     records = latest_runs(count)
     if as_json:
-        _print_json(records)
+        print_json(records)
         return
     table = Table("run", "experiment", "status", "verdict", "rounds", "test", "version", box=None)
     for each in records:
@@ -83,20 +157,14 @@ def runs(
         students = str(max(0, len(each.rounds) - 1))
         verdict = each.verdict.value if each.verdict else "-"
         table.add_row(each.run_id, each.name, each.status, verdict, students, test, str(each.registered_version or "-"))
-    _print(table)
+    print_rich(table)
 
 
-def _print_json(value: BaseModel | Sequence[BaseModel]) -> None:
-    plain = (
-        value.model_dump(mode="json") if isinstance(value, BaseModel) else [v.model_dump(mode="json") for v in value]
-    )
-    typer.echo(json.dumps(plain, indent=2))
-
-
-def _print(value: object) -> None:
-    from rich.console import Console
-
-    Console().print(value)
+app.command("predict")(cli_models.predict)
+app.command("pseudo-label")(cli_models.pseudo_label)
+app.command("promote")(cli_models.promote)
+app.command("rollback")(cli_models.rollback)
+app.command("history")(cli_models.history)
 
 
 def main() -> None:

@@ -51,7 +51,7 @@ def confidence_overall(labels: PseudoLabels, path: Path) -> Path:
         histogram.set(xlabel="confidence of the predicted class", ylabel="images")
         _legend(histogram, labels)
         _share_accepted(curve, labels)
-        title(drawn, f"Round {labels.round}: {_accepted_of(labels)}, threshold {labels.threshold}")
+        title(drawn, f"{_round(labels)}{_accepted_of(labels)}, threshold {labels.threshold}")
     return path
 
 
@@ -76,7 +76,7 @@ def confidence_per_class(labels: PseudoLabels, path: Path) -> Path:
             sums = counted[index].sum(axis=1).astype(int)
             panel.set_title(f"{plain(labels.class_names[index])}  {sums[0]:,} of {sums.sum():,}", fontsize=8)
             panel.tick_params(labelbottom=index + columns >= classes)
-        title(drawn, f"Round {labels.round}: accepted of the images predicted as each class")
+        title(drawn, f"{_round(labels)}accepted of the images predicted as each class")
         drawn.supxlabel("confidence of the predicted class", fontsize=9)
         drawn.supylabel("images", fontsize=9)
     return path
@@ -166,7 +166,7 @@ def _confidence_rows(labels: PseudoLabels, path: Path) -> Path:
         with_commas(bar.ax.yaxis)
         unticked(bar.ax)
         title(
-            drawn, f"Round {labels.round}: {_accepted_of(labels)}\nA row a predicted class; the line is its threshold"
+            drawn, f"{_round(labels)}{_accepted_of(labels)}\nA row a predicted class; the line is its threshold"
         )
     return path
 
@@ -224,6 +224,11 @@ def _lines(cutoffs: tuple[float, ...]) -> tuple[float, ...]:
 
 def _thickness(lines: tuple[float, ...]) -> float:
     return 1.2 if len(lines) <= 8 else 0.5
+
+
+def _round(labels: PseudoLabels) -> str:
+    """How a title begins; labels made outside a run have round 0."""
+    return f"Round {labels.round}: " if labels.round else ""
 
 
 def _accepted_of(labels: PseudoLabels) -> str:

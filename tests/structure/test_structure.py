@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINES = {"zenml", "mlflow", "dvc", "dvc_data", "great_expectations", "kubernetes"}
-ENTRY_POINTS = {"selftrain/cli.py"}  # they may call the adapters, and import them inside their commands only
+# They may call the adapters, and import them inside their commands only.
+ENTRY_POINTS = {"selftrain/cli.py", "selftrain/cli_models.py"}
 
 
 def sources(folder: str) -> list[Path]:
@@ -65,8 +66,9 @@ def test_steps_are_thin(path: Path) -> None:
     assert "pipelines" not in {name.split(".")[0] for name in imported(path)}
 
 
-def test_the_command_line_imports_adapters_inside_its_commands_only() -> None:
-    names = imported(ROOT / "selftrain/cli.py", running_only=True)
+@pytest.mark.parametrize("path", sorted(ENTRY_POINTS))
+def test_the_command_line_imports_adapters_inside_its_commands_only(path: str) -> None:
+    names = imported(ROOT / path, running_only=True)
     assert not [name for name in names if name.startswith("selftrain.adapters")]
 
 

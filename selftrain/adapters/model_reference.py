@@ -1,0 +1,185 @@
+"""Model references: what a user writes for a model - a folder, a file, a registry address - as a loaded model."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from selftrain.adapters import registry
+from selftrain.adapters.registry import CHALLENGER, CHAMPION, Version
+from selftrain.adapters.runs import prepare_process
+from selftrain.adapters.tracking import Tracking, open_tracking, stack_tracker_uri
+from selftrain.errors import ConfigError, RegistryError
+from selftrain.learn.contract import CONTRACT_FILE, MODEL_FILE, Contract, adopt, load
+from selftrain.workspace import Workspace
+
+if TYPE_CHECKING:
+    import keras
+
+DEFAULT_NAME = "selftrain"
+ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<number>\d+))")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to predict, its contract, and how it is called."""
+
+    model: keras.Model
+    contract: Contract
+    called: str
+
+
+@dataclass(frozen=True)
+class OpenRegistry:
+    """A registry that exists, the model name to use in it, and where fetched models are kept."""
+
+    tracking: Tracking
+    name: str
+    cache: Path
+
+
+class Standing(BaseModel):
+    """Which versions of a model stand where now."""
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+    model_name: str
+    champion_version: int | None
+    challenger_version: int | None
+    model_uri: str | None
+
+
+def standing(opened: OpenRegistry) -> Standing:
+    """The champion and the challenger of the registry's model."""
+    present = registry.champion(opened.tracking, opened.name)
+    waiting = registry.challenger(opened.tracking, opened.name)
+    return Standing(
+        model_name=opened.name,
+        champion_version=present.number if present else None,
+        challenger_version=waiting.number if waiting else None,
+        model_uri=present.uri if present else None,
+    )
+
+
+def open_registry(workspace: Path, name: str | None = None) -> OpenRegistry:
+    """The registry that runs in `workspace` register in.
+
+    Without `name`: the registry's only model, else the last registered run's, else 'selftrain'. Raises RegistryError
+    where there is no registry yet; nothing is created.
+    """
+    prepare_process()
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or stack_tracker_uri()
+    place = Workspace(workspace)
+    if not uri and not place.mlflow_database.exists():
+        raise RegistryError(
+            f"there is no registry in {workspace} yet; `selftrain run` registers a model that passes its gate "
+            "(or give --workspace)"
+        )
+    tracking = open_tracking(workspace, stack=lambda: uri)
+    return OpenRegistry(tracking, name or _usual_name(tracking), place.root / "cache" / "models")
+
+
+def load_reference(
+    reference: str,
+    *,
+    workspace: Path,
+    model_name: str | None = None,
+    class_names: tuple[str, ...] = (),
+) -> LoadedModel:
+    """The model that `reference` names: a saved model's folder, a `.keras` file, `models:/NAME@ALIAS`,
+    `models:/NAME/NUMBER`, or `champion`.
+
+    A `.keras` file without its contract needs `class_names`, in the order of its outputs. Raises ConfigError for a
+    reference that is none of these, RegistryError for a version that is not there, UntrustedFileError.
+    """
+    prepare_process()
+    path = Path(reference)
+    if reference in (CHAMPION, CHALLENGER) or reference.startswith("models:/"):
+        return load_version(reference, workspace=workspace, model_name=model_name)
+    if path.is_dir():
+        return LoadedModel(*load(path), called=reference)
+    if path.suffix == ".keras" and path.is_file():
+        return _load_file(path, class_names)
+    raise ConfigError(
+        f"{reference!r} is no model: give a saved model's folder, a .keras file, models:/NAME@champion, "
+        "models:/NAME/NUMBER, or champion"
+    )
+
+
+def load_version(reference: str, *, workspace: Path, model_name: str | None = None) -> LoadedModel:
+    """A registered model by `champion`, `challenger`, a number, or its `models:/` address."""
+    found = ADDRESS.fullmatch(reference)
+    if reference.startswith("models:/") and found is None:
+        raise ConfigError(f"{reference!r} is no model address; write models:/NAME@champion or models:/NAME/NUMBER")
+    opened = open_registry(workspace, found["name"] if found else model_name)
+    key = (found["alias"] or found["number"]) if found else reference
+    version = _version(opened, key)
+    folder = registry.load_model_folder(opened.tracking, version, cache=opened.cache)
+    return LoadedModel(*load(folder), called=version.uri)
+
+
+def _version(opened: OpenRegistry, key: str) -> Version:
+    if key.isdecimal():
+        return registry.get_version(opened.tracking, name=opened.name, number=int(key))
+    if key == CHAMPION:
+        found = registry.champion(opened.tracking, opened.name)
+    elif key == CHALLENGER:
+        found = registry.challenger(opened.tracking, opened.name)
+    else:
+        raise ConfigError(f"{key!r} is no alias we set; allowed: {CHAMPION}, {CHALLENGER}, or a version's number")
+    if found is None:
+        there = registry.versions(opened.tracking, opened.name)
+        known = ", ".join(str(version.number) for version in there) or "none"
+        raise RegistryError(
+            f"{opened.name!r} has no {key} (versions: {known}); "
+            "`selftrain promote` makes one, or name a version or a model's folder instead"
+        )
+    return found
+
+
+def _load_file(path: Path, class_names: tuple[str, ...]) -> LoadedModel:
+    if path.name == MODEL_FILE and (path.parent / CONTRACT_FILE).is_file():
+        return LoadedModel(*load(path.parent), called=str(path.parent))
+    if not class_names:
+        raise ConfigError(f"{path} does not name its classes; give --classes a,b,c in the order of its outputs")
+    model, contract = adopt(path, class_names=class_names, image_size=_image_size(path))
+    return LoadedModel(model, contract, called=str(path))
+
+
+def _image_size(path: Path) -> int:
+    """The side that a `.keras` file's model reads, from its description alone; 224 where it reads any size."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            described: Any = json.loads(archive.read("config.json"))
+        shape = described["build_config"]["input_shape"]
+        side = shape[1]
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError, IndexError):
+        return 224  # whatever is wrong with the file, loading it says so
+    return side if isinstance(side, int) else 224
+
+
+def _usual_name(tracking: Tracking) -> str:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        names = [model.name for model in tracking.client.search_registered_models(max_results=2)]
+    except MlflowException as error:
+        raise RegistryError(f"the registry at {tracking.uri} does not answer: {error}") from error
+    if len(names) == 1:
+        return str(names[0])
+    return _last_registered() or DEFAULT_NAME
+
+
+def _last_registered() -> str | None:
+    from selftrain.adapters.run_records import latest_runs
+
+    uris = (record.model_uri for record in latest_runs(20))
+    found = next((ADDRESS.fullmatch(uri) for uri in uris if uri), None)
+    return found["name"] if found else None

@@ -1,0 +1,197 @@
+"""The commands that use models: label folders, predict, and choose the champion."""
+
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from selftrain.cli_options import (
+    DEFAULT_WORKSPACE,
+    AsJson,
+    ModelNameOption,
+    WorkspaceOption,
+    print_columns,
+    print_json,
+)
+from selftrain.config import Fixed, PerClass, PseudoLabel, Threshold
+from selftrain.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    from selftrain.adapters.model_reference import Standing
+
+NOTHING_READ = 2
+
+Why = Annotated[str, typer.Option("--why", help="Reason, kept in the log.")]
+Share = Annotated[float, typer.Option("--threshold", min=0, max=1, help="Lowest confidence that is accepted.")]
+
+
+def predict(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Image files, and folders of them.")],
+    version: Annotated[int | None, typer.Option("--version", min=1, help="Version; none: the champion.")] = None,
+    model_name: ModelNameOption = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: AsJson = False,
+) -> None:
+    """Label images with the champion. A file that cannot be read is an error in its row; exit code 2 if none could."""
+    from selftrain.adapters.console import progress
+    from selftrain.adapters.model_reference import load_version
+    from selftrain.learn.answers import answer_files, named_files
+
+    files, rows = named_files(paths)
+    if files:
+        reference = "champion" if version is None else str(version)
+        loaded = load_version(reference, workspace=workspace, model_name=model_name)
+        with progress("predict") as show:
+            rows = (*answer_files(loaded.model, loaded.contract, files, progress=show), *rows)
+        typer.echo(f"by {loaded.called}", err=True)
+    if as_json:
+        print_json(rows)
+    else:
+        print_columns([(row.path, row.label or "-", _percent(row.confidence), row.error or "") for row in rows])
+    if all(row.error is not None for row in rows):
+        raise typer.Exit(NOTHING_READ)
+
+
+def pseudo_label(
+    model: Annotated[
+        str, typer.Option("--model", help="Saved model folder, .keras file, models:/NAME@champion, or champion.")
+    ],
+    images: Annotated[Path, typer.Option("--images", help="Folder of images, searched with its sub-folders.")],
+    out: Annotated[Path, typer.Option("--out", help="CSV to write; tables and charts go beside it.")],
+    threshold: Share = 0.9,
+    per_class: Annotated[
+        list[str] | None, typer.Option("--per-class", metavar="CLASS=SHARE", help="A class's own threshold; repeat.")
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option("--classes", metavar="A,B,...", help="Classes of a .keras file, in output order.")
+    ] = None,
+    charts: Annotated[Path | None, typer.Option("--charts", help="Folder for the charts; none: beside --out.")] = None,
+    materialize: Annotated[
+        Path | None, typer.Option("--materialize", help="New folder: accepted images by class, as links.")
+    ] = None,
+    copy: Annotated[bool, typer.Option("--copy", help="Copies instead of links in --materialize.")] = False,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images predicted at once.")] = 256,
+    flips: Annotated[bool, typer.Option("--flips", help="Average over a horizontal flip.")] = False,
+    model_name: ModelNameOption = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: AsJson = False,
+) -> None:
+    """Label a folder: a CSV of path, class, confidence, accepted and all probabilities; charts; class folders.
+
+    The images are never changed. Files that cannot be decoded are in the quarantine table beside the CSV.
+    """
+    from selftrain.adapters.console import progress
+    from selftrain.adapters.model_reference import load_reference
+    from selftrain.selflabel.label_files import image_files, label_folder, plan_outputs
+
+    settings = PseudoLabel(threshold=_threshold(threshold, per_class or []), flips=flips, batch_size=batch_size)
+    image_files(images)  # what is wrong with it is said before the model is loaded
+    outputs = plan_outputs(images, out, charts=charts, folders=materialize)
+    names = tuple(name.strip() for name in classes.split(",")) if classes else ()
+    loaded = load_reference(model, workspace=workspace, model_name=model_name, class_names=names)
+    with progress("label") as show:
+        summary = label_folder(
+            loaded.model, loaded.contract, images, outputs, settings=settings, copy=copy, progress=show
+        )
+    if as_json:
+        print_json(summary)
+        return
+    typer.echo(
+        f"{summary.accepted} of {summary.labeled} images accepted by {loaded.called}, threshold {summary.threshold}; "
+        f"{summary.quarantined} could not be read"
+    )
+    print_columns([(f"  {name}", f"{each.accepted} of {each.predicted}") for name, each in summary.classes.items()])
+    written = [summary.csv, summary.quarantine, *summary.charts, *([summary.folders] if summary.folders else [])]
+    typer.echo("written: " + ", ".join(str(path) for path in written))
+
+
+def promote(
+    version: Annotated[int | None, typer.Argument(min=1, help="Version; none: the challenger.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Promote what was not found better; needs --why.")] = False,
+    why: Why = "",
+    model_name: ModelNameOption = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: AsJson = False,
+) -> None:
+    """Make a registered version the champion, if its numbers on test allow it."""
+    from selftrain.adapters import promotion
+    from selftrain.adapters.model_reference import open_registry, standing
+
+    if force and not why.strip():
+        raise InputError("--force goes past the test numbers and needs a reason: add --why '...'")
+    opened = open_registry(workspace, model_name)
+    promotion.promote(opened.tracking, opened.name, version, who=_who(), why=why, force=force)
+    _show(standing(opened), as_json=as_json)
+
+
+def rollback(
+    why: Why = "",
+    model_name: ModelNameOption = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: AsJson = False,
+) -> None:
+    """Make the champion before this one champion again; repeated, it goes one further back."""
+    from selftrain.adapters import promotion
+    from selftrain.adapters.model_reference import open_registry, standing
+
+    opened = open_registry(workspace, model_name)
+    promotion.rollback(opened.tracking, opened.name, who=_who(), why=why)
+    _show(standing(opened), as_json=as_json)
+
+
+def history(
+    model_name: ModelNameOption = None, workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: AsJson = False
+) -> None:
+    """List every change of the champion, oldest first: when, who, what, why."""
+    from selftrain.adapters import promotion
+    from selftrain.adapters.model_reference import open_registry
+
+    opened = open_registry(workspace, model_name)
+    log = promotion.history(opened.tracking, opened.name)
+    if as_json:
+        print_json(log)
+        return
+    if not log:
+        typer.echo(f"{opened.name}: no version was ever promoted or refused")
+    print_columns([(each.when, each.who, each.action, _move(each.previous, each.to), each.why) for each in log])
+
+
+def _threshold(overall: float, per_class: list[str]) -> Threshold:
+    """The rule that --threshold and --per-class describe."""
+    values: dict[str, float] = {}
+    for given in per_class:
+        name, equals, number = given.rpartition("=")
+        try:
+            share = float(number)
+        except ValueError:
+            share = -1.0
+        if not equals or not name or not 0 <= share <= 1:
+            raise ConfigError(f"--per-class {given!r} is not CLASS=SHARE with a share from 0 to 1, such as cat=0.8")
+        values[name] = share
+    return PerClass(values=values, default=overall) if values else Fixed(value=overall)
+
+
+def _show(now: Standing, *, as_json: bool) -> None:
+    if as_json:
+        print_json(now)
+        return
+    waiting = f", challenger {now.challenger_version}" if now.challenger_version is not None else ""
+    typer.echo(f"{now.model_name}: champion {now.champion_version or 'none'}{waiting}")
+
+
+def _move(before: int | None, after: int) -> str:
+    return f"{before if before is not None else '-'} -> {after}"
+
+
+def _percent(confidence: float | None) -> str:
+    return "-" if confidence is None else f"{100 * confidence:.1f} %"
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without a user name
+        return "unknown"

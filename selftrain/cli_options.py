@@ -1,0 +1,42 @@
+"""What the commands share: options with one meaning everywhere, and how facts are printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import BaseModel
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+WorkspaceOption = Annotated[Path, typer.Option("--workspace", help="Where the embedded stores are.")]
+ModelNameOption = Annotated[
+    str | None,
+    typer.Option("--model-name", help="Model in the registry; none: the only one, or the last run's."),
+]
+DEFAULT_WORKSPACE = Path(".selftrain")
+
+
+def print_json(value: BaseModel | Sequence[BaseModel]) -> None:
+    """`value` as JSON on stdout, alone there."""
+    if isinstance(value, BaseModel):
+        typer.echo(value.model_dump_json(indent=2))
+        return
+    plain = [each.model_dump(mode="json") for each in value]
+    typer.echo(json.dumps(plain, indent=2))
+
+
+def print_rich(value: object) -> None:
+    """Anything Rich can show, on stdout."""
+    from rich.console import Console
+
+    Console().print(value)
+
+
+def print_columns(rows: Sequence[Sequence[str]]) -> None:
+    """Rows as aligned columns that no terminal's width cuts."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)] if rows else []
+    for row in rows:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,143 @@
+"""Survey: what a user's folders of images hold, seen without reading more than names and some headers."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from PIL import Image
+from pydantic import BaseModel, ConfigDict
+
+from selftrain.config import FolderSource
+from selftrain.data.decode import decode
+from selftrain.data.formats import sniff
+from selftrain.data.sources import open_source
+from selftrain.errors import ImageError, SourceError
+
+SAMPLED = 256  # files whose header is read
+SMALL_SIDE = 64  # pixels; below it pictures are looked at for colour
+_HEADER_BYTES = 32
+_GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "F"})
+
+
+class Survey(BaseModel):
+    """What `labeled` and the other folders of a FolderSource hold; counts are of files with an image's name.
+
+    Sides are pixels, of the `sampled` files whose header could be read; `unreadable` of the looked-at could not.
+    `grey` is True when no sampled image has colour.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    labeled: str
+    unlabeled: str | None
+    classes: Mapping[str, int]
+    unlabeled_images: int
+    validation_images: int | None
+    test_images: int | None
+    ignored_files: int
+    formats: Mapping[str, int]
+    sampled: int
+    unreadable: int
+    shortest_side: int
+    median_side: int
+    longest_side: int
+    grey: bool
+
+    @property
+    def labeled_images(self) -> int:
+        """Labelled images that are not in a given validation or test folder."""
+        return sum(self.classes.values())
+
+    @property
+    def imbalance(self) -> float:
+        """Images of the largest class for one of the smallest."""
+        return max(self.classes.values()) / min(self.classes.values())
+
+    @property
+    def characters(self) -> bool:
+        """True when the classes are single letters or digits: a mirrored 2 is no 2."""
+        return all(len(name) == 1 and name.isalnum() for name in self.classes)
+
+
+def survey(source: FolderSource, *, seed: int = 0) -> Survey:
+    """Look at the folders of `source`; reads names, and the headers of a few hundred files.
+
+    Raises SourceError for folders that are missing, empty or contradict each other, and when none of the files looked
+    at is an image.
+    """
+    listing = open_source(source).scan()
+    table = listing.table
+    training = table.filter(pc.is_null(table["split"]))
+    counted = training["label"].value_counts()
+    classes = {str(each["values"].as_py()): int(each["counts"].as_py()) for each in counted}
+    looks = [_look(Path(path)) for path in _sample(table, seed)]
+    seen = [look for look in looks if look is not None]
+    if not seen:
+        raise SourceError(
+            f"none of the {len(looks)} files looked at in {source.labeled!r} and {source.unlabeled!r} is an image "
+            "that can be read; give folders of JPEG, PNG, WebP, BMP, GIF or TIFF files"
+        )
+    return Survey(
+        labeled=source.labeled,
+        unlabeled=source.unlabeled,
+        classes=dict(sorted(classes.items())),
+        unlabeled_images=_count(table, "unlabeled"),
+        validation_images=_count(table, "validation") if source.validation else None,
+        test_images=_count(table, "test") if source.test else None,
+        ignored_files=listing.ignored,
+        formats=dict(Counter(look.format for look in seen).most_common()),
+        sampled=len(seen),
+        unreadable=len(looks) - len(seen),
+        shortest_side=min(look.short for look in seen),
+        median_side=int(median(look.short for look in seen)),
+        longest_side=max(look.long for look in seen),
+        grey=all(look.grey for look in seen),
+    )
+
+
+class _Look(BaseModel):
+    format: str
+    short: int
+    long: int
+    grey: bool
+
+
+def _look(path: Path) -> _Look | None:
+    """What the header at `path` says, None where there is none; a small picture is decoded to see if it has colour."""
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's word about large images; nothing of them is decoded here
+            form = sniff(file.read(_HEADER_BYTES))
+            if form is None:
+                return None
+            file.seek(0)
+            with Image.open(file) as image:
+                short, long = min(image.size), max(image.size)
+                grey = image.mode in _GREY_MODES
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+    return _Look(format=form.value, short=short, long=long, grey=grey or (long <= SMALL_SIDE and _colourless(path)))
+
+
+def _colourless(path: Path) -> bool:
+    try:
+        pixels = decode(path.read_bytes(), None)
+    except (ImageError, OSError):
+        return False
+    return bool((pixels == pixels[..., :1]).all())
+
+
+def _sample(table: pa.Table, seed: int) -> list[str]:
+    rows = np.random.default_rng(seed).permutation(table.num_rows)[:SAMPLED]
+    return [str(path) for path in table["path"].take(pa.array(np.sort(rows))).to_pylist()]
+
+
+def _count(table: pa.Table, split: str) -> int:
+    return int(pc.sum(pc.fill_null(pc.equal(table["split"], split), False)).as_py() or 0)

@@ -1,0 +1,299 @@
+"""Scaffold: from what a user's folders hold to a configuration with a reason beside every choice."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from selftrain.config import Checks, Experiment, FolderSource, parse
+from selftrain.config_text import Commented, check_free, write
+from selftrain.data.survey import Survey, survey
+from selftrain.errors import ConfigError, SourceError
+from selftrain.learn.ladder import next_rung, resolve
+
+SIDES = (32, 48, 64, 96, 128, 160, 192, 224, 256, 320)  # pixels; what backbones halve without rest
+LABELED_SPLITS = 3
+FEW_LABELS = 20  # a class; below it validation is a handful of images
+IMBALANCE = 1.5
+NO_GOOD_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user asks for beside the folders; `gpu` says whether the machine has one, `target` is the gate's."""
+
+    name: str | None = None
+    teacher_backbone: str | None = None
+    teacher_weights: str | None = None
+    student_backbone: str | None = None
+    student_weights: str | None = None
+    target: float = 0.9
+    gpu: bool = False
+
+    @property
+    def pretrained(self) -> bool:
+        """True when the teacher starts from weights."""
+        return self.teacher_weights is not None
+
+
+class Scaffold(BaseModel):
+    """What was seen in the folders, what was chosen for it, what to mind, and the YAML that says so."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: Path
+    survey: Survey
+    experiment: Experiment
+    advice: tuple[str, ...]
+
+
+def scaffold(source: FolderSource, wishes: Wishes, out: Path | None, *, command: str, force: bool = False) -> Scaffold:
+    """Look at the folders of `source`, choose, and write the YAML to `out`; `command` is what its header names.
+
+    None: NAME.yaml in the folder `configs` if there is one, else here. Raises what `survey` and `choose` do, and
+    ConfigError for a file that is there, unless `force`.
+    """
+    if out is not None:
+        check_free(out, force=force)
+    seen = survey(source)
+    chosen = choose(source, seen, wishes)
+    name = f"{chosen.experiment.name}.yaml"
+    path = out if out is not None else Path("configs", name) if Path("configs").is_dir() else Path(name)
+    check_free(path, force=force)
+    write(chosen, path, command=command)
+    return Scaffold(path=path, survey=seen, experiment=chosen.experiment, advice=chosen.notes)
+
+
+def has_gpu() -> bool:
+    """Whether this machine shows an NVIDIA GPU, asked without loading a framework."""
+    return Path("/dev/nvidiactl").exists()
+
+
+def choose(source: FolderSource, seen: Survey, wishes: Wishes) -> Commented:
+    """The configuration for the images in `seen`.
+
+    Raises SourceError for fewer than two classes, a class with too few images for the splits, or no unlabelled image;
+    BackboneError and ConfigError for a wish that cannot be met.
+    """
+    _check_enough(seen)
+    values: dict[str, Any] = {"source": source.model_dump(mode="json")}
+    reasons: dict[str, str] = {}
+
+    def put(key: str, value: object, reason: str = "") -> None:
+        *path, last = key.split(".")
+        section = values
+        for name in path:
+            section = section.setdefault(name, {})
+        section[last] = value
+        reasons[key] = reason
+
+    put("name", _name(wishes.name, source), "names the data set and the runs")
+    side = _image_size(seen, wishes)
+    put("image_size", side, f"pixels a side; the shorter sides are {seen.median_side} px in the middle")
+    _put_splits(put, seen)
+    _put_training(put, seen, wishes)
+    value, why = _threshold(len(seen.classes))
+    put("pseudo_label.threshold", {"kind": "fixed", "value": value}, why)
+    put("gate.target", wishes.target, "validation accuracy that you need; the loop stops when a student reaches it")
+    put("gate.max_rounds", 2, "students at most")
+    put("registry.model_name", values["name"], "a registry entry of its own: other classes cannot be compared")
+    return Commented(parse(values), reasons, _advice(seen, wishes))
+
+
+def describe(made: Scaffold) -> str:
+    """What was seen and chosen, in a few lines for a person."""
+    seen, chosen = made.survey, made.experiment
+    per_class = sorted(seen.classes.items(), key=lambda item: -item[1])
+    counts = ", ".join(f"{name} {count}" for name, count in per_class[:8])
+    more = f" and {len(per_class) - 8} more" if len(per_class) > 8 else ""
+    formats = ", ".join(f"{name} {count}" for name, count in seen.formats.items())
+    given = [
+        f"{count} {role} images" for role, count in (("validation", seen.validation_images), ("test", seen.test_images))
+        if count is not None
+    ]  # fmt: skip
+    student = chosen.student.backbone or f"{next_rung(chosen.teacher.backbone or '')} (the next rung)"
+    lines = [
+        f"{len(seen.classes)} classes, {seen.labeled_images} labelled images: {counts}{more}",
+        f"{seen.unlabeled_images} unlabelled images" + "".join(f", {each}" for each in given),
+        f"sides {seen.shortest_side} to {seen.longest_side} px, shorter side {seen.median_side} px in the middle; "
+        f"{formats} of {seen.sampled} looked at; {'grey' if seen.grey else 'in colour'}",
+    ]
+    if seen.unreadable or seen.ignored_files:
+        lines.append(f"{seen.unreadable} unreadable, {seen.ignored_files} other files left out by their name")
+    lines.append(
+        f"chosen: {chosen.image_size} px, teacher {chosen.teacher.backbone}, student {student}, "
+        f"augmentation {chosen.teacher.augmentation}, {chosen.teacher.steps} and {chosen.student.steps} steps "
+        f"of {chosen.teacher.batch_size} and {chosen.student.batch_size} images"
+    )
+    return "\n".join([*lines, *(f"mind: {each}" for each in made.advice)])
+
+
+def _check_enough(seen: Survey) -> None:
+    if len(seen.classes) < 2:
+        raise SourceError(
+            f"{seen.labeled!r} holds one class folder, {next(iter(seen.classes))!r}; a classifier needs two or more"
+        )
+    needed = _drawn_splits(seen)
+    few = {name: count for name, count in seen.classes.items() if count < needed}
+    if few:
+        named = ", ".join(f"{name!r} has {count}" for name, count in list(few.items())[:5])
+        raise SourceError(
+            f"{named}: a class needs {needed} labelled images or more, one for each of training, validation and test "
+            "(those without a folder of their own); label a few more, or give --validation and --test"
+        )
+    if seen.unlabeled_images == 0:
+        raise SourceError(f"{seen.unlabeled!r} holds no image; self-training needs unlabelled ones, best ten a label")
+
+
+def _drawn_splits(seen: Survey) -> int:
+    """How many of training, validation and test are drawn from the labelled folder."""
+    return LABELED_SPLITS - (seen.validation_images is not None) - (seen.test_images is not None)
+
+
+def _name(wished: str | None, source: FolderSource) -> str:
+    if wished is not None:
+        return wished
+    labeled = Path(source.labeled).resolve()
+    generic = {"labeled", "labelled", "train", "training", "images", "data"}
+    stem = labeled.parent.name if labeled.name.lower() in generic else labeled.name
+    return NO_GOOD_NAME.sub("-", stem).strip("-_.") or "images"
+
+
+def _image_size(seen: Survey, wishes: Wishes) -> int:
+    """The largest usual side that the images have and the machine can train at."""
+    if wishes.pretrained:
+        most, least = (224 if wishes.gpu else 160), 96
+    else:
+        most, least = (160 if wishes.gpu else 64), 32
+    fitting = [side for side in SIDES if least <= side <= min(most, seen.median_side)]
+    return fitting[-1] if fitting else least
+
+
+def _put_splits(put: Any, seen: Survey) -> None:
+    smallest = min(seen.classes.values())
+    if smallest >= 2 * _drawn_splits(seen):
+        return
+    put("splitting.min_per_class", 1, f"the smallest class has {smallest} labelled images")
+    put("checks.min_images_per_class", 1, "the same; two or more would be better")
+
+
+def _put_training(put: Any, seen: Survey, wishes: Wishes) -> None:
+    """The teacher's and the student's recipes."""
+    labels = max(len(seen.classes), round(seen.labeled_images * (1 - 0.2 * (_drawn_splits(seen) - 1))))
+    teacher, student, weights = _backbones(labels, wishes)
+    digits = seen.characters or (seen.grey and seen.median_side <= 64)
+    augmentation = "digits" if digits else "natural"
+    because = "no flips: mirrored, they would be something else" if digits else "photos may be mirrored"
+    batch = 16 if labels < 1000 else 32 if labels < 10_000 else 64
+    images = labels + seen.unlabeled_images
+    for role, backbone, its_weights, count in (
+        ("teacher", teacher, wishes.teacher_weights, labels),
+        ("student", student, weights, images),
+    ):
+        its_batch = batch if role == "teacher" else max(batch, 32 if images > 2000 else 16)
+        put(f"{role}.backbone", backbone, _backbone_reason(role, backbone, its_weights, teacher, wishes))
+        if its_weights is not None:
+            put(f"{role}.weights", its_weights, "pretrained, without its top")
+        steps = _steps(role, count, its_batch, pretrained=its_weights is not None)
+        put(f"{role}.steps", steps, f"{steps * its_batch / count:.0f} times each of about {count} images")
+        put(f"{role}.batch_size", its_batch)
+        put(
+            f"{role}.validate_every", max(10, steps // 8), "steps; eight looks at validation, the best weights are kept"
+        )
+        if its_weights is not None:
+            put(f"{role}.learning_rate", 1e-3, "with the backbone frozen; a tenth of it (unfreeze_rate) afterwards")
+            put(f"{role}.freeze_steps", round(steps * 0.7), "the new top is trained first")
+        put(f"{role}.augmentation", augmentation, because)
+        if seen.imbalance >= IMBALANCE:
+            put(f"{role}.class_weights", "balanced", f"the largest class has {seen.imbalance:.1f} times the smallest")
+    if seen.imbalance > Checks().max_class_ratio:
+        put("checks.severity", {"class_balance": "warn"}, f"{seen.imbalance:.0f} to 1 would stop the run")
+
+
+def _backbones(labels: int, wishes: Wishes) -> tuple[str, str | None, str | None]:
+    """The teacher's backbone, the student's (None: the next rung), and the student's weights."""
+    start = "efficientnet_b0" if wishes.gpu else "efficientnet_b0_050" if labels < 5000 else "efficientnet_b0_070"
+    for weights, role in ((wishes.teacher_weights, "teacher"), (wishes.student_weights, "student")):
+        if weights is not None and weights != "imagenet" and not Path(weights).is_file():
+            raise ConfigError(f"--{role}-weights {weights!r} is no file; allowed: 'imagenet' or a weights file")
+        backbone = wishes.teacher_backbone if role == "teacher" else wishes.student_backbone
+        if weights is not None and weights != "imagenet" and backbone is None:
+            raise ConfigError(f"--{role}-weights {weights!r} fits one backbone only; name it with --{role}-backbone")
+    if wishes.teacher_weights == "imagenet":
+        start = "efficientnet_b0"
+    teacher = resolve(wishes.teacher_backbone or start).name
+    student = resolve(wishes.student_backbone).name if wishes.student_backbone else None
+    weights = wishes.student_weights
+    if wishes.pretrained and weights is None:  # from scratch it could not reach a pretrained teacher
+        weights = wishes.teacher_weights
+        if weights != "imagenet":
+            if student not in (None, teacher):
+                raise ConfigError(
+                    f"the teacher starts from weights and the student {student!r} would not; give --student-weights"
+                )
+            student = teacher
+    return teacher, student, weights
+
+
+def _backbone_reason(role: str, backbone: str | None, weights: str | None, teacher: str, wishes: Wishes) -> str:
+    if role == "teacher":
+        return "as asked" if wishes.teacher_backbone else "where the ladder starts; each student is a rung larger"
+    if backbone is None:
+        return f"the next rung, {next_rung(teacher)}"
+    return "as asked" if wishes.student_backbone else "the teacher's: there are no weights for a larger one"
+
+
+def _steps(role: str, images: int, batch: int, *, pretrained: bool) -> int:
+    """Optimizer steps: enough looks at each image, within what a laptop trains in minutes."""
+    match role, pretrained:
+        case "teacher", False:
+            epochs, least, most = 75, 480, 4000
+        case "teacher", True:
+            epochs, least, most = 40, 160, 2000
+        case _, False:
+            epochs, least, most = 12, 860, 8000
+        case _:
+            epochs, least, most = 6, 240, 4000
+    steps = min(max(epochs * images / batch, least), most)
+    return round(steps / 20) * 20
+
+
+def _threshold(classes: int) -> tuple[float, str]:
+    if classes <= 10:
+        return 0.9, "confidence, calibrated on validation, that a pseudo-label needs"
+    return (
+        0.8 if classes <= 50 else 0.7
+    ), f"confidence that a pseudo-label needs; lower, as {classes} classes share it"
+
+
+def _advice(seen: Survey, wishes: Wishes) -> tuple[str, ...]:
+    found = []
+    smallest = min(seen.classes, key=lambda name: seen.classes[name])
+    count = seen.classes[smallest]
+    drawn = _drawn_splits(seen)
+    if drawn > 1 and count <= FEW_LABELS:
+        held = max(1, round(0.2 * count))
+        found.append(
+            f"{count} labelled images of {smallest!r} leave {held} for "
+            f"{'each of validation and test' if drawn == LABELED_SPLITS else 'the held-out split'}: the gate is coarse "
+            "and the reported interval wide; label more for --validation and --test"
+        )
+    if seen.unlabeled_images < 3 * seen.labeled_images:
+        found.append(
+            f"{seen.unlabeled_images} unlabelled images to {seen.labeled_images} labelled ones: "
+            "self-training gains most from ten times as many"
+        )
+    if seen.imbalance > Checks().max_class_ratio:
+        found.append(f"classes are {seen.imbalance:.0f} to 1; more of {smallest!r} would help most")
+    if not wishes.pretrained and seen.median_side > 64 and not seen.grey and seen.labeled_images < 5000:
+        found.append(
+            f"{seen.labeled_images} labelled photos from scratch teach little; pretrained weights do more: "
+            "--teacher-backbone efficientnet_b0 --teacher-weights imagenet, or a local file"
+        )
+    if seen.unreadable:
+        found.append(f"{seen.unreadable} of {seen.sampled + seen.unreadable} files looked at are no readable images")
+    return tuple(found)

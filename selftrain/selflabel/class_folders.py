@@ -1,0 +1,84 @@
+"""Class folders: accepted images as links or copies under a folder a class, the originals untouched."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+
+from selftrain.errors import ConfigError
+from selftrain.selflabel.pseudo_labels import PseudoLabels
+
+
+def check_target(folder: Path) -> None:
+    """Raise ConfigError unless `folder` is empty, or not there yet."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} is not empty; nothing was written, give a new folder for --materialize")
+
+
+def check_class_names(class_names: Sequence[str]) -> None:
+    """Raise ConfigError for a class that cannot be the name of a folder of its own."""
+    for name in class_names:
+        if not name or name.startswith(".") or any(letter in name for letter in ("/", "\\", "\0")):
+            raise ConfigError(
+                f"class {name!r} cannot be a folder's name (no /, no \\, no leading dot); leave --materialize out"
+            )
+    folded = Counter(name.casefold() for name in class_names)
+    same = [name for name in class_names if folded[name.casefold()] > 1]
+    if same:
+        raise ConfigError(
+            f"classes {', '.join(map(repr, same))} differ by case alone and would share a folder on some disks; "
+            "leave --materialize out"
+        )
+
+
+def materialize(labels: PseudoLabels, folder: Path, *, images: Path, copy: bool) -> int:
+    """Put each accepted image under folder/<class>/, as a link to its original or, with `copy`, as a copy.
+
+    The image_ids of `labels` are paths below `images`. Files of one name from different folders all arrive, see
+    `names_for`. Returns how many. Raises ConfigError when `folder` is not empty, or a class is no folder name.
+    """
+    check_target(folder)
+    check_class_names(labels.class_names)
+    accepted = labels.accepted
+    indices = accepted["label"].to_pylist()
+    paths = accepted["image_id"].to_pylist()
+    for index, name in enumerate(labels.class_names):
+        mine = [path for path, label in zip(paths, indices, strict=True) if label == index]
+        target = folder / name
+        target.mkdir(parents=True, exist_ok=True)
+        for path, as_name in names_for(mine, images=images).items():
+            if copy:
+                shutil.copy2(path, target / as_name)
+            else:
+                os.symlink(os.path.abspath(path), target / as_name)
+    return len(paths)
+
+
+def names_for(paths: Sequence[str], *, images: Path) -> Mapping[str, str]:
+    """A name for each of `paths` that no other has, on disks that know no case too.
+
+    A name that comes once stays; of those that come again each gets 8 digits of its path below `images`.
+
+    >>> names_for(["p/a/1.png", "p/2.png"], images=Path("p"))
+    {'p/a/1.png': '1.png', 'p/2.png': '2.png'}
+    >>> list(names_for(["p/a/1.png", "p/b/1.png"], images=Path("p")).values())
+    ['1-8630ea93.png', '1-c77c8457.png']
+    """
+    times = Counter(PurePath(path).name.casefold() for path in paths)
+    taken = {name for name, count in times.items() if count == 1}
+    names: dict[str, str] = {}
+    for path in paths:
+        pure = PurePath(path)
+        name = pure.name
+        if times[name.casefold()] > 1:
+            digits = hashlib.sha256(os.path.relpath(path, images).encode("utf-8", "surrogateescape")).hexdigest()
+            length = 8
+            while (name := f"{pure.stem}-{digits[:length]}{pure.suffix}").casefold() in taken:
+                length += 1
+            taken.add(name.casefold())
+        names[path] = name
+    return names

@@ -1,0 +1,234 @@
+"""Labelling a folder: every image of it with class, confidence and probabilities in a CSV, and the charts."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from selftrain.config import PerClass, PseudoLabel
+from selftrain.data.listing import find_images
+from selftrain.errors import ConfigError, SourceError
+from selftrain.learn.contract import Contract
+from selftrain.progress import Progress, silent
+from selftrain.selflabel.class_folders import check_class_names, check_target, materialize
+from selftrain.selflabel.pseudo_labels import PseudoLabels, select
+from selftrain.selflabel.thresholds import class_cutoffs
+
+if TYPE_CHECKING:
+    import keras
+
+    from selftrain.learn.predict_files import Unread
+
+COLUMNS = ("path", "class", "confidence", "accepted")
+QUARANTINE_COLUMNS = ("path", "reason", "detail")
+ROUND = 0  # of no run
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where the results go: the CSV, beside it the quarantine table, the two charts, and class folders if asked for."""
+
+    csv: Path
+    quarantine: Path
+    overall: Path
+    per_class: Path
+    folders: Path | None
+
+
+class ClassCounts(BaseModel):
+    """Images predicted as one class, and how many of them were sure enough."""
+
+    model_config = ConfigDict(frozen=True)
+
+    predicted: int
+    accepted: int
+
+
+class LabelingSummary(BaseModel):
+    """What labelling a folder came to; `images` are the files found, each is in `labeled` or in `quarantined`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    images: int
+    labeled: int
+    accepted: int
+    quarantined: int
+    threshold: str
+    classes: Mapping[str, ClassCounts]
+    csv: Path
+    quarantine: Path
+    charts: tuple[Path, ...]
+    folders: Path | None
+
+
+def plan_outputs(images: Path, out: Path, *, charts: Path | None = None, folders: Path | None = None) -> Outputs:
+    """The files that labelling `images` will write: charts beside the CSV unless `charts` names a folder for them.
+
+    Raises ConfigError before any work where something of the user's would be overwritten, or where the next labelling
+    would find results among the images.
+    """
+    if out.is_dir() or (out.exists() and not _is_ours(out)):
+        raise ConfigError(f"{out} exists and is no table of labels; it was left as it is, give another --out")
+    beside = charts if charts is not None else out.parent
+    if _inside(beside, images):
+        raise ConfigError(
+            f"the charts would lie among the images, in {beside}; give --out, or --charts, outside {images}"
+        )
+    if folders is not None:
+        if _inside(folders, images):
+            raise ConfigError(f"--materialize {folders} lies inside --images {images}; give a folder beside it")
+        check_target(folders)
+    return Outputs(
+        csv=out,
+        quarantine=out.with_name(f"{out.stem}.quarantine.csv"),
+        overall=beside / f"{out.stem}.confidence.png",
+        per_class=beside / f"{out.stem}.confidence_per_class.png",
+        folders=folders,
+    )
+
+
+def label_folder(
+    model: keras.Model,
+    contract: Contract,
+    images: Path,
+    outputs: Outputs,
+    *,
+    settings: PseudoLabel,
+    copy: bool = False,
+    progress: Progress = silent,
+) -> LabelingSummary:
+    """Label every image below `images` as `settings` say and write `outputs`; the images stay as they are.
+
+    Accepted ones are linked, or with `copy` copied, into class folders if outputs.folders is set. A file that cannot be
+    decoded is in the quarantine table with its reason. Raises SourceError when there is no image, or none can be read.
+    """
+    from selftrain.learn.predict_files import predict_files
+    from selftrain.report import charts
+
+    _check_classes(contract, settings, outputs)
+    paths = image_files(images)
+    found = predict_files(
+        model,
+        contract,
+        paths,
+        batch_size=settings.batch_size,
+        flips=settings.flips,
+        strict_names=True,
+        progress=progress,
+    )
+    write_quarantine(found.unread, outputs.quarantine)
+    if not found.paths:
+        raise SourceError(
+            f"none of the {len(paths)} files in {images} can be read as an image; reasons in {outputs.quarantine}"
+        )
+    labels = select(
+        found.paths,
+        found.probs,
+        settings,
+        round_index=ROUND,
+        teacher=contract.weights_sha256,
+        class_names=contract.class_names,
+    )
+    write_labels(labels, outputs.csv)
+    for path in (outputs.overall, outputs.per_class):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    drawn = (charts.confidence_overall(labels, outputs.overall), charts.confidence_per_class(labels, outputs.per_class))
+    if outputs.folders is not None:
+        materialize(labels, outputs.folders, images=images, copy=copy)
+    return _summary(labels, found.unread, outputs, drawn)
+
+
+def image_files(folder: Path) -> tuple[str, ...]:
+    """The paths of all image files below `folder`, sorted. Raises SourceError for no folder and no image."""
+    if not folder.is_dir():
+        raise SourceError(f"{folder} is no folder; give one with images, searched with its sub-folders")
+    paths = tuple(sorted(find_images(str(folder)).paths))
+    if not paths:
+        raise SourceError(f"{folder} holds no image files (JPEG, PNG, WebP, BMP, GIF, TIFF); correct the path")
+    return paths
+
+
+def write_labels(labels: PseudoLabels, path: Path) -> None:
+    """A row an image: path, class, confidence, accepted (true/false), and a column `p_<class>` a class."""
+    table = labels.table
+    names = [labels.class_names[label] for label in table["label"].to_pylist()]
+    accepted = ["true" if each else "false" for each in table["accepted"].to_pylist()]
+    confidence = (f"{each:.6f}" for each in table["confidence"].to_pylist())
+    probs = ([f"{each:.6f}" for each in row] for row in labels.probs().tolist())
+    rows = zip(table["image_id"].to_pylist(), names, confidence, accepted, probs, strict=True)
+    header = (*COLUMNS, *(f"p_{name}" for name in labels.class_names))
+    _write_rows(path, header, ((*first, *last) for *first, last in rows))
+
+
+def write_quarantine(unread: Sequence[Unread], path: Path) -> None:
+    """A row a file that could not be read: path, reason, detail; a header alone where all could."""
+    _write_rows(path, QUARANTINE_COLUMNS, ((each.path, each.reason, each.detail) for each in unread))
+
+
+def _write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    with _replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A file to write that becomes `path` when the block ends without error."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        part.replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written ({error.strerror}); give another --out") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _check_classes(contract: Contract, settings: PseudoLabel, outputs: Outputs) -> None:
+    if isinstance(settings.threshold, PerClass):
+        class_cutoffs(settings.threshold.values, settings.threshold.default, contract.class_names)
+    if outputs.folders is not None:
+        check_class_names(contract.class_names)
+
+
+def _summary(
+    labels: PseudoLabels, unread: Sequence[Unread], outputs: Outputs, charts: tuple[Path, ...]
+) -> LabelingSummary:
+    import numpy as np
+
+    predicted = np.bincount(labels.table["label"].to_numpy(), minlength=len(labels.class_names))
+    counts: Any = zip(labels.class_names, predicted.tolist(), labels.accepted_per_class().tolist(), strict=True)
+    return LabelingSummary(
+        images=len(labels) + len(unread),
+        labeled=len(labels),
+        accepted=labels.accepted.num_rows,
+        quarantined=len(unread),
+        threshold=labels.threshold,
+        classes={name: ClassCounts(predicted=all_, accepted=sure) for name, all_, sure in counts},
+        csv=outputs.csv,
+        quarantine=outputs.quarantine,
+        charts=charts,
+        folders=outputs.folders,
+    )
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether `path` is a table of labels that may be replaced."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return tuple(next(csv.reader(file), ()))[: len(COLUMNS)] == COLUMNS
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return False
+
+
+def _inside(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())
