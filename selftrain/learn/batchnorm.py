@@ -9,6 +9,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from selftrain.learn import variables
+
 
 def layers_of_type(model: keras.Model, kind: type[keras.layers.Layer]) -> list[keras.layers.Layer]:
     """Every layer of `kind` at any depth; `model.layers` shows none of a nested model's."""
@@ -44,8 +46,8 @@ class Statistics:
         with self._measuring():
             for images in batches:
                 self._network.predict_on_batch(images)
-                means.append([keras.ops.convert_to_numpy(norm.moving_mean) for norm in self._norms])
-                variances.append([keras.ops.convert_to_numpy(norm.moving_variance) for norm in self._norms])
+                means.append(variables.read(norm.moving_mean for norm in self._norms))
+                variances.append(variables.read(norm.moving_variance for norm in self._norms))
         for i, norm in enumerate(self._norms):
             mean = np.stack([batch[i] for batch in means])
             variance = np.stack([batch[i] for batch in variances])

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from selftrain.config import Recipe
 from selftrain.errors import ConfigError, TrainingDivergedError
-from selftrain.learn import backbones, schedule
+from selftrain.learn import backbones, schedule, variables
 from selftrain.learn.augment import augmenter
 from selftrain.learn.batches import Batches, Examples, balanced_weights, smooth
 from selftrain.learn.batchnorm import Statistics
 from selftrain.learn.calibrate import negative_log_likelihood
 from selftrain.learn.checkpoint import Checkpoints, Look, Position
+from selftrain.learn.optimizer import FlatAdamW
 from selftrain.learn.predict import predict_logits
 from selftrain.progress import Progress, silent
 
@@ -74,7 +75,6 @@ def train(
             f"targets have {train.targets.shape[1]} (train) and {validation.targets.shape[1]} (validation) columns "
             f"for {classes} class names; build them from one label map"
         )
-    print_ = _fingerprint(recipe, backbone, image_size, class_names, train, validation, seed, min_human_share)
     model = backbones.build(
         backbone,
         image_size=image_size,
@@ -84,8 +84,36 @@ def train(
         reduce_strides=recipe.reduce_strides,
         seed=seed,
     )
+    return train_model(
+        model,
+        recipe=recipe,
+        train=train,
+        validation=validation,
+        seed=seed,
+        checkpoint_dir=checkpoint_dir,
+        min_human_share=min_human_share,
+        progress=progress,
+    )
+
+
+def train_model(
+    model: keras.Model,
+    *,
+    recipe: Recipe,
+    train: Examples,
+    validation: Examples,
+    seed: int,
+    checkpoint_dir: Path,
+    min_human_share: float = 0.0,
+    progress: Progress = silent,
+) -> Trained:
+    """`train` for a model that is already built: images in, logits out, its body a layer called "backbone".
+
+    The model's weights are the start; it is trained in place, and the result is another model of its architecture.
+    """
     batches = Batches(_prepared(train, recipe), recipe.batch_size, seed, min_human_share)
-    run = _Run(recipe, model, batches, validation, seed, Checkpoints(checkpoint_dir), Position(print_), progress)
+    position = Position(_fingerprint(model, recipe, batches, validation))
+    run = _Run(recipe, model, batches, validation, Checkpoints(checkpoint_dir), position, progress)
     return run.to_the_end()
 
 
@@ -97,19 +125,12 @@ def _prepared(examples: Examples, recipe: Recipe) -> Examples:
     return replace(examples, targets=smooth(examples.targets, recipe.label_smoothing), weights=weights)
 
 
-def _fingerprint(
-    recipe: Recipe,
-    backbone: str,
-    image_size: int,
-    class_names: tuple[str, ...],
-    train: Examples,
-    validation: Examples,
-    seed: int,
-    min_human_share: float,
-) -> str:
+def _fingerprint(model: keras.Model, recipe: Recipe, batches: Batches, validation: Examples) -> str:
+    """What makes two trainings the same one; a checkpoint of another is not continued."""
     settings = recipe.model_dump(mode="json", exclude={"checkpoint_s"})
-    parts = (settings, backbone, image_size, class_names, train.digest, validation.digest, seed, min_human_share)
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    network = (model.name, model.input_shape, model.output_shape, model.count_params())
+    data = (batches.examples.digest, validation.digest, batches.seed, batches.min_human_share)
+    return hashlib.sha256(json.dumps((settings, network, data), sort_keys=True).encode()).hexdigest()
 
 
 class _Run:
@@ -121,7 +142,6 @@ class _Run:
         model: keras.Model,
         batches: Batches,
         validation: Examples,
-        seed: int,
         checkpoints: Checkpoints,
         position: Position,
         progress: Progress,
@@ -131,10 +151,10 @@ class _Run:
         self.position = position
         self.live = model
         self.averaged = keras.models.clone_model(model)
-        self.averaged.set_weights(model.get_weights())
+        variables.write(self.averaged.weights, variables.read(model.weights))
         size = model.input_shape[1]
         image = keras.Input((size, size, 3), name="image")
-        augment = augmenter(recipe.augmentation, recipe.strength, size, seed)
+        augment = augmenter(recipe.augmentation, recipe.strength, size, batches.seed)
         self.trainer = keras.Model(image, model(augment(image)))
         self.best_weights: list[NDArray[Any]] = []
         self.started = time.monotonic()
@@ -166,13 +186,11 @@ class _Run:
                 self._look(stop, statistics)
 
     def _compile(self, phase: schedule.Phase) -> None:
-        optimizer = keras.optimizers.AdamW(
+        optimizer = FlatAdamW(
             schedule.learning_rate(phase, warmup=self.recipe.warmup),
             weight_decay=self.recipe.weight_decay,
-            use_ema=self.recipe.ema is not None,
-            ema_momentum=self.recipe.ema or 0.0,
+            average=self.recipe.ema,
         )
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
         loss = keras.losses.CategoricalCrossentropy(from_logits=True)
         self.trainer.compile(optimizer, loss, jit_compile=_jit())
         optimizer.build(self.trainer.trainable_variables)
@@ -181,7 +199,7 @@ class _Run:
         watch = _Watch(self, stop)
         steps = stop - self.position.step
         data = self.batches.dataset(self.position.step, stop)
-        self.trainer.fit(data, epochs=1, steps_per_epoch=steps, verbose=0, callbacks=[watch])
+        self.trainer.fit(data, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[watch])
 
     def _look(self, step: int, statistics: Statistics) -> None:
         """Reads validation with the averaged weights, keeps them if they are the best, and saves."""
@@ -197,20 +215,16 @@ class _Run:
             learning_rate=float(self.trainer.optimizer.learning_rate),
         )
         if look.better_than(self.position.best):
-            self.best_weights = self.averaged.get_weights()
+            self.best_weights = variables.read(self.averaged.weights)
             self.checkpoints.save_best(step, self.best_weights)
         self.position = self.position.seen(look)
         self.save()
 
     def _average(self) -> None:
         """Copies the optimizer's averaged weights, or the live ones if there is no average, to the averaged model."""
-        variables = self.trainer.trainable_variables
-        live = [keras.ops.convert_to_numpy(variable) for variable in variables]
+        variables.write(self.averaged.weights, variables.read(self.live.weights))
         if self.recipe.ema is not None:
-            self.trainer.optimizer.finalize_variable_values(variables)
-        self.averaged.set_weights(self.live.get_weights())
-        for variable, value in zip(variables, live, strict=True):
-            variable.assign(value)
+            variables.write(self.averaged.trainable_variables, self.trainer.optimizer.averaged())
 
     def _measured_images(self) -> list[NDArray[np.uint8]]:
         examples = self.batches.examples
@@ -222,15 +236,14 @@ class _Run:
     def save(self) -> None:
         """Writes the state to disk."""
         self.position = replace(self.position, seconds=time.monotonic() - self.started)
-        variables = (*self.trainer.variables, *self.trainer.optimizer.variables)
-        self.checkpoints.save(self.position, [keras.ops.convert_to_numpy(variable) for variable in variables])
+        state = (*self.trainer.variables, *self.trainer.optimizer.variables)
+        self.checkpoints.save(self.position, variables.read(state))
 
     def _restore(self, saved: list[NDArray[Any]], *, with_optimizer: bool) -> None:
-        variables = list(self.trainer.variables)
+        state = list(self.trainer.variables)
         if with_optimizer:
-            variables += self.trainer.optimizer.variables
-        for variable, value in zip(variables, saved, strict=with_optimizer):
-            variable.assign(value)
+            state += self.trainer.optimizer.variables
+        variables.write(state, saved[: len(state)])
 
     def _finished(self) -> Trained:
         import pyarrow as pa
@@ -238,7 +251,7 @@ class _Run:
         best = self.position.best
         if best is None:
             raise ConfigError("training took no look at validation; `steps` must be at least 1")
-        self.averaged.set_weights(self.best_weights)
+        variables.write(self.averaged.weights, self.best_weights)
         self.averaged.trainable = True
         curve = pa.Table.from_pylist([asdict(look) for look in self.position.looks])
         steps = self.position.step

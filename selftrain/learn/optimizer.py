@@ -1,0 +1,86 @@
+"""The optimizer: AdamW and the averaged weights, computed on all weights as one vector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from selftrain.learn.variables import read
+
+_UNDECAYED = ("bias", "gamma", "beta")
+
+
+class FlatAdamW(keras.optimizers.Optimizer):  # type: ignore[misc]
+    """AdamW (arXiv:1711.05101, algorithm 2) with an exponential moving average of the weights.
+
+    The same numbers as keras.optimizers.AdamW(use_ema=True), from about 30 operations instead of 50 a variable:
+    an EfficientNet has hundreds of small variables, and building and running that graph costs more than its
+    convolutions at 32 px. Biases and normalisation are not decayed. `average` is the momentum of the averaged
+    weights, None to keep no average. For one device, or backends that shard a whole program (JAX).
+    """
+
+    def __init__(
+        self,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
+        *,
+        weight_decay: float = 0.0,
+        average: float | None = None,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+    ) -> None:
+        super().__init__(learning_rate=learning_rate, name="flat_adamw")
+        self.decay, self.average = weight_decay, average
+        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Makes the moments, and the average, as vectors over all of `variables`."""
+        if self.built:
+            return
+        super().build(variables)
+        self._shapes = [tuple(variable.shape) for variable in variables]
+        sizes = [int(np.prod(shape)) for shape in self._shapes]
+        self._bounds = [int(bound) for bound in np.cumsum(sizes)[:-1]]
+        decayed = [not variable.name.endswith(_UNDECAYED) for variable in variables]
+        self._decayed = np.repeat(np.asarray(decayed, np.float32), sizes)
+        names = ("first_moment", "second_moment", *(() if self.average is None else ("averaged",)))
+        self._vectors = [self.add_variable((sum(sizes),), name=name) for name in names]
+
+    def apply(
+        self, grads: Sequence[Any], trainable_variables: Sequence[keras.Variable] | None = None
+    ) -> keras.KerasTensor:
+        """One step: moments, weights and average from `grads`, in the variables' order."""
+        variables = list(trainable_variables if trainable_variables is not None else self._trainable_variables)
+        self.build(variables)
+        rate, step = ops.cast(self.learning_rate, "float32"), ops.cast(self.iterations, "float32")
+        gradient = _flat([ops.zeros_like(v) if g is None else g for g, v in zip(grads, variables, strict=True)])
+        first = self.beta_1 * self._vectors[0] + (1 - self.beta_1) * gradient
+        second = self.beta_2 * self._vectors[1] + (1 - self.beta_2) * ops.square(gradient)
+        scale = rate * ops.sqrt(1 - ops.power(self.beta_2, step + 1)) / (1 - ops.power(self.beta_1, step + 1))
+        weights = _flat(variables)
+        weights = weights * (1 - rate * self.decay * self._decayed) - scale * first / (ops.sqrt(second) + self.epsilon)
+        self._vectors[0].assign(first)
+        self._vectors[1].assign(second)
+        if self.average is not None:
+            momentum = ops.where(self.iterations == 0, 0.0, self.average)  # the first average is the first weights
+            self._vectors[2].assign(momentum * self._vectors[2] + (1 - momentum) * weights)
+        for variable, part, shape in zip(variables, ops.split(weights, self._bounds), self._shapes, strict=True):
+            variable.assign(ops.reshape(part, shape))
+        self._iterations.assign_add(1)
+        return self._iterations
+
+    def averaged(self) -> list[NDArray[np.float32]]:
+        """The averaged weights, one array a variable. Raises ValueError if the optimizer keeps none."""
+        if self.average is None:
+            raise ValueError("this optimizer was made with average=None")
+        parts = np.split(read(self._vectors[2:])[0], self._bounds)
+        return [part.reshape(shape) for part, shape in zip(parts, self._shapes, strict=True)]
+
+
+def _flat(tensors: Sequence[Any]) -> keras.KerasTensor:
+    return ops.concatenate([ops.cast(ops.reshape(tensor, (-1,)), "float32") for tensor in tensors])

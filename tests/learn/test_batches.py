@@ -1,0 +1,88 @@
+"""Which examples a step sees."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selftrain.data.pixels import ArrayPixels
+from selftrain.learn.batches import Batches, Examples, balanced_weights, labeled_examples, smooth
+
+
+def examples(humans: int, pseudos: int) -> Examples:
+    n = humans + pseudos
+    array = np.broadcast_to(np.arange(n, dtype=np.uint8)[:, None, None, None], (n, 2, 2, 3))
+    targets = np.eye(2, dtype=np.float32)[np.arange(n) % 2]
+    return Examples(ArrayPixels(array), np.arange(n), targets, np.ones(n, np.float32), np.arange(n) < humans)
+
+
+counts = st.tuples(st.integers(0, 40), st.integers(0, 40)).filter(lambda pair: sum(pair) > 0)
+
+
+@given(counts, st.integers(1, 50), st.floats(0, 1), st.integers(0, 1000))
+def test_every_batch_is_full_and_keeps_the_human_floor(pair: tuple[int, int], size: int, floor: float, at: int) -> None:
+    batches = Batches(examples(*pair), size, 7, floor)
+    positions = batches.positions(at)
+    humans = int(batches.examples.human[positions].sum())
+    assert len(positions) == size
+    if pair[0]:
+        assert humans >= floor * size
+    if not pair[1]:
+        assert humans == size
+
+
+@given(counts, st.integers(1, 20))
+def test_an_epoch_shows_every_example_of_a_source_once(pair: tuple[int, int], size: int) -> None:
+    batches = Batches(examples(*pair), size, 0)
+    humans = batches.humans()
+    stream = np.concatenate([batches.positions(step) for step in range(sum(pair) * 2)])
+    seen = stream[batches.examples.human[stream]][: pair[0]] if humans else []
+    assert sorted(seen) == list(range(pair[0] if humans else 0))
+
+
+def test_epochs_have_different_orders_and_the_same_seed_the_same_one() -> None:
+    batches = Batches(examples(32, 0), 32, 3)
+    assert batches.positions(0).tolist() != batches.positions(1).tolist()
+    assert batches.positions(5).tolist() == Batches(examples(32, 0), 32, 3).positions(5).tolist()
+    assert batches.positions(0).tolist() != Batches(examples(32, 0), 32, 4).positions(0).tolist()
+
+
+def test_the_pipeline_resumed_at_a_step_goes_on_with_the_same_batches() -> None:
+    batches = Batches(examples(10, 23), 8, 1, 0.25)
+    whole = [images[:, 0, 0, 0].tolist() for images, _, _ in batches.dataset(0, 9)]
+    resumed = [images[:, 0, 0, 0].tolist() for images, _, _ in batches.dataset(4, 9)]
+    assert len(whole) == 9
+    assert resumed == whole[4:]
+
+
+def test_pixels_targets_and_weights_of_a_batch_belong_together() -> None:
+    images, targets, weights = Batches(examples(6, 6), 4, 0)(2)
+    assert targets.argmax(axis=1).tolist() == (images[:, 0, 0, 0] % 2).tolist()
+    assert weights.shape == (4,)
+
+
+def test_balanced_classes_have_equal_mass() -> None:
+    rng = np.random.default_rng(0)
+    targets = np.eye(3, dtype=np.float32)[rng.choice(3, 60, p=[0.7, 0.2, 0.1])]
+    weights = rng.uniform(0.5, 1, 60).astype(np.float32)
+    balanced = balanced_weights(targets, np.ones(60, np.float32))
+    np.testing.assert_allclose((targets * balanced[:, None]).sum(axis=0), 20, rtol=1e-5)
+    assert balanced_weights(targets, weights).sum() == pytest.approx(weights.sum(), rel=1e-5)
+
+
+def test_only_hard_labels_are_smoothed() -> None:
+    smoothed = smooth(np.array([[0, 1, 0], [0.2, 0.5, 0.3]], np.float32), 0.3)
+    np.testing.assert_allclose(smoothed, [[0.1, 0.8, 0.1], [0.2, 0.5, 0.3]], rtol=1e-6)
+
+
+def test_examples_of_different_lengths_are_refused() -> None:
+    one = examples(4, 0)
+    with pytest.raises(ValueError, match="need one length"):
+        Examples(one.pixels, one.rows[:2], one.targets, one.weights, one.human)
+
+
+def test_the_digest_follows_the_targets() -> None:
+    pixels = examples(4, 0).pixels
+    first = labeled_examples(pixels, np.arange(4), np.array([0, 1, 0, 1]), classes=2)
+    second = labeled_examples(pixels, np.arange(4), np.array([0, 1, 1, 1]), classes=2)
+    assert first.digest != second.digest

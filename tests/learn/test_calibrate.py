@@ -1,0 +1,63 @@
+"""Temperature scaling."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selftrain.learn.calibrate import cross_fitted_probs, fit_temperature, negative_log_likelihood, softmax
+
+
+def sharpened(n: int, factor: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Logits whose labels were drawn at temperature 1, then multiplied by `factor`."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(n, 4)) * 2
+    labels = np.array([rng.choice(4, p=row / row.sum()) for row in softmax(logits).astype(np.float64)])
+    return logits * factor, labels
+
+
+def test_the_temperature_undoes_overconfidence() -> None:
+    assert fit_temperature(*sharpened(4000, 3.0)) == pytest.approx(3.0, rel=0.1)
+
+
+def test_the_temperature_is_where_the_naive_search_finds_it() -> None:
+    logits, labels = sharpened(300, 2.0)
+    grid = np.exp(np.linspace(-2, 2, 2001))
+    naive = [-np.mean(np.log(softmax(logits, t)[np.arange(300), labels])) for t in grid]
+    assert fit_temperature(logits, labels) == pytest.approx(grid[int(np.argmin(naive))], rel=0.01)
+
+
+def test_golden_negative_log_likelihood() -> None:
+    logits = np.log(np.array([[0.25, 0.75], [0.5, 0.5]]))
+    assert negative_log_likelihood(logits, np.array([1, 0]), 1.0) == pytest.approx((-np.log(0.75) + np.log(2)) / 2)
+
+
+@given(st.integers(0, 40), st.floats(0.1, 10))
+def test_a_temperature_changes_no_decision(seed: int, temperature: float) -> None:
+    logits = np.random.default_rng(seed).normal(size=(20, 5))
+    probs = softmax(logits, temperature)
+    assert (probs.argmax(axis=1) == logits.argmax(axis=1)).all()
+    np.testing.assert_allclose(probs.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_large_logits_do_not_overflow() -> None:
+    assert softmax(np.array([[1e4, -1e4]])).tolist() == [[1.0, 0.0]]
+
+
+def test_no_row_is_calibrated_by_itself() -> None:
+    logits, labels = sharpened(40, 2.0)
+    changed = labels.copy()
+    changed[7] = (labels[7] + 1) % 4
+    before, after = cross_fitted_probs(logits, labels, seed=1), cross_fitted_probs(logits, changed, seed=1)
+    np.testing.assert_array_equal(before[7], after[7])
+    assert np.abs(before - after).max() > 0
+
+
+def test_too_few_rows_are_left_at_temperature_one() -> None:
+    logits, labels = sharpened(3, 2.0)
+    np.testing.assert_array_equal(cross_fitted_probs(logits, labels), softmax(logits))
+
+
+def test_logits_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(ValueError, match="NaN"):
+        fit_temperature(np.array([[np.nan, 0.0]]), np.array([0]))

@@ -1,0 +1,62 @@
+"""Checkpoints on disk."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from selftrain.learn.checkpoint import Checkpoints, Look, Position
+
+
+def look(step: int, accuracy: float, loss: float = 1.0) -> Look:
+    return Look(step=step, loss=0.5, validation_loss=loss, validation_accuracy=accuracy, learning_rate=0.1)
+
+
+def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    position = Position("print", seconds=2.0, loss_sum=1.5).seen(look(4, 0.5))
+    checkpoints.save_best(4, [np.ones(3)])
+    checkpoints.save(position, [np.arange(12.0).reshape(3, 4), np.array(7)])
+    loaded, arrays = checkpoints.load("print") or (None, [])
+    assert loaded == position
+    assert [array.shape for array in arrays] == [(3, 4), ()]
+    np.testing.assert_array_equal(checkpoints.load_best(4)[0], np.ones(3))
+
+
+def test_another_trainings_checkpoint_is_not_continued(tmp_path: Path) -> None:
+    Checkpoints(tmp_path).save(Position("one"), [np.ones(1)])
+    assert Checkpoints(tmp_path).load("other") is None
+
+
+def test_a_torn_or_absent_file_is_no_checkpoint(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.load("print") is None
+    checkpoints.save(Position("print"), [np.ones(1000)])
+    data = (tmp_path / "state.npz").read_bytes()
+    for end in (0, 10, len(data) // 2, len(data) - 1):
+        (tmp_path / "state.npz").write_bytes(data[:end])
+        assert checkpoints.load("print") is None
+
+
+def test_best_weights_no_longer_named_are_removed(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    first = Position("print").seen(look(1, 0.5))
+    checkpoints.save_best(1, [np.ones(1)])
+    checkpoints.save(first, [])
+    checkpoints.save_best(2, [np.zeros(1)])
+    assert len(list(tmp_path.glob("best-*"))) == 2
+    checkpoints.save(first.seen(look(2, 0.6)), [])
+    assert [path.name for path in tmp_path.glob("best-*")] == ["best-000000002.npz"]
+
+
+def test_a_state_whose_best_weights_are_gone_is_no_checkpoint(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(Position("print").seen(look(1, 0.5)), [])
+    assert checkpoints.load("print") is None
+
+
+def test_equal_accuracy_is_settled_by_the_loss_and_a_full_tie_by_the_earlier() -> None:
+    looks = (look(1, 0.5, 2.0), look(2, 0.7, 1.0), look(3, 0.7, 0.9), look(4, 0.7, 0.9))
+    best = replace(Position("print"), looks=looks).best
+    assert best is not None
+    assert best.step == 3

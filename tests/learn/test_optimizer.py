@@ -1,0 +1,45 @@
+"""The flat optimizer gives the numbers of Keras's own."""
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.keras
+
+
+def test_ten_steps_equal_keras_adamw_with_its_average() -> None:
+    import keras
+
+    from selftrain.learn.optimizer import FlatAdamW
+    from selftrain.learn.variables import read
+
+    rng = np.random.default_rng(0)
+    schedule = keras.optimizers.schedules.CosineDecay(0.0, 8, warmup_target=0.1, warmup_steps=2)
+    start = [rng.normal(size=(3, 2)), rng.normal(size=(2,))]
+    ours = [keras.Variable(start[0], name="kernel"), keras.Variable(start[1], name="bias")]
+    theirs = [keras.Variable(start[0], name="kernel"), keras.Variable(start[1], name="bias")]
+    flat = FlatAdamW(schedule, weight_decay=0.1, average=0.9)
+    stock = keras.optimizers.AdamW(schedule, weight_decay=0.1, use_ema=True, ema_momentum=0.9)
+    stock.exclude_from_weight_decay(var_names=["bias"])
+    for _ in range(10):
+        gradients = [keras.ops.convert_to_tensor(rng.normal(size=(3, 2)).astype("float32")), keras.ops.ones((2,))]
+        flat.apply(gradients, ours)
+        stock.apply(gradients, theirs)
+    for one, other in zip(read(ours), read(theirs), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+    stock.finalize_variable_values(theirs)
+    for mean, other in zip(flat.averaged(), read(theirs), strict=True):
+        np.testing.assert_allclose(mean, other, rtol=1e-4, atol=1e-6)
+
+
+def test_without_an_average_there_is_none_to_read() -> None:
+    import keras
+
+    from selftrain.learn.optimizer import FlatAdamW
+    from selftrain.learn.variables import read
+
+    variable = keras.Variable(np.ones(2))
+    optimizer = FlatAdamW(0.1)
+    optimizer.apply([keras.ops.ones((2,))], [variable])
+    assert (read([variable])[0] < 1).all()
+    with pytest.raises(ValueError, match="average=None"):
+        optimizer.averaged()
