@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selftrain.adapters.standalone import importable, requirements, write_standalone
+from selftrain.adapters.tracking import quiet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,10 +30,10 @@ def stage(
     mlflow_run: str | None = None,
 ) -> None:
     """Write the MLflow model of `model_folder` to `folder` (which must not exist): model from code, with its card."""
-    import mlflow.pyfunc
-    from mlflow.models import Model
+    with tempfile.TemporaryDirectory() as temporary, quiet():
+        import mlflow.pyfunc
+        from mlflow.models import Model
 
-    with tempfile.TemporaryDirectory() as temporary:
         entry, package = write_standalone(Path(temporary))
         model = Path(temporary) / "model"  # its name below the artifacts, whatever the user's folder is called
         shutil.copytree(model_folder, model)

@@ -6,6 +6,7 @@ files, the version with all its tags in one call, the alias `challenger` with th
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -14,18 +15,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selftrain.adapters.packaging import stage
-from selftrain.adapters.tracking import Tracking, find_run, numbers
+from selftrain.adapters.tracking import Tracking, ensure_run, numbers, quiet
 from selftrain.config import Registry
 from selftrain.errors import RegistryError
 
 if TYPE_CHECKING:
+    from mlflow.entities import LoggedModel
     from mlflow.entities.model_registry import ModelVersion
 
     from selftrain.evaluate.evaluation import EvaluationReport
-    from selftrain.learn.contract import Contract, SavedModel
+    from selftrain.learn.contract import Contract
 
 CHALLENGER, CHAMPION = "challenger", "champion"
 RUN_KEY, MODEL_DIGEST, DONE = "selftrain.run_key", "selftrain.model_digest", "selftrain.registered"
+LINK = "mlflow.modelVersions"  # by which MLflow's own pages go from a model to its versions
 MODEL_ARTIFACT = "artifacts/model"
 LONGEST_DESCRIPTION = 5000
 
@@ -62,12 +65,12 @@ def register(
     tags: Mapping[str, str],
     card: str,
     settings: Registry,
-    run_id: str | None = None,
+    run_id: str,
 ) -> Version:
     """The version of `run_key`: the one that is there, completed if a kill left it half-made, else a new one.
 
     `model_folder` is what `selftrain.learn.contract.save` wrote. A new version gets `tags`, the numbers of `report`,
-    the model card and the alias `challenger`; `run_id` (a pipeline run) ties it to that run's record in MLflow.
+    the model card and the alias `challenger`; `run_id` (the pipeline run's) ties it to that run's record in MLflow.
     Raises RegistryError when the run key belongs to a version of another model file.
     """
     name = settings.model_name
@@ -80,23 +83,25 @@ def register(
         )
     if found is not None and DONE in found.tags and _has_files(tracking, found.source):
         return found
-    mlflow_run = find_run(tracking, run_id) if run_id is not None else None
-    model_id = _ensure_model(tracking, name, run_key, mlflow_run)
-    source = f"models:/{model_id}" if found is None else found.source
-    if found is None or not _has_files(tracking, found.source):
-        _upload(tracking, source, model_folder=model_folder, contract=contract, card=card, mlflow_run=mlflow_run)
+    mlflow_run = ensure_run(tracking, run_id, name)
+    logged = _ensure_model(tracking, name, run_key, mlflow_run)
+    if found is not None and found.source != logged.artifact_location:
+        raise RegistryError(f"{found.uri} has lost its model's record and files; delete that version and run again")
+    if not _has_files(tracking, logged.artifact_location) or logged.status != "READY":
+        _upload(tracking, logged, model_folder=model_folder, contract=contract, card=card)
     if found is None:
         everything = {**_numbers_as_tags(report), **tags, RUN_KEY: run_key, MODEL_DIGEST: contract.weights_sha256}
+        # Not `models:/<id>`, nor without the run: MLflow 3.17 would look in the process's global store, not this one.
         made = tracking.client.create_model_version(
             name,
-            source,
+            logged.artifact_location,
             run_id=mlflow_run,
             tags=everything,
             description=_shortened(card),
-            model_id=model_id,
+            model_id=logged.model_id,
         )
         found = _version(tracking, made)
-    return _finish(tracking, found)
+    return _finish(tracking, found, logged.model_id)
 
 
 def find(tracking: Tracking, *, name: str, run_key: str) -> Version | None:
@@ -155,22 +160,12 @@ def load_model_folder(tracking: Tracking, version: Version, *, cache: Path) -> P
     from mlflow.artifacts import download_artifacts
 
     cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as temporary:
+    with tempfile.TemporaryDirectory(dir=cache) as temporary, quiet():
         fetched = download_artifacts(
             f"{version.source}/{MODEL_ARTIFACT}", dst_path=temporary, tracking_uri=tracking.uri
         )
         shutil.move(fetched, target)
     return target
-
-
-def champion_model(tracking: Tracking, name: str, *, cache: Path) -> SavedModel:
-    """The champion of the model `name` as a saved model, fetched into `cache`; RegistryError if there is none."""
-    from selftrain.learn.contract import SavedModel
-
-    present = champion(tracking, name)
-    if present is None:
-        raise RegistryError(f"{name!r} has no champion; run until one is promoted, or name a model's folder instead")
-    return SavedModel.read(load_model_folder(tracking, present, cache=cache))
 
 
 def _ensure_name(tracking: Tracking, name: str) -> None:
@@ -183,31 +178,36 @@ def _ensure_name(tracking: Tracking, name: str) -> None:
             raise RegistryError(f"MLflow refused the model name {name!r}: {error}") from error
 
 
-def _ensure_model(tracking: Tracking, name: str, run_key: str, mlflow_run: str | None) -> str:
-    """Id of the logged model of `run_key`, made if there is none."""
+def _ensure_model(tracking: Tracking, name: str, run_key: str, mlflow_run: str) -> LoggedModel:
+    """The model's record of `run_key`, made if there is none."""
     where = f"tags.`{RUN_KEY}` = '{run_key}' AND name = '{name}'"
     there = tracking.client.search_logged_models([tracking.experiment_id], filter_string=where, max_results=1)
     if there:
-        return str(there[0].model_id)
-    made = tracking.client.create_logged_model(
+        return there[0]
+    return tracking.client.create_logged_model(
         tracking.experiment_id, name=name, source_run_id=mlflow_run, tags={RUN_KEY: run_key}
     )
-    return str(made.model_id)
 
 
-def _upload(
-    tracking: Tracking, source: str, *, model_folder: Path, contract: Contract, card: str, mlflow_run: str | None
-) -> None:
-    model_id = source.removeprefix("models:/")
+def _upload(tracking: Tracking, logged: LoggedModel, *, model_folder: Path, contract: Contract, card: str) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "served"
-        stage(folder, model_folder=model_folder, contract=contract, card=card, model_id=model_id, mlflow_run=mlflow_run)
-        tracking.client.log_model_artifacts(model_id, str(folder))
-    tracking.client.finalize_logged_model(model_id, "READY")
+        stage(
+            folder,
+            model_folder=model_folder,
+            contract=contract,
+            card=card,
+            model_id=logged.model_id,
+            mlflow_run=logged.source_run_id,
+        )
+        tracking.client.log_model_artifacts(logged.model_id, str(folder))
+    tracking.client.finalize_logged_model(logged.model_id, "READY")
 
 
-def _finish(tracking: Tracking, version: Version) -> Version:
+def _finish(tracking: Tracking, version: Version, model_id: str) -> Version:
     """Give `version` the alias `challenger`, unless a newer one has it or it is champion, and mark it done."""
+    link = json.dumps([{"name": version.name, "version": str(version.number)}])
+    tracking.client.set_logged_model_tags(model_id, {LINK: link})
     present = challenger(tracking, version.name)
     newest = present is None or present.number <= version.number
     if newest and CHAMPION not in version.aliases:
@@ -217,14 +217,14 @@ def _finish(tracking: Tracking, version: Version) -> Version:
 
 
 def _has_files(tracking: Tracking, source: str) -> bool:
-    """Whether the model's record and its files are there: a wiped artifact store leaves only the former."""
+    """Whether a model's files are there: a wiped artifact store leaves only its record."""
+    from mlflow.artifacts import list_artifacts
     from mlflow.exceptions import MlflowException
 
     try:
-        files = tracking.client.list_logged_model_artifacts(source.removeprefix("models:/"), MODEL_ARTIFACT)
+        return len(list_artifacts(f"{source}/{MODEL_ARTIFACT}", tracking_uri=tracking.uri)) > 1
     except (MlflowException, OSError):
         return False
-    return len(files) > 1
 
 
 def _aliased(tracking: Tracking, name: str, alias: str) -> Version | None:
@@ -250,7 +250,7 @@ def _version(tracking: Tracking, made: ModelVersion, aliases: Mapping[str, str] 
         number=int(made.version),
         run_key=made.tags.get(RUN_KEY, ""),
         model_digest=made.tags.get(MODEL_DIGEST, ""),
-        source=made.source if made.model_id is None else f"models:/{made.model_id}",
+        source=made.source,
         tags=dict(made.tags),
         aliases=tuple(sorted(alias for alias, number in known.items() if number == str(made.version))),
     )

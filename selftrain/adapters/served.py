@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from selftrain.data.decode import decode, probe
+from selftrain.data.decode import decode
 from selftrain.errors import ImageError
 from selftrain.learn.calibrate import softmax
 from selftrain.learn.contract import Contract, load
@@ -80,9 +80,7 @@ def answer(model: keras.Model, contract: Contract, images: Sequence[object]) -> 
 
 def read_image(image: object, size: int) -> Pixels:
     """`image` as uint8 (size, size, 3) the way training saw it; raises ImageError saying what was wrong."""
-    data = _encoded(image)
-    probe(data, "", max_pixels=MAX_PIXELS, min_side=1)
-    return decode(data, size)
+    return decode(_encoded(image), size, max_pixels=MAX_PIXELS)
 
 
 def predict_logits(model: keras.Model, pixels: Pixels) -> npt.NDArray[np.float32]:

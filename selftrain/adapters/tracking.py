@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -95,7 +96,7 @@ def open_tracking(
     from mlflow.exceptions import MlflowException
 
     try:
-        with _quiet_set_up():
+        with quiet():
             client = MlflowClient(tracking_uri=uri)
             experiment_id = _experiment(client, experiment, artifacts)
     except MlflowException as error:
@@ -125,17 +126,27 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
 
 
 @contextmanager
-def _quiet_set_up() -> Iterator[None]:
-    """Hide the hundred lines MLflow logs while it creates its database."""
-    loggers = [logging.getLogger(name) for name in ("alembic", "mlflow.store.db.utils")]
+def quiet() -> Iterator[None]:
+    """Hide what MLflow says of its own work: database set-up, progress bars of copies, warnings about its own code."""
+    from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR as BARS
+
+    loggers = [logging.getLogger(name) for name in ("alembic", "mlflow.store.db.utils", "mlflow.pyfunc")]
     levels = [logger.level for logger in loggers]
+    bars = BARS.get_raw()
     for logger in loggers:
         logger.setLevel(logging.WARNING)
+    BARS.set(False)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"mlflow\.")
+            yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+        if bars is None:
+            BARS.unset()
+        else:
+            BARS.set(bars)
 
 
 def find_run(tracking: Tracking, run_id: str) -> str | None:
@@ -182,9 +193,8 @@ def log_run(tracking: Tracking, logged: LoggedRun) -> str:
             client.log_artifacts(mlflow_id, str(path), path.name)
         else:
             client.log_artifact(mlflow_id, str(path))
-    if logged.status == "RUNNING":
-        client.update_run(mlflow_id, status="RUNNING")
-    else:
+    client.update_run(mlflow_id, status="RUNNING", name=logged.name)  # who opened it may not have known the name
+    if logged.status != "RUNNING":
         client.set_terminated(mlflow_id, logged.status)
     return mlflow_id
 
