@@ -7,7 +7,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn, TimeRemainingColumn
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
 from selftrain.progress import Progress
 
@@ -22,6 +24,11 @@ def progress(what: str) -> Iterator[Progress]:
             yield show
     else:
         yield _lines(what)
+
+
+def show(what: RenderableType) -> None:
+    """Print `what` to the standard error of the process, past whatever a step's log captures."""
+    Console(file=sys.__stderr__).print(what)
 
 
 @contextmanager

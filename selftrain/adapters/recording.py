@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from selftrain.adapters import console
 from selftrain.adapters.expectations import ValidationReport
 from selftrain.adapters.tracking import LoggedRun, log_run, open_tracking
 from selftrain.config import Experiment
@@ -16,6 +17,7 @@ from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.learn.contract import SavedModel
 from selftrain.learn.curve import read_curve
 from selftrain.record import IngestReport, Registration, RunRecord
+from selftrain.report.summary import summary
 from selftrain.selflabel.finished import Outcome, findings
 from selftrain.selflabel.pseudo_labels import PseudoLabels
 from selftrain.selflabel.rounds import Round
@@ -102,6 +104,7 @@ def record_run(
         findings=(ended.explanation, *findings(ended.history, report)),
     )
     _log(experiment, done, report, workspace.root / "validation" / manifest.digest[:16])
+    console.show(summary(done))
     return done
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from selftrain.data import dataset
 
 # ZenML uploads each larger parameter of a dynamic step as an artifact of its own, 0.1 s apiece.
 PARAMETER_BYTES = "65536"
+# Each logs many lines a run that tell a user nothing they can act on.
+NOISY = {"great_expectations": logging.WARNING, "tensorflow": logging.ERROR, "absl": logging.ERROR}
 UNSEEN = {"title", "workspace", "decoded_mb"}  # change where and how, not what
 
 
@@ -38,6 +41,8 @@ def prepare_process() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    for name, level in NOISY.items():
+        logging.getLogger(name).setLevel(level)
 
 
 def run_key(experiment: Experiment, manifest_digest: str, model_digest: str) -> str:

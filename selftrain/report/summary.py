@@ -28,15 +28,15 @@ def rounds_table(rounds: Sequence[Round]) -> Table:
         ("round", False),
         ("backbone", False),
         ("labels", True),
-        ("pseudo-labels", True),
+        ("pseudo", True),
         ("threshold", False),
-        ("validation", True),
-        ("seconds", True),
+        ("valid.", True),
+        ("s", True),
         ("", False),
     ):
-        table.add_column(name, justify="right" if right else "left")
+        table.add_column(name, justify="right" if right else "left", no_wrap=True)
     for each in rounds:
-        taken = f"{each.accepted} of {each.pool}" if each.index else "-"
+        taken = f"{each.accepted}/{each.pool}" if each.index else "-"
         table.add_row(
             "teacher" if each.index == 0 else str(each.index),
             each.backbone,
