@@ -63,7 +63,7 @@ def fixed_width(column: pa.ChunkedArray, width: int) -> npt.NDArray[np.bytes_] |
         if not bool(np.all(np.diff(offsets) == width)):
             return None
         parts.append(np.frombuffer(data, f"S{width}"))
-    return np.concatenate(parts) if parts else np.empty(0, f"S{width}")
+    return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, f"S{width}"), *parts])
 
 
 def is_hex(ids: npt.NDArray[np.bytes_]) -> npt.NDArray[np.bool_]:

@@ -143,3 +143,10 @@ def test_groups_never_join_two_labels_and_unlabelled_images_join_no_labelled_gro
     for a, b in pairs:
         if labels[a] == labels[b]:
             assert found[a] == found[b]
+
+
+def test_a_chain_of_unlabelled_images_joins_the_one_labelled_group_it_touches_and_none_of_several():
+    chain = np.array([0, 1, 2]), np.array([1, 2, 3])
+    assert groups(4, *chain, np.array([0, -1, -1, -1])).tolist() == [0, 0, 0, 0]
+    assert groups(4, *chain, np.array([0, -1, -1, 1])).tolist() == [0, 1, 1, 3]
+    assert groups(4, *chain, np.array([0, -1, -1, 0])).tolist() == [0, 1, 1, 3]

@@ -111,6 +111,17 @@ def test_new_groups_fall_by_their_hash_near_the_shares():
     assert np.mean(grown.splits[100:] == "validation") == pytest.approx(0.2, abs=0.02)
 
 
+def test_a_new_image_falls_the_same_whatever_comes_with_it():
+    first = split_all(ids(40), [0, 1] * 20)
+    previous = dict(zip(ids(40), first.splits.tolist(), strict=True))
+    together = split_all(ids(70), [0, 1] * 35, previous=previous).splits[40:]
+    alone = [
+        split_all([*ids(40), *ids(1, k)], [*[0, 1] * 20, k % 2], previous=previous).splits[40] for k in range(40, 70)
+    ]
+    assert together.tolist() == alone
+    assert set(alone) == {"train", "validation", "test"}
+
+
 def test_splits_of_the_source_are_kept_and_not_drawn_again():
     source = ["test" if k < 10 else None for k in range(60)]
     splits = split_all(ids(60), [0, 1] * 30, given=source).splits
