@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from selftrain.errors import SnapshotError, SourceError
+from selftrain.errors import SelftrainError, SnapshotError, SourceError
 
 if TYPE_CHECKING:
     from selftrain.workspace import Workspace
 
 REMOTE_VARIABLE = "SELFTRAIN_DVC_REMOTE"
 REMOTE = "selftrain"
+VERSION = r"[0-9a-f]{32}\.dir"
 IGNORED = "*.part\n*.tmp\npending/\n"  # what a killed ingest may leave behind
 
 
@@ -64,6 +66,10 @@ def restore(
     Files that no snapshot holds are only lost with `overwrite`. Raises SnapshotError when neither cache nor remote
     hold the version, or when unsaved files are in the way; what was there before then stays.
     """
+    if not re.fullmatch(VERSION, version):
+        raise SourceError(
+            f"{version!r} is not a dataset version; it is 32 hex digits and '.dir', as a run's record has it"
+        )
     folder = workspace.datasets / dataset
     pointer = workspace.datasets / f"{dataset}.dvc"
     with _opened(workspace, remote) as repo:
@@ -84,7 +90,7 @@ def exists(workspace: Workspace, version: str, *, remote: str | None = None) -> 
     """Whether the remote holds the snapshot `version` with all of its files, so that it can be restored elsewhere."""
     if not workspace.datasets.is_dir():
         return False
-    with _opened(workspace, remote) as repo:
+    with _opened(workspace, remote, remember=False) as repo:
         return not _missing(repo.cloud.get_remote_odb(), version)
 
 
@@ -131,30 +137,40 @@ def _push(repo: Any, pointer: str, version: str) -> None:
 
 
 @contextmanager
-def _opened(workspace: Workspace, remote: str | None) -> Iterator[Any]:
-    """The workspace's DVC repository, made on first use, for this process alone."""
-    from dvc.exceptions import DvcException
+def _opened(workspace: Workspace, remote: str | None, *, remember: bool = True) -> Iterator[Any]:
+    """The workspace's DVC repository, made on first use, for this process alone.
+
+    A remote that was asked for is what `dvc` by hand uses, too, once work with it has succeeded (`remember`).
+    """
     from dvc.repo import Repo
-    from dvc.scm import SCMError
 
     workspace.ensure()
-    workspace.datasets.mkdir(parents=True, exist_ok=True)
+    url = _absolute(remote or os.environ.get(REMOTE_VARIABLE))
     with _locked(workspace.root / "dvc.lock"), _quiet("dvc", "dvc_data", "dvc_objects"):
         try:
-            _prepare(workspace, remote or os.environ.get(REMOTE_VARIABLE))
-            with Repo(str(workspace.datasets), config=_settings(workspace.datasets)) as repo:
+            _prepare(workspace)
+            with Repo(str(workspace.datasets), config=_settings(workspace.datasets, url)) as repo:
                 yield repo
-        except (DvcException, SCMError, OSError, ImportError, ValueError) as error:
+            if url and remember:
+                _point(workspace, url)
+        except SelftrainError:
+            raise
+        except Exception as error:  # each kind of remote raises its own library's errors
             raise SnapshotError(f"DVC could not finish in {workspace.datasets}: {_reason(error)}") from error
 
 
-def _settings(datasets: Path) -> dict[str, Any]:
-    """What holds for this process: no scm, hash records inside the workspace, links instead of copies."""
+def _absolute(url: str | None) -> str | None:
+    return url if url is None or "://" in url else str(Path(url).expanduser().resolve())
+
+
+def _settings(datasets: Path, url: str | None) -> dict[str, Any]:
+    """What holds for this process: no scm, hash records inside the workspace, links instead of copies, the remote."""
     site = datasets / ".dvc" / "site"
-    return {
-        "core": {"no_scm": True, "analytics": False, "check_update": False, "site_cache_dir": str(site)},
-        "cache": {"type": _links(datasets)},
-    }
+    core = {"no_scm": True, "analytics": False, "check_update": False, "site_cache_dir": str(site)}
+    settings: dict[str, Any] = {"core": core, "cache": {"type": _links(datasets)}}
+    if url:
+        settings |= {"core": {**core, "remote": REMOTE}, "remote": {REMOTE: {"url": url}}}
+    return settings
 
 
 def _links(folder: Path) -> str:
@@ -166,8 +182,8 @@ def _links(folder: Path) -> str:
     return "reflink,hardlink,symlink,copy" if reflinks else "hardlink,symlink,copy"
 
 
-def _prepare(workspace: Workspace, remote: str | None) -> None:
-    """Make the repository where there is none, and point it at `remote`; a `dvc remote` of the user's own stays."""
+def _prepare(workspace: Workspace) -> None:
+    """Make the repository where there is none, with a folder of the workspace as its remote."""
     from dvc.config import Config
 
     folder = workspace.datasets / ".dvc"
@@ -177,12 +193,15 @@ def _prepare(workspace: Workspace, remote: str | None) -> None:
         _replace(ignore, IGNORED)
     if not (folder / "config").exists():
         _replace(folder / "config", "[core]\n    no_scm = True\n    analytics = False\n")
-    config = Config(str(folder))
-    if remote is None and config["core"].get("remote"):
-        return
-    url = remote or str(workspace.dvc_remote.resolve())
-    if "://" not in url:
-        url = str(Path(url).expanduser().resolve())
+    if not Config(str(folder))["core"].get("remote"):
+        _point(workspace, str(workspace.dvc_remote.resolve()))
+
+
+def _point(workspace: Workspace, url: str) -> None:
+    """Write `url` into `.dvc/config` as the default remote; what else is set there stays."""
+    from dvc.config import Config
+
+    config = Config(str(workspace.datasets / ".dvc"))
     if config["core"].get("remote") == REMOTE and config["remote"].get(REMOTE, {}).get("url") == url:
         return
     with config.edit() as changed:

@@ -198,11 +198,25 @@ def test_a_missing_or_empty_dataset_is_named(workspace: Workspace) -> None:
         snapshot(workspace, "flowers")
 
 
-def test_a_remote_that_cannot_be_used_is_one_line(workspace: Workspace) -> None:
+@pytest.mark.parametrize("remote", ["nosuch://bucket/path", "/dev/null/no-folder"])
+def test_a_remote_that_cannot_be_used_is_one_line_and_not_remembered(workspace: Workspace, remote: str) -> None:
     with pytest.raises(SnapshotError) as caught:
-        snapshot(workspace, "digits", remote="nosuch://bucket/path")
-    assert "nosuch" in str(caught.value)
+        snapshot(workspace, "digits", remote=remote)
+    assert remote.split("/")[-2] in str(caught.value) or "nosuch" in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert exists(workspace, snapshot(workspace, "digits").hash)
+
+
+def test_asking_another_remote_does_not_move_there(workspace: Workspace, tmp_path: Path) -> None:
+    version = snapshot(workspace, "digits")
+    assert not exists(workspace, version.hash, remote=str(tmp_path / "other"))
+    assert exists(workspace, version.hash)
+
+
+def test_what_is_no_version_is_refused_before_anything_is_written(workspace: Workspace) -> None:
+    with pytest.raises(SourceError, match="not a dataset version"):
+        restore(workspace, "digits", "latest\n  wdir: /")
+    assert not (workspace.datasets / ".dvc").exists()
 
 
 SNAPSHOT = """
