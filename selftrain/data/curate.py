@@ -18,6 +18,7 @@ from selftrain.data.screening import (
     CODED_SPLITS,
     OPEN,
     QUARANTINE_SCHEMA,
+    TEST,
     UNLABELED,
     VALIDATION,
     Files,
@@ -33,6 +34,7 @@ from selftrain.data.split import assign
 from selftrain.data.store import ImageStore
 
 Int64s = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 Pairs = tuple[Int64s, Int64s]
 _COMPARED_AT_ONCE = 1 << 16
 
@@ -135,20 +137,41 @@ def _assigned(
     rows = kept[files.split[kept] != UNLABELED]
     pairs = (np.searchsorted(rows, among[0]), np.searchsorted(rows, among[1]))
     codes = [str(code) for code in CODED_SPLITS]
+    ids = np.asarray(files.table["image_id"].take(pa.array(rows)).to_pylist(), dtype=np.str_)
+    given, group = files.split[rows], groups(len(rows), *pairs, files.label[rows])
+    before = {} if previous is None else _splits_of(previous)
     result = assign(
-        np.asarray(files.table["image_id"].take(pa.array(rows)).to_pylist(), dtype=np.str_),
+        ids,
         files.label[rows],
-        groups(len(rows), *pairs, files.label[rows]),
+        group,
         splitting=splitting,
         class_names=names,
-        given=[None if code == OPEN else codes[code] for code in files.split[rows].tolist()],
-        previous=None if previous is None else _splits_of(previous),
+        given=[None if code == OPEN else codes[code] for code in given.tolist()],
+        previous=before,
     )
     split = files.split.copy()
     for code, name in enumerate(codes):
         split[rows[result.splits == name]] = code
-    out = ~result.kept
-    return split, held_out(files, rows[out], rows[result.copy_of[out]], "looks the same as")
+    new = np.array([image_id not in before for image_id in ids.tolist()], dtype=np.bool_)
+    copy_of = _copies_of_given(given, split[rows], group, result.copy_of, new)
+    out = copy_of >= 0
+    return split, held_out(files, rows[out], rows[copy_of[out]], "looks the same as")
+
+
+def _copies_of_given(
+    given: Int64s, split: Int64s, group: Int64s, copy_of: Int64s, new: npt.NDArray[np.bool_]
+) -> Int64s:
+    """`copy_of` (n,), and for new images that would follow their like into a test or validation set of the source's own.
+
+    What the user set apart stays as it is: it neither loses nor gains images.
+    """
+    copy_of = copy_of.copy()
+    for code in (TEST, VALIDATION):
+        named, first = np.unique(group[given == code], return_index=True)
+        follows = (given == OPEN) & (split == code) & (copy_of < 0) & new & np.isin(group, named)
+        leaders = np.flatnonzero(given == code)[first]
+        copy_of[follows] = leaders[np.searchsorted(named, group[follows])]
+    return copy_of
 
 
 def _splits_of(manifest: Manifest) -> dict[str, str]:

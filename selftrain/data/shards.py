@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,8 @@ GRAY_SIDE = 32
 _WRITE_OPTIONS = "group_size:1,uncompressed"
 _READ_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
 
+_REMEDY = "restore the dataset with `dvc pull`, or run ingest again"
+
 Gray = npt.NDArray[np.uint8]
 Int64s = npt.NDArray[np.int64]
 ShardNames = Sequence[str] | npt.NDArray[np.object_]
@@ -34,17 +38,13 @@ def read_records(folder: Path, shard: ShardNames, index: Int64s) -> list[bytes]:
     records: list[bytes] = [b""] * len(index)
     for name, rows in _by_shard(shard):
         wanted = [int(i) for i in index[rows]]
-        reader = open_shard(folder / name) if (folder / name).exists() else None
-        try:
-            if reader is None or reader.num_records() <= max(wanted):
-                raise ManifestError(
-                    f"shard {str(folder / name)!r} is {'missing' if reader is None else 'damaged'}; "
-                    "restore the dataset with `dvc pull`, or run ingest again"
-                )
-            found = reader.read(wanted)
-        finally:
-            if reader is not None:
-                reader.close()
+        if not (folder / name).exists():
+            raise ManifestError(f"shard {str(folder / name)!r} is missing; {_REMEDY}")
+        with open_shard(folder / name) as reader:
+            try:
+                found = reader.read(wanted)
+            except (RuntimeError, IndexError) as error:
+                raise ManifestError(f"shard {str(folder / name)!r} is damaged ({error}); {_REMEDY}") from error
         for row, record in zip(rows, found, strict=True):
             records[row] = record
     return records
@@ -76,19 +76,22 @@ def is_whole(shard: Path) -> bool:
 
 
 def count_records(shard: Path) -> int:
-    """Records in a shard; 0 if it was cut off while it was written."""
-    reader = open_shard(shard)
-    try:
-        return int(reader.num_records())
-    finally:
-        reader.close()
+    """Records in a shard; 0 if it was cut off."""
+    with open_shard(shard) as reader:
+        return int(reader.num_records()) if reader.ok() else 0
 
 
-def open_shard(path: Path) -> ArrayRecordReader:
-    """A reader of random records. A truncated shard opens too, and has no records."""
+@contextmanager
+def open_shard(path: Path) -> Iterator[ArrayRecordReader]:
+    """A reader of random records. A truncated shard opens too, and is not `ok()`."""
     from array_record.python.array_record_module import ArrayRecordReader
 
-    return ArrayRecordReader(str(path), _READ_OPTIONS)
+    reader = ArrayRecordReader(str(path), _READ_OPTIONS)
+    try:
+        yield reader
+    finally:
+        with contextlib.suppress(RuntimeError):  # says once more what `ok` and `read` have said
+            reader.close()
 
 
 def create_shard(path: Path) -> ArrayRecordWriter:
