@@ -8,6 +8,7 @@ import pytest
 
 from selftrain.errors import PredictionError
 from selftrain.evaluate.evaluation import EvaluationReport, Finding, compare, evaluate
+from selftrain.evaluate.intervals import paired_difference
 
 NAMES = ("cat", "dog", "elk")
 
@@ -42,8 +43,8 @@ def test_the_comparison_is_paired_image_by_image() -> None:
     assert (compared.reference_accuracy, compared.difference) == (5 / 8, 2 / 8)
     assert compared.p_value == pytest.approx(0.625)
     assert compared.finding is Finding.UNDECIDED
-    low, high = compared.difference_interval
-    assert low < 0 < 0.25 < high
+    expected = paired_difference(both=4, only_first=3, only_second=1, neither=0)
+    assert compared.difference_interval == pytest.approx(expected)
 
 
 def test_a_model_against_itself_differs_in_nothing() -> None:
@@ -57,6 +58,9 @@ def test_the_finding_has_a_direction() -> None:
     assert compare(labels, right, wrong).finding is Finding.BETTER
     assert compare(labels, wrong, right).finding is Finding.WORSE
     assert compare(labels, right, wrong, alpha=0.001).finding is Finding.UNDECIDED
+    assert compare(labels[:5], right[:5], wrong[:5], alpha=0.0625).finding is Finding.UNDECIDED
+    assert (compare(labels, right, wrong).n10, compare(labels, right, wrong).n01) == (8, 0)
+    assert (compare(labels, right, wrong).difference, compare(labels, wrong, right).difference) == (1.0, -1.0)
 
 
 def test_a_class_that_is_never_seen_has_no_scores() -> None:

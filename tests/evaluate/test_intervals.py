@@ -36,7 +36,39 @@ def test_a_share_that_is_none_is_refused(successes: int, images: int) -> None:
         wilson(successes, images)
 
 
+def test_the_paired_interval_gives_published_ends() -> None:
+    newcombe = paired_difference(both=36, only_first=12, only_second=2, neither=0)
+    bentur = paired_difference(both=1, only_first=1, only_second=7, neither=12)
+    assert newcombe == pytest.approx((0.0569, 0.3404), abs=5e-5)
+    assert bentur == pytest.approx((-0.507, -0.026), abs=5e-4)
+
+
 counts = st.tuples(*[st.integers(0, 300)] * 4).filter(lambda four: sum(four) > 0)
+
+
+def method_10(r: int, s: int, t: int, u: int) -> tuple[float, float]:
+    """Newcombe's method 10 in the letters of his paper."""
+    n = r + s + t + u
+    (l1, u1), (l2, u2) = wilson(r + s, n), wilson(r + t, n)
+    p1, p2 = (r + s) / n, (r + t) / n
+    a, b = (r + s) * (t + u) * (r + t) * (s + u), r * u - s * t
+    if b > n / 2:
+        c = b - n / 2
+    elif b >= 0:
+        c = 0
+    else:
+        c = b
+    phi = c / a**0.5 if a else 0
+    delta = ((p1 - l1) ** 2 - 2 * phi * (p1 - l1) * (u2 - p2) + (u2 - p2) ** 2) ** 0.5
+    epsilon = ((u1 - p1) ** 2 - 2 * phi * (u1 - p1) * (p2 - l2) + (p2 - l2) ** 2) ** 0.5
+    return p1 - p2 - delta, p1 - p2 + epsilon
+
+
+@given(counts)
+def test_the_paired_interval_equals_the_paper_written_out(four: tuple[int, int, int, int]) -> None:
+    both, first, second, neither = four
+    got = paired_difference(both=both, only_first=first, only_second=second, neither=neither)
+    assert got == pytest.approx(method_10(*four), abs=1e-9)
 
 
 @given(counts)

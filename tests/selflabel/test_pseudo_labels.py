@@ -1,5 +1,6 @@
 """Pseudo-labels: what is accepted, why the rest is not, and that Parquet keeps it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -178,7 +179,8 @@ def test_the_digest_is_the_same_after_parquet_and_another_for_another_rule(tmp_p
     assert PseudoLabels.read(tmp_path / "labels.parquet").digest == made.digest
     assert labels_of(ids, probs, Fixed(value=0.5)).digest == made.digest
     others = [labels_of(ids, probs, Fixed(value=0.6)), labels_of(ids, probs[::-1], Fixed(value=0.5))]
-    assert len({made.digest, *(other.digest for other in others)}) == 3
+    others.append(replace(made, teacher="another"))
+    assert len({made.digest, *(other.digest for other in others)}) == 4
 
 
 def test_image_ids_may_be_an_arrow_array_a_numpy_array_or_a_list() -> None:

@@ -41,6 +41,11 @@ def test_a_per_class_threshold_asks_the_predicted_class() -> None:
     assert accept(PROBS, dogs_are_easy, round_index=1, class_names=NAMES).tolist() == [False, True]
 
 
+def test_a_per_class_threshold_accepts_a_confidence_equal_to_it() -> None:
+    exact = PerClass(values={"cat": 0.9, "dog": 0.7})
+    assert accept(PROBS, exact, round_index=1, class_names=NAMES).all()
+
+
 def test_a_class_without_a_threshold_of_its_own_takes_the_default() -> None:
     strict_by_default = PerClass(values={"dog": 0.6}, default=0.91)
     assert accept(PROBS, strict_by_default, round_index=1, class_names=NAMES).tolist() == [False, True]
@@ -138,6 +143,7 @@ def test_many_class_thresholds_are_described_in_short() -> None:
     [
         ([[np.nan, 0.5, 0.5]], r"1 images \(rows 0\) are not finite"),
         ([[0.2, 0.3, 0.5], [5.0, -4.0, 0.0]], r"rows 1\) lie outside 0\.\.1"),
+        ([[1.0, -0.005, 0.0]], r"rows 0\) lie outside 0\.\.1"),
         ([[0.2, 0.3, 0.1]], r"do not sum to one; apply softmax"),
         ([[0.5, 0.5]], r"shape \(1, 2\); allowed is \(images, 3\)"),
         ([0.5, 0.5], r"shape \(2,\)"),
