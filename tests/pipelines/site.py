@@ -1,0 +1,111 @@
+"""A site: a real local ZenML store and workspace in a temporary folder, and the commands run against them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "teacher": {"steps": 24, "validate_every": 12, "augmentation": "digits"},
+    "student": {"steps": 24, "validate_every": 12, "augmentation": "digits", "backbone": "efficientnet_b0_050"},
+    "pseudo_label": {"threshold": {"kind": "fixed", "value": 0.2}},
+    "gate": {"target": 0.05, "min_rounds": 1, "max_rounds": 1},
+    "registry": {"model_name": "tiny", "floors": {"accuracy": 0.01}},
+}
+
+
+@dataclass
+class Site:
+    """A machine's stores of its own: ZenML's, and a workspace; commands run from the repository root."""
+
+    folder: Path
+    experiment: dict[str, Any] = field(default_factory=lambda: dict(TINY))
+
+    @property
+    def workspace(self) -> Path:
+        return self.folder / "workspace"
+
+    def config(self, **changes: Any) -> Path:
+        """A configuration file of the tiny experiment with `changes` to its sections."""
+        path = self.folder / "experiment.yaml"
+        experiment = {**self.experiment, "workspace": str(self.workspace), **changes}
+        path.write_text(yaml.safe_dump({"parameters": {"experiment": experiment}}))
+        return path
+
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "ZENML_CONFIG_PATH": str(self.folder / "zenml"),
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "PYTHONUNBUFFERED": "1",
+            "NO_COLOR": "1",
+            "COLUMNS": "200",
+        }
+
+    def run(self, *command: str, timeout_s: float = 600) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        return subprocess.run(
+            command, cwd=ROOT, env=self.environment(), capture_output=True, text=True, timeout=timeout_s, check=False
+        )
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        """Start a command in a process group of its own."""
+        return subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def status(self) -> dict[str, Any]:
+        """`selftrain status --json`."""
+        shown = self.run("selftrain", "status", "--json")
+        assert shown.returncode == 0, shown.stderr
+        found: dict[str, Any] = json.loads(shown.stdout)
+        return found
+
+    def ask(self, code: str) -> Any:
+        """What `code` prints as JSON, run against this site's ZenML store."""
+        shown = self.run(sys.executable, "-c", code)
+        assert shown.returncode == 0, shown.stderr
+        return json.loads(shown.stdout.strip().splitlines()[-1])
+
+    def steps(self, run_id: str) -> dict[str, str]:
+        """Status of each step of a run."""
+        code = (
+            "import json\nfrom zenml.client import Client\n"
+            f"run = Client().get_pipeline_run({run_id!r})\n"
+            "print(json.dumps({name: step.status.value for name, step in run.steps.items()}))"
+        )
+        found: dict[str, str] = self.ask(code)
+        return found
+
+    def run_states(self) -> list[str]:
+        """Status of every run there is, newest first."""
+        code = (
+            "import json\nfrom zenml.client import Client\n"
+            "page = Client().list_pipeline_runs(size=100, sort_by='desc:created')\n"
+            "print(json.dumps([run.status.value for run in page.items]))"
+        )
+        found: list[str] = self.ask(code)
+        return found
+
+
+def kill_group(process: subprocess.Popen[str]) -> None:
+    """kill -9 for a process and all its children."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()

@@ -1,0 +1,203 @@
+"""The pipeline on a real local store: one run end to end, then what a second run takes from the cache."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.pipelines.site import Site
+
+pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]
+
+RECORD_FIELDS = {
+    "run_id",
+    "status",
+    "verdict",
+    "rounds",
+    "test_accuracy",
+    "test_interval",
+    "teacher_test_accuracy",
+    "p_value",
+    "registered_version",
+    "champion_version",
+    "manifest_digest",
+    "dataset_version",
+    "labels_used",
+    "test_looks",
+}
+ROUND_FIELDS = {
+    "index",
+    "backbone",
+    "labeled",
+    "accepted",
+    "pool",
+    "threshold",
+    "validation_accuracy",
+    "kept",
+    "seconds",
+}
+TRAINING = {"train_teacher", "train_student"}
+
+
+@pytest.fixture(scope="module")
+def first(site: Site) -> dict[str, Any]:
+    """The record of a first run by `zenml pipeline run ssl_pipeline`."""
+    done = site.run("zenml", "pipeline", "run", "ssl_pipeline", "--config", str(site.config()))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return site.status()
+
+
+def again(site: Site, *command: str, **changes: Any) -> dict[str, Any]:
+    """The record of another run with `changes` to the configuration."""
+    done = site.run(*(command or ("selftrain", "run")), "--config", str(site.config(**changes)))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return site.status()
+
+
+def mlflow_facts(site: Site) -> dict[str, Any]:
+    """Runs by ZenML run id, and versions, as the embedded MLflow store has them."""
+    code = f"""
+import json
+from mlflow import MlflowClient
+client = MlflowClient("sqlite:///{site.workspace / "mlflow" / "mlflow.db"}")
+runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
+versions = client.search_model_versions("name = 'tiny'")
+print(json.dumps({{
+    "runs": {{r.data.tags["selftrain.run_id"]: {{"tags": r.data.tags, "status": r.info.status, "metrics": r.data.metrics}}
+             for r in runs if "selftrain.run_id" in r.data.tags}},
+    "versions": {{v.version: v.tags for v in versions}},
+}}, default=str))
+"""
+    found: dict[str, Any] = site.ask(code)
+    return found
+
+
+def test_a_run_leaves_a_whole_record(first: dict[str, Any]) -> None:
+    assert set(first) >= RECORD_FIELDS
+    assert first["status"] == "completed"
+    assert first["verdict"] == "passed"
+    assert [each["index"] for each in first["rounds"]] == [0, 1]
+    assert all(set(each) >= ROUND_FIELDS for each in first["rounds"])
+    assert first["rounds"][0]["labeled"] == 100
+    assert first["rounds"][1]["pool"] == 1147
+    assert first["labels_used"] == 650
+    assert first["test_looks"] == 1
+    assert first["registered_version"] == first["champion_version"] == 1
+    assert first["test_interval"][0] <= first["test_accuracy"] <= first["test_interval"][1]
+
+
+def test_mlflow_knows_the_run_its_data_and_its_model(site: Site, first: dict[str, Any]) -> None:
+    facts = mlflow_facts(site)
+    run = facts["runs"][first["run_id"]]
+    assert run["status"] == "FINISHED"
+    assert run["tags"]["selftrain.manifest_digest"] == first["manifest_digest"]
+    assert run["tags"]["selftrain.dataset_version"] == first["dataset_version"]
+    assert run["metrics"]["test_accuracy"] == pytest.approx(first["test_accuracy"])
+    assert next(iter(facts["versions"].values()))["selftrain.manifest_digest"] == first["manifest_digest"]
+
+
+def test_zenml_knows_the_dataset_version(site: Site, first: dict[str, Any]) -> None:
+    code = (
+        "import json\nfrom zenml.client import Client\n"
+        f"step = Client().get_pipeline_run({first['run_id']!r}).steps['snapshot']\n"
+        "print(json.dumps({name: str(value) for name, value in step.run_metadata.items()}))"
+    )
+    metadata = site.ask(code)
+    assert metadata["dataset_version"] == first["dataset_version"]
+    assert metadata["manifest_digest"] == first["manifest_digest"]
+
+
+def test_the_registered_model_answers_raw_bytes_in_a_fresh_process_without_pickle(
+    site: Site, first: dict[str, Any]
+) -> None:
+    code = f"""
+import io, json, os
+os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+import mlflow, numpy as np, pandas as pd
+from PIL import Image
+mlflow.set_tracking_uri("sqlite:///{site.workspace / "mlflow" / "mlflow.db"}")
+png = io.BytesIO()
+Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(png, "png")
+answer = mlflow.pyfunc.load_model("{first["model_uri"]}").predict(pd.DataFrame({{"image": [png.getvalue(), b"no image"]}}))
+print(json.dumps({{"labels": list(answer["label"]), "errors": [e is not None and e == e for e in answer["error"]]}}))
+"""
+    answer = site.ask(code)
+    assert answer["errors"] == [False, True]
+    assert answer["labels"][0] in {str(digit) for digit in range(10)}
+
+
+def test_a_changed_gate_and_title_train_nothing_and_take_no_new_look(site: Site, first: dict[str, Any]) -> None:
+    stack = ("zenml", "pipeline", "run", "ssl_pipeline", "--stack", "default")
+    gate = {"target": 0.04, "min_rounds": 1, "max_rounds": 1}
+    second = again(site, *stack, title="Another title", gate=gate)
+    steps = site.steps(second["run_id"])
+    assert second["run_id"] != first["run_id"]
+    assert {steps[name] for name in TRAINING} == {"cached"}
+    assert steps["read_test"] == "cached"
+    assert second["test_looks"] == 1
+    assert second["test_accuracy"] == first["test_accuracy"]
+
+
+def test_the_same_run_again_registers_nothing_twice(site: Site, first: dict[str, Any]) -> None:
+    before = mlflow_facts(site)["versions"]
+    third = again(site)
+    assert third["registered_version"] == first["registered_version"]
+    assert mlflow_facts(site)["versions"].keys() == before.keys()
+
+
+def test_a_wiped_workspace_is_made_whole_again_though_every_training_is_cached(
+    site: Site, first: dict[str, Any]
+) -> None:
+    shutil.rmtree(site.workspace)
+    fourth = again(site)
+    assert {site.steps(fourth["run_id"])[name] for name in TRAINING} == {"cached"}
+    assert site.steps(fourth["run_id"])["ingest"] == "completed"
+    assert fourth["manifest_digest"] == first["manifest_digest"]
+    assert fourth["dataset_version"] == first["dataset_version"]
+    assert (site.workspace / "datasets" / "tiny" / "manifest.parquet").exists()
+    assert [int(version) for version in mlflow_facts(site)["versions"]] == [fourth["registered_version"]]
+
+
+def test_a_missed_gate_is_a_completed_run_with_exit_code_3(site: Site, first: dict[str, Any]) -> None:
+    gate = {"target": 1.0, "min_rounds": 1, "max_rounds": 1}
+    done = site.run("selftrain", "run", "--json", "--config", str(site.config(gate=gate)))
+    assert done.returncode == 3, done.stderr
+    record = json.loads(done.stdout)
+    assert record["status"] == "completed"
+    assert record["verdict"] == "exhausted"
+    assert record["registered_version"] is None
+
+
+@pytest.mark.parametrize("command", [("zenml", "pipeline", "run", "ssl_pipeline"), ("selftrain", "run")])
+def test_an_unknown_key_is_one_line_with_the_nearest_key(site: Site, command: tuple[str, ...]) -> None:
+    done = site.run(*command, "--config", str(site.config(gaet={"target": 0.5})))
+    assert done.returncode == 2
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "did you mean 'gate'" in " ".join((done.stdout + done.stderr).split())
+
+
+def test_too_few_images_of_a_class_stop_the_run_before_training(site: Site, tmp_path: Path) -> None:
+    from PIL import Image
+
+    for name, count in (("cat", 12), ("dog", 1)):
+        (tmp_path / "labeled" / name).mkdir(parents=True)
+        for index in range(count):
+            shade = 20 * index + (7 if name == "cat" else 90)
+            image = Image.effect_noise((40, 40), 50 + shade).convert("RGB")
+            image.save(tmp_path / "labeled" / name / f"{index}.png")
+    source = {"kind": "folder", "labeled": str(tmp_path / "labeled")}
+    done = site.run("selftrain", "run", "--config", str(site.config(name="few", source=source)))
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "dog" in done.stderr
+    assert "train_teacher" not in done.stderr
+
+
+def test_status_of_a_run_that_failed_says_so(site: Site) -> None:
+    assert "failed" in site.run_states()
+    shown = site.run("selftrain", "runs", "--json")
+    assert {each["status"] for each in json.loads(shown.stdout)} >= {"failed"}
