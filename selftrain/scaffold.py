@@ -257,7 +257,7 @@ def _steps(role: str, images: int, batch: int, *, pretrained: bool) -> int:
         case _, False:
             epochs, least, most = 12, 860, 8000
         case _:
-            epochs, least, most = 6, 240, 4000
+            epochs, least, most = 4, 240, 4000
     steps = min(max(epochs * images / batch, least), most)
     return round(steps / 20) * 20
 

@@ -1,9 +1,49 @@
 """What all tests share: an environment without a screen, without analytics, and without the user's own stores."""
 
 import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("ZENML_ANALYTICS_OPT_IN", "false")
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("AUTO_OPEN_DASHBOARD", "false")
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+COLOURS = ("blue", "green", "red")
+
+
+@pytest.fixture(scope="session")
+def colour_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a saved model, real and right without training: its logits are 10 times the mean of B, G, R."""
+    import keras
+    import numpy as np
+
+    from selftrain.learn.contract import Contract, save
+
+    image = keras.Input((16, 16, 3), name="image")
+    means = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(image))
+    head = keras.layers.Dense(3, name="logits")
+    model = keras.Model(image, head(means))
+    head.set_weights([10 * np.eye(3, dtype=np.float32)[::-1], np.zeros(3, np.float32)])
+    contract = Contract(backbone="by_hand", image_size=16, class_names=COLOURS)
+    return save(model, contract, tmp_path_factory.mktemp("model") / "colours").folder
+
+
+@pytest.fixture
+def paint() -> Callable[..., Path]:
+    """paint(path, colour, side=24, strength=200, seed=0): a noisy image of one colour, parent folders made."""
+    import numpy as np
+    from PIL import Image
+
+    def draw(path: Path, colour: str, *, side: int = 24, strength: int = 200, seed: int = 0) -> Path:
+        pixels = np.random.default_rng(seed).integers(0, 40, (side, side, 3), np.uint8)
+        pixels[..., ("red", "green", "blue").index(colour)] += np.uint8(strength)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+        return path
+
+    return draw

@@ -1,0 +1,113 @@
+"""The command line's reference page: docs/cli.md, written from the commands themselves.
+
+`python -m selftrain.cli_reference` prints it; `python -m selftrain.cli_reference docs/cli.md` writes it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType
+from typing import get_args, get_type_hints
+
+import typer
+from typer.models import ArgumentInfo, CommandInfo, ParameterInfo
+
+from selftrain.cli import app
+
+HEADER = """\
+# The command line
+
+Written by `python -m selftrain.cli_reference docs/cli.md` from the commands themselves; do not edit.
+
+`zenml pipeline run ssl_pipeline [--config FILE] [--stack NAME]` runs the same loop as `selftrain run`.
+
+| exit code | meaning |
+|---|---|
+| 0 | done |
+| 1 | failed; the last line says why (`doctor`: something is to be mended) |
+| 2 | the input is wrong: options, configuration, folders, files |
+| 3 | `selftrain run` only: the run is complete and its gate was missed, nothing was registered |
+
+An expected error is one line on stderr. `--json` prints facts as JSON on stdout, alone there; progress goes to stderr.
+"""
+
+
+@dataclass(frozen=True)
+class _Parameter:
+    """One parameter of a command, as its signature says it."""
+
+    spelled: str
+    help: str
+    argument: bool
+    required: bool
+    default: str
+
+
+def reference() -> str:
+    """The page, Markdown; the same for the same commands, whatever the terminal."""
+    return "\n".join([HEADER, *(_command(each) for each in app.registered_commands)])
+
+
+def _command(info: CommandInfo) -> str:
+    if info.callback is None:
+        raise ValueError(f"the command {info.name!r} has no function")
+    name = info.name or info.callback.__name__.replace("_", "-")
+    parameters = [_parameter(*each) for each in _annotated(info.callback)]
+    arguments = [each for each in parameters if each.argument]
+    options = [each for each in parameters if not each.argument]
+    usage = ["selftrain", name]
+    usage += [each.spelled if each.required else f"[{each.spelled}]" for each in arguments]
+    usage += [each.spelled for each in options if each.required]
+    parts = [f"## {name}", inspect.cleandoc(info.callback.__doc__ or ""), f"    {' '.join(usage)} [OPTIONS]"]
+    if arguments:
+        parts.append(_table(("argument", "meaning"), [(f"`{each.spelled}`", each.help) for each in arguments]))
+    rows = [(f"`{each.spelled}`", each.help, each.default) for each in options]
+    return "\n\n".join([*parts, _table(("option", "meaning", "default"), rows)]) + "\n"
+
+
+def _annotated(callback: Callable[..., object]) -> Iterator[tuple[inspect.Parameter, object, ParameterInfo]]:
+    """Each parameter of a command with its type and Typer's word about it."""
+    hints = get_type_hints(callback, include_extras=True)
+    for parameter in inspect.signature(callback).parameters.values():
+        kind, info = get_args(hints[parameter.name])
+        yield parameter, kind, info
+
+
+def _parameter(parameter: inspect.Parameter, kind: object, info: ParameterInfo) -> _Parameter:
+    argument = isinstance(info, ArgumentInfo)
+    required = parameter.default is inspect.Parameter.empty
+    default = "required" if required else "" if parameter.default in (None, "", False) else f"`{parameter.default}`"
+    value = info.metavar or (parameter.name.upper() if argument else _metavar(kind))
+    if argument:
+        return _Parameter(value, info.help or "", argument, required, default)
+    # In an annotation Typer takes the first name for a default, until it builds the command.
+    names = [each for each in (info.default, *(info.param_decls or ())) if isinstance(each, str)]
+    spelled = f"{', '.join(names)} {value}".rstrip()
+    return _Parameter(spelled, info.help or "", argument, required, default)
+
+
+def _metavar(kind: object) -> str:
+    """What stands for an option's value: nothing for a flag, else its type in a word."""
+    types = [each for each in (get_args(kind) or (kind,)) if each is not NoneType]
+    return {bool: "", int: "INTEGER", float: "NUMBER", Path: "PATH"}.get(types[0], "TEXT")
+
+
+def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [header, ("---",) * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def main() -> None:
+    """Print the page, or write it to the file that is named."""
+    if len(sys.argv) > 1:
+        Path(sys.argv[1]).write_text(reference(), encoding="utf-8")
+    else:
+        typer.echo(reference(), nl=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Prediction from files: the same as one by one, in order, and one bad file ends nothing."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from selftrain.data.decode import decode
+from selftrain.learn.answers import answer_files, named_files
+from selftrain.learn.contract import load
+from selftrain.learn.predict_files import FilePixels, predict_files
+
+pytestmark = [
+    pytest.mark.keras,
+    # Keras 3.15 converts TensorFlow variables with numpy's older protocol.
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
+
+Paint = Callable[..., Path]
+
+
+@pytest.fixture
+def photos(tmp_path: Path, paint: Paint) -> list[str]:
+    colours = ("red", "green", "blue")
+    sides = {"png": 24, "jpg": 33, "webp": 16, "bmp": 70}
+    return [
+        str(paint(tmp_path / f"{k:03d}.{form}", colours[k % 3], side=sides[form], seed=k))
+        for k, form in enumerate(["png", "jpg", "webp", "bmp"] * 10)
+    ]
+
+
+def test_files_are_predicted_as_one_by_one_and_in_order(colour_model: Path, photos: list[str]) -> None:
+    model, contract = load(colour_model)
+    found = predict_files(model, contract, photos, batch_size=32)
+    alone = [model(decode(Path(path).read_bytes(), 16)[None]).numpy()[0] for path in photos]
+    powers = np.exp(np.array(alone))
+    np.testing.assert_allclose(found.probs, powers / powers.sum(axis=1, keepdims=True), atol=1e-5)
+    assert found.paths == tuple(photos)
+    assert [found.class_names[k] for k in found.probs.argmax(axis=1)][:3] == ["red", "green", "blue"]
+
+
+def test_a_file_that_cannot_be_read_is_named_and_the_others_are_answered(
+    colour_model: Path, photos: list[str], tmp_path: Path
+) -> None:
+    model, contract = load(colour_model)
+    whole = predict_files(model, contract, photos)
+    (tmp_path / "a.jpg").write_bytes(b"")
+    (tmp_path / "b.jpg").write_bytes(b"no image")
+    (tmp_path / "c.jpg").write_bytes(Path(photos[1]).read_bytes()[:-200])
+    bad = [str(tmp_path / name) for name in ("a.jpg", "b.jpg", "c.jpg", "gone.png")]
+    mixed = [bad[0], *photos[:20], bad[1], *photos[20:], bad[2], bad[3]]
+    found = predict_files(model, contract, mixed)
+    assert [each.path for each in found.unread] == bad
+    assert [each.reason for each in found.unread] == ["zero_byte", "not_an_image", "truncated", "unreadable"]
+    assert found.paths == whole.paths
+    np.testing.assert_allclose(found.probs, whole.probs, atol=1e-6)
+    assert not any(each.path in each.detail for each in found.unread)
+
+
+def test_a_misnamed_file_is_refused_only_where_names_are_strict(
+    colour_model: Path, photos: list[str], tmp_path: Path
+) -> None:
+    model, contract = load(colour_model)
+    misnamed = str(shutil.copy(photos[0], tmp_path / "png.jpg"))
+    assert predict_files(model, contract, [misnamed]).paths == (misnamed,)
+    (refused,) = predict_files(model, contract, [misnamed], strict_names=True).unread
+    assert refused.reason == "misnamed"
+
+
+def test_no_readable_file_gives_no_probabilities(colour_model: Path, tmp_path: Path) -> None:
+    model, contract = load(colour_model)
+    found = predict_files(model, contract, [str(tmp_path / "gone.png")])
+    assert found.probs.shape == (0, 3)
+    assert len(found.unread) == 1
+
+
+def test_a_row_asked_for_twice_is_read_once(photos: list[str]) -> None:
+    with FilePixels((*photos, "gone.png"), 16, strict_names=False) as files:
+        rows = np.array([3, 3, 40, 0, 40])
+        images = files.gather(rows)
+        assert list(files.unread) == [40]
+    np.testing.assert_array_equal(images[0], images[1])
+    np.testing.assert_array_equal(images[3], decode(Path(photos[0]).read_bytes(), 16))
+    assert not images[2].any()
+
+
+def test_answers_hold_label_confidence_and_probabilities_or_an_error(
+    colour_model: Path, tmp_path: Path, paint: Paint
+) -> None:
+    paint(tmp_path / "photos" / "deep" / "a.png", "green")
+    (tmp_path / "photos" / "b.png").write_bytes(b"nothing")
+    (tmp_path / "empty").mkdir()
+    named = [tmp_path / "photos", tmp_path / "photos" / "deep" / "a.png", tmp_path / "gone", tmp_path / "empty"]
+    files, errors = named_files(named)
+    assert [Path(each).name for each in files] == ["b.png", "a.png"]
+    assert [each.error for each in errors] == ["no such file or folder", "the folder holds no image files"]
+    bad, good = answer_files(*load(colour_model), files)
+    assert (good.label, good.error) == ("green", None)
+    assert good.probabilities is not None
+    assert good.confidence == good.probabilities["green"] == max(good.probabilities.values()) > 0.9
+    assert (bad.label, bad.confidence, bad.probabilities) == (None, None, None)
+    assert bad.error is not None
+    assert bad.error.startswith("not_an_image: ")

@@ -1,0 +1,198 @@
+"""Labelling a folder: the CSV, the quarantine, the charts and the class folders; nothing of the user's changes."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from selftrain.config import Fixed, PerClass, PseudoLabel
+from selftrain.errors import ConfigError, SourceError
+from selftrain.learn.contract import load
+from selftrain.selflabel.class_folders import check_class_names, names_for
+from selftrain.selflabel.label_files import LabelingSummary, label_folder, plan_outputs
+
+pytestmark = [
+    pytest.mark.keras,
+    # Keras 3.15 converts TensorFlow variables with numpy's older protocol.
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
+
+Paint = Callable[..., Path]
+
+
+@pytest.fixture
+def photos(tmp_path: Path, paint: Paint) -> Path:
+    """Two of each colour, sure and unsure, two of them with one name; and a broken one."""
+    folder = tmp_path / "photos"
+    paint(folder / "a" / "1.png", "red")
+    paint(folder / "b" / "1.png", "red", seed=1)
+    paint(folder / "2.png", "red", strength=20)
+    paint(folder / "3.png", "green")
+    paint(folder / "4.png", "blue", strength=30)
+    (folder / "5.jpg").write_bytes(b"\xff\xd8\xff cut")
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+def label(
+    model: Path, photos: Path, out: Path, *, folders: Path | None = None, copy: bool = False, **settings: object
+) -> LabelingSummary:
+    outputs = plan_outputs(photos, out, folders=folders)
+    return label_folder(*load(model), photos, outputs, settings=PseudoLabel.model_validate(settings), copy=copy)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_the_table_holds_path_class_confidence_and_all_probabilities(
+    colour_model: Path, photos: Path, tmp_path: Path
+) -> None:
+    summary = label(colour_model, photos, tmp_path / "out" / "labels.csv")
+    table = rows(summary.csv)
+    assert list(table[0]) == ["path", "class", "confidence", "accepted", "p_blue", "p_green", "p_red"]
+    assert [Path(row["path"]).relative_to(photos).as_posix() for row in table] == [
+        "2.png", "3.png", "4.png", "a/1.png", "b/1.png",
+    ]  # fmt: skip
+    assert [row["class"] for row in table] == ["red", "green", "blue", "red", "red"]
+    assert [row["accepted"] for row in table] == ["false", "true", "false", "true", "true"]
+    for row in table:
+        probs = [float(row[f"p_{name}"]) for name in ("blue", "green", "red")]
+        assert sum(probs) == pytest.approx(1, abs=1e-5)
+        assert float(row["confidence"]) == max(probs) == float(row[f"p_{row['class']}"])
+        assert (float(row["confidence"]) >= 0.9) == (row["accepted"] == "true")
+    assert (summary.images, summary.labeled, summary.accepted, summary.quarantined) == (6, 5, 3, 1)
+    assert summary.classes["red"].model_dump() == {"predicted": 3, "accepted": 2}
+
+
+def test_a_file_that_cannot_be_decoded_is_listed_and_left_where_it_is(
+    colour_model: Path, photos: Path, tmp_path: Path
+) -> None:
+    before = contents(photos)
+    summary = label(colour_model, photos, tmp_path / "labels.csv", folders=tmp_path / "by_class")
+    (row,) = rows(summary.quarantine)
+    assert summary.quarantine == tmp_path / "labels.quarantine.csv"
+    assert (row["path"], row["reason"]) == (str(photos / "5.jpg"), "truncated")
+    assert contents(photos) == before
+
+
+def test_both_charts_lie_beside_the_table_or_where_asked(colour_model: Path, photos: Path, tmp_path: Path) -> None:
+    summary = label(colour_model, photos, tmp_path / "labels.csv")
+    assert [chart.name for chart in summary.charts] == [
+        "labels.confidence.png", "labels.confidence_per_class.png",
+    ]  # fmt: skip
+    for chart in summary.charts:
+        with Image.open(chart) as image:
+            assert image.width > 300
+    assert plan_outputs(photos, tmp_path / "x.csv", charts=tmp_path / "c").overall.parent == tmp_path / "c"
+
+
+def test_a_class_can_have_a_threshold_of_its_own(colour_model: Path, photos: Path, tmp_path: Path) -> None:
+    settings = {"threshold": PerClass(values={"blue": 0.3}, default=0.9)}
+    summary = label(colour_model, photos, tmp_path / "labels.csv", **settings)
+    assert [row["class"] for row in rows(summary.csv) if row["accepted"] == "true"] == ["green", "blue", "red", "red"]
+    with pytest.raises(ConfigError, match=r"'blu'.*did you mean 'blue'"):
+        label(colour_model, photos, tmp_path / "labels.csv", threshold=PerClass(values={"blu": 0.3}))
+
+
+def test_a_stricter_threshold_accepts_a_subset(colour_model: Path, photos: Path, tmp_path: Path) -> None:
+    accepted: list[set[str]] = []
+    for value in (0.0, 0.5, 0.9, 1.0):
+        summary = label(colour_model, photos, tmp_path / "labels.csv", threshold=Fixed(value=value))
+        accepted.append({row["path"] for row in rows(summary.csv) if row["accepted"] == "true"})
+    assert len(accepted[0]) == 5
+    assert all(strict <= loose for loose, strict in pairwise(accepted))
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_class_folders_hold_every_accepted_image_also_those_of_one_name(
+    colour_model: Path, photos: Path, tmp_path: Path, copy: bool
+) -> None:
+    target = tmp_path / "by_class"
+    summary = label(colour_model, photos, tmp_path / "labels.csv", folders=target, copy=copy)
+    assert sorted(path.name for path in target.iterdir()) == ["blue", "green", "red"]
+    made = sorted(path for path in target.rglob("*") if not path.is_dir())
+    assert len(made) == summary.accepted == 3
+    assert all(path.is_symlink() != copy for path in made)
+    originals = {hashlib.sha256((photos / name).read_bytes()).digest() for name in ("a/1.png", "b/1.png", "3.png")}
+    assert {hashlib.sha256(path.read_bytes()).digest() for path in made} == originals
+    assert [path.name for path in sorted((target / "green").iterdir())] == ["3.png"]
+
+
+def test_links_hold_from_any_working_directory(
+    colour_model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    label(colour_model, Path("photos"), Path("labels.csv"), folders=Path("by_class"))
+    monkeypatch.chdir("/")
+    assert (tmp_path / "by_class" / "green" / "3.png").read_bytes() == (photos / "3.png").read_bytes()
+
+
+def test_a_folder_that_holds_something_is_not_written_to(colour_model: Path, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="is not empty"):
+        plan_outputs(photos, tmp_path / "labels.csv", folders=tmp_path / "full")
+    assert os.listdir(tmp_path / "full") == ["mine.txt"]
+
+
+def test_results_never_lie_among_the_images(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="lies inside --images"):
+        plan_outputs(photos, tmp_path / "labels.csv", folders=photos / "by_class")
+    with pytest.raises(ConfigError, match="charts would lie among the images"):
+        plan_outputs(photos, photos / "labels.csv")
+    assert plan_outputs(photos, photos / "labels.csv", charts=tmp_path).csv == photos / "labels.csv"
+
+
+def test_another_file_is_not_replaced_and_an_earlier_table_is(colour_model: Path, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "budget.csv").write_text("month,euros\n")
+    with pytest.raises(ConfigError, match="is no table of labels"):
+        plan_outputs(photos, tmp_path / "budget.csv")
+    out = tmp_path / "labels.csv"
+    first = label(colour_model, photos, out)
+    (photos / "3.png").unlink()
+    assert label(colour_model, photos, out).labeled == first.labeled - 1
+
+
+def test_folders_without_a_readable_image_are_errors(colour_model: Path, tmp_path: Path) -> None:
+    for name in ("missing", "empty", "broken"):
+        (tmp_path / "broken").mkdir(exist_ok=True)
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        (tmp_path / "broken" / "a.png").write_bytes(b"x")
+        with pytest.raises(SourceError, match=name):
+            label(colour_model, tmp_path / name, tmp_path / "labels.csv")
+    assert [row["reason"] for row in rows(tmp_path / "labels.quarantine.csv")] == ["not_an_image"]
+
+
+def test_names_differ_where_case_does_not_count_and_stay_where_they_can() -> None:
+    paths = ["p/a/Cat.png", "p/b/cat.PNG", "p/dog.png", "p/a/x/cat.png"]
+    names = names_for(paths, images=Path("p"))
+    assert names["p/dog.png"] == "dog.png"
+    assert len({name.casefold() for name in names.values()}) == 4
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", ".hidden", "", "a\\b"])
+def test_a_class_that_would_leave_its_folder_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be a folder's name"):
+        check_class_names(["cat", name])
+
+
+def test_classes_that_differ_by_case_alone_are_refused() -> None:
+    with pytest.raises(ConfigError, match="'Cat', 'cat' differ by case"):
+        check_class_names(["Cat", "dog", "cat"])
