@@ -334,8 +334,10 @@ def serving(arguments: list[str], *, path: str, cwd: Path, **environment: str) -
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    command = [str(Path(sys.executable).with_name("mlflow")), *arguments, "--host", "127.0.0.1", "--port", port]
+    programs = Path(sys.executable).parent
+    command = [str(programs / "mlflow"), *arguments, "--host", "127.0.0.1", "--port", port]
     env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | environment
+    env["PATH"] = f"{programs}{os.pathsep}{env['PATH']}"  # where mlflow looks for uvicorn
     with (cwd / "server.log").open("w") as log:
         server = subprocess.Popen(
             command, cwd=cwd, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
@@ -344,7 +346,8 @@ def serving(arguments: list[str], *, path: str, cwd: Path, **environment: str) -
             wait_until_up(f"http://127.0.0.1:{port}{path}", server)
             yield f"http://127.0.0.1:{port}"
         finally:
-            os.killpg(server.pid, signal.SIGTERM)
+            if server.poll() is None:
+                os.killpg(server.pid, signal.SIGTERM)
             server.wait(timeout=60)
 
 
