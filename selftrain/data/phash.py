@@ -22,7 +22,6 @@ _LOW: Final = 8
 _BATCH: Final = 4096
 _CROWD: Final = 256 * 256
 _NEIGHBOURS: Final = 64
-_PIXEL_BATCH: Final = 8192
 _PAIRS_AT_ONCE: Final = 1 << 22
 
 
@@ -65,35 +64,17 @@ def near_pairs(hashes: UInt64s, *, bits: int = 2, rank: npt.NDArray[np.floating]
     return i[order], j[order]
 
 
-def near_duplicates(hashes: UInt64s, gray: UInt8s, *, bits: int = 2, tolerance: float = TOLERANCE) -> Pairs:
-    """Pairs i < j near by hash and close in pixels: what counts as near-duplicates. gray (n, ...) 0-255.
-
-    Memory stays bounded: candidate pairs are compared a batch at a time.
-    """
-    kept_i, kept_j = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    brightness = gray.reshape(len(gray), -1).mean(axis=1, dtype=np.float32)
-    for i, j in near_pair_blocks(hashes, bits=bits, rank=brightness):
-        for start in range(0, len(i), _PIXEL_BATCH):
-            a, b = i[start : start + _PIXEL_BATCH], j[start : start + _PIXEL_BATCH]
-            close = close_pixels(gray[a], gray[b], tolerance=tolerance)
-            kept_i.append(a[close])
-            kept_j.append(b[close])
-    i, j = np.concatenate(kept_i), np.concatenate(kept_j)
-    order = np.lexsort((j, i))
-    return i[order], j[order]
-
-
 def close_pixels(gray_a: UInt8s, gray_b: UInt8s, *, tolerance: float = TOLERANCE) -> Bools:
     """(n,) True where two gray pictures (n, ...) 0-255 differ by at most `tolerance` levels, root mean square."""
     difference = gray_a.astype(np.float32) - gray_b.astype(np.float32)
-    squares = np.square(difference).reshape(len(gray_a), -1).mean(axis=1)
+    squares = np.square(difference).mean(axis=tuple(range(1, difference.ndim)))
     return np.asarray(squares <= tolerance**2)
 
 
 def near_pair_blocks(
     hashes: UInt64s, *, bits: int = 2, rank: npt.NDArray[np.floating] | None = None
 ) -> Iterator[Pairs]:
-    """The pairs of `near_pairs`, each once, in blocks of bounded size."""
+    """The pairs of `near_pairs`, each once, in blocks of bounded size, for a caller who keeps few of them."""
     order = np.lexsort((np.arange(len(hashes)) if rank is None else rank, hashes))
     values, starts, counts = np.unique(hashes[order], return_index=True, return_counts=True)
     same = np.arange(len(values))

@@ -104,20 +104,6 @@ def assign(
     return Assigned(np.array(LABELED, dtype=np.str_)[level], copy_of)
 
 
-def held_out_copies(splits: npt.NDArray[np.str_], i: Int64s, j: Int64s) -> tuple[Int64s, Int64s]:
-    """Unlabelled rows that nearly are validation or test images, by the near-duplicate pairs (i, j), and of which row.
-
-    >>> held_out_copies(np.array(["unlabeled", "test", "unlabeled"]), np.array([0]), np.array([1]))
-    (array([0]), array([1]))
-    """
-    held_out = np.isin(splits, [Split.VALIDATION, Split.TEST])
-    pool = splits == Split.UNLABELED
-    copies = np.concatenate([i[pool[i] & held_out[j]], j[held_out[i] & pool[j]]])
-    originals = np.concatenate([j[pool[i] & held_out[j]], i[held_out[i] & pool[j]]])
-    rows, first = np.unique(copies, return_index=True)
-    return rows, originals[first]
-
-
 def _codes(splits: Sequence[str | None]) -> Int64s:
     names: Mapping[str | None, int] = {split.value: code for code, split in enumerate(LABELED)}
     return np.fromiter((names.get(split, _FREE) for split in splits), np.int64, len(splits))

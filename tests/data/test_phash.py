@@ -8,7 +8,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from selftrain.data.decode import examine
-from selftrain.data.phash import close_pixels, groups, near_duplicates, near_pairs, phash
+from selftrain.data.phash import close_pixels, groups, near_pair_blocks, near_pairs, phash
 
 
 def naive_phash(gray: np.ndarray) -> int:
@@ -29,6 +29,15 @@ def naive_phash(gray: np.ndarray) -> int:
 def naive_pairs(hashes: np.ndarray, bits: int) -> list[tuple[int, int]]:
     distance = np.bitwise_count(hashes[:, None] ^ hashes[None])
     return list(zip(*(rows.tolist() for rows in np.nonzero(np.triu(distance <= bits, 1))), strict=True))
+
+
+def near_duplicates(hashes: np.ndarray, gray: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As ingest finds them: near by hash, then close in pixels, a block of pairs at a time."""
+    found = [(np.empty(0, int), np.empty(0, int))]
+    for i, j in near_pair_blocks(hashes, rank=gray.reshape(len(gray), -1).mean(axis=1)):
+        close = close_pixels(gray[i], gray[j])
+        found.append((i[close], j[close]))
+    return np.concatenate([i for i, _ in found]), np.concatenate([j for _, j in found])
 
 
 def photo(change=lambda image: image, quality: int = 90, index: int = 0) -> bytes:
@@ -116,6 +125,10 @@ def test_close_pixels_is_a_root_mean_square_in_gray_levels():
     black = np.zeros((3, 2, 2), np.uint8)
     other = np.array([[[4, 4], [4, 4]], [[8, 0], [0, 0]], [[9, 0], [0, 0]]], np.uint8)
     assert close_pixels(black, other, tolerance=4.0).tolist() == [True, True, False]
+
+
+def test_no_pairs_are_compared_without_complaint():
+    assert close_pixels(np.empty((0, 32, 32), np.uint8), np.empty((0, 32, 32), np.uint8)).shape == (0,)
 
 
 def test_pictures_with_the_same_hash_but_other_pixels_are_no_near_duplicates():

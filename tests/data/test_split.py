@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selftrain.config import Splitting
-from selftrain.data.split import Assigned, assign, held_out_copies
+from selftrain.data.split import Assigned, assign
 from selftrain.errors import SourceError
 
 NAMES = ("ant", "bee")
@@ -178,10 +178,3 @@ def test_a_big_group_goes_to_training_and_the_minimum_is_still_met():
     assert (splits[:20] == "train").all()
     assert np.count_nonzero(splits == "test") >= 2
     assert np.count_nonzero(splits == "validation") >= 2
-
-
-def test_unlabelled_copies_of_held_out_images_are_named_once_with_their_original():
-    splits = np.array(["train", "unlabeled", "test", "unlabeled", "validation"])
-    rows, of = held_out_copies(splits, np.array([0, 1, 1, 2]), np.array([1, 2, 4, 3]))
-    assert rows.tolist() == [1, 3]
-    assert of.tolist() == [2, 2]
