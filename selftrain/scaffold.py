@@ -205,7 +205,7 @@ def _put_training(put: Any, seen: Survey, wishes: Wishes) -> None:
             f"{role}.validate_every", max(10, steps // 8), "steps; eight looks at validation, the best weights are kept"
         )
         if its_weights is not None:
-            put(f"{role}.learning_rate", 1e-3, "with the backbone frozen; a tenth of it (unfreeze_rate) afterwards")
+            put(f"{role}.learning_rate", 2e-3, "with the backbone frozen; a tenth of it (unfreeze_rate) afterwards")
             put(f"{role}.freeze_steps", round(steps * 0.7), "the new top is trained first")
         put(f"{role}.augmentation", augmentation, because)
         if seen.imbalance >= IMBALANCE:
