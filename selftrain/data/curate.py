@@ -158,12 +158,10 @@ def _assigned(
     return split, held_out(files, rows[out], rows[copy_of[out]], "looks the same as")
 
 
-def _copies_of_given(
-    given: Int64s, split: Int64s, group: Int64s, copy_of: Int64s, new: npt.NDArray[np.bool_]
-) -> Int64s:
-    """`copy_of` (n,), and for new images that would follow their like into a test or validation set of the source's own.
+def _copies_of_given(given: Int64s, split: Int64s, group: Int64s, copy_of: Int64s, new: Bools) -> Int64s:
+    """`copy_of` (n,), and the same for new images that would follow their like into a held-out set of the source's own.
 
-    What the user set apart stays as it is: it neither loses nor gains images.
+    What the user set apart gains no images by looks alone.
     """
     copy_of = copy_of.copy()
     for code in (TEST, VALIDATION):

@@ -73,8 +73,8 @@ def ingest(
     check_rows(listing.table, row_name=lambda row: repr(listing.table["path"][row].as_py()))
     max_bytes, max_pixels = settings.shard_mb * 1_000_000, int(settings.max_megapixels * 1e6)
     limits = Limits(max_pixels=max_pixels, min_side=settings.min_side, max_bytes=max_bytes)
-    with store.locked():
-        index, files_read = _up_to_date(source, listing, store, limits, settings=settings, progress=progress)
+    with store.locked() as lock:
+        index, files_read = _up_to_date(source, listing, store, limits, lock, settings=settings, progress=progress)
         previous = Manifest.read(store.manifest_path) if store.manifest_path.exists() else None
         names = source.class_names(listing)
         curated = curate(listing, index, store, names=names, limits=limits, splitting=splitting, previous=previous)
@@ -98,6 +98,7 @@ def _up_to_date(
     listing: Listing,
     store: ImageStore,
     limits: Limits,
+    lock: int,
     *,
     settings: config.Ingest,
     progress: Progress,
@@ -115,7 +116,7 @@ def _up_to_date(
     total = sum(len(chunk.paths) for chunk in chunks)
     done = total - sum(len(chunk.paths) for chunk in to_read)
     progress(done, total, "images read")
-    for chunk in _write_chunks(to_read, source, store, limits, workers=settings.workers or cores()):
+    for chunk in _write_chunks(to_read, source, store, limits, workers=settings.workers or cores(), lock=lock):
         done += len(chunk.paths)
         progress(done, total, "images read")
     index = _adopt(store, index, [chunk.key(limits) for chunk in chunks], limits=limits)
@@ -123,13 +124,15 @@ def _up_to_date(
 
 
 def _write_chunks(
-    chunks: list[Chunk], source: ImageSource, store: ImageStore, limits: Limits, *, workers: int
+    chunks: list[Chunk], source: ImageSource, store: ImageStore, limits: Limits, *, workers: int, lock: int
 ) -> Iterator[Chunk]:
     """Write the chunks, over the cores where the files can be opened by any process; yields each when it is done."""
     if source.on_disk and len(chunks) > 1 and workers > 1:
         given = dataclasses.asdict(limits)
         tasks = [{"root": str(store.root), "chunk": dataclasses.asdict(one), "limits": given} for one in chunks]
-        for position in run_tasks("selftrain.data.chunks:write_chunk_of_files", tasks, workers=workers):
+        for position in run_tasks(
+            "selftrain.data.chunks:write_chunk_of_files", tasks, workers=workers, inherit=(lock,)
+        ):
             yield chunks[position]
         return
     for chunk in chunks:

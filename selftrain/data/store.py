@@ -134,13 +134,16 @@ class ImageStore:
         return self.root.with_name(f"{self.root.name}.{suffix}")
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the store for writing; a second process waits until the first has finished or died."""
+    def locked(self) -> Iterator[int]:
+        """Hold the store for writing; a second process waits until the first has finished or died.
+
+        Yields the lock's file descriptor: worker processes that inherit it keep the lock until they too have ended.
+        """
         path = self._beside("lock")
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+            yield lock.fileno()
 
 
 @dataclass(frozen=True)

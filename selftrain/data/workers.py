@@ -28,11 +28,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_tasks(function: str, tasks: Sequence[Json], *, workers: int) -> Iterator[int]:
+def run_tasks(function: str, tasks: Sequence[Json], *, workers: int, inherit: tuple[int, ...] = ()) -> Iterator[int]:
     """Run `function` ("package.module:name", keyword arguments = a task) on every task; yields their positions as done.
 
     This process is the first worker, at work while the others start. Tasks are JSON; results are left on disk by the
-    function. Raises SelftrainError for the first task that fails in a worker, and ends all of them.
+    function. The workers hold the file descriptors `inherit` (a lock's) until they end. Raises SelftrainError for the
+    first task that fails in a worker, and ends all of them.
     """
     own = threading.local()
     own_lane = threading.Lock()
@@ -43,7 +44,7 @@ def run_tasks(function: str, tasks: Sequence[Json], *, workers: int) -> Iterator
             if own_lane.acquire(blocking=False):
                 own.call = partial(_call, _find(function))
             else:
-                started.append(_Worker(function))
+                started.append(_Worker(function, inherit))
                 own.call = started[-1].call
         own.call(tasks[position])
         return position
@@ -64,7 +65,7 @@ def run_tasks(function: str, tasks: Sequence[Json], *, workers: int) -> Iterator
 class _Worker:
     """One interpreter that answers each line of JSON by one line."""
 
-    def __init__(self, function: str) -> None:
+    def __init__(self, function: str, inherit: tuple[int, ...]) -> None:
         # One thread a process: the processes already fill the cores.
         environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
@@ -73,6 +74,7 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
+            pass_fds=inherit,
             text=True,
             encoding="utf-8",
         )
