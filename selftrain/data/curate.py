@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,7 @@ from selftrain.data.screening import (
     manifest_table,
     unlabeled_copies,
 )
+from selftrain.data.shards import Gray
 from selftrain.data.split import assign
 from selftrain.data.store import ImageStore
 
@@ -37,6 +39,7 @@ Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Pairs = tuple[Int64s, Int64s]
 _COMPARED_AT_ONCE = 1 << 16
+_CROWD = 256  # images that share a hash, above which phash pairs neighbours by rank alone
 
 
 @dataclass(frozen=True)
@@ -102,14 +105,14 @@ def _near_duplicates(files: Files, kept: Int64s, store: ImageStore) -> tuple[Pai
     shard_names = np.asarray(shards.dictionary.to_pylist(), dtype=object)
     shard_codes = np.asarray(shards.indices.to_numpy())
 
-    def thumbnails(rows: Int64s) -> npt.NDArray[np.uint8]:
+    def thumbnails(rows: Int64s) -> Gray:
         return store.gray(shard_names[shard_codes[rows]], records[rows])
 
     hashes = np.asarray(pc.fill_null(files.table["phash"], 0), dtype=np.uint64)[kept]
     labeled = files.split[kept] != UNLABELED
     empty = np.empty(0, dtype=np.int64)
     found: tuple[list[Pairs], list[Pairs]] = ([(empty, empty)], [(empty, empty)])
-    for i, j in near_pair_blocks(hashes):
+    for i, j in near_pair_blocks(hashes, rank=_brightness(hashes, thumbnails)):
         wanted = labeled[i] | labeled[j]
         i, j = i[wanted], j[wanted]
         for start in range(0, len(i), _COMPARED_AT_ONCE):
@@ -122,6 +125,16 @@ def _near_duplicates(files: Files, kept: Int64s, store: ImageStore) -> tuple[Pai
             found[1].append((kept[a[~both]], kept[b[~both]]))
     among, across = (tuple(np.concatenate(column) for column in zip(*part, strict=True)) for part in found)
     return (among[0], among[1]), (across[0], across[1])
+
+
+def _brightness(hashes: npt.NDArray[np.uint64], thumbnails: Callable[[Int64s], Gray]) -> npt.NDArray[np.float32] | None:
+    """Mean grey of each image, to tell apart a crowd that shares a hash (blank pages); None where there is no crowd."""
+    _, counts = np.unique(hashes, return_counts=True)
+    if counts.max(initial=0) <= _CROWD:
+        return None
+    starts = range(0, len(hashes), _COMPARED_AT_ONCE)
+    blocks = [np.arange(start, min(start + _COMPARED_AT_ONCE, len(hashes))) for start in starts]
+    return np.concatenate([thumbnails(block).mean(axis=(1, 2), dtype=np.float32) for block in blocks])
 
 
 def _assigned(

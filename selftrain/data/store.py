@@ -68,8 +68,14 @@ class ImageStore:
         return self.root / "quarantine.csv"
 
     def index(self) -> pa.Table:
-        """One row a source file ever read, the newest reading of each path; empty before the first ingest."""
-        return pq.read_table(self.index_path) if self.index_path.exists() else INDEX_SCHEMA.empty_table()
+        """One row a source file ever read, the newest reading of each path; empty before the first ingest.
+
+        A damaged index is an empty one: the source still says all of it.
+        """
+        try:
+            return pq.read_table(self.index_path)
+        except (FileNotFoundError, pa.ArrowInvalid):
+            return INDEX_SCHEMA.empty_table()
 
     def clear_unfinished(self) -> None:
         """Remove what killed writers left; call it when every finished chunk is in the index."""

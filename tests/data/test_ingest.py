@@ -142,6 +142,20 @@ def test_labelled_near_duplicates_land_on_the_same_side(folders: Path) -> None:
     assert all(found[f"{number:02d}.png"] == found[f"{number:02d}-near.jpg"] for number in range(12))
 
 
+def test_a_crowd_of_nearly_blank_images_is_told_apart_by_brightness(folders: Path) -> None:
+    """300 grey pages share one hash; the page that looks like a held-out one is found among them."""
+    for number in range(300):
+        Image.new("L", (40 + number // 250, 40), number % 250).save(folders / f"unlabeled/page{number:03d}.png")
+    (folders / "test/cat").mkdir(parents=True)
+    (folders / "test/dog").mkdir()
+    for name in ("cat/00.png", "dog/00.jpg", "dog/01.jpg"):
+        (folders / "labeled" / name).rename(folders / "test" / name)
+    Image.new("L", (44, 44), 120).save(folders / "test/cat/page.png")
+    found = reasons(run(folders, test="test"))
+    assert {name for name, reason in found.items() if reason == "held_out_copy"} >= {"page119.png", "page120.png"}
+    assert "page200.png" not in found
+
+
 def test_too_many_bad_files_stop_and_name_the_table(folders: Path) -> None:
     for number in range(3):
         (folders / "unlabeled" / f"bad{number}.png").write_bytes(b"")

@@ -66,6 +66,13 @@ def test_a_truncated_shard_is_read_again_from_the_source(folders: Path) -> None:
     assert (again.files_read, again.manifest.digest) == (34, done.manifest.digest)
 
 
+def test_a_damaged_index_is_made_again(folders: Path) -> None:
+    store, done = filled(folders)
+    store.index_path.write_bytes(b"PAR1 cut")
+    _, again = filled(folders)
+    assert (again.files_read, again.manifest.digest) == (34, done.manifest.digest)
+
+
 def test_images_are_read_in_the_order_asked_for(folders: Path) -> None:
     store, done = filled(folders)
     table = done.manifest.table.take([5, 2, 9, 2])
