@@ -69,7 +69,8 @@ class FlatAdamW(keras.optimizers.Optimizer):  # type: ignore[misc]
         if self.average is not None:
             momentum = ops.where(self.iterations == 0, 0.0, self.average)  # the first average is the first weights
             self._vectors[2].assign(momentum * self._vectors[2] + (1 - momentum) * weights)
-        for variable, part, shape in zip(variables, ops.split(weights, self._bounds), self._shapes, strict=True):
+        parts = ops.split(weights, self._bounds) if self._bounds else [weights]
+        for variable, part, shape in zip(variables, parts, self._shapes, strict=True):
             variable.assign(ops.reshape(part, shape))
         self._iterations.assign_add(1)
         return self._iterations

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 def read(variables: Iterable[keras.Variable]) -> list[NDArray[Any]]:
     """Each variable's value, copied, in the variables' order."""
-    # By way of a tensor: numpy 2 warns when it copies a TensorFlow variable itself.
-    return [keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(variable)) for variable in variables]
+    # By way of a tensor of its own: numpy 2 warns when it copies a TensorFlow variable itself.
+    return [keras.ops.convert_to_numpy(keras.ops.copy(variable)) for variable in variables]
 
 
 def write(variables: Sequence[keras.Variable], values: Sequence[NDArray[Any]]) -> None:

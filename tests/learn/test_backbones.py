@@ -1,0 +1,115 @@
+"""Backbones: what they read, what they answer, and which weights they take."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from selftrain.errors import BackboneError
+
+pytestmark = [
+    pytest.mark.keras,
+    # Keras's own save copies TensorFlow variables in a way that numpy 2 deprecates.
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),
+    # MobileNetV2 warns that there are no published weights for other sizes than its own; ours come from a file.
+    pytest.mark.filterwarnings("ignore:`input_shape` is undefined or non-square:UserWarning"),
+]
+
+
+def test_the_last_feature_map_keeps_four_pixels_at_small_sizes() -> None:
+    from selftrain.learn.backbones import reduced_strides
+
+    for size in (32, 48, 64, 96, 128, 224):
+        left = size // (2 * int(np.prod(reduced_strides(size))))
+        assert left >= 4
+        assert left <= 7
+
+
+def test_a_ladder_rung_reads_uint8_answers_float32_and_is_built_of_stock_layers(tmp_path: Path) -> None:
+    import json
+    import zipfile
+
+    from selftrain.learn.backbones import build
+
+    model = build("efficientnet_b0_050", image_size=32, classes=5, seed=1)
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    logits = model.predict_on_batch(images)
+    assert logits.shape == (2, 5)
+    assert logits.dtype == np.float32
+    np.testing.assert_allclose(model.predict_on_batch(images.astype(np.float32)), logits, atol=1e-5)
+    model.save(tmp_path / "m.keras")
+    config = json.loads(zipfile.ZipFile(tmp_path / "m.keras").read("config.json"))
+    assert "keras_hub" not in json.dumps(config)
+
+
+def test_the_seed_decides_the_first_weights() -> None:
+    from selftrain.learn.backbones import build
+    from selftrain.learn.variables import read
+
+    one, same, other = (
+        read(build("MobileNet", image_size=32, classes=3, seed=seed).get_layer("logits").weights) for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(one[0], same[0])
+    assert np.abs(one[0] - other[0]).max() > 0
+
+
+def test_weights_come_from_a_local_file_and_batch_norm_stays_frozen_after_thawing(tmp_path: Path) -> None:
+    import keras
+
+    from selftrain.learn.backbones import build, set_trainable
+    from selftrain.learn.batchnorm import layers_of_type
+    from selftrain.learn.variables import read
+
+    keras.utils.set_random_seed(5)
+    donor = keras.applications.MobileNetV2(alpha=0.35, include_top=False, weights=None, input_shape=(32, 32, 3))
+    donor.save_weights(tmp_path / "donor.weights.h5")
+    model = build("mobilenet_v2_035", image_size=32, classes=3, weights=str(tmp_path / "donor.weights.h5"))
+    for one, other in zip(read(model.get_layer("backbone").weights), read(donor.weights), strict=True):
+        np.testing.assert_array_equal(one, other)
+    set_trainable(model, frozen=True, pretrained=True)
+    assert len(model.trainable_variables) == 2
+    set_trainable(model, frozen=False, pretrained=True)
+    assert len(model.trainable_variables) > 2
+    assert not any(norm.trainable for norm in layers_of_type(model, keras.layers.BatchNormalization))
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    import keras
+
+    from selftrain.learn.backbones import build
+
+    donor = keras.applications.MobileNetV2(alpha=0.5, include_top=False, weights=None, input_shape=(32, 32, 3))
+    donor.save_weights(tmp_path / "donor.weights.h5")
+    with pytest.raises(BackboneError, match="mobilenet_v2_035 cannot be built"):
+        build("mobilenet_v2_035", image_size=32, classes=3, weights=str(tmp_path / "donor.weights.h5"))
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "weights", "message"),
+    [
+        ("efficientnet_b0", 32, "no_such.h5", "is no file"),
+        ("efficientnet_b0_050", 32, "imagenet", "no published ImageNet weights"),
+        ("InceptionV3", 32, None, "cannot be built at 32 px"),
+        ("efficientnet_b9", 32, None, "did you mean"),
+    ],
+)
+def test_what_cannot_be_built_is_said(name: str, size: int, weights: str | None, message: str) -> None:
+    from selftrain.learn.backbones import build
+
+    with pytest.raises(BackboneError, match=message):
+        build(name, image_size=size, classes=3, weights=weights)
+
+
+@pytest.mark.parametrize("name", ["DenseNet121", "ResNet50", "MobileNet"])
+def test_preprocessing_is_that_of_the_published_weights(name: str) -> None:
+    import keras
+
+    from selftrain.learn import backbones
+    from selftrain.learn.ladder import resolve
+
+    module = {"DenseNet121": "densenet", "ResNet50": "resnet", "MobileNet": "mobilenet"}[name]
+    images = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3)).astype(np.float32)
+    image = keras.Input((4, 4, 3))
+    ours = keras.Model(image, backbones._preprocess(resolve(name), image, weights=None)).predict_on_batch(images)
+    theirs = getattr(keras.applications, module).preprocess_input(images.copy())
+    np.testing.assert_allclose(ours, theirs, atol=1e-3)

@@ -1,0 +1,122 @@
+"""Saved models: digest first, no code, and a user's own model taken in."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from selftrain.errors import BackboneError, UntrustedFileError
+
+pytestmark = [
+    pytest.mark.keras,
+    # Keras's own save copies TensorFlow variables in a way that numpy 2 deprecates.
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),
+]
+
+
+def classifier(activation: str | None = None, classes: int = 3, size: int = 8):
+    import keras
+
+    keras.utils.set_random_seed(1)
+    image = keras.Input((size, size, 3), name="image")
+    x = keras.layers.Rescaling(1 / 255)(image)
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, activation="relu")(x))
+    return keras.Model(image, keras.layers.Dense(classes, activation=activation)(pooled), name="mine")
+
+
+def contract():
+    from selftrain.learn.contract import Contract
+
+    return Contract(backbone="mine", image_size=8, class_names=("a", "b", "c"), temperature=1.5)
+
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
+
+
+def test_a_saved_model_answers_the_same_after_loading(tmp_path: Path) -> None:
+    from selftrain.learn.contract import load, save
+
+    model = classifier()
+    saved = save(model, contract(), tmp_path / "m")
+    loaded, found = load(tmp_path / "m")
+    assert found == saved.contract
+    assert len(found.weights_sha256) == 64
+    np.testing.assert_allclose(loaded.predict_on_batch(IMAGES), model.predict_on_batch(IMAGES), atol=1e-6)
+
+
+def test_saving_again_replaces_and_leaves_nothing_else_behind(tmp_path: Path) -> None:
+    from selftrain.learn.contract import load, save
+
+    save(classifier(), contract(), tmp_path / "m")
+    save(classifier(), contract().model_copy(update={"seed": 9}), tmp_path / "m")
+    assert load(tmp_path / "m")[1].seed == 9
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_changed_bytes_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    from selftrain.learn.contract import MODEL_FILE, load, save
+
+    save(classifier(), contract(), tmp_path / "m")
+    path = tmp_path / "m" / MODEL_FILE
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(UntrustedFileError, match="was changed after it was saved"):
+        load(tmp_path / "m")
+    path.unlink()
+    with pytest.raises(UntrustedFileError, match="no file"):
+        load(tmp_path / "m")
+
+
+def test_a_folder_without_a_sound_contract_is_refused(tmp_path: Path) -> None:
+    from selftrain.learn.contract import CONTRACT_FILE, load
+
+    with pytest.raises(UntrustedFileError, match=r"no contract\.json"):
+        load(tmp_path)
+    (tmp_path / CONTRACT_FILE).write_text('{"format_version": 99}')
+    with pytest.raises(UntrustedFileError, match="no contract of format 1"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("activation", [None, "softmax"])
+def test_a_users_own_model_answers_logits_whatever_it_answered(tmp_path: Path, activation: str | None) -> None:
+    from selftrain.learn.calibrate import softmax
+    from selftrain.learn.contract import adopt, load, save
+
+    model = classifier(activation)
+    model.save(tmp_path / "mine.keras")
+    adopted, found = adopt(tmp_path / "mine.keras", class_names=("a", "b", "c"), image_size=8)
+    answers = model.predict_on_batch(IMAGES)
+    wanted = answers if activation else softmax(answers)
+    np.testing.assert_allclose(softmax(adopted.predict_on_batch(IMAGES)), wanted, atol=1e-5)
+    save(adopted, found, tmp_path / "m")
+    np.testing.assert_allclose(softmax(load(tmp_path / "m")[0].predict_on_batch(IMAGES)), wanted, atol=1e-5)
+
+
+def test_a_model_of_other_classes_or_another_size_is_refused(tmp_path: Path) -> None:
+    from selftrain.learn.contract import adopt
+
+    classifier().save(tmp_path / "mine.keras")
+    with pytest.raises(BackboneError, match=r"answers \(None, 3\); allowed is \(n, 2\)"):
+        adopt(tmp_path / "mine.keras", class_names=("a", "b"), image_size=8)
+    with pytest.raises(BackboneError, match="reads 8x8 px"):
+        adopt(tmp_path / "mine.keras", class_names=("a", "b", "c"), image_size=16)
+
+
+def test_code_in_a_model_is_refused(tmp_path: Path) -> None:
+    import keras
+
+    from selftrain.learn.contract import adopt
+
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Lambda(lambda y: y * 2, output_shape=(8, 8, 3))(image)
+    keras.Model(image, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x))).save(tmp_path / "code.keras")
+    with pytest.raises(UntrustedFileError, match="was refused"):
+        adopt(tmp_path / "code.keras", class_names=("a", "b", "c"), image_size=8)
+
+
+@pytest.mark.parametrize("name", ["model.h5", "model.pkl", "model.keras"])
+def test_another_format_is_refused_whatever_its_name(tmp_path: Path, name: str) -> None:
+    from selftrain.learn.contract import adopt
+
+    (tmp_path / name).write_bytes(b"\x80\x04pickle")
+    with pytest.raises(UntrustedFileError, match=r"only the \.keras format"):
+        adopt(tmp_path / name, class_names=("a", "b"), image_size=8)

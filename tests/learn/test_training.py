@@ -1,0 +1,214 @@
+"""Training on a tiny real model: it learns, resumes, freezes, and says when it diverges."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from selftrain.config import Recipe
+from selftrain.data.pixels import ArrayPixels
+from selftrain.errors import ConfigError, TrainingDivergedError
+from selftrain.learn.batches import Examples, labeled_examples
+
+pytestmark = [
+    pytest.mark.keras,
+    # Keras warns that fit does not shuffle a Grain pipeline: it is shuffled by us.
+    pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning"),
+]
+
+RECIPE = Recipe(steps=60, batch_size=8, learning_rate=0.03, ema=0.9, augmentation="none", validate_every=20)
+
+
+def bars(n: int, seed: int) -> Examples:
+    """Noisy images of a horizontal (0) or a vertical (1) bar."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 2
+    images = rng.integers(0, 100, (n, 8, 8, 3), np.uint8)
+    for image, label, at in zip(images, labels, rng.integers(0, 8, n), strict=True):
+        image[(at, slice(None)) if label == 0 else (slice(None), at)] = 220
+    return labeled_examples(ArrayPixels(images), np.arange(n), labels, classes=2)
+
+
+def small_model(seed: int = 0):
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((8, 8, 3), name="image")
+    inner = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(8, 3, use_bias=False)(inner)
+    x = keras.layers.Activation("relu")(keras.layers.BatchNormalization(momentum=0.99)(x))
+    backbone = keras.Model(inner, keras.layers.Conv2D(8, 3, activation="relu")(x), name="backbone")
+    x = backbone(keras.layers.Rescaling(1 / 127.5, -1)(image))
+    x = keras.layers.Dropout(0.2)(keras.layers.GlobalMaxPooling2D()(x))
+    return keras.Model(image, keras.layers.Dense(2, name="logits")(x), name="small")
+
+
+def run(folder: Path, recipe: Recipe = RECIPE, train: Examples | None = None, **options):
+    from selftrain.learn.training import train_model
+
+    return train_model(
+        options.pop("model", None) or small_model(),
+        recipe=recipe,
+        train=train or bars(48, 0),
+        validation=bars(40, 1),
+        seed=3,
+        checkpoint_dir=folder,
+        **options,
+    )
+
+
+def test_a_few_steps_learn_bars_far_above_chance(tmp_path: Path) -> None:
+    trained = run(tmp_path)
+    best = max(trained.curve["validation_accuracy"].to_pylist())
+    assert best >= 0.9
+    assert trained.curve["step"].to_pylist() == [20, 40, 60]
+    assert trained.best_step in (20, 40, 60)
+    assert trained.image_steps == 480
+    assert trained.curve["loss"].to_pylist()[-1] < trained.curve["loss"].to_pylist()[0]
+
+
+def test_the_returned_model_is_the_one_of_the_best_look_and_restores_from_the_end(tmp_path: Path) -> None:
+    from selftrain.learn.predict import predict_logits
+
+    validation = bars(40, 1)
+    first = run(tmp_path)
+    logits = predict_logits(first.model, validation.pixels, validation.rows)
+    accuracy = float((logits.argmax(axis=1) == validation.targets.argmax(axis=1)).mean())
+    steps, accuracies = first.curve["step"].to_pylist(), first.curve["validation_accuracy"].to_pylist()
+    assert accuracy == accuracies[steps.index(first.best_step)] == max(accuracies)
+    seen: list[int] = []
+    again = run(tmp_path, progress=lambda done, total, note="": seen.append(done))
+    assert seen == []
+    np.testing.assert_array_equal(predict_logits(again.model, validation.pixels, validation.rows), logits)
+    assert again.curve.equals(first.curve)
+
+
+def test_resuming_at_any_step_gives_the_same_curve_and_weights(tmp_path: Path) -> None:
+    from selftrain.learn.variables import read
+
+    recipe = RECIPE.model_copy(update={"augmentation": "digits", "steps": 30, "validate_every": 10})
+    whole = run(tmp_path / "whole", recipe)
+
+    class Killed(Exception):  # noqa: N818
+        pass
+
+    for at in (4, 10, 17):  # between looks, at a look, after one
+
+        def kill(done: int, total: int, note: str = "", at: int = at) -> None:
+            if done == at:
+                raise Killed
+
+        folder = tmp_path / str(at)
+        with pytest.raises(Killed):
+            run(folder, recipe.model_copy(update={"checkpoint_s": 1e-9}), progress=kill)
+        seen: list[int] = []
+        resumed = run(folder, recipe, progress=lambda done, total, note="", seen=seen: seen.append(done))
+        assert seen == list(range(at if at == 10 else at + 1, 31))  # a look saves itself, when it is done
+        for one, other in zip(read(whole.model.weights), read(resumed.model.weights), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(whole.curve["loss"].to_pylist(), resumed.curve["loss"].to_pylist(), rtol=1e-3)
+
+
+def test_another_recipe_or_other_data_starts_anew(tmp_path: Path) -> None:
+    run(tmp_path, RECIPE.model_copy(update={"steps": 4}))
+    for changed in ({"recipe": RECIPE.model_copy(update={"steps": 5})}, {"train": bars(47, 0)}):
+        seen: list[int] = []
+        run(
+            tmp_path,
+            **{"recipe": RECIPE.model_copy(update={"steps": 4}), **changed},
+            progress=lambda done, total, note="", seen=seen: seen.append(done),
+        )
+        assert seen[0] == 1
+
+
+def test_a_loss_that_is_not_finite_names_its_step(tmp_path: Path) -> None:
+    train = bars(16, 0)
+    weights = np.where(np.arange(16) == 11, np.float32(np.nan), np.float32(1))
+    broken = Examples(train.pixels, train.rows, train.targets, weights, train.human)
+    with pytest.raises(TrainingDivergedError, match=r"at step [12] of 60"):
+        run(tmp_path, train=broken)
+
+
+def test_class_names_that_do_not_fit_the_targets_are_refused(tmp_path: Path) -> None:
+    from selftrain.learn.training import train
+
+    with pytest.raises(ConfigError, match="3 class names"):
+        train(
+            recipe=RECIPE,
+            backbone="efficientnet_b0_050",
+            image_size=8,
+            class_names=("a", "b", "c"),
+            train=bars(8, 0),
+            validation=bars(8, 1),
+            seed=0,
+            checkpoint_dir=tmp_path,
+        )
+
+
+def test_a_pretrained_backbone_stands_still_while_frozen_and_its_batch_norm_for_good(tmp_path: Path) -> None:
+    import keras
+
+    from selftrain.learn.batchnorm import layers_of_type
+    from selftrain.learn.variables import read
+
+    def parts(model) -> tuple[list, list, list]:
+        backbone = model.get_layer("backbone")
+        norms = layers_of_type(backbone, keras.layers.BatchNormalization)
+        convolutions = layers_of_type(backbone, keras.layers.Conv2D)
+        return read(convolutions[0].weights), read(norms[0].weights), read(model.get_layer("logits").weights)
+
+    start = parts(small_model())
+    frozen = Recipe(**{**RECIPE.model_dump(), "weights": "w.h5", "freeze_steps": 8, "steps": 8, "validate_every": 4})
+    held = parts(run(tmp_path / "a", frozen).model)
+    thawed = parts(run(tmp_path / "b", frozen.model_copy(update={"steps": 16, "validate_every": 8})).model)
+    for still in (held[0], held[1], thawed[1]):
+        wanted = start[0] if still is held[0] else start[1]
+        for one, other in zip(still, wanted, strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert np.abs(held[2][0] - start[2][0]).max() > 1e-3
+    assert run(tmp_path / "b", frozen.model_copy(update={"steps": 16, "validate_every": 8})).model.trainable
+
+
+def test_an_unfrozen_backbone_moves(tmp_path: Path) -> None:
+    from selftrain.learn.training import train_model
+    from selftrain.learn.variables import read
+
+    model = small_model()
+    before = read(model.get_layer("backbone").trainable_variables)
+    recipe = Recipe(**{**RECIPE.model_dump(), "weights": "w.h5", "freeze_steps": 4, "steps": 12, "unfreeze_rate": 1.0})
+    train_model(model, recipe=recipe, train=bars(48, 0), validation=bars(40, 1), seed=3, checkpoint_dir=tmp_path)
+    moved = read(model.get_layer("backbone").get_layer(index=1).weights)
+    assert np.abs(moved[0] - before[0]).max() > 1e-3
+
+
+def test_a_killed_process_goes_on_where_it_was(tmp_path: Path) -> None:
+    script = textwrap.dedent("""
+        import os, signal, sys
+        sys.path.insert(0, sys.argv[2])
+        from pathlib import Path
+        import test_training as t
+        at = int(sys.argv[3])
+        def progress(done, total, note=""):
+            print(done, flush=True)
+            if done == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+        recipe = t.RECIPE.model_copy(update={"steps": 12, "validate_every": 6, "checkpoint_s": 1e-9})
+        t.run(Path(sys.argv[1]), recipe, progress=progress)
+    """)
+    here = str(Path(__file__).parent)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+    def start(at: int) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", script, str(tmp_path), here, str(at)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    killed = start(8)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    resumed = start(99)
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout.split() == ["9", "10", "11", "12"]
