@@ -6,8 +6,8 @@ files, the version with all its tags in one call, the alias `challenger` with th
 
 from __future__ import annotations
 
+import hashlib
 import json
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -149,7 +149,8 @@ def load_model_folder(tracking: Tracking, version: Version, *, cache: Path) -> P
 
     `selftrain.learn.contract.load` reads it and checks its digest. Raises RegistryError when the files are gone.
     """
-    target = cache / f"{version.name}-{version.number}-{version.model_digest[:12]}"
+    which = hashlib.sha256(f"{version.run_key} {version.model_digest} {version.source}".encode()).hexdigest()[:12]
+    target = cache / f"{version.name}-{version.number}-{which}"
     if target.is_dir():
         return target
     if not _has_files(tracking, version.source):
@@ -164,7 +165,11 @@ def load_model_folder(tracking: Tracking, version: Version, *, cache: Path) -> P
         fetched = download_artifacts(
             f"{version.source}/{MODEL_ARTIFACT}", dst_path=temporary, tracking_uri=tracking.uri
         )
-        shutil.move(fetched, target)
+        try:
+            Path(fetched).rename(target)
+        except OSError:
+            if not target.is_dir():  # else another process was faster
+                raise
     return target
 
 

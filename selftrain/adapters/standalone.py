@@ -71,14 +71,13 @@ def importable(package: Path) -> Iterator[None]:
 
 def requirements(model_file: Path) -> list[str]:
     """The pinned distributions that serving `model_file` (a `.keras`) needs, as installed here."""
-    wanted = {"keras", os.environ.get("KERAS_BACKEND", "tensorflow")}
+    modules = {"keras", os.environ.get("KERAS_BACKEND", "tensorflow")}
+    modules.update(name for source in _sources().values() for name in _imported_at_once(source))
+    by_module = importlib.metadata.packages_distributions()
+    owners = {module: by_module[module] for module in modules if module in by_module}
+    wanted = {module if module in names else names[0] for module, names in owners.items()}
     if _uses_keras_hub(model_file):
         wanted.update(OF_KERAS_HUB)
-    by_module = importlib.metadata.packages_distributions()
-    for source in _sources().values():
-        for name in _imported_at_once(source):
-            owners = by_module.get(name, [])
-            wanted.update({name} if name in owners else owners[:1])
     wanted.discard("selftrain")  # a copy of it travels with the model
     installed = {name.lower().replace("_", "-"): importlib.metadata.version(name) for name in wanted}
     return [f"{name}=={version}" for name, version in sorted(installed.items())]

@@ -31,7 +31,7 @@ from selftrain.data.decode import decode
 from selftrain.errors import RegistryError, UntrustedFileError
 from selftrain.evaluate.evaluation import evaluate
 from selftrain.learn.calibrate import softmax
-from selftrain.learn.contract import SavedModel, adopt, load, save
+from selftrain.learn.contract import Contract, SavedModel, adopt, load, save
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -326,6 +326,22 @@ def test_an_image_bomb_is_refused_by_its_header(model: SavedModel) -> None:
     Image.new("1", (20_000, 20_000)).save(file, "PNG")
     keras_model, contract = load(model.folder)
     assert answer(keras_model, contract, [file.getvalue()])["error"][0].startswith("too_large")
+
+
+@pytest.mark.slow
+def test_a_ladder_model_answers_the_same_in_a_fresh_process(store: t.Tracking, name: str, tmp_path: Path) -> None:
+    from selftrain.learn.backbones import build
+
+    built = build("efficientnet_b0_050", image_size=32, classes=len(CLASSES))
+    contract = Contract(backbone="efficientnet_b0_050", image_size=32, class_names=CLASSES, temperature=0.7)
+    ladder = save(built, contract, tmp_path / "ladder")
+    version = register(store, ladder, name)
+    (tmp_path / "photo.jpg").write_bytes(photo(1, (48, 64)))
+    np.save(tmp_path / "array.npy", np.full((40, 40, 3), 90, np.uint8))
+    arguments = (store.uri, version.uri, tmp_path / "photo.jpg", tmp_path / "array.npy")
+    first, *_ = json.loads(fresh(ASK, *arguments, cwd=tmp_path))
+    logits = np.asarray(load(ladder.folder)[0](decode(photo(1, (48, 64)), 32)[None]))
+    np.testing.assert_allclose(first["probabilities"], softmax(logits, 0.7)[0], atol=1e-5)
 
 
 @contextmanager

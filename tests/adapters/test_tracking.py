@@ -159,3 +159,37 @@ def test_looks_at_a_test_set_are_counted_once_a_run_and_model_and_across_experim
     assert t.count_test_look(other, test_digest="set", run_id="r2", model_digest="m1") == 3
     assert t.count_test_look(other, test_digest="another set", run_id="r2", model_digest="m1") == 1
     assert t.test_looks(digits, "set") == 3
+
+
+STACK = """
+import sys
+from pathlib import Path
+from zenml.client import Client
+from zenml.enums import StackComponentType as Kind
+from selftrain.adapters.tracking import open_tracking, stack_tracker_uri
+client = Client()
+assert stack_tracker_uri() is None
+client.create_stack_component("own", "mlflow", Kind.EXPERIMENT_TRACKER, {"tracking_uri": sys.argv[1]})
+parts = {kind: found[0].name for kind, found in client.active_stack_model.components.items()}
+client.create_stack("tracked", {**parts, Kind.EXPERIMENT_TRACKER: "own"})
+client.activate_stack("tracked")
+print("found", open_tracking(Path("workspace")).uri)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.pipeline
+def test_the_active_zenml_stacks_tracker_is_used(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/stack.db"
+    env = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+    env |= {
+        "PYTHONPATH": str(Path(t.__file__).parents[2]),
+        "ZENML_CONFIG_PATH": str(tmp_path / "zenml"),
+        "ZENML_ANALYTICS_OPT_IN": "false",
+    }
+    script = tmp_path / "script.py"  # zenml wants a main module with a file
+    script.write_text(STACK)
+    command = [sys.executable, str(script), uri]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert f"found {uri}" in done.stdout, done.stderr[-3000:]
+    assert not (tmp_path / "workspace").exists()
