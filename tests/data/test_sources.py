@@ -169,9 +169,10 @@ def test_digits_are_split_as_asked_and_always_the_same() -> None:
 def test_a_digit_keeps_its_scan_and_its_label() -> None:
     source = open_source(config.DigitsSource())
     picture = np.asarray(Image.open(io.BytesIO(source.read("digit-0042.png"))))
-    np.testing.assert_allclose(picture / 255 * 16, load_digits().images[42], atol=1 / 16)
+    scans = load_digits()
+    np.testing.assert_allclose(picture / 255 * 16, scans.images[42], atol=1 / 16)
     with_label = {path: label for path, (label, _) in rows(source.scan()).items() if label}
-    assert all(label == str(load_digits().target[int(path[6:10])]) for path, label in with_label.items())
+    assert all(label == str(scans.target[int(path[6:10])]) for path, label in with_label.items())
 
 
 def test_more_digits_than_there_are_is_an_error() -> None:
