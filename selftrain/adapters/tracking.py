@@ -225,10 +225,10 @@ def count_test_look(tracking: Tracking, *, test_digest: str, run_id: str, model_
             "model": model_digest,
         }
         tracking.client.set_experiment_tag(tracking.experiment_id, key, json.dumps(look))
-    return test_looks(tracking, test_digest)
+    return looks_at_test(tracking, test_digest)
 
 
-def test_looks(tracking: Tracking, test_digest: str) -> int:
+def looks_at_test(tracking: Tracking, test_digest: str) -> int:
     """How often any run of any experiment in this store has looked at the test set `test_digest`."""
     from mlflow.entities import ViewType
 

@@ -152,13 +152,13 @@ def test_looks_at_a_test_set_are_counted_once_a_run_and_model_and_across_experim
 ) -> None:
     digits = t.open_tracking(tmp_path, stack=t.no_stack)
     other = t.open_tracking(tmp_path, experiment="other", stack=t.no_stack)
-    assert t.test_looks(digits, "set") == 0
+    assert t.looks_at_test(digits, "set") == 0
     assert t.count_test_look(digits, test_digest="set", run_id="r1", model_digest="m1") == 1
     assert t.count_test_look(digits, test_digest="set", run_id="r1", model_digest="m1") == 1
     assert t.count_test_look(digits, test_digest="set", run_id="r1", model_digest="m2") == 2
     assert t.count_test_look(other, test_digest="set", run_id="r2", model_digest="m1") == 3
     assert t.count_test_look(other, test_digest="another set", run_id="r2", model_digest="m1") == 1
-    assert t.test_looks(digits, "set") == 3
+    assert t.looks_at_test(digits, "set") == 3
 
 
 STACK = """
