@@ -1,0 +1,76 @@
+"""`python -m benchmarks [NAME ...]`: measure, print, record under benchmarks/results/."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+# In the order in which they disturb each other least: the short ones first.
+NAMES = ("manifest", "ingest", "pseudo_label", "training", "run", "digits_seeds")
+
+
+def main() -> int:
+    """Exit code 0 when all that was asked for was measured or skipped aloud, whether or not targets are met."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"all of them if none is named: {', '.join(NAMES)}")
+    parser.add_argument("--quick", action="store_true", help="a small version of each, to see that it runs; no record")
+    arguments = parser.parse_args()
+    unknown = sorted(set(arguments.names) - set(NAMES))
+    if unknown:
+        parser.error(f"unknown benchmark {unknown[0]!r}; there are {', '.join(NAMES)}")
+    names = arguments.names or list(NAMES)
+    if len(names) == 1:
+        measure(names[0], quick=arguments.quick)
+        return 0
+    options = ["--quick"] if arguments.quick else []
+    # Each in a process of its own: what one leaves in memory must not slow the next.
+    return max(subprocess.run([sys.executable, "-m", "benchmarks", name, *options]).returncode for name in names)
+
+
+def measure(name: str, *, quick: bool) -> None:
+    """Run one benchmark in this process."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from benchmarks import machine, record
+    from benchmarks.photos import SkippedError
+
+    module = importlib.import_module(f"benchmarks.{name}")
+    run: Callable[..., record.Result] = module.measure
+    question = str(module.__doc__).partition("\n")[0]
+    here, commit = machine.this_machine(), machine.commit()
+    print(f"{name}: {question}", flush=True)
+    if here.busy:
+        print(f"  WARNING: load {here.load} on {here.cores} cores; times measured now say little", flush=True)
+    started = time.monotonic()
+    try:
+        result = run(quick=quick)
+    except SkippedError as skipped:
+        print(f"  SKIPPED: {skipped}", flush=True)
+        return
+    seconds = time.monotonic() - started
+    for check in result.checks:
+        print(f"  {check.line()}")
+    if quick:
+        print(f"  quick, {seconds:.0f} s; not recorded", flush=True)
+        return
+    record.write(
+        record.Record(
+            benchmark=name,
+            question=question,
+            date=datetime.date.today(),
+            commit=commit,
+            seconds=round(seconds, 1),
+            machine=here,
+            result=result,
+        )
+    )
+    print(f"  {seconds:.0f} s; recorded in benchmarks/results/{name}.json", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""The machine a number was measured on: what it is, how busy it was, and the code's commit."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import psutil
+from pydantic import BaseModel, ConfigDict
+
+from selftrain.data.workers import cores
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("keras", "tensorflow", "numpy", "pyarrow", "pillow", "grain", "zenml", "mlflow")
+BUSY = 0.25  # processes waiting a core, before the benchmark starts, above which its times say little
+
+
+class Machine(BaseModel):
+    """No names and no paths: only what a number depends on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    processor: str
+    cores: int
+    memory_gb: float
+    system: str
+    python: str
+    versions: dict[str, str]
+    load: float  # processes that ran or waited, averaged over the minute before the benchmark
+
+    @property
+    def busy(self) -> bool:
+        """Whether others used the machine."""
+        return self.load > BUSY * self.cores
+
+
+def this_machine() -> Machine:
+    """The machine as it is now."""
+    return Machine(
+        processor=_processor(),
+        cores=cores(),
+        memory_gb=round(psutil.virtual_memory().total / 1e9, 1),
+        system=f"{platform.system()} {platform.machine()}",
+        python=platform.python_version(),
+        versions={name: importlib.metadata.version(name) for name in PACKAGES},
+        load=round(os.getloadavg()[0], 2),
+    )
+
+
+def commit() -> str:
+    """The commit that is checked out, with a + if the code differs from it; 'unknown' outside git."""
+    try:
+        head = _git("rev-parse", "--short=10", "HEAD")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return f"{head}+" if changed else head
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()

@@ -1,0 +1,119 @@
+"""The record: one JSON a benchmark, and one page that says target, measured, met or not."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from benchmarks.machine import ROOT, Machine
+
+RESULTS = ROOT / "benchmarks" / "results"
+Relation = Literal["<", "<=", ">", ">="]
+
+
+class Check(BaseModel):
+    """One measured number against its target; `unit` is "" for a ratio."""
+
+    model_config = ConfigDict(frozen=True)
+
+    what: str
+    measured: float
+    relation: Relation
+    target: float
+    unit: str = ""
+
+    @property
+    def met(self) -> bool:
+        """Whether the number keeps the target; a NaN never does."""
+        match self.relation:
+            case "<":
+                return self.measured < self.target
+            case "<=":
+                return self.measured <= self.target
+            case ">":
+                return self.measured > self.target
+            case ">=":
+                return self.measured >= self.target
+
+    def line(self) -> str:
+        """The check in words."""
+        unit = f" {self.unit}" if self.unit else ""
+        verdict = "met" if self.met else "NOT met"
+        return f"{self.what}: {self.measured:.4g}{unit} (target {self.relation} {self.target:g}{unit}): {verdict}"
+
+
+class Result(BaseModel):
+    """What one benchmark measured; `details` hold every repetition."""
+
+    model_config = ConfigDict(frozen=True)
+
+    checks: tuple[Check, ...]
+    details: dict[str, JsonValue]
+
+
+class Record(BaseModel):
+    """A Result with what it depends on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    benchmark: str
+    question: str
+    date: datetime.date
+    commit: str
+    seconds: float
+    machine: Machine
+    result: Result
+
+
+def write(record: Record, folder: Path = RESULTS) -> None:
+    """Replace the benchmark's record, and the page over all of them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(folder / f"{record.benchmark}.json", record.model_dump_json(indent=2) + "\n")
+    records = [Record.model_validate_json(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    _replace(folder / "README.md", page(records))
+
+
+def page(records: list[Record]) -> str:
+    """The page over all records, in Markdown."""
+    lines = [
+        "# Measured",
+        "",
+        "Written by `make bench`; what each number means is in [../README.md](../README.md).",
+        "",
+    ]
+    lines += ["| benchmark | number | target | measured | met | date | commit | machine |"]
+    lines += ["|---|---|---|---|---|---|---|---|"]
+    machines: list[str] = []
+    for record in records:
+        if (described := _described(record.machine)) not in machines:
+            machines.append(described)
+        where = f"{machines.index(described) + 1}{', busy' if record.machine.busy else ''}"
+        for check in record.result.checks:
+            unit = f" {check.unit}" if check.unit else ""
+            lines.append(
+                f"| {record.benchmark} | {check.what} | {check.relation} {check.target:g}{unit} "
+                f"| {check.measured:.4g}{unit} | {'yes' if check.met else '**no**'} "
+                f"| {record.date} | {record.commit} | {where} |"
+            )
+    lines += ["", *(f"{number}. {text}" for number, text in enumerate(machines, 1)), ""]
+    if any(record.machine.busy for record in records):
+        lines += ["busy: other processes ran when the benchmark started; times of that record say little.", ""]
+    return "\n".join(lines)
+
+
+def _described(machine: Machine) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
+    return (
+        f"{machine.processor}, {machine.cores} cores, {machine.memory_gb:g} GB, {machine.system}, "
+        f"Python {machine.python}, {versions}"
+    )
+
+
+def _replace(path: Path, text: str) -> None:
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text)
+    os.replace(part, path)
