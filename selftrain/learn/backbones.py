@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
 
 import keras
@@ -78,14 +79,18 @@ def set_trainable(model: keras.Model, *, frozen: bool, pretrained: bool) -> None
 
 
 def _trunk(rung: Rung, *, image_size: int, weights: str | None, reduce_strides: bool) -> keras.Model:
+    if weights == "imagenet" and rung.application is None:
+        raise BackboneError(
+            f"{rung.name} has no published ImageNet weights; use weights: null, a weights file, or efficientnet_b0"
+        )
     if weights is not None and weights != "imagenet" and not Path(weights).is_file():
         raise BackboneError(f"weights {weights!r} is no file; allowed: None, 'imagenet', or an existing weights file")
     if rung.family == "efficientnet" and (weights is None or rung.application is None):
         model = _efficientnet(rung, image_size=image_size, reduce_strides=reduce_strides)
-        if weights is not None:
-            _load(model, rung, weights)
     else:
-        model = _application(rung, image_size=image_size, weights=weights)
+        model = _application(rung, image_size=image_size, imagenet=weights == "imagenet")
+    if weights is not None and weights != "imagenet":
+        _load(model, rung, weights)
     return keras.Model(model.input, model.output, name="backbone")
 
 
@@ -108,25 +113,28 @@ def _efficientnet(rung: Rung, *, image_size: int, reduce_strides: bool) -> keras
     )
 
 
-def _application(rung: Rung, *, image_size: int, weights: str | None) -> keras.Model:
+def _application(rung: Rung, *, image_size: int, imagenet: bool) -> keras.Model:
     construct = getattr(keras.applications, str(rung.application))
     options = {"alpha": rung.width} if rung.family == "mobilenet_v2" else {}
+    weights = "imagenet" if imagenet else None
     try:
         return construct(include_top=False, weights=weights, input_shape=(image_size, image_size, 3), **options)
     except (ValueError, OSError, KeyError) as error:
-        source = "from scratch" if weights is None else f"with weights {weights!r}"
+        source = "with ImageNet weights" if imagenet else "from scratch"
         raise BackboneError(f"{rung.name} cannot be built at {image_size} px {source}: {error}") from error
 
 
 def _load(model: keras.Model, rung: Rung, weights: str) -> None:
-    if weights == "imagenet":
-        raise BackboneError(
-            f"{rung.name} has no published ImageNet weights; use weights: null, a weights file, or efficientnet_b0"
-        )
     try:
-        model.load_weights(weights)
-    except (ValueError, OSError, KeyError) as error:
-        raise BackboneError(f"weights {weights!r} do not fit {rung.name}: {error}") from error
+        with warnings.catch_warnings():
+            # Keras only warns of a layer that it leaves as it was.
+            warnings.filterwarnings("error", message="Skipping nested container")
+            model.load_weights(weights)
+    except (ValueError, OSError, KeyError, UserWarning) as error:
+        raise BackboneError(
+            f"weights {weights!r} do not fit {rung.name}; give a file saved from the same network without its top: "
+            f"{error}"
+        ) from error
 
 
 def _preprocess(rung: Rung, images: keras.KerasTensor, *, weights: str | None) -> keras.KerasTensor:
