@@ -34,6 +34,7 @@ def train_student(
             recipe=recipe,
             backbone=backbone,
             image_size=image_size,
+            thresholds=labels.cutoffs_by_class(),
             seed=seed,
             folder=Path(mkdtemp(prefix="selftrain-")),
             checkpoints=dataset.workspace(place).checkpoints / code_digest.train()[:12],

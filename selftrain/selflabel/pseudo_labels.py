@@ -86,6 +86,10 @@ class PseudoLabels:
         """How many rows of each class were accepted, int64 (classes,)."""
         return np.bincount(self.accepted["label"].to_numpy(), minlength=len(self.class_names))
 
+    def cutoffs_by_class(self) -> dict[str, float]:
+        """The lowest confidence that passes, by class name."""
+        return dict(zip(self.class_names, self.cutoffs, strict=True))
+
     def probs(self) -> Floats:
         """The probabilities of all rows, float32 (n, classes)."""
         return probs_array(self.table["probs"], classes=len(self.class_names))

@@ -46,6 +46,7 @@ def train_teacher(
         image_size=image_size,
         pseudo_weight=0.0,
         min_human_share=1.0,
+        thresholds={},
         seed=seed,
         folder=folder,
         checkpoints=checkpoints,
@@ -60,12 +61,15 @@ def train_student(
     recipe: Student,
     backbone: str,
     image_size: int,
+    thresholds: dict[str, float],
     seed: int,
     folder: Path,
     checkpoints: Path,
     progress: Progress = silent,
 ) -> SavedModel:
     """Train a new model on human and pseudo-labels (those of `manifest`), calibrate on validation, save.
+
+    `thresholds` are the confidences by class name that the pseudo-labels were accepted above, for its contract.
 
     Noisy Student (Xie et al., 2020, algorithm 1, step 3): soft targets where the manifest has probabilities.
     """
@@ -77,6 +81,7 @@ def train_student(
         image_size=image_size,
         pseudo_weight=recipe.pseudo_weight,
         min_human_share=recipe.min_human_share,
+        thresholds=thresholds,
         seed=seed,
         folder=folder,
         checkpoints=checkpoints,
@@ -93,6 +98,7 @@ def _teach(
     image_size: int,
     pseudo_weight: float,
     min_human_share: float,
+    thresholds: dict[str, float],
     seed: int,
     folder: Path,
     checkpoints: Path,
@@ -118,6 +124,7 @@ def _teach(
         image_size=image_size,
         class_names=manifest.label_map.names,
         temperature=fit_temperature(logits, validation.targets.argmax(axis=1)),
+        thresholds=thresholds,
         manifest_digest=manifest.digest,
         image_steps=trained.image_steps,
         seconds=trained.seconds,
