@@ -189,7 +189,7 @@ def _put_training(put: Any, seen: Survey, wishes: Wishes) -> None:
     augmentation = "digits" if digits else "natural"
     because = "no flips: mirrored, they would be something else" if digits else "photos may be mirrored"
     batch = 16 if labels < 1000 else 32 if labels < 10_000 else 64
-    images = labels + seen.unlabeled_images
+    images = labels + (seen.unlabeled_images // 2 if wishes.pretrained else seen.unlabeled_images)  # sure enough of
     for role, backbone, its_weights, count in (
         ("teacher", teacher, wishes.teacher_weights, labels),
         ("student", student, weights, images),

@@ -1,7 +1,9 @@
 """What all tests share: an environment without a screen, without analytics, and without the user's own stores."""
 
 import os
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -47,3 +49,34 @@ def paint() -> Callable[..., Path]:
         return path
 
     return draw
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended, and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def selftrain(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., Ended]:
+    """selftrain("predict", "x.jpg"): the command, run in an empty folder as its entry point runs it."""
+    from selftrain import cli
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["selftrain", *map(str, arguments)])
+        code: object = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code
+        said = capsys.readouterr()
+        return Ended(code if isinstance(code, int) else 1, said.out, said.err)
+
+    return run

@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from selftrain.adapters import registry
+from selftrain.adapters.quiet_start import start_keras
 from selftrain.adapters.registry import CHALLENGER, CHAMPION, Version
 from selftrain.adapters.runs import prepare_process
 from selftrain.adapters.tracking import Tracking, open_tracking, stack_tracker_uri
 from selftrain.errors import ConfigError, RegistryError
-from selftrain.learn.contract import CONTRACT_FILE, MODEL_FILE, Contract, adopt, load
+from selftrain.learn.contract import CONTRACT_FILE, MODEL_FILE, Contract, adopt, load, read_contract
 from selftrain.workspace import Workspace
 
 if TYPE_CHECKING:
     import keras
 
 DEFAULT_NAME = "selftrain"
+ANY_SIDE = 224  # pixels
 ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<number>\d+))")
 
 
@@ -104,6 +106,8 @@ def load_reference(
     if reference in (CHAMPION, CHALLENGER) or reference.startswith("models:/"):
         return load_version(reference, workspace=workspace, model_name=model_name)
     if path.is_dir():
+        read_contract(path)
+        start_keras()
         return LoadedModel(*load(path), called=reference)
     if path.suffix == ".keras" and path.is_file():
         return _load_file(path, class_names)
@@ -122,6 +126,7 @@ def load_version(reference: str, *, workspace: Path, model_name: str | None = No
     key = (found["alias"] or found["number"]) if found else reference
     version = _version(opened, key)
     folder = registry.load_model_folder(opened.tracking, version, cache=opened.cache)
+    start_keras()
     return LoadedModel(*load(folder), called=version.uri)
 
 
@@ -146,9 +151,11 @@ def _version(opened: OpenRegistry, key: str) -> Version:
 
 def _load_file(path: Path, class_names: tuple[str, ...]) -> LoadedModel:
     if path.name == MODEL_FILE and (path.parent / CONTRACT_FILE).is_file():
+        start_keras()
         return LoadedModel(*load(path.parent), called=str(path.parent))
     if not class_names:
         raise ConfigError(f"{path} does not name its classes; give --classes a,b,c in the order of its outputs")
+    start_keras()
     model, contract = adopt(path, class_names=class_names, image_size=_image_size(path))
     return LoadedModel(model, contract, called=str(path))
 
@@ -158,11 +165,11 @@ def _image_size(path: Path) -> int:
     try:
         with zipfile.ZipFile(path) as archive:
             described: Any = json.loads(archive.read("config.json"))
-        shape = described["build_config"]["input_shape"]
-        side = shape[1]
+        inputs = [layer for layer in described["config"]["layers"] if layer["class_name"] == "InputLayer"]
+        side = inputs[0]["config"]["batch_shape"][1]
     except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError, IndexError):
-        return 224  # whatever is wrong with the file, loading it says so
-    return side if isinstance(side, int) else 224
+        return ANY_SIDE  # whatever is wrong with the file, loading it says so
+    return side if isinstance(side, int) else ANY_SIDE
 
 
 def _usual_name(tracking: Tracking) -> str:

@@ -1,0 +1,119 @@
+"""The command line: what each command prints, where, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selftrain.adapters.launch import read_config
+
+Paint = Callable[..., Path]
+
+
+Command = Callable[..., Any]  # tests/conftest.py, selftrain
+
+
+@pytest.fixture
+def pets(tmp_path: Path, paint: Paint) -> Path:
+    for k in range(8):
+        paint(tmp_path / "pets" / "labeled" / "cat" / f"{k}.png", "red", seed=k)
+        paint(tmp_path / "pets" / "labeled" / "dog" / f"{k}.png", "blue", seed=k)
+    for k in range(40):
+        paint(tmp_path / "pets" / "unlabeled" / f"{k}.png", "blue", seed=100 + k)
+    return Path("pets")
+
+
+def test_init_writes_a_configuration_and_says_what_it_saw(selftrain: Command, pets: Path) -> None:
+    ended = selftrain("init", "--labeled", pets / "labeled", "--unlabeled", pets / "unlabeled")
+    assert ended.code == 0
+    assert "2 classes, 16 labelled images: cat 8, dog 8" in ended.out
+    assert "selftrain run --config pets.yaml" in ended.out
+    assert read_config(Path("pets.yaml")).source.model_dump()["labeled"] == "pets/labeled"
+    assert "selftrain init --labeled pets/labeled" in Path("pets.yaml").read_text()
+
+
+def test_init_gives_its_facts_as_json(selftrain: Command, pets: Path) -> None:
+    folders = ["--labeled", pets / "labeled", "--unlabeled", pets / "unlabeled"]
+    ended = selftrain("init", *folders, "--out", "new/x.yaml", "--name", "my-pets", "--target", ".8", "--json")
+    facts = json.loads(ended.out)
+    assert facts["survey"]["classes"] == {"cat": 8, "dog": 8}
+    assert facts["path"] == "new/x.yaml"
+    assert (facts["experiment"]["name"], facts["experiment"]["gate"]["target"]) == ("my-pets", 0.8)
+
+
+def test_init_replaces_nothing_without_force(selftrain: Command, pets: Path) -> None:
+    folders = ["--labeled", pets / "labeled", "--unlabeled", pets / "unlabeled"]
+    assert selftrain("init", *folders).code == 0
+    Path("pets.yaml").write_text("mine")
+    again = selftrain("init", *folders)
+    assert (again.code, again.out) == (2, "")
+    assert "exists and was left as it is" in again.err
+    assert Path("pets.yaml").read_text() == "mine"
+    assert selftrain("init", *folders, "--force").code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("init", "--labeled", "gone", "--unlabeled", "pets/unlabeled"), "'gone' is no folder"),
+        (("init", "--labeled", "pets/unlabeled", "--unlabeled", "pets/labeled"), "holds no class folders"),
+        (("init", "--labeled", "pets/labeled", "--unlabeled", "pets/labeled"), "are the same folder"),
+        (
+            ("init", "--labeled", "pets/labeled", "--unlabeled", "pets/unlabeled", "--teacher-backbone", "resnet"),
+            "did you mean",
+        ),
+        (("init", "--labeled", "pets/labeled", "--unlabeled", "pets/unlabeled", "--name", "a b"), "name: "),
+        (("run", "--config", "gone.yaml"), "gone.yaml is no file"),
+        (("predict", "gone.png"), ""),
+        (("pseudo-label", "--model", "m", "--images", "gone", "--out", "x.csv"), "gone is no folder"),
+        (("pseudo-label", "--model", "m", "--images", "pets", "--out", "x.csv"), "'m' is no model"),
+        (
+            ("pseudo-label", "--model", "m", "--images", "pets", "--out", "x.csv", "--per-class", "cat"),
+            "'cat' is not CLASS=SHARE",
+        ),
+        (
+            ("pseudo-label", "--model", "m", "--images", "pets", "--out", "x.csv", "--per-class", "cat=2"),
+            "share from 0 to 1",
+        ),
+        (("pseudo-label", "--model", "models:/x", "--images", "pets", "--out", "x.csv"), "no model address"),
+        (("promote", "--force"), "add --why"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(
+    selftrain: Command, pets: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    ended = selftrain(*arguments)
+    assert ended.code == 2
+    assert said in ended.err
+    assert len(ended.err.splitlines()) <= 1
+    assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("arguments", [("predict",), ("nonsense",), ("predict", "x", "--version", "0")])
+def test_what_cannot_be_parsed_is_exit_code_2(selftrain: Command, arguments: tuple[str, ...]) -> None:
+    assert selftrain(*arguments).code == 2
+
+
+def test_predict_names_each_path_that_is_not_there(selftrain: Command) -> None:
+    ended = selftrain("predict", "gone.png", "away", "--json")
+    assert ended.code == 2
+    assert [(row["path"], row["label"], row["error"]) for row in json.loads(ended.out)] == [
+        ("gone.png", None, "no such file or folder"), ("away", None, "no such file or folder"),
+    ]  # fmt: skip
+
+
+def test_importing_the_command_line_loads_nothing_heavy() -> None:
+    import subprocess
+
+    code = (
+        "import sys, selftrain.cli\n"
+        "heavy = {'tensorflow', 'keras', 'mlflow', 'zenml', 'matplotlib', 'great_expectations', 'dvc', 'pyarrow'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"

@@ -1,0 +1,209 @@
+"""The commands that use models, with a real registry: two versions of a model that knows colours."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selftrain.adapters import promotion, registry
+from selftrain.adapters.promotion import Decision
+from selftrain.adapters.tracking import Tracking, no_stack, open_tracking
+from selftrain.config import Registry
+from selftrain.learn.contract import SavedModel, load, read_contract, save
+from selftrain.workspace import Workspace
+
+pytestmark = [
+    pytest.mark.keras,
+    # mlflow's SQL store leaves cursors to the garbage collector.
+    pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning"),
+    # Keras 3.15 converts TensorFlow variables with numpy's older protocol.
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    # mlflow's own modules set it off while they are imported.
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
+]
+
+Command = Callable[..., Any]  # tests/conftest.py, selftrain
+Paint = Callable[..., Path]
+
+
+def opened(workspace: Path) -> Tracking:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        return open_tracking(workspace, stack=no_stack)
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The database of a store without models; making one takes MLflow seconds, so each test gets a copy."""
+    workspace = tmp_path_factory.mktemp("empty")
+    opened(workspace)
+    return Workspace(workspace).mlflow_database
+
+
+@pytest.fixture(scope="module")
+def registered(empty_store: Path, colour_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The database of a store where version 1 may become champion and version 2, far less sure, was refused."""
+    workspace = Workspace(tmp_path_factory.mktemp("registered")).ensure()
+    shutil.copy(empty_store, workspace.mlflow_database)
+    tracking = opened(workspace.root)
+    model, contract = load(colour_model)
+    unsure = save(model, contract.model_copy(update={"temperature": 8.0}), workspace.root / "unsure")
+    for number, saved in enumerate([SavedModel(colour_model, read_contract(colour_model)), unsure], start=1):
+        version = registry.register(
+            tracking,
+            model_folder=saved.folder,
+            contract=saved.contract,
+            report=None,
+            run_key=f"run {number}",
+            tags={},
+            card="# colours\n",
+            settings=Registry(model_name="colours"),
+            run_id=f"{number}",
+        )
+        decision = Decision(promote=number == 1, reasons=("measured",), against=None if number == 1 else 1)
+        promotion.record_decision(tracking, version, decision, who="test")
+    return workspace.mlflow_database
+
+
+def use(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the commands of one test find a copy of `database`."""
+    workspace = Workspace(tmp_path / ".selftrain").ensure()
+    shutil.copy(database, workspace.mlflow_database)
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace.mlflow_database}")
+
+
+@pytest.fixture
+def no_versions(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(empty_store, tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def two_versions(registered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(registered, tmp_path, monkeypatch)
+
+
+def test_a_champion_is_made_refused_forced_and_taken_back(two_versions: None, selftrain: Command) -> None:
+    ended = selftrain("promote", 1)
+    assert (ended.code, ended.out) == (0, "colours: champion 1, challenger 2\n")
+
+    refused = selftrain("promote")
+    assert (refused.code, refused.out) == (1, "")
+    assert "models:/colours/2 is not promoted: measured" in refused.err
+    assert len(refused.err.splitlines()) == 1
+
+    forced = selftrain("promote", 2, "--force", "--why", "a demonstration", "--json")
+    assert json.loads(forced.out)["champion_version"] == 2
+    assert selftrain("rollback", "--why", "it was worse").out == "colours: champion 1\n"
+
+    log = json.loads(selftrain("history", "--json").out)
+    assert [(each["action"], each["previous"], each["to"]) for each in log] == [
+        ("refuse", 1, 2), ("promote", None, 1), ("promote", 1, 2), ("rollback", 2, 1),
+    ]  # fmt: skip
+    lines = selftrain("history").out.splitlines()
+    assert len(lines) == 4
+    assert "1 -> 2" in lines[2]
+    assert "a demonstration" in lines[2]
+
+    too_far = selftrain("rollback")
+    assert too_far.code == 1
+    assert "no earlier champion" in too_far.err
+
+
+def test_a_version_that_is_not_there_is_named_with_those_that_are(two_versions: None, selftrain: Command) -> None:
+    ended = selftrain("promote", 7)
+    assert ended.code == 1
+    assert "no version 7; there are: 1, 2" in ended.err
+
+
+def test_predict_uses_the_champion_or_the_version_asked_for(
+    two_versions: None, selftrain: Command, tmp_path: Path, paint: Paint
+) -> None:
+    paint(tmp_path / "photos" / "a.png", "green")
+    (tmp_path / "photos" / "b.png").write_bytes(b"broken")
+    nobody = selftrain("predict", "photos")
+    assert (nobody.code, nobody.out) == (1, "")
+    assert "'colours' has no champion (versions: 1, 2)" in nobody.err
+
+    selftrain("promote", 1)
+    ended = selftrain("predict", "photos", "gone.png", "--json")
+    assert ended.code == 0
+    good, broken, gone = json.loads(ended.out)
+    assert (good["path"], good["label"], good["error"]) == ("photos/a.png", "green", None)
+    assert good["confidence"] == good["probabilities"]["green"] > 0.9
+    assert broken["error"].startswith("not_an_image")
+    assert (gone["path"], gone["error"]) == ("gone.png", "no such file or folder")
+    assert "models:/colours/1" in ended.err
+
+    by_second = selftrain("predict", "photos/a.png", "--version", 2, "--json")
+    (answer,) = json.loads(by_second.out)
+    assert answer["label"] == "green"
+    assert answer["confidence"] < 0.9
+    assert "photos/a.png  green" in selftrain("predict", "photos/a.png").out
+    assert selftrain("predict", "photos/b.png").code == 2
+
+
+@pytest.mark.parametrize("reference", ["champion", "models:/colours@champion", "models:/colours/1", "folder", "file"])
+def test_pseudo_label_takes_every_kind_of_model(
+    two_versions: None, selftrain: Command, tmp_path: Path, paint: Paint, colour_model: Path, reference: str
+) -> None:
+    selftrain("promote", 1)
+    paint(tmp_path / "photos" / "a.png", "green")
+    paint(tmp_path / "photos" / "b.png", "red", strength=20)
+    named = {"folder": str(colour_model), "file": str(colour_model / "model.keras")}.get(reference, reference)
+    ended = selftrain("pseudo-label", "--model", named, "--images", "photos", "--out", "labels.csv", "--json")
+    assert ended.code == 0, ended.err
+    facts = json.loads(ended.out)
+    assert (facts["labeled"], facts["accepted"], facts["quarantined"]) == (2, 1, 0)
+    with Path("labels.csv").open(newline="") as file:
+        assert [(row["class"], row["accepted"]) for row in csv.DictReader(file)] == [
+            ("green", "true"), ("red", "false"),
+        ]  # fmt: skip
+
+
+def test_a_keras_file_of_ones_own_needs_its_classes(
+    selftrain: Command, tmp_path: Path, paint: Paint, colour_model: Path
+) -> None:
+    (tmp_path / "own.keras").write_bytes((colour_model / "model.keras").read_bytes())
+    paint(tmp_path / "photos" / "a.png", "green")
+    call = ["pseudo-label", "--model", "own.keras", "--images", "photos", "--out", "labels.csv"]
+    nameless = selftrain(*call)
+    assert nameless.code == 2
+    assert "give --classes" in nameless.err
+    too_few = selftrain(*call, "--classes", "b,g")
+    assert too_few.code == 2
+    assert "one column a class name" in too_few.err
+    ended = selftrain(*call, "--classes", "b, g, r", "--materialize", "by_class", "--per-class", "g=.5")
+    assert ended.code == 0, ended.err
+    assert "1 of 1 images accepted by own.keras, threshold per class: g 0.5, others 0.9" in ended.out
+    assert (tmp_path / "by_class" / "g" / "a.png").is_symlink()
+
+
+def test_a_changed_model_file_is_not_loaded(
+    selftrain: Command, tmp_path: Path, paint: Paint, colour_model: Path
+) -> None:
+    (tmp_path / "model").mkdir()
+    for path in colour_model.iterdir():
+        (tmp_path / "model" / path.name).write_bytes(path.read_bytes() + (b"x" if path.suffix == ".keras" else b""))
+    paint(tmp_path / "photos" / "a.png", "green")
+    ended = selftrain("pseudo-label", "--model", "model", "--images", "photos", "--out", "labels.csv")
+    assert ended.code == 2
+    assert "was not loaded" in ended.err
+    assert not (tmp_path / "labels.csv").exists()
+
+
+@pytest.mark.parametrize("command", [("history",), ("promote",), ("rollback",), ("predict", "a.png")])
+def test_without_a_registered_model_commands_say_so(
+    no_versions: None, selftrain: Command, tmp_path: Path, paint: Paint, command: tuple[str, ...]
+) -> None:
+    paint(tmp_path / "a.png", "green")
+    ended = selftrain(*command, "--model-name", "nobody")
+    assert "'nobody' has no" in ended.err or "nobody: no version" in ended.out
+    assert ended.code == (0 if command == ("history",) else 1)
