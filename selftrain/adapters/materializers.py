@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol
 
 from zenml.enums import ArtifactType
 from zenml.io import fileio
@@ -65,7 +64,7 @@ class ModelMaterializer(BaseMaterializer):
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.MODEL
 
     def save(self, data: SavedModel) -> None:
-        """Copy the model's files to the artifact's folder, and drop the temporary ones they came from."""
+        """Copy the model's files to the artifact's folder."""
         for path in sorted(data.folder.iterdir()):
             fileio.copy(str(path), f"{self.uri}/{path.name}")
 
@@ -79,9 +78,4 @@ class ModelMaterializer(BaseMaterializer):
 
     def compute_content_hash(self, data: SavedModel) -> str:
         """The weights and what the model promises; not how long it took to train."""
-        return cast(str, data.digest)
-
-
-def drop(folder: Path) -> None:
-    """Remove a temporary folder that a step made."""
-    shutil.rmtree(folder, ignore_errors=True)
+        return data.digest
