@@ -1,0 +1,265 @@
+"""One round as DVC stages: `python -m pipelines.one_round STAGE`, the commands of dvc.yaml.
+
+Each stage reads its settings and what the stages before it left under round/, calls the functions that the ZenML steps
+call, and leaves its own results there. docs/dvc.md says how they fit together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from selftrain.adapters import code_digest
+from selftrain.adapters.console import progress
+from selftrain.adapters.receipts import split_counts, write_csv, write_json
+from selftrain.adapters.round_settings import (
+    EvaluateSettings,
+    IngestSettings,
+    PseudoLabelSettings,
+    RoundPlace,
+    StageSettings,
+    StudentSettings,
+    TeacherSettings,
+    ValidateSettings,
+    resolve,
+    stage_settings,
+)
+from selftrain.adapters.runs import prepare_process
+from selftrain.config import Place, Recipe
+from selftrain.data import dataset
+from selftrain.data.manifest import Manifest, Split
+from selftrain.errors import SelftrainError
+
+ROUND = Path("round")
+SETTINGS = ROUND / "settings"
+PLOTS = ROUND / "plots"
+LOOKED_BY = "dvc"  # in place of a run's id where looks at test are counted: one a model, however often it is evaluated
+
+T = TypeVar("T", bound=StageSettings)
+
+
+def configure() -> None:
+    """params.yaml, its config and the defaults, as one file of settings a stage, with the digest of its code."""
+    experiment = resolve(Path("params.yaml"))
+    SETTINGS.mkdir(parents=True, exist_ok=True)
+    for name, settings in stage_settings(experiment).items():
+        (SETTINGS / f"{name}.json").write_text(settings.model_dump_json(indent=2) + "\n")
+    where = RoundPlace(place=experiment.place, registry=experiment.registry)
+    (SETTINGS / "place.json").write_text(where.model_dump_json(indent=2) + "\n")
+    (SETTINGS / "experiment.json").write_text(experiment.model_dump_json(indent=2) + "\n")
+
+
+def scan() -> None:
+    """What lies outside this repository, as digests: the source's files, the image store, models brought along."""
+    from selftrain.adapters.brought import described
+    from selftrain.data.sources import open_source
+
+    place, teacher = _place(), _settings("teacher", TeacherSettings)
+    listing = open_source(_settings("ingest", IngestSettings).source).scan()
+    facts = {"listing": listing.digest, "images": len(listing), "store": dataset.store(place).id()}
+    write_json(ROUND / "scan.json", facts)
+    registry = _where().registry
+    started = described(teacher.teacher.start, place=place, registry=registry)
+    write_json(ROUND / "brought" / "teacher.json", {"start": started, "weights": _weights(teacher.teacher)})
+    student = _settings("student", StudentSettings).student
+    write_json(ROUND / "brought" / "student.json", {"weights": _weights(student)})
+
+
+def ingest() -> None:
+    """Source files into the workspace's image store, a version of it in DVC, and the manifest."""
+    from selftrain.adapters.snapshots import snapshot
+    from selftrain.data.ingest import ingest as ingest_images
+    from selftrain.data.sources import open_source
+    from selftrain.record import report_ingested
+
+    settings, place = _settings("ingest", IngestSettings), _place()
+    source, store = open_source(settings.source), dataset.store(place)
+    with progress("ingest") as show:
+        done = ingest_images(
+            source, source.scan(), store, settings=settings.ingest, splitting=settings.splitting, progress=show
+        )
+    done.manifest.write(ROUND / "manifest.parquet")
+    shutil.copyfile(store.quarantine_path, ROUND / "quarantine.csv")
+    report = report_ingested(done, store.quarantine_path).model_dump(exclude={"quarantine_table", "files_read"})
+    manifest = done.manifest
+    counts = {"manifest_digest": manifest.digest, "labels_used": manifest.human_labels_used(), **split_counts(manifest)}
+    write_json(ROUND / "ingest.json", {**counts, **report})
+    write_json(ROUND / "dataset.json", snapshot(dataset.workspace(place), place.dataset).model_dump())
+
+
+def validate() -> None:
+    """The manifest held to the expectations: a page, the details, and a receipt that training waits for."""
+    import json
+
+    from selftrain.adapters import expectations
+
+    checks, manifest = _settings("validate", ValidateSettings).checks, _manifest()
+    share = float(json.loads((ROUND / "ingest.json").read_text())["quarantine_share"])
+    report = expectations.validate(manifest, share, checks, ROUND / "validation", dataset.store(_place()))
+    report.require_passed()
+    write_json(ROUND / "validated.json", {"manifest_digest": manifest.digest})
+
+
+def teacher() -> None:
+    """The first teacher, trained on human labels or brought along."""
+    from selftrain.adapters.settlement import bring_teacher
+    from selftrain.selflabel import teaching
+
+    settings, place, manifest = _settings("teacher", TeacherSettings), _place(), _manifest()
+    if settings.teacher.start != "train":
+        with tempfile.TemporaryDirectory() as temporary:
+            model = bring_teacher(
+                settings.teacher.start,
+                place=place,
+                settings=_where().registry,
+                class_names=manifest.label_map.names,
+                image_size=settings.image_size,
+                folder=Path(temporary),
+            )
+            shutil.copytree(model.folder, ROUND / "teacher")
+        return
+    with progress("teacher") as show:
+        teaching.train_teacher(
+            manifest,
+            dataset.pixels(place, manifest, settings.image_size),
+            recipe=settings.teacher,
+            image_size=settings.image_size,
+            seed=settings.seed,
+            folder=ROUND / "teacher",
+            checkpoints=_checkpoints(place),
+            progress=show,
+        )
+
+
+def pseudo_label() -> None:
+    """The pool labelled by the teacher, and a histogram of how sure it was."""
+    from selftrain.adapters.receipts import confidence_rows
+    from selftrain.learn.contract import SavedModel
+    from selftrain.selflabel.labeling import label_pool
+
+    settings, manifest = _settings("pseudo_label", PseudoLabelSettings).pseudo_label, _manifest()
+    model = SavedModel.read(ROUND / "teacher")
+    images = dataset.pixels(_place(), manifest, model.contract.image_size)
+    with progress("pseudo-label") as show:
+        labels = label_pool(manifest, images, model, settings=settings, round_index=1, progress=show)
+    labels.write(ROUND / "pseudo_labels.parquet")
+    write_csv(PLOTS / "confidence.csv", *confidence_rows(labels))
+
+
+def student() -> None:
+    """A new, larger model, trained on human and pseudo-labels."""
+    from selftrain.learn.contract import SavedModel
+    from selftrain.learn.ladder import next_rung
+    from selftrain.selflabel import teaching
+    from selftrain.selflabel.pseudo_labels import PseudoLabels
+
+    settings, place, manifest = _settings("student", StudentSettings), _place(), _manifest()
+    labels = PseudoLabels.read(ROUND / "pseudo_labels.parquet")
+    rung_below = SavedModel.read(ROUND / "teacher").contract.backbone
+    with progress("student") as show:
+        teaching.train_student(
+            labels.applied_to(manifest),
+            dataset.pixels(place, manifest, settings.image_size),
+            recipe=settings.student,
+            backbone=settings.student.backbone or next_rung(rung_below),
+            image_size=settings.image_size,
+            thresholds=labels.cutoffs_by_class(),
+            seed=settings.seed + 1,
+            folder=ROUND / "student",
+            checkpoints=_checkpoints(place),
+            progress=show,
+        )
+
+
+def evaluate() -> None:
+    """Teacher and student on validation, the better of them on test against the teacher; all metrics and plots."""
+    from selftrain.adapters import receipts
+    from selftrain.adapters.tracking import count_test_look, open_tracking
+    from selftrain.learn.contract import SavedModel
+    from selftrain.learn.curve import read_curve
+    from selftrain.selflabel import scoring
+    from selftrain.selflabel.finished import student_round, teacher_round
+    from selftrain.selflabel.pseudo_labels import PseudoLabels
+    from selftrain.selflabel.rounds import History
+
+    gate, place, manifest = _settings("evaluate", EvaluateSettings).gate, _place(), _manifest()
+    labels = PseudoLabels.read(ROUND / "pseudo_labels.parquet")
+    models = [SavedModel.read(ROUND / name) for name in receipts.MODELS]
+    images = [dataset.pixels(place, manifest, model.contract.image_size) for model in models]
+    scores = [scoring.score(manifest, seen, model) for seen, model in zip(images, models, strict=True)]
+    history = History().with_round(teacher_round(manifest, models[0], scores[0], gate))
+    history = history.with_round(student_round(1, manifest, labels, models[1], scores[1], gate))
+    final = models[history.best.index]
+    looks = count_test_look(
+        open_tracking(dataset.workspace(place).root),
+        test_digest=manifest.split_digest(Split.TEST),
+        run_id=LOOKED_BY,
+        model_digest=final.digest,
+    )
+    report = scoring.read_test(manifest, images[history.best.index], final, models[0])
+    write_json(ROUND / "metrics.json", receipts.metrics(scores, labels, history, report, test_looks=looks))
+    (ROUND / "evaluation.json").write_text(report.model_dump_json(indent=2) + "\n")
+    for name, model in zip(receipts.MODELS, models, strict=True):
+        write_csv(PLOTS / f"{name}_training.csv", *receipts.curve_rows(read_curve(model.folder)))
+    write_csv(PLOTS / "confusion.csv", *receipts.confusion_rows(report))
+    write_csv(PLOTS / "rounds.csv", *receipts.round_rows(history))
+
+
+STAGES: dict[str, Callable[[], None]] = {
+    stage.__name__: stage for stage in (configure, scan, ingest, validate, teacher, pseudo_label, student, evaluate)
+}
+
+
+def _settings(stage: str, kind: type[T]) -> T:
+    return kind.model_validate_json((SETTINGS / f"{stage}.json").read_text())
+
+
+def _where() -> RoundPlace:
+    return RoundPlace.model_validate_json((SETTINGS / "place.json").read_text())
+
+
+def _place() -> Place:
+    """The place of the data; queued experiments, which DVC runs in a copy, share the workspace of the original."""
+    place = _where().place
+    root = Path(os.environ.get("DVC_ROOT", "."))
+    if root.resolve() == Path.cwd().resolve():
+        return place
+    return place.model_copy(update={"workspace": str(root / place.workspace)})
+
+
+def _manifest() -> Manifest:
+    return Manifest.read(ROUND / "manifest.parquet")
+
+
+def _checkpoints(place: Place) -> Path:
+    """Apart from those of ZenML's runs, which may train the same model at the same time."""
+    return dataset.workspace(place).checkpoints / "dvc" / code_digest.train()[:12]
+
+
+def _weights(recipe: Recipe) -> str | None:
+    from selftrain.adapters.brought import described_weights
+
+    return described_weights(recipe.weights)
+
+
+def main() -> None:
+    """Run one stage; an expected error is one line and its own exit code, never a traceback."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.one_round", description=__doc__)
+    parser.add_argument("stage", choices=list(STAGES))
+    stage = STAGES[parser.parse_args().stage]
+    prepare_process()
+    try:
+        stage()
+    except SelftrainError as error:
+        error.show()
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

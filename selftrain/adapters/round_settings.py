@@ -1,0 +1,160 @@
+"""Round settings: what each stage of `dvc.yaml` reads, from params.yaml, its config and the defaults.
+
+params.yaml names a config and holds only what differs from it; every number has one owner. Each stage's settings are a
+file of their own, with a digest of the code behind the stage, so that DVC runs again exactly what a change concerns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from selftrain.adapters import code_digest
+from selftrain.adapters.launch import read_config
+from selftrain.config import (
+    Checks,
+    Experiment,
+    Gate,
+    Ingest,
+    Place,
+    PseudoLabel,
+    Registry,
+    Source,
+    Splitting,
+    Student,
+    Teacher,
+    parse,
+)
+from selftrain.errors import ConfigError
+
+DATA_SECTIONS = ("source", "ingest", "splitting")
+
+
+class StageSettings(BaseModel):
+    """The sections of an Experiment that one stage reads, and the digest of its code."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    code: str
+
+
+class IngestSettings(StageSettings):
+    """Of the stages scan and ingest."""
+
+    source: Annotated[Source, Field(discriminator="kind")]
+    ingest: Ingest
+    splitting: Splitting
+
+
+class ValidateSettings(StageSettings):
+    """Of the stage validate."""
+
+    checks: Checks
+
+
+class TeacherSettings(StageSettings):
+    """Of the stage teacher."""
+
+    teacher: Teacher
+    image_size: int
+    seed: int
+
+
+class PseudoLabelSettings(StageSettings):
+    """Of the stage pseudo_label."""
+
+    pseudo_label: PseudoLabel
+
+
+class StudentSettings(StageSettings):
+    """Of the stage student."""
+
+    student: Student
+    image_size: int
+    seed: int
+
+
+class EvaluateSettings(StageSettings):
+    """Of the stage evaluate."""
+
+    gate: Gate
+
+
+class RoundPlace(BaseModel):
+    """Where the round's data lies, and the registry a champion comes from; changes no result, so no stage's key."""
+
+    model_config = ConfigDict(frozen=True)
+
+    place: Place
+    registry: Registry
+
+
+def resolve(params: Path) -> Experiment:
+    """The Experiment that the file `params` (params.yaml) describes: its config, with what is not null put over it.
+
+    A `kind` other than the config's replaces that whole section. Where the data differs from the config's, its dataset
+    gets a name of its own, so that an experiment never changes what a ZenML run of that config reads. Raises
+    ConfigError naming the key.
+    """
+    if not params.is_file():
+        raise ConfigError(f"{params} is no file; run dvc from the root of the repository")
+    try:
+        values: Any = yaml.safe_load(params.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{params} is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict) or not isinstance(values.get("config"), str):
+        raise ConfigError(f"{params} has no `config:`; name an experiment's YAML, such as configs/digits.yaml")
+    base = read_config(Path(values["config"]))
+    changes = {name: value for name, value in values.items() if name != "config"}
+    try:
+        resolved = parse(merged(base.model_dump(mode="json"), changes))
+    except ConfigError as error:
+        raise ConfigError(f"{params}: {error.message}") from error
+    if all(getattr(resolved, name) == getattr(base, name) for name in DATA_SECTIONS):
+        return resolved
+    data = resolved.model_dump_json(include=set(DATA_SECTIONS))
+    own_name = f"{resolved.name}-{hashlib.sha256(data.encode()).hexdigest()[:8]}"
+    return resolved.model_copy(update={"name": own_name})
+
+
+def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `changes` that are not null, section by section.
+
+    >>> merged({"teacher": {"steps": 480, "ema": 0.99}}, {"teacher": {"steps": 100, "ema": None}})
+    {'teacher': {'steps': 100, 'ema': 0.99}}
+    >>> merged({"threshold": {"kind": "fixed", "value": 0.9}}, {"threshold": {"kind": "quantile", "value": None}})
+    {'threshold': {'kind': 'quantile'}}
+    """
+    result = dict(base)
+    for name, value in changes.items():
+        if isinstance(value, dict):
+            before = result.get(name)
+            keeps = isinstance(before, dict) and value.get("kind") in (None, before.get("kind"))
+            result[name] = merged(before if keeps and isinstance(before, dict) else {}, value)
+        elif value is not None:
+            result[name] = value
+    return result
+
+
+def stage_settings(e: Experiment) -> dict[str, StageSettings]:
+    """Each stage's settings, by its name."""
+    return {
+        "ingest": IngestSettings(code=code_digest.ingest(), source=e.source, ingest=e.ingest, splitting=e.splitting),
+        "validate": ValidateSettings(code=code_digest.validate(), checks=e.checks),
+        "teacher": TeacherSettings(code=code_digest.train(), teacher=e.teacher, image_size=e.image_size, seed=e.seed),
+        "pseudo_label": PseudoLabelSettings(
+            code=code_digest.digest(["selftrain.selflabel.labeling", "selftrain.adapters.receipts"]),
+            pseudo_label=e.pseudo_label,
+        ),
+        "student": StudentSettings(code=code_digest.train(), student=e.student, image_size=e.image_size, seed=e.seed),
+        "evaluate": EvaluateSettings(
+            code=code_digest.digest(
+                ["selftrain.selflabel.scoring", "selftrain.selflabel.finished", "selftrain.adapters.receipts"]
+            ),
+            gate=e.gate,
+        ),
+    }

@@ -1,0 +1,89 @@
+"""The tables that `dvc plots` draws and the numbers that `dvc metrics` compares."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from selftrain.adapters import receipts
+from selftrain.config import Fixed, PseudoLabel
+from selftrain.evaluate.evaluation import evaluate
+from selftrain.selflabel.pseudo_labels import PseudoLabels, select
+from selftrain.selflabel.rounds import History, Round
+from selftrain.selflabel.scores import Scores
+
+NAMES = ("cat", "dog")
+PROBS = np.array([[0.95, 0.05], [0.3, 0.7], [0.2, 0.8]], dtype=np.float32)
+
+
+@pytest.fixture
+def labels() -> PseudoLabels:
+    settings = PseudoLabel(threshold=Fixed(value=0.75))
+    return select(["a" * 64, "b" * 64, "c" * 64], PROBS, settings, round_index=1, teacher="t", class_names=NAMES)
+
+
+@pytest.fixture
+def history() -> History:
+    def finished(index: int, accuracy: float) -> Round:
+        return Round(
+            index=index,
+            backbone=f"net_{index}",
+            labeled=10,
+            validation_accuracy=accuracy,
+            validation_metric=accuracy,
+            seconds=12.34,
+            model_digest=str(index),
+        )
+
+    return History().with_round(finished(0, 0.9)).with_round(finished(1, 0.8))
+
+
+def scores(accuracy: float) -> Scores:
+    return Scores(
+        images=10,
+        accuracy=accuracy,
+        macro_f1=accuracy,
+        log_loss=0.12345678,
+        calibration_error=0.1,
+        calibration_error_uncalibrated=0.2,
+    )
+
+
+def test_metrics_say_whether_the_student_was_kept_and_how_both_did(labels: PseudoLabels, history: History) -> None:
+    report = evaluate([0, 1, 0], PROBS, class_names=NAMES, reference_probs=PROBS)
+    found = receipts.metrics([scores(0.9), scores(0.8)], labels, history, report, test_looks=3)
+    assert found["student"] == {"kept": False}
+    assert found["validation"]["teacher_accuracy"] == 0.9
+    assert found["validation"]["student_accuracy"] == 0.8
+    assert found["validation"]["student_log_loss"] == 0.123457
+    assert found["pseudo_labels"] == {"pool": 3, "accepted": 2, "share": 0.6667}
+    assert found["test"]["accuracy"] == 0.666667
+    assert found["test"]["teacher_accuracy"] == 0.666667
+    assert found["test"]["looks"] == 3
+
+
+def test_the_histogram_counts_every_image_of_the_pool_once(labels: PseudoLabels) -> None:
+    header, rows = receipts.confidence_rows(labels)
+    table = {name: [row[index] for row in rows] for index, name in enumerate(header)}
+    assert sum(table["images"]) == 3  # type: ignore[arg-type]
+    assert sum(table["accepted"]) == 2  # type: ignore[arg-type]
+    assert [a + r for a, r in zip(table["accepted"], table["rejected"], strict=True)] == table["images"]  # type: ignore[operator]
+    assert [row for row in rows if row[-1]] == [["0.70", 0, 1, 1], ["0.80", 1, 0, 1], ["0.95", 1, 0, 1]]
+
+
+def test_the_confusion_table_has_a_row_a_test_image() -> None:
+    header, rows = receipts.confusion_rows(evaluate([0, 1, 0], PROBS, class_names=NAMES))
+    assert header == ["actual", "predicted"]
+    assert sorted(rows) == [["cat", "cat"], ["cat", "dog"], ["dog", "dog"]]
+
+
+def test_rounds_have_a_row_a_model(history: History) -> None:
+    header, rows = receipts.round_rows(history)
+    assert header == ["round", "backbone", "validation_accuracy", "kept"]
+    assert rows == [[0, "net_0", 0.9, True], [1, "net_1", 0.8, False]]
+
+
+def test_the_same_facts_give_the_same_bytes(tmp_path: Path) -> None:
+    receipts.write_json(tmp_path / "new" / "a.json", {"x": 1, "y": 0.5})
+    receipts.write_json(tmp_path / "b.json", {"x": 1, "y": 0.5})
+    assert (tmp_path / "new" / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
