@@ -1,4 +1,4 @@
-"""Runs: what happens around a pipeline's steps on this machine - set-up, the lock, an end for the dead, the run's key."""
+"""Runs: what is done around a pipeline's steps - set-up, the lock, an end for dead runs, the run's key."""
 
 from __future__ import annotations
 
