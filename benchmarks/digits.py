@@ -1,0 +1,97 @@
+"""The digits run of `make run`, step by step through the core: what digits_seeds repeats and training times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from selftrain.config import DigitsSource, Experiment, Recipe
+from selftrain.data import dataset
+from selftrain.data.ingest import ingest
+from selftrain.data.manifest import Manifest
+from selftrain.data.pixels import Pixels
+from selftrain.data.sources import open_source
+from selftrain.evaluate.evaluation import EvaluationReport
+from selftrain.progress import Progress
+from selftrain.selflabel.rounds import History, Verdict
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How one run ended."""
+
+    history: History
+    verdict: Verdict
+    report: EvaluationReport
+
+
+def experiment(seed: int, workspace: Path, *, steps: int | None = None) -> Experiment:
+    """The default Experiment with another draw of labels and other weights to begin with; 0 is the default itself.
+
+    Seeds of models lie apart, so that no student repeats another run's teacher. `steps` shortens all trainings.
+    """
+    default = Experiment(source=DigitsSource(seed=seed), seed=100 * seed, workspace=str(workspace))
+    if steps is None:
+        return default
+    return default.model_copy(
+        update={"teacher": shortened(default.teacher, steps), "student": shortened(default.student, steps)}
+    )
+
+
+def shortened(recipe: Recipe, steps: int) -> Recipe:
+    """The recipe with so many steps and two looks at validation."""
+    return recipe.model_copy(update={"steps": steps, "validate_every": -(-steps // 2)})
+
+
+def ingested(e: Experiment) -> tuple[Manifest, Pixels]:
+    """The manifest and the decoded images of an experiment."""
+    source = open_source(e.source)
+    store = dataset.store(e.place)
+    made = ingest(source, source.scan(), store, settings=e.ingest, splitting=e.splitting)
+    return made.manifest, dataset.pixels(e.place, made.manifest, e.image_size)
+
+
+def run(e: Experiment, progress: Progress) -> Finished:
+    """What pipelines/ssl_pipeline.py does, without the engines; test is read once, at the end."""
+    from selftrain.selflabel import scoring, teaching
+    from selftrain.selflabel.finished import minutes, student_backbone, student_round, teacher_round
+    from selftrain.selflabel.gate import judge
+    from selftrain.selflabel.labeling import label_pool
+
+    manifest, pixels = ingested(e)
+    workspace = dataset.workspace(e.place)
+    models = [
+        teaching.train_teacher(
+            manifest,
+            pixels,
+            recipe=e.teacher,
+            image_size=e.image_size,
+            seed=e.seed,
+            folder=workspace.root / "models" / "0",
+            checkpoints=workspace.checkpoints,
+            progress=progress,
+        )
+    ]
+    scores = scoring.score(manifest, pixels, models[0])
+    history = History().with_round(teacher_round(manifest, models[0], scores, e.gate))
+    while judge(e.gate, history, minutes=minutes(history)) is Verdict.CONTINUE:
+        index = history.students + 1
+        teacher = models[history.teacher.index]
+        labels = label_pool(manifest, pixels, teacher, settings=e.pseudo_label, round_index=index)
+        student = teaching.train_student(
+            labels.applied_to(manifest),
+            pixels,
+            recipe=e.student,
+            backbone=student_backbone(e.student, history),
+            image_size=e.image_size,
+            thresholds=labels.cutoffs_by_class(),
+            seed=e.seed + index,
+            folder=workspace.root / "models" / str(index),
+            checkpoints=workspace.checkpoints,
+            progress=progress,
+        )
+        scores = scoring.score(manifest, pixels, student)
+        history = history.with_round(student_round(index, manifest, labels, student, scores, e.gate))
+        models.append(student)
+    report = scoring.read_test(manifest, pixels, models[history.best.index], models[0])
+    return Finished(history, judge(e.gate, history, minutes=minutes(history)), report)
