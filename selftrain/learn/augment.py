@@ -40,7 +40,7 @@ class Policy:
 _POLICIES: dict[tuple[str, str], Policy] = {
     # A mirrored 2 is no 2: no flips.
     ("digits", "weak"): Policy(rotation_degrees=10, zoom=0.1, shear=0.1, shift=0.08),
-    # Erasing and recolouring were tried for strong digits and cost accuracy: every stroke counts.
+    # Geometry only: an erased stroke can make another digit.
     ("digits", "strong"): Policy(rotation_degrees=15, zoom=0.15, shear=0.15, shift=0.1),
     ("natural", "weak"): Policy(flip=True, shift=0.1, zoom=0.1),
     ("natural", "strong"): Policy(
