@@ -73,7 +73,9 @@ class KerasDatasetSource(Section):
     seed: int = 0
 
 
-Source = DigitsSource | FolderSource | TableSource | KerasDatasetSource
+# Discriminated here, not where it is used: ZenML validates a step's inputs against this very name, and without the
+# discriminator a folder would be tried as digits, and refused for its keys.
+Source = Annotated[DigitsSource | FolderSource | TableSource | KerasDatasetSource, Field(discriminator="kind")]
 
 
 class Splitting(Section):
@@ -229,7 +231,7 @@ class Experiment(Section):
     workspace: str = ".selftrain"
     decoded_mb: int = Field(4096, ge=0, description="budget for decoded images on disk, MB; 0 always streams")
     image_size: int = Field(32, ge=16, description="pixels a side the model reads")
-    source: Annotated[Source, Field(discriminator="kind")] = DigitsSource()
+    source: Source = DigitsSource()
     splitting: Splitting = Splitting()
     ingest: Ingest = Ingest()
     checks: Checks = Checks()

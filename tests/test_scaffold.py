@@ -12,9 +12,10 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from selftrain.adapters.launch import read_config
-from selftrain.config import Experiment, FolderSource, Gate
+from selftrain.config import DigitsSource, Experiment, FolderSource, Gate, KerasDatasetSource, Source, TableSource
 from selftrain.config_text import Commented, render
 from selftrain.data.survey import Survey
 from selftrain.errors import BackboneError, ConfigError, SourceError
@@ -253,3 +254,9 @@ def test_flowers_get_a_pretrained_configuration_at_their_own_size(tmp_path: Path
     assert (made.survey.median_side, made.survey.formats) == (160, {"JPEG": 256})
     assert (made.experiment.image_size, made.experiment.teacher.augmentation) == (160, "natural")
     assert read_config(made.path) == made.experiment
+
+
+@pytest.mark.parametrize("source", [SOURCE, DigitsSource(), TableSource(path="a.csv"), KerasDatasetSource()])
+def test_a_source_is_known_by_its_kind_wherever_it_is_read_alone(source: Source) -> None:
+    # ZenML reads a step's inputs so: a folder was tried as digits, and refused for its keys.
+    assert TypeAdapter(Source).validate_python(source.model_dump()) == source
