@@ -104,7 +104,7 @@ def _against(
     if champion.contract.class_names != manifest.label_map.names:
         return None
     digest = manifest.split_digest(Split.TEST)
-    count_test_look(tracking, test_digest=digest, run_id=run_id, model_digest=champion.contract.weights_sha256)
+    count_test_look(tracking, test_digest=digest, run_id=run_id, model_digest=champion.digest)
     ours, theirs = (
         probs_on_test(manifest, dataset.pixels(place, manifest, model.contract.image_size), model)
         for model in (final, champion)

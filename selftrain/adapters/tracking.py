@@ -213,9 +213,10 @@ def close_dead_runs(tracking: Tracking, run_ids: Iterable[str]) -> int:
 def count_test_look(tracking: Tracking, *, test_digest: str, run_id: str, model_digest: str) -> int:
     """Record that `run_id` scored the model `model_digest` on the test set `test_digest`; returns all looks at it.
 
-    The same look recorded again (a step that was killed and repeated) counts once. Looks are only ever added.
+    A look is a model's: the same model on the same images tells nothing new, so a step that was killed and repeated,
+    or a run that the cache answered, counts once. Looks are only ever added.
     """
-    key = f"{LOOK_TAG}{_short(test_digest)}.{_short(run_id)}.{_short(model_digest)}"
+    key = f"{LOOK_TAG}{_short(test_digest)}.{_short(model_digest)}"
     experiment = tracking.client.get_experiment(tracking.experiment_id)
     if key not in experiment.tags:
         look = {
@@ -229,18 +230,18 @@ def count_test_look(tracking: Tracking, *, test_digest: str, run_id: str, model_
 
 
 def looks_at_test(tracking: Tracking, test_digest: str) -> int:
-    """How often any run of any experiment in this store has looked at the test set `test_digest`."""
+    """How many models any experiment in this store has scored on the test set `test_digest`."""
     from mlflow.entities import ViewType
 
     prefix = f"{LOOK_TAG}{_short(test_digest)}."
-    experiments: list[Mapping[str, str]] = []
+    looks: set[str] = set()
     token: str | None = None
     while True:
         page = tracking.client.search_experiments(view_type=ViewType.ALL, page_token=token)
-        experiments += [experiment.tags for experiment in page]
+        looks |= {key for experiment in page for key in experiment.tags if key.startswith(prefix)}
         token = page.token
         if not token:
-            return sum(key.startswith(prefix) for tags in experiments for key in tags)
+            return len(looks)
 
 
 def flat_params(config: BaseModel | None) -> list[tuple[str, str]]:

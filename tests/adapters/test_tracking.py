@@ -147,7 +147,7 @@ def test_only_dead_runs_that_are_still_open_are_ended_as_killed(store: t.Trackin
     assert states == ["KILLED", "RUNNING", "FINISHED"]
 
 
-def test_looks_at_a_test_set_are_counted_once_a_run_and_model_and_across_experiments(
+def test_looks_at_a_test_set_are_counted_once_a_model_and_across_experiments(
     tmp_path: Path,
 ) -> None:
     digits = t.open_tracking(tmp_path, stack=t.no_stack)
@@ -156,7 +156,9 @@ def test_looks_at_a_test_set_are_counted_once_a_run_and_model_and_across_experim
     assert t.count_test_look(digits, test_digest="set", run_id="r1", model_digest="m1") == 1
     assert t.count_test_look(digits, test_digest="set", run_id="r1", model_digest="m1") == 1
     assert t.count_test_look(digits, test_digest="set", run_id="r1", model_digest="m2") == 2
-    assert t.count_test_look(other, test_digest="set", run_id="r2", model_digest="m1") == 3
+    assert t.count_test_look(digits, test_digest="set", run_id="r2", model_digest="m1") == 2
+    assert t.count_test_look(other, test_digest="set", run_id="r3", model_digest="m1") == 2
+    assert t.count_test_look(other, test_digest="set", run_id="r3", model_digest="m3") == 3
     assert t.count_test_look(other, test_digest="another set", run_id="r2", model_digest="m1") == 1
     assert t.looks_at_test(digits, "set") == 3
 

@@ -67,8 +67,10 @@ client = MlflowClient("sqlite:///{site.workspace / "mlflow" / "mlflow.db"}")
 runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
 versions = client.search_model_versions("name = 'tiny'")
 print(json.dumps({{
-    "runs": {{r.data.tags["selftrain.run_id"]: {{"tags": r.data.tags, "status": r.info.status, "metrics": r.data.metrics}}
-             for r in runs if "selftrain.run_id" in r.data.tags}},
+    "runs": {{
+        r.data.tags["selftrain.run_id"]: {{"tags": r.data.tags, "status": r.info.status, "metrics": r.data.metrics}}
+        for r in runs if "selftrain.run_id" in r.data.tags
+    }},
     "versions": {{v.version: v.tags for v in versions}},
 }}, default=str))
 """
@@ -122,7 +124,8 @@ from PIL import Image
 mlflow.set_tracking_uri("sqlite:///{site.workspace / "mlflow" / "mlflow.db"}")
 png = io.BytesIO()
 Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(png, "png")
-answer = mlflow.pyfunc.load_model("{first["model_uri"]}").predict(pd.DataFrame({{"image": [png.getvalue(), b"no image"]}}))
+model = mlflow.pyfunc.load_model("{first["model_uri"]}")
+answer = model.predict(pd.DataFrame({{"image": [png.getvalue(), b"no image"]}}))
 print(json.dumps({{"labels": list(answer["label"]), "errors": [e is not None and e == e for e in answer["error"]]}}))
 """
     answer = site.ask(code)
