@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -147,7 +148,7 @@ def _from_cache(
         "cache_images_s": round(len(rows) / ours.wall),
         "predict_images_s": round(len(rows) / bare.wall),
         "cache_ratio_of_processor_time": round(bare.cpu / ours.cpu, 3),
-        "cache_seconds": dict(timing.as_json(taken)),
+        "cache_seconds": timing.as_json(taken),
     }
 
 
@@ -160,7 +161,7 @@ def _best_batch_size(saved: SavedModel, images: Images) -> int:
     taken = {}
     for size in BATCH_SIZES:
         model.predict(some[:size], batch_size=size, verbose=0)
-        trials = [timing.timed(lambda size=size: model.predict(some, batch_size=size, verbose=0)) for _ in range(2)]
+        trials = [timing.timed(partial(model.predict, some, batch_size=size, verbose=0)) for _ in range(2)]
         taken[size] = min(each.wall for each in trials)
     print(f"    predict: {', '.join(f'{len(some) / t:.0f}/s at {size}' for size, t in taken.items())}", flush=True)
     return min(taken, key=lambda size: taken[size])
@@ -187,7 +188,7 @@ def _whole_pool(
     }
     taken = timing.in_turns(calls, repetitions=repetitions)
     ours, theirs = timing.median(taken["label_pool"]), timing.median(taken["load_and_predict"])
-    return theirs.wall / ours.wall, {"pool": len(images), "pool_seconds": dict(timing.as_json(taken))}
+    return theirs.wall / ours.wall, {"pool": len(images), "pool_seconds": timing.as_json(taken)}
 
 
 def _from_files(
@@ -221,5 +222,5 @@ def _from_files(
         "files": len(files),
         "files_images_s": round(speed),
         "a_call_an_image_images_s": round(loop_speed, 1),
-        "files_seconds": dict(timing.as_json(taken)),
+        "files_seconds": timing.as_json(taken),
     }

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
+from pydantic import JsonValue
+
 
 @dataclass(frozen=True)
 class Seconds:
@@ -15,10 +17,6 @@ class Seconds:
 
     wall: float
     cpu: float
-
-    def as_json(self) -> dict[str, float]:
-        """Rounded, for the record."""
-        return {name: round(value, 4) for name, value in asdict(self).items()}
 
 
 def timed(call: Callable[[], object]) -> Seconds:
@@ -43,9 +41,11 @@ def median(taken: list[Seconds]) -> Seconds:
     return Seconds(statistics.median(each.wall for each in taken), statistics.median(each.cpu for each in taken))
 
 
-def as_json(taken: Mapping[str, list[Seconds]]) -> dict[str, list[dict[str, float]]]:
-    """All repetitions, for the record."""
-    return {name: [each.as_json() for each in times] for name, times in taken.items()}
+def as_json(taken: Mapping[str, list[Seconds]]) -> JsonValue:
+    """All repetitions, rounded, for the record."""
+    return {
+        name: [{k: round(v, 4) for k, v in asdict(each).items()} for each in times] for name, times in taken.items()
+    }
 
 
 def _cpu() -> float:
