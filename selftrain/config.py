@@ -32,7 +32,9 @@ class Section(BaseModel):
                     f"unknown key {key!r} in {cls.__name__}; did you mean {near[0]!r}? "
                     f"Allowed: {', '.join(cls.model_fields)}"
                 )
-        return values
+        kind = cls.model_fields.get("kind")
+        # Set, not defaulted: ZenML hands a step only what was set, and a union is read by its kind.
+        return values if kind is None else {"kind": kind.default, **values}
 
 
 class DigitsSource(Section):

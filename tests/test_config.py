@@ -1,0 +1,49 @@
+"""The configuration: frozen, parsed once, and clear about what is wrong with it."""
+
+import pytest
+from pydantic import ValidationError
+
+from selftrain.config import DigitsSource, Experiment, Fixed, FolderSource, Place, parse
+from selftrain.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"gat": {}}, "did you mean 'gate'"),
+        ({"gate": {"tagret": 0.5}}, "did you mean 'target'"),
+        ({"source": {"kind": "folder", "labelled": "a"}}, "did you mean 'labeled'"),
+        ({"source": {"kind": "folder"}}, "labeled"),
+        ({"source": {"kind": "foldr"}}, "'folder'"),
+        ({"student": {"steps": 0}}, "student.steps"),
+        ({"gate": {"target": 1.5}}, "gate.target"),
+        ({"name": "../up"}, "name"),
+    ],
+)
+def test_an_error_names_the_key_and_what_came_in(values: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        parse(values)
+
+
+def test_nothing_given_is_the_digits_experiment() -> None:
+    assert parse({}) == Experiment()
+    assert isinstance(Experiment().source, DigitsSource)
+
+
+def test_a_section_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        Experiment().name = "other"  # type: ignore[misc]
+
+
+def test_a_round_trip_through_json_changes_nothing() -> None:
+    experiment = parse({"name": "x", "source": {"kind": "folder", "labeled": "a"}, "pseudo_label": {"targets": "hard"}})
+    assert Experiment.model_validate_json(experiment.model_dump_json()) == experiment
+
+
+def test_the_place_says_where_the_data_set_lies() -> None:
+    assert parse({"name": "x", "workspace": "w"}).place == Place(workspace="w", dataset="x")
+
+
+@pytest.mark.parametrize("value", [DigitsSource(), FolderSource(labeled="a"), Fixed(), Fixed(value=0.3)])
+def test_a_kind_is_there_even_where_only_what_was_set_is_written(value: DigitsSource | FolderSource | Fixed) -> None:
+    assert value.model_dump(exclude_unset=True)["kind"] == value.kind
