@@ -18,7 +18,7 @@ Relation = Literal["<", "<=", ">", ">="]
 class Check(BaseModel):
     """One measured number against its target; `unit` is "" for a ratio."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
     what: str
     measured: float
@@ -49,7 +49,7 @@ class Check(BaseModel):
 class Result(BaseModel):
     """What one benchmark measured; `details` hold every repetition."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
     checks: tuple[Check, ...]
     details: dict[str, JsonValue]
@@ -58,7 +58,7 @@ class Result(BaseModel):
 class Record(BaseModel):
     """A Result with what it depends on."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
     benchmark: str
     question: str
