@@ -18,6 +18,7 @@ from selftrain.learn.ladder import next_rung, resolve
 SIDES = (32, 48, 64, 96, 128, 160, 192, 224, 256, 320)  # pixels; what backbones halve without rest
 LABELED_SPLITS = 3
 FEW_LABELS = 20  # a class; below it validation is a handful of images
+FEW_TO_UNFREEZE = 1000  # flowers, 80 labels and 1,100 pseudo-labels: student 77.5 % frozen, 72 % unfrozen at the end
 IMBALANCE = 1.5
 NO_GOOD_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -205,13 +206,23 @@ def _put_training(put: Any, seen: Survey, wishes: Wishes) -> None:
             f"{role}.validate_every", max(10, steps // 8), "steps; eight looks at validation, the best weights are kept"
         )
         if its_weights is not None:
-            put(f"{role}.learning_rate", 2e-3, "with the backbone frozen; a tenth of it (unfreeze_rate) afterwards")
-            put(f"{role}.freeze_steps", round(steps * 0.7), "the new top is trained first")
+            _put_pretrained(put, role, steps, labels)
         put(f"{role}.augmentation", augmentation, because)
         if seen.imbalance >= IMBALANCE:
             put(f"{role}.class_weights", "balanced", f"the largest class has {seen.imbalance:.1f} times the smallest")
     if seen.imbalance > Checks().max_class_ratio:
         put("checks.severity", {"class_balance": "warn"}, f"{seen.imbalance:.0f} to 1 would stop the run")
+
+
+def _put_pretrained(put: Any, role: str, steps: int, labels: int) -> None:
+    """How a pretrained backbone is trained on; with few labels it forgets more than it learns."""
+    if labels < FEW_TO_UNFREEZE:
+        put(f"{role}.freeze_steps", steps, f"the backbone stays as it is: {labels} labels are few to train it on")
+        put(f"{role}.learning_rate", 5e-3, "of the new top alone")
+        put(f"{role}.ema", 0.97, "a short training needs a short average")
+        return
+    put(f"{role}.freeze_steps", round(steps * 0.7), "the new top is trained first")
+    put(f"{role}.learning_rate", 2e-3, "with the backbone frozen; a tenth of it (unfreeze_rate) afterwards")
 
 
 def _backbones(labels: int, wishes: Wishes) -> tuple[str, str | None, str | None]:

@@ -174,17 +174,20 @@ def test_the_threshold_is_lower_where_many_classes_share_the_confidence() -> Non
     assert [getattr(each, "value", None) for each in values] == [0.9, 0.9, 0.8, 0.7]
 
 
-def test_pretrained_backbones_are_frozen_first_and_trained_gently(tmp_path: Path) -> None:
+def test_a_pretrained_backbone_stays_frozen_on_few_labels_and_is_trained_gently_on_many(tmp_path: Path) -> None:
     small, large = tmp_path / "small.h5", tmp_path / "large.h5"
     small.touch()
     large.touch()
-    made = chosen(Wishes(None, "mobilenet_v2_035", str(small), "mobilenet_v2_100", str(large)))
-    for recipe, backbone, weights in (
-        (made.teacher, "mobilenet_v2_035", small), (made.student, "mobilenet_v2_100", large)
-    ):  # fmt: skip
-        assert (recipe.backbone, recipe.weights) == (backbone, str(weights))
+    wishes = Wishes(None, "mobilenet_v2_035", str(small), "mobilenet_v2_100", str(large))
+    few, many = chosen(wishes), chosen(wishes, classes={"cat": 2000, "dog": 2000})
+    for made in (few, many):
+        assert (made.teacher.backbone, made.teacher.weights) == ("mobilenet_v2_035", str(small))
+        assert (made.student.backbone, made.student.weights) == ("mobilenet_v2_100", str(large))
+    for recipe in (few.teacher, few.student):
+        assert recipe.freeze_steps == recipe.steps
+    for recipe in (many.teacher, many.student):
         assert 0 < recipe.freeze_steps < recipe.steps
-        assert recipe.learning_rate * recipe.unfreeze_rate <= 3e-4
+        assert recipe.learning_rate * recipe.unfreeze_rate < 3e-4
 
 
 def test_a_student_never_starts_from_nothing_after_a_pretrained_teacher(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def record_of(run: PipelineRunResponse) -> RunRecord:
         title=str(_parameter(run, "title", "")),
         status=run.status.value,
         rounds=tuple(_rounds(steps)),
-        error=run.status_reason,
+        error=run.get_body().status_reason,
     )
 
 
