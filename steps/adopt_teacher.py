@@ -7,6 +7,7 @@ from typing import Annotated
 from zenml import step
 
 from selftrain.adapters.materializers import ModelMaterializer
+from selftrain.adapters.quiet_start import start_keras
 from selftrain.adapters.settlement import bring_teacher
 from selftrain.config import Place, Registry
 from selftrain.data.manifest import Manifest
@@ -18,6 +19,7 @@ def adopt_teacher(
     manifest: Manifest, place: Place, start: str, image_size: int, settings: Registry
 ) -> Annotated[SavedModel, "teacher"]:
     """The champion, or a model file of the user's, as the first teacher; asked for anew in every run."""
+    start_keras()
     return bring_teacher(
         start,
         place=place,

@@ -8,6 +8,7 @@ from zenml.config.cache_policy import CachePolicy
 from selftrain.adapters import code_digest
 from selftrain.adapters.console import progress
 from selftrain.adapters.materializers import TableMaterializer
+from selftrain.adapters.quiet_start import start_keras
 from selftrain.config import Place, PseudoLabel
 from selftrain.data import dataset
 from selftrain.data.manifest import Manifest
@@ -23,6 +24,7 @@ def pseudo_label(
     manifest: Manifest, teacher: SavedModel, place: Place, settings: PseudoLabel, round_index: int
 ) -> Annotated[PseudoLabels, "pseudo_labels"]:
     """Label the whole unlabelled pool with the newest teacher, and accept by the threshold."""
+    start_keras()
     from selftrain.selflabel.labeling import label_pool
 
     images = dataset.pixels(place, manifest, teacher.contract.image_size)

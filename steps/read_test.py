@@ -6,6 +6,7 @@ from zenml import step
 from zenml.config.cache_policy import CachePolicy
 
 from selftrain.adapters import code_digest
+from selftrain.adapters.quiet_start import start_keras
 from selftrain.config import Place
 from selftrain.data import dataset
 from selftrain.data.manifest import Manifest
@@ -18,6 +19,7 @@ def read_test(
     manifest: Manifest, final: SavedModel, first_teacher: SavedModel, place: Place
 ) -> Annotated[EvaluationReport, "evaluation"]:
     """The final model on test, against the first teacher on the same images."""
+    start_keras()
     from selftrain.selflabel import scoring
 
     images = dataset.pixels(place, manifest, final.contract.image_size)

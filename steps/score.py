@@ -6,6 +6,7 @@ from zenml import step
 from zenml.config.cache_policy import CachePolicy
 
 from selftrain.adapters import code_digest
+from selftrain.adapters.quiet_start import start_keras
 from selftrain.config import Place
 from selftrain.data import dataset
 from selftrain.data.manifest import Manifest
@@ -16,6 +17,7 @@ from selftrain.selflabel.scores import Scores
 @step(cache_policy=CachePolicy(cache_func=code_digest.evaluate))
 def score(manifest: Manifest, model: SavedModel, place: Place) -> Annotated[Scores, "scores"]:
     """Accuracy, macro-F1 and calibration on validation."""
+    start_keras()
     from selftrain.selflabel import scoring
 
     return scoring.score(manifest, dataset.pixels(place, manifest, model.contract.image_size), model)

@@ -10,6 +10,7 @@ from zenml.config.cache_policy import CachePolicy
 from selftrain.adapters import code_digest
 from selftrain.adapters.console import progress
 from selftrain.adapters.materializers import ModelMaterializer
+from selftrain.adapters.quiet_start import start_keras
 from selftrain.config import Place, Student
 from selftrain.data import dataset
 from selftrain.data.manifest import Manifest
@@ -25,6 +26,7 @@ def train_student(
     manifest: Manifest, labels: PseudoLabels, place: Place, recipe: Student, backbone: str, image_size: int, seed: int
 ) -> Annotated[SavedModel, "student"]:
     """Train a new, larger student on human and pseudo-labels."""
+    start_keras()
     from selftrain.selflabel import teaching
 
     with progress("student") as show:

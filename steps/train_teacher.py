@@ -10,6 +10,7 @@ from zenml.config.cache_policy import CachePolicy
 from selftrain.adapters import code_digest
 from selftrain.adapters.console import progress
 from selftrain.adapters.materializers import ModelMaterializer
+from selftrain.adapters.quiet_start import start_keras
 from selftrain.config import Place, Teacher
 from selftrain.data import dataset
 from selftrain.data.manifest import Manifest
@@ -24,6 +25,7 @@ def train_teacher(
     manifest: Manifest, place: Place, recipe: Teacher, image_size: int, seed: int
 ) -> Annotated[SavedModel, "teacher"]:
     """Train the first teacher on the human labels."""
+    start_keras()
     from selftrain.selflabel import teaching
 
     with progress("teacher") as show:

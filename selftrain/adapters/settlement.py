@@ -8,6 +8,7 @@ from pathlib import Path
 from selftrain.adapters import promotion, registry
 from selftrain.adapters.code_digest import everything
 from selftrain.adapters.promotion import Measured
+from selftrain.adapters.quiet_start import start_keras
 from selftrain.adapters.registry import Version
 from selftrain.adapters.tracking import Tracking, count_test_look, open_tracking
 from selftrain.config import Place, Registry
@@ -97,6 +98,7 @@ def _against(
     tracking: Tracking, manifest: Manifest, final: SavedModel, present: Version, *, place: Place, run_id: str
 ) -> Comparison | None:
     """The new model against the champion on this run's test images; None where the champion knows other classes."""
+    start_keras()
     from selftrain.selflabel.scoring import probs_on_test
 
     cache = dataset.workspace(place).root / "cache" / "models"
