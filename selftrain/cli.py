@@ -143,21 +143,20 @@ def runs(
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many.")] = 20, as_json: AsJson = False
 ) -> None:
     """List the runs, newest first."""
-    from rich.table import Table
-
     from selftrain.adapters.run_records import latest_runs
 
     records = latest_runs(count)
     if as_json:
         print_json(records)
         return
-    table = Table("run", "experiment", "status", "verdict", "rounds", "test", "version", box=None)
+    rows = [("run", "experiment", "status", "verdict", "rounds", "test", "version")]
     for each in records:
         test = f"{each.test_accuracy * 100:.1f} %" if each.test_accuracy is not None else "-"
         students = str(max(0, len(each.rounds) - 1))
         verdict = each.verdict.value if each.verdict else "-"
-        table.add_row(each.run_id, each.name, each.status, verdict, students, test, str(each.registered_version or "-"))
-    print_rich(table)
+        version = str(each.registered_version or "-")
+        rows.append((each.run_id, each.name, each.status, verdict, students, test, version))
+    print_columns(rows)
 
 
 app.command("predict")(cli_models.predict)

@@ -52,7 +52,7 @@ def record_of(run: PipelineRunResponse) -> RunRecord:
         title=str(_parameter(run, "title", "")),
         status=run.status.value,
         rounds=tuple(_rounds(steps)),
-        error=run.get_body().status_reason,
+        error=run.get_body().status_reason or (run.exception_info.message if run.exception_info else None),
     )
 
 
