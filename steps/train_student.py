@@ -35,7 +35,6 @@ def train_student(
             dataset.pixels(place, manifest, image_size),
             recipe=recipe,
             backbone=backbone,
-            image_size=image_size,
             thresholds=labels.cutoffs_by_class(),
             seed=seed,
             folder=Path(mkdtemp(prefix="selftrain-")),

@@ -33,7 +33,6 @@ def train_teacher(
             manifest,
             dataset.pixels(place, manifest, image_size),
             recipe=recipe,
-            image_size=image_size,
             seed=seed,
             folder=Path(mkdtemp(prefix="selftrain-")),
             checkpoints=dataset.workspace(place).checkpoints / code_digest.train()[:12],
