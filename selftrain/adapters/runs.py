@@ -16,7 +16,12 @@ from selftrain.data import dataset
 # ZenML uploads each larger parameter of a dynamic step as an artifact of its own, 0.1 s apiece.
 PARAMETER_BYTES = "65536"
 # Each logs many lines a run that tell a user nothing they can act on.
-NOISY = {"great_expectations": logging.WARNING, "tensorflow": logging.ERROR, "absl": logging.ERROR}
+NOISY = {
+    "great_expectations": logging.WARNING,
+    "great_expectations.data_context.types.base": logging.WARNING,  # has a level of its own
+    "tensorflow": logging.ERROR,
+    "absl": logging.ERROR,
+}
 UNSEEN = {"title", "workspace", "decoded_mb"}  # change where and how, not what
 
 

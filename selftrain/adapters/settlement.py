@@ -42,7 +42,7 @@ def settle(
         return Registration(
             model_name=settings.model_name,
             champion_version=present.number if present else None,
-            reason=f"not registered: {ended.explanation}",
+            reason="not registered: only a run that passes its gate is",
         )
     version = registry.register(
         tracking,

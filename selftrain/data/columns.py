@@ -42,7 +42,10 @@ def _conform_column(table: pa.Table, field: pa.Field) -> pa.Array:
     try:
         if column.type != field.type and pa.types.is_dictionary(field.type):
             column = column.cast(field.type.value_type).dictionary_encode()
-        array = pa.chunked_array(column.chunks, column.type).cast(field.type).unify_dictionaries().combine_chunks()
+        column = column.cast(field.type)
+        if column.num_chunks == 1 and column.chunk(0).offset == 0:
+            return column.chunk(0)  # as it is: a copy would double the memory of ten million rows
+        array = pa.chunked_array(column.chunks, column.type).unify_dictionaries().combine_chunks()
     except pa.ArrowInvalid as error:
         raise ManifestError(f"column {field.name!r} must be {field.type}, got {column.type}: {error}") from error
     except pa.ArrowNotImplementedError as error:

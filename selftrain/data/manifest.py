@@ -158,7 +158,7 @@ class Manifest:
         Raises ManifestError if there is none, or if it was not written by `write`.
         """
         try:
-            table = pq.read_table(path)
+            table = pq.ParquetFile(path).read()  # read_table would import pandas, which takes longer than reading
         except (OSError, pa.ArrowInvalid) as error:
             raise ManifestError(f"cannot read a manifest at {path}: {error}; run ingest again") from error
         metadata = table.schema.metadata or {}

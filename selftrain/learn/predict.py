@@ -34,7 +34,7 @@ def predict_logits(
     n = len(rows)
     if n == 0:
         return np.empty((0, model.output_shape[-1]), np.float32)
-    size = min(batch_size, -(-n // _SMALLEST_BATCH) * _SMALLEST_BATCH)
+    size = _even_size(n, batch_size)
     parts = []
     for done, images in _read_ahead(pixels, rows, size):
         logits = model.predict_on_batch(images)
@@ -43,6 +43,12 @@ def predict_logits(
         parts.append(logits)
         progress(done, n)
     return np.concatenate(parts)[:n].astype(np.float32, copy=False)
+
+
+def _even_size(n: int, batch_size: int) -> int:
+    """The size of as few batches as `batch_size` allows, equally full: 300 images are two of 160."""
+    batches = -(-n // batch_size)
+    return min(batch_size, -(-n // (batches * _SMALLEST_BATCH)) * _SMALLEST_BATCH)
 
 
 def _read_ahead(pixels: Pixels, rows: NDArray[np.int64], size: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
