@@ -165,9 +165,7 @@ def _confidence_rows(labels: PseudoLabels, path: Path) -> Path:
         bar = drawn.colorbar(image, ax=axes, shrink=0.5, label="images")
         with_commas(bar.ax.yaxis)
         unticked(bar.ax)
-        title(
-            drawn, f"{_round(labels)}{_accepted_of(labels)}\nA row a predicted class; the line is its threshold"
-        )
+        title(drawn, f"{_round(labels)}{_accepted_of(labels)}\nA row a predicted class; the line is its threshold")
     return path
 
 
