@@ -97,7 +97,7 @@ def choose(source: FolderSource, seen: Survey, wishes: Wishes) -> Commented:
     put("image_size", side, f"pixels a side; the shorter sides are {seen.median_side} px in the middle")
     _put_splits(put, seen)
     _put_training(put, seen, wishes)
-    value, why = _threshold(len(seen.classes))
+    value, why = _threshold(len(seen.classes), pretrained=wishes.pretrained)
     put("pseudo_label.threshold", {"kind": "fixed", "value": value}, why)
     put("gate.target", wishes.target, "validation accuracy that you need; the loop stops when a student reaches it")
     put("gate.max_rounds", 2, "students at most")
@@ -273,7 +273,9 @@ def _steps(role: str, images: int, batch: int, *, pretrained: bool) -> int:
     return round(steps / 20) * 20
 
 
-def _threshold(classes: int) -> tuple[float, str]:
+def _threshold(classes: int, *, pretrained: bool) -> tuple[float, str]:
+    if classes <= 10 and pretrained:
+        return 0.8, "confidence, calibrated on validation; a new top on a frozen backbone is seldom surer"
     if classes <= 10:
         return 0.9, "confidence, calibrated on validation, that a pseudo-label needs"
     return (

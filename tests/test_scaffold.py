@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from selftrain.adapters.launch import read_config
-from selftrain.config import DigitsSource, Experiment, FolderSource, Gate, KerasDatasetSource, Source, TableSource
+from selftrain.config import (
+    DigitsSource,
+    Experiment,
+    Fixed,
+    FolderSource,
+    Gate,
+    KerasDatasetSource,
+    Source,
+    TableSource,
+)
 from selftrain.config_text import Commented, render
 from selftrain.data.survey import Survey
 from selftrain.errors import BackboneError, ConfigError, SourceError
@@ -172,6 +181,7 @@ def test_the_threshold_is_lower_where_many_classes_share_the_confidence() -> Non
         chosen(classes={f"class {k}": 20 for k in range(count)}).pseudo_label.threshold for count in (2, 10, 40, 200)
     ]
     assert [getattr(each, "value", None) for each in values] == [0.9, 0.9, 0.8, 0.7]
+    assert chosen(Wishes(teacher_weights="imagenet")).pseudo_label.threshold == Fixed(value=0.8)
 
 
 def test_a_pretrained_backbone_stays_frozen_on_few_labels_and_is_trained_gently_on_many(tmp_path: Path) -> None:
