@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from selftrain.adapters import code_digest
 from selftrain.adapters.console import progress
+from selftrain.adapters.quiet_start import start_keras
 from selftrain.adapters.receipts import split_counts, write_csv, write_json
 from selftrain.adapters.round_settings import (
     EvaluateSettings,
@@ -39,7 +40,7 @@ from selftrain.errors import SelftrainError
 ROUND = Path("round")
 SETTINGS = ROUND / "settings"
 PLOTS = ROUND / "plots"
-LOOKED_BY = "dvc"  # in place of a run's id where looks at test are counted: one a model, however often it is evaluated
+LOOKED_BY = "dvc"  # in place of a run's id where looks at test are counted
 
 T = TypeVar("T", bound=StageSettings)
 
@@ -108,6 +109,7 @@ def validate() -> None:
 
 def teacher() -> None:
     """The first teacher, trained on human labels or brought along."""
+    start_keras()
     from selftrain.adapters.settlement import bring_teacher
     from selftrain.selflabel import teaching
 
@@ -138,6 +140,7 @@ def teacher() -> None:
 
 def pseudo_label() -> None:
     """The pool labelled by the teacher, and a histogram of how sure it was."""
+    start_keras()
     from selftrain.adapters.receipts import confidence_rows
     from selftrain.learn.contract import SavedModel
     from selftrain.selflabel.labeling import label_pool
@@ -153,6 +156,7 @@ def pseudo_label() -> None:
 
 def student() -> None:
     """A new, larger model, trained on human and pseudo-labels."""
+    start_keras()
     from selftrain.learn.contract import SavedModel
     from selftrain.learn.ladder import next_rung
     from selftrain.selflabel import teaching
@@ -177,6 +181,7 @@ def student() -> None:
 
 def evaluate() -> None:
     """Teacher and student on validation, the better of them on test against the teacher; all metrics and plots."""
+    start_keras()
     from selftrain.adapters import receipts
     from selftrain.adapters.tracking import count_test_look, open_tracking
     from selftrain.learn.contract import SavedModel

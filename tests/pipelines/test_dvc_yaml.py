@@ -4,6 +4,7 @@ import configparser
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,3 +47,19 @@ def test_the_committed_dvc_folder_holds_no_path_and_no_analytics() -> None:
     assert not [value for section in config.values() for value in section.values() if value.startswith("/")]
     ignored = (ROOT / ".dvcignore").read_text().split()
     assert {".selftrain", ".venv"} <= set(ignored)
+
+
+def test_an_experiment_in_a_copy_shares_the_workspace_of_the_original(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines import one_round
+
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    (copy / "params.yaml").write_text(f"config: {ROOT / 'configs/digits.yaml'}\n")
+    monkeypatch.chdir(copy)
+    one_round.configure()
+    monkeypatch.setenv("DVC_ROOT", str(copy))
+    assert one_round._place().workspace == ".selftrain"
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    assert one_round._place().workspace == str(tmp_path / ".selftrain")
