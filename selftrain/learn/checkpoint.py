@@ -78,7 +78,7 @@ class Checkpoints:
         """The saved position and arrays, None if there are none or they are another training's."""
         try:
             arrays, text = _read(self.folder / self._state)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
             return None
         values = json.loads(text)
         if values["fingerprint"] != fingerprint:
@@ -108,5 +108,6 @@ def _write(path: Path, arrays: list[Array], text: str) -> None:
 
 
 def _read(path: Path) -> tuple[list[Array], str]:
-    with np.load(path, allow_pickle=False) as saved:
+    # Opened here: np.load leaves a torn file open when it raises.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
         return [saved[f"a{i}"] for i in range(len(saved.files) - 1)], saved["text"].tobytes().decode()

@@ -101,7 +101,7 @@ def resolve(name: str) -> Rung:
     if name in APPLICATIONS:
         return Rung(name, "application", 1, 1, 224, 0.2, name)
     known = {known.lower(): known for known in (*_RUNGS, *APPLICATIONS)}
-    nearest = known[difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.0)[0]]
+    nearest = known[difflib.get_close_matches(name.lower().replace("-", "_"), list(known), n=1, cutoff=0.0)[0]]
     raise BackboneError(
         f"unknown backbone {name!r}; did you mean {nearest!r}? Allowed: {', '.join(_RUNGS)}, "
         f"or a keras.applications class such as {', '.join(APPLICATIONS[:3])}"

@@ -9,7 +9,7 @@ import pytest
 
 from tests.pipelines.site import TINY, Site, kill_group
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.slow, pytest.mark.xdist_group("interruption")]
+pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
 
 STEPS = [
     "scan",

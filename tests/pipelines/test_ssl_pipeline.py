@@ -11,7 +11,7 @@ import pytest
 
 from tests.pipelines.site import Site
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]
+pytestmark = [pytest.mark.pipeline]
 
 RECORD_FIELDS = {
     "run_id",
@@ -166,7 +166,7 @@ def test_a_wiped_workspace_is_made_whole_again_though_every_training_is_cached(
 
 
 def test_a_missed_gate_is_a_completed_run_with_exit_code_3(site: Site, first: dict[str, Any]) -> None:
-    gate = {"target": 1.0, "min_rounds": 1, "max_rounds": 1}
+    gate = {"target": 1.0, "min_rounds": 1, "max_rounds": 1, "patience": 2}
     done = site.run("selftrain", "run", "--json", "--config", str(site.config(gate=gate)))
     assert done.returncode == 3, done.stderr
     record = json.loads(done.stdout)
