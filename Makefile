@@ -33,7 +33,7 @@ test: $(READY)  ## the tests: core, models, and the pipeline on a real local sto
 	$(BIN)/pytest -q -m "not slow and not gpu" -n 2 --dist loadfile
 
 slow: $(READY)  ## the slow tests: every kill point, broken inputs end to end
-	$(BIN)/pytest -q -m "slow and not gpu"
+	$(BIN)/pytest -q -m "slow and not gpu" -n 2 --dist loadfile
 
 lint: $(READY)  ## ruff and mypy --strict
 	$(BIN)/ruff check .

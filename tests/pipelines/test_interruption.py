@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 
 import pytest
 
@@ -69,9 +70,9 @@ def test_a_run_killed_at_every_step_continues_and_registers_once(site: Site) -> 
     assert "RUNNING" not in versions[1]
 
 
-def test_training_resumes_from_its_checkpoint_after_a_kill(site: Site) -> None:
+def test_training_resumes_from_its_checkpoint_after_a_kill(tmp_path: Path) -> None:
     teacher = {**TINY["teacher"], "steps": 400, "validate_every": 100, "checkpoint_s": 1.0}
-    site.experiment = {**TINY, "name": "resumed", "teacher": teacher}
+    site = Site(tmp_path, {**TINY, "teacher": teacher})
     process = site.start("selftrain", "run", "--config", str(site.config()))
     deadline = time.monotonic() + 300
     while not list((site.workspace / "checkpoints").rglob("*.h5")) + list(
