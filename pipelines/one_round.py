@@ -10,7 +10,6 @@ import argparse
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -115,16 +114,14 @@ def teacher() -> None:
 
     settings, place, manifest = _settings("teacher", TeacherSettings), _place(), _manifest()
     if settings.teacher.start != "train":
-        with tempfile.TemporaryDirectory() as temporary:
-            model = bring_teacher(
-                settings.teacher.start,
-                place=place,
-                settings=_where().registry,
-                class_names=manifest.label_map.names,
-                image_size=settings.image_size,
-                folder=Path(temporary),
-            )
-            shutil.copytree(model.folder, ROUND / "teacher")
+        model = bring_teacher(
+            settings.teacher.start,
+            place=place,
+            settings=_where().registry,
+            class_names=manifest.label_map.names,
+            image_size=settings.image_size,
+        )
+        shutil.copytree(model.folder, ROUND / "teacher")
         return
     with progress("teacher") as show:
         teaching.train_teacher(
@@ -205,7 +202,7 @@ def evaluate() -> None:
         run_id=LOOKED_BY,
         model_digest=final.digest,
     )
-    report = scoring.read_test(manifest, images[history.best.index], final, models[0])
+    report = scoring.read_test(manifest, images[history.best.index], final, images[0], models[0])
     write_json(ROUND / "metrics.json", receipts.metrics(scores, labels, history, report, test_looks=looks))
     (ROUND / "evaluation.json").write_text(report.model_dump_json(indent=2) + "\n")
     for name, model in zip(receipts.MODELS, models, strict=True):

@@ -1,7 +1,5 @@
 """The step that takes a teacher from the registry or from the user instead of training one."""
 
-from pathlib import Path
-from tempfile import mkdtemp
 from typing import Annotated
 
 from zenml import step
@@ -26,5 +24,4 @@ def adopt_teacher(
         settings=settings,
         class_names=manifest.label_map.names,
         image_size=image_size,
-        folder=Path(mkdtemp(prefix="selftrain-")),
     )

@@ -22,5 +22,5 @@ def read_test(
     start_keras()
     from selftrain.selflabel import scoring
 
-    images = dataset.pixels(place, manifest, final.contract.image_size)
-    return scoring.read_test(manifest, images, final, first_teacher)
+    images, teachers = (dataset.pixels(place, manifest, model.contract.image_size) for model in (final, first_teacher))
+    return scoring.read_test(manifest, images, final, teachers, first_teacher)

@@ -20,6 +20,6 @@ def validate(
     manifest: Manifest, ingested: IngestReport, place: Place, checks: Checks
 ) -> tuple[Annotated[ValidationReport, "validation"], Annotated[HTMLString, "validation_page"]]:
     """Validate with Great Expectations; the page and the JSON stay with the run, whatever the outcome."""
-    folder = dataset.workspace(place).root / "validation" / manifest.digest[:16]
+    folder = expectations.report_folder(dataset.workspace(place).root, manifest, ingested.quarantine_share, checks)
     report = expectations.validate(manifest, ingested.quarantine_share, checks, folder, dataset.store(place))
     return report, HTMLString(Path(report.page).read_text())

@@ -75,27 +75,27 @@ def _running(tree: ast.AST) -> list[ast.AST]:
 
 def ingest() -> str:
     """Key of the ingest step."""
-    return digest(["selftrain.data.ingest"])
+    return digest(["selftrain.data.ingest", "selftrain.data.dataset", "selftrain.record"])
 
 
 def validate() -> str:
     """Key of the validate step."""
-    return digest(["selftrain.adapters.expectations"])
+    return digest(["selftrain.adapters.expectations", "selftrain.data.dataset"])
 
 
 def train() -> str:
     """Key of the teacher's and the student's training steps."""
-    return digest(["selftrain.selflabel.teaching"])
+    return digest(["selftrain.selflabel.teaching", "selftrain.data.dataset"])
 
 
 def pseudo_label() -> str:
     """Key of the pseudo-labelling step."""
-    return digest(["selftrain.selflabel.labeling"])
+    return digest(["selftrain.selflabel.labeling", "selftrain.data.dataset"])
 
 
 def evaluate() -> str:
     """Key of the steps that score a model on validation or test."""
-    return digest(["selftrain.selflabel.scoring"])
+    return digest(["selftrain.selflabel.scoring", "selftrain.data.dataset"])
 
 
 def everything() -> str:

@@ -19,6 +19,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,6 +112,12 @@ def sentence(result: ExpectationResult) -> str:
         f" ({', '.join(result.rows)}{', ...' if result.unexpected > len(result.rows) else ''})" if result.rows else ""
     )
     return f"{result.expectation}: {result.observed}; allowed is {result.allowed}{rows}."
+
+
+def report_folder(root: Path, manifest: Manifest, quarantine_share: float, checks: Checks) -> Path:
+    """Where the reports on this manifest, under these checks, lie in the workspace `root`."""
+    asked = hashlib.sha256(f"{manifest.digest} {quarantine_share} {checks.model_dump_json()}".encode()).hexdigest()
+    return root / "validation" / asked[:16]
 
 
 def validate(

@@ -46,7 +46,7 @@ def read_config(path: Path) -> Experiment:
         raise ConfigError(f"{path} is no file; `selftrain init` writes a configuration, configs/ has examples")
     try:
         content: Any = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or not isinstance(content.get("parameters", {}), dict):
         raise ConfigError(f"{path} has no `parameters:` section; see configs/digits.yaml")

@@ -1,4 +1,4 @@
-"""The live view of `selftrain run`: a line a step as ZenML starts and ends it, bars for the long ones in between."""
+"""The live view of `selftrain run`: a line a step as ZenML ends it, bars for the long ones in between."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-STARTED = re.compile(r"Step `?(?P<step>\w+)`? has started")
 CACHED = re.compile(r"Using cached version of step `?(?P<step>\w+)`?")
 FINISHED = re.compile(r"Step `?(?P<step>\w+)`? has finished in `?(?P<time>[^`\s]+)`?")
 FAILED = re.compile(r"Failed to run step `?(?P<step>\w+)`?")
@@ -38,7 +37,7 @@ class _View(logging.Handler):
         self.start = time.monotonic()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show `record` if it tells of a step, or warns."""
+        """Show `record` if it tells of a step's end, or of an error."""
         text = re.sub(r"\x1b\[[0-9;]*m", "", record.getMessage())
         if found := CACHED.search(text):
             self._line(found["step"], "cached", "dim")
@@ -47,8 +46,9 @@ class _View(logging.Handler):
         elif found := FAILED.search(text):
             self._line(found["step"], "failed", "red")
         elif record.levelno >= logging.ERROR:
-            self.console.print(text, style="red", highlight=False)
+            self.console.print(text, style="red", highlight=False, markup=False)
 
     def _line(self, step: str, what: str, style: str) -> None:
-        clock = time.strftime("%M:%S", time.gmtime(time.monotonic() - self.start))
-        self.console.print(f"{clock}  {step:<18} {what}", style=style, highlight=False)
+        minutes, seconds = divmod(int(time.monotonic() - self.start), 60)
+        clock = f"{minutes:02d}:{seconds:02d}"
+        self.console.print(f"{clock}  {step:<18} {what}", style=style, highlight=False, markup=False)

@@ -72,7 +72,6 @@ def record_run(
     run_id: str,
 ) -> RunRecord:
     """The record of a run that went through, also written to MLflow, whose run it ends."""
-    workspace = dataset.workspace(experiment.place)
     compared = report.comparison
     done = RunRecord(
         run_id=run_id,
@@ -103,7 +102,7 @@ def record_run(
         warnings=facts.validation.warnings,
         findings=(ended.explanation, *findings(ended.history, report)),
     )
-    _log(experiment, done, report, workspace.root / "validation" / manifest.digest[:16])
+    _log(experiment, done, report, Path(facts.validation.page).parent)
     console.show(summary(done))
     return done
 

@@ -47,15 +47,20 @@ def _lockable(handle: IO[str]) -> bool:
 
 
 def end_dead_runs(folder: Path) -> list[str]:
-    """Mark the runs of dead processes as failed in ZenML's store and forget their locks; returns their ids.
+    """Mark the runs of dead processes as failed in ZenML's store; returns their ids, whose locks are still there.
 
     One machine only: a lock says nothing of a process elsewhere.
     """
     ended = dead_runs(folder)
     for run_id in ended:
         _end(run_id)
-        (folder / f"{run_id}.lock").unlink(missing_ok=True)
     return ended
+
+
+def forget(folder: Path, run_ids: list[str]) -> None:
+    """Remove the locks of runs that were ended everywhere."""
+    for run_id in run_ids:
+        (folder / f"{run_id}.lock").unlink(missing_ok=True)
 
 
 def _end(run_id: str) -> None:

@@ -6,22 +6,25 @@ from typing import TYPE_CHECKING, Any
 
 from selftrain.errors import SourceError
 from selftrain.record import RunRecord
+from selftrain.selflabel.rounds import Round
 
 if TYPE_CHECKING:
     from zenml.models import PipelineRunResponse
 
 PIPELINE = "ssl_pipeline"
+MOST_RUNS = 1000
 
 
-def latest_runs(count: int, *, name: str | None = None) -> list[RunRecord]:
-    """The records of the newest `count` runs (of the experiment `name`), newest first."""
+def latest_runs(count: int) -> list[RunRecord]:
+    """The records of the newest `count` runs, newest first; ZenML shows a thousand at the most."""
     from zenml.client import Client
 
     if not _known():
         return []
-    page = Client().list_pipeline_runs(pipeline=PIPELINE, size=max(count, 1), sort_by="desc:created", hydrate=True)
-    records = (record_of(run) for run in page.items)
-    return [record for record in records if name is None or record.name == name][:count]
+    page = Client().list_pipeline_runs(
+        pipeline=PIPELINE, size=min(max(count, 1), MOST_RUNS), sort_by="desc:created", hydrate=True
+    )
+    return [record_of(run) for run in page.items]
 
 
 def find_run(run_id: str | None) -> RunRecord:
@@ -56,11 +59,9 @@ def record_of(run: PipelineRunResponse) -> RunRecord:
     )
 
 
-def _rounds(steps: dict[str, Any]) -> list[Any]:
+def _rounds(steps: dict[str, Any]) -> list[Round]:
     """The rounds that `log_round` steps were given, in order."""
-    logged = [
-        step for name, step in steps.items() if name.split("_2")[0] == "log_round" or name.startswith("log_round")
-    ]
+    logged = [step for name, step in steps.items() if name.startswith("log_round") and step.start_time]
     logged.sort(key=lambda step: step.start_time)
     found = []
     for step in logged:

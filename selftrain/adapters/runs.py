@@ -36,8 +36,13 @@ def opened(place: Place) -> Iterator[None]:
     dead = run_lock.end_dead_runs(workspace.locks)
     if dead:
         close_dead_runs(open_tracking(workspace.root), dead)
+        run_lock.forget(workspace.locks, dead)
     with run_lock.hold(workspace.locks, str(run.id)):
-        yield
+        try:
+            yield
+        except BaseException:  # interrupted too: its MLflow run must not stay open
+            close_dead_runs(open_tracking(workspace.root), [str(run.id)])
+            raise
 
 
 def prepare_process() -> None:

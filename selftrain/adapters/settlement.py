@@ -14,9 +14,9 @@ from selftrain.adapters.tracking import Tracking, count_test_look, open_tracking
 from selftrain.config import Place, Registry
 from selftrain.data import dataset
 from selftrain.data.manifest import Manifest, Split
-from selftrain.errors import RegistryError
+from selftrain.errors import RegistryError, SourceError
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport, compare
-from selftrain.learn.contract import CONTRACT_FILE, SavedModel, adopt, save
+from selftrain.learn.contract import CONTRACT_FILE, SavedModel, adopt, file_digest, save
 from selftrain.record import Registration
 from selftrain.report.model_card import model_card
 from selftrain.selflabel.finished import Outcome
@@ -88,10 +88,18 @@ def _judge(
         champion=present.number if present else None,
     )
     promotion.record_decision(tracking, version, decision, who=_who())
-    promoted = decision.promote and settings.auto_promote
+    promoted = decision.promote and settings.auto_promote and not _moved_before(tracking, version)
     if promoted:
         promotion.promote(tracking, settings.model_name, version.number, who=_who(), why=decision.text)
     return _registration(settings, version, version if promoted else present, promoted=promoted, reason=decision.text)
+
+
+def _moved_before(tracking: Tracking, version: Version) -> bool:
+    """Whether `version` was champion once: then it moves by hand only, and a repeated run undoes no rollback."""
+    log = [change for change in promotion.history(tracking, version.name) if change.action != "refuse"]
+    if log and log[-1].action == "promote" and log[-1].to == version.number:
+        log.pop()  # killed between the log and the alias: to be finished
+    return any(version.number in (change.to, change.previous) for change in log)
 
 
 def _against(
@@ -145,9 +153,10 @@ def _who() -> str:
 
 
 def bring_teacher(
-    start: str, *, place: Place, settings: Registry, class_names: tuple[str, ...], image_size: int, folder: Path
+    start: str, *, place: Place, settings: Registry, class_names: tuple[str, ...], image_size: int
 ) -> SavedModel:
     """The first teacher that is not trained: 'champion', a `.keras` file, or a saved model's folder."""
+    models = dataset.workspace(place).root / "cache" / "models"
     if start == "champion":
         tracking = open_tracking(dataset.workspace(place).root)
         version = registry.champion(tracking, settings.model_name)
@@ -155,9 +164,25 @@ def bring_teacher(
             raise RegistryError(
                 f"teacher.start is 'champion', but {settings.model_name!r} has none; run once with 'train', or promote"
             )
-        return SavedModel.read(registry.load_model_folder(tracking, version, cache=folder))
+        return _of_classes(SavedModel.read(registry.load_model_folder(tracking, version, cache=models)), class_names)
     path = Path(start)
     if (path / CONTRACT_FILE).is_file():
-        return SavedModel.read(path)
-    model, contract = adopt(path, class_names=class_names, image_size=image_size)
-    return save(model, contract, folder / "model")
+        return _of_classes(SavedModel.read(path), class_names)
+    if not path.is_file():
+        raise SourceError(f"teacher.start is {start!r}: no file; give 'train', 'champion', a .keras file or a folder")
+    # Kept by the file's digest: saved anew, the same model would have another one, and all after it would run again.
+    kept = models / f"{file_digest(path)[:24]}-{image_size}"
+    if not (kept / CONTRACT_FILE).is_file():
+        model, contract = adopt(path, class_names=class_names, image_size=image_size)
+        save(model, contract, kept)
+    return _of_classes(SavedModel.read(kept), class_names)
+
+
+def _of_classes(model: SavedModel, class_names: tuple[str, ...]) -> SavedModel:
+    """`model`, if it knows exactly these classes in this order; a teacher of others would label wrongly, unseen."""
+    if model.contract.class_names != class_names:
+        raise SourceError(
+            f"the teacher knows the classes {', '.join(model.contract.class_names)}, the data has "
+            f"{', '.join(class_names)}; both must be the same, in the same order: train a teacher, or bring another"
+        )
+    return model

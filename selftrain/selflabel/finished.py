@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from selftrain.config import Gate, Student
 from selftrain.data.manifest import Manifest, Split
-from selftrain.evaluate.evaluation import EvaluationReport
+from selftrain.evaluate.evaluation import Comparison, EvaluationReport
 from selftrain.learn.contract import SavedModel
 from selftrain.learn.ladder import next_rung
 from selftrain.selflabel.gate import explain, judge
@@ -66,14 +66,11 @@ def findings(history: History, report: EvaluationReport | None) -> tuple[str, ..
     if history.students and history.best.index == 0:
         found.append("the unlabelled data did not help: the first teacher is still the best model")
     if report is not None and report.comparison is not None and history.best.index > 0:
-        found.append(f"on test: {_helped(report)}")
+        found.append(f"on test: {_helped(report.comparison)}")
     return tuple(found)
 
 
-def _helped(report: EvaluationReport) -> str:
-    compared = report.comparison
-    if compared is None:
-        return "not compared with the first teacher"
+def _helped(compared: Comparison) -> str:
     low, high = compared.difference_interval
     gain = f"{compared.difference * 100:+.1f} points (95 % interval {low * 100:+.1f} to {high * 100:+.1f})"
     return f"{gain} against the first teacher, McNemar p = {compared.p_value:.2g}: {compared.finding.value}"

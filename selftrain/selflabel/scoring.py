@@ -40,12 +40,17 @@ def probs_on_test(manifest: Manifest, pixels: Pixels, saved: SavedModel) -> npt.
     return softmax(predict_logits(model, pixels, manifest.rows(Split.TEST)), contract.temperature)
 
 
-def read_test(manifest: Manifest, pixels: Pixels, final: SavedModel, first_teacher: SavedModel) -> EvaluationReport:
-    """The reported numbers: the final model on test, against what the labels alone gave, on the same images."""
+def read_test(
+    manifest: Manifest, pixels: Pixels, final: SavedModel, teacher_pixels: Pixels, first_teacher: SavedModel
+) -> EvaluationReport:
+    """The reported numbers: the final model on test, against what the labels alone gave, on the same images.
+
+    Each model reads the images at its own size.
+    """
     labels = manifest.labels()[manifest.rows(Split.TEST)]
     return evaluate(
         labels,
         probs_on_test(manifest, pixels, final),
         class_names=manifest.label_map.names,
-        reference_probs=probs_on_test(manifest, pixels, first_teacher),
+        reference_probs=probs_on_test(manifest, teacher_pixels, first_teacher),
     )
