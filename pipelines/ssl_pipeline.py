@@ -3,6 +3,7 @@
 from zenml import pipeline
 from zenml.execution.pipeline.dynamic.outputs import OutputArtifact
 
+from selftrain.adapters.brought import described_weights
 from selftrain.adapters.recording import RunFacts
 from selftrain.adapters.runs import opened, run_key
 from selftrain.config import Experiment
@@ -45,7 +46,8 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
             index = history.students + 1
             backbone = student_backbone(e.student, history)
             labels = pseudo_label(manifest, models[history.teacher.index], place, e.pseudo_label, index)
-            student = train_student(manifest, labels, place, e.student, backbone, e.image_size, e.seed + index)
+            weights, seed = described_weights(e.student.weights), e.seed + index
+            student = train_student(manifest, labels, place, e.student, weights, backbone, e.image_size, seed)
             scores = score(manifest, student, place)
             finished = student_round(index, images, labels.load(), student.load(), scores.load(), e.gate)
             history = history.with_round(finished)
@@ -70,5 +72,6 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
 def first_teacher(e: Experiment, manifest: OutputArtifact) -> OutputArtifact:
     """The first teacher: trained, or brought along."""
     if e.teacher.start == "train":
-        return train_teacher(manifest, e.place, e.teacher, e.image_size, e.seed)
+        weights = described_weights(e.teacher.weights)
+        return train_teacher(manifest, e.place, e.teacher, weights, e.image_size, e.seed)
     return adopt_teacher(manifest, e.place, e.teacher.start, e.image_size, e.registry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -168,6 +169,8 @@ app.command("history")(cli_models.history)
 
 def main() -> None:
     """The `selftrain` command: expected errors are one line and their own exit code, never a traceback."""
+    if "run" not in sys.argv[1:2]:  # its live view reads ZenML's lines; elsewhere they would mix with the answer
+        os.environ.setdefault("ZENML_LOGGING_VERBOSITY", "WARN")
     try:
         app()
     except SelftrainError as error:

@@ -23,9 +23,16 @@ from selftrain.selflabel.pseudo_labels import PseudoLabels
     output_materializers={"student": ModelMaterializer},
 )
 def train_student(
-    manifest: Manifest, labels: PseudoLabels, place: Place, recipe: Student, backbone: str, image_size: int, seed: int
+    manifest: Manifest,
+    labels: PseudoLabels,
+    place: Place,
+    recipe: Student,
+    weights: str | None,
+    backbone: str,
+    image_size: int,
+    seed: int,
 ) -> Annotated[SavedModel, "student"]:
-    """Train a new, larger student on human and pseudo-labels."""
+    """Train a new, larger student; `weights` is what the recipe's file holds now, for the cache."""
     start_keras()
     from selftrain.selflabel import teaching
 

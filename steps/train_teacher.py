@@ -22,9 +22,9 @@ from selftrain.learn.contract import SavedModel
     output_materializers={"teacher": ModelMaterializer},
 )
 def train_teacher(
-    manifest: Manifest, place: Place, recipe: Teacher, image_size: int, seed: int
+    manifest: Manifest, place: Place, recipe: Teacher, weights: str | None, image_size: int, seed: int
 ) -> Annotated[SavedModel, "teacher"]:
-    """Train the first teacher on the human labels."""
+    """Train the first teacher on the human labels; `weights` is what the recipe's file holds now, for the cache."""
     start_keras()
     from selftrain.selflabel import teaching
 

@@ -18,6 +18,8 @@ FAILED = re.compile(r"Failed to run step `?(?P<step>\w+)`?")
 @contextmanager
 def live_view(console: Console) -> Iterator[None]:
     """Show on `console` what the pipeline does inside the block, in place of ZenML's own log lines."""
+    import zenml  # noqa: F401 - it sets up its own logging when it is imported, over whatever is there
+
     logger = logging.getLogger("zenml")
     view = _View(console)
     handlers, logger.handlers = logger.handlers, [view]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -15,6 +16,8 @@ from selftrain.data.listing import Listing
 from selftrain.data.manifest import Manifest
 from selftrain.learn.contract import SavedModel
 from selftrain.selflabel.pseudo_labels import PseudoLabels
+
+TEMPORARY = "selftrain-"  # what the steps call the folders that they train into
 
 
 class Table(Protocol):
@@ -64,9 +67,12 @@ class ModelMaterializer(BaseMaterializer):
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.MODEL
 
     def save(self, data: SavedModel) -> None:
-        """Copy the model's files to the artifact's folder."""
+        """Copy the model's files to the artifact's folder; a step's own temporary folder goes then."""
         for path in sorted(data.folder.iterdir()):
             fileio.copy(str(path), f"{self.uri}/{path.name}")
+        temporary = data.folder.parent == Path(tempfile.gettempdir())
+        if temporary and data.folder.name.startswith(TEMPORARY):
+            shutil.rmtree(data.folder)
 
     def load(self, data_type: type[Any]) -> SavedModel:
         """The model's folder: the artifact itself where it is local, a temporary copy elsewhere."""

@@ -14,7 +14,7 @@ from selftrain.data.pixels import Pixels
 from selftrain.errors import SourceError
 from selftrain.learn.batches import Examples
 from selftrain.learn.calibrate import fit_temperature
-from selftrain.learn.contract import Contract, SavedModel, save
+from selftrain.learn.contract import Contract, SavedModel, file_digest, save
 from selftrain.learn.curve import write_curve
 from selftrain.learn.predict import predict_logits
 from selftrain.learn.training import train
@@ -152,5 +152,7 @@ def examples(manifest: Manifest, pixels: Pixels, split: Split, *, pseudo_weight:
 
 
 def _key(manifest: Manifest, recipe: Recipe, backbone: str, image_size: int, seed: int) -> str:
-    text = "|".join([manifest.digest, recipe.model_dump_json(), backbone, str(image_size), str(seed)])
+    weights = Path(recipe.weights) if recipe.weights else None
+    content = file_digest(weights) if weights is not None and weights.is_file() else ""
+    text = "|".join([manifest.digest, recipe.model_dump_json(), content, backbone, str(image_size), str(seed)])
     return hashlib.sha256(text.encode()).hexdigest()[:24]

@@ -200,7 +200,10 @@ def test_too_few_images_of_a_class_stop_the_run_before_training(site: Site, tmp_
     assert "train_teacher" not in done.stderr
 
 
-def test_status_of_a_run_that_failed_says_so(site: Site) -> None:
-    assert "failed" in site.run_states()
+def test_a_run_that_failed_is_listed_with_its_reason(site: Site) -> None:
+    assert json.loads(Site(site.folder / "fresh").run("selftrain", "runs", "--json").stdout) == []
+    site.run("selftrain", "run", "--config", str(site.config(checks={"severity": {"no_such_check": "stop"}})))
     shown = site.run("selftrain", "runs", "--json")
-    assert {each["status"] for each in json.loads(shown.stdout)} >= {"failed"}
+    newest = json.loads(shown.stdout)[0]
+    assert newest["status"] == "failed"
+    assert "no_such_check" in newest["error"]
