@@ -170,7 +170,7 @@ app.command("history")(cli_models.history)
 def main() -> None:
     """The `selftrain` command: expected errors are one line and their own exit code, never a traceback."""
     if "run" not in sys.argv[1:2]:  # its live view reads ZenML's lines; elsewhere they would mix with the answer
-        os.environ.setdefault("ZENML_LOGGING_VERBOSITY", "WARN")
+        os.environ.setdefault("ZENML_LOGGING_VERBOSITY", "ERROR")
     try:
         app()
     except SelftrainError as error:
