@@ -21,6 +21,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,7 @@ SEVERITIES: dict[str, Severity] = {
     "leakage_near": "stop",
 }
 NAMED_ROWS = 5
+TALKATIVE = "great_expectations.data_context.types.base"  # sets a level of its own when it is imported
 PAGE, REPORT, RESULT = "validation.html", "validation.json", "great_expectations.json"
 
 
@@ -164,6 +166,7 @@ def _run(
     """Great Expectations' results for `stated` on `frame`, in order: ours, and its own document."""
     import great_expectations as gx
 
+    logging.getLogger(TALKATIVE).setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     suite = context.suites.add(gx.ExpectationSuite(name="manifest"))

@@ -18,7 +18,6 @@ PARAMETER_BYTES = "65536"
 # Each logs many lines a run that tell a user nothing they can act on.
 NOISY = {
     "great_expectations": logging.WARNING,
-    "great_expectations.data_context.types.base": logging.WARNING,  # has a level of its own
     "tensorflow": logging.ERROR,
     "absl": logging.ERROR,
 }
