@@ -32,7 +32,7 @@ def rounds_table(rounds: Sequence[Round]) -> Table:
         ("threshold", False),
         ("valid.", True),
         ("s", True),
-        ("", False),
+        ("kept", False),
     ):
         table.add_column(name, justify="right" if right else "left", no_wrap=True)
     for each in rounds:
@@ -45,7 +45,7 @@ def rounds_table(rounds: Sequence[Round]) -> Table:
             each.threshold or "-",
             f"{each.validation_accuracy * 100:.1f} %",
             f"{each.seconds:.0f}",
-            "kept" if each.kept else "not kept",
+            "yes" if each.kept else "no",
         )
     return table
 
