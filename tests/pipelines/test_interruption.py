@@ -46,7 +46,7 @@ def start_and_kill(site: Site, step: str, *, after_s: float) -> bool:
 
 def test_a_run_killed_at_every_step_continues_and_registers_once(site: Site) -> None:
     for step in STEPS:
-        assert start_and_kill(site, step, after_s=0.05 if step in {"scan", "unseal_test"} else 0.5), (
+        assert start_and_kill(site, step, after_s=0.05 if step in {"scan", "unseal_test", "record"} else 0.5), (
             f"{step} never started"
         )
     done = site.run("selftrain", "run", "--config", str(site.config()))
@@ -54,7 +54,9 @@ def test_a_run_killed_at_every_step_continues_and_registers_once(site: Site) -> 
 
     states = site.run_states()
     assert states[0] == "completed"
-    assert set(states[1:]) <= {"failed"}, "a killed run must not stay running"
+    # The last kill may come a moment too late, when `record` is through: that run is complete.
+    assert set(states[1:]) <= {"failed", "completed"}, "a killed run must not stay running"
+    assert states.count("failed") >= len(STEPS) - 1
     record = site.status()
     assert record["registered_version"] == 1
     assert record["champion_version"] == 1
