@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from pathlib import Path
 
@@ -19,6 +20,8 @@ _FILTERS = [32, 16, 24, 40, 80, 112, 192, 320]
 _STRIDES = [1, 2, 2, 2, 1, 2, 1]
 _SMALLEST_MAP = 4  # pixels a side that the last feature map keeps when strides are reduced
 _DROP_CONNECT = 0.2
+
+_SAVED_HERE = "selftrain_backbone"  # attribute of a weights file
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -38,8 +41,9 @@ def build(
     """A model from images (n, image_size, image_size, 3), uint8 or float 0-255, to float32 logits (n, classes).
 
     The backbone is the layer "backbone", built of stock Keras layers only, so that a saved model loads without
-    KerasHub. `weights` is None (from scratch), "imagenet", or a file of weights without top. Sets Keras's global
-    random seed, which the initialisers draw from.
+    KerasHub. `weights` is None (from scratch), "imagenet", or a file of weights without top: of the network from
+    keras.applications where there is one, or of this one if `save_weights` wrote it. Sets Keras's global random seed,
+    which the initialisers draw from.
 
     Raises BackboneError for an unknown name, an image too small for it, or weights that do not fit.
     """
@@ -52,6 +56,24 @@ def build(
     kept = keras.layers.Dropout(dropout, name="dropout")(pooled)
     logits = keras.layers.Dense(classes, dtype="float32", name="logits")(kept)
     return keras.Model(images, logits, name=rung.name)
+
+
+def save_weights(model: keras.Model, path: Path) -> None:
+    """Writes the backbone's weights of a model from `build` to `path` (*.weights.h5), whole or not at all.
+
+    `build(..., weights=str(path))` starts from them, whatever the classes, the image size and the strides.
+    """
+    import h5py
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        model.get_layer("backbone").save_weights(part)
+        with h5py.File(part, "r+") as file:
+            file.attrs[_SAVED_HERE] = model.name
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def reduced_strides(image_size: int) -> list[int]:
@@ -85,13 +107,27 @@ def _trunk(rung: Rung, *, image_size: int, weights: str | None, reduce_strides: 
         )
     if weights is not None and weights != "imagenet" and not Path(weights).is_file():
         raise BackboneError(f"weights {weights!r} is no file; allowed: None, 'imagenet', or an existing weights file")
-    if rung.family == "efficientnet" and (weights is None or rung.application is None):
+    if _is_ours(rung, weights):
         model = _efficientnet(rung, image_size=image_size, reduce_strides=reduce_strides)
     else:
         model = _application(rung, image_size=image_size, imagenet=weights == "imagenet")
     if weights is not None and weights != "imagenet":
         _load(model, rung, weights)
     return keras.Model(model.input, model.output, name="backbone")
+
+
+def _is_ours(rung: Rung, weights: str | None) -> bool:
+    """True if the network is the ladder's own EfficientNet, False if it is one of keras.applications."""
+    return rung.family == "efficientnet" and (weights is None or rung.application is None or _saved_here(weights))
+
+
+def _saved_here(weights: str) -> bool:
+    import h5py
+
+    if weights == "imagenet" or not h5py.is_hdf5(weights):
+        return False
+    with h5py.File(weights, "r") as file:
+        return _SAVED_HERE in file.attrs
 
 
 def _efficientnet(rung: Rung, *, image_size: int, reduce_strides: bool) -> keras.Model:
@@ -140,9 +176,7 @@ def _load(model: keras.Model, rung: Rung, weights: str) -> None:
 def _preprocess(rung: Rung, images: keras.KerasTensor, *, weights: str | None) -> keras.KerasTensor:
     """0-255 to the range the backbone (and its published weights) reads."""
     name = rung.application or rung.name
-    if name.startswith(("EfficientNet", "ConvNeXt", "MobileNetV3")) and (
-        rung.family != "efficientnet" or weights is not None
-    ):
+    if name.startswith(("EfficientNet", "ConvNeXt", "MobileNetV3")) and not _is_ours(rung, weights):
         return images  # these rescale inside
     if name.startswith("VGG") or name in ("ResNet50", "ResNet101", "ResNet152"):
         bgr = keras.ops.flip(images, axis=-1)

@@ -84,6 +84,24 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         build("mobilenet_v2_035", image_size=32, classes=3, weights=str(tmp_path / "donor.weights.h5"))
 
 
+@pytest.mark.parametrize("name", ["efficientnet_b0_050", "efficientnet_b0", "mobilenet_v2_035"])
+def test_weights_saved_here_start_the_same_network_at_any_size(name: str, tmp_path: Path) -> None:
+    from selftrain.learn.backbones import build, save_weights
+    from selftrain.learn.variables import read
+
+    path = tmp_path / "deep" / "own.weights.h5"
+    donor = build(name, image_size=32, classes=2, seed=5)
+    save_weights(donor, path)
+    again = build(name, image_size=64, classes=3, weights=str(path), reduce_strides=False, seed=6)
+    ours, theirs = (read(model.get_layer("backbone").weights) for model in (donor, again))
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    same = build(name, image_size=32, classes=2, weights=str(path), seed=5)
+    np.testing.assert_allclose(same.predict_on_batch(images), donor.predict_on_batch(images), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("name", "size", "weights", "message"),
     [
