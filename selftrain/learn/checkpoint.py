@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.generic]
+TORN = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)  # what reading a missing or torn file raises
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Checkpoints:
 
     def save(self, position: Position, arrays: list[Array]) -> None:
         """Replaces the saved state; best weights that it no longer names are removed after it."""
-        _write(self.folder / self._state, arrays, json.dumps(asdict(position)))
+        write_arrays(self.folder / self._state, arrays, json.dumps(asdict(position)))
         keep = self._best(position.best.step).name if position.best else ""
         for path in self.folder.glob("best-*.npz"):
             if path.name != keep:
@@ -72,13 +73,13 @@ class Checkpoints:
 
     def save_best(self, step: int, arrays: list[Array]) -> None:
         """Writes the weights of the look at `step`; they count once a state that names it is saved."""
-        _write(self._best(step), arrays, "{}")
+        write_arrays(self._best(step), arrays, "{}")
 
     def load(self, fingerprint: str) -> tuple[Position, list[Array]] | None:
         """The saved position and arrays, None if there are none or they are another training's."""
         try:
-            arrays, text = _read(self.folder / self._state)
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+            arrays, text = read_arrays(self.folder / self._state)
+        except TORN:
             return None
         values = json.loads(text)
         if values["fingerprint"] != fingerprint:
@@ -90,13 +91,14 @@ class Checkpoints:
 
     def load_best(self, step: int) -> list[Array]:
         """The weights of the look at `step`."""
-        return _read(self._best(step))[0]
+        return read_arrays(self._best(step))[0]
 
     def _best(self, step: int) -> Path:
         return self.folder / f"best-{step:09d}.npz"
 
 
-def _write(path: Path, arrays: list[Array], text: str) -> None:
+def write_arrays(path: Path, arrays: list[Array], text: str) -> None:
+    """Replaces `path` by a file of `arrays` and `text`, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     with part.open("wb") as file:
@@ -107,7 +109,8 @@ def _write(path: Path, arrays: list[Array], text: str) -> None:
     part.replace(path)
 
 
-def _read(path: Path) -> tuple[list[Array], str]:
+def read_arrays(path: Path) -> tuple[list[Array], str]:
+    """What `write_arrays` wrote to `path`. Raises one of TORN."""
     # Opened here: np.load leaves a torn file open when it raises.
     with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
         return [saved[f"a{i}"] for i in range(len(saved.files) - 1)], saved["text"].tobytes().decode()
