@@ -12,6 +12,7 @@ from selftrain.data.manifest import Manifest
 from selftrain.data.pixels import Pixels
 from selftrain.data.sources import open_source
 from selftrain.evaluate.evaluation import EvaluationReport
+from selftrain.learn.checkpoint import Checkpoints
 from selftrain.progress import Progress
 from selftrain.selflabel.rounds import History, Verdict
 
@@ -48,7 +49,7 @@ def ingested(e: Experiment) -> tuple[Manifest, Pixels]:
     source = open_source(e.source)
     store = dataset.store(e.place)
     made = ingest(source, source.scan(), store, settings=e.ingest, splitting=e.splitting)
-    return made.manifest, dataset.pixels(e.place, made.manifest, e.image_size)
+    return made.manifest, dataset.pixels(e.place, made.manifest, e.image_size, e.machine)
 
 
 def run(e: Experiment, progress: Progress) -> Finished:
@@ -67,7 +68,7 @@ def run(e: Experiment, progress: Progress) -> Finished:
             recipe=e.teacher,
             seed=e.seed,
             folder=workspace.root / "models" / "0",
-            checkpoints=workspace.checkpoints,
+            checkpoints=Checkpoints(workspace.checkpoints),
             progress=progress,
         )
     ]
@@ -78,14 +79,14 @@ def run(e: Experiment, progress: Progress) -> Finished:
         teacher = models[history.teacher.index]
         labels = label_pool(manifest, pixels, teacher, settings=e.pseudo_label, round_index=index)
         student = teaching.train_student(
-            labels.applied_to(manifest),
+            manifest,
+            labels,
             pixels,
             recipe=e.student,
             backbone=student_backbone(e.student, history),
-            thresholds=labels.cutoffs_by_class(),
             seed=e.seed + index,
             folder=workspace.root / "models" / str(index),
-            checkpoints=workspace.checkpoints,
+            checkpoints=Checkpoints(workspace.checkpoints),
             progress=progress,
         )
         scores = scoring.score(manifest, pixels, student)

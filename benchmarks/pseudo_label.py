@@ -120,7 +120,7 @@ def _ingested(photos: Path, workspace: Path, size: int) -> tuple[Manifest, Pixel
     source, store = open_source(settings), dataset.store(place)
     limits = config.Ingest(max_quarantine=1.0)
     made = ingest(source, source.scan(), store, settings=limits, splitting=config.Splitting())
-    return made.manifest, dataset.pixels(place, made.manifest, size)
+    return made.manifest, dataset.pixels(place, made.manifest, size, config.Machine())
 
 
 def _from_cache(

@@ -21,6 +21,7 @@ from benchmarks import digits, timing
 from benchmarks.record import Check, Result
 from selftrain.config import Experiment, Recipe
 from selftrain.data.manifest import Manifest, Split
+from selftrain.learn.checkpoint import Checkpoints
 from selftrain.learn.ladder import next_rung
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def train_ours(task: Task, folder: Path) -> None:
             validation=task.validation,
             min_human_share=task.min_human_share,
             seed=SEED,
-            checkpoint_dir=Path(checkpoints),
+            checkpoints=Checkpoints(Path(checkpoints)),
         )
 
 

@@ -34,7 +34,9 @@ from selftrain.adapters.runs import prepare_process
 from selftrain.config import Place, Recipe
 from selftrain.data import dataset
 from selftrain.data.manifest import Manifest, Split
+from selftrain.data.pixels import Pixels
 from selftrain.errors import SelftrainError
+from selftrain.learn.checkpoint import Checkpoints
 
 ROUND = Path("round")
 SETTINGS = ROUND / "settings"
@@ -50,7 +52,7 @@ def configure() -> None:
     SETTINGS.mkdir(parents=True, exist_ok=True)
     for name, settings in stage_settings(experiment).items():
         (SETTINGS / f"{name}.json").write_text(settings.model_dump_json(indent=2) + "\n")
-    where = RoundPlace(place=experiment.place, registry=experiment.registry)
+    where = RoundPlace(place=experiment.place, machine=experiment.machine, registry=experiment.registry)
     (SETTINGS / "place.json").write_text(where.model_dump_json(indent=2) + "\n")
     (SETTINGS / "experiment.json").write_text(experiment.model_dump_json(indent=2) + "\n")
 
@@ -78,11 +80,18 @@ def ingest() -> None:
     from selftrain.data.sources import open_source
     from selftrain.record import report_ingested
 
-    settings, place = _settings("ingest", IngestSettings), _place()
+    settings, place, machine = _settings("ingest", IngestSettings), _place(), _where().machine
     source, store = open_source(settings.source), dataset.store(place)
     with progress("ingest") as show:
         done = ingest_images(
-            source, source.scan(), store, settings=settings.ingest, splitting=settings.splitting, progress=show
+            source,
+            source.scan(),
+            store,
+            settings=settings.ingest,
+            splitting=settings.splitting,
+            workers=machine.workers,
+            shard_mb=machine.shard_mb,
+            progress=show,
         )
     done.manifest.write(ROUND / "manifest.parquet")
     shutil.copyfile(store.quarantine_path, ROUND / "quarantine.csv")
@@ -126,7 +135,7 @@ def teacher() -> None:
     with progress("teacher") as show:
         teaching.train_teacher(
             manifest,
-            dataset.pixels(place, manifest, settings.image_size),
+            _pixels(manifest, settings.image_size),
             recipe=settings.teacher,
             seed=settings.seed,
             folder=ROUND / "teacher",
@@ -144,7 +153,7 @@ def pseudo_label() -> None:
 
     settings, manifest = _settings("pseudo_label", PseudoLabelSettings).pseudo_label, _manifest()
     model = SavedModel.read(ROUND / "teacher")
-    images = dataset.pixels(_place(), manifest, model.contract.image_size)
+    images = _pixels(manifest, model.contract.image_size)
     with progress("pseudo-label") as show:
         labels = label_pool(manifest, images, model, settings=settings, round_index=1, progress=show)
     labels.write(ROUND / "pseudo_labels.parquet")
@@ -164,11 +173,11 @@ def student() -> None:
     rung_below = SavedModel.read(ROUND / "teacher").contract.backbone
     with progress("student") as show:
         teaching.train_student(
-            labels.applied_to(manifest),
-            dataset.pixels(place, manifest, settings.image_size),
+            manifest,
+            labels,
+            _pixels(manifest, settings.image_size),
             recipe=settings.student,
             backbone=settings.student.backbone or next_rung(rung_below),
-            thresholds=labels.cutoffs_by_class(),
             seed=settings.seed + 1,
             folder=ROUND / "student",
             checkpoints=_checkpoints(place),
@@ -191,7 +200,7 @@ def evaluate() -> None:
     gate, place, manifest = _settings("evaluate", EvaluateSettings).gate, _place(), _manifest()
     labels = PseudoLabels.read(ROUND / "pseudo_labels.parquet")
     models = [SavedModel.read(ROUND / name) for name in receipts.MODELS]
-    images = [dataset.pixels(place, manifest, model.contract.image_size) for model in models]
+    images = [_pixels(manifest, model.contract.image_size) for model in models]
     scores = [scoring.score(manifest, seen, model) for seen, model in zip(images, models, strict=True)]
     history = History().with_round(teacher_round(manifest, models[0], scores[0], gate))
     history = history.with_round(student_round(1, manifest, labels, models[1], scores[1], gate))
@@ -237,9 +246,14 @@ def _manifest() -> Manifest:
     return Manifest.read(ROUND / "manifest.parquet")
 
 
-def _checkpoints(place: Place) -> Path:
+def _pixels(manifest: Manifest, size: int) -> Pixels:
+    return dataset.pixels(_place(), manifest, size, _where().machine)
+
+
+def _checkpoints(place: Place) -> Checkpoints:
     """Apart from those of ZenML's runs, which may train the same model at the same time."""
-    return dataset.workspace(place).checkpoints / "dvc" / code_digest.train()[:12]
+    folder = dataset.workspace(place).checkpoints / "dvc" / code_digest.train()[:12]
+    return Checkpoints(folder, _where().machine.checkpoint_s)
 
 
 def _weights(recipe: Recipe) -> str | None:

@@ -13,6 +13,8 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Augmentation = Literal["none", "digits", "natural"]
 Severity = Literal["stop", "warn"]
 Metric = Literal["accuracy", "macro_f1"]
+GuardName = Literal["acceptance", "class_mix", "empty_classes", "churn"]
+GuardAction = Literal["warn", "keep_teacher", "stop"]
 
 
 class Section(BaseModel):
@@ -27,6 +29,8 @@ class Section(BaseModel):
             return values
         for key in values:
             if key not in cls.model_fields:
+                if key in Machine.model_fields:
+                    raise ConfigError(f"unknown key {key!r} in {cls.__name__}; it belongs to `machine`: machine.{key}")
                 near = difflib.get_close_matches(str(key), list(cls.model_fields), n=1, cutoff=0.0)
                 raise ConfigError(
                     f"unknown key {key!r} in {cls.__name__}; did you mean {near[0]!r}? "
@@ -90,13 +94,11 @@ class Splitting(Section):
 
 
 class Ingest(Section):
-    """How source files become shards."""
+    """Which source files become part of the data set."""
 
-    shard_mb: int = Field(256, ge=1, le=256)
     max_megapixels: float = Field(64.0, gt=0, description="larger images are quarantined by their header, undecoded")
     min_side: int = Field(4, ge=1, description="shortest side allowed, pixels")
     max_quarantine: Share = Field(0.05, description="stop before training above this share of the source files")
-    workers: int | None = Field(None, ge=1, description="processes; None: one a core")
 
 
 class Checks(Section):
@@ -130,7 +132,6 @@ class Recipe(Section):
     unfreeze_rate: float = Field(0.1, gt=0, le=1, description="factor on the rate once the backbone is unfrozen")
     validate_every: int = Field(120, ge=1, description="steps between looks at validation; the best weights are kept")
     reduce_strides: bool = Field(True, description="ladder backbones keep more of a picture under 64 px")
-    checkpoint_s: float = Field(30.0, gt=0)
 
 
 class Teacher(Recipe):
@@ -207,6 +208,23 @@ class Gate(Section):
         return self
 
 
+class Guards(Section):
+    """Limits for what tells that self-training is going wrong; None switches a guard off."""
+
+    acceptance: Share | None = Field(0.01, description="least share of the pool that is accepted")
+    class_mix: Share | None = Field(0.3, description="largest distance (0-1) of the accepted classes from the labels'")
+    empty_classes: int | None = Field(0, ge=0, description="most classes without an accepted image")
+    churn: Share | None = Field(0.3, description="largest share of the pool that a new teacher calls otherwise")
+    actions: dict[GuardName, GuardAction] = Field(
+        default_factory=dict, description="guard -> warn | keep_teacher (its student is not kept) | stop; else warn"
+    )
+
+    def limit(self, guard: GuardName) -> float | None:
+        """The limit of `guard`; None: it is off."""
+        value: float | None = getattr(self, guard)
+        return value
+
+
 class Registry(Section):
     """What a passed run registers, and the floors a champion must pass."""
 
@@ -217,11 +235,19 @@ class Registry(Section):
 
 
 class Place(Section):
-    """Where a run's data lies: the workspace folder, the name of the data set in it, what decoding may take."""
+    """Where a run's data lies: the workspace folder, and the name of the data set in it."""
 
     workspace: str = ".selftrain"
     dataset: str = "digits"
-    decoded_mb: int = Field(4096, ge=0, description="a larger decoded cache is not built; images stream from shards")
+
+
+class Machine(Section):
+    """How the work is done on this machine; changes no result, so it is in no cache key and trains nothing anew."""
+
+    decoded_mb: int = Field(4096, ge=0, description="budget for decoded images on disk, MB; above it they are streamed")
+    checkpoint_s: float = Field(30.0, gt=0, description="seconds between saves of a training")
+    workers: int | None = Field(None, ge=1, description="processes that read and decode images; None: one a core")
+    shard_mb: int = Field(256, ge=1, le=256, description="largest shard that ingest writes")
 
 
 class Experiment(Section):
@@ -231,7 +257,6 @@ class Experiment(Section):
     title: str = ""
     seed: int = 0
     workspace: str = ".selftrain"
-    decoded_mb: int = Field(4096, ge=0, description="budget for decoded images on disk, MB; 0 always streams")
     image_size: int = Field(32, ge=16, description="pixels a side the model reads")
     source: Source = DigitsSource()
     splitting: Splitting = Splitting()
@@ -241,12 +266,14 @@ class Experiment(Section):
     student: Student = Student(augmentation="digits")
     pseudo_label: PseudoLabel = PseudoLabel()
     gate: Gate = Gate()
+    guards: Guards = Guards()
     registry: Registry = Registry()
+    machine: Machine = Machine()
 
     @property
     def place(self) -> Place:
         """Where this experiment's data lies."""
-        return Place(workspace=self.workspace, dataset=self.name, decoded_mb=self.decoded_mb)
+        return Place(workspace=self.workspace, dataset=self.name)
 
 
 def parse(values: dict[str, Any]) -> Experiment:

@@ -9,7 +9,7 @@ from selftrain.adapters import code_digest
 from selftrain.adapters.console import progress
 from selftrain.adapters.materializers import TableMaterializer
 from selftrain.adapters.quiet_start import start_keras
-from selftrain.config import Place, PseudoLabel
+from selftrain.config import Machine, Place, PseudoLabel
 from selftrain.data import dataset
 from selftrain.data.manifest import Manifest
 from selftrain.learn.contract import SavedModel
@@ -17,16 +17,16 @@ from selftrain.selflabel.pseudo_labels import PseudoLabels
 
 
 @step(
-    cache_policy=CachePolicy(cache_func=code_digest.pseudo_label),
+    cache_policy=CachePolicy(cache_func=code_digest.pseudo_label, ignored_inputs=["machine"]),
     output_materializers={"pseudo_labels": TableMaterializer},
 )
 def pseudo_label(
-    manifest: Manifest, teacher: SavedModel, place: Place, settings: PseudoLabel, round_index: int
+    manifest: Manifest, teacher: SavedModel, place: Place, settings: PseudoLabel, round_index: int, machine: Machine
 ) -> Annotated[PseudoLabels, "pseudo_labels"]:
     """Label the whole unlabelled pool with the newest teacher, and accept by the threshold."""
     start_keras()
     from selftrain.selflabel.labeling import label_pool
 
-    images = dataset.pixels(place, manifest, teacher.contract.image_size)
+    images = dataset.pixels(place, manifest, teacher.contract.image_size, machine)
     with progress("pseudo-label") as show:
         return label_pool(manifest, images, teacher, settings=settings, round_index=round_index, progress=show)

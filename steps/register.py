@@ -5,7 +5,7 @@ from typing import Annotated
 from zenml import get_step_context, step
 
 from selftrain.adapters.settlement import settle
-from selftrain.config import Place, Registry
+from selftrain.config import Machine, Place, Registry
 from selftrain.data.manifest import Manifest
 from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.learn.contract import SavedModel
@@ -21,6 +21,7 @@ def register(
     ended: Outcome,
     place: Place,
     settings: Registry,
+    machine: Machine,
     run_key: str,
     dataset_version: str,
 ) -> Annotated[Registration, "registration"]:
@@ -33,6 +34,7 @@ def register(
         ended,
         place=place,
         settings=settings,
+        machine=machine,
         run_id=run_id,
         run_key=run_key,
         dataset_version=dataset_version,

@@ -5,13 +5,18 @@ from typing import Annotated
 from zenml import step
 
 from selftrain.adapters.materializers import TableMaterializer
-from selftrain.config import Place, Source
+from selftrain.config import Machine, Place, Source
 from selftrain.data import dataset
 from selftrain.data.listing import Listing
 from selftrain.data.sources import open_source
 
 
 @step(enable_cache=False, output_materializers={"listing": TableMaterializer})
-def scan(source: Source, place: Place) -> tuple[Annotated[Listing, "listing"], Annotated[str, "store_id"]]:
-    """List the source (path, size, mtime), and name the image store it will be ingested into."""
-    return open_source(source).scan(), dataset.store(place).id()
+def scan(
+    source: Source, place: Place, machine: Machine
+) -> tuple[Annotated[Listing, "listing"], Annotated[str, "store_id"], Annotated[Machine, "machine"]]:
+    """List the source (path, size, mtime), and name the image store it will be ingested into.
+
+    `machine` passes through: ZenML keeps an artifact out of a later step's cache key when asked, a parameter never.
+    """
+    return open_source(source).scan(), dataset.store(place).id(), machine

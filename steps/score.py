@@ -7,17 +7,18 @@ from zenml.config.cache_policy import CachePolicy
 
 from selftrain.adapters import code_digest
 from selftrain.adapters.quiet_start import start_keras
-from selftrain.config import Place
+from selftrain.config import Machine, Place
 from selftrain.data import dataset
 from selftrain.data.manifest import Manifest
 from selftrain.learn.contract import SavedModel
 from selftrain.selflabel.scores import Scores
 
 
-@step(cache_policy=CachePolicy(cache_func=code_digest.evaluate))
-def score(manifest: Manifest, model: SavedModel, place: Place) -> Annotated[Scores, "scores"]:
+@step(cache_policy=CachePolicy(cache_func=code_digest.evaluate, ignored_inputs=["machine"]))
+def score(manifest: Manifest, model: SavedModel, place: Place, machine: Machine) -> Annotated[Scores, "scores"]:
     """Accuracy, macro-F1 and calibration on validation."""
     start_keras()
     from selftrain.selflabel import scoring
 
-    return scoring.score(manifest, dataset.pixels(place, manifest, model.contract.image_size), model)
+    images = dataset.pixels(place, manifest, model.contract.image_size, machine)
+    return scoring.score(manifest, images, model)

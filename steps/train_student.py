@@ -11,15 +11,16 @@ from selftrain.adapters import code_digest
 from selftrain.adapters.console import progress
 from selftrain.adapters.materializers import ModelMaterializer
 from selftrain.adapters.quiet_start import start_keras
-from selftrain.config import Place, Student
+from selftrain.config import Machine, Place, Student
 from selftrain.data import dataset
 from selftrain.data.manifest import Manifest
+from selftrain.learn.checkpoint import Checkpoints
 from selftrain.learn.contract import SavedModel
 from selftrain.selflabel.pseudo_labels import PseudoLabels
 
 
 @step(
-    cache_policy=CachePolicy(cache_func=code_digest.train),
+    cache_policy=CachePolicy(cache_func=code_digest.train_student, ignored_inputs=["machine"]),
     output_materializers={"student": ModelMaterializer},
 )
 def train_student(
@@ -31,6 +32,7 @@ def train_student(
     backbone: str,
     image_size: int,
     seed: int,
+    machine: Machine,
 ) -> Annotated[SavedModel, "student"]:
     """Train a new, larger student; `weights` is what the recipe's file holds now, for the cache."""
     start_keras()
@@ -38,13 +40,13 @@ def train_student(
 
     with progress("student") as show:
         return teaching.train_student(
-            labels.applied_to(manifest),
-            dataset.pixels(place, manifest, image_size),
+            manifest,
+            labels,
+            dataset.pixels(place, manifest, image_size, machine),
             recipe=recipe,
             backbone=backbone,
-            thresholds=labels.cutoffs_by_class(),
             seed=seed,
             folder=Path(mkdtemp(prefix="selftrain-")),
-            checkpoints=dataset.workspace(place).checkpoints / code_digest.train()[:12],
+            checkpoints=Checkpoints(dataset.checkpoints(place, code_digest.train()), machine.checkpoint_s),
             progress=show,
         )

@@ -11,18 +11,25 @@ from selftrain.adapters import code_digest
 from selftrain.adapters.console import progress
 from selftrain.adapters.materializers import ModelMaterializer
 from selftrain.adapters.quiet_start import start_keras
-from selftrain.config import Place, Teacher
+from selftrain.config import Machine, Place, Teacher
 from selftrain.data import dataset
 from selftrain.data.manifest import Manifest
+from selftrain.learn.checkpoint import Checkpoints
 from selftrain.learn.contract import SavedModel
 
 
 @step(
-    cache_policy=CachePolicy(cache_func=code_digest.train),
+    cache_policy=CachePolicy(cache_func=code_digest.train, ignored_inputs=["machine"]),
     output_materializers={"teacher": ModelMaterializer},
 )
 def train_teacher(
-    manifest: Manifest, place: Place, recipe: Teacher, weights: str | None, image_size: int, seed: int
+    manifest: Manifest,
+    place: Place,
+    recipe: Teacher,
+    weights: str | None,
+    image_size: int,
+    seed: int,
+    machine: Machine,
 ) -> Annotated[SavedModel, "teacher"]:
     """Train the first teacher on the human labels; `weights` is what the recipe's file holds now, for the cache."""
     start_keras()
@@ -31,10 +38,10 @@ def train_teacher(
     with progress("teacher") as show:
         return teaching.train_teacher(
             manifest,
-            dataset.pixels(place, manifest, image_size),
+            dataset.pixels(place, manifest, image_size, machine),
             recipe=recipe,
             seed=seed,
             folder=Path(mkdtemp(prefix="selftrain-")),
-            checkpoints=dataset.workspace(place).checkpoints / code_digest.train()[:12],
+            checkpoints=Checkpoints(dataset.checkpoints(place, code_digest.train()), machine.checkpoint_s),
             progress=show,
         )

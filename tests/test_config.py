@@ -14,6 +14,8 @@ from selftrain.errors import ConfigError
         ({"gate": {"tagret": 0.5}}, "did you mean 'target'"),
         ({"source": {"kind": "folder", "labelled": "a"}}, "did you mean 'labeled'"),
         ({"source": {"kind": "folder"}}, "labeled"),
+        ({"decoded_mb": 0}, "machine.decoded_mb"),
+        ({"teacher": {"checkpoint_s": 1.0}}, "machine.checkpoint_s"),
         ({"source": {"kind": "foldr"}}, "'folder'"),
         ({"student": {"steps": 0}}, "student.steps"),
         ({"gate": {"target": 1.5}}, "gate.target"),

@@ -84,8 +84,13 @@ def validate() -> str:
 
 
 def train() -> str:
-    """Key of the teacher's and the student's training steps."""
+    """Key of the teacher's training step, and of all trainings' checkpoints."""
     return digest(["selftrain.selflabel.teaching", "selftrain.data.dataset"])
+
+
+def train_student() -> str:
+    """Key of the student's training step, which applies the pseudo-labels too."""
+    return digest(["selftrain.selflabel.teaching", "selftrain.selflabel.pseudo_labels", "selftrain.data.dataset"])
 
 
 def pseudo_label() -> str:

@@ -20,6 +20,7 @@ from selftrain.config import (
     Experiment,
     Gate,
     Ingest,
+    Machine,
     Place,
     PseudoLabel,
     Registry,
@@ -85,11 +86,12 @@ class EvaluateSettings(StageSettings):
 
 
 class RoundPlace(BaseModel):
-    """Where the round's data lies, and the registry a champion comes from; changes no result, so no stage's key."""
+    """Where the data lies, how this machine works, the registry a champion comes from; in no stage's key."""
 
     model_config = ConfigDict(frozen=True)
 
     place: Place
+    machine: Machine
     registry: Registry
 
 
@@ -150,7 +152,9 @@ def stage_settings(e: Experiment) -> dict[str, StageSettings]:
             code=code_digest.digest(["selftrain.selflabel.labeling", "selftrain.adapters.receipts"]),
             pseudo_label=e.pseudo_label,
         ),
-        "student": StudentSettings(code=code_digest.train(), student=e.student, image_size=e.image_size, seed=e.seed),
+        "student": StudentSettings(
+            code=code_digest.train_student(), student=e.student, image_size=e.image_size, seed=e.seed
+        ),
         "evaluate": EvaluateSettings(
             code=code_digest.digest(
                 ["selftrain.selflabel.scoring", "selftrain.selflabel.finished", "selftrain.adapters.receipts"]

@@ -21,7 +21,7 @@ NOISY = {
     "tensorflow": logging.ERROR,
     "absl": logging.ERROR,
 }
-UNSEEN = {"title", "workspace", "decoded_mb"}  # change where and how, not what
+UNSEEN = {"title", "workspace", "machine"}  # change where and how, not what
 
 
 @contextmanager

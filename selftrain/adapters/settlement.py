@@ -11,7 +11,7 @@ from selftrain.adapters.promotion import Measured
 from selftrain.adapters.quiet_start import start_keras
 from selftrain.adapters.registry import Version
 from selftrain.adapters.tracking import Tracking, count_test_look, open_tracking
-from selftrain.config import Place, Registry
+from selftrain.config import Machine, Place, Registry
 from selftrain.data import dataset
 from selftrain.data.manifest import Manifest, Split
 from selftrain.errors import RegistryError, SourceError
@@ -31,6 +31,7 @@ def settle(
     *,
     place: Place,
     settings: Registry,
+    machine: Machine,
     run_id: str,
     run_key: str,
     dataset_version: str,
@@ -57,7 +58,18 @@ def settle(
     )
     if present is not None and present.number == version.number:
         return _registration(settings, version, version, promoted=True, reason="it is the champion already")
-    return _judge(tracking, manifest, final, report, version, present, place=place, settings=settings, run_id=run_id)
+    return _judge(
+        tracking,
+        manifest,
+        final,
+        report,
+        version,
+        present,
+        place=place,
+        settings=settings,
+        machine=machine,
+        run_id=run_id,
+    )
 
 
 def _judge(
@@ -70,6 +82,7 @@ def _judge(
     *,
     place: Place,
     settings: Registry,
+    machine: Machine,
     run_id: str,
 ) -> Registration:
     test_digest = manifest.split_digest(Split.TEST)
@@ -78,7 +91,9 @@ def _judge(
         test_digest=test_digest,
         report=report,
         against=present.number if present else None,
-        comparison=_against(tracking, manifest, final, present, place=place, run_id=run_id) if present else None,
+        comparison=_against(tracking, manifest, final, present, place=place, machine=machine, run_id=run_id)
+        if present
+        else None,
     )
     decision = promotion.judge_promotion(
         settings,
@@ -103,7 +118,14 @@ def _moved_before(tracking: Tracking, version: Version) -> bool:
 
 
 def _against(
-    tracking: Tracking, manifest: Manifest, final: SavedModel, present: Version, *, place: Place, run_id: str
+    tracking: Tracking,
+    manifest: Manifest,
+    final: SavedModel,
+    present: Version,
+    *,
+    place: Place,
+    machine: Machine,
+    run_id: str,
 ) -> Comparison | None:
     """The new model against the champion on this run's test images; None where the champion knows other classes."""
     start_keras()
@@ -116,7 +138,7 @@ def _against(
     digest = manifest.split_digest(Split.TEST)
     count_test_look(tracking, test_digest=digest, run_id=run_id, model_digest=champion.digest)
     ours, theirs = (
-        probs_on_test(manifest, dataset.pixels(place, manifest, model.contract.image_size), model)
+        probs_on_test(manifest, dataset.pixels(place, manifest, model.contract.image_size, machine), model)
         for model in (final, champion)
     )
     return compare(manifest.labels()[manifest.rows(Split.TEST)], ours, theirs)

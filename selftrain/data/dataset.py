@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from selftrain.config import Place
+from selftrain.config import Machine, Place
 from selftrain.data.manifest import Manifest
 from selftrain.data.pixels import Pixels, decoded
 from selftrain.data.store import ImageStore
@@ -22,7 +22,22 @@ def store(place: Place) -> ImageStore:
     return ImageStore(workspace(place).dataset(place.dataset))
 
 
-def pixels(place: Place, manifest: Manifest, size: int, *, progress: Progress = silent) -> Pixels:
-    """The images of `manifest` as uint8 (n, size, size, 3), aligned with its rows; decoded once, then memory-mapped."""
-    cache = workspace(place).decoded_cache
-    return decoded(manifest, store(place), size, cache_dir=cache, budget_mb=place.decoded_mb, progress=progress)
+def checkpoints(place: Place, code: str) -> Path:
+    """Folder of the trainings by the code with the digest `code`; other code does not continue them."""
+    return workspace(place).checkpoints / code[:12]
+
+
+def pixels(place: Place, manifest: Manifest, size: int, machine: Machine, *, progress: Progress = silent) -> Pixels:
+    """The images of `manifest` as uint8 (n, size, size, 3), aligned with its rows.
+
+    Decoded once, then memory-mapped, where they take at most `machine.decoded_mb`; else from the shards each time.
+    """
+    return decoded(
+        manifest,
+        store(place),
+        size,
+        cache_dir=workspace(place).decoded_cache,
+        budget_mb=machine.decoded_mb,
+        workers=machine.workers,
+        progress=progress,
+    )

@@ -31,6 +31,7 @@ from selftrain.progress import Progress, silent
 _SMALLEST_SHARD_BYTES = 2_000_000
 _SHARDS_WANTED = 64
 _BYTES_A_FILE = 1_000
+_MAX_FILE_BYTES = 256_000_000
 _LIMITS_KEY = b"selftrain.limits"
 _DEPENDS_ON_LIMITS = (Reason.TOO_LARGE, Reason.TOO_SMALL)
 
@@ -60,21 +61,27 @@ def ingest(
     *,
     settings: config.Ingest,
     splitting: config.Splitting,
+    workers: int | None = None,
+    shard_mb: int = 256,
     progress: Progress = silent,
 ) -> Ingested:
     """Bring `store` up to date with `listing`, and make its Manifest.
 
-    Only files that are new or changed by path, size or time are read; killed and run again, it goes on after the last
-    finished chunk. Splits of the manifest that is there are kept. The same files give the same manifest, whatever the
-    number of processes. Raises SourceError for labels that do not fit, QuarantineError above `max_quarantine`.
+    Only files that are new or changed by path, size or time are read, by `workers` processes (None: one a core), into
+    shards of at most `shard_mb`; killed and run again, it goes on after the last finished chunk. Splits of the manifest
+    that is there are kept. The same files give the same manifest, whatever the number of processes. Raises SourceError
+    for labels that do not fit, QuarantineError above `max_quarantine`.
     """
     if len(listing) == 0:
         raise SourceError("the source lists no image; check its folders or its table")
     check_rows(listing.table, row_name=lambda row: repr(listing.table["path"][row].as_py()))
-    max_bytes, max_pixels = settings.shard_mb * 1_000_000, int(settings.max_megapixels * 1e6)
-    limits = Limits(max_pixels=max_pixels, min_side=settings.min_side, max_bytes=max_bytes)
+    max_pixels = int(settings.max_megapixels * 1e6)
+    limits = Limits(max_pixels=max_pixels, min_side=settings.min_side, max_bytes=_MAX_FILE_BYTES)
+    shard_bytes, processes = shard_mb * 1_000_000, workers or cores()
     with store.locked() as lock:
-        index, files_read = _up_to_date(source, listing, store, limits, lock, settings=settings, progress=progress)
+        index, files_read = _up_to_date(
+            source, listing, store, limits, lock, shard_bytes=shard_bytes, workers=processes, progress=progress
+        )
         previous = Manifest.read(store.manifest_path) if store.manifest_path.exists() else None
         names = source.class_names(listing)
         curated = curate(listing, index, store, names=names, limits=limits, splitting=splitting, previous=previous)
@@ -100,23 +107,24 @@ def _up_to_date(
     limits: Limits,
     lock: int,
     *,
-    settings: config.Ingest,
+    shard_bytes: int,
+    workers: int,
     progress: Progress,
 ) -> tuple[pa.Table, int]:
     """The index with a row for every listed file, after reading those that it lacked, and their number."""
     index = _read_index(store, limits)
-    chunks = _chunks(_missing(listing, index), settings.shard_mb * 1_000_000)
+    chunks = _chunks(_missing(listing, index), shard_bytes)
     finished = _finished_chunks(store)
     if not finished <= {chunk.key(limits) for chunk in chunks}:
         # Left by an ingest of another listing: their files need no second reading, whatever is listed now.
         _adopt(store, index, sorted(finished), limits=None)
         index = _read_index(store, limits)
-        chunks, finished = _chunks(_missing(listing, index), settings.shard_mb * 1_000_000), set()
+        chunks, finished = _chunks(_missing(listing, index), shard_bytes), set()
     to_read = [chunk for chunk in chunks if chunk.key(limits) not in finished]
     total = sum(len(chunk.paths) for chunk in chunks)
     done = total - sum(len(chunk.paths) for chunk in to_read)
     progress(done, total, "images read")
-    for chunk in _write_chunks(to_read, source, store, limits, workers=settings.workers or cores(), lock=lock):
+    for chunk in _write_chunks(to_read, source, store, limits, workers=workers, lock=lock):
         done += len(chunk.paths)
         progress(done, total, "images read")
     index = _adopt(store, index, [chunk.key(limits) for chunk in chunks], limits=limits)

@@ -58,10 +58,15 @@ class Position:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The newest state and the best weights of one training, in a folder of their own."""
+    """The newest state and the best weights of one training, in a folder of their own; saved `every_s` seconds."""
 
     folder: Path
+    every_s: float = 30.0
     _state: str = field(default="state.npz", init=False)
+
+    def of(self, key: str) -> Checkpoints:
+        """Those of the training `key`, in a folder below this one."""
+        return replace(self, folder=self.folder / key)
 
     def save(self, position: Position, arrays: list[Array]) -> None:
         """Replaces the saved state; best weights that it no longer names are removed after it."""

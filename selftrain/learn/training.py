@@ -7,7 +7,6 @@ import json
 import math
 import time
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -57,15 +56,16 @@ def train(
     train: Examples,
     validation: Examples,
     seed: int,
-    checkpoint_dir: Path,
+    checkpoints: Checkpoints,
     min_human_share: float = 0.0,
     progress: Progress = silent,
 ) -> Trained:
     """Trains `backbone` on `train`, reads `validation` every `recipe.validate_every` steps, keeps the best weights.
 
     AdamW, linear warm-up and cosine decay, label smoothing on hard labels, weights averaged over steps (EMA) with
-    batch norm measured anew for them. A call with the same arguments continues from `checkpoint_dir` after a kill,
-    and returns at once when it had finished; another training's checkpoint there is replaced.
+    batch norm measured anew for them. Saved to `checkpoints` at each look and from time to time: a call with the same
+    arguments continues from there after a kill, and returns at once when it had finished; another training's
+    checkpoint there is replaced.
 
     Raises TrainingDivergedError naming the step whose loss is not finite, BackboneError, ConfigError.
     """
@@ -90,7 +90,7 @@ def train(
         train=train,
         validation=validation,
         seed=seed,
-        checkpoint_dir=checkpoint_dir,
+        checkpoints=checkpoints,
         min_human_share=min_human_share,
         progress=progress,
     )
@@ -103,7 +103,7 @@ def train_model(
     train: Examples,
     validation: Examples,
     seed: int,
-    checkpoint_dir: Path,
+    checkpoints: Checkpoints,
     min_human_share: float = 0.0,
     progress: Progress = silent,
 ) -> Trained:
@@ -113,7 +113,7 @@ def train_model(
     """
     batches = Batches(_prepared(train, recipe), recipe.batch_size, seed, min_human_share)
     position = Position(_fingerprint(model, recipe, batches, validation))
-    run = _Run(recipe, model, batches, validation, Checkpoints(checkpoint_dir), position, progress)
+    run = _Run(recipe, model, batches, validation, checkpoints, position, progress)
     return run.to_the_end()
 
 
@@ -127,7 +127,7 @@ def _prepared(examples: Examples, recipe: Recipe) -> Examples:
 
 def _fingerprint(model: keras.Model, recipe: Recipe, batches: Batches, validation: Examples) -> str:
     """What makes two trainings the same one; a checkpoint of another is not continued."""
-    settings = recipe.model_dump(mode="json", exclude={"checkpoint_s"})
+    settings = recipe.model_dump(mode="json")
     network = (model.name, model.input_shape, model.output_shape, model.count_params())
     data = (batches.examples.digest, validation.digest, batches.seed, batches.min_human_share)
     return hashlib.sha256(json.dumps((settings, network, data), sort_keys=True).encode()).hexdigest()
@@ -283,7 +283,7 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
             loss_sum=self.loss_before + loss * done,
             loss_count=self.count_before + done,
         )
-        if step < self.stop and time.monotonic() - self.saved_at >= self.run.recipe.checkpoint_s:
+        if step < self.stop and time.monotonic() - self.saved_at >= self.run.checkpoints.every_s:
             _ = self.model  # Keras brings the variables up to date here on backends that keep them apart
             self.run.save()
             self.saved_at = time.monotonic()

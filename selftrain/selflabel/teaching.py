@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.compute as pc
@@ -14,11 +15,15 @@ from selftrain.data.pixels import Pixels
 from selftrain.errors import SourceError
 from selftrain.learn.batches import Examples
 from selftrain.learn.calibrate import fit_temperature
+from selftrain.learn.checkpoint import Checkpoints
 from selftrain.learn.contract import Contract, SavedModel, file_digest, save
 from selftrain.learn.curve import write_curve
 from selftrain.learn.predict import predict_logits
 from selftrain.learn.training import train
 from selftrain.progress import Progress, silent
+
+if TYPE_CHECKING:  # what a threshold does concerns no teacher: it stays out of the digest of the code behind it
+    from selftrain.selflabel.pseudo_labels import PseudoLabels
 
 
 def train_teacher(
@@ -28,12 +33,12 @@ def train_teacher(
     recipe: Teacher,
     seed: int,
     folder: Path,
-    checkpoints: Path,
+    checkpoints: Checkpoints,
     progress: Progress = silent,
 ) -> SavedModel:
     """Train on the human labels of `manifest`, calibrate on validation, save under `folder`.
 
-    `pixels` are aligned with the manifest's rows. A killed training resumes from its checkpoint under `checkpoints`.
+    `pixels` are aligned with the manifest's rows. A killed training resumes from its own of the `checkpoints`.
     """
     if recipe.backbone is None:
         raise SourceError("teacher.backbone is empty; name a ladder rung such as 'efficientnet_b0_050'")
@@ -54,30 +59,29 @@ def train_teacher(
 
 def train_student(
     manifest: Manifest,
+    labels: PseudoLabels,
     pixels: Pixels,
     *,
     recipe: Student,
     backbone: str,
-    thresholds: dict[str, float],
     seed: int,
     folder: Path,
-    checkpoints: Path,
+    checkpoints: Checkpoints,
     progress: Progress = silent,
 ) -> SavedModel:
-    """Train a new model on human and pseudo-labels (those of `manifest`), calibrate on validation, save.
+    """Train a new model on the human labels of `manifest` and the accepted of `labels`, calibrate on validation, save.
 
-    `thresholds` are the confidences by class name that the pseudo-labels were accepted above, for its contract.
-
-    Noisy Student (Xie et al., 2020, algorithm 1, step 3): soft targets where the manifest has probabilities.
+    Noisy Student (Xie et al., 2020, algorithm 1, step 3): soft targets where the labels keep probabilities. The
+    confidences that they were accepted above go into the model's contract. Resumes as `train_teacher` does.
     """
     return _teach(
-        manifest,
+        labels.applied_to(manifest),
         pixels,
         recipe=recipe,
         backbone=backbone,
         pseudo_weight=recipe.pseudo_weight,
         min_human_share=recipe.min_human_share,
-        thresholds=thresholds,
+        thresholds=labels.cutoffs_by_class(),
         seed=seed,
         folder=folder,
         checkpoints=checkpoints,
@@ -96,7 +100,7 @@ def _teach(
     thresholds: dict[str, float],
     seed: int,
     folder: Path,
-    checkpoints: Path,
+    checkpoints: Checkpoints,
     progress: Progress,
 ) -> SavedModel:
     training = examples(manifest, pixels, Split.TRAIN, pseudo_weight=pseudo_weight)
@@ -110,7 +114,7 @@ def _teach(
         validation=validation,
         min_human_share=min_human_share,
         seed=seed,
-        checkpoint_dir=checkpoints / _key(manifest, recipe, backbone, pixels.size, seed),
+        checkpoints=checkpoints.of(_key(manifest, recipe, backbone, pixels.size, seed)),
         progress=progress,
     )
     logits = predict_logits(trained.model, pixels, validation.rows)

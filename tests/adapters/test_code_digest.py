@@ -11,6 +11,7 @@ from selftrain.adapters.code_digest import ROOT, closure, digest
 STEPS = {
     "ingest": ["selftrain.data.ingest"],
     "train": ["selftrain.selflabel.teaching"],
+    "train_student": ["selftrain.selflabel.teaching", "selftrain.selflabel.pseudo_labels"],
     "pseudo_label": ["selftrain.selflabel.labeling"],
     "evaluate": ["selftrain.selflabel.scoring"],
     "validate": ["selftrain.adapters.expectations"],
@@ -33,15 +34,15 @@ def changed_by(tree: Path, module: str) -> set[str]:
 @pytest.mark.parametrize(
     ("module", "steps"),
     [
-        ("selftrain.learn.augment", {"train"}),
-        ("selftrain.learn.training", {"train"}),
-        ("selftrain.selflabel.thresholds", {"pseudo_label"}),
+        ("selftrain.learn.augment", {"train", "train_student"}),
+        ("selftrain.learn.training", {"train", "train_student"}),
+        ("selftrain.selflabel.thresholds", {"pseudo_label", "train_student"}),
         ("selftrain.evaluate.significance", {"evaluate"}),
-        ("selftrain.learn.predict", {"train", "pseudo_label", "evaluate"}),
+        ("selftrain.learn.predict", {"train", "train_student", "pseudo_label", "evaluate"}),
         ("selftrain.selflabel.gate", set()),
         ("selftrain.selflabel.rounds", set()),
         ("selftrain.data.split", {"ingest"}),
-        ("selftrain.data.manifest", {"ingest", "train", "pseudo_label", "evaluate", "validate"}),
+        ("selftrain.data.manifest", {"ingest", "train", "train_student", "pseudo_label", "evaluate", "validate"}),
     ],
 )
 def test_a_changed_line_changes_exactly_the_steps_behind_it(tree: Path, module: str, steps: set[str]) -> None:
@@ -60,5 +61,5 @@ def test_imports_for_type_checking_only_do_not_count(tmp_path: Path) -> None:
 
 
 def test_each_step_has_its_own_key() -> None:
-    keys = {code_digest.ingest(), code_digest.train(), code_digest.pseudo_label(), code_digest.evaluate()}
-    assert len(keys) == 4
+    training = {code_digest.train(), code_digest.train_student()}
+    assert len(training | {code_digest.ingest(), code_digest.pseudo_label(), code_digest.evaluate()}) == 5

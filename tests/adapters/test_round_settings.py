@@ -9,7 +9,7 @@ import yaml
 
 from selftrain.adapters.launch import read_config
 from selftrain.adapters.round_settings import StageSettings, resolve, stage_settings
-from selftrain.config import PseudoLabel, Quantile, Recipe, Student
+from selftrain.config import Machine, PseudoLabel, Quantile, Recipe, Student
 from selftrain.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,9 +36,10 @@ def test_params_yaml_repeats_no_value_of_the_config(monkeypatch: pytest.MonkeyPa
 
 def test_every_number_of_a_recipe_can_be_set_without_a_plus() -> None:
     content = yaml.safe_load(PARAMS.read_text())
-    assert set(content["teacher"]) - {"start"} == set(Recipe.model_fields) - {"checkpoint_s"}
-    assert set(content["student"]) == set(Student.model_fields) - {"checkpoint_s"}
+    assert set(content["teacher"]) - {"start"} == set(Recipe.model_fields)
+    assert set(content["student"]) == set(Student.model_fields)
     assert set(content["pseudo_label"]) == set(PseudoLabel.model_fields) - {"batch_size"}
+    assert set(content["machine"]) == set(Machine.model_fields)
 
 
 def test_a_value_goes_before_the_config_and_the_config_before_the_default(tmp_path: Path) -> None:
@@ -86,6 +87,7 @@ def sections(settings: StageSettings) -> dict[str, Any]:
         ({"seed": 3}, {"teacher", "student"}),
         ({"source": {"labeled": 50}}, {"ingest"}),
         ({"title": "Another", "workspace": "elsewhere"}, set()),
+        ({"machine": {"decoded_mb": 0, "checkpoint_s": 1.0, "workers": 1, "shard_mb": 1}}, set()),
     ],
 )
 def test_a_change_concerns_only_the_stages_that_read_it(

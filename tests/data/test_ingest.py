@@ -24,11 +24,13 @@ from selftrain.errors import QuarantineError, SourceError
 LOOSE = config.Ingest(max_quarantine=1.0)
 
 
-def run(root: Path, *, settings: config.Ingest = LOOSE, store: str = "store", **folders: str) -> Ingested:
+def run(
+    root: Path, *, settings: config.Ingest = LOOSE, store: str = "store", workers: int | None = None, **folders: str
+) -> Ingested:
     named = {"labeled": "labeled", "unlabeled": "unlabeled"} | folders
     source = open_source(config.FolderSource(**{role: str(root / folder) for role, folder in named.items()}))
     kept = ImageStore(root / store)
-    return ingest(source, source.scan(), kept, settings=settings, splitting=config.Splitting())
+    return ingest(source, source.scan(), kept, settings=settings, splitting=config.Splitting(), workers=workers)
 
 
 def reasons(done: Ingested) -> dict[str, str]:
@@ -269,8 +271,8 @@ def heavy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_number_of_processes_changes_nothing(heavy: Path) -> None:
-    one = run(heavy, store="one", settings=config.Ingest(max_quarantine=1.0, workers=1))
-    three = run(heavy, store="three", settings=config.Ingest(max_quarantine=1.0, workers=3))
+    one = run(heavy, store="one", settings=config.Ingest(max_quarantine=1.0), workers=1)
+    three = run(heavy, store="three", settings=config.Ingest(max_quarantine=1.0), workers=3)
     assert len(list((heavy / "one" / "shards").glob("*.arrayrecord"))) > 3
     assert three.manifest.digest == one.manifest.digest
     assert three.quarantine.equals(one.quarantine)
@@ -286,8 +288,8 @@ source = open_source(config.FolderSource(labeled={labeled!r}, unlabeled={unlabel
 def die(done, total, note=""):
     if done:
         os.kill(os.getpid(), signal.SIGKILL)
-settings, store = config.Ingest(max_quarantine=1.0, workers={workers}), ImageStore(Path({store!r}))
-ingest(source, source.scan(), store, settings=settings, splitting=config.Splitting(), progress=die)
+settings, store = config.Ingest(max_quarantine=1.0), ImageStore(Path({store!r}))
+ingest(source, source.scan(), store, settings=settings, splitting=config.Splitting(), workers={workers}, progress=die)
 """
 
 

@@ -14,6 +14,7 @@ from selftrain.config import Recipe
 from selftrain.data.pixels import ArrayPixels
 from selftrain.errors import ConfigError, TrainingDivergedError
 from selftrain.learn.batches import Examples, labeled_examples
+from selftrain.learn.checkpoint import Checkpoints
 
 pytestmark = [
     pytest.mark.keras,
@@ -57,7 +58,7 @@ def run(folder: Path, recipe: Recipe = RECIPE, train: Examples | None = None, **
         train=train or bars(48, 0),
         validation=bars(40, 1),
         seed=3,
-        checkpoint_dir=folder,
+        checkpoints=Checkpoints(folder, options.pop("checkpoint_s", 30.0)),
         **options,
     )
 
@@ -105,7 +106,7 @@ def test_resuming_at_any_step_gives_the_same_curve_and_weights(tmp_path: Path) -
 
         folder = tmp_path / str(at)
         with pytest.raises(Killed):
-            run(folder, recipe.model_copy(update={"checkpoint_s": 1e-9}), progress=kill)
+            run(folder, recipe, checkpoint_s=1e-9, progress=kill)
         seen: list[int] = []
         resumed = run(folder, recipe, progress=lambda done, total, note="", seen=seen: seen.append(done))
         assert seen == list(range(at if at == 10 else at + 1, 31))  # a look saves itself, when it is done
@@ -146,7 +147,7 @@ def test_class_names_that_do_not_fit_the_targets_are_refused(tmp_path: Path) -> 
             train=bars(8, 0),
             validation=bars(8, 1),
             seed=0,
-            checkpoint_dir=tmp_path,
+            checkpoints=Checkpoints(tmp_path),
         )
 
 
@@ -181,7 +182,9 @@ def test_an_unfrozen_backbone_moves(tmp_path: Path) -> None:
     model = small_model()
     before = read(model.get_layer("backbone").trainable_variables)
     recipe = Recipe(**{**RECIPE.model_dump(), "weights": "w.h5", "freeze_steps": 4, "steps": 12, "unfreeze_rate": 1.0})
-    train_model(model, recipe=recipe, train=bars(48, 0), validation=bars(40, 1), seed=3, checkpoint_dir=tmp_path)
+    train_model(
+        model, recipe=recipe, train=bars(48, 0), validation=bars(40, 1), seed=3, checkpoints=Checkpoints(tmp_path)
+    )
     moved = read(model.get_layer("backbone").get_layer(index=1).weights)
     assert np.abs(moved[0] - before[0]).max() > 1e-3
 
@@ -197,8 +200,8 @@ def test_a_killed_process_goes_on_where_it_was(tmp_path: Path) -> None:
             print(done, flush=True)
             if done == at:
                 os.kill(os.getpid(), signal.SIGKILL)
-        recipe = t.RECIPE.model_copy(update={"steps": 12, "validate_every": 6, "checkpoint_s": 1e-9})
-        t.run(Path(sys.argv[1]), recipe, progress=progress)
+        recipe = t.RECIPE.model_copy(update={"steps": 12, "validate_every": 6})
+        t.run(Path(sys.argv[1]), recipe, checkpoint_s=1e-9, progress=progress)
     """)
     here = str(Path(__file__).parent)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -145,9 +145,12 @@ def test_a_changed_gate_and_title_train_nothing_and_take_no_new_look(site: Site,
     assert second["test_accuracy"] == first["test_accuracy"]
 
 
-def test_the_same_run_again_registers_nothing_twice(site: Site, first: dict[str, Any]) -> None:
+def test_the_same_run_in_another_way_is_cached_and_registers_nothing_twice(site: Site, first: dict[str, Any]) -> None:
     before = mlflow_facts(site)["versions"]
-    third = again(site)
+    third = again(site, machine={"decoded_mb": 0, "checkpoint_s": 1.0, "workers": 1, "shard_mb": 100})
+    steps = site.steps(third["run_id"])
+    keyed = TRAINING | {"ingest", "pseudo_label", "score", "score_2", "read_test"}
+    assert {steps[name] for name in keyed} == {"cached"}
     assert third["registered_version"] == first["registered_version"]
     assert mlflow_facts(site)["versions"].keys() == before.keys()
 
