@@ -57,12 +57,7 @@ def minutes(history: History) -> float:
 
 def findings(history: History, report: EvaluationReport | None) -> tuple[str, ...]:
     """What the reader of a run must not miss, a sentence each."""
-    found = [
-        f"round {each.index}: the student ({each.validation_metric:.4f}) is worse than its teacher; not kept"
-        for each in history.rounds
-        if not each.kept
-    ]
-    found += [f"round {each.index}: no pseudo-label was accepted" for each in history.rounds[1:] if each.accepted == 0]
+    found = [str(each) for each in history.alarms]
     if history.students and history.best.index == 0:
         found.append("the unlabelled data did not help: the first teacher is still the best model")
     if report is not None and report.comparison is not None and history.best.index > 0:

@@ -16,8 +16,8 @@ def judge(gate: Gate, history: History, *, minutes: float) -> Verdict:
     """The verdict on `history` after `minutes` of work, the first that holds of:
 
     - passed: the best model's metric is at least `target`, after at least `min_rounds` rounds;
-    - stalled: the last `patience` rounds together gained less than `min_gain` on the best before them. Not asked
-      before `min_rounds`: whoever wants two rounds at least is not stopped after one;
+    - stalled: a guard stopped the loop; or the last `patience` rounds together gained less than `min_gain` on the
+      best before them. The latter is not asked before `min_rounds`: whoever wants two rounds is not stopped after one;
     - exhausted: `max_rounds` are done, or `minutes` have reached the budget;
     - continue.
 
@@ -27,7 +27,7 @@ def judge(gate: Gate, history: History, *, minutes: float) -> Verdict:
     enough = history.students >= gate.min_rounds
     if enough and math.isfinite(best) and best >= gate.target:
         return Verdict.PASSED
-    if enough and stalled(gate, history):
+    if history.stopped or (enough and stalled(gate, history)):
         return Verdict.STALLED
     if history.students >= gate.max_rounds or (gate.budget_minutes is not None and minutes >= gate.budget_minutes):
         return Verdict.EXHAUSTED
@@ -54,6 +54,8 @@ def explain(verdict: Verdict, gate: Gate, history: History, *, minutes: float) -
             return f"{reached} reached the target {gate.target:g} {after}"
         case Verdict.CONTINUE:
             return f"{reached}, target {gate.target:g}, {after}: another round"
+        case Verdict.STALLED if history.stopped:
+            return f"{reached}, target {gate.target:g}: a guard stopped the loop {after}"
         case Verdict.STALLED:
             last = "round" if gate.patience == 1 else f"{gate.patience} rounds"
             gained = f"no gain of {gate.min_gain:g} in the last {last}"

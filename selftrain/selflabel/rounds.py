@@ -8,6 +8,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from selftrain.errors import InputError
+from selftrain.selflabel.alarms import Alarm
 
 
 class Verdict(StrEnum):
@@ -42,11 +43,15 @@ class Round(BaseModel):
 
 
 class History(BaseModel):
-    """The rounds of one run so far, the first teacher at index 0; grows by `with_round` only."""
+    """The rounds of one run so far, the first teacher at index 0, and what the guards said.
+
+    Grows by `with_alarms` and `with_round` only.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     rounds: tuple[Round, ...] = ()
+    alarms: tuple[Alarm, ...] = ()
 
     @model_validator(mode="after")
     def _indices_count_up(self) -> History:
@@ -55,18 +60,36 @@ class History(BaseModel):
             raise InputError(f"rounds have the indices {indices}; a history counts up from the teacher's 0")
         return self
 
+    def with_alarms(self, alarms: tuple[Alarm, ...]) -> History:
+        """This history and what the guards said of the coming round's pseudo-labels."""
+        return History(rounds=self.rounds, alarms=(*self.alarms, *alarms))
+
     def with_round(self, finished: Round) -> History:
-        """This history and `finished`, whose `kept` is decided here: see `keeps`."""
-        return History(rounds=(*self.rounds, finished.model_copy(update={"kept": self.keeps(finished)})))
+        """This history and `finished`, whose `kept` is decided here; a student that is not kept is an alarm.
 
-    def keeps(self, finished: Round) -> bool:
-        """Whether `finished` becomes the teacher: the first model does, a student that is not worse than its own.
-
-        A NaN is worse than any number.
+        The first model is kept, and a student that is not worse than its teacher, unless a guard's action for its
+        round is `keep_teacher`. A NaN is worse than any number.
         """
-        if not self.rounds:
-            return True
-        return _comparable(finished) >= _comparable(self.teacher) and not math.isnan(finished.validation_metric)
+        worse = self._worse(finished) if self.rounds else ()
+        alarms = (*self.alarms, *worse)
+        refused = any(each.round == finished.index and each.action == "keep_teacher" for each in alarms)
+        return History(rounds=(*self.rounds, finished.model_copy(update={"kept": not refused})), alarms=alarms)
+
+    def _worse(self, finished: Round) -> tuple[Alarm, ...]:
+        metric, limit = finished.validation_metric, self.teacher.validation_metric
+        if math.isnan(metric):
+            guard, reason = "nan", "the student's validation metric is not a number"
+        elif _comparable(finished) < _comparable(self.teacher):
+            guard, reason = "worse_student", f"the student ({metric:.4f}) is worse than its teacher ({limit:.4f})"
+        else:
+            return ()
+        at = finished.index
+        return (Alarm(guard=guard, round=at, value=metric, limit=limit, reason=reason, action="keep_teacher"),)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a guard ended the loop."""
+        return any(each.action == "stop" for each in self.alarms)
 
     @property
     def first_teacher(self) -> Round:

@@ -1,0 +1,32 @@
+"""Alarms: what a guard says when it goes off."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from selftrain.config import GuardAction, GuardName
+
+
+class Alarm(BaseModel):
+    """A guard that went off in round `round`: what was measured, its limit, and what the run does about it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    guard: GuardName | Literal["worse_student", "nan"]
+    round: int
+    value: float
+    limit: float
+    reason: str
+    action: GuardAction
+
+    def __str__(self) -> str:
+        return f"round {self.round}: {self.reason} ({self.guard}: {_ACTS[self.action]})"
+
+
+_ACTS: dict[GuardAction, str] = {
+    "warn": "a warning only",
+    "keep_teacher": "the student is not kept",
+    "stop": "no further round",
+}
