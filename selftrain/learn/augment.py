@@ -3,38 +3,49 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import keras
 from keras import ops
 
 from selftrain.config import Augmentation
+from selftrain.learn.affine import Affine
+from selftrain.learn.randaugment import OPERATIONS, moved, recolour
+
+Strength = Literal["weak", "strong"]
+FULL_MAGNITUDE = 10.0
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Largest random changes. Shifts and the erased square are shares of the image's side, colours of 255."""
+    """Largest random changes; each image draws its own, up to them. 0 switches one off.
+
+    Shifts, crops and the cut-out square are shares of the image's side. A shift moves by parts of a pixel; a crop by
+    whole ones, as padding and cropping does. `operations` are RandAugment's, each at a strength up to `magnitude`,
+    0-10. `fill` is what lies outside the image: its border pixels repeated, or the image mirrored.
+    """
 
     rotation_degrees: float = 0.0
     zoom: float = 0.0
     shear: float = 0.0
     shift: float = 0.0
+    crop: float = 0.0
     flip: bool = False
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    erase: float = 0.0
+    operations: int = 0
+    magnitude: float = FULL_MAGNITUDE
+    cutout: float = 0.0
+    fill: Literal["nearest", "reflect"] = "nearest"
+
+    @property
+    def warps(self) -> bool:
+        """True if pixels are interpolated, not only moved by whole places."""
+        return self.operations > 0 or max(self.rotation_degrees, self.zoom, self.shear, self.shift) > 0
 
     @property
     def moves(self) -> bool:
         """True if pixels change place."""
-        return self.flip or max(self.rotation_degrees, self.zoom, self.shear, self.shift) > 0
-
-    @property
-    def colours(self) -> bool:
-        """True if pixels change value."""
-        return max(self.brightness, self.contrast, self.saturation) > 0
+        return self.warps or self.flip or self.crop > 0
 
 
 _POLICIES: dict[tuple[str, str], Policy] = {
@@ -42,15 +53,13 @@ _POLICIES: dict[tuple[str, str], Policy] = {
     ("digits", "weak"): Policy(rotation_degrees=10, zoom=0.1, shear=0.1, shift=0.08),
     # Geometry only: an erased stroke can make another digit.
     ("digits", "strong"): Policy(rotation_degrees=15, zoom=0.15, shear=0.15, shift=0.1),
-    ("natural", "weak"): Policy(flip=True, shift=0.1, zoom=0.1),
-    ("natural", "strong"): Policy(
-        flip=True, rotation_degrees=10, zoom=0.25, shear=0.1, shift=0.125,
-        brightness=0.2, contrast=0.3, saturation=0.4, erase=0.3,
-    ),
-}  # fmt: skip
+    # FixMatch's two views, arXiv:2001.07685, section 2.3 and appendix D.
+    ("natural", "weak"): Policy(flip=True, crop=0.125, fill="reflect"),
+    ("natural", "strong"): Policy(flip=True, crop=0.125, operations=2, cutout=0.5, fill="reflect"),
+}
 
 
-def policy(preset: Augmentation, strength: Literal["weak", "strong"]) -> Policy:
+def policy(preset: Augmentation, strength: Strength) -> Policy:
     """The named preset; "none" changes nothing at either strength.
 
     >>> policy("digits", "strong").flip
@@ -59,17 +68,34 @@ def policy(preset: Augmentation, strength: Literal["weak", "strong"]) -> Policy:
     return Policy() if preset == "none" else _POLICIES[preset, strength]
 
 
-def augmenter(preset: Augmentation, strength: Literal["weak", "strong"], image_size: int, seed: int) -> Augment:
+def augmenter(
+    preset: Augmentation,
+    strength: Strength,
+    image_size: int,
+    seed: int,
+    *,
+    operations: int | None = None,
+    magnitude: float | None = None,
+    name: str = "augment",
+) -> Augment:
     """A layer from images (n, image_size, image_size, 3), uint8 or float 0-255, to augmented float32 of that shape.
 
     It changes images in training mode only, runs inside the compiled training step on every Keras backend, and its
-    random state is a variable, so that a checkpoint resumes the same stream.
+    random state is a variable, so that a checkpoint resumes the same stream. `operations` and `magnitude` replace the
+    preset's, of strong views only.
     """
-    return Augment(policy(preset, strength), image_size=image_size, seed=seed, name="augment")
+    chosen = policy(preset, strength)
+    if strength == "strong" and preset != "none":
+        chosen = replace(
+            chosen,
+            operations=chosen.operations if operations is None else operations,
+            magnitude=chosen.magnitude if magnitude is None else magnitude,
+        )
+    return Augment(chosen, image_size=image_size, seed=seed, name=name)
 
 
 class Augment(keras.layers.Layer):  # type: ignore[misc]
-    """Applies a Policy, every image with its own random numbers."""
+    """Applies a Policy, every image with its own random numbers: colours, then moves in one reading, then cutout."""
 
     def __init__(self, policy: Policy, *, image_size: int, seed: int, **options: Any) -> None:
         super().__init__(trainable=False, **options)
@@ -82,11 +108,13 @@ class Augment(keras.layers.Layer):  # type: ignore[misc]
         images = ops.cast(images, "float32")
         if not training:
             return images
-        if self.policy.moves:
-            images = ops.image.affine_transform(images, self._transform(ops.shape(images)[0]), fill_mode="nearest")
-        if self.policy.colours:
-            images = self._recolour(images)
-        return self._erase(images) if self.policy.erase > 0 else images
+        p = self.policy
+        if p.moves:
+            images, place = self._operated(images, self._moved(ops.shape(images)[0]))
+            how = "bilinear" if p.warps else "nearest"
+            matrix = place.matrix(self.image_size)
+            images = ops.image.affine_transform(images, matrix, interpolation=how, fill_mode=p.fill)
+        return self._cut_out(images) if p.cutout > 0 else images
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """The input's shape."""
@@ -95,41 +123,52 @@ class Augment(keras.layers.Layer):  # type: ignore[misc]
     def _random(self, shape: tuple[Any, ...], low: float, high: float) -> keras.KerasTensor:
         return keras.random.uniform(shape, low, high, seed=self.seed_generator)
 
-    def _transform(self, n: keras.KerasTensor) -> keras.KerasTensor:
-        """(n, 8): output pixel to input pixel, rotation * shear * zoom * flip about the centre, then a shift."""
+    def _within(self, n: keras.KerasTensor, reach: float) -> keras.KerasTensor:
+        """(n,) random numbers up to `reach` either side of 0."""
+        return self._random((n,), -1, 1) * reach if reach else ops.zeros((n,))
+
+    def _moved(self, n: keras.KerasTensor) -> Affine:
+        """Rotation * shear * zoom * flip about the centre, then a shift."""
         p = self.policy
-        angle = self._random((n,), -1, 1) * (p.rotation_degrees * math.pi / 180)
-        zoom_x = ops.exp(self._random((n,), -1, 1) * math.log1p(p.zoom))
-        zoom_y = ops.exp(self._random((n,), -1, 1) * math.log1p(p.zoom))
-        shear = self._random((n,), -p.shear, p.shear)
+        angle = self._within(n, p.rotation_degrees * math.pi / 180)
+        zoom_x = ops.exp(self._within(n, math.log1p(p.zoom)))
+        zoom_y = ops.exp(self._within(n, math.log1p(p.zoom)))
+        shear = self._random((n,), -p.shear, p.shear) if p.shear else ops.zeros((n,))
         if p.flip:
             zoom_x = zoom_x * ops.where(self._random((n,), 0, 1) < 0.5, -1.0, 1.0)
         cos, sin = ops.cos(angle), ops.sin(angle)
-        xx, xy = cos * zoom_x, (cos * shear - sin) * zoom_y
-        yx, yy = sin * zoom_x, (sin * shear + cos) * zoom_y
-        centre = (self.image_size - 1) / 2
-        reach = p.shift * self.image_size
-        to_x = centre - (xx + xy) * centre + self._random((n,), -1, 1) * reach
-        to_y = centre - (yx + yy) * centre + self._random((n,), -1, 1) * reach
-        none = ops.zeros_like(xx)
-        return ops.stack([xx, xy, to_x, yx, yy, to_y, none, none], axis=1)
+        return Affine(
+            xx=cos * zoom_x,
+            xy=(cos * shear - sin) * zoom_y,
+            yx=sin * zoom_x,
+            yy=(sin * shear + cos) * zoom_y,
+            x=self._within(n, p.shift * self.image_size) + self._whole(n),
+            y=self._within(n, p.shift * self.image_size) + self._whole(n),
+        )
 
-    def _recolour(self, images: keras.KerasTensor) -> keras.KerasTensor:
-        p = self.policy
-        one = (ops.shape(images)[0], 1, 1, 1)
-        if p.saturation > 0:
-            grey = ops.mean(images, axis=-1, keepdims=True)
-            images = grey + (images - grey) * (1 + self._random(one, -p.saturation, p.saturation))
-        mean = ops.mean(images, axis=(1, 2, 3), keepdims=True)
-        images = mean + (images - mean) * (1 + self._random(one, -p.contrast, p.contrast))
-        return ops.clip(images + self._random(one, -1, 1) * (255 * p.brightness), 0.0, 255.0)
-
-    def _erase(self, images: keras.KerasTensor) -> keras.KerasTensor:
-        """Cutout (arXiv:1708.04552): a square of random side and place becomes the image's mean colour."""
+    def _operated(self, images: keras.KerasTensor, place: Affine) -> tuple[keras.KerasTensor, Affine]:
+        """RandAugment: the images with other colours, and `place` with the moves that are still to be made."""
         n = ops.shape(images)[0]
-        half = self._random((n, 1), 0, self.policy.erase / 2) * self.image_size
-        at = ops.reshape(ops.arange(self.image_size, dtype="float32"), (1, -1))
+        for _ in range(self.policy.operations):
+            operation = keras.random.randint((n,), 0, len(OPERATIONS), seed=self.seed_generator)
+            strength = self._random((n,), -1, 1) * (self.policy.magnitude / FULL_MAGNITUDE)
+            images = recolour(images, operation, ops.abs(strength))
+            place = place.then(moved(operation, strength, self.image_size))
+        return images, place
+
+    def _whole(self, n: keras.KerasTensor) -> keras.KerasTensor:
+        """(n,) whole numbers of pixels, each as likely, that a crop moves by."""
+        most = round(self.policy.crop * self.image_size)
+        if most == 0:
+            return ops.zeros((n,))
+        return ops.cast(keras.random.randint((n,), -most, most + 1, seed=self.seed_generator), "float32")
+
+    def _cut_out(self, images: keras.KerasTensor) -> keras.KerasTensor:
+        """Cutout (arXiv:1708.04552): a square of random side and place becomes grey."""
+        n = ops.shape(images)[0]
+        half = self._random((n, 1), 0, self.policy.cutout / 2) * self.image_size
+        at = ops.reshape(ops.arange(self.image_size, dtype="float32"), (1, -1)) + 0.5
         inside_x = ops.abs(at - self._random((n, 1), 0, 1) * self.image_size) < half
         inside_y = ops.abs(at - self._random((n, 1), 0, 1) * self.image_size) < half
         hole = ops.logical_and(inside_y[:, :, None], inside_x[:, None, :])[..., None]
-        return ops.where(hole, ops.mean(images, axis=(1, 2), keepdims=True), images)
+        return ops.where(hole, 127.5, images)
