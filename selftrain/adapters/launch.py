@@ -6,12 +6,11 @@ import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import yaml
-
+from selftrain import config_file
 from selftrain.adapters.runs import prepare_process
-from selftrain.config import Experiment, parse
+from selftrain.config import Experiment
 from selftrain.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,18 +41,7 @@ def read_config(path: Path) -> Experiment:
 
     Raises ConfigError naming the file for one that is missing, no YAML, or not an experiment.
     """
-    if not path.is_file():
-        raise ConfigError(f"{path} is no file; `selftrain init` writes a configuration, configs/ has examples")
-    try:
-        content: Any = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict) or not isinstance(content.get("parameters", {}), dict):
-        raise ConfigError(f"{path} has no `parameters:` section; see configs/digits.yaml")
-    try:
-        return parse(content.get("parameters", {}).get("experiment", {}) or {})
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error.message}") from error
+    return config_file.read(path)
 
 
 @contextmanager

@@ -1,0 +1,127 @@
+"""The configuration file: a YAML read as an Experiment, and changed without losing its comments."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from selftrain.config import Experiment, parse
+from selftrain.errors import ConfigError
+
+
+def read(path: Path) -> Experiment:
+    """The Experiment in the YAML file `path`, under `parameters: experiment:`.
+
+    Raises ConfigError naming the file for one that is missing, no YAML, or not an experiment.
+    """
+    return _parsed(path, _text(path))
+
+
+def change(path: Path, values: Mapping[str, object], *, reasons: Mapping[str, str]) -> Experiment:
+    """Sets dotted keys such as "teacher.batch_size" in the file, whole or not at all, and returns what it now says.
+
+    Comments, order and quotes stay; `reasons` become the comments beside the changed keys. Raises ConfigError for a
+    file that cannot be read, changed or written, and for a value that is not allowed; the file is then as it was.
+    """
+    text = _text(path)
+    _parsed(path, text)
+    changed = _changed(text, values, reasons)
+    experiment = _parsed(path, changed)
+    if yaml.safe_load(changed) != _expected(text, values):
+        raise ConfigError(f"{path} is too unusual to be changed by a program; set {dict(values)} in it yourself")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(changed, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written ({error.strerror}); set {dict(values)} in it yourself") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return experiment
+
+
+def _text(path: Path) -> str:
+    if not path.is_file():
+        raise ConfigError(f"{path} is no file; `selftrain init` writes a configuration, configs/ has examples")
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+
+
+def _parsed(path: Path, text: str) -> Experiment:
+    try:
+        content: Any = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("parameters", {}), dict):
+        raise ConfigError(f"{path} has no `parameters:` section; see configs/digits.yaml")
+    try:
+        return parse(content.get("parameters", {}).get("experiment", {}) or {})
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error.message}") from error
+
+
+def _expected(text: str, values: Mapping[str, object]) -> Any:
+    content = _unshared(yaml.safe_load(text))
+    for key, value in values.items():
+        path = ("parameters", "experiment", *key.split("."))
+        node = content
+        for section in path[:-1]:
+            node[section] = node.get(section) or {}
+            node = node[section]
+        node[path[-1]] = value
+    return content
+
+
+def _unshared(node: Any) -> Any:
+    """A copy in which what an alias repeats is there twice."""
+    return {key: _unshared(value) for key, value in node.items()} if isinstance(node, dict) else node
+
+
+def _changed(text: str, values: Mapping[str, object], reasons: Mapping[str, str]) -> str:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.comments import CommentedMap
+
+    editor = YAML()
+    editor.preserve_quotes = True
+    editor.width = 4096
+    root: Any = editor.load(text)
+    for key, value in values.items():
+        path = ("parameters", "experiment", *key.split("."))
+        node = root
+        for section in path[:-1]:
+            if node.get(section) is None:
+                node[section] = CommentedMap()
+            node = node[section]
+        node[path[-1]] = editor.load(_as_text(value))
+        _comment(node, path[-1], reasons.get(key, ""))
+    changed = StringIO()
+    editor.dump(root, changed)
+    return changed.getvalue()
+
+
+def _as_text(value: object) -> str:
+    """`value` as YAML of every version reads it: 1e-05 is a word to YAML 1.1."""
+    if isinstance(value, float):
+        import numpy as np
+
+        return np.format_float_positional(value, trim="0")
+    return yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n")
+
+
+def _comment(node: Any, name: str, reason: str) -> None:
+    """Puts `reason` beside the key; comment lines that follow it stay where they are."""
+    if not reason:
+        return
+    token = node.ca.items.get(name, [None] * 4)[2]
+    following = token.value[token.value.index("\n") :] if token is not None and "\n" in token.value else ""
+    node.yaml_add_eol_comment(" ".join(reason.split()), name)
+    if following:
+        added = node.ca.items[name][2]
+        added.value = added.value.rstrip("\n") + following

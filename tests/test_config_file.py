@@ -1,0 +1,90 @@
+"""The configuration file, changed by a program and still a person's."""
+
+from pathlib import Path
+
+import pytest
+
+from selftrain import config_file
+from selftrain.errors import ConfigError
+
+TEXT = """\
+# A header that stays.
+#
+# Command    selftrain run --config x.yaml
+
+parameters:
+  experiment:
+    name: 'quoted'   # as it was
+    source: {kind: digits, labeled: 50}
+    # above the teacher
+    teacher:
+      steps: 100
+      batch_size: 16  # a guess
+
+      # below the batch
+      learning_rate: 0.003
+    gate:
+      target: 0.9
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "x.yaml"
+    file.write_text(TEXT)
+    return file
+
+
+def test_only_the_changed_lines_differ(path: Path) -> None:
+    values = {"teacher.batch_size": 32, "teacher.learning_rate": 1e-5}
+    experiment = config_file.change(path, values, reasons={"teacher.batch_size": "measured: 812 images/s"})
+    assert (experiment.teacher.batch_size, experiment.teacher.learning_rate) == (32, 1e-5)
+    assert config_file.read(path) == experiment
+    assert path.read_text() == TEXT.replace("16  # a guess", "32  # measured: 812 images/s").replace(
+        "learning_rate: 0.003", "learning_rate: 0.00001"
+    )
+
+
+def test_sections_and_keys_that_were_not_there_are_added(path: Path) -> None:
+    reasons = {"teacher.weights": "pretrained"}
+    changed = config_file.change(path, {"student.batch_size": 64, "teacher.weights": "a b/w.h5"}, reasons=reasons)
+    assert (changed.student.batch_size, changed.teacher.weights) == (64, "a b/w.h5")
+    assert all(line in path.read_text() for line in TEXT.splitlines())
+    assert "# pretrained" in path.read_text()
+
+
+def test_an_empty_configuration_takes_values(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text("parameters:\n  experiment:\n")
+    assert config_file.change(file, {"teacher.label_smoothing": 0.0}, reasons={}).teacher.label_smoothing == 0.0
+    assert config_file.read(file).teacher.label_smoothing == 0.0
+
+
+@pytest.mark.parametrize("values", [{"teacher.batch_size": 0}, {"teacher.batchsize": 8}])
+def test_what_is_not_allowed_leaves_the_file_as_it_was(path: Path, values: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=r"teacher|batch"):
+        config_file.change(path, values, reasons={})
+    assert path.read_text() == TEXT
+    assert [each.name for each in path.parent.iterdir()] == ["x.yaml"]
+
+
+def test_an_alias_that_a_change_would_spread_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    shared = "parameters:\n  experiment:\n    teacher: &t {steps: 9}\n    student: *t\n"
+    file.write_text(shared)
+    with pytest.raises(ConfigError, match="too unusual"):
+        config_file.change(file, {"teacher.steps": 8, "student.steps": 7}, reasons={})
+    assert file.read_text() == shared
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a: [", "is no YAML"), ("- 1", "no `parameters:`"), ("parameters: {experiment: {x: 1}}", "did")],
+)
+def test_what_is_no_configuration_is_said(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        config_file.read(file)
+    with pytest.raises(ConfigError, match="is no file"):
+        config_file.read(tmp_path / "y.yaml")
