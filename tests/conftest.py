@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("ZENML_ANALYTICS_OPT_IN", "false")
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("AUTO_OPEN_DASHBOARD", "false")
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+settings.register_profile("selftrain", deadline=None)  # a busy machine is no failure
+settings.load_profile("selftrain")
 
 
 COLOURS = ("blue", "green", "red")

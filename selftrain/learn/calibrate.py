@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -67,3 +69,38 @@ def cross_fitted_probs(
         out = fold == k
         probs[out] = softmax(logits[out], fit_temperature(logits[~out], labels[~out]))
     return probs
+
+
+@dataclass(frozen=True, eq=False)
+class PrecisionCurve:
+    """How often answers of a confidence are right: `precision` (k,) at the ascending `confidence` (k,), never falling.
+
+    Between two confidences it is interpolated, beyond the ends it stays.
+    """
+
+    confidence: NDArray[np.float64]
+    precision: NDArray[np.float64]
+
+    def at(self, confidence: NDArray[np.floating]) -> NDArray[np.float32]:
+        """The precision of each of `confidence` (n,), float32 in 0-1."""
+        values: NDArray[np.float32] = np.interp(confidence, self.confidence, self.precision).astype(np.float32)
+        return values
+
+
+def fit_precision(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> PrecisionCurve:
+    """The curve that fits held-out `confidence` (n,) and whether each answer was `right` (n,) best, in least squares.
+
+    Isotonic regression by pooling adjacent violators, as in Zadrozny and Elkan 2002; equal confidences are one point.
+    Raises ValueError for no rows.
+
+    >>> curve = fit_precision(np.array([0.9, 0.6, 0.5, 0.8]), np.array([True, False, True, True]))
+    >>> curve.at(np.array([0.4, 0.6, 0.7, 1.0])).tolist()
+    [0.5, 0.5, 0.75, 1.0]
+    """
+    from scipy.optimize import isotonic_regression
+
+    if len(confidence) == 0 or len(confidence) != len(right):
+        raise ValueError(f"need as many confidences as answers, at least one; got {len(confidence)} and {len(right)}")
+    points, which, counts = np.unique(np.asarray(confidence, np.float64), return_inverse=True, return_counts=True)
+    shares = np.bincount(which, np.asarray(right, np.float64)) / counts
+    return PrecisionCurve(points, np.clip(isotonic_regression(shares, weights=counts).x, 0.0, 1.0))

@@ -1,11 +1,18 @@
-"""Temperature scaling."""
+"""Temperature scaling, and the precision of a confidence."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.isotonic import IsotonicRegression
 
-from selftrain.learn.calibrate import cross_fitted_probs, fit_temperature, negative_log_likelihood, softmax
+from selftrain.learn.calibrate import (
+    cross_fitted_probs,
+    fit_precision,
+    fit_temperature,
+    negative_log_likelihood,
+    softmax,
+)
 
 
 def sharpened(n: int, factor: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -61,3 +68,27 @@ def test_too_few_rows_are_left_at_temperature_one() -> None:
 def test_logits_that_are_not_finite_are_refused() -> None:
     with pytest.raises(ValueError, match="NaN"):
         fit_temperature(np.array([[np.nan, 0.0]]), np.array([0]))
+
+
+def test_precision_pools_neighbours_that_fall() -> None:
+    curve = fit_precision(np.array([0.5, 0.6, 0.7, 0.8]), np.array([False, True, False, True]))
+    assert curve.at(np.array([0.5, 0.6, 0.7, 0.8])).tolist() == [0.0, 0.5, 0.5, 1.0]
+
+
+def test_answers_of_one_confidence_are_one_point_of_the_precision() -> None:
+    curve = fit_precision(np.full(4, 0.9), np.array([True, True, True, False]))
+    assert curve.at(np.array([0.1, 0.9, 1.0])).tolist() == [0.75, 0.75, 0.75]
+
+
+@given(st.integers(0, 200), st.integers(1, 60))
+def test_precision_equals_scikit_learns_isotonic_regression(seed: int, images: int) -> None:
+    rng = np.random.default_rng(seed)
+    confidence, right = rng.integers(10, 20, images) / 20, rng.random(images) < 0.7
+    naive = IsotonicRegression(out_of_bounds="clip").fit(confidence, right)
+    asked = np.linspace(0, 1, 41)
+    np.testing.assert_allclose(fit_precision(confidence, right).at(asked), naive.predict(asked), atol=1e-6)
+
+
+def test_a_precision_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        fit_precision(np.empty(0), np.empty(0, np.bool_))

@@ -1,0 +1,41 @@
+"""Distribution alignment: a teacher's probabilities, moved so that the classes come as often as they should."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from selftrain.errors import PredictionError
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+
+
+def alignment_ratio(pool: npt.ArrayLike, prior: npt.ArrayLike) -> Doubles:
+    """p(y) / p~(y), (classes,): how often each class should come over how often `pool` (n, classes) expects it.
+
+    ReMixMatch (arXiv:1911.09785), section 3.1. `prior` (classes,) counts human training labels, each class at least
+    once. p~ is the mean over the whole pool, which one teacher has answered: the paper's moving average over 128
+    batches follows a model that changes. A class the pool never expects keeps its 0, and so does an empty pool's.
+    Raises PredictionError for a prior of another number of classes, or of a class without labels.
+    """
+    counts, table = np.asarray(prior, np.float64), np.asarray(pool, np.float32)
+    if table.ndim != 2 or counts.shape != table.shape[1:] or not (counts > 0).all():
+        raise PredictionError(
+            f"the class counts {counts.tolist()} are no prior for probabilities of shape {table.shape}; "
+            "alignment needs at least one training label of each class"
+        )
+    expected = table.mean(axis=0, dtype=np.float64) if len(table) else np.zeros(len(counts))
+    ratio: Doubles = np.divide(counts / counts.sum(), expected, out=np.ones_like(counts), where=expected > 0)
+    return ratio
+
+
+def aligned(probs: npt.ArrayLike, ratio: npt.ArrayLike) -> Floats:
+    """Normalize(q * p(y) / p~(y)) for each row q of `probs` (n, classes); ReMixMatch (arXiv:1911.09785), section 3.1.
+
+    >>> aligned([[0.5, 0.5], [0.75, 0.25]], [1.0, 3.0]).tolist()
+    [[0.25, 0.75], [0.5, 0.5]]
+    """
+    weighted = np.asarray(probs, np.float32) * np.asarray(ratio, np.float32)
+    normalized: Floats = weighted / weighted.sum(axis=1, keepdims=True)
+    return normalized

@@ -1,0 +1,53 @@
+"""Weights: how much each accepted pseudo-label counts in the student's loss."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from selftrain.errors import ConfigError
+from selftrain.evaluate.coverage import HeldOut
+from selftrain.learn.calibrate import fit_precision
+from selftrain.selflabel.adaptive import gaussian_over_pool, gaussian_weights
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+
+def by_precision(confidence: Floats, held_out: HeldOut | None) -> Floats:
+    """The weight of each of `confidence` (n,): how often held-out answers of that confidence are right, 0-1.
+
+    Raises ConfigError without held-out images.
+    """
+    if held_out is None:
+        raise ConfigError("pseudo_label.weight is 'precision', which takes held-out human labels; there are none")
+    return fit_precision(held_out.confidence, held_out.right).at(confidence)
+
+
+def by_softmatch(confidence: Floats, *, classes: int) -> Floats:
+    """SoftMatch's truncated Gaussian of each of a pool's `confidence` (n,), its mean and variance the pool's own.
+
+    SoftMatch (arXiv:2301.10921), section 3.1: see `adaptive.gaussian_weights`.
+    """
+    if not confidence.size:
+        return confidence
+    return gaussian_weights(confidence, gaussian_over_pool(confidence, classes=classes))
+
+
+def duplicates(labels: Ints, kept: Mask, *, per_class: int | None, at_most: int) -> Floats:
+    """How many copies of each image of a pool a student sees, float32 (n,): more than one for rare classes.
+
+    Noisy Student (arXiv:1911.04252), section 3.1, data balancing: classes with too few images have them duplicated
+    until all have the same number. A copy is a weight here, so that every image stays one row: a class with k `kept`
+    (n,) rows of predicted `labels` (n,) counts for `per_class` images, None for as many as the largest class has, but
+    none of its images for more than `at_most`, which keeps one wrong answer from becoming a hundred.
+
+    >>> duplicates(np.array([0, 0, 0, 1, 2]), np.array([True] * 4 + [False]), per_class=None, at_most=2).tolist()
+    [1.0, 1.0, 1.0, 2.0, 1.0]
+    """
+    counts = np.bincount(labels[kept], minlength=int(labels.max(initial=0)) + 1)
+    wanted = int(counts.max(initial=0)) if per_class is None else per_class
+    copies = np.clip(np.divide(wanted, counts, out=np.ones(len(counts)), where=counts > 0), 1, at_most)
+    each: Floats = copies.astype(np.float32)[labels]
+    return each
