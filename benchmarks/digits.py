@@ -92,5 +92,5 @@ def run(e: Experiment, progress: Progress) -> Finished:
         scores = scoring.score(manifest, pixels, student)
         history = history.with_round(student_round(index, manifest, labels, student, scores, e.gate))
         models.append(student)
-    report = scoring.read_test(manifest, pixels, models[history.best.index], pixels, models[0])
+    report = scoring.read_test(manifest, models[history.best.index], models[0], pixels_at=lambda size: pixels)
     return Finished(history, judge(e.gate, history, minutes=minutes(history)), report)

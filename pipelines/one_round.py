@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,7 +32,7 @@ from selftrain.adapters.round_settings import (
     stage_settings,
 )
 from selftrain.adapters.runs import prepare_process
-from selftrain.config import Place, Recipe
+from selftrain.config import Experiment, Place, Recipe
 from selftrain.data import dataset
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.pixels import Pixels
@@ -59,10 +60,11 @@ def configure() -> None:
 
 def scan() -> None:
     """What lies outside this repository, as digests: the source's files, the image store, models brought along."""
-    from selftrain.adapters.brought import described
+    from selftrain.adapters.brought import check, described
     from selftrain.data.sources import open_source
 
     place, teacher = _place(), _settings("teacher", TeacherSettings)
+    check(Experiment.model_validate_json((SETTINGS / "experiment.json").read_text()), place)
     listing = open_source(_settings("ingest", IngestSettings).source).scan()
     facts = {"listing": listing.digest, "images": len(listing), "store": dataset.store(place).id()}
     write_json(ROUND / "scan.json", facts)
@@ -118,10 +120,12 @@ def validate() -> None:
 def teacher() -> None:
     """The first teacher, trained on human labels or brought along."""
     start_keras()
-    from selftrain.adapters.settlement import bring_teacher
+    from selftrain.adapters.brought import bring_teacher
     from selftrain.selflabel import teaching
+    from selftrain.selflabel.thresholds import check_classes
 
     settings, place, manifest = _settings("teacher", TeacherSettings), _place(), _manifest()
+    check_classes(_settings("pseudo_label", PseudoLabelSettings).pseudo_label.threshold, manifest.label_map.names)
     if settings.teacher.start != "train":
         model = bring_teacher(
             settings.teacher.start,
@@ -193,16 +197,18 @@ def evaluate() -> None:
     from selftrain.learn.contract import SavedModel
     from selftrain.learn.curve import read_curve
     from selftrain.selflabel import scoring
-    from selftrain.selflabel.finished import student_round, teacher_round
+    from selftrain.selflabel.finished import student_round, teacher_round, watched
     from selftrain.selflabel.pseudo_labels import PseudoLabels
     from selftrain.selflabel.rounds import History
 
-    gate, place, manifest = _settings("evaluate", EvaluateSettings).gate, _place(), _manifest()
+    settings, place, manifest = _settings("evaluate", EvaluateSettings), _place(), _manifest()
+    gate, guards = settings.gate, settings.guards
     labels = PseudoLabels.read(ROUND / "pseudo_labels.parquet")
     models = [SavedModel.read(ROUND / name) for name in receipts.MODELS]
-    images = [_pixels(manifest, model.contract.image_size) for model in models]
-    scores = [scoring.score(manifest, seen, model) for seen, model in zip(images, models, strict=True)]
+    images = partial(_pixels, manifest)
+    scores = [scoring.score(manifest, images(model.contract.image_size), model) for model in models]
     history = History().with_round(teacher_round(manifest, models[0], scores[0], gate))
+    history = watched(history, guards, manifest, labels, before=None)
     history = history.with_round(student_round(1, manifest, labels, models[1], scores[1], gate))
     final = models[history.best.index]
     looks = count_test_look(
@@ -211,7 +217,7 @@ def evaluate() -> None:
         run_id=LOOKED_BY,
         model_digest=final.digest,
     )
-    report = scoring.read_test(manifest, images[history.best.index], final, images[0], models[0])
+    report = scoring.read_test(manifest, final, models[0], pixels_at=images)
     write_json(ROUND / "metrics.json", receipts.metrics(scores, labels, history, report, test_looks=looks))
     (ROUND / "evaluation.json").write_text(report.model_dump_json(indent=2) + "\n")
     for name, model in zip(receipts.MODELS, models, strict=True):

@@ -3,13 +3,22 @@
 from zenml import pipeline
 from zenml.execution.pipeline.dynamic.outputs import OutputArtifact
 
-from selftrain.adapters.brought import described_weights
+from selftrain.adapters.brought import check, described_weights
 from selftrain.adapters.recording import RunFacts
 from selftrain.adapters.runs import opened, run_key
 from selftrain.config import Experiment
-from selftrain.selflabel.finished import minutes, outcome, student_backbone, student_round, teacher_round
+from selftrain.selflabel.finished import (
+    control_recipe,
+    minutes,
+    outcome,
+    student_backbone,
+    student_round,
+    teacher_round,
+    watched,
+)
 from selftrain.selflabel.gate import judge
 from selftrain.selflabel.rounds import History, Verdict
+from selftrain.selflabel.thresholds import check_classes
 from steps.adopt_teacher import adopt_teacher
 from steps.ingest import ingest
 from steps.log_round import log_round
@@ -20,6 +29,7 @@ from steps.register import register
 from steps.scan import scan
 from steps.score import score
 from steps.snapshot import snapshot
+from steps.train_control import train_control
 from steps.train_student import train_student
 from steps.train_teacher import train_teacher
 from steps.unseal_test import unseal_test
@@ -31,33 +41,42 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
     """Ingest, validate, train a teacher; label the pool and train a student until the gate; test, register, record."""
     e, place = experiment, experiment.place
     with opened(place):
+        check(e, place)
         listing, store_id, machine = scan(e.source, place, e.machine)
-        manifest, ingested = ingest(listing, store_id, e.source, place, e.ingest, e.splitting, machine)
+        manifest, labeled, ingested = ingest(listing, store_id, e.source, place, e.ingest, e.splitting, machine)
         version = snapshot(manifest, place)
         validation, _ = validate(manifest, ingested, place, e.checks)
         validation.load().require_passed()
 
         images = manifest.load()
-        models = [first_teacher(e, manifest, machine)]
-        scores = score(manifest, models[0], place, machine)
+        check_classes(e.pseudo_label.threshold, images.label_map.names)
+        models = [first_teacher(e, labeled, machine)]
+        scores = score(labeled, models[0], place, machine)
         history = History().with_round(teacher_round(images, models[0].load(), scores.load(), e.gate))
         log_round(e, history.latest, models[0])
+        before = None
         while judge(e.gate, history, minutes=minutes(history)) is Verdict.CONTINUE:
             index = history.students + 1
             backbone = student_backbone(e.student, history)
             labels = pseudo_label(manifest, models[history.teacher.index], place, e.pseudo_label, index, machine)
+            answers = labels.load()
+            history = watched(history, e.guards, images, answers, before)
+            if history.stopped:
+                break
             weights, seed = described_weights(e.student.weights), e.seed + index
             student = train_student(manifest, labels, place, e.student, weights, backbone, e.image_size, seed, machine)
-            scores = score(manifest, student, place, machine)
-            finished = student_round(index, images, labels.load(), student.load(), scores.load(), e.gate)
+            scores = score(labeled, student, place, machine)
+            finished = student_round(index, images, answers, student.load(), scores.load(), e.gate)
             history = history.with_round(finished)
             models.append(student)
             log_round(e, history.latest, student, labels)
+            before = answers
 
         ended = outcome(e.gate, history)
         final = models[history.best.index]
         looks = unseal_test(manifest, final, place)
-        report = read_test(manifest, final, models[0], place, machine)
+        control = supervised_control(e, labeled, history, machine)
+        report = read_test(labeled, final, models[0], place, machine, control)
         key = run_key(e, images.digest, history.best.model_digest)
         registration = register(manifest, final, report, ended, place, e.registry, e.machine, key, version)
         facts = RunFacts(
@@ -69,9 +88,20 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
         record(e, manifest, facts, ended, report, registration)
 
 
-def first_teacher(e: Experiment, manifest: OutputArtifact, machine: OutputArtifact) -> OutputArtifact:
+def first_teacher(e: Experiment, labeled: OutputArtifact, machine: OutputArtifact) -> OutputArtifact:
     """The first teacher: trained, or brought along."""
     if e.teacher.start == "train":
         weights = described_weights(e.teacher.weights)
-        return train_teacher(manifest, e.place, e.teacher, weights, e.image_size, e.seed, machine)
-    return adopt_teacher(manifest, e.place, e.teacher.start, e.image_size, e.registry)
+        return train_teacher(labeled, e.place, e.teacher, weights, e.image_size, e.seed, machine)
+    return adopt_teacher(labeled, e.place, e.teacher.start, e.image_size, e.registry)
+
+
+def supervised_control(
+    e: Experiment, labeled: OutputArtifact, history: History, machine: OutputArtifact
+) -> OutputArtifact | None:
+    """What as many image-steps on human labels alone give; None where it is not asked for, or no student is best."""
+    if e.control == "none" or history.best.index == 0:
+        return None
+    recipe, weights, seed = control_recipe(e.student, history), described_weights(e.student.weights), e.seed
+    seed += history.best.index  # its student's: the same weights to begin with
+    return train_control(labeled, e.place, recipe, weights, history.best.backbone, e.image_size, seed, machine)

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import difflib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from selftrain.errors import ConfigError
+from selftrain.errors import BackboneError, ConfigError
+from selftrain.learn.ladder import resolve
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Augmentation = Literal["none", "digits", "natural"]
 Severity = Literal["stop", "warn"]
 Metric = Literal["accuracy", "macro_f1"]
+
+EXPECTATIONS = (
+    "schema",
+    "unique_ids",
+    "label_set",
+    "labels_present",
+    "human_held_out",
+    "class_balance",
+    "images_per_class",
+    "smallest_side",
+    "largest_side",
+    "quarantine_share",
+    "unlabeled_pool",
+    "leakage_exact",
+    "leakage_near",
+)
 GuardName = Literal["acceptance", "class_mix", "empty_classes", "churn"]
 GuardAction = Literal["warn", "keep_teacher", "stop"]
 
@@ -111,6 +128,18 @@ class Checks(Section):
     max_quarantine: Share = 0.05
     severity: dict[str, Severity] = Field(default_factory=dict, description="expectation name -> stop | warn")
 
+    @field_validator("severity")
+    @classmethod
+    def _expectations_are_known(cls, severity: dict[str, Severity]) -> dict[str, Severity]:
+        for name in severity:
+            if name not in EXPECTATIONS:
+                near = difflib.get_close_matches(name, EXPECTATIONS, n=1, cutoff=0.0)[0]
+                raise ConfigError(
+                    f"checks.severity names the unknown expectation {name!r}; did you mean {near!r}? "
+                    f"Allowed: {', '.join(EXPECTATIONS)}"
+                )
+        return severity
+
 
 class Recipe(Section):
     """How one model is trained; schedules count optimizer steps, not epochs."""
@@ -133,11 +162,25 @@ class Recipe(Section):
     validate_every: int = Field(120, ge=1, description="steps between looks at validation; the best weights are kept")
     reduce_strides: bool = Field(True, description="ladder backbones keep more of a picture under 64 px")
 
+    @model_validator(mode="after")
+    def _backbone_is_known(self) -> Self:
+        role = type(self).__name__.lower()
+        try:
+            rung = resolve(self.backbone) if self.backbone is not None else None
+        except BackboneError as error:
+            raise ConfigError(f"{role}.backbone: {error.message}") from error
+        if rung is not None and rung.application is None and self.weights == "imagenet":
+            raise ConfigError(
+                f"{role}.weights is 'imagenet', but {rung.name} has no published weights; "
+                f"set {role}.backbone to one that has, such as 'efficientnet_b0', or {role}.weights to null or a file"
+            )
+        return self
+
 
 class Teacher(Recipe):
     """The first teacher: trained on human labels, or brought along."""
 
-    backbone: str | None = "efficientnet_b0_050"
+    backbone: str = "efficientnet_b0_050"
     start: str = Field("train", description="'train', 'champion', or the path of a .keras file or saved model folder")
 
 
@@ -256,6 +299,9 @@ class Experiment(Section):
     name: str = Field("digits", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="names dataset, record and model")
     title: str = ""
     seed: int = 0
+    control: Literal["none", "supervised"] = Field(
+        "none", description="supervised: also train the final backbone on human labels alone, as many image-steps"
+    )
     workspace: str = ".selftrain"
     image_size: int = Field(32, ge=16, description="pixels a side the model reads")
     source: Source = DigitsSource()

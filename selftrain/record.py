@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from selftrain.data.ingest import Ingested
+from selftrain.selflabel.alarms import Alarm
 from selftrain.selflabel.rounds import Round, Verdict
 
 
@@ -69,6 +70,10 @@ class RunRecord(BaseModel):
     difference: float | None = None
     difference_interval: tuple[float, float] | None = None
     p_value: float | None = None
+    control_test_accuracy: float | None = None
+    control_difference: float | None = None
+    control_interval: tuple[float, float] | None = None
+    control_p_value: float | None = None
     macro_f1: float | None = None
     registered_version: int | None = None
     champion_version: int | None = None
@@ -84,4 +89,5 @@ class RunRecord(BaseModel):
     excluded: int | None = None
     warnings: tuple[str, ...] = ()
     findings: tuple[str, ...] = ()
+    alarms: tuple[Alarm, ...] = ()
     error: str | None = None

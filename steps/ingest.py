@@ -19,7 +19,7 @@ from selftrain.record import IngestReport, report_ingested
 
 @step(
     cache_policy=CachePolicy(cache_func=code_digest.ingest, ignored_inputs=["machine"]),
-    output_materializers={"manifest": TableMaterializer},
+    output_materializers={"manifest": TableMaterializer, "labeled": TableMaterializer},
 )
 def ingest(
     listing: Listing,
@@ -29,8 +29,11 @@ def ingest(
     settings: Ingest,
     splitting: Splitting,
     machine: Machine,
-) -> tuple[Annotated[Manifest, "manifest"], Annotated[IngestReport, "ingest_report"]]:
-    """Ingest what is new in `listing` into the store; `store_id` makes another or a wiped store ingest again."""
+) -> tuple[Annotated[Manifest, "manifest"], Annotated[Manifest, "labeled"], Annotated[IngestReport, "ingest_report"]]:
+    """Ingest what is new in `listing` into the store; `store_id` makes another or a wiped store ingest again.
+
+    `labeled` is the human-labelled part of the manifest: steps that read no more stay cached while the pool grows.
+    """
     store = dataset.store(place)
     with progress("ingest") as show:
         done = ingest_images(
@@ -43,4 +46,4 @@ def ingest(
             shard_mb=machine.shard_mb,
             progress=show,
         )
-    return done.manifest, report_ingested(done, store.quarantine_path)
+    return done.manifest, done.manifest.labeled(), report_ingested(done, store.quarantine_path)

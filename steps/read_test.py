@@ -1,5 +1,6 @@
 """The step that reads test: once, after the verdict, for the number that is reported."""
 
+from functools import partial
 from typing import Annotated
 
 from zenml import step
@@ -16,12 +17,16 @@ from selftrain.learn.contract import SavedModel
 
 @step(cache_policy=CachePolicy(cache_func=code_digest.evaluate, ignored_inputs=["machine"]))
 def read_test(
-    manifest: Manifest, final: SavedModel, first_teacher: SavedModel, place: Place, machine: Machine
+    labeled: Manifest,
+    final: SavedModel,
+    first_teacher: SavedModel,
+    place: Place,
+    machine: Machine,
+    control: SavedModel | None = None,
 ) -> Annotated[EvaluationReport, "evaluation"]:
-    """The final model on test, against the first teacher on the same images."""
+    """The final model on test, against the first teacher (and the control) on the same images."""
     start_keras()
     from selftrain.selflabel import scoring
 
-    sizes = (model.contract.image_size for model in (final, first_teacher))
-    images, teachers = (dataset.pixels(place, manifest, size, machine) for size in sizes)
-    return scoring.read_test(manifest, images, final, teachers, first_teacher)
+    images = partial(dataset.pixels, place, labeled, machine=machine)
+    return scoring.read_test(labeled, final, first_teacher, control, pixels_at=images)

@@ -86,6 +86,10 @@ def record_run(
         difference=compared.difference if compared else None,
         difference_interval=compared.difference_interval if compared else None,
         p_value=compared.p_value if compared else None,
+        control_test_accuracy=report.control.reference_accuracy if report.control else None,
+        control_difference=report.control.difference if report.control else None,
+        control_interval=report.control.difference_interval if report.control else None,
+        control_p_value=report.control.p_value if report.control else None,
         macro_f1=report.macro_f1,
         registered_version=registration.registered_version,
         champion_version=registration.champion_version,
@@ -100,6 +104,7 @@ def record_run(
         quarantine_table=facts.ingested.quarantine_table,
         excluded=facts.ingested.excluded,
         warnings=facts.validation.warnings,
+        alarms=ended.history.alarms,
         findings=(ended.explanation, *findings(ended.history, report)),
     )
     _log(experiment, done, report, Path(facts.validation.page).parent)
@@ -122,6 +127,8 @@ def _log(experiment: Experiment, done: RunRecord, report: EvaluationReport, vali
             "test_log_loss": report.log_loss,
             "teacher_test_accuracy": done.teacher_test_accuracy,
             "p_value": done.p_value,
+            "control_test_accuracy": done.control_test_accuracy,
+            "control_p_value": done.control_p_value,
         }
         tags = {
             "verdict": done.verdict,

@@ -19,6 +19,7 @@ from selftrain.config import (
     Checks,
     Experiment,
     Gate,
+    Guards,
     Ingest,
     Machine,
     Place,
@@ -83,6 +84,7 @@ class EvaluateSettings(StageSettings):
     """Of the stage evaluate."""
 
     gate: Gate
+    guards: Guards
 
 
 class RoundPlace(BaseModel):
@@ -160,5 +162,6 @@ def stage_settings(e: Experiment) -> dict[str, StageSettings]:
                 ["selftrain.selflabel.scoring", "selftrain.selflabel.finished", "selftrain.adapters.receipts"]
             ),
             gate=e.gate,
+            guards=e.guards,
         ),
     }

@@ -188,6 +188,15 @@ class Manifest:
         """How many images have a human label: training, validation and test together."""
         return int(np.count_nonzero(columns.codes(self.table.column("label_source"), list(LabelSource)) == 0))
 
+    def labeled(self) -> Manifest:
+        """The images with human labels alone: what a change in the unlabelled pool leaves as it is."""
+        human = columns.codes(self.table.column("label_source"), list(LabelSource)) == 0
+        return Manifest.build(self.table.filter(pa.array(human)), self.label_map)
+
+    def class_counts(self, split: Split) -> Int64s:
+        """How many images of each class a split holds, (classes,)."""
+        return np.bincount(self.labels()[self.rows(split)], minlength=len(self.label_map)).astype(np.int64)
+
     def without_pseudo_labels(self) -> Manifest:
         """The manifest as ingest made it: every pseudo-labelled image is unlabelled again, with weight 1."""
         pseudo = columns.codes(self.table.column("label_source"), list(LabelSource)) == 1

@@ -66,7 +66,10 @@ class ClassScores(Facts):
 
 
 class EvaluationReport(Facts):
-    """What a model is worth on one split; `confusion` has a row a true class, a column a predicted one."""
+    """What a model is worth on one split; `confusion` has a row a true class, a column a predicted one.
+
+    `comparison` is with the first teacher, `control` with a model trained as long on human labels alone.
+    """
 
     images: int
     accuracy: float
@@ -79,6 +82,7 @@ class EvaluationReport(Facts):
     confusion: tuple[tuple[int, ...], ...]
     alpha: float
     comparison: Comparison | None = None
+    control: Comparison | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -102,19 +106,22 @@ def evaluate(
     *,
     class_names: tuple[str, ...],
     reference_probs: npt.ArrayLike | None = None,
+    control_probs: npt.ArrayLike | None = None,
     alpha: float = 0.05,
 ) -> EvaluationReport:
-    """The report on `probs` (n, classes) against human `labels` (n,), compared with `reference_probs` if given.
+    """The report on `probs` (n, classes) against human `labels` (n,), compared with others' answers if given.
 
-    The reference is the first teacher's answer for the same images: what the labels alone gave. Raises
+    The reference is the first teacher's for the same images: what the labels alone gave. The control's come from a
+    model that spent as many image-steps on the labels alone. Raises
     PredictionError for probabilities or labels that are none.
     """
     table = checked_probs(probs, classes=len(class_names))
     truth = checked_labels(labels, images=len(table), classes=len(class_names))
     confusion = metrics.confusion_matrix(truth, table)
-    compared = None
-    if reference_probs is not None:
-        compared = compare(truth, table, reference_probs, alpha=alpha)
+    compared, control = (
+        None if other is None else compare(truth, table, other, alpha=alpha)
+        for other in (reference_probs, control_probs)
+    )
     return EvaluationReport(
         images=len(truth),
         accuracy=metrics.accuracy(truth, table),
@@ -127,6 +134,7 @@ def evaluate(
         confusion=tuple(tuple(row) for row in confusion.tolist()),
         alpha=alpha,
         comparison=compared,
+        control=control,
     )
 
 

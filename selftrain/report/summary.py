@@ -66,6 +66,11 @@ def result_lines(record: RunRecord) -> list[str]:
             f"first teacher, on the labels alone: {record.teacher_test_accuracy * 100:.1f} %; "
             f"McNemar p = {record.p_value:.2g}"
         )
+    if record.control_test_accuracy is not None and record.control_p_value is not None:
+        lines.append(
+            f"supervised control, as long on the labels alone: {record.control_test_accuracy * 100:.1f} %; "
+            f"McNemar p = {record.control_p_value:.2g}"
+        )
     lines += record.findings
     if record.registered_version is not None:
         lines.append(f"registered as {record.model_uri}; {_champion(record)}: {record.promotion_reason}")

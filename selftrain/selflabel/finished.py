@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from selftrain.config import Gate, Student
+from selftrain.config import Gate, Guards, Student
 from selftrain.data.manifest import Manifest, Split
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport
 from selftrain.learn.contract import SavedModel
 from selftrain.learn.ladder import next_rung
 from selftrain.selflabel.gate import explain, judge
+from selftrain.selflabel.guards import watch
 from selftrain.selflabel.pseudo_labels import PseudoLabels
 from selftrain.selflabel.rounds import History, Round, Verdict
 from selftrain.selflabel.scores import Scores
@@ -50,6 +51,21 @@ def student_backbone(recipe: Student, history: History) -> str:
     return recipe.backbone or next_rung(history.teacher.backbone)
 
 
+def watched(
+    history: History, guards: Guards, manifest: Manifest, labels: PseudoLabels, before: PseudoLabels | None
+) -> History:
+    """`history` and what the guards say of the next round's `labels`; `before` are those of the round before."""
+    prior = manifest.class_counts(Split.TRAIN)
+    return history.with_alarms(watch(guards, labels, prior=prior, before=before))
+
+
+def control_recipe(recipe: Student, history: History) -> Student:
+    """The recipe that spends on human labels alone what the best model and its kept teachers spent, in image-steps."""
+    best = history.best
+    spent = sum(each.image_steps for each in history.rounds if each.kept and each.index <= best.index)
+    return recipe.model_copy(update={"steps": max(1, round(spent / recipe.batch_size)), "min_human_share": 1.0})
+
+
 def minutes(history: History) -> float:
     """Minutes that the models of `history` took to train; the same however often the cache answers."""
     return sum(each.seconds for each in history.rounds) / 60
@@ -61,14 +77,17 @@ def findings(history: History, report: EvaluationReport | None) -> tuple[str, ..
     if history.students and history.best.index == 0:
         found.append("the unlabelled data did not help: the first teacher is still the best model")
     if report is not None and report.comparison is not None and history.best.index > 0:
-        found.append(f"on test: {_helped(report.comparison)}")
+        found.append(f"on test: {_helped(report.comparison, 'the first teacher')}")
+    if report is not None and report.control is not None:
+        against = "the same backbone trained as long on human labels alone"
+        found.append(f"did the unlabelled data help? {_helped(report.control, against)}")
     return tuple(found)
 
 
-def _helped(compared: Comparison) -> str:
+def _helped(compared: Comparison, against: str) -> str:
     low, high = compared.difference_interval
     gain = f"{compared.difference * 100:+.1f} points (95 % interval {low * 100:+.1f} to {high * 100:+.1f})"
-    return f"{gain} against the first teacher, McNemar p = {compared.p_value:.2g}: {compared.finding.value}"
+    return f"{gain} against {against}, McNemar p = {compared.p_value:.2g}: {compared.finding.value}"
 
 
 def _round(index: int, manifest: Manifest, model: SavedModel, scores: Scores, gate: Gate) -> Round:
@@ -80,5 +99,6 @@ def _round(index: int, manifest: Manifest, model: SavedModel, scores: Scores, ga
         validation_accuracy=scores.accuracy,
         validation_metric=scores.metric(gate.metric),
         seconds=model.contract.seconds,
+        image_steps=model.contract.image_steps,
         model_digest=model.digest,
     )

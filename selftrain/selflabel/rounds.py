@@ -24,7 +24,8 @@ class Round(BaseModel):
     """One trained model: round 0 is the first teacher, round r the student trained on r's pseudo-labels.
 
     `labeled` human-labelled images were trained on, `accepted` of `pool` unlabelled ones were added by `threshold`
-    (in words). `validation_metric` is the gate's metric, which may be accuracy itself; NaN survives JSON as "NaN".
+    (in words). `image_steps` is the training's steps times its batch size. `validation_metric` is the gate's metric,
+    which may be accuracy itself; NaN survives JSON as "NaN".
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings", protected_namespaces=())
@@ -39,6 +40,7 @@ class Round(BaseModel):
     validation_metric: float
     kept: bool = False
     seconds: float
+    image_steps: int = 0
     model_digest: str
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -41,16 +43,25 @@ def probs_on_test(manifest: Manifest, pixels: Pixels, saved: SavedModel) -> npt.
 
 
 def read_test(
-    manifest: Manifest, pixels: Pixels, final: SavedModel, teacher_pixels: Pixels, first_teacher: SavedModel
+    manifest: Manifest,
+    final: SavedModel,
+    first_teacher: SavedModel,
+    control: SavedModel | None = None,
+    *,
+    pixels_at: Callable[[int], Pixels],
 ) -> EvaluationReport:
     """The reported numbers: the final model on test, against what the labels alone gave, on the same images.
 
-    Each model reads the images at its own size.
+    Each model reads the images at its own size: `pixels_at(size)` are all of `manifest`'s.
     """
-    labels = manifest.labels()[manifest.rows(Split.TEST)]
+
+    def answers(model: SavedModel) -> npt.NDArray[np.float32]:
+        return probs_on_test(manifest, pixels_at(model.contract.image_size), model)
+
     return evaluate(
-        labels,
-        probs_on_test(manifest, pixels, final),
+        manifest.labels()[manifest.rows(Split.TEST)],
+        answers(final),
         class_names=manifest.label_map.names,
-        reference_probs=probs_on_test(manifest, teacher_pixels, first_teacher),
+        reference_probs=answers(first_teacher),
+        control_probs=None if control is None else answers(control),
     )

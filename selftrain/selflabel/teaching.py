@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 from selftrain.config import Recipe, Student, Teacher
 from selftrain.data.manifest import LabelSource, Manifest, Split
 from selftrain.data.pixels import Pixels
-from selftrain.errors import SourceError
 from selftrain.learn.batches import Examples
 from selftrain.learn.calibrate import fit_temperature
 from selftrain.learn.checkpoint import Checkpoints
@@ -40,8 +39,6 @@ def train_teacher(
 
     `pixels` are aligned with the manifest's rows. A killed training resumes from its own of the `checkpoints`.
     """
-    if recipe.backbone is None:
-        raise SourceError("teacher.backbone is empty; name a ladder rung such as 'efficientnet_b0_050'")
     return _teach(
         manifest,
         pixels,
@@ -82,6 +79,37 @@ def train_student(
         pseudo_weight=recipe.pseudo_weight,
         min_human_share=recipe.min_human_share,
         thresholds=labels.cutoffs_by_class(),
+        seed=seed,
+        folder=folder,
+        checkpoints=checkpoints,
+        progress=progress,
+    )
+
+
+def train_control(
+    manifest: Manifest,
+    pixels: Pixels,
+    *,
+    recipe: Student,
+    backbone: str,
+    seed: int,
+    folder: Path,
+    checkpoints: Checkpoints,
+    progress: Progress = silent,
+) -> SavedModel:
+    """Train a student's backbone by its recipe on the human labels of `manifest` alone: the supervised control.
+
+    With the image-steps of the models it is compared with (`finished.control_recipe`), it says what the unlabelled
+    images gave beyond the longer training.
+    """
+    return _teach(
+        manifest,
+        pixels,
+        recipe=recipe,
+        backbone=backbone,
+        pseudo_weight=0.0,
+        min_human_share=1.0,
+        thresholds={},
         seed=seed,
         folder=folder,
         checkpoints=checkpoints,

@@ -311,3 +311,24 @@ def test_an_empty_manifest_is_possible():
     assert empty.rows(Split.TRAIN).tolist() == []
     assert empty.image_ids().tolist() == []
     assert empty.digest != small().digest
+
+
+def test_the_labeled_part_stays_the_same_while_the_pool_grows():
+    before = build(row(1, "train", 0), row(2, "validation", 1), row(3, "test", 2), row(4, "unlabeled"))
+    after = build(
+        row(1, "train", 0), row(2, "validation", 1), row(3, "test", 2), row(4, "unlabeled"), row(5, "unlabeled")
+    )
+    assert before.labeled().digest == after.labeled().digest
+    assert before.digest != after.digest
+    assert len(after.labeled()) == 3
+    assert after.labeled().split_digest(Split.TEST) == after.split_digest(Split.TEST)
+
+
+def test_pseudo_labels_are_not_in_the_labeled_part():
+    plain = build(row(1, "train", 0), row(4, "unlabeled"))
+    assert pseudo_labelled(plain, 4).labeled().digest == plain.labeled().digest
+
+
+def test_class_counts_are_of_one_split():
+    manifest = build(row(1, "train", 0), row(2, "train", 2), row(3, "train", 2), row(4, "validation", 1))
+    assert manifest.class_counts(Split.TRAIN).tolist() == [1, 0, 2]

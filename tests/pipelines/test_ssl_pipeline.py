@@ -155,6 +155,18 @@ def test_the_same_run_in_another_way_is_cached_and_registers_nothing_twice(site:
     assert mlflow_facts(site)["versions"].keys() == before.keys()
 
 
+def test_the_supervised_control_is_one_training_more(site: Site, first: dict[str, Any]) -> None:
+    with_control = again(site, control="supervised")
+    steps = site.steps(with_control["run_id"])
+    assert {steps[name] for name in TRAINING} == {"cached"}
+    if with_control["rounds"][1]["kept"]:
+        assert steps["train_control"] == "completed"
+        assert 0 <= with_control["control_test_accuracy"] <= 1
+        difference = with_control["test_accuracy"] - with_control["control_test_accuracy"]
+        assert with_control["control_difference"] == pytest.approx(difference)
+        assert any("did the unlabelled data help?" in each for each in with_control["findings"])
+
+
 def test_a_wiped_workspace_is_made_whole_again_though_every_training_is_cached(
     site: Site, first: dict[str, Any]
 ) -> None:
@@ -203,10 +215,13 @@ def test_too_few_images_of_a_class_stop_the_run_before_training(site: Site, tmp_
     assert "train_teacher" not in done.stderr
 
 
-def test_a_run_that_failed_is_listed_with_its_reason(site: Site) -> None:
+def test_a_class_that_the_data_lacks_stops_the_run_before_training_and_is_listed_as_its_reason(site: Site) -> None:
     assert json.loads(Site(site.folder / "fresh").run("selftrain", "runs", "--json").stdout) == []
-    site.run("selftrain", "run", "--config", str(site.config(checks={"severity": {"no_such_check": "stop"}})))
+    threshold = {"kind": "per_class", "values": {"no_such_class": 0.5}}
+    done = site.run("selftrain", "run", "--config", str(site.config(pseudo_label={"threshold": threshold})))
+    assert done.returncode == 2, done.stderr
+    assert "train_teacher" not in done.stderr
     shown = site.run("selftrain", "runs", "--json")
     newest = json.loads(shown.stdout)[0]
     assert newest["status"] == "failed"
-    assert "no_such_check" in newest["error"]
+    assert "no_such_class" in newest["error"]

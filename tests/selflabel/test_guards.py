@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from selftrain.config import Fixed, Gate, Guards, PseudoLabel
+from selftrain.config import Fixed, Gate, Guards, PseudoLabel, Student
 from selftrain.errors import PredictionError
 from selftrain.selflabel.alarms import Alarm
+from selftrain.selflabel.finished import control_recipe
 from selftrain.selflabel.gate import explain, judge
 from selftrain.selflabel.guards import churn, mix_shift, watch
 from selftrain.selflabel.pseudo_labels import PseudoLabels, select
@@ -135,3 +136,14 @@ def test_stop_ends_the_loop_with_a_verdict_that_says_so() -> None:
     verdict = judge(gate, history, minutes=0)
     assert verdict is Verdict.STALLED
     assert "a guard stopped the loop after 0 rounds" in explain(verdict, gate, history, minutes=0)
+
+
+def test_the_control_spends_what_the_best_model_and_its_kept_teachers_spent() -> None:
+    def spending(index: int, metric: float, image_steps: int) -> Round:
+        return trained(index, metric).model_copy(update={"image_steps": image_steps})
+
+    history = History().with_round(spending(0, 0.5, 1600)).with_round(spending(1, 0.4, 3200))
+    history = history.with_round(spending(2, 0.9, 4800))
+    recipe = control_recipe(Student(steps=300, batch_size=16, min_human_share=0.25), history)
+    assert recipe.steps * recipe.batch_size == 1600 + 4800
+    assert recipe.min_human_share == 1.0

@@ -1,0 +1,49 @@
+"""The supervised control's training step."""
+
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Annotated
+
+from zenml import step
+from zenml.config.cache_policy import CachePolicy
+
+from selftrain.adapters import code_digest
+from selftrain.adapters.console import progress
+from selftrain.adapters.materializers import ModelMaterializer
+from selftrain.adapters.quiet_start import start_keras
+from selftrain.config import Machine, Place, Student
+from selftrain.data import dataset
+from selftrain.data.manifest import Manifest
+from selftrain.learn.checkpoint import Checkpoints
+from selftrain.learn.contract import SavedModel
+
+
+@step(
+    cache_policy=CachePolicy(cache_func=code_digest.train, ignored_inputs=["machine"]),
+    output_materializers={"control": ModelMaterializer},
+)
+def train_control(
+    labeled: Manifest,
+    place: Place,
+    recipe: Student,
+    weights: str | None,
+    backbone: str,
+    image_size: int,
+    seed: int,
+    machine: Machine,
+) -> Annotated[SavedModel, "control"]:
+    """Train the final backbone on human labels alone; `weights` is what the recipe's file holds now, for the cache."""
+    start_keras()
+    from selftrain.selflabel import teaching
+
+    with progress("control") as show:
+        return teaching.train_control(
+            labeled,
+            dataset.pixels(place, labeled, image_size, machine),
+            recipe=recipe,
+            backbone=backbone,
+            seed=seed,
+            folder=Path(mkdtemp(prefix="selftrain-")),
+            checkpoints=Checkpoints(dataset.checkpoints(place, code_digest.train()), machine.checkpoint_s),
+            progress=show,
+        )
