@@ -31,6 +31,11 @@ class Workspace:
         return self.root / "cache" / "decoded"
 
     @property
+    def models(self) -> Path:
+        """Models brought along or fetched from the registry; safe to delete at any time."""
+        return self.root / "cache" / "models"
+
+    @property
     def checkpoints(self) -> Path:
         """Training state that an interrupted run resumes from."""
         return self.root / "checkpoints"

@@ -1,11 +1,60 @@
-"""Brought along: what names a model or weights file that a run starts from, so that another one is seen."""
+"""Brought along: the model and weights files that a run starts from - checked first, named for the cache, adopted."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from selftrain.config import Place, Registry
+from selftrain.config import Experiment, Place, Recipe, Registry
 from selftrain.data import dataset
+from selftrain.errors import BackboneError, ConfigError, RegistryError, SourceError
+from selftrain.learn.ladder import next_rung, resolve
+
+if TYPE_CHECKING:
+    from selftrain.learn.contract import SavedModel
+
+
+def check(e: Experiment, place: Place) -> None:
+    """Refuse, before anything is read or trained, what the run would stumble on after its teacher's work.
+
+    Raises an error that names the key: a weights file or a teacher that is not there, or a teacher without a next rung
+    (or one without published weights) where `student.backbone` names none.
+    """
+    teacher = e.teacher.backbone if e.teacher.start == "train" else _backbone(e.teacher.start, place, e.registry)
+    if e.teacher.start == "train":
+        _check_weights("teacher", e.teacher)
+    if e.gate.max_rounds == 0:
+        return
+    _check_weights("student", e.student)
+    try:
+        student = e.student.backbone or next_rung(teacher)
+    except BackboneError as error:
+        raise ConfigError(
+            f"teacher.start is {e.teacher.start!r}, a model named {teacher!r}, which is on no ladder: there is no next "
+            "rung; set student.backbone, such as 'efficientnet_b0'"
+        ) from error
+    if e.student.weights == "imagenet" and resolve(student).application is None:
+        raise ConfigError(
+            f"student.weights is 'imagenet', but {student!r}, the rung above {teacher!r}, has no published weights; "
+            "set student.backbone to one that has, such as 'efficientnet_b0', or student.weights to null or a file"
+        )
+
+
+def bring_teacher(
+    start: str, *, place: Place, settings: Registry, class_names: tuple[str, ...], image_size: int
+) -> SavedModel:
+    """The first teacher that is not trained: 'champion', a `.keras` file, or a saved model's folder."""
+    from selftrain.learn.contract import CONTRACT_FILE, SavedModel, adopt, file_digest, save
+
+    path = _located(start, place, settings)
+    if path.is_dir():
+        return _of_classes(SavedModel.read(path), class_names)
+    # Kept by the file's digest: saved anew, the same model would have another one, and all after it would run again.
+    kept = dataset.workspace(place).models / f"{file_digest(path)[:24]}-{image_size}"
+    if not (kept / CONTRACT_FILE).is_file():
+        model, contract = adopt(path, class_names=class_names, image_size=image_size)
+        save(model, contract, kept)
+    return _of_classes(SavedModel.read(kept), class_names)
 
 
 def described(start: str, *, place: Place, registry: Registry) -> str:
@@ -24,6 +73,50 @@ def described(start: str, *, place: Place, registry: Registry) -> str:
 def described_weights(weights: str | None) -> str | None:
     """A recipe's `weights`, with the file's sha256 where it is one."""
     return weights if weights in (None, "imagenet") else f"{weights} {_content(Path(weights))}"
+
+
+def _located(start: str, place: Place, settings: Registry) -> Path:
+    """The `.keras` file or the saved model's folder that `start` names; the champion's is fetched."""
+    if start != "champion":
+        if not Path(start).exists():
+            raise SourceError(
+                f"teacher.start is {start!r}: no file; give 'train', 'champion', a .keras file or a folder"
+            )
+        return Path(start)
+    from selftrain.adapters.registry import champion, load_model_folder
+    from selftrain.adapters.tracking import open_tracking
+
+    workspace = dataset.workspace(place)
+    tracking = open_tracking(workspace.root)
+    version = champion(tracking, settings.model_name)
+    if version is None:
+        raise RegistryError(
+            f"teacher.start is 'champion', but {settings.model_name!r} has none; run once with 'train', or promote"
+        )
+    return load_model_folder(tracking, version, cache=workspace.models)
+
+
+def _backbone(start: str, place: Place, settings: Registry) -> str:
+    from selftrain.learn.contract import backbone_of
+
+    return backbone_of(_located(start, place, settings))
+
+
+def _check_weights(role: str, recipe: Recipe) -> None:
+    if recipe.weights not in (None, "imagenet") and not Path(recipe.weights).is_file():
+        raise ConfigError(
+            f"{role}.weights is {recipe.weights!r}: no file; allowed: null, 'imagenet', or a weights file"
+        )
+
+
+def _of_classes(model: SavedModel, class_names: tuple[str, ...]) -> SavedModel:
+    """`model`, if it knows exactly these classes in this order; a teacher of others would label wrongly, unseen."""
+    if model.contract.class_names != class_names:
+        raise SourceError(
+            f"the teacher knows the classes {', '.join(model.contract.class_names)}, the data has "
+            f"{', '.join(class_names)}; both must be the same, in the same order: train a teacher, or bring another"
+        )
+    return model
 
 
 def _content(path: Path) -> str:

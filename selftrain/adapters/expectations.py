@@ -18,7 +18,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import logging
@@ -31,7 +30,7 @@ from selftrain.adapters.manifest_checks import Check, class_checks, dataset_chec
 from selftrain.adapters.manifest_frames import Frames, frames, schema_frame
 from selftrain.config import Checks, Severity
 from selftrain.data.manifest import Manifest
-from selftrain.errors import ConfigError, ValidationError
+from selftrain.errors import ValidationError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,10 +127,9 @@ def validate(
     """Hold `manifest` to the expectations; write an HTML page, the report, and Great Expectations' own JSON.
 
     `quarantine_share` is 0-1 of the source files. `store` lets near-duplicates be confirmed by their pixels; without
-    it they are known by hash alone, and only warned of. Raises ConfigError for an unknown name in `checks.severity`;
-    a missed expectation is in the report (`require_passed`).
+    it they are known by hash alone, and only warned of. A missed expectation is in the report (`require_passed`).
     """
-    severities = _severities(checks)
+    severities: dict[str, Severity] = {**SEVERITIES, **checks.severity}
     results, documents = _run(schema_checks(), schema_frame(manifest), severities)
     tables = frames(manifest, quarantine_share, store) if results[0].success else None
     if tables is not None:
@@ -147,17 +145,6 @@ def validate(
     report = _report(manifest, quarantine_share, results, tables, out_dir / PAGE)
     _write(report, documents, out_dir)
     return report
-
-
-def _severities(checks: Checks) -> dict[str, Severity]:
-    for name in checks.severity:
-        if name not in SEVERITIES:
-            near = difflib.get_close_matches(name, SEVERITIES, n=1, cutoff=0.0)[0]
-            raise ConfigError(
-                f"checks.severity names the unknown expectation {name!r}; did you mean {near!r}? "
-                f"Allowed: {', '.join(SEVERITIES)}"
-            )
-    return {**SEVERITIES, **checks.severity}
 
 
 def _run(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-from pathlib import Path
 
 from selftrain.adapters import promotion, registry
 from selftrain.adapters.code_digest import everything
@@ -14,9 +13,8 @@ from selftrain.adapters.tracking import Tracking, count_test_look, open_tracking
 from selftrain.config import Machine, Place, Registry
 from selftrain.data import dataset
 from selftrain.data.manifest import Manifest, Split
-from selftrain.errors import RegistryError, SourceError
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport, compare
-from selftrain.learn.contract import CONTRACT_FILE, SavedModel, adopt, file_digest, save
+from selftrain.learn.contract import SavedModel
 from selftrain.record import Registration
 from selftrain.report.model_card import model_card
 from selftrain.selflabel.finished import Outcome
@@ -131,7 +129,7 @@ def _against(
     start_keras()
     from selftrain.selflabel.scoring import probs_on_test
 
-    cache = dataset.workspace(place).root / "cache" / "models"
+    cache = dataset.workspace(place).models
     champion = SavedModel.read(registry.load_model_folder(tracking, present, cache=cache))
     if champion.contract.class_names != manifest.label_map.names:
         return None
@@ -172,39 +170,3 @@ def _who() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container without a user name
         return "unknown"
-
-
-def bring_teacher(
-    start: str, *, place: Place, settings: Registry, class_names: tuple[str, ...], image_size: int
-) -> SavedModel:
-    """The first teacher that is not trained: 'champion', a `.keras` file, or a saved model's folder."""
-    models = dataset.workspace(place).root / "cache" / "models"
-    if start == "champion":
-        tracking = open_tracking(dataset.workspace(place).root)
-        version = registry.champion(tracking, settings.model_name)
-        if version is None:
-            raise RegistryError(
-                f"teacher.start is 'champion', but {settings.model_name!r} has none; run once with 'train', or promote"
-            )
-        return _of_classes(SavedModel.read(registry.load_model_folder(tracking, version, cache=models)), class_names)
-    path = Path(start)
-    if (path / CONTRACT_FILE).is_file():
-        return _of_classes(SavedModel.read(path), class_names)
-    if not path.is_file():
-        raise SourceError(f"teacher.start is {start!r}: no file; give 'train', 'champion', a .keras file or a folder")
-    # Kept by the file's digest: saved anew, the same model would have another one, and all after it would run again.
-    kept = models / f"{file_digest(path)[:24]}-{image_size}"
-    if not (kept / CONTRACT_FILE).is_file():
-        model, contract = adopt(path, class_names=class_names, image_size=image_size)
-        save(model, contract, kept)
-    return _of_classes(SavedModel.read(kept), class_names)
-
-
-def _of_classes(model: SavedModel, class_names: tuple[str, ...]) -> SavedModel:
-    """`model`, if it knows exactly these classes in this order; a teacher of others would label wrongly, unseen."""
-    if model.contract.class_names != class_names:
-        raise SourceError(
-            f"the teacher knows the classes {', '.join(model.contract.class_names)}, the data has "
-            f"{', '.join(class_names)}; both must be the same, in the same order: train a teacher, or bring another"
-        )
-    return model

@@ -132,6 +132,20 @@ def adopt(path: Path, *, class_names: tuple[str, ...], image_size: int) -> tuple
     return model, Contract(backbone=inner.name, image_size=image_size, class_names=class_names)
 
 
+def backbone_of(path: Path) -> str:
+    """The backbone of a saved model's folder, or the name of a user's .keras model, without loading it.
+
+    Raises UntrustedFileError for a path that is neither.
+    """
+    if path.is_dir():
+        return read_contract(path).backbone
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return str(json.loads(archive.read("config.json"))["config"]["name"])
+    except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
+        raise _no_archive(path) from error
+
+
 def file_digest(path: Path) -> str:
     """sha256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
@@ -142,9 +156,7 @@ def _load_keras(path: Path) -> keras.Model:
     import keras
 
     if path.suffix != ".keras" or not zipfile.is_zipfile(path):
-        raise UntrustedFileError(
-            f"{path} is no .keras archive; only the .keras format is loaded: save the model with model.save('x.keras')"
-        )
+        raise _no_archive(path)
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except (ValueError, TypeError, KeyError, OSError, json.JSONDecodeError) as error:
@@ -153,6 +165,12 @@ def _load_keras(path: Path) -> keras.Model:
             f"{path} was refused: {reason}; only models of stock Keras layers without code are loaded"
         ) from error
     return model
+
+
+def _no_archive(path: Path) -> UntrustedFileError:
+    return UntrustedFileError(
+        f"{path} is no .keras archive; only the .keras format is loaded: save the model with model.save('x.keras')"
+    )
 
 
 def _check_shapes(model: keras.Model, path: Path, *, classes: int, image_size: int) -> None:

@@ -87,6 +87,12 @@ def class_cutoffs(values: dict[str, float], default: float, class_names: tuple[s
     return np.array([values.get(name, default) for name in class_names], dtype=np.float32)
 
 
+def check_classes(threshold: Threshold, class_names: tuple[str, ...]) -> None:
+    """Raise ConfigError for a class that `threshold` names and the data does not have."""
+    if isinstance(threshold, PerClass):
+        class_cutoffs(threshold.values, threshold.default, class_names)
+
+
 def cutoffs(probs: npt.ArrayLike, threshold: Threshold, *, round_index: int, class_names: tuple[str, ...]) -> Floats:
     """The lowest confidence that passes for each class, float32 (classes,): what a chart draws in.
 

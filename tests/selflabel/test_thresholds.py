@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from selftrain.config import Fixed, PerClass, Quantile
 from selftrain.errors import ConfigError, PredictionError
-from selftrain.selflabel.thresholds import accept, curriculum_share, cutoffs, describe
+from selftrain.selflabel.thresholds import accept, check_classes, curriculum_share, cutoffs, describe
 
 NAMES = ("cat", "dog", "elk")
 PROBS = np.array([[0.90, 0.06, 0.04], [0.20, 0.70, 0.10]], dtype=np.float32)
@@ -54,6 +54,13 @@ def test_a_class_without_a_threshold_of_its_own_takes_the_default() -> None:
 def test_a_per_class_threshold_for_no_class_names_the_nearest_one() -> None:
     with pytest.raises(ConfigError, match=r"'dgo'.*did you mean 'dog'.*cat, dog, elk"):
         accept(PROBS, PerClass(values={"dgo": 0.5}), round_index=1, class_names=NAMES)
+
+
+def test_a_class_that_is_none_is_found_before_there_is_a_prediction() -> None:
+    with pytest.raises(ConfigError, match=r"'dgo'.*did you mean 'dog'"):
+        check_classes(PerClass(values={"dgo": 0.5}), NAMES)
+    check_classes(PerClass(values={"dog": 0.5}), NAMES)
+    check_classes(Fixed(), NAMES)
 
 
 def test_a_quantile_accepts_the_most_confident_share() -> None:

@@ -1,0 +1,74 @@
+"""What is brought along is looked at before a run reads or trains anything."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from selftrain.adapters.brought import check
+from selftrain.config import Experiment, parse
+from selftrain.errors import RegistryError, SelftrainError
+
+
+def experiment(tmp_path: Path, **changes: Any) -> Experiment:
+    return parse({"workspace": str(tmp_path / "workspace"), **changes})
+
+
+def refused(e: Experiment) -> str:
+    with pytest.raises(SelftrainError) as caught:
+        check(e, e.place)
+    return caught.value.message
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """A user's own model, called "mine"."""
+    import keras
+
+    image = keras.Input((8, 8, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(image)
+    model = keras.Model(image, keras.layers.Dense(10)(pooled), name="mine")
+    model.save(tmp_path / "mine.keras")
+    return tmp_path / "mine.keras"
+
+
+@pytest.mark.keras
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
+def test_a_teacher_off_the_ladder_needs_the_students_backbone(tmp_path: Path, mine: Path) -> None:
+    teacher = {"start": str(mine)}
+    said = refused(experiment(tmp_path, teacher=teacher))
+    assert "'mine'" in said
+    assert "set student.backbone" in said
+    named = experiment(tmp_path, teacher=teacher, student={"backbone": "efficientnet_b0_050"})
+    check(named, named.place)
+    none = experiment(tmp_path, teacher=teacher, gate={"min_rounds": 0, "max_rounds": 0})
+    check(none, none.place)
+
+
+def test_a_teacher_that_is_not_there_is_named(tmp_path: Path) -> None:
+    assert "'gone.keras': no file" in refused(experiment(tmp_path, teacher={"start": "gone.keras"}))
+    (tmp_path / "text.keras").write_text("no archive")
+    assert "no .keras archive" in refused(experiment(tmp_path, teacher={"start": str(tmp_path / "text.keras")}))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_champion_that_there_is_not_is_missed_at_once(tmp_path: Path) -> None:
+    e = experiment(tmp_path, teacher={"start": "champion"})
+    with pytest.raises(RegistryError, match="'selftrain' has none"):
+        check(e, e.place)
+
+
+def test_weights_that_are_not_there_name_the_role(tmp_path: Path) -> None:
+    assert "student.weights is 'gone.h5'" in refused(experiment(tmp_path, student={"weights": "gone.h5"}))
+    assert "teacher.weights is 'gone.h5'" in refused(experiment(tmp_path, teacher={"weights": "gone.h5"}))
+    np.savez(tmp_path / "there.npz", np.ones(1))
+    there = experiment(tmp_path, student={"weights": str(tmp_path / "there.npz")})
+    check(there, there.place)
+
+
+def test_a_student_from_published_weights_needs_a_rung_that_has_them(tmp_path: Path) -> None:
+    said = refused(experiment(tmp_path, student={"weights": "imagenet"}))
+    assert "'efficientnet_b0_070', the rung above 'efficientnet_b0_050', has no published weights" in said
+    larger = experiment(tmp_path, teacher={"backbone": "efficientnet_b0"}, student={"weights": "imagenet"})
+    check(larger, larger.place)
