@@ -18,10 +18,11 @@ _UNDECAYED = ("bias", "gamma", "beta")
 class FlatAdamW(keras.optimizers.Optimizer):  # type: ignore[misc]
     """AdamW (arXiv:1711.05101, algorithm 2) with an exponential moving average of the weights.
 
-    The same numbers as keras.optimizers.AdamW(use_ema=True), from about 30 operations instead of 50 a variable:
-    an EfficientNet has hundreds of small variables, and building and running that graph costs more than its
-    convolutions at 32 px. Biases and normalisation are not decayed. `average` is the momentum of the averaged
-    weights, None to keep no average. For one device, or backends that shard a whole program (JAX).
+    The same weights as keras.optimizers.AdamW, from about 30 operations instead of 50 a variable: an EfficientNet
+    has hundreds of small variables, and building and running that graph costs more than its convolutions at 32 px.
+    Biases and normalisation are not decayed. `average` is the momentum of the averaged weights, None to keep no
+    average; after t earlier steps it is at most (1 + t) / (10 + t), as in TensorFlow's ExponentialMovingAverage, so
+    that the first weights are soon forgotten. For one device, or backends that shard a whole program (JAX).
     """
 
     def __init__(
@@ -67,7 +68,8 @@ class FlatAdamW(keras.optimizers.Optimizer):  # type: ignore[misc]
         self._vectors[0].assign(first)
         self._vectors[1].assign(second)
         if self.average is not None:
-            momentum = ops.where(self.iterations == 0, 0.0, self.average)  # the first average is the first weights
+            warmed_up = ops.minimum(self.average, (1 + step) / (10 + step))
+            momentum = ops.where(self.iterations == 0, 0.0, warmed_up)  # the first average is the first weights
             self._vectors[2].assign(momentum * self._vectors[2] + (1 - momentum) * weights)
         parts = ops.split(weights, self._bounds) if self._bounds else [weights]
         for variable, part, shape in zip(variables, parts, self._shapes, strict=True):
