@@ -163,6 +163,7 @@ def promote(
     present = champion(tracking, name)
     log = history(tracking, name)
     if present is not None and present.number == version.number:
+        _withdraw(tracking, name, log, _half_done(log, present.number), who)
         return version
     if force and not why:
         raise RegistryError(f"promoting {version.uri} by force needs a reason; say why")
@@ -170,30 +171,33 @@ def promote(
     if not force:
         _refuse_unless_allowed(version, decision, present)
     previous = present.number if present is not None else None
-    reason = why or decision.text
-    if not _was_begun(log, "promote", previous, version.number):
-        _append(tracking, name, log, who, "promote", previous, version.number, reason)
+    begun = _half_done(log, previous)
+    if begun is None or (begun.action, begun.to) != ("promote", version.number):
+        log = _withdraw(tracking, name, log, begun, who)
+        _append(tracking, name, log, who, "promote", previous, version.number, why or decision.text)
     return _crown(tracking, version)
 
 
 def rollback(tracking: Tracking, name: str, *, who: str, why: str = "") -> Version:
     """Give the alias `champion` back to the version that had it before, and log it; returns that version.
 
-    Repeated, it goes one champion further back each time. Raises RegistryError when there is none to go back to.
+    Repeated, it goes one champion further back each time. The champion is whoever has the alias: a promotion that a
+    kill cut short of it never took effect and is withdrawn in the log, a rollback is carried out. Raises RegistryError
+    when there is none to go back to.
     """
     present = champion(tracking, name)
     log = history(tracking, name)
-    if present is not None and log and log[-1].action == "rollback" and log[-1].to != present.number:
-        return _crown(
-            tracking, get_version(tracking, name=name, number=log[-1].to)
-        )  # a kill came between log and alias
-    champions = _stack(log)
+    begun = _half_done(log, present.number if present is not None else None)
+    if begun is not None and begun.action == "rollback":
+        return _crown(tracking, get_version(tracking, name=name, number=begun.to))
+    champions = _stack([change for change in log if change is not begun])
     while champions and present is not None and champions[-1] == present.number:
         champions.pop()
     if present is None or not champions:
         now = "there is no champion" if present is None else f"version {present.number} is the first champion"
         raise RegistryError(f"{name!r} has no earlier champion to go back to ({now}); promote a version instead")
     version = get_version(tracking, name=name, number=champions[-1])
+    log = _withdraw(tracking, name, log, begun, who)
     _append(tracking, name, log, who, "rollback", present.number, version.number, why or "asked for")
     return _crown(tracking, version)
 
@@ -220,12 +224,14 @@ def _append(
     previous: int | None,
     to: int,
     why: str,
-) -> None:
+) -> list[Change]:
+    """The log with one more line."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     number = log[-1].number + 1 if log else 1
     change = Change(number=number, when=now, who=who, action=action, previous=previous, to=to, why=why)
     key = f"{LOG_TAG}{number:06d}.{secrets.token_hex(4)}"  # two writers at once may share a number, never a key
     tracking.client.set_registered_model_tag(name, key, change.model_dump_json())
+    return [*log, change]
 
 
 def _decision(version: Version) -> Decision:
@@ -244,9 +250,20 @@ def _refuse_unless_allowed(version: Version, decision: Decision, present: Versio
         raise RegistryError(f"{version.uri} is not promoted: {reason}. Run again, or force it and say why")
 
 
-def _was_begun(log: list[Change], action: Action, previous: int | None, to: int) -> bool:
-    """Whether the log's last change is this very one, whose alias a kill left unset."""
-    return bool(log) and (log[-1].action, log[-1].previous, log[-1].to) == (action, previous, to)
+def _half_done(log: list[Change], present: int | None) -> Change | None:
+    """The log's last move, if a kill came before its alias was set: the champion `present` is still the one before."""
+    moves = [change for change in log if change.action != "refuse"]
+    last = moves[-1] if moves else None
+    return last if last is not None and last.to != present and last.previous == present else None
+
+
+def _withdraw(tracking: Tracking, name: str, log: list[Change], begun: Change | None, who: str) -> list[Change]:
+    """The log with `begun` taken back by its opposite: whoever reads it sees who was champion when."""
+    if begun is None or begun.previous is None:  # of a first promotion there is no opposite
+        return log
+    opposite: Action = "rollback" if begun.action == "promote" else "promote"
+    why = f"the {begun.action} before was cut short and never took effect"
+    return _append(tracking, name, log, who, opposite, begun.to, begun.previous, why)
 
 
 def _crown(tracking: Tracking, version: Version) -> Version:

@@ -219,6 +219,56 @@ def test_a_promotion_killed_before_its_alias_was_set_is_finished_not_logged_twic
     assert log(store)[2:] == [("rollback", 2, 1)]
 
 
+def cut_short(store: Tracking, action: p.Action, previous: int | None, to: int) -> None:
+    """The log's line of a change whose alias a kill left unset."""
+    there = p.history(store, "m")
+    change = p.Change(
+        number=len(there) + 1, when="2026-11-20", who="ada", action=action, previous=previous, to=to, why="judged"
+    )
+    store.client.set_registered_model_tag("m", f"{p.LOG_TAG}{change.number:06d}.cut", change.model_dump_json())
+
+
+def test_a_rollback_after_a_promotion_cut_short_goes_back_from_the_version_that_has_the_alias(store: Tracking) -> None:
+    for number in (1, 2):
+        p.promote(store, "m", number, who="ada", why="by hand", force=True)
+    cut_short(store, "promote", 2, 3)
+    allow(store, 4, over=2, promote=False)  # what is refused meanwhile hides nothing
+    assert p.rollback(store, "m", who="ada").number == 1
+    assert log(store)[2:] == [("promote", 2, 3), ("refuse", 2, 4), ("rollback", 3, 2), ("rollback", 2, 1)]
+    assert "cut short" in p.history(store, "m")[-2].why
+    with pytest.raises(RegistryError, match="version 1 is the first champion"):
+        p.rollback(store, "m", who="ada")
+
+
+def test_a_rollback_with_nothing_to_go_back_to_leaves_a_promotion_cut_short_to_be_finished(store: Tracking) -> None:
+    p.promote(store, "m", 1, who="ada", why="by hand", force=True)
+    cut_short(store, "promote", 1, 2)
+    with pytest.raises(RegistryError, match="version 1 is the first champion"):
+        p.rollback(store, "m", who="ada")
+    assert p.promote(store, "m", 2, who="ada", why="by hand", force=True).number == 2
+    assert log(store) == [("promote", None, 1), ("promote", 1, 2)]
+
+
+def test_another_promotion_after_one_cut_short_takes_that_one_back_first(store: Tracking) -> None:
+    for number in (1, 2):
+        p.promote(store, "m", number, who="ada", why="by hand", force=True)
+    cut_short(store, "promote", 2, 3)
+    p.promote(store, "m", 4, who="ada", why="by hand", force=True)
+    cut_short(store, "rollback", 4, 2)
+    assert p.promote(store, "m", 4, who="ada").number == 4  # to keep it after all
+    assert log(store)[3:] == [("rollback", 3, 2), ("promote", 2, 4), ("rollback", 4, 2), ("promote", 2, 4)]
+    assert [p.rollback(store, "m", who="ada").number for _ in range(2)] == [2, 1]
+
+
+def test_a_rollback_cut_short_is_finished_though_a_refusal_came_after_it(store: Tracking) -> None:
+    for number in (1, 2):
+        p.promote(store, "m", number, who="ada", why="by hand", force=True)
+    cut_short(store, "rollback", 2, 1)
+    allow(store, 3, over=2, promote=False)
+    assert p.rollback(store, "m", who="ada").number == 1
+    assert log(store)[2:] == [("rollback", 2, 1), ("refuse", 2, 3)]
+
+
 def test_an_alias_moved_by_other_means_is_gone_back_to(store: Tracking) -> None:
     p.promote(store, "m", 1, who="ada", why="by hand", force=True)
     store.client.set_registered_model_alias("m", r.CHAMPION, "4")
