@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _COLDEST, _HOTTEST = 0.05, 20.0
+FEWEST = 4
+"""Fewer held-out images than these cannot calibrate each other: no fold would have two."""
 
 
 def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[np.float32]:
@@ -57,11 +59,11 @@ def cross_fitted_probs(
     """Probabilities (n, classes), each row's temperature fitted on the other folds' rows only.
 
     So that few held-out images serve calibration and the gate without an image judging itself. With fewer rows
-    than 2 a fold there are fewer folds; with fewer than 4 rows the temperature is 1.
+    than 2 a fold there are fewer folds; with fewer than FEWEST rows the temperature is 1.
     """
     n = len(labels)
     folds = min(folds, n // 2)
-    if folds < 2:
+    if n < FEWEST or folds < 2:
         return softmax(logits)
     fold = np.random.default_rng(seed).permutation(n) % folds
     probs = np.empty(logits.shape, np.float32)

@@ -6,23 +6,27 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, assert_never
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import BaseModel
 
 from selftrain.config import PseudoLabel
 from selftrain.data import columns
-from selftrain.errors import PredictionError
+from selftrain.errors import ConfigError, PredictionError
+from selftrain.evaluate.coverage import CoverageCurve, HeldOut, Measured, coverage_curve
 from selftrain.evaluate.probabilities import checked_probs
-from selftrain.selflabel.thresholds import accept, cutoffs, describe
+from selftrain.selflabel.alignment import aligned, alignment_ratio
+from selftrain.selflabel.thresholds import Decision, above_own_class, decide, describe
+from selftrain.selflabel.weights import weigh
 
 if TYPE_CHECKING:
     from selftrain.data.manifest import Manifest
@@ -58,8 +62,10 @@ class PseudoLabels:
     """One round's predictions for the pool, a row an image in the order they came, each accepted or with a reason.
 
     `label` is the predicted class index, `confidence` its probability, `weight` the row's in the loss (0: rejected).
-    `cutoffs` is the lowest confidence that passes, a number a class; `threshold` says the rule in words. `targets`
-    is what a student learns from: the probabilities (soft) or the label alone (hard).
+    `cutoffs` is the lowest confidence that passes, a number a class, 1 where nothing does; `threshold` says the rule
+    in words. `targets` is what a student learns from: the probabilities (soft) or the label alone (hard). Where there
+    were held-out labels, `measured` is how right the threshold's choice is on them, and `curve` how right that of
+    every other cut-off would be. `findings` is what the reader of a run must not miss.
     """
 
     table: pa.Table
@@ -69,6 +75,9 @@ class PseudoLabels:
     threshold: str
     cutoffs: tuple[float, ...]
     targets: Literal["soft", "hard"]
+    measured: Measured | None = None
+    curve: CoverageCurve | None = None
+    findings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -131,7 +140,7 @@ class PseudoLabels:
 
     def _facts(self) -> bytes:
         facts = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "table"}
-        return json.dumps(facts, sort_keys=True).encode()
+        return json.dumps(facts, sort_keys=True, default=BaseModel.model_dump).encode()
 
     @classmethod
     def read(cls, path: Path) -> PseudoLabels:
@@ -141,7 +150,9 @@ class PseudoLabels:
         if kept is None or table.schema.names != SCHEMA.names:
             raise PredictionError(f"{path} holds no pseudo-labels; make them with `selftrain pseudo-label` or a run")
         facts = json.loads(kept)
-        facts |= {name: tuple(facts[name]) for name in ("class_names", "cutoffs")}
+        facts |= {name: tuple(facts[name]) for name in ("class_names", "cutoffs", "findings")}
+        for name, kind in (("measured", Measured), ("curve", CoverageCurve)):
+            facts[name] = None if facts[name] is None else kind.model_validate(facts[name])
         return cls(table=table.cast(SCHEMA).replace_schema_metadata(None), **facts)
 
 
@@ -153,38 +164,82 @@ def select(
     round_index: int,
     teacher: str,
     class_names: tuple[str, ...],
-    weight: float = 1.0,
+    held_out: HeldOut | None = None,
+    prior: npt.ArrayLike | None = None,
 ) -> PseudoLabels:
     """The pseudo-labels that `settings` make of the teacher's calibrated `probs` (n, classes) for `image_ids` (n,).
 
-    The same images give the same labels in any order: ties in confidence go to the smaller image_id. Raises
-    PredictionError for probabilities that are none and for image_ids that repeat or do not fit their count.
+    `held_out` is the same teacher on human labels it did not learn from, calibrated likewise; `prior` (classes,) counts
+    the human training labels. The same images give the same labels in any order: they are looked at by image_id, and
+    ties in confidence go to the smaller one. Raises PredictionError for probabilities that are none and for image_ids
+    that repeat or do not fit their count, ConfigError where `settings` take held-out labels or a prior, and none came.
     """
     checked = checked_probs(probs, classes=len(class_names))
     ids = _checked_ids(image_ids, images=len(checked))
     order = pc.sort_indices(ids).to_numpy(zero_copy_only=False)
+    checked, held_out = _aligned(checked, held_out, settings, prior=prior, order=order)
     ranked = checked[order]
-    passed = accept(ranked, settings.threshold, round_index=round_index, class_names=class_names)
-    kept = within_quota(passed, ranked.max(axis=1), ranked.argmax(axis=1), max_per_class=settings.max_per_class)
-    passed, kept = _unsorted(passed, order), _unsorted(kept, order)
+    decision = decide(ranked, settings.threshold, round_index=round_index, class_names=class_names, held_out=held_out)
+    confidence, predicted = ranked.max(axis=1), ranked.argmax(axis=1)
+    kept = within_quota(decision.accepted, confidence, predicted, max_per_class=settings.max_per_class)
+    weight = weigh(confidence, predicted, kept, settings, held_out=held_out, classes=len(class_names))
+    unsorted = np.empty_like(order)
+    unsorted[order] = np.arange(len(order), dtype=order.dtype)
     values = [
         ids,
-        checked.argmax(axis=1).astype(np.int32),
-        checked.max(axis=1) if len(checked) else np.empty(0, np.float32),
+        predicted[unsorted].astype(np.int32),
+        confidence[unsorted],
         probs_column(checked),
-        kept,
-        _reasons(passed, kept),
-        np.where(kept, np.float32(weight), np.float32(0)),
+        kept[unsorted],
+        _reasons(decision.accepted[unsorted], kept[unsorted]),
+        weight[unsorted],
     ]
-    lowest = cutoffs(ranked, settings.threshold, round_index=round_index, class_names=class_names)
     return PseudoLabels(
         table=pa.table(values, schema=SCHEMA),
         class_names=tuple(class_names),
         round=round_index,
         teacher=teacher,
         threshold=describe(settings.threshold, round_index=round_index),
-        cutoffs=tuple(lowest.tolist()),
+        cutoffs=tuple(np.minimum(decision.cutoffs, 1.0).tolist()),
         targets=settings.targets,
+        measured=_measured(decision, held_out),
+        curve=None if held_out is None else coverage_curve(confidence, held_out),
+        findings=decision.findings,
+    )
+
+
+def _aligned(
+    probs: Floats,
+    held_out: HeldOut | None,
+    settings: PseudoLabel,
+    *,
+    prior: npt.ArrayLike | None,
+    order: npt.NDArray[np.uint64],
+) -> tuple[Floats, HeldOut | None]:
+    """The pool's and the held-out probabilities, aligned alike if `settings` ask for it."""
+    match settings.align:
+        case "none":
+            return probs, held_out
+        case "labeled_prior":
+            if prior is None:
+                raise ConfigError("pseudo_label.align is 'labeled_prior', which takes training labels; there are none")
+            ratio = alignment_ratio(probs[order], prior)
+            theirs = None if held_out is None else replace(held_out, probs=aligned(held_out.probs, ratio))
+            return aligned(probs, ratio), theirs
+        case _:
+            assert_never(settings.align)
+
+
+def _measured(decision: Decision, held_out: HeldOut | None) -> Measured | None:
+    """How right the threshold's choice is on `held_out`; quotas, which take the surest, come after it."""
+    if held_out is None:
+        return None
+    above = above_own_class(held_out.confidence, held_out.predicted, decision.cutoffs)
+    return Measured(
+        accepted=int(decision.accepted.sum()),
+        pool=decision.accepted.size,
+        images=int(above.sum()),
+        right=int(held_out.right[above].sum()),
     )
 
 
@@ -234,12 +289,6 @@ def _checked_ids(
     if distinct != images:
         raise PredictionError(f"{images - distinct} of {images} image_ids repeat; give each image once")
     return ids
-
-
-def _unsorted(values: Mask, order: npt.NDArray[np.uint64]) -> Mask:
-    original = np.empty_like(values)
-    original[order] = values
-    return original
 
 
 def _reasons(passed: Mask, kept: Mask) -> pa.Array:

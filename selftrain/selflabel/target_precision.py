@@ -52,9 +52,10 @@ def lowest_cutoff(
 
     Fixed-sequence testing, Learn then Test (arXiv:2110.01052), section 2.3, with the Clopper-Pearson bound as test. The
     candidates are the confidences of the most confident 1 %, 2 %, ... of the pool. They are walked from the highest
-    down, from the first with enough held-out images for any test to pass (`fewest_images`), for as long as the lower
-    bound is at least `target`; the last one that passed is the answer. No cut-off below the first failure is taken,
-    however good it looks, and that is why testing many costs nothing.
+    down, from the first that a third of the held-out images reach, and as many as any test takes (`fewest_images`): at
+    fewer, one unlucky answer would end the walk of a good teacher. It goes on while the lower bound is at least
+    `target`; the last candidate that passed is the answer. None below the first failure is taken, however good it
+    looks, and that is why testing many costs nothing.
 
     What holds: let held-out and pool images be drawn alike. The candidates come from the pool, so each test is of a
     fixed cut-off, and right answers above it are binomial. An accepted precision is below the target only if the first
@@ -66,7 +67,7 @@ def lowest_cutoff(
     """
     cutoffs = candidate_cutoffs(pool, steps=steps)
     images = counts_above(confidence, cutoffs)
-    testable = images >= fewest_images(target, alpha=alpha)
+    testable = images >= max(fewest_images(target, alpha=alpha), len(confidence) // 3)
     if not testable.any():
         return Reached(math.inf, 0, 0, 0.0)
     start = int(testable.argmax())
@@ -150,7 +151,7 @@ def findings(
                 f"{rule.held_out} held-out predictions, and a precision of {target:g} takes {fewest} that are all right"
             )
         elif not reached.images:
-            why = f"the pool is less sure than the held-out images: fewer than {fewest} of them reach its confidences"
+            why = f"the pool is surer than the held-out images: too few of these {rule.held_out} reach its confidences"
         else:
             shown = f"{reached.right} of the {reached.images} surest held-out predictions are right"
             why = f"{shown}, which shows a precision of {reached.bound:.3f}, not {target:g}"

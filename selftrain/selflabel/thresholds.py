@@ -3,51 +3,94 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import dataclass
 from typing import assert_never
 
 import numpy as np
 import numpy.typing as npt
 
-from selftrain.config import Fixed, PerClass, Quantile, Threshold
+from selftrain.config import Adaptive, Fixed, PerClass, Quantile, TargetPrecision, Threshold
 from selftrain.errors import ConfigError
+from selftrain.evaluate.coverage import HeldOut
 from selftrain.evaluate.probabilities import checked_probs
+from selftrain.selflabel import target_precision
+from selftrain.selflabel.adaptive import adaptive_over_pool, class_thresholds
 
 Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 
-def accept(probs: npt.ArrayLike, threshold: Threshold, *, round_index: int, class_names: tuple[str, ...]) -> Mask:
-    """Which rows of `probs` (n, classes) `threshold` accepts in round `round_index` (the first student's is 1).
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """What a threshold makes of a pool: which rows are `accepted` (n,), and what the record must say (`findings`).
+
+    `cutoffs` (classes,) is the lowest confidence that passes for each class, infinite where nothing does.
+    """
+
+    accepted: Mask
+    cutoffs: Floats
+    findings: tuple[str, ...] = ()
+
+
+def decide(
+    probs: npt.ArrayLike,
+    threshold: Threshold,
+    *,
+    round_index: int,
+    class_names: tuple[str, ...],
+    held_out: HeldOut | None = None,
+) -> Decision:
+    """What `threshold` makes of `probs` (n, classes) in round `round_index` (the first student's is 1).
 
     The confidence of a prediction is its largest probability; rows with a confidence equal to the threshold pass.
-    Raises PredictionError for probabilities that are none, ConfigError for a per-class name that is no class.
+    `held_out` is the same teacher on human labels, which a target precision takes. Raises PredictionError for
+    probabilities that are none, ConfigError for a per-class name that is no class and for missing held-out labels.
+    """
+    table = checked_probs(probs, classes=len(class_names))
+    confidence, predicted = table.max(axis=1), table.argmax(axis=1)
+    found: tuple[str, ...] = ()
+    match threshold:
+        case Fixed(value=value):
+            needed = np.full(len(class_names), value or 0.0, np.float32)
+        case PerClass(values=values, default=default):
+            needed = class_cutoffs(values, default, class_names)
+        case Quantile():
+            accepted = most_confident(confidence, curriculum_share(threshold, round_index))
+            lowest = confidence[accepted].min(initial=np.float32(np.inf))
+            return Decision(accepted, np.full(len(class_names), lowest, np.float32))
+        case TargetPrecision():
+            needed, found = _precise(confidence, predicted, threshold, class_names, held_out)
+        case Adaptive():
+            needed = adaptive_cutoffs(table, threshold)
+        case _:
+            assert_never(threshold)
+    return Decision(above_own_class(confidence, predicted, needed), needed, found)
+
+
+def accept(
+    probs: npt.ArrayLike,
+    threshold: Threshold,
+    *,
+    round_index: int,
+    class_names: tuple[str, ...],
+    held_out: HeldOut | None = None,
+) -> Mask:
+    """Which rows of `probs` (n, classes) `threshold` accepts; see `decide`.
 
     >>> accept([[0.95, 0.05], [0.4, 0.6]], Fixed(value=0.9), round_index=1, class_names=("cat", "dog"))
     array([ True, False])
     """
-    table = checked_probs(probs, classes=len(class_names))
-    confidence = table.max(axis=1)
-    match threshold:
-        case Fixed(value=value):
-            return above(confidence, value)
-        case PerClass(values=values, default=default):
-            return above_own_class(confidence, table.argmax(axis=1), class_cutoffs(values, default, class_names))
-        case Quantile():
-            return most_confident(confidence, curriculum_share(threshold, round_index))
-        case _:
-            assert_never(threshold)
+    made = decide(probs, threshold, round_index=round_index, class_names=class_names, held_out=held_out)
+    return made.accepted
 
 
-def above(confidence: Floats, value: float | None) -> Mask:
-    """Confidence (n,) of at least `value`: max(q) >= tau, FixMatch (arXiv:2001.07685), eq. 4; None accepts all."""
-    if value is None:
-        return np.ones(confidence.shape, dtype=np.bool_)
-    return confidence >= np.float32(value)
+def above_own_class(confidence: Floats, predicted: Ints, needed: Floats) -> Mask:
+    """Confidence (n,) of at least what is `needed` (classes,) for its `predicted` class (n,).
 
-
-def above_own_class(confidence: Floats, labels: npt.NDArray[np.int64], values: Floats) -> Mask:
-    """Confidence (n,) of at least the value (classes,) of the class predicted in `labels` (n,)."""
-    return confidence >= values[labels]
+    max(q) >= tau, FixMatch (arXiv:2001.07685), eq. 4, where all classes need the same.
+    """
+    return confidence >= needed[predicted]
 
 
 def most_confident(confidence: Floats, share: float) -> Mask:
@@ -93,23 +136,18 @@ def check_classes(threshold: Threshold, class_names: tuple[str, ...]) -> None:
         class_cutoffs(threshold.values, threshold.default, class_names)
 
 
-def cutoffs(probs: npt.ArrayLike, threshold: Threshold, *, round_index: int, class_names: tuple[str, ...]) -> Floats:
-    """The lowest confidence that passes for each class, float32 (classes,): what a chart draws in.
+def adaptive_cutoffs(probs: Floats, threshold: Adaptive) -> Floats:
+    """The confidence each class needs after FreeMatch's averages went over `probs` (n, classes) in their order.
 
-    A quantile's depends on the pool: its lowest accepted confidence, 1 where nothing was accepted.
+    FreeMatch (arXiv:2205.07246), eq. 5-8: see `adaptive`. An empty pool leaves them at their start.
     """
-    match threshold:
-        case Fixed(value=value):
-            return np.full(len(class_names), value or 0.0, dtype=np.float32)
-        case PerClass(values=values, default=default):
-            return class_cutoffs(values, default, class_names)
-        case Quantile():
-            accepted = accept(probs, threshold, round_index=round_index, class_names=class_names)
-            confidence = np.asarray(probs, dtype=np.float32).max(axis=1)
-            lowest = confidence[accepted].min() if accepted.any() else np.float32(1.0)
-            return np.full(len(class_names), lowest, dtype=np.float32)
-        case _:
-            assert_never(threshold)
+    classes = probs.shape[1]
+    if not len(probs):
+        return np.full(classes, 1 / classes, np.float32)
+    state = adaptive_over_pool(
+        probs, momentum=threshold.momentum, batch_size=threshold.batch_size, steps=threshold.steps
+    )
+    return class_thresholds(state).astype(np.float32)
 
 
 def describe(threshold: Threshold, *, round_index: int) -> str:
@@ -119,6 +157,8 @@ def describe(threshold: Threshold, *, round_index: int) -> str:
     ('0.9', 'none')
     >>> describe(PerClass(values={"cat": 0.8}), round_index=1), describe(Quantile(), round_index=2)
     ('per class: cat 0.8, others 0.9', 'top 40 %')
+    >>> describe(TargetPrecision(target=0.9), round_index=1), describe(Adaptive(), round_index=1)
+    ('precision 0.9', 'adaptive')
     """
     match threshold:
         case Fixed(value=value):
@@ -129,5 +169,29 @@ def describe(threshold: Threshold, *, round_index: int) -> str:
             return f"per class: {own}{more}others {default:g}"
         case Quantile():
             return f"top {100 * curriculum_share(threshold, round_index):.4g} %"
+        case TargetPrecision(target=target):
+            return f"precision {target:g}"
+        case Adaptive():
+            return "adaptive"
         case _:
             assert_never(threshold)
+
+
+def _precise(
+    confidence: Floats,
+    predicted: Ints,
+    threshold: TargetPrecision,
+    class_names: tuple[str, ...],
+    held_out: HeldOut | None,
+) -> tuple[Floats, tuple[str, ...]]:
+    if held_out is None:
+        raise ConfigError(
+            "pseudo_label.threshold is target_precision, which takes human labels that the teacher did not learn from; "
+            "there are none: hold images out (splitting.validation), or set a threshold of kind fixed"
+        )
+    target, alpha = threshold.target, threshold.alpha
+    made = target_precision.rules(
+        confidence, predicted, held_out, target=target, alpha=alpha, per_class=threshold.per_class
+    )
+    found = target_precision.findings(made, target=target, alpha=alpha, class_names=class_names)
+    return target_precision.rule_cutoffs(made, classes=len(class_names)), found

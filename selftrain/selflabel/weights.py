@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 import numpy as np
 import numpy.typing as npt
 
+from selftrain.config import PseudoLabel
 from selftrain.errors import ConfigError
 from selftrain.evaluate.coverage import HeldOut
 from selftrain.learn.calibrate import fit_precision
@@ -13,6 +16,27 @@ from selftrain.selflabel.adaptive import gaussian_over_pool, gaussian_weights
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
+
+
+def weigh(
+    confidence: Floats, predicted: Ints, kept: Mask, settings: PseudoLabel, *, held_out: HeldOut | None, classes: int
+) -> Floats:
+    """The weights (n,) that `settings` give a pool's `kept` (n,) rows; those that are not kept have 0.
+
+    `held_out` is the same teacher on human labels. Raises ConfigError where `settings` take it and there is none.
+    """
+    copies = duplicates(predicted, kept, per_class=settings.max_per_class, at_most=settings.duplicate_up_to)
+    match settings.weight:
+        case "one":
+            each = copies
+        case "precision":
+            each = copies * by_precision(confidence, held_out)
+        case "softmatch":
+            each = copies * by_softmatch(confidence, classes=classes)
+        case _:
+            assert_never(settings.weight)
+    weights: Floats = np.where(kept, each, np.float32(0))
+    return weights
 
 
 def by_precision(confidence: Floats, held_out: HeldOut | None) -> Floats:

@@ -11,10 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftrain.config import Fixed, PseudoLabel, Quantile, Threshold
+from selftrain.config import Fixed, PseudoLabel, Quantile, TargetPrecision, Threshold
 from selftrain.data.manifest import LabelMap, Manifest, Split
-from selftrain.errors import PredictionError
+from selftrain.errors import ConfigError, PredictionError
+from selftrain.evaluate.coverage import HeldOut, Measured
+from selftrain.selflabel.alignment import aligned, alignment_ratio
 from selftrain.selflabel.pseudo_labels import SCHEMA, PseudoLabels, Reason, select
+from selftrain.selflabel.weights import by_precision, by_softmatch
 
 NAMES = ("cat", "dog", "elk")
 
@@ -108,10 +111,100 @@ def test_a_missing_image_id_is_refused() -> None:
         labels_of(["a"], np.full((2, 3), 1 / 3), Fixed())
 
 
-def test_the_weight_given_is_that_of_accepted_rows_only() -> None:
+def held_out(images: int, *, seed: int, right: float = 0.9) -> HeldOut:
+    rng = np.random.default_rng(seed)
+    probs = pool(images, seed=seed)[1]
+    labels = probs.argmax(axis=1)
+    return HeldOut(probs, np.where(rng.random(images) < right, labels, (labels + 1) % 3))
+
+
+def test_a_round_knows_how_right_its_choice_is_on_held_out_labels() -> None:
+    held = HeldOut(np.float32([[0.9, 0.05, 0.05], [0.8, 0.1, 0.1], [0.4, 0.3, 0.3]]), np.array([0, 1, 1]))
     probs = [[0.95, 0.03, 0.02], [0.4, 0.3, 0.3]]
-    made = select(["a", "b"], probs, PseudoLabel(), round_index=1, teacher="t", class_names=NAMES, weight=0.5)
-    assert made.table["weight"].to_pylist() == [0.5, 0.0]
+    settings = PseudoLabel(threshold=Fixed(value=0.75))
+    made = select(["a", "b"], probs, settings, round_index=1, teacher="t", class_names=NAMES, held_out=held)
+    assert made.measured == Measured(accepted=1, pool=2, images=2, right=1)
+    assert made.curve is not None
+    assert (made.curve.accepted, made.curve.images, made.curve.right) == ((1, 2), (0, 3), (0, 1))
+    assert labels_of(["a", "b"], probs, Fixed()).measured is None
+
+
+def test_what_was_measured_and_found_survives_parquet(tmp_path: Path) -> None:
+    settings = PseudoLabel(threshold=TargetPrecision(target=0.9))
+    ids, probs = pool(50, seed=1)
+    few = held_out(20, seed=2)
+    made = select(ids, probs, settings, round_index=1, teacher="t", class_names=NAMES, held_out=few)
+    assert (made.accepted.num_rows, made.cutoffs, len(made.findings)) == (0, (1.0, 1.0, 1.0), 2)
+    made.write(tmp_path / "labels.parquet")
+    again = PseudoLabels.read(tmp_path / "labels.parquet")
+    assert again == made
+    assert (again.digest, again.curve, again.findings) == (made.digest, made.curve, made.findings)
+
+
+def test_a_target_precision_accepts_where_the_labels_show_it() -> None:
+    settings = PseudoLabel(threshold=TargetPrecision(target=0.8, per_class=False))
+    ids, probs = pool(400, seed=3)
+    sure = held_out(300, seed=4, right=0.95)
+    made = select(ids, probs, settings, round_index=1, teacher="t", class_names=NAMES, held_out=sure)
+    assert made.accepted.num_rows > 200
+    assert made.measured is not None
+    assert made.measured.precision is not None
+    assert made.measured.precision > 0.85
+
+
+@pytest.mark.parametrize(
+    ("settings", "missing"),
+    [
+        (PseudoLabel(threshold=TargetPrecision()), "target_precision"),
+        (PseudoLabel(weight="precision"), "weight is 'precision'"),
+        (PseudoLabel(align="labeled_prior"), "align is 'labeled_prior'"),
+    ],
+)
+def test_what_takes_human_labels_says_so_where_there_are_none(settings: PseudoLabel, missing: str) -> None:
+    with pytest.raises(ConfigError, match=missing):
+        select(["a"], [[0.9, 0.05, 0.05]], settings, round_index=1, teacher="t", class_names=NAMES)
+
+
+def test_aligned_probabilities_are_what_is_labelled_thresholded_and_measured() -> None:
+    ids, probs = pool(60, seed=6)
+    held, prior = held_out(30, seed=7), [1, 2, 3]
+    settings = PseudoLabel(threshold=Fixed(value=0.5), align="labeled_prior")
+    made = select(ids, probs, settings, round_index=1, teacher="t", class_names=NAMES, held_out=held, prior=prior)
+    ratio = alignment_ratio(probs, prior)
+    moved, theirs = aligned(probs, ratio), aligned(held.probs, ratio)
+    np.testing.assert_allclose(made.probs(), moved, atol=1e-6)
+    assert made.table["label"].to_pylist() == moved.argmax(axis=1).tolist()
+    assert made.table["accepted"].to_pylist() == (moved.max(axis=1) >= 0.5).tolist()
+    assert made.measured is not None
+    assert made.measured.right == int(((theirs.argmax(axis=1) == held.labels) & (theirs.max(axis=1) >= 0.5)).sum())
+
+
+def test_weights_are_those_of_the_settings_for_accepted_rows_and_zero_for_others() -> None:
+    ids, probs = pool(80, seed=8)
+    held, confidence = held_out(60, seed=9, right=0.7), probs.max(axis=1)
+    accepted = confidence >= np.float32(0.6)
+    expected = {"precision": by_precision(confidence, held), "one": np.ones(80, np.float32)}
+    for kind, each in expected.items():
+        settings = PseudoLabel.model_validate({"threshold": Fixed(value=0.6), "weight": kind})
+        made = select(ids, probs, settings, round_index=1, teacher="t", class_names=NAMES, held_out=held)
+        assert made.table["weight"].to_pylist() == pytest.approx(np.where(accepted, each, 0).tolist())
+    everything = PseudoLabel(threshold=Fixed(value=None), weight="softmatch")
+    made = select(ids, probs, everything, round_index=1, teacher="t", class_names=NAMES)
+    in_order = np.argsort(ids)
+    softmatch = np.empty(80, np.float32)
+    softmatch[in_order] = by_softmatch(confidence[in_order], classes=3)
+    assert made.table["weight"].to_pylist() == pytest.approx(softmatch.tolist())
+    assert 0 < min(made.table["weight"].to_pylist()) < 1
+
+
+def test_rare_classes_count_for_more_up_to_the_cap_and_every_image_stays_one_row() -> None:
+    probs = np.float32([[0.9, 0.05, 0.05]] * 6 + [[0.05, 0.9, 0.05]] * 2 + [[0.05, 0.05, 0.9]])
+    settings = PseudoLabel(threshold=Fixed(value=0.5), duplicate_up_to=4)
+    ids = [f"{each:064x}" for each in range(9)]
+    made = select(ids, probs, settings, round_index=1, teacher="t", class_names=NAMES)
+    assert made.table["weight"].to_pylist() == [1.0] * 6 + [3.0, 3.0, 4.0]
+    applied = made.applied_to(pool_manifest(12, pooled=12))
+    assert applied.table["weight"].to_pylist() == [1.0] * 6 + [3.0, 3.0, 4.0] + [1.0] * 3
 
 
 def pool_manifest(images: int, *, pooled: int) -> Manifest:

@@ -6,9 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftrain.config import Fixed, PerClass, Quantile
+from selftrain.config import Adaptive, Fixed, PerClass, Quantile, TargetPrecision, Threshold
 from selftrain.errors import ConfigError, PredictionError
-from selftrain.selflabel.thresholds import accept, check_classes, curriculum_share, cutoffs, describe
+from selftrain.evaluate.coverage import HeldOut
+from selftrain.selflabel.adaptive import adaptive_over_pool, class_thresholds
+from selftrain.selflabel.target_precision import rule_cutoffs, rules
+from selftrain.selflabel.thresholds import accept, check_classes, curriculum_share, decide, describe
 
 NAMES = ("cat", "dog", "elk")
 PROBS = np.array([[0.90, 0.06, 0.04], [0.20, 0.70, 0.10]], dtype=np.float32)
@@ -124,8 +127,8 @@ def test_a_quantile_equals_the_rule_written_out(probs: npt.NDArray[np.float32], 
 )
 def test_the_drawn_cutoff_is_where_acceptance_begins(probs: npt.NDArray[np.float32], rule: Fixed | Quantile) -> None:
     names = names_of(probs)
-    accepted = accept(probs, rule, round_index=1, class_names=names)
-    line = cutoffs(probs, rule, round_index=1, class_names=names)[0]
+    made = decide(probs, rule, round_index=1, class_names=names)
+    accepted, line = made.accepted, made.cutoffs[0]
     confidence = probs.max(axis=1) if len(probs) else np.empty(0, np.float32)
     assert (confidence[accepted] >= line).all()
     assert (confidence[~accepted] <= line).all()
@@ -133,11 +136,57 @@ def test_the_drawn_cutoff_is_where_acceptance_begins(probs: npt.NDArray[np.float
 
 def test_the_cutoffs_of_a_per_class_threshold_are_in_label_order() -> None:
     rule = PerClass(values={"elk": 0.5, "cat": 0.75}, default=0.25)
-    assert cutoffs(PROBS, rule, round_index=1, class_names=NAMES).tolist() == [0.75, 0.25, 0.5]
+    assert decide(PROBS, rule, round_index=1, class_names=NAMES).cutoffs.tolist() == [0.75, 0.25, 0.5]
 
 
-def test_a_quantile_of_nothing_has_its_cutoff_at_one() -> None:
-    assert cutoffs(PROBS, Quantile(start=0.0), round_index=1, class_names=NAMES).tolist() == [1.0, 1.0, 1.0]
+def test_a_quantile_of_nothing_has_its_cutoff_above_everything() -> None:
+    nothing = decide(PROBS, Quantile(start=0.0), round_index=1, class_names=NAMES)
+    assert nothing.cutoffs.tolist() == [np.inf] * 3
+
+
+def answers(seed: int, images: int, classes: int) -> HeldOut:
+    """Sharp answers, 19 of 20 of them right."""
+    rng = np.random.default_rng(seed)
+    probs = rng.dirichlet(np.full(classes, 0.1), images).astype(np.float32)
+    labels = probs.argmax(axis=1)
+    return HeldOut(probs, np.where(rng.random(images) < 0.95, labels, (labels + 1) % classes))
+
+
+def test_a_target_precision_takes_its_rules_from_the_held_out_labels() -> None:
+    held, pool = answers(0, 300, 3), answers(1, 500, 3).probs
+    made = decide(pool, TargetPrecision(target=0.8), round_index=1, class_names=NAMES, held_out=held)
+    expected = rules(pool.max(axis=1), pool.argmax(axis=1), held, target=0.8)
+    assert made.cutoffs.tolist() == rule_cutoffs(expected, classes=3).tolist()
+    assert made.accepted.mean() > 0.3
+    assert made.findings == ()
+
+
+def test_a_target_precision_that_cannot_be_shown_accepts_nothing_and_says_why() -> None:
+    held, pool = answers(0, 20, 3), answers(1, 100, 3).probs
+    made = decide(pool, TargetPrecision(), round_index=1, class_names=NAMES, held_out=held)
+    assert not made.accepted.any()
+    assert made.findings[-1].startswith("nothing is accepted as all classes: 20 held-out predictions")
+
+
+def test_a_target_precision_without_held_out_labels_says_what_to_do() -> None:
+    with pytest.raises(ConfigError, match=r"target_precision.*hold images out"):
+        accept(PROBS, TargetPrecision(), round_index=1, class_names=NAMES)
+
+
+def test_an_adaptive_threshold_is_freematchs_after_the_pool() -> None:
+    pool = answers(2, 300, 3).probs
+    rule = Adaptive(momentum=0.9, batch_size=32, steps=100)
+    thresholds = class_thresholds(adaptive_over_pool(pool, momentum=0.9, batch_size=32, steps=100))
+    expected = pool.max(axis=1) >= thresholds.astype(np.float32)[pool.argmax(axis=1)]
+    assert (accept(pool, rule, round_index=1, class_names=NAMES) == expected).all()
+    assert 0 < expected.mean() < 1
+
+
+@pytest.mark.parametrize("threshold", [Fixed(), PerClass(values={}), Quantile(), TargetPrecision(), Adaptive()])
+def test_an_empty_pool_is_decided_too(threshold: Threshold) -> None:
+    empty = np.empty((0, 3), np.float32)
+    made = decide(empty, threshold, round_index=1, class_names=NAMES, held_out=answers(0, 90, 3))
+    assert (made.accepted.shape, made.cutoffs.shape) == ((0,), (3,))
 
 
 def test_many_class_thresholds_are_described_in_short() -> None:

@@ -1,0 +1,88 @@
+"""Labelling the pool: the validation images are asked alike, and what is accepted is measured on their labels."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from selftrain.config import Fixed, PseudoLabel, TargetPrecision
+from selftrain.data.manifest import LabelMap, Manifest
+from selftrain.data.pixels import ArrayPixels
+from selftrain.learn.contract import SavedModel
+from selftrain.selflabel.labeling import label_pool
+
+pytestmark = [
+    pytest.mark.keras,
+    # Keras 3.15 converts TensorFlow variables with numpy's older protocol.
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
+
+NAMES = ("blue", "green", "red")
+
+
+def painted(*, validation: int, pool: int, wrong: int = 0) -> tuple[Manifest, ArrayPixels]:
+    """6 training, `validation` and `pool` images of the three colours in turn; `wrong` of the labels held out lie."""
+    total = 6 + validation + pool
+    number = np.arange(total)
+    colour = number % 3
+    images = np.random.default_rng(0).integers(0, 60, (total, 16, 16, 3), np.uint8)
+    images[number, :, :, 2 - colour] += np.linspace(10, 190, total).astype(np.uint8)[:, None, None]
+    split = np.repeat(["train", "validation", "unlabeled"], [6, validation, pool])
+    human = split != "unlabeled"
+    label = np.where((number >= 6) & (number < 6 + wrong), (colour + 1) % 3, colour)
+    table = pa.table(
+        {
+            "image_id": [f"{each:064x}" for each in number],
+            "shard": ["s"] * total,
+            "index": number.astype(np.int32),
+            "origin": [f"{each}.png" for each in number],
+            "width": np.full(total, 16, np.int32),
+            "height": np.full(total, 16, np.int32),
+            "phash": number.astype(np.uint64),
+            "split": split,
+            "label": pa.array(label.astype(np.int32), mask=~human),
+            "label_source": pa.array(np.where(human, "human", ""), mask=~human),
+            "weight": np.ones(total, np.float32),
+        }
+    )
+    return Manifest.build(table, LabelMap(NAMES)), ArrayPixels(images)
+
+
+def test_what_is_accepted_is_measured_on_the_validation_images(colour_model: Path) -> None:
+    manifest, pixels = painted(validation=60, pool=90, wrong=6)
+    settings = PseudoLabel(threshold=Fixed(value=0.4))
+    labels = label_pool(manifest, pixels, SavedModel.read(colour_model), settings=settings, round_index=1)
+    assert len(labels) == 90
+    assert labels.table["label"].to_pylist() == [index % 3 for index in range(66, 156)]
+    assert labels.measured is not None
+    assert labels.curve is not None
+    assert labels.curve.held_out == 60
+    assert labels.measured.images - labels.measured.right <= 6
+    assert labels.curve.right[-1] <= 54
+
+
+def test_wrong_labels_lower_the_confidence_of_the_pool(colour_model: Path) -> None:
+    teacher = SavedModel.read(colour_model)
+    confidence = []
+    for wrong in (0, 20):
+        manifest, pixels = painted(validation=60, pool=30, wrong=wrong)
+        labels = label_pool(manifest, pixels, teacher, settings=PseudoLabel(), round_index=1)
+        confidence.append(float(labels.table["confidence"].to_numpy().mean()))
+    assert confidence[1] < confidence[0] - 0.01
+
+
+def test_a_target_precision_and_its_alternatives_run_on_the_validation_images(colour_model: Path) -> None:
+    manifest, pixels = painted(validation=60, pool=90)
+    threshold = TargetPrecision(target=0.9)
+    settings = PseudoLabel(threshold=threshold, align="labeled_prior", weight="precision", flips=True)
+    labels = label_pool(manifest, pixels, SavedModel.read(colour_model), settings=settings, round_index=1)
+    assert labels.accepted.num_rows > 60
+    assert labels.findings == ("all classes share a threshold: they have 60 held-out predictions together",)
+    assert set(labels.accepted["weight"].to_pylist()) == {1.0}
+
+
+def test_without_validation_images_the_pool_is_labelled_and_nothing_measured(colour_model: Path) -> None:
+    manifest, pixels = painted(validation=0, pool=9)
+    labels = label_pool(manifest, pixels, SavedModel.read(colour_model), settings=PseudoLabel(), round_index=1)
+    assert (len(labels), labels.measured, labels.curve) == (9, None, None)
