@@ -1,0 +1,293 @@
+"""Given images: whatever a user has - arrays, lists, tf.data, a DataLoader, files - as chunks of numpy arrays."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+import numpy as np
+import numpy.typing as npt
+
+from selftrain.errors import SourceError
+
+Array = npt.NDArray[Any]
+Ids = npt.NDArray[np.bytes_]
+
+CHUNK_BYTES = 32 << 20
+MOST_ROWS = 8192
+_KEPT = (np.dtype(np.uint8), np.dtype(np.float16), np.dtype(np.float32))
+_COLOURS = (1, 3, 4)
+_BATCHED = 256
+_KINDS = "a folder, an array, a list, a tf.data.Dataset or a torch DataLoader"
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A file that is no usable image: `reason` is its quarantine code."""
+
+    path: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some images in the order they came: `images` (n, ...) of dtype uint8, float16 or float32, `ids` (n,) sha256.
+
+    `labels` (n,) or (n, classes) are as they were given, None for unlabelled images. `paths` (n,) and `sizes` (n,)
+    (bytes) where the images are files, whose `ids` are of the file's bytes; `unreadable` are files left out.
+    """
+
+    images: Array
+    ids: Ids
+    labels: Array | None = None
+    paths: tuple[str, ...] | None = None
+    sizes: tuple[int, ...] | None = None
+    unreadable: tuple[Unreadable, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True)
+class Given:
+    """Images that can be read from beginning to end in chunks of at most CHUNK_BYTES; `count` where it is known."""
+
+    chunks: Callable[[], Iterator[Chunk]]
+    count: int | None = None
+
+
+def given_arrays(images: object, labels: object | None, *, role: str) -> Given:
+    """An array (n, ...), or a list of images of one shape, with `labels` (n,) or (n, classes) or None."""
+    stacked = _stack(images, role) if isinstance(images, list | tuple) else to_array(images)
+    _refuse_shape(stacked.shape[1:], role)
+    given = None if labels is None else to_array(labels)
+    if given is not None and len(given) != len(stacked):
+        raise SourceError(f"{role}: {len(stacked)} images and {len(given)} labels; give one label an image")
+    rows = chunk_rows(stacked)
+
+    def chunks() -> Iterator[Chunk]:
+        for start in range(0, len(stacked), rows):
+            part = slice(start, start + rows)
+            yield _chunk(stacked[part], None if given is None else given[part], role)
+
+    return Given(chunks, len(stacked))
+
+
+def given_stream(stream: object, *, role: str, labeled: bool, image_rank: int | None) -> Given:
+    """A tf.data.Dataset, a DataLoader, a map-style dataset or any iterable, of batches or of single images.
+
+    Labelled elements are (images, labels); of unlabelled ones that are tuples only the first part is read. Whether an
+    element is a batch is told by `image_rank` (the dimensions of one image) if it is known, else by the first one's
+    shapes. Nothing is kept of what has been read.
+    """
+    count = _length(stream, role=role, labeled=labeled, rank=image_rank)
+    single: bool | None = None
+    spec: Any = getattr(stream, "element_spec", None)
+    if spec is not None and _is_single(spec, role=role, labeled=labeled, rank=image_rank):
+        stream = _batched(stream)
+        single = False
+
+    def chunks() -> Iterator[Chunk]:
+        return _rechunked(_pairs(stream, role=role, labeled=labeled, rank=image_rank, single=single), role)
+
+    return Given(chunks, count)
+
+
+def to_array(value: object) -> Array:
+    """`value` as a numpy array: a tensor of any framework, a PIL image, numbers."""
+    for name in ("detach", "cpu", "numpy"):  # torch needs all three, TensorFlow the last
+        convert = getattr(value, name, None)
+        if callable(convert):
+            value = convert()
+    return np.asarray(value)
+
+
+def usual(images: Array, role: str) -> Array:
+    """`images` as uint8, float16 or float32, C-contiguous; their values are not scaled.
+
+    Raises SourceError for a type that holds no pixels, integers outside 0-255, NaN and infinity.
+    """
+    if images.dtype.kind == "f":
+        converted = images if images.dtype in _KEPT else images.astype(np.float32)
+        bad = ~np.isfinite(converted).reshape(len(converted), -1).all(axis=1)
+        if bad.any():
+            raise SourceError(f"{role}: {int(bad.sum())} of {len(bad)} images hold NaN or infinity; mend the data")
+        return np.ascontiguousarray(converted)
+    if images.dtype.kind in "iu":
+        if images.dtype != np.uint8 and images.size and (images.min() < 0 or images.max() > 255):
+            raise SourceError(
+                f"{role}: images of type {images.dtype} reach from {images.min()} to {images.max()}; "
+                "integers must be in 0-255"
+            )
+        return np.ascontiguousarray(images.astype(np.uint8, copy=False))
+    raise SourceError(f"{role}: images of type {images.dtype}; allowed are integers in 0-255 and floats")
+
+
+def image_ids(images: Array) -> Ids:
+    """sha256 (hex) of each image's type, shape and pixels, (n,): the same image has the same id wherever it comes."""
+    head = f"{images.dtype.str}{images.shape[1:]}".encode()
+    digests = [hashlib.sha256(head + image.tobytes()).hexdigest() for image in images]
+    return np.array(digests, dtype="S64")
+
+
+def chunk_rows(images: Array) -> int:
+    """How many of `images` (n, ...) make a chunk."""
+    one = max(1, int(np.prod(images.shape[1:], dtype=np.int64)) * images.dtype.itemsize)
+    return max(1, min(MOST_ROWS, CHUNK_BYTES // one))
+
+
+def name_kind(given: object) -> str:
+    """What `given` is, in the words of an error."""
+    shape = getattr(given, "shape", None)
+    return f"{type(given).__name__}{'' if shape is None else f' of shape {tuple(shape)}'}"
+
+
+def is_array(given: object) -> bool:
+    """True for numpy arrays and for tensors of any framework."""
+    return hasattr(given, "shape") and hasattr(given, "dtype") and not hasattr(given, "element_spec")
+
+
+def _chunk(images: Array, labels: Array | None, role: str) -> Chunk:
+    pixels = usual(images, role)
+    return Chunk(pixels, image_ids(pixels), labels)
+
+
+def _stack(images: Sequence[object], role: str) -> Array:
+    arrays = [to_array(image) for image in images]
+    shapes = sorted({array.shape for array in arrays}, key=str)
+    if len(shapes) > 1:
+        raise SourceError(f"{role}: images of different shapes, {shapes[0]} and {shapes[1]}; resize them to one")
+    return np.stack(arrays) if arrays else np.empty((0, 1, 1), np.uint8)
+
+
+def _refuse_shape(shape: tuple[int, ...], role: str) -> None:
+    """Raise SourceError unless `shape` is that of one image."""
+    if len(shape) not in (2, 3) or 0 in shape:
+        raise SourceError(
+            f"{role}: one image has the shape {shape}; allowed are (height, width), (height, width, channels) and "
+            "(channels, height, width)"
+        )
+
+
+def _elements(stream: Any, role: str) -> Iterator[object]:
+    """What `stream` yields, from its beginning."""
+    if hasattr(stream, "as_numpy_iterator"):
+        return iter(stream.as_numpy_iterator())
+    if isinstance(stream, Iterable) and not isinstance(stream, str | bytes | Mapping):
+        return iter(stream)
+    if hasattr(stream, "__getitem__") and hasattr(stream, "__len__"):
+        return (stream[row] for row in range(len(stream)))
+    raise SourceError(f"{role} is {name_kind(stream)}; allowed are {_KINDS}")
+
+
+def _batched(stream: Any) -> object:
+    """A tf.data.Dataset of single elements in batches, by TensorFlow itself: one at a time costs more than a model."""
+    return stream.batch(_BATCHED)
+
+
+def _pairs(
+    stream: object, *, role: str, labeled: bool, rank: int | None, single: bool | None
+) -> Iterator[tuple[Array, Array | None]]:
+    """(images, labels) of each element, single ones with a batch dimension of 1; `single` None: the first one tells."""
+    for element in _elements(stream, role):
+        image, label = _halves(element, role=role, labeled=labeled)
+        images = to_array(image)
+        labels = None if label is None else to_array(label)
+        if single is None:
+            loads_batches = getattr(stream, "batch_size", None) is not None and hasattr(stream, "dataset")
+            single = not loads_batches and is_single(images.shape, None if labels is None else labels.shape, rank)
+        if single:
+            images, labels = images[None], None if labels is None else labels[None]
+        _refuse_shape(images.shape[1:], role)
+        if labels is not None and (labels.ndim == 0 or len(labels) != len(images)):
+            raise SourceError(
+                f"{role}: a batch has {len(images)} images and labels of shape {labels.shape}; give one label an image"
+            )
+        yield images, labels
+
+
+def _halves(element: object, *, role: str, labeled: bool) -> tuple[object, object | None]:
+    if isinstance(element, Mapping):
+        raise SourceError(f"{role}: its elements are dicts with {', '.join(map(str, element))}; map them to tuples")
+    parts = tuple(element) if isinstance(element, list | tuple) else (element,)
+    if labeled and len(parts) != 2:
+        raise SourceError(f"{role}: its elements have {len(parts)} part(s); labelled ones are pairs (images, labels)")
+    if not parts:
+        raise SourceError(f"{role}: its elements are empty")
+    return parts[0], parts[1] if labeled else None
+
+
+def is_single(image: Sequence[int | None], label: Sequence[int | None] | None, rank: int | None) -> bool:
+    """Whether an element of these shapes is one image, and no batch; `rank` is one image's, if it is known.
+
+    >>> is_single((32, 32, 3), None, None), is_single((16, 8, 8), (16,), None), is_single((8, 8, 1), (10,), None)
+    (True, False, True)
+    """
+    if rank is not None:
+        return len(image) <= rank
+    if len(image) != 3:
+        return len(image) < 3
+    if label is not None and len(label) == 0:
+        return True
+    return image[-1] in _COLOURS or image[0] in (1, 3)
+
+
+def _is_single(spec: Any, *, role: str, labeled: bool, rank: int | None) -> bool:
+    """`is_single` of a tf.data element_spec; False where it does not say."""
+    image, label = _halves(spec, role=role, labeled=labeled)
+    shapes = [getattr(part, "shape", None) for part in (image, label)]
+    if shapes[0] is None or getattr(shapes[0], "rank", None) is None:
+        return False
+    known = None if shapes[1] is None or shapes[1].rank is None else tuple(shapes[1])
+    return is_single(tuple(shapes[0]), known, rank)
+
+
+def _length(stream: Any, *, role: str, labeled: bool, rank: int | None) -> int | None:
+    """How many images `stream` has, if that can be known without reading it."""
+    for sized in (getattr(stream, "dataset", stream), stream):
+        spec = getattr(sized, "element_spec", None)
+        if spec is not None and not _is_single(spec, role=role, labeled=labeled, rank=rank):
+            return None  # it counts batches
+        try:
+            return len(sized)
+        except (TypeError, AttributeError):
+            continue
+    return None
+
+
+def _rechunked(pairs: Iterator[tuple[Array, Array | None]], role: str) -> Iterator[Chunk]:
+    """Chunks of one number of rows, however the pairs were cut."""
+    waiting: list[tuple[Array, Array | None]] = []
+    held = rows = 0
+    for images, labels in pairs:
+        if waiting and images.shape[1:] != waiting[0][0].shape[1:]:
+            raise SourceError(
+                f"{role}: images of different shapes, {waiting[0][0].shape[1:]} and {images.shape[1:]}; "
+                "resize them to one"
+            )
+        rows = rows or chunk_rows(images)
+        waiting.append((images, labels))
+        held += len(images)
+        while held >= rows:
+            images, labels = _joined(waiting)
+            yield _chunk(images[:rows], None if labels is None else labels[:rows], role)
+            waiting = [(images[rows:], None if labels is None else labels[rows:])]
+            held -= rows
+    if held:
+        images, labels = _joined(waiting)
+        yield _chunk(images, labels, role)
+
+
+def _joined(parts: list[tuple[Array, Array | None]]) -> tuple[Array, Array | None]:
+    images = np.concatenate([images for images, _ in parts])
+    labels = [labels for _, labels in parts if labels is not None]
+    return images, np.concatenate(labels) if labels else None
+
+
+def is_path(value: object) -> TypeGuard[str | os.PathLike[str]]:
+    """True for what names a file or folder."""
+    return isinstance(value, str | os.PathLike)

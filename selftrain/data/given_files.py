@@ -1,0 +1,123 @@
+"""Given files: images that lie on disk, in class folders, in any folder or as a list of paths, decoded in chunks."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from selftrain.config import FolderSource, Ingest
+from selftrain.data.decode import Reason, decode, probe
+from selftrain.data.given import CHUNK_BYTES, MOST_ROWS, Chunk, Given, Unreadable
+from selftrain.data.listing import find_images
+from selftrain.data.sources import FolderImages
+from selftrain.data.workers import cores
+from selftrain.errors import ImageError, SourceError
+
+Pixels = npt.NDArray[np.uint8]
+LIMITS = Ingest()
+GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's L
+
+Read = tuple[str, bytes, int, Pixels] | Unreadable
+"""(path, sha256, bytes, pixels), or why not."""
+
+
+def given_class_folders(folder: str | os.PathLike[str], *, role: str, size: int, channels: int) -> Given:
+    """A folder with one sub-folder of images a class; its name is the label. Raises SourceError."""
+    source = FolderImages(FolderSource(labeled=os.fspath(folder)))
+    try:
+        listing = source.scan()
+    except SourceError as error:
+        raise SourceError(f"{role}: {error.message}") from error
+    labels = np.array(listing.table["label"].to_pylist())
+    paths = listing.table["path"].to_pylist()
+    return Given(_chunks(paths, labels, size=size, channels=channels), len(paths))
+
+
+def given_folder(folder: str | os.PathLike[str], *, role: str, size: int, channels: int) -> Given:
+    """All images below a folder, without labels, in the order of their paths. Raises SourceError."""
+    if not os.path.isdir(folder):
+        raise SourceError(f"{role}: {os.fspath(folder)!r} is no folder (seen from {os.getcwd()!r}); correct the path")
+    paths = sorted(find_images(os.fspath(folder)).paths)
+    return Given(_chunks(paths, None, size=size, channels=channels), len(paths))
+
+
+def given_paths(paths: Sequence[object], labels: object | None, *, role: str, size: int, channels: int) -> Given:
+    """Image files named one by one, with `labels` (n,) or (n, classes) or None."""
+    given = None if labels is None else np.asarray(labels)
+    if given is not None and len(given) != len(paths):
+        raise SourceError(f"{role}: {len(paths)} paths and {len(given)} labels; give one label an image")
+    named = [str(path) for path in paths]
+    return Given(_chunks(named, given, size=size, channels=channels), len(named))
+
+
+def read_image(path: str, *, size: int, channels: int) -> Read:
+    """(path, sha256 of the file, its bytes, pixels uint8 (size, size, channels)), decoded as in training."""
+    limit = int(LIMITS.max_megapixels * 1e6)
+    try:
+        data = Path(path).read_bytes()
+        probe(data, path, max_pixels=limit, min_side=LIMITS.min_side)
+        pixels = decode(data, size, max_pixels=limit)
+    except ImageError as error:
+        return Unreadable(path, str(error.reason), error.message.removeprefix(f"{path}: ").removeprefix("image: "))
+    except (OSError, ValueError) as error:
+        return Unreadable(path, str(Reason.UNREADABLE), str(error))
+    return path, hashlib.sha256(data).hexdigest().encode(), len(data), in_channels(pixels, channels)
+
+
+def in_channels(pixels: Pixels, channels: int) -> Pixels:
+    """RGB pixels (h, w, 3) as they are, or as one channel of grey (h, w, 1)."""
+    if channels == 3:
+        return pixels
+    grey: Pixels = np.rint(pixels @ np.array(GREY)).astype(np.uint8)
+    return grey[..., None]
+
+
+def _chunks(
+    paths: Sequence[str], labels: npt.NDArray[np.generic] | None, *, size: int, channels: int
+) -> Callable[[], Iterator[Chunk]]:
+    rows = max(1, min(MOST_ROWS, CHUNK_BYTES // (size * size * channels)))
+
+    def chunks() -> Iterator[Chunk]:
+        with ThreadPoolExecutor(cores()) as threads:
+
+            def begin(start: int) -> list[Future[Read]]:
+                part = paths[start : start + rows]
+                return [threads.submit(read_image, path, size=size, channels=channels) for path in part]
+
+            upcoming = begin(0) if paths else []
+            for start in range(0, len(paths), rows):
+                now, upcoming = upcoming, begin(start + rows)
+                yield _gathered(
+                    [one.result() for one in now],
+                    None if labels is None else labels[start : start + rows],
+                    shape=(size, size, channels),
+                )
+
+    return chunks
+
+
+def _gathered(read: list[Read], labels: npt.NDArray[np.generic] | None, *, shape: tuple[int, int, int]) -> Chunk:
+    usable = [row for row, one in enumerate(read) if not isinstance(one, Unreadable)]
+    images = np.empty((len(usable), *shape), np.uint8)
+    paths, ids, sizes = [], [], []
+    for at, row in enumerate(usable):
+        one = read[row]
+        if not isinstance(one, Unreadable):
+            path, image_id, size, images[at] = one
+            paths.append(os.path.abspath(path))
+            ids.append(image_id)
+            sizes.append(size)
+    return Chunk(
+        images=images,
+        ids=np.array(ids, dtype="S64"),
+        labels=None if labels is None else labels[usable],
+        paths=tuple(paths),
+        sizes=tuple(sizes),
+        unreadable=tuple(one for one in read if isinstance(one, Unreadable)),
+    )

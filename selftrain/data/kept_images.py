@@ -1,0 +1,172 @@
+"""Kept images: those of an analysis, as array files without pickle, or as references to the user's own files."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from selftrain.data.given import Array, Chunk, Ids, Unreadable
+from selftrain.data.given_files import read_image
+from selftrain.data.shards import replace
+from selftrain.data.workers import cores
+from selftrain.errors import SourceError
+
+Int64s = npt.NDArray[np.int64]
+
+SCHEMA = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),  # sha256, hex: of the pixels, or of the file
+        pa.field("part", pa.string(), nullable=False),
+        pa.field("label", pa.int32()),  # a person's, index into the class names
+        pa.field("path", pa.string()),  # of the user's file
+        pa.field("size", pa.int64()),  # bytes of that file
+        pa.field("array", pa.string()),  # file name of the array that holds the image
+        pa.field("row", pa.int32()),  # in that array
+    ]
+)
+
+
+class Part(StrEnum):
+    """What an image is for."""
+
+    TRAINING = "training"
+    HELD_OUT = "held_out"
+    UNLABELED = "unlabeled"
+
+
+def write_array(folder: Path, name: str, values: npt.NDArray[np.generic]) -> None:
+    """Write `values` to `folder`/`name` (.npy, no pickle), whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def write(part: Path) -> None:
+        with part.open("wb") as file:
+            np.save(file, values, allow_pickle=False)
+
+    replace(folder / name, write)
+
+
+def index_rows(chunk: Chunk, array: str) -> pa.Table:
+    """The index of a chunk's images, whose pixels are in `array` unless they are files; part and label are empty."""
+    count = len(chunk)
+    stored = chunk.paths is None
+    nothing = [None] * count
+    columns = [
+        ids_column(chunk.ids),
+        pa.array([Part.UNLABELED.value] * count, pa.string()),
+        pa.nulls(count, pa.int32()),
+        pa.array(nothing if chunk.paths is None else chunk.paths, pa.string()),
+        pa.array(nothing if chunk.sizes is None else chunk.sizes, pa.int64()),
+        pa.array([array] * count if stored else nothing, pa.string()),
+        pa.array(np.arange(count, dtype=np.int32)) if stored else pa.nulls(count, pa.int32()),
+    ]
+    return pa.table(columns, schema=SCHEMA)
+
+
+def put(index: pa.Table, name: str, values: npt.NDArray[np.generic]) -> pa.Table:
+    """`index` with `values` (n,) in the column `name`."""
+    at = SCHEMA.get_field_index(name)
+    return index.set_column(at, SCHEMA.field(at), pa.array(values, SCHEMA.field(at).type))
+
+
+def ids_column(ids: Ids) -> pa.Array:
+    """Ids (n,) as text."""
+    return pa.array(ids.astype("U64"), pa.string())
+
+
+@dataclass(frozen=True, eq=False)
+class KeptImages:
+    """Images that can be gathered by row: `index` has SCHEMA, arrays lie in `folder`, files where the user keeps them.
+
+    `shape` is one image's; files are decoded to it.
+    """
+
+    folder: Path
+    index: pa.Table
+    shape: tuple[int, ...]
+    dtype: str
+    _open: dict[str, Array] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return int(self.index.num_rows)
+
+    def write(self, path: Path) -> None:
+        """Write the index to `path` as Parquet, whole or not at all."""
+        replace(path, lambda part: pq.write_table(self.index, part, compression="zstd"))
+
+    @classmethod
+    def read(cls, path: Path, *, folder: Path, shape: tuple[int, ...], dtype: str) -> KeptImages:
+        """The images whose index `write` put at `path`. Raises SourceError for another table."""
+        table = pq.ParquetFile(path).read()
+        if table.schema.names != SCHEMA.names:
+            raise SourceError(f"{path} is no index of images; run the analysis again")
+        return cls(folder, table, shape, dtype)
+
+    def take(self, rows: npt.NDArray[np.integer]) -> KeptImages:
+        """The images of `rows` (k,), in that order."""
+        return KeptImages(self.folder, self.index.take(pa.array(rows)), self.shape, self.dtype)
+
+    def check_files(self) -> None:
+        """Raise SourceError naming the first files that are gone, or have another size than when they were analysed."""
+        given = self.index.filter(self.index["path"].is_valid())
+        pairs = zip(given["path"].to_pylist(), given["size"].to_pylist(), strict=True)
+        changed = [path for path, size in pairs if _size(path) != size]
+        if changed:
+            named = ", ".join(changed[:3]) + (", ..." if len(changed) > 3 else "")
+            raise SourceError(f"{len(changed)} files are gone or changed since the analysis: {named}; analyse again")
+
+    def gather(self, rows: Int64s) -> Array:
+        """The images of `rows` (k,), in that order: (k, *shape), in memory of their own."""
+        images = np.empty((len(rows), *self.shape), np.dtype(self.dtype))
+        arrays, within, paths = self._places
+        for name in sorted(set(arrays[rows].tolist()) - {""}):
+            at = np.flatnonzero(arrays[rows] == name)
+            images[at] = self._array(name)[within[rows[at]]]
+        self._decode(images, rows, np.flatnonzero(paths[rows] != ""))
+        return images
+
+    @cached_property
+    def _places(self) -> tuple[npt.NDArray[np.object_], Int64s, npt.NDArray[np.object_]]:
+        """Of each row: the array, the row in it, the path; "" for none."""
+        arrays, paths = (
+            np.array(self.index[name].fill_null("").to_pylist(), dtype=object) for name in ("array", "path")
+        )
+        return arrays, self.index["row"].fill_null(0).to_numpy().astype(np.int64), paths
+
+    def _array(self, name: str) -> Array:
+        if name not in self._open:
+            try:
+                self._open[name] = np.load(self.folder / name, mmap_mode="r", allow_pickle=False)
+            except (OSError, ValueError) as error:
+                raise SourceError(f"{self.folder / name} cannot be read ({error}); run the analysis again") from error
+        return self._open[name]
+
+    def _decode(self, images: Array, rows: Int64s, at: Int64s) -> None:
+        """Decode the files of `rows`[`at`] to `images`[`at`]."""
+        if len(at) == 1:  # a data loader's worker asks for one at a time
+            self._decode_one(images, int(rows[at[0]]), int(at[0]))
+        elif len(at):
+            with ThreadPoolExecutor(cores()) as threads:
+                list(threads.map(lambda place: self._decode_one(images, int(rows[place]), place), at.tolist()))
+
+    def _decode_one(self, images: Array, row: int, place: int) -> None:
+        read = read_image(self._places[2][row], size=self.shape[0], channels=self.shape[-1])
+        if isinstance(read, Unreadable):
+            raise SourceError(f"{read.path} can no longer be read ({read.detail}); analyse again")
+        if read[1].decode() != self.index["image_id"][row].as_py():
+            raise SourceError(f"{read[0]} has changed since the analysis; analyse again")
+        images[place] = read[3]
+
+
+def _size(path: str) -> int:
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return -1

@@ -1,0 +1,74 @@
+"""Opening what a user gives: which of the kinds of images it is, and how it is read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+
+from selftrain.data.given import Given, Ids, given_arrays, given_stream, is_array, is_path, name_kind
+from selftrain.data.given_files import given_class_folders, given_folder, given_paths
+from selftrain.errors import SourceError
+
+
+def open_given(
+    given: object, *, role: str, labeled: bool, image_rank: int | None, image_size: int | None, channels: int = 3
+) -> Given:
+    """How to read `given`, which an error calls `role`; nothing is read yet but what is in memory.
+
+    Labelled: a folder of class folders, a tuple (images, labels), or a stream of pairs. Unlabelled: a folder, an array,
+    a list of arrays or paths, or a stream. Streams are tf.data, DataLoaders, map-style datasets and any iterable; of
+    `image_rank` dimensions is one image, where that is known. Files are decoded to `image_size` pixels a side and
+    `channels`. Raises SourceError.
+    """
+    if is_path(given):
+        size = _size(image_size, role)
+        read = given_class_folders if labeled else given_folder
+        return read(os.fspath(given), role=role, size=size, channels=channels)
+    images, labels = _split(given, role=role, labeled=labeled)
+    if isinstance(images, list | tuple) and images and all(is_path(each) for each in images):
+        return given_paths(images, labels, role=role, size=_size(image_size, role), channels=channels)
+    if is_path(images):
+        raise SourceError(f"{role}: a folder comes without labels beside it; its class folders are the labels")
+    if labels is not None or (not labeled and (is_array(images) or _is_list_of_images(images))):
+        return given_arrays(images, labels, role=role)
+    return given_stream(images, role=role, labeled=labeled, image_rank=image_rank)
+
+
+def _split(given: object, *, role: str, labeled: bool) -> tuple[object, object | None]:
+    """(images, labels) of a tuple of two; anything else alone."""
+    if labeled:
+        if isinstance(given, tuple) and len(given) == 2 and all(_is_many(each) for each in given):
+            return given
+        if is_array(given):
+            raise SourceError(f"{role} is {name_kind(given)} without labels; give a tuple (images, labels)")
+        return given, None
+    if isinstance(given, tuple) and len(given) == 2 and all(is_array(each) for each in given):
+        raise SourceError(f"{role} is a tuple of two arrays; give the images alone")
+    return given, None
+
+
+def _is_many(value: object) -> bool:
+    return is_array(value) or isinstance(value, list | tuple)
+
+
+def _is_list_of_images(value: object) -> bool:
+    """A list of arrays, PIL images or nested numbers; no list of tuples, which is a stream of pairs."""
+    return isinstance(value, list | tuple) and not (len(value) > 0 and isinstance(value[0], tuple | dict))
+
+
+def _size(image_size: int | None, role: str) -> int:
+    if image_size is None:
+        raise SourceError(f"{role}: the model does not say which size it reads; give image_size=, pixels a side")
+    return image_size
+
+
+def ids_of(images: object) -> Ids:
+    """The ids (n,) of an array of images, of a list of images, or of a list of files. Raises SourceError."""
+    if isinstance(images, list | tuple) and images and all(is_path(each) for each in images):
+        digests = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in images]
+        return np.array(digests, dtype="S64")
+    opened = given_arrays(images, None, role="images")
+    return np.concatenate([chunk.ids for chunk in opened.chunks()])

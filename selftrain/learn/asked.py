@@ -1,0 +1,153 @@
+"""A user's model, asked: any Keras model or callable, its answers checked and turned into logits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from selftrain.data.given import Array, to_array
+from selftrain.errors import PredictionError
+from selftrain.evaluate.probabilities import SUM_TOLERANCE
+
+Floats = npt.NDArray[np.float32]
+Outputs = Literal["logits", "probabilities"]
+SMALLEST_PROBABILITY = 1e-7
+_WAYS_OUT = "end the model with a softmax, or give its logits"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A model that answers batches of images; `input_shape` is one image's where the model says it, sides may be None.
+
+    `even` models are given batches of one size only, the last filled up, so that they are compiled once.
+    """
+
+    answer: Callable[[Array], object]
+    input_shape: tuple[int | None, ...] | None = None
+    even: bool = False
+
+    @property
+    def side(self) -> int | None:
+        """The side of the square images it reads, if it says so."""
+        shape = self.input_shape
+        return shape[0] if shape is not None and len(shape) == 3 and shape[0] == shape[1] else None
+
+    @property
+    def channels(self) -> int:
+        """1 for a model that reads grey images, else 3."""
+        shape = self.input_shape
+        return 1 if shape is not None and len(shape) == 3 and shape[2] == 1 else 3
+
+
+def open_model(model: Any) -> Asked:
+    """The Asked of a Keras model, or of any callable that takes a numpy batch. Raises PredictionError for neither."""
+    predict = getattr(model, "predict_on_batch", None)
+    if callable(predict):
+        shape = getattr(model, "input_shape", None)
+        known = (
+            isinstance(shape, tuple) and bool(shape) and all(each is None or isinstance(each, int) for each in shape)
+        )
+        return Asked(predict, tuple(shape[1:]) if known and shape is not None else None, even=True)
+    if callable(model):
+        return Asked(model)
+    raise PredictionError(
+        f"model is {type(model).__name__}; give a Keras model, or a callable from a batch of images to logits or "
+        "probabilities (n, classes)"
+    )
+
+
+def ask(asked: Asked, images: Array, *, batch_size: int) -> Floats:
+    """The model's answers to `images` (n, ...) as they are, float32 (n, columns).
+
+    Raises PredictionError where the model refuses the images, or answers what is neither logits nor probabilities:
+    another shape, NaN, infinity.
+    """
+    _refuse_other_shape(asked, images.shape[1:])
+    parts = [
+        _ask_once(asked, images[start : start + batch_size], batch_size if asked.even else 0)
+        for start in range(0, len(images), batch_size)
+    ]
+    return np.concatenate(parts)
+
+
+def outputs_of(answers: Floats) -> Outputs:
+    """Whether `answers` (n, columns) are logits or probabilities; raises PredictionError where they can be neither.
+
+    >>> outputs_of(np.float32([[0.1, 0.9], [0.5, 0.5]])), outputs_of(np.float32([[-1, 3], [0, 2]]))
+    ('probabilities', 'logits')
+    """
+    low, high = float(answers.min()), float(answers.max())
+    inside = low >= 0 and high <= 1 + SUM_TOLERANCE
+    if answers.shape[1] == 1:
+        return "probabilities" if inside else "logits"
+    sums = answers.sum(axis=1, dtype=np.float64)
+    if inside and bool((np.abs(sums - 1) <= SUM_TOLERANCE).all()):
+        return "probabilities"
+    if inside:
+        raise PredictionError(
+            f"the model answers numbers in 0-1 whose rows sum to {sums.min():.3g}..{sums.max():.3g}: neither "
+            f"probabilities of one class each nor, it seems, logits (sigmoids?); {_WAYS_OUT}, or say outputs='logits'"
+        )
+    if low >= 0 and float(np.ptp(sums)) <= SUM_TOLERANCE * float(sums.mean()):
+        raise PredictionError(
+            f"the model answers numbers in 0-{high:.3g} whose rows all sum to {sums.mean():.4g}: scaled probabilities; "
+            f"divide them by it, {_WAYS_OUT}, or say outputs='logits'"
+        )
+    return "logits"
+
+
+def as_logits(answers: Floats, outputs: Outputs) -> Floats:
+    """Answers (n, columns) as logits (n, classes); of probabilities the logarithm. One column is two classes.
+
+    >>> as_logits(np.float32([[2.0]]), "logits").tolist()
+    [[0.0, 2.0]]
+    """
+    if answers.shape[1] == 1:
+        answers = np.concatenate(
+            [1 - answers if outputs == "probabilities" else np.zeros_like(answers), answers], axis=1
+        )
+    if outputs == "logits":
+        return answers
+    logits: Floats = np.log(np.maximum(answers, np.float32(SMALLEST_PROBABILITY)))
+    return logits
+
+
+def classes_of(answers: Floats) -> int:
+    """How many classes answers (n, columns) tell apart."""
+    return max(2, int(answers.shape[1]))
+
+
+def _refuse_other_shape(asked: Asked, shape: tuple[int, ...]) -> None:
+    wanted = asked.input_shape
+    if wanted is None:
+        return
+    fits = len(wanted) == len(shape) and all(want in (None, side) for want, side in zip(wanted, shape, strict=True))
+    if not fits:
+        raise PredictionError(f"the model reads images of shape {wanted}, these have {shape}; resize or convert them")
+
+
+def _ask_once(asked: Asked, images: Array, fill_to: int) -> Floats:
+    count = len(images)
+    batch = images[np.resize(np.arange(count), fill_to)] if count < fill_to else images
+    try:
+        answer = asked.answer(batch)
+    except Exception as error:  # whatever a user's own code raises, it is about these images
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise PredictionError(
+            f"the model failed on a batch of shape {batch.shape}, type {batch.dtype}: {type(error).__name__}: {said}"
+        ) from error
+    if isinstance(answer, list | tuple | dict):
+        raise PredictionError(f"the model answers a {type(answer).__name__}; it must answer one array (n, classes)")
+    answers = np.asarray(to_array(answer), np.float32)
+    if answers.ndim == 1 and len(answers) == len(batch):
+        answers = answers[:, None]
+    if answers.ndim != 2 or len(answers) != len(batch) or answers.shape[1] == 0:
+        raise PredictionError(f"the model answers {answers.shape} to {len(batch)} images; it must answer (n, classes)")
+    if not np.isfinite(answers).all():
+        rows = int((~np.isfinite(answers)).any(axis=1).sum())
+        raise PredictionError(f"the model answers NaN or infinity to {rows} of {len(batch)} images; train it again")
+    return answers[:count]
