@@ -37,7 +37,7 @@ from selftrain.data import dataset
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.pixels import Pixels
 from selftrain.errors import SelftrainError
-from selftrain.learn.checkpoint import Checkpoints
+from selftrain.learn.checkpoint import Checkpoints, prune
 
 ROUND = Path("round")
 SETTINGS = ROUND / "settings"
@@ -258,6 +258,7 @@ def _pixels(manifest: Manifest, size: int) -> Pixels:
 
 def _checkpoints(place: Place) -> Checkpoints:
     """Apart from those of ZenML's runs, which may train the same model at the same time."""
+    prune(dataset.workspace(place).checkpoints)
     folder = dataset.workspace(place).checkpoints / "dvc" / code_digest.train()[:12]
     return Checkpoints(folder, _where().machine.checkpoint_s)
 

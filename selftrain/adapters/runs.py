@@ -12,6 +12,7 @@ from selftrain.adapters import code_digest, run_lock
 from selftrain.adapters.tracking import close_dead_runs, open_tracking
 from selftrain.config import Experiment, Place
 from selftrain.data import dataset
+from selftrain.learn.checkpoint import prune
 
 # ZenML uploads each larger parameter of a dynamic step as an artifact of its own, 0.1 s apiece.
 PARAMETER_BYTES = "65536"
@@ -26,12 +27,13 @@ UNSEEN = {"title", "workspace", "machine"}  # change where and how, not what
 
 @contextmanager
 def opened(place: Place) -> Iterator[None]:
-    """Around the body of a pipeline: make the workspace, end runs of dead processes, hold this run's lock."""
+    """Around the body of a pipeline: tidy the workspace, end runs of dead processes, hold this run's lock."""
     from zenml.execution.pipeline.dynamic.run_context import DynamicPipelineRunContext
 
     prepare_process()
     run = DynamicPipelineRunContext.get().run
     workspace = dataset.workspace(place)
+    prune(workspace.checkpoints)
     dead = run_lock.end_dead_runs(workspace.locks)
     if dead:
         close_dead_runs(open_tracking(workspace.root), dead)

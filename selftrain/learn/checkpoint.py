@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import zipfile
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.generic]
+FINISHED = "finished.npz"
 TORN = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)  # what reading a missing or torn file raises
 
 
@@ -58,11 +61,16 @@ class Position:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The newest state and the best weights of one training, in a folder of their own; saved `every_s` seconds."""
+    """The newest state and the best weights of one training, in a folder of their own; saved every `every_s` seconds.
+
+    Of a finished training only the best weights and the position stay, so that the same training asked for again is
+    answered at once.
+    """
 
     folder: Path
     every_s: float = 30.0
     _state: str = field(default="state.npz", init=False)
+    _end: str = field(default=FINISHED, init=False)
 
     def of(self, key: str) -> Checkpoints:
         """Those of the training `key`, in a folder below this one."""
@@ -71,6 +79,7 @@ class Checkpoints:
     def save(self, position: Position, arrays: list[Array]) -> None:
         """Replaces the saved state; best weights that it no longer names are removed after it."""
         write_arrays(self.folder / self._state, arrays, json.dumps(asdict(position)))
+        (self.folder / self._end).unlink(missing_ok=True)
         keep = self._best(position.best.step).name if position.best else ""
         for path in self.folder.glob("best-*.npz"):
             if path.name != keep:
@@ -80,10 +89,21 @@ class Checkpoints:
         """Writes the weights of the look at `step`; they count once a state that names it is saved."""
         write_arrays(self._best(step), arrays, "{}")
 
+    def finish(self, position: Position) -> None:
+        """Replaces the saved state by the position alone: nothing is left to be trained."""
+        write_arrays(self.folder / self._end, [], json.dumps(asdict(position)))
+        (self.folder / self._state).unlink(missing_ok=True)
+
     def load(self, fingerprint: str) -> tuple[Position, list[Array]] | None:
-        """The saved position and arrays, None if there are none or they are another training's."""
+        """The saved position and arrays, None if there are none or they are another training's.
+
+        There are no arrays of a finished training.
+        """
+        return self._load(self._end, fingerprint) or self._load(self._state, fingerprint)
+
+    def _load(self, name: str, fingerprint: str) -> tuple[Position, list[Array]] | None:
         try:
-            arrays, text = read_arrays(self.folder / self._state)
+            arrays, text = read_arrays(self.folder / name)
         except TORN:
             return None
         values = json.loads(text)
@@ -100,6 +120,19 @@ class Checkpoints:
 
     def _best(self, step: int) -> Path:
         return self.folder / f"best-{step:09d}.npz"
+
+
+def prune(root: Path, *, keep: int = 10) -> None:
+    """Removes the checkpoints below `root` of all finished trainings but the `keep` that finished last.
+
+    Those of a training that did not finish stay, however old: it may be continued.
+    """
+    finished: list[tuple[int, Path]] = []
+    for path in root.rglob(FINISHED):
+        with contextlib.suppress(FileNotFoundError):  # another run is at it too
+            finished.append((path.stat().st_mtime_ns, path.parent))
+    for _, folder in sorted(finished)[: max(0, len(finished) - keep)]:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_arrays(path: Path, arrays: list[Array], text: str) -> None:

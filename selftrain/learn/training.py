@@ -171,6 +171,7 @@ class _Run:
         for phase in schedule.phases(self.recipe):
             if self.position.step < phase.stop:
                 self._train_phase(phase, saved[1] if saved else None)
+        self.checkpoints.finish(self.position)
         return self._finished()
 
     def _train_phase(self, phase: schedule.Phase, saved: list[NDArray[Any]] | None) -> None:

@@ -1,11 +1,12 @@
 """Checkpoints on disk."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from selftrain.learn.checkpoint import Checkpoints, Look, Position
+from selftrain.learn.checkpoint import Checkpoints, Look, Position, prune
 
 
 def look(step: int, accuracy: float, loss: float = 1.0) -> Look:
@@ -47,6 +48,35 @@ def test_best_weights_no_longer_named_are_removed(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("best-*"))) == 2
     checkpoints.save(first.seen(look(2, 0.6)), [])
     assert [path.name for path in tmp_path.glob("best-*")] == ["best-000000002.npz"]
+
+
+def test_a_finished_training_keeps_its_position_and_best_weights_alone(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    position = Position("print").seen(look(4, 0.5))
+    checkpoints.save_best(4, [np.ones(3)])
+    checkpoints.save(position, [np.zeros(1000)])
+    checkpoints.finish(position)
+    assert checkpoints.load("print") == (position, [])
+    assert checkpoints.load("other") is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best-000000004.npz", "finished.npz"]
+    checkpoints.save(Position("other"), [np.ones(1)])  # another training in the same folder
+    assert checkpoints.load("print") is None
+    assert [path.name for path in tmp_path.iterdir()] == ["state.npz"]
+
+
+def test_of_finished_trainings_the_last_few_are_kept_and_unfinished_ones_all(tmp_path: Path) -> None:
+    for number in range(4):
+        checkpoints = Checkpoints(tmp_path / "code").of(f"finished-{number}")
+        checkpoints.finish(Position("print"))
+        os.utime(checkpoints.folder / "finished.npz", (number, number))
+    Checkpoints(tmp_path).of("unfinished").save(Position("print"), [np.ones(1)])
+    os.utime(tmp_path / "unfinished" / "state.npz", (0, 0))
+    prune(tmp_path, keep=2)
+    assert sorted(path.name for path in (tmp_path / "code").iterdir()) == ["finished-2", "finished-3"]
+    assert (tmp_path / "unfinished" / "state.npz").exists()
+    prune(tmp_path, keep=2)
+    prune(tmp_path / "gone")
+    assert len(list((tmp_path / "code").iterdir())) == 2
 
 
 def test_a_state_whose_best_weights_are_gone_is_no_checkpoint(tmp_path: Path) -> None:

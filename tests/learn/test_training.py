@@ -87,6 +87,7 @@ def test_the_returned_model_is_the_one_of_the_best_look_and_restores_from_the_en
     assert seen == []
     np.testing.assert_array_equal(predict_logits(again.model, validation.pixels, validation.rows), logits)
     assert again.curve.equals(first.curve)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"best-{first.best_step:09d}.npz", "finished.npz"]
 
 
 def test_resuming_at_any_step_gives_the_same_curve_and_weights(tmp_path: Path) -> None:
