@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,19 +28,20 @@ TINY: dict[str, Any] = {
 
 @dataclass
 class Site:
-    """A machine's stores of its own: ZenML's, and a workspace; commands run from the repository root."""
+    """A machine's stores of its own: ZenML's, and a workspace; commands run from `root`, a copy of the repository."""
 
     folder: Path
     experiment: dict[str, Any] = field(default_factory=lambda: dict(TINY))
+    root: Path = ROOT
 
     @property
     def workspace(self) -> Path:
-        return self.folder / "workspace"
+        return self.root / self.experiment.get("workspace", self.folder / "workspace")
 
     def config(self, **changes: Any) -> Path:
         """A configuration file of the tiny experiment with `changes` to its sections."""
         path = self.folder / "experiment.yaml"
-        experiment = {**self.experiment, "workspace": str(self.workspace), **changes}
+        experiment = {"workspace": str(self.workspace), **self.experiment, **changes}
         path.write_text(yaml.safe_dump({"parameters": {"experiment": experiment}}))
         return path
 
@@ -48,6 +50,7 @@ class Site:
             **os.environ,
             "ZENML_CONFIG_PATH": str(self.folder / "zenml"),
             "PATH": f"{BIN}:{os.environ['PATH']}",
+            "PYTHONPATH": str(self.root),
             "PYTHONUNBUFFERED": "1",
             "NO_COLOR": "1",
             "COLUMNS": "200",
@@ -56,14 +59,20 @@ class Site:
     def run(self, *command: str, timeout_s: float = 600) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
         return subprocess.run(
-            command, cwd=ROOT, env=self.environment(), capture_output=True, text=True, timeout=timeout_s, check=False
+            command,
+            cwd=self.root,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
         )
 
     def start(self, *command: str) -> subprocess.Popen[str]:
         """Start a command in a process group of its own."""
         return subprocess.Popen(
             command,
-            cwd=ROOT,
+            cwd=self.root,
             env=self.environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -94,6 +103,24 @@ class Site:
         found: dict[str, str] = self.ask(code)
         return found
 
+    def mlflow(self) -> dict[str, Any]:
+        """Runs by ZenML run id, and all versions, as the embedded MLflow store has them."""
+        code = f"""
+import json
+from mlflow import MlflowClient
+client = MlflowClient("sqlite:///{self.workspace / "mlflow" / "mlflow.db"}")
+runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
+print(json.dumps({{
+    "runs": {{
+        r.data.tags["selftrain.run_id"]: {{"tags": r.data.tags, "status": r.info.status, "metrics": r.data.metrics}}
+        for r in runs if "selftrain.run_id" in r.data.tags
+    }},
+    "versions": {{v.version: v.tags for v in client.search_model_versions()}},
+}}, default=str))
+"""
+        found: dict[str, Any] = self.ask(code)
+        return found
+
     def run_states(self) -> list[str]:
         """Status of every run there is, newest first."""
         code = (
@@ -103,6 +130,16 @@ class Site:
         )
         found: list[str] = self.ask(code)
         return found
+
+
+def copy_of_repository(folder: Path) -> Path:
+    """Every file of the working tree that git would keep, copied to `folder`."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0"):
+        if name and (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, folder / name)
+    return folder
 
 
 def kill_group(process: subprocess.Popen[str]) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.pipelines.site import copy_of_repository
+
 STAGES = ["configure", "scan", "ingest", "validate", "teacher", "pseudo_label", "student", "evaluate"]
 Dvc = Callable[..., str]
 pytestmark = [pytest.mark.pipeline, pytest.mark.keras, pytest.mark.slow]
@@ -20,12 +21,7 @@ pytestmark = [pytest.mark.pipeline, pytest.mark.keras, pytest.mark.slow]
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The working tree as a git repository of its own, with a round so small that it learns next to nothing."""
-    folder = tmp_path_factory.mktemp("round") / "repository"
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    for name in subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0"):
-        if name and (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, folder / name)
+    folder = copy_of_repository(tmp_path_factory.mktemp("round") / "repository")
     params = yaml.safe_load((folder / "params.yaml").read_text())
     for model in ("teacher", "student"):
         params[model] |= {"backbone": "mobilenet_v2_035", "steps": 4, "validate_every": 2}

@@ -58,26 +58,6 @@ def again(site: Site, *command: str, **changes: Any) -> dict[str, Any]:
     return site.status()
 
 
-def mlflow_facts(site: Site) -> dict[str, Any]:
-    """Runs by ZenML run id, and versions, as the embedded MLflow store has them."""
-    code = f"""
-import json
-from mlflow import MlflowClient
-client = MlflowClient("sqlite:///{site.workspace / "mlflow" / "mlflow.db"}")
-runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
-versions = client.search_model_versions("name = 'tiny'")
-print(json.dumps({{
-    "runs": {{
-        r.data.tags["selftrain.run_id"]: {{"tags": r.data.tags, "status": r.info.status, "metrics": r.data.metrics}}
-        for r in runs if "selftrain.run_id" in r.data.tags
-    }},
-    "versions": {{v.version: v.tags for v in versions}},
-}}, default=str))
-"""
-    found: dict[str, Any] = site.ask(code)
-    return found
-
-
 def test_a_run_leaves_a_whole_record(first: dict[str, Any]) -> None:
     assert set(first) >= RECORD_FIELDS
     assert first["status"] == "completed"
@@ -93,7 +73,7 @@ def test_a_run_leaves_a_whole_record(first: dict[str, Any]) -> None:
 
 
 def test_mlflow_knows_the_run_its_data_and_its_model(site: Site, first: dict[str, Any]) -> None:
-    facts = mlflow_facts(site)
+    facts = site.mlflow()
     run = facts["runs"][first["run_id"]]
     assert run["status"] == "FINISHED"
     assert run["tags"]["selftrain.manifest_digest"] == first["manifest_digest"]
@@ -146,13 +126,13 @@ def test_a_changed_gate_and_title_train_nothing_and_take_no_new_look(site: Site,
 
 
 def test_the_same_run_in_another_way_is_cached_and_registers_nothing_twice(site: Site, first: dict[str, Any]) -> None:
-    before = mlflow_facts(site)["versions"]
+    before = site.mlflow()["versions"]
     third = again(site, machine={"decoded_mb": 0, "checkpoint_s": 1.0, "workers": 1, "shard_mb": 100})
     steps = site.steps(third["run_id"])
     keyed = TRAINING | {"ingest", "pseudo_label", "score", "score_2", "read_test"}
     assert {steps[name] for name in keyed} == {"cached"}
     assert third["registered_version"] == first["registered_version"]
-    assert mlflow_facts(site)["versions"].keys() == before.keys()
+    assert site.mlflow()["versions"].keys() == before.keys()
 
 
 def test_the_supervised_control_is_one_training_more(site: Site, first: dict[str, Any]) -> None:
@@ -177,7 +157,7 @@ def test_a_wiped_workspace_is_made_whole_again_though_every_training_is_cached(
     assert fourth["manifest_digest"] == first["manifest_digest"]
     assert fourth["dataset_version"] == first["dataset_version"]
     assert (site.workspace / "datasets" / "tiny" / "manifest.parquet").exists()
-    assert [int(version) for version in mlflow_facts(site)["versions"]] == [fourth["registered_version"]]
+    assert [int(version) for version in site.mlflow()["versions"]] == [fourth["registered_version"]]
 
 
 def test_a_missed_gate_is_a_completed_run_with_exit_code_3(site: Site, first: dict[str, Any]) -> None:
