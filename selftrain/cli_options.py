@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import BaseModel
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 WorkspaceOption = Annotated[Path, typer.Option("--workspace", help="Where the embedded stores are.")]
@@ -28,11 +31,11 @@ def print_json(value: BaseModel | Sequence[BaseModel]) -> None:
     typer.echo(json.dumps(plain, indent=2))
 
 
-def print_rich(value: object) -> None:
+def print_rich(value: RenderableType) -> None:
     """Anything Rich can show, on stdout."""
-    from rich.console import Console
+    from selftrain.adapters.console import plain
 
-    Console().print(value)
+    plain().print(value)
 
 
 def print_columns(rows: Sequence[Sequence[str]]) -> None:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -26,15 +27,21 @@ def progress(what: str) -> Iterator[Progress]:
         yield _lines(what)
 
 
+def plain(file: TextIO | None = None) -> Console:
+    """A console on `file` (None: stdout) that reads no markup in text: the names of files and classes are a user's."""
+    return Console(file=file, markup=False, emoji=False, highlight=False)
+
+
 def show(what: RenderableType) -> None:
     """Print `what` to the standard error of the process, past whatever a step's log captures."""
-    Console(file=sys.__stderr__).print(what)
+    plain(sys.__stderr__).print(what)
 
 
 @contextmanager
 def _bar(what: str) -> Iterator[Progress]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bar(*columns, TextColumn("{task.fields[note]}"), transient=True) as bar:
+    named, noted = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[note]}"))
+    columns = (named, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), noted)
+    with Bar(*columns, console=plain(sys.stderr), transient=True) as bar:
         task = bar.add_task(what, total=None, note="")
 
         def show(done: int, total: int, note: str = "") -> None:

@@ -1,0 +1,78 @@
+"""The console: what a user has named is shown as it is."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+from selftrain import cli_options
+from selftrain.adapters import console
+from selftrain.record import RunRecord
+from selftrain.report.summary import summary
+from selftrain.selflabel.rounds import Round, Verdict
+
+TRICKY = "[red]x[/red] [/oops] :smile:"
+
+
+def record() -> RunRecord:
+    """A run of whose classes one is called TRICKY; so is its table of files left out."""
+    one = Round(
+        index=1,
+        backbone=TRICKY,
+        labeled=2,
+        threshold=f"per class: {TRICKY} 0.5",
+        validation_accuracy=0.5,
+        validation_metric=0.5,
+        kept=True,
+        seconds=1,
+        model_digest="m",
+    )
+    return RunRecord(
+        run_id="r",
+        name="tricky",
+        status="completed",
+        verdict=Verdict.PASSED,
+        rounds=(one,),
+        quarantined=1,
+        quarantine_table=f"{TRICKY}.csv",
+        warnings=(f"class {TRICKY} has 1 image",),
+        findings=(f"{TRICKY} is hard",),
+    )
+
+
+def test_a_summary_shows_class_and_file_names_in_square_brackets_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    cli_options.print_rich(summary(record()))
+    assert capsys.readouterr().out.count(TRICKY) == 5
+    errors = io.StringIO()
+    monkeypatch.setattr(sys, "__stderr__", errors)
+    console.show(summary(record()))
+    assert errors.getvalue().count(TRICKY) == 5
+    console.show(TRICKY)
+    assert errors.getvalue().endswith(f"{TRICKY}\n")
+
+
+ON_A_TERMINAL = """
+import sys
+from selftrain.adapters.console import progress
+with progress(sys.argv[1]) as show:
+    show(1, 2, sys.argv[1])
+"""
+
+
+def test_a_progress_bar_shows_names_in_square_brackets_as_they_are_and_leaves_stdout_alone() -> None:
+    terminal, inside = pty.openpty()
+    command = [sys.executable, "-c", ON_A_TERMINAL, TRICKY]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=inside, timeout=60, check=True)
+    os.close(inside)  # what was written stays readable
+    text = os.read(terminal, 65536).decode()
+    os.close(terminal)
+    assert done.stdout == b""
+    assert text.count(TRICKY) >= 2
