@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -123,7 +122,7 @@ def promote(
     if force and not why.strip():
         raise InputError("--force goes past the test numbers and needs a reason: add --why '...'")
     opened = open_registry(workspace, model_name)
-    promotion.promote(opened.tracking, opened.name, version, who=_who(), why=why, force=force)
+    promotion.promote(opened.tracking, opened.name, version, who=promotion.current_user(), why=why, force=force)
     _show(standing(opened), as_json=as_json)
 
 
@@ -138,7 +137,7 @@ def rollback(
     from selftrain.adapters.model_reference import open_registry, standing
 
     opened = open_registry(workspace, model_name)
-    promotion.rollback(opened.tracking, opened.name, who=_who(), why=why)
+    promotion.rollback(opened.tracking, opened.name, who=promotion.current_user(), why=why)
     _show(standing(opened), as_json=as_json)
 
 
@@ -188,10 +187,3 @@ def _move(before: int | None, after: int) -> str:
 
 def _percent(confidence: float | None) -> str:
     return "-" if confidence is None else f"{100 * confidence:.1f} %"
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container without a user name
-        return "unknown"

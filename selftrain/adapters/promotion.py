@@ -5,6 +5,7 @@ The log lives in the registry's own store, as tags of the registered model that 
 
 from __future__ import annotations
 
+import getpass
 import json
 import math
 import secrets
@@ -200,6 +201,14 @@ def rollback(tracking: Tracking, name: str, *, who: str, why: str = "") -> Versi
     log = _withdraw(tracking, name, log, begun, who)
     _append(tracking, name, log, who, "rollback", present.number, version.number, why or "asked for")
     return _crown(tracking, version)
+
+
+def current_user() -> str:
+    """Who asks, for the log."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without a user name
+        return "unknown"
 
 
 def history(tracking: Tracking, name: str) -> list[Change]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-
 from selftrain.adapters import promotion, registry
 from selftrain.adapters.code_digest import everything
 from selftrain.adapters.promotion import Measured
@@ -55,7 +53,7 @@ def settle(
         run_id=run_id,
     )
     if present is not None and present.number == version.number:
-        return _registration(settings, version, version, promoted=True, reason="it is the champion already")
+        return _registration(settings, version, present, promoted=False, reason="it is this very model, found again")
     return _judge(
         tracking,
         manifest,
@@ -100,11 +98,19 @@ def _judge(
         test_digest=test_digest,
         champion=present.number if present else None,
     )
-    promotion.record_decision(tracking, version, decision, who=_who())
-    promoted = decision.promote and settings.auto_promote and not _moved_before(tracking, version)
-    if promoted:
-        promotion.promote(tracking, settings.model_name, version.number, who=_who(), why=decision.text)
-    return _registration(settings, version, version if promoted else present, promoted=promoted, reason=decision.text)
+    who = promotion.current_user()
+    promotion.record_decision(tracking, version, decision, who=who)
+    if not decision.promote:
+        return _registration(settings, version, present, promoted=False, reason=decision.text)
+    by_hand = f"`selftrain promote {version.number}` makes it champion: {decision.text}"
+    if not settings.auto_promote:
+        reason = f"registry.auto_promote is off; {by_hand}"
+        return _registration(settings, version, present, promoted=False, reason=reason)
+    if _moved_before(tracking, version):
+        reason = f"it was champion before and was taken back; {by_hand}"
+        return _registration(settings, version, present, promoted=False, reason=reason)
+    promotion.promote(tracking, settings.model_name, version.number, who=who, why=decision.text)
+    return _registration(settings, version, version, promoted=True, reason=decision.text)
 
 
 def _moved_before(tracking: Tracking, version: Version) -> bool:
@@ -163,10 +169,3 @@ def _registration(
         reason=reason,
         model_uri=version.uri,
     )
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container without a user name
-        return "unknown"
