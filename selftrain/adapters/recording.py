@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from pyarrow.csv import write_csv
 from pydantic import BaseModel, ConfigDict
 
 from selftrain.adapters import console
@@ -37,8 +38,9 @@ class RunFacts(BaseModel):
 def log_round(
     experiment: Experiment, finished: Round, model: SavedModel, labels: PseudoLabels | None, *, run_id: str
 ) -> None:
-    """Put one round into the run's MLflow run: metrics with the round as step, curve and confidence charts."""
+    """Put one round into the run's MLflow run: metrics with the round as step, curves and confidence charts."""
     from selftrain.report import charts
+    from selftrain.report.coverage import precision_by_coverage
 
     tracking = open_tracking(dataset.workspace(experiment.place).root)
     with tempfile.TemporaryDirectory() as temporary:
@@ -48,6 +50,9 @@ def log_round(
         if labels is not None and len(labels):
             charts.confidence_overall(labels, folder / "confidence.png")
             charts.confidence_per_class(labels, folder / "confidence_per_class.png")
+        if labels is not None and labels.curve is not None:
+            precision_by_coverage(labels, folder / "precision.png")
+            write_csv(labels.curve.table(), folder / "precision.csv")
         log_run(
             tracking,
             LoggedRun(

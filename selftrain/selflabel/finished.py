@@ -42,7 +42,15 @@ def student_round(
     index: int, manifest: Manifest, labels: PseudoLabels, model: SavedModel, scores: Scores, gate: Gate
 ) -> Round:
     """Round `index`: a student trained on human labels and the accepted ones of `labels`."""
-    added = {"accepted": labels.accepted.num_rows, "pool": len(labels), "threshold": labels.threshold}
+    measured = labels.measured
+    added = {
+        "accepted": labels.accepted.num_rows,
+        "pool": len(labels),
+        "threshold": labels.threshold,
+        "pseudo_precision": measured.precision if measured else None,
+        "pseudo_precision_low": measured.interval[0] if measured else None,
+        "findings": labels.findings,
+    }
     return _round(index, manifest, model, scores, gate).model_copy(update=added)
 
 
@@ -74,6 +82,7 @@ def minutes(history: History) -> float:
 def findings(history: History, report: EvaluationReport | None) -> tuple[str, ...]:
     """What the reader of a run must not miss, a sentence each."""
     found = [str(each) for each in history.alarms]
+    found += [f"round {each.index}: {finding}" for each in history.rounds for finding in each.findings]
     if history.students and history.best.index == 0:
         found.append("the unlabelled data did not help: the first teacher is still the best model")
     if report is not None and report.comparison is not None and history.best.index > 0:
@@ -98,6 +107,8 @@ def _round(index: int, manifest: Manifest, model: SavedModel, scores: Scores, ga
         pool=len(manifest.rows(Split.UNLABELED)),
         validation_accuracy=scores.accuracy,
         validation_metric=scores.metric(gate.metric),
+        calibration_error=scores.calibration_error,
+        calibration_error_uncalibrated=scores.calibration_error_uncalibrated,
         seconds=model.contract.seconds,
         image_steps=model.contract.image_steps,
         model_digest=model.digest,

@@ -25,7 +25,10 @@ class Round(BaseModel):
 
     `labeled` human-labelled images were trained on, `accepted` of `pool` unlabelled ones were added by `threshold`
     (in words). `image_steps` is the training's steps times its batch size. `validation_metric` is the gate's metric,
-    which may be accuracy itself; NaN survives JSON as "NaN".
+    which may be accuracy itself; NaN survives JSON as "NaN". `calibration_error` is the model's expected one on
+    validation (15 bins) after temperature scaling, cross-fitted, and `calibration_error_uncalibrated` before it. Of
+    the validation images that `threshold` accepts, the teacher got a share of `pseudo_precision` right, surely (95 %)
+    `pseudo_precision_low`; `findings` is what the threshold had to say.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings", protected_namespaces=())
@@ -38,6 +41,11 @@ class Round(BaseModel):
     threshold: str | None = None
     validation_accuracy: float
     validation_metric: float
+    calibration_error: float | None = None
+    calibration_error_uncalibrated: float | None = None
+    pseudo_precision: float | None = None
+    pseudo_precision_low: float | None = None
+    findings: tuple[str, ...] = ()
     kept: bool = False
     seconds: float
     image_steps: int = 0

@@ -110,21 +110,31 @@ def rules(
 ) -> tuple[Rule, ...]:
     """A rule a group of classes for a pool's `confidence` (m,) and `predicted` classes (m,).
 
-    Each holds at level 1 - alpha on its own; over many groups, a share of alpha of them may miss the target. Without
-    `per_class` all classes are one group.
+    The groups are `groups_of` the held-out predictions, or all classes together without `per_class`. Groups whose own
+    walk ends in nothing are, if there are several, one more group that walks once.
+
+    Each rule holds at level 1 - alpha for its group as a whole; of many groups, a share of alpha may miss the target.
+    A second walk does not break that: it is taken after the first ones failed, and given independent answers a failure
+    makes right answers, and so a second walk that passes, less likely (Harris 1960).
     """
-    classes = held_out.probs.shape[1]
-    counts = np.bincount(held_out.predicted, minlength=classes)
-    everything = (tuple(range(classes)),)
-    groups = groups_of(counts, fewest=fewest_images(target, alpha=alpha)) if per_class else everything
-    made = []
-    for group in groups:
+
+    def walked(group: tuple[int, ...]) -> Rule:
         ours, theirs = np.isin(predicted, group), np.isin(held_out.predicted, group)
         reached = lowest_cutoff(
             confidence[ours], held_out.confidence[theirs], held_out.right[theirs], target=target, alpha=alpha
         )
-        made.append(Rule(group, int(theirs.sum()), reached))
-    return tuple(made)
+        return Rule(group, int(theirs.sum()), reached)
+
+    classes = held_out.probs.shape[1]
+    if not per_class:
+        return (walked(tuple(range(classes))),)
+    counts = np.bincount(held_out.predicted, minlength=classes)
+    made = [walked(group) for group in groups_of(counts, fewest=fewest_images(target, alpha=alpha))]
+    failed = [rule for rule in made if not rule.reached.passed]
+    if len(failed) < 2:
+        return tuple(made)
+    together = walked(tuple(sorted(index for rule in failed for index in rule.classes)))
+    return (*(rule for rule in made if rule.reached.passed), together)
 
 
 def rule_cutoffs(made: Iterable[Rule], *, classes: int) -> Floats:
@@ -145,7 +155,7 @@ def findings(
         names = _named(rule.classes, class_names)
         reached = rule.reached
         if len(rule.classes) > 1:
-            found.append(f"{names} share a threshold: they have {rule.held_out} held-out predictions together")
+            found.append(f"{names} share a threshold, measured on their {rule.held_out} held-out predictions together")
         if rule.held_out < fewest:
             why = (
                 f"{rule.held_out} held-out predictions, and a precision of {target:g} takes {fewest} that are all right"

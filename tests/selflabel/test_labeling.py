@@ -78,7 +78,7 @@ def test_a_target_precision_and_its_alternatives_run_on_the_validation_images(co
     settings = PseudoLabel(threshold=threshold, align="labeled_prior", weight="precision", flips=True)
     labels = label_pool(manifest, pixels, SavedModel.read(colour_model), settings=settings, round_index=1)
     assert labels.accepted.num_rows > 60
-    assert labels.findings == ("all classes share a threshold: they have 60 held-out predictions together",)
+    assert labels.findings == ("all classes share a threshold, measured on their 60 held-out predictions together",)
     assert set(labels.accepted["weight"].to_pylist()) == {1.0}
 
 

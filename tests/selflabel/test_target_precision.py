@@ -123,7 +123,7 @@ def test_classes_with_too_few_answers_share_a_rule_and_the_record_says_so() -> N
     assert [(rule.classes, rule.held_out) for rule in made] == [((0,), 60), ((1, 2), 40)]
     assert rule_cutoffs(made, classes=3).tolist() == pytest.approx([0.9] * 3)
     assert findings(made, target=0.9, class_names=("cat", "dog", "elk")) == (
-        "dog, elk share a threshold: they have 40 held-out predictions together",
+        "dog, elk share a threshold, measured on their 40 held-out predictions together",
     )
 
 
@@ -148,6 +148,18 @@ def test_a_class_that_is_often_wrong_is_refused_with_the_numbers_that_show_it() 
         "nothing is accepted as dog: 30 of the 60 surest held-out predictions are right, which shows a precision of "
         f"{bound:.3f}, not 0.9",
     )
+
+
+def test_classes_that_fail_alone_are_measured_together() -> None:
+    predicted = np.repeat([0, 1, 2], [60, 60, 60])
+    right = np.ones(180, np.bool_)
+    right[[0, 1, 2, 60, 61, 62]] = False
+    answers = held(np.full(180, 0.9, np.float32), predicted, right, classes=3)
+    pool, pool_predicted = np.full(300, 0.9, np.float32), np.arange(300) % 3
+    assert lower_bound([57], [60])[0] < 0.9 < lower_bound([114], [120])[0]
+    made = rules(pool, pool_predicted, answers, target=0.9)
+    assert [(rule.classes, rule.reached.images) for rule in made] == [((2,), 60), ((0, 1), 120)]
+    assert rule_cutoffs(made, classes=3).tolist() == pytest.approx([0.9] * 3)
 
 
 def test_a_pool_surer_than_the_held_out_images_is_said_to_be_so() -> None:
@@ -216,3 +228,26 @@ def test_the_realised_precision_keeps_the_promise_where_the_naive_rule_breaks_it
     assert naive_kept <= 0.65 * runs
     assert runs - naive_near >= 5 * max(1, runs - near)
     assert covered > (0.4 if target == 0.9 else 0.15)
+
+
+def test_rules_of_classes_of_different_worth_keep_the_promise_too() -> None:
+    rng = np.random.default_rng(7)
+    powers, worth, runs = np.array([1.0, 0.3, 2.5]), np.array([8.0, 3.0, 1.5]), 200
+    groups, missed, near, covered = 0, 0, 0, 0.0
+    for _ in range(runs):
+        predicted = rng.choice(3, 3300, p=[0.6, 0.3, 0.1])
+        chance = rng.beta(worth[predicted], 0.5)
+        confidence = (0.5 + 0.5 * chance ** powers[predicted]).astype(np.float32)
+        right = rng.random(3300) < chance
+        answers = held(confidence[:300], predicted[:300], right[:300], classes=3)
+        made = rules(confidence[300:], predicted[300:], answers, target=0.9)
+        accepted = confidence[300:] >= rule_cutoffs(made, classes=3)[predicted[300:]]
+        near += not accepted.any() or right[300:][accepted].mean() >= 0.88
+        covered += accepted.mean() / runs
+        for rule in made:
+            ours = accepted & np.isin(predicted[300:], rule.classes)
+            groups += 1
+            missed += bool(ours.any() and right[300:][ours].mean() < 0.9)
+    assert missed <= 0.05 * groups
+    assert near >= 0.95 * runs
+    assert covered > 0.4
