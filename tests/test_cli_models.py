@@ -13,7 +13,7 @@ import pytest
 
 from selftrain.adapters import promotion, registry
 from selftrain.adapters.promotion import Decision
-from selftrain.adapters.tracking import Tracking, no_stack, open_tracking
+from selftrain.adapters.tracking import Tracking, open_tracking
 from selftrain.config import Registry
 from selftrain.learn.contract import SavedModel, load, read_contract, save
 from selftrain.workspace import Workspace
@@ -36,7 +36,7 @@ def opened(workspace: Path) -> Tracking:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        return open_tracking(workspace, stack=no_stack)
+        return open_tracking(workspace, stack=lambda: None)
 
 
 @pytest.fixture(scope="module")

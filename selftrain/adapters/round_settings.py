@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from selftrain.adapters import code_digest
 from selftrain.adapters.launch import read_config
@@ -47,7 +47,7 @@ class StageSettings(BaseModel):
 class IngestSettings(StageSettings):
     """Of the stages scan and ingest."""
 
-    source: Annotated[Source, Field(discriminator="kind")]
+    source: Source
     ingest: Ingest
     splitting: Splitting
 

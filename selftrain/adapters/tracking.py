@@ -74,11 +74,6 @@ def stack_tracker_uri() -> str | None:
     return str(tracker.get_tracking_uri())
 
 
-def no_stack() -> str | None:
-    """For callers without ZenML: there is no stack to ask."""
-    return None
-
-
 def open_tracking(
     workspace_root: Path, *, experiment: str = EXPERIMENT, stack: Callable[[], str | None] = stack_tracker_uri
 ) -> Tracking:

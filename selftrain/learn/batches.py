@@ -48,13 +48,6 @@ class Examples:
         return sha256(b"|".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()
 
 
-def labeled_examples(pixels: Pixels, rows: NDArray[np.int64], labels: NDArray[np.integer], *, classes: int) -> Examples:
-    """Human-labelled Examples, one-hot and of weight 1; `labels` (n,) are class indices."""
-    one_hot = np.eye(classes, dtype=np.float32)[np.asarray(labels)]
-    n = len(rows)
-    return Examples(pixels, np.asarray(rows, np.int64), one_hot, np.ones(n, np.float32), np.ones(n, np.bool_))
-
-
 def smooth(targets: NDArray[np.float32], amount: float) -> NDArray[np.float32]:
     """Label smoothing (Szegedy et al. 2016, section 7) of the one-hot rows; a soft row already holds its doubt.
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from selftrain.adapters import promotion as p
 from selftrain.adapters import registry as r
-from selftrain.adapters.tracking import Tracking, no_stack, open_tracking
+from selftrain.adapters.tracking import Tracking, open_tracking
 from selftrain.config import Registry
 from selftrain.errors import RegistryError
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport, compare, evaluate
@@ -116,7 +116,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracking:
     """A registry with the versions 1 to 4 of `m`, none of them judged."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-    tracking = open_tracking(tmp_path, stack=no_stack)
+    tracking = open_tracking(tmp_path, stack=lambda: None)
     tracking.client.create_registered_model("m")
     for key in "abcd":
         tracking.client.create_model_version("m", (tmp_path / key).as_uri(), tags={r.RUN_KEY: key})

@@ -83,7 +83,7 @@ def saved_model(folder: Path, *, seed: int) -> SavedModel:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> t.Tracking:
-    return t.open_tracking(tmp_path_factory.mktemp("workspace"), stack=t.no_stack)
+    return t.open_tracking(tmp_path_factory.mktemp("workspace"), stack=lambda: None)
 
 
 @pytest.fixture
@@ -209,7 +209,7 @@ def test_a_registration_killed_at_any_call_is_completed_not_doubled(
 
 
 def test_wiped_artifacts_are_restored_under_the_same_version(model: SavedModel, name: str, tmp_path: Path) -> None:
-    store = t.open_tracking(tmp_path / "workspace", stack=t.no_stack)
+    store = t.open_tracking(tmp_path / "workspace", stack=lambda: None)
     version = register(store, model, name)
     shutil.rmtree(tmp_path / "workspace" / "mlflow" / "artifacts")
     with pytest.raises(RegistryError, match=r"its files .* are gone; run the same configuration again"):
@@ -398,7 +398,7 @@ def test_a_tracking_server_takes_the_same_calls(
     arguments += ["--artifacts-destination", str(tmp_path / "artifacts"), "--workers", "1"]
     with serving(arguments, path="/health", cwd=tmp_path) as address:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-        store = t.open_tracking(tmp_path / "workspace", stack=t.no_stack)
+        store = t.open_tracking(tmp_path / "workspace", stack=lambda: None)
         t.log_run(store, t.LoggedRun("run", "pets", status="RUNNING", metrics={"loss": 1.0}))
         assert t.count_test_look(store, test_digest="set", run_id="run", model_digest="m") == 1
         version = register(store, model, name)

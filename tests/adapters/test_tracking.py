@@ -28,7 +28,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> t.Tracking:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-        return t.open_tracking(tmp_path_factory.mktemp("workspace"), stack=t.no_stack)
+        return t.open_tracking(tmp_path_factory.mktemp("workspace"), stack=lambda: None)
 
 
 def a_round(index: int, accuracy: float) -> Round:
@@ -50,7 +50,7 @@ def test_the_embedded_store_lies_in_the_workspace_and_leaves_the_working_directo
     script = (
         "import sys; from pathlib import Path\n"
         "from selftrain.adapters.tracking import *\n"
-        "store = open_tracking(Path(sys.argv[1]), stack=no_stack)\n"
+        "store = open_tracking(Path(sys.argv[1]), stack=lambda: None)\n"
         "note = Path(sys.argv[1]) / 'note.txt'; note.write_text('kept')\n"
         "log_run(store, LoggedRun('r1', 'digits', artifacts=(note,)))\n"
         "print(store.uri)\n"
@@ -78,9 +78,9 @@ def test_the_environment_goes_before_the_stack_and_the_stack_before_the_workspac
 
 
 def test_opening_a_store_again_finds_the_same_experiment_even_after_it_was_deleted(tmp_path: Path) -> None:
-    first = t.open_tracking(tmp_path, stack=t.no_stack)
+    first = t.open_tracking(tmp_path, stack=lambda: None)
     first.client.delete_experiment(first.experiment_id)
-    again = t.open_tracking(tmp_path, stack=t.no_stack)
+    again = t.open_tracking(tmp_path, stack=lambda: None)
     assert again.experiment_id == first.experiment_id
     assert t.log_run(again, t.LoggedRun("r1", "digits"))
 
@@ -91,7 +91,7 @@ def test_a_store_that_does_not_answer_is_an_error_that_says_what_to_do(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(RegistryError, match=r"MLflow store at http://127.0.0.1:9 does not answer.*unset"):
-        t.open_tracking(tmp_path, stack=t.no_stack)
+        t.open_tracking(tmp_path, stack=lambda: None)
 
 
 def test_logging_a_run_twice_leaves_one_run_and_one_value_a_metric_and_step(store: t.Tracking) -> None:
@@ -150,8 +150,8 @@ def test_only_dead_runs_that_are_still_open_are_ended_as_killed(store: t.Trackin
 def test_looks_at_a_test_set_are_counted_once_a_model_and_across_experiments(
     tmp_path: Path,
 ) -> None:
-    digits = t.open_tracking(tmp_path, stack=t.no_stack)
-    other = t.open_tracking(tmp_path, experiment="other", stack=t.no_stack)
+    digits = t.open_tracking(tmp_path, stack=lambda: None)
+    other = t.open_tracking(tmp_path, experiment="other", stack=lambda: None)
     assert t.looks_at_test(digits, "set") == 0
     assert t.count_test_look(digits, test_digest="set", run_id="r1", model_digest="m1") == 1
     assert t.count_test_look(digits, test_digest="set", run_id="r1", model_digest="m1") == 1

@@ -13,7 +13,7 @@ import pytest
 from selftrain.config import Recipe
 from selftrain.data.pixels import ArrayPixels
 from selftrain.errors import ConfigError, TrainingDivergedError
-from selftrain.learn.batches import Examples, labeled_examples
+from selftrain.learn.batches import Examples
 from selftrain.learn.checkpoint import Checkpoints
 
 pytestmark = [
@@ -32,7 +32,8 @@ def bars(n: int, seed: int) -> Examples:
     images = rng.integers(0, 100, (n, 8, 8, 3), np.uint8)
     for image, label, at in zip(images, labels, rng.integers(0, 8, n), strict=True):
         image[(at, slice(None)) if label == 0 else (slice(None), at)] = 220
-    return labeled_examples(ArrayPixels(images), np.arange(n), labels, classes=2)
+    targets = np.eye(2, dtype=np.float32)[labels]
+    return Examples(ArrayPixels(images), np.arange(n), targets, np.ones(n, np.float32), np.ones(n, np.bool_))
 
 
 def small_model(seed: int = 0):
