@@ -364,4 +364,6 @@ def _first_line(error: ValueError) -> str:
         return str(error)
     first = details[0]
     where = ".".join(str(part) for part in first["loc"])
+    if not where:
+        return f"experiment: must be a mapping of keys such as name, source and gate (got {first['input']!r})"
     return f"{where}: {first['msg']} (got {first['input']!r})"

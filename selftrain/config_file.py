@@ -61,8 +61,9 @@ def _parsed(path: Path, text: str) -> Experiment:
         raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or not isinstance(content.get("parameters", {}), dict):
         raise ConfigError(f"{path} has no `parameters:` section; see configs/digits.yaml")
+    experiment = content.get("parameters", {}).get("experiment")
     try:
-        return parse(content.get("parameters", {}).get("experiment", {}) or {})
+        return parse({} if experiment is None else experiment)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error.message}") from error
 

@@ -53,6 +53,15 @@ def test_sections_and_keys_that_were_not_there_are_added(path: Path) -> None:
     assert "# pretrained" in path.read_text()
 
 
+@pytest.mark.parametrize("given", ["5", "[]", "digits", "0"])
+def test_an_experiment_that_is_no_mapping_is_refused_with_its_key(tmp_path: Path, given: str) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(f"parameters:\n  experiment: {given}\n")
+    with pytest.raises(ConfigError, match=r"x\.yaml: experiment: must be a mapping .*got") as error:
+        config_file.read(file)
+    assert "\n" not in error.value.message
+
+
 def test_an_empty_configuration_takes_values(tmp_path: Path) -> None:
     file = tmp_path / "x.yaml"
     file.write_text("parameters:\n  experiment:\n")
