@@ -66,6 +66,13 @@ def test_steps_are_thin(path: Path) -> None:
     assert "pipelines" not in {name.split(".")[0] for name in imported(path)}
 
 
+@pytest.mark.parametrize("path", sources("steps"), ids=relative)
+def test_how_a_machine_works_is_in_no_key_of_a_cached_step(path: Path) -> None:
+    text = path.read_text()
+    if "machine: Machine" in text and "enable_cache=False" not in text:
+        assert 'ignored_inputs=["machine"]' in text
+
+
 @pytest.mark.parametrize("path", sorted(ENTRY_POINTS))
 def test_the_command_line_imports_adapters_inside_its_commands_only(path: str) -> None:
     names = imported(ROOT / path, running_only=True)
