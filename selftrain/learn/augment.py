@@ -10,7 +10,8 @@ import keras
 from keras import ops
 
 from selftrain.config import Augmentation
-from selftrain.learn.affine import Affine
+from selftrain.learn.affine import Affine, Fill, gathered
+from selftrain.learn.device import jit
 from selftrain.learn.randaugment import OPERATIONS, moved, recolour
 
 Strength = Literal["weak", "strong"]
@@ -35,7 +36,7 @@ class Policy:
     operations: int = 0
     magnitude: float = FULL_MAGNITUDE
     cutout: float = 0.0
-    fill: Literal["nearest", "reflect"] = "nearest"
+    fill: Fill = "nearest"
 
     @property
     def warps(self) -> bool:
@@ -76,7 +77,6 @@ def augmenter(
     *,
     operations: int | None = None,
     magnitude: float | None = None,
-    name: str = "augment",
 ) -> Augment:
     """A layer from images (n, image_size, image_size, 3), uint8 or float 0-255, to augmented float32 of that shape.
 
@@ -91,7 +91,7 @@ def augmenter(
             operations=chosen.operations if operations is None else operations,
             magnitude=chosen.magnitude if magnitude is None else magnitude,
         )
-    return Augment(chosen, image_size=image_size, seed=seed, name=name)
+    return Augment(chosen, image_size=image_size, seed=seed, name="augment")
 
 
 class Augment(keras.layers.Layer):  # type: ignore[misc]
@@ -102,6 +102,7 @@ class Augment(keras.layers.Layer):  # type: ignore[misc]
         self.policy = policy
         self.image_size = image_size
         self.seed_generator = keras.random.SeedGenerator(seed)
+        self.gathers = keras.backend.backend() == "tensorflow" and jit() is not False
 
     def call(self, images: keras.KerasTensor, training: bool = False) -> keras.KerasTensor:
         """Images (n, s, s, 3) 0-255, float32; unchanged unless `training`."""
@@ -111,10 +112,15 @@ class Augment(keras.layers.Layer):  # type: ignore[misc]
         p = self.policy
         if p.moves:
             images, place = self._operated(images, self._moved(ops.shape(images)[0]))
-            how = "bilinear" if p.warps else "nearest"
-            matrix = place.matrix(self.image_size)
-            images = ops.image.affine_transform(images, matrix, interpolation=how, fill_mode=p.fill)
+            images = self._read(images, place.matrix(self.image_size))
         return self._cut_out(images) if p.cutout > 0 else images
+
+    def _read(self, images: keras.KerasTensor, matrix: keras.KerasTensor) -> keras.KerasTensor:
+        p = self.policy
+        if self.gathers:
+            return gathered(images, matrix, fill=p.fill)
+        how = "bilinear" if p.warps else "nearest"
+        return ops.image.affine_transform(images, matrix, interpolation=how, fill_mode=p.fill)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """The input's shape."""

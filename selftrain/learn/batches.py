@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from selftrain.data.pixels import Pixels
 
 Batch = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]
-_HUMAN, _PSEUDO = 0, 1
+T = TypeVar("T")
+_HUMAN, _PSEUDO, _FINISH, _POOL = range(4)
 
 
 @dataclass(frozen=True)
@@ -78,13 +80,14 @@ class Batches:
     """Batch k for every step k. Each source of labels is an endless stream of its own permutations.
 
     A batch holds at least ceil(min_human_share * batch_size) human-labelled examples where there are any, and
-    their natural share if that is more.
+    their natural share if that is more; from step `labels_only_from` on, human-labelled ones alone.
     """
 
     examples: Examples
     batch_size: int
     seed: int
     min_human_share: float = 0.0
+    labels_only_from: int | None = None
 
     def humans(self) -> int:
         """Human-labelled examples in each batch."""
@@ -96,9 +99,12 @@ class Batches:
 
     def positions(self, step: int) -> NDArray[np.int64]:
         """Positions (batch_size,) into the examples that step `step` sees."""
+        human, pseudo = np.flatnonzero(self.examples.human), np.flatnonzero(~self.examples.human)
+        if self.labels_only_from is not None and step >= self.labels_only_from and len(human):
+            begin = (step - self.labels_only_from) * self.batch_size
+            return human[_stream(self.seed, _FINISH, len(human), begin, self.batch_size)]
         humans = self.humans()
         pseudos = self.batch_size - humans
-        human, pseudo = np.flatnonzero(self.examples.human), np.flatnonzero(~self.examples.human)
         drawn_human = human[_stream(self.seed, _HUMAN, len(human), step * humans, humans)]
         drawn_pseudo = pseudo[_stream(self.seed, _PSEUDO, len(pseudo), step * pseudos, pseudos)]
         return np.concatenate([drawn_human, drawn_pseudo])
@@ -110,10 +116,20 @@ class Batches:
 
     def dataset(self, start: int, stop: int) -> grain.IterDataset[Batch]:
         """Steps `start` to `stop` as a Grain pipeline that gathers ahead in a thread."""
-        import grain
+        return gathered_ahead(self, start, stop)
 
-        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)
-        return grain.MapDataset.range(start, stop).map(self).to_iter_dataset(options)
+
+def gathered_ahead(batch: Callable[[int], T], start: int, stop: int) -> grain.IterDataset[T]:
+    """What `batch` gives for steps `start` to `stop`, as a Grain pipeline that gathers ahead in a thread."""
+    import grain
+
+    options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)
+    return grain.MapDataset.range(start, stop).map(batch).to_iter_dataset(options)
+
+
+def pool_positions(seed: int, n: int, step: int, count: int) -> NDArray[np.int64]:
+    """Positions (count,) into `n` unlabelled images that step `step` sees; each pass sees every image once."""
+    return _stream(seed, _POOL, n, step * count, count)
 
 
 def _stream(seed: int, source: int, n: int, start: int, count: int) -> NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 
@@ -19,12 +19,26 @@ class Phase:
     rate: float
 
 
+FINISH_RATE = 0.1  # of the last phase's
+
+
 def phases(recipe: Recipe) -> tuple[Phase, ...]:
-    """One phase, or two when a pretrained backbone is frozen first and then trained at a lower rate.
+    """One phase; two when a pretrained backbone is frozen first and then trained at a lower rate; and the finish.
 
     >>> [(p.start, p.stop, p.frozen) for p in phases(Recipe(steps=10, weights="imagenet", freeze_steps=4))]
     [(0, 4, True), (4, 10, False)]
     """
+    main = _main_phases(recipe)
+    finish = replace(main[-1], start=recipe.steps, stop=total_steps(recipe), rate=main[-1].rate * FINISH_RATE)
+    return (*main, finish) if recipe.finish_steps else main
+
+
+def total_steps(recipe: Recipe) -> int:
+    """All the steps of a training, its finish included."""
+    return recipe.steps + recipe.finish_steps
+
+
+def _main_phases(recipe: Recipe) -> tuple[Phase, ...]:
     if recipe.weights is None or recipe.freeze_steps == 0:
         return (Phase(0, recipe.steps, frozen=False, rate=recipe.learning_rate),)
     freeze = min(recipe.freeze_steps, recipe.steps)

@@ -10,17 +10,17 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import keras
-import numpy as np
 from numpy.typing import NDArray
 
 from selftrain.config import Recipe
 from selftrain.errors import ConfigError, TrainingDivergedError
 from selftrain.learn import backbones, schedule, variables
-from selftrain.learn.augment import augmenter
-from selftrain.learn.batches import Batches, Examples, balanced_weights, smooth
+from selftrain.learn.batches import Examples
 from selftrain.learn.batchnorm import Statistics
 from selftrain.learn.calibrate import negative_log_likelihood
 from selftrain.learn.checkpoint import Checkpoints, Look, Position
+from selftrain.learn.course import Course, Unlabeled, course
+from selftrain.learn.device import jit
 from selftrain.learn.optimizer import FlatAdamW
 from selftrain.learn.predict import predict_logits
 from selftrain.progress import Progress, silent
@@ -28,16 +28,13 @@ from selftrain.progress import Progress, silent
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_MEASURED_IMAGES = 512  # training images that batch norm's statistics are measured on
-_MEASURED_BATCH = 128
-
 
 @dataclass(frozen=True)
 class Trained:
     """A trained model (its best weights by validation) and how it came about.
 
     `curve` has a row a look: step, loss, validation_loss, validation_accuracy, learning_rate. `image_steps` is
-    steps times batch size, the work done; `seconds` is wall time, over all its starts.
+    steps times the images of a step, the work done; `seconds` is wall time, over all its starts.
     """
 
     model: keras.Model
@@ -58,14 +55,15 @@ def train(
     seed: int,
     checkpoints: Checkpoints,
     min_human_share: float = 0.0,
+    unlabeled: Unlabeled | None = None,
     progress: Progress = silent,
 ) -> Trained:
     """Trains `backbone` on `train`, reads `validation` every `recipe.validate_every` steps, keeps the best weights.
 
     AdamW, linear warm-up and cosine decay, label smoothing on hard labels, weights averaged over steps (EMA) with
-    batch norm measured anew for them. Saved to `checkpoints` at each look and from time to time: a call with the same
-    arguments continues from there after a kill, and returns at once when it had finished; another training's
-    checkpoint there is replaced.
+    batch norm measured anew for them. The method of `unlabeled` learns from its images in the same steps. Saved to
+    `checkpoints` at each look and from time to time: a call with the same arguments continues from there after a
+    kill, and returns at once when it had finished; another training's checkpoint there is replaced.
 
     Raises TrainingDivergedError naming the step whose loss is not finite, BackboneError, ConfigError.
     """
@@ -92,6 +90,7 @@ def train(
         seed=seed,
         checkpoints=checkpoints,
         min_human_share=min_human_share,
+        unlabeled=unlabeled,
         progress=progress,
     )
 
@@ -105,31 +104,24 @@ def train_model(
     seed: int,
     checkpoints: Checkpoints,
     min_human_share: float = 0.0,
+    unlabeled: Unlabeled | None = None,
     progress: Progress = silent,
 ) -> Trained:
     """`train` for a model that is already built: images in, logits out, its body a layer called "backbone".
 
     The model's weights are the start; it is trained in place, and the result is another model of its architecture.
     """
-    batches = Batches(_prepared(train, recipe), recipe.batch_size, seed, min_human_share)
-    position = Position(_fingerprint(model, recipe, batches, validation))
-    run = _Run(recipe, model, batches, validation, checkpoints, position, progress)
+    chosen = course(recipe, train, min_human_share=min_human_share, seed=seed, unlabeled=unlabeled)
+    position = Position(_fingerprint(model, recipe, chosen, validation))
+    run = _Run(recipe, model, chosen, validation, checkpoints, position, progress)
     return run.to_the_end()
 
 
-def _prepared(examples: Examples, recipe: Recipe) -> Examples:
-    """Examples with smoothed targets and, if asked for, weights that balance the classes."""
-    weights = examples.weights
-    if recipe.class_weights == "balanced":
-        weights = balanced_weights(examples.targets, weights)
-    return replace(examples, targets=smooth(examples.targets, recipe.label_smoothing), weights=weights)
-
-
-def _fingerprint(model: keras.Model, recipe: Recipe, batches: Batches, validation: Examples) -> str:
+def _fingerprint(model: keras.Model, recipe: Recipe, course: Course, validation: Examples) -> str:
     """What makes two trainings the same one; a checkpoint of another is not continued."""
     settings = recipe.model_dump(mode="json")
     network = (model.name, model.input_shape, model.output_shape, model.count_params())
-    data = (batches.examples.digest, validation.digest, batches.seed, batches.min_human_share)
+    data = (course.digest, validation.digest)
     return hashlib.sha256(json.dumps((settings, network, data), sort_keys=True).encode()).hexdigest()
 
 
@@ -140,22 +132,20 @@ class _Run:
         self,
         recipe: Recipe,
         model: keras.Model,
-        batches: Batches,
+        course: Course,
         validation: Examples,
         checkpoints: Checkpoints,
         position: Position,
         progress: Progress,
     ) -> None:
-        self.recipe, self.batches, self.validation = recipe, batches, validation
+        self.recipe, self.course, self.validation = recipe, course, validation
         self.checkpoints, self.progress = checkpoints, progress
         self.position = position
+        self.steps = schedule.total_steps(recipe)
         self.live = model
         self.averaged = keras.models.clone_model(model)
         variables.write(self.averaged.weights, variables.read(model.weights))
-        size = model.input_shape[1]
-        image = keras.Input((size, size, 3), name="image")
-        augment = augmenter(recipe.augmentation, recipe.strength, size, batches.seed)
-        self.trainer = keras.Model(image, model(augment(image)))
+        self.trainer = course.trainer(model)
         self.best_weights: list[NDArray[Any]] = []
         self.started = time.monotonic()
 
@@ -171,6 +161,7 @@ class _Run:
         for phase in schedule.phases(self.recipe):
             if self.position.step < phase.stop:
                 self._train_phase(phase, saved[1] if saved else None)
+                saved = None
         self.checkpoints.finish(self.position)
         return self._finished()
 
@@ -193,19 +184,19 @@ class _Run:
             average=self.recipe.ema,
         )
         loss = keras.losses.CategoricalCrossentropy(from_logits=True)
-        self.trainer.compile(optimizer, loss, jit_compile=_jit())
+        self.trainer.compile(optimizer, loss, jit_compile=jit())
         optimizer.build(self.trainer.trainable_variables)
 
     def _fit(self, stop: int) -> None:
         watch = _Watch(self, stop)
         steps = stop - self.position.step
-        data = self.batches.dataset(self.position.step, stop)
+        data = self.course.dataset(self.position.step, stop)
         self.trainer.fit(data, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[watch])
 
     def _look(self, step: int, statistics: Statistics) -> None:
         """Reads validation with the averaged weights, keeps them if they are the best, and saves."""
         self._average()
-        statistics.measure(self._measured_images())
+        statistics.measure(self.course.plain_batches())
         logits = predict_logits(self.averaged, self.validation.pixels, self.validation.rows)
         labels = self.validation.targets.argmax(axis=1)
         look = Look(
@@ -226,13 +217,6 @@ class _Run:
         variables.write(self.averaged.weights, variables.read(self.live.weights))
         if self.recipe.ema is not None:
             variables.write(self.averaged.trainable_variables, self.trainer.optimizer.averaged())
-
-    def _measured_images(self) -> list[NDArray[np.uint8]]:
-        examples = self.batches.examples
-        batch = min(_MEASURED_BATCH, len(examples))
-        count = min(_MEASURED_IMAGES, len(examples)) // batch * batch
-        rows = np.random.default_rng(self.batches.seed).permutation(examples.rows)[:count]
-        return [examples.pixels.gather(rows[i : i + batch]) for i in range(0, count, batch)]
 
     def save(self) -> None:
         """Writes the state to disk."""
@@ -255,8 +239,8 @@ class _Run:
         variables.write(self.averaged.weights, self.best_weights)
         self.averaged.trainable = True
         curve = pa.Table.from_pylist([asdict(look) for look in self.position.looks])
-        steps = self.position.step
-        return Trained(self.averaged, curve, best.step, self.position.seconds, steps * self.recipe.batch_size)
+        image_steps = self.position.step * self.course.images_per_step
+        return Trained(self.averaged, curve, best.step, self.position.seconds, image_steps)
 
 
 class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
@@ -275,7 +259,7 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
         step = self.start + done
         if not math.isfinite(loss):
             raise TrainingDivergedError(
-                f"the loss became {loss} at step {step} of {self.run.recipe.steps}; "
+                f"the loss became {loss} at step {step} of {self.run.steps}; "
                 f"lower learning_rate (now {self.run.recipe.learning_rate}) or lengthen warmup"
             )
         self.run.position = replace(
@@ -288,10 +272,4 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
             _ = self.model  # Keras brings the variables up to date here on backends that keep them apart
             self.run.save()
             self.saved_at = time.monotonic()
-        self.run.progress(step, self.run.recipe.steps, f"loss {loss:.3f}")
-
-
-def _jit() -> bool | str:
-    """XLA where there is an accelerator; on a CPU it is 8-30 times slower for these networks under TensorFlow."""
-    on_cpu = not (keras.distribution.list_devices("gpu") or keras.distribution.list_devices("tpu"))
-    return False if keras.backend.backend() == "tensorflow" and on_cpu else "auto"
+        self.run.progress(step, self.run.steps, f"loss {loss:.3f}")

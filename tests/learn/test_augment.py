@@ -98,6 +98,43 @@ def test_moves_leave_an_image_of_one_colour_as_it_is(policy: dict) -> None:
     np.testing.assert_allclose(applied(flat, **policy), flat, atol=1e-3)
 
 
+@pytest.mark.parametrize(("preset", "strength"), [("digits", "strong"), ("natural", "strong")])
+def test_xla_compiles_a_preset(preset, strength) -> None:
+    import keras
+
+    from selftrain.learn.augment import augmenter
+    from selftrain.learn.batchnorm import _InTrainingMode
+
+    layer = augmenter(preset, strength, 16, seed=5)
+    layer.gathers = True  # as on an accelerator
+    image = keras.Input((16, 16, 3))
+    compiled = keras.Model(image, _InTrainingMode(keras.Model(image, layer(image)))(image))
+    compiled.compile(jit_compile=True)
+    out = compiled.predict_on_batch(images(16))
+    assert out.min() >= -1e-4
+    assert out.max() <= 255 + 1e-4
+    # Other random numbers than without XLA, of the same kind.
+    assert np.abs(out - images(16)).mean() == pytest.approx(
+        np.abs(augmented(images(16), preset, strength) - images(16)).mean(), rel=0.3
+    )
+
+
+@pytest.mark.parametrize("fill", ["nearest", "reflect"])
+def test_gathering_reads_the_same_pixels_as_the_kernel(fill: str) -> None:
+    import keras
+
+    from selftrain.learn.affine import gathered
+
+    batch = images(8).astype(np.float32)
+    rng = np.random.default_rng(1)
+    matrix = np.float32([1, 0, 0, 0, 1, 0, 0, 0]) + rng.normal(0, 0.2, (8, 8)).astype(np.float32)
+    matrix[:, [2, 5]] += rng.uniform(-9, 9, (8, 2)).astype(np.float32)
+    matrix[:, 6:] = 0
+    kernel = keras.ops.image.affine_transform(batch, matrix, fill_mode=fill)
+    ours, theirs = (keras.ops.convert_to_numpy(each) for each in (gathered(batch, matrix, fill=fill), kernel))
+    np.testing.assert_allclose(ours, theirs, atol=0.05)
+
+
 def test_none_changes_nothing() -> None:
     np.testing.assert_array_equal(augmented(images(), "none", "strong", operations=3), images())
 

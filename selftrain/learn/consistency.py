@@ -1,0 +1,185 @@
+"""Consistency rules: which unlabelled images of a batch count, how much, and the loss of their two views.
+
+A rule is a layer from the logits of weakly and of strongly augmented images, (n, classes) each in one order, to their
+loss. What it has learnt of the model so far are weights that no gradient trains, so that a checkpoint keeps them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, TypeAlias, assert_never
+
+import keras
+from keras import ops
+
+from selftrain.config import Consistency, Method
+
+Tensor: TypeAlias = keras.KerasTensor
+
+
+class Rule(Protocol):
+    """A layer that FixMatch, FreeMatch and SoftMatch differ in."""
+
+    def __call__(self, weak: Tensor, strong: Tensor) -> Tensor:
+        """The loss of a batch, a scalar; what the rule knows of the model is updated by the batch first."""
+        ...
+
+
+def rule(method: Method, settings: Consistency, *, classes: int) -> Rule:
+    """The rule that `method` names. Raises ValueError for noisy_student, which has none."""
+    match method:
+        case "fixmatch":
+            return FixMatch(settings.threshold)
+        case "freematch":
+            return FreeMatch(classes, momentum=settings.momentum, fairness=settings.fairness)
+        case "softmatch":
+            return SoftMatch(classes, momentum=settings.momentum, n_sigma=settings.n_sigma)
+        case "noisy_student":
+            raise ValueError("noisy_student trains in rounds, by pseudo-labels made before; it has no rule in training")
+        case never:
+            assert_never(never)
+
+
+def hard_loss(strong: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Mean over all images of `weights` (n,) times the cross-entropy of `strong` (n, classes) against `labels` (n,)."""
+    wanted = ops.one_hot(labels, strong.shape[-1], dtype="float32")
+    return ops.mean(weights * -ops.sum(wanted * ops.log_softmax(strong), axis=-1))
+
+
+class FixMatch(keras.layers.Layer):  # type: ignore[misc]
+    """Images count whose weak view is surer than one threshold (arXiv:2001.07685, eq. 4)."""
+
+    def __init__(self, threshold: float) -> None:
+        super().__init__(name="fixmatch")
+        self.threshold = threshold
+
+    def call(self, weak: Tensor, strong: Tensor) -> Tensor:
+        """As `Rule` says."""
+        probs = _probabilities(weak)
+        counts = ops.cast(ops.max(probs, axis=-1) >= self.threshold, "float32")
+        return hard_loss(strong, ops.argmax(probs, axis=-1), counts)
+
+
+class FreeMatch(keras.layers.Layer):  # type: ignore[misc]
+    """A threshold a class that follows the model's own confidence (arXiv:2205.07246), and a term for fairness.
+
+    `level` is tau_t (eq. 5), `class_means` (classes,) p~_t (eq. 6), `histogram` (classes,) h~_t of the predictions.
+    """
+
+    def __init__(self, classes: int, *, momentum: float, fairness: float) -> None:
+        super().__init__(name="freematch")
+        self.classes, self.momentum, self.fairness = classes, momentum, fairness
+        uniform = keras.initializers.Constant(1 / classes)
+        self.level = self.add_weight(shape=(), initializer=uniform, trainable=False, name="level")
+        self.class_means = self.add_weight(shape=(classes,), initializer=uniform, trainable=False, name="class_means")
+        self.histogram = self.add_weight(shape=(classes,), initializer=uniform, trainable=False, name="histogram")
+
+    def call(self, weak: Tensor, strong: Tensor) -> Tensor:
+        """As `Rule` says: eq. 8, plus `fairness` times eq. 11."""
+        probs = _probabilities(weak)
+        confidence, labels = ops.max(probs, axis=-1), ops.argmax(probs, axis=-1)
+        predicted = ops.one_hot(labels, self.classes, dtype="float32")
+        _follow(self.level, ops.mean(confidence), self.momentum)
+        _follow(self.class_means, ops.mean(probs, axis=0), self.momentum)
+        _follow(self.histogram, ops.mean(predicted, axis=0), self.momentum)
+        thresholds = self.class_means / ops.max(self.class_means) * self.level  # eq. 7
+        counts = ops.cast(confidence >= ops.sum(predicted * thresholds, axis=-1), "float32")
+        return hard_loss(strong, labels, counts) + self.fairness * self._unfairness(strong, counts)
+
+    def _unfairness(self, strong: Tensor, counts: Tensor) -> Tensor:
+        """Self-adaptive fairness, eq. 9-11; 0 where no image counts.
+
+        A class that no counted image is predicted to be is left out of the sums, as in the authors' code.
+        """
+        views = ops.softmax(strong)
+        seen = ops.one_hot(ops.argmax(ops.stop_gradient(strong), axis=-1), self.classes, dtype="float32")
+        expected = _sum_to_one(_over(self.class_means, self.histogram))
+        mean = ops.sum(counts[:, None] * views, axis=0)
+        batch = _sum_to_one(_over(mean, ops.sum(counts[:, None] * seen, axis=0)))
+        negative_entropy = ops.sum(expected * ops.log(batch + 1e-12))
+        return ops.where(ops.sum(counts) > 0, negative_entropy, 0.0)
+
+
+class SoftMatch(keras.layers.Layer):  # type: ignore[misc]
+    """Every image counts, by a truncated Gaussian of its confidence (arXiv:2301.10921, section 3).
+
+    The confidence is that of probabilities aligned to a uniform share of the classes; the label is not.
+    `mean` and `variance` are the Gaussian's, `class_means` (classes,) what the model predicts on average.
+    """
+
+    def __init__(self, classes: int, *, momentum: float, n_sigma: float) -> None:
+        super().__init__(name="softmatch")
+        self.momentum, self.n_sigma = momentum, n_sigma
+        uniform = keras.initializers.Constant(1 / classes)
+        self.mean = self.add_weight(shape=(), initializer=uniform, trainable=False, name="mean")
+        self.variance = self.add_weight(shape=(), initializer="ones", trainable=False, name="variance")
+        self.class_means = self.add_weight(shape=(classes,), initializer=uniform, trainable=False, name="class_means")
+
+    def call(self, weak: Tensor, strong: Tensor) -> Tensor:
+        """As `Rule` says."""
+        probs = _probabilities(weak)
+        _follow(self.class_means, ops.mean(probs, axis=0), self.momentum)
+        aligned = probs / self.class_means
+        aligned = aligned / ops.sum(aligned, axis=-1, keepdims=True)
+        confidence = ops.max(aligned, axis=-1)
+        n = ops.cast(ops.shape(confidence)[0], "float32")
+        _follow(self.mean, ops.mean(confidence), self.momentum)
+        _follow(self.variance, ops.var(confidence) * n / ops.maximum(n - 1, 1.0), self.momentum)
+        below = ops.minimum(confidence - self.mean, 0.0)
+        weights = ops.exp(-ops.square(below) * self.n_sigma**2 / (2 * self.variance))
+        return hard_loss(strong, ops.argmax(probs, axis=-1), weights)
+
+
+def _probabilities(logits: Tensor) -> Tensor:
+    """The probabilities of `logits` as targets: no gradient flows through them."""
+    return ops.stop_gradient(ops.softmax(ops.cast(logits, "float32")))
+
+
+def _follow(average: Any, batch: Tensor, momentum: float) -> None:
+    average.assign(momentum * average + (1 - momentum) * batch)
+
+
+def _over(values: Tensor, counts: Tensor) -> Tensor:
+    """`values` over `counts`, 0 where there is none."""
+    return ops.where(counts > 0, values / ops.maximum(counts, 1e-12), 0.0)
+
+
+def _sum_to_one(values: Tensor) -> Tensor:
+    return values / ops.maximum(ops.sum(values), 1e-12)
+
+
+class ConsistencyTrainer(keras.Model):  # type: ignore[misc]
+    """(labelled images, unlabelled images) to the logits of the labelled; the unlabelled add their loss.
+
+    One forward pass sees the labelled images and both views of the unlabelled ones, so that they share their batch's
+    statistics. `ramp_steps` is how long the weight of the unlabelled loss takes to rise.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        rule: Rule,
+        *,
+        weak: keras.layers.Layer,
+        strong: keras.layers.Layer,
+        weight: float,
+        ramp_steps: int,
+    ) -> None:
+        super().__init__(name="consistency")
+        self.network, self.rule, self.weak, self.strong = network, rule, weak, strong
+        self.weight, self.ramp_steps = weight, ramp_steps
+        self.steps = self.add_weight(shape=(), initializer="zeros", trainable=False, name="steps")
+
+    def call(self, inputs: tuple[Any, Any], training: bool = False) -> Tensor:
+        """Labelled (b, s, s, 3) and unlabelled images (mu * b, s, s, 3), uint8, to logits (b, classes)."""
+        labeled, unlabeled = inputs
+        if not training:
+            return self.network(labeled, training=False)
+        weak = self.weak(ops.concatenate([labeled, unlabeled], axis=0), training=True)
+        strong = self.strong(unlabeled, training=True)
+        logits = ops.cast(self.network(ops.concatenate([weak, strong], axis=0), training=True), "float32")
+        labels, views = ops.shape(labeled)[0], ops.shape(unlabeled)[0]
+        self.steps.assign_add(1.0)
+        ramp = ops.minimum(self.steps / self.ramp_steps, 1.0) if self.ramp_steps else 1.0
+        loss = self.rule(logits[labels : labels + views], logits[labels + views :])
+        self.add_loss(self.weight * ramp * loss)
+        return logits[:labels]

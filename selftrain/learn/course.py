@@ -1,0 +1,200 @@
+"""A course of training: what a step sees, and the network around the network that makes a loss of it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from selftrain.config import Consistency, Method, Recipe
+from selftrain.learn.augment import Augment, Strength, augmenter
+from selftrain.learn.batches import Batches, Examples, balanced_weights, gathered_ahead, pool_positions, smooth
+from selftrain.learn.consistency import ConsistencyTrainer, rule
+from selftrain.learn.mixing import Mix, MixingTrainer
+
+if TYPE_CHECKING:
+    import grain
+
+_MEASURED_IMAGES = 512  # training images that batch norm's statistics are measured on
+_MEASURED_BATCH = 128
+_STRONG_SEED, _MIX_SEED = 1, 2  # apart from the first augmentation's
+
+
+@dataclass(frozen=True)
+class Unlabeled:
+    """Images without labels, `rows` (n,) of the training's pixels, and how they are learnt from in training."""
+
+    rows: NDArray[np.int64]
+    method: Method
+    settings: Consistency
+
+
+class Course(Protocol):
+    """What trainings differ in; the loop around it is one."""
+
+    @property
+    def digest(self) -> str:
+        """What makes the course's data and order the same as another's."""
+        ...
+
+    @property
+    def images_per_step(self) -> int:
+        """Images that go forward and back in a step."""
+        ...
+
+    def trainer(self, model: keras.Model) -> keras.Model:
+        """A network with a loss for what `dataset` yields, around `model` (images to logits)."""
+        ...
+
+    def dataset(self, start: int, stop: int) -> grain.IterDataset[Any]:
+        """What steps `start` to `stop` see."""
+        ...
+
+    def plain_batches(self) -> list[NDArray[np.uint8]]:
+        """Images as prediction meets them, in batches of one size, for batch norm's statistics."""
+        ...
+
+
+def course(
+    recipe: Recipe, train: Examples, *, min_human_share: float, seed: int, unlabeled: Unlabeled | None
+) -> Course:
+    """What `recipe` asks for: labels alone, or labels and unlabelled images at once."""
+    batches = Batches(_prepared(train, recipe), recipe.batch_size, seed, min_human_share, recipe.steps)
+    if unlabeled is not None:
+        return Consistent(recipe, batches, unlabeled)
+    return Mixed(recipe, batches) if recipe.mixup or recipe.cutmix else Supervised(recipe, batches)
+
+
+def _prepared(examples: Examples, recipe: Recipe) -> Examples:
+    """Examples with smoothed targets and, if asked for, weights that balance the classes."""
+    weights = examples.weights
+    if recipe.class_weights == "balanced":
+        weights = balanced_weights(examples.targets, weights)
+    return replace(examples, targets=smooth(examples.targets, recipe.label_smoothing), weights=weights)
+
+
+@dataclass(frozen=True)
+class Supervised:
+    """Labels and pseudo-labels alike: augmented images against their targets."""
+
+    recipe: Recipe
+    batches: Batches
+
+    @property
+    def digest(self) -> str:
+        """Of the examples, their order and the shares of a batch."""
+        batches = self.batches
+        return _digest(batches.examples.digest, batches.seed, batches.min_human_share)
+
+    @property
+    def images_per_step(self) -> int:
+        """The batch."""
+        return self.batches.batch_size
+
+    def trainer(self, model: keras.Model) -> keras.Model:
+        """Images to logits; the targets and weights come with the batch."""
+        size = model.input_shape[1]
+        image = keras.Input((size, size, 3), name="image")
+        return keras.Model(image, model(_augment(self.recipe, self.recipe.strength, size, self.batches.seed)(image)))
+
+    def dataset(self, start: int, stop: int) -> grain.IterDataset[Any]:
+        """Images, targets and weights."""
+        return gathered_ahead(self.batches, start, stop)
+
+    def plain_batches(self) -> list[NDArray[np.uint8]]:
+        """Of the training images."""
+        return _plain(self.batches, self.batches.examples.rows)
+
+
+@dataclass(frozen=True)
+class Mixed(Supervised):
+    """The same, mixed by MixUp or CutMix."""
+
+    def trainer(self, model: keras.Model) -> keras.Model:
+        """Images and weighted targets to their loss."""
+        recipe, seed = self.recipe, self.batches.seed
+        mix = Mix(mixup=recipe.mixup, cutmix=recipe.cutmix, seed=seed + _MIX_SEED)
+        return MixingTrainer(model, _augment(recipe, recipe.strength, model.input_shape[1], seed), mix)
+
+    def dataset(self, start: int, stop: int) -> grain.IterDataset[Any]:
+        """Images and targets times weights."""
+
+        def weighted(step: int) -> tuple[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
+            images, targets, weights = self.batches(step)
+            return ((images, targets * weights[:, None]),)
+
+        return gathered_ahead(weighted, start, stop)
+
+
+@dataclass(frozen=True)
+class Consistent:
+    """Labels, and two views of unlabelled images, in every step."""
+
+    recipe: Recipe
+    batches: Batches
+    unlabeled: Unlabeled
+
+    @property
+    def digest(self) -> str:
+        """Of the labelled and the unlabelled images, and of the method."""
+        rows = hashlib.sha256(self.unlabeled.rows.tobytes()).hexdigest()
+        settings = self.unlabeled.settings.model_dump_json()
+        return _digest(self.batches.examples.digest, self.batches.seed, rows, self.unlabeled.method, settings)
+
+    @property
+    def images_per_step(self) -> int:
+        """The labelled ones and both views of the others."""
+        return self.batches.batch_size * (1 + 2 * self.unlabeled.settings.mu)
+
+    def trainer(self, model: keras.Model) -> keras.Model:
+        """Labelled and unlabelled images to the labelled ones' logits."""
+        size, seed, settings = model.input_shape[1], self.batches.seed, self.unlabeled.settings
+        return ConsistencyTrainer(
+            model,
+            rule(self.unlabeled.method, settings, classes=model.output_shape[-1]),
+            weak=_augment(self.recipe, "weak", size, seed),
+            strong=_augment(self.recipe, "strong", size, seed + _STRONG_SEED),
+            weight=settings.weight,
+            ramp_steps=round(settings.ramp_up * self.recipe.steps),
+        )
+
+    def dataset(self, start: int, stop: int) -> grain.IterDataset[Any]:
+        """Labelled and unlabelled images, the labelled ones' targets and weights."""
+        rows, count = self.unlabeled.rows, self.batches.batch_size * self.unlabeled.settings.mu
+
+        def both(step: int) -> tuple[Any, NDArray[np.float32], NDArray[np.float32]]:
+            images, targets, weights = self.batches(step)
+            at = pool_positions(self.batches.seed, len(rows), int(step), count)
+            return (images, self.batches.examples.pixels.gather(rows[at])), targets, weights
+
+        return gathered_ahead(both, start, stop)
+
+    def plain_batches(self) -> list[NDArray[np.uint8]]:
+        """Of the unlabelled images, most of what a step sees."""
+        return _plain(self.batches, self.unlabeled.rows)
+
+
+def _augment(recipe: Recipe, strength: Strength, size: int, seed: int) -> Augment:
+    return augmenter(
+        recipe.augmentation,
+        strength,
+        size,
+        seed,
+        operations=recipe.randaugment_operations,
+        magnitude=recipe.randaugment_magnitude,
+    )
+
+
+def _plain(batches: Batches, rows: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
+    batch = min(_MEASURED_BATCH, len(rows))
+    count = min(_MEASURED_IMAGES, len(rows)) // batch * batch
+    chosen = np.random.default_rng(batches.seed).permutation(rows)[:count]
+    return [batches.examples.pixels.gather(chosen[i : i + batch]) for i in range(0, count, batch)]
+
+
+def _digest(*facts: object) -> str:
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
