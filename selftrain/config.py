@@ -261,7 +261,7 @@ class TargetPrecision(Section):
     """Accept above the lowest confidence whose precision on held-out human labels is surely high enough."""
 
     kind: Literal["target_precision"] = "target_precision"
-    target: float = Field(0.95, gt=0, lt=1, description="share of the accepted labels that must be right")
+    target: float = Field(0.9, gt=0, lt=1, description="share of the accepted labels that must be right")
     alpha: float = Field(0.05, gt=0, le=0.5, description="how often the target may be missed all the same")
     per_class: bool = Field(True, description="each class its own confidence where it has enough held-out predictions")
 

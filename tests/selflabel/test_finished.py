@@ -1,0 +1,76 @@
+"""Finished rounds: what a student's round keeps of its pseudo-labels, and what the reader of a run is told."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from selftrain.config import Gate, PseudoLabel, TargetPrecision
+from selftrain.data.manifest import LabelMap, Manifest
+from selftrain.evaluate.coverage import HeldOut
+from selftrain.learn.contract import Contract, SavedModel
+from selftrain.selflabel.finished import findings, student_round, teacher_round
+from selftrain.selflabel.pseudo_labels import PseudoLabels, select
+from selftrain.selflabel.rounds import History
+from selftrain.selflabel.scores import Scores
+
+NAMES = ("blue", "green", "red")
+SCORES = Scores(
+    images=60,
+    accuracy=0.9,
+    macro_f1=0.88,
+    log_loss=0.3,
+    calibration_error=0.02,
+    calibration_error_uncalibrated=0.11,
+)
+MODEL = SavedModel(Path("nowhere"), Contract(backbone="by_hand", image_size=16, class_names=NAMES))
+
+
+def manifest_of(*, training: int, pool: int) -> Manifest:
+    number = np.arange(training + pool)
+    human = number < training
+    table = pa.table(
+        {
+            "image_id": [f"{each:064x}" for each in number],
+            "shard": ["s"] * len(number),
+            "index": number.astype(np.int32),
+            "origin": [f"{each}.png" for each in number],
+            "width": np.full(len(number), 8, np.int32),
+            "height": np.full(len(number), 8, np.int32),
+            "phash": number.astype(np.uint64),
+            "split": np.where(human, "train", "unlabeled"),
+            "label": pa.array(number.astype(np.int32) % 3, mask=~human),
+            "label_source": pa.array(np.where(human, "human", ""), mask=~human),
+            "weight": np.ones(len(number), np.float32),
+        }
+    )
+    return Manifest.build(table, LabelMap(NAMES))
+
+
+def measured_labels(held: int) -> PseudoLabels:
+    """90 sure answers, and as many right ones held out as asked for."""
+    probs = np.tile(np.float32([0.9, 0.05, 0.05]), (90, 1))
+    held_out = HeldOut(probs[:held], np.zeros(held, np.int64))
+    settings = PseudoLabel(threshold=TargetPrecision(target=0.9))
+    ids = [f"{each:064x}" for each in range(6, 96)]
+    return select(ids, probs, settings, round_index=1, teacher="t", class_names=NAMES, held_out=held_out)
+
+
+def test_a_round_records_calibration_and_how_right_its_pseudo_labels_are() -> None:
+    manifest = manifest_of(training=6, pool=90)
+    made = student_round(1, manifest, measured_labels(60), MODEL, SCORES, Gate())
+    assert (made.calibration_error, made.calibration_error_uncalibrated) == (0.02, 0.11)
+    assert (made.accepted, made.pool, made.threshold) == (90, 90, "precision 0.9")
+    assert made.pseudo_precision == 1.0
+    assert made.pseudo_precision_low is not None
+    assert 0.9 < made.pseudo_precision_low < 1.0
+
+
+def test_that_a_target_cannot_be_shown_is_told_to_the_reader_of_the_run() -> None:
+    manifest = manifest_of(training=6, pool=90)
+    history = History().with_round(teacher_round(manifest, MODEL, SCORES, Gate()))
+    history = history.with_round(student_round(1, manifest, measured_labels(20), MODEL, SCORES, Gate()))
+    assert history.latest.accepted == 0
+    told = [each for each in findings(history, None) if each.startswith("round 1: nothing is accepted as")]
+    assert len(told) == 1
+    assert "20 held-out predictions, and a precision of 0.9 takes 29" in told[0]
