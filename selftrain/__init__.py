@@ -1,4 +1,38 @@
 """selftrain: self-training for images, from a small labelled set and a large unlabelled one."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .api import (  # relative: what is served holds this file under another name, and no api
+        analyze_data_then_save_to,
+        as_grain,
+        as_numpy,
+        as_torch,
+        autolabel,
+        held_out,
+        load_from,
+    )
+
 __version__ = "0.1.0"
-__all__ = ["__version__"]
+__all__ = [
+    "__version__",
+    "analyze_data_then_save_to",
+    "as_grain",
+    "as_numpy",
+    "as_torch",
+    "autolabel",
+    "held_out",
+    "load_from",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """The functions of the API, imported when they are first asked for: `import selftrain` alone costs nothing."""
+    if name not in __all__:
+        raise AttributeError(f"module 'selftrain' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(f"{__name__}.api"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -92,10 +92,10 @@ def outputs_of(answers: Floats) -> Outputs:
             f"the model answers numbers in 0-1 whose rows sum to {sums.min():.3g}..{sums.max():.3g}: neither "
             f"probabilities of one class each nor, it seems, logits (sigmoids?); {_WAYS_OUT}, or say outputs='logits'"
         )
-    if low >= 0 and float(np.ptp(sums)) <= SUM_TOLERANCE * float(sums.mean()):
+    if low >= 0 and bool((np.abs(sums - 100) <= 100 * SUM_TOLERANCE).all()):
         raise PredictionError(
-            f"the model answers numbers in 0-{high:.3g} whose rows all sum to {sums.mean():.4g}: scaled probabilities; "
-            f"divide them by it, {_WAYS_OUT}, or say outputs='logits'"
+            f"the model answers numbers whose rows all sum to 100: percentages; divide them by 100, {_WAYS_OUT}, "
+            "or say outputs='logits'"
         )
     return "logits"
 

@@ -1,0 +1,37 @@
+"""tf.data: labelled images as a tf.data.Dataset; the only importer of TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from selftrain.adapters.quiet_start import start_keras
+from selftrain.selflabel.loaded import Example, LabeledImages
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+READ_AT_ONCE = 256
+
+
+def tf_dataset(examples: LabeledImages, *, seed: int | None) -> tf.data.Dataset:
+    """`examples` one by one, (x, y) or (x, y, w), with their number known; each pass in another order of `seed`.
+
+    None: as they lie.
+    """
+    start_keras()
+    import tensorflow as tf
+
+    first = examples.gather(np.arange(0))
+    signature = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in first)
+    passes = count()
+
+    def batches() -> Iterator[Example]:
+        return examples.batches(READ_AT_ONCE, seed=None if seed is None else seed + next(passes))
+
+    batched = tf.data.Dataset.from_generator(batches, output_signature=signature)
+    single = batched.prefetch(2).unbatch()
+    return single.apply(tf.data.experimental.assert_cardinality(len(examples)))

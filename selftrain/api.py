@@ -1,0 +1,188 @@
+"""The Python API: self-training for people with training code of their own; no pipeline, no tracking server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from selftrain.config import Fixed, PseudoLabel, Threshold
+from selftrain.learn.asked import Outputs
+from selftrain.progress import Progress, silent
+from selftrain.selflabel.analysis import Analysis, AnalysisFolder
+from selftrain.selflabel.loaded import ChannelsFirst, Example, LabeledImages, LabelKind, load_held_out, load_training
+
+if TYPE_CHECKING:
+    import grain
+    import tensorflow as tf
+
+    from selftrain.data.given import Given
+
+PathLike = str | os.PathLike[str]
+Part = Literal["training", "held_out"]
+
+
+def autolabel(
+    *,
+    model: object,
+    labeled: object,
+    unlabeled: object,
+    out: PathLike,
+    validation: object = None,
+    threshold: Threshold | float | None = Fixed(),  # noqa: B008 - frozen
+    targets: Literal["soft", "hard"] = "soft",
+    max_per_class: int | None = None,
+    class_names: Sequence[str] | None = None,
+    image_size: int | None = None,
+    outputs: Outputs | None = None,
+    held_out: float = 0.2,
+    seed: int = 0,
+    round: int = 1,
+    batch_size: int = 256,
+    resume: bool = False,
+    progress: Progress = silent,
+) -> Analysis:
+    """Let `model` label the unlabelled images, keep the labels it is sure enough of, and write all of it to `out`.
+
+    `model`: a Keras model, a torch module, the folder of a model saved by selftrain, or any callable from a numpy batch
+    to logits or probabilities (n, classes); which of the two is found out, or said by `outputs`.
+
+    `labeled`: a folder of class folders, a tuple (images, labels), or a tf.data.Dataset, DataLoader or other iterable
+    of pairs, batched or not. Labels are class indices, one-hot rows or names. `unlabeled`: a folder, an array, a list
+    of images or paths, or an iterable of any length; it is read once, in chunks, and never held in memory. Images are
+    arrays of one shape and type, uint8 or float, as the model reads them; files are decoded to squares of `image_size`
+    pixels (None: what the model reads), uint8 RGB.
+
+    The model's confidence is calibrated on labelled images that it should not have been trained on: those of
+    `validation`, or the share `held_out` of `labeled` by a hash of the image and `seed` - `selftrain.held_out` says
+    which, so that you can leave them out of training. `threshold` is a confidence, None (all), or a threshold of
+    selftrain.config; `max_per_class` a quota. `class_names` are those of the model's outputs, in their order; None: the
+    sorted names of the labels.
+
+    Returns the analysis, which is also `out`/analysis.json. An `out` that holds anything is refused; with `resume` an
+    interrupted labelling of the same images by the same model goes on where it was.
+
+    Raises SourceError, PredictionError and ConfigError (all SelftrainError) with what came in and what to do.
+    """
+    from selftrain.adapters.user_models import open_user_model
+    from selftrain.data.open_given import open_given
+    from selftrain.selflabel.autolabel import Settings, analyse
+
+    asked, names = open_user_model(model)
+    rank = None if asked.input_shape is None else len(asked.input_shape)
+
+    def opened(given: object, role: str, *, labels: bool) -> Given:
+        size, channels = image_size or asked.side, asked.channels
+        return open_given(given, role=role, labeled=labels, image_rank=rank, image_size=size, channels=channels)
+
+    rule = threshold if not isinstance(threshold, int | float | None) else Fixed(value=threshold)
+    return analyse(
+        asked,
+        opened(labeled, "labeled", labels=True),
+        opened(unlabeled, "unlabeled", labels=False),
+        None if validation is None else opened(validation, "validation", labels=True),
+        AnalysisFolder(Path(out)),
+        settings=Settings(
+            pseudo_label=PseudoLabel(
+                threshold=rule, targets=targets, max_per_class=max_per_class, batch_size=batch_size
+            ),
+            round=round,
+            held_out=held_out,
+            seed=seed,
+            outputs=outputs,
+            class_names=tuple(class_names) if class_names is not None else names,
+        ),
+        resume=resume,
+        progress=progress,
+    )
+
+
+def analyze_data_then_save_to(
+    model: object, labeled_training_data: object, unlabeled_training_data: object, path: PathLike
+) -> Analysis:
+    """`autolabel` with its defaults, under the name and with the arguments that users of Masterful know."""
+    return autolabel(model=model, labeled=labeled_training_data, unlabeled=unlabeled_training_data, out=path)
+
+
+def load_from(
+    path: PathLike,
+    unlabeled_weight: float | None = None,
+    *,
+    labels: LabelKind | None = None,
+    part: Part = "training",
+    seed: int | None = 0,
+) -> tf.data.Dataset:
+    """What `autolabel` left at `path` as an unbatched tf.data.Dataset of (x, y), or of (x, y, w) with a weight.
+
+    x is an image as it was given, y its label: a person's, or the model's where it was sure enough. `labels` says how
+    they are written: "index" (int64), "one_hot" or "soft" (float32 (classes,): the model's probabilities); None: as the
+    labelled ones were given, names as indices. w is 1 for a person's label and `unlabeled_weight` for the model's.
+    `part` "held_out" gives the labelled images that the model was judged on, for validation. Each pass has an order of
+    its own, drawn from `seed`; None: people's labels first. Raises SourceError.
+    """
+    from selftrain.adapters.tf_data import tf_dataset
+
+    return tf_dataset(_loaded(path, unlabeled_weight, labels, part), seed=seed)
+
+
+def as_numpy(
+    path: PathLike,
+    unlabeled_weight: float | None = None,
+    *,
+    labels: LabelKind | None = None,
+    part: Part = "training",
+) -> Example:
+    """`load_from` as arrays in memory: (x, y) or (x, y, w); people's labels first."""
+    examples = _loaded(path, unlabeled_weight, labels, part)
+    return examples.gather(np.arange(len(examples)))
+
+
+def as_torch(
+    path: PathLike,
+    unlabeled_weight: float | None = None,
+    *,
+    labels: LabelKind | None = None,
+    part: Part = "training",
+    transform: Callable[[npt.NDArray[Any]], object] | None = None,
+) -> ChannelsFirst:
+    """`load_from` as a map-style dataset for torch's DataLoader; torch itself is not imported.
+
+    `transform` is called with x as a numpy array, for files uint8 (height, width, 3) as torchvision's transforms want
+    it. Without one the images of files are (3, height, width), and arrays stay as they were given.
+    """
+    return ChannelsFirst(_loaded(path, unlabeled_weight, labels, part), transform)
+
+
+def as_grain(
+    path: PathLike,
+    unlabeled_weight: float | None = None,
+    *,
+    labels: LabelKind | None = None,
+    part: Part = "training",
+) -> grain.MapDataset[Example]:
+    """`load_from` as a Grain MapDataset, in the order they lie: `.seed(0).shuffle().batch(32)` is yours."""
+    import grain
+
+    return grain.MapDataset.source(_loaded(path, unlabeled_weight, labels, part))
+
+
+def held_out(images: object, *, share: float = 0.2, seed: int = 0) -> npt.NDArray[np.bool_]:
+    """Which of `images` (n, ...), or of a list of image files, `autolabel` holds out: leave them out of training.
+
+    A function of each image's bytes, `share` and `seed` alone, whatever else is there.
+    """
+    from selftrain.data.open_given import ids_of
+    from selftrain.selflabel.reading import held_out_mask
+
+    return held_out_mask(ids_of(images), share=share, seed=seed)
+
+
+def _loaded(path: PathLike, unlabeled_weight: float | None, labels: LabelKind | None, part: Part) -> LabeledImages:
+    folder = AnalysisFolder(Path(path))
+    if part == "held_out":
+        return load_held_out(folder, labels=labels, weighted=unlabeled_weight is not None)
+    return load_training(folder, unlabeled_weight=unlabeled_weight, labels=labels)

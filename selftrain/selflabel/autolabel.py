@@ -1,0 +1,264 @@
+"""Autolabel: a user's model labels a user's unlabelled images, and what comes of it lies in a folder."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+from selftrain.config import PseudoLabel
+from selftrain.data.given import Given, Unreadable
+from selftrain.data.given_labels import class_indices, label_form
+from selftrain.data.kept_images import KeptImages, Part, put
+from selftrain.data.shards import replace
+from selftrain.errors import ConfigError, SourceError
+from selftrain.learn.asked import Asked, Floats, Outputs, classes_of
+from selftrain.progress import Progress, silent
+from selftrain.selflabel.analysis import Analysis, AnalysisFolder, ClassCounts, Counts
+from selftrain.selflabel.judged import ENOUGH, Ints, Judged, judge
+from selftrain.selflabel.pool import check_same_model, read_pool, without_copies
+from selftrain.selflabel.pseudo_labels import PseudoLabels, select
+from selftrain.selflabel.reading import Mask, Reading, names_of, read_labeled
+
+LABELED, VALIDATION = "labeled", "validation"
+
+
+class Settings(BaseModel):
+    """What an analysis depends on, beside the model and the images."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pseudo_label: PseudoLabel = PseudoLabel()
+    round: int = 1
+    held_out: float = 0.2
+    seed: int = 0
+    outputs: Outputs | None = None
+    class_names: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class _Human:
+    """The labelled images: their index with parts and labels, what the model is worth, and what was left out."""
+
+    reading: Reading
+    index: pa.Table
+    training: Ints  # labels (k,) of those to train on
+    judged: Judged
+    held_answers: Floats
+    known: frozenset[str]  # ids of labelled and validation images
+    copies: int
+    conflicting: int
+    unreadable: tuple[Unreadable, ...]
+
+
+def analyse(
+    asked: Asked,
+    labeled: Given,
+    unlabeled: Given,
+    validation: Given | None,
+    folder: AnalysisFolder,
+    *,
+    settings: Settings,
+    resume: bool = False,
+    progress: Progress = silent,
+) -> Analysis:
+    """Judge the model on held-out labelled images, let it label the unlabelled ones, write all of it to `folder`.
+
+    Images are read once, in chunks; no more than a few are in memory at a time. Of the unlabelled images the answers
+    are: 4 bytes a class and image. With `resume` an unfinished folder is gone on with where the same model, settings
+    and images come again, and a finished one is returned as it is; otherwise a folder that holds anything is refused.
+
+    Raises SourceError, PredictionError and ConfigError for what does not fit.
+    """
+    if _begun(folder, settings, resume=resume):
+        return folder.read()
+    human = _read_human(asked, labeled, validation, folder, settings)
+    check_same_model(folder, human.held_answers)
+    index, answers, unreadable = read_pool(
+        asked,
+        unlabeled,
+        folder,
+        pixels=human.reading.pixels,
+        batch_size=settings.pseudo_label.batch_size,
+        progress=progress,
+    )
+    index, answers, copies = without_copies(index, answers, human.known)
+    labels = select(
+        index["image_id"],
+        human.judged.calibrated(answers),
+        settings.pseudo_label,
+        round_index=settings.round,
+        teacher=hashlib.sha256(human.held_answers.tobytes()).hexdigest(),
+        class_names=human.judged.class_names,
+        held_out=human.judged.held_out,
+        prior=np.bincount(human.training, minlength=len(human.judged.class_names)),
+    )
+    images = pa.concat_tables([human.index, index]).combine_chunks()
+    found = _analysis(human, labels, settings, copies=copies, unreadable=len(unreadable), by_hash=validation is None)
+    _write_unreadable(folder.unreadable_path, (*human.unreadable, *unreadable))
+    KeptImages(folder.arrays, images, found.image_shape, found.image_dtype).write(folder.index_path)
+    labels.write(folder.labels_path)
+    folder.finish(found)
+    shutil.rmtree(folder.unfinished, ignore_errors=True)
+    return found
+
+
+def _begun(folder: AnalysisFolder, settings: Settings, *, resume: bool) -> bool:
+    """Whether the analysis is there already; else the folder is ready for it. Raises ConfigError as `analyse` says."""
+    root, text = folder.root, settings.model_dump_json(indent=2) + "\n"
+    if root.exists() and not root.is_dir():
+        raise ConfigError(f"out={str(root)!r} is a file; give a folder")
+    if root.is_dir() and any(root.iterdir()):
+        if not folder.settings_path.is_file():
+            raise ConfigError(f"out={str(root)!r} holds other files and was left as it is; give an empty folder")
+        finished = folder.analysis_path.is_file()
+        if not resume:
+            state = "a finished analysis" if finished else "an unfinished analysis"
+            raise ConfigError(f"out={str(root)!r} holds {state}; give resume=True to keep it, or another folder")
+        if folder.settings_path.read_text(encoding="utf-8") != text:
+            raise ConfigError(f"out={str(root)!r} was begun with other settings; give those, or another folder")
+        return finished
+    root.mkdir(parents=True, exist_ok=True)
+    replace(folder.settings_path, lambda part: part.write_text(text, encoding="utf-8"))
+    return False
+
+
+def _read_human(
+    asked: Asked, labeled: Given, validation: Given | None, folder: AnalysisFolder, settings: Settings
+) -> _Human:
+    seed, size = settings.seed, settings.pseudo_label.batch_size
+    apart = None if validation is None else _judged_images(asked, validation, seed=seed, batch_size=size)
+    share = settings.held_out if apart is None else 0.0
+    reading = read_labeled(labeled, asked, role=LABELED, share=share, seed=seed, batch_size=size, arrays=folder.arrays)
+    held = apart or reading
+    if apart is not None:
+        reading.pixels.refuse_others(apart.pixels, VALIDATION)
+    if not held.held.any():
+        raise SourceError(f"none of {len(held.held)} labelled images is held out; {ENOUGH}")
+    names = names_of(reading, classes=classes_of(held.answers), given=settings.class_names, role=LABELED)
+    labels = class_indices(reading.labels, role=LABELED, class_names=names)
+    taken = frozenset(apart.ids.tolist()) if apart is not None else frozenset()
+    usable, conflicting = _usable(reading.ids, labels, taken)
+    theirs = labels if apart is None else class_indices(apart.labels, role=VALIDATION, class_names=names)
+    judged = judge(
+        held,
+        theirs,
+        usable if apart is None else np.ones(len(theirs), np.bool_),
+        asked,
+        outputs=settings.outputs,
+        class_names=names,
+        batch_size=size,
+    )
+    parts = np.where(reading.held, Part.HELD_OUT.value, Part.TRAINING.value)
+    index = put(put(reading.index, "part", parts), "label", labels)
+    return _Human(
+        reading=reading,
+        index=index.filter(pa.array(usable)),
+        training=labels[usable & ~reading.held],
+        judged=judged,
+        held_answers=held.answers,
+        known=taken | frozenset(reading.ids.tolist()),
+        copies=int((~usable).sum()) - conflicting,
+        conflicting=conflicting,
+        unreadable=(*reading.unreadable, *(apart.unreadable if apart is not None else ())),
+    )
+
+
+def _judged_images(asked: Asked, validation: Given, *, seed: int, batch_size: int) -> Reading:
+    """All of the validation images, held out."""
+    return read_labeled(validation, asked, role=VALIDATION, share=1.0, seed=seed, batch_size=batch_size, arrays=None)
+
+
+def _usable(ids: npt.NDArray[np.object_], labels: Ints, taken: frozenset[str]) -> tuple[Mask, int]:
+    """Which rows are the first of their image, not `taken`, and labelled as its copies are; how many conflict."""
+    _, first, group = np.unique(ids.astype(str), return_index=True, return_inverse=True)
+    lowest = np.full(len(first), np.iinfo(np.int64).max)
+    highest = np.full(len(first), -1)
+    np.minimum.at(lowest, group, labels)
+    np.maximum.at(highest, group, labels)
+    torn = (lowest != highest)[group]
+    usable = np.zeros(len(ids), np.bool_)
+    usable[first] = True
+    usable &= ~torn & ~np.array([image_id in taken for image_id in ids.tolist()], np.bool_)
+    return usable, int(torn.sum())
+
+
+def _analysis(
+    human: _Human, labels: PseudoLabels, settings: Settings, *, copies: int, unreadable: int, by_hash: bool
+) -> Analysis:
+    from selftrain import __version__
+
+    judged, reading = human.judged, human.reading
+    counts = Counts(
+        training=len(human.training),
+        held_out=judged.calibration.images,
+        unlabeled=len(labels),
+        accepted=labels.accepted.num_rows,
+        copies=human.copies + copies,
+        conflicting=human.conflicting,
+        unreadable=len(human.unreadable) + unreadable,
+    )
+    return Analysis(
+        selftrain=__version__,
+        class_names=judged.class_names,
+        outputs=judged.outputs,
+        labels=label_form(reading.labels, role=LABELED),
+        image_shape=reading.pixels.shape,
+        image_dtype=reading.pixels.dtype,
+        image_range=(reading.pixels.low, reading.pixels.high),
+        files=reading.files,
+        counts=counts,
+        held_out_by="hash" if by_hash else "validation",
+        calibration=judged.calibration,
+        threshold=labels.threshold,
+        measured=labels.measured,
+        coverage=labels.curve,
+        targets=labels.targets,
+        round=labels.round,
+        classes=_class_counts(human.training, labels),
+        pseudo_labels=labels.digest,
+        warnings=(*judged.warnings, *labels.findings, *_warnings(counts, labels)),
+    )
+
+
+def _class_counts(labeled: Ints, labels: PseudoLabels) -> dict[str, ClassCounts]:
+    classes = len(labels.class_names)
+    columns = zip(
+        labels.class_names,
+        np.bincount(labeled, minlength=classes).tolist(),
+        np.bincount(labels.table["label"].to_numpy(), minlength=classes).tolist(),
+        labels.accepted_per_class().tolist(),
+        labels.cutoffs,
+        strict=True,
+    )
+    return {
+        name: ClassCounts(labeled=human, predicted=predicted, accepted=accepted, cutoff=cutoff)
+        for name, human, predicted, accepted, cutoff in columns
+    }
+
+
+def _warnings(counts: Counts, labels: PseudoLabels) -> Iterator[str]:
+    if counts.conflicting:
+        yield f"{counts.conflicting} labelled images left out: copies of one image have different labels"
+    if counts.unreadable:
+        yield f"{counts.unreadable} files cannot be read; see unreadable.csv"
+    if counts.unlabeled and not counts.accepted:
+        yield f"no pseudo-label was accepted (threshold {labels.threshold}); the model is not sure enough"
+
+
+def _write_unreadable(path: Path, unreadable: Iterable[Unreadable]) -> None:
+    def write(part: Path) -> None:
+        with part.open("w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            rows.writerow(("path", "reason", "detail"))
+            rows.writerows((each.path, each.reason, each.detail) for each in unreadable)
+
+    replace(path, write)

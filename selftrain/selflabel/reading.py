@@ -1,0 +1,116 @@
+"""Reading labelled images: once through, in chunks, a part of them held out by hash and shown to the model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from selftrain.data.given import Array, Chunk, Given, Unreadable
+from selftrain.data.given_labels import LabelForm, Labels, label_form, text
+from selftrain.data.given_pixels import Pixels, pixels_of
+from selftrain.data.kept_images import index_rows, write_array
+from selftrain.errors import SourceError
+from selftrain.learn.asked import Asked, Floats, ask
+
+Mask = npt.NDArray[np.bool_]
+
+SAMPLED = 256  # held-out images that are kept in memory
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Labelled images, read once through: a row an image in `index` and `labels`, both as they came.
+
+    `held` (n,) are held out, `answers` (held, columns) what the model says of them; `sample` are the first of these.
+    """
+
+    index: pa.Table
+    labels: Labels
+    held: Mask
+    answers: Floats
+    sample: Array
+    pixels: Pixels
+    files: bool
+    unreadable: tuple[Unreadable, ...]
+
+    @property
+    def ids(self) -> npt.NDArray[np.object_]:
+        """Ids (n,)."""
+        return np.array(self.index["image_id"].to_pylist(), dtype=object)
+
+
+def held_out_mask(ids: npt.NDArray[np.bytes_], *, share: float, seed: int) -> Mask:
+    """Which of `ids` (n,) are held out: a function of the id and the seed alone, about `share` of them."""
+    return np.array([_position(seed, image_id) < share for image_id in ids.tolist()], dtype=np.bool_)
+
+
+def read_labeled(
+    given: Given, asked: Asked, *, role: str, share: float, seed: int, batch_size: int, arrays: Path | None
+) -> Reading:
+    """Read `given` once, hold out `share` of it by hash, ask the model about that part, keep the pixels in `arrays`.
+
+    None: keep none. Raises SourceError for images that do not fit together, and where there is none.
+    """
+    index, labels, held, answers, samples = [], [], [], [], []
+    unreadable: list[Unreadable] = []
+    pixels, files = None, False
+    for name, chunk in _named(given, role):
+        unreadable += chunk.unreadable
+        if not len(chunk) or chunk.labels is None:
+            continue
+        pixels = (pixels or pixels_of(chunk.images)).with_values(chunk.images, role)
+        files = chunk.paths is not None
+        if arrays is not None and not files:
+            write_array(arrays, name, chunk.images)
+        index.append(index_rows(chunk, name))
+        labels.append(chunk.labels)
+        held.append(held_out_mask(chunk.ids, share=share, seed=seed))
+        apart = chunk.images[held[-1]]
+        if len(apart):
+            answers.append(ask(asked, apart, batch_size=batch_size))
+            samples.append(apart[:SAMPLED])
+    if pixels is None:
+        bad = f" ({len(unreadable)} files cannot be read)" if unreadable else ""
+        raise SourceError(f"{role} holds no image{bad}; give at least two a class")
+    return Reading(
+        index=pa.concat_tables(index),
+        labels=np.concatenate(labels),
+        held=np.concatenate(held),
+        answers=np.concatenate(answers) if answers else np.empty((0, 0), np.float32),
+        sample=np.concatenate(samples)[:SAMPLED] if samples else np.empty((0, *pixels.shape), pixels.dtype),
+        pixels=pixels,
+        files=files,
+        unreadable=tuple(unreadable),
+    )
+
+
+def names_of(reading: Reading, *, classes: int, given: tuple[str, ...] | None, role: str) -> tuple[str, ...]:
+    """The class names: those given, the sorted names of the labels, or the indices; SourceError for a mismatch."""
+    form = label_form(reading.labels, role=role)
+    names = given or (tuple(sorted(set(text(reading.labels)))) if form is LabelForm.NAME else None)
+    if names is None:
+        return tuple(str(index) for index in range(classes))
+    if len(names) != classes:
+        shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+        raise SourceError(
+            f"{'class_names' if given else role} has {len(names)} classes ({shown}), the model answers {classes}; "
+            "give class_names=, one for each output in its order"
+        )
+    return names
+
+
+def _named(given: Given, role: str) -> Iterator[tuple[str, Chunk]]:
+    for number, chunk in enumerate(given.chunks()):
+        yield f"{role}-{number:06d}.npy", chunk
+
+
+def _position(seed: int, image_id: bytes) -> float:
+    digest = hashlib.blake2b(b"%d:%s" % (seed, image_id), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64

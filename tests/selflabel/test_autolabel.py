@@ -1,0 +1,493 @@
+"""Autolabel: a plain model labels digits; what is judged, kept, left out and refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from sklearn.datasets import load_digits
+
+from selftrain import as_numpy, autolabel, held_out
+from selftrain.config import PerClass, Quantile, TargetPrecision, Threshold
+from selftrain.data import given
+from selftrain.errors import ConfigError, PredictionError, SourceError
+from selftrain.learn.calibrate import softmax
+from selftrain.selflabel.analysis import Analysis, AnalysisFolder
+
+Pixels = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+LABELED = 400
+
+
+class NearestMean:
+    """A classifier by hand: the nearer an image is to the mean of a class, the higher its logit."""
+
+    def __init__(self, images: Pixels, labels: Ints) -> None:
+        flat = images.reshape(len(images), -1).astype(np.float32)
+        self.means = np.stack([flat[labels == digit].mean(axis=0) for digit in range(10)])
+        self.asked = 0
+
+    def __call__(self, images: npt.NDArray[Any]) -> Floats:
+        self.asked += len(images)
+        flat = images.reshape(len(images), -1).astype(np.float32)
+        squares = ((flat[:, None] - self.means[None]) ** 2).sum(axis=2)
+        logits: Floats = (-squares / 20_000).astype(np.float32)
+        return logits
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[Pixels, Ints]:
+    """1,797 scans uint8 (n, 8, 8, 1) and their labels, shuffled."""
+    bunch = load_digits()
+    order = np.random.default_rng(0).permutation(len(bunch.target))
+    images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
+    return images[order], bunch.target[order].astype(np.int64)
+
+
+@pytest.fixture
+def labeled(digits: tuple[Pixels, Ints]) -> tuple[Pixels, Ints]:
+    return digits[0][:LABELED], digits[1][:LABELED]
+
+
+@pytest.fixture
+def pool(digits: tuple[Pixels, Ints]) -> Pixels:
+    return digits[0][LABELED:]
+
+
+@pytest.fixture
+def model(labeled: tuple[Pixels, Ints]) -> NearestMean:
+    """A model that has not seen what is held out."""
+    images, labels = labeled
+    seen = ~held_out(images)
+    return NearestMean(images[seen], labels[seen])
+
+
+def test_the_analysis_counts_every_image_once(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, digits: tuple[Pixels, Ints], tmp_path: Path
+) -> None:
+    found = autolabel(model=model, labeled=labeled, unlabeled=pool, out=tmp_path / "out")
+    counts = found.counts
+    apart = int(held_out(labeled[0]).sum())
+    assert (counts.training, counts.held_out, counts.unlabeled) == (LABELED - apart, apart, len(pool))
+    assert (counts.copies, counts.conflicting, counts.unreadable) == (0, 0, 0)
+    assert sum(each.labeled for each in found.classes.values()) == counts.training
+    assert sum(each.predicted for each in found.classes.values()) == counts.unlabeled
+    assert sum(each.accepted for each in found.classes.values()) == counts.accepted
+    assert 0.2 < counts.accepted / counts.unlabeled < 0.95
+    assert found.measured is not None
+    assert found.measured.accepted == counts.accepted
+    assert (found.outputs, found.labels, found.image_shape, found.image_dtype) == (
+        "logits",
+        "index",
+        (8, 8, 1),
+        "uint8",
+    )
+    assert found.class_names == tuple("0123456789")
+    assert found == AnalysisFolder(tmp_path / "out").read()
+    assert json.loads((tmp_path / "out" / "analysis.json").read_text())["counts"]["accepted"] == counts.accepted
+
+
+def test_confidence_is_calibrated_on_what_is_held_out_and_is_then_worth_its_name(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, digits: tuple[Pixels, Ints], tmp_path: Path
+) -> None:
+    def too_sure(batch: npt.NDArray[Any]) -> Floats:
+        return 4 * model(batch)
+
+    found = autolabel(model=too_sure, labeled=labeled, unlabeled=pool, out=tmp_path / "out")
+    calibration = found.calibration
+    assert found.calibration.temperature == pytest.approx(4, rel=0.5)
+    assert found.held_out_by == "hash"
+    assert calibration.images == found.counts.held_out
+    assert calibration.log_loss_after < calibration.log_loss_before
+    labels = AnalysisFolder(tmp_path / "out").labels()
+    truth = digits[1][LABELED:]
+    confidence = labels.table["confidence"].to_numpy()
+    right = labels.table["label"].to_numpy() == truth
+    assert abs(confidence.mean() - right.mean()) < 0.06
+    np.testing.assert_allclose(labels.probs(), softmax(too_sure(pool), calibration.temperature), atol=1e-6)
+
+
+def test_what_comes_back_is_what_people_labelled_and_what_the_model_was_sure_of(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, digits: tuple[Pixels, Ints], tmp_path: Path
+) -> None:
+    found = autolabel(model=model, labeled=labeled, unlabeled=pool, out=tmp_path / "out")
+    x, y, w = as_numpy(tmp_path / "out", 0.25)
+    apart = held_out(labeled[0])
+    people = int((~apart).sum())
+    np.testing.assert_array_equal(x[:people], labeled[0][~apart])
+    np.testing.assert_array_equal(y[:people], labeled[1][~apart])
+    assert len(x) == people + found.counts.accepted
+    assert w.tolist() == [1.0] * people + [0.25] * found.counts.accepted
+    table = AnalysisFolder(tmp_path / "out").labels().table
+    accepted = table["accepted"].to_numpy(zero_copy_only=False)
+    np.testing.assert_array_equal(x[people:], pool[accepted])
+    np.testing.assert_array_equal(y[people:], table["label"].to_numpy()[accepted])
+    assert (y[people:] == digits[1][LABELED:][accepted]).mean() > 0.9
+    x, y = as_numpy(tmp_path / "out", part="held_out")
+    np.testing.assert_array_equal(x, labeled[0][apart])
+    np.testing.assert_array_equal(y, labeled[1][apart])
+
+
+def test_images_of_validation_are_judged_on_and_nothing_is_held_out(
+    labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
+) -> None:
+    images, labels = labeled
+    model = NearestMean(images[:300], labels[:300])
+    found = autolabel(
+        model=model,
+        labeled=(images[:300], labels[:300]),
+        validation=(images[300:], labels[300:]),
+        unlabeled=np.concatenate([pool[:100], images[300:310]]),
+        out=tmp_path / "out",
+    )
+    assert found.held_out_by == "validation"
+    assert (found.counts.training, found.counts.held_out, found.counts.copies) == (300, 100, 10)
+    with pytest.raises(SourceError, match="holds out no labelled image"):
+        as_numpy(tmp_path / "out", part="held_out")
+
+
+def test_logits_and_probabilities_of_one_model_label_alike(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
+) -> None:
+    autolabel(model=model, labeled=labeled, unlabeled=pool, out=tmp_path / "logits")
+    found = autolabel(model=lambda x: softmax(model(x)), labeled=labeled, unlabeled=pool, out=tmp_path / "probs")
+    assert found.outputs == "probabilities"
+    ours, theirs = (AnalysisFolder(tmp_path / name).labels() for name in ("logits", "probs"))
+    np.testing.assert_allclose(ours.probs(), theirs.probs(), atol=2e-3)
+    assert (ours.table["label"].to_numpy() == theirs.table["label"].to_numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("threshold", "words"),
+    [
+        (0.6, "0.6"),
+        (None, "none"),
+        (1, "1"),
+        (PerClass(values={"3": 0.99}, default=0.5), "per class: 3 0.99, others 0.5"),
+        (Quantile(start=0.3, step=0.2), "top 50 %"),
+        (TargetPrecision(target=0.9, per_class=False), None),
+    ],
+)
+def test_every_threshold_works_by_its_object(
+    model: NearestMean,
+    labeled: tuple[Pixels, Ints],
+    pool: Pixels,
+    tmp_path: Path,
+    threshold: Threshold | float | None,
+    words: str | None,
+) -> None:
+    found = autolabel(model=model, labeled=labeled, unlabeled=pool, out=tmp_path / "out", threshold=threshold, round=2)
+    assert words in (None, found.threshold)
+    if threshold is None:
+        assert found.counts.accepted == found.counts.unlabeled
+    elif isinstance(threshold, Quantile):
+        assert found.counts.accepted == -(-len(pool) // 2)
+    elif isinstance(threshold, TargetPrecision):
+        assert found.measured is not None
+        assert 0 < found.counts.accepted < found.counts.unlabeled
+        assert found.measured.precision is not None
+        assert found.measured.precision >= 0.9
+    elif isinstance(threshold, PerClass):
+        assert found.classes["3"].cutoff == pytest.approx(0.99)
+        assert found.classes["4"].cutoff == pytest.approx(0.5)
+
+
+def test_labels_come_back_as_they_were_given(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
+) -> None:
+    images, labels = labeled
+    names = np.array(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
+    forms: dict[str, Any] = {
+        "index": labels,
+        "float": labels.astype(np.float32),
+        "one_hot": np.eye(10, dtype=np.float32)[labels],
+        "name": names[labels],
+    }
+    for form, given_labels in forms.items():
+        found = autolabel(
+            model=model,
+            labeled=(images, given_labels),
+            unlabeled=pool,
+            out=tmp_path / form,
+            class_names=names if form == "name" else None,
+        )
+        assert found.labels == ("index" if form == "float" else form)
+    first = as_numpy(tmp_path / "index")[1]
+    assert first.dtype == np.int64
+    np.testing.assert_array_equal(as_numpy(tmp_path / "name")[1], first)
+    soft = as_numpy(tmp_path / "one_hot")[1]
+    assert soft.shape == (len(first), 10)
+    assert soft.dtype == np.float32
+    np.testing.assert_array_equal(soft.argmax(axis=1), first)
+    assert 0 < (soft.max(axis=1) < 1).sum() <= len(first)
+    hot = as_numpy(tmp_path / "index", labels="one_hot")[1]
+    np.testing.assert_array_equal(hot, np.eye(10, dtype=np.float32)[first])
+    np.testing.assert_array_equal(as_numpy(tmp_path / "one_hot", labels="index")[1], first)
+    np.testing.assert_array_equal(as_numpy(tmp_path / "index", labels="soft")[1], soft)
+    hard = tmp_path / "hard"
+    autolabel(model=model, labeled=(images, np.eye(10)[labels]), unlabeled=pool, out=hard, targets="hard")
+    np.testing.assert_array_equal(as_numpy(hard)[1], hot)
+
+
+def test_copies_and_conflicts_are_left_out_and_counted(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
+) -> None:
+    images, labels = labeled
+    again = np.concatenate([images, images[:3], images[10:12]])
+    marks = np.concatenate([labels, labels[:3], (labels[10:12] + 1) % 10])
+    twice = np.concatenate([pool, pool[:5], images[:7]])
+    found = autolabel(model=model, labeled=(again, marks), unlabeled=twice, out=tmp_path / "out")
+    assert found.counts.conflicting == 4
+    assert found.counts.copies == 3 + 5 + 7
+    assert found.counts.training + found.counts.held_out == LABELED - 2
+    assert found.counts.unlabeled == len(pool)
+    assert any("different labels" in each for each in found.warnings)
+
+
+def test_one_column_of_a_sigmoid_is_two_classes(labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path) -> None:
+    images, labels = labeled[0], (labeled[1] >= 5).astype(np.float32)[:, None]
+    full = NearestMean(*labeled)
+
+    def sigmoid(batch: npt.NDArray[Any]) -> Floats:
+        return softmax(full(batch))[:, 5:].sum(axis=1, keepdims=True)
+
+    found = autolabel(model=sigmoid, labeled=(images, labels), unlabeled=pool, out=tmp_path / "out")
+    assert (found.class_names, found.outputs, found.labels) == (("0", "1"), "probabilities", "index")
+    assert set(as_numpy(tmp_path / "out")[1].tolist()) == {0, 1}
+
+
+def test_a_model_that_is_right_on_all_that_is_held_out_is_not_made_surer(
+    labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
+) -> None:
+    images, labels = labeled
+    known = {image.tobytes(): label for image, label in zip(images, labels, strict=True)}
+
+    def remembers(batch: npt.NDArray[Any]) -> Floats:
+        return np.eye(10, dtype=np.float32)[[known.get(image.tobytes(), 0) for image in batch]] - 0.5
+
+    found = autolabel(model=remembers, labeled=labeled, unlabeled=pool, out=tmp_path / "out")
+    assert found.calibration.temperature == 1
+    assert found.counts.accepted == 0
+    assert any("right on all" in each and "selftrain.held_out" in each for each in found.warnings)
+    assert any("no pseudo-label was accepted" in each for each in found.warnings)
+    assert len(as_numpy(tmp_path / "out")[1]) == found.counts.training
+
+
+def test_a_model_no_better_than_chance_is_a_warning(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
+) -> None:
+    def swapped(batch: npt.NDArray[Any]) -> Floats:
+        return np.roll(model(batch), 1, axis=1)
+
+    found = autolabel(model=swapped, labeled=labeled, unlabeled=pool, out=tmp_path / "out")
+    assert any("not clearly better than chance" in each for each in found.warnings)
+
+
+@pytest.mark.parametrize(("factor", "words"), [(1 / 255, "times 255"), (255.0, "divided by 255")])
+def test_images_in_another_range_than_the_model_reads_are_refused(
+    labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path, factor: float, words: str
+) -> None:
+    images = labeled[0].astype(np.float32) / (1 if factor < 1 else 255)
+    highest = 255 if factor < 1 else 1
+
+    def bent(batch: npt.NDArray[Any]) -> Pixels:
+        return np.rint(127 * (1 + np.cos(3 * batch / highest))).astype(np.uint8)
+
+    theirs = NearestMean(bent(images), labeled[1])
+
+    def scaled(batch: npt.NDArray[Any]) -> Floats:
+        return theirs(bent(batch))
+
+    wrong = (images * factor).astype(np.float32)
+    others = (pool.astype(np.float32) / (255 if factor < 1 else 1)).astype(np.float32)
+    with pytest.raises(SourceError, match=rf"of them {words}: give images in the range"):
+        autolabel(model=scaled, labeled=(wrong, labeled[1]), unlabeled=others, out=tmp_path / "out")
+
+
+def test_labelled_and_unlabelled_images_of_different_ranges_are_refused(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
+) -> None:
+    given_labeled = (labeled[0].astype(np.float32), labeled[1])
+    with pytest.raises(SourceError, match=r"unlabeled: values reach from 0 to 1, .* from 0 to 255; prepare all"):
+        autolabel(model=model, labeled=given_labeled, unlabeled=pool / np.float32(255), out=tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"unlabeled": np.zeros((5, 9, 9, 1), np.uint8)},
+            "unlabeled: images of shape (9, 9, 1), type uint8; those before",
+        ),
+        ({"unlabeled": np.zeros((5, 8, 8, 1), np.float32)}, "type float32; those before have (8, 8, 1), uint8"),
+        ({"unlabeled": np.zeros((0, 8, 8, 1), np.uint8)}, "unlabeled holds no image"),
+        ({"unlabeled": iter(())}, "unlabeled holds no image"),
+        ({"labeled": (np.zeros((0, 8, 8, 1), np.uint8), np.zeros(0))}, "labeled holds no image"),
+        ({"labeled": (np.zeros((3, 8, 8, 1), np.uint8), np.arange(3))}, "is held out"),
+        ({"class_names": ["a", "b"]}, "class_names has 2 classes (a, b), the model answers 10"),
+        ({"held_out": 0.0}, "none of 400 labelled images is held out; label more, or give validation="),
+    ],
+)
+def test_what_does_not_go_together_is_said(
+    model: NearestMean,
+    labeled: tuple[Pixels, Ints],
+    pool: Pixels,
+    tmp_path: Path,
+    changes: dict[str, Any],
+    said: str,
+) -> None:
+    arguments: dict[str, Any] = {"model": model, "labeled": labeled, "unlabeled": pool, "out": tmp_path / "out"}
+    with pytest.raises(SourceError, match=re.escape(said)):
+        autolabel(**{**arguments, **changes})
+
+
+def test_classes_that_the_model_does_not_know_are_refused(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
+) -> None:
+    images, labels = labeled
+    with pytest.raises(SourceError, match=r"labels are no class index 0\.\.9 .*as the model answers 10 classes"):
+        autolabel(model=model, labeled=(images, labels + 5), unlabeled=pool, out=tmp_path / "a")
+    names = np.array(["even", "odd"])[labels % 2]
+    with pytest.raises(SourceError, match=r"labeled has 2 classes \(even, odd\), the model answers 10"):
+        autolabel(model=model, labeled=(images, names), unlabeled=pool, out=tmp_path / "b")
+
+
+def test_sigmoids_of_many_classes_are_neither_logits_nor_probabilities(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
+) -> None:
+    def sigmoids(batch: npt.NDArray[Any]) -> Floats:
+        return (1 / (1 + np.exp(-model(batch) - 5))).astype(np.float32)
+
+    arguments: dict[str, Any] = {"model": sigmoids, "labeled": labeled, "unlabeled": pool}
+    with pytest.raises(PredictionError, match="neither probabilities of one class each nor"):
+        autolabel(**arguments, out=tmp_path / "a")
+    assert autolabel(**arguments, out=tmp_path / "b", outputs="logits").outputs == "logits"
+
+
+def test_a_folder_that_holds_anything_is_left_as_it_is(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep")
+    (tmp_path / "file").write_text("keep")
+    autolabel(model=model, labeled=labeled, unlabeled=pool, out=tmp_path / "done")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "done").rglob("*")}
+    for name, said in (
+        ("mine", "holds other files and was left as it is"),
+        ("file", "is a file; give a folder"),
+        ("done", "holds a finished analysis; give resume=True to keep it, or another folder"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            autolabel(model=model, labeled=labeled, unlabeled=pool, out=tmp_path / name)
+    for resume in (True, False):
+        with pytest.raises(ConfigError, match="holds other files"):
+            autolabel(model=model, labeled=labeled, unlabeled=pool, out=tmp_path / "mine", resume=resume)
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "done").rglob("*")}
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(given, "CHUNK_BYTES", 100 * 64)
+
+
+def interrupted(pool: Pixels, after: int) -> Iterator[Pixels]:
+    """The images one by one, until the machine stops."""
+    yield from pool[:after]
+    raise KeyboardInterrupt
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_an_interrupted_labelling_goes_on_and_ends_as_if_nothing_had_happened(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
+) -> None:
+    arguments: dict[str, Any] = {"model": model, "labeled": labeled}
+    with pytest.raises(KeyboardInterrupt):
+        autolabel(**arguments, unlabeled=interrupted(pool, 450), out=tmp_path / "out")
+    with pytest.raises(SourceError, match="holds an unfinished analysis"):
+        as_numpy(tmp_path / "out")
+    with pytest.raises(ConfigError, match="holds an unfinished analysis; give resume=True"):
+        autolabel(**arguments, unlabeled=iter(pool), out=tmp_path / "out")
+    model.asked = 0
+    resumed = autolabel(**arguments, unlabeled=iter(pool), out=tmp_path / "out", resume=True)
+    sampled = 2 * resumed.counts.held_out  # asked once more, and at another scale
+    assert model.asked == len(pool) - 400 + sampled
+    whole = autolabel(**arguments, unlabeled=pool, out=tmp_path / "whole")
+    assert resumed == whole
+    for ours, theirs in zip(as_numpy(tmp_path / "out"), as_numpy(tmp_path / "whole"), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert not (tmp_path / "out" / "unfinished").exists()
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_what_goes_on_must_be_what_was_begun(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
+) -> None:
+    arguments: dict[str, Any] = {"model": model, "labeled": labeled, "out": tmp_path / "out"}
+    with pytest.raises(KeyboardInterrupt):
+        autolabel(**arguments, unlabeled=interrupted(pool, 450))
+    again = {**arguments, "unlabeled": pool, "resume": True}
+    other = NearestMean(labeled[0][:50], labeled[1][:50])
+    for changes, said in (
+        ({"model": other}, "begun with another model or other labelled images"),
+        ({"labeled": (labeled[0][:300], labeled[1][:300])}, "begun with another model or other labelled images"),
+        ({"unlabeled": pool[::-1]}, "begun with other unlabelled images, or in another order"),
+        ({"threshold": 0.5}, "begun with other settings"),
+        ({"seed": 1}, "begun with other settings"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            autolabel(**{**again, **changes})
+    assert isinstance(autolabel(**again), Analysis)
+
+
+def test_a_finished_analysis_is_returned_as_it_is(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
+) -> None:
+    first = autolabel(model=model, labeled=labeled, unlabeled=pool, out=tmp_path / "out")
+    model.asked = 0
+    assert autolabel(model=model, labeled=labeled, unlabeled=pool, out=tmp_path / "out", resume=True) == first
+    assert model.asked == 0
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_a_pool_of_any_length_passes_through_in_chunks(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
+) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def progress(done: int, total: int, note: str = "") -> None:
+        seen.append((done, total))
+
+    found = autolabel(
+        model=model, labeled=labeled, unlabeled=(each for each in pool), out=tmp_path / "out", progress=progress
+    )
+    assert found.counts.unlabeled == len(pool)
+    assert [done for done, _ in seen] == [*range(100, len(pool), 100), len(pool)]
+    stored = sorted((tmp_path / "out" / "images").glob("unlabeled-*.npy"))
+    assert len(stored) == -(-len(pool) // 100)
+    assert max(np.load(path).shape[0] for path in stored) == 100
+
+
+def test_nothing_is_pickled(model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path) -> None:
+    autolabel(model=model, labeled=labeled, unlabeled=pool, out=tmp_path / "out")
+    kinds = {path.suffix for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert kinds == {".npy", ".parquet", ".json", ".csv"}
+    for path in (tmp_path / "out").rglob("*.npy"):
+        np.load(path, allow_pickle=False)
+
+
+def test_what_is_held_out_depends_on_the_image_alone(labeled: tuple[Pixels, Ints]) -> None:
+    images, _ = labeled
+    mask = held_out(images)
+    assert 0.12 < mask.mean() < 0.28
+    np.testing.assert_array_equal(held_out(images[::-1]), mask[::-1])
+    np.testing.assert_array_equal(held_out(list(images[5:9])), mask[5:9])
+    assert (held_out(images, seed=1) != mask).any()
+    assert held_out(images, share=0.5)[mask].all()
