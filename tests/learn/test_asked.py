@@ -49,7 +49,7 @@ def test_one_column_is_two_classes() -> None:
     ("answers", "said"),
     [
         ([[0.9, 0.8], [0.1, 0.2]], "whose rows sum to 0.3..1.7"),
-        ([[30.0, 70.0], [50.0, 50.0]], "whose rows all sum to 100: scaled probabilities"),
+        ([[30.0, 70.0], [50.0, 50.0]], "whose rows all sum to 100: percentages"),
     ],
 )
 def test_what_is_neither_is_refused_with_a_way_out(answers: list[list[float]], said: str) -> None:
