@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -33,6 +34,7 @@ EXPECTATIONS = (
 )
 GuardName = Literal["acceptance", "class_mix", "empty_classes", "churn"]
 GuardAction = Literal["warn", "keep_teacher", "stop"]
+_NO_MODEL_NAME = re.compile(r"""[/:.%@'"\\\x00-\x1f]""")
 
 
 class Section(BaseModel):
@@ -336,10 +338,19 @@ class Guards(Section):
 class Registry(Section):
     """What a passed run registers, and the floors a champion must pass."""
 
-    model_name: str = "selftrain"
+    model_name: str = Field("", description="empty: the experiment's name, a dot in it as a hyphen")
     floors: dict[Metric, Share] = Field(default={"accuracy": 0.5}, description="on test")
     alpha: float = Field(0.05, gt=0, lt=1, description="level of the paired test against the champion")
     auto_promote: bool = True
+
+    @field_validator("model_name", mode="before")
+    @classmethod
+    def _name_is_accepted(cls, name: object) -> object:
+        if isinstance(name, str) and (name != name.strip() or len(name) > 200 or _NO_MODEL_NAME.search(name)):
+            raise ConfigError(
+                f"registry.model_name is {name!r}; MLflow takes 200 characters, but none of / : . % @ \\ or a quote"
+            )
+        return "" if name is None else name
 
 
 class Place(Section):
@@ -380,6 +391,19 @@ class Experiment(Section):
     guards: Guards = Guards()
     registry: Registry = Registry()
     machine: Machine = Machine()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _model_is_named(cls, values: object) -> object:
+        if not isinstance(values, dict):
+            return values
+        name, given = values.get("name", cls.model_fields["name"].default), values.get("registry", {})
+        registry = given.model_dump(exclude_unset=True) if isinstance(given, Registry) else given
+        if not isinstance(name, str) or not isinstance(registry, dict) or registry.get("model_name"):
+            return values
+        # Set, not defaulted: ZenML hands a step only what was set.
+        named = {**registry, "model_name": re.sub(_NO_MODEL_NAME, "-", name)[:200]}
+        return {**values, "registry": named}
 
     @property
     def place(self) -> Place:

@@ -101,7 +101,6 @@ def choose(source: FolderSource, seen: Survey, wishes: Wishes) -> Commented:
     put("pseudo_label.threshold", {"kind": "fixed", "value": value}, why)
     put("gate.target", wishes.target, "validation accuracy that you need; the loop stops when a student reaches it")
     put("gate.max_rounds", 2, "students at most")
-    put("registry.model_name", values["name"], "a registry entry of its own: other classes cannot be compared")
     return Commented(parse(values), reasons, _advice(seen, wishes))
 
 

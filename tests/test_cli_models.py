@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -197,6 +200,21 @@ def test_a_changed_model_file_is_not_loaded(
     assert ended.code == 2
     assert "was not loaded" in ended.err
     assert not (tmp_path / "labels.csv").exists()
+
+
+def test_of_several_models_that_no_run_tells_apart_one_must_be_named(two_versions: None, tmp_path: Path) -> None:
+    opened(tmp_path / ".selftrain").client.create_registered_model("shapes")
+    command = [Path(sys.executable).with_name("selftrain"), "history"]
+    runs = {**os.environ, "ZENML_CONFIG_PATH": str(tmp_path / "zenml")}  # there are none
+    ended = subprocess.run(command, cwd=tmp_path, env=runs, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "there are several models; add --model-name, one of: colours, shapes" in ended.stderr
+
+
+def test_an_empty_registry_is_said_to_be_empty(no_versions: None, selftrain: Command) -> None:
+    ended = selftrain("history")
+    assert (ended.code, ended.out) == (1, "")
+    assert "no model is registered yet" in ended.err
 
 
 @pytest.mark.parametrize("command", [("history",), ("promote",), ("rollback",), ("predict", "a.png")])

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from selftrain.config import DigitsSource, Experiment, Fixed, FolderSource, Place, parse
+from selftrain.config import DigitsSource, Experiment, Fixed, FolderSource, Place, Registry, parse
 from selftrain.errors import ConfigError
 
 
@@ -34,6 +34,30 @@ def test_an_error_names_the_key_and_what_came_in(values: dict[str, object], said
 def test_nothing_given_is_the_digits_experiment() -> None:
     assert parse({}) == Experiment()
     assert isinstance(Experiment().source, DigitsSource)
+
+
+@pytest.mark.parametrize(
+    ("values", "called"),
+    [
+        ({}, "digits"),
+        ({"name": "flowers"}, "flowers"),
+        ({"name": "flowers.v2", "registry": {"alpha": 0.01}}, "flowers-v2"),
+        ({"name": "flowers", "registry": {"model_name": None}}, "flowers"),
+        ({"name": "flowers", "registry": {"model_name": "Blüten und Blätter"}}, "Blüten und Blätter"),
+        ({"name": "flowers", "registry": Registry(alpha=0.01)}, "flowers"),
+    ],
+)
+def test_a_model_is_called_as_its_experiment_unless_it_has_a_name(values: dict[str, object], called: str) -> None:
+    registry = parse(values).registry
+    assert registry.model_name == called
+    # what ZenML hands a step
+    assert Registry.model_validate(registry.model_dump(exclude_unset=True)) == registry
+
+
+@pytest.mark.parametrize("name", ["a/b", "a:1", "v1.2", "100%", "it's", 'say "x"', "me@home", " a", "a" * 201, "a\\b"])
+def test_a_model_name_that_mlflow_would_refuse_is_refused_at_once(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"registry\.model_name is .*MLflow takes"):
+        parse({"registry": {"model_name": name}})
 
 
 def test_a_section_cannot_be_changed() -> None:

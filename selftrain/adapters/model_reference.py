@@ -24,7 +24,6 @@ from selftrain.workspace import Workspace
 if TYPE_CHECKING:
     import keras
 
-DEFAULT_NAME = "selftrain"
 ANY_SIDE = 224  # pixels
 ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<number>\d+))")
 
@@ -73,8 +72,8 @@ def standing(opened: OpenRegistry) -> Standing:
 def open_registry(workspace: Path, name: str | None = None) -> OpenRegistry:
     """The registry that runs in `workspace` register in.
 
-    Without `name`: the registry's only model, else the last registered run's, else 'selftrain'. Raises RegistryError
-    where there is no registry yet; nothing is created.
+    Without `name`: the registry's only model, else the last registered run's. Raises RegistryError where there is no
+    registry yet, or none of its models can be meant; nothing is created.
     """
     prepare_process()
     uri = os.environ.get("MLFLOW_TRACKING_URI") or stack_tracker_uri()
@@ -176,12 +175,17 @@ def _usual_name(tracking: Tracking) -> str:
     from mlflow.exceptions import MlflowException
 
     try:
-        names = [model.name for model in tracking.client.search_registered_models(max_results=2)]
+        names = [str(model.name) for model in tracking.client.search_registered_models(max_results=100)]
     except MlflowException as error:
         raise RegistryError(f"the registry at {tracking.uri} does not answer: {error}") from error
+    if not names:
+        raise RegistryError("no model is registered yet; `selftrain run` registers one that passes its gate")
     if len(names) == 1:
-        return str(names[0])
-    return _last_registered() or DEFAULT_NAME
+        return names[0]
+    last = _last_registered()
+    if last is None:
+        raise RegistryError(f"there are several models; add --model-name, one of: {', '.join(names)}")
+    return last
 
 
 def _last_registered() -> str | None:
