@@ -117,15 +117,17 @@ def rules(
     A second walk does not break that: it is taken after the first ones failed, and given independent answers a failure
     makes right answers, and so a second walk that passes, less likely (Harris 1960).
     """
+    classes = held_out.probs.shape[1]
 
     def walked(group: tuple[int, ...]) -> Rule:
-        ours, theirs = np.isin(predicted, group), np.isin(held_out.predicted, group)
+        member = np.zeros(classes, np.bool_)
+        member[list(group)] = True
+        ours, theirs = member[predicted], member[held_out.predicted]
         reached = lowest_cutoff(
             confidence[ours], held_out.confidence[theirs], held_out.right[theirs], target=target, alpha=alpha
         )
         return Rule(group, int(theirs.sum()), reached)
 
-    classes = held_out.probs.shape[1]
     if not per_class:
         return (walked(tuple(range(classes))),)
     counts = np.bincount(held_out.predicted, minlength=classes)
