@@ -26,6 +26,8 @@ from selftrain.learn.two_views import Pretraining, TwoViews, encoder, projector
 from selftrain.progress import Progress, silent
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from selftrain.data.pixels import Pixels
 
 STATE_FILE = "pretraining.npz"
@@ -67,6 +69,13 @@ class Pretrained:
     looks: tuple[FeatureLook, ...]
     knn_before: float | None
     seconds: float
+
+
+def curve_of(pretrained: Pretrained) -> pa.Table:
+    """The looks as a table, a row each."""
+    import pyarrow as pa
+
+    return pa.Table.from_pylist([asdict(look) for look in pretrained.looks])
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from selftrain.config import Augmentation, Section, Share
 from selftrain.learn.augment import augmenter
 from selftrain.learn.view_losses import barlow_twins, nt_xent
 
-Method = Literal["barlow_twins", "simclr"]
+Objective = Literal["simclr", "barlow_twins"]
 
 
 class Pretraining(Section):
     """How a backbone learns from unlabelled images; the schedule counts optimizer steps, not epochs."""
 
-    method: Method = "barlow_twins"
+    objective: Objective = "simclr"
     steps: int = Field(2000, ge=1)
     batch_size: int = Field(128, ge=2, description="images; each is seen in two views")
     learning_rate: float = Field(1e-3, gt=0)
@@ -43,7 +43,7 @@ def projector(recipe: Pretraining, features: int) -> keras.Model:
     Barlow Twins: three layers of one width (arXiv:2103.03230, section 2.2). SimCLR: one hidden layer, 128 out
     (arXiv:2002.05709, section 2.1).
     """
-    match recipe.method:
+    match recipe.objective:
         case "barlow_twins":
             widths = [recipe.projector] * 3
         case "simclr":
@@ -80,9 +80,9 @@ class TwoViews(keras.Model):  # type: ignore[misc]
         sample_weight: Any = None,
         training: bool = True,
     ) -> keras.KerasTensor:
-        """The method's loss of a batch's pairs; there are no targets."""
+        """The objective's loss of a batch's pairs; there are no targets."""
         first, second = ops.cast(y_pred[:, 0], "float32"), ops.cast(y_pred[:, 1], "float32")
-        match self.recipe.method:
+        match self.recipe.objective:
             case "barlow_twins":
                 return barlow_twins(first, second, off_diagonal=self.recipe.off_diagonal)
             case "simclr":
