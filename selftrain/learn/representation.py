@@ -1,0 +1,125 @@
+"""Representation: a backbone pretrained on unlabelled images, as a weights file that a teacher starts from."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from selftrain.config import Augmentation
+from selftrain.errors import BackboneError
+from selftrain.progress import Progress, silent
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from selftrain.learn.two_views import Objective
+
+WEIGHTS_SUFFIX = ".weights.h5"
+
+
+@dataclass(frozen=True)
+class Representation:
+    """A pretrained backbone: `weights` is the file, `yaml` what makes a teacher start from it.
+
+    `knn_before` and `knn_after` are the shares of labelled images that their neighbours name right by the features,
+    before and after pretraining; None without labels. `curve` has a row a look: step, loss, spread (1 healthy, 0
+    collapsed), knn_accuracy, learning_rate. `seconds` is wall time, over all starts; `unreadable` files were left out.
+    """
+
+    weights: Path
+    backbone: str
+    image_size: int
+    knn_before: float | None
+    knn_after: float | None
+    curve: pa.Table
+    seconds: float
+    images: int
+    unreadable: int
+
+    @property
+    def yaml(self) -> str:
+        """The line for a configuration."""
+        return f"teacher: {{backbone: {self.backbone}, weights: {self.weights}}}"
+
+
+def learn_representation(
+    *,
+    images: object,
+    labeled: object = None,
+    backbone: str = "efficientnet_b0_050",
+    image_size: int = 32,
+    objective: Objective = "simclr",
+    steps: int = 2000,
+    batch_size: int = 128,
+    learning_rate: float = 1e-3,
+    augmentation: Augmentation = "natural",
+    look_every: int = 200,
+    reduce_strides: bool = True,
+    seed: int = 0,
+    out: str | os.PathLike[str] | None = None,
+    workspace: str | os.PathLike[str] = ".selftrain",
+    checkpoint_s: float = 30.0,
+    progress: Progress = silent,
+) -> Representation:
+    """Pretrain `backbone` on `images` without labels, and save its weights to `out` (*.weights.h5).
+
+    `images`: a folder, an array uint8 (n, h, w[, 3]), a list of images or paths, a stream, or Pixels of `image_size`.
+    `labeled` (class folders, or (images, labels)) is not learnt from: with it each look says how many of its images
+    their nearest neighbours name right (arXiv:1805.01978). `objective` is "simclr" (arXiv:2002.05709) or
+    "barlow_twins" (arXiv:2103.03230). `out` None: `workspace`/representations/BACKBONE-OBJECTIVE.weights.h5. Called
+    again with the same arguments after a kill, it goes on where it was.
+
+    A teacher starts from the file by `teacher: {weights: PATH}`; its batch norm keeps the statistics of these images.
+    Raises SourceError, BackboneError, ConfigError, and TrainingDivergedError for a loss that is not
+    finite and for features that collapse.
+    """
+    from selftrain.learn import backbones
+    from selftrain.learn.checkpoint import Checkpoints
+    from selftrain.learn.gathered import gather, gathered_pixels
+    from selftrain.learn.pretraining import LabeledRows, curve_of, pretrain
+    from selftrain.learn.two_views import Pretraining
+
+    recipe = Pretraining(
+        objective=objective,
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        augmentation=augmentation,
+        look_every=look_every,
+    )
+    root = Path(workspace)
+    weights = Path(out) if out is not None else root / "representations" / f"{backbone}-{objective}{WEIGHTS_SUFFIX}"
+    if not weights.name.endswith(WEIGHTS_SUFFIX):
+        raise BackboneError(f"out is {str(weights)!r}; give a name that ends in {WEIGHTS_SUFFIX}")
+    model = backbones.build(backbone, image_size=image_size, classes=2, reduce_strides=reduce_strides, seed=seed)
+    pool = gathered_pixels(images, role="images", image_size=image_size, cache=root / "cache")
+    judged = None
+    if labeled is not None:
+        known = gather(labeled, role="labeled", labeled=True, image_size=image_size, cache=root / "cache")
+        judged = LabeledRows(known.pixels, known.rows, known.labels)
+    key = hashlib.sha256(str(weights.resolve()).encode()).hexdigest()[:24]
+    done = pretrain(
+        model,
+        recipe=recipe,
+        pixels=pool.pixels,
+        rows=pool.rows,
+        labeled=judged,
+        seed=seed,
+        checkpoints=Checkpoints(root / "checkpoints" / "representations" / key, checkpoint_s),
+        progress=progress,
+    )
+    backbones.save_weights(done.model, weights)
+    return Representation(
+        weights=weights,
+        backbone=backbone,
+        image_size=image_size,
+        knn_before=done.knn_before,
+        knn_after=done.looks[-1].knn_accuracy,
+        curve=curve_of(done),
+        seconds=done.seconds,
+        images=len(pool.rows),
+        unreadable=len(pool.unreadable),
+    )

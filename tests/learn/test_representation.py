@@ -1,0 +1,57 @@
+"""A representation from a folder or arrays to the line of YAML that a teacher starts from."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from selftrain.errors import BackboneError, SourceError
+from selftrain.learn.representation import learn_representation
+
+pytestmark = [
+    pytest.mark.keras,
+    pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning"),
+    # Keras's own save copies TensorFlow variables in a way that numpy 2 deprecates.
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:`input_shape` is undefined or non-square:UserWarning"),
+]
+
+
+def images(n: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (n, 32, 32, 3), np.uint8)
+
+
+def test_a_teacher_starts_from_what_was_learned_by_one_line_of_yaml(tmp_path: Path) -> None:
+    from selftrain.config import parse
+    from selftrain.learn.backbones import build
+    from selftrain.learn.variables import read
+
+    found = learn_representation(
+        images=images(12),
+        labeled=(images(6, seed=1), np.array(["cat", "dog"] * 3)),
+        backbone="mobilenet_v2_035",
+        steps=2,
+        batch_size=4,
+        look_every=1,
+        workspace=tmp_path,
+    )
+    assert found.weights == tmp_path / "representations" / "mobilenet_v2_035-simclr.weights.h5"
+    assert found.curve["step"].to_pylist() == [1, 2]
+    assert found.curve["knn_accuracy"].to_pylist()[-1] == found.knn_after
+    assert (found.images, found.unreadable) == (12, 0)
+
+    teacher = parse(yaml.safe_load(found.yaml)).teacher
+    start = build(teacher.backbone, image_size=32, classes=2, weights=teacher.weights)
+    fresh = build(teacher.backbone, image_size=32, classes=2)
+    own, first = (read(model.get_layer("backbone").trainable_weights) for model in (start, fresh))
+    assert max(np.abs(one - other).max() for one, other in zip(own, first, strict=True)) > 1e-4
+
+
+def test_what_cannot_be_learned_from_is_said_first(tmp_path: Path) -> None:
+    from selftrain.data.pixels import ArrayPixels
+
+    with pytest.raises(BackboneError, match=r"ends in \.weights\.h5"):
+        learn_representation(images=images(4), out=tmp_path / "x.h5", workspace=tmp_path)
+    with pytest.raises(SourceError, match="Pixels of 32 px, image_size is 64"):
+        learn_representation(images=ArrayPixels(images(4)), image_size=64, workspace=tmp_path)
