@@ -121,15 +121,14 @@ def _with_labels_by_lot(manifest: Manifest) -> Manifest:
 
 def train_ours(task: Task, folder: Path) -> None:
     """As selflabel.teaching does."""
-    from selftrain.learn.training import train
+    from selftrain.learn.training import train, untrained
 
     _forget()
     with tempfile.TemporaryDirectory(dir=folder) as checkpoints:
+        classes = len(task.class_names)
         train(
+            untrained(task.recipe, task.backbone, image_size=task.image_size, classes=classes, seed=SEED),
             recipe=task.recipe,
-            backbone=task.backbone,
-            image_size=task.image_size,
-            class_names=task.class_names,
             train=task.train,
             validation=task.validation,
             min_human_share=task.min_human_share,

@@ -44,36 +44,9 @@ class Trained:
     image_steps: int
 
 
-def train(
-    *,
-    recipe: Recipe,
-    backbone: str,
-    image_size: int,
-    class_names: tuple[str, ...],
-    train: Examples,
-    validation: Examples,
-    seed: int,
-    checkpoints: Checkpoints,
-    min_human_share: float = 0.0,
-    unlabeled: Unlabeled | None = None,
-    progress: Progress = silent,
-) -> Trained:
-    """Trains `backbone` on `train`, reads `validation` every `recipe.validate_every` steps, keeps the best weights.
-
-    AdamW, linear warm-up and cosine decay, label smoothing on hard labels, weights averaged over steps (EMA) with
-    batch norm measured anew for them. The method of `unlabeled` learns from its images in the same steps. Saved to
-    `checkpoints` at each look and from time to time: a call with the same arguments continues from there after a
-    kill, and returns at once when it had finished; another training's checkpoint there is replaced.
-
-    Raises TrainingDivergedError naming the step whose loss is not finite, BackboneError, ConfigError.
-    """
-    classes = len(class_names)
-    if train.targets.shape[1] != classes or validation.targets.shape[1] != classes:
-        raise ConfigError(
-            f"targets have {train.targets.shape[1]} (train) and {validation.targets.shape[1]} (validation) columns "
-            f"for {classes} class names; build them from one label map"
-        )
-    model = backbones.build(
+def untrained(recipe: Recipe, backbone: str, *, image_size: int, classes: int, seed: int) -> keras.Model:
+    """The model that `recipe` starts from. Raises BackboneError as `backbones.build` does."""
+    return backbones.build(
         backbone,
         image_size=image_size,
         classes=classes,
@@ -82,20 +55,9 @@ def train(
         reduce_strides=recipe.reduce_strides,
         seed=seed,
     )
-    return train_model(
-        model,
-        recipe=recipe,
-        train=train,
-        validation=validation,
-        seed=seed,
-        checkpoints=checkpoints,
-        min_human_share=min_human_share,
-        unlabeled=unlabeled,
-        progress=progress,
-    )
 
 
-def train_model(
+def train(
     model: keras.Model,
     *,
     recipe: Recipe,
@@ -107,10 +69,24 @@ def train_model(
     unlabeled: Unlabeled | None = None,
     progress: Progress = silent,
 ) -> Trained:
-    """`train` for a model that is already built: images in, logits out, its body a layer called "backbone".
+    """Trains on `train`, reads `validation` every `recipe.validate_every` steps, keeps the best weights.
 
-    The model's weights are the start; it is trained in place, and the result is another model of its architecture.
+    `model` takes images and answers logits, its body a layer called "backbone". Its weights are the start; it is
+    trained in place, and the result is another model of its architecture.
+
+    AdamW, linear warm-up and cosine decay, label smoothing on hard labels, weights averaged over steps (EMA) with
+    batch norm measured anew for them. The method of `unlabeled` learns from its images in the same steps. Saved to
+    `checkpoints` at each look and from time to time: a call with the same arguments continues from there after a
+    kill, and returns at once when it had finished; another training's checkpoint there is replaced.
+
+    Raises TrainingDivergedError naming the step whose loss is not finite, ConfigError.
     """
+    classes = model.output_shape[-1]
+    if train.targets.shape[1] != classes or validation.targets.shape[1] != classes:
+        raise ConfigError(
+            f"targets have {train.targets.shape[1]} (train) and {validation.targets.shape[1]} (validation) columns, "
+            f"the model answers {classes}; build them from one label map"
+        )
     chosen = course(recipe, train, min_human_share=min_human_share, seed=seed, unlabeled=unlabeled)
     position = Position(_fingerprint(model, recipe, chosen, validation))
     run = _Run(recipe, model, chosen, validation, checkpoints, position, progress)

@@ -18,7 +18,7 @@ from selftrain.learn.checkpoint import Checkpoints
 from selftrain.learn.contract import Contract, SavedModel, file_digest, save
 from selftrain.learn.curve import write_curve
 from selftrain.learn.predict import predict_logits
-from selftrain.learn.training import train
+from selftrain.learn.training import train, untrained
 from selftrain.progress import Progress, silent
 
 if TYPE_CHECKING:  # what a threshold does concerns no teacher: it stays out of the digest of the code behind it
@@ -134,10 +134,8 @@ def _teach(
     training = examples(manifest, pixels, Split.TRAIN, pseudo_weight=pseudo_weight)
     validation = examples(manifest, pixels, Split.VALIDATION)
     trained = train(
+        untrained(recipe, backbone, image_size=pixels.size, classes=len(manifest.label_map), seed=seed),
         recipe=recipe,
-        backbone=backbone,
-        image_size=pixels.size,
-        class_names=manifest.label_map.names,
         train=training,
         validation=validation,
         min_human_share=min_human_share,

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,13 +51,13 @@ def small_model(seed: int = 0):
     return keras.Model(image, keras.layers.Dense(2, name="logits")(x), name="small")
 
 
-def run(folder: Path, recipe: Recipe = RECIPE, train: Examples | None = None, **options):
-    from selftrain.learn.training import train_model
+def run(folder: Path, recipe: Recipe = RECIPE, examples: Examples | None = None, **options):
+    from selftrain.learn.training import train
 
-    return train_model(
+    return train(
         options.pop("model", None) or small_model(),
         recipe=recipe,
-        train=train or bars(48, 0),
+        train=examples or bars(48, 0),
         validation=bars(40, 1),
         seed=3,
         checkpoints=Checkpoints(folder, options.pop("checkpoint_s", 30.0)),
@@ -117,9 +118,40 @@ def test_resuming_at_any_step_gives_the_same_curve_and_weights(tmp_path: Path) -
         np.testing.assert_allclose(whole.curve["loss"].to_pylist(), resumed.curve["loss"].to_pylist(), rtol=1e-3)
 
 
+def test_resuming_before_a_later_phase_does_not_take_it_back(tmp_path: Path) -> None:
+    from selftrain.learn.variables import read
+
+    recipe = RECIPE.model_copy(update={"steps": 12, "finish_steps": 6, "validate_every": 6})
+    whole = run(tmp_path / "whole", recipe)
+    assert whole.curve["step"].to_pylist() == [6, 12, 18]
+
+    class Killed(Exception):  # noqa: N818
+        pass
+
+    for at in (3, 15):  # in the first phase, in the finish
+
+        def kill(done: int, total: int, note: str = "", at: int = at) -> None:
+            if done == at:
+                raise Killed
+
+        with pytest.raises(Killed):
+            run(tmp_path / str(at), recipe, checkpoint_s=1e-9, progress=kill)
+        resumed = run(tmp_path / str(at), recipe)
+        np.testing.assert_allclose(whole.curve["loss"].to_pylist(), resumed.curve["loss"].to_pylist(), rtol=1e-3)
+        for one, other in zip(read(whole.model.weights), read(resumed.model.weights), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("alphas", [{"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 0.4, "cutmix": 1.0}])
+def test_mixed_images_teach_too(tmp_path: Path, alphas: dict[str, float]) -> None:
+    trained = run(tmp_path, RECIPE.model_copy(update={"steps": 80, **alphas}))
+    assert max(trained.curve["validation_accuracy"].to_pylist()) >= 0.85
+    assert trained.image_steps == 640
+
+
 def test_another_recipe_or_other_data_starts_anew(tmp_path: Path) -> None:
     run(tmp_path, RECIPE.model_copy(update={"steps": 4}))
-    for changed in ({"recipe": RECIPE.model_copy(update={"steps": 5})}, {"train": bars(47, 0)}):
+    for changed in ({"recipe": RECIPE.model_copy(update={"steps": 5})}, {"examples": bars(47, 0)}):
         seen: list[int] = []
         run(
             tmp_path,
@@ -134,23 +166,12 @@ def test_a_loss_that_is_not_finite_names_its_step(tmp_path: Path) -> None:
     weights = np.where(np.arange(16) == 11, np.float32(np.nan), np.float32(1))
     broken = Examples(train.pixels, train.rows, train.targets, weights, train.human)
     with pytest.raises(TrainingDivergedError, match=r"at step [12] of 60"):
-        run(tmp_path, train=broken)
+        run(tmp_path, examples=broken)
 
 
-def test_class_names_that_do_not_fit_the_targets_are_refused(tmp_path: Path) -> None:
-    from selftrain.learn.training import train
-
-    with pytest.raises(ConfigError, match="3 class names"):
-        train(
-            recipe=RECIPE,
-            backbone="efficientnet_b0_050",
-            image_size=8,
-            class_names=("a", "b", "c"),
-            train=bars(8, 0),
-            validation=bars(8, 1),
-            seed=0,
-            checkpoints=Checkpoints(tmp_path),
-        )
+def test_targets_that_do_not_fit_the_model_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the model answers 2"):
+        run(tmp_path, examples=replace(bars(8, 0), targets=np.eye(3, dtype=np.float32)[np.arange(8) % 3]))
 
 
 def test_a_pretrained_backbone_stands_still_while_frozen_and_its_batch_norm_for_good(tmp_path: Path) -> None:
@@ -178,15 +199,13 @@ def test_a_pretrained_backbone_stands_still_while_frozen_and_its_batch_norm_for_
 
 
 def test_an_unfrozen_backbone_moves(tmp_path: Path) -> None:
-    from selftrain.learn.training import train_model
+    from selftrain.learn.training import train
     from selftrain.learn.variables import read
 
     model = small_model()
     before = read(model.get_layer("backbone").trainable_variables)
     recipe = Recipe(**{**RECIPE.model_dump(), "weights": "w.h5", "freeze_steps": 4, "steps": 12, "unfreeze_rate": 1.0})
-    train_model(
-        model, recipe=recipe, train=bars(48, 0), validation=bars(40, 1), seed=3, checkpoints=Checkpoints(tmp_path)
-    )
+    train(model, recipe=recipe, train=bars(48, 0), validation=bars(40, 1), seed=3, checkpoints=Checkpoints(tmp_path))
     moved = read(model.get_layer("backbone").get_layer(index=1).weights)
     assert np.abs(moved[0] - before[0]).max() > 1e-3
 
