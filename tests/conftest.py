@@ -39,7 +39,7 @@ def colour_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(model, contract, tmp_path_factory.mktemp("model") / "colours").folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def paint() -> Callable[..., Path]:
     """paint(path, colour, side=24, strength=200, seed=0): a noisy image of one colour, parent folders made."""
     import numpy as np
