@@ -1,0 +1,98 @@
+"""Ensemble: several saved models as one, which answers the average of their calibrated probabilities."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from selftrain.errors import ConfigError
+from selftrain.learn.contract import Contract, SavedModel, load, save
+
+if TYPE_CHECKING:
+    import keras
+
+SMALLEST_PROBABILITY = 1e-7
+
+
+def ensemble(
+    *,
+    models: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    weights: Sequence[float] | None = None,
+) -> SavedModel:
+    """Save the models in the folders `models` as one model in the folder `out`.
+
+    Its probabilities are the mean of the members' calibrated ones, weighted by `weights` (None: alike). It answers
+    their logarithm, so that it is used as any saved model: to predict, to label a pool, as `teacher.start`. Members may
+    read other sizes (images of the largest are resized inside) and have their classes in another order, that of the
+    first being the ensemble's. It is as large and slow as its members together; `distill` makes a small one of it.
+
+    Raises ConfigError for fewer than two models, classes that differ, or weights that do not fit; UntrustedFileError
+    for a folder that is no saved model, or was changed.
+    """
+    if len(models) < 2:
+        raise ConfigError(f"an ensemble needs two models or more, got {len(models)}")
+    shares = _shares(weights, len(models))
+    members = [load(Path(folder)) for folder in models]
+    contracts = [contract for _, contract in members]
+    _check_classes(contracts, models)
+    return save(averaged([model for model, _ in members], contracts, shares), _contract(members), Path(out))
+
+
+def averaged(models: Sequence[keras.Model], contracts: Sequence[Contract], shares: Sequence[float]) -> keras.Model:
+    """A model of stock layers from images (n, s, s, 3), s the largest of the members', to log-probabilities.
+
+    `shares` sum to 1. Columns follow the first member's class names.
+    """
+    import keras
+
+    size, names = max(contract.image_size for contract in contracts), contracts[0].class_names
+    image = keras.Input((size, size, 3), name="image")
+    weighted = []
+    for number, (model, contract, share) in enumerate(zip(models, contracts, shares, strict=True)):
+        fitting = image
+        if contract.image_size != size:
+            side = contract.image_size
+            fitting = keras.layers.Resizing(side, side, antialias=True, name=f"resize_{number}")(image)
+        member = keras.Model(model.input, model.output, name=f"member_{number}")
+        calibrated = keras.layers.Rescaling(1 / contract.temperature, name=f"calibrate_{number}")(member(fitting))
+        probs = keras.layers.Softmax(dtype="float32", name=f"probabilities_{number}")(calibrated)
+        if contract.class_names != names:
+            probs = keras.ops.take(probs, [contract.class_names.index(name) for name in names], axis=-1)
+        weighted.append(keras.layers.Rescaling(share, name=f"share_{number}")(probs))
+    mean = keras.layers.Add(name="mean")(weighted)
+    return keras.Model(image, keras.ops.log(keras.ops.maximum(mean, SMALLEST_PROBABILITY)), name="ensemble")
+
+
+def _shares(weights: Sequence[float] | None, count: int) -> list[float]:
+    given = [1.0] * count if weights is None else [float(weight) for weight in weights]
+    if len(given) != count or min(given) < 0 or not 0 < sum(given) < float("inf"):
+        raise ConfigError(f"weights are {given} for {count} models; give one number from 0 each, not all 0")
+    return [weight / sum(given) for weight in given]
+
+
+def _check_classes(contracts: Sequence[Contract], models: Sequence[str | os.PathLike[str]]) -> None:
+    first = contracts[0].class_names
+    for contract, folder in zip(contracts, models, strict=True):
+        if set(contract.class_names) != set(first) or len(contract.class_names) != len(first):
+            raise ConfigError(
+                f"{os.fspath(folder)} tells {', '.join(contract.class_names[:10])} apart, "
+                f"{os.fspath(models[0])} {', '.join(first[:10])}; an ensemble's models have the same classes"
+            )
+
+
+def _contract(members: Sequence[tuple[keras.Model, Contract]]) -> Contract:
+    """What the ensemble promises; its `backbone` is the largest member's, so that a student goes on above that."""
+    contracts = [contract for _, contract in members]
+    digests = {contract.manifest_digest for contract in contracts}
+    return Contract(
+        backbone=max(members, key=lambda member: member[0].count_params())[1].backbone,
+        image_size=max(contract.image_size for contract in contracts),
+        class_names=contracts[0].class_names,
+        manifest_digest=digests.pop() if len(digests) == 1 else "",
+        image_steps=sum(contract.image_steps for contract in contracts),
+        seconds=sum(contract.seconds for contract in contracts),
+        seed=contracts[0].seed,
+    )
