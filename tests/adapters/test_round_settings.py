@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ruamel.yaml import YAML
 
 from selftrain.adapters.launch import read_config
 from selftrain.adapters.round_settings import StageSettings, resolve, stage_settings
@@ -31,6 +32,7 @@ def test_params_yaml_repeats_no_value_of_the_config(monkeypatch: pytest.MonkeyPa
     content = yaml.safe_load(PARAMS.read_text())
     config = content.pop("config")
     assert set(values(content)) == {None}
+    assert YAML(typ="safe").load(PARAMS.read_text()) == {"config": config, **content}  # DVC refuses a key said twice
     assert resolve(PARAMS) == read_config(Path(config))
 
 
