@@ -1,0 +1,113 @@
+"""The batch-size search: twice as many images a step, until memory fails or it no longer pays."""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from selftrain.errors import ConfigError
+from selftrain.progress import Progress, silent
+
+LEAST_GAIN = 0.1  # of images a second, for twice the batch
+_NO_MEMORY = frozenset({"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"})  # TensorFlow, torch
+_SAID = ("RESOURCE_EXHAUSTED", "out of memory")  # XLA
+_LEFT = 0.8  # share of the free memory that the next size may take
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a batch size did: training images a second, None where memory failed."""
+
+    batch_size: int
+    images_per_s: float | None
+
+
+@dataclass(frozen=True)
+class BatchSearch:
+    """The batch size found, and every size tried, in order."""
+
+    batch_size: int
+    tried: tuple[Speed, ...]
+
+    @property
+    def images_per_s(self) -> float:
+        """Of the batch size found."""
+        return next(speed.images_per_s or 0.0 for speed in self.tried if speed.batch_size == self.batch_size)
+
+
+def largest_batch(
+    measure: Callable[[int], float],
+    *,
+    start: int = 8,
+    most: int = 4096,
+    least_gain: float = LEAST_GAIN,
+    progress: Progress = silent,
+) -> BatchSearch:
+    """The largest batch size that is at least `least_gain` faster than its half, by doubling from `start` to `most`.
+
+    `measure` trains with a batch size and tells images a second; it raises MemoryError where memory fails. Where
+    already `start` fails, its halves are tried. Raises ConfigError where not even one image fits.
+    """
+    tried: list[Speed] = []
+    size = min(start, most)
+    doublings = int(math.log2(most / size))
+
+    def speed_of(size: int) -> float | None:
+        try:
+            speed: float | None = measure(size)
+        except MemoryError:
+            speed = None
+        tried.append(Speed(size, speed))
+        said = "memory fails" if speed is None else f"{speed:.0f} images/s"
+        progress(min(len(tried), doublings + 1), doublings + 1, f"{size}: {said}")
+        return speed
+
+    found = speed_of(size)
+    failed = found is None
+    while found is None:
+        if size == 1:
+            raise ConfigError("memory fails for a batch of one image; take a smaller backbone or image_size")
+        size //= 2
+        found = speed_of(size)
+    while not failed and size * 2 <= most:
+        faster = speed_of(size * 2)
+        if faster is None or faster < found * (1 + least_gain):
+            break
+        size, found = size * 2, faster
+    return BatchSearch(size, tuple(tried))
+
+
+def is_memory_error(error: BaseException) -> bool:
+    """True if `error` says, on any backend, that memory ran out."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & _NO_MEMORY) or any(word in str(error) for word in _SAID)
+
+
+class HostMemory:
+    """Refuses a batch size whose memory would not fit the machine's: a process there is killed without an error."""
+
+    def __init__(self) -> None:
+        self._before = _peak_bytes()
+        self._growth = 0
+
+    def check(self, size: int) -> None:
+        """Raises MemoryError if twice what the last size took is more than is free."""
+        import psutil
+
+        free = psutil.virtual_memory().available
+        if 2 * self._growth > _LEFT * free:
+            raise MemoryError(f"a batch of {size} would take about {2 * self._growth >> 20} MB of {free >> 20} MB free")
+
+    def measured(self) -> None:
+        """To be called after a size was trained with."""
+        peak = _peak_bytes()
+        self._before, self._growth = peak, max(peak - self._before, self._growth)
+
+
+def _peak_bytes() -> int:
+    """The most memory that this process has held so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
