@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from selftrain.config import DigitsSource, Experiment, Recipe
@@ -14,6 +15,8 @@ from selftrain.data.sources import open_source
 from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.learn.checkpoint import Checkpoints
 from selftrain.progress import Progress
+from selftrain.selflabel.finished import outcome
+from selftrain.selflabel.loop import read_test, run_loop
 from selftrain.selflabel.rounds import History, Verdict
 
 
@@ -54,43 +57,11 @@ def ingested(e: Experiment) -> tuple[Manifest, Pixels]:
 
 def run(e: Experiment, progress: Progress) -> Finished:
     """What pipelines/ssl_pipeline.py does, without the engines; test is read once, at the end."""
-    from selftrain.selflabel import scoring, teaching
-    from selftrain.selflabel.finished import minutes, student_backbone, student_round, teacher_round
-    from selftrain.selflabel.gate import judge
-    from selftrain.selflabel.labeling import label_pool
-
-    manifest, pixels = ingested(e)
+    manifest, _ = ingested(e)
+    pixels_of = partial(dataset.pixels, e.place, machine=e.machine)
     workspace = dataset.workspace(e.place)
-    models = [
-        teaching.train_teacher(
-            manifest,
-            pixels,
-            recipe=e.teacher,
-            seed=e.seed,
-            folder=workspace.root / "models" / "0",
-            checkpoints=Checkpoints(workspace.checkpoints),
-            progress=progress,
-        )
-    ]
-    scores = scoring.score(manifest, pixels, models[0])
-    history = History().with_round(teacher_round(manifest, models[0], scores, e.gate))
-    while judge(e.gate, history, minutes=minutes(history)) is Verdict.CONTINUE:
-        index = history.students + 1
-        teacher = models[history.teacher.index]
-        labels = label_pool(manifest, pixels, teacher, settings=e.pseudo_label, round_index=index)
-        student = teaching.train_student(
-            manifest,
-            labels,
-            pixels,
-            recipe=e.student,
-            backbone=student_backbone(e.student, history),
-            seed=e.seed + index,
-            folder=workspace.root / "models" / str(index),
-            checkpoints=Checkpoints(workspace.checkpoints),
-            progress=progress,
-        )
-        scores = scoring.score(manifest, pixels, student)
-        history = history.with_round(student_round(index, manifest, labels, student, scores, e.gate))
-        models.append(student)
-    report = scoring.read_test(manifest, models[history.best.index], models[0], pixels_at=lambda size: pixels)
-    return Finished(history, judge(e.gate, history, minutes=minutes(history)), report)
+    checkpoints = Checkpoints(workspace.checkpoints)
+    looped = run_loop(
+        e, manifest, pixels_of=pixels_of, folder=workspace.models, checkpoints=checkpoints, progress=progress
+    )
+    return Finished(looped.history, outcome(e.gate, looped.history).verdict, read_test(looped, pixels_of=pixels_of))

@@ -24,14 +24,7 @@ from selftrain.evaluate.significance import mcnemar
 SEEDS = range(5)
 ACCURACY, MEAN_ACCURACY, P_VALUE = 0.95, 0.96, 0.05
 PLACE = ROOT / ".selftrain" / "benchmarks" / "digits_seeds"
-MODULES = [
-    "selftrain.data.dataset",
-    "selftrain.data.ingest",
-    "selftrain.selflabel.finished",
-    "selftrain.selflabel.labeling",
-    "selftrain.selflabel.scoring",
-    "selftrain.selflabel.teaching",
-]
+MODULES = ["selftrain.data.dataset", "selftrain.data.ingest", "selftrain.selflabel.loop"]
 QUICK_STEPS = 8
 
 

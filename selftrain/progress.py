@@ -12,3 +12,12 @@ class Progress(Protocol):
 
 def silent(done: int, total: int, note: str = "") -> None:
     """A Progress that says nothing."""
+
+
+def noting(progress: Progress, what: str) -> Progress:
+    """`progress` with `what` in front of each note."""
+
+    def show(done: int, total: int, note: str = "") -> None:
+        progress(done, total, f"{what}: {note}" if note else what)
+
+    return show

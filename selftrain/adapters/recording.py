@@ -19,8 +19,9 @@ from selftrain.learn.contract import SavedModel
 from selftrain.learn.curve import read_curve
 from selftrain.record import IngestReport, Registration, RunRecord
 from selftrain.report.summary import summary
-from selftrain.selflabel.finished import Outcome, findings
+from selftrain.selflabel.finished import Outcome
 from selftrain.selflabel.pseudo_labels import PseudoLabels
+from selftrain.selflabel.recorded import run_record
 from selftrain.selflabel.rounds import Round
 
 
@@ -77,40 +78,17 @@ def record_run(
     run_id: str,
 ) -> RunRecord:
     """The record of a run that went through, also written to MLflow, whose run it ends."""
-    compared = report.comparison
-    done = RunRecord(
+    done = run_record(
+        experiment,
+        manifest,
+        ended,
+        report,
         run_id=run_id,
-        name=experiment.name,
-        title=experiment.title,
-        status="completed",
-        verdict=ended.verdict,
-        rounds=ended.history.rounds,
-        test_accuracy=report.accuracy,
-        test_interval=report.interval,
-        teacher_test_accuracy=compared.reference_accuracy if compared else None,
-        difference=compared.difference if compared else None,
-        difference_interval=compared.difference_interval if compared else None,
-        p_value=compared.p_value if compared else None,
-        control_test_accuracy=report.control.reference_accuracy if report.control else None,
-        control_difference=report.control.difference if report.control else None,
-        control_interval=report.control.difference_interval if report.control else None,
-        control_p_value=report.control.p_value if report.control else None,
-        macro_f1=report.macro_f1,
-        registered_version=registration.registered_version,
-        champion_version=registration.champion_version,
-        promoted=registration.promoted,
-        promotion_reason=registration.reason,
-        model_uri=registration.model_uri,
-        manifest_digest=manifest.digest,
-        dataset_version=facts.dataset_version,
-        labels_used=manifest.human_labels_used(),
+        ingested=facts.ingested,
         test_looks=facts.test_looks,
-        quarantined=facts.ingested.quarantined,
-        quarantine_table=facts.ingested.quarantine_table,
-        excluded=facts.ingested.excluded,
+        registration=registration,
+        dataset_version=facts.dataset_version,
         warnings=facts.validation.warnings,
-        alarms=ended.history.alarms,
-        findings=(ended.explanation, *findings(ended.history, report)),
     )
     _log(experiment, done, report, Path(facts.validation.page).parent)
     console.show(summary(done))

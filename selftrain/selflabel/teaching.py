@@ -16,6 +16,7 @@ from selftrain.learn.batches import Examples
 from selftrain.learn.calibrate import fit_temperature
 from selftrain.learn.checkpoint import Checkpoints
 from selftrain.learn.contract import Contract, SavedModel, file_digest, save
+from selftrain.learn.course import Unlabeled
 from selftrain.learn.curve import write_curve
 from selftrain.learn.predict import predict_logits
 from selftrain.learn.training import train, untrained
@@ -69,8 +70,20 @@ def train_student(
     """Train a new model on the human labels of `manifest` and the accepted of `labels`, calibrate on validation, save.
 
     Noisy Student (Xie et al., 2020, algorithm 1, step 3): soft targets where the labels keep probabilities. The
-    confidences that they were accepted above go into the model's contract. Resumes as `train_teacher` does.
+    confidences that they were accepted above go into the model's contract. Resumes as `train_teacher` does. Another
+    method takes the unlabelled images themselves: `labels` only say what the teacher would have made of them.
     """
+    if recipe.method != "noisy_student":
+        return _teach_in_training(
+            manifest.without_pseudo_labels(),
+            pixels,
+            recipe=recipe,
+            backbone=backbone,
+            seed=seed,
+            folder=folder,
+            checkpoints=checkpoints,
+            progress=progress,
+        )
     return _teach(
         labels.applied_to(manifest),
         pixels,
@@ -117,6 +130,35 @@ def train_control(
     )
 
 
+def _teach_in_training(
+    manifest: Manifest,
+    pixels: Pixels,
+    *,
+    recipe: Student,
+    backbone: str,
+    seed: int,
+    folder: Path,
+    checkpoints: Checkpoints,
+    progress: Progress,
+) -> SavedModel:
+    """FixMatch and its kin: the human labels, and all training images with or without label as the pool."""
+    pool = np.sort(np.concatenate([manifest.rows(Split.TRAIN), manifest.rows(Split.UNLABELED)]))
+    return _teach(
+        manifest,
+        pixels,
+        recipe=recipe,
+        backbone=backbone,
+        pseudo_weight=0.0,
+        min_human_share=1.0,
+        thresholds={},
+        seed=seed,
+        folder=folder,
+        checkpoints=checkpoints,
+        progress=progress,
+        unlabeled=Unlabeled(pool, recipe.method, recipe.consistency),
+    )
+
+
 def _teach(
     manifest: Manifest,
     pixels: Pixels,
@@ -130,6 +172,7 @@ def _teach(
     folder: Path,
     checkpoints: Checkpoints,
     progress: Progress,
+    unlabeled: Unlabeled | None = None,
 ) -> SavedModel:
     training = examples(manifest, pixels, Split.TRAIN, pseudo_weight=pseudo_weight)
     validation = examples(manifest, pixels, Split.VALIDATION)
@@ -139,6 +182,7 @@ def _teach(
         train=training,
         validation=validation,
         min_human_share=min_human_share,
+        unlabeled=unlabeled,
         seed=seed,
         checkpoints=checkpoints.of(_key(manifest, recipe, backbone, pixels.size, seed)),
         progress=progress,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftrain.data.pixels import ArrayPixels
-from selftrain.learn.batches import Batches, Examples, balanced_weights, smooth
+from selftrain.learn.batches import Batches, Examples, balanced_weights, pool_positions, smooth
 
 
 def examples(humans: int, pseudos: int) -> Examples:
@@ -55,6 +55,22 @@ def test_the_pipeline_resumed_at_a_step_goes_on_with_the_same_batches() -> None:
     resumed = [images[:, 0, 0, 0].tolist() for images, _, _ in batches.dataset(4, 9)]
     assert len(whole) == 9
     assert resumed == whole[4:]
+
+
+def test_the_finish_sees_human_labels_alone_each_once_an_epoch() -> None:
+    batches = Batches(examples(6, 20), 4, 0, labels_only_from=10)
+    assert not batches.examples.human[batches.positions(9)].all()
+    finish = np.concatenate([batches.positions(step) for step in range(10, 13)])
+    assert sorted(finish.tolist()) == sorted([*range(6), *range(6)])
+    no_human = Batches(examples(0, 20), 4, 0, labels_only_from=0)
+    assert len(no_human.positions(3)) == 4
+
+
+def test_the_pool_is_seen_whole_before_an_image_is_seen_again() -> None:
+    seen = np.concatenate([pool_positions(3, 10, step, 4) for step in range(5)])
+    assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
+    assert seen[:10].tolist() != seen[10:].tolist()
+    assert pool_positions(3, 10, 2, 4).tolist() == seen[8:12].tolist()
 
 
 def test_pixels_targets_and_weights_of_a_batch_belong_together() -> None:

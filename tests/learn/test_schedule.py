@@ -36,6 +36,19 @@ def test_training_longer_frozen_than_it_lasts_never_unfreezes() -> None:
     assert [p.stop for p in phases(Recipe(steps=10, weights="imagenet", freeze_steps=99))] == [10]
 
 
+def test_the_finish_follows_at_a_tenth_of_the_last_rate() -> None:
+    from selftrain.learn.schedule import phases, total_steps
+
+    recipe = Recipe(steps=10, finish_steps=5, learning_rate=0.1, weights="imagenet", backbone="efficientnet_b0")
+    for freeze, rate in ((0, 0.01), (4, 0.001), (20, 0.01)):
+        chosen = recipe.model_copy(update={"freeze_steps": freeze})
+        main, finish = phases(chosen)[-2:]
+        assert (finish.start, finish.stop, finish.frozen) == (10, 15, main.frozen)
+        assert finish.rate == pytest.approx(rate)
+    assert total_steps(recipe) == 15
+    assert len(phases(Recipe(steps=10))) == 1
+
+
 def test_a_single_step_has_a_rate_above_zero() -> None:
     from selftrain.learn.schedule import learning_rate, phases
 

@@ -1,0 +1,148 @@
+"""The loop in one function: what pipelines/ssl_pipeline.py wires step by step, for those who run without an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from selftrain.config import Experiment
+from selftrain.data.manifest import Manifest
+from selftrain.evaluate.evaluation import EvaluationReport
+from selftrain.progress import Progress, noting, silent
+from selftrain.selflabel.rounds import History, Verdict
+
+if TYPE_CHECKING:
+    from selftrain.data.pixels import Pixels
+    from selftrain.learn.checkpoint import Checkpoints
+    from selftrain.learn.contract import SavedModel
+    from selftrain.selflabel.pseudo_labels import PseudoLabels
+
+PixelsOf = Callable[[Manifest, int], "Pixels"]
+
+
+@dataclass(frozen=True)
+class Looped:
+    """A loop that came to its end: a model a round, and the pseudo-labels of each round after the first teacher.
+
+    `labeled` is the part of the manifest with human labels. There is one set of labels more than there are students
+    where a guard stopped the loop at them. `control` is the supervised control, where one was asked for.
+    """
+
+    history: History
+    models: tuple[SavedModel, ...]
+    labels: tuple[PseudoLabels, ...]
+    control: SavedModel | None
+    labeled: Manifest
+
+    @property
+    def final(self) -> SavedModel:
+        """The best model by validation."""
+        return self.models[self.history.best.index]
+
+
+def run_loop(
+    e: Experiment,
+    manifest: Manifest,
+    *,
+    pixels_of: PixelsOf,
+    folder: Path,
+    checkpoints: Checkpoints,
+    first_teacher: SavedModel | None = None,
+    progress: Progress = silent,
+) -> Looped:
+    """Teacher, then pseudo-labels and a student a round, until the gate or a guard ends it; test is not read.
+
+    `pixels_of(manifest, size)` are a manifest's images at `size` pixels a side. Models are saved below `folder`, one a
+    round; trainings that were killed, or had come to their end, go on from their `checkpoints`. None: the first
+    teacher is trained.
+    """
+    from selftrain.selflabel import scoring, teaching
+    from selftrain.selflabel.finished import minutes, student_backbone, student_round, teacher_round, watched
+    from selftrain.selflabel.gate import judge
+    from selftrain.selflabel.labeling import label_pool
+    from selftrain.selflabel.thresholds import check_classes
+
+    check_classes(e.pseudo_label.threshold, manifest.label_map.names)
+    labeled = manifest.labeled()
+    teacher = first_teacher or teaching.train_teacher(
+        labeled,
+        pixels_of(labeled, e.image_size),
+        recipe=e.teacher,
+        seed=e.seed,
+        folder=folder / "0",
+        checkpoints=checkpoints,
+        progress=noting(progress, "teacher"),
+    )
+    models = [teacher]
+    labels: list[PseudoLabels] = []
+    scores = scoring.score(labeled, pixels_of(labeled, teacher.contract.image_size), teacher)
+    history = History().with_round(teacher_round(manifest, teacher, scores, e.gate))
+    while judge(e.gate, history, minutes=minutes(history)) is Verdict.CONTINUE:
+        index = history.students + 1
+        teacher = models[history.teacher.index]
+        answers = label_pool(
+            manifest,
+            pixels_of(manifest, teacher.contract.image_size),
+            teacher,
+            settings=e.pseudo_label,
+            round_index=index,
+            progress=noting(progress, f"round {index}, pseudo-labels"),
+        )
+        history = watched(history, e.guards, manifest, answers, labels[-1] if labels else None)
+        labels.append(answers)
+        if history.stopped:
+            break
+        student = teaching.train_student(
+            manifest,
+            answers,
+            pixels_of(manifest, e.image_size),
+            recipe=e.student,
+            backbone=student_backbone(e.student, history),
+            seed=e.seed + index,
+            folder=folder / str(index),
+            checkpoints=checkpoints,
+            progress=noting(progress, f"round {index}, student"),
+        )
+        scores = scoring.score(labeled, pixels_of(labeled, student.contract.image_size), student)
+        history = history.with_round(student_round(index, manifest, answers, student, scores, e.gate))
+        models.append(student)
+    control = _control(e, labeled, history, pixels_of, folder, checkpoints, progress)
+    return Looped(history, tuple(models), tuple(labels), control, labeled)
+
+
+def read_test(looped: Looped, *, pixels_of: PixelsOf) -> EvaluationReport:
+    """The final model on test, against the first teacher (and the control) on the same images: once, at the end."""
+    from selftrain.selflabel import scoring
+
+    images = partial(pixels_of, looped.labeled)
+    return scoring.read_test(looped.labeled, looped.final, looped.models[0], looped.control, pixels_at=images)
+
+
+def _control(
+    e: Experiment,
+    labeled: Manifest,
+    history: History,
+    pixels_of: PixelsOf,
+    folder: Path,
+    checkpoints: Checkpoints,
+    progress: Progress,
+) -> SavedModel | None:
+    """What as many image-steps on human labels alone give; None where it is not asked for, or no student is best."""
+    from selftrain.selflabel import teaching
+    from selftrain.selflabel.finished import control_recipe
+
+    if e.control == "none" or history.best.index == 0:
+        return None
+    return teaching.train_control(
+        labeled,
+        pixels_of(labeled, e.image_size),
+        recipe=control_recipe(e.student, history),
+        backbone=history.best.backbone,
+        seed=e.seed + history.best.index,  # its student's: the same weights to begin with
+        folder=folder / "control",
+        checkpoints=checkpoints,
+        progress=noting(progress, "control"),
+    )

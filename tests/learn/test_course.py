@@ -1,0 +1,146 @@
+"""Training from labels and unlabelled images at once, on a tiny real model."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from selftrain.config import Consistency, Recipe, Student
+from selftrain.data.pixels import ArrayPixels
+from selftrain.learn.batches import Examples
+from selftrain.learn.checkpoint import Checkpoints
+
+pytestmark = [
+    pytest.mark.keras,
+    # Keras warns that fit does not shuffle a Grain pipeline: it is shuffled by us.
+    pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning"),
+]
+
+METHODS = ("fixmatch", "freematch", "softmatch")
+POOL, HELD_OUT, SIZE = 400, 200, 8
+SETTINGS = Consistency(mu=8, threshold=0.8, momentum=0.9)
+LEARNING = {
+    "steps": 90, "batch_size": 4, "learning_rate": 0.01, "ema": 0.9, "augmentation": "digits", "validate_every": 30,
+    "dropout": 0.0, "label_smoothing": 0.0,
+}  # fmt: skip
+
+
+def blobs(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images (n, 8, 8, 3) of a Gaussian blob somewhere, lying (0) or standing (1), in noise; and their classes (n,)."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 2
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    images = rng.normal(40, 35, (n, SIZE, SIZE, 3))
+    for image, label, (x, y) in zip(images, labels, rng.uniform(2, SIZE - 3, (n, 2)), strict=True):
+        wide, high = (2.2, 0.8) if label == 0 else (0.8, 2.2)
+        image += 170 * np.exp(-((((columns - x) / wide) ** 2 + ((rows - y) / high) ** 2) / 2))[..., None]
+    return images.clip(0, 255).astype(np.uint8), labels
+
+
+def examples(pixels: ArrayPixels, labels: np.ndarray, rows: np.ndarray) -> Examples:
+    targets = np.eye(2, dtype=np.float32)[labels[rows]]
+    return Examples(pixels, rows, targets, np.ones(len(rows), np.float32), np.ones(len(rows), np.bool_))
+
+
+def small_model(seed: int):
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((SIZE, SIZE, 3), name="image")
+    inner = keras.Input((SIZE, SIZE, 3))
+    x = keras.layers.Conv2D(8, 3, use_bias=False)(inner)
+    x = keras.layers.Activation("relu")(keras.layers.BatchNormalization()(x))
+    backbone = keras.Model(inner, keras.layers.Conv2D(8, 3, activation="relu")(x), name="backbone")
+    x = keras.layers.GlobalMaxPooling2D()(backbone(keras.layers.Rescaling(1 / 127.5, -1)(image)))
+    return keras.Model(image, keras.layers.Dense(2, name="logits")(x), name="small")
+
+
+def trained(folder: Path, recipe: Recipe, *, seed: int = 0, checkpoint_s: float = 30.0, **options):
+    """Two labels, a pool of POOL; `validation_accuracy` of the curve is on HELD_OUT other images."""
+    from selftrain.learn.course import Unlabeled
+    from selftrain.learn.training import train
+
+    images, labels = blobs(2 + POOL + HELD_OUT, seed=2)
+    pixels = ArrayPixels(images)
+    in_training = isinstance(recipe, Student) and recipe.method != "noisy_student"
+    return train(
+        small_model(seed),
+        recipe=recipe,
+        train=examples(pixels, labels, np.arange(2)),
+        validation=examples(pixels, labels, np.arange(2 + POOL, len(labels))),
+        seed=seed,
+        checkpoints=Checkpoints(folder, checkpoint_s),
+        unlabeled=Unlabeled(np.arange(2 + POOL), recipe.method, recipe.consistency) if in_training else None,
+        **options,
+    )
+
+
+def accuracy(outcome) -> float:
+    return float(outcome.curve["validation_accuracy"].to_pylist()[-1])
+
+
+@pytest.fixture(scope="module")
+def supervised(tmp_path_factory: pytest.TempPathFactory) -> float:
+    return accuracy(trained(tmp_path_factory.mktemp("supervised"), Recipe(**LEARNING)))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_two_labels_and_a_pool_teach_what_two_labels_do_not(method: str, supervised: float, tmp_path: Path) -> None:
+    outcome = trained(tmp_path, Student(method=method, consistency=SETTINGS, **LEARNING))
+    assert accuracy(outcome) >= max(0.97, supervised + 0.1)
+    assert outcome.image_steps == 90 * 4 * (1 + 2 * 8)
+
+
+def test_an_unlabelled_loss_of_the_other_sign_unteaches(supervised: float, tmp_path: Path) -> None:
+    against = SETTINGS.model_copy(update={"weight": -1.0})
+    assert accuracy(trained(tmp_path, Student(method="softmatch", consistency=against, **LEARNING))) < supervised
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_killed_training_goes_on_to_the_same_weights(method: str, tmp_path: Path) -> None:
+    from selftrain.learn.variables import read
+
+    settings = SETTINGS.model_copy(update={"ramp_up": 0.5, "threshold": 0.5})
+    recipe = Student(method=method, consistency=settings, **{**LEARNING, "steps": 12, "validate_every": 6})
+    whole = trained(tmp_path / "whole", recipe)
+
+    class Killed(Exception):  # noqa: N818
+        pass
+
+    def kill(done: int, total: int, note: str = "") -> None:
+        if done == 8:
+            raise Killed
+
+    with pytest.raises(Killed):
+        trained(tmp_path / "killed", recipe, checkpoint_s=1e-9, progress=kill)
+    seen: list[int] = []
+    resumed = trained(tmp_path / "killed", recipe, progress=lambda done, total, note="": seen.append(done))
+    assert seen == [9, 10, 11, 12]
+    for one, other in zip(read(whole.model.weights), read(resumed.model.weights), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(whole.curve["loss"].to_pylist(), resumed.curve["loss"].to_pylist(), rtol=1e-4)
+
+
+def test_another_method_or_another_pool_is_another_training() -> None:
+    from selftrain.learn.course import Unlabeled, course
+
+    images, labels = blobs(20, seed=0)
+    train = examples(ArrayPixels(images), labels, np.arange(2))
+
+    def digest(method: str = "fixmatch", pool: int = 20, **settings: float) -> str:
+        recipe = Student(method=method, consistency=Consistency(**settings))
+        unlabeled = Unlabeled(np.arange(pool), method, recipe.consistency)
+        return course(recipe, train, min_human_share=0.0, seed=0, unlabeled=unlabeled).digest
+
+    assert digest() == digest()
+    assert len({digest(), digest("softmatch"), digest(pool=19), digest(mu=2)}) == 4
+
+
+def test_smoothing_is_off_in_training_unless_asked_for_and_mixing_is_refused() -> None:
+    from selftrain.errors import ConfigError
+
+    assert Student().label_smoothing == 0.1
+    assert Student(method="fixmatch").label_smoothing == 0.0
+    assert Student(method="fixmatch", label_smoothing=0.05).label_smoothing == 0.05
+    with pytest.raises(ConfigError, match="only noisy_student mixes"):
+        Student(method="fixmatch", mixup=0.2)
