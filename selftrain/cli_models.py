@@ -30,19 +30,31 @@ Share = Annotated[float, typer.Option("--threshold", min=0, max=1, help="Lowest 
 def predict(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Image files, and folders of them.")],
     version: Annotated[int | None, typer.Option("--version", min=1, help="Version; none: the champion.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Saved model folder, or .keras file, instead of a registered one.")
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option("--classes", metavar="A,B,...", help="Classes of a .keras file, in output order.")
+    ] = None,
     model_name: ModelNameOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: AsJson = False,
 ) -> None:
     """Label images with the champion. A file that cannot be read is an error in its row; exit code 2 if none could."""
     from selftrain.adapters.console import progress
-    from selftrain.adapters.model_reference import load_version
+    from selftrain.adapters.model_reference import load_reference, load_version
     from selftrain.learn.answers import answer_files, named_files
 
+    if model is not None and version is not None:
+        raise InputError(f"--model {model} and --version {version} are two models; give one of them")
     files, rows = named_files(paths)
     if files:
-        reference = "champion" if version is None else str(version)
-        loaded = load_version(reference, workspace=workspace, model_name=model_name)
+        if model is None:
+            reference = "champion" if version is None else str(version)
+            loaded = load_version(reference, workspace=workspace, model_name=model_name)
+        else:
+            names = _names(classes)
+            loaded = load_reference(model, workspace=workspace, model_name=model_name, class_names=names)
         with progress("predict") as show:
             rows = (*answer_files(loaded.model, loaded.contract, files, progress=show), *rows)
         typer.echo(f"by {loaded.called}", err=True)
@@ -89,8 +101,7 @@ def pseudo_label(
     settings = PseudoLabel(threshold=_threshold(threshold, per_class or []), flips=flips, batch_size=batch_size)
     image_files(images)  # what is wrong with it is said before the model is loaded
     outputs = plan_outputs(images, out, charts=charts, folders=materialize)
-    names = tuple(name.strip() for name in classes.split(",")) if classes else ()
-    loaded = load_reference(model, workspace=workspace, model_name=model_name, class_names=names)
+    loaded = load_reference(model, workspace=workspace, model_name=model_name, class_names=_names(classes))
     with progress("label") as show:
         summary = label_folder(
             loaded.model, loaded.contract, images, outputs, settings=settings, copy=copy, progress=show
@@ -156,6 +167,11 @@ def history(
     if not log:
         typer.echo(f"{opened.name}: no version was ever promoted or refused")
     print_columns([(each.when, each.who, each.action, _move(each.previous, each.to), each.why) for each in log])
+
+
+def _names(classes: str | None) -> tuple[str, ...]:
+    """The classes that --classes lists."""
+    return tuple(name.strip() for name in classes.split(",")) if classes else ()
 
 
 def _threshold(overall: float, per_class: list[str]) -> Threshold:

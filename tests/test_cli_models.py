@@ -153,6 +153,23 @@ def test_predict_uses_the_champion_or_the_version_asked_for(
     assert selftrain("predict", "photos/b.png").code == 2
 
 
+def test_predict_takes_a_saved_model_without_any_registry(
+    colour_model: Path, selftrain: Command, tmp_path: Path, paint: Paint
+) -> None:
+    paint(tmp_path / "a.png", "green")
+    ended = selftrain("predict", "--model", colour_model, "a.png", "--json")
+    assert ended.code == 0
+    assert json.loads(ended.out)[0]["label"] == "green"
+    file = tmp_path / "mine.keras"
+    shutil.copy(colour_model / "model.keras", file)
+    assert "--classes" in selftrain("predict", "--model", file, "a.png").err
+    named = selftrain("predict", "--model", file, "--classes", "blue, green, red", "a.png", "--json")
+    assert json.loads(named.out)[0]["label"] == "green"
+    both = selftrain("predict", "--model", colour_model, "--version", 1, "a.png")
+    assert both.code == 2
+    assert "are two models; give one of them" in both.err
+
+
 @pytest.mark.parametrize("reference", ["champion", "models:/colours@champion", "models:/colours/1", "folder", "file"])
 def test_pseudo_label_takes_every_kind_of_model(
     two_versions: None, selftrain: Command, tmp_path: Path, paint: Paint, colour_model: Path, reference: str
