@@ -56,7 +56,7 @@ def range_test(
             break
     if len(losses) < _FEWEST:
         raise TrainingDivergedError(
-            f"the loss was finite for {len(losses)} steps only, at rates from {low:.1e}; look at the data or start lower"
+            f"the loss was finite for {len(losses)} steps only, at rates from {low:.1e}; check the data or start lower"
         )
     smooth = np.asarray(averaged)
     return RateRange(rates[: len(losses)], np.asarray(losses), smooth, suggested(rates[: len(losses)], smooth))

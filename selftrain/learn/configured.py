@@ -1,0 +1,85 @@
+"""Configured: what a configuration file trains on, opened to learn better settings for it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from selftrain import config_file
+from selftrain.config import Experiment, Recipe
+from selftrain.data import dataset
+from selftrain.data.ingest import ingest
+from selftrain.data.manifest import Manifest, Split
+from selftrain.data.sources import open_source
+from selftrain.learn.ladder import next_rung
+from selftrain.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from selftrain.learn.batches import Examples
+
+Role = Literal["teacher", "student"]
+
+
+@dataclass(frozen=True)
+class Configured:
+    """A role's recipe and backbone, and the human-labelled images that it is trained and validated on."""
+
+    path: Path
+    role: Role
+    experiment: Experiment
+    manifest: Manifest
+    train: Examples
+    validation: Examples
+
+    @property
+    def recipe(self) -> Recipe:
+        """The role's."""
+        return self.experiment.teacher if self.role == "teacher" else self.experiment.student
+
+    @property
+    def backbone(self) -> str:
+        """The role's; a student's is the rung above the teacher's unless it is named."""
+        return self.recipe.backbone or next_rung(self.experiment.teacher.backbone)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """In the order of the targets' columns."""
+        return self.manifest.label_map.names
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder for what is trained on the way."""
+        return dataset.workspace(self.experiment.place).checkpoints / "learned"
+
+
+def open_configured(config: str | os.PathLike[str], role: Role, *, progress: Progress = silent) -> Configured:
+    """Read the file `config`, and ingest its source into its workspace where that is not done yet.
+
+    Raises ConfigError for a file that is no configuration, and what ingest raises for images and labels that do not do.
+    """
+    from selftrain.selflabel.teaching import examples
+
+    path = Path(config)
+    experiment = config_file.read(path)
+    source, place, machine = open_source(experiment.source), experiment.place, experiment.machine
+    manifest = ingest(
+        source,
+        source.scan(),
+        dataset.store(place),
+        settings=experiment.ingest,
+        splitting=experiment.splitting,
+        workers=machine.workers,
+        shard_mb=machine.shard_mb,
+        progress=progress,
+    ).manifest.labeled()
+    pixels = dataset.pixels(place, manifest, experiment.image_size, machine, progress=progress)
+    return Configured(
+        path,
+        role,
+        experiment,
+        manifest,
+        examples(manifest, pixels, Split.TRAIN),
+        examples(manifest, pixels, Split.VALIDATION),
+    )

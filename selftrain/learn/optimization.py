@@ -1,0 +1,172 @@
+"""Optimization: the batch size and the learning rate that a configuration should train with on this machine."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from selftrain import config_file
+from selftrain.learn.batch_size import BatchSearch, HostMemory, is_memory_error, largest_batch
+from selftrain.learn.configured import Configured, Role, open_configured
+from selftrain.learn.rate_range import RateRange, range_test
+from selftrain.progress import Progress, noting, silent
+
+if TYPE_CHECKING:
+    import keras
+
+_FEWEST_BATCHES = 4  # a pass over the training images has at least this many
+_MEASURED_S = 2.0
+_SMALLEST = 8
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """What was measured for a role of a configuration, and whether it was written to the file `config`."""
+
+    config: Path
+    role: Role
+    batch_size: int
+    learning_rate: float
+    batches: BatchSearch
+    rates: RateRange
+    written: bool
+
+
+def learn_optimization(
+    *,
+    config: str | os.PathLike[str],
+    role: Role = "teacher",
+    most: int = 1024,
+    range_steps: int = 100,
+    write: bool = True,
+    progress: Progress = silent,
+) -> Optimization:
+    """Measure the largest batch size that pays, then the learning rate for it, and write both into the file `config`.
+
+    The batch size doubles until memory fails, twice the images a step are less than 10 % faster, `most` is reached, or
+    a pass over the training images would have fewer than four steps. The rate is that of the steepest descent in a
+    range test (arXiv:1506.01186) of `range_steps` steps from the weights that the training starts from, with its
+    augmentation; it becomes the peak of the schedule. `steps` stay as they are: twice the batch is twice the work.
+
+    Throughput is this machine's: run it where you train, with nothing else running. Raises ConfigError for a file that
+    is no configuration or cannot be written, TrainingDivergedError where no rate trains.
+    """
+    found = open_configured(config, role, progress=noting(progress, "ingest"))
+    most = min(most, max(_SMALLEST, len(found.train) // _FEWEST_BATCHES), len(found.train))
+    batches = largest_batch(
+        Throughput(found), start=min(_SMALLEST, most), most=most, progress=noting(progress, "batch size")
+    )
+    rates = range_test(
+        RateSteps(found, batches.batch_size), steps=range_steps, progress=noting(progress, "learning rate")
+    )
+    rate = rounded(rates.suggestion)
+    if write:
+        values = {f"{role}.batch_size": batches.batch_size, f"{role}.learning_rate": rate}
+        config_file.change(found.path, values, reasons=reasons(role, batches, range_steps))
+    return Optimization(found.path, role, batches.batch_size, rate, batches, rates, write)
+
+
+def rounded(rate: float) -> float:
+    """`rate` to two significant digits; the test tells no more.
+
+    >>> rounded(0.0031234)
+    0.0031
+    """
+    return round(rate, 1 - math.floor(math.log10(rate)))
+
+
+class Throughput:
+    """Measures training images a second by batch size, on a network and images as the configuration has them."""
+
+    def __init__(self, found: Configured) -> None:
+        self._found, self._memory = found, HostMemory()
+
+    def __call__(self, batch_size: int) -> float:
+        """Raises MemoryError where memory fails, or would."""
+        self._memory.check(batch_size)
+        try:
+            speed = self._measure(batch_size)
+        except Exception as error:
+            if is_memory_error(error):
+                raise MemoryError(str(error)) from error
+            raise
+        self._memory.measured()
+        return speed
+
+    def _measure(self, batch_size: int) -> float:
+        trainer, batches = _trainer(self._found, batch_size)
+        _train_on(trainer, next(batches))  # traced and compiled
+        steps, start, spent = 0, time.perf_counter(), 0.0
+        while spent < _MEASURED_S or steps < 2:
+            _train_on(trainer, next(batches))
+            steps, spent = steps + 1, time.perf_counter() - start
+        return steps * batch_size / spent
+
+
+class RateSteps:
+    """Training steps at any rate, from the weights that the configured training starts from."""
+
+    def __init__(self, found: Configured, batch_size: int) -> None:
+        self._trainer, self._batches = _trainer(found, batch_size)
+
+    def __call__(self, rate: float) -> float:
+        """The loss of the next batch; the step is taken at `rate`."""
+        self._trainer.optimizer.learning_rate = rate
+        return _train_on(self._trainer, next(self._batches))
+
+
+def _trainer(found: Configured, batch_size: int) -> tuple[keras.Model, Iterator[Any]]:
+    """A compiled network as the first phase of the training has it, and its endless batches."""
+    import keras
+
+    from selftrain.learn import backbones, schedule
+    from selftrain.learn.course import course
+    from selftrain.learn.device import jit
+    from selftrain.learn.optimizer import FlatAdamW
+
+    recipe = found.recipe.model_copy(update={"batch_size": batch_size})
+    model = backbones.build(
+        found.backbone,
+        image_size=found.experiment.image_size,
+        classes=len(found.class_names),
+        weights=recipe.weights,
+        dropout=recipe.dropout,
+        reduce_strides=recipe.reduce_strides,
+        seed=found.experiment.seed,
+    )
+    first = schedule.phases(recipe)[0]
+    backbones.set_trainable(model, frozen=first.frozen, pretrained=recipe.weights is not None)
+    trained_on = course(recipe, found.train, min_human_share=1.0, seed=found.experiment.seed, unlabeled=None)
+    trainer = trained_on.trainer(model)
+    optimizer = FlatAdamW(first.rate, weight_decay=recipe.weight_decay, average=recipe.ema)
+    trainer.compile(optimizer, keras.losses.CategoricalCrossentropy(from_logits=True), jit_compile=jit())
+    return trainer, iter(trained_on.dataset(0, recipe.steps + 1_000_000))
+
+
+def _train_on(trainer: keras.Model, batch: Any) -> float:
+    """One step; the loss of that batch alone."""
+    import keras
+
+    x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
+    trainer.reset_metrics()
+    return float(trainer.train_on_batch(x, y, weights, return_dict=True)["loss"])
+
+
+def reasons(role: Role, batches: BatchSearch, steps: int) -> dict[str, str]:
+    """The comments beside the two keys that are written."""
+    larger = [speed for speed in batches.tried if speed.batch_size > batches.batch_size]
+    why = "the most that was tried"
+    if larger and larger[0].images_per_s is None:
+        why = f"memory fails at {larger[0].batch_size}"
+    elif larger and larger[0].images_per_s is not None:
+        gain = larger[0].images_per_s / batches.images_per_s - 1
+        why = f"{larger[0].batch_size} would be {100 * gain:.0f} % faster"
+    return {
+        f"{role}.batch_size": f"measured: {batches.images_per_s:.0f} images/s; {why}",
+        f"{role}.learning_rate": f"measured: steepest descent in a range test of {steps} steps",
+    }
