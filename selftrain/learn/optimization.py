@@ -128,20 +128,14 @@ def _trainer(found: Configured, batch_size: int) -> tuple[keras.Model, Iterator[
     from selftrain.learn.course import course
     from selftrain.learn.device import jit
     from selftrain.learn.optimizer import FlatAdamW
+    from selftrain.learn.training import untrained
 
     recipe = found.recipe.model_copy(update={"batch_size": batch_size})
-    model = backbones.build(
-        found.backbone,
-        image_size=found.experiment.image_size,
-        classes=len(found.class_names),
-        weights=recipe.weights,
-        dropout=recipe.dropout,
-        reduce_strides=recipe.reduce_strides,
-        seed=found.experiment.seed,
-    )
+    size, classes, seed = found.experiment.image_size, len(found.class_names), found.experiment.seed
+    model = untrained(recipe, found.backbone, image_size=size, classes=classes, seed=seed)
     first = schedule.phases(recipe)[0]
     backbones.set_trainable(model, frozen=first.frozen, pretrained=recipe.weights is not None)
-    trained_on = course(recipe, found.train, min_human_share=1.0, seed=found.experiment.seed, unlabeled=None)
+    trained_on = course(recipe, found.train, min_human_share=1.0, seed=seed, unlabeled=None)
     trainer = trained_on.trainer(model)
     optimizer = FlatAdamW(first.rate, weight_decay=recipe.weight_decay, average=recipe.ema)
     trainer.compile(optimizer, keras.losses.CategoricalCrossentropy(from_logits=True), jit_compile=jit())

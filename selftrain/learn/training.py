@@ -88,6 +88,19 @@ def train(
             f"the model answers {classes}; build them from one label map"
         )
     chosen = course(recipe, train, min_human_share=min_human_share, seed=seed, unlabeled=unlabeled)
+    return train_course(model, chosen, recipe=recipe, validation=validation, checkpoints=checkpoints, progress=progress)
+
+
+def train_course(
+    model: keras.Model,
+    chosen: Course,
+    *,
+    recipe: Recipe,
+    validation: Examples,
+    checkpoints: Checkpoints,
+    progress: Progress = silent,
+) -> Trained:
+    """`train`, on a course that was chosen before."""
     position = Position(_fingerprint(model, recipe, chosen, validation))
     run = _Run(recipe, model, chosen, validation, checkpoints, position, progress)
     return run.to_the_end()
