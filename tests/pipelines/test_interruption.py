@@ -62,8 +62,8 @@ def test_a_run_killed_anywhere_is_failed_at_the_next_start_and_registers_once(si
 
 
 def test_training_resumes_from_its_checkpoint_after_a_kill(tmp_path: Path) -> None:
-    teacher = {**TINY["teacher"], "steps": 400, "validate_every": 100, "checkpoint_s": 1.0}
-    site = Site(tmp_path, {**TINY, "teacher": teacher})
+    teacher = {**TINY["teacher"], "steps": 400, "validate_every": 100}
+    site = Site(tmp_path, {**TINY, "teacher": teacher, "machine": {"checkpoint_s": 1.0}})
     process = site.start("selftrain", "run", "--config", str(site.config()))
     deadline = time.monotonic() + 300
     while not list((site.workspace / "checkpoints").rglob("*.h5")) + list(
