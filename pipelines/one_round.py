@@ -34,7 +34,7 @@ from selftrain.adapters.round_settings import (
 from selftrain.adapters.runs import prepare_process
 from selftrain.config import Experiment, Place, Recipe
 from selftrain.data import dataset
-from selftrain.data.manifest import Manifest, Split
+from selftrain.data.manifest import Manifest
 from selftrain.data.pixels import Pixels
 from selftrain.errors import SelftrainError
 from selftrain.learn.checkpoint import Checkpoints, prune
@@ -193,7 +193,7 @@ def evaluate() -> None:
     """Teacher and student on validation, the better of them on test against the teacher; all metrics and plots."""
     start_keras()
     from selftrain.adapters import receipts
-    from selftrain.adapters.tracking import count_test_look, open_tracking
+    from selftrain.adapters.looks import count_looks
     from selftrain.learn.contract import SavedModel
     from selftrain.learn.curve import read_curve
     from selftrain.selflabel import scoring
@@ -211,12 +211,7 @@ def evaluate() -> None:
     history = watched(history, guards, manifest, labels, before=None)
     history = history.with_round(student_round(1, manifest, labels, models[1], scores[1], gate))
     final = models[history.best.index]
-    looks = count_test_look(
-        open_tracking(dataset.workspace(place).root),
-        test_digest=manifest.split_digest(Split.TEST),
-        run_id=LOOKED_BY,
-        model_digest=final.digest,
-    )
+    looks = count_looks(manifest, (final, models[0]), place=place, run_id=LOOKED_BY)
     report = scoring.read_test(manifest, final, models[0], pixels_at=images)
     write_json(ROUND / "metrics.json", receipts.metrics(scores, labels, history, report, test_looks=looks))
     (ROUND / "evaluation.json").write_text(report.model_dump_json(indent=2) + "\n")

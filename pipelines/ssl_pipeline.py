@@ -74,8 +74,8 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
 
         ended = outcome(e.gate, history)
         final = models[history.best.index]
-        looks = unseal_test(manifest, final, place)
         control = supervised_control(e, labeled, history, machine)
+        unseal_test(manifest, final, models[0], place, control)
         report = read_test(labeled, final, models[0], place, machine, control)
         key = run_key(e, images.digest, history.best.model_digest)
         registration = register(manifest, final, report, ended, place, e.registry, e.machine, key, version)
@@ -83,7 +83,6 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
             ingested=ingested.load(),
             validation=validation.load(),
             dataset_version=version.load(),
-            test_looks=looks.load(),
         )
         record(e, manifest, facts, ended, report, registration)
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from selftrain.adapters import console
 from selftrain.adapters.expectations import ValidationReport
+from selftrain.adapters.looks import counted_looks
 from selftrain.adapters.tracking import LoggedRun, log_run, open_tracking
 from selftrain.config import Experiment
 from selftrain.data import dataset
@@ -33,7 +34,6 @@ class RunFacts(BaseModel):
     ingested: IngestReport
     validation: ValidationReport
     dataset_version: str
-    test_looks: int
 
 
 def log_round(
@@ -85,7 +85,7 @@ def record_run(
         report,
         run_id=run_id,
         ingested=facts.ingested,
-        test_looks=facts.test_looks,
+        test_looks=counted_looks(manifest, place=experiment.place),
         registration=registration,
         dataset_version=facts.dataset_version,
         warnings=facts.validation.warnings,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from selftrain.adapters import promotion, registry
 from selftrain.adapters.code_digest import everything
+from selftrain.adapters.looks import count_looks
 from selftrain.adapters.promotion import Measured
 from selftrain.adapters.quiet_start import start_keras
 from selftrain.adapters.registry import Version
-from selftrain.adapters.tracking import Tracking, count_test_look, open_tracking
+from selftrain.adapters.tracking import Tracking, open_tracking
 from selftrain.config import Machine, Place, Registry
 from selftrain.data import dataset
 from selftrain.data.manifest import Manifest, Split
@@ -139,8 +140,7 @@ def _against(
     champion = SavedModel.read(registry.load_model_folder(tracking, present, cache=cache))
     if champion.contract.class_names != manifest.label_map.names:
         return None
-    digest = manifest.split_digest(Split.TEST)
-    count_test_look(tracking, test_digest=digest, run_id=run_id, model_digest=champion.digest)
+    count_looks(manifest, (final, champion), place=place, run_id=run_id)
     ours, theirs = (
         probs_on_test(manifest, dataset.pixels(place, manifest, model.contract.image_size, machine), model)
         for model in (final, champion)

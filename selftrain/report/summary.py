@@ -59,7 +59,8 @@ def result_lines(record: RunRecord) -> list[str]:
         low, high = record.test_interval
         lines.append(
             f"test accuracy {record.test_accuracy * 100:.1f} % "
-            f"(95 % interval {low * 100:.1f} to {high * 100:.1f}; look {record.test_looks} at this test set)"
+            f"(95 % interval {low * 100:.1f} to {high * 100:.1f}; "
+            f"models read on this test set so far: {record.test_looks})"
         )
     if record.teacher_test_accuracy is not None and record.p_value is not None:
         lines.append(

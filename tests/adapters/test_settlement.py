@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -10,17 +11,22 @@ from pathlib import Path
 import pytest
 
 from selftrain.adapters import promotion, registry, settlement
-from selftrain.adapters.tracking import Tracking, looks_at_test, open_tracking
-from selftrain.config import FolderSource, Ingest, Machine, Place, Registry, Splitting
+from selftrain.adapters.expectations import ValidationReport
+from selftrain.adapters.looks import count_looks, counted_looks
+from selftrain.adapters.recording import RunFacts, record_run
+from selftrain.adapters.tracking import Tracking, open_tracking
+from selftrain.config import Experiment, FolderSource, Ingest, Machine, Place, Registry, Splitting
 from selftrain.data import dataset
-from selftrain.data.ingest import ingest
-from selftrain.data.manifest import Manifest, Split
+from selftrain.data.ingest import Ingested, ingest
+from selftrain.data.manifest import Manifest
 from selftrain.data.sources import open_source
+from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.learn.contract import SavedModel, load, save
-from selftrain.record import Registration
+from selftrain.record import Registration, RunRecord, report_ingested
 from selftrain.selflabel import scoring
 from selftrain.selflabel.finished import Outcome
 from selftrain.selflabel.rounds import History, Round, Verdict
+from selftrain.workspace import Workspace
 
 pytestmark = [
     pytest.mark.keras,
@@ -41,14 +47,25 @@ MACHINE = Machine(workers=1)
 class Colours:
     """Painted images as a data set of a workspace, and a registry of its own."""
 
-    place: Place
-    manifest: Manifest
+    experiment: Experiment
+    ingested: Ingested
     tracking: Tracking
 
-    def settle(self, model: SavedModel, key: str, settings: Registry = SURE) -> Registration:
-        """What `settle` does with a run that passed with `model`."""
+    @property
+    def manifest(self) -> Manifest:
+        return self.ingested.manifest
+
+    @property
+    def place(self) -> Place:
+        return self.experiment.place
+
+    def read(self, model: SavedModel) -> EvaluationReport:
+        """The report on `model` as its own first teacher."""
         images = partial(dataset.pixels, self.place, self.manifest, machine=MACHINE)
-        report = scoring.read_test(self.manifest, model, model, pixels_at=images)
+        return scoring.read_test(self.manifest, model, model, pixels_at=images)
+
+    def ended(self, model: SavedModel) -> Outcome:
+        """A loop that passed with its first teacher, `model`."""
         teacher = Round(
             index=0,
             backbone="by_hand",
@@ -58,12 +75,15 @@ class Colours:
             seconds=1,
             model_digest=model.digest,
         )
-        ended = Outcome(history=History().with_round(teacher), verdict=Verdict.PASSED, explanation="")
+        return Outcome(history=History().with_round(teacher), verdict=Verdict.PASSED, explanation="")
+
+    def settle(self, model: SavedModel, key: str, settings: Registry = SURE) -> Registration:
+        """What `settle` does with a run that passed with `model`."""
         return settlement.settle(
             self.manifest,
             model,
-            report,
-            ended,
+            self.read(model),
+            self.ended(model),
             place=self.place,
             settings=settings,
             machine=MACHINE,
@@ -72,25 +92,49 @@ class Colours:
             dataset_version="v",
         )
 
-    @property
-    def looks(self) -> int:
-        return looks_at_test(self.tracking, self.manifest.split_digest(Split.TEST))
+    def record(self, model: SavedModel, registration: Registration, key: str) -> RunRecord:
+        """The record of the run `key`, whose model was settled."""
+        validation = ValidationReport(
+            manifest_digest=self.manifest.digest,
+            images=1,
+            unlabeled=0,
+            quarantine_share=0,
+            passed=True,
+            warnings=(),
+            results=(),
+            page="validation/none.html",
+        )
+        ingested = report_ingested(self.ingested, Path("quarantine.csv"))
+        facts = RunFacts(ingested=ingested, validation=validation, dataset_version="v")
+        ended, report = self.ended(model), self.read(model)
+        return record_run(self.experiment, self.manifest, facts, ended, report, registration, run_id=key)
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The database of an empty store; making one takes MLflow seconds, so each test gets a copy."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        workspace = Workspace(tmp_path_factory.mktemp("empty"))
+        open_tracking(workspace.root, stack=lambda: None)
+        return workspace.mlflow_database
 
 
 @pytest.fixture
-def colours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, paint: Paint) -> Colours:
+def colours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, paint: Paint, empty_store: Path) -> Colours:
     monkeypatch.chdir(tmp_path)
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     for index, colour in enumerate(("blue", "green", "red")):
         for number in range(12):
             paint(tmp_path / "labeled" / colour / f"{number}.png", colour, seed=100 * index + number)
-    place = Place(workspace="workspace", dataset="colours")
     source = open_source(FolderSource(labeled="labeled"))
-    done = ingest(
-        source, source.scan(), dataset.store(place), settings=Ingest(), splitting=Splitting(test=0.5), workers=1
-    )
-    return Colours(place, done.manifest, open_tracking(dataset.workspace(place).root))
+    experiment = Experiment(name="colours", workspace="workspace")
+    store = dataset.store(experiment.place)
+    done = ingest(source, source.scan(), store, settings=Ingest(), splitting=Splitting(test=0.5), workers=1)
+    return Colours(experiment, done, open_tracking(dataset.workspace(experiment.place).root))
 
 
 @pytest.fixture
@@ -134,3 +178,37 @@ def test_what_could_be_champion_and_is_not_says_how_it_becomes_it(
     champion = registry.champion(colours.tracking, "colours")
     assert champion is not None
     assert champion.number == 1
+
+
+def test_a_record_says_all_looks_at_test_its_own_runs_and_the_champions_included(
+    colours: Colours, good: SavedModel, bad: SavedModel
+) -> None:
+    loose = SURE.model_copy(update={"floors": {"accuracy": 0.1}})
+    assert count_looks(colours.manifest, (bad, bad, None), place=colours.place, run_id="one") == 1
+    first = colours.settle(bad, "one", loose)
+    assert colours.record(bad, first, "one").test_looks == 1
+    assert count_looks(colours.manifest, (good, good), place=colours.place, run_id="two") == 2
+    second = colours.settle(good, "two", loose)
+    assert (second.champion_version, second.promoted) == (2, True)
+    assert colours.record(good, second, "two").test_looks == 2
+
+
+def test_a_champion_of_another_store_is_a_look_more_when_it_is_compared(
+    colours: Colours, good: SavedModel, bad: SavedModel
+) -> None:
+    registered = registry.register(
+        colours.tracking,
+        model_folder=bad.folder,
+        contract=bad.contract,
+        report=None,
+        run_key="elsewhere",
+        tags={},
+        card="",
+        settings=SURE,
+        run_id="elsewhere",
+    )
+    promotion.promote(colours.tracking, "colours", registered.number, who="ada", why="trusted", force=True)
+    assert count_looks(colours.manifest, (good,), place=colours.place, run_id="one") == 1
+    settled = colours.settle(good, "one")
+    assert counted_looks(colours.manifest, place=colours.place) == 2
+    assert colours.record(good, settled, "one").test_looks == 2

@@ -76,7 +76,7 @@ def test_metrics_and_plots_show_the_round(dvc: Dvc) -> None:
     shown = json.loads(dvc("metrics", "show", "--json"))[""]["data"]["round/metrics.json"]["data"]
     assert shown["pseudo_labels"] == {"pool": 1147, "accepted": 1147, "share": 1.0}
     assert 0 < shown["test"]["accuracy"] < 1
-    assert shown["test"]["looks"] == 1
+    assert shown["test"]["looks"] in (1, 2)  # the teacher, and the student where it is better on validation
     plots = json.loads(dvc("plots", "show", "--json"))
     assert not plots.get("errors")
     assert len(plots["data"]) == 5
@@ -91,7 +91,7 @@ def test_an_experiment_runs_what_its_parameter_concerns_and_is_compared(dvc: Dvc
     assert "by-macro-f1" in dvc("exp", "list", "--name-only")
     assert dvc("metrics", "diff", "--all", "HEAD")
     looks = json.loads((clone / "round/metrics.json").read_text())["test"]["looks"]
-    assert looks in (1, 2)  # one a model: two only if macro-F1 prefers the other one
+    assert looks in (1, 2)  # two models at the most, whichever macro-F1 prefers
     subprocess.run(["git", "checkout", "-q", "."], cwd=clone, check=True)
     dvc("checkout")
 
