@@ -49,6 +49,31 @@ class Gathered:
         return np.arange(len(self))
 
 
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """Pixels of one size, the rows of each part after those of the part before."""
+
+    parts: tuple[Pixels, ...]
+
+    @property
+    def size(self) -> int:
+        """Pixels a side."""
+        return self.parts[0].size
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.parts)
+
+    def gather(self, rows: Int64s) -> Images:
+        """uint8 (k, size, size, 3) of `rows` (k,), in that order."""
+        starts = np.cumsum([0, *(len(part) for part in self.parts)])
+        images = np.empty((len(rows), self.size, self.size, 3), np.uint8)
+        for part, start, end in zip(self.parts, starts[:-1], starts[1:], strict=True):
+            at = np.flatnonzero((rows >= start) & (rows < end))
+            if at.size:
+                images[at] = part.gather(rows[at] - start)
+        return images
+
+
 def gather(
     given: object,
     *,

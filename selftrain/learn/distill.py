@@ -1,0 +1,208 @@
+"""Distill: a saved model, or an ensemble, taught to a smaller one by its answers to unlabelled images."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from selftrain.config import Augmentation, Recipe
+from selftrain.errors import ConfigError
+from selftrain.learn.contract import Contract, SavedModel, load, save
+from selftrain.progress import Progress, noting, silent
+
+if TYPE_CHECKING:
+    import keras
+    import pyarrow as pa
+
+    from selftrain.data.pixels import Pixels
+    from selftrain.learn.batches import Examples
+    from selftrain.learn.distillation import Softening
+    from selftrain.learn.gathered import Gathered
+
+Int64s = npt.NDArray[np.int64]
+HELD_OUT = 0.2  # of the labelled images, where no others are given to validate on
+NO_LABEL = -1
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """A distilled model: where it is, both models' accuracy on validation (0-1) and their numbers of parameters.
+
+    `curve` has a row a look: step, loss, validation_loss, validation_accuracy, learning_rate.
+    """
+
+    saved: SavedModel
+    accuracy: float
+    teacher_accuracy: float
+    parameters: int
+    teacher_parameters: int
+    curve: pa.Table
+
+
+def distill(
+    *,
+    teacher: str | os.PathLike[str],
+    images: object,
+    labeled: object = None,
+    validation: object = None,
+    out: str | os.PathLike[str],
+    backbone: str = "efficientnet_b0_050",
+    weights: str | None = None,
+    temperature: float = 3.0,
+    label_weight: float = 0.1,
+    steps: int = 2000,
+    batch_size: int = 32,
+    learning_rate: float = 3e-3,
+    augmentation: Augmentation = "natural",
+    validate_every: int = 200,
+    freeze_steps: int = 0,
+    seed: int = 0,
+    workspace: str | os.PathLike[str] = ".selftrain",
+    checkpoint_s: float = 30.0,
+    progress: Progress = silent,
+) -> Distilled:
+    """Train `backbone` to answer as the saved model in the folder `teacher` does, and save it to the folder `out`.
+
+    Distillation (Hinton et al. 2015, arXiv:1503.02531): on `images` (a folder, an array, a list, a stream, or Pixels)
+    and on `labeled` ones (class folders, or (images, labels)), towards the teacher's calibrated probabilities softened
+    by `temperature`; `label_weight` is the part that people's labels have in the loss of an image that has one.
+
+    `validation`, labelled images that neither model was trained on, picks the best weights and calibrates them; None: a
+    fifth of `labeled` is held out for it. The result reads images of the teacher's size, has its class names and is
+    used as any saved model. Called again with the same arguments after a kill, it goes on where it was.
+
+    Raises ConfigError where there is nothing to validate on, SourceError for images or labels that do not do,
+    BackboneError, UntrustedFileError for a teacher that was changed, TrainingDivergedError.
+    """
+    from selftrain.learn.batches import Batches
+    from selftrain.learn.calibrate import fit_temperature
+    from selftrain.learn.checkpoint import Checkpoints
+    from selftrain.learn.curve import write_curve
+    from selftrain.learn.distillation import Distilling, Softening
+    from selftrain.learn.predict import predict_logits
+    from selftrain.learn.training import train_course, untrained
+
+    recipe = Recipe(
+        backbone=backbone,
+        weights=weights,
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        label_smoothing=0.0,
+        augmentation=augmentation,
+        strength="strong",
+        validate_every=validate_every,
+        freeze_steps=freeze_steps,
+    )
+    model, contract = load(Path(teacher))
+    size, classes = contract.image_size, len(contract.class_names)
+    small = untrained(recipe, backbone, image_size=size, classes=classes, seed=seed)
+    softening = Softening(temperature, label_weight)
+    found = _opened(images, labeled, validation, contract, Path(workspace) / "cache", seed=seed)
+    examples = _examples(model, contract, found, softening, noting(progress, "the teacher's answers"))
+    key = hashlib.sha256(str(Path(out).resolve()).encode()).hexdigest()[:24]
+    trained = train_course(
+        small,
+        Distilling(recipe, Batches(examples, batch_size, seed), softening),
+        recipe=recipe,
+        validation=found.judged,
+        checkpoints=Checkpoints(Path(workspace) / "checkpoints" / "distilled" / key, checkpoint_s),
+        progress=noting(progress, "distill"),
+    )
+    judged, right = found.judged, found.judged.targets.argmax(axis=1)
+    answers, before = (predict_logits(each, judged.pixels, judged.rows) for each in (trained.model, model))
+    promised = Contract(
+        backbone=backbone,
+        image_size=size,
+        class_names=contract.class_names,
+        temperature=fit_temperature(answers, right),
+        manifest_digest=contract.manifest_digest,
+        image_steps=trained.image_steps,
+        seconds=trained.seconds,
+        seed=seed,
+    )
+    saved = save(trained.model, promised, Path(out))
+    write_curve(trained.curve, saved.folder)
+    return Distilled(
+        saved=saved,
+        accuracy=float((answers.argmax(axis=1) == right).mean()),
+        teacher_accuracy=float((before.argmax(axis=1) == right).mean()),
+        parameters=trained.model.count_params(),
+        teacher_parameters=model.count_params(),
+        curve=trained.curve,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Material:
+    """What is learnt from: `rows` (n,) of `pixels` with their class indices or NO_LABEL (n,); and validation."""
+
+    pixels: Pixels
+    rows: Int64s
+    labels: Int64s
+    judged: Examples
+
+
+def _opened(
+    images: object, labeled: object, validation: object, contract: Contract, cache: Path, *, seed: int
+) -> _Material:
+    from selftrain.learn.gathered import Joined, gather, gathered_pixels
+    from selftrain.selflabel.reading import held_out_mask
+
+    def opened(given: object, role: str) -> Gathered:
+        size, names = contract.image_size, contract.class_names
+        return gather(given, role=role, labeled=True, image_size=size, cache=cache, class_names=names)
+
+    if labeled is None and validation is None:
+        raise ConfigError("there are no labels to validate on; give validation=, or labeled= to hold some of it out")
+    pool = gathered_pixels(images, role="images", image_size=contract.image_size, cache=cache)
+    pixels: Pixels = pool.pixels
+    labels, apart = np.full(len(pool), NO_LABEL), np.zeros(len(pool), np.bool_)
+    if labeled is not None:
+        known = opened(labeled, "labeled")
+        share = HELD_OUT if validation is None else 0.0
+        pixels, labels = Joined((pixels, known.pixels)), np.concatenate([labels, known.labels])
+        apart = np.concatenate([apart, held_out_mask(known.ids, share=share, seed=seed)])
+    rows = np.flatnonzero(~apart)
+    if validation is not None:
+        held = opened(validation, "validation")
+        return _Material(pixels, rows, labels[rows], _validation(held.pixels, held.rows, held.labels, contract))
+    held_rows = np.flatnonzero(apart)
+    if not held_rows.size:
+        raise ConfigError("too few labelled images to hold a fifth of them out; label more, or give validation=")
+    return _Material(pixels, rows, labels[rows], _validation(pixels, held_rows, labels[held_rows], contract))
+
+
+def _validation(pixels: Pixels, rows: Int64s, labels: Int64s, contract: Contract) -> Examples:
+    from selftrain.learn.batches import Examples
+
+    ones = np.ones(len(rows), np.float32)
+    return Examples(pixels, rows, _one_hot(labels, len(contract.class_names)), ones, ones.astype(np.bool_))
+
+
+def _examples(
+    model: keras.Model, contract: Contract, found: _Material, softening: Softening, progress: Progress
+) -> Examples:
+    """The images with the teacher's softened probabilities and their labels, as `both_targets`."""
+    from selftrain.learn.batches import Examples
+    from selftrain.learn.calibrate import softmax
+    from selftrain.learn.distillation import both_targets
+    from selftrain.learn.predict import predict_logits
+
+    logits = predict_logits(model, found.pixels, found.rows, progress=progress)
+    soft = softmax(logits, contract.temperature * softening.temperature)
+    one_hot = _one_hot(found.labels, len(contract.class_names))
+    ones = np.ones(len(found.rows), np.float32)
+    return Examples(found.pixels, found.rows, both_targets(soft, one_hot), ones, ones.astype(np.bool_))
+
+
+def _one_hot(labels: Int64s, classes: int) -> npt.NDArray[np.float32]:
+    """One-hot rows (n, classes); all 0 for NO_LABEL."""
+    rows: npt.NDArray[np.float32] = (labels[:, None] == np.arange(classes)).astype(np.float32)
+    return rows
