@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 # In the order in which they disturb each other least: the short ones first.
-NAMES = ("manifest", "ingest", "pseudo_label", "training", "run", "digits_seeds")
+NAMES = ("manifest", "augmentation", "in_training", "ingest", "pseudo_label", "training", "run", "digits_seeds")
 
 
 def main() -> int:
