@@ -24,7 +24,7 @@ def measure(*, quick: bool) -> Result:
 
     batch = np.random.default_rng(0).integers(0, 256, (BATCH, SIZE, SIZE, 3), np.uint8)
     layers = {
-        f"{preset} {strength}": augmenter(preset, strength, SIZE, 0)  # type: ignore[arg-type]
+        f"{preset} {strength}": augmenter(preset, strength, SIZE, 0)
         for preset in ("digits", "natural")
         for strength in ("weak", "strong")
     }
