@@ -3,5 +3,6 @@
 import sys
 
 from pipelines.ssl_pipeline import ssl_pipeline
+from selftrain.adapters.process_lock import signature
 
-sys.modules[__name__] = ssl_pipeline  # type: ignore[assignment]
+sys.modules[__name__] = ssl_pipeline.with_options(extra=signature())  # type: ignore[assignment]

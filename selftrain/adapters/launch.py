@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selftrain import config_file
+from selftrain.adapters.process_lock import signature
 from selftrain.adapters.runs import prepare_process
 from selftrain.config import Experiment
 from selftrain.errors import ConfigError
@@ -31,7 +32,7 @@ def launch(config: Path | None, *, stack: str | None = None) -> RunRecord:
 
     pipeline = importlib.import_module("pipelines.ssl_pipeline").ssl_pipeline
     with _on_stack(stack):
-        configured = pipeline.with_options(config_path=str(config)) if config else pipeline
+        configured = pipeline.with_options(config_path=str(config) if config else None, extra=signature())
         response = configured()
     return record_of(Client().get_pipeline_run(response.id))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,15 +15,25 @@ from uuid import UUID
 @contextmanager
 def hold(folder: Path, run_id: str) -> Iterator[None]:
     """Hold the lock of `run_id` in `folder` while the block runs; the system lets go of it if the process dies."""
+    lock = take(folder, run_id)
+    try:
+        yield
+    finally:
+        (folder / f"{run_id}.lock").unlink(missing_ok=True)
+        os.close(lock)
+
+
+def take(folder: Path, name: str) -> int:
+    """Take the lock `name` in `folder`; it is held until the returned file descriptor is closed, or the process dead.
+
+    A forked process inherits it: then both must have died.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{run_id}.lock"
-    with path.with_suffix(".part").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        path.with_suffix(".part").rename(path)  # locked before anyone can see it
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+    part = folder / f"{name}.part"
+    lock = os.open(part, os.O_WRONLY | os.O_CREAT, 0o644)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    part.rename(folder / f"{name}.lock")  # locked before anyone can see it
+    return lock
 
 
 def dead_runs(folder: Path) -> list[str]:
@@ -53,17 +64,18 @@ def end_dead_runs(folder: Path) -> list[str]:
     """
     ended = dead_runs(folder)
     for run_id in ended:
-        _end(run_id)
+        end(run_id)
     return ended
 
 
-def forget(folder: Path, run_ids: list[str]) -> None:
+def forget(folder: Path, run_ids: Iterable[str]) -> None:
     """Remove the locks of runs that were ended everywhere."""
     for run_id in run_ids:
         (folder / f"{run_id}.lock").unlink(missing_ok=True)
 
 
-def _end(run_id: str) -> None:
+def end(run_id: str) -> None:
+    """Mark a run whose process is gone, and its unfinished steps, as failed in ZenML's store."""
     from zenml.client import Client
     from zenml.enums import ExecutionStatus
     from zenml.models import PipelineRunUpdate, StepRunUpdate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from selftrain.errors import SourceError
@@ -12,19 +13,24 @@ if TYPE_CHECKING:
     from zenml.models import PipelineRunResponse
 
 PIPELINE = "ssl_pipeline"
-MOST_RUNS = 1000
 
 
 def latest_runs(count: int) -> list[RunRecord]:
-    """The records of the newest `count` runs, newest first; ZenML shows a thousand at the most."""
+    """The records of the newest `count` runs, newest first."""
     from zenml.client import Client
+    from zenml.constants import PAGE_SIZE_MAXIMUM
+    from zenml.utils.pagination_utils import depaginate_stream
 
-    if not _known():
+    if not known():
         return []
-    page = Client().list_pipeline_runs(
-        pipeline=PIPELINE, size=min(max(count, 1), MOST_RUNS), sort_by="desc:created", hydrate=True
+    runs = depaginate_stream(
+        Client().list_pipeline_runs,
+        pipeline=PIPELINE,
+        size=max(1, min(count, PAGE_SIZE_MAXIMUM)),
+        sort_by="desc:created",
+        hydrate=True,
     )
-    return [record_of(run) for run in page.items]
+    return [record_of(run) for run in islice(runs, count)]
 
 
 def find_run(run_id: str | None) -> RunRecord:
@@ -79,7 +85,8 @@ def _parameter(run: PipelineRunResponse, key: str, default: str) -> object:
     return experiment.get(key, default) if isinstance(experiment, dict) else getattr(experiment, key, default)
 
 
-def _known() -> bool:
+def known() -> bool:
+    """Whether the pipeline was ever run with ZenML's store."""
     from zenml.client import Client
 
     try:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from selftrain.adapters import code_digest, run_lock
+from selftrain.adapters import code_digest, process_lock, run_lock
 from selftrain.adapters.tracking import close_dead_runs, open_tracking
 from selftrain.config import Experiment, Place
 from selftrain.data import dataset
@@ -35,6 +35,7 @@ def opened(place: Place) -> Iterator[None]:
     workspace = dataset.workspace(place)
     prune(workspace.checkpoints)
     dead = run_lock.end_dead_runs(workspace.locks)
+    process_lock.end_dead_runs()
     if dead:
         close_dead_runs(open_tracking(workspace.root), dead)
         run_lock.forget(workspace.locks, dead)

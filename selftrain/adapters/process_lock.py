@@ -1,0 +1,84 @@
+"""Process locks: which process started a run, by a name that the run carries from the moment it exists.
+
+A run's own lock (`run_lock`) is held while the pipeline's function runs. A process that is killed before, or after it
+and before ZenML has written the run's end, leaves a run that looks alive and has no lock: this one tells.
+"""
+
+from __future__ import annotations
+
+import functools
+import secrets
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from selftrain.adapters import run_lock
+from selftrain.adapters.run_records import PIPELINE, known
+
+if TYPE_CHECKING:
+    from zenml.models import PipelineRunResponse
+
+FIELD = "selftrain_process"
+
+
+def signature() -> dict[str, str]:
+    """What to put into a pipeline's `extra`: the name of this process, whose lock is held from now until it has died.
+
+    Empty where ZenML's folder takes no lock; its runs are then found by their own locks alone.
+    """
+    try:
+        return {FIELD: _name()}
+    except OSError:
+        return {}
+
+
+def end_dead_runs() -> list[str]:
+    """Mark unfinished runs that a dead process of this machine had started as failed in ZenML's store; their ids.
+
+    A run on any orchestrator but the local one may outlive the process that started it, and is left alone.
+    """
+    names = _dead_names()
+    found = _started_by(names) if names else []
+    for run_id in found:
+        run_lock.end(run_id)
+    run_lock.forget(_folder(), names)
+    return found
+
+
+@functools.cache
+def _name() -> str:
+    """The machine's name, and one that no other process on it ever has."""
+    name = f"{socket.gethostname()}.{secrets.token_hex(8)}"
+    run_lock.take(_folder(), name)
+    return name
+
+
+def _dead_names() -> set[str]:
+    """Of processes of this machine: a lock says nothing of another's, even where both see its file."""
+    return {name for name in run_lock.dead_runs(_folder()) if name.rpartition(".")[0] == socket.gethostname()}
+
+
+def _started_by(names: set[str]) -> list[str]:
+    from zenml.client import Client
+    from zenml.enums import ExecutionStatus as Status
+    from zenml.utils.pagination_utils import depaginate
+
+    if not known():
+        return []
+    states = ",".join(f'"{status.value}"' for status in (Status.INITIALIZING, Status.PROVISIONING, Status.RUNNING))
+    runs = depaginate(Client().list_pipeline_runs, pipeline=PIPELINE, status=f"oneof:[{states}]", hydrate=True)
+    return sorted(str(run.id) for run in runs if run.config.extra.get(FIELD) in names and _ran_in_process(run))
+
+
+def _folder() -> Path:
+    from zenml.config.global_config import GlobalConfiguration
+
+    return Path(GlobalConfiguration().config_directory) / "selftrain" / "processes"
+
+
+def _ran_in_process(run: PipelineRunResponse) -> bool:
+    from zenml.enums import StackComponentType
+
+    components = run.stack.components if run.stack is not None else {}
+    orchestrators = components.get(StackComponentType.ORCHESTRATOR, [])
+    return [component.flavor_name for component in orchestrators] == ["local"]
