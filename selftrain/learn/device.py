@@ -7,5 +7,6 @@ import keras
 
 def jit() -> bool | str:
     """XLA where there is an accelerator; on a CPU it is 8-30 times slower for these networks under TensorFlow."""
-    on_cpu = not (keras.distribution.list_devices("gpu") or keras.distribution.list_devices("tpu"))
-    return False if keras.backend.backend() == "tensorflow" and on_cpu else "auto"
+    if keras.backend.backend() != "tensorflow":
+        return "auto"
+    return "auto" if keras.distribution.list_devices("gpu") or keras.distribution.list_devices("tpu") else False
