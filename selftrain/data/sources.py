@@ -112,6 +112,9 @@ def _class_folders(root: str, *, split: str | None, apart_from: tuple[str, ...])
     names = [name for name in names if os.path.realpath(os.path.join(root, name)) not in apart]
     if not names:
         raise SourceError(f"{root!r} holds no class folders; put the images of each class into a folder named after it")
+    for name in names:
+        if any("\udc80" <= letter <= "\udcff" for letter in name):  # os.fsdecode's escapes
+            raise SourceError(f"class folder {name!r} in {root!r} has a name that is no UTF-8; rename it")
     folders = {name: os.path.join(root, name) for name in names}
     parts, ignored = [], 0
     for name, folder in folders.items():

@@ -77,8 +77,9 @@ def _read_table(path: Path) -> pa.Table:
         raise SourceError(f"source.path: {str(path)!r} is no file (seen from {os.getcwd()!r}); correct the path")
     try:
         table = _read_parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _read_csv(path)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError) as error:
-        first_line = str(error).splitlines()[0]
+        table.validate(full=True)  # that text is UTF-8: a damaged Parquet page may hold any bytes
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
         problem = f"{str(path)!r} cannot be read as a table: {first_line}"
         raise SourceError(f"{problem}; save it as UTF-8 CSV or Parquet") from error
     for name in table.column_names:
@@ -87,6 +88,8 @@ def _read_table(path: Path) -> pa.Table:
             raise SourceError(
                 f"{str(path)!r} has the unknown column {name!r}; did you mean {near!r}? Allowed: {', '.join(_COLUMNS)}"
             )
+        if table.column_names.count(name) > 1:
+            raise SourceError(f"{str(path)!r} has the column {name!r} more than once; keep one of them")
     if "path" not in table.column_names:
         raise SourceError(f"{str(path)!r} has no column 'path'; allowed are {', '.join(_COLUMNS)}")
     if table.num_rows == 0:

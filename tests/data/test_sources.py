@@ -80,6 +80,14 @@ def test_an_empty_class_folder_is_named(folders: Path) -> None:
         open_source(folder_source(folders, labeled="labeled")).scan()
 
 
+def test_a_class_folder_whose_name_is_no_utf_8_is_named(folders: Path, draw) -> None:
+    latin_1 = os.fsdecode(os.fsencode(folders / "labeled") + b"/caf\xe9")
+    draw(Path(latin_1) / "00.png", seed=1)
+    with pytest.raises(SourceError, match=r"class folder 'caf\\udce9' .* no UTF-8; rename it") as error:
+        open_source(folder_source(folders, labeled="labeled")).scan()
+    error.value.message.encode()
+
+
 def test_a_folder_without_class_folders_is_an_error(folders: Path) -> None:
     with pytest.raises(SourceError, match="no class folders"):
         open_source(folder_source(folders, labeled="unlabeled")).scan()
@@ -117,6 +125,30 @@ def test_a_parquet_list_gives_the_same_listing_as_the_csv(folders: Path) -> None
     assert from_parquet.digest == from_csv.digest
 
 
+@pytest.mark.parametrize("compression", ["none", "snappy"])
+def test_a_damaged_parquet_list_is_an_error_that_names_it_wherever_the_damage_is(
+    folders: Path, compression: str
+) -> None:
+    path = folders / "list.parquet"
+    pq.write_table(pa.table({"path": [CAT], "label": ["cat"]}), path, compression=compression)
+    whole = path.read_bytes()
+    source = open_source(config.TableSource(path=str(path)))
+    assert len(source.scan()) == 1
+    refusals: list[str] = []
+    for position in range(0, len(whole), 3):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x80]) + whole[position + 1 :])
+        try:
+            source.scan()  # some bytes are not looked at
+        except SourceError as error:
+            refusals.append(error.message)
+    assert len(refusals) > len(whole) / 3 / 4
+    assert all("list.parquet" in message or "row 1" in message for message in refusals)
+    for length in (0, 3, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(SourceError, match=r"list\.parquet' cannot be read as a table"):
+            source.scan()
+
+
 CAT = "labeled/cat/00.png"
 
 
@@ -125,6 +157,7 @@ CAT = "labeled/cat/00.png"
     [
         (f"path,label,spilt\n{CAT},cat,\n", "unknown column 'spilt'; did you mean 'split'"),
         (f"label\n{CAT}\n", "no column 'path'"),
+        (f"path,label,label\n{CAT},cat,dog\n", "the column 'label' more than once"),
         ("path,label\n", "no rows"),
         (f"path,label\n{CAT},cat,extra\n", "cannot be read as a table"),
         (f"path,label\n{CAT},cat\nlabeled/cat/gone.png,cat\n", r"row without an image file: row 2 \('labeled/cat/gone"),
