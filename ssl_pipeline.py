@@ -3,6 +3,6 @@
 import sys
 
 from pipelines.ssl_pipeline import ssl_pipeline
-from selftrain.adapters.process_lock import signature
+from selftrain.adapters.entry import entry
 
-sys.modules[__name__] = ssl_pipeline.with_options(extra=signature())  # type: ignore[assignment]
+sys.modules[__name__] = entry(ssl_pipeline)  # type: ignore[assignment]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Mapping
 from io import StringIO
@@ -12,6 +13,42 @@ import yaml
 
 from selftrain.config import Experiment, parse
 from selftrain.errors import ConfigError
+
+# What ZenML reads in the file of a run; it passes over any other key without a word.
+RUN_KEYS = frozenset(
+    {
+        "build",
+        "cache_policy",
+        "cleanup_hook_source",
+        "enable_artifact_metadata",
+        "enable_artifact_visualization",
+        "enable_cache",
+        "enable_heartbeat",
+        "enable_pipeline_logs",
+        "enable_step_logs",
+        "end_hook_source",
+        "environment",
+        "execution_mode",
+        "extra",
+        "failure_hook_source",
+        "init_hook_kwargs",
+        "init_hook_source",
+        "model",
+        "parameters",
+        "pause_hook_source",
+        "resume_hook_source",
+        "retry",
+        "run_name",
+        "schedule",
+        "secrets",
+        "settings",
+        "start_hook_source",
+        "steps",
+        "substitutions",
+        "success_hook_source",
+        "tags",
+    }
+)
 
 
 def read(path: Path) -> Experiment:
@@ -61,11 +98,20 @@ def _parsed(path: Path, text: str) -> Experiment:
         raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or not isinstance(content.get("parameters", {}), dict):
         raise ConfigError(f"{path} has no `parameters:` section; see configs/digits.yaml")
+    _refuse_unknown(path, content, RUN_KEYS, "at the top")
+    _refuse_unknown(path, content.get("parameters", {}), frozenset({"experiment"}), "under `parameters`")
     experiment = content.get("parameters", {}).get("experiment")
     try:
         return parse({} if experiment is None else experiment)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error.message}") from error
+
+
+def _refuse_unknown(path: Path, content: Mapping[str, object], known: frozenset[str], where: str) -> None:
+    for key in content:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), sorted(known), n=1, cutoff=0.0)[0]
+            raise ConfigError(f"{path}: unknown key {key!r} {where}; did you mean {near!r}?")
 
 
 def _expected(text: str, values: Mapping[str, object]) -> Any:

@@ -97,3 +97,23 @@ def test_what_is_no_configuration_is_said(tmp_path: Path, text: str, message: st
         config_file.read(file)
     with pytest.raises(ConfigError, match="is no file"):
         config_file.read(tmp_path / "y.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("paramters:\n  experiment: {}\n", "unknown key 'paramters' at the top; did you mean 'parameters'"),
+        ("parameters:\n  experimnt: {}\n", "unknown key 'experimnt' under `parameters`; did you mean 'experiment'"),
+    ],
+)
+def test_an_unknown_key_above_the_experiment_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        config_file.read(file)
+
+
+def test_the_keys_at_the_top_are_those_that_zenml_reads() -> None:
+    from zenml.config.pipeline_run_configuration import PipelineRunConfiguration
+
+    assert set(PipelineRunConfiguration.model_fields) == config_file.RUN_KEYS

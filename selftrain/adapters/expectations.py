@@ -103,6 +103,8 @@ class ValidationReport(BaseModel):
         if not missed:
             return
         said = " ".join(f"{sentence(result)} {result.advice}" for result in missed)
+        if self.page and not Path(self.page).exists():  # the cache answered, in a wiped workspace or another clone
+            write_report(self, Path(self.page).parent)
         where = f" The whole report: {self.page}" if self.page else ""
         raise ValidationError(f"the data did not pass {len(missed)} of {len(self.results)} expectations: {said}{where}")
 
@@ -219,10 +221,15 @@ def _report(
     )
 
 
-def _write(report: ValidationReport, documents: list[dict[str, Any]], out_dir: Path) -> None:
+def write_report(report: ValidationReport, out_dir: Path) -> None:
+    """Write the page and the report itself into `out_dir`."""
     from selftrain.adapters.validation_page import page
 
     out_dir.mkdir(parents=True, exist_ok=True)
     (out_dir / PAGE).write_text(page(report), encoding="utf-8")
     (out_dir / REPORT).write_text(report.model_dump_json(indent=2), encoding="utf-8")
+
+
+def _write(report: ValidationReport, documents: list[dict[str, Any]], out_dir: Path) -> None:
+    write_report(report, out_dir)
     (out_dir / RESULT).write_text(json.dumps(documents, indent=2), encoding="utf-8")

@@ -9,7 +9,7 @@ from pyarrow.csv import write_csv
 from pydantic import BaseModel, ConfigDict
 
 from selftrain.adapters import console
-from selftrain.adapters.expectations import ValidationReport
+from selftrain.adapters.expectations import ValidationReport, write_report
 from selftrain.adapters.looks import counted_looks
 from selftrain.adapters.tracking import LoggedRun, log_run, open_tracking
 from selftrain.config import Experiment
@@ -90,12 +90,12 @@ def record_run(
         dataset_version=facts.dataset_version,
         warnings=facts.validation.warnings,
     )
-    _log(experiment, done, report, Path(facts.validation.page).parent)
+    _log(experiment, done, report, facts.validation)
     console.show(summary(done))
     return done
 
 
-def _log(experiment: Experiment, done: RunRecord, report: EvaluationReport, validation: Path) -> None:
+def _log(experiment: Experiment, done: RunRecord, report: EvaluationReport, validation: ValidationReport) -> None:
     from selftrain.report import charts
 
     with tempfile.TemporaryDirectory() as temporary:
@@ -103,6 +103,7 @@ def _log(experiment: Experiment, done: RunRecord, report: EvaluationReport, vali
         (folder / "record.json").write_text(done.model_dump_json(indent=2))
         (folder / "evaluation.json").write_text(report.model_dump_json(indent=2))
         charts.confusion_matrix(report, folder / "confusion_matrix.png")
+        write_report(validation, folder / "validation")  # from the report itself: the cache may have answered
         numbers = {
             "test_accuracy": done.test_accuracy,
             "test_macro_f1": done.macro_f1,
@@ -128,6 +129,6 @@ def _log(experiment: Experiment, done: RunRecord, report: EvaluationReport, vali
                 rounds=done.rounds,
                 metrics={name: value for name, value in numbers.items() if value is not None},
                 tags={f"selftrain.{name}": str(value) for name, value in tags.items() if value is not None},
-                artifacts=[*sorted(folder.iterdir()), *([validation] if validation.is_dir() else [])],
+                artifacts=sorted(folder.iterdir()),
             ),
         )

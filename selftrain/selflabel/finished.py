@@ -68,10 +68,15 @@ def watched(
 
 
 def control_recipe(recipe: Student, history: History) -> Student:
-    """The recipe that spends on human labels alone what the best model and its kept teachers spent, in image-steps."""
+    """The recipe that spends on human labels alone what the best model and its kept teachers spent, in image-steps.
+
+    What the recipe trains frozen stays the same share of it.
+    """
     best = history.best
     spent = sum(each.image_steps for each in history.rounds if each.kept and each.index <= best.index)
-    return recipe.model_copy(update={"steps": max(1, round(spent / recipe.batch_size)), "min_human_share": 1.0})
+    steps = max(1, round(spent / recipe.batch_size) - recipe.finish_steps)
+    frozen = round(recipe.freeze_steps * steps / recipe.steps)
+    return recipe.model_copy(update={"steps": steps, "freeze_steps": frozen, "min_human_share": 1.0})
 
 
 def minutes(history: History) -> float:

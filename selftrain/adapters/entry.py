@@ -1,0 +1,28 @@
+"""The entry of `zenml pipeline run`: a pipeline that reads its configuration file before ZenML does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from zenml.pipelines.pipeline_definition import Pipeline
+
+from selftrain import config_file
+from selftrain.adapters.process_lock import signature
+
+
+def entry(pipeline: Pipeline) -> Pipeline:
+    """`pipeline` with this process's signature; `with_options(config_path=...)` raises ConfigError for a wrong file.
+
+    ZenML itself passes over unknown keys, and answers a wrong value with a traceback.
+    """
+    signed = pipeline.with_options(extra=signature())
+    signed.__class__ = type(type(signed).__name__, (_ReadsItsFile, type(signed)), {})
+    return signed
+
+
+class _ReadsItsFile(Pipeline):
+    def with_options(self, *args: Any, config_path: str | None = None, **options: Any) -> Pipeline:
+        if config_path is not None:
+            config_file.read(Path(config_path))
+        return super().with_options(*args, config_path=config_path, **options)
