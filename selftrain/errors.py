@@ -47,6 +47,10 @@ class TrainingDivergedError(SelftrainError):
     """The loss became NaN or infinite; the message names the step."""
 
 
+class TrainingHeldError(SelftrainError):
+    """The same training runs in another process; the message names its folder."""
+
+
 class ImageError(InputError):
     """One image cannot be read; `reason` is its quarantine code."""
 

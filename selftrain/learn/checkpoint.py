@@ -5,16 +5,22 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
+import time
 import zipfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from selftrain.errors import TrainingHeldError
+from selftrain.file_lock import try_lock
+
 Array = NDArray[np.generic]
 FINISHED = "finished.npz"
+LOCK = "training.lock"
+_TRIES, _PAUSE_S = 10, 0.1  # `prune`, or a killed process that is not quite gone, holds a lock for less
 TORN = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)  # what reading a missing or torn file raises
 
 
@@ -76,6 +82,34 @@ class Checkpoints:
         """Those of the training `key`, in a folder below this one."""
         return replace(self, folder=self.folder / key)
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep every other process off this training while the block runs; the system lets go of it after a kill.
+
+        Raises TrainingHeldError when another one holds it.
+        """
+        lock = self._lock()
+        try:
+            for part in self.folder.glob("*.part"):  # of a process that was killed while it wrote
+                part.unlink()
+            yield
+        finally:
+            (self.folder / LOCK).unlink(missing_ok=True)
+            os.close(lock)
+
+    def _lock(self) -> int:
+        for _ in range(_TRIES):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # pruned since it was made
+                lock = try_lock(self.folder / LOCK)
+                if lock is not None:
+                    return lock
+            time.sleep(_PAUSE_S)
+        raise TrainingHeldError(
+            f"the same training runs in another process, which holds {self.folder}; "
+            "wait until it has ended, or stop it: run again, this one then goes on from where that one came to"
+        )
+
     def save(self, position: Position, arrays: list[Array]) -> None:
         """Replaces the saved state; best weights that it no longer names are removed after it."""
         write_arrays(self.folder / self._state, arrays, json.dumps(asdict(position)))
@@ -125,20 +159,36 @@ class Checkpoints:
 def prune(root: Path, *, keep: int = 10) -> None:
     """Removes the checkpoints below `root` of all finished trainings but the `keep` that finished last.
 
-    Those of a training that did not finish stay, however old: it may be continued.
+    Those of a training that did not finish stay, however old: it may be continued. So do those a process holds.
     """
     finished: list[tuple[int, Path]] = []
     for path in root.rglob(FINISHED):
         with contextlib.suppress(FileNotFoundError):  # another run is at it too
             finished.append((path.stat().st_mtime_ns, path.parent))
     for _, folder in sorted(finished)[: max(0, len(finished) - keep)]:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Removes the files of a training, unless a process holds it, and the folder, unless there is more in it."""
+    with contextlib.suppress(OSError):  # another run is at it too, or it cannot be removed: the next run tries again
+        lock = try_lock(folder / LOCK)
+        if lock is None:
+            return
+        try:
+            for path in folder.iterdir():
+                if path.is_file() and path.name != LOCK:
+                    path.unlink(missing_ok=True)
+        finally:
+            (folder / LOCK).unlink(missing_ok=True)
+            os.close(lock)
+        folder.rmdir()
 
 
 def write_arrays(path: Path, arrays: list[Array], text: str) -> None:
     """Replaces `path` by a file of `arrays` and `text`, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
+    part = path.with_suffix(f".{os.getpid()}.part")
     with part.open("wb") as file:
         # numpy's stub takes `allow_pickle` for one of the arrays
         np.savez(file, text=np.frombuffer(text.encode(), np.uint8), **{f"a{i}": a for i, a in enumerate(arrays)})  # type: ignore[arg-type]

@@ -107,7 +107,7 @@ def pretrain(
     call with the same arguments continues from there, and returns at once when it had finished.
 
     Raises ConfigError for fewer images than a batch; TrainingDivergedError naming the step for a loss that is not
-    finite, or for embeddings that have become all one.
+    finite, or for embeddings that have become all one; TrainingHeldError when another process is at the same one.
     """
     if len(rows) < recipe.batch_size:
         raise ConfigError(f"{len(rows)} images for batches of {recipe.batch_size}; give more images or a smaller batch")
@@ -115,7 +115,8 @@ def pretrain(
     batches = Batches(Examples(pixels, rows, none, ones, ones.astype(np.bool_)), recipe.batch_size, seed)
     position = _Position(_fingerprint(model, recipe, batches, labeled))
     run = _Run(model, recipe, batches, labeled, checkpoints, position, progress)
-    return run.to_the_end()
+    with checkpoints.held():
+        return run.to_the_end()
 
 
 def _fingerprint(model: keras.Model, recipe: Pretraining, batches: Batches, labeled: LabeledRows | None) -> str:

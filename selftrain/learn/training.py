@@ -79,7 +79,8 @@ def train(
     `checkpoints` at each look and from time to time: a call with the same arguments continues from there after a
     kill, and returns at once when it had finished; another training's checkpoint there is replaced.
 
-    Raises TrainingDivergedError naming the step whose loss is not finite, ConfigError.
+    Raises TrainingDivergedError naming the step whose loss is not finite, TrainingHeldError when another process is at
+    the same training, ConfigError.
     """
     classes = model.output_shape[-1]
     if train.targets.shape[1] != classes or validation.targets.shape[1] != classes:
@@ -103,7 +104,8 @@ def train_course(
     """`train`, on a course that was chosen before."""
     position = Position(_fingerprint(model, recipe, chosen, validation))
     run = _Run(recipe, model, chosen, validation, checkpoints, position, progress)
-    return run.to_the_end()
+    with checkpoints.held():
+        return run.to_the_end()
 
 
 def _fingerprint(model: keras.Model, recipe: Recipe, course: Course, validation: Examples) -> str:

@@ -1,12 +1,40 @@
 """Checkpoints on disk."""
 
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from selftrain.errors import TrainingHeldError
 from selftrain.learn.checkpoint import Checkpoints, Look, Position, prune
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from selftrain.learn.checkpoint import Checkpoints
+with Checkpoints(Path(sys.argv[1])).held():
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@contextmanager
+def held_elsewhere(folder: Path) -> Iterator[None]:
+    """Another process holds the training in `folder` while the block runs, and is killed after it."""
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(folder)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == "held"
+        yield
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def look(step: int, accuracy: float, loss: float = 1.0) -> Look:
@@ -90,3 +118,40 @@ def test_equal_accuracy_is_settled_by_the_loss_and_a_full_tie_by_the_earlier() -
     best = replace(Position("print"), looks=looks).best
     assert best is not None
     assert best.step == 3
+
+
+def test_a_training_that_another_process_is_at_is_refused_by_its_folder_and_open_again_after_a_kill(
+    tmp_path: Path,
+) -> None:
+    checkpoints = Checkpoints(tmp_path / "one")
+    with held_elsewhere(checkpoints.folder):
+        with pytest.raises(TrainingHeldError, match="runs in another process") as error, checkpoints.held():
+            pass
+        assert str(checkpoints.folder) in error.value.message
+        with Checkpoints(tmp_path / "two").held():
+            pass
+    with checkpoints.held():
+        assert (checkpoints.folder / "training.lock").exists()
+    assert list(checkpoints.folder.iterdir()) == []
+
+
+def test_a_held_training_is_not_pruned_and_one_that_was_killed_is(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "one")
+    checkpoints.finish(Position("print"))
+    with held_elsewhere(checkpoints.folder):
+        prune(tmp_path, keep=0)
+        assert checkpoints.load("print") == (Position("print"), [])
+    assert (checkpoints.folder / "training.lock").exists()
+    prune(tmp_path, keep=0)
+    assert not checkpoints.folder.exists()
+
+
+def test_two_processes_write_apart_and_what_a_killed_one_was_writing_is_removed(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    torn = tmp_path / "state.1.part"
+    torn.write_bytes(b"torn")
+    checkpoints.save(Position("print"), [np.ones(1)])
+    assert torn.read_bytes() == b"torn"
+    with checkpoints.held():
+        assert not torn.exists()
+        assert checkpoints.load("print") is not None

@@ -13,7 +13,7 @@ import pytest
 
 from selftrain.config import Recipe
 from selftrain.data.pixels import ArrayPixels
-from selftrain.errors import ConfigError, TrainingDivergedError
+from selftrain.errors import ConfigError, TrainingDivergedError, TrainingHeldError
 from selftrain.learn.batches import Examples
 from selftrain.learn.checkpoint import Checkpoints
 
@@ -90,6 +90,16 @@ def test_the_returned_model_is_the_one_of_the_best_look_and_restores_from_the_en
     np.testing.assert_array_equal(predict_logits(again.model, validation.pixels, validation.rows), logits)
     assert again.curve.equals(first.curve)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"best-{first.best_step:09d}.npz", "finished.npz"]
+
+
+def test_a_training_is_held_while_it_runs(tmp_path: Path) -> None:
+    def again(done: int, total: int, note: str = "") -> None:
+        with Checkpoints(tmp_path).held():
+            pass
+
+    with pytest.raises(TrainingHeldError, match=str(tmp_path)):
+        run(tmp_path, progress=again)
+    assert not (tmp_path / "training.lock").exists()
 
 
 def test_resuming_at_any_step_gives_the_same_curve_and_weights(tmp_path: Path) -> None:
