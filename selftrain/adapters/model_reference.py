@@ -18,7 +18,15 @@ from selftrain.adapters.registry import CHALLENGER, CHAMPION, Version
 from selftrain.adapters.runs import prepare_process
 from selftrain.adapters.tracking import Tracking, open_tracking, stack_tracker_uri
 from selftrain.errors import ConfigError, RegistryError
-from selftrain.learn.contract import CONTRACT_FILE, MODEL_FILE, Contract, adopt, load, read_contract
+from selftrain.learn.contract import (
+    CONTRACT_FILE,
+    MODEL_FILE,
+    UNREADABLE_ZIP,
+    Contract,
+    adopt,
+    load,
+    read_contract,
+)
 from selftrain.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -166,7 +174,7 @@ def _image_size(path: Path) -> int:
             described: Any = json.loads(archive.read("config.json"))
         inputs = [layer for layer in described["config"]["layers"] if layer["class_name"] == "InputLayer"]
         side = inputs[0]["config"]["batch_shape"][1]
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError, IndexError):
+    except (*UNREADABLE_ZIP, TypeError, IndexError):
         return ANY_SIDE  # whatever is wrong with the file, loading it says so
     return side if isinstance(side, int) else ANY_SIDE
 

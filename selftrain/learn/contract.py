@@ -8,6 +8,7 @@ import math
 import shutil
 import tempfile
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 FORMAT_VERSION: Literal[1] = 1
 MODEL_FILE = "model.keras"
 CONTRACT_FILE = "contract.json"
+UNREADABLE_ZIP = (  # what zipfile raises for a damaged archive
+    OSError, EOFError, RuntimeError, KeyError, ValueError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 class Contract(BaseModel):
@@ -100,7 +104,7 @@ def load(folder: Path) -> tuple[keras.Model, Contract]:
     """The model in `folder` and its contract.
 
     The file's digest is compared before anything of it is read, and Keras loads it in safe mode: no pickle, no
-    code. Raises UntrustedFileError if the digest differs, the file is no .keras archive, or it holds code.
+    code. Raises UntrustedFileError if the digest differs, the file is no whole .keras archive, or it holds code.
     """
     contract = read_contract(folder)
     path = folder / MODEL_FILE
@@ -118,10 +122,11 @@ def adopt(path: Path, *, class_names: tuple[str, ...], image_size: int) -> tuple
 
     It must do its own rescaling. Whether it answers logits or probabilities is found out by asking it; of
     probabilities the logarithm is taken. Raises UntrustedFileError as `load` does, BackboneError if its input or
-    its number of classes differ from `image_size` and `class_names`.
+    its number of classes differ from `image_size` and `class_names`, or these are not two or more different names.
     """
     import keras
 
+    _check_class_names(class_names)
     inner = _load_keras(path)
     _check_shapes(inner, path, classes=len(class_names), image_size=image_size)
     images = keras.Input((image_size, image_size, 3), name="image")
@@ -142,7 +147,7 @@ def backbone_of(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             return str(json.loads(archive.read("config.json"))["config"]["name"])
-    except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
+    except (*UNREADABLE_ZIP, TypeError) as error:
         raise _no_archive(path) from error
 
 
@@ -157,20 +162,43 @@ def _load_keras(path: Path) -> keras.Model:
 
     if path.suffix != ".keras" or not zipfile.is_zipfile(path):
         raise _no_archive(path)
+    _check_whole(path)
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except (ValueError, TypeError, KeyError, OSError, json.JSONDecodeError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UntrustedFileError(
             f"{path} was refused: {reason}; only models of stock Keras layers without code are loaded"
         ) from error
     return model
 
 
+def _check_whole(path: Path) -> None:
+    """Raise UntrustedFileError unless every member of the archive can be unpacked and has its checksum."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except UNREADABLE_ZIP as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UntrustedFileError(
+            f"{path} is damaged ({reason}) and was not loaded; copy it or save it again"
+        ) from error
+    if damaged is not None:
+        raise UntrustedFileError(
+            f"{path} is damaged ({damaged} differs from its checksum) and was not loaded; copy it or save it again"
+        )
+
+
 def _no_archive(path: Path) -> UntrustedFileError:
     return UntrustedFileError(
         f"{path} is no .keras archive; only the .keras format is loaded: save the model with model.save('x.keras')"
     )
+
+
+def _check_class_names(class_names: tuple[str, ...]) -> None:
+    listed = ", ".join(map(repr, class_names)) or "none"
+    if len(class_names) < 2 or not all(class_names) or len(set(class_names)) < len(class_names):
+        raise BackboneError(f"the classes are {listed}; give two or more, none empty and none twice, in output order")
 
 
 def _check_shapes(model: keras.Model, path: Path, *, classes: int, image_size: int) -> None:

@@ -1,5 +1,6 @@
 """Saved models: digest first, no code, and a user's own model taken in."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,41 @@ def test_a_model_of_other_classes_or_another_size_is_refused(tmp_path: Path) -> 
         adopt(tmp_path / "mine.keras", class_names=("a", "b"), image_size=8)
     with pytest.raises(BackboneError, match="reads 8x8 px"):
         adopt(tmp_path / "mine.keras", class_names=("a", "b", "c"), image_size=16)
+
+
+@pytest.mark.parametrize("names", [("cat",), ("cat", "cat"), ("cat", ""), ()])
+def test_too_few_repeated_and_empty_classes_are_refused_in_one_line(tmp_path: Path, names: tuple[str, ...]) -> None:
+    from selftrain.learn.contract import adopt
+
+    classifier(classes=max(1, len(names))).save(tmp_path / "mine.keras")
+    with pytest.raises(BackboneError, match=r"the classes are .*; give two or more") as error:
+        adopt(tmp_path / "mine.keras", class_names=names, image_size=8)
+    assert "\n" not in error.value.message
+
+
+def test_a_model_file_damaged_anywhere_is_a_refusal_that_names_it(tmp_path: Path) -> None:
+    from selftrain.learn.contract import adopt, backbone_of
+
+    classifier().save(tmp_path / "whole.keras")
+    whole = (tmp_path / "whole.keras").read_bytes()
+    path = tmp_path / "mine.keras"
+    refused = 0
+    for position in [*range(0, len(whole), 97), *range(len(whole) - 200, len(whole))]:
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0xFF]) + whole[position + 1 :])
+        for read in (lambda: adopt(path, class_names=("a", "b", "c"), image_size=8), lambda: backbone_of(path)):
+            try:
+                read()  # some bytes are dates and the like
+            except UntrustedFileError as error:
+                refused += str(path) in error.message and "\n" not in error.message
+    assert refused > 100
+    with zipfile.ZipFile(tmp_path / "whole.keras") as kept, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in kept.namelist():
+            packed.writestr(name, kept.read(name))
+    deflated = bytearray(path.read_bytes())
+    deflated[60:80] = b"\xff" * 20
+    path.write_bytes(deflated)
+    with pytest.raises(UntrustedFileError, match=r"mine\.keras is damaged \(.*was not loaded"):
+        adopt(path, class_names=("a", "b", "c"), image_size=8)
 
 
 def test_code_in_a_model_is_refused(tmp_path: Path) -> None:
