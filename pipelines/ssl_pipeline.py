@@ -40,7 +40,7 @@ from steps.validate import validate
 def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 - zenml reads the default
     """Ingest, validate, train a teacher; label the pool and train a student until the gate; test, register, record."""
     e, place = experiment, experiment.place
-    with opened(place):
+    with opened(place, e.machine):
         check(e, place)
         listing, store_id, machine = scan(e.source, place, e.machine)
         manifest, labeled, ingested = ingest(listing, store_id, e.source, place, e.ingest, e.splitting, machine)

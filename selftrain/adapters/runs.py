@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 from selftrain.adapters import code_digest, process_lock, run_lock
 from selftrain.adapters.tracking import close_dead_runs, open_tracking
-from selftrain.config import Experiment, Place
-from selftrain.data import dataset
+from selftrain.config import Experiment, Machine, Place
+from selftrain.data import dataset, decoded_files
 from selftrain.learn.checkpoint import prune
 
 # ZenML uploads each larger parameter of a dynamic step as an artifact of its own, 0.1 s apiece.
@@ -26,7 +26,7 @@ UNSEEN = {"title", "workspace", "machine"}  # change where and how, not what
 
 
 @contextmanager
-def opened(place: Place) -> Iterator[None]:
+def opened(place: Place, machine: Machine) -> Iterator[None]:
     """Around the body of a pipeline: tidy the workspace, end runs of dead processes, hold this run's lock."""
     from zenml.execution.pipeline.dynamic.run_context import DynamicPipelineRunContext
 
@@ -34,6 +34,7 @@ def opened(place: Place) -> Iterator[None]:
     run = DynamicPipelineRunContext.get().run
     workspace = dataset.workspace(place)
     prune(workspace.checkpoints)
+    decoded_files.prune(workspace.decoded_cache, budget_mb=machine.decoded_mb)
     dead = run_lock.end_dead_runs(workspace.locks)
     process_lock.end_dead_runs()
     if dead:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from selftrain.data import decoded_files
 from selftrain.data.decode import MAX_PIXELS, decode
 from selftrain.data.shards import read_records
 from selftrain.data.workers import cores, run_tasks
@@ -108,7 +109,8 @@ def decoded(
     """The images of `manifest`, aligned with its rows, at `size` pixels a side.
 
     Decoded once into `cache_dir` by `workers` processes (None: one a core) and memory-mapped, if all of them take at
-    most `budget_mb`; any manifest of the same images uses the same file. Otherwise decoded from the shards on demand.
+    most `budget_mb`; any manifest of the same images uses the same file, which is marked as used now. Otherwise decoded
+    from the shards on demand.
     Raises ManifestError for a shard that is missing.
     """
     processes = workers or cores()
@@ -117,9 +119,12 @@ def decoded(
     if len(manifest) * size * size * 3 > budget_mb * 1_000_000:
         return stored
     path = cache_dir / f"{_key(manifest, size)}.npy"
-    if not path.exists():
-        _build(path, stored, workers=processes, progress=progress)
-    return ArrayPixels(np.load(path, mmap_mode="r"))
+    while True:
+        if not path.exists():
+            _build(path, stored, workers=processes, progress=progress)
+        with contextlib.suppress(FileNotFoundError):  # another run removed it in between
+            decoded_files.mark_used(path)
+            return ArrayPixels(np.load(path, mmap_mode="r"))
 
 
 def _key(manifest: Manifest, size: int) -> str:
@@ -131,12 +136,10 @@ def _key(manifest: Manifest, size: int) -> str:
 
 def _build(path: Path, stored: StoredPixels, *, workers: int, progress: Progress) -> None:
     """Decode everything, in the order it lies in the shards, into a file that is renamed to `path` when complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     count = len(stored)
     order = np.lexsort((stored.records, stored.shards.astype(str)))
     chunks = [order[start : start + _CHUNK] for start in range(0, count, _CHUNK)]
-    try:
+    with decoded_files.written_whole(path) as part:
         shape = (count, stored.size, stored.size, 3)
         np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape).flush()
         progress(0, count, "images decoded")
@@ -144,9 +147,6 @@ def _build(path: Path, stored: StoredPixels, *, workers: int, progress: Progress
         for chunk in _decode_chunks(chunks, part, stored, workers=workers if count > _WORTH_A_PROCESS else 1):
             done += len(chunk)
             progress(done, count, "images decoded")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _decode_chunks(chunks: list[Int64s], part: Path, stored: StoredPixels, *, workers: int) -> Iterator[Int64s]:

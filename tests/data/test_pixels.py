@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 
 from selftrain import config
 from selftrain.data.decode import decode
+from selftrain.data.decoded_files import prune
 from selftrain.data.ingest import ingest
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.pixels import ArrayPixels, Pixels, decoded
@@ -54,7 +56,7 @@ def test_processes_decode_the_same_pixels(
 
 def test_pseudo_labels_use_the_same_file(digits: tuple[Manifest, ImageStore], tmp_path: Path) -> None:
     pixels(digits, tmp_path)
-    before = [(path.name, path.stat().st_mtime_ns) for path in tmp_path.iterdir()]
+    before = [(path.name, path.stat().st_ino) for path in tmp_path.iterdir()]
     manifest, store = digits
     rows = manifest.rows(Split.UNLABELED)[:4]
     labeled = manifest.with_pseudo_labels(
@@ -67,7 +69,21 @@ def test_pseudo_labels_use_the_same_file(digits: tuple[Manifest, ImageStore], tm
         teacher="t",
     )
     pixels((labeled, store), tmp_path)
-    assert [(path.name, path.stat().st_mtime_ns) for path in tmp_path.iterdir()] == before
+    assert [(path.name, path.stat().st_ino) for path in tmp_path.iterdir()] == before
+
+
+def test_a_file_is_marked_as_used_and_made_again_once_it_was_removed(
+    digits: tuple[Manifest, ImageStore], tmp_path: Path
+) -> None:
+    first = pixels(digits, tmp_path)
+    (file,) = tmp_path.iterdir()
+    os.utime(file, (0, 0))
+    pixels(digits, tmp_path)
+    assert file.stat().st_mtime > 1e9
+    prune(tmp_path, budget_mb=2)
+    assert list(tmp_path.iterdir()) == []
+    rows = np.arange(1797)
+    np.testing.assert_array_equal(first.gather(rows), pixels(digits, tmp_path).gather(rows))
 
 
 def test_a_failed_decoding_leaves_no_file(digits: tuple[Manifest, ImageStore], tmp_path: Path) -> None:
