@@ -335,6 +335,12 @@ class Guards(Section):
         return value
 
 
+def check_model_name(name: str, *, given_as: str) -> None:
+    """Raise ConfigError, which says where the name was `given_as`, for one that MLflow would not take for a model."""
+    if name != name.strip() or len(name) > 200 or _NO_MODEL_NAME.search(name):
+        raise ConfigError(f"{given_as} is {name!r}; MLflow takes 200 characters, but none of / : . % @ \\ or a quote")
+
+
 class Registry(Section):
     """What a passed run registers, and the floors a champion must pass."""
 
@@ -346,10 +352,8 @@ class Registry(Section):
     @field_validator("model_name", mode="before")
     @classmethod
     def _name_is_accepted(cls, name: object) -> object:
-        if isinstance(name, str) and (name != name.strip() or len(name) > 200 or _NO_MODEL_NAME.search(name)):
-            raise ConfigError(
-                f"registry.model_name is {name!r}; MLflow takes 200 characters, but none of / : . % @ \\ or a quote"
-            )
+        if isinstance(name, str):
+            check_model_name(name, given_as="registry.model_name")
         return "" if name is None else name
 
 

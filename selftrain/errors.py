@@ -63,6 +63,10 @@ class RegistryError(SelftrainError):
     """The model registry refused, or does not hold what was asked of it."""
 
 
+class NotRegisteredError(RegistryError, InputError):
+    """The registry answers, and has no model or version of that name or number; exit code 2."""
+
+
 class PredictionError(SelftrainError):
     """Class probabilities are not finite, do not sum to one, or do not fit the labels or classes."""
 

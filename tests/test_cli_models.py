@@ -122,8 +122,42 @@ def test_a_champion_is_made_refused_forced_and_taken_back(two_versions: None, se
 
 def test_a_version_that_is_not_there_is_named_with_those_that_are(two_versions: None, selftrain: Command) -> None:
     ended = selftrain("promote", 7)
-    assert ended.code == 1
+    assert ended.code == 2
     assert "no version 7; there are: 1, 2" in ended.err
+
+
+COMMANDS = [("history",), ("promote",), ("rollback",), ("predict", "a.png")]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_model_or_version_that_is_not_there_is_wrong_input(
+    two_versions: None, selftrain: Command, tmp_path: Path, paint: Paint, command: tuple[str, ...]
+) -> None:
+    paint(tmp_path / "a.png", "green")
+    unknown = selftrain(*command, "--model-name", "nosuch")
+    assert (unknown.code, unknown.out) == (2, "")
+    assert "there is no model 'nosuch'; there are: colours" in unknown.err
+    for name in ("it's", "a/b", "x" * 201):
+        impossible = selftrain(*command, "--model-name", name)
+        assert (impossible.code, impossible.out) == (2, "")
+        assert "the model's name is" in impossible.err
+        assert len(impossible.err.splitlines()) == 1
+
+
+def test_predict_with_a_version_or_address_that_is_not_there_is_wrong_input(
+    two_versions: None, selftrain: Command, tmp_path: Path, paint: Paint
+) -> None:
+    paint(tmp_path / "a.png", "green")
+    ended = selftrain("predict", "a.png", "--version", 9)
+    assert (ended.code, ended.out) == (2, "")
+    assert "'colours' has no version 9; there are: 1, 2" in ended.err
+    for address, said in (
+        ("models:/it's/1", "the model's name is"),
+        ("models:/shapes/1", "there is no model 'shapes'"),
+    ):
+        ended = selftrain("predict", "a.png", "--model", address)
+        assert ended.code == 2
+        assert said in ended.err
 
 
 def test_predict_uses_the_champion_or_the_version_asked_for(
@@ -234,11 +268,11 @@ def test_an_empty_registry_is_said_to_be_empty(no_versions: None, selftrain: Com
     assert "no model is registered yet" in ended.err
 
 
-@pytest.mark.parametrize("command", [("history",), ("promote",), ("rollback",), ("predict", "a.png")])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_without_a_registered_model_commands_say_so(
     no_versions: None, selftrain: Command, tmp_path: Path, paint: Paint, command: tuple[str, ...]
 ) -> None:
     paint(tmp_path / "a.png", "green")
     ended = selftrain(*command, "--model-name", "nobody")
-    assert "'nobody' has no" in ended.err or "nobody: no version" in ended.out
-    assert ended.code == (0 if command == ("history",) else 1)
+    assert (ended.code, ended.out) == (2, "")
+    assert "there is no model 'nobody'; there are: none" in ended.err

@@ -17,7 +17,8 @@ from selftrain.adapters.quiet_start import start_keras
 from selftrain.adapters.registry import CHALLENGER, CHAMPION, Version
 from selftrain.adapters.runs import prepare_process
 from selftrain.adapters.tracking import Tracking, open_tracking, stack_tracker_uri
-from selftrain.errors import ConfigError, RegistryError
+from selftrain.config import check_model_name
+from selftrain.errors import ConfigError, NotRegisteredError, RegistryError
 from selftrain.learn.contract import (
     CONTRACT_FILE,
     MODEL_FILE,
@@ -81,8 +82,11 @@ def open_registry(workspace: Path, name: str | None = None) -> OpenRegistry:
     """The registry that runs in `workspace` register in.
 
     Without `name`: the registry's only model, else the last registered run's. Raises RegistryError where there is no
-    registry yet, or none of its models can be meant; nothing is created.
+    registry yet, or none of its models can be meant, NotRegisteredError naming its models where none is called `name`,
+    and ConfigError for what can be no model's name; nothing is created.
     """
+    if name:
+        check_model_name(name, given_as="the model's name")
     prepare_process()
     uri = os.environ.get("MLFLOW_TRACKING_URI") or stack_tracker_uri()
     place = Workspace(workspace)
@@ -92,6 +96,8 @@ def open_registry(workspace: Path, name: str | None = None) -> OpenRegistry:
             "(or give --workspace)"
         )
     tracking = open_tracking(workspace, stack=lambda: uri)
+    if name:
+        _check_registered(tracking, name)
     return OpenRegistry(tracking, name or _usual_name(tracking), place.root / "cache" / "models")
 
 
@@ -179,13 +185,25 @@ def _image_size(path: Path) -> int:
     return side if isinstance(side, int) else ANY_SIDE
 
 
-def _usual_name(tracking: Tracking) -> str:
+def _registered(tracking: Tracking, where: str | None = None) -> list[str]:
+    """The names of up to 100 models, those that MLflow's filter `where` lets through."""
     from mlflow.exceptions import MlflowException
 
     try:
-        names = [str(model.name) for model in tracking.client.search_registered_models(max_results=100)]
+        found = tracking.client.search_registered_models(where, max_results=100)
     except MlflowException as error:
         raise RegistryError(f"the registry at {tracking.uri} does not answer: {error}") from error
+    return [str(model.name) for model in found]
+
+
+def _check_registered(tracking: Tracking, name: str) -> None:
+    if not _registered(tracking, f"name = '{name}'"):
+        known = ", ".join(_registered(tracking)) or "none"
+        raise NotRegisteredError(f"there is no model {name!r}; there are: {known}")
+
+
+def _usual_name(tracking: Tracking) -> str:
+    names = _registered(tracking)
     if not names:
         raise RegistryError("no model is registered yet; `selftrain run` registers one that passes its gate")
     if len(names) == 1:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from selftrain.adapters.packaging import stage
 from selftrain.adapters.tracking import Tracking, ensure_run, numbers, quiet
 from selftrain.config import Registry
-from selftrain.errors import RegistryError
+from selftrain.errors import NotRegisteredError, RegistryError
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
@@ -125,13 +125,13 @@ def versions(tracking: Tracking, name: str) -> list[Version]:
 
 
 def get_version(tracking: Tracking, *, name: str, number: int) -> Version:
-    """Version `number` of the model `name`; raises RegistryError naming the versions there are."""
+    """Version `number` of the model `name`; raises NotRegisteredError naming the versions there are."""
     there = versions(tracking, name)
     for version in there:
         if version.number == number:
             return version
     known = ", ".join(str(version.number) for version in there) or "none"
-    raise RegistryError(f"{name!r} has no version {number}; there are: {known}")
+    raise NotRegisteredError(f"{name!r} has no version {number}; there are: {known}")
 
 
 def champion(tracking: Tracking, name: str) -> Version | None:
