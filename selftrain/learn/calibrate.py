@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,15 +28,39 @@ def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[n
 def negative_log_likelihood(logits: NDArray[np.floating], labels: NDArray[np.integer], temperature: float) -> float:
     """Mean of -log p(label) at `temperature`, in nats."""
     scaled = np.asarray(logits, np.float64) / temperature
+    return float(np.mean(_log_sum(scaled) - scaled[np.arange(len(labels)), labels]))
+
+
+def _log_sum(scaled: NDArray[np.float64]) -> NDArray[np.float64]:
+    """log of the sum of e^`scaled` (n, classes) over the classes, (n,)."""
     top = scaled.max(axis=1)
-    log_sum = top + np.log(np.exp(scaled - top[:, None]).sum(axis=1))
-    return float(np.mean(log_sum - scaled[np.arange(len(labels)), labels]))
+    sums: NDArray[np.float64] = top + np.log(np.exp(scaled - top[:, None]).sum(axis=1))
+    return sums
+
+
+def _expected_loss(logits: NDArray[np.floating], targets: NDArray[np.float64], temperature: float) -> float:
+    """Mean of -log p(class) at `temperature`, in nats, over classes of the probabilities `targets` (n, classes)."""
+    scaled = np.asarray(logits, np.float64) / temperature
+    return float(np.mean(_log_sum(scaled) - (targets * scaled).sum(axis=1)))
+
+
+def _targets_of_no_error(labels: NDArray[np.integer], classes: int) -> NDArray[np.float64]:
+    """Targets (n, classes) for n answers that were all right: (n + 1) / (n + 2) for the label, the rest for the others.
+
+    Laplace's estimate of the share of right answers; Platt 1999, section 2.2, for the same reason.
+    """
+    wrong = 1 / (len(labels) + 2)
+    targets = np.full((len(labels), classes), wrong / max(1, classes - 1))
+    targets[np.arange(len(labels)), labels] = 1 - wrong
+    return targets
 
 
 def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
     """The temperature in [0.05, 20] of least negative log-likelihood; logits (n, classes), labels (n,) indices.
 
-    Temperature scaling, Guo et al. 2017 (arXiv:1706.04599), section 4.2. Raises ValueError for no rows or
+    Temperature scaling, Guo et al. 2017 (arXiv:1706.04599), section 4.2. Where every answer is right, the likelihood
+    only rises as the temperature falls, to confidences of 1 that n images cannot bear out: the labels then count as
+    right with probability (n + 1) / (n + 2), and the mean confidence comes near that. Raises ValueError for no rows or
     logits that are not finite.
     """
     from scipy.optimize import minimize_scalar
@@ -44,8 +69,11 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
         raise ValueError(f"need as many logits as labels, at least one; got {len(logits)} and {len(labels)}")
     if not np.isfinite(logits).all():
         raise ValueError("logits hold NaN or infinity; the model diverged")
+    loss = partial(negative_log_likelihood, logits, labels)
+    if (logits[np.arange(len(labels)), labels] >= logits.max(axis=1)).all():
+        loss = partial(_expected_loss, logits, _targets_of_no_error(labels, logits.shape[1]))
     result = minimize_scalar(
-        lambda log_t: negative_log_likelihood(logits, labels, float(np.exp(log_t))),
+        lambda log_t: loss(float(np.exp(log_t))),
         bounds=(np.log(_COLDEST), np.log(_HOTTEST)),
         method="bounded",
         options={"xatol": 1e-4},

@@ -34,6 +34,29 @@ def test_the_temperature_is_where_the_naive_search_finds_it() -> None:
     assert fit_temperature(logits, labels) == pytest.approx(grid[int(np.argmin(naive))], rel=0.01)
 
 
+@pytest.mark.parametrize("images", [10, 100, 1000])
+@pytest.mark.parametrize("factor", [0.2, 1.0, 5.0])
+def test_without_an_error_the_confidence_is_what_so_many_right_answers_bear_out(images: int, factor: float) -> None:
+    logits, labels = np.eye(4)[np.arange(images) % 4] * 6 * factor, np.arange(images) % 4
+    temperature = fit_temperature(logits, labels)
+    assert softmax(logits, temperature).max(axis=1) == pytest.approx((images + 1) / (images + 2), abs=1e-4)
+
+
+@given(st.integers(0, 40), st.integers(4, 60))
+def test_right_answers_alone_give_a_temperature_inside_its_bounds(seed: int, images: int) -> None:
+    logits = np.random.default_rng(seed).normal(size=(images, 4)) * 2
+    labels = logits.argmax(axis=1)
+    temperature = fit_temperature(logits, labels)
+    assert 0.06 < temperature < 19
+    assert softmax(logits, temperature).max(axis=1).mean() < (images + 1) / (images + 2) + 0.01
+
+
+def test_one_error_is_fitted_by_the_likelihood_alone() -> None:
+    logits = np.array([[2.0, 0.0], [2.0, 0.0], [2.0, 0.0], [2.0, 0.0]])
+    temperature = fit_temperature(logits, np.array([0, 0, 0, 1]))
+    assert softmax(logits, temperature)[:, 0] == pytest.approx(0.75, abs=1e-4)
+
+
 def test_golden_negative_log_likelihood() -> None:
     logits = np.log(np.array([[0.25, 0.75], [0.5, 0.5]]))
     assert negative_log_likelihood(logits, np.array([1, 0]), 1.0) == pytest.approx((-np.log(0.75) + np.log(2)) / 2)
