@@ -213,5 +213,8 @@ def dead_runs(workspace: Workspace) -> Finding:
     """Runs whose process is gone and which nobody has ended yet."""
     dead = run_lock.dead_runs(workspace.locks)
     found = f"{len(dead)}: {', '.join(dead)}" if dead else "none"
-    advice = "start any run with this workspace: it ends them and continues" if dead else ""
-    return Finding(name="dead runs", ok=not dead, found=found, advice=advice)
+    advice = (
+        "start any run with this workspace and the same ZENML_CONFIG_PATH: it ends them and continues; "
+        f"of a run that was deleted, remove the file in {workspace.locks}"
+    )
+    return Finding(name="dead runs", ok=not dead, found=found, advice=advice if dead else "")

@@ -60,12 +60,10 @@ def _lockable(handle: IO[str]) -> bool:
 def end_dead_runs(folder: Path) -> list[str]:
     """Mark the runs of dead processes as failed in ZenML's store; returns their ids, whose locks are still there.
 
-    One machine only: a lock says nothing of a process elsewhere.
+    A run that this store does not hold is left out: a run with its own store is to end it. One machine only: a lock
+    says nothing of a process elsewhere.
     """
-    ended = dead_runs(folder)
-    for run_id in ended:
-        end(run_id)
-    return ended
+    return [run_id for run_id in dead_runs(folder) if end(run_id)]
 
 
 def forget(folder: Path, run_ids: Iterable[str]) -> None:
@@ -74,8 +72,8 @@ def forget(folder: Path, run_ids: Iterable[str]) -> None:
         (folder / f"{run_id}.lock").unlink(missing_ok=True)
 
 
-def end(run_id: str) -> None:
-    """Mark a run whose process is gone, and its unfinished steps, as failed in ZenML's store."""
+def end(run_id: str) -> bool:
+    """Mark a run whose process is gone, and its unfinished steps, as failed in ZenML's store; False: it has no such."""
     from zenml.client import Client
     from zenml.enums import ExecutionStatus
     from zenml.models import PipelineRunUpdate, StepRunUpdate
@@ -83,13 +81,14 @@ def end(run_id: str) -> None:
     store = Client().zen_store
     try:
         run = Client().get_pipeline_run(run_id)
-    except KeyError:  # the run was deleted, or its store was
-        return
+    except KeyError:  # it is in another store, or was deleted
+        return False
     if run.status.is_finished:
-        return
+        return True
     now = datetime.now(UTC).replace(tzinfo=None)
     for step in run.steps.values():
         if not step.status.is_finished:
             store.update_run_step(step.id, StepRunUpdate(status=ExecutionStatus.FAILED, end_time=now))
     update = PipelineRunUpdate(status=ExecutionStatus.FAILED, status_reason="its process is gone", end_time=now)
     store.update_run(UUID(run_id), update)
+    return True

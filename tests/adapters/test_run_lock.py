@@ -1,10 +1,13 @@
 """Run locks: a living process holds its lock, a killed one lets go of it."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from selftrain.adapters import run_lock
 
@@ -15,6 +18,16 @@ from selftrain.adapters.run_lock import hold
 with hold(Path(sys.argv[1]), "run-1"):
     print("held", flush=True)
     time.sleep(60)
+"""
+
+TIDY = """
+import json, sys
+from pathlib import Path
+from selftrain.adapters import run_lock
+folder = Path(sys.argv[1])
+dead, ended = run_lock.dead_runs(folder), run_lock.end_dead_runs(folder)
+run_lock.forget(folder, ended)
+print(json.dumps([dead, ended, run_lock.dead_runs(folder)]))
 """
 
 
@@ -45,3 +58,24 @@ def test_a_run_that_ended_leaves_no_lock(tmp_path: Path) -> None:
     with run_lock.hold(tmp_path, "run-2"):
         assert (tmp_path / "run-2.lock").exists()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.pipeline
+def test_a_dead_run_that_this_store_does_not_hold_keeps_its_lock(tmp_path: Path) -> None:
+    run_id = "5a1f0c6e-7d0b-4e0c-9a55-3a3c1b2d4e5f"
+    (tmp_path / "locks").mkdir()
+    (tmp_path / "locks" / f"{run_id}.lock").touch()
+    store = {
+        "ZENML_CONFIG_PATH": str(tmp_path / "zenml"),
+        "ZENML_ANALYTICS_OPT_IN": "false",
+        "ZENML_LOGGING_VERBOSITY": "ERROR",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", TIDY, str(tmp_path / "locks")],
+        env={**os.environ, **store},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.strip().rpartition("\n")[2]) == [[run_id], [], [run_id]]
