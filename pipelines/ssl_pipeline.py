@@ -43,15 +43,17 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
     with opened(place, e.machine):
         check(e, place)
         listing, store_id, machine = scan(e.source, place, e.machine)
-        manifest, labeled, ingested = ingest(listing, store_id, e.source, place, e.ingest, e.splitting, machine)
+        manifest, development, test, ingested = ingest(
+            listing, store_id, e.source, place, e.ingest, e.splitting, machine
+        )
         version = snapshot(manifest, place)
         validation, _ = validate(manifest, ingested, place, e.checks)
         validation.load().require_passed()
 
         images = manifest.load()
         check_classes(e.pseudo_label.threshold, images.label_map.names)
-        models = [first_teacher(e, labeled, machine)]
-        scores = score(labeled, models[0], place, machine)
+        models = [first_teacher(e, development, machine)]
+        scores = score(development, models[0], place, machine)
         history = History().with_round(teacher_round(images, models[0].load(), scores.load(), e.gate))
         log_round(e, history.latest, models[0])
         before = None
@@ -65,7 +67,7 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
                 break
             weights, seed = described_weights(e.student.weights), e.seed + index
             student = train_student(manifest, labels, place, e.student, weights, backbone, e.image_size, seed, machine)
-            scores = score(labeled, student, place, machine)
+            scores = score(development, student, place, machine)
             finished = student_round(index, images, answers, student.load(), scores.load(), e.gate)
             history = history.with_round(finished)
             models.append(student)
@@ -74,9 +76,9 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
 
         ended = outcome(e.gate, history)
         final = models[history.best.index]
-        control = supervised_control(e, labeled, history, machine)
-        unseal_test(manifest, final, models[0], place, control)
-        report = read_test(labeled, final, models[0], place, machine, control)
+        control = supervised_control(e, development, history, machine)
+        unseal_test(test, final, models[0], place, control)
+        report = read_test(test, final, models[0], place, machine, control)
         key = run_key(e, images.digest, history.best.model_digest)
         registration = register(manifest, final, report, ended, place, e.registry, e.machine, key, version)
         facts = RunFacts(
@@ -87,20 +89,20 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
         record(e, manifest, facts, ended, report, registration)
 
 
-def first_teacher(e: Experiment, labeled: OutputArtifact, machine: OutputArtifact) -> OutputArtifact:
+def first_teacher(e: Experiment, development: OutputArtifact, machine: OutputArtifact) -> OutputArtifact:
     """The first teacher: trained, or brought along."""
     if e.teacher.start == "train":
         weights = described_weights(e.teacher.weights)
-        return train_teacher(labeled, e.place, e.teacher, weights, e.image_size, e.seed, machine)
-    return adopt_teacher(labeled, e.place, e.teacher.start, e.image_size, e.registry)
+        return train_teacher(development, e.place, e.teacher, weights, e.image_size, e.seed, machine)
+    return adopt_teacher(development, e.place, e.teacher.start, e.image_size, e.registry)
 
 
 def supervised_control(
-    e: Experiment, labeled: OutputArtifact, history: History, machine: OutputArtifact
+    e: Experiment, development: OutputArtifact, history: History, machine: OutputArtifact
 ) -> OutputArtifact | None:
     """What as many image-steps on human labels alone give; None where it is not asked for, or no student is best."""
     if e.control == "none" or history.best.index == 0:
         return None
     recipe, weights, seed = control_recipe(e.student, history), described_weights(e.student.weights), e.seed
     seed += history.best.index  # its student's: the same weights to begin with
-    return train_control(labeled, e.place, recipe, weights, history.best.backbone, e.image_size, seed, machine)
+    return train_control(development, e.place, recipe, weights, history.best.backbone, e.image_size, seed, machine)

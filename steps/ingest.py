@@ -12,14 +12,14 @@ from selftrain.config import Ingest, Machine, Place, Source, Splitting
 from selftrain.data import dataset
 from selftrain.data.ingest import ingest as ingest_images
 from selftrain.data.listing import Listing
-from selftrain.data.manifest import Manifest
+from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources import open_source
 from selftrain.record import IngestReport, report_ingested
 
 
 @step(
     cache_policy=CachePolicy(cache_func=code_digest.ingest, ignored_inputs=["machine"]),
-    output_materializers={"manifest": TableMaterializer, "labeled": TableMaterializer},
+    output_materializers=dict.fromkeys(("manifest", "development", "test"), TableMaterializer),
 )
 def ingest(
     listing: Listing,
@@ -29,10 +29,16 @@ def ingest(
     settings: Ingest,
     splitting: Splitting,
     machine: Machine,
-) -> tuple[Annotated[Manifest, "manifest"], Annotated[Manifest, "labeled"], Annotated[IngestReport, "ingest_report"]]:
+) -> tuple[
+    Annotated[Manifest, "manifest"],
+    Annotated[Manifest, "development"],
+    Annotated[Manifest, "test"],
+    Annotated[IngestReport, "ingest_report"],
+]:
     """Ingest what is new in `listing` into the store; `store_id` makes another or a wiped store ingest again.
 
-    `labeled` is the human-labelled part of the manifest: steps that read no more stay cached while the pool grows.
+    `development` is the manifest's training and validation part, `test` its test part: a step that takes one alone
+    stays cached while the others change, and none that trains is given test.
     """
     store = dataset.store(place)
     with progress("ingest") as show:
@@ -46,4 +52,5 @@ def ingest(
             shard_mb=machine.shard_mb,
             progress=show,
         )
-    return done.manifest, done.manifest.labeled(), report_ingested(done, store.quarantine_path)
+    development, test = done.manifest.part(Split.TRAIN, Split.VALIDATION), done.manifest.part(Split.TEST)
+    return done.manifest, development, test, report_ingested(done, store.quarantine_path)

@@ -17,7 +17,7 @@ from selftrain.learn.contract import SavedModel
 
 @step(cache_policy=CachePolicy(cache_func=code_digest.evaluate, ignored_inputs=["machine"]))
 def read_test(
-    labeled: Manifest,
+    test: Manifest,
     final: SavedModel,
     first_teacher: SavedModel,
     place: Place,
@@ -28,5 +28,5 @@ def read_test(
     start_keras()
     from selftrain.selflabel import scoring
 
-    images = partial(dataset.pixels, place, labeled, machine=machine)
-    return scoring.read_test(labeled, final, first_teacher, control, pixels_at=images)
+    images = partial(dataset.pixels, place, test, machine=machine)
+    return scoring.read_test(test, final, first_teacher, control, pixels_at=images)

@@ -15,10 +15,10 @@ from selftrain.selflabel.scores import Scores
 
 
 @step(cache_policy=CachePolicy(cache_func=code_digest.evaluate, ignored_inputs=["machine"]))
-def score(labeled: Manifest, model: SavedModel, place: Place, machine: Machine) -> Annotated[Scores, "scores"]:
+def score(development: Manifest, model: SavedModel, place: Place, machine: Machine) -> Annotated[Scores, "scores"]:
     """Accuracy, macro-F1 and calibration on validation."""
     start_keras()
     from selftrain.selflabel import scoring
 
-    images = dataset.pixels(place, labeled, model.contract.image_size, machine)
-    return scoring.score(labeled, images, model)
+    images = dataset.pixels(place, development, model.contract.image_size, machine)
+    return scoring.score(development, images, model)

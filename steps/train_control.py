@@ -23,7 +23,7 @@ from selftrain.learn.contract import SavedModel
     output_materializers={"control": ModelMaterializer},
 )
 def train_control(
-    labeled: Manifest,
+    development: Manifest,
     place: Place,
     recipe: Student,
     weights: str | None,
@@ -38,8 +38,8 @@ def train_control(
 
     with progress("control") as show:
         return teaching.train_control(
-            labeled,
-            dataset.pixels(place, labeled, image_size, machine),
+            development,
+            dataset.pixels(place, development, image_size, machine),
             recipe=recipe,
             backbone=backbone,
             seed=seed,

@@ -23,7 +23,7 @@ from selftrain.learn.contract import SavedModel
     output_materializers={"teacher": ModelMaterializer},
 )
 def train_teacher(
-    labeled: Manifest,
+    development: Manifest,
     place: Place,
     recipe: Teacher,
     weights: str | None,
@@ -37,8 +37,8 @@ def train_teacher(
 
     with progress("teacher") as show:
         return teaching.train_teacher(
-            labeled,
-            dataset.pixels(place, labeled, image_size, machine),
+            development,
+            dataset.pixels(place, development, image_size, machine),
             recipe=recipe,
             seed=seed,
             folder=Path(mkdtemp(prefix="selftrain-")),

@@ -190,8 +190,12 @@ class Manifest:
 
     def labeled(self) -> Manifest:
         """The images with human labels alone: what a change in the unlabelled pool leaves as it is."""
-        human = columns.codes(self.table.column("label_source"), list(LabelSource)) == 0
-        return Manifest.build(self.table.filter(pa.array(human)), self.label_map)
+        return self.part(Split.TRAIN, Split.VALIDATION, Split.TEST)
+
+    def part(self, *splits: Split) -> Manifest:
+        """The images of some splits, without pseudo-labels: what a change in the others leaves as it is."""
+        plain = self.without_pseudo_labels()
+        return Manifest.build(plain.table.take(plain.rows(*splits)), self.label_map)
 
     def class_counts(self, split: Split) -> Int64s:
         """How many images of each class a split holds, (classes,)."""

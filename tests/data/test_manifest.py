@@ -329,6 +329,18 @@ def test_pseudo_labels_are_not_in_the_labeled_part():
     assert pseudo_labelled(plain, 4).labeled().digest == plain.labeled().digest
 
 
+DEVELOPMENT = (Split.TRAIN, Split.VALIDATION)
+
+
+def test_the_development_part_has_neither_pool_nor_test():
+    before = build(row(1, "train", 0), row(2, "validation", 1), row(3, "test", 2))
+    after = build(row(1, "train", 0), row(2, "validation", 1), row(3, "test", 1), row(4, "unlabeled"))
+    assert before.part(*DEVELOPMENT).digest == after.part(*DEVELOPMENT).digest
+    assert after.part(*DEVELOPMENT).rows(Split.TRAIN, Split.VALIDATION).tolist() == [0, 1]
+    pooled = build(row(1, "train", 0), row(4, "unlabeled"))
+    assert len(pseudo_labelled(pooled, 4).part(*DEVELOPMENT)) == 1
+
+
 def test_class_counts_are_of_one_split():
     manifest = build(row(1, "train", 0), row(2, "train", 2), row(3, "train", 2), row(4, "validation", 1))
     assert manifest.class_counts(Split.TRAIN).tolist() == [1, 0, 2]

@@ -146,3 +146,9 @@ def kill_group(process: subprocess.Popen[str]) -> None:
     """kill -9 for a process and all its children."""
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
+
+
+def models_read(record: dict[str, Any]) -> int:
+    """How many models a run without control and champion reads test with: the final one, and its first teacher."""
+    best = max(record["rounds"], key=lambda each: (each["kept"], each["validation_metric"], each["index"]))
+    return 1 if best["index"] == 0 else 2

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipelines.site import TINY, Site, kill_group
+from tests.pipelines.site import TINY, Site, kill_group, models_read
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
 
@@ -55,7 +55,7 @@ def test_a_run_killed_anywhere_is_failed_at_the_next_start_and_registers_once(si
     record = site.status()
     assert record["registered_version"] == 1
     assert record["champion_version"] == 1
-    assert record["test_looks"] <= 2, "a look taken again counts once"
+    assert record["test_looks"] == models_read(record), "a look taken again counts once"
     facts = site.mlflow()
     assert list(facts["versions"]) == ["1"]
     assert "RUNNING" not in {run["status"] for run in facts["runs"].values()}
