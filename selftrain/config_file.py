@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 from collections.abc import Mapping
@@ -78,7 +79,8 @@ def change(path: Path, values: Mapping[str, object], *, reasons: Mapping[str, st
     except OSError as error:
         raise ConfigError(f"{path} cannot be written ({error.strerror}); set {dict(values)} in it yourself") from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it must not hide why
+            part.unlink(missing_ok=True)
     return experiment
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from typing import Any
 
 from selftrain.config import Experiment
 from selftrain.errors import ConfigError
+from selftrain.places import check_folder
 
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")  # what YAML wants escaped, and JSON leaves
 _PLAIN = re.compile(r"[A-Za-z./_][A-Za-z0-9./_-]*[A-Za-z]|[A-Za-z]+(_[a-z0-9]+)*")
@@ -29,7 +31,8 @@ class Commented:
 
 
 def check_free(path: Path, *, force: bool) -> None:
-    """Raise ConfigError where `path` holds something that is not to be replaced."""
+    """Raise ConfigError where `path` holds something that is not to be replaced, or cannot be written."""
+    check_folder(path.parent, option="--out")
     if path.is_dir() or (path.exists() and not force):
         raise ConfigError(f"{path} exists and was left as it is; give another --out, or --force to replace it")
 
@@ -44,7 +47,8 @@ def write(commented: Commented, path: Path, *, command: str) -> None:
     except OSError as error:
         raise ConfigError(f"{path} cannot be written ({error.strerror}); give another --out") from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it must not hide why
+            part.unlink(missing_ok=True)
 
 
 def render(commented: Commented, path: Path, *, command: str) -> str:

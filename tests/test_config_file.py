@@ -62,6 +62,14 @@ def test_an_experiment_that_is_no_mapping_is_refused_with_its_key(tmp_path: Path
     assert "\n" not in error.value.message
 
 
+def test_a_name_too_long_to_write_beside_gives_one_clear_error(tmp_path: Path) -> None:
+    file = tmp_path / ("x" * 250 + ".yaml")
+    file.write_text(TEXT)
+    with pytest.raises(ConfigError, match=r"cannot be written \(.*set .* in it yourself"):
+        config_file.change(file, {"teacher.batch_size": 32}, reasons={})
+    assert file.read_text() == TEXT
+
+
 def test_an_empty_configuration_takes_values(tmp_path: Path) -> None:
     file = tmp_path / "x.yaml"
     file.write_text("parameters:\n  experiment:\n")

@@ -25,7 +25,7 @@ from selftrain.config import (
     Source,
     TableSource,
 )
-from selftrain.config_text import Commented, render
+from selftrain.config_text import Commented, render, write
 from selftrain.data.survey import Survey
 from selftrain.errors import BackboneError, ConfigError, SourceError
 from selftrain.scaffold import Scaffold, Wishes, choose, describe, scaffold
@@ -98,6 +98,17 @@ def test_a_file_that_is_there_is_replaced_by_force_only(folders: FolderSource, t
     assert out.read_text() == "mine"
     make(folders, out, force=True)
     assert read_config(out).name == "pets"
+
+
+def test_a_yaml_below_a_file_is_refused_before_and_after_the_folders_were_read(
+    folders: FolderSource, tmp_path: Path
+) -> None:
+    (tmp_path / "f").write_text("a file")
+    with pytest.raises(ConfigError, match=r"f is none; give another --out"):
+        make(FolderSource(labeled="nowhere", unlabeled="nowhere"), tmp_path / "f" / "x.yaml")
+    made = Commented(Experiment(name="x", source=folders), {})
+    with pytest.raises(ConfigError, match=r"x\.yaml cannot be written \(.*\); give another --out"):
+        write(made, tmp_path / "f" / "x.yaml", command="selftrain init")
 
 
 def test_without_a_name_for_it_the_yaml_goes_to_configs_if_there_is_one(

@@ -14,6 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from selftrain.places import DRAWN_BY
+
 # Okabe and Ito's palette: told apart with every common colour blindness, and in print.
 BLUE, ORANGE, VERMILION, INK, GREY, PALE = "#0072B2", "#E69F00", "#D55E00", "#22272B", "#6B7278", "#C9CED3"
 LONGEST_NAME = 24
@@ -53,7 +55,7 @@ def figure(path: Path, *, width: float, height: float) -> Iterator[Figure]:
         FigureCanvasAgg(drawn)
         yield drawn
         path.parent.mkdir(parents=True, exist_ok=True)
-        drawn.savefig(path, metadata={"Software": None})
+        drawn.savefig(path, metadata={"Software": DRAWN_BY})
 
 
 def title(drawn: Figure, text: str) -> None:

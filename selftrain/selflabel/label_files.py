@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from selftrain.config import PerClass, PseudoLabel
 from selftrain.data.listing import find_images
 from selftrain.errors import ConfigError, SourceError
 from selftrain.learn.contract import Contract
+from selftrain.places import check_folder, is_our_chart
 from selftrain.progress import Progress, silent
 from selftrain.selflabel.class_folders import check_class_names, check_target, materialize
 from selftrain.selflabel.pseudo_labels import PseudoLabels, select
@@ -71,12 +73,20 @@ class LabelingSummary(BaseModel):
 def plan_outputs(images: Path, out: Path, *, charts: Path | None = None, folders: Path | None = None) -> Outputs:
     """The files that labelling `images` will write: charts beside the CSV unless `charts` names a folder for them.
 
-    Raises ConfigError before any work where something of the user's would be overwritten, or where the next labelling
-    would find results among the images.
+    Raises ConfigError before any work where something of the user's would be overwritten, a place cannot be written to
+    or is asked for twice, or the next labelling would find results among the images.
     """
-    if out.is_dir() or (out.exists() and not _is_ours(out)):
-        raise ConfigError(f"{out} exists and is no table of labels; it was left as it is, give another --out")
     beside = charts if charts is not None else out.parent
+    planned = Outputs(
+        csv=out,
+        quarantine=out.with_name(f"{out.stem}.quarantine.csv"),
+        overall=beside / f"{out.stem}.confidence.png",
+        per_class=beside / f"{out.stem}.confidence_per_class.png",
+        folders=folders,
+    )
+    check_folder(out.parent, option="--out")
+    check_folder(beside, option="--charts")
+    _check_replaceable(planned)
     if _inside(beside, images):
         raise ConfigError(
             f"the charts would lie among the images, in {beside}; give --out, or --charts, outside {images}"
@@ -85,13 +95,9 @@ def plan_outputs(images: Path, out: Path, *, charts: Path | None = None, folders
         if _inside(folders, images):
             raise ConfigError(f"--materialize {folders} lies inside --images {images}; give a folder beside it")
         check_target(folders)
-    return Outputs(
-        csv=out,
-        quarantine=out.with_name(f"{out.stem}.quarantine.csv"),
-        overall=beside / f"{out.stem}.confidence.png",
-        per_class=beside / f"{out.stem}.confidence_per_class.png",
-        folders=folders,
-    )
+        check_folder(folders, option="--materialize")
+    _check_apart(planned)
+    return planned
 
 
 def label_folder(
@@ -190,7 +196,8 @@ def _replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise ConfigError(f"{path} cannot be written ({error.strerror}); give another --out") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # it must not hide why
+            part.unlink(missing_ok=True)
 
 
 def _check_classes(contract: Contract, settings: PseudoLabel, outputs: Outputs) -> None:
@@ -221,11 +228,38 @@ def _summary(
     )
 
 
-def _is_ours(path: Path) -> bool:
-    """Whether `path` is a table of labels that may be replaced."""
+def _check_replaceable(planned: Outputs) -> None:
+    """Raise ConfigError where a file that is there was not written by an earlier labelling."""
+    is_labels = partial(_begins_with, columns=COLUMNS)
+    is_quarantine = partial(_begins_with, columns=QUARANTINE_COLUMNS)
+    for path, what, is_ours in (
+        (planned.csv, "table of labels", is_labels),
+        (planned.quarantine, "quarantine table", is_quarantine),
+        (planned.overall, "chart of selftrain's", is_our_chart),
+        (planned.per_class, "chart of selftrain's", is_our_chart),
+    ):
+        if os.path.lexists(path) and not is_ours(path):
+            raise ConfigError(f"{path} exists and is no {what}; it was left as it is, give another --out")
+
+
+def _check_apart(planned: Outputs) -> None:
+    """Raise ConfigError where a file would lie in the way of a folder, or files in the folder for classes."""
+    files = (planned.csv, planned.quarantine, planned.overall, planned.per_class)
+    if planned.folders is not None:
+        for file in files:
+            if _inside(file, planned.folders):
+                raise ConfigError(f"{file} would lie in --materialize {planned.folders}; give it a folder of its own")
+    for folder in (planned.overall.parent, planned.folders):
+        for file in files:
+            if folder is not None and _inside(folder, file):
+                raise ConfigError(f"{file} is to be a file, and {folder} a folder; give them different names")
+
+
+def _begins_with(path: Path, columns: Sequence[str]) -> bool:
+    """Whether `path` is a CSV whose first columns are these, and so a table that may be replaced."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return tuple(next(csv.reader(file), ()))[: len(COLUMNS)] == COLUMNS
+            return tuple(next(csv.reader(file), ()))[: len(columns)] == tuple(columns)
     except (OSError, UnicodeDecodeError, csv.Error):
         return False
 

@@ -16,7 +16,7 @@ from selftrain.config import Fixed, PerClass, PseudoLabel
 from selftrain.errors import ConfigError, SourceError
 from selftrain.learn.contract import load
 from selftrain.selflabel.class_folders import check_class_names, names_for
-from selftrain.selflabel.label_files import LabelingSummary, label_folder, plan_outputs
+from selftrain.selflabel.label_files import LabelingSummary, label_folder, plan_outputs, write_quarantine
 
 pytestmark = [
     pytest.mark.keras,
@@ -168,6 +168,49 @@ def test_another_file_is_not_replaced_and_an_earlier_table_is(colour_model: Path
     first = label(colour_model, photos, out)
     (photos / "3.png").unlink()
     assert label(colour_model, photos, out).labeled == first.labeled - 1
+
+
+@pytest.mark.parametrize("name", ["l.quarantine.csv", "l.confidence.png", "l.confidence_per_class.png"])
+def test_what_lies_beside_the_table_and_is_not_ours_is_not_replaced(photos: Path, tmp_path: Path, name: str) -> None:
+    if name.endswith(".png"):
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    else:
+        (tmp_path / name).write_text("disease,days\n")
+    before = (tmp_path / name).read_bytes()
+    with pytest.raises(ConfigError, match=rf"{name} exists and is no .*left as it is"):
+        plan_outputs(photos, tmp_path / "l.csv")
+    assert (tmp_path / name).read_bytes() == before
+
+
+def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("a file")
+    out = tmp_path / "l.csv"
+    with pytest.raises(ConfigError, match=r"f is none; give another --out"):
+        plan_outputs(photos, tmp_path / "f" / "l.csv")
+    for charts in (tmp_path / "f", tmp_path / "f" / "x"):
+        with pytest.raises(ConfigError, match=r"f is none; give another --charts"):
+            plan_outputs(photos, out, charts=charts)
+    with pytest.raises(ConfigError, match=r"f is none; give another --materialize"):
+        plan_outputs(photos, out, folders=tmp_path / "f" / "x")
+    assert sorted(os.listdir(tmp_path)) == ["f", "photos"]
+
+
+def test_results_may_not_lie_in_each_other(photos: Path, tmp_path: Path) -> None:
+    for out in (tmp_path / "out" / "l.csv", tmp_path / "out" / "cat" / "l.csv"):
+        with pytest.raises(ConfigError, match=r"l\.csv would lie in --materialize .*folder of its own"):
+            plan_outputs(photos, out, folders=tmp_path / "out")
+    with pytest.raises(ConfigError, match=r"l\.confidence\.png would lie in --materialize"):
+        plan_outputs(photos, tmp_path / "l.csv", charts=tmp_path / "out", folders=tmp_path / "out")
+    with pytest.raises(ConfigError, match=r"is to be a file, and .* a folder"):
+        plan_outputs(photos, tmp_path / "l.csv", charts=tmp_path / "l.csv" / "charts")
+    with pytest.raises(ConfigError, match=r"is to be a file|folder of its own"):
+        plan_outputs(photos, tmp_path / "l", folders=tmp_path / "l")
+
+
+def test_a_table_whose_folder_is_a_file_by_now_gives_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("a file")
+    with pytest.raises(ConfigError, match=r"l\.csv cannot be written \(.*\); give another --out"):
+        write_quarantine([], tmp_path / "f" / "l.csv")
 
 
 def test_folders_without_a_readable_image_are_errors(colour_model: Path, tmp_path: Path) -> None:
