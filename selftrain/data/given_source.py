@@ -1,0 +1,168 @@
+"""Given images as a source: arrays and streams, written once as PNG to one file, for ingest to read."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from PIL import Image
+
+from selftrain.data.given import Array, Given
+from selftrain.data.given_labels import LabelForm, label_form, text
+from selftrain.data.given_pixels import Pixels, Scale, pixels_of
+from selftrain.data.listing import LISTING_SCHEMA, Listing
+from selftrain.data.sources import training_classes
+from selftrain.data.survey import Survey
+from selftrain.errors import SourceError
+
+UInt8s = npt.NDArray[np.uint8]
+_CHANNELS = (1, 3, 4)
+
+
+@dataclass(frozen=True)
+class _Place:
+    start: int
+    length: int
+
+
+@dataclass
+class SpooledImages:
+    """Images of any kind as a source: its listing, and the bytes of each in one file, where they are read from.
+
+    A path is made of the image's role and its pixels' digest, so that the same images are the same listing.
+    """
+
+    file: Path
+    named: tuple[str, ...] | None = None  # the classes, in the order of the model's outputs
+    on_disk: bool = False
+    _places: dict[str, _Place] = field(default_factory=dict)
+    _labels: list[str | None] = field(default_factory=list)
+    _splits: list[str | None] = field(default_factory=list)
+    _sides: list[tuple[int, int]] = field(default_factory=list)
+    _grey: bool = True
+    _pixels: Pixels | None = None
+
+    def add(self, given: Given, *, role: str, split: str | None) -> int:
+        """Read `given` through, an error calling it `role`; its labels are names, or indices into `named`.
+
+        Returns how many images it holds.
+        Raises SourceError for images that are no pictures, or not of the kind of those before.
+        """
+        before = len(self._places)
+        with self.file.open("ab") as out:
+            for chunk in given.chunks():
+                if not len(chunk):
+                    continue
+                self._pixels = (self._pixels or pixels_of(chunk.images)).with_values(chunk.images, role)
+                names = [None] * len(chunk) if chunk.labels is None else label_names(chunk.labels, self.named, role)
+                for image, image_id, name in zip(chunk.images, chunk.ids.tolist(), names, strict=True):
+                    picture = as_picture(image, self._pixels.scale, role)
+                    data = encode(picture)
+                    self._places[self._path(role, image_id.decode())] = _Place(out.tell(), len(data))
+                    out.write(data)
+                    self._labels.append(name)
+                    self._splits.append(split)
+                    self._sides.append((picture.shape[0], picture.shape[1]))
+                    self._grey &= picture.ndim == 2
+        return len(self._places) - before
+
+    def scan(self) -> Listing:
+        zeros = np.zeros(len(self._places), np.int64)
+        columns = [list(self._places), self._labels, self._splits, zeros, zeros]
+        return Listing.build(pa.table(columns, schema=LISTING_SCHEMA))
+
+    def read(self, path: str) -> bytes:
+        place = self._places[path]
+        with self.file.open("rb") as file:
+            file.seek(place.start)
+            return file.read(place.length)
+
+    def class_names(self, listing: Listing) -> tuple[str, ...]:
+        """Those named, else the labels, numbers by their value."""
+        found = training_classes(listing.table)
+        return self.named or tuple(sorted(found, key=lambda name: (int(name), "") if name.isdecimal() else (0, name)))
+
+    def survey(self) -> Survey:
+        """What there is, as `selftrain init` sees a folder."""
+        rows = list(zip(self._labels, self._splits, strict=True))
+        training = [name for name, split in rows if split is None]
+        sides = np.array(self._sides).reshape(-1, 2)
+
+        def count(split: str) -> int:
+            return sum(other == split for _, other in rows)
+
+        return Survey(
+            labeled="labeled",
+            unlabeled="unlabeled",
+            classes={str(name): training.count(name) for name in sorted(set(map(str, training)))},
+            unlabeled_images=count("unlabeled"),
+            validation_images=count("validation") or None,
+            test_images=count("test") or None,
+            ignored_files=0,
+            formats={"PNG": len(rows)},
+            sampled=len(rows),
+            unreadable=0,
+            shortest_side=int(sides.min()),
+            median_side=int(np.median(sides.min(axis=1))),
+            longest_side=int(sides.max()),
+            grey=self._grey,
+        )
+
+    def _path(self, role: str, image_id: str) -> str:
+        """A path that no other image has, not even another copy."""
+        path, copies = f"{role}/{image_id}.png", 1
+        while path in self._places:
+            copies += 1
+            path = f"{role}/{image_id}-{copies}.png"
+        return path
+
+
+@contextmanager
+def spooled(beside: Path, class_names: tuple[str, ...] | None) -> Iterator[SpooledImages]:
+    """An empty source, whose file lies in a temporary folder in `beside` until the block ends."""
+    beside.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="given-", dir=beside) as folder:
+        yield SpooledImages(Path(folder) / "images.bin", class_names)
+
+
+def label_names(labels: Array, class_names: tuple[str, ...] | None, role: str) -> list[str | None]:
+    """`labels`, names, class indices or one-hot rows, as names: `class_names`, or the indices as text."""
+    form = label_form(labels, role=role)
+    if form is LabelForm.NAME:
+        return list(text(labels))
+    indices = labels.argmax(axis=1) if form is LabelForm.ONE_HOT else labels.reshape(-1)
+    if not np.array_equal(indices, np.rint(indices)) or indices.min(initial=0) < 0:
+        raise SourceError(f"{role}: labels {indices[:5].tolist()} are no class indices; give 0, 1, 2, ...")
+    if class_names is None:
+        return [str(int(index)) for index in indices]
+    if indices.max(initial=0) >= len(class_names):
+        raise SourceError(f"{role}: label {int(indices.max())} has no name; class_names has {len(class_names)}")
+    return [class_names[int(index)] for index in indices]
+
+
+def as_picture(image: Array, scale: Scale, role: str) -> UInt8s:
+    """One image as uint8 (height, width) or (height, width, 3 or 4), whatever its type and where its channels are."""
+    if scale is Scale.SIGNED:
+        raise SourceError(f"{role}: values below 0 are no picture; give images in 0-255 or 0-1, before standardisation")
+    if image.dtype != np.uint8:
+        image = np.clip(np.rint(image.astype(np.float32) * (255 if scale is Scale.TO_1 else 1)), 0, 255)
+    pixels: UInt8s = image.astype(np.uint8)
+    if pixels.ndim == 3 and pixels.shape[-1] not in _CHANNELS and pixels.shape[0] in _CHANNELS:
+        pixels = np.moveaxis(pixels, 0, -1)
+    if pixels.ndim == 3 and pixels.shape[-1] not in _CHANNELS:
+        raise SourceError(f"{role}: images of shape {image.shape} have no 1, 3 or 4 channels")
+    return pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels
+
+
+def encode(picture: UInt8s) -> bytes:
+    """PNG bytes of `picture`."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture)).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()

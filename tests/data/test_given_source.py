@@ -1,0 +1,132 @@
+"""Given images as a source: every array becomes the picture it shows, and ingest reads it like any file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from selftrain.config import Ingest, Splitting
+from selftrain.data.decode import decode
+from selftrain.data.given_pixels import Scale
+from selftrain.data.given_source import SpooledImages, as_picture, encode, label_names, spooled
+from selftrain.data.ingest import ingest
+from selftrain.data.open_given import open_given
+from selftrain.data.store import ImageStore
+from selftrain.errors import SourceError
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@pytest.fixture
+def pictures() -> Pixels:
+    """60 pictures (12, 12, 3) of three kinds: noise around a brightness of their own."""
+    rng = np.random.default_rng(0)
+    base = np.repeat([30, 120, 210], 20)[:, None, None, None]
+    return (base + rng.integers(0, 40, (60, 12, 12, 3))).astype(np.uint8)
+
+
+def add(spool: SpooledImages, what: object, *, role: str = "labeled") -> SpooledImages:
+    split = {"labeled": None}.get(role, role)
+    opened = open_given(what, role=role, labeled=role != "unlabeled", image_rank=None, image_size=None)
+    spool.add(opened, role=role, split=split)
+    return spool
+
+
+def test_pictures_come_back_as_they_were(pictures: Pixels, tmp_path: Path) -> None:
+    with spooled(tmp_path, None) as spool:
+        add(spool, (pictures, np.repeat([0, 1, 2], 20)))
+        add(spool, iter(pictures[:7]), role="unlabeled")
+        listing = spool.scan()
+        assert len(listing) == 67
+        labels = listing.table["label"].to_pylist()
+        read = {path: decode(spool.read(path), None) for path in listing.table["path"].to_pylist()}
+        found = {(image.tobytes(), label) for image, label in zip(read.values(), labels, strict=True)}
+        wanted = {(image.tobytes(), str(row // 20)) for row, image in enumerate(pictures)}
+        assert found == wanted | {(image.tobytes(), None) for image in pictures[:7]}
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_same_images_are_the_same_listing_in_any_order(pictures: Pixels, tmp_path: Path) -> None:
+    marks = np.repeat([0, 1, 2], 20)
+    with spooled(tmp_path, None) as one, spooled(tmp_path, None) as other:
+        digest = add(one, (pictures, marks)).scan().digest
+        assert add(other, (pictures[::-1], marks[::-1])).scan().digest == digest
+
+
+def test_ingest_reads_them_and_counts_copies(pictures: Pixels, tmp_path: Path) -> None:
+    store = ImageStore(tmp_path / "store")
+    with spooled(tmp_path, None) as spool:
+        add(spool, (pictures, np.repeat([0, 1, 2], 20)))
+        add(spool, np.concatenate([pictures[:3], 255 - pictures[:10], 255 - pictures[:2]]), role="unlabeled")
+        made = ingest(spool, spool.scan(), store, settings=Ingest(max_quarantine=1.0), splitting=Splitting())
+    assert made.manifest.label_map.names == ("0", "1", "2")
+    assert made.manifest.human_labels_used() == 60
+    assert made.unlabeled_copies + made.held_out_copies == 3
+    assert len(made.manifest) == 70
+
+
+def test_classes_keep_the_order_of_their_numbers_or_of_their_names(tmp_path: Path) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (24, 8, 8), np.uint8)
+    labels = np.arange(24) % 12
+    names = tuple("zyxwvutsrqpo")
+    with spooled(tmp_path, None) as numbered, spooled(tmp_path, names) as named:
+        add(numbered, (images, labels))
+        assert numbered.class_names(numbered.scan()) == tuple(str(index) for index in range(12))
+        add(named, (images, np.eye(12)[labels]))
+        assert named.class_names(named.scan()) == names
+        assert set(named.scan().table["label"].to_pylist()) == set(names)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "scale", "picture"),
+    [
+        ((6, 5), np.uint8, Scale.TO_255, (6, 5)),
+        ((6, 5, 1), np.uint8, Scale.TO_255, (6, 5)),
+        ((6, 5, 3), np.float32, Scale.TO_255, (6, 5, 3)),
+        ((3, 6, 5), np.float32, Scale.TO_1, (6, 5, 3)),
+        ((1, 6, 5), np.float16, Scale.TO_1, (6, 5)),
+        ((6, 5, 4), np.uint8, Scale.TO_255, (6, 5, 4)),
+    ],
+)
+def test_an_image_is_a_picture_whatever_its_type_and_layout(
+    shape: tuple[int, ...], dtype: Any, scale: Scale, picture: tuple[int, ...]
+) -> None:
+    values = np.random.default_rng(2).integers(0, 256, shape)
+    image = (values / 255 if scale is Scale.TO_1 else values).astype(dtype)
+    made = as_picture(image, scale, "labeled")
+    assert made.shape == picture
+    channels_last = np.moveaxis(values, 0, -1) if shape[0] in (1, 3) else values
+    np.testing.assert_array_equal(made, channels_last.reshape(picture))
+    if made.shape[-1] != 4:
+        grey = made[..., None] if made.ndim == 2 else made
+        np.testing.assert_array_equal(decode(encode(made), None), np.broadcast_to(grey, (6, 5, 3)))
+
+
+def test_what_is_no_picture_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="values below 0 are no picture"):
+        as_picture(np.zeros((4, 4)), Scale.SIGNED, "labeled")
+    with pytest.raises(SourceError, match=r"images of shape \(5, 5, 2\) have no 1, 3 or 4 channels"):
+        as_picture(np.zeros((5, 5, 2), np.uint8), Scale.TO_255, "labeled")
+    with pytest.raises(SourceError, match=r"labels \[-1, 2\] are no class indices"):
+        label_names(np.array([-1, 2]), None, "labeled")
+    with pytest.raises(SourceError, match="label 2 has no name; class_names has 2"):
+        label_names(np.array([0, 2]), ("a", "b"), "labeled")
+    with spooled(tmp_path, None) as spool:
+        add(spool, (np.ones((20, 4, 4), np.float32) * 0.5, np.zeros(20)))
+        wide = np.linspace(0, 255, 320, dtype=np.float32).reshape(20, 4, 4)
+        with pytest.raises(SourceError, match="unlabeled: values reach from 0 to 255"):
+            add(spool, wide, role="unlabeled")
+
+
+def test_a_survey_sees_what_init_would_see(pictures: Pixels, tmp_path: Path) -> None:
+    with spooled(tmp_path, None) as spool:
+        add(spool, (pictures[:50], np.repeat(["a", "b", "c"], 20)[:50]))
+        add(spool, pictures[:30], role="unlabeled")
+        seen = spool.survey()
+    assert dict(seen.classes) == {"a": 20, "b": 20, "c": 10}
+    assert (seen.unlabeled_images, seen.validation_images, seen.test_images) == (30, None, None)
+    assert (seen.median_side, seen.grey, seen.imbalance) == (12, False, 2.0)
