@@ -21,7 +21,7 @@ def entry(pipeline: Pipeline) -> Pipeline:
     return signed
 
 
-class _ReadsItsFile(Pipeline):
+class _ReadsItsFile(Pipeline):  # type: ignore[misc]
     def with_options(self, *args: Any, config_path: str | None = None, **options: Any) -> Pipeline:
         if config_path is not None:
             config_file.read(Path(config_path))
