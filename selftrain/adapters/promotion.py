@@ -155,8 +155,8 @@ def promote(
     """Make version `number` (None: the challenger) of the model `name` the champion, and log it; returns it.
 
     Without `force` the version's recorded decision must allow it, against the champion there is now. With it, `why`
-    must say why. Promoting the champion changes nothing. Raises RegistryError when there is no such version, or it
-    may not be promoted.
+    must say why. Promoting the champion only finishes what a kill cut short. Raises RegistryError when there is no such
+    version, or it may not be promoted.
     """
     version = challenger(tracking, name) if number is None else get_version(tracking, name=name, number=number)
     if version is None:
@@ -165,10 +165,10 @@ def promote(
     log = history(tracking, name)
     if present is not None and present.number == version.number:
         _withdraw(tracking, name, log, _half_done(log, present.number), who)
-        return version
+        return finish(tracking, version)
     if force and not why:
         raise RegistryError(f"promoting {version.uri} by force needs a reason; say why")
-    decision = _decision(version)
+    decision = decision_on(version)
     if not force:
         _refuse_unless_allowed(version, decision, present)
     previous = present.number if present is not None else None
@@ -177,6 +177,11 @@ def promote(
         log = _withdraw(tracking, name, log, begun, who)
         _append(tracking, name, log, who, "promote", previous, version.number, why or decision.text)
     return _crown(tracking, version)
+
+
+def finish(tracking: Tracking, champion: Version) -> Version:
+    """`champion` without the alias `challenger`, which it has still where a kill came before its promotion took it."""
+    return _crown(tracking, champion) if CHALLENGER in champion.aliases else champion
 
 
 def rollback(tracking: Tracking, name: str, *, who: str, why: str = "") -> Version:
@@ -243,7 +248,8 @@ def _append(
     return [*log, change]
 
 
-def _decision(version: Version) -> Decision:
+def decision_on(version: Version) -> Decision:
+    """What `record_decision` kept with `version`."""
     text = version.tags.get(DECISION)
     if text is None:
         return Decision(promote=False, reasons=("it was never judged on test",))

@@ -8,7 +8,7 @@ from selftrain.adapters.looks import count_looks
 from selftrain.adapters.promotion import Measured
 from selftrain.adapters.quiet_start import start_keras
 from selftrain.adapters.registry import Version
-from selftrain.adapters.tracking import Tracking, open_tracking
+from selftrain.adapters.tracking import Tracking, is_recorded, open_tracking
 from selftrain.config import Machine, Place, Registry
 from selftrain.data import dataset
 from selftrain.data.manifest import Manifest, Split
@@ -54,7 +54,7 @@ def settle(
         run_id=run_id,
     )
     if present is not None and present.number == version.number:
-        return _registration(settings, version, present, promoted=False, reason="it is this very model, found again")
+        return _found_again(tracking, settings, version)
     return _judge(
         tracking,
         manifest,
@@ -67,6 +67,17 @@ def settle(
         machine=machine,
         run_id=run_id,
     )
+
+
+def _found_again(tracking: Tracking, settings: Registry, version: Version) -> Registration:
+    """What came of a version that is champion already; promoted, if the run that did it was killed before it told."""
+    champion = promotion.finish(tracking, version)
+    known = is_recorded(tracking, model_name=champion.name, version=champion.number)
+    reason = promotion.decision_on(champion).text
+    by_run = [(last.to, last.why) for last in _moves(tracking, champion)[-1:]] == [(champion.number, reason)]
+    if settings.auto_promote and by_run and not known:
+        return _registration(settings, champion, champion, promoted=True, reason=reason)
+    return _registration(settings, champion, champion, promoted=False, reason="it is this very model, found again")
 
 
 def _judge(
@@ -116,10 +127,15 @@ def _judge(
 
 def _moved_before(tracking: Tracking, version: Version) -> bool:
     """Whether `version` was champion once: then it moves by hand only, and a repeated run undoes no rollback."""
-    log = [change for change in promotion.history(tracking, version.name) if change.action != "refuse"]
+    log = _moves(tracking, version)
     if log and log[-1].action == "promote" and log[-1].to == version.number:
         log.pop()  # killed between the log and the alias: to be finished
     return any(version.number in (change.to, change.previous) for change in log)
+
+
+def _moves(tracking: Tracking, version: Version) -> list[promotion.Change]:
+    """Every change of the champion, oldest first."""
+    return [change for change in promotion.history(tracking, version.name) if change.action != "refuse"]
 
 
 def _against(

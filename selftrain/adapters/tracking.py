@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 EXPERIMENT = "selftrain"
 RUN_TAG = "selftrain.run_id"
+VERSION_TAG, NAME_PARAM = "selftrain.registered_version", "registry.model_name"
 LOOK_TAG = "selftrain.test_look."
 RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 PARAMS_A_BATCH, METRICS_A_BATCH = 100, 900  # MLflow refuses more than 100 and 1,000 (and 1,000 of all kinds)
@@ -192,6 +193,15 @@ def log_run(tracking: Tracking, logged: LoggedRun) -> str:
     if logged.status != "RUNNING":
         client.set_terminated(mlflow_id, logged.status)
     return mlflow_id
+
+
+def is_recorded(tracking: Tracking, *, model_name: str, version: int) -> bool:
+    """Whether a run that came to its end has recorded that its model is `version` of the model `model_name`."""
+    where = (
+        f"tags.`{VERSION_TAG}` = '{version}' and params.`{NAME_PARAM}` = '{model_name}' "
+        "and attributes.status = 'FINISHED'"
+    )
+    return bool(tracking.client.search_runs([tracking.experiment_id], where, max_results=1))
 
 
 def close_dead_runs(tracking: Tracking, run_ids: Iterable[str]) -> int:

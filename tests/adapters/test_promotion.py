@@ -170,6 +170,15 @@ def test_promoting_the_champion_again_changes_nothing(store: Tracking) -> None:
     assert log(store) == [("promote", None, 1)]
 
 
+def test_a_promotion_killed_between_its_two_aliases_is_finished(store: Tracking) -> None:
+    allow(store, 1, over=None)
+    p.promote(store, "m", 1, who="ada")
+    store.client.set_registered_model_alias("m", r.CHALLENGER, "1")
+    assert p.promote(store, "m", 1, who="ada").aliases == ("champion",)
+    assert r.challenger(store, "m") is None
+    assert log(store) == [("promote", None, 1)]
+
+
 def test_a_promoted_challenger_is_no_challenger_any_more(store: Tracking) -> None:
     store.client.set_registered_model_alias("m", r.CHALLENGER, "2")
     allow(store, 2, over=None)

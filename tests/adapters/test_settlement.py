@@ -155,10 +155,26 @@ def bad(colour_model: Path, tmp_path: Path) -> SavedModel:
 def test_a_champion_that_a_run_finds_again_is_said_to_be_this_very_model(colours: Colours, good: SavedModel) -> None:
     first = colours.settle(good, "one")
     assert (first.registered_version, first.champion_version, first.promoted) == (1, 1, True)
+    colours.record(good, first, "one")
     again = colours.settle(good, "one")
     assert (again.registered_version, again.champion_version, again.promoted) == (1, 1, False)
     assert again.reason == "it is this very model, found again"
     assert len(promotion.history(colours.tracking, "colours")) == 1
+
+
+def test_a_run_killed_after_its_promotion_is_finished_and_recorded_as_promoted(
+    colours: Colours, good: SavedModel
+) -> None:
+    first = colours.settle(good, "one")
+    colours.tracking.client.set_registered_model_alias("colours", registry.CHALLENGER, "1")  # killed between aliases
+    again = colours.settle(good, "one")
+    assert again == first
+    assert registry.challenger(colours.tracking, "colours") is None
+    assert len(promotion.history(colours.tracking, "colours")) == 1
+    by_hand = SURE.model_copy(update={"auto_promote": False})
+    assert not colours.settle(good, "one", by_hand).promoted
+    assert colours.record(good, again, "two").promoted
+    assert not colours.settle(good, "one").promoted
 
 
 def test_what_could_be_champion_and_is_not_says_how_it_becomes_it(
