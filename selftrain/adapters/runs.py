@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from selftrain.adapters import code_digest, process_lock, run_lock
-from selftrain.adapters.tracking import close_dead_runs, open_tracking
+from selftrain.adapters.tracking import close_dead_runs, fail_run, open_tracking
 from selftrain.config import Experiment, Machine, Place
 from selftrain.data import dataset, decoded_files
 from selftrain.learn.checkpoint import prune
@@ -43,6 +43,9 @@ def opened(place: Place, machine: Machine) -> Iterator[None]:
     with run_lock.hold(workspace.locks, str(run.id)):
         try:
             yield
+        except Exception as error:
+            fail_run(open_tracking(workspace.root), str(run.id), str(error))
+            raise
         except BaseException:  # interrupted too: its MLflow run must not stay open
             close_dead_runs(open_tracking(workspace.root), [str(run.id)])
             raise

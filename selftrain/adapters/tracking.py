@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 EXPERIMENT = "selftrain"
 RUN_TAG = "selftrain.run_id"
+ERROR_TAG = "selftrain.error"
 VERSION_TAG, NAME_PARAM = "selftrain.registered_version", "registry.model_name"
 LOOK_TAG = "selftrain.test_look."
 RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
@@ -202,6 +203,13 @@ def is_recorded(tracking: Tracking, *, model_name: str, version: int) -> bool:
         "and attributes.status = 'FINISHED'"
     )
     return bool(tracking.client.search_runs([tracking.experiment_id], where, max_results=1))
+
+
+def fail_run(tracking: Tracking, run_id: str, reason: str) -> None:
+    """End as FAILED the MLflow run of the pipeline run `run_id`, if it was opened, with `reason` as a tag."""
+    for run in _runs(tracking, run_id):
+        tracking.client.set_tag(run.info.run_id, ERROR_TAG, reason[:LONGEST_VALUE])
+        tracking.client.set_terminated(run.info.run_id, "FAILED")
 
 
 def close_dead_runs(tracking: Tracking, run_ids: Iterable[str]) -> int:

@@ -147,6 +147,16 @@ def test_only_dead_runs_that_are_still_open_are_ended_as_killed(store: t.Trackin
     assert states == ["KILLED", "RUNNING", "FINISHED"]
 
 
+def test_a_failed_run_says_why_and_a_run_that_was_never_opened_is_none(store: t.Tracking) -> None:
+    opened = t.ensure_run(store, "failed", "digits")
+    t.fail_run(store, "failed", "the loss is not finite at step 7")
+    t.fail_run(store, "never opened", "a wrong configuration")
+    run = store.client.get_run(opened)
+    assert run.info.status == "FAILED"
+    assert run.data.tags["selftrain.error"] == "the loss is not finite at step 7"
+    assert t.find_run(store, "never opened") is None
+
+
 def test_looks_at_a_test_set_are_counted_once_a_model_and_across_experiments(
     tmp_path: Path,
 ) -> None:
