@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.pipelines.site import TINY, Site, copy_of_repository
+from tests.pipelines.site import TINY, Site, copy_of_repository, models_read
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
 
@@ -112,7 +112,8 @@ def test_a_lost_mlflow_store_trains_nothing_and_the_model_is_registered_again(he
     assert {steps[name] for name in KEYED} == {"cached"}
     facts = here.mlflow()
     assert list(facts["versions"]) == ["1"]
-    assert (record["registered_version"], record["champion_version"], record["test_looks"]) == (1, 1, 1)
+    assert (record["registered_version"], record["champion_version"]) == (1, 1)
+    assert record["test_looks"] == models_read(record)
     assert facts["versions"]["1"]["selftrain.manifest_digest"] == record["manifest_digest"]
     assert facts["runs"][record["run_id"]]["status"] == "FINISHED"
 

@@ -1,0 +1,39 @@
+"""Failed runs: what ZenML and MLflow say of a run that ended in an error."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.pipelines.site import TINY, Site
+
+pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
+
+
+def test_a_student_that_diverges_fails_the_run_in_mlflow_too_with_the_reason(site: Site) -> None:
+    student = {**TINY["student"], "learning_rate": 1e30, "warmup": 0.0}
+    done = site.run("selftrain", "run", "--config", str(site.config(student=student)))
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    [run] = json.loads(site.run("selftrain", "runs", "--json").stdout)
+    assert run["status"] == "failed"
+    facts = site.mlflow()
+    assert facts["versions"] == {}
+    [logged] = facts["runs"].values()
+    assert logged["status"] == "FAILED"
+    assert logged["tags"]["selftrain.run_id"] == run["run_id"]
+    assert "loss" in logged["tags"]["selftrain.error"]
+    assert logged["tags"]["selftrain.error"] in run["error"]
+
+
+def test_a_failed_validation_leaves_no_open_run_and_no_model(site: Site) -> None:
+    checks = {"min_images_per_class": 1000}
+    done = site.run("selftrain", "run", "--config", str(site.config(name="checked", checks=checks)))
+    assert done.returncode == 2, done.stderr
+    newest = json.loads(site.run("selftrain", "runs", "--json").stdout)[0]
+    assert newest["status"] == "failed"
+    assert "images_per_class" in newest["error"]
+    facts = site.mlflow()
+    assert facts["versions"] == {}
+    assert "RUNNING" not in {run["status"] for run in facts["runs"].values()}
