@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from selftrain.adapters.fitting import run_key
 from selftrain.config import DigitsSource, Experiment, Recipe
 from selftrain.data import dataset
 from selftrain.data.ingest import ingest
@@ -61,7 +62,6 @@ def run(e: Experiment, progress: Progress) -> Finished:
     pixels_of = partial(dataset.pixels, e.place, machine=e.machine)
     workspace = dataset.workspace(e.place)
     checkpoints = Checkpoints(workspace.checkpoints)
-    looped = run_loop(
-        e, manifest, pixels_of=pixels_of, folder=workspace.models, checkpoints=checkpoints, progress=progress
-    )
+    folder = workspace.models / run_key(e, manifest, None)
+    looped = run_loop(e, manifest, pixels_of=pixels_of, folder=folder, checkpoints=checkpoints, progress=progress)
     return Finished(looped.history, outcome(e.gate, looped.history).verdict, read_test(looped, pixels_of=pixels_of))

@@ -10,9 +10,15 @@ if TYPE_CHECKING:
         as_numpy,
         as_torch,
         autolabel,
+        fit,
         held_out,
         load_from,
     )
+    from .learn.augmentation import learn_augmentation
+    from .learn.distill import distill
+    from .learn.ensemble import ensemble
+    from .learn.optimization import learn_optimization
+    from .learn.representation import learn_representation
 
 __version__ = "0.1.0"
 __all__ = [
@@ -22,16 +28,29 @@ __all__ = [
     "as_numpy",
     "as_torch",
     "autolabel",
+    "distill",
+    "ensemble",
+    "fit",
     "held_out",
+    "learn_augmentation",
+    "learn_optimization",
+    "learn_representation",
     "load_from",
 ]
+_OUTSIDE_API = {
+    "distill": "learn.distill",
+    "ensemble": "learn.ensemble",
+    "learn_augmentation": "learn.augmentation",
+    "learn_optimization": "learn.optimization",
+    "learn_representation": "learn.representation",
+}
 
 
 def __getattr__(name: str) -> Any:
     """The functions of the API, imported when they are first asked for: `import selftrain` alone costs nothing."""
     if name not in __all__:
         raise AttributeError(f"module 'selftrain' has no attribute {name!r}; it has {', '.join(__all__)}")
-    return getattr(import_module(f"{__name__}.api"), name)
+    return getattr(import_module(f"{__name__}.{_OUTSIDE_API.get(name, 'api')}"), name)
 
 
 def __dir__() -> list[str]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from selftrain.config import Fixed, PseudoLabel, Threshold
+from selftrain.config import Experiment, Fixed, PseudoLabel, Threshold
 from selftrain.learn.asked import Outputs
 from selftrain.progress import Progress, silent
 from selftrain.selflabel.analysis import Analysis, AnalysisFolder
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import grain
     import tensorflow as tf
 
+    from selftrain.adapters.fitting import Fitted
     from selftrain.data.given import Given
 
 PathLike = str | os.PathLike[str]
@@ -98,6 +99,45 @@ def autolabel(
         ),
         resume=resume,
         progress=progress,
+    )
+
+
+def fit(
+    *,
+    labeled: object = None,
+    unlabeled: object = None,
+    validation: object = None,
+    test: object = None,
+    experiment: Experiment | None = None,
+    settings: Mapping[str, Any] | None = None,
+    class_names: Sequence[str] | None = None,
+    out: PathLike,
+    workspace: PathLike = ".selftrain",
+    progress: Progress = silent,
+) -> Fitted:
+    """The whole loop in one call: teacher, pseudo-labels, larger student, until the gate; then test, read once.
+
+    `labeled` and `unlabeled` are folders, or arrays, lists or streams as `autolabel` takes them (grey or RGB, 0-255 or
+    0-1); `validation` and `test` are labelled ones for the gate and the report, else split off `labeled`. Without an
+    `experiment` the settings are those that `selftrain init` would choose for these images; with one and without
+    images, its own source is used. `settings` are laid over them, such as {"gate": {"target": 0.95}}. `class_names` are
+    the names of labels that are numbers.
+
+    Leaves in `out`, which must be empty or new: model/ (for `selftrain predict --model`), record.json, evaluation.json,
+    pseudo_labels.parquet, experiment.json. The data set, decoded images and checkpoints lie in `workspace` (that of
+    `experiment`, if there is one): killed and called again, training goes on where it was. Returns the record, with the
+    fields of `selftrain status --json` but those of registry, tracking and data versions, and the model's folder.
+
+    Raises SelftrainError (its kinds) with what came in and what to do.
+    """
+    from selftrain.adapters import fitting
+
+    images = None
+    if labeled is not None or unlabeled is not None:
+        names = None if class_names is None else tuple(class_names)
+        images = fitting.Images(labeled, unlabeled, validation, test, names)
+    return fitting.fit(
+        images, experiment, changes=settings or {}, workspace=Path(workspace), out=Path(out), progress=progress
     )
 
 

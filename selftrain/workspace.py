@@ -32,7 +32,7 @@ class Workspace:
 
     @property
     def models(self) -> Path:
-        """Models brought along or fetched from the registry; safe to delete at any time."""
+        """Models brought along, fetched from the registry, or of `selftrain.fit`; safe to delete at any time."""
         return self.root / "cache" / "models"
 
     @property

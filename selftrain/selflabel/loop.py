@@ -55,9 +55,10 @@ def run_loop(
 ) -> Looped:
     """Teacher, then pseudo-labels and a student a round, until the gate or a guard ends it; test is not read.
 
-    `pixels_of(manifest, size)` are a manifest's images at `size` pixels a side. Models are saved below `folder`, one a
-    round; trainings that were killed, or had come to their end, go on from their `checkpoints`. None: the first
-    teacher is trained.
+    `pixels_of(manifest, size)` are a manifest's images at `size` pixels a side. Models are saved below `folder`, which
+    no loop of other settings, data or code may share: a model that is there is taken as it is, a student if the same
+    teacher taught it. So a loop that was killed goes on with the round it was in, and with the training it was in from
+    its `checkpoints`. `first_teacher` None: it is trained.
     """
     from selftrain.selflabel import scoring, teaching
     from selftrain.selflabel.finished import minutes, student_backbone, student_round, teacher_round, watched
@@ -67,7 +68,8 @@ def run_loop(
 
     check_classes(e.pseudo_label.threshold, manifest.label_map.names)
     labeled = manifest.labeled()
-    teacher = first_teacher or teaching.train_teacher(
+    teacher = first_teacher or _finished(folder / "0")
+    teacher = teacher or teaching.train_teacher(
         labeled,
         pixels_of(labeled, e.image_size),
         recipe=e.teacher,
@@ -95,14 +97,15 @@ def run_loop(
         labels.append(answers)
         if history.stopped:
             break
-        student = teaching.train_student(
+        taught = folder / f"{index}-{teacher.digest[:16]}"
+        student = _finished(taught) or teaching.train_student(
             manifest,
             answers,
             pixels_of(manifest, e.image_size),
             recipe=e.student,
             backbone=student_backbone(e.student, history),
             seed=e.seed + index,
-            folder=folder / str(index),
+            folder=taught,
             checkpoints=checkpoints,
             progress=noting(progress, f"round {index}, student"),
         )
@@ -121,6 +124,13 @@ def read_test(looped: Looped, *, pixels_of: PixelsOf) -> EvaluationReport:
     return scoring.read_test(looped.labeled, looped.final, looped.models[0], looped.control, pixels_at=images)
 
 
+def _finished(folder: Path) -> SavedModel | None:
+    """The model that this loop, or the same one before it, saved in `folder`."""
+    from selftrain.learn.contract import CONTRACT_FILE, SavedModel
+
+    return SavedModel.read(folder) if (folder / CONTRACT_FILE).is_file() else None
+
+
 def _control(
     e: Experiment,
     labeled: Manifest,
@@ -136,13 +146,14 @@ def _control(
 
     if e.control == "none" or history.best.index == 0:
         return None
-    return teaching.train_control(
+    against = folder / f"control-{history.best.model_digest[:16]}"
+    return _finished(against) or teaching.train_control(
         labeled,
         pixels_of(labeled, e.image_size),
         recipe=control_recipe(e.student, history),
         backbone=history.best.backbone,
         seed=e.seed + history.best.index,  # its student's: the same weights to begin with
-        folder=folder / "control",
+        folder=against,
         checkpoints=checkpoints,
         progress=noting(progress, "control"),
     )
