@@ -15,6 +15,7 @@ from selftrain.config import Augmentation, Recipe
 from selftrain.errors import ConfigError
 from selftrain.learn.contract import Contract, SavedModel, load, save
 from selftrain.progress import Progress, noting, silent
+from selftrain.workspace import Workspace
 
 if TYPE_CHECKING:
     import keras
@@ -104,7 +105,8 @@ def distill(
     size, classes = contract.image_size, len(contract.class_names)
     small = untrained(recipe, backbone, image_size=size, classes=classes, seed=seed)
     softening = Softening(temperature, label_weight)
-    found = _opened(images, labeled, validation, contract, Path(workspace) / "cache", seed=seed)
+    place = Workspace(Path(workspace)).ensure()
+    found = _opened(images, labeled, validation, contract, place.decoded_cache, seed=seed)
     examples = _examples(model, contract, found, softening, noting(progress, "the teacher's answers"))
     key = hashlib.sha256(str(Path(out).resolve()).encode()).hexdigest()[:24]
     trained = train_course(
@@ -112,7 +114,7 @@ def distill(
         Distilling(recipe, Batches(examples, batch_size, seed), softening),
         recipe=recipe,
         validation=found.judged,
-        checkpoints=Checkpoints(Path(workspace) / "checkpoints" / "distilled" / key, checkpoint_s),
+        checkpoints=Checkpoints(place.checkpoints / "distilled" / key, checkpoint_s),
         progress=noting(progress, "distill"),
     )
     judged, right = found.judged, found.judged.targets.argmax(axis=1)

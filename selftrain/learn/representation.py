@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from selftrain.config import Augmentation
 from selftrain.errors import BackboneError
 from selftrain.progress import Progress, silent
+from selftrain.workspace import Workspace
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -90,15 +91,16 @@ def learn_representation(
         augmentation=augmentation,
         look_every=look_every,
     )
-    root = Path(workspace)
-    weights = Path(out) if out is not None else root / "representations" / f"{backbone}-{objective}{WEIGHTS_SUFFIX}"
+    place = Workspace(Path(workspace)).ensure()
+    usual = place.root / "representations" / f"{backbone}-{objective}{WEIGHTS_SUFFIX}"
+    weights = usual if out is None else Path(out)
     if not weights.name.endswith(WEIGHTS_SUFFIX):
         raise BackboneError(f"out is {str(weights)!r}; give a name that ends in {WEIGHTS_SUFFIX}")
     model = backbones.build(backbone, image_size=image_size, classes=2, reduce_strides=reduce_strides, seed=seed)
-    pool = gathered_pixels(images, role="images", image_size=image_size, cache=root / "cache")
+    pool = gathered_pixels(images, role="images", image_size=image_size, cache=place.decoded_cache)
     judged = None
     if labeled is not None:
-        known = gather(labeled, role="labeled", labeled=True, image_size=image_size, cache=root / "cache")
+        known = gather(labeled, role="labeled", labeled=True, image_size=image_size, cache=place.decoded_cache)
         judged = LabeledRows(known.pixels, known.rows, known.labels)
     key = hashlib.sha256(str(weights.resolve()).encode()).hexdigest()[:24]
     done = pretrain(
@@ -108,7 +110,7 @@ def learn_representation(
         rows=pool.rows,
         labeled=judged,
         seed=seed,
-        checkpoints=Checkpoints(root / "checkpoints" / "representations" / key, checkpoint_s),
+        checkpoints=Checkpoints(place.checkpoints / "representations" / key, checkpoint_s),
         progress=progress,
     )
     backbones.save_weights(done.model, weights)
