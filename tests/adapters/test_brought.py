@@ -55,7 +55,7 @@ def test_a_teacher_that_is_not_there_is_named(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_champion_that_there_is_not_is_missed_at_once(tmp_path: Path) -> None:
     e = experiment(tmp_path, teacher={"start": "champion"})
-    with pytest.raises(RegistryError, match="'selftrain' has none"):
+    with pytest.raises(RegistryError, match="'digits' has none"):
         check(e, e.place)
 
 

@@ -22,12 +22,16 @@ NAMES = ("blue", "green", "red")
 
 
 def painted(*, validation: int, pool: int, wrong: int = 0) -> tuple[Manifest, ArrayPixels]:
-    """6 training, `validation` and `pool` images of the three colours in turn; `wrong` of the labels held out lie."""
+    """6 training, `validation` and `pool` images of the three colours in turn; `wrong` of the labels held out lie.
+
+    Any part is as bright, and so as easy, as the others.
+    """
     total = 6 + validation + pool
     number = np.arange(total)
     colour = number % 3
     images = np.random.default_rng(0).integers(0, 60, (total, 16, 16, 3), np.uint8)
-    images[number, :, :, 2 - colour] += np.linspace(10, 190, total).astype(np.uint8)[:, None, None]
+    brightness = np.random.default_rng(1).permutation(np.linspace(10, 190, total)).astype(np.uint8)
+    images[number, :, :, 2 - colour] += brightness[:, None, None]
     split = np.repeat(["train", "validation", "unlabeled"], [6, validation, pool])
     human = split != "unlabeled"
     label = np.where((number >= 6) & (number < 6 + wrong), (colour + 1) % 3, colour)
