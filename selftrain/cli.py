@@ -109,10 +109,13 @@ def run(
     stack: Annotated[str | None, typer.Option("--stack", help="ZenML stack; none: the active one.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run the whole loop, as `zenml pipeline run ssl_pipeline` does, with a live view. Exit code 3: gate missed."""
+    """Run the whole loop, as `zenml pipeline run ssl_pipeline` does, with a live view. Exit code 3: gate missed.
+
+    A stack that runs elsewhere may only take the run: then this says how to follow it, and the exit code is 0.
+    """
     from rich.console import Console
 
-    from selftrain.adapters.launch import launch
+    from selftrain.adapters.launch import goes_on, launch
     from selftrain.adapters.live import live_view
     from selftrain.selflabel.rounds import Verdict
 
@@ -120,7 +123,10 @@ def run(
         record = launch(config, stack=stack)
     if as_json:
         print_json(record)
-    if record.verdict is not Verdict.PASSED:
+    if goes_on(record):
+        typer.echo(f"submitted: run {record.run_id} goes on without this command", err=True)
+        typer.echo(f"follow it: selftrain status {record.run_id}", err=True)
+    elif record.verdict is not Verdict.PASSED:
         raise typer.Exit(GATE_MISSED)
 
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 def launch(config: Path | None, *, stack: str | None = None) -> RunRecord:
     """Run the pipeline with `config` on `stack` (None: the active one) and return its record.
 
-    Raises SelftrainError (its kinds) for expected failures.
+    On a stack that runs elsewhere and does not wait, that of a run which goes on: `goes_on` tells. Raises
+    SelftrainError (its kinds) for expected failures.
     """
     if config is not None:
         read_config(config)  # say what is wrong with it before ZenML starts
@@ -35,6 +36,13 @@ def launch(config: Path | None, *, stack: str | None = None) -> RunRecord:
         configured = pipeline.with_options(config_path=str(config) if config else None, extra=signature())
         response = configured()
     return record_of(Client().get_pipeline_run(response.id))
+
+
+def goes_on(record: RunRecord) -> bool:
+    """Whether the run of `record` had not ended when it was read."""
+    from zenml.enums import ExecutionStatus
+
+    return not ExecutionStatus(record.status).is_finished
 
 
 def read_config(path: Path) -> Experiment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from uuid import uuid4
 
 from zenml.models import PipelineRunResponse, PipelineSnapshotResponse
@@ -47,3 +48,10 @@ def add_stack(name: str = "later") -> None:
     client.create_stack_component(name, "later", Kind.ORCHESTRATOR, {})
     parts = {kind: found[0].name for kind, found in client.active_stack_model.components.items()}
     client.create_stack(name, {**parts, Kind.ORCHESTRATOR: name})
+
+
+if __name__ == "__main__":
+    from zenml.utils import source_utils
+
+    source_utils.set_custom_source_root(str(Path(__file__).parents[2]))  # the flavour is found from there
+    add_stack()
