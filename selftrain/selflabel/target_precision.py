@@ -55,7 +55,8 @@ def lowest_cutoff(
     down, from the first that a third of the held-out images reach, and as many as any test takes (`fewest_images`): at
     fewer, one unlucky answer would end the walk of a good teacher. It goes on while the lower bound is at least
     `target`; the last candidate that passed is the answer. None below the first failure is taken, however good it
-    looks, and that is why testing many costs nothing.
+    looks, and that is why testing many costs nothing. Of a pool that is surer than that many held-out images, the one
+    candidate is 0: all of it, if the held-out images are right as a whole.
 
     What holds: let held-out and pool images be drawn alike. The candidates come from the pool, so each test is of a
     fixed cut-off, and right answers above it are binomial. An accepted precision is below the target only if the first
@@ -65,12 +66,14 @@ def lowest_cutoff(
     under which a confidence means anything. What does not hold: nothing is said of images unlike the held-out ones, and
     a teacher that was chosen by these very labels looks a little better on them than it is.
     """
-    cutoffs = candidate_cutoffs(pool, steps=steps)
-    images = counts_above(confidence, cutoffs)
-    testable = images >= max(fewest_images(target, alpha=alpha), len(confidence) // 3)
-    if not testable.any():
+    fewest = max(fewest_images(target, alpha=alpha), len(confidence) // 3)
+    if not len(pool) or len(confidence) < fewest:
         return Reached(math.inf, 0, 0, 0.0)
-    start = int(testable.argmax())
+    cutoffs = candidate_cutoffs(pool, steps=steps)
+    if counts_above(confidence, cutoffs[-1:]) < fewest:
+        cutoffs = np.zeros(1, np.float32)
+    images = counts_above(confidence, cutoffs)
+    start = int((images >= fewest).argmax())
     cutoffs, images = cutoffs[start:], images[start:]
     correct = counts_above(confidence, cutoffs, of=right)
     bounds = lower_bound(correct, images, alpha=alpha)
@@ -163,7 +166,7 @@ def findings(
                 f"{rule.held_out} held-out predictions, and a precision of {target:g} takes {fewest} that are all right"
             )
         elif not reached.images:
-            why = f"the pool is surer than the held-out images: too few of these {rule.held_out} reach its confidences"
+            why = "no image of the pool is predicted so"
         else:
             shown = f"{reached.right} of the {reached.images} surest held-out predictions are right"
             why = f"{shown}, which shows a precision of {reached.bound:.3f}, not {target:g}"

@@ -71,10 +71,13 @@ def test_without_a_pool_nothing_is_tested() -> None:
 
 def naive_walk(pool: Floats, confidence: Floats, right: Mask, target: float) -> float:
     """The rule written out, a cut-off at a time."""
-    answer = math.inf
-    for cutoff in candidate_cutoffs(pool).tolist():
+    answer, fewest = math.inf, max(fewest_images(target), len(confidence) // 3)
+    cutoffs = candidate_cutoffs(pool).tolist()
+    if cutoffs and sum(sure >= cutoffs[-1] for sure in confidence.tolist()) < fewest:
+        cutoffs = [0.0]
+    for cutoff in cutoffs:
         above = [ok for sure, ok in zip(confidence.tolist(), right.tolist(), strict=True) if sure >= cutoff]
-        if len(above) < max(fewest_images(target), len(confidence) // 3):
+        if len(above) < fewest:
             continue
         if lower_bound([sum(above)], [len(above)])[0] < target:
             break
@@ -162,10 +165,19 @@ def test_classes_that_fail_alone_are_measured_together() -> None:
     assert rule_cutoffs(made, classes=3).tolist() == pytest.approx([0.9] * 3)
 
 
-def test_a_pool_surer_than_the_held_out_images_is_said_to_be_so() -> None:
-    answers = held(np.full(60, 0.7, np.float32), np.zeros(60, np.int64), np.ones(60, np.bool_), classes=2)
-    made = rules(np.full(50, 0.9, np.float32), np.zeros(50, np.int64), answers, target=0.9, per_class=False)
-    assert "too few of these 60 reach" in findings(made, target=0.9, class_names=("cat", "dog"))[-1]
+@pytest.mark.parametrize(("wrong", "cutoff"), [(0, 0.0), (5, math.inf)])
+def test_a_pool_surer_than_the_held_out_images_is_accepted_if_these_are_right(wrong: int, cutoff: float) -> None:
+    right = np.arange(60) >= wrong
+    reached = lowest_cutoff(np.full(50, 0.9, np.float32), np.full(60, 0.7, np.float32), right, target=0.9)
+    assert (reached.cutoff, reached.images, reached.right) == (cutoff, 60, 60 - wrong)
+
+
+def test_a_class_that_no_image_of_the_pool_is_taken_for_is_said_to_be_so() -> None:
+    answers = held(np.full(80, 0.7, np.float32), np.arange(80) % 2, np.ones(80, np.bool_), classes=2)
+    made = rules(np.full(50, 0.9, np.float32), np.zeros(50, np.int64), answers, target=0.9)
+    assert findings(made, target=0.9, class_names=("cat", "dog")) == (
+        "nothing is accepted as dog: no image of the pool is predicted so",
+    )
 
 
 def test_all_classes_are_one_group_where_that_is_asked_for() -> None:
