@@ -198,12 +198,17 @@ def _prepare(workspace: Workspace) -> None:
 
 
 def _point(workspace: Workspace, url: str) -> None:
-    """Write `url` into `.dvc/config` as the default remote; what else is set there stays."""
+    """Write `url` into `.dvc/config` as the default remote; what else is set there stays.
+
+    A folder of the workspace is written relative, so that it is found where the workspace is moved.
+    """
     from dvc.config import Config
 
     config = Config(str(workspace.datasets / ".dvc"))
     if config["core"].get("remote") == REMOTE and config["remote"].get(REMOTE, {}).get("url") == url:
         return
+    if Path(url).is_relative_to(workspace.root.resolve()):
+        url = os.path.relpath(url)  # DVC makes it relative to its own folder
     with config.edit() as changed:
         changed["core"]["remote"] = REMOTE
         changed["remote"].setdefault(REMOTE, {})["url"] = url

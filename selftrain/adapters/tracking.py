@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from selftrain.adapters.moved_store import follow_artifacts
 from selftrain.errors import RegistryError
 from selftrain.workspace import Workspace
 
@@ -81,14 +82,15 @@ def open_tracking(
 ) -> Tracking:
     """The MLflow store to use: `MLFLOW_TRACKING_URI`, else the active stack's tracker, else one in the workspace.
 
-    The embedded one is SQLite, with its artifacts in a folder beside it. Raises RegistryError when the store cannot
-    be reached.
+    The embedded one is SQLite, with its artifacts in a folder beside it, wherever the workspace was moved. Raises
+    RegistryError when the store cannot be reached.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or stack()
     artifacts: str | None = None
     if not uri:
         workspace = Workspace(workspace_root.resolve()).ensure()
         uri, artifacts = f"sqlite:///{workspace.mlflow_database}", workspace.mlflow_artifacts.as_uri()
+        follow_artifacts(workspace.mlflow_database, experiment=experiment, artifacts=artifacts)
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 

@@ -165,6 +165,25 @@ def test_a_run_key_that_comes_back_with_another_model_is_refused(
         register(store, saved_model(tmp_path, seed=1), name)
 
 
+@pytest.mark.parametrize("kept", [False, True], ids=["moved", "copied"])
+def test_the_models_of_a_moved_or_copied_workspace_are_where_it_lies_now(
+    model: SavedModel, name: str, tmp_path: Path, kept: bool
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    before = t.open_tracking(old, stack=lambda: None)
+    version = register(before, model, name)
+    (shutil.copytree if kept else shutil.move)(old, new)
+    there = sorted(old.rglob("*.keras"))
+    after = t.open_tracking(new, stack=lambda: None)
+    moved = r.get_version(after, name=name, number=version.number)
+    assert moved.source == version.source.replace(old.as_uri(), new.as_uri())
+    assert load(r.load_model_folder(after, moved, cache=tmp_path / "cache"))[1] == model.contract
+    assert register(after, model, name).number == 1  # found, with its files, not made again
+    assert register(after, model, name, key="later").source.startswith(new.as_uri())
+    assert sorted(old.rglob("*.keras")) == there
+    assert t.open_tracking(new, stack=lambda: None).experiment_id == after.experiment_id
+
+
 class KilledError(BaseException):
     """Stands for kill -9: no handler of ours may swallow it."""
 

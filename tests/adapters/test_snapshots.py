@@ -65,6 +65,18 @@ def test_a_version_is_restored_elsewhere_by_its_hash_alone(workspace: Workspace,
     assert contents(elsewhere) == contents(workspace)
 
 
+def test_a_moved_workspace_finds_its_own_remote(workspace: Workspace, tmp_path: Path) -> None:
+    version = snapshot(workspace, "digits")
+    moved = Workspace(workspace.root.rename(tmp_path / "moved"))
+    before = contents(moved)
+    shutil.rmtree(moved.datasets / ".dvc" / "cache")
+    shutil.rmtree(moved.dataset("digits"))
+    assert exists(moved, version.hash)
+    restore(moved, "digits", version.hash)
+    assert contents(moved) == before
+    assert not workspace.root.exists()
+
+
 def test_an_earlier_version_comes_back_exactly_and_later_files_go(workspace: Workspace) -> None:
     before = contents(workspace)
     first = snapshot(workspace, "digits")

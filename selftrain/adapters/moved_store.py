@@ -1,0 +1,43 @@
+"""A moved workspace: the artifact folders, which MLflow keeps absolute, follow where the workspace lies now."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+PLACES = (
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+    ("experiments", "artifact_location"),
+)
+"""(table, column) where MLflow 3 keeps an address in an experiment's artifact folder."""
+WAIT_S = 30.0
+
+
+def follow_artifacts(database: Path, *, experiment: str, artifacts: str) -> bool:
+    """Make the addresses in an embedded store begin with `artifacts`, where `experiment`'s begin with another folder.
+
+    Also for a copy of a workspace, which else would write into the folder of the one that it was copied from. Returns
+    whether anything was changed; all of it is, or nothing. A database that is not there or has no such experiment is
+    left alone.
+    """
+    if not database.exists():
+        return False
+    with closing(sqlite3.connect(database, timeout=WAIT_S)) as store, store:
+        tables = {name for (name,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if "experiments" not in tables:
+            return False
+        found = store.execute("SELECT artifact_location FROM experiments WHERE name = ?", (experiment,)).fetchone()
+        if found is None or found[0] == artifacts or not str(found[0]).startswith("file:"):
+            return False
+        for table, column in PLACES:
+            if table in tables:
+                store.execute(
+                    f"UPDATE {table} SET {column} = :new || substr({column}, length(:old) + 1) "
+                    f"WHERE {column} = :old OR substr({column}, 1, length(:old) + 1) = :old || '/'",
+                    {"old": found[0], "new": artifacts},
+                )
+    return True
