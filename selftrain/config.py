@@ -373,8 +373,18 @@ class Machine(Section):
     shard_mb: int = Field(256, ge=1, le=256, description="largest shard that ingest writes")
 
 
+def _of_characters(source: object) -> bool:
+    """Whether a data source, parsed or not (None: the default), is one of digits by name."""
+    if isinstance(source, dict):
+        return source.get("kind") == "digits" or (source.get("kind"), source.get("name")) == ("keras_dataset", "mnist")
+    return source is None or isinstance(source, DigitsSource) or getattr(source, "name", "") == "mnist"
+
+
 class Experiment(Section):
-    """Everything a run needs; the defaults are the digits run of `make run`."""
+    """Everything a run needs; the defaults are the digits run of `make run`.
+
+    A recipe for digits or MNIST that names no augmentation gets the one that mirrors nothing, `digits`.
+    """
 
     name: str = Field("digits", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="names dataset, record and model")
     title: str = ""
@@ -388,8 +398,8 @@ class Experiment(Section):
     splitting: Splitting = Splitting()
     ingest: Ingest = Ingest()
     checks: Checks = Checks()
-    teacher: Teacher = Teacher(augmentation="digits")
-    student: Student = Student(augmentation="digits")
+    teacher: Teacher = Teacher()
+    student: Student = Student()
     pseudo_label: PseudoLabel = PseudoLabel()
     gate: Gate = Gate()
     guards: Guards = Guards()
@@ -408,6 +418,19 @@ class Experiment(Section):
         # Set, not defaulted: ZenML hands a step only what was set.
         named = {**registry, "model_name": re.sub(_NO_MODEL_NAME, "-", name)[:200]}
         return {**values, "registry": named}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _characters_are_not_mirrored(cls, values: object) -> object:
+        if not isinstance(values, dict) or not _of_characters(values.get("source")):
+            return values
+        changed = dict(values)
+        for role, kind in (("teacher", Teacher), ("student", Student)):
+            given = values.get(role, {})
+            recipe = given.model_dump(exclude_unset=True) if isinstance(given, kind) else given
+            if isinstance(recipe, dict):
+                changed[role] = {"augmentation": "digits", **recipe}  # set, not defaulted, as above
+        return changed
 
     @property
     def place(self) -> Place:

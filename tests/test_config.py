@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from selftrain.config import DigitsSource, Experiment, Fixed, FolderSource, Place, Registry, parse
+from selftrain.config import DigitsSource, Experiment, Fixed, FolderSource, Place, Registry, Teacher, parse
 from selftrain.errors import ConfigError
 
 
@@ -52,6 +52,30 @@ def test_a_model_is_called_as_its_experiment_unless_it_has_a_name(values: dict[s
     assert registry.model_name == called
     # what ZenML hands a step
     assert Registry.model_validate(registry.model_dump(exclude_unset=True)) == registry
+
+
+@pytest.mark.parametrize(
+    ("source", "augmentation"),
+    [
+        (None, "digits"),
+        ({"kind": "digits"}, "digits"),
+        (DigitsSource(), "digits"),
+        ({"kind": "keras_dataset", "name": "mnist"}, "digits"),
+        ({"kind": "keras_dataset", "name": "cifar10"}, "natural"),
+        ({"kind": "folder", "labeled": "mnist"}, "natural"),
+        (FolderSource(labeled="mnist"), "natural"),
+    ],
+)
+def test_what_must_not_be_mirrored_is_not_however_little_of_a_recipe_is_given(
+    source: object, augmentation: str
+) -> None:
+    values = {} if source is None else {"source": source}
+    for recipe in ({}, {"steps": 9}, Teacher(steps=9)):
+        teacher = parse({**values, "teacher": recipe}).teacher
+        assert teacher.augmentation == parse(values).student.augmentation == augmentation
+        # what ZenML hands a step
+        assert Teacher.model_validate(teacher.model_dump(exclude_unset=True)) == teacher
+    assert parse({**values, "teacher": {"augmentation": "none"}}).teacher.augmentation == "none"
 
 
 @pytest.mark.parametrize("name", ["a/b", "a:1", "v1.2", "100%", "it's", 'say "x"', "me@home", " a", "a" * 201, "a\\b"])

@@ -46,8 +46,8 @@ _TEXT_SET = pa.dictionary(pa.int32(), pa.string())
 SCHEMA = pa.schema(
     [
         pa.field("image_id", pa.string(), nullable=False),  # sha256 of the encoded bytes, hex
-        pa.field("shard", _TEXT_SET, nullable=False),  # file name inside the store's shards/
-        pa.field("index", pa.int32(), nullable=False),  # record in the shard
+        pa.field("shard", _TEXT_SET, nullable=False),  # file name inside the store's shards/; not in the digest
+        pa.field("index", pa.int32(), nullable=False),  # record in the shard; not in the digest
         pa.field("origin", pa.string(), nullable=False),  # where the user keeps it; not in the digest
         pa.field("width", pa.int32(), nullable=False),  # pixels, as displayed (EXIF applied)
         pa.field("height", pa.int32(), nullable=False),
@@ -126,8 +126,11 @@ class Manifest:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 (hex) of all columns but `origin`, and of the class names: the same on every machine."""
-        return self._digest(self.table.drop_columns(["origin"]))
+        """sha256 (hex) of all columns but `origin`, `shard` and `index`, and of the class names.
+
+        The same on every machine, and whether the images came at once or day by day.
+        """
+        return self._digest(self.table.drop_columns(["origin", "shard", "index"]))
 
     def split_digest(self, split: Split) -> str:
         """sha256 (hex) of one split's ids and labels, and of the class names: names a test set."""

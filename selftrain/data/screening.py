@@ -97,7 +97,8 @@ def duplicates(files: Files, kept: Int64s) -> list[LeftOut]:
     """Copies by bytes among the labelled and among the unlabelled `kept` files.
 
     The first by path stays, a given test image before a validation image before a training image. What has to give
-    way to a held-out image is a held-out copy, everything else a duplicate.
+    way to a held-out image is a held-out copy, everything else a duplicate. No copy counts as unusable: nothing of
+    it is lost, and what a camera in production sends twice is no reason to stop.
     """
     rank = np.minimum(files.split[kept], UNLABELED)
     rank[files.split[kept] == OPEN] = TRAIN
@@ -113,6 +114,7 @@ def duplicates(files: Files, kept: Int64s) -> list[LeftOut]:
         kept[order[~held]],
         _repeated(Reason.DUPLICATE, int((~held).sum())),
         copy_details(files, kept[keeper[~held]], "same bytes as"),
+        unusable=False,
     )
     return [same, held_out(files, kept[order[held]], kept[keeper[held]], "same bytes as")]
 

@@ -79,11 +79,11 @@ def test_a_manifest_survives_parquet(tmp_path_factory, manifest):
 
 @settings(max_examples=50, deadline=None)
 @given(manifests(), st.integers(1, 9), st.randoms(use_true_random=False))
-def test_the_digest_ignores_order_chunks_offsets_dictionaries_and_origin(manifest, cut, random):
+def test_the_digest_ignores_order_chunks_offsets_dictionaries_and_where_an_image_is_kept(manifest, cut, random):
     rows = manifest.table.to_pylist()
     random.shuffle(rows)
     for k, one in enumerate(rows):
-        one["origin"] = f"elsewhere/{k}"
+        one |= {"origin": f"elsewhere/{k}", "shard": f"other-{k // 2}", "index": k % 2}
     pieces = [pa.Table.from_pylist(rows[k : k + cut], SCHEMA) for k in range(0, len(rows), cut)]
     padded = pa.concat_tables([pieces[0], *pieces]).slice(pieces[0].num_rows)
     assert Manifest.build(padded, NAMES).digest == manifest.digest
@@ -91,10 +91,10 @@ def test_the_digest_ignores_order_chunks_offsets_dictionaries_and_origin(manifes
 
 @pytest.mark.parametrize(
     "change",
-    [{"split": "validation"}, {"label": 2}, {"width": 41}, {"weight": 0.5}, {"phash": 7}, {"index": 9}, {"shard": "b"}],
+    [{"split": "validation"}, {"label": 2}, {"width": 41}, {"weight": 0.5}, {"phash": 7}],
     ids=lambda change: next(iter(change)),
 )
-def test_the_digest_tells_every_column(change):
+def test_the_digest_tells_every_other_column(change):
     rows = [row(0, "train", 0), row(1, "test", 1)]
     changed = [{**rows[0], **change}, rows[1]]
     assert build(*rows).digest != build(*changed).digest
@@ -111,7 +111,7 @@ def test_the_digest_tells_renamed_classes():
 
 
 def test_the_digest_is_a_golden_number():
-    assert small().digest == "7d9e777a0f06e0513a8f510a62321824941cbfaf753941bd5af186fbb8206b4b"
+    assert small().digest == "f70241c644efebfa0c13240d5e216ea48ca7fc9b94cd7d6e6abc197d0214d73f"
 
 
 def test_another_process_finds_the_same_digest(tmp_path):
