@@ -45,9 +45,6 @@ def train_teacher(
         pixels,
         recipe=recipe,
         backbone=recipe.backbone,
-        pseudo_weight=0.0,
-        min_human_share=1.0,
-        thresholds={},
         seed=seed,
         folder=folder,
         checkpoints=checkpoints,
@@ -73,25 +70,16 @@ def train_student(
     confidences that they were accepted above go into the model's contract. Resumes as `train_teacher` does. Another
     method takes the unlabelled images themselves: `labels` only say what the teacher would have made of them.
     """
-    if recipe.method != "noisy_student":
-        return _teach_in_training(
-            manifest.without_pseudo_labels(),
-            pixels,
-            recipe=recipe,
-            backbone=backbone,
-            seed=seed,
-            folder=folder,
-            checkpoints=checkpoints,
-            progress=progress,
-        )
+    by_rounds = recipe.method == "noisy_student"
     return _teach(
-        labels.applied_to(manifest),
+        labels.applied_to(manifest) if by_rounds else manifest.without_pseudo_labels(),
         pixels,
         recipe=recipe,
         backbone=backbone,
-        pseudo_weight=recipe.pseudo_weight,
-        min_human_share=recipe.min_human_share,
-        thresholds=labels.cutoffs_by_class(),
+        pseudo_weight=recipe.pseudo_weight if by_rounds else 0.0,
+        min_human_share=recipe.min_human_share if by_rounds else 1.0,
+        thresholds=labels.cutoffs_by_class() if by_rounds else None,
+        unlabeled=None if by_rounds else _whole_pool(manifest, recipe),
         seed=seed,
         folder=folder,
         checkpoints=checkpoints,
@@ -120,42 +108,10 @@ def train_control(
         pixels,
         recipe=recipe,
         backbone=backbone,
-        pseudo_weight=0.0,
-        min_human_share=1.0,
-        thresholds={},
         seed=seed,
         folder=folder,
         checkpoints=checkpoints,
         progress=progress,
-    )
-
-
-def _teach_in_training(
-    manifest: Manifest,
-    pixels: Pixels,
-    *,
-    recipe: Student,
-    backbone: str,
-    seed: int,
-    folder: Path,
-    checkpoints: Checkpoints,
-    progress: Progress,
-) -> SavedModel:
-    """FixMatch and its kin: the human labels, and all training images with or without label as the pool."""
-    pool = np.sort(np.concatenate([manifest.rows(Split.TRAIN), manifest.rows(Split.UNLABELED)]))
-    return _teach(
-        manifest,
-        pixels,
-        recipe=recipe,
-        backbone=backbone,
-        pseudo_weight=0.0,
-        min_human_share=1.0,
-        thresholds={},
-        seed=seed,
-        folder=folder,
-        checkpoints=checkpoints,
-        progress=progress,
-        unlabeled=Unlabeled(pool, recipe.method, recipe.consistency),
     )
 
 
@@ -165,13 +121,13 @@ def _teach(
     *,
     recipe: Recipe,
     backbone: str,
-    pseudo_weight: float,
-    min_human_share: float,
-    thresholds: dict[str, float],
     seed: int,
     folder: Path,
     checkpoints: Checkpoints,
     progress: Progress,
+    pseudo_weight: float = 0.0,
+    min_human_share: float = 1.0,
+    thresholds: dict[str, float] | None = None,
     unlabeled: Unlabeled | None = None,
 ) -> SavedModel:
     training = examples(manifest, pixels, Split.TRAIN, pseudo_weight=pseudo_weight)
@@ -193,7 +149,7 @@ def _teach(
         image_size=pixels.size,
         class_names=manifest.label_map.names,
         temperature=fit_temperature(logits, validation.targets.argmax(axis=1)),
-        thresholds=thresholds,
+        thresholds=thresholds or {},
         manifest_digest=manifest.digest,
         image_steps=trained.image_steps,
         seconds=trained.seconds,
@@ -202,6 +158,12 @@ def _teach(
     saved = save(trained.model, contract, folder)
     write_curve(trained.curve, folder)
     return saved
+
+
+def _whole_pool(manifest: Manifest, recipe: Student) -> Unlabeled:
+    """What FixMatch and its kin learn from: all training images, with or without a human label."""
+    pool = manifest.rows(Split.TRAIN, Split.UNLABELED)
+    return Unlabeled(pool, recipe.method, recipe.consistency)
 
 
 def examples(manifest: Manifest, pixels: Pixels, split: Split, *, pseudo_weight: float = 0.0) -> Examples:

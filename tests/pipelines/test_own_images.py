@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
+from benchmarks.photos import SkippedError, archive, unpack_flowers
 from tests.pipelines.site import TINY, Site
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.keras, pytest.mark.slow]
 
+SMALL_WEIGHTS, LARGE_WEIGHTS = "mobilenet_v2_0.35_224_notop.h5", "mobilenet_v2_1.0_224_tf1qat_notop.h5"
 COLOURS = ("blue", "green", "red")
 SHORT: dict[str, Any] = {"steps": 40, "validate_every": 20, "batch_size": 16, "freeze_steps": 0}
 LABELED, ALL, NEW = 16, 28, 32  # images a colour: the first are labelled, the last unknown to the run
@@ -33,8 +35,8 @@ def images(tmp_path_factory: pytest.TempPathFactory, paint: Paint) -> Path:
     return folder
 
 
-def init(site: Site, images: Path, name: str, *more: str) -> Path:
-    """What `selftrain init` writes for the images, its trainings made short."""
+def init(site: Site, images: Path, name: str, *more: str, **recipe: object) -> Path:
+    """What `selftrain init` writes for the images, its trainings made short, or as `recipe` says."""
     path = site.folder / f"{name}.yaml"
     folders = ("--labeled", str(images / "labeled"), "--unlabeled", str(images / "unlabeled"))
     done = site.run("selftrain", "init", *folders, "--name", name, "--target", "0.5", "--out", str(path), *more)
@@ -43,7 +45,7 @@ def init(site: Site, images: Path, name: str, *more: str) -> Path:
     experiment = content["parameters"]["experiment"]
     experiment["workspace"] = str(site.workspace)
     for role in ("teacher", "student"):
-        experiment[role] |= SHORT
+        experiment[role] |= recipe or SHORT
     path.write_text(yaml.safe_dump(content))
     return path
 
@@ -83,6 +85,42 @@ def test_init_and_run_on_folders(site: Site, images: Path) -> None:
     assert record["labels_used"] == len(COLOURS) * LABELED
     assert record["rounds"][1]["pool"] == len(COLOURS) * (ALL - LABELED)
     check_on_new_files(site, images, "folders")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Flowers: `labeled/` with 20 of each of five classes, `test/` with 20, `unlabeled/` with 60."""
+    folder = tmp_path_factory.mktemp("photos")
+    try:
+        paths = unpack_flowers(folder / "all", limit=100)
+    except SkippedError as skipped:
+        pytest.skip(str(skipped))
+    for index, path in enumerate(paths):
+        kind, place = path.parent.name, index % 100
+        target = folder / (f"labeled/{kind}" if place < 20 else f"test/{kind}" if place < 40 else "unlabeled")
+        target.mkdir(parents=True, exist_ok=True)
+        path.rename(target / path.name)
+    return folder
+
+
+def test_init_and_run_on_photos_from_files_of_pretrained_weights(site: Site, photos: Path) -> None:
+    small, large = (archive(name) for name in (SMALL_WEIGHTS, LARGE_WEIGHTS))
+    wishes = ["--teacher-backbone", "mobilenet_v2_035", "--teacher-weights", str(small)]
+    wishes += [
+        "--student-backbone",
+        "mobilenet_v2_100",
+        "--student-weights",
+        str(large),
+        "--test",
+        str(photos / "test"),
+    ]
+    config = init(site, photos, "photos", *wishes, steps=80, learning_rate=0.005)
+    record = run(site, config)
+    teacher, student = record["rounds"][:2]
+    assert (teacher["backbone"], student["backbone"]) == ("mobilenet_v2_035", "mobilenet_v2_100")
+    # 80 labels teach five classes of photos this well only to a backbone that knows photos; chance is .2
+    assert record["teacher_test_accuracy"] > 0.5
+    assert student["validation_accuracy"] > 0.5
 
 
 def test_a_table_with_labels_and_splits(site: Site, images: Path) -> None:
