@@ -167,7 +167,7 @@ class Recipe(Section):
     freeze_steps: int = Field(0, ge=0, description="steps with the pretrained backbone frozen, then unfrozen")
     unfreeze_rate: float = Field(0.1, gt=0, le=1, description="factor on the rate once the backbone is unfrozen")
     validate_every: int = Field(120, ge=1, description="steps between looks at validation; the best weights are kept")
-    reduce_strides: bool = Field(True, description="ladder backbones keep more of a picture under 64 px")
+    reduce_strides: bool = Field(True, description="EfficientNet and MobileNet from scratch keep more of small images")
     finish_steps: int = Field(0, ge=0, description="steps after `steps` on human labels alone, at a tenth of the rate")
 
     @model_validator(mode="after")

@@ -12,6 +12,8 @@ import keras
 from selftrain.errors import BackboneError
 from selftrain.learn.batchnorm import layers_of_type
 from selftrain.learn.ladder import Rung, resolve
+from selftrain.learn.strides import with_fewer_halvings
+from selftrain.learn.wide_resnet import wide_resnet
 
 # EfficientNet-B0's stages, arXiv:1905.11946 table 1.
 _KERNELS = [3, 3, 5, 3, 5, 5, 3]
@@ -20,6 +22,8 @@ _FILTERS = [32, 16, 24, 40, 80, 112, 192, 320]
 _STRIDES = [1, 2, 2, 2, 1, 2, 1]
 _SMALLEST_MAP = 4  # pixels a side that the last feature map keeps when strides are reduced
 _DROP_CONNECT = 0.2
+
+_FEWER_HALVINGS = ("MobileNet", "MobileNetV2")  # classes of keras.applications whose strides can be reduced
 
 _SAVED_HERE = "selftrain_backbone"  # attribute of a weights file
 
@@ -107,10 +111,15 @@ def _trunk(rung: Rung, *, image_size: int, weights: str | None, reduce_strides: 
         )
     if weights is not None and weights != "imagenet" and not Path(weights).is_file():
         raise BackboneError(f"weights {weights!r} is no file; allowed: None, 'imagenet', or an existing weights file")
-    if _is_ours(rung, weights):
+    if rung.family == "wide_resnet":
+        model = wide_resnet(depth=int(rung.depth), width=int(rung.width), image_size=image_size)
+    elif _is_ours(rung, weights):
         model = _efficientnet(rung, image_size=image_size, reduce_strides=reduce_strides)
     else:
         model = _application(rung, image_size=image_size, imagenet=weights == "imagenet")
+        own = weights is None or _saved_here(weights)  # published weights keep the strides they were trained with
+        if reduce_strides and own and rung.application in _FEWER_HALVINGS:
+            model = with_fewer_halvings(model, smallest=_SMALLEST_MAP)
     if weights is not None and weights != "imagenet":
         _load(model, rung, weights)
     return keras.Model(model.input, model.output, name="backbone")

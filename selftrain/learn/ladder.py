@@ -8,13 +8,14 @@ from typing import Literal
 
 from selftrain.errors import BackboneError
 
-Family = Literal["efficientnet", "efficientnet_v2", "mobilenet_v2", "application"]
+Family = Literal["efficientnet", "efficientnet_v2", "mobilenet_v2", "wide_resnet", "application"]
 
 
 @dataclass(frozen=True)
 class Rung:
     """One backbone: `width` and `depth` multiply B0's filters and repeats, `resolution` is its usual image side.
 
+    A wide ResNet's `depth` is its number of layers, its `width` multiplies 16, 32 and 64 channels.
     `application` is the keras.applications class that has published weights for it, None if there is none.
     """
 
@@ -40,6 +41,10 @@ def _mobilenet_v2(percent: int) -> Rung:
     return Rung(f"mobilenet_v2_{percent:03d}", "mobilenet_v2", percent / 100, 1, 224, 0.2, "MobileNetV2")
 
 
+def _wide_resnet(depth: int, width: int) -> Rung:
+    return Rung(f"wide_resnet_{depth}_{width}", "wide_resnet", width, depth, 32, 0.2, None)
+
+
 # Compound scaling, Tan & Le 2019 (arXiv:1905.11946), its reference code's values; two rungs below B0 by the same rule.
 _EFFICIENTNET = (
     _efficientnet("b0_050", 0.5, 0.5, 160, 0.2),
@@ -58,11 +63,13 @@ _EFFICIENTNET_V2 = tuple(
     for tag, side in (("b0", 224), ("b1", 240), ("b2", 260), ("b3", 300), ("s", 384), ("m", 480), ("l", 480))
 )
 _MOBILENET_V2 = tuple(_mobilenet_v2(percent) for percent in (35, 50, 75, 100, 130, 140))
+_WIDE_RESNET = tuple(_wide_resnet(depth, width) for depth, width in ((16, 1), (16, 2), (28, 2), (28, 4), (28, 8)))
 
 LADDERS: dict[str, tuple[Rung, ...]] = {
     "efficientnet": _EFFICIENTNET,
     "efficientnet_v2": _EFFICIENTNET_V2,
     "mobilenet_v2": _MOBILENET_V2,
+    "wide_resnet": _WIDE_RESNET,
 }
 _RUNGS = {rung.name: rung for rungs in LADDERS.values() for rung in rungs}
 

@@ -25,6 +25,49 @@ def test_the_last_feature_map_keeps_four_pixels_at_small_sizes() -> None:
         assert left <= 7
 
 
+@pytest.mark.parametrize("name", ["MobileNet", "mobilenet_v2_035"])
+def test_a_mobilenet_from_scratch_keeps_four_pixels_and_the_shapes_of_its_weights(name: str) -> None:
+    from selftrain.learn.backbones import build
+
+    kept, plain = (build(name, image_size=32, classes=3, reduce_strides=reduce) for reduce in (True, False))
+    assert kept.get_layer("backbone").output.shape[1:3] == (4, 4)
+    assert plain.get_layer("backbone").output.shape[1:3] == (1, 1)
+    assert [w.shape for w in kept.weights] == [w.shape for w in plain.weights]
+    assert build(name, image_size=128, classes=3).get_layer("backbone").output.shape[1:3] == (4, 4)
+
+
+def test_a_convolution_that_halves_no_more_has_its_former_answers_at_every_second_place() -> None:
+    import keras
+
+    from selftrain.learn.strides import with_fewer_halvings
+
+    image = keras.Input((8, 8, 2))
+    padded = keras.layers.ZeroPadding2D(((0, 1), (0, 1)))(image)
+    halving = keras.Model(image, keras.layers.DepthwiseConv2D(3, strides=2, depthwise_initializer="normal")(padded))
+    whole = with_fewer_halvings(halving, smallest=5)
+    whole.set_weights(halving.get_weights())
+    images = np.random.default_rng(0).normal(size=(3, 8, 8, 2)).astype(np.float32)
+    answers = whole.predict_on_batch(images)
+    assert answers.shape == (3, 8, 8, 2)
+    np.testing.assert_allclose(answers[:, 1::2, 1::2], halving.predict_on_batch(images), rtol=1e-5, atol=1e-6)
+    assert with_fewer_halvings(halving, smallest=4) is halving
+
+
+def test_a_wide_resnet_has_the_weights_of_the_literature_and_a_quarter_of_the_side() -> None:
+    from selftrain.learn.backbones import build
+
+    model = build("wide_resnet_28_2", image_size=32, classes=10)
+    assert sum(int(np.prod(w.shape)) for w in model.trainable_variables) == 1_467_610  # MixMatch's, FixMatch's
+    assert model.get_layer("backbone").output.shape[1:] == (8, 8, 128)
+
+
+def test_a_depth_that_is_no_wide_resnets_is_refused() -> None:
+    from selftrain.learn.wide_resnet import wide_resnet
+
+    with pytest.raises(ValueError, match="depth 18 is no wide ResNet's"):
+        wide_resnet(depth=18, width=2, image_size=32)
+
+
 def test_a_ladder_rung_reads_uint8_answers_float32_and_is_built_of_stock_layers(tmp_path: Path) -> None:
     import json
     import zipfile
@@ -84,7 +127,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         build("mobilenet_v2_035", image_size=32, classes=3, weights=str(tmp_path / "donor.weights.h5"))
 
 
-@pytest.mark.parametrize("name", ["efficientnet_b0_050", "efficientnet_b0", "mobilenet_v2_035"])
+@pytest.mark.parametrize("name", ["efficientnet_b0_050", "efficientnet_b0", "mobilenet_v2_035", "wide_resnet_16_1"])
 def test_weights_saved_here_start_the_same_network_at_any_size(name: str, tmp_path: Path) -> None:
     from selftrain.learn.backbones import build, save_weights
     from selftrain.learn.variables import read
