@@ -12,29 +12,47 @@ import time
 from collections.abc import Callable
 
 # In the order in which they disturb each other least: the short ones first.
-NAMES = ("manifest", "augmentation", "in_training", "ingest", "pseudo_label", "training", "run", "digits_seeds")
+NAMES = (
+    "manifest",
+    "augmentation",
+    "in_training",
+    "ingest",
+    "pseudo_label",
+    "training",
+    "run",
+    "digits_seeds",
+    "guarantees",
+)
+# They train for hours, so they run only when they are named.
+LEARNING = ("digits_labels", "flowers", "cifar10_mobilenet", "cifar10_scratch", "cifar10_pretrained")
 
 
 def main() -> int:
     """Exit code 0 when all that was asked for was measured or skipped aloud, whether or not targets are met."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"all of them if none is named: {', '.join(NAMES)}")
+    hours = f"for hours, and only if named: {', '.join(LEARNING)}"
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"if none is named: {', '.join(NAMES)}; {hours}")
     parser.add_argument("--quick", action="store_true", help="a small version of each, to see that it runs; no record")
+    parser.add_argument(
+        "--budget", choices=("cpu", "gpu"), help="of what trains for hours: two cores', or a GPU's; else by the machine"
+    )
     arguments = parser.parse_args()
-    unknown = sorted(set(arguments.names) - set(NAMES))
+    known = (*NAMES, *LEARNING)
+    unknown = sorted(set(arguments.names) - set(known))
     if unknown:
-        parser.error(f"unknown benchmark {unknown[0]!r}; there are {', '.join(NAMES)}")
-    names = arguments.names or list(NAMES)
+        parser.error(f"unknown benchmark {unknown[0]!r}; there are {', '.join(known)}")
+    names = arguments.names or list(known if arguments.quick else NAMES)
     if len(names) == 1:
-        measure(names[0], quick=arguments.quick)
+        measure(names[0], quick=arguments.quick, budget=arguments.budget)
         return 0
     options = ["--quick"] if arguments.quick else []
+    options += ["--budget", arguments.budget] if arguments.budget else []
     # Each in a process of its own: what one leaves in memory must not slow the next.
     return max(subprocess.run([sys.executable, "-m", "benchmarks", name, *options]).returncode for name in names)
 
 
-def measure(name: str, *, quick: bool) -> None:
-    """Run one benchmark in this process."""
+def measure(name: str, *, quick: bool, budget: str | None) -> None:
+    """Run one benchmark in this process; `budget` None: that of the machine."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from benchmarks import machine, record
     from benchmarks.photos import SkippedError
@@ -47,17 +65,22 @@ def measure(name: str, *, quick: bool) -> None:
     if here.busy:
         print(f"  WARNING: load {here.load} on {here.cores} cores; times measured now say little", flush=True)
     started = time.monotonic()
+    kind = {"kind": budget or ("gpu" if here.accelerator else "cpu")} if name in LEARNING else {}
     try:
-        result = run(quick=quick)
+        result = run(quick=quick, **kind)
     except SkippedError as skipped:
         print(f"  SKIPPED: {skipped}", flush=True)
         return
     seconds = time.monotonic() - started
     for check in result.checks:
         print(f"  {check.line()}")
+    for table in result.tables:
+        print(f"{table.title}\n{table.aligned()}")
     if quick:
         print(f"  quick, {seconds:.0f} s; not recorded", flush=True)
         return
+    # One machine's budget does not replace another's.
+    name = f"{name}_gpu" if kind.get("kind") == "gpu" else name
     record.write(
         record.Record(
             benchmark=name,

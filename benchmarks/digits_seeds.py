@@ -6,25 +6,23 @@ results of finished seeds hold as long as the code behind them does.
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from benchmarks import digits
-from benchmarks.machine import ROOT
+from benchmarks import digits, loops
+from benchmarks.kept import kept
 from benchmarks.record import Check, Result
-from selftrain.adapters import code_digest
 from selftrain.config import Experiment
+from selftrain.data.sources import open_source
 from selftrain.evaluate.significance import mcnemar
+from selftrain.selflabel.loop import read_test
 
 SEEDS = range(5)
 ACCURACY, MEAN_ACCURACY, P_VALUE = 0.95, 0.96, 0.05
-PLACE = ROOT / ".selftrain" / "benchmarks" / "digits_seeds"
-MODULES = ["selftrain.data.dataset", "selftrain.data.ingest", "selftrain.selflabel.loop"]
 QUICK_STEPS = 8
 
 
@@ -83,18 +81,9 @@ def measure(*, quick: bool) -> Result:
 
 
 def _of_seed(seed: int, *, steps: int | None) -> SeedResult:
-    e = digits.experiment(seed, PLACE, steps=steps)
-    depends_on = code_digest.digest(MODULES) + e.model_dump_json(exclude={"workspace"})
-    place = PLACE / hashlib.sha256(depends_on.encode()).hexdigest()[:16]
-    e, kept = e.model_copy(update={"workspace": str(place)}), place.with_suffix(".json")
-    if kept.exists():
-        result = SeedResult.model_validate_json(kept.read_text())
-    else:
-        result = _run(e, seed, place)
-        part = kept.with_suffix(".part")
-        part.write_text(result.model_dump_json())
-        part.replace(kept)
-        shutil.rmtree(place)
+    e = digits.experiment(seed, steps=steps)
+    configuration, run = e.model_dump_json(exclude={"workspace"}), partial(_run, e, seed)
+    result = kept(SeedResult, "digits_seeds", configuration, run, fresh=steps is not None)
     print(
         f"    seed {seed}: teacher {result.teacher:.4f}, final {result.final:.4f} (round {result.best_round} of "
         f"{result.rounds}, {result.verdict}), p {result.p_value:.2g}, {result.training_seconds:.0f} s of training",
@@ -103,22 +92,25 @@ def _of_seed(seed: int, *, steps: int | None) -> SeedResult:
     return result
 
 
-def _run(e: Experiment, seed: int, place: Path) -> SeedResult:
+def _run(e: Experiment, seed: int, keep: Path) -> SeedResult:
     import keras
 
     keras.utils.clear_session()
-    resumed, started = place.exists(), time.monotonic()
-    finished = digits.run(e, _Said(seed))
-    history, compared = finished.history, finished.report.comparison
+    resumed, started = keep.exists(), time.monotonic()
+    with loops.scratch(keep.name) as workspace:
+        e = e.model_copy(update={"workspace": str(workspace)})
+        ended = loops.run(e, open_source(e.source), keep, loops.Said(f"seed {seed}"))
+        report = read_test(ended.looped, pixels_of=ended.pixels_of)
+    history, compared = ended.looped.history, report.comparison
     if compared is None:
         raise RuntimeError("the report on test has no comparison with the first teacher")
     return SeedResult(
         seed=seed,
         teacher=compared.reference_accuracy,
-        final=finished.report.accuracy,
+        final=report.accuracy,
         rounds=history.students,
         best_round=history.best.index,
-        verdict=str(finished.verdict),
+        verdict=str(ended.verdict),
         validation=tuple(each.validation_accuracy for each in history.rounds),
         accepted=tuple(each.accepted for each in history.rounds[1:]),
         better=compared.n10,
@@ -127,14 +119,3 @@ def _run(e: Experiment, seed: int, place: Path) -> SeedResult:
         training_seconds=round(sum(each.seconds for each in history.rounds), 1),
         seconds=None if resumed else round(time.monotonic() - started, 1),
     )
-
-
-class _Said:
-    """A line a quarter of a training."""
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-
-    def __call__(self, done: int, total: int, note: str = "") -> None:
-        if done * 4 // total > (done - 1) * 4 // total:
-            print(f"    seed {self._seed}: step {done} of {total}, {note}", flush=True)

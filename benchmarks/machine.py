@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from selftrain.data.workers import cores
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("keras", "tensorflow", "numpy", "pyarrow", "pillow", "grain", "zenml", "mlflow")
+PACKAGES = ("keras", "tensorflow", "jax", "numpy", "pyarrow", "pillow", "grain", "zenml", "mlflow")
 BUSY = 0.25  # processes waiting a core, before the benchmark starts, above which its times say little
 
 
@@ -30,6 +31,13 @@ class Machine(BaseModel):
     python: str
     versions: dict[str, str]
     load: float  # processes that ran or waited, averaged over the minute before the benchmark
+    accelerator: str = ""  # the first GPU's name
+
+    @property
+    def short(self) -> str:
+        """What computes."""
+        host = f"{self.processor}, {self.cores} cores"
+        return f"{self.accelerator}, {host}" if self.accelerator else host
 
     @property
     def busy(self) -> bool:
@@ -45,9 +53,21 @@ def this_machine() -> Machine:
         memory_gb=round(psutil.virtual_memory().total / 1e9, 1),
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
-        versions={name: importlib.metadata.version(name) for name in PACKAGES},
+        versions=_versions(),
         load=round(os.getloadavg()[0], 2),
+        accelerator=accelerator(),
     )
+
+
+def accelerator() -> str:
+    """The name of the machine's first NVIDIA GPU, empty if there is none."""
+    try:
+        asked = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return asked.stdout.partition("\n")[0].strip()
 
 
 def commit() -> str:
@@ -62,6 +82,15 @@ def commit() -> str:
 
 def _git(*arguments: str) -> str:
     return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _versions() -> dict[str, str]:
+    """Of the packages that are there: training alone takes neither engines nor both backends."""
+    found = {}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def _processor() -> str:

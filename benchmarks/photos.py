@@ -13,7 +13,7 @@ from PIL import Image
 
 from benchmarks.machine import ROOT
 
-FLOWERS, CIFAR10 = "tf_flowers_s160.zip", "cifar10_train25k.zip"
+FLOWERS, CIFAR10, CIFAR10_TEST = "tf_flowers_s160.zip", "cifar10_train25k.zip", "cifar10_test.zip"
 _TILES = (25, 40)  # CIFAR-10's sheets: rows and columns of 32 px images
 
 
@@ -44,10 +44,10 @@ def unpack_flowers(into: Path, *, limit: int | None = None) -> list[Path]:
     return [path for paths in written.values() for path in paths]
 
 
-def cifar10(count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """The first `count` of CIFAR-10's training images, uint8 (n, 32, 32, 3), and their labels (n,)."""
+def cifar10(count: int, part: str = CIFAR10) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """The first `count` of CIFAR-10's training (or test) images, uint8 (n, 32, 32, 3), and their labels (n,)."""
     rows, columns = _TILES
-    with zipfile.ZipFile(archive(CIFAR10)) as packed:
+    with zipfile.ZipFile(archive(part)) as packed:
         labels = np.load(io.BytesIO(packed.read("labels.npy")))
         sheets = sorted(each for each in packed.namelist() if each.endswith(".webp"))
         parts = []

@@ -46,13 +46,35 @@ class Check(BaseModel):
         return f"{self.what}: {self.measured:.4g}{unit} (target {self.relation} {self.target:g}{unit}): {verdict}"
 
 
+class Table(BaseModel):
+    """Rows for a reader: a cell a column, as text."""
+
+    model_config = ConfigDict(frozen=True)
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def aligned(self) -> str:
+        """The table in columns of even width."""
+        widths = [max(map(len, column)) for column in zip(self.columns, *self.rows, strict=True)]
+        lines = (self.columns, *self.rows)
+        return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+    def markdown(self) -> list[str]:
+        """The table's lines in Markdown."""
+        lines = (self.columns, ("---",) * len(self.columns), *self.rows)
+        return [f"| {' | '.join(line)} |" for line in lines]
+
+
 class Result(BaseModel):
-    """What one benchmark measured; `details` hold every repetition."""
+    """What one benchmark measured; `details` hold every repetition, `tables` what a page shows beside the checks."""
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
     checks: tuple[Check, ...]
     details: dict[str, JsonValue]
+    tables: tuple[Table, ...] = ()
 
 
 class Record(BaseModel):
@@ -73,8 +95,12 @@ def write(record: Record, folder: Path = RESULTS) -> None:
     """Replace the benchmark's record, and the page over all of them."""
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / f"{record.benchmark}.json", record.model_dump_json(indent=2) + "\n")
-    records = [Record.model_validate_json(path.read_text()) for path in sorted(folder.glob("*.json"))]
-    _replace(folder / "README.md", page(records))
+    _replace(folder / "README.md", page(read(folder)))
+
+
+def read(folder: Path = RESULTS) -> list[Record]:
+    """All records, by name."""
+    return [Record.model_validate_json(path.read_text()) for path in sorted(folder.glob("*.json"))]
 
 
 def page(records: list[Record]) -> str:
@@ -102,15 +128,15 @@ def page(records: list[Record]) -> str:
     lines += ["", *(f"{number}. {text}" for number, text in enumerate(machines, 1)), ""]
     if any(record.machine.busy for record in records):
         lines += ["busy: other processes ran when the benchmark started; times of that record say little.", ""]
+    for record in records:
+        for table in record.result.tables:
+            lines += [f"## {record.benchmark}", "", record.question, "", f"{table.title}.", "", *table.markdown(), ""]
     return "\n".join(lines)
 
 
 def _described(machine: Machine) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
-    return (
-        f"{machine.processor}, {machine.cores} cores, {machine.memory_gb:g} GB, {machine.system}, "
-        f"Python {machine.python}, {versions}"
-    )
+    return f"{machine.short}, {machine.memory_gb:g} GB, {machine.system}, Python {machine.python}, {versions}"
 
 
 def _replace(path: Path, text: str) -> None:

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import JsonValue
 
-from benchmarks import digits, timing
+from benchmarks import digits, loops, timing
 from benchmarks.record import Check, Result
 from selftrain.config import Experiment, Recipe
+from selftrain.data import dataset
 from selftrain.data.manifest import Manifest, Split
+from selftrain.data.sources import open_source
 from selftrain.learn.checkpoint import Checkpoints
 from selftrain.learn.ladder import next_rung
 
@@ -52,7 +54,8 @@ def measure(*, quick: bool) -> Result:
     import keras_hub  # noqa: F401 - seconds that neither training should be charged with
 
     with tempfile.TemporaryDirectory() as folder:
-        tasks = _tasks(digits.experiment(0, Path(folder), steps=QUICK_STEPS if quick else None))
+        e = digits.experiment(0, steps=QUICK_STEPS if quick else None).model_copy(update={"workspace": folder})
+        tasks = _tasks(e)
         seconds: dict[str, list[timing.Seconds]] = {}
         details: dict[str, JsonValue] = {}
         for name, task in tasks.items():
@@ -76,7 +79,8 @@ def _tasks(e: Experiment) -> dict[str, Task]:
     """The digits run's two trainings; the pseudo-labels are drawn by lot, which changes no time."""
     from selftrain.selflabel.teaching import examples
 
-    manifest, pixels = digits.ingested(e)
+    manifest = loops.ingested(e, open_source(e.source)).manifest
+    pixels = dataset.pixels(e.place, manifest, e.image_size, e.machine)
     backbone = str(e.teacher.backbone)
 
     def task(recipe: Recipe, labels: Manifest, name: str, *, weight: float, share: float) -> Task:

@@ -1,0 +1,53 @@
+"""How far does a MobileNet from scratch come on CIFAR-10 with 5,000 labels and 20,000 unlabelled images?"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from benchmarks import cifar10
+from benchmarks.protocol import Budget, Kind, Task, result, rows
+from benchmarks.record import Check, Result
+from benchmarks.rows import Row, gains, mean
+from selftrain.config import Experiment
+
+BACKBONE = "MobileNet"  # of keras.applications, at 32 px, its last two halvings dropped
+PUBLISHED = 0.5589  # with about 4.6 million image-steps
+BUDGETS: dict[Kind, Budget] = {
+    "cpu": Budget(seeds=1, teacher=250_000, student=450_000),
+    "gpu": Budget(seeds=3, teacher=600_000, student=1_950_000, rounds=2),
+}
+TARGETS: dict[Kind, float] = {"cpu": 0.60, "gpu": 0.65}
+SECONDS = 3_600  # of training on two cores, teacher and student
+IMAGE_STEPS = 4_600_000
+
+
+def measure(*, quick: bool, kind: Kind) -> Result:
+    """The loop within an hour of two cores, or within the published number of image-steps."""
+    budget = cifar10.QUICK if quick else BUDGETS[kind]
+    task = Task(cifar10.NAMES, budget.seeds, partial(cifar10.draw, quick=quick), partial(_experiment, budget))
+    ours = rows("cifar10_mobilenet", task, fresh=quick)
+    return result((*_checks(ours, kind), *gains(ours)), ours)
+
+
+def _experiment(budget: Budget, seed: int) -> Experiment:
+    recipe = {**cifar10.FROM_SCRATCH, "backbone": BACKBONE}
+    return cifar10.experiment(
+        seed,
+        budget,
+        teacher={**recipe, **budget.steps("teacher", cifar10.BATCH)},
+        student={**recipe, **budget.steps("student", cifar10.BATCH)},
+    )
+
+
+def _checks(ours: tuple[Row, ...], kind: Kind) -> tuple[Check, ...]:
+    accuracy = mean([row.accuracy for row in ours]).value
+    reached = Check(what="mean test accuracy", measured=accuracy, relation=">=", target=TARGETS[kind])
+    published = Check(what="mean test accuracy, over the published", measured=accuracy, relation=">", target=PUBLISHED)
+    match kind:
+        case "cpu":
+            most = max(row.training_seconds for row in ours)
+            spent = Check(what="training, control apart", measured=most, relation="<=", target=SECONDS, unit="s")
+        case "gpu":
+            steps = max(row.image_steps for row in ours)
+            spent = Check(what="image-steps, control apart", measured=steps, relation="<=", target=IMAGE_STEPS)
+    return (reached, published, spent)

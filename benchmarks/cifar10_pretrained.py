@@ -1,0 +1,40 @@
+"""Is a larger pretrained student above its pretrained teacher and its control on CIFAR-10 with 5,000 labels?"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from benchmarks import cifar10, pretrained
+from benchmarks.protocol import Budget, Kind, Task, result, rows
+from benchmarks.record import Result
+from benchmarks.rows import gains
+from selftrain.config import Experiment
+
+BUDGETS: dict[Kind, Budget] = {
+    "cpu": Budget(seeds=1, teacher=96_000, student=128_000, rounds=2),
+    "gpu": Budget(seeds=3, teacher=256_000, student=384_000, rounds=2),
+}
+IMAGE_SIZE = {"cpu": 96, "gpu": 128}  # pixels a side that the 32 are enlarged to
+FROZEN = 0.2  # of the steps train the new top alone
+RECIPE: dict[str, Any] = {"batch_size": cifar10.BATCH, "learning_rate": 3e-3, "ema": 0.995}
+
+
+def measure(*, quick: bool, kind: Kind) -> Result:
+    """Two rounds: the first student is taught by the small teacher, the second by the first."""
+    budget = cifar10.QUICK if quick else BUDGETS[kind]
+    draw, experiment = partial(cifar10.draw, quick=quick), partial(_experiment, budget, kind)
+    ours = rows("cifar10_pretrained", Task(cifar10.NAMES, budget.seeds, draw, experiment), fresh=quick)
+    return result(gains(ours), ours)
+
+
+def _experiment(budget: Budget, kind: Kind, seed: int) -> Experiment:
+    teacher = {**RECIPE, **pretrained.teacher(), **budget.steps("teacher", cifar10.BATCH)}
+    student = {**RECIPE, **pretrained.student(), **budget.steps("student", cifar10.BATCH)}
+    return cifar10.experiment(
+        seed,
+        budget,
+        teacher={**teacher, "freeze_steps": round(FROZEN * teacher["steps"])},
+        student={**student, "freeze_steps": round(FROZEN * student["steps"])},
+        image_size=IMAGE_SIZE[kind],
+    )

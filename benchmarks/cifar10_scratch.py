@@ -1,0 +1,49 @@
+"""What is the best that a backbone from scratch reaches on CIFAR-10 with 5,000 labels and 20,000 unlabelled images?"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from benchmarks import cifar10
+from benchmarks.protocol import Budget, Kind, Task, result, rows
+from benchmarks.record import Check, Result
+from benchmarks.rows import Row, gains, mean
+from selftrain.config import Consistency, Experiment
+
+BUDGETS: dict[Kind, Budget] = {
+    "cpu": Budget(seeds=1, teacher=200_000, student=350_000),
+    "gpu": Budget(seeds=1, teacher=1_500_000, student=28_800_000),
+}
+BACKBONES: dict[Kind, str] = {"cpu": "wide_resnet_16_2", "gpu": "wide_resnet_28_2"}
+TARGETS: dict[Kind, float] = {"cpu": 0.75, "gpu": 0.90}
+SECONDS = 5_400  # of training on two cores, teacher and student
+MU = 7  # FixMatch's unlabelled images for each labelled one
+
+
+def measure(*, quick: bool, kind: Kind) -> Result:
+    """One round of Noisy Student within 90 minutes of two cores; on a GPU, FixMatch."""
+    budget = cifar10.QUICK if quick else BUDGETS[kind]
+    task = Task(cifar10.NAMES, budget.seeds, partial(cifar10.draw, quick=quick), partial(_experiment, budget, kind))
+    ours = rows("cifar10_scratch", task, fresh=quick)
+    return result((*_checks(ours, kind), *gains(ours)), ours)
+
+
+def _experiment(budget: Budget, kind: Kind, seed: int) -> Experiment:
+    recipe: dict[str, Any] = {**cifar10.FROM_SCRATCH, "backbone": BACKBONES[kind]}
+    student = {**recipe, **budget.steps("student", cifar10.BATCH)}
+    if kind == "gpu":
+        student |= {"method": "fixmatch", "consistency": Consistency(mu=MU), "ema": 0.999}
+        student |= budget.steps("student", cifar10.BATCH * (1 + 2 * MU))
+    return cifar10.experiment(
+        seed, budget, teacher={**recipe, **budget.steps("teacher", cifar10.BATCH)}, student=student
+    )
+
+
+def _checks(ours: tuple[Row, ...], kind: Kind) -> tuple[Check, ...]:
+    accuracy = mean([row.accuracy for row in ours]).value
+    reached = Check(what="mean test accuracy", measured=accuracy, relation=">=", target=TARGETS[kind])
+    if kind == "gpu":
+        return (reached,)
+    most = max(row.training_seconds for row in ours)
+    return (reached, Check(what="training, control apart", measured=most, relation="<=", target=SECONDS, unit="s"))

@@ -1,0 +1,35 @@
+"""Is the digits run's final model above its first teacher and its control at 10 and at 20 labels a class?"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from benchmarks import digits, draws
+from benchmarks.protocol import Kind, Task, result, rows
+from benchmarks.record import Result
+from benchmarks.rows import gains
+from selftrain.config import DigitsSource, Experiment
+
+CLASSES, PER_CLASS = 10, (10, 20)
+SEEDS, QUICK_SEEDS = 5, 1
+QUICK_STEPS = 8  # else those of the digits run
+
+
+def measure(*, quick: bool, kind: Kind) -> Result:
+    """Both numbers of labels; a GPU is given the same to do."""
+    every = {}
+    for count in PER_CLASS:
+        draw = partial(_draw, CLASSES * count)
+        experiment = partial(_experiment, CLASSES * count, QUICK_STEPS if quick else None)
+        task = Task(f"{count} labels a class", QUICK_SEEDS if quick else SEEDS, draw, experiment)
+        every[task.name] = rows("digits_labels", task, fresh=quick)
+    checks = [check for name, ours in every.items() for check in gains(ours, of=name)]
+    return result(checks, [row for ours in every.values() for row in ours])
+
+
+def _draw(labeled: int, seed: int) -> draws.Draw:
+    return draws.digits(DigitsSource(seed=seed, labeled=labeled))
+
+
+def _experiment(labeled: int, steps: int | None, seed: int) -> Experiment:
+    return digits.experiment(seed, labeled=labeled, steps=steps).model_copy(update={"control": "supervised"})

@@ -1,0 +1,84 @@
+"""Is a larger pretrained student above its pretrained teacher and its control on photos of flowers?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from benchmarks import draws, pretrained
+from benchmarks.protocol import Budget, Kind, Task, result, rows
+from benchmarks.record import Result
+from benchmarks.rows import gains
+from selftrain.config import Experiment, Fixed, Gate, PseudoLabel, Student, Teacher
+
+IMAGE_SIZE = 160
+THRESHOLD = 0.8
+VALIDATION_PER_CLASS = 20
+GATE_TARGET = 1.0  # never reached: every seed runs all its rounds
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One number of labels; `frozen` is the share of the steps that train the new top alone."""
+
+    name: str
+    per_class: tuple[int, int] | None
+    frozen: float
+    recipe: Mapping[str, Any]
+    budgets: Mapping[Kind, Budget]
+
+
+# What `selftrain init` would choose: below 1,000 labels the backbone stays as it is.
+SETTINGS = (
+    Setting(
+        name="half the labels",
+        per_class=None,
+        frozen=0.7,
+        recipe={"batch_size": 32, "learning_rate": 2e-3},
+        budgets={
+            "cpu": Budget(seeds=3, teacher=24_000, student=24_000),
+            "gpu": Budget(seeds=3, teacher=48_000, student=48_000),
+        },
+    ),
+    Setting(
+        name="20 labels a class",
+        per_class=(20, VALIDATION_PER_CLASS),
+        frozen=1.0,
+        recipe={"batch_size": 16, "learning_rate": 5e-3, "ema": 0.97},
+        budgets={
+            "cpu": Budget(seeds=3, teacher=4_000, student=6_400),
+            "gpu": Budget(seeds=3, teacher=4_000, student=6_400),
+        },
+    ),
+)
+QUICK = Budget(seeds=1, teacher=64, student=64)
+
+
+def measure(*, quick: bool, kind: Kind) -> Result:
+    """Half the labels, and 20 a class."""
+    every = {}
+    for setting in SETTINGS[1:] if quick else SETTINGS:
+        budget = QUICK if quick else setting.budgets[kind]
+        draw = partial(draws.flowers, per_class=setting.per_class)
+        task = Task(setting.name, budget.seeds, draw, partial(_experiment, setting, budget))
+        every[task.name] = rows("flowers", task, fresh=quick)
+    checks = [check for name, ours in every.items() for check in gains(ours, of=name)]
+    return result(checks, [row for ours in every.values() for row in ours])
+
+
+def _experiment(setting: Setting, budget: Budget, seed: int) -> Experiment:
+    size = setting.recipe["batch_size"]
+    teacher = {**setting.recipe, **pretrained.teacher(), **budget.steps("teacher", size)}
+    student = {**setting.recipe, **pretrained.student(), **budget.steps("student", size)}
+    return Experiment(
+        name="flowers",
+        seed=100 * seed,
+        control="supervised",
+        image_size=IMAGE_SIZE,
+        teacher=Teacher(**teacher, freeze_steps=round(setting.frozen * teacher["steps"])),
+        student=Student(**student, freeze_steps=round(setting.frozen * student["steps"])),
+        pseudo_label=PseudoLabel(threshold=Fixed(value=THRESHOLD)),
+        gate=Gate(target=GATE_TARGET, min_rounds=budget.rounds, max_rounds=budget.rounds),
+    )

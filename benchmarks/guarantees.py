@@ -1,0 +1,58 @@
+"""Over all loops that are recorded: is a target precision kept, and is no model kept that is surely worse?"""
+
+from __future__ import annotations
+
+from pydantic import JsonValue, TypeAdapter
+
+from benchmarks.photos import SkippedError
+from benchmarks.protocol import TARGET_PRECISION
+from benchmarks.record import Check, Result, read
+from benchmarks.rows import Row, precise_enough, surely_worse
+
+SLACK = 0.02  # of the target: the test images of a pool are finite
+RUNS = 0.9  # the share of loops that keep it
+
+
+def measure(*, quick: bool) -> Result:
+    """From the rows of the learning benchmarks, as they are recorded; nothing is trained."""
+    every = recorded_rows()
+    loops = [(name, row) for name, rows in every.items() for row in rows]
+    if not loops:
+        raise SkippedError("no learning benchmark is recorded yet; name one, such as digits_labels")
+    kept = [precise_enough(row, target=TARGET_PRECISION - SLACK) for _, row in loops]
+    asked = [each for each in kept if each is not None]
+    worse = [f"{name}: {row.task}, seed {row.seed}" for name, row in loops if surely_worse(row)]
+    missed = [
+        f"{name}: {row.task}, seed {row.seed}" for (name, row), each in zip(loops, kept, strict=True) if each is False
+    ]
+    details: dict[str, JsonValue] = {
+        "loops": {name: len(rows) for name, rows in every.items()},
+        "nothing_accepted": len(kept) - len(asked),
+        "target_missed": missed,
+        "surely_worse": worse,
+    }
+    return Result(
+        checks=(
+            Check(
+                what=f"share of {len(asked)} loops whose labels at target {TARGET_PRECISION:g} are right in "
+                f"{TARGET_PRECISION - SLACK:g} or more",
+                measured=sum(asked) / len(asked) if asked else float("nan"),
+                relation=">=",
+                target=RUNS,
+            ),
+            Check(
+                what=f"kept models of {len(loops)} loops that are worse than their teacher beyond the interval",
+                measured=len(worse),
+                relation="<=",
+                target=0,
+            ),
+        ),
+        details=details,
+    )
+
+
+def recorded_rows() -> dict[str, tuple[Row, ...]]:
+    """The rows of every record that has some, by the benchmark's name."""
+    rows = TypeAdapter(tuple[Row, ...])
+    found = {record.benchmark: record.result.details.get("rows") for record in read()}
+    return {name: rows.validate_python(values) for name, values in found.items() if values is not None}

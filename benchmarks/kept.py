@@ -1,0 +1,42 @@
+"""Kept results: what took hours to measure, on disk until the code behind it or its configuration changes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from benchmarks.machine import ROOT
+from selftrain.adapters import code_digest
+
+PLACE = ROOT / ".selftrain" / "benchmarks"
+MODULES = ["selftrain.data.dataset", "selftrain.data.ingest", "selftrain.selflabel.loop"]
+T = TypeVar("T", bound=BaseModel)
+
+
+def kept(kind: type[T], name: str, configuration: str, make: Callable[[Path], T], *, fresh: bool = False) -> T:
+    """What `make` returned before for the benchmark `name`, this `configuration` and this code; else what it returns.
+
+    `make` is given a folder to keep what it goes on from after a kill; the folder is removed once the result is kept.
+    With `fresh` it is made whatever is there, from nothing.
+    """
+    depends_on = [code_digest.digest(MODULES), json.dumps(kind.model_json_schema(), sort_keys=True), configuration]
+    place = PLACE / name / hashlib.sha256("\n".join(depends_on).encode()).hexdigest()[:16]
+    path = place.with_suffix(".json")
+    if fresh:
+        path.unlink(missing_ok=True)
+        shutil.rmtree(place, ignore_errors=True)
+    if path.exists():
+        return kind.model_validate_json(path.read_text())
+    result = make(place)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(result.model_dump_json())
+    part.replace(path)
+    shutil.rmtree(place, ignore_errors=True)
+    return result

@@ -1,0 +1,74 @@
+"""A loop through the core, without engines: what pipelines/ssl_pipeline.py does, test left unread."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from selftrain.config import Experiment
+from selftrain.data import dataset
+from selftrain.data.ingest import Ingested, ingest
+from selftrain.data.sources import ImageSource
+from selftrain.learn.checkpoint import Checkpoints
+from selftrain.progress import Progress
+from selftrain.selflabel.finished import outcome
+from selftrain.selflabel.loop import Looped, PixelsOf, run_loop
+from selftrain.selflabel.rounds import Verdict
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A loop that came to its end, and the images it ran on; `pixels_of` answers while its scratch folder is there."""
+
+    looped: Looped
+    verdict: Verdict
+    ingested: Ingested
+    pixels_of: PixelsOf
+
+
+class Said:
+    """Progress in lines: each task when it begins, and a line a quarter of a training; `name` goes before each."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._seen: tuple[str, int] = ("", 0)
+
+    def __call__(self, done: int, total: int, note: str = "") -> None:
+        what, quarter = note.split(": ")[0], done * 4 // max(total, 1)
+        if quarter and (what, quarter) != self._seen:
+            self._seen = (what, quarter)
+            print(f"    {self._name}: {done} of {total}, {note}", flush=True)
+
+
+@contextmanager
+def scratch(key: str) -> Iterator[Path]:
+    """A folder outside the project for images, named by `key`; removed at the end, found again after a kill."""
+    folder = Path(tempfile.gettempdir(), f"selftrain-benchmarks-{os.getuid()}", key)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def ingested(e: Experiment, source: ImageSource) -> Ingested:
+    """The manifest of `source`, its images in the workspace of `e`."""
+    return ingest(source, source.scan(), dataset.store(e.place), settings=e.ingest, splitting=e.splitting)
+
+
+def run(e: Experiment, source: ImageSource, keep: Path, progress: Progress) -> Ended:
+    """The loop of `e` on the images of `source`, from where it was if `keep` holds models and checkpoints of it."""
+    made = ingested(e, source)
+    pixels_of = partial(dataset.pixels, e.place, machine=e.machine)
+    looped = run_loop(
+        e,
+        made.manifest,
+        pixels_of=pixels_of,
+        folder=keep / "models",
+        checkpoints=Checkpoints(keep / "checkpoints"),
+        progress=progress,
+    )
+    return Ended(looped, outcome(e.gate, looped.history).verdict, made, pixels_of)

@@ -1,0 +1,177 @@
+"""The protocol of the learning benchmarks: a draw, the loop with its control, test read once after it; a row a seed.
+
+The loop is given images and the labels that a draw shows. Its gate, best weights, calibration and threshold read
+validation, which is held out of these labels. When it has ended, all models that are reported are read on test, once;
+then the labels that the draw hides say how many pseudo-labels were right. Nothing is chosen after either.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks import loops, machine
+from benchmarks.draws import Draw
+from benchmarks.kept import kept
+from benchmarks.record import Check, Result
+from benchmarks.rows import Labelled, Row, percent, points, table
+from selftrain.config import Experiment, TargetPrecision
+from selftrain.data.manifest import Manifest, Split
+from selftrain.evaluate.evaluation import Comparison, EvaluationReport, compare, evaluate
+from selftrain.learn.contract import SavedModel
+from selftrain.selflabel.labeling import label_pool
+from selftrain.selflabel.pseudo_labels import PseudoLabels
+from selftrain.selflabel.rounds import History
+from selftrain.selflabel.scoring import probs_on_test
+
+Kind = Literal["cpu", "gpu"]
+KINDS: tuple[Kind, ...] = ("cpu", "gpu")
+TARGET_PRECISION = 0.9
+LOOKS = 12  # at validation, in one training
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a benchmark spends: seeds, and image-steps for the first teacher and for the student of each round.
+
+    The control spends as many as its teacher and students, besides.
+    """
+
+    seeds: int
+    teacher: int
+    student: int
+    rounds: int = 1
+
+    def steps(self, role: Literal["teacher", "student"], images: int) -> dict[str, int]:
+        """The recipe's keys for steps of `images` images each."""
+        steps = max(1, (self.teacher if role == "teacher" else self.student) // images)
+        return {"steps": steps, "validate_every": max(1, steps // LOOKS)}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One data set at one number of labels: what is drawn, and what is trained on it, each by the seed."""
+
+    name: str
+    seeds: int
+    draw: Callable[[int], Draw]
+    experiment: Callable[[int], Experiment]
+
+
+def rows(benchmark: str, task: Task, *, fresh: bool) -> tuple[Row, ...]:
+    """A row a seed; those that were finished before, with the same code and configuration, from the disk.
+
+    `fresh`: they are made anew.
+    """
+    return tuple(_row(benchmark, task, seed, fresh=fresh) for seed in range(task.seeds))
+
+
+def result(checks: Sequence[Check], every: Sequence[Row]) -> Result:
+    """The record of a learning benchmark."""
+    return Result(
+        checks=tuple(checks), details={"rows": [row.model_dump(mode="json") for row in every]}, tables=(table(every),)
+    )
+
+
+def _row(benchmark: str, task: Task, seed: int, *, fresh: bool) -> Row:
+    e, draw = task.experiment(seed), task.draw(seed)
+    depends_on = [task.name, str(seed), e.model_dump_json(exclude={"workspace"}), draw.source.scan().digest]
+    row = kept(Row, benchmark, "\n".join(depends_on), partial(_measured, e, draw, task.name, seed), fresh=fresh)
+    over = points(row.control.difference) if row.control else "no student was kept"
+    print(
+        f"    {row.task}, seed {seed}: teacher {percent(row.teacher.reference_accuracy)} %, final "
+        f"{percent(row.accuracy)} % ({points(row.teacher.difference)}), over the control {over}; "
+        f"{row.image_steps} image-steps, {row.training_seconds:.0f} s of training",
+        flush=True,
+    )
+    return row
+
+
+def _measured(e: Experiment, draw: Draw, task: str, seed: int, keep: Path) -> Row:
+    import keras
+
+    keras.utils.clear_session()
+    resumed, started = keep.exists(), time.monotonic()
+    with loops.scratch(keep.name) as workspace:
+        e = e.model_copy(update={"workspace": str(workspace)})
+        ended = loops.run(e, draw.source, keep, loops.Said(f"{task}, seed {seed}"))
+        report, promoted = read_test(ended)
+        every = (History(rounds=ended.looped.history.rounds[: k + 1]) for k in range(len(ended.looped.labels)))
+        taught = tuple(labelled_precisely(e, ended, each) for each in every)
+        seconds = None if resumed else round(time.monotonic() - started, 1)
+    manifest, looped, history = ended.ingested.manifest, ended.looped, ended.looped.history
+    if report.comparison is None:
+        raise RuntimeError("the report on test has no comparison with the first teacher")
+    return Row(
+        task=task,
+        seed=seed,
+        training_labels=len(manifest.rows(Split.TRAIN)),
+        validation_labels=len(manifest.rows(Split.VALIDATION)),
+        pool=len(manifest.rows(Split.UNLABELED)),
+        test=report.images,
+        near_copies_left_out=ended.ingested.held_out_copies,
+        accuracy=report.accuracy,
+        interval=report.interval,
+        teacher=report.comparison,
+        control=report.control,
+        promoted=promoted,
+        rounds=history.students,
+        best_round=history.best.index,
+        verdict=str(ended.verdict),
+        validation=tuple(each.validation_accuracy for each in history.rounds),
+        used=tuple(counted(labels, manifest, draw.hidden) for labels in looped.labels),
+        precise=tuple(counted(labels, manifest, draw.hidden) for labels in taught),
+        image_steps=sum(each.image_steps for each in history.rounds),
+        control_image_steps=looped.control.contract.image_steps if looped.control else None,
+        training_seconds=round(sum(each.seconds for each in history.rounds), 1),
+        control_seconds=round(looped.control.contract.seconds, 1) if looped.control else None,
+        seconds=seconds,
+        machine=machine.this_machine().short,
+    )
+
+
+def read_test(ended: loops.Ended) -> tuple[EvaluationReport, tuple[Comparison, ...]]:
+    """The final model on test against the first teacher and the control; and each kept student against its teacher."""
+    looped, labeled = ended.looped, ended.looped.labeled
+
+    def answers(model: SavedModel) -> npt.NDArray[np.float32]:
+        return probs_on_test(labeled, ended.pixels_of(labeled, model.contract.image_size), model)
+
+    kept_ones = [each.index for each in looped.history.rounds if each.kept]
+    probs = {index: answers(looped.models[index]) for index in kept_ones}
+    truth = labeled.labels()[labeled.rows(Split.TEST)]
+    report = evaluate(
+        truth,
+        probs[looped.history.best.index],
+        class_names=labeled.label_map.names,
+        reference_probs=probs[0],
+        control_probs=answers(looped.control) if looped.control else None,
+    )
+    # The newest kept model teaches the next student.
+    pairs = itertools.pairwise(kept_ones)
+    return report, tuple(compare(truth, probs[student], probs[teacher]) for teacher, student in pairs)
+
+
+def labelled_precisely(e: Experiment, ended: loops.Ended, before: History) -> PseudoLabels:
+    """What a target precision would have accepted of the answers that followed the rounds `before`."""
+    teacher, manifest = ended.looped.models[before.teacher.index], ended.ingested.manifest
+    settings = e.pseudo_label.model_copy(update={"threshold": TargetPrecision(target=TARGET_PRECISION)})
+    pixels = ended.pixels_of(manifest, teacher.contract.image_size)
+    return label_pool(manifest, pixels, teacher, settings=settings, round_index=before.students + 1)
+
+
+def counted(labels: PseudoLabels, manifest: Manifest, hidden: Mapping[str, str]) -> Labelled:
+    """The accepted of `labels`, and how many of them have the class that `hidden` (path -> class) names."""
+    paths = dict(zip(manifest.table["image_id"].to_pylist(), manifest.table["origin"].to_pylist(), strict=True))
+    accepted = labels.accepted
+    names = [labels.class_names[index] for index in accepted["label"].to_pylist()]
+    known = [hidden[paths[image_id]] for image_id in accepted["image_id"].to_pylist()]
+    return Labelled(accepted=len(names), right=sum(ours == theirs for ours, theirs in zip(names, known, strict=True)))
