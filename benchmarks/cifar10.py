@@ -13,7 +13,7 @@ NAMES = "5,000 + 20,000"
 VALIDATION = 0.1  # of the 5,000 labels
 THRESHOLD = 0.5  # on calibrated probabilities, which the student learns from as they are
 BATCH = 64
-QUICK = Budget(seeds=1, teacher=4 * BATCH, student=4 * BATCH)
+QUICK = Budget(seeds=1, teacher=2 * BATCH, student=24 * BATCH)
 FROM_SCRATCH: Mapping[str, Any] = {
     "batch_size": BATCH,
     "learning_rate": 2e-3,

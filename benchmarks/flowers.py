@@ -53,7 +53,7 @@ SETTINGS = (
         },
     ),
 )
-QUICK = Budget(seeds=1, teacher=64, student=64)
+QUICK = Budget(seeds=1, teacher=16, student=320)
 
 
 def measure(*, quick: bool, kind: Kind) -> Result:

@@ -21,8 +21,8 @@ def measure(*, quick: bool) -> Result:
         raise SkippedError("no learning benchmark is recorded yet; name one, such as digits_labels")
     kept = [precise_enough(row, target=TARGET_PRECISION - SLACK) for _, row in loops]
     asked = [each for each in kept if each is not None]
-    worse = [f"{name}: {row.task}, seed {row.seed}" for name, row in loops if surely_worse(row)]
-    missed = [
+    worse: list[JsonValue] = [f"{name}: {row.task}, seed {row.seed}" for name, row in loops if surely_worse(row)]
+    missed: list[JsonValue] = [
         f"{name}: {row.task}, seed {row.seed}" for (name, row), each in zip(loops, kept, strict=True) if each is False
     ]
     details: dict[str, JsonValue] = {

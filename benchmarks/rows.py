@@ -99,8 +99,8 @@ class Row(BaseModel):
             f"{points(compared.difference)} {_between(compared.difference_interval)}" if compared else NONE,
             _shares(self.used),
             _shares(self.precise),
-            _millions(self.image_steps),
-            _millions(self.control_image_steps),
+            _count(self.image_steps),
+            _count(self.control_image_steps),
             f"{self.training_seconds:.0f} s",
             self.machine,
         )
@@ -188,8 +188,8 @@ def _shares(rounds: Iterable[Labelled]) -> str:
     return "; ".join(texts) or NONE
 
 
-def _millions(images: int | None) -> str:
-    return NONE if images is None else f"{images / 1e6:.3f} M"
+def _count(images: int | None) -> str:
+    return NONE if images is None else f"{images:,}"
 
 
 def _means(rows: Sequence[Row]) -> tuple[str, ...]:
@@ -209,7 +209,7 @@ def _means(rows: Sequence[Row]) -> tuple[str, ...]:
         f"{points(on_control.value)} {_between(on_control[1:])}" if controls else NONE,
         "",
         "",
-        _millions(round(statistics.mean(row.image_steps for row in rows))),
+        _count(round(statistics.mean(row.image_steps for row in rows))),
         "",
         f"{statistics.mean(row.training_seconds for row in rows):.0f} s",
         "",
