@@ -190,6 +190,26 @@ def test_a_target_precision_is_kept_if_every_round_keeps_it_and_not_asked_where_
     assert precise_enough(row(0, pair, None, precise=(none,)), target=0.88) is None
 
 
+@pytest.mark.keras
+def test_guarantees_count_the_loops_that_were_asked_and_name_those_that_fail() -> None:
+    from benchmarks.guarantees import judged
+
+    good, bad, none = Labelled(accepted=100, right=88), Labelled(accepted=100, right=87), Labelled(accepted=0, right=0)
+    fine = row(0, compared(12, 2), None, precise=(good,))
+    imprecise = row(1, compared(12, 2), None, precise=(bad,))
+    worse = row(2, compared(1, 20), None, precise=(none,))
+    precision, kept_models = judged({"digits": (fine, imprecise), "flowers": (worse,)}).checks
+    assert precision.measured == 0.5
+    assert not precision.met
+    assert kept_models.measured == 1
+    assert not kept_models.met
+    details = judged({"digits": (fine, imprecise), "flowers": (worse,)}).details
+    assert details["target_missed"] == ["digits: 10 labels a class, seed 1"]
+    assert details["surely_worse"] == ["flowers: 10 labels a class, seed 2"]
+    assert details["nothing_accepted"] == 1
+    assert all(check.met for check in judged({"digits": (fine,)}).checks)
+
+
 def test_the_table_has_a_line_a_seed_and_their_means() -> None:
     shown = table([row(0, compared(12, 2), compared(5, 3)), row(1, compared(10, 2), None)])
     assert [line[1] for line in shown.rows] == ["0", "1", "mean of 2"]
