@@ -59,8 +59,9 @@ def configure() -> None:
 
 
 def scan() -> None:
-    """What lies outside this repository, as digests: the source's files, the image store, models brought along."""
+    """What lies outside this repository, as digests: source files, image store, models brought or withdrawn."""
     from selftrain.adapters.brought import check, described
+    from selftrain.adapters.recall_log import withdrawn
     from selftrain.data.sources import open_source
 
     place, teacher = _place(), _settings("teacher", TeacherSettings)
@@ -73,6 +74,7 @@ def scan() -> None:
     write_json(ROUND / "brought" / "teacher.json", {"start": started, "weights": _weights(teacher.teacher)})
     student = _settings("student", StudentSettings).student
     write_json(ROUND / "brought" / "student.json", {"weights": _weights(student)})
+    write_json(ROUND / "brought" / "withdrawn.json", {"withdrawn": withdrawn(place)})
 
 
 def ingest() -> None:
@@ -151,12 +153,14 @@ def teacher() -> None:
 def pseudo_label() -> None:
     """The pool labelled by the teacher, and a histogram of how sure it was."""
     start_keras()
+    from selftrain.adapters.recall_log import refuse_withdrawn
     from selftrain.adapters.receipts import confidence_rows
     from selftrain.learn.contract import SavedModel
     from selftrain.selflabel.labeling import label_pool
 
     settings, manifest = _settings("pseudo_label", PseudoLabelSettings).pseudo_label, _manifest()
     model = SavedModel.read(ROUND / "teacher")
+    refuse_withdrawn(model, _place())
     images = _pixels(manifest, model.contract.image_size)
     with progress("pseudo-label") as show:
         labels = label_pool(manifest, images, model, settings=settings, round_index=1, progress=show)

@@ -4,6 +4,7 @@ from zenml import pipeline
 from zenml.execution.pipeline.dynamic.outputs import OutputArtifact
 
 from selftrain.adapters.brought import check, described_weights
+from selftrain.adapters.recall_log import refuse_withdrawn
 from selftrain.adapters.recording import RunFacts
 from selftrain.adapters.runs import opened, run_key
 from selftrain.config import Experiment
@@ -53,6 +54,7 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
         images = manifest.load()
         check_classes(e.pseudo_label.threshold, images.label_map.names)
         models = [first_teacher(e, development, machine)]
+        refuse_withdrawn(models[0].load(), place)
         scores = score(development, models[0], place, machine)
         history = History().with_round(teacher_round(images, models[0].load(), scores.load(), e.gate))
         log_round(e, history.latest, models[0])
@@ -67,6 +69,7 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
                 break
             weights, seed = described_weights(e.student.weights), e.seed + index
             student = train_student(manifest, labels, place, e.student, weights, backbone, e.image_size, seed, machine)
+            refuse_withdrawn(student.load(), place)
             scores = score(development, student, place, machine)
             finished = student_round(index, images, answers, student.load(), scores.load(), e.gate)
             history = history.with_round(finished)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from selftrain import cli_models
+from selftrain import cli_lineage, cli_models
 from selftrain.cli_options import (
     DEFAULT_WORKSPACE,
     AsJson,
@@ -135,14 +135,18 @@ def status(
     run_id: Annotated[str | None, typer.Argument(help="Run id; none: the latest.")] = None, as_json: AsJson = False
 ) -> None:
     """Show a run: its rounds, its numbers on test, what became of the model."""
+    from selftrain.adapters.recall import concern_of
     from selftrain.adapters.run_records import find_run
     from selftrain.report.summary import summary
 
     record = find_run(run_id)
     if as_json:
         print_json(record)
-    else:
-        print_rich(summary(record))
+        return
+    print_rich(summary(record))
+    concern = concern_of(record)
+    if concern is not None:
+        typer.echo(f"WARNING: {concern}")
 
 
 @app.command()
@@ -171,6 +175,8 @@ app.command("pseudo-label")(cli_models.pseudo_label)
 app.command("promote")(cli_models.promote)
 app.command("rollback")(cli_models.rollback)
 app.command("history")(cli_models.history)
+app.command("labels")(cli_lineage.labels)
+app.command("recall")(cli_lineage.recall)
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from selftrain.cli_options import (
     print_json,
 )
 from selftrain.config import Fixed, PerClass, PseudoLabel, Threshold
-from selftrain.errors import ConfigError, InputError
+from selftrain.errors import ConfigError, InputError, WithdrawnError
 
 if TYPE_CHECKING:
     from selftrain.adapters.model_reference import Standing
@@ -58,6 +58,7 @@ def predict(
         with progress("predict") as show:
             rows = (*answer_files(loaded.model, loaded.contract, files, progress=show), *rows)
         typer.echo(f"by {loaded.called}", err=True)
+        _warn(loaded.concern)
     if as_json:
         print_json(rows)
     else:
@@ -102,6 +103,8 @@ def pseudo_label(
     image_files(images)  # what is wrong with it is said before the model is loaded
     outputs = plan_outputs(images, out, charts=charts, folders=materialize)
     loaded = load_reference(model, workspace=workspace, model_name=model_name, class_names=_names(classes))
+    if loaded.concern is not None:
+        raise WithdrawnError(f"{loaded.concern}; nothing is labelled with it: name another model")
     with progress("label") as show:
         summary = label_folder(
             loaded.model, loaded.contract, images, outputs, settings=settings, copy=copy, progress=show
@@ -143,7 +146,10 @@ def rollback(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: AsJson = False,
 ) -> None:
-    """Make the champion before this one champion again; repeated, it goes one further back."""
+    """Make the champion before this one champion again; repeated, it goes one further back.
+
+    Champions that were withdrawn, or taught by a teacher that was (`selftrain recall`), are passed over.
+    """
     from selftrain.adapters import promotion
     from selftrain.adapters.model_reference import open_registry, standing
 
@@ -155,9 +161,12 @@ def rollback(
 def history(
     model_name: ModelNameOption = None, workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: AsJson = False
 ) -> None:
-    """List every change of the champion, oldest first: when, who, what, why."""
-    from selftrain.adapters import promotion
-    from selftrain.adapters.model_reference import open_registry
+    """List every change of the champion, oldest first: when, who, what, why. As text, also the recalls that concern it.
+
+    `selftrain recall --list --json` gives those as JSON.
+    """
+    from selftrain.adapters import promotion, recall_log
+    from selftrain.adapters.model_reference import open_registry, standing
 
     opened = open_registry(workspace, model_name)
     log = promotion.history(opened.tracking, opened.name)
@@ -166,7 +175,11 @@ def history(
         return
     if not log:
         typer.echo(f"{opened.name}: no version was ever promoted or refused")
-    print_columns([(each.when, each.who, each.action, _move(each.previous, each.to), each.why) for each in log])
+    rows = [(each.when, each.who, str(each.action), _move(each.previous, each.to), each.why) for each in log]
+    recalls = recall_log.lines_about(opened.tracking, opened.name)
+    rows += [(each.when, each.who, each.action, each.called, each.why) for each in recalls]
+    print_columns(sorted(rows, key=lambda row: row[0]))
+    _warn(standing(opened).concern)
 
 
 def _names(classes: str | None) -> tuple[str, ...]:
@@ -195,6 +208,12 @@ def _show(now: Standing, *, as_json: bool) -> None:
         return
     waiting = f", challenger {now.challenger_version}" if now.challenger_version is not None else ""
     typer.echo(f"{now.model_name}: champion {now.champion_version or 'none'}{waiting}")
+    _warn(now.concern)
+
+
+def _warn(concern: str | None) -> None:
+    if concern is not None:
+        typer.echo(f"WARNING: {concern}", err=True)
 
 
 def _move(before: int | None, after: int) -> str:

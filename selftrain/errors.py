@@ -67,6 +67,10 @@ class NotRegisteredError(RegistryError, InputError):
     """The registry answers, and has no model or version of that name or number; exit code 2."""
 
 
+class WithdrawnError(RegistryError):
+    """A model was withdrawn, or was taught by one that was: it may neither teach nor become champion."""
+
+
 class PredictionError(SelftrainError):
     """Class probabilities are not finite, do not sum to one, or do not fit the labels or classes."""
 

@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from selftrain.adapters import promotion, registry
+from selftrain.adapters import promotion, recall_log, registry
 from selftrain.adapters.promotion import Decision
 from selftrain.adapters.tracking import Tracking, open_tracking
 from selftrain.config import Registry
 from selftrain.learn.contract import SavedModel, load, read_contract, save
+from selftrain.selflabel.lineage import Recall
 from selftrain.workspace import Workspace
 
 pytestmark = [
@@ -118,6 +119,44 @@ def test_a_champion_is_made_refused_forced_and_taken_back(two_versions: None, se
     too_far = selftrain("rollback")
     assert too_far.code == 1
     assert "no earlier champion" in too_far.err
+
+
+@pytest.fixture
+def champion_withdrawn(two_versions: None, selftrain: Command, tmp_path: Path, colour_model: Path) -> None:
+    """Version 1 became champion, and was withdrawn; version 2 has its weights."""
+    assert selftrain("promote", 1).code == 0
+    identity = read_contract(colour_model).identity
+    line = Recall(
+        number=0, when="", who="ada", action="withdraw", identity=identity, called="models:/colours/1", why="wrong"
+    )
+    recall_log.append(open_tracking(tmp_path, stack=lambda: None), line)
+
+
+def test_a_withdrawn_champion_answers_with_a_warning_and_labels_nothing(
+    champion_withdrawn: None, selftrain: Command, tmp_path: Path, paint: Paint
+) -> None:
+    paint(tmp_path / "photos" / "a.png", "green")
+    answered = selftrain("predict", "photos", "--json")
+    assert json.loads(answered.out)[0]["label"] == "green"
+    assert "WARNING: models:/colours/1 is withdrawn" in answered.err
+    refused = selftrain("pseudo-label", "--model", "champion", "--images", "photos", "--out", "labels.csv")
+    assert (refused.code, refused.out) == (1, "")
+    assert "models:/colours/1 is withdrawn" in refused.err
+    assert "nothing is labelled with it" in refused.err
+    assert not Path("labels.csv").exists()
+
+
+def test_history_tells_of_a_recall_in_its_place_and_warns(champion_withdrawn: None, selftrain: Command) -> None:
+    shown = selftrain("history")
+    assert [line.split()[2] for line in shown.out.splitlines()] == ["refuse", "promote", "withdraw"]
+    assert "WARNING: the champion models:/colours/1 is withdrawn" in shown.err
+    assert [each["action"] for each in json.loads(selftrain("history", "--json").out)] == ["refuse", "promote"]
+
+
+def test_the_same_weights_under_another_number_are_withdrawn_too(champion_withdrawn: None, selftrain: Command) -> None:
+    refused = selftrain("promote", 2, "--force", "--why", "x")
+    assert (refused.code, refused.out) == (1, "")
+    assert "models:/colours/2 is withdrawn" in refused.err
 
 
 def test_a_version_that_is_not_there_is_named_with_those_that_are(two_versions: None, selftrain: Command) -> None:

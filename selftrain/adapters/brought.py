@@ -77,12 +77,17 @@ def described_weights(weights: str | None) -> str | None:
 
 def _located(start: str, place: Place, settings: Registry) -> Path:
     """The `.keras` file or the saved model's folder that `start` names; the champion's is fetched."""
+    from selftrain.learn.contract import CONTRACT_FILE, MODEL_FILE
+
     if start != "champion":
         if not Path(start).exists():
             raise SourceError(
                 f"teacher.start is {start!r}: no file; give 'train', 'champion', a .keras file or a folder"
             )
-        return Path(start)
+        path = Path(start)
+        ours = path.name == MODEL_FILE and (path.parent / CONTRACT_FILE).is_file()
+        return path.parent if ours else path  # a saved model's file: its contract says who taught it
+    from selftrain.adapters import recall_log
     from selftrain.adapters.registry import champion, load_model_folder
     from selftrain.adapters.tracking import open_tracking
 
@@ -93,6 +98,8 @@ def _located(start: str, place: Place, settings: Registry) -> Path:
         raise RegistryError(
             f"teacher.start is 'champion', but {settings.model_name!r} has none; run once with 'train', or promote"
         )
+    called = f"teacher.start is 'champion', and {version.uri}"
+    recall_log.recalled(tracking).refuse(version.descent, called, advice=recall_log.ANOTHER_START)
     return load_model_folder(tracking, version, cache=workspace.models)
 
 

@@ -17,6 +17,7 @@ from selftrain.data.manifest import Manifest
 from selftrain.learn.contract import SavedModel
 from selftrain.selflabel.pseudo_labels import PseudoLabels
 
+TABLE = "table.parquet"
 TEMPORARY = "selftrain-"  # what the steps call the folders that they train into
 
 
@@ -40,14 +41,14 @@ class TableMaterializer(BaseMaterializer):
     def save(self, data: Table) -> None:
         """Write `data` to the artifact's folder."""
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "table.parquet"
+            path = Path(folder) / TABLE
             data.write(path)
             fileio.copy(str(path), self._path)
 
     def load(self, data_type: type[Any]) -> Any:
         """Read the value back."""
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "table.parquet"
+            path = Path(folder) / TABLE
             fileio.copy(self._path, str(path))
             return data_type.read(path)
 
@@ -57,7 +58,7 @@ class TableMaterializer(BaseMaterializer):
 
     @property
     def _path(self) -> str:
-        return f"{self.uri}/table.parquet"
+        return f"{self.uri}/{TABLE}"
 
 
 class ModelMaterializer(BaseMaterializer):

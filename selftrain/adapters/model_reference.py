@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import zipfile
 from dataclasses import dataclass
@@ -12,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from selftrain.adapters import registry
+from selftrain.adapters import recall_log, registry
 from selftrain.adapters.quiet_start import start_keras
 from selftrain.adapters.registry import CHALLENGER, CHAMPION, Version
 from selftrain.adapters.runs import prepare_process
-from selftrain.adapters.tracking import Tracking, open_tracking, stack_tracker_uri
+from selftrain.adapters.tracking import Tracking, open_existing
 from selftrain.config import check_model_name
 from selftrain.errors import ConfigError, NotRegisteredError, RegistryError
 from selftrain.learn.contract import (
@@ -39,11 +38,12 @@ ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<number
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model ready to predict, its contract, and how it is called."""
+    """A model ready to predict, its contract, how it is called, and what is to be said if it is not to be trusted."""
 
     model: keras.Model
     contract: Contract
     called: str
+    concern: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class OpenRegistry:
 
 
 class Standing(BaseModel):
-    """Which versions of a model stand where now."""
+    """Which versions of a model stand where now; `concern` says why its champion is not to be trusted, if it is not."""
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
@@ -64,17 +64,20 @@ class Standing(BaseModel):
     champion_version: int | None
     challenger_version: int | None
     model_uri: str | None
+    concern: str | None = None
 
 
 def standing(opened: OpenRegistry) -> Standing:
     """The champion and the challenger of the registry's model."""
     present = registry.champion(opened.tracking, opened.name)
     waiting = registry.challenger(opened.tracking, opened.name)
+    recalled = recall_log.recalled(opened.tracking)
     return Standing(
         model_name=opened.name,
         champion_version=present.number if present else None,
         challenger_version=waiting.number if waiting else None,
         model_uri=present.uri if present else None,
+        concern=recalled.concern(present.descent, f"the champion {present.uri}") if present else None,
     )
 
 
@@ -88,17 +91,15 @@ def open_registry(workspace: Path, name: str | None = None) -> OpenRegistry:
     if name:
         check_model_name(name, given_as="the model's name")
     prepare_process()
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or stack_tracker_uri()
-    place = Workspace(workspace)
-    if not uri and not place.mlflow_database.exists():
+    tracking = open_existing(workspace)
+    if tracking is None:
         raise RegistryError(
             f"there is no registry in {workspace} yet; `selftrain run` registers a model that passes its gate "
             "(or give --workspace)"
         )
-    tracking = open_tracking(workspace, stack=lambda: uri)
     if name:
         _check_registered(tracking, name)
-    return OpenRegistry(tracking, name or _usual_name(tracking), place.root / "cache" / "models")
+    return OpenRegistry(tracking, name or _usual_name(tracking), Workspace(workspace).models)
 
 
 def load_reference(
@@ -132,15 +133,21 @@ def load_reference(
 
 def load_version(reference: str, *, workspace: Path, model_name: str | None = None) -> LoadedModel:
     """A registered model by `champion`, `challenger`, a number, or its `models:/` address."""
+    opened, version = find_version(reference, workspace=workspace, model_name=model_name)
+    folder = registry.load_model_folder(opened.tracking, version, cache=opened.cache)
+    start_keras()
+    concern = recall_log.recalled(opened.tracking).concern(version.descent, version.uri)
+    return LoadedModel(*load(folder), called=version.uri, concern=concern)
+
+
+def find_version(reference: str, *, workspace: Path, model_name: str | None = None) -> tuple[OpenRegistry, Version]:
+    """The version that `champion`, `challenger`, a number or a `models:/` address names, and its registry."""
     found = ADDRESS.fullmatch(reference)
     if reference.startswith("models:/") and found is None:
         raise ConfigError(f"{reference!r} is no model address; write models:/NAME@champion or models:/NAME/NUMBER")
     opened = open_registry(workspace, found["name"] if found else model_name)
     key = (found["alias"] or found["number"]) if found else reference
-    version = _version(opened, key)
-    folder = registry.load_model_folder(opened.tracking, version, cache=opened.cache)
-    start_keras()
-    return LoadedModel(*load(folder), called=version.uri)
+    return opened, _version(opened, key)
 
 
 def _version(opened: OpenRegistry, key: str) -> Version:
@@ -185,25 +192,14 @@ def _image_size(path: Path) -> int:
     return side if isinstance(side, int) else ANY_SIDE
 
 
-def _registered(tracking: Tracking, where: str | None = None) -> list[str]:
-    """The names of up to 100 models, those that MLflow's filter `where` lets through."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        found = tracking.client.search_registered_models(where, max_results=100)
-    except MlflowException as error:
-        raise RegistryError(f"the registry at {tracking.uri} does not answer: {error}") from error
-    return [str(model.name) for model in found]
-
-
 def _check_registered(tracking: Tracking, name: str) -> None:
-    if not _registered(tracking, f"name = '{name}'"):
-        known = ", ".join(_registered(tracking)) or "none"
+    if not registry.names(tracking, f"name = '{name}'"):
+        known = ", ".join(registry.names(tracking)) or "none"
         raise NotRegisteredError(f"there is no model {name!r}; there are: {known}")
 
 
 def _usual_name(tracking: Tracking) -> str:
-    names = _registered(tracking)
+    names = registry.names(tracking)
     if not names:
         raise RegistryError("no model is registered yet; `selftrain run` registers one that passes its gate")
     if len(names) == 1:

@@ -87,5 +87,6 @@ def _facts(contract: Contract) -> dict[str, object]:
         "temperature": contract.temperature,
         "manifest_digest": contract.manifest_digest,
         "weights_sha256": contract.weights_sha256,
+        "identity": contract.identity,
         "backbone": contract.backbone,
     }

@@ -8,17 +8,17 @@ from __future__ import annotations
 import getpass
 import json
 import math
-import secrets
-from datetime import UTC, datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from selftrain.adapters import recall_log, tag_log
 from selftrain.adapters.registry import CHALLENGER, CHAMPION, Version, challenger, champion, get_version
 from selftrain.adapters.tracking import Tracking
 from selftrain.config import Registry
-from selftrain.errors import RegistryError
+from selftrain.errors import RegistryError, WithdrawnError
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport
+from selftrain.selflabel.lineage import Recalled
 
 LOG_TAG = "selftrain.promotion."
 DECISION = "selftrain.decision"
@@ -156,11 +156,13 @@ def promote(
 
     Without `force` the version's recorded decision must allow it, against the champion there is now. With it, `why`
     must say why. Promoting the champion only finishes what a kill cut short. Raises RegistryError when there is no such
-    version, or it may not be promoted.
+    version, or it may not be promoted: forced or not, none that is withdrawn or tainted (WithdrawnError).
     """
     version = challenger(tracking, name) if number is None else get_version(tracking, name=name, number=number)
     if version is None:
         raise RegistryError(f"{name!r} has no challenger; name a version, or run until one is registered")
+    advice = "it is not promoted: promote another version, or take the recall back (selftrain recall --undo)"
+    recall_log.recalled(tracking).refuse(version.descent, version.uri, advice=advice)
     present = champion(tracking, name)
     log = history(tracking, name)
     if present is not None and present.number == version.number:
@@ -187,25 +189,42 @@ def finish(tracking: Tracking, champion: Version) -> Version:
 def rollback(tracking: Tracking, name: str, *, who: str, why: str = "") -> Version:
     """Give the alias `champion` back to the version that had it before, and log it; returns that version.
 
-    Repeated, it goes one champion further back each time. The champion is whoever has the alias: a promotion that a
-    kill cut short of it never took effect and is withdrawn in the log, a rollback is carried out. Raises RegistryError
-    when there is none to go back to.
+    Repeated, it goes one champion further back each time. Champions that are withdrawn or tainted now are passed over.
+    The champion is whoever has the alias: a promotion that a kill cut short of it never took effect and is withdrawn in
+    the log, a rollback is carried out. Raises RegistryError when there is none to go back to, WithdrawnError where
+    those there were may not be champion again.
     """
+    recalled = recall_log.recalled(tracking)
     present = champion(tracking, name)
     log = history(tracking, name)
     begun = _half_done(log, present.number if present is not None else None)
     if begun is not None and begun.action == "rollback":
-        return _crown(tracking, get_version(tracking, name=name, number=begun.to))
+        version = get_version(tracking, name=name, number=begun.to)
+        if recalled.cause(version.descent) is None:
+            return _crown(tracking, version)
     champions = _stack([change for change in log if change is not begun])
     while champions and present is not None and champions[-1] == present.number:
         champions.pop()
     if present is None or not champions:
         now = "there is no champion" if present is None else f"version {present.number} is the first champion"
         raise RegistryError(f"{name!r} has no earlier champion to go back to ({now}); promote a version instead")
-    version = get_version(tracking, name=name, number=champions[-1])
+    version = _newest_trusted(tracking, name, champions, recalled)
     log = _withdraw(tracking, name, log, begun, who)
     _append(tracking, name, log, who, "rollback", present.number, version.number, why or "asked for")
     return _crown(tracking, version)
+
+
+def _newest_trusted(tracking: Tracking, name: str, champions: list[int], recalled: Recalled) -> Version:
+    """The last of `champions` that may be one again; WithdrawnError, which says why the last may not, for none."""
+    earlier = [get_version(tracking, name=name, number=number) for number in reversed(champions)]
+    for version in earlier:
+        if recalled.cause(version.descent) is None:
+            return version
+    concern = recalled.concern(earlier[0].descent, earlier[0].uri)
+    raise WithdrawnError(
+        f"{name!r} has no earlier champion that may be one again: {concern}; promote another version "
+        "(selftrain promote NUMBER --force --why ...), or run until one is registered"
+    )
 
 
 def current_user() -> str:
@@ -226,7 +245,7 @@ def history(tracking: Tracking, name: str) -> list[Change]:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return []
         raise RegistryError(f"the registry does not answer for the model {name!r}: {error}") from error
-    return [Change.model_validate_json(tags[key]) for key in sorted(tags) if key.startswith(LOG_TAG)]
+    return tag_log.lines(tags, LOG_TAG, Change)
 
 
 def _append(
@@ -240,11 +259,9 @@ def _append(
     why: str,
 ) -> list[Change]:
     """The log with one more line."""
-    now = datetime.now(UTC).isoformat(timespec="seconds")
     number = log[-1].number + 1 if log else 1
-    change = Change(number=number, when=now, who=who, action=action, previous=previous, to=to, why=why)
-    key = f"{LOG_TAG}{number:06d}.{secrets.token_hex(4)}"  # two writers at once may share a number, never a key
-    tracking.client.set_registered_model_tag(name, key, change.model_dump_json())
+    change = Change(number=number, when=tag_log.now(), who=who, action=action, previous=previous, to=to, why=why)
+    tracking.client.set_registered_model_tag(name, tag_log.new_key(LOG_TAG, number), change.model_dump_json())
     return [*log, change]
 
 

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from selftrain.adapters.lineage_tags import IDENTITY, descent, lineage_tags
 from selftrain.adapters.packaging import stage
 from selftrain.adapters.tracking import Tracking, ensure_run, numbers, quiet
 from selftrain.config import Registry
 from selftrain.errors import NotRegisteredError, RegistryError
+from selftrain.selflabel.lineage import Descent
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
@@ -53,6 +55,16 @@ class Version:
         'models:/digits/3'
         """
         return f"models:/{self.name}/{self.number}"
+
+    @property
+    def identity(self) -> str:
+        """What the version's model is known by as a teacher; empty for one that other means registered."""
+        return self.tags.get(IDENTITY, self.model_digest)
+
+    @property
+    def descent(self) -> Descent:
+        """Who taught the version's model, as its tags say."""
+        return descent(self.tags, self.model_digest)
 
 
 def register(
@@ -90,7 +102,8 @@ def register(
     if not _has_files(tracking, logged.artifact_location) or logged.status != "READY":
         _upload(tracking, logged, model_folder=model_folder, contract=contract, card=card)
     if found is None:
-        everything = {**_numbers_as_tags(report), **tags, RUN_KEY: run_key, MODEL_DIGEST: contract.weights_sha256}
+        digests = {MODEL_DIGEST: contract.weights_sha256, **lineage_tags(contract)}
+        everything = {**_numbers_as_tags(report), **tags, **digests, RUN_KEY: run_key}
         # Not `models:/<id>`, nor without the run: MLflow 3.17 would look in the process's global store, not this one.
         made = tracking.client.create_model_version(
             name,
@@ -122,6 +135,28 @@ def versions(tracking: Tracking, name: str) -> list[Version]:
         if not token:
             break
     return sorted((_version(tracking, one, aliases) for one in listed), key=lambda version: version.number)
+
+
+def names(tracking: Tracking, where: str | None = None) -> list[str]:
+    """The names of all registered models, or of those that MLflow's filter `where` lets through."""
+    from mlflow.exceptions import MlflowException
+
+    found: list[str] = []
+    token: str | None = None
+    try:
+        while True:
+            page = tracking.client.search_registered_models(where, page_token=token)
+            found += [str(model.name) for model in page]
+            token = page.token
+            if not token:
+                return found
+    except MlflowException as error:
+        raise RegistryError(f"the registry at {tracking.uri} does not answer: {error}") from error
+
+
+def all_versions(tracking: Tracking) -> list[Version]:
+    """Every version of every registered model, by name and number."""
+    return [version for name in names(tracking) for version in versions(tracking, name)]
 
 
 def get_version(tracking: Tracking, *, name: str, number: int) -> Version:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from selftrain.config import Experiment
 from selftrain.errors import SourceError
 from selftrain.record import RunRecord
 from selftrain.selflabel.rounds import Round
@@ -78,6 +80,13 @@ def _rounds(steps: dict[str, Any]) -> list[Round]:
         inputs = step.inputs.get("finished") or []
         found += [each.load() for each in inputs[:1]]
     return found
+
+
+def workspace_of(run_id: str) -> Path:
+    """The workspace of the run with the id `run_id`, as its configuration names it."""
+    from zenml.client import Client
+
+    return Path(str(_parameter(Client().get_pipeline_run(run_id), "workspace", Experiment().workspace)))
 
 
 def _parameter(run: PipelineRunResponse, key: str, default: str) -> object:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selftrain.adapters import promotion, registry
+from selftrain.adapters import promotion, recall_log, registry
 from selftrain.adapters.code_digest import everything
 from selftrain.adapters.looks import count_looks
 from selftrain.adapters.promotion import Measured
@@ -33,15 +33,19 @@ def settle(
     run_key: str,
     dataset_version: str,
 ) -> Registration:
-    """Register the model of a passed run once, judge it against the champion, and say what came of it."""
+    """Register the model of a passed run once, judge it against the champion, and say what came of it.
+
+    Raises WithdrawnError for a model that is withdrawn or tainted; a champion that is so is said to be.
+    """
     tracking = open_tracking(dataset.workspace(place).root)
     present = registry.champion(tracking, settings.model_name)
     if ended.verdict is not Verdict.PASSED:
         return Registration(
             model_name=settings.model_name,
             champion_version=present.number if present else None,
-            reason="not registered: only a run that passes its gate is",
+            reason="not registered: only a run that passes its gate is" + recall_log.alarm(tracking, present),
         )
+    recall_log.refuse(tracking, final.contract)
     version = registry.register(
         tracking,
         model_folder=final.folder,
@@ -76,8 +80,9 @@ def _found_again(tracking: Tracking, settings: Registry, version: Version) -> Re
     reason = promotion.decision_on(champion).text
     by_run = [(last.to, last.why) for last in _moves(tracking, champion)[-1:]] == [(champion.number, reason)]
     if settings.auto_promote and by_run and not known:
-        return _registration(settings, champion, champion, promoted=True, reason=reason)
-    return _registration(settings, champion, champion, promoted=False, reason="it is this very model, found again")
+        return _registration(tracking, settings, champion, champion, promoted=True, reason=reason)
+    reason = "it is this very model, found again"
+    return _registration(tracking, settings, champion, champion, promoted=False, reason=reason)
 
 
 def _judge(
@@ -113,16 +118,16 @@ def _judge(
     who = promotion.current_user()
     promotion.record_decision(tracking, version, decision, who=who)
     if not decision.promote:
-        return _registration(settings, version, present, promoted=False, reason=decision.text)
+        return _registration(tracking, settings, version, present, promoted=False, reason=decision.text)
     by_hand = f"`selftrain promote {version.number}` makes it champion: {decision.text}"
     if not settings.auto_promote:
         reason = f"registry.auto_promote is off; {by_hand}"
-        return _registration(settings, version, present, promoted=False, reason=reason)
+        return _registration(tracking, settings, version, present, promoted=False, reason=reason)
     if _moved_before(tracking, version):
         reason = f"it was champion before and was taken back; {by_hand}"
-        return _registration(settings, version, present, promoted=False, reason=reason)
+        return _registration(tracking, settings, version, present, promoted=False, reason=reason)
     promotion.promote(tracking, settings.model_name, version.number, who=who, why=decision.text)
-    return _registration(settings, version, version, promoted=True, reason=decision.text)
+    return _registration(tracking, settings, version, version, promoted=True, reason=decision.text)
 
 
 def _moved_before(tracking: Tracking, version: Version) -> bool:
@@ -175,13 +180,19 @@ def _tags(manifest: Manifest, verdict: Verdict, dataset_version: str, place: Pla
 
 
 def _registration(
-    settings: Registry, version: Version, champion: Version | None, *, promoted: bool, reason: str
+    tracking: Tracking,
+    settings: Registry,
+    version: Version,
+    champion: Version | None,
+    *,
+    promoted: bool,
+    reason: str,
 ) -> Registration:
     return Registration(
         model_name=settings.model_name,
         registered_version=version.number,
         champion_version=champion.number if champion else None,
         promoted=promoted,
-        reason=reason,
+        reason=reason + recall_log.alarm(tracking, champion),
         model_uri=version.uri,
     )

@@ -106,6 +106,14 @@ def open_tracking(
     return Tracking(client, uri, experiment, experiment_id)
 
 
+def open_existing(workspace_root: Path) -> Tracking | None:
+    """The store that `open_tracking` opens, or None where there is none yet; nothing is created in the workspace."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or stack_tracker_uri()
+    if not uri and not Workspace(workspace_root).mlflow_database.exists():
+        return None
+    return open_tracking(workspace_root, stack=lambda: uri)
+
+
 def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
     from mlflow.exceptions import MlflowException
 

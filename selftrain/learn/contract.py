@@ -34,7 +34,9 @@ class Contract(BaseModel):
 
     It reads uint8 images (n, image_size, image_size, 3) in `channel_order` and answers logits (n, classes);
     softmax(logits / temperature) are its calibrated probabilities. `thresholds` are the confidences per class name
-    that its pseudo-labels were accepted above, `weights_sha256` is the digest of its .keras file.
+    that its pseudo-labels were accepted above, `weights_sha256` is the digest of its .keras file, which differs each
+    time that it is saved. `values_sha256`, of the weights' values, does not; `lineage` are the identities of the models
+    whose answers it was taught, and of theirs, oldest first.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,9 +50,21 @@ class Contract(BaseModel):
     thresholds: dict[str, float] = Field(default_factory=dict)
     manifest_digest: str = ""
     weights_sha256: str = ""
+    values_sha256: str = ""
+    lineage: tuple[str, ...] = ()
     image_steps: int = Field(0, ge=0, description="training steps times batch size")
     seconds: float = Field(0.0, ge=0, description="wall time of the training")
     seed: int = 0
+
+    @property
+    def identity(self) -> str:
+        """What the model is known by as a teacher: the same for the same weights, however often they were saved."""
+        return self.values_sha256 or self.weights_sha256
+
+    @property
+    def taught(self) -> tuple[str, ...]:
+        """The lineage of a model that learns from this one's answers."""
+        return tuple(dict.fromkeys((*self.lineage, self.identity)))
 
 
 @dataclass(frozen=True)
@@ -73,7 +87,7 @@ class SavedModel:
 
 
 def save(model: keras.Model, contract: Contract, folder: Path) -> SavedModel:
-    """Writes `model` and `contract`, with the file's digest filled in, to `folder`, whole or not at all.
+    """Writes `model` and `contract`, with the digests filled in, to `folder`, whole or not at all.
 
     A folder that is there is replaced.
     """
@@ -81,7 +95,8 @@ def save(model: keras.Model, contract: Contract, folder: Path) -> SavedModel:
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     part.chmod(0o755)
     model.save(part / MODEL_FILE)
-    signed = contract.model_copy(update={"weights_sha256": file_digest(part / MODEL_FILE)})
+    digests = {"weights_sha256": file_digest(part / MODEL_FILE), "values_sha256": values_digest(model)}
+    signed = contract.model_copy(update=digests)
     (part / CONTRACT_FILE).write_text(signed.model_dump_json(indent=2) + "\n", encoding="utf-8")
     if folder.exists():
         shutil.rmtree(folder)
@@ -155,6 +170,18 @@ def file_digest(path: Path) -> str:
     """sha256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def values_digest(model: keras.Model) -> str:
+    """sha256 (hex) of the types, shapes and values of a model's weights, in their order."""
+    import keras
+
+    digest = hashlib.sha256()
+    for weight in model.weights:
+        values = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
+        digest.update(f"{values.dtype} {values.shape};".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
 
 
 def _load_keras(path: Path) -> keras.Model:

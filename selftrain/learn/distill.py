@@ -125,6 +125,7 @@ def distill(
         class_names=contract.class_names,
         temperature=fit_temperature(answers, right),
         manifest_digest=contract.manifest_digest,
+        lineage=contract.taught,
         image_steps=trained.image_steps,
         seconds=trained.seconds,
         seed=seed,

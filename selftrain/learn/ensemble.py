@@ -92,6 +92,7 @@ def _contract(members: Sequence[tuple[keras.Model, Contract]]) -> Contract:
         image_size=max(contract.image_size for contract in contracts),
         class_names=contracts[0].class_names,
         manifest_digest=digests.pop() if len(digests) == 1 else "",
+        lineage=tuple(dict.fromkeys(each for contract in contracts for each in contract.taught)),
         image_steps=sum(contract.image_steps for contract in contracts),
         seconds=sum(contract.seconds for contract in contracts),
         seed=contracts[0].seed,

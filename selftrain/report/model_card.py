@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from selftrain.learn.contract import Contract
 
 MOST_CLASSES = 30
+MOST_TEACHERS = 10  # the newest; the version's tags name all
 CALIBRATED = 0.05
 
 
@@ -132,12 +133,14 @@ def _limits(report: EvaluationReport) -> str:
 
 
 def _provenance(contract: Contract) -> str:
+    taught = "".join(f"\n- taught by `{each}`" for each in contract.lineage[-MOST_TEACHERS:])
     return (
         "## Provenance\n\n"
         f"- manifest `{contract.manifest_digest}`\n"
         f"- weights sha256 `{contract.weights_sha256}`\n"
         f"- seed {contract.seed}, {contract.image_steps:,} images seen in training, {contract.seconds:.0f} s\n"
-        f"- temperature {contract.temperature:.3f}"
+        f"- temperature {contract.temperature:.3f}\n"
+        f"- as a teacher it is `{contract.identity}`{taught}"
     )
 
 

@@ -139,7 +139,7 @@ def label_folder(
         found.probs,
         settings,
         round_index=ROUND,
-        teacher=contract.weights_sha256,
+        teacher=contract.identity,
         class_names=contract.class_names,
     )
     write_labels(labels, outputs.csv)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from selftrain.config import PseudoLabel
@@ -42,13 +44,14 @@ def label_pool(
     held_logits, pool_logits = logits[: len(held_rows)], logits[len(held_rows) :]
     held_labels = manifest.labels()[held_rows].astype(np.int64)
     fits = len(held_rows) >= FEWEST
-    return select(
+    labels = select(
         np.asarray(manifest.image_ids())[rows],
         softmax(pool_logits, fit_temperature(held_logits, held_labels) if fits else contract.temperature),
         settings,
         round_index=round_index,
-        teacher=contract.weights_sha256,
+        teacher=contract.identity,
         class_names=contract.class_names,
         held_out=HeldOut(cross_fitted_probs(held_logits, held_labels), held_labels) if fits else None,
         prior=np.bincount(manifest.labels()[manifest.rows(Split.TRAIN)], minlength=len(contract.class_names)),
     )
+    return replace(labels, lineage=contract.lineage)

@@ -47,6 +47,7 @@ SCHEMA = pa.schema(
     ]
 )
 METADATA_KEY = b"selftrain.pseudo_labels"
+ROWS_A_GROUP = 1 << 16  # of the file: who looks for one image, in a column sorted by image_id, reads one group
 
 
 class Reason(StrEnum):
@@ -65,7 +66,8 @@ class PseudoLabels:
     `cutoffs` is the lowest confidence that passes, a number a class, 1 where nothing does; `threshold` says the rule
     in words. `targets` is what a student learns from: the probabilities (soft) or the label alone (hard). Where there
     were held-out labels, `measured` is how right the threshold's choice is on them, and `curve` how right that of
-    every other cut-off would be. `findings` is what the reader of a run must not miss.
+    every other cut-off would be. `findings` is what the reader of a run must not miss. `teacher` is the identity of the
+    model that was asked, and `lineage` those of the models that had taught it, oldest first.
     """
 
     table: pa.Table
@@ -78,6 +80,7 @@ class PseudoLabels:
     measured: Measured | None = None
     curve: CoverageCurve | None = None
     findings: tuple[str, ...] = ()
+    lineage: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -133,7 +136,8 @@ class PseudoLabels:
         """Write to `path` as Parquet; readers see the whole file or the one before it."""
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            pq.write_table(self.table.replace_schema_metadata({METADATA_KEY: self._facts()}), part, compression="zstd")
+            table = self.table.replace_schema_metadata({METADATA_KEY: self._facts()})
+            pq.write_table(table, part, compression="zstd", row_group_size=ROWS_A_GROUP)
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
@@ -145,12 +149,16 @@ class PseudoLabels:
     @classmethod
     def read(cls, path: Path) -> PseudoLabels:
         """The PseudoLabels that `write` put at `path`; PredictionError where the file is another table."""
-        table = pq.read_table(path)
+        return cls.of(pq.read_table(path), path)
+
+    @classmethod
+    def of(cls, table: pa.Table, path: object) -> PseudoLabels:
+        """The PseudoLabels of `table`, all or some rows of the file that `write` put at `path`; raises as `read`."""
         kept = (table.schema.metadata or {}).get(METADATA_KEY)
         if kept is None or table.schema.names != SCHEMA.names:
             raise PredictionError(f"{path} holds no pseudo-labels; make them with `selftrain pseudo-label` or a run")
         facts = json.loads(kept)
-        facts |= {name: tuple(facts[name]) for name in ("class_names", "cutoffs", "findings")}
+        facts |= {name: tuple(facts.get(name, ())) for name in ("class_names", "cutoffs", "findings", "lineage")}
         for name, kind in (("measured", Measured), ("curve", CoverageCurve)):
             facts[name] = None if facts[name] is None else kind.model_validate(facts[name])
         return cls(table=table.cast(SCHEMA).replace_schema_metadata(None), **facts)

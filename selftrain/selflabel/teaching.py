@@ -67,8 +67,9 @@ def train_student(
     """Train a new model on the human labels of `manifest` and the accepted of `labels`, calibrate on validation, save.
 
     Noisy Student (Xie et al., 2020, algorithm 1, step 3): soft targets where the labels keep probabilities. The
-    confidences that they were accepted above go into the model's contract. Resumes as `train_teacher` does. Another
-    method takes the unlabelled images themselves: `labels` only say what the teacher would have made of them.
+    confidences that they were accepted above, and whose labels they are, go into the model's contract. Resumes as
+    `train_teacher` does. Another method takes the unlabelled images themselves: `labels` only say what the teacher
+    would have made of them.
     """
     by_rounds = recipe.method == "noisy_student"
     return _teach(
@@ -80,6 +81,7 @@ def train_student(
         min_human_share=recipe.min_human_share if by_rounds else 1.0,
         thresholds=labels.cutoffs_by_class() if by_rounds else None,
         unlabeled=None if by_rounds else _whole_pool(manifest, recipe),
+        lineage=(*labels.lineage, labels.teacher) if by_rounds and labels.accepted.num_rows else (),
         seed=seed,
         folder=folder,
         checkpoints=checkpoints,
@@ -128,6 +130,7 @@ def _teach(
     pseudo_weight: float = 0.0,
     min_human_share: float = 1.0,
     thresholds: dict[str, float] | None = None,
+    lineage: tuple[str, ...] = (),
     unlabeled: Unlabeled | None = None,
 ) -> SavedModel:
     training = examples(manifest, pixels, Split.TRAIN, pseudo_weight=pseudo_weight)
@@ -151,6 +154,7 @@ def _teach(
         temperature=fit_temperature(logits, validation.targets.argmax(axis=1)),
         thresholds=thresholds or {},
         manifest_digest=manifest.digest,
+        lineage=lineage,
         image_steps=trained.image_steps,
         seconds=trained.seconds,
         seed=seed,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from selftrain.adapters import promotion, registry, settlement
+from selftrain.adapters import promotion, recall_log, registry, settlement
 from selftrain.adapters.expectations import ValidationReport
 from selftrain.adapters.looks import count_looks, counted_looks
 from selftrain.adapters.recording import RunFacts, record_run
@@ -20,11 +20,13 @@ from selftrain.data import dataset
 from selftrain.data.ingest import Ingested, ingest
 from selftrain.data.manifest import Manifest
 from selftrain.data.sources import open_source
+from selftrain.errors import WithdrawnError
 from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.learn.contract import SavedModel, load, save
 from selftrain.record import Registration, RunRecord, report_ingested
 from selftrain.selflabel import scoring
 from selftrain.selflabel.finished import Outcome
+from selftrain.selflabel.lineage import Recall
 from selftrain.selflabel.rounds import History, Round, Verdict
 from selftrain.workspace import Workspace
 
@@ -194,6 +196,47 @@ def test_what_could_be_champion_and_is_not_says_how_it_becomes_it(
     champion = registry.champion(colours.tracking, "colours")
     assert champion is not None
     assert champion.number == 1
+
+
+def recall(tracking: Tracking, identity: str) -> None:
+    line = Recall(number=0, when="", who="ada", action="withdraw", identity=identity, called="it", why="wrong labels")
+    recall_log.append(tracking, line)
+
+
+def test_a_model_that_was_withdrawn_or_taught_by_one_that_was_is_not_registered(
+    colours: Colours, good: SavedModel, tmp_path: Path
+) -> None:
+    model, contract = load(good.folder)
+    student = save(model, contract.model_copy(update={"lineage": ("teacher",), "seed": 5}), tmp_path / "student")
+    recall(colours.tracking, "teacher")
+    with pytest.raises(WithdrawnError, match="was taught by it"):
+        colours.settle(student, "student")
+    assert colours.settle(good, "good").registered_version == 1
+    recall(colours.tracking, good.contract.identity)
+    with pytest.raises(WithdrawnError, match="wrong labels"):
+        colours.settle(good, "again")
+    assert [each.number for each in registry.versions(colours.tracking, "colours")] == [1]
+
+
+def test_a_version_carries_the_lineage_of_its_model(colours: Colours, good: SavedModel, tmp_path: Path) -> None:
+    model, contract = load(good.folder)
+    student = save(model, contract.model_copy(update={"lineage": ("one", "two")}), tmp_path / "student")
+    colours.settle(student, "student")
+    (version,) = registry.versions(colours.tracking, "colours")
+    assert version.descent.lineage == ("one", "two")
+    assert version.identity == student.contract.identity
+
+
+def test_a_champion_that_was_recalled_is_said_to_be_in_the_record_of_each_run(
+    colours: Colours, good: SavedModel, bad: SavedModel
+) -> None:
+    loose = SURE.model_copy(update={"floors": {"accuracy": 0.1}})
+    assert colours.settle(good, "one", loose).promoted
+    recall(colours.tracking, good.contract.identity)
+    settled = colours.settle(bad, "two", loose)
+    assert (settled.registered_version, settled.champion_version, settled.promoted) == (2, 1, False)
+    assert "the champion models:/colours/1 is withdrawn" in settled.reason
+    assert "selftrain rollback" in settled.reason
 
 
 def test_a_record_says_all_looks_at_test_its_own_runs_and_the_champions_included(

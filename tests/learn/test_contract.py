@@ -54,6 +54,34 @@ def test_saving_again_replaces_and_leaves_nothing_else_behind(tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
+def test_a_model_is_known_by_its_values_not_by_its_file(tmp_path: Path) -> None:
+    from selftrain.learn.contract import load, save
+
+    first = save(classifier(), contract(), tmp_path / "first").contract
+    loaded, _ = load(tmp_path / "first")
+    again = save(loaded, contract(), tmp_path / "again").contract
+    assert first.identity == again.identity == first.values_sha256
+    kernel, bias = loaded.layers[-1].get_weights()
+    loaded.layers[-1].set_weights([kernel, np.nextafter(bias, np.float32(1))])
+    assert save(loaded, contract(), tmp_path / "other").contract.identity != first.identity
+
+
+def test_a_file_of_a_users_own_is_the_same_model_when_it_is_taken_in(tmp_path: Path) -> None:
+    from selftrain.learn.contract import MODEL_FILE, adopt, save
+
+    ours = save(classifier(), contract(), tmp_path / "ours")
+    model, promised = adopt(ours.folder / MODEL_FILE, class_names=("a", "b", "c"), image_size=8)
+    assert save(model, promised, tmp_path / "adopted").contract.identity == ours.contract.identity
+
+
+def test_who_learns_from_a_model_descends_from_it_and_from_its_teachers_once() -> None:
+    from selftrain.learn.contract import Contract
+
+    taught = Contract(backbone="b", image_size=8, class_names=("a", "b"), values_sha256="me", lineage=("x", "y"))
+    assert taught.taught == ("x", "y", "me")
+    assert taught.model_copy(update={"lineage": ("me", "y")}).taught == ("me", "y")
+
+
 def test_changed_bytes_are_refused_before_they_are_read(tmp_path: Path) -> None:
     from selftrain.learn.contract import MODEL_FILE, load, save
 

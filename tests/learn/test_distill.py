@@ -28,7 +28,7 @@ def painted(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_a_student_that_saw_few_labels_answers_as_its_teacher(tmp_path: Path, colour_model: Path) -> None:
-    from selftrain.learn.contract import load
+    from selftrain.learn.contract import load, read_contract
     from selftrain.learn.curve import read_curve
 
     said: list[str] = []
@@ -51,6 +51,7 @@ def test_a_student_that_saw_few_labels_answers_as_its_teacher(tmp_path: Path, co
     answers = COLOURS[model.predict_on_batch(images).argmax(axis=1)]
     assert (answers == labels).mean() >= 0.8
     assert contract == found.saved.contract
+    assert contract.lineage == (read_contract(colour_model).identity,)
     assert (contract.class_names, contract.image_size, contract.backbone) == (tuple(COLOURS), 16, "efficientnet_b0_050")
     assert found.teacher_accuracy == 1.0
     assert found.parameters == model.count_params()

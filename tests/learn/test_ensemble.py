@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from selftrain.errors import ConfigError, UntrustedFileError
+from selftrain.learn.contract import SavedModel
 from selftrain.learn.ensemble import ensemble
 
 pytestmark = [
@@ -58,6 +59,7 @@ def test_probabilities_are_the_mean_of_the_calibrated_ones(tmp_path: Path, image
     np.testing.assert_allclose(probabilities(weighted.folder, images), 0.75 * first + 0.25 * second, atol=1e-6)
     assert (alike.contract.class_names, alike.contract.temperature) == (("a", "b", "c"), 1.0)
     assert alike.contract.image_steps == 20
+    assert alike.contract.lineage == tuple(SavedModel.read(folder).contract.identity for folder in (one, other))
 
 
 def test_smaller_members_see_the_image_resized(tmp_path: Path, images: np.ndarray) -> None:

@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from selftrain.adapters import recall_log
+from selftrain.adapters.tracking import open_tracking
+from selftrain.selflabel.lineage import Recall
 from tests.pipelines.site import copy_of_repository
 
 STAGES = ["configure", "scan", "ingest", "validate", "teacher", "pseudo_label", "student", "evaluate"]
@@ -113,3 +116,19 @@ def test_failed_expectations_stop_before_training_in_one_line(dvc: Dvc, clone: P
     assert "images_per_class" in said
     assert "Traceback" not in said
     assert (clone / "round/validation/validation.html").is_file()
+
+
+# mlflow's SQL store leaves cursors to the garbage collector.
+@pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
+@pytest.mark.usefixtures("first")
+def test_a_withdrawn_teacher_labels_nothing_though_its_labels_are_there(dvc: Dvc, clone: Path) -> None:
+    identity = json.loads((clone / "round/teacher/contract.json").read_text())["values_sha256"]
+    line = Recall(number=0, when="", who="ada", action="withdraw", identity=identity, called="it", why="wrong labels")
+    tracking = open_tracking(clone / ".selftrain", stack=lambda: None)
+    recall_log.append(tracking, line)
+    said = dvc("repro", fails=True)
+    assert "of this run is withdrawn" in said
+    assert "Traceback" not in said
+    recall_log.append(tracking, line.model_copy(update={"action": "restore"}))
+    dvc("repro")
+    assert (clone / "round/pseudo_labels.parquet").is_file()

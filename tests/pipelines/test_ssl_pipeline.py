@@ -93,6 +93,18 @@ def test_zenml_knows_the_dataset_version(site: Site, first: dict[str, Any]) -> N
     assert metadata["manifest_digest"] == first["manifest_digest"]
 
 
+def test_the_registered_version_leads_to_every_label_of_its_teacher(site: Site, first: dict[str, Any]) -> None:
+    tags = site.mlflow()["versions"]["1"]
+    teacher = tags.get("selftrain.lineage.0", tags["selftrain.identity"])  # the best model may be the teacher itself
+    asked = ("--teacher", teacher[:12], "--limit", "1", "--json", "--workspace", str(site.workspace))
+    done = site.run("selftrain", "labels", *asked)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["total"] == first["rounds"][1]["pool"]
+    (label,) = found["labels"]
+    assert (label["run"], label["round"], label["teacher"], label["trust"]) == (first["run_id"], 1, teacher, "trusted")
+
+
 def test_the_registered_model_answers_raw_bytes_in_a_fresh_process_without_pickle(
     site: Site, first: dict[str, Any]
 ) -> None:

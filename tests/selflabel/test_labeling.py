@@ -9,7 +9,7 @@ import pytest
 from selftrain.config import Fixed, PseudoLabel, TargetPrecision
 from selftrain.data.manifest import LabelMap, Manifest
 from selftrain.data.pixels import ArrayPixels
-from selftrain.learn.contract import SavedModel
+from selftrain.learn.contract import SavedModel, load, save
 from selftrain.selflabel.labeling import label_pool
 
 pytestmark = [
@@ -58,12 +58,20 @@ def test_what_is_accepted_is_measured_on_the_validation_images(colour_model: Pat
     settings = PseudoLabel(threshold=Fixed(value=0.4))
     labels = label_pool(manifest, pixels, SavedModel.read(colour_model), settings=settings, round_index=1)
     assert len(labels) == 90
+    assert labels.teacher == SavedModel.read(colour_model).contract.identity
     assert labels.table["label"].to_pylist() == [index % 3 for index in range(66, 156)]
     assert labels.measured is not None
     assert labels.curve is not None
     assert labels.curve.held_out == 60
     assert labels.measured.images - labels.measured.right <= 6
     assert labels.curve.right[-1] <= 54
+
+
+def test_labels_name_the_teachers_of_their_teacher(colour_model: Path, tmp_path: Path) -> None:
+    model, contract = load(colour_model)
+    taught = save(model, contract.model_copy(update={"lineage": ("first",)}), tmp_path / "taught")
+    manifest, pixels = painted(validation=0, pool=3)
+    assert label_pool(manifest, pixels, taught, settings=PseudoLabel(), round_index=2).lineage == ("first",)
 
 
 def test_wrong_labels_lower_the_confidence_of_the_pool(colour_model: Path) -> None:

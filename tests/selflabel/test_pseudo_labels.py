@@ -1,5 +1,6 @@
 """Pseudo-labels: what is accepted, why the rest is not, and that Parquet keeps it."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from selftrain.data.manifest import LabelMap, Manifest, Split
 from selftrain.errors import ConfigError, PredictionError
 from selftrain.evaluate.coverage import HeldOut, Measured
 from selftrain.selflabel.alignment import aligned, alignment_ratio
-from selftrain.selflabel.pseudo_labels import SCHEMA, PseudoLabels, Reason, select
+from selftrain.selflabel.pseudo_labels import METADATA_KEY, SCHEMA, PseudoLabels, Reason, select
 from selftrain.selflabel.weights import by_precision, by_softmatch
 
 NAMES = ("cat", "dog", "elk")
@@ -272,8 +273,19 @@ def test_the_digest_is_the_same_after_parquet_and_another_for_another_rule(tmp_p
     assert PseudoLabels.read(tmp_path / "labels.parquet").digest == made.digest
     assert labels_of(ids, probs, Fixed(value=0.5)).digest == made.digest
     others = [labels_of(ids, probs, Fixed(value=0.6)), labels_of(ids, probs[::-1], Fixed(value=0.5))]
-    others.append(replace(made, teacher="another"))
-    assert len({made.digest, *(other.digest for other in others)}) == 4
+    others += [replace(made, teacher="another"), replace(made, lineage=("another",))]
+    assert len({made.digest, *(other.digest for other in others)}) == 5
+
+
+def test_who_taught_the_teacher_is_kept_and_a_file_from_before_it_was_names_nobody(tmp_path: Path) -> None:
+    made = replace(labels_of(["a"], [[0.9, 0.05, 0.05]], Fixed(value=0.75)), lineage=("first", "second"))
+    made.write(tmp_path / "labels.parquet")
+    assert PseudoLabels.read(tmp_path / "labels.parquet").lineage == ("first", "second")
+    table = pq.read_table(tmp_path / "labels.parquet")
+    facts = json.loads(table.schema.metadata[METADATA_KEY])
+    del facts["lineage"]
+    pq.write_table(table.replace_schema_metadata({METADATA_KEY: json.dumps(facts)}), tmp_path / "old.parquet")
+    assert PseudoLabels.read(tmp_path / "old.parquet").lineage == ()
 
 
 def test_image_ids_may_be_an_arrow_array_a_numpy_array_or_a_list() -> None:

@@ -1,6 +1,10 @@
-"""A student that learns in training from the pool itself, in a round that gives it pseudo-labels too."""
+"""Students of a round: what they learn from, and whom they name as their teachers."""
 
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -8,52 +12,83 @@ import pytest
 from selftrain.config import Consistency, DigitsSource, Experiment, Fixed, PseudoLabel, Student
 from selftrain.data import dataset
 from selftrain.data.ingest import ingest
-from selftrain.data.manifest import Split
+from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources import open_source
 from selftrain.learn.checkpoint import Checkpoints
-from selftrain.selflabel.pseudo_labels import select
+from selftrain.selflabel.pseudo_labels import PseudoLabels, select
+
+if TYPE_CHECKING:
+    from selftrain.learn.contract import Contract
 
 STEPS, BATCH, MU = 2, 4, 2
 
+pytestmark = [
+    pytest.mark.keras,
+    # Keras warns that fit does not shuffle a Grain pipeline: it is shuffled by us.
+    pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning"),
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),
+]
 
-@pytest.mark.keras
-# Keras warns that fit does not shuffle a Grain pipeline: it is shuffled by us.
-@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning")
-@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
-def test_a_student_in_training_takes_the_pool_itself_and_no_pseudo_label(tmp_path: Path) -> None:
-    from selftrain.selflabel.teaching import train_student
 
-    e = Experiment(source=DigitsSource(labeled=40, validation=30, test=30), workspace=str(tmp_path))
+@dataclass(frozen=True)
+class Round:
+    """Digits, the pool of which was labelled by lot."""
+
+    e: Experiment
+    manifest: Manifest
+    labels: PseudoLabels
+
+    def taught(self, labels: PseudoLabels, folder: Path, **recipe: Any) -> Contract:
+        """The contract of a student of `labels`."""
+        from selftrain.selflabel.teaching import train_student
+
+        return train_student(
+            self.manifest,
+            labels,
+            dataset.pixels(self.e.place, self.manifest, 16, self.e.machine),
+            recipe=Student(augmentation="digits", steps=STEPS, batch_size=BATCH, validate_every=STEPS, **recipe),
+            backbone="efficientnet_b0_050",
+            seed=1,
+            folder=folder / "model",
+            checkpoints=Checkpoints(folder / "checkpoints"),
+        ).contract
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Round:
+    workspace = tmp_path_factory.mktemp("digits")
+    e = Experiment(source=DigitsSource(labeled=40, validation=30, test=30), workspace=str(workspace))
     source, store = open_source(e.source), dataset.store(e.place)
     manifest = ingest(source, source.scan(), store, settings=e.ingest, splitting=e.splitting).manifest
     pool = manifest.rows(Split.UNLABELED)
     probs = np.random.default_rng(0).dirichlet(np.full(10, 0.2), len(pool)).astype(np.float32)
-    labels = select(
-        manifest.image_ids()[pool],
-        probs,
-        PseudoLabel(threshold=Fixed(value=None)),
-        round_index=1,
-        teacher="lot",
-        class_names=manifest.label_map.names,
-    )
-    assert labels.applied_to(manifest).digest != manifest.digest
-    contract = train_student(
-        manifest,
-        labels,
-        dataset.pixels(e.place, manifest, 16, e.machine),
-        recipe=Student(
-            method="softmatch",
-            consistency=Consistency(mu=MU),
-            augmentation="digits",
-            steps=STEPS,
-            batch_size=BATCH,
-            validate_every=STEPS,
-        ),
-        backbone="efficientnet_b0_050",
-        seed=1,
-        folder=tmp_path / "model",
-        checkpoints=Checkpoints(tmp_path / "checkpoints"),
-    ).contract
-    assert contract.manifest_digest == manifest.digest
+    settings, names = PseudoLabel(threshold=Fixed(value=None)), manifest.label_map.names
+    labels = select(manifest.image_ids()[pool], probs, settings, round_index=1, teacher="lot", class_names=names)
+    return Round(e, manifest, replace(labels, lineage=("chance",)))
+
+
+def test_a_student_in_training_takes_the_pool_itself_and_no_pseudo_label(digits: Round, tmp_path: Path) -> None:
+    assert digits.labels.applied_to(digits.manifest).digest != digits.manifest.digest
+    contract = digits.taught(digits.labels, tmp_path, method="softmatch", consistency=Consistency(mu=MU))
+    assert contract.manifest_digest == digits.manifest.digest
     assert contract.thresholds == {}
+    assert contract.lineage == ()
     assert contract.image_steps == STEPS * BATCH * (1 + 2 * MU)
+
+
+def test_a_student_of_pseudo_labels_names_its_teacher_and_that_ones_teachers(digits: Round, tmp_path: Path) -> None:
+    contract = digits.taught(digits.labels, tmp_path)
+    assert contract.lineage == ("chance", "lot")
+    assert contract.manifest_digest == digits.labels.applied_to(digits.manifest).digest
+
+
+def test_a_student_that_no_label_was_sure_enough_for_has_no_teacher(digits: Round, tmp_path: Path) -> None:
+    table = digits.labels.table
+    unsure = replace(digits.labels, table=table.set_column(4, table.schema.field(4), [[False] * len(table)]))
+    assert digits.taught(unsure, tmp_path).lineage == ()
+
+
+def test_the_same_training_again_is_the_same_model_in_another_file(digits: Round, tmp_path: Path) -> None:
+    one, again = (digits.taught(digits.labels, tmp_path / name) for name in ("one", "again"))
+    assert one.identity == again.identity
+    assert one.weights_sha256 != again.weights_sha256

@@ -10,7 +10,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 ENGINES = {"zenml", "mlflow", "dvc", "dvc_data", "great_expectations", "kubernetes"}
 # They may call the adapters, and import them inside their commands only.
-ENTRY_POINTS = {"selftrain/api.py", "selftrain/cli.py", "selftrain/cli_models.py", "selftrain/cli_options.py"}
+ENTRY_POINTS = {
+    "selftrain/api.py",
+    "selftrain/cli.py",
+    "selftrain/cli_lineage.py",
+    "selftrain/cli_models.py",
+    "selftrain/cli_options.py",
+}
 
 
 def sources(folder: str) -> list[Path]:

@@ -1,0 +1,239 @@
+"""The label archive: what runs and registry together know of every pseudo-label, and of who taught whom."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict
+
+from selftrain.adapters import recall_log, registry
+from selftrain.adapters.label_store import KeptLabels, kept_labels
+from selftrain.adapters.model_reference import find_version
+from selftrain.adapters.registry import CHALLENGER, CHAMPION, Version
+from selftrain.adapters.run_records import known
+from selftrain.adapters.runs import prepare_process
+from selftrain.adapters.tracking import open_existing
+from selftrain.errors import InputError, RegistryError, SourceError
+from selftrain.learn.contract import file_digest
+from selftrain.progress import Progress, silent
+from selftrain.selflabel.label_rows import Given, LabelRow, check_out, matching_ids, rows, values, write_rows
+from selftrain.selflabel.lineage import SHOWN, Descent, Recall, Recalled
+
+WHOLE = 64  # characters of a digest
+SHORTEST = 8  # of a digest that is named by its beginning: fewer digits are a version's number
+NAMED = 5
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A model that was named: its identity, its file's sha256 (empty: not known), and what the user calls it."""
+
+    identity: str
+    file: str
+    called: str
+
+    @property
+    def names(self) -> frozenset[str]:
+        """What the model is known by."""
+        return frozenset({self.identity, self.file} - {""})
+
+
+class LabelPage(BaseModel):
+    """The pseudo-labels that were asked for: `total` of them, the first as `labels`, all in the file `written`.
+
+    `gone` are the addresses of rounds whose labels are no longer in the artifact store.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    total: int
+    labels: tuple[LabelRow, ...]
+    written: Path | None = None
+    gone: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Every round's pseudo-labels, every registered version, and the recall log."""
+
+    kept: tuple[KeptLabels, ...]
+    gone: tuple[str, ...]
+    versions: tuple[Version, ...]
+    log: tuple[Recall, ...]
+
+    @cached_property
+    def descents(self) -> tuple[Descent, ...]:
+        """All models that are known, and who taught them."""
+        asked = (Descent(frozenset({each.facts.teacher}), each.facts.lineage) for each in self.kept)
+        return (*(version.descent for version in self.versions), *asked)
+
+    @cached_property
+    def recalled(self) -> Recalled:
+        """What is withdrawn now."""
+        return Recalled.of(self.log, self.descents)
+
+    def given(self, kept: KeptLabels, recalled: Recalled | None = None) -> Given:
+        """`kept` with the addresses of its teacher, and what that is worth by `recalled` (None: by the whole log)."""
+        model = Descent(frozenset({kept.facts.teacher}), kept.facts.lineage)
+        trust = (recalled or self.recalled).trust(model)
+        return Given(kept.run, kept.facts, self.addresses(model.names), trust)
+
+    def addresses(self, names: frozenset[str]) -> str | None:
+        """The addresses in the registry of the model that is known by `names`."""
+        found = [version.uri for version in self.versions if not names.isdisjoint(version.descent.names)]
+        return ", ".join(found) or None
+
+    def by(self, teacher: Teacher) -> tuple[KeptLabels, ...]:
+        """The rounds that `teacher` labelled."""
+        return tuple(each for each in self.kept if each.facts.teacher in teacher.names)
+
+    def teacher(self, reference: str, *, workspace: Path, model_name: str | None) -> Teacher:
+        """The model that `reference` names: a version's number, address or alias, or the beginning of a digest.
+
+        Raises InputError for what names none, or more than one, and RegistryError for a version that is not ours.
+        """
+        number = reference.isdecimal() and len(reference) < SHORTEST
+        if number or reference in (CHAMPION, CHALLENGER) or reference.startswith("models:/"):
+            _, version = find_version(reference, workspace=workspace, model_name=model_name)
+            if not version.identity:
+                raise RegistryError(f"{version.uri} was not registered by selftrain: it does not say which model it is")
+            return Teacher(version.identity, version.model_digest, version.uri)
+        if not re.fullmatch(rf"[0-9a-f]{{{SHORTEST},{WHOLE}}}", reference):
+            raise InputError(
+                f"{reference!r} names no model: give a version's number, models:/NAME/NUMBER, champion, or at least "
+                f"{SHORTEST} characters of a teacher's digest"
+            )
+        return self._by_digest(reference)
+
+    def _by_digest(self, beginning: str) -> Teacher:
+        files = {version.model_digest: version.identity for version in self.versions}
+        taught = (name for model in self.descents for name in model.lineage)
+        identities = {*files.values(), *taught, *(each.facts.teacher for each in self.kept)}
+        identities |= {line.identity for line in self.log}
+        found = {name for name in identities if name.startswith(beginning)}
+        found |= {identity for file, identity in files.items() if file.startswith(beginning)}
+        if not found:
+            raise InputError(
+                f"no model known here has a digest that begins with {beginning}: none of that name labelled in any run "
+                "or was registered"
+            )
+        if len(found) > 1:
+            listed = ", ".join(name[: max(SHOWN, len(beginning) + 4)] for name in sorted(found)[:NAMED])
+            raise InputError(f"{len(found)} models have digests that begin with {beginning}: {listed}; give more of it")
+        (identity,) = found
+        file = next((file for file, name in files.items() if name == identity), "")
+        return Teacher(identity, file, self.addresses(frozenset({identity})) or f"teacher {identity[:SHOWN]}")
+
+
+def open_archive(workspace: Path) -> Archive:
+    """The archive of ZenML's store and of the registry that runs in `workspace` register in; nothing is created."""
+    prepare_process()
+    tracking = open_existing(workspace)
+    kept, gone = kept_labels()
+    versions = registry.all_versions(tracking) if tracking is not None else []
+    log = recall_log.read(tracking) if tracking is not None else []
+    return Archive(tuple(kept), tuple(gone), tuple(versions), tuple(log))
+
+
+def find_labels(
+    *,
+    image: str | None,
+    teacher: str | None,
+    workspace: Path,
+    model_name: str | None = None,
+    limit: int,
+    out: Path | None = None,
+    progress: Progress = silent,
+) -> LabelPage:
+    """The pseudo-labels of one image (a file, or the beginning of its image_id), by one teacher, or both.
+
+    All of them go to `out`. Raises InputError for what names no image or teacher, or several, SourceError before the
+    first run, ConfigError for an `out` that cannot be written.
+    """
+    if image is None and teacher is None:
+        raise InputError("say whose labels: --image with an image_id or a file, --teacher with a version or a digest")
+    if out is not None:
+        check_out(out)
+    prefix = _image_id(image) if image is not None else ""
+    archive = open_archive(workspace)
+    if not known():
+        raise SourceError("there is no run yet; start one with `selftrain run`")
+    chosen = archive.kept
+    if teacher is not None:
+        chosen = archive.by(archive.teacher(teacher, workspace=workspace, model_name=model_name))
+    counts = _counted(chosen, prefix)
+    chosen = tuple(each for each, count in zip(chosen, counts, strict=True) if count)
+    shown: list[LabelRow] = []
+    for table in all_rows(archive, chosen, prefix=prefix):
+        shown += values(table.slice(0, limit - len(shown)))
+        if len(shown) >= limit:
+            break
+    if out is not None:
+        write_all(archive, chosen, out, prefix=prefix, total=sum(counts), progress=progress)
+    return LabelPage(total=sum(counts), labels=tuple(shown), written=out, gone=archive.gone)
+
+
+def all_rows(
+    archive: Archive, chosen: Iterable[KeptLabels], *, prefix: str = "", recalled: Recalled | None = None
+) -> Iterator[pa.Table]:
+    """The rows of the rounds `chosen`, a group of rows at a time."""
+    for each in chosen:
+        with each.opened() as labels, each.manifest() as manifest:
+            yield from rows(archive.given(each, recalled), labels, manifest, prefix=prefix)
+
+
+def write_all(
+    archive: Archive,
+    chosen: Sequence[KeptLabels],
+    out: Path,
+    *,
+    prefix: str = "",
+    total: int,
+    recalled: Recalled | None = None,
+    progress: Progress = silent,
+) -> None:
+    """Write the rows of the rounds `chosen` to `out`."""
+
+    def counted() -> Iterator[pa.Table]:
+        done = 0
+        for table in all_rows(archive, chosen, prefix=prefix, recalled=recalled):
+            yield table
+            done += table.num_rows
+            progress(done, total)
+
+    names = tuple(dict.fromkeys(name for each in chosen for name in each.facts.class_names))
+    write_rows(counted(), out, class_names=names)
+
+
+def _image_id(image: str) -> str:
+    """The image_id, or its beginning, that `image` gives; that of a file is the sha256 of its bytes."""
+    if Path(image).is_file():
+        return file_digest(Path(image))
+    if re.fullmatch(rf"[0-9a-f]{{{SHORTEST},{WHOLE}}}", image):
+        return image
+    raise InputError(f"--image {image!r} is no file and no image_id, of which {SHORTEST} characters or more are needed")
+
+
+def _counted(chosen: Sequence[KeptLabels], prefix: str) -> list[int]:
+    """How many rows of each round are of images whose id begins with `prefix`; InputError where it is not one image."""
+    if not prefix:
+        return [each.images for each in chosen]
+    counts: list[int] = []
+    ids: set[str] = set()
+    for each in chosen:
+        with each.opened() as file:
+            found = matching_ids(file, prefix)
+        counts.append(len(found))
+        ids |= set(pc.unique(found).slice(0, NAMED).to_pylist())
+    if len(ids) > 1:
+        listed = ", ".join(name[: len(prefix) + 4] for name in sorted(ids)[:NAMED])
+        raise InputError(f"several images have an image_id that begins with {prefix}: {listed}; give more of it")
+    if not ids and len(prefix) < WHOLE:
+        raise InputError(f"no pseudo-label was given to an image whose image_id begins with {prefix}")
+    return counts

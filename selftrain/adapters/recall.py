@@ -1,0 +1,200 @@
+"""Recall: a teacher withdrawn, with everything it said, everyone it taught, and whose champion that concerns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from selftrain.adapters import promotion, recall_log, registry
+from selftrain.adapters.label_archive import Archive, Teacher, open_archive, write_all
+from selftrain.adapters.label_store import KeptLabels
+from selftrain.adapters.model_reference import ADDRESS
+from selftrain.adapters.registry import CHAMPION, Version
+from selftrain.adapters.run_records import workspace_of
+from selftrain.adapters.tracking import open_existing, open_tracking
+from selftrain.errors import InputError, RegistryError
+from selftrain.progress import Progress, silent
+from selftrain.record import RunRecord
+from selftrain.selflabel.label_rows import check_out, class_counts
+from selftrain.selflabel.lineage import Recall, Recalled, Trust
+
+LONGEST_REASON = 1000  # characters: each later error quotes it
+
+
+class ClassCount(BaseModel):
+    """Labels of one class, and how many of them were accepted."""
+
+    model_config = ConfigDict(frozen=True)
+
+    given: int
+    accepted: int
+
+
+class RoundCount(BaseModel):
+    """What a withdrawn or tainted teacher said in one round of one run."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run: str
+    round: int
+    teacher: str
+    version: str | None
+    trust: Trust
+    given: int
+    accepted: int
+    classes: dict[str, ClassCount]
+
+
+class ConcernedVersion(BaseModel):
+    """A registered version that is withdrawn, or was trained on what was, at whatever remove."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    uri: str
+    trust: Trust
+    aliases: tuple[str, ...]
+
+
+class RecallReport(BaseModel):
+    """A recall, and all that it concerns: rounds of pseudo-labels, and registered versions.
+
+    `new` says whether it is made now. `written` holds every label of the rounds; `gone` are the addresses of rounds
+    whose labels are no longer in the artifact store and are not counted.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    recall: Recall
+    new: bool
+    rounds: tuple[RoundCount, ...]
+    versions: tuple[ConcernedVersion, ...]
+    written: Path | None = None
+    gone: tuple[str, ...] = ()
+
+    @property
+    def champions(self) -> tuple[ConcernedVersion, ...]:
+        """The versions that are champion now."""
+        return tuple(version for version in self.versions if CHAMPION in version.aliases)
+
+
+def withdraw(
+    reference: str,
+    *,
+    reason: str,
+    workspace: Path,
+    model_name: str | None = None,
+    out: Path | None = None,
+    progress: Progress = silent,
+) -> RecallReport:
+    """Withdraw the model that `reference` names, once, and report all that this concerns; nothing is deleted.
+
+    Every label goes to `out` too. A model that is withdrawn already is reported alone. Raises InputError for what names
+    no model or several, and for a first recall without a reason; ConfigError for an `out` that cannot be written.
+    """
+    if out is not None:
+        check_out(out)
+    archive = open_archive(workspace)
+    teacher = archive.teacher(reference, workspace=workspace, model_name=model_name)
+    there = archive.recalled.withdrawn.get(teacher.identity)
+    line = there or _append(teacher, "withdraw", why=_checked(reason), workspace=workspace)
+    alone = Recalled.of([line], archive.descents)
+    concerned = [each for each in archive.kept if archive.given(each, alone).trust is not Trust.TRUSTED]
+    report = RecallReport(
+        recall=line,
+        new=there is None,
+        rounds=tuple(_count(archive, each, alone) for each in concerned),
+        versions=tuple(_concerned(version, alone) for version in archive.versions if alone.cause(version.descent)),
+        written=out,
+        gone=archive.gone,
+    )
+    if out is not None:
+        total = sum(each.images for each in concerned)
+        write_all(archive, concerned, out, total=total, recalled=alone, progress=progress)
+    return report
+
+
+def restore(reference: str, *, reason: str, workspace: Path, model_name: str | None = None) -> Recall:
+    """Take back the recall of the model that `reference` names; raises InputError unless it is withdrawn."""
+    archive = open_archive(workspace)
+    teacher = archive.teacher(reference, workspace=workspace, model_name=model_name)
+    if teacher.identity not in archive.recalled.withdrawn:
+        listed = ", ".join(line.called for line in archive.recalled.in_force) or "nothing"
+        raise InputError(f"{teacher.called} is not withdrawn; {listed} is")
+    return _append(teacher, "restore", why=_checked(reason or "asked for"), workspace=workspace)
+
+
+def recall_history(workspace: Path) -> list[Recall]:
+    """Every line of the recall log, oldest first; none where there is no store yet."""
+    tracking = open_existing(workspace)
+    return recall_log.read(tracking) if tracking is not None else []
+
+
+def concern_of(record: RunRecord) -> str | None:
+    """What is to be said now of the version that the run of `record` registered; None: there is none, or nothing."""
+    found = ADDRESS.fullmatch(record.model_uri or "")
+    tracking = recall_log.open_log(workspace_of(record.run_id)) if found is not None else None
+    if found is None or tracking is None:
+        return None
+    try:
+        version = registry.get_version(tracking, name=found["name"], number=int(found["number"]))
+    except RegistryError:
+        return None  # it was deleted
+    return recall_log.recalled(tracking).concern(version.descent, version.uri)
+
+
+def roll_back(report: RecallReport, *, workspace: Path) -> tuple[Version, ...]:
+    """Give each champion's place that `report` concerns to the one before it that is trusted; returns those.
+
+    Raises RegistryError where there is none to go back to.
+    """
+    tracking = open_tracking(workspace)
+    why = f"{report.recall.called} was recalled: {report.recall.why}"
+    who = promotion.current_user()
+    return tuple(promotion.rollback(tracking, version.name, who=who, why=why) for version in report.champions)
+
+
+def _checked(reason: str) -> str:
+    if not reason.strip() or len(reason) > LONGEST_REASON:
+        raise InputError(
+            f"a recall needs a reason, of at most {LONGEST_REASON} characters; later errors quote it: --reason '...'"
+        )
+    return " ".join(reason.split())
+
+
+def _append(teacher: Teacher, action: Literal["withdraw", "restore"], *, why: str, workspace: Path) -> Recall:
+    line = Recall(
+        number=0,
+        when="",
+        who=promotion.current_user(),
+        action=action,
+        identity=teacher.identity,
+        file=teacher.file,
+        called=teacher.called,
+        why=why,
+    )
+    return recall_log.append(open_tracking(workspace), line)
+
+
+def _count(archive: Archive, kept: KeptLabels, recalled: Recalled) -> RoundCount:
+    given = archive.given(kept, recalled)
+    names = kept.facts.class_names
+    with kept.opened() as file:
+        counts = class_counts(file, classes=len(names)).tolist()
+    return RoundCount(
+        run=given.run,
+        round=kept.facts.round,
+        teacher=kept.facts.teacher,
+        version=given.version,
+        trust=given.trust,
+        given=sum(each for each, _ in counts),
+        accepted=sum(each for _, each in counts),
+        classes={name: ClassCount(given=all_, accepted=sure) for name, (all_, sure) in zip(names, counts, strict=True)},
+    )
+
+
+def _concerned(version: Version, recalled: Recalled) -> ConcernedVersion:
+    trust = recalled.trust(version.descent)
+    return ConcernedVersion(name=version.name, uri=version.uri, trust=trust, aliases=version.aliases)

@@ -1,0 +1,117 @@
+"""The recall log: which models are withdrawn, since when and why; it only grows.
+
+Its lines are tags of the MLflow experiment that runs go to: most teachers are never registered, and a model taught by
+one may be registered under any name.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from selftrain.adapters import registry, tag_log
+from selftrain.adapters.tracking import Tracking, open_existing, stack_tracker_uri
+from selftrain.selflabel.lineage import SHOWN, Descent, Recall, Recalled
+from selftrain.workspace import Workspace
+
+if TYPE_CHECKING:
+    from selftrain.config import Place
+    from selftrain.learn.contract import Contract, SavedModel
+
+LOG_TAG = "selftrain.recall."
+ANOTHER_START = "start from another: set teacher.start to 'train' or to a model's folder, or `selftrain rollback` first"
+ROLL_BACK = "make the champion before it champion again with `selftrain rollback`"
+ANOTHER_MODEL = (
+    "nothing is labelled or registered with it, and the same run would only make or find it again. Change what it "
+    "learns from - the labels, the settings or the seed - or take the recall back (selftrain recall --undo)"
+)
+
+
+def read(tracking: Tracking) -> list[Recall]:
+    """Every line of the log, oldest first."""
+    return tag_log.lines(tracking.client.get_experiment(tracking.experiment_id).tags, LOG_TAG, Recall)
+
+
+def append(tracking: Tracking, line: Recall) -> Recall:
+    """`line` as the log's next one: its number and time are filled in."""
+    log = read(tracking)
+    number = log[-1].number + 1 if log else 1
+    line = line.model_copy(update={"number": number, "when": tag_log.now()})
+    tracking.client.set_experiment_tag(tracking.experiment_id, tag_log.new_key(LOG_TAG, number), line.model_dump_json())
+    return line
+
+
+def recalled(tracking: Tracking) -> Recalled:
+    """What is withdrawn now, and what the registry knows of who taught whom; it is asked only if anything is."""
+    log = read(tracking)
+    return Recalled.of(log, [version.descent for version in registry.all_versions(tracking)] if log else ())
+
+
+def lines_about(tracking: Tracking, name: str) -> list[Recall]:
+    """The lines that concern any version of the model `name`, oldest first."""
+    log = read(tracking)
+    known = [version.descent for version in registry.all_versions(tracking)] if log else []
+    own = [version.descent for version in registry.versions(tracking, name)] if log else []
+
+    def concerns(line: Recall) -> bool:
+        alone = Recalled.of([line.model_copy(update={"action": "withdraw"})], known)
+        return any(alone.cause(model) is not None for model in own)
+
+    return [line for line in log if concerns(line)]
+
+
+def open_log(workspace: Path) -> Tracking | None:
+    """The store of `workspace` if its log may hold a line.
+
+    The embedded one is asked in SQL, read-only: MLflow takes seconds to load, and most workspaces have no recall.
+    """
+    elsewhere = os.environ.get("MLFLOW_TRACKING_URI") or stack_tracker_uri()
+    if not elsewhere and not _has_lines(Workspace(workspace).mlflow_database):
+        return None
+    return open_existing(workspace)
+
+
+def _has_lines(database: Path) -> bool:
+    if not database.exists():
+        return False
+    with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as store:
+        try:
+            found = store.execute("SELECT 1 FROM experiment_tags WHERE key LIKE ? LIMIT 1", (f"{LOG_TAG}%",)).fetchone()
+        except sqlite3.OperationalError:
+            return True  # it is locked, or has tables of another MLflow, which has to be asked itself
+    return found is not None
+
+
+def withdrawn(place: Place) -> list[str]:
+    """The identities of what is withdrawn now, sorted; none where there is no store yet."""
+    tracking = open_log(Path(place.workspace))
+    return sorted({line.identity for line in Recalled.of(read(tracking)).in_force}) if tracking is not None else []
+
+
+def refuse_withdrawn(model: SavedModel, place: Place) -> None:
+    """Raise WithdrawnError if `model`, which a run made or took from the cache, is withdrawn or tainted."""
+    tracking = open_log(Path(place.workspace))
+    if tracking is not None:
+        refuse(tracking, model.contract)
+
+
+def refuse(tracking: Tracking, contract: Contract) -> None:
+    """Raise WithdrawnError if the model that `contract` describes is withdrawn or tainted."""
+    called = f"the {contract.backbone} {contract.identity[:SHOWN]} of this run"
+    recalled(tracking).refuse(descent_of(contract), called, advice=ANOTHER_MODEL)
+
+
+def alarm(tracking: Tracking, champion: registry.Version | None) -> str:
+    """What is to be added to a line about `champion` if it is withdrawn or tainted, and what to do; else nothing."""
+    if champion is None:
+        return ""
+    concern = recalled(tracking).concern(champion.descent, f"the champion {champion.uri}")
+    return f"; {concern}; {ROLL_BACK}" if concern else ""
+
+
+def descent_of(contract: Contract) -> Descent:
+    """Who taught the model that `contract` describes, as it says itself."""
+    return Descent(frozenset({contract.identity, contract.weights_sha256} - {""}), contract.lineage)

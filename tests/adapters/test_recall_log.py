@@ -1,0 +1,238 @@
+"""The recall log and what keeps to it: the registry's champions, and the models that runs start from."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from selftrain.adapters import lineage_tags, recall_log
+from selftrain.adapters import promotion as p
+from selftrain.adapters import registry as r
+from selftrain.adapters.brought import check
+from selftrain.adapters.label_archive import Archive
+from selftrain.adapters.tracking import Tracking, open_tracking
+from selftrain.config import parse
+from selftrain.errors import InputError, RegistryError, WithdrawnError
+from selftrain.learn.contract import Contract
+from selftrain.selflabel.lineage import Recall, Trust
+from selftrain.workspace import Workspace
+
+# mlflow's SQL store leaves cursors to the garbage collector.
+pytestmark = [pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")]
+
+ALL = {1: "aa", 2: "bb", 3: "cc", 4: "dd"}  # what the identity of each version begins with
+
+
+def identity(number: int) -> str:
+    return ALL[number].ljust(64, "0")
+
+
+def contract(number: int, *taught_by: int) -> Contract:
+    return Contract(
+        backbone="b",
+        image_size=8,
+        class_names=("cat", "dog"),
+        weights_sha256=f"{number}".ljust(64, "f"),
+        values_sha256=identity(number),
+        lineage=tuple(identity(each) for each in taught_by),
+    )
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A registry with the versions 1 to 4 of `m`: 1 taught 2, and so 3 too, which 2 taught; 4 is none of theirs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        workspace = tmp_path_factory.mktemp("registry")
+        tracking = open_tracking(workspace, stack=lambda: None)
+    tracking.client.create_registered_model("m")
+    for number, taught_by in ((1, ()), (2, (1,)), (3, (1, 2)), (4, ())):
+        made = contract(number, *taught_by)
+        tags = {r.RUN_KEY: f"{number}", r.MODEL_DIGEST: made.weights_sha256, **lineage_tags.lineage_tags(made)}
+        tracking.client.create_model_version("m", (workspace / f"{number}").as_uri(), tags=tags)
+    return Workspace(workspace).mlflow_database
+
+
+@pytest.fixture
+def store(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracking:
+    place = Workspace(tmp_path / "workspace").ensure()
+    shutil.copy(database, place.mlflow_database)
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{place.mlflow_database}")
+    return open_tracking(place.root, stack=lambda: None)
+
+
+def recall(store: Tracking, number: int, action: Literal["withdraw", "restore"] = "withdraw") -> Recall:
+    line = Recall(
+        number=0, when="", who="ada", action=action, identity=identity(number), called=f"models:/m/{number}", why="bad"
+    )
+    return recall_log.append(store, line)
+
+
+def crown(store: Tracking, *numbers: int) -> None:
+    for number in numbers:
+        p.promote(store, "m", number, who="ada", why="by hand", force=True)
+
+
+def champion(store: Tracking) -> int | None:
+    found = r.champion(store, "m")
+    return found.number if found is not None else None
+
+
+def test_the_log_grows_in_the_tracking_store_and_numbers_its_lines(store: Tracking) -> None:
+    assert recall_log.read(store) == []
+    lines = [recall(store, 1), recall(store, 4), recall(store, 1, "restore")]
+    assert recall_log.read(store) == lines
+    assert [each.number for each in lines] == [1, 2, 3]
+    assert [each.identity for each in recall_log.recalled(store).in_force] == [identity(4)]
+
+
+def test_a_log_without_a_line_is_not_opened(store: Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = Workspace(tmp_path / "workspace").mlflow_database
+    assert not recall_log._has_lines(database)
+    assert not recall_log._has_lines(database.with_name("none.db"))
+    recall(store, 1)
+    assert recall_log._has_lines(database)
+    database.with_name("other.db").touch()
+    assert recall_log._has_lines(database.with_name("other.db")), "MLflow has to say what is in it"
+
+
+def test_versions_carry_their_lineage_however_long_it_is() -> None:
+    lineage = tuple(f"{number:064x}" for number in range(2500))
+    made = contract(1).model_copy(update={"lineage": lineage})
+    tags = lineage_tags.lineage_tags(made)
+    assert max(map(len, tags.values())) <= 100_000
+    found = lineage_tags.descent(tags, made.weights_sha256)
+    assert found.lineage == lineage
+    assert found.names == {made.identity, made.weights_sha256}
+    assert lineage_tags.descent({}, "").names == frozenset()
+
+
+def test_whom_a_recall_taints_is_known_from_the_registry_alone(store: Tracking) -> None:
+    recall(store, 1)
+    recalled = recall_log.recalled(store)
+    trust = [recalled.trust(version.descent) for version in r.versions(store, "m")]
+    assert trust == [Trust.WITHDRAWN, Trust.TAINTED, Trust.TAINTED, Trust.TRUSTED]
+
+
+@pytest.mark.parametrize(("number", "said"), [(1, "models:/m/1 is withdrawn"), (3, "models:/m/3 is tainted")])
+def test_nothing_recalled_is_promoted_even_by_force_until_the_recall_is_taken_back(
+    store: Tracking, number: int, said: str
+) -> None:
+    crown(store, 4)
+    recall(store, 1)
+    with pytest.raises(WithdrawnError, match=said):
+        crown(store, number)
+    assert champion(store) == 4
+    recall(store, 1, "restore")
+    crown(store, number)
+    assert champion(store) == number
+
+
+def test_a_rollback_passes_over_champions_that_were_recalled(store: Tracking) -> None:
+    crown(store, 4, 1, 2, 3)
+    recall(store, 1)
+    assert p.rollback(store, "m", who="ada").number == 4
+    assert [(each.action, each.previous, each.to) for each in p.history(store, "m")][-1] == ("rollback", 3, 4)
+    with pytest.raises(RegistryError, match="version 4 is the first champion"):
+        p.rollback(store, "m", who="ada")
+
+
+def test_a_rollback_with_recalled_champions_only_is_refused_and_says_what_to_do(store: Tracking) -> None:
+    crown(store, 1, 2, 4)
+    recall(store, 1)
+    with pytest.raises(WithdrawnError, match=r"models:/m/2 is tainted.*promote another version"):
+        p.rollback(store, "m", who="ada")
+    assert champion(store) == 4
+
+
+def test_a_rollback_cut_short_is_not_carried_out_to_a_version_that_was_recalled_since(store: Tracking) -> None:
+    crown(store, 4, 2, 3)
+    line = p.Change(number=4, when="2026-11-21", who="ada", action="rollback", previous=3, to=2, why="asked for")
+    store.client.set_registered_model_tag("m", f"{p.LOG_TAG}000004.cut", line.model_dump_json())
+    recall(store, 2)
+    assert p.rollback(store, "m", who="ada").number == 4
+    moves = [(each.action, each.previous, each.to) for each in p.history(store, "m")]
+    assert moves[-3:] == [("rollback", 3, 2), ("promote", 2, 3), ("rollback", 3, 4)]
+
+
+def test_a_champion_that_was_recalled_is_no_teacher_to_start_from(store: Tracking, tmp_path: Path) -> None:
+    crown(store, 3)
+    recall(store, 2)
+    e = parse({"workspace": str(tmp_path / "workspace"), "teacher": {"start": "champion"}, "name": "m"})
+    with pytest.raises(WithdrawnError, match=r"teacher\.start is 'champion', and models:/m/3 is tainted"):
+        check(e, e.place)
+
+
+def test_a_model_of_a_run_is_refused_by_itself_by_its_twin_and_by_its_teachers(store: Tracking) -> None:
+    recall(store, 1)
+    twin = contract(1).model_copy(update={"weights_sha256": "saved anew"})
+    for refused in (contract(1), twin, contract(4, 1), contract(4, 3)):
+        with pytest.raises(WithdrawnError, match="Change what it learns from"):
+            recall_log.refuse(store, refused)
+    recall_log.refuse(store, contract(4))
+
+
+def test_the_alarm_of_a_champion_says_how_to_get_rid_of_it(store: Tracking) -> None:
+    crown(store, 3)
+    assert recall_log.alarm(store, r.champion(store, "m")) == ""
+    recall(store, 1)
+    assert "the champion models:/m/3 is tainted" in recall_log.alarm(store, r.champion(store, "m"))
+    assert "selftrain rollback" in recall_log.alarm(store, r.champion(store, "m"))
+    assert recall_log.alarm(store, None) == ""
+
+
+def test_lines_about_a_model_are_those_that_concern_a_version_of_it(store: Tracking) -> None:
+    store.client.create_registered_model("other")
+    recall(store, 4)
+    recall(store, 4, "restore")
+    assert [each.action for each in recall_log.lines_about(store, "m")] == ["withdraw", "restore"]
+    assert recall_log.lines_about(store, "other") == []
+
+
+@pytest.fixture
+def archive(store: Tracking) -> Archive:
+    """What the registry alone knows."""
+    return Archive((), (), tuple(r.all_versions(store)), ())
+
+
+@pytest.mark.parametrize("named", ["2", "models:/m/2", identity(2), identity(2)[:8], "2fffffff"])
+def test_a_teacher_is_named_by_version_address_or_the_beginning_of_a_digest(
+    archive: Archive, tmp_path: Path, named: str
+) -> None:
+    found = archive.teacher(named, workspace=tmp_path / "workspace", model_name=None)
+    assert (found.identity, found.called) == (identity(2), "models:/m/2")
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ("9", "no version 9; there are: 1, 2, 3, 4"),
+        ("abc", "names no model"),
+        ("12345678", "no model known here"),
+        ("e" * 64, "no model known here"),
+        ("models:/m/x", "no model address"),
+    ],
+)
+def test_what_names_no_teacher_is_wrong_input(archive: Archive, tmp_path: Path, named: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        archive.teacher(named, workspace=tmp_path / "workspace", model_name=None)
+
+
+def test_the_beginning_of_several_digests_is_ambiguous(store: Tracking, tmp_path: Path) -> None:
+    tags = {lineage_tags.IDENTITY: f"{identity(1)[:8]}{'9' * 56}", r.MODEL_DIGEST: "0" * 64}
+    store.client.create_model_version("m", tmp_path.as_uri(), tags=tags)
+    archive = Archive((), (), tuple(r.all_versions(store)), ())
+    with pytest.raises(InputError, match="2 models have digests that begin with aa000000: aa0000000000, aa0000009999"):
+        archive.teacher("aa000000", workspace=tmp_path / "workspace", model_name=None)
+
+
+def test_a_version_that_others_registered_does_not_say_which_model_it_is(store: Tracking, tmp_path: Path) -> None:
+    store.client.create_model_version("m", tmp_path.as_uri())
+    archive = Archive((), (), tuple(r.all_versions(store)), ())
+    with pytest.raises(RegistryError, match="models:/m/5 was not registered by selftrain"):
+        archive.teacher("5", workspace=tmp_path / "workspace", model_name=None)
