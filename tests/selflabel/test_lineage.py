@@ -114,7 +114,7 @@ def test_the_last_line_about_a_model_holds_and_a_withdrawal_is_told_once() -> No
 
 def test_a_refusal_says_why_since_when_and_what_to_do() -> None:
     recalled = Recalled.of([line("teacher")])
-    by = r"models:/m/2 is tainted: it was taught by models:/m/teacher, withdrawn 2026-11-21 by ada: wrong labels; promote"
+    by = r"models:/m/2 is tainted: it was taught by models:/m/teacher, withdrawn 2026-11-21 by ada: wrong labels; p"
     with pytest.raises(WithdrawnError, match=by):
         recalled.refuse(model("student", "teacher"), "models:/m/2", advice="promote another")
     with pytest.raises(RegistryError, match=r"x is withdrawn \(2026-11-21 by ada: wrong labels\); promote another"):
