@@ -29,26 +29,14 @@ Paint = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory, paint: Paint) -> Path:
-    """`labeled/` with 15 images of each of three colours, `unlabeled/` with 30 of all."""
-    folder = tmp_path_factory.mktemp("images")
-    for number, colour in enumerate(("red", "green", "blue")):
-        for index in range(15):
-            paint(folder / "labeled" / colour / f"{index}.png", colour, seed=100 * number + index)
-        for index in range(15, 25):
-            paint(folder / "unlabeled" / f"{colour}{index}.png", colour, seed=100 * number + index)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def here(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Site:
+def here(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Site:
     """A copy of the repository, with its workspace inside, after one run; the best model is sure to be the teacher."""
     folder = tmp_path_factory.mktemp("site")
     experiment = {
         **TINY,
         "name": "colours",
         "workspace": ".selftrain",
-        "source": {"kind": "folder", "labeled": str(images / "labeled"), "unlabeled": str(images / "unlabeled")},
+        "source": {"kind": "folder", "labeled": str(colours / "labeled"), "unlabeled": str(colours / "unlabeled")},
         "teacher": {"backbone": "mobilenet_v2_035", "steps": 30, "validate_every": 10, "learning_rate": 0.01},
         "student": {"backbone": "mobilenet_v2_035", "steps": 1, "validate_every": 1},
     }
@@ -82,14 +70,14 @@ def test_a_run_without_a_change_is_all_cached(here: Site) -> None:
     assert ran(here) == set()
 
 
-def test_a_new_unlabelled_image_trains_no_teacher_anew(here: Site, images: Path, paint: Paint) -> None:
-    paint(images / "unlabeled" / "another.png", "red", seed=999)
+def test_a_new_unlabelled_image_trains_no_teacher_anew(here: Site, colours: Path, paint: Paint) -> None:
+    paint(colours / "unlabeled" / "another.png", "red", seed=999)
     assert ran(here) == {"ingest", "validate", "pseudo_label", "train_student", "score_2"}
 
 
-def test_a_changed_label_trains_everything_anew(here: Site, images: Path) -> None:
-    moved = images / "labeled" / "red" / "0.png"
-    moved.rename(images / "labeled" / "blue" / "moved.png")
+def test_a_changed_label_trains_everything_anew(here: Site, colours: Path) -> None:
+    moved = colours / "labeled" / "red" / "0.png"
+    moved.rename(colours / "labeled" / "blue" / "moved.png")
     assert ran(here) == KEYED
 
 

@@ -27,26 +27,14 @@ Paint = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory, paint: Paint) -> Path:
-    """`labeled/` with 15 images of each of three colours, `unlabeled/` with 30 of all."""
-    folder = tmp_path_factory.mktemp("images")
-    for number, colour in enumerate(("red", "green", "blue")):
-        for index in range(15):
-            paint(folder / "labeled" / colour / f"{index}.png", colour, seed=100 * number + index)
-        for index in range(15, 25):
-            paint(folder / "unlabeled" / f"{colour}{index}.png", colour, seed=100 * number + index)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def here(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Site:
+def here(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Site:
     """A copy of the repository, its workspace inside: a teacher that knows nothing, a student that learns colours."""
     folder = tmp_path_factory.mktemp("site")
     experiment = {
         **TINY,
         "name": "colours",
         "workspace": ".selftrain",
-        "source": {"kind": "folder", "labeled": str(images / "labeled"), "unlabeled": str(images / "unlabeled")},
+        "source": {"kind": "folder", "labeled": str(colours / "labeled"), "unlabeled": str(colours / "unlabeled")},
         "teacher": {"backbone": "mobilenet_v2_035", "steps": 1, "validate_every": 1, "learning_rate": 1e-6},
         "student": {
             "backbone": "mobilenet_v2_035",
@@ -94,9 +82,9 @@ def refused(site: Site, *arguments: object, code: int) -> str:
 
 
 def test_the_label_of_an_image_is_found_by_its_bytes_with_all_that_led_to_it(
-    here: Site, first: dict[str, Any], teacher: str, images: Path, tmp_path: Path
+    here: Site, first: dict[str, Any], teacher: str, colours: Path, tmp_path: Path
 ) -> None:
-    copy = shutil.copy(images / "unlabeled" / "red20.png", tmp_path / "elsewhere.png")
+    copy = shutil.copy(colours / "unlabeled" / "red20.png", tmp_path / "elsewhere.png")
     found = asked(here, "labels", "--image", copy)
     (label,) = found["labels"]
     code = (
@@ -130,14 +118,14 @@ def test_a_person_sees_the_same_and_how_many_are_not_shown(here: Site, teacher: 
     assert counted == f"{POOL} pseudo-labels, {POOL - 5} more are not shown (--limit, --out)"
 
 
-def test_all_labels_of_a_teacher_go_into_a_table(here: Site, teacher: str, images: Path, tmp_path: Path) -> None:
+def test_all_labels_of_a_teacher_go_into_a_table(here: Site, teacher: str, colours: Path, tmp_path: Path) -> None:
     for suffix in ("parquet", "csv"):
         found = asked(here, "labels", "--teacher", teacher, "--out", tmp_path / f"said.{suffix}", "-n", 0)
         assert (found["total"], found["labels"]) == (POOL, [])
     said = pq.read_table(tmp_path / "said.parquet")
     assert said.num_rows == POOL
     origins = {Path(origin).name for origin in said["origin"].to_pylist()}
-    assert origins == {path.name for path in (images / "unlabeled").iterdir()}
+    assert origins == {path.name for path in (colours / "unlabeled").iterdir()}
     text = pyarrow.csv.read_csv(tmp_path / "said.csv")
     assert text["image_id"].to_pylist() == said["image_id"].to_pylist()
     assert text["p_red"].to_pylist() == pytest.approx(said["p_red"].to_pylist())
@@ -261,11 +249,11 @@ def test_another_seed_trains_another_teacher_and_the_record_says_what_the_champi
     assert here.run("selftrain", "rollback").returncode == 0
 
 
-def test_the_commands_of_the_page_run_as_they_stand(here: Site, teacher: str, images: Path, tmp_path: Path) -> None:
+def test_the_commands_of_the_page_run_as_they_stand(here: Site, teacher: str, colours: Path, tmp_path: Path) -> None:
     commands = [line.strip() for line in PAGE.read_text().splitlines() if line.startswith("    selftrain ")]
     assert len(commands) == 7
     (tmp_path / ".selftrain").symlink_to(here.root / ".selftrain")
-    environment = {**here.environment(), "IMAGE": str(images / "unlabeled" / "blue20.png"), "TEACHER": teacher}
+    environment = {**here.environment(), "IMAGE": str(colours / "unlabeled" / "blue20.png"), "TEACHER": teacher}
     for command in commands:
         assert shlex.split(command, comments=True)[0] == "selftrain"
         done = subprocess.run(
