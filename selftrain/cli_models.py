@@ -15,7 +15,7 @@ from selftrain.cli_options import (
     print_columns,
     print_json,
 )
-from selftrain.config import Fixed, PerClass, PseudoLabel, Threshold
+from selftrain.config import Fixed, PerClass, PseudoLabel, TargetPrecision, Threshold
 from selftrain.errors import ConfigError, InputError, WithdrawnError
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 NOTHING_READ = 2
 
 Why = Annotated[str, typer.Option("--why", help="Reason, kept in the log.")]
-Share = Annotated[float, typer.Option("--threshold", min=0, max=1, help="Lowest confidence that is accepted.")]
 
 
 def predict(
@@ -73,9 +72,18 @@ def pseudo_label(
     ],
     images: Annotated[Path, typer.Option("--images", help="Folder of images, searched with its sub-folders.")],
     out: Annotated[Path, typer.Option("--out", help="CSV to write; tables and charts go beside it.")],
-    threshold: Share = 0.9,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", min=0, max=1, help="Lowest confidence that is accepted; none: 0.9.")
+    ] = None,
     per_class: Annotated[
         list[str] | None, typer.Option("--per-class", metavar="CLASS=SHARE", help="A class's own threshold; repeat.")
+    ] = None,
+    labeled: Annotated[
+        Path | None, typer.Option("--labeled", help="Class folders of images that the model did not learn from.")
+    ] = None,
+    target_precision: Annotated[
+        float | None,
+        typer.Option("--target-precision", help="Accept where --labeled shows that this share is right, such as 0.95."),
     ] = None,
     classes: Annotated[
         str | None, typer.Option("--classes", metavar="A,B,...", help="Classes of a .keras file, in output order.")
@@ -93,21 +101,31 @@ def pseudo_label(
 ) -> None:
     """Label a folder: a CSV of path, class, confidence, accepted and all probabilities; charts; class folders.
 
-    The images are never changed. Files that cannot be decoded are in the quarantine table beside the CSV.
+    The images are never changed. Files that cannot be decoded are in the quarantine table beside the CSV. Images with
+    known labels (--labeled) calibrate the model, and say how right what is accepted is.
     """
     from selftrain.adapters.console import progress
     from selftrain.adapters.model_reference import load_reference
     from selftrain.selflabel.label_files import image_files, label_folder, plan_outputs
 
-    settings = PseudoLabel(threshold=_threshold(threshold, per_class or []), flips=flips, batch_size=batch_size)
-    image_files(images)  # what is wrong with it is said before the model is loaded
+    rule = _threshold(threshold, per_class or [], target_precision, labeled)
+    settings = PseudoLabel(threshold=rule, flips=flips, batch_size=batch_size)
+    for folder in (images, *([labeled] if labeled else [])):
+        image_files(folder)  # what is wrong with it is said before the model is loaded
     outputs = plan_outputs(images, out, charts=charts, folders=materialize)
     loaded = load_reference(model, workspace=workspace, model_name=model_name, class_names=_names(classes))
     if loaded.concern is not None:
         raise WithdrawnError(f"{loaded.concern}; nothing is labelled with it: name another model")
     with progress("label") as show:
         summary = label_folder(
-            loaded.model, loaded.contract, images, outputs, settings=settings, copy=copy, progress=show
+            loaded.model,
+            loaded.contract,
+            images,
+            outputs,
+            settings=settings,
+            labeled=labeled,
+            copy=copy,
+            progress=show,
         )
     if as_json:
         print_json(summary)
@@ -117,6 +135,12 @@ def pseudo_label(
         f"{summary.quarantined} could not be read"
     )
     print_columns([(f"  {name}", f"{each.accepted} of {each.predicted}") for name, each in summary.classes.items()])
+    if summary.measured is not None:
+        low, high = summary.measured.interval
+        right = f"{summary.measured.right} of {summary.measured.images} held-out images that would pass"
+        typer.echo(f"{right} are right: between {low:.1%} and {high:.1%} of such labels")
+    for finding in summary.findings:
+        typer.echo(f"mind: {finding}")
     written = [summary.csv, summary.quarantine, *summary.charts, *([summary.folders] if summary.folders else [])]
     typer.echo("written: " + ", ".join(str(path) for path in written))
 
@@ -187,8 +211,19 @@ def _names(classes: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in classes.split(",")) if classes else ()
 
 
-def _threshold(overall: float, per_class: list[str]) -> Threshold:
-    """The rule that --threshold and --per-class describe."""
+def _threshold(
+    overall: float | None, per_class: list[str], target_precision: float | None, labeled: Path | None
+) -> Threshold:
+    """The rule that --threshold and --per-class describe, or --target-precision."""
+    if target_precision is not None:
+        if labeled is None:
+            raise ConfigError("--target-precision takes images with known labels; give their class folders: --labeled")
+        if overall is not None or per_class:
+            raise ConfigError("--target-precision finds the thresholds itself; leave out --threshold and --per-class")
+        if not 0 < target_precision < 1:
+            raise ConfigError(f"--target-precision {target_precision} is not between 0 and 1, such as 0.95")
+        return TargetPrecision(target=target_precision)
+    overall = 0.9 if overall is None else overall
     values: dict[str, float] = {}
     for given in per_class:
         name, equals, number = given.rpartition("=")

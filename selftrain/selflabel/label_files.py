@@ -16,10 +16,12 @@ from pydantic import BaseModel, ConfigDict
 from selftrain.config import PerClass, PseudoLabel
 from selftrain.data.listing import find_images
 from selftrain.errors import ConfigError, SourceError
+from selftrain.evaluate.coverage import Measured
 from selftrain.learn.contract import Contract
 from selftrain.places import check_folder, is_our_chart
 from selftrain.progress import Progress, silent
 from selftrain.selflabel.class_folders import check_class_names, check_target, materialize
+from selftrain.selflabel.held_out_files import ask_held_out
 from selftrain.selflabel.pseudo_labels import PseudoLabels, select
 from selftrain.selflabel.thresholds import class_cutoffs
 
@@ -54,7 +56,10 @@ class ClassCounts(BaseModel):
 
 
 class LabelingSummary(BaseModel):
-    """What labelling a folder came to; `images` are the files found, each is in `labeled` or in `quarantined`."""
+    """What labelling a folder came to; `images` are the files found, each is in `labeled` or in `quarantined`.
+
+    With held-out images `measured` is how right what was accepted is on them, and `findings` what to mind.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -68,6 +73,8 @@ class LabelingSummary(BaseModel):
     quarantine: Path
     charts: tuple[Path, ...]
     folders: Path | None
+    measured: Measured | None = None
+    findings: tuple[str, ...] = ()
 
 
 def plan_outputs(images: Path, out: Path, *, charts: Path | None = None, folders: Path | None = None) -> Outputs:
@@ -107,40 +114,40 @@ def label_folder(
     outputs: Outputs,
     *,
     settings: PseudoLabel,
+    labeled: Path | None = None,
     copy: bool = False,
     progress: Progress = silent,
 ) -> LabelingSummary:
     """Label every image below `images` as `settings` say and write `outputs`; the images stay as they are.
 
-    Accepted ones are linked, or with `copy` copied, into class folders if outputs.folders is set. A file that cannot be
-    decoded is in the quarantine table with its reason. Raises SourceError when there is no image, or none can be read.
+    Images in the class folders below `labeled`, which the model did not learn from, calibrate it and say how right the
+    accepted labels are. Accepted ones are linked, or with `copy` copied, into class folders if outputs.folders is set.
+    A file that cannot be decoded is in the quarantine table with its reason. Raises SourceError when there is no image,
+    or none can be read, and for what `ask_held_out` refuses.
     """
     from selftrain.learn.predict_files import predict_files
     from selftrain.report import charts
 
     _check_classes(contract, settings, outputs)
     paths = image_files(images)
-    found = predict_files(
-        model,
-        contract,
-        paths,
-        batch_size=settings.batch_size,
-        flips=settings.flips,
-        strict_names=True,
-        progress=progress,
-    )
-    write_quarantine(found.unread, outputs.quarantine)
+    size, flips = settings.batch_size, settings.flips
+    held = None
+    if labeled is not None:
+        held = ask_held_out(model, contract, labeled, batch_size=size, flips=flips, progress=progress)
+    found = predict_files(model, contract, paths, batch_size=size, flips=flips, strict_names=True, progress=progress)
+    write_quarantine((*found.unread, *(held.unread if held else ())), outputs.quarantine)
     if not found.paths:
         raise SourceError(
             f"none of the {len(paths)} files in {images} can be read as an image; reasons in {outputs.quarantine}"
         )
     labels = select(
         found.paths,
-        found.probs,
+        held.calibrated(found.probs) if held else found.probs,
         settings,
         round_index=ROUND,
         teacher=contract.identity,
         class_names=contract.class_names,
+        held_out=held.answers if held else None,
     )
     write_labels(labels, outputs.csv)
     for path in (outputs.overall, outputs.per_class):
@@ -225,6 +232,8 @@ def _summary(
         quarantine=outputs.quarantine,
         charts=charts,
         folders=outputs.folders,
+        measured=labels.measured,
+        findings=labels.findings,
     )
 
 

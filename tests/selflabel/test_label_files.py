@@ -42,10 +42,18 @@ def photos(tmp_path: Path, paint: Paint) -> Path:
 
 
 def label(
-    model: Path, photos: Path, out: Path, *, folders: Path | None = None, copy: bool = False, **settings: object
+    model: Path,
+    photos: Path,
+    out: Path,
+    *,
+    folders: Path | None = None,
+    labeled: Path | None = None,
+    copy: bool = False,
+    **settings: object,
 ) -> LabelingSummary:
     outputs = plan_outputs(photos, out, folders=folders)
-    return label_folder(*load(model), photos, outputs, settings=PseudoLabel.model_validate(settings), copy=copy)
+    rule = PseudoLabel.model_validate(settings)
+    return label_folder(*load(model), photos, outputs, settings=rule, labeled=labeled, copy=copy)
 
 
 def rows(path: Path) -> list[dict[str, str]]:
