@@ -136,7 +136,7 @@ def status(
 ) -> None:
     """Show a run: its rounds, its numbers on test, what became of the model."""
     from selftrain.adapters.recall import concern_of
-    from selftrain.adapters.run_records import find_run
+    from selftrain.adapters.run_records import find_run, workspace_of
     from selftrain.report.summary import summary
 
     record = find_run(run_id)
@@ -144,7 +144,7 @@ def status(
         print_json(record)
         return
     print_rich(summary(record))
-    concern = concern_of(record)
+    concern = concern_of(record.model_uri, workspace_of(record.run_id))
     if concern is not None:
         typer.echo(f"WARNING: {concern}")
 

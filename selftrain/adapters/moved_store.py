@@ -6,6 +6,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from selftrain.errors import RegistryError
+
 PLACES = (
     ("runs", "artifact_uri"),
     ("logged_models", "artifact_location"),
@@ -22,10 +24,20 @@ def follow_artifacts(database: Path, *, experiment: str, artifacts: str) -> bool
 
     Also for a copy of a workspace, which else would write into the folder of the one that it was copied from. Returns
     whether anything was changed; all of it is, or nothing. A database that is not there or has no such experiment is
-    left alone.
+    left alone. Raises RegistryError for one that is broken, stays locked, or was moved and may not be written.
     """
     if not database.exists():
         return False
+    try:
+        return _follow(database, experiment, artifacts)
+    except sqlite3.DatabaseError as error:
+        raise RegistryError(
+            f"the MLflow store {database} cannot be used ({error}): let the process that writes it end, make it "
+            "writable where the workspace was moved, or restore it from a copy"
+        ) from error
+
+
+def _follow(database: Path, experiment: str, artifacts: str) -> bool:
     with closing(sqlite3.connect(database, timeout=WAIT_S)) as store, store:
         tables = {name for (name,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if "experiments" not in tables:

@@ -12,11 +12,9 @@ from selftrain.adapters.label_archive import Archive, Teacher, open_archive, wri
 from selftrain.adapters.label_store import KeptLabels
 from selftrain.adapters.model_reference import ADDRESS
 from selftrain.adapters.registry import CHAMPION, Version
-from selftrain.adapters.run_records import workspace_of
 from selftrain.adapters.tracking import open_existing, open_tracking
-from selftrain.errors import InputError, RegistryError
+from selftrain.errors import InputError, NotRegisteredError, RegistryError
 from selftrain.progress import Progress, silent
-from selftrain.record import RunRecord
 from selftrain.selflabel.label_rows import check_out, class_counts
 from selftrain.selflabel.lineage import Recall, Recalled, Trust
 
@@ -132,17 +130,21 @@ def recall_history(workspace: Path) -> list[Recall]:
     return recall_log.read(tracking) if tracking is not None else []
 
 
-def concern_of(record: RunRecord) -> str | None:
-    """What is to be said now of the version that the run of `record` registered; None: there is none, or nothing."""
-    found = ADDRESS.fullmatch(record.model_uri or "")
-    tracking = recall_log.open_log(workspace_of(record.run_id)) if found is not None else None
-    if found is None or tracking is None:
+def concern_of(model_uri: str | None, workspace: Path) -> str | None:
+    """What is to be said now of the version that a run in `workspace` registered; None: there is none, or nothing."""
+    found = ADDRESS.fullmatch(model_uri or "")
+    if found is None:
         return None
     try:
+        tracking = recall_log.open_log(workspace)
+        if tracking is None:
+            return None
         version = registry.get_version(tracking, name=found["name"], number=int(found["number"]))
-    except RegistryError:
+        return recall_log.recalled(tracking).concern(version.descent, version.uri)
+    except NotRegisteredError:
         return None  # it was deleted
-    return recall_log.recalled(tracking).concern(version.descent, version.uri)
+    except RegistryError as error:
+        return f"whether {model_uri} was withdrawn since is not known: {error}"
 
 
 def roll_back(report: RecallReport, *, workspace: Path) -> tuple[Version, ...]:

@@ -47,7 +47,8 @@ def append(tracking: Tracking, line: Recall) -> Recall:
 def recalled(tracking: Tracking) -> Recalled:
     """What is withdrawn now, and what the registry knows of who taught whom; it is asked only if anything is."""
     log = read(tracking)
-    return Recalled.of(log, [version.descent for version in registry.all_versions(tracking)] if log else ())
+    holds = bool(Recalled.of(log).withdrawn)
+    return Recalled.of(log, [version.descent for version in registry.all_versions(tracking)] if holds else ())
 
 
 def lines_about(tracking: Tracking, name: str) -> list[Recall]:
@@ -77,11 +78,11 @@ def open_log(workspace: Path) -> Tracking | None:
 def _has_lines(database: Path) -> bool:
     if not database.exists():
         return False
-    with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as store:
-        try:
+    try:
+        with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as store:
             found = store.execute("SELECT 1 FROM experiment_tags WHERE key LIKE ? LIMIT 1", (f"{LOG_TAG}%",)).fetchone()
-        except sqlite3.OperationalError:
-            return True  # it is locked, or has tables of another MLflow, which has to be asked itself
+    except sqlite3.DatabaseError:
+        return True  # it is locked, broken, or has tables of another MLflow, which has to be asked itself
     return found is not None
 
 

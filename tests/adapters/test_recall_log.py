@@ -13,6 +13,7 @@ from selftrain.adapters import promotion as p
 from selftrain.adapters import registry as r
 from selftrain.adapters.brought import check
 from selftrain.adapters.label_archive import Archive
+from selftrain.adapters.recall import concern_of
 from selftrain.adapters.tracking import Tracking, open_tracking
 from selftrain.config import parse
 from selftrain.errors import InputError, RegistryError, WithdrawnError
@@ -184,6 +185,36 @@ def test_the_alarm_of_a_champion_says_how_to_get_rid_of_it(store: Tracking) -> N
     assert "the champion models:/m/3 is tainted" in recall_log.alarm(store, r.champion(store, "m"))
     assert "selftrain rollback" in recall_log.alarm(store, r.champion(store, "m"))
     assert recall_log.alarm(store, None) == ""
+
+
+def test_what_became_of_a_runs_model_is_said_also_where_the_registry_cannot_be_asked(
+    store: Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert concern_of(None, tmp_path) is None
+    assert concern_of("models:/m/3", tmp_path) is None
+    recall(store, 1)
+    assert "models:/m/3 is tainted" in (concern_of("models:/m/3", tmp_path) or "")
+    assert concern_of("models:/m/9", tmp_path) is None  # it was deleted
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    said = concern_of("models:/m/3", tmp_path) or ""
+    assert said.startswith("whether models:/m/3 was withdrawn since is not known: the MLflow store at http://127.0.0.1")
+
+
+def test_a_store_that_is_no_database_is_an_error_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    place = Workspace(tmp_path / "workspace").ensure()
+    place.mlflow_database.write_text("no database\n" * 100)
+    with pytest.raises(RegistryError, match=rf"{place.mlflow_database} cannot be used \(file is not a database\)"):
+        open_tracking(place.root, stack=lambda: None)
+    assert recall_log._has_lines(place.mlflow_database)  # so that MLflow's store is opened, and says so
+
+
+def test_who_taught_whom_is_not_asked_of_the_registry_once_every_recall_is_taken_back(store: Tracking) -> None:
+    recall(store, 1)
+    assert recall_log.recalled(store).teachers
+    recall(store, 1, "restore")
+    assert not recall_log.recalled(store).teachers
 
 
 def test_lines_about_a_model_are_those_that_concern_a_version_of_it(store: Tracking) -> None:
