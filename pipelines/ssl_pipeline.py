@@ -54,9 +54,10 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
         images = manifest.load()
         check_classes(e.pseudo_label.threshold, images.label_map.names)
         models = [first_teacher(e, development, machine)]
-        refuse_withdrawn(models[0].load(), place)
+        teacher = models[0].load()
+        refuse_withdrawn(teacher, place)
         scores = score(development, models[0], place, machine)
-        history = History().with_round(teacher_round(images, models[0].load(), scores.load(), e.gate))
+        history = History().with_round(teacher_round(images, teacher, scores.load(), e.gate))
         log_round(e, history.latest, models[0])
         before = None
         while judge(e.gate, history, minutes=minutes(history)) is Verdict.CONTINUE:
@@ -69,9 +70,10 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
                 break
             weights, seed = described_weights(e.student.weights), e.seed + index
             student = train_student(manifest, labels, place, e.student, weights, backbone, e.image_size, seed, machine)
-            refuse_withdrawn(student.load(), place)
+            trained = student.load()
+            refuse_withdrawn(trained, place)
             scores = score(development, student, place, machine)
-            finished = student_round(index, images, answers, student.load(), scores.load(), e.gate)
+            finished = student_round(index, images, answers, trained, scores.load(), e.gate)
             history = history.with_round(finished)
             models.append(student)
             log_round(e, history.latest, student, labels)
