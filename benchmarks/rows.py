@@ -184,7 +184,7 @@ def _between(interval: tuple[float, float]) -> str:
 
 def _shares(rounds: Iterable[Labelled]) -> str:
     """Each round's accepted images and how many per cent of them are right."""
-    texts = [f"{each.accepted}, {percent(each.precision)} %" if each.precision else "0" for each in rounds]
+    texts = [f"{each.accepted}, {percent(each.precision)} %" if each.precision is not None else "0" for each in rounds]
     return "; ".join(texts) or NONE
 
 

@@ -182,6 +182,11 @@ def test_a_model_is_surely_worse_only_beyond_the_interval() -> None:
     assert surely_worse(row(0, compared(20, 1), None, promoted=(compared(20, 1), compared(1, 20))))
 
 
+def test_labels_that_are_all_wrong_are_counted_in_the_table_and_none_at_all_are_not() -> None:
+    counted = (Labelled(accepted=5, right=0), Labelled(accepted=0, right=0))
+    assert "5, 0.0 %; 0" in row(0, compared(9, 1), None, precise=counted).cells()
+
+
 def test_a_target_precision_is_kept_if_every_round_keeps_it_and_not_asked_where_nothing_is_accepted() -> None:
     good, bad, none = Labelled(accepted=100, right=88), Labelled(accepted=100, right=87), Labelled(accepted=0, right=0)
     pair = compared(1, 0)
