@@ -1,6 +1,7 @@
 """Label rows: what teachers said of images as flat tables, a row an image and round: who said it, and why it counted.
 
-They are read from files of pseudo-labels a group of rows at a time: no Python object a row, no more than a group held.
+They are read from files of pseudo-labels a group of rows at a time, without a Python object a row. Besides one group,
+only the ids and origins of the manifest are held.
 """
 
 from __future__ import annotations
