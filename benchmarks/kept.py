@@ -16,6 +16,7 @@ from selftrain.adapters import code_digest
 
 PLACE = ROOT / ".selftrain" / "benchmarks"
 MODULES = ["selftrain.data.dataset", "selftrain.data.ingest", "selftrain.selflabel.loop"]
+OWN = ("digits.py", "draws.py", "loops.py", "protocol.py")  # what measures, beside the core that is measured
 T = TypeVar("T", bound=BaseModel)
 
 
@@ -25,7 +26,9 @@ def kept(kind: type[T], name: str, configuration: str, make: Callable[[Path], T]
     `make` is given a folder to keep what it goes on from after a kill; the folder is removed once the result is kept.
     With `fresh` it is made whatever is there, from nothing.
     """
-    depends_on = [code_digest.digest(MODULES), json.dumps(kind.model_json_schema(), sort_keys=True), configuration]
+    own = [Path(__file__).with_name(name).read_text() for name in OWN]
+    kinds = json.dumps(kind.model_json_schema(), sort_keys=True)
+    depends_on = [code_digest.digest(MODULES), *own, kinds, configuration]
     place = PLACE / name / hashlib.sha256("\n".join(depends_on).encode()).hexdigest()[:16]
     path = place.with_suffix(".json")
     if fresh:

@@ -96,8 +96,14 @@ def recall(
     from selftrain.adapters.console import progress
 
     if listed:
+        if version is not None or undo or rollback or out is not None:
+            raise InputError("--list shows the recall log and does nothing else: give it alone")
         _show_log(workspace, as_json=as_json)
         return
+    if undo and (rollback or out is not None):
+        raise InputError(
+            "--undo takes a recall back; it writes no labels and moves no champion: leave out --out, --rollback"
+        )
     if version is None:
         raise InputError("say which teacher: selftrain recall VERSION --reason '...'; --list shows what is withdrawn")
     if undo:
