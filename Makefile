@@ -30,10 +30,10 @@ run: $(READY)  ## the self-training loop on real images (CONFIG=configs/....yaml
 	$(BIN)/selftrain run --config $(CONFIG)
 
 test: $(READY)  ## the tests: core, models, and the pipeline on a real local store
-	$(BIN)/pytest -q -m "not slow and not gpu" -n 2 --dist loadfile
+	$(BIN)/pytest -q -m "not slow and not gpu" -n 2 --dist loadfile --no-loadscope-reorder
 
 slow: $(READY)  ## the slow tests: every kill point, broken inputs end to end
-	$(BIN)/pytest -q -m "slow and not gpu" -n 2 --dist loadfile
+	$(BIN)/pytest -q -m "slow and not gpu" -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)  ## ruff and mypy --strict
 	$(BIN)/ruff check .
