@@ -194,6 +194,9 @@ def test_a_recall_lists_all_that_was_said_and_learnt_from_it(
     again = asked(here, "recall", teacher)
     assert (again["new"], again["rounds"], again["versions"]) == (False, report["rounds"], report["versions"])
     assert len(asked(here, "recall", "--list")) == 1
+    stuck = here.run("selftrain", "recall", teacher, "--rollback")
+    assert (stuck.returncode, "was withdrawn already" in stuck.stdout) == (1, True)
+    assert "no earlier champion to go back to" in stuck.stderr
 
 
 def test_the_same_run_stops_before_anything_is_labelled_though_the_cache_has_it(
@@ -246,7 +249,12 @@ def test_another_seed_trains_another_teacher_and_the_record_says_what_the_champi
     assert "models:/colours/1 is tainted" in refused(here, "promote", "1", "--force", "--why", "x", code=1)
     undone = asked(here, "recall", teacher, "--undo", "--reason", "no longer needed")
     assert undone["action"] == "restore"
-    assert here.run("selftrain", "rollback").returncode == 0
+    back = here.run("selftrain", "recall", "2", "--reason", "worse in production", "--rollback")
+    assert back.returncode == 0, back.stderr
+    assert back.stdout.splitlines()[-1] == "rolled back: models:/colours/1 is champion"
+    log = asked(here, "history")
+    assert (log[-1]["action"], log[-1]["to"]) == ("rollback", 1)
+    assert log[-1]["why"] == "models:/colours/2 was recalled: worse in production"
 
 
 def test_the_commands_of_the_page_run_as_they_stand(here: Site, teacher: str, colours: Path, tmp_path: Path) -> None:
