@@ -124,7 +124,7 @@ def _or_skip(draw: Callable[[], draws.Draw]) -> draws.Draw:
     try:
         return draw()
     except SkippedError as missing:
-        pytest.skip(str(missing))
+        pytest.skip(str(missing))  # it names the archive, which is never copied into the project
 
 
 @pytest.mark.keras

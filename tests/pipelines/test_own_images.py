@@ -94,7 +94,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     try:
         paths = unpack_flowers(folder / "all", limit=100)
     except SkippedError as skipped:
-        pytest.skip(str(skipped))
+        pytest.skip(str(skipped))  # it names the archive, which is never copied into the project
     for index, path in enumerate(paths):
         kind, place = path.parent.name, index % 100
         target = folder / (f"labeled/{kind}" if place < 20 else f"test/{kind}" if place < 40 else "unlabeled")
@@ -103,6 +103,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.data
 def test_init_and_run_on_photos_from_files_of_pretrained_weights(site: Site, photos: Path) -> None:
     small, large = (archive(name) for name in (SMALL_WEIGHTS, LARGE_WEIGHTS))
     wishes = ["--teacher-backbone", "mobilenet_v2_035", "--teacher-weights", str(small)]
