@@ -19,12 +19,12 @@ NAMES = (
     "ingest",
     "pseudo_label",
     "training",
+    "small_images",
     "run",
-    "digits_seeds",
     "guarantees",
 )
 # They train for hours, so they run only when they are named.
-LEARNING = ("digits_labels", "flowers", "cifar10_mobilenet", "cifar10_scratch", "cifar10_pretrained")
+LEARNING = ("digits_seeds", "digits_labels", "flowers", "cifar10_mobilenet", "cifar10_scratch", "cifar10_pretrained")
 
 
 def main() -> int:

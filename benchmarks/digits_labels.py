@@ -17,14 +17,16 @@ QUICK_STEPS = (2, 30)  # of a teacher that its student surpasses; else those of 
 
 def measure(*, quick: bool, kind: Kind) -> Result:
     """Both numbers of labels; a GPU is given the same to do."""
-    every = {}
-    for count in PER_CLASS:
-        draw = partial(_draw, CLASSES * count)
-        experiment = partial(_experiment, CLASSES * count, quick)
-        task = Task(f"{count} labels a class", QUICK_SEEDS if quick else SEEDS, draw, experiment)
-        every[task.name] = rows("digits_labels", task, fresh=quick)
+    tasks = [task(count, quick=quick) for count in PER_CLASS]
+    every = {each.name: rows("digits_labels", each, fresh=quick) for each in tasks}
     checks = [check for name, ours in every.items() for check in gains(ours, of=name)]
     return result(checks, [row for ours in every.values() for row in ours])
+
+
+def task(count: int, *, quick: bool) -> Task:
+    """The digits run at `count` labels a class, and its control."""
+    draw, experiment = partial(_draw, CLASSES * count), partial(_experiment, CLASSES * count, quick)
+    return Task(f"{count} labels a class", QUICK_SEEDS if quick else SEEDS, draw, experiment)
 
 
 def _draw(labeled: int, seed: int) -> draws.Draw:

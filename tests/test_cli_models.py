@@ -9,12 +9,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, ClassVar
 
 import pytest
 
-from selftrain.adapters import promotion, recall_log, registry
+from selftrain.adapters import promotion, recall_log, registration
 from selftrain.adapters.promotion import Decision
 from selftrain.adapters.tracking import Tracking, open_tracking
 from selftrain.config import Registry
@@ -60,7 +62,7 @@ def registered(empty_store: Path, colour_model: Path, tmp_path_factory: pytest.T
     model, contract = load(colour_model)
     unsure = save(model, contract.model_copy(update={"temperature": 8.0}), workspace.root / "unsure")
     for number, saved in enumerate([SavedModel(colour_model, read_contract(colour_model)), unsure], start=1):
-        version = registry.register(
+        version = registration.register(
             tracking,
             model_folder=saved.folder,
             contract=saved.contract,
@@ -299,6 +301,34 @@ def test_of_several_models_that_no_run_tells_apart_one_must_be_named(two_version
     ended = subprocess.run(command, cwd=tmp_path, env=runs, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert "there are several models; add --model-name, one of: colours, shapes" in ended.stderr
+
+
+class Refuses(BaseHTTPRequestHandler):
+    """A server that is up and whose registry is down."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_error(503)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: the error is what this is about."""
+
+
+def test_a_command_asks_a_registry_that_is_down_three_times_not_eight(
+    selftrain: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refuses) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+        monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
+        ended = selftrain("history")
+        server.shutdown()
+    assert ended.code == 1
+    assert "does not answer" in ended.err
+    assert len(Refuses.asked) == 3
 
 
 def test_an_empty_registry_is_said_to_be_empty(no_versions: None, selftrain: Command) -> None:

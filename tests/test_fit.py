@@ -196,6 +196,20 @@ def test_a_fitted_model_labels_more_images(fitted: Fitted, tmp_path: Path) -> No
 
 @pytest.mark.keras
 @pytest.mark.slow
+def test_an_ensemble_is_the_first_teacher_of_another_fit(fitted: Fitted, workspace: Path, tmp_path: Path) -> None:
+    both = selftrain.ensemble(models=[fitted.model, fitted.model], out=tmp_path / "both")
+    settings = {**SETTINGS, "control": "none", "teacher": {"start": str(both.folder)}}
+    again = selftrain.fit(**arrays(), settings=settings, out=tmp_path / "out", workspace=workspace)
+    teacher, student = again.record.rounds
+    assert teacher.model_digest == both.digest
+    assert student.accepted > 0
+    labels = PseudoLabels.read(again.out / "pseudo_labels.parquet")
+    assert labels.teacher == both.contract.identity
+    assert labels.lineage == both.contract.taught[:-1]
+
+
+@pytest.mark.keras
+@pytest.mark.slow
 def test_folders_are_fitted_with_the_settings_that_init_chooses(tmp_path: Path) -> None:
     images, labels = digits()
     for row in range(300):

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import re
 from pathlib import Path
 
 PACKAGE = "selftrain"
 ROOT = Path(__file__).resolve().parents[2]
 # Values of these reach a step as its parameters, which are in the key already.
-WITHOUT_EFFECT = frozenset({"selftrain", "selftrain.config", "selftrain.errors", "selftrain.progress"})
+WITHOUT_EFFECT = re.compile(r"selftrain(\.errors|\.progress|\.config(\..*)?)?")
 
 
 def digest(modules: list[str], root: Path = ROOT) -> str:
@@ -25,7 +26,7 @@ def digest(modules: list[str], root: Path = ROOT) -> str:
     total = hashlib.sha256()
     for name in sorted(closure(modules, root)):
         total.update(name.encode())
-        total.update(hashlib.sha256(_source(name, root).read_bytes()).digest())
+        total.update(hashlib.sha256(source_of(name, root).read_bytes()).digest())
     return total.hexdigest()
 
 
@@ -35,14 +36,15 @@ def closure(modules: list[str], root: Path = ROOT) -> set[str]:
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
-        if name in found or name in WITHOUT_EFFECT:
+        if name in found or WITHOUT_EFFECT.fullmatch(name):
             continue
         found.add(name)
-        waiting.extend(_imports(_source(name, root), root))
+        waiting.extend(_imports(source_of(name, root), root))
     return found
 
 
-def _source(module: str, root: Path) -> Path:
+def source_of(module: str, root: Path = ROOT) -> Path:
+    """The file of `module`, a package's `__init__.py` if it is one; it need not exist."""
     path = root.joinpath(*module.split("."))
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
@@ -56,7 +58,7 @@ def _imports(source: Path, root: Path) -> list[str]:
             names.append(node.module)
             names += [f"{node.module}.{alias.name}" for alias in node.names]
     ours = [name for name in names if name.split(".")[0] == PACKAGE]
-    return [name for name in ours if _source(name, root).is_file()]
+    return [name for name in ours if source_of(name, root).is_file()]
 
 
 def _running(tree: ast.AST) -> list[ast.AST]:

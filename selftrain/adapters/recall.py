@@ -150,12 +150,21 @@ def concern_of(model_uri: str | None, workspace: Path) -> str | None:
 def roll_back(report: RecallReport, *, workspace: Path) -> tuple[Version, ...]:
     """Give each champion's place that `report` concerns to the one before it that is trusted; returns those.
 
-    Raises RegistryError where there is none to go back to.
+    Raises RegistryError when all were tried and some have none to go back to.
     """
     tracking = open_tracking(workspace)
     why = f"{report.recall.called} was recalled: {report.recall.why}"
     who = promotion.current_user()
-    return tuple(promotion.rollback(tracking, version.name, who=who, why=why) for version in report.champions)
+    champions, left = [], []
+    for version in report.champions:
+        try:
+            champions.append(promotion.rollback(tracking, version.name, who=who, why=why))
+        except RegistryError as error:
+            left.append(str(error))
+    if left:
+        done = [f"{champion.uri} is the champion of {champion.name!r} again" for champion in champions]
+        raise RegistryError("; ".join([*left, *done]))
+    return tuple(champions)
 
 
 def _checked(reason: str) -> str:

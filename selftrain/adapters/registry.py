@@ -1,38 +1,28 @@
-"""The model registry: one MLflow version a run key, found again before one is made, whole or completed.
-
-A version is made in four steps that can each be repeated after a kill: the model's record (found by its run key), its
-files, the version with all its tags in one call, the alias `challenger` with the mark that registering is done.
-"""
+"""The model registry as it is read: versions, pinned by their numbers, their aliases and their files."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from selftrain.adapters.lineage_tags import IDENTITY, descent, lineage_tags
-from selftrain.adapters.packaging import stage
-from selftrain.adapters.tracking import Tracking, ensure_run, numbers, quiet
-from selftrain.config import Registry
+from selftrain.adapters.lineage_tags import IDENTITY, descent
+from selftrain.adapters.tracking import Tracking, quiet
 from selftrain.errors import NotRegisteredError, RegistryError
 from selftrain.selflabel.lineage import Descent
 
 if TYPE_CHECKING:
-    from mlflow.entities import LoggedModel
-    from mlflow.entities.model_registry import ModelVersion
-
-    from selftrain.evaluate.evaluation import EvaluationReport
-    from selftrain.learn.contract import Contract
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+    from mlflow.store.entities import PagedList
 
 CHALLENGER, CHAMPION = "challenger", "champion"
-RUN_KEY, MODEL_DIGEST, DONE = "selftrain.run_key", "selftrain.model_digest", "selftrain.registered"
-LINK = "mlflow.modelVersions"  # by which MLflow's own pages go from a model to its versions
+RUN_KEY, MODEL_DIGEST = "selftrain.run_key", "selftrain.model_digest"
 MODEL_ARTIFACT = "artifacts/model"
-LONGEST_DESCRIPTION = 5000
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -67,56 +57,6 @@ class Version:
         return descent(self.tags, self.model_digest)
 
 
-def register(
-    tracking: Tracking,
-    *,
-    model_folder: Path,
-    contract: Contract,
-    report: EvaluationReport | None,
-    run_key: str,
-    tags: Mapping[str, str],
-    card: str,
-    settings: Registry,
-    run_id: str,
-) -> Version:
-    """The version of `run_key`: the one that is there, completed if a kill left it half-made, else a new one.
-
-    `model_folder` is what `selftrain.learn.contract.save` wrote. A new version gets `tags`, the numbers of `report`,
-    the model card and the alias `challenger`; `run_id` (the pipeline run's) ties it to that run's record in MLflow.
-    Raises RegistryError when the run key belongs to a version of another model file.
-    """
-    name = settings.model_name
-    _ensure_name(tracking, name)
-    found = find(tracking, name=name, run_key=run_key)
-    if found is not None and found.model_digest != contract.weights_sha256:
-        raise RegistryError(
-            f"{found.uri} was registered for run key {run_key!r} with the model {found.model_digest[:12]}, and now "
-            f"{contract.weights_sha256[:12]} came; a run key names one model: give this one another key"
-        )
-    if found is not None and DONE in found.tags and _has_files(tracking, found.source):
-        return found
-    mlflow_run = ensure_run(tracking, run_id, name)
-    logged = _ensure_model(tracking, name, run_key, mlflow_run)
-    if found is not None and found.source != logged.artifact_location:
-        raise RegistryError(f"{found.uri} has lost its model's record and files; delete that version and run again")
-    if not _has_files(tracking, logged.artifact_location) or logged.status != "READY":
-        _upload(tracking, logged, model_folder=model_folder, contract=contract, card=card)
-    if found is None:
-        digests = {MODEL_DIGEST: contract.weights_sha256, **lineage_tags(contract)}
-        everything = {**_numbers_as_tags(report), **tags, **digests, RUN_KEY: run_key}
-        # Not `models:/<id>`, nor without the run: MLflow 3.17 would look in the process's global store, not this one.
-        made = tracking.client.create_model_version(
-            name,
-            logged.artifact_location,
-            run_id=mlflow_run,
-            tags=everything,
-            description=_shortened(card),
-            model_id=logged.model_id,
-        )
-        found = _version(tracking, made)
-    return _finish(tracking, found, logged.model_id)
-
-
 def find(tracking: Tracking, *, name: str, run_key: str) -> Version | None:
     """The version of the model `name` with the tag `run_key`, or None; the first one should there be two."""
     same = [version for version in versions(tracking, name) if version.run_key == run_key]
@@ -126,37 +66,21 @@ def find(tracking: Tracking, *, name: str, run_key: str) -> Version | None:
 def versions(tracking: Tracking, name: str) -> list[Version]:
     """All versions of the model `name`, by number; none when there is no such model."""
     aliases = _aliases(tracking, name)
-    listed: list[ModelVersion] = []
-    token: str | None = None
-    while True:
-        page = tracking.client.search_model_versions(f"name = '{name}'", page_token=token)
-        listed += page
-        token = page.token
-        if not token:
-            break
-    return sorted((_version(tracking, one, aliases) for one in listed), key=lambda version: version.number)
+    listed: list[ModelVersion] = _all_pages(partial(tracking.client.search_model_versions, f"name = '{name}'"))
+    return sorted((_version(one, aliases) for one in listed), key=lambda version: version.number)
 
 
 def names(tracking: Tracking, where: str | None = None) -> list[str]:
     """The names of all registered models, or of those that MLflow's filter `where` lets through."""
-    from mlflow.exceptions import MlflowException
-
-    found: list[str] = []
-    token: str | None = None
-    try:
-        while True:
-            page = tracking.client.search_registered_models(where, page_token=token)
-            found += [str(model.name) for model in page]
-            token = page.token
-            if not token:
-                return found
-    except MlflowException as error:
-        raise RegistryError(f"the registry at {tracking.uri} does not answer: {error}") from error
+    return [model.name for model in _models(tracking, where)]
 
 
 def all_versions(tracking: Tracking) -> list[Version]:
     """Every version of every registered model, by name and number."""
-    return [version for name in names(tracking) for version in versions(tracking, name)]
+    aliases = {model.name: _as_text(model.aliases) for model in _models(tracking)}
+    listed: list[ModelVersion] = _all_pages(tracking.client.search_model_versions)
+    every = [_version(one, aliases.get(one.name, {})) for one in listed]
+    return sorted(every, key=lambda version: (version.name, version.number))
 
 
 def get_version(tracking: Tracking, *, name: str, number: int) -> Version:
@@ -188,7 +112,7 @@ def load_model_folder(tracking: Tracking, version: Version, *, cache: Path) -> P
     target = cache / f"{version.name}-{version.number}-{which}"
     if target.is_dir():
         return target
-    if not _has_files(tracking, version.source):
+    if not has_files(tracking, version.source):
         raise RegistryError(
             f"{version.uri} is in the registry but its files under {version.source} are gone; "
             "run the same configuration again to restore them, or promote another version"
@@ -208,56 +132,8 @@ def load_model_folder(tracking: Tracking, version: Version, *, cache: Path) -> P
     return target
 
 
-def _ensure_name(tracking: Tracking, name: str) -> None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        tracking.client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise RegistryError(f"MLflow refused the model name {name!r}: {error}") from error
-
-
-def _ensure_model(tracking: Tracking, name: str, run_key: str, mlflow_run: str) -> LoggedModel:
-    """The model's record of `run_key`, made if there is none."""
-    where = f"tags.`{RUN_KEY}` = '{run_key}' AND name = '{name}'"
-    there = tracking.client.search_logged_models([tracking.experiment_id], filter_string=where, max_results=1)
-    if there:
-        return there[0]
-    return tracking.client.create_logged_model(
-        tracking.experiment_id, name=name, source_run_id=mlflow_run, tags={RUN_KEY: run_key}
-    )
-
-
-def _upload(tracking: Tracking, logged: LoggedModel, *, model_folder: Path, contract: Contract, card: str) -> None:
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "served"
-        stage(
-            folder,
-            model_folder=model_folder,
-            contract=contract,
-            card=card,
-            model_id=logged.model_id,
-            mlflow_run=logged.source_run_id,
-        )
-        tracking.client.log_model_artifacts(logged.model_id, str(folder))
-    tracking.client.finalize_logged_model(logged.model_id, "READY")
-
-
-def _finish(tracking: Tracking, version: Version, model_id: str) -> Version:
-    """Give `version` the alias `challenger`, unless a newer one has it or it is champion, and mark it done."""
-    link = json.dumps([{"name": version.name, "version": str(version.number)}])
-    tracking.client.set_logged_model_tags(model_id, {LINK: link})
-    present = challenger(tracking, version.name)
-    newest = present is None or present.number <= version.number
-    if newest and CHAMPION not in version.aliases:
-        tracking.client.set_registered_model_alias(version.name, CHALLENGER, str(version.number))
-    tracking.client.set_model_version_tag(version.name, str(version.number), DONE, "true")
-    return get_version(tracking, name=version.name, number=version.number)
-
-
-def _has_files(tracking: Tracking, source: str) -> bool:
-    """Whether a model's files are there: a wiped artifact store leaves only its record."""
+def has_files(tracking: Tracking, source: str) -> bool:
+    """Whether the files of the model at `source` are there: a wiped artifact store leaves only its record."""
     from mlflow.artifacts import list_artifacts
     from mlflow.exceptions import MlflowException
 
@@ -276,15 +152,38 @@ def _aliases(tracking: Tracking, name: str) -> dict[str, str]:
     from mlflow.exceptions import MlflowException
 
     try:
-        return {alias: str(number) for alias, number in tracking.client.get_registered_model(name).aliases.items()}
+        return _as_text(tracking.client.get_registered_model(name).aliases)
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return {}
         raise RegistryError(f"the registry does not answer for the model {name!r}: {error}") from error
 
 
-def _version(tracking: Tracking, made: ModelVersion, aliases: Mapping[str, str] | None = None) -> Version:
-    known = _aliases(tracking, made.name) if aliases is None else aliases
+def _as_text(aliases: Mapping[str, str | int]) -> dict[str, str]:
+    """Each alias and its version's number, which some stores give as a number."""
+    return {alias: str(number) for alias, number in aliases.items()}
+
+
+def _models(tracking: Tracking, where: str | None = None) -> list[RegisteredModel]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return _all_pages(partial(tracking.client.search_registered_models, where))
+    except MlflowException as error:
+        raise RegistryError(f"the registry at {tracking.uri} does not answer: {error}") from error
+
+
+def _all_pages(search: Callable[..., PagedList[T]]) -> list[T]:
+    """What `search` finds, page after page."""
+    page = search()
+    found = list(page)
+    while page.token:
+        page = search(page_token=page.token)
+        found += page
+    return found
+
+
+def _version(made: ModelVersion, aliases: Mapping[str, str]) -> Version:
     return Version(
         name=made.name,
         number=int(made.version),
@@ -292,16 +191,5 @@ def _version(tracking: Tracking, made: ModelVersion, aliases: Mapping[str, str] 
         model_digest=made.tags.get(MODEL_DIGEST, ""),
         source=made.source,
         tags=dict(made.tags),
-        aliases=tuple(sorted(alias for alias, number in known.items() if number == str(made.version))),
+        aliases=tuple(sorted(alias for alias, number in aliases.items() if number == str(made.version))),
     )
-
-
-def _numbers_as_tags(report: EvaluationReport | None) -> dict[str, str]:
-    return {} if report is None else {key: f"{value:.6g}" for key, value in numbers(report, "selftrain.test_").items()}
-
-
-def _shortened(card: str) -> str:
-    if len(card) <= LONGEST_DESCRIPTION:
-        return card
-    note = "\n\n(the whole card is in model_card.md)"
-    return card[: LONGEST_DESCRIPTION - len(note)] + note

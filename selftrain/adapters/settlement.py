@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selftrain.adapters import promotion, recall_log, registry
+from selftrain.adapters import promotion, recall_log, registration, registry
 from selftrain.adapters.code_digest import everything
 from selftrain.adapters.looks import count_looks
 from selftrain.adapters.promotion import Measured
@@ -46,7 +46,7 @@ def settle(
             reason="not registered: only a run that passes its gate is" + recall_log.alarm(tracking, present),
         )
     recall_log.refuse(tracking, final.contract)
-    version = registry.register(
+    version = registration.register(
         tracking,
         model_folder=final.folder,
         contract=final.contract,

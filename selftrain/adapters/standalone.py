@@ -21,7 +21,8 @@ from selftrain import __version__
 from selftrain.adapters import code_digest
 
 ROOT_MODULE = "selftrain.adapters.served"
-BASIS = ("selftrain.errors", "selftrain.progress", "selftrain.config", "selftrain.learn.ladder")
+BASIS = ("selftrain.errors", "selftrain.progress", "selftrain.learn.ladder")
+SETTINGS = "selftrain.config"
 ENTRY = """\
 from mlflow.models import set_model
 
@@ -40,11 +41,12 @@ def write_standalone(into: Path) -> tuple[Path, Path]:
     package = f"selftrain_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     folder = into / "code" / package
     for name, source in sources.items():
-        path = folder.joinpath(*name.split(".")[1:]).with_suffix(".py")
+        path = folder / code_digest.source_of(name).relative_to(code_digest.ROOT / code_digest.PACKAGE)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(IMPORT.sub(rf"\g<1>{package}", source))
     for inner in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
-        (inner / "__init__.py").write_text(f'__version__ = "{__version__}"\n')
+        if not (inner / "__init__.py").exists():
+            (inner / "__init__.py").write_text(f'__version__ = "{__version__}"\n')
     entry = into / "served_model.py"
     entry.write_text(ENTRY.format(package=package))
     return entry, folder
@@ -52,8 +54,9 @@ def write_standalone(into: Path) -> tuple[Path, Path]:
 
 def _sources() -> dict[str, str]:
     """Source text of every selftrain module the served model needs, by module name."""
-    names = code_digest.closure([ROOT_MODULE]) | set(BASIS)
-    paths = {name: code_digest.ROOT.joinpath(*name.split(".")).with_suffix(".py") for name in names}
+    settings = {f"{SETTINGS}.{path.stem}" for path in code_digest.source_of(SETTINGS).parent.glob("[!_]*.py")}
+    names = code_digest.closure([ROOT_MODULE]) | {*BASIS, SETTINGS} | settings
+    paths = {name: code_digest.source_of(name) for name in names}
     return {name: path.read_text() for name, path in paths.items() if path.is_file()}
 
 

@@ -13,7 +13,7 @@ from selftrain.adapters import promotion as p
 from selftrain.adapters import registry as r
 from selftrain.adapters.brought import check
 from selftrain.adapters.label_archive import Archive
-from selftrain.adapters.recall import concern_of
+from selftrain.adapters.recall import ConcernedVersion, RecallReport, concern_of, roll_back
 from selftrain.adapters.tracking import Tracking, open_tracking
 from selftrain.config import parse
 from selftrain.errors import InputError, RegistryError, WithdrawnError
@@ -149,6 +149,23 @@ def test_a_rollback_with_recalled_champions_only_is_refused_and_says_what_to_do(
     with pytest.raises(WithdrawnError, match=r"models:/m/2 is tainted.*promote another version"):
         p.rollback(store, "m", who="ada")
     assert champion(store) == 4
+
+
+def test_every_champion_that_a_recall_concerns_is_rolled_back_or_named(store: Tracking, tmp_path: Path) -> None:
+    store.client.create_registered_model("alone")
+    made = contract(2, 1)
+    tags = {r.RUN_KEY: "2", r.MODEL_DIGEST: made.weights_sha256, **lineage_tags.lineage_tags(made)}
+    store.client.create_model_version("alone", tmp_path.as_uri(), tags=tags)
+    p.promote(store, "alone", 1, who="ada", why="by hand", force=True)
+    crown(store, 4, 3)
+    concerned = [version for version in r.all_versions(store) if r.CHAMPION in version.aliases]
+    assert [version.uri for version in concerned] == ["models:/alone/1", "models:/m/3"]
+    versions = [ConcernedVersion(name=v.name, uri=v.uri, trust=Trust.TAINTED, aliases=v.aliases) for v in concerned]
+    report = RecallReport(recall=recall(store, 1), new=True, rounds=(), versions=tuple(versions))
+    with pytest.raises(RegistryError, match=r"'alone'.*models:/m/4 is the champion of 'm' again"):
+        roll_back(report, workspace=tmp_path / "workspace")
+    assert champion(store) == 4
+    assert r.champion(store, "alone") is not None
 
 
 def test_a_rollback_cut_short_is_not_carried_out_to_a_version_that_was_recalled_since(store: Tracking) -> None:

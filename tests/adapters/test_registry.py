@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from selftrain.adapters import promotion
+from selftrain.adapters import promotion, registration
 from selftrain.adapters import registry as r
 from selftrain.adapters import tracking as t
 from selftrain.config import Registry
@@ -94,7 +94,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 def register(store: t.Tracking, model: SavedModel, name: str, *, key: str = "key", run_id: str = "run") -> r.Version:
     labels = np.arange(6) % 3
-    return r.register(
+    return registration.register(
         store,
         model_folder=model.folder,
         contract=model.contract,

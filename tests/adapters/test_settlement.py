@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from selftrain.adapters import promotion, recall_log, registry, settlement
+from selftrain.adapters import promotion, recall_log, registration, registry, settlement
 from selftrain.adapters.expectations import ValidationReport
 from selftrain.adapters.looks import count_looks, counted_looks
 from selftrain.adapters.recording import RunFacts, record_run
@@ -255,7 +255,7 @@ def test_a_record_says_all_looks_at_test_its_own_runs_and_the_champions_included
 def test_a_champion_of_another_store_is_a_look_more_when_it_is_compared(
     colours: Colours, good: SavedModel, bad: SavedModel
 ) -> None:
-    registered = registry.register(
+    registered = registration.register(
         colours.tracking,
         model_folder=bad.folder,
         contract=bad.contract,

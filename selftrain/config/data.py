@@ -1,0 +1,118 @@
+"""What is read, and how: sources, splits, ingest, checks."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from selftrain.config.section import Section, Share
+from selftrain.errors import ConfigError
+
+Severity = Literal["stop", "warn"]
+EXPECTATIONS = (
+    "schema",
+    "unique_ids",
+    "label_set",
+    "labels_present",
+    "human_held_out",
+    "class_balance",
+    "images_per_class",
+    "smallest_side",
+    "largest_side",
+    "quarantine_share",
+    "unlabeled_pool",
+    "leakage_exact",
+    "leakage_near",
+)
+
+
+class DigitsSource(Section):
+    """scikit-learn's 1,797 handwritten digits, real 8x8 scans that ship with the library."""
+
+    kind: Literal["digits"] = "digits"
+    labeled: int = Field(100, ge=10, description="human-labelled training images")
+    validation: int = Field(150, ge=10, description="images held out for the gate")
+    test: int = Field(400, ge=10, description="images read once, for the reported number")
+    seed: int = 0
+
+
+class FolderSource(Section):
+    """A folder of class folders, and a folder of unlabelled images."""
+
+    kind: Literal["folder"] = "folder"
+    labeled: str = Field(description="folder with one sub-folder a class")
+    unlabeled: str | None = Field(None, description="folder of images without labels, searched recursively")
+    validation: str | None = Field(None, description="class folders held out for the gate; None: split off `labeled`")
+    test: str | None = Field(None, description="class folders held out for the report; None: split off `labeled`")
+
+
+class TableSource(Section):
+    """A CSV or Parquet list with the columns path, label and (optionally) split."""
+
+    kind: Literal["table"] = "table"
+    path: str
+    root: str | None = Field(None, description="folder that relative paths start from; None: the table's own")
+
+
+class KerasDatasetSource(Section):
+    """A data set of `keras.datasets` by name: its training images in part labelled, its test images as test."""
+
+    kind: Literal["keras_dataset"] = "keras_dataset"
+    name: Literal["cifar10", "cifar100", "mnist", "fashion_mnist"] = "cifar10"
+    labeled: int = Field(5000, ge=10, description="training images that keep their label, validation included")
+    unlabeled: int | None = Field(20000, ge=0, description="training images used without label; None: all others")
+    seed: int = 0
+
+
+# Discriminated here, not where it is used: ZenML validates a step's inputs against this very name, and without the
+# discriminator a folder would be tried as digits, and refused for its keys.
+Source = Annotated[DigitsSource | FolderSource | TableSource | KerasDatasetSource, Field(discriminator="kind")]
+
+
+class Splitting(Section):
+    """How labelled images without a given split are shared out; frozen once made."""
+
+    validation: Share = 0.2
+    test: Share = 0.2
+    min_per_class: int = Field(2, ge=1, description="fewest images a class needs in each of the three labelled splits")
+    seed: int = 0
+
+
+class Ingest(Section):
+    """Which source files become part of the data set."""
+
+    max_megapixels: float = Field(64.0, gt=0, description="larger images are quarantined by their header, undecoded")
+    min_side: int = Field(4, ge=1, description="shortest side allowed, pixels")
+    max_quarantine: Share = Field(0.05, description="stop before training above this share of the source files")
+
+
+class Checks(Section):
+    """Expectations on the manifest; each stops the run or warns."""
+
+    min_images_per_class: int = Field(2, ge=1, description="in each labelled split")
+    max_class_ratio: float = Field(20.0, ge=1, description="largest class over smallest, among training labels")
+    min_image_side: int = Field(8, ge=1)
+    max_image_side: int = Field(16384, ge=1)
+    max_quarantine: Share = 0.05
+    severity: dict[str, Severity] = Field(default_factory=dict, description="expectation name -> stop | warn")
+
+    @field_validator("severity")
+    @classmethod
+    def _expectations_are_known(cls, severity: dict[str, Severity]) -> dict[str, Severity]:
+        for name in severity:
+            if name not in EXPECTATIONS:
+                near = difflib.get_close_matches(name, EXPECTATIONS, n=1, cutoff=0.0)[0]
+                raise ConfigError(
+                    f"checks.severity names the unknown expectation {name!r}; did you mean {near!r}? "
+                    f"Allowed: {', '.join(EXPECTATIONS)}"
+                )
+        return severity
+
+
+class Place(Section):
+    """Where a run's data lies: the workspace folder, and the name of the data set in it."""
+
+    workspace: str = ".selftrain"
+    dataset: str = "digits"

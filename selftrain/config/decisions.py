@@ -1,0 +1,78 @@
+"""What ends a run, what stops it, and what becomes of its model."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from selftrain.config.section import Section, Share
+from selftrain.errors import ConfigError
+
+Metric = Literal["accuracy", "macro_f1"]
+GuardName = Literal["acceptance", "class_mix", "empty_classes", "churn"]
+GuardAction = Literal["warn", "keep_teacher", "stop"]
+
+
+class Gate(Section):
+    """When the loop stops; it reads validation only."""
+
+    metric: Metric = "accuracy"
+    target: Share = 0.95
+    min_rounds: int = Field(1, ge=0)
+    max_rounds: int = Field(2, ge=0)
+    patience: int = Field(1, ge=1, description="rounds without `min_gain` before the loop is stalled")
+    min_gain: Share = 0.002
+    budget_minutes: float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _rounds_can_be_run(self) -> Gate:
+        if self.min_rounds > self.max_rounds:
+            raise ConfigError(
+                f"gate.min_rounds is {self.min_rounds} and gate.max_rounds {self.max_rounds}; "
+                "no run could pass: allow at least as many rounds as you ask for"
+            )
+        return self
+
+
+class Guards(Section):
+    """Limits for what tells that self-training is going wrong; None switches a guard off."""
+
+    acceptance: Share | None = Field(0.01, description="least share of the pool that is accepted")
+    class_mix: Share | None = Field(0.3, description="largest distance (0-1) of the accepted classes from the labels'")
+    empty_classes: int | None = Field(0, ge=0, description="most classes without an accepted image")
+    churn: Share | None = Field(0.3, description="largest share of the pool that a new teacher calls otherwise")
+    actions: dict[GuardName, GuardAction] = Field(
+        default_factory=dict, description="guard -> warn | keep_teacher (its student is not kept) | stop; else warn"
+    )
+
+    def limit(self, guard: GuardName) -> float | None:
+        """The limit of `guard`; None: it is off."""
+        value: float | None = getattr(self, guard)
+        return value
+
+
+_NO_MODEL_NAME = re.compile(r"""[/:.%@'"\\\x00-\x1f]""")
+
+
+def check_model_name(name: str, *, given_as: str) -> None:
+    """Raise ConfigError, which says where the name was `given_as`, for one that MLflow would not take for a model."""
+    if name != name.strip() or len(name) > 200 or _NO_MODEL_NAME.search(name):
+        raise ConfigError(f"{given_as} is {name!r}; MLflow takes 200 characters, but none of / : . % @ \\ or a quote")
+
+
+class Registry(Section):
+    """What a passed run registers, and the floors a champion must pass."""
+
+    model_name: str = Field("", description="empty: the experiment's name, a dot in it as a hyphen")
+    floors: dict[Metric, Share] = Field(default={"accuracy": 0.5}, description="on test")
+    alpha: float = Field(0.05, gt=0, lt=1, description="level of the paired test against the champion")
+    auto_promote: bool = True
+
+    @field_validator("model_name", mode="before")
+    @classmethod
+    def _name_is_accepted(cls, name: object) -> object:
+        if isinstance(name, str):
+            check_model_name(name, given_as="registry.model_name")
+        return "" if name is None else name

@@ -1,0 +1,102 @@
+"""The Experiment: everything a run needs, parsed once."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from selftrain.config.data import Checks, DigitsSource, Ingest, Place, Source, Splitting
+from selftrain.config.decisions import _NO_MODEL_NAME, Gate, Guards, Registry
+from selftrain.config.recipes import Student, Teacher
+from selftrain.config.section import Machine, Section
+from selftrain.config.selection import PseudoLabel
+from selftrain.errors import ConfigError
+
+
+def _of_characters(source: object) -> bool:
+    """Whether a data source, parsed or not (None: the default), is one of digits by name."""
+    if isinstance(source, dict):
+        return source.get("kind") == "digits" or (source.get("kind"), source.get("name")) == ("keras_dataset", "mnist")
+    return source is None or isinstance(source, DigitsSource) or getattr(source, "name", "") == "mnist"
+
+
+class Experiment(Section):
+    """Everything a run needs; the defaults are the digits run of `make run`.
+
+    A recipe for digits or MNIST that names no augmentation gets the one that mirrors nothing, `digits`.
+    """
+
+    name: str = Field("digits", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="names dataset, record and model")
+    title: str = ""
+    seed: int = 0
+    control: Literal["none", "supervised"] = Field(
+        "none", description="supervised: also train the final backbone on human labels alone, as many image-steps"
+    )
+    workspace: str = ".selftrain"
+    image_size: int = Field(32, ge=16, description="pixels a side the model reads")
+    source: Source = DigitsSource()
+    splitting: Splitting = Splitting()
+    ingest: Ingest = Ingest()
+    checks: Checks = Checks()
+    teacher: Teacher = Teacher()
+    student: Student = Student()
+    pseudo_label: PseudoLabel = PseudoLabel()
+    gate: Gate = Gate()
+    guards: Guards = Guards()
+    registry: Registry = Registry()
+    machine: Machine = Machine()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _model_is_named(cls, values: object) -> object:
+        if not isinstance(values, dict):
+            return values
+        name, given = values.get("name", cls.model_fields["name"].default), values.get("registry", {})
+        registry = given.model_dump(exclude_unset=True) if isinstance(given, Registry) else given
+        if not isinstance(name, str) or not isinstance(registry, dict) or registry.get("model_name"):
+            return values
+        # Set, not defaulted: ZenML hands a step only what was set.
+        named = {**registry, "model_name": re.sub(_NO_MODEL_NAME, "-", name)[:200]}
+        return {**values, "registry": named}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _characters_are_not_mirrored(cls, values: object) -> object:
+        if not isinstance(values, dict) or not _of_characters(values.get("source")):
+            return values
+        changed = dict(values)
+        for role, kind in (("teacher", Teacher), ("student", Student)):
+            given = values.get(role, {})
+            recipe = given.model_dump(exclude_unset=True) if isinstance(given, kind) else given
+            if isinstance(recipe, dict):
+                changed[role] = {"augmentation": "digits", **recipe}  # set, not defaulted, as above
+        return changed
+
+    @property
+    def place(self) -> Place:
+        """Where this experiment's data lies."""
+        return Place(workspace=self.workspace, dataset=self.name)
+
+
+def parse(values: dict[str, Any]) -> Experiment:
+    """The Experiment that `values` (a YAML's `parameters.experiment`) describe.
+
+    Raises ConfigError naming the key, what came in and what is allowed.
+    """
+    try:
+        return Experiment.model_validate(values)
+    except ValueError as error:
+        raise ConfigError(_first_line(error)) from error
+
+
+def _first_line(error: ValueError) -> str:
+    details: list[Any] = getattr(error, "errors", list)()
+    if not details:
+        return str(error)
+    first = details[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if not where:
+        return f"experiment: must be a mapping of keys such as name, source and gate (got {first['input']!r})"
+    return f"{where}: {first['msg']} (got {first['input']!r})"

@@ -1,0 +1,106 @@
+"""How models are trained: the first teacher, and the students."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from selftrain.config.section import Section, Share
+from selftrain.errors import BackboneError, ConfigError
+from selftrain.learn.ladder import resolve
+
+Augmentation = Literal["none", "digits", "natural"]
+Method = Literal["noisy_student", "fixmatch", "freematch", "softmatch"]
+
+
+class Recipe(Section):
+    """How one model is trained; schedules count optimizer steps, not epochs."""
+
+    backbone: str | None = Field(None, description="ladder name or keras.applications class; None: the next rung")
+    weights: str | None = Field(None, description="None: from scratch; 'imagenet'; or a local weights file")
+    steps: int = Field(480, ge=1)
+    batch_size: int = Field(16, ge=1)
+    learning_rate: float = Field(3e-3, gt=0)
+    warmup: Share = Field(0.1, description="share of the steps with a rising rate")
+    weight_decay: float = Field(1e-4, ge=0)
+    label_smoothing: Share = 0.1
+    dropout: Share = 0.2
+    ema: float | None = Field(0.99, ge=0, lt=1, description="momentum of the averaged weights; None: no average")
+    augmentation: Augmentation = "natural"
+    strength: Literal["weak", "strong"] = "weak"
+    randaugment_operations: int | None = Field(None, ge=0, description="of a strong view; None: the preset's own")
+    randaugment_magnitude: float | None = Field(None, ge=0, le=10, description="largest strength; None: the preset's")
+    mixup: float = Field(0.0, ge=0, description="alpha of MixUp's shares; 0: off")
+    cutmix: float = Field(0.0, ge=0, description="alpha of CutMix's shares; 0: off. With both, each image draws one")
+    class_weights: Literal["balanced"] | None = None
+    freeze_steps: int = Field(0, ge=0, description="steps with the pretrained backbone frozen, then unfrozen")
+    unfreeze_rate: float = Field(0.1, gt=0, le=1, description="factor on the rate once the backbone is unfrozen")
+    validate_every: int = Field(120, ge=1, description="steps between looks at validation; the best weights are kept")
+    reduce_strides: bool = Field(True, description="EfficientNet and MobileNet from scratch keep more of small images")
+    finish_steps: int = Field(0, ge=0, description="steps after `steps` on human labels alone, at a tenth of the rate")
+
+    @model_validator(mode="after")
+    def _backbone_is_known(self) -> Self:
+        role = type(self).__name__.lower()
+        try:
+            rung = resolve(self.backbone) if self.backbone is not None else None
+        except BackboneError as error:
+            raise ConfigError(f"{role}.backbone: {error.message}") from error
+        if rung is not None and rung.application is None and self.weights == "imagenet":
+            raise ConfigError(
+                f"{role}.weights is 'imagenet', but {rung.name} has no published weights; "
+                f"set {role}.backbone to one that has, such as 'efficientnet_b0', or {role}.weights to null or a file"
+            )
+        return self
+
+
+class Teacher(Recipe):
+    """The first teacher: trained on human labels, or brought along."""
+
+    backbone: str = "efficientnet_b0_050"
+    start: str = Field("train", description="'train', 'champion', or the path of a .keras file or saved model folder")
+
+
+class Consistency(Section):
+    """What fixmatch, freematch and softmatch make of the unlabelled images of a batch."""
+
+    mu: int = Field(3, ge=1, description="unlabelled images in a batch for each labelled one; 7 in the papers")
+    weight: float = Field(1.0, ge=0, description="weight of their loss; the labelled images' is 1")
+    ramp_up: Share = Field(0.0, description="share of the steps in which that weight rises from 0")
+    threshold: Share = Field(0.95, description="fixmatch: confidence from which an image counts")
+    momentum: float = Field(0.99, ge=0, lt=1, description="freematch, softmatch: of what they know of the model")
+    fairness: float = Field(0.01, ge=0, description="freematch: weight of the fairness term")
+    n_sigma: float = Field(2.0, gt=0, description="softmatch: divides the Gaussian's width")
+
+
+class Student(Recipe):
+    """Each round's student, created anew, one rung above its teacher unless `backbone` is set.
+
+    A method other than noisy_student trains on the labels and the whole pool at once, without pseudo-labels; its
+    `label_smoothing` is 0 unless set, for smoothed targets keep a model from ever being sure.
+    """
+
+    method: Method = "noisy_student"
+    consistency: Consistency = Consistency()
+    steps: int = Field(860, ge=1)
+    strength: Literal["weak", "strong"] = "strong"
+    dropout: Share = 0.3
+    pseudo_weight: float = Field(1.0, ge=0, description="weight of a pseudo-labelled image in the loss; a human's is 1")
+    min_human_share: Share = Field(0.25, description="floor for the share of human labels in a batch")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sure_in_training(cls, values: object) -> object:
+        if isinstance(values, dict) and values.get("method", "noisy_student") != "noisy_student":
+            return {"label_smoothing": 0.0, **values}
+        return values
+
+    @model_validator(mode="after")
+    def _mixes_labels_only(self) -> Self:
+        if self.method != "noisy_student" and (self.mixup or self.cutmix):
+            raise ConfigError(
+                f"student.method is {self.method!r} with mixup {self.mixup} and cutmix {self.cutmix}; "
+                "only noisy_student mixes images: set both to 0"
+            )
+        return self
