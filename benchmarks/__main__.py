@@ -24,7 +24,15 @@ NAMES = (
     "guarantees",
 )
 # They train for hours, so they run only when they are named.
-LEARNING = ("digits_seeds", "digits_labels", "flowers", "cifar10_mobilenet", "cifar10_scratch", "cifar10_pretrained")
+LEARNING = (
+    "digits_seeds",
+    "digits_labels",
+    "flowers_20",
+    "flowers_half",
+    "cifar10_mobilenet",
+    "cifar10_scratch",
+    "cifar10_pretrained",
+)
 
 
 def main() -> int:
