@@ -177,7 +177,11 @@ def points(difference: float) -> str:
 
 
 def _over_control(row: Row) -> float:
-    return row.control.difference if row.control else 0.0
+    if row.best_round == 0:
+        return 0.0
+    if row.control is None:
+        raise ValueError(f"{row.task}, seed {row.seed}: a student is the best model, and there is no control")
+    return row.control.difference
 
 
 def _between(interval: tuple[float, float]) -> str:
@@ -196,7 +200,7 @@ def _count(images: int | None) -> str:
 
 
 def _means(rows: Sequence[Row]) -> tuple[str, ...]:
-    controls = [row.control.reference_accuracy if row.control else row.accuracy for row in rows]
+    controls = [row.accuracy - _over_control(row) for row in rows]
     accuracy = mean([row.accuracy for row in rows])
     gain = mean([row.teacher.difference for row in rows])
     on_control = mean([_over_control(row) for row in rows])

@@ -95,9 +95,9 @@ def _tasks(*, quick: bool) -> tuple[Task, Task]:
         **{**cifar10.FROM_SCRATCH, "backbone": "MobileNet", "steps": IMAGE_STEPS // cifar10.BATCH, "strength": "weak"}
     )
     pictures = partial(draws.cifar10, labeled=500 if quick else LABELS, unlabeled=100, test=100)
-    return (
-        Task("digits, efficientnet_b0_050", 1 if quick else SEEDS, _digits, _with(e, e.teacher, quick=quick)),
+    return (  # what may be missing comes first
         Task("CIFAR-10, MobileNet", 1, lambda seed: pictures(), _with(e, mobilenet, quick=quick)),
+        Task("digits, efficientnet_b0_050", 1 if quick else SEEDS, _digits, _with(e, e.teacher, quick=quick)),
     )
 
 

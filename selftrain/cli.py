@@ -181,9 +181,11 @@ app.command("recall")(cli_lineage.recall)
 
 def main() -> None:
     """The `selftrain` command: expected errors are one line and their own exit code, never a traceback."""
-    if "run" not in sys.argv[1:2]:  # its live view reads ZenML's lines; elsewhere they would mix with the answer
+    if "run" not in sys.argv[1:2]:
+        # The live view of a run reads ZenML's lines; elsewhere they would mix with the answer.
         os.environ.setdefault("ZENML_LOGGING_VERBOSITY", "ERROR")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # seconds; MLflow's own 7 take four minutes
+        # A run waits for a registry that is down, four minutes by MLflow's default of 7; who asks wants to know now.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     try:
         app()
     except SelftrainError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ from pydantic import BaseModel
 
 from benchmarks import draws, kept
 from benchmarks.photos import SkippedError
-from benchmarks.record import Table
+from benchmarks.record import Result, Table
 from benchmarks.rows import Labelled, Row, gains, mean, precise_enough, surely_worse, table
 from selftrain.config import DigitsSource
 from selftrain.evaluate.evaluation import Comparison
@@ -44,7 +45,9 @@ def row(
     *,
     precise: tuple[Labelled, ...] = (Labelled(accepted=10, right=9),),
     promoted: tuple[Comparison, ...] = (),
+    best_round: int | None = None,
 ) -> Row:
+    """The student of round 1 is the best model if there is a control, and else the first teacher, unless it says so."""
     accuracy = teacher.reference_accuracy + teacher.difference
     return Row(
         task="10 labels a class",
@@ -60,7 +63,7 @@ def row(
         control=control,
         promoted=promoted,
         rounds=1,
-        best_round=1,
+        best_round=(0 if control is None else 1) if best_round is None else best_round,
         verdict="exhausted",
         validation=(0.6, 0.7),
         used=(Labelled(accepted=800, right=700),),
@@ -173,6 +176,8 @@ def test_gains_are_means_over_the_seeds_and_a_first_teacher_that_stays_best_gain
     assert over_control.measured == pytest.approx(-0.015)
     assert not over_control.met
     assert not gains([row(1, compared(0, 0), None)])[1].met
+    with pytest.raises(ValueError, match="seed 3: a student is the best model, and there is no control"):
+        gains([row(3, compared(12, 2), None, best_round=1)])
 
 
 def test_a_model_is_surely_worse_only_beyond_the_interval() -> None:
@@ -214,10 +219,40 @@ def test_guarantees_count_the_loops_that_were_asked_and_name_those_that_fail() -
     assert all(check.met for check in judged({"digits": (fine,)}).checks)
 
 
+def test_loops_that_two_benchmarks_report_are_judged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import guarantees
+    from benchmarks.machine import this_machine
+    from benchmarks.protocol import result
+    from benchmarks.record import Record, read, write
+
+    for name, seconds in (
+        ("digits_seeds", 60.0),
+        ("digits_seeds_gpu", 70.0),
+        ("digits_labels", 80.0),
+        ("manifest", None),
+    ):
+        ours = row(0, compared(12, 2), compared(5, 3)).model_copy(update={"training_seconds": seconds})
+        record = Record(
+            benchmark=name,
+            question="?",
+            date=datetime.date(2026, 11, 21),
+            commit="c",
+            seconds=1.0,
+            machine=this_machine(),
+            result=result((), (ours,)) if seconds else Result(checks=(), details={}),
+        )
+        write(record, tmp_path)
+    monkeypatch.setattr(guarantees, "read", lambda: read(tmp_path))
+    assert set(guarantees.recorded_rows()) == {"digits_labels", "digits_seeds_gpu"}
+    (tmp_path / "digits_labels.json").unlink()
+    assert set(guarantees.recorded_rows()) == {"digits_seeds", "digits_seeds_gpu"}
+
+
 def test_the_table_has_a_line_a_seed_and_their_means() -> None:
     shown = table([row(0, compared(12, 2), compared(5, 3)), row(1, compared(10, 2), None)])
     assert [line[1] for line in shown.rows] == ["0", "1", "mean of 2"]
     assert shown.rows[2][6].startswith("+9.0 (")
+    assert (shown.rows[2][7], shown.rows[2][8].split()[0]) == ("70.0", "+1.0")
     assert all(len(line) == len(shown.columns) for line in shown.rows)
     assert Table(title="", columns=("a", "b"), rows=(("1", "2"),)).markdown() == [
         "| a | b |",

@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from selftrain.adapters import recall_log, tag_log
-from selftrain.adapters.registry import CHALLENGER, CHAMPION, Version, challenger, champion, get_version
+from selftrain.adapters.registry import CHALLENGER, CHAMPION, Version, answering, challenger, champion, get_version
 from selftrain.adapters.tracking import Tracking
 from selftrain.config import Registry
 from selftrain.errors import RegistryError, WithdrawnError
@@ -140,7 +140,8 @@ def _not_better(settings: Registry, comparison: Comparison | None, against: str)
 
 def record_decision(tracking: Tracking, version: Version, decision: Decision, *, who: str) -> None:
     """Keep `decision` with `version`, where `promote` reads it; a refusal also goes into the log, once."""
-    tracking.client.set_model_version_tag(version.name, str(version.number), DECISION, decision.model_dump_json())
+    with answering(tracking):
+        tracking.client.set_model_version_tag(version.name, str(version.number), DECISION, decision.model_dump_json())
     if decision.promote:
         return
     log = history(tracking, version.name)
@@ -261,7 +262,8 @@ def _append(
     """The log with one more line."""
     number = log[-1].number + 1 if log else 1
     change = Change(number=number, when=tag_log.now(), who=who, action=action, previous=previous, to=to, why=why)
-    tracking.client.set_registered_model_tag(name, tag_log.new_key(LOG_TAG, number), change.model_dump_json())
+    with answering(tracking):
+        tracking.client.set_registered_model_tag(name, tag_log.new_key(LOG_TAG, number), change.model_dump_json())
     return [*log, change]
 
 
@@ -299,9 +301,10 @@ def _withdraw(tracking: Tracking, name: str, log: list[Change], begun: Change | 
 
 
 def _crown(tracking: Tracking, version: Version) -> Version:
-    tracking.client.set_registered_model_alias(version.name, CHAMPION, str(version.number))
-    if CHALLENGER in version.aliases:
-        tracking.client.delete_registered_model_alias(version.name, CHALLENGER)
+    with answering(tracking):
+        tracking.client.set_registered_model_alias(version.name, CHAMPION, str(version.number))
+        if CHALLENGER in version.aliases:
+            tracking.client.delete_registered_model_alias(version.name, CHALLENGER)
     return get_version(tracking, name=version.name, number=version.number)
 
 

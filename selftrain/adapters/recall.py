@@ -13,7 +13,7 @@ from selftrain.adapters.label_store import KeptLabels
 from selftrain.adapters.model_reference import ADDRESS
 from selftrain.adapters.registry import CHAMPION, Version
 from selftrain.adapters.tracking import open_existing, open_tracking
-from selftrain.errors import InputError, NotRegisteredError, RegistryError
+from selftrain.errors import InputError, NotRegisteredError, RegistryError, SelftrainError
 from selftrain.progress import Progress, silent
 from selftrain.selflabel.label_rows import check_out, class_counts
 from selftrain.selflabel.lineage import Recall, Recalled, Trust
@@ -150,20 +150,23 @@ def concern_of(model_uri: str | None, workspace: Path) -> str | None:
 def roll_back(report: RecallReport, *, workspace: Path) -> tuple[Version, ...]:
     """Give each champion's place that `report` concerns to the one before it that is trusted; returns those.
 
-    Raises RegistryError when all were tried and some have none to go back to.
+    Raises RegistryError, once all were tried, where some have none to go back to.
     """
     tracking = open_tracking(workspace)
     why = f"{report.recall.called} was recalled: {report.recall.why}"
     who = promotion.current_user()
-    champions, left = [], []
+    champions: list[Version] = []
+    left: list[SelftrainError] = []
     for version in report.champions:
         try:
             champions.append(promotion.rollback(tracking, version.name, who=who, why=why))
-        except RegistryError as error:
-            left.append(str(error))
+        except SelftrainError as error:
+            left.append(error)
+    if left and len(report.champions) == 1:
+        raise left[0]
     if left:
         done = [f"{champion.uri} is the champion of {champion.name!r} again" for champion in champions]
-        raise RegistryError("; ".join([*left, *done]))
+        raise RegistryError("; ".join([*(error.message for error in left), *done]))
     return tuple(champions)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -63,10 +64,23 @@ def find(tracking: Tracking, *, name: str, run_key: str) -> Version | None:
     return same[0] if same else None
 
 
+@contextmanager
+def answering(tracking: Tracking) -> Iterator[None]:
+    """Turns MLflow's error, when the registry fails to answer in the block, into a RegistryError."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        raise RegistryError(f"the registry at {tracking.uri} does not answer: {error}") from error
+
+
 def versions(tracking: Tracking, name: str) -> list[Version]:
     """All versions of the model `name`, by number; none when there is no such model."""
     aliases = _aliases(tracking, name)
-    listed: list[ModelVersion] = _all_pages(partial(tracking.client.search_model_versions, f"name = '{name}'"))
+    listed: list[ModelVersion] = _all_pages(
+        tracking, partial(tracking.client.search_model_versions, f"name = '{name}'")
+    )
     return sorted((_version(one, aliases) for one in listed), key=lambda version: version.number)
 
 
@@ -78,7 +92,7 @@ def names(tracking: Tracking, where: str | None = None) -> list[str]:
 def all_versions(tracking: Tracking) -> list[Version]:
     """Every version of every registered model, by name and number."""
     aliases = {model.name: _as_text(model.aliases) for model in _models(tracking)}
-    listed: list[ModelVersion] = _all_pages(tracking.client.search_model_versions)
+    listed: list[ModelVersion] = _all_pages(tracking, tracking.client.search_model_versions)
     every = [_version(one, aliases.get(one.name, {})) for one in listed]
     return sorted(every, key=lambda version: (version.name, version.number))
 
@@ -165,21 +179,17 @@ def _as_text(aliases: Mapping[str, str | int]) -> dict[str, str]:
 
 
 def _models(tracking: Tracking, where: str | None = None) -> list[RegisteredModel]:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return _all_pages(partial(tracking.client.search_registered_models, where))
-    except MlflowException as error:
-        raise RegistryError(f"the registry at {tracking.uri} does not answer: {error}") from error
+    return _all_pages(tracking, partial(tracking.client.search_registered_models, where))
 
 
-def _all_pages(search: Callable[..., PagedList[T]]) -> list[T]:
+def _all_pages(tracking: Tracking, search: Callable[..., PagedList[T]]) -> list[T]:
     """What `search` finds, page after page."""
-    page = search()
-    found = list(page)
-    while page.token:
-        page = search(page_token=page.token)
-        found += page
+    with answering(tracking):
+        page = search()
+        found = list(page)
+        while page.token:
+            page = search(page_token=page.token)
+            found += page
     return found
 
 

@@ -56,6 +56,15 @@ class Guards(Section):
 _NO_MODEL_NAME = re.compile(r"""[/:.%@'"\\\x00-\x1f]""")
 
 
+def model_name_of(experiment: str) -> str:
+    """The name of an experiment's model: MLflow takes fewer names than we do.
+
+    >>> model_name_of("flowers.v2")
+    'flowers-v2'
+    """
+    return _NO_MODEL_NAME.sub("-", experiment)[:200]
+
+
 def check_model_name(name: str, *, given_as: str) -> None:
     """Raise ConfigError, which says where the name was `given_as`, for one that MLflow would not take for a model."""
     if name != name.strip() or len(name) > 200 or _NO_MODEL_NAME.search(name):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from selftrain.config.data import Checks, DigitsSource, Ingest, Place, Source, Splitting
-from selftrain.config.decisions import _NO_MODEL_NAME, Gate, Guards, Registry
+from selftrain.config.decisions import Gate, Guards, Registry, model_name_of
 from selftrain.config.recipes import Student, Teacher
 from selftrain.config.section import Machine, Section
 from selftrain.config.selection import PseudoLabel
@@ -58,7 +57,7 @@ class Experiment(Section):
         if not isinstance(name, str) or not isinstance(registry, dict) or registry.get("model_name"):
             return values
         # Set, not defaulted: ZenML hands a step only what was set.
-        named = {**registry, "model_name": re.sub(_NO_MODEL_NAME, "-", name)[:200]}
+        named = {**registry, "model_name": model_name_of(name)}
         return {**values, "registry": named}
 
     @model_validator(mode="before")

@@ -41,6 +41,7 @@ def changed_by(tree: Path, module: str) -> set[str]:
         ("selftrain.learn.predict", {"train", "train_student", "pseudo_label", "evaluate"}),
         ("selftrain.selflabel.gate", set()),
         ("selftrain.selflabel.rounds", set()),
+        ("selftrain.config.recipes", set()),  # its values are in the keys
         ("selftrain.data.split", {"ingest"}),
         ("selftrain.data.manifest", {"ingest", "train", "train_student", "pseudo_label", "evaluate", "validate"}),
     ],

@@ -107,6 +107,20 @@ def register(store: t.Tracking, model: SavedModel, name: str, *, key: str = "key
     )
 
 
+def test_a_search_is_read_to_its_last_page_and_its_failure_names_the_registry(store: t.Tracking) -> None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.entities import PagedList
+
+    pages = {None: PagedList([1, 2], "a"), "a": PagedList([3], "b"), "b": PagedList([4], None)}
+    assert r._all_pages(store, lambda page_token=None: pages[page_token]) == [1, 2, 3, 4]
+
+    def down(page_token: str | None = None) -> PagedList[int]:
+        raise MlflowException("503")
+
+    with pytest.raises(RegistryError, match="does not answer: 503"):
+        r._all_pages(store, down)
+
+
 def photo(seed: int, size: tuple[int, int] = (40, 30), form: str = "JPEG") -> bytes:
     values = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     file = io.BytesIO()
