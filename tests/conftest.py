@@ -78,10 +78,9 @@ def selftrain(
     from selftrain import cli
 
     monkeypatch.chdir(tmp_path)
-    for name in ("ZENML_LOGGING_VERBOSITY", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"):  # which the entry point sets
-        monkeypatch.setenv(name, os.environ.get(name, ""))
-        if not os.environ[name]:
-            monkeypatch.delenv(name)
+    for name in ("ZENML_LOGGING_VERBOSITY", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"):
+        monkeypatch.setenv(name, "")  # noted, so that what the entry point sets is taken back
+        monkeypatch.delenv(name)
 
     def run(*arguments: object) -> Ended:
         monkeypatch.setattr(sys, "argv", ["selftrain", *map(str, arguments)])
