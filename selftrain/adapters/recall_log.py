@@ -32,7 +32,9 @@ ANOTHER_MODEL = (
 
 def read(tracking: Tracking) -> list[Recall]:
     """Every line of the log, oldest first."""
-    return tag_log.lines(tracking.client.get_experiment(tracking.experiment_id).tags, LOG_TAG, Recall)
+    with registry.answering(tracking):
+        tags = tracking.client.get_experiment(tracking.experiment_id).tags
+    return tag_log.lines(tags, LOG_TAG, Recall)
 
 
 def append(tracking: Tracking, line: Recall) -> Recall:
@@ -40,7 +42,9 @@ def append(tracking: Tracking, line: Recall) -> Recall:
     log = read(tracking)
     number = log[-1].number + 1 if log else 1
     line = line.model_copy(update={"number": number, "when": tag_log.now()})
-    tracking.client.set_experiment_tag(tracking.experiment_id, tag_log.new_key(LOG_TAG, number), line.model_dump_json())
+    key = tag_log.new_key(LOG_TAG, number)
+    with registry.answering(tracking):
+        tracking.client.set_experiment_tag(tracking.experiment_id, key, line.model_dump_json())
     return line
 
 

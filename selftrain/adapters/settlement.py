@@ -46,17 +46,18 @@ def settle(
             reason="not registered: only a run that passes its gate is" + recall_log.alarm(tracking, present),
         )
     recall_log.refuse(tracking, final.contract)
-    version = registration.register(
-        tracking,
-        model_folder=final.folder,
-        contract=final.contract,
-        report=report,
-        run_key=run_key,
-        tags=_tags(manifest, ended.verdict, dataset_version, place),
-        card=model_card(final.contract, report, ended.history.rounds),
-        settings=settings,
-        run_id=run_id,
-    )
+    with registry.answering(tracking):
+        version = registration.register(
+            tracking,
+            model_folder=final.folder,
+            contract=final.contract,
+            report=report,
+            run_key=run_key,
+            tags=_tags(manifest, ended.verdict, dataset_version, place),
+            card=model_card(final.contract, report, ended.history.rounds),
+            settings=settings,
+            run_id=run_id,
+        )
     if present is not None and present.number == version.number:
         return _found_again(tracking, settings, version)
     return _judge(

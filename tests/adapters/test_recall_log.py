@@ -92,6 +92,21 @@ def test_the_log_grows_in_the_tracking_store_and_numbers_its_lines(store: Tracki
     assert [each.identity for each in recall_log.recalled(store).in_force] == [identity(4)]
 
 
+def test_a_store_that_fails_after_it_was_opened_is_an_error_that_names_it(
+    store: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    gone = "http://127.0.0.1:9"
+    down = Tracking(MlflowClient(tracking_uri=gone), gone, store.experiment, store.experiment_id)
+    with pytest.raises(RegistryError, match=f"{gone} does not answer"):
+        recall_log.read(down)
+    monkeypatch.setattr(recall_log, "read", lambda tracking: [])
+    with pytest.raises(RegistryError, match=f"{gone} does not answer"):
+        recall(down, 1)
+
+
 def test_a_log_without_a_line_is_not_opened(store: Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     database = Workspace(tmp_path / "workspace").mlflow_database
     assert not recall_log._has_lines(database)
