@@ -44,6 +44,11 @@ def main() -> int:
     parser.add_argument(
         "--budget", choices=("cpu", "gpu"), help="of what trains for hours: two cores', or a GPU's; else by the machine"
     )
+    parser.add_argument("--seeds", type=int, metavar="N", help="of what trains for hours: the first N seeds only")
+    again = (
+        "of what trains for hours: take rows that a record holds of the same configuration, whatever code measured them"
+    )
+    parser.add_argument("--recorded", action="store_true", help=again)
     arguments = parser.parse_args()
     known = (*NAMES, *LEARNING)
     unknown = sorted(set(arguments.names) - set(known))
@@ -51,19 +56,19 @@ def main() -> int:
         parser.error(f"unknown benchmark {unknown[0]!r}; there are {', '.join(known)}")
     names = arguments.names or list(known if arguments.quick else NAMES)
     if len(names) == 1:
-        measure(names[0], quick=arguments.quick, budget=arguments.budget)
+        measure(names[0], arguments)
         return 0
-    options = ["--quick"] if arguments.quick else []
-    options += ["--budget", arguments.budget] if arguments.budget else []
+    options = [option for option in sys.argv[1:] if option not in names]
     # Each in a process of its own: what one leaves in memory must not slow the next.
     return max(subprocess.run([sys.executable, "-m", "benchmarks", name, *options]).returncode for name in names)
 
 
-def measure(name: str, *, quick: bool, budget: str | None) -> None:
-    """Run one benchmark in this process; `budget` None: that of the machine."""
+def measure(name: str, arguments: argparse.Namespace) -> None:
+    """Run one benchmark in this process."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from benchmarks import machine, record
     from benchmarks.photos import SkippedError
+    from benchmarks.protocol import Asked
 
     module = importlib.import_module(f"benchmarks.{name}")
     run: Callable[..., record.Result] = module.measure
@@ -73,9 +78,14 @@ def measure(name: str, *, quick: bool, budget: str | None) -> None:
     if here.busy:
         print(f"  WARNING: load {here.load} on {here.cores} cores; times measured now say little", flush=True)
     started = time.monotonic()
-    kind = {"kind": budget or ("gpu" if here.accelerator else "cpu")} if name in LEARNING else {}
+    asked = Asked(
+        quick=arguments.quick,
+        kind=arguments.budget or ("gpu" if here.accelerator else "cpu"),
+        seeds=arguments.seeds,
+        recorded=arguments.recorded,
+    )
     try:
-        result = run(quick=quick, **kind)
+        result = run(asked) if name in LEARNING else run(quick=asked.quick)
     except SkippedError as skipped:
         print(f"  SKIPPED: {skipped}", flush=True)
         return
@@ -84,11 +94,11 @@ def measure(name: str, *, quick: bool, budget: str | None) -> None:
         print(f"  {check.line()}")
     for table in result.tables:
         print(f"{table.title}\n{table.aligned()}")
-    if quick:
+    if asked.quick:
         print(f"  quick, {seconds:.0f} s; not recorded", flush=True)
         return
     # One machine's budget does not replace another's.
-    name = f"{name}_gpu" if kind.get("kind") == "gpu" else name
+    name = f"{name}_gpu" if name in LEARNING and asked.kind == "gpu" else name
     record.write(
         record.Record(
             benchmark=name,

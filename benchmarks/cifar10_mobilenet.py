@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from benchmarks import cifar10
-from benchmarks.protocol import Budget, Kind, Task, result, rows
+from benchmarks.protocol import Asked, Budget, Kind, Task, result, rows
 from benchmarks.record import Check, Result
 from benchmarks.rows import Row, gains, mean
 from selftrain.config import Experiment
@@ -21,12 +21,12 @@ SECONDS = 3_600  # of training on two cores, teacher and student
 IMAGE_STEPS = 4_600_000
 
 
-def measure(*, quick: bool, kind: Kind) -> Result:
+def measure(asked: Asked) -> Result:
     """The loop within an hour of two cores, or within the published number of image-steps."""
-    budget = cifar10.QUICK if quick else BUDGETS[kind]
-    task = Task(cifar10.NAMES, budget.seeds, partial(cifar10.draw, quick=quick), partial(_experiment, budget))
-    ours = rows("cifar10_mobilenet", task, fresh=quick)
-    return result((*_checks(ours, kind), *gains(ours)), ours)
+    budget = cifar10.QUICK if asked.quick else BUDGETS[asked.kind]
+    task = Task(cifar10.NAMES, budget.seeds, partial(cifar10.draw, quick=asked.quick), partial(_experiment, budget))
+    ours = rows("cifar10_mobilenet", task, asked)
+    return result((*_checks(ours, asked.kind), *gains(ours)), ours)
 
 
 def _experiment(budget: Budget, seed: int) -> Experiment:

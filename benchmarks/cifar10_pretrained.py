@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from benchmarks import cifar10, pretrained
-from benchmarks.protocol import Budget, Kind, Task, result, rows
+from benchmarks.protocol import Asked, Budget, Kind, Task, result, rows
 from benchmarks.record import Result
 from benchmarks.rows import gains
 from selftrain.config import Experiment
@@ -20,11 +20,11 @@ FROZEN = 0.2  # of the steps train the new top alone
 RECIPE: dict[str, Any] = {"batch_size": cifar10.BATCH, "learning_rate": 3e-3, "ema": 0.995}
 
 
-def measure(*, quick: bool, kind: Kind) -> Result:
+def measure(asked: Asked) -> Result:
     """Two rounds: the first student is taught by the small teacher, the second by the first."""
-    budget = cifar10.QUICK if quick else BUDGETS[kind]
-    draw, experiment = partial(cifar10.draw, quick=quick), partial(_experiment, budget, kind)
-    ours = rows("cifar10_pretrained", Task(cifar10.NAMES, budget.seeds, draw, experiment), fresh=quick)
+    budget = cifar10.QUICK if asked.quick else BUDGETS[asked.kind]
+    draw, experiment = partial(cifar10.draw, quick=asked.quick), partial(_experiment, budget, asked.kind)
+    ours = rows("cifar10_pretrained", Task(cifar10.NAMES, budget.seeds, draw, experiment), asked)
     return result(gains(ours), ours)
 
 

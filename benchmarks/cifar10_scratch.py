@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from benchmarks import cifar10
-from benchmarks.protocol import Budget, Kind, Task, result, rows
+from benchmarks.protocol import Asked, Budget, Kind, Task, result, rows
 from benchmarks.record import Check, Result
 from benchmarks.rows import Row, gains, mean
 from selftrain.config import Consistency, Experiment
@@ -21,12 +21,14 @@ SECONDS = 5_400  # of training on two cores, teacher and student
 MU = 7  # FixMatch's unlabelled images for each labelled one
 
 
-def measure(*, quick: bool, kind: Kind) -> Result:
+def measure(asked: Asked) -> Result:
     """One round of Noisy Student within 90 minutes of two cores; on a GPU, FixMatch."""
-    budget = cifar10.QUICK if quick else BUDGETS[kind]
-    task = Task(cifar10.NAMES, budget.seeds, partial(cifar10.draw, quick=quick), partial(_experiment, budget, kind))
-    ours = rows("cifar10_scratch", task, fresh=quick)
-    return result((*_checks(ours, kind), *gains(ours)), ours)
+    budget = cifar10.QUICK if asked.quick else BUDGETS[asked.kind]
+    task = Task(
+        cifar10.NAMES, budget.seeds, partial(cifar10.draw, quick=asked.quick), partial(_experiment, budget, asked.kind)
+    )
+    ours = rows("cifar10_scratch", task, asked)
+    return result((*_checks(ours, asked.kind), *gains(ours)), ours)
 
 
 def _experiment(budget: Budget, kind: Kind, seed: int) -> Experiment:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from benchmarks import digits, draws
-from benchmarks.protocol import Kind, Task, result, rows
+from benchmarks.protocol import Asked, Task, result, rows
 from benchmarks.record import Result
 from benchmarks.rows import gains
 from selftrain.config import DigitsSource, Experiment
@@ -15,10 +15,10 @@ SEEDS, QUICK_SEEDS = 5, 1
 QUICK_STEPS = (2, 30)  # of a teacher that its student surpasses; else those of the digits run
 
 
-def measure(*, quick: bool, kind: Kind) -> Result:
+def measure(asked: Asked) -> Result:
     """Both numbers of labels; a GPU is given the same to do."""
-    tasks = [task(count, quick=quick) for count in PER_CLASS]
-    every = {each.name: rows("digits_labels", each, fresh=quick) for each in tasks}
+    tasks = [task(count, quick=asked.quick) for count in PER_CLASS]
+    every = {each.name: rows("digits_labels", each, asked) for each in tasks}
     checks = [check for name, ours in every.items() for check in gains(ours, of=name)]
     return result(checks, [row for ours in every.values() for row in ours])
 

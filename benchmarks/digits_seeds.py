@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 
 from benchmarks import digits_labels
-from benchmarks.protocol import Kind, result, rows
+from benchmarks.protocol import Asked, result, rows
 from benchmarks.record import Check, Result
 from selftrain.evaluate.significance import mcnemar
 
@@ -16,9 +16,9 @@ PER_CLASS = 10
 ACCURACY, MEAN_ACCURACY, P_VALUE = 0.95, 0.96, 0.05
 
 
-def measure(*, quick: bool, kind: Kind) -> Result:
+def measure(asked: Asked) -> Result:
     """The default draw, which is the first, and what all draws say together; a GPU is given the same to do."""
-    every = rows("digits_labels", digits_labels.task(PER_CLASS, quick=quick), fresh=quick)
+    every = rows("digits_labels", digits_labels.task(PER_CLASS, quick=asked.quick), asked)
     first = every[0]
     mean = statistics.mean(each.accuracy for each in every)
     pooled = mcnemar(sum(each.teacher.n10 for each in every), sum(each.teacher.n01 for each in every))

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from benchmarks import draws, pretrained
-from benchmarks.protocol import Budget, Kind, Task, result, rows
+from benchmarks.protocol import Asked, Budget, Kind, Task, result, rows
 from benchmarks.record import Result
 from benchmarks.rows import gains
 from selftrain.config import Experiment, Fixed, Gate, PseudoLabel, Student, Teacher
@@ -54,12 +54,12 @@ FEW = Setting(
 QUICK = Budget(seeds=1, teacher=16, student=320)
 
 
-def measured(setting: Setting, *, quick: bool, kind: Kind) -> Result:
+def measured(setting: Setting, asked: Asked) -> Result:
     """One number of labels."""
-    budget = QUICK if quick else setting.budgets[kind]
+    budget = QUICK if asked.quick else setting.budgets[asked.kind]
     draw = partial(draws.flowers, per_class=setting.per_class)
     task = Task(setting.name, budget.seeds, draw, partial(_experiment, setting, budget))
-    every = rows("flowers", task, fresh=quick)
+    every = rows("flowers", task, asked)
     return result(gains(every), every)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from benchmarks import flowers
-from benchmarks.protocol import Kind
+from benchmarks.protocol import Asked
 from benchmarks.record import Result
 
 
-def measure(*, quick: bool, kind: Kind) -> Result:
+def measure(asked: Asked) -> Result:
     """A loop and its control a seed."""
-    return flowers.measured(flowers.HALF, quick=quick, kind=kind)
+    return flowers.measured(flowers.HALF, asked)

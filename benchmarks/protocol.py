@@ -7,21 +7,24 @@ then the labels that the draw hides say how many pseudo-labels were right. Nothi
 
 from __future__ import annotations
 
+import datetime
+import hashlib
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import TypeAdapter
 
 from benchmarks import loops, machine
 from benchmarks.draws import Draw
 from benchmarks.kept import kept
-from benchmarks.record import Check, Result
+from benchmarks.record import Check, Result, read
 from benchmarks.rows import Labelled, Row, percent, points, table
 from selftrain.config import Experiment, TargetPrecision
 from selftrain.data.manifest import Manifest, Split
@@ -57,6 +60,20 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What of a benchmark is asked for: its `quick` version, the budget of a `kind` of machine, the first `seeds` only.
+
+    With `recorded`, a row that a record holds of the same configuration is taken from there, whatever code measured
+    it: a benchmark of many hours goes on where another machine left it, and each row names its commit.
+    """
+
+    quick: bool
+    kind: Kind
+    seeds: int | None = None
+    recorded: bool = False
+
+
+@dataclass(frozen=True)
 class Task:
     """One data set at one number of labels: what is drawn, and what is trained on it, each by the seed."""
 
@@ -66,12 +83,21 @@ class Task:
     experiment: Callable[[int], Experiment]
 
 
-def rows(benchmark: str, task: Task, *, fresh: bool) -> tuple[Row, ...]:
+def rows(benchmark: str, task: Task, asked: Asked) -> tuple[Row, ...]:
     """A row a seed; those that were finished before, with the same code and configuration, from the disk.
 
-    `fresh`: they are made anew.
+    The rows of a quick version are made anew.
     """
-    return tuple(_row(benchmark, task, seed, fresh=fresh) for seed in range(task.seeds))
+    seeds = task.seeds if asked.seeds is None else min(task.seeds, asked.seeds)
+    before = recorded_rows() if asked.recorded and not asked.quick else {}
+    loops_of = (Loop(task.name, seed, task.experiment(seed), task.draw(seed)) for seed in range(seeds))
+    return tuple(_row(benchmark, each, before, fresh=asked.quick) for each in loops_of)
+
+
+def recorded_rows() -> dict[str, Row]:
+    """The rows of all records, by their configuration."""
+    found = [each.result.details.get("rows", []) for each in read()]
+    return {row.configuration: row for rows in found for row in TypeAdapter(list[Row]).validate_python(rows)}
 
 
 def result(checks: Sequence[Check], every: Sequence[Row]) -> Result:
@@ -81,28 +107,56 @@ def result(checks: Sequence[Check], every: Sequence[Row]) -> Result:
     )
 
 
-def _row(benchmark: str, task: Task, seed: int, *, fresh: bool) -> Row:
-    e, draw = task.experiment(seed), task.draw(seed)
-    depends_on = [task.name, str(seed), e.model_dump_json(exclude={"workspace"}), draw.source.scan().digest]
-    row = kept(Row, benchmark, "\n".join(depends_on), partial(_measured, e, draw, task.name, seed), fresh=fresh)
+@dataclass(frozen=True)
+class Loop:
+    """One row's work."""
+
+    task: str
+    seed: int
+    experiment: Experiment
+    draw: Draw
+
+    @cached_property
+    def configuration(self) -> str:
+        """A digest of all that is chosen: not of the code, nor of where it runs."""
+        chosen = _without_folders(self.experiment).model_dump_json(exclude={"workspace", "machine"})
+        parts = (self.task, str(self.seed), chosen, self.draw.source.scan().digest)
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _without_folders(e: Experiment) -> Experiment:
+    """`e` with files of weights by name: where they lie is the machine's affair."""
+    recipes = {"teacher": e.teacher, "student": e.student}
+    named = {
+        role: recipe.model_copy(update={"weights": Path(recipe.weights).name})
+        for role, recipe in recipes.items()
+        if recipe.weights is not None
+    }
+    return e.model_copy(update=named)
+
+
+def _row(benchmark: str, loop: Loop, before: Mapping[str, Row], *, fresh: bool) -> Row:
+    row = before.get(loop.configuration)
+    if row is None:
+        row = kept(Row, benchmark, loop.configuration, partial(_measured, loop), fresh=fresh)
     over = points(row.control.difference) if row.control else "no student was kept"
     print(
-        f"    {row.task}, seed {seed}: teacher {percent(row.teacher.reference_accuracy)} %, final "
+        f"    {row.task}, seed {row.seed}: teacher {percent(row.teacher.reference_accuracy)} %, final "
         f"{percent(row.accuracy)} % ({points(row.teacher.difference)}), over the control {over}; "
-        f"{row.image_steps} image-steps, {row.training_seconds:.0f} s of training",
+        f"{row.image_steps} image-steps, {row.training_seconds:.0f} s of training; {row.date}, {row.commit}",
         flush=True,
     )
     return row
 
 
-def _measured(e: Experiment, draw: Draw, task: str, seed: int, keep: Path) -> Row:
+def _measured(loop: Loop, keep: Path) -> Row:
     import keras
 
     keras.utils.clear_session()
-    resumed, started = keep.exists(), time.monotonic()
+    resumed, started, commit = keep.exists(), time.monotonic(), machine.commit()
     with loops.scratch(keep.name) as workspace:
-        e = e.model_copy(update={"workspace": str(workspace)})
-        ended = loops.run(e, draw.source, keep, loops.Said(f"{task}, seed {seed}"))
+        e = loop.experiment.model_copy(update={"workspace": str(workspace)})
+        ended = loops.run(e, loop.draw.source, keep, loops.Said(f"{loop.task}, seed {loop.seed}"))
         report, promoted = read_test(ended)
         every = (History(rounds=ended.looped.history.rounds[: k + 1]) for k in range(len(ended.looped.labels)))
         taught = tuple(labelled_precisely(e, ended, each) for each in every)
@@ -111,8 +165,9 @@ def _measured(e: Experiment, draw: Draw, task: str, seed: int, keep: Path) -> Ro
     if report.comparison is None:
         raise RuntimeError("the report on test has no comparison with the first teacher")
     return Row(
-        task=task,
-        seed=seed,
+        task=loop.task,
+        seed=loop.seed,
+        configuration=loop.configuration,
         training_labels=len(manifest.rows(Split.TRAIN)),
         validation_labels=len(manifest.rows(Split.VALIDATION)),
         pool=len(manifest.rows(Split.UNLABELED)),
@@ -127,14 +182,16 @@ def _measured(e: Experiment, draw: Draw, task: str, seed: int, keep: Path) -> Ro
         best_round=history.best.index,
         verdict=str(ended.verdict),
         validation=tuple(each.validation_accuracy for each in history.rounds),
-        used=tuple(counted(labels, manifest, draw.hidden) for labels in looped.labels),
-        precise=tuple(counted(labels, manifest, draw.hidden) for labels in taught),
+        used=tuple(counted(labels, manifest, loop.draw.hidden) for labels in looped.labels),
+        precise=tuple(counted(labels, manifest, loop.draw.hidden) for labels in taught),
         image_steps=sum(each.image_steps for each in history.rounds),
         control_image_steps=looped.control.contract.image_steps if looped.control else None,
         training_seconds=round(sum(each.seconds for each in history.rounds), 1),
         control_seconds=round(looped.control.contract.seconds, 1) if looped.control else None,
         seconds=seconds,
         machine=machine.this_machine().short,
+        date=datetime.date.today(),
+        commit=commit,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 import statistics
 from collections.abc import Iterable, Sequence
@@ -29,6 +30,7 @@ COLUMNS = (
     "control's",
     "training",
     "machine",
+    "commit",
 )
 NONE = "-"
 
@@ -54,6 +56,7 @@ class Row(BaseModel):
     loop's own threshold accepted a round, `precise` what a target precision would have accepted of the same answers.
     `image_steps` are of the teacher and all students, kept or not; `training_seconds` are theirs too, over all starts,
     validation included. `seconds` is everything but unpacking, control and test included; None where it was resumed.
+    `configuration` is a digest of data, labels and settings, `commit` the code's when it began.
     There is no control where the first teacher stayed the best model: it learned from labels alone, and is its own.
     """
 
@@ -61,6 +64,7 @@ class Row(BaseModel):
 
     task: str
     seed: int
+    configuration: str
     training_labels: int
     validation_labels: int
     pool: int
@@ -83,6 +87,8 @@ class Row(BaseModel):
     control_seconds: float | None
     seconds: float | None
     machine: str
+    date: datetime.date
+    commit: str
 
     def cells(self) -> tuple[str, ...]:
         """The row of the table."""
@@ -103,6 +109,7 @@ class Row(BaseModel):
             _count(self.control_image_steps),
             f"{self.training_seconds:.0f} s",
             self.machine,
+            self.commit,
         )
 
 
@@ -219,5 +226,6 @@ def _means(rows: Sequence[Row]) -> tuple[str, ...]:
         _count(round(statistics.mean(row.image_steps for row in rows))),
         "",
         f"{statistics.mean(row.training_seconds for row in rows):.0f} s",
+        "",
         "",
     )

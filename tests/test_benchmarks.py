@@ -7,14 +7,16 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 from pydantic import BaseModel
 
 from benchmarks import draws, kept
+from benchmarks.machine import this_machine
 from benchmarks.photos import SkippedError
-from benchmarks.record import Result, Table
+from benchmarks.record import Record, Result, Table, read, write
 from benchmarks.rows import Labelled, Row, gains, mean, precise_enough, surely_worse, table
 from selftrain.config import DigitsSource
 from selftrain.evaluate.evaluation import Comparison
@@ -46,12 +48,14 @@ def row(
     precise: tuple[Labelled, ...] = (Labelled(accepted=10, right=9),),
     promoted: tuple[Comparison, ...] = (),
     best_round: int | None = None,
+    configuration: str = "c0ffee",
 ) -> Row:
     """The student of round 1 is the best model if there is a control, and else the first teacher, unless it says so."""
     accuracy = teacher.reference_accuracy + teacher.difference
     return Row(
         task="10 labels a class",
         seed=seed,
+        configuration=configuration,
         training_labels=100,
         validation_labels=50,
         pool=1_000,
@@ -74,6 +78,8 @@ def row(
         control_seconds=60.0,
         seconds=150.0,
         machine="two cores",
+        date=datetime.date(2026, 11, 21),
+        commit="c0de",
     )
 
 
@@ -221,27 +227,11 @@ def test_guarantees_count_the_loops_that_were_asked_and_name_those_that_fail() -
 
 def test_loops_that_two_benchmarks_report_are_judged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from benchmarks import guarantees
-    from benchmarks.machine import this_machine
-    from benchmarks.protocol import result
-    from benchmarks.record import Record, read, write
 
-    for name, seconds in (
-        ("digits_seeds", 60.0),
-        ("digits_seeds_gpu", 70.0),
-        ("digits_labels", 80.0),
-        ("manifest", None),
-    ):
+    for name, seconds in (("digits_seeds", 60.0), ("digits_seeds_gpu", 70.0), ("digits_labels", 80.0)):
         ours = row(0, compared(12, 2), compared(5, 3)).model_copy(update={"training_seconds": seconds})
-        record = Record(
-            benchmark=name,
-            question="?",
-            date=datetime.date(2026, 11, 21),
-            commit="c",
-            seconds=1.0,
-            machine=this_machine(),
-            result=result((), (ours,)) if seconds else Result(checks=(), details={}),
-        )
-        write(record, tmp_path)
+        write(recorded(name, (ours,)), tmp_path)
+    write(recorded("manifest", ()), tmp_path)
     monkeypatch.setattr(guarantees, "read", lambda: read(tmp_path))
     assert set(guarantees.recorded_rows()) == {"digits_labels", "digits_seeds_gpu"}
     (tmp_path / "digits_labels.json").unlink()
@@ -259,6 +249,70 @@ def test_the_table_has_a_line_a_seed_and_their_means() -> None:
         "| --- | --- |",
         "| 1 | 2 |",
     ]
+
+
+def recorded(name: str, rows: tuple[Row, ...]) -> Record:
+    """A record of `rows`, or of a benchmark that trains nothing if there are none."""
+    from benchmarks.protocol import result
+
+    return Record(
+        benchmark=name,
+        question="?",
+        date=datetime.date(2026, 11, 21),
+        commit="c",
+        seconds=1.0,
+        machine=this_machine(),
+        result=result((), rows) if rows else Result(checks=(), details={}),
+    )
+
+
+def test_a_row_of_the_same_configuration_is_taken_from_a_record_only_when_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks import digits_labels, protocol
+    from benchmarks.protocol import Asked, Loop, rows
+
+    task = digits_labels.task(10, quick=False)
+    loops = [Loop(task.name, seed, task.experiment(seed), task.draw(seed)) for seed in range(2)]
+    ours = tuple(row(each.seed, compared(9, 1), None, configuration=each.configuration) for each in loops)
+    write(recorded("digits_seeds", ours), tmp_path)
+    write(recorded("manifest", ()), tmp_path)
+    monkeypatch.setattr(protocol, "read", lambda: read(tmp_path))
+    monkeypatch.setattr(kept, "PLACE", tmp_path / "kept")
+    monkeypatch.setattr(protocol, "_measured", _refuse)
+    assert rows("digits_labels", task, Asked(quick=False, kind="cpu", seeds=2, recorded=True)) == ours
+    for asked in (
+        Asked(quick=False, kind="cpu", seeds=3, recorded=True),
+        Asked(quick=False, kind="cpu", seeds=2),
+        Asked(quick=True, kind="cpu", seeds=2, recorded=True),
+    ):
+        with pytest.raises(_TrainedError):
+            rows("digits_labels", task, asked)
+
+
+class _TrainedError(Exception):
+    pass
+
+
+def _refuse(loop: object, keep: Path) -> Row:
+    raise _TrainedError
+
+
+def test_a_configuration_is_one_wherever_its_weights_lie_and_another_with_another_rate() -> None:
+    from benchmarks import digits_labels
+    from benchmarks.protocol import Loop
+    from selftrain.config import Experiment, Machine, Teacher
+
+    draw = digits_labels.task(10, quick=False).draw(0)
+
+    def configuration(rate: float, folder: Path, *, workers: int | None = None) -> str:
+        (folder / "w.h5").touch()
+        teacher = Teacher(backbone="MobileNetV2", weights=str(folder / "w.h5"), learning_rate=rate)
+        return Loop("t", 0, Experiment(teacher=teacher, machine=Machine(workers=workers)), draw).configuration
+
+    with TemporaryDirectory() as here, TemporaryDirectory() as there:
+        assert configuration(1e-3, Path(here)) == configuration(1e-3, Path(there), workers=2)
+        assert configuration(1e-3, Path(here)) != configuration(2e-3, Path(here))
 
 
 class _Number(BaseModel):
