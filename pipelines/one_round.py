@@ -151,10 +151,10 @@ def teacher() -> None:
 
 
 def pseudo_label() -> None:
-    """The pool labelled by the teacher, and a histogram of how sure it was."""
+    """The pool labelled by the teacher; how sure it was, and how right each share of the pool would be."""
     start_keras()
     from selftrain.adapters.recall_log import refuse_withdrawn
-    from selftrain.adapters.receipts import confidence_rows
+    from selftrain.adapters.receipts import confidence_rows, coverage_rows
     from selftrain.learn.contract import SavedModel
     from selftrain.selflabel.labeling import label_pool
 
@@ -166,6 +166,7 @@ def pseudo_label() -> None:
         labels = label_pool(manifest, images, model, settings=settings, round_index=1, progress=show)
     labels.write(ROUND / "pseudo_labels.parquet")
     write_csv(PLOTS / "confidence.csv", *confidence_rows(labels))
+    write_csv(PLOTS / "coverage.csv", *coverage_rows(labels))
 
 
 def student() -> None:

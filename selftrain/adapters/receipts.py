@@ -115,6 +115,18 @@ def confidence_rows(labels: PseudoLabels) -> tuple[list[str], list[list[object]]
     return ["confidence", "accepted", "rejected", "images"], rows
 
 
+def coverage_rows(labels: PseudoLabels) -> tuple[list[str], list[list[object]]]:
+    """Header and a row a cut-off: share of the pool above it, and how right held-out labels say that is.
+
+    `low` and `high` are the ends of the precision's interval. A cut-off that no held-out image reaches has no row, for
+    it has no precision; without held-out labels there is none at all.
+    """
+    header = ["cutoff", "coverage", "images", "precision", "low", "high"]
+    table = labels.curve.table().to_pylist() if labels.curve else []
+    rows: list[list[object]] = [[round(row[name], DIGITS) for name in header] for row in table if row["images"]]
+    return header, rows
+
+
 def round_rows(history: History) -> tuple[list[str], list[list[object]]]:
     """Header and a row a model: its round, backbone and accuracy on validation."""
     rows: list[list[object]] = [

@@ -7,6 +7,7 @@ import pytest
 
 from selftrain.adapters import receipts
 from selftrain.config import Fixed, PseudoLabel
+from selftrain.evaluate.coverage import HeldOut
 from selftrain.evaluate.evaluation import evaluate
 from selftrain.selflabel.pseudo_labels import PseudoLabels, select
 from selftrain.selflabel.rounds import History, Round
@@ -69,6 +70,20 @@ def test_the_histogram_counts_every_image_of_the_pool_once(labels: PseudoLabels)
     assert sum(table["accepted"]) == 2  # type: ignore[arg-type]
     assert [a + r for a, r in zip(table["accepted"], table["rejected"], strict=True)] == table["images"]  # type: ignore[operator]
     assert [row for row in rows if row[-1]] == [["0.70", 0, 1, 1], ["0.80", 1, 0, 1], ["0.95", 1, 0, 1]]
+
+
+def test_the_coverage_table_has_a_row_a_cut_off_that_held_out_images_reach(labels: PseudoLabels) -> None:
+    assert receipts.coverage_rows(labels)[1] == []
+    held_out = HeldOut(np.array([[0.9, 0.1], [0.25, 0.75]], np.float32), np.array([0, 0]))
+    settings = PseudoLabel(threshold=Fixed(value=0.75))
+    measured = select(
+        ["a", "b", "c"], PROBS, settings, round_index=1, teacher="t", class_names=NAMES, held_out=held_out
+    )
+    header, rows = receipts.coverage_rows(measured)
+    assert header[:4] == ["cutoff", "coverage", "images", "precision"]
+    # Of the pool .95, .8 and .7 are cut-offs; held-out images are right at .9, wrong at .75, and none reaches .95.
+    assert [row[:4] for row in rows] == [[0.8, 0.666667, 1, 1.0], [0.7, 1.0, 2, 0.5]]
+    assert all(low <= precision <= high for _, _, _, precision, low, high in rows)  # type: ignore[operator]
 
 
 def test_the_confusion_table_has_a_row_a_test_image() -> None:
