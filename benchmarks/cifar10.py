@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks import draws
-from benchmarks.protocol import Budget
+from benchmarks.protocol import Budget, Kind
 from selftrain.config import Experiment, Fixed, Gate, PseudoLabel, Splitting, Student, Teacher
 
 NAMES = "5,000 + 20,000"
@@ -14,14 +14,22 @@ VALIDATION = 0.1  # of the 5,000 labels
 THRESHOLD = 0.5  # on calibrated probabilities, which the student learns from as they are
 BATCH = 64
 QUICK = Budget(seeds=1, teacher=2 * BATCH, student=24 * BATCH)
-FROM_SCRATCH: Mapping[str, Any] = {
+_FROM_SCRATCH: Mapping[str, Any] = {
     "batch_size": BATCH,
     "learning_rate": 2e-3,
     "weight_decay": 0.05,
     "ema": 0.995,
     "augmentation": "natural",
-    "strength": "strong",  # 4,500 labels are seen a hundred times
 }
+_STRENGTHS: Mapping[Kind, str] = {
+    "cpu": "weak",  # a few dozen looks at each image: strong changes would slow it more than they teach
+    "gpu": "strong",  # hundreds of them
+}
+
+
+def from_scratch(kind: Kind) -> dict[str, Any]:
+    """The recipe's keys for a network that starts from nothing, within a budget of `kind`."""
+    return {**_FROM_SCRATCH, "strength": _STRENGTHS[kind]}
 
 
 def draw(seed: int, *, quick: bool) -> draws.Draw:

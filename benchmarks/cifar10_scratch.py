@@ -12,7 +12,7 @@ from benchmarks.rows import Row, gains, mean
 from selftrain.config import Consistency, Experiment
 
 BUDGETS: dict[Kind, Budget] = {
-    "cpu": Budget(seeds=1, teacher=250_000, student=550_000),
+    "cpu": Budget(seeds=1, teacher=200_000, student=500_000),
     "gpu": Budget(seeds=1, teacher=1_500_000, student=28_800_000),
 }
 BACKBONES: dict[Kind, str] = {"cpu": "wide_resnet_16_2", "gpu": "wide_resnet_28_2"}
@@ -32,7 +32,7 @@ def measure(asked: Asked) -> Result:
 
 
 def _experiment(budget: Budget, kind: Kind, seed: int) -> Experiment:
-    recipe: dict[str, Any] = {**cifar10.FROM_SCRATCH, "backbone": BACKBONES[kind]}
+    recipe: dict[str, Any] = {**cifar10.from_scratch(kind), "backbone": BACKBONES[kind]}
     student = {**recipe, **budget.steps("student", cifar10.BATCH)}
     if kind == "gpu":
         student |= {"method": "fixmatch", "consistency": Consistency(mu=MU), "ema": 0.999}

@@ -92,7 +92,7 @@ def measure(*, quick: bool) -> Result:
 def _tasks(*, quick: bool) -> tuple[Task, Task]:
     e = digits.experiment(0)
     mobilenet = Recipe(
-        **{**cifar10.FROM_SCRATCH, "backbone": "MobileNet", "steps": IMAGE_STEPS // cifar10.BATCH, "strength": "weak"}
+        **{**cifar10.from_scratch("cpu"), "backbone": "MobileNet", "steps": IMAGE_STEPS // cifar10.BATCH}
     )
     pictures = partial(draws.cifar10, labeled=500 if quick else LABELS, unlabeled=100, test=100)
     return (  # what may be missing comes first
