@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from selftrain.advice import advice
 from selftrain.config import Checks, Experiment, FolderSource, parse
 from selftrain.config_text import Commented, check_free, write
 from selftrain.data.survey import Survey, survey
@@ -17,7 +18,6 @@ from selftrain.learn.ladder import next_rung, resolve
 
 SIDES = (32, 48, 64, 96, 128, 160, 192, 224, 256, 320)  # pixels; what backbones halve without rest
 LABELED_SPLITS = 3
-FEW_LABELS = 20  # a class; below it validation is a handful of images
 FEW_TO_UNFREEZE = 1000  # flowers, 80 labels and 1,100 pseudo-labels: student 77.5 % frozen, 72 % unfrozen at the end
 IMBALANCE = 1.5
 NO_GOOD_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
@@ -101,7 +101,10 @@ def choose(source: FolderSource, seen: Survey, wishes: Wishes) -> Commented:
     put("pseudo_label.threshold", {"kind": "fixed", "value": value}, why)
     put("gate.target", wishes.target, "validation accuracy that you need; the loop stops when a student reaches it")
     put("gate.max_rounds", 2, "students at most")
-    return Commented(parse(values), reasons, _advice(seen, wishes))
+    notes = advice(
+        seen, drawn=_drawn_splits(seen), training_labels=_training_labels(seen), pretrained=wishes.pretrained
+    )
+    return Commented(parse(values), reasons, notes)
 
 
 def describe(made: Scaffold) -> str:
@@ -154,6 +157,11 @@ def _drawn_splits(seen: Survey) -> int:
     return LABELED_SPLITS - (seen.validation_images is not None) - (seen.test_images is not None)
 
 
+def _training_labels(seen: Survey) -> int:
+    """About how many labelled images are left to train on: a fifth goes to each other split that is drawn."""
+    return max(len(seen.classes), round(seen.labeled_images * (1 - 0.2 * (_drawn_splits(seen) - 1))))
+
+
 def _name(wished: str | None, source: FolderSource) -> str:
     if wished is not None:
         return wished
@@ -183,7 +191,7 @@ def _put_splits(put: Any, seen: Survey) -> None:
 
 def _put_training(put: Any, seen: Survey, wishes: Wishes) -> None:
     """The teacher's and the student's recipes."""
-    labels = max(len(seen.classes), round(seen.labeled_images * (1 - 0.2 * (_drawn_splits(seen) - 1))))
+    labels = _training_labels(seen)
     teacher, student, weights = _backbones(labels, wishes)
     digits = seen.characters or (seen.grey and seen.median_side <= 64)
     augmentation = "digits" if digits else "natural"
@@ -280,32 +288,3 @@ def _threshold(classes: int, *, pretrained: bool) -> tuple[float, str]:
     return (
         0.8 if classes <= 50 else 0.7
     ), f"confidence that a pseudo-label needs; lower, as {classes} classes share it"
-
-
-def _advice(seen: Survey, wishes: Wishes) -> tuple[str, ...]:
-    found = []
-    smallest = min(seen.classes, key=lambda name: seen.classes[name])
-    count = seen.classes[smallest]
-    drawn = _drawn_splits(seen)
-    if drawn > 1 and count <= FEW_LABELS:
-        held = max(1, round(0.2 * count))
-        found.append(
-            f"{count} labelled images of {smallest!r} leave {held} for "
-            f"{'each of validation and test' if drawn == LABELED_SPLITS else 'the held-out split'}: the gate is coarse "
-            "and the reported interval wide; label more for --validation and --test"
-        )
-    if seen.unlabeled_images < 3 * seen.labeled_images:
-        found.append(
-            f"{seen.unlabeled_images} unlabelled images to {seen.labeled_images} labelled ones: "
-            "self-training gains most from ten times as many"
-        )
-    if seen.imbalance > Checks().max_class_ratio:
-        found.append(f"classes are {seen.imbalance:.0f} to 1; more of {smallest!r} would help most")
-    if not wishes.pretrained and seen.median_side > 64 and not seen.grey and seen.labeled_images < 5000:
-        found.append(
-            f"{seen.labeled_images} labelled photos from scratch teach little; pretrained weights do more: "
-            "--teacher-backbone efficientnet_b0 --teacher-weights imagenet, or a local file"
-        )
-    if seen.unreadable:
-        found.append(f"{seen.unreadable} of {seen.sampled + seen.unreadable} files looked at are no readable images")
-    return tuple(found)
