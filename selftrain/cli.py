@@ -107,6 +107,9 @@ def doctor(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: AsJson = Fal
 def run(
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Experiment YAML; none: the digits.")] = None,
     stack: Annotated[str | None, typer.Option("--stack", help="ZenML stack; none: the active one.")] = None,
+    control: Annotated[
+        bool, typer.Option("--control", help="Also train the same network on labels alone, as long: did the rest help?")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the whole loop, as `zenml pipeline run ssl_pipeline` does, with a live view. Exit code 3: gate missed.
@@ -120,7 +123,7 @@ def run(
     from selftrain.selflabel.rounds import Verdict
 
     with live_view(Console(stderr=True)):
-        record = launch(config, stack=stack)
+        record = launch(config, stack=stack, control=control)
     if as_json:
         print_json(record)
     if goes_on(record):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import difflib
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -82,6 +84,20 @@ def change(path: Path, values: Mapping[str, object], *, reasons: Mapping[str, st
         with contextlib.suppress(OSError):  # it must not hide why
             part.unlink(missing_ok=True)
     return experiment
+
+
+@contextmanager
+def overridden(path: Path | None, values: Mapping[str, object]) -> Iterator[Path]:
+    """A copy of the file `path` (None: an empty one) with dotted keys set, for as long as the block lasts.
+
+    Raises as `change` does; the file itself stays as it is.
+    """
+    text = "parameters:\n  experiment:\n" if path is None else _text(path)
+    with tempfile.TemporaryDirectory(prefix="selftrain-") as folder:
+        copy = Path(folder, path.name if path else "experiment.yaml")
+        copy.write_text(text, encoding="utf-8")
+        change(copy, values, reasons={})
+        yield copy
 
 
 def _text(path: Path) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from selftrain import config_file
+from selftrain.config import Experiment
 from selftrain.errors import ConfigError
 
 TEXT = """\
@@ -51,6 +52,18 @@ def test_sections_and_keys_that_were_not_there_are_added(path: Path) -> None:
     assert (changed.student.batch_size, changed.teacher.weights) == (64, "a b/w.h5")
     assert all(line in path.read_text() for line in TEXT.splitlines())
     assert "# pretrained" in path.read_text()
+
+
+def test_a_copy_with_other_values_lasts_as_long_as_its_block_and_the_file_stays(path: Path) -> None:
+    with config_file.overridden(path, {"control": "supervised"}) as copy:
+        assert config_file.read(copy) == config_file.read(path).model_copy(update={"control": "supervised"})
+        assert copy.name == path.name
+    assert not copy.exists()
+    assert path.read_text() == TEXT
+    with config_file.overridden(None, {"control": "supervised"}) as copy:
+        assert config_file.read(copy) == Experiment(control="supervised")
+    with pytest.raises(ConfigError, match="control"), config_file.overridden(path, {"control": "some"}):
+        pass
 
 
 @pytest.mark.parametrize("given", ["5", "[]", "digits", "0"])

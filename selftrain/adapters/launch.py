@@ -18,14 +18,18 @@ if TYPE_CHECKING:
     from selftrain.record import RunRecord
 
 
-def launch(config: Path | None, *, stack: str | None = None) -> RunRecord:
+def launch(config: Path | None, *, stack: str | None = None, control: bool = False) -> RunRecord:
     """Run the pipeline with `config` on `stack` (None: the active one) and return its record.
 
-    On a stack that runs elsewhere and does not wait, that of a run which goes on: `goes_on` tells. Raises
-    SelftrainError (its kinds) for expected failures.
+    With `control` the supervised control is trained, whatever `config` says. On a stack that runs elsewhere and does
+    not wait, the record is that of a run which goes on: `goes_on` tells. Raises SelftrainError (its kinds) for expected
+    failures.
     """
     if config is not None:
         read_config(config)  # say what is wrong with it before ZenML starts
+    if control:
+        with config_file.overridden(config, {"control": "supervised"}) as changed:
+            return launch(changed, stack=stack)
     prepare_process()
     from zenml.client import Client
 

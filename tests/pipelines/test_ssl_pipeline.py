@@ -148,7 +148,7 @@ def test_the_same_run_in_another_way_is_cached_and_registers_nothing_twice(site:
 
 
 def test_the_supervised_control_is_one_training_more(site: Site, first: dict[str, Any]) -> None:
-    with_control = again(site, control="supervised")
+    with_control = again(site, "selftrain", "run", "--control")
     steps = site.steps(with_control["run_id"])
     assert {steps[name] for name in TRAINING} == {"cached"}
     if with_control["rounds"][1]["kept"]:
