@@ -101,3 +101,34 @@ def test_the_place_says_where_the_data_set_lies() -> None:
 @pytest.mark.parametrize("value", [DigitsSource(), FolderSource(labeled="a"), Fixed(), Fixed(value=0.3)])
 def test_a_kind_is_there_even_where_only_what_was_set_is_written(value: DigitsSource | FolderSource | Fixed) -> None:
     assert value.model_dump(exclude_unset=True)["kind"] == value.kind
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"student": {"method": "fixmatch", "pseudo_weight": 0.5}}, "student.pseudo_weight is 0.5"),
+        (
+            {"student": {"method": "softmatch", "min_human_share": 0.5}},
+            "method is softmatch, which reads no pseudo-labels",
+        ),
+        ({"student": {"method": "fixmatch", "strength": "weak"}}, "which takes weak and strong views"),
+        ({"student": {"consistency": {"mu": 7}}}, "method is noisy_student"),
+        ({"student": {"method": "softmatch", "consistency": {"threshold": 0.9}}}, "it is of fixmatch"),
+        ({"student": {"method": "fixmatch", "consistency": {"momentum": 0.9}}}, "it is of freematch and softmatch"),
+        ({"teacher": {"randaugment_operations": 3}}, "teacher.randaugment_operations is 3, and would do nothing"),
+        ({"student": {"augmentation": "none", "randaugment_magnitude": 3.0}}, "augmentation is none"),
+        ({"teacher": {"freeze_steps": 10}}, "without weights there is nothing to keep frozen"),
+    ],
+)
+def test_a_setting_that_would_do_nothing_is_refused_with_the_one_that_silences_it(
+    values: dict[str, object], said: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse(values)
+    assert said in str(error.value)
+
+
+def test_settings_that_do_something_are_taken() -> None:
+    both = parse({"student": {"method": "freematch", "consistency": {"fairness": 0.1}, "randaugment_magnitude": 5.0}})
+    assert both.student.consistency.fairness == 0.1
+    assert parse({"teacher": {"strength": "strong", "randaugment_operations": 1}}).teacher.randaugment_operations == 1

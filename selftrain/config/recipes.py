@@ -54,6 +54,31 @@ class Recipe(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _nothing_is_idle(self) -> Self:
+        for key, why in self._idle().items():
+            value, default = getattr(self, key), type(self).model_fields[key].default
+            if value != default:
+                role = type(self).__name__.lower()
+                raise ConfigError(
+                    f"{role}.{key} is {value!r}, and would do nothing: {why}; leave it out, or change that"
+                )
+        return self
+
+    def _idle(self) -> dict[str, str]:
+        """Keys that have no effect beside the others, and why: a value other than the default is refused."""
+        idle: dict[str, str] = {}
+        if self.augmentation == "none" or not self._strong_views:
+            why = "augmentation is none" if self.augmentation == "none" else "strength is weak"
+            idle |= dict.fromkeys(("randaugment_operations", "randaugment_magnitude"), why)
+        if self.weights is None:
+            idle["freeze_steps"] = "without weights there is nothing to keep frozen"
+        return idle
+
+    @property
+    def _strong_views(self) -> bool:
+        return self.strength == "strong"
+
 
 class Teacher(Recipe):
     """The first teacher: trained on human labels, or brought along."""
@@ -74,6 +99,14 @@ class Consistency(Section):
     n_sigma: float = Field(2.0, gt=0, description="softmatch: divides the Gaussian's width")
 
 
+_OF_METHODS: dict[str, tuple[Method, ...]] = {
+    "threshold": ("fixmatch",),
+    "momentum": ("freematch", "softmatch"),
+    "fairness": ("freematch",),
+    "n_sigma": ("softmatch",),
+}
+
+
 class Student(Recipe):
     """Each round's student, created anew, one rung above its teacher unless `backbone` is set.
 
@@ -89,12 +122,35 @@ class Student(Recipe):
     pseudo_weight: float = Field(1.0, ge=0, description="weight of a pseudo-labelled image in the loss; a human's is 1")
     min_human_share: Share = Field(0.25, description="floor for the share of human labels in a batch")
 
+    @property
+    def _strong_views(self) -> bool:
+        return self.strength == "strong" or self.method != "noisy_student"
+
+    def _idle(self) -> dict[str, str]:
+        idle = super()._idle()
+        if self.method == "noisy_student":
+            return idle | {"consistency": "method is noisy_student"}
+        why = f"method is {self.method}, which reads no pseudo-labels"
+        both = f"method is {self.method}, which takes weak and strong views"
+        return idle | dict.fromkeys(("pseudo_weight", "min_human_share"), why) | {"strength": both}
+
     @model_validator(mode="before")
     @classmethod
     def _sure_in_training(cls, values: object) -> object:
         if isinstance(values, dict) and values.get("method", "noisy_student") != "noisy_student":
             return {"label_smoothing": 0.0, **values}
         return values
+
+    @model_validator(mode="after")
+    def _settings_are_the_methods_own(self) -> Self:
+        for key, methods in _OF_METHODS.items():
+            value, default = getattr(self.consistency, key), Consistency.model_fields[key].default
+            if self.method not in methods and value != default:
+                raise ConfigError(
+                    f"student.consistency.{key} is {value!r}, and would do nothing: method is {self.method}, and it is "
+                    f"of {' and '.join(methods)}; leave it out, or choose one of these"
+                )
+        return self
 
     @model_validator(mode="after")
     def _mixes_labels_only(self) -> Self:

@@ -27,7 +27,8 @@ def test_a_pretrained_backbone_is_frozen_first_and_then_trained_at_the_lower_rat
 def test_nothing_is_frozen_from_scratch() -> None:
     from selftrain.learn.schedule import phases
 
-    assert [phase.frozen for phase in phases(Recipe(steps=10, freeze_steps=4))] == [False]
+    recipe = Recipe(steps=10).model_copy(update={"freeze_steps": 4})
+    assert [phase.frozen for phase in phases(recipe)] == [False]
 
 
 def test_training_longer_frozen_than_it_lasts_never_unfreezes() -> None:

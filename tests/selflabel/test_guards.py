@@ -144,7 +144,8 @@ def test_the_control_spends_what_the_best_model_and_its_kept_teachers_spent() ->
 
     history = History().with_round(spending(0, 0.5, 1600)).with_round(spending(1, 0.4, 3200))
     history = history.with_round(spending(2, 0.9, 4800))
-    student = Student(steps=290, finish_steps=10, freeze_steps=145, batch_size=16, min_human_share=0.25)
+    pretrained = {"backbone": "efficientnet_b0", "weights": "imagenet", "freeze_steps": 145}
+    student = Student(steps=290, finish_steps=10, batch_size=16, **pretrained)
     recipe = control_recipe(student, history)
     assert (recipe.steps + recipe.finish_steps) * recipe.batch_size == 1600 + 4800
     assert recipe.freeze_steps == recipe.steps / 2
