@@ -1,0 +1,96 @@
+"""The pages: each configuration in them is one, each call fits its function, each command takes its options."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer.main
+import yaml
+
+import selftrain
+from selftrain.cli import app
+from selftrain.config import Experiment, parse
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [
+    ROOT / "README.md",
+    *sorted(set((ROOT / "docs").glob("*.md")) - {ROOT / "docs" / "cli.md"}),
+]  # that is generated
+COMMAND = "selftrain "
+CALLED = re.compile(r"selftrain\.\w+")
+
+
+def blocks(page: Path) -> Iterator[str]:
+    """The indented blocks of a page, and what it fences, without their margin."""
+    text = page.read_text(encoding="utf-8")
+    for lines in re.findall(r"(?:^ {4}.*\n|^\n(?= {4}))+", text, re.MULTILINE):
+        yield inspect.cleandoc(lines)
+    yield from re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def of_pages() -> list[tuple[str, str]]:
+    return [(page.name, block) for page in PAGES for block in blocks(page)]
+
+
+def configurations() -> list[tuple[str, str]]:
+    keys = tuple(f"{name}:" for name in Experiment.model_fields)
+    return [(page, block) for page, block in of_pages() if block.startswith(keys)]
+
+
+def calls() -> list[tuple[str, str]]:
+    found = []
+    for page, block in of_pages():
+        try:
+            tree = ast.parse(block)
+        except SyntaxError:
+            continue
+        nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        found += [(page, ast.unparse(node)) for node in nodes if CALLED.fullmatch(ast.unparse(node.func))]
+    return found
+
+
+def commands() -> list[tuple[str, str]]:
+    lines = [
+        (page, line.split("  #")[0].strip())
+        for page, block in of_pages()
+        for line in block.replace("\\\n", " ").splitlines()
+    ]
+    return [(page, line) for page, line in lines if line.startswith(COMMAND)]
+
+
+def test_pages_have_examples_of_each_kind() -> None:
+    assert len(configurations()) >= 5
+    assert len(calls()) >= 6
+    assert len(commands()) >= 10
+
+
+@pytest.mark.parametrize(("page", "block"), configurations())
+def test_a_configuration_in_a_page_is_one(page: str, block: str) -> None:
+    parse(yaml.safe_load(block))
+
+
+@pytest.mark.parametrize(("page", "call"), calls())
+def test_a_call_in_a_page_fits_its_function(page: str, call: str) -> None:
+    node = ast.parse(call, mode="eval").body
+    assert isinstance(node, ast.Call)
+    function = getattr(selftrain, ast.unparse(node.func).removeprefix("selftrain."))
+    given = {keyword.arg: None for keyword in node.keywords if keyword.arg}
+    inspect.signature(function).bind(*node.args, **given)
+
+
+@pytest.mark.parametrize(("page", "line"), commands())
+def test_a_command_in_a_page_takes_its_options(page: str, line: str) -> None:
+    words = [word for word in shlex.split(re.split(r" [|>&]|;", line)[0]) if word not in ("...", "[...]")][1:]
+    command = typer.main.get_command(app)
+    while words and words[0] in getattr(command, "commands", {}):
+        command = command.commands[words.pop(0)]
+    options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    unknown = [word for word in words if word.startswith("-") and word.split("=")[0] not in {*options, "--help"}]
+    assert not unknown, f"{page}: {line}"
+    assert not hasattr(command, "commands"), f"{page}: {line} names no command"
