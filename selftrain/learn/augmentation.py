@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import math
 import os
 import shutil
 import time
@@ -15,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selftrain import config_file
-from selftrain.config import Student
+from selftrain.config import Recipe
 from selftrain.errors import ConfigError, TrainingDivergedError
-from selftrain.learn.configured import Configured, Role, open_configured
+from selftrain.learn.configured import Configured, Role, learns_in_training, open_configured
 from selftrain.progress import Progress, noting, silent
 
 if TYPE_CHECKING:
     import optuna
 
-SEARCHED = ("strength", "randaugment_operations", "randaugment_magnitude", "mixup", "label_smoothing")
+RANDAUGMENT = ("randaugment_operations", "randaugment_magnitude")
+SEARCHED = ("strength", *RANDAUGMENT, "mixup", "label_smoothing")
 JOURNAL = "study.jsonl"
 VALUES, ACCURACY, SECONDS = "values", "accuracy", "seconds"  # what the study keeps of a trial beside its loss
 SMALLEST_PROBABILITY = 1e-7
@@ -72,12 +74,17 @@ def learn_augmentation(
     is, and what is written to the file `config` is better than that. The smaller validation is, the more of a gain is
     luck: the one after the search tells less than the next run's test.
 
+    A student whose method learns in training (fixmatch, freematch, softmatch) is trained on the unlabelled images too,
+    as a run trains it. Of it only RandAugment is searched: it always takes a weak and a strong view, mixes nothing, and
+    its labels stay as sharp as they are, for smoothed ones keep confidences below a threshold.
+
     No trial starts after `budget_minutes` of training or `most_trials`. The study is a file of JSON lines in the
     workspace: a killed search goes on where it was, within its trial, and one that had ended with a larger budget.
 
-    Raises ConfigError for a file that is no configuration, a recipe without augmentation, or where Optuna is missing;
-    TrainingDivergedError where the recipe as it is diverges.
+    Raises ConfigError for a file that is no configuration, a recipe without augmentation, a budget or steps that are
+    not above 0, or where Optuna is missing; TrainingDivergedError where the recipe as it is diverges.
     """
+    _refuse(budget_minutes, steps)
     optuna = _optuna()
     found = open_configured(config, role, progress=noting(progress, "ingest"))
     if found.recipe.augmentation == "none":
@@ -102,23 +109,40 @@ def learn_augmentation(
     return AugmentationSearch(found.path, role, before, best, search.trials, search.spent_s, better)
 
 
-def proposed(trial: optuna.Trial, found: Configured) -> dict[str, Any]:
-    """Values for the recipe's searched keys; steps are as coarse as validation can tell."""
+def _refuse(budget_minutes: float, steps: int | None) -> None:
+    """Raise ConfigError for a search or a training without an end or a beginning."""
+    if not 0 < budget_minutes < math.inf:
+        raise ConfigError(f"budget_minutes is {budget_minutes}; give minutes above 0, such as 30")
+    if steps is not None and steps < 1:
+        raise ConfigError(f"steps is {steps}; give 1 or more, or None for the recipe's own")
+
+
+def searched(recipe: Recipe) -> tuple[str, ...]:
+    """The keys of `recipe` that are searched: those that its training reads and may change without harm."""
+    return RANDAUGMENT if learns_in_training(recipe) else SEARCHED
+
+
+def proposed(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
+    """Values for the searched keys of `recipe`; steps are as coarse as validation can tell."""
+    if learns_in_training(recipe):
+        return _randaugment(trial)
     strong = trial.suggest_categorical("strength", ["weak", "strong"]) == "strong"
-    operations = trial.suggest_int("randaugment_operations", 0, 3) if strong else None
-    magnitude = trial.suggest_float("randaugment_magnitude", 1.0, 10.0, step=0.5) if operations else None
-    mixes = not (isinstance(found.recipe, Student) and found.recipe.method != "noisy_student")
     return {
         "strength": "strong" if strong else "weak",
-        "randaugment_operations": operations,
-        "randaugment_magnitude": magnitude,
-        "mixup": round(trial.suggest_float("mixup", 0.0, 0.8, step=0.1), 2) if mixes else 0.0,
+        **(_randaugment(trial) if strong else dict.fromkeys(RANDAUGMENT)),
+        "mixup": round(trial.suggest_float("mixup", 0.0, 0.8, step=0.1), 2),
         "label_smoothing": round(trial.suggest_float("label_smoothing", 0.0, 0.2, step=0.02), 2),
     }
 
 
+def _randaugment(trial: optuna.Trial) -> dict[str, Any]:
+    operations = trial.suggest_int("randaugment_operations", 0, 3)
+    magnitude = trial.suggest_float("randaugment_magnitude", 1.0, 10.0, step=0.5) if operations else None
+    return {"randaugment_operations": operations, "randaugment_magnitude": magnitude}
+
+
 def _as_it_is(found: Configured) -> dict[str, Any]:
-    return {key: getattr(found.recipe, key) for key in SEARCHED}
+    return {key: getattr(found.recipe, key) for key in searched(found.recipe)}
 
 
 class _Search:
@@ -146,7 +170,7 @@ class _Search:
             self._try(self.study.ask(), _as_it_is(self.found), budget_s, progress, must=True)
         while self.spent_s < budget_s and (most is None or len(self.trials) < most):
             trial = self.study.ask()
-            self._try(trial, proposed(trial, self.found), budget_s, progress, must=False)
+            self._try(trial, proposed(trial, self.found.recipe), budget_s, progress, must=False)
 
     def _give_up_killed(self) -> None:
         """Trials that a kill cut off are asked for once more; their training goes on where it was."""
@@ -204,6 +228,7 @@ def _trained(
         validation=found.validation,
         seed=e.seed,
         min_human_share=1.0,
+        unlabeled=found.unlabeled,
         checkpoints=Checkpoints(folder, e.machine.checkpoint_s),
         progress=progress,
     )
@@ -236,7 +261,7 @@ def _drop_torn_line(path: Path) -> None:
 
 def _key(found: Configured, steps: int | None, seed: int) -> str:
     """Names the study: what is trained on, and the recipe but for what is searched."""
-    recipe = found.recipe.model_dump_json(exclude=set(SEARCHED))
+    recipe = found.recipe.model_dump_json(exclude=set(searched(found.recipe)))
     e = found.experiment
     facts = (found.manifest.digest, found.role, found.backbone, e.image_size, e.seed, recipe, steps, seed)
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]

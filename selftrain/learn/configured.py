@@ -5,26 +5,32 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from selftrain import config_file
-from selftrain.config import Experiment, Recipe
+from selftrain.config import Experiment, Recipe, Student
 from selftrain.data import dataset
 from selftrain.data.ingest import ingest
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources import open_source
+from selftrain.errors import ConfigError
 from selftrain.learn.ladder import next_rung
 from selftrain.progress import Progress, silent
 
 if TYPE_CHECKING:
     from selftrain.learn.batches import Examples
+    from selftrain.learn.course import Unlabeled
 
 Role = Literal["teacher", "student"]
 
 
 @dataclass(frozen=True)
 class Configured:
-    """A role's recipe and backbone, and the human-labelled images that it is trained and validated on."""
+    """A role's recipe and backbone, and the images that it is trained and validated on.
+
+    `train` and `validation` have human labels. `unlabeled` are the images that a method learns from in training, None
+    for a role without one.
+    """
 
     path: Path
     role: Role
@@ -32,11 +38,12 @@ class Configured:
     manifest: Manifest
     train: Examples
     validation: Examples
+    unlabeled: Unlabeled | None = None
 
     @property
     def recipe(self) -> Recipe:
         """The role's."""
-        return self.experiment.teacher if self.role == "teacher" else self.experiment.student
+        return _recipe(self.experiment, self.role)
 
     @property
     def backbone(self) -> str:
@@ -57,12 +64,16 @@ class Configured:
 def open_configured(config: str | os.PathLike[str], role: Role, *, progress: Progress = silent) -> Configured:
     """Read the file `config`, and ingest its source into its workspace where that is not done yet.
 
-    Raises ConfigError for a file that is no configuration, and what ingest raises for images and labels that do not do.
+    The unlabelled images are decoded only where the role's method learns from them in training. Raises ConfigError for
+    a file that is no configuration and for another role, and what ingest raises for images and labels that do not do.
     """
     from selftrain.selflabel.teaching import examples
 
+    if role not in get_args(Role):
+        raise ConfigError(f"role is {role!r}; give one of {', '.join(get_args(Role))}")
     path = Path(config)
     experiment = config_file.read(path)
+    in_training = learns_in_training(_recipe(experiment, role))
     source, place, machine = open_source(experiment.source), experiment.place, experiment.machine
     manifest = ingest(
         source,
@@ -73,7 +84,8 @@ def open_configured(config: str | os.PathLike[str], role: Role, *, progress: Pro
         workers=machine.workers,
         shard_mb=machine.shard_mb,
         progress=progress,
-    ).manifest.labeled()
+    ).manifest
+    manifest = manifest if in_training else manifest.labeled()
     pixels = dataset.pixels(place, manifest, experiment.image_size, machine, progress=progress)
     return Configured(
         path,
@@ -82,4 +94,21 @@ def open_configured(config: str | os.PathLike[str], role: Role, *, progress: Pro
         manifest,
         examples(manifest, pixels, Split.TRAIN),
         examples(manifest, pixels, Split.VALIDATION),
+        _whole_pool(manifest, experiment.student) if in_training else None,
     )
+
+
+def learns_in_training(recipe: Recipe) -> bool:
+    """Whether the unlabelled images are part of the recipe's steps, as FixMatch's are."""
+    return isinstance(recipe, Student) and recipe.method != "noisy_student"
+
+
+def _recipe(experiment: Experiment, role: Role) -> Recipe:
+    return experiment.teacher if role == "teacher" else experiment.student
+
+
+def _whole_pool(manifest: Manifest, recipe: Student) -> Unlabeled:
+    """What the student's training sees beside its labels: all training images, with a label or without."""
+    from selftrain.learn.course import Unlabeled
+
+    return Unlabeled(manifest.rows(Split.TRAIN, Split.UNLABELED), recipe.method, recipe.consistency)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from selftrain.config import Augmentation, Recipe
+from selftrain.data.given import Ids, image_ids
 from selftrain.errors import ConfigError
+from selftrain.learn.arguments import checked
 from selftrain.learn.contract import Contract, SavedModel, load, save
 from selftrain.progress import Progress, noting, silent
 from selftrain.workspace import Workspace
@@ -27,15 +30,18 @@ if TYPE_CHECKING:
     from selftrain.learn.gathered import Gathered
 
 Int64s = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 HELD_OUT = 0.2  # of the labelled images, where no others are given to validate on
 NO_LABEL = -1
+_COMPARED = 256  # images at a time
 
 
 @dataclass(frozen=True)
 class Distilled:
     """A distilled model: where it is, both models' accuracy on validation (0-1) and their numbers of parameters.
 
-    `curve` has a row a look: step, loss, validation_loss, validation_accuracy, learning_rate.
+    `images` were learnt from; `held_out` of those given were not, because validation holds them too, and `repeated` not
+    a second time. `curve` has a row a look: step, loss, validation_loss, validation_accuracy, learning_rate.
     """
 
     saved: SavedModel
@@ -43,6 +49,9 @@ class Distilled:
     teacher_accuracy: float
     parameters: int
     teacher_parameters: int
+    images: int
+    held_out: int
+    repeated: int
     curve: pa.Table
 
 
@@ -74,12 +83,15 @@ def distill(
     and on `labeled` ones (class folders, or (images, labels)), towards the teacher's calibrated probabilities softened
     by `temperature`; `label_weight` is the part that people's labels have in the loss of an image that has one.
 
-    `validation`, labelled images that neither model was trained on, picks the best weights and calibrates them; None: a
-    fifth of `labeled` is held out for it. The result reads images of the teacher's size, has its class names and is
-    used as any saved model. Called again with the same arguments after a kill, it goes on where it was.
+    `validation`, labelled images that the teacher was not trained on, picks the best weights and calibrates them; None:
+    a fifth of `labeled` is held out for it. An image that validation holds is not learnt from, wherever else it is
+    given; one that comes twice is learnt from once, with its label. The result reads images of the teacher's size, has
+    its class names and is used as any saved model. Called again with the same arguments after a kill, it goes on where
+    it was.
 
-    Raises ConfigError where there is nothing to validate on, SourceError for images or labels that do not do,
-    BackboneError, UntrustedFileError for a teacher that was changed, TrainingDivergedError.
+    Raises ConfigError for a setting that is not allowed and where there is nothing to validate on or to learn from,
+    SourceError for images or labels that do not do, BackboneError, UntrustedFileError for a teacher that was changed,
+    TrainingDivergedError.
     """
     from selftrain.learn.batches import Batches
     from selftrain.learn.calibrate import fit_temperature
@@ -89,7 +101,8 @@ def distill(
     from selftrain.learn.predict import predict_logits
     from selftrain.learn.training import train_course, untrained
 
-    recipe = Recipe(
+    recipe = checked(
+        Recipe,
         backbone=backbone,
         weights=weights,
         steps=steps,
@@ -101,12 +114,13 @@ def distill(
         validate_every=validate_every,
         freeze_steps=freeze_steps,
     )
+    softening = Softening(temperature, label_weight)
+    _refuse(softening)
     model, contract = load(Path(teacher))
     size, classes = contract.image_size, len(contract.class_names)
     small = untrained(recipe, backbone, image_size=size, classes=classes, seed=seed)
-    softening = Softening(temperature, label_weight)
     place = Workspace(Path(workspace)).ensure()
-    found = _opened(images, labeled, validation, contract, place.decoded_cache, seed=seed)
+    found = material(images, labeled, validation, contract, place.decoded_cache, seed=seed)
     examples = _examples(model, contract, found, softening, noting(progress, "the teacher's answers"))
     key = hashlib.sha256(str(Path(out).resolve()).encode()).hexdigest()[:24]
     trained = train_course(
@@ -138,23 +152,42 @@ def distill(
         teacher_accuracy=float((before.argmax(axis=1) == right).mean()),
         parameters=trained.model.count_params(),
         teacher_parameters=model.count_params(),
+        images=len(found.rows),
+        held_out=found.held_out,
+        repeated=found.repeated,
         curve=trained.curve,
     )
 
 
+def _refuse(softening: Softening) -> None:
+    """Raise ConfigError for a softening that is none."""
+    if not 0 < softening.temperature < math.inf:
+        raise ConfigError(
+            f"temperature is {softening.temperature}; it divides logits: give a number above 0, such as 3"
+        )
+    if not 0 <= softening.label_weight <= 1:
+        raise ConfigError(f"label_weight is {softening.label_weight}; it is a part of the loss: give 0 to 1")
+
+
 @dataclass(frozen=True, eq=False)
-class _Material:
-    """What is learnt from: `rows` (n,) of `pixels` with their class indices or NO_LABEL (n,); and validation."""
+class Material:
+    """What is learnt from: `rows` (n,) of `pixels` with their class indices or NO_LABEL (n,); and validation.
+
+    `held_out` images are left out because validation holds them, `repeated` ones because they are among the rows.
+    """
 
     pixels: Pixels
     rows: Int64s
     labels: Int64s
     judged: Examples
+    held_out: int
+    repeated: int
 
 
-def _opened(
+def material(
     images: object, labeled: object, validation: object, contract: Contract, cache: Path, *, seed: int
-) -> _Material:
+) -> Material:
+    """The images given to `distill`, sorted into what is learnt from and what validates. Raises as it does."""
     from selftrain.learn.gathered import Joined, gather, gathered_pixels
     from selftrain.selflabel.reading import held_out_mask
 
@@ -172,14 +205,40 @@ def _opened(
         share = HELD_OUT if validation is None else 0.0
         pixels, labels = Joined((pixels, known.pixels)), np.concatenate([labels, known.labels])
         apart = np.concatenate([apart, held_out_mask(known.ids, share=share, seed=seed)])
-    rows = np.flatnonzero(~apart)
     if validation is not None:
         held = opened(validation, "validation")
-        return _Material(pixels, rows, labels[rows], _validation(held.pixels, held.rows, held.labels, contract))
-    held_rows = np.flatnonzero(apart)
-    if not held_rows.size:
+        judged = _validation(held.pixels, held.rows, held.labels, contract)
+        return _without(judged, pixels, labels, apart)
+    if not apart.any():
         raise ConfigError("too few labelled images to hold a fifth of them out; label more, or give validation=")
-    return _Material(pixels, rows, labels[rows], _validation(pixels, held_rows, labels[held_rows], contract))
+    judged = _validation(pixels, np.flatnonzero(apart), labels[apart], contract)
+    return _without(judged, pixels, labels, apart)
+
+
+def _without(judged: Examples, pixels: Pixels, labels: Int64s, apart: Mask) -> Material:
+    """All of `pixels` with their `labels` (n,) but those set `apart` (n,), the `judged` and repeated ones."""
+    ids = _ids(pixels, np.arange(len(labels)))
+    held = np.isin(ids, _ids(judged.pixels, judged.rows)) & ~apart
+    again = _repeated(ids, labels) & ~apart & ~held
+    rows = np.flatnonzero(~(apart | held | again))
+    if not rows.size:
+        raise ConfigError(f"validation holds all {len(labels)} images; give images= that it does not hold")
+    return Material(pixels, rows, labels[rows], judged, int(held.sum()), int(again.sum()))
+
+
+def _ids(pixels: Pixels, rows: Int64s) -> Ids:
+    """Ids (n,) of what the models read: an image has the same one in a file, in another format, and in an array."""
+    starts = range(0, len(rows), _COMPARED)
+    return np.concatenate([np.empty(0, "S64"), *(image_ids(pixels.gather(rows[i : i + _COMPARED])) for i in starts)])
+
+
+def _repeated(ids: Ids, labels: Int64s) -> Mask:
+    """Which images (n,) without label were there before, or are there with one."""
+    labeled_first = np.argsort(labels == NO_LABEL, kind="stable")
+    first = labeled_first[np.unique(ids[labeled_first], return_index=True)[1]]
+    repeated: Mask = labels == NO_LABEL
+    repeated[first] = False
+    return repeated
 
 
 def _validation(pixels: Pixels, rows: Int64s, labels: Int64s, contract: Contract) -> Examples:
@@ -190,7 +249,7 @@ def _validation(pixels: Pixels, rows: Int64s, labels: Int64s, contract: Contract
 
 
 def _examples(
-    model: keras.Model, contract: Contract, found: _Material, softening: Softening, progress: Progress
+    model: keras.Model, contract: Contract, found: Material, softening: Softening, progress: Progress
 ) -> Examples:
     """The images with the teacher's softened probabilities and their labels, as `both_targets`."""
     from selftrain.learn.batches import Examples

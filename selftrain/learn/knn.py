@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from selftrain.errors import SourceError
+
 _CHUNK = 1024
 
 Features = NDArray[np.floating]
@@ -14,11 +16,14 @@ Labels = NDArray[np.integer]
 def knn_accuracy(features: Features, labels: Labels, *, neighbours: int = 20, temperature: float = 0.07) -> float:
     """Share of images whose label the other images' vote finds; features (n, d), labels (n,) class indices.
 
-    Each image is left out of its own vote, so that few labels serve as bank and as questions. Raises ValueError for
-    fewer than two images.
+    Each image is left out of its own vote, so that few labels serve as bank and as questions. Raises SourceError
+    for fewer than two images.
     """
     if len(labels) < 2:
-        raise ValueError(f"a vote of neighbours needs two labelled images or more, got {len(labels)}")
+        raise SourceError(
+            f"{len(labels)} labelled image(s) to judge features by, and neighbours vote among two or more; "
+            "give more of them, or none"
+        )
     unit, right = _unit(features), 0
     for start in range(0, len(labels), _CHUNK):
         rows = np.arange(start, min(start + _CHUNK, len(labels)))

@@ -8,20 +8,20 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from selftrain import config_file
+from selftrain.errors import ConfigError
 from selftrain.learn.batch_size import BatchSearch, HostMemory, is_memory_error, largest_batch
 from selftrain.learn.configured import Configured, Role, open_configured
 from selftrain.learn.rate_range import RateRange, range_test
 from selftrain.progress import Progress, noting, silent
 
-if TYPE_CHECKING:
-    import keras
-
 _FEWEST_BATCHES = 4  # a pass over the training images has at least this many
 _MEASURED_S = 2.0
 _SMALLEST = 8
+_ENDLESS = 1_000_000  # steps, more than are ever taken
+_FEWEST_RANGE_STEPS = 10  # losses that tell a slope
 
 
 @dataclass(frozen=True)
@@ -53,22 +53,34 @@ def learn_optimization(
     range test (arXiv:1506.01186) of `range_steps` steps from the weights that the training starts from, with its
     augmentation; it becomes the peak of the schedule. `steps` stay as they are: twice the batch is twice the work.
 
+    The step of a student whose method learns in training (fixmatch, freematch, softmatch) is the whole one: for each
+    labelled image of the batch, two views of `consistency.mu` unlabelled ones. Throughput counts them all.
+
     Throughput is this machine's: run it where you train, with nothing else running. Raises ConfigError for a file that
-    is no configuration or cannot be written, TrainingDivergedError where no rate trains.
+    is no configuration or cannot be written and for a `most` or `range_steps` that is too small, TrainingDivergedError
+    where no rate trains.
     """
+    _refuse(most, range_steps)
     found = open_configured(config, role, progress=noting(progress, "ingest"))
     most = min(most, max(_SMALLEST, len(found.train) // _FEWEST_BATCHES), len(found.train))
     batches = largest_batch(
         Throughput(found), start=min(_SMALLEST, most), most=most, progress=noting(progress, "batch size")
     )
-    rates = range_test(
-        RateSteps(found, batches.batch_size), steps=range_steps, progress=noting(progress, "learning rate")
-    )
+    training = Training(found, batches.batch_size)
+    rates = range_test(training.step_at, steps=range_steps, progress=noting(progress, "learning rate"))
     rate = rounded(rates.suggestion)
     if write:
         values = {f"{role}.batch_size": batches.batch_size, f"{role}.learning_rate": rate}
         config_file.change(found.path, values, reasons=reasons(role, batches, range_steps))
     return Optimization(found.path, role, batches.batch_size, rate, batches, rates, write)
+
+
+def _refuse(most: int, range_steps: int) -> None:
+    """Raise ConfigError for a search that cannot find anything."""
+    if most < 1:
+        raise ConfigError(f"most is {most}; give the largest batch size to try, 1 or more")
+    if range_steps < _FEWEST_RANGE_STEPS:
+        raise ConfigError(f"range_steps is {range_steps}; give {_FEWEST_RANGE_STEPS} or more, 100 is usual")
 
 
 def rounded(rate: float) -> float:
@@ -99,56 +111,52 @@ class Throughput:
         return speed
 
     def _measure(self, batch_size: int) -> float:
-        trainer, batches = _trainer(self._found, batch_size)
-        _train_on(trainer, next(batches))  # traced and compiled
+        training = Training(self._found, batch_size)
+        training.step()  # traced and compiled
         steps, start, spent = 0, time.perf_counter(), 0.0
         while spent < _MEASURED_S or steps < 2:
-            _train_on(trainer, next(batches))
+            training.step()
             steps, spent = steps + 1, time.perf_counter() - start
-        return steps * batch_size / spent
+        return steps * training.images_per_step / spent
 
 
-class RateSteps:
-    """Training steps at any rate, from the weights that the configured training starts from."""
+class Training:
+    """The steps of the configured training with another batch size, from the weights that it starts from."""
 
     def __init__(self, found: Configured, batch_size: int) -> None:
-        self._trainer, self._batches = _trainer(found, batch_size)
+        """Compiles the network as the first phase of the training has it."""
+        import keras
 
-    def __call__(self, rate: float) -> float:
-        """The loss of the next batch; the step is taken at `rate`."""
+        from selftrain.learn import backbones, schedule
+        from selftrain.learn.course import course
+        from selftrain.learn.device import jit
+        from selftrain.learn.optimizer import FlatAdamW
+        from selftrain.learn.training import untrained
+
+        recipe = found.recipe.model_copy(update={"batch_size": batch_size})
+        size, classes, seed = found.experiment.image_size, len(found.class_names), found.experiment.seed
+        model = untrained(recipe, found.backbone, image_size=size, classes=classes, seed=seed)
+        first = schedule.phases(recipe)[0]
+        backbones.set_trainable(model, frozen=first.frozen, pretrained=recipe.weights is not None)
+        trained_on = course(recipe, found.train, min_human_share=1.0, seed=seed, unlabeled=found.unlabeled)
+        optimizer = FlatAdamW(first.rate, weight_decay=recipe.weight_decay, average=recipe.ema)
+        self._trainer = trained_on.trainer(model)
+        self._trainer.compile(optimizer, keras.losses.CategoricalCrossentropy(from_logits=True), jit_compile=jit())
+        self._batches: Iterator[Any] = iter(trained_on.dataset(0, recipe.steps + _ENDLESS))
+        self.images_per_step = trained_on.images_per_step
+
+    def step(self) -> float:
+        """The loss of the next batch alone."""
+        import keras
+
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(next(self._batches))
+        self._trainer.reset_metrics()
+        return float(self._trainer.train_on_batch(x, y, weights, return_dict=True)["loss"])
+
+    def step_at(self, rate: float) -> float:
+        """The same, and the step is taken at `rate`, as are those after it."""
         self._trainer.optimizer.learning_rate = rate
-        return _train_on(self._trainer, next(self._batches))
-
-
-def _trainer(found: Configured, batch_size: int) -> tuple[keras.Model, Iterator[Any]]:
-    """A compiled network as the first phase of the training has it, and its endless batches."""
-    import keras
-
-    from selftrain.learn import backbones, schedule
-    from selftrain.learn.course import course
-    from selftrain.learn.device import jit
-    from selftrain.learn.optimizer import FlatAdamW
-    from selftrain.learn.training import untrained
-
-    recipe = found.recipe.model_copy(update={"batch_size": batch_size})
-    size, classes, seed = found.experiment.image_size, len(found.class_names), found.experiment.seed
-    model = untrained(recipe, found.backbone, image_size=size, classes=classes, seed=seed)
-    first = schedule.phases(recipe)[0]
-    backbones.set_trainable(model, frozen=first.frozen, pretrained=recipe.weights is not None)
-    trained_on = course(recipe, found.train, min_human_share=1.0, seed=seed, unlabeled=None)
-    trainer = trained_on.trainer(model)
-    optimizer = FlatAdamW(first.rate, weight_decay=recipe.weight_decay, average=recipe.ema)
-    trainer.compile(optimizer, keras.losses.CategoricalCrossentropy(from_logits=True), jit_compile=jit())
-    return trainer, iter(trained_on.dataset(0, recipe.steps + 1_000_000))
-
-
-def _train_on(trainer: keras.Model, batch: Any) -> float:
-    """One step; the loss of that batch alone."""
-    import keras
-
-    x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
-    trainer.reset_metrics()
-    return float(trainer.train_on_batch(x, y, weights, return_dict=True)["loss"])
+        return self.step()
 
 
 def reasons(role: Role, batches: BatchSearch, steps: int) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from selftrain.config import Augmentation
 from selftrain.errors import BackboneError
+from selftrain.learn.arguments import checked
 from selftrain.progress import Progress, silent
 from selftrain.workspace import Workspace
 
@@ -74,8 +75,8 @@ def learn_representation(
     again with the same arguments after a kill, it goes on where it was.
 
     A teacher starts from the file by `teacher: {weights: PATH}`; its batch norm keeps the statistics of these images.
-    Raises SourceError, BackboneError, ConfigError, and TrainingDivergedError for a loss that is not
-    finite and for features that collapse.
+    Raises SourceError for images that do not do and for one labelled image alone, BackboneError, ConfigError for a
+    setting that is not allowed, and TrainingDivergedError for a loss that is not finite and for features that collapse.
     """
     from selftrain.learn import backbones
     from selftrain.learn.checkpoint import Checkpoints
@@ -83,7 +84,8 @@ def learn_representation(
     from selftrain.learn.pretraining import LabeledRows, curve_of, pretrain
     from selftrain.learn.two_views import Pretraining
 
-    recipe = Pretraining(
+    recipe = checked(
+        Pretraining,
         objective=objective,
         steps=steps,
         batch_size=batch_size,

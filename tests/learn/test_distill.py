@@ -1,12 +1,16 @@
 """Distillation from end to end: a small model learns a right one's answers, is saved, loaded and asked."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from selftrain.data.pixels import ArrayPixels
 from selftrain.errors import ConfigError, SourceError
-from selftrain.learn.distill import distill
+from selftrain.learn.contract import Contract
+from selftrain.learn.distill import NO_LABEL, Material, distill, material
 
 pytestmark = [
     pytest.mark.keras,
@@ -16,6 +20,7 @@ pytestmark = [
 ]
 
 COLOURS = np.array(["blue", "green", "red"])
+CONTRACT = Contract(backbone="by_hand", image_size=16, class_names=tuple(COLOURS))
 
 
 def painted(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -27,6 +32,19 @@ def painted(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return images.astype(np.uint8), COLOURS[labels]
 
 
+def sorted_out(images: object, labeled: object, validation: object, folder: Path) -> Material:
+    return material(images, labeled, validation, CONTRACT, folder / "cache", seed=0)
+
+
+def seen(found: Material) -> list[bytes]:
+    """The pixels of each image that is learnt from."""
+    return [image.tobytes() for image in found.pixels.gather(found.rows)]
+
+
+def judged(found: Material) -> set[bytes]:
+    return {image.tobytes() for image in found.judged.pixels.gather(found.judged.rows)}
+
+
 def test_a_student_that_saw_few_labels_answers_as_its_teacher(tmp_path: Path, colour_model: Path) -> None:
     from selftrain.learn.contract import load, read_contract
     from selftrain.learn.curve import read_curve
@@ -34,7 +52,7 @@ def test_a_student_that_saw_few_labels_answers_as_its_teacher(tmp_path: Path, co
     said: list[str] = []
     found = distill(
         teacher=colour_model,
-        images=painted(90, seed=1)[0],
+        images=np.concatenate([painted(90, seed=1)[0], painted(30, seed=2)[0]]),
         labeled=painted(30, seed=2),
         out=tmp_path / "small",
         backbone="efficientnet_b0_050",
@@ -55,8 +73,77 @@ def test_a_student_that_saw_few_labels_answers_as_its_teacher(tmp_path: Path, co
     assert (contract.class_names, contract.image_size, contract.backbone) == (tuple(COLOURS), 16, "efficientnet_b0_050")
     assert found.teacher_accuracy == 1.0
     assert found.parameters == model.count_params()
+    assert found.held_out >= 1
+    assert found.images + found.held_out == 90 + 30
+    assert found.repeated + found.held_out == 30
     assert read_curve(tmp_path / "small")["step"].to_pylist() == [30, 60]
     assert {"the teacher's answers", "distill"} <= set(said)
+
+
+def test_the_labelled_fifth_that_validates_is_not_learnt_from_among_all_photos(
+    tmp_path: Path, paint: Callable[..., Path]
+) -> None:
+    for number in range(30):
+        photo = paint(tmp_path / "all" / f"{number}.png", COLOURS[number % 3], seed=number)
+        if number < 24:
+            copy = tmp_path / "labeled" / COLOURS[number % 3] / f"copy-{number}.png"
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(photo, copy)
+    found = sorted_out(tmp_path / "all", tmp_path / "labeled", None, tmp_path)
+    assert not judged(found) & set(seen(found))
+    assert len(judged(found)) == found.held_out >= 1
+    assert len(set(seen(found))) == len(seen(found)) == 30 - found.held_out
+    assert (found.labels == NO_LABEL).sum() == 6
+
+
+@pytest.mark.parametrize("kind", ["array", "Pixels", "files"])
+def test_given_validation_images_are_not_learnt_from_with_or_without_label(
+    kind: str, tmp_path: Path, paint: Callable[..., Path]
+) -> None:
+    from selftrain.data.decode import decode
+
+    files = [paint(tmp_path / "all" / f"{n:02}.png", COLOURS[n % 3], side=16, seed=n) for n in range(12)]
+    images = np.stack([decode(file.read_bytes(), 16, max_pixels=10**6) for file in files])
+    names = COLOURS[np.arange(12) % 3]
+    pool = {"array": images, "Pixels": ArrayPixels(images), "files": files}[kind]
+    found = sorted_out(pool, (images[:6], names[:6]), (images[4:8], names[4:8]), tmp_path)
+    assert not judged(found) & set(seen(found))
+    assert sorted(seen(found)) == sorted(image.tobytes() for image in images[[0, 1, 2, 3, 8, 9, 10, 11]])
+    assert (found.labels >= 0).sum() == 4  # an image that has a label is kept with it
+    assert (found.held_out, found.repeated) == (4 + 2, 4)
+
+
+def test_an_image_that_comes_twice_is_learnt_from_once(tmp_path: Path) -> None:
+    images, names = painted(9, seed=1)
+    found = sorted_out(np.concatenate([images, images[:5]]), None, painted(6, seed=2), tmp_path)
+    assert seen(found) == [image.tobytes() for image in images]
+    assert (found.held_out, found.repeated) == (0, 5)
+    with pytest.raises(ConfigError, match=r"validation holds all 9 images; give images= that it does not hold"):
+        sorted_out(images, None, (images, names), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"steps": 0}, "steps is 0; it should be greater than or equal to 1"),
+        ({"augmentation": "photos"}, "augmentation is 'photos'; it should be 'none', 'digits' or 'natural'"),
+        ({"temperature": 0.0}, "temperature is 0.0; .* above 0"),
+        ({"label_weight": 1.5}, "label_weight is 1.5; .* 0 to 1"),
+    ],
+)
+def test_a_setting_that_is_not_allowed_is_named(
+    tmp_path: Path, colour_model: Path, settings: dict[str, object], message: str
+) -> None:
+    images, labels = painted(6, seed=1)
+    with pytest.raises(ConfigError, match=message):
+        distill(
+            teacher=colour_model,
+            images=images,
+            labeled=(images, labels),
+            out=tmp_path / "x",
+            workspace=tmp_path,
+            **settings,
+        )
 
 
 def test_what_cannot_be_distilled_is_said_before_training(tmp_path: Path, colour_model: Path) -> None:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from selftrain.errors import SourceError
 from selftrain.learn.knn import knn_accuracy, spread, weighted_votes
 
 
@@ -53,7 +54,7 @@ def test_votes_do_not_overflow_at_a_low_temperature() -> None:
 
 
 def test_one_image_has_no_neighbours() -> None:
-    with pytest.raises(ValueError, match="got 1"):
+    with pytest.raises(SourceError, match=r"1 labelled image\(s\).*give more of them, or none"):
         knn_accuracy(np.ones((1, 2)), np.array([0]))
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from selftrain import config_file
+from selftrain.errors import ConfigError
 from selftrain.learn.batch_size import BatchSearch, Speed
-from selftrain.learn.optimization import learn_optimization, reasons
+from selftrain.learn.configured import Configured, open_configured
+from selftrain.learn.optimization import Training, learn_optimization, reasons
 
 pytestmark = [
     pytest.mark.keras,
@@ -25,12 +27,21 @@ parameters:
       backbone: mobilenet_v2_035  # small
       learning_rate: 0.5          # surely too high
       weight_decay: 0.0
+    student:
+      method: {method}
+      backbone: wide_resnet_16_1
+      consistency: {{weight: {weight}, mu: 2}}
 """
 
 
+def configured(folder: Path, *, method: str = "freematch", weight: float = 1.0) -> Path:
+    config = folder / "few.yaml"
+    config.write_text(CONFIG.format(workspace=folder / "work", method=method, weight=weight))
+    return config
+
+
 def test_what_was_measured_is_written_beside_what_was_there(tmp_path: Path) -> None:
-    config = tmp_path / "few.yaml"
-    config.write_text(CONFIG.format(workspace=tmp_path / "work"))
+    config = configured(tmp_path)
     said: list[str] = []
     found = learn_optimization(
         config=config, range_steps=30, progress=lambda done, total, note="": said.append(note.split(":")[0])
@@ -49,6 +60,30 @@ def test_what_was_measured_is_written_beside_what_was_there(tmp_path: Path) -> N
     assert re.search(r"batch_size: 8 +# measured: \d+ images/s; the most that was tried", text)
     assert "range test of 30 steps" in text
     assert "surely too high" not in text
+
+
+def test_the_step_of_a_method_in_training_is_measured_with_its_unlabelled_images(tmp_path: Path) -> None:
+    def opened(weight: float) -> Configured:
+        return open_configured(configured(tmp_path, weight=weight), "student")
+
+    found = opened(weight=1.0)
+    assert found.unlabeled is not None
+    assert len(found.unlabeled.rows) == 1797 - 40 - 40  # all digits but those of validation and test
+    training = Training(found, 2)
+    assert training.images_per_step == 2 * (1 + 2 * 2)
+    assert abs(training.step_at(1e-9) - Training(opened(weight=0.0), 2).step_at(1e-9)) > 0.01
+    assert open_configured(found.path, "teacher").unlabeled is None
+
+
+def test_what_can_find_nothing_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    with pytest.raises(ConfigError, match="most is 0; give the largest batch size to try"):
+        learn_optimization(config=config, most=0)
+    with pytest.raises(ConfigError, match="range_steps is 5; give 10 or more"):
+        learn_optimization(config=config, range_steps=5)
+    with pytest.raises(ConfigError, match="role is 'pupil'; give one of teacher, student"):
+        learn_optimization(config=config, role="pupil")
+    assert not (tmp_path / "work").exists()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
-from selftrain.errors import BackboneError, SourceError
+from selftrain.errors import BackboneError, ConfigError, SourceError
 from selftrain.learn.representation import learn_representation
 
 pytestmark = [
@@ -55,3 +55,14 @@ def test_what_cannot_be_learned_from_is_said_first(tmp_path: Path) -> None:
         learn_representation(images=images(4), out=tmp_path / "x.h5", workspace=tmp_path)
     with pytest.raises(SourceError, match="Pixels of 32 px, image_size is 64"):
         learn_representation(images=ArrayPixels(images(4)), image_size=64, workspace=tmp_path)
+    with pytest.raises(ConfigError, match="batch_size is 1; it should be greater than or equal to 2"):
+        learn_representation(images=images(4), batch_size=1, workspace=tmp_path)
+    with pytest.raises(SourceError, match=r"1 labelled image\(s\)"):
+        learn_representation(
+            images=images(4),
+            labeled=(images(1), np.array(["cat"])),
+            backbone="mobilenet_v2_035",
+            batch_size=4,
+            workspace=tmp_path,
+        )
+    assert not list(tmp_path.rglob("*.h5"))
