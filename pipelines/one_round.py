@@ -36,7 +36,7 @@ from selftrain.config import Experiment, Place, Recipe
 from selftrain.data import dataset
 from selftrain.data.manifest import Manifest
 from selftrain.data.pixels import Pixels
-from selftrain.errors import SelftrainError
+from selftrain.errors import SelftrainError, TrainingDivergedError
 from selftrain.learn.checkpoint import Checkpoints, prune
 
 ROUND = Path("round")
@@ -174,24 +174,27 @@ def student() -> None:
     start_keras()
     from selftrain.learn.contract import SavedModel
     from selftrain.learn.ladder import next_rung
-    from selftrain.selflabel import teaching
+    from selftrain.selflabel import divergence, teaching
     from selftrain.selflabel.pseudo_labels import PseudoLabels
 
     settings, place, manifest = _settings("student", StudentSettings), _place(), _manifest()
     labels = PseudoLabels.read(ROUND / "pseudo_labels.parquet")
+    recipe = settings.student
     rung_below = SavedModel.read(ROUND / "teacher").contract.backbone
     with progress("student") as show:
-        teaching.train_student(
+        trained = teaching.train_student(
             manifest,
             labels,
             _pixels(manifest, settings.image_size),
-            recipe=settings.student,
-            backbone=settings.student.backbone or next_rung(rung_below),
+            recipe=recipe,
+            backbone=recipe.backbone or next_rung(rung_below),
             seed=settings.seed + 1,
             folder=ROUND / "student",
             checkpoints=_checkpoints(place),
             progress=show,
         )
+    if (reason := divergence.reason(trained)) is not None:
+        raise TrainingDivergedError(reason)  # one round has no other student
 
 
 def evaluate() -> None:
@@ -207,14 +210,14 @@ def evaluate() -> None:
     from selftrain.selflabel.rounds import History
 
     settings, place, manifest = _settings("evaluate", EvaluateSettings), _place(), _manifest()
-    gate, guards = settings.gate, settings.guards
+    gate, guards, method = settings.gate, settings.guards, settings.method
     labels = PseudoLabels.read(ROUND / "pseudo_labels.parquet")
     models = [SavedModel.read(ROUND / name) for name in receipts.MODELS]
     images = partial(_pixels, manifest)
     scores = [scoring.score(manifest, images(model.contract.image_size), model) for model in models]
     history = History().with_round(teacher_round(manifest, models[0], scores[0], gate))
-    history = watched(history, guards, manifest, labels, before=None)
-    history = history.with_round(student_round(1, manifest, labels, models[1], scores[1], gate))
+    history = watched(history, guards, manifest, labels, before=None, method=method)
+    history = history.with_round(student_round(1, manifest, labels, models[1], scores[1], gate, method=method))
     final = models[history.best.index]
     looks = count_looks(manifest, (final, models[0]), place=place, run_id=LOOKED_BY)
     report = scoring.read_test(manifest, final, models[0], pixels_at=images)

@@ -65,7 +65,7 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
             backbone = student_backbone(e.student, history)
             labels = pseudo_label(manifest, models[history.teacher.index], place, e.pseudo_label, index, machine)
             answers = labels.load()
-            history = watched(history, e.guards, images, answers, before)
+            history = watched(history, e.guards, images, answers, before, method=e.student.method)
             if history.stopped:
                 break
             weights, seed = described_weights(e.student.weights), e.seed + index
@@ -73,7 +73,7 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
             trained = student.load()
             refuse_withdrawn(trained, place)
             scores = score(development, student, place, machine)
-            finished = student_round(index, images, answers, trained, scores.load(), e.gate)
+            finished = student_round(index, images, answers, trained, scores.load(), e.gate, method=e.student.method)
             history = history.with_round(finished)
             models.append(student)
             log_round(e, history.latest, student, labels)

@@ -170,6 +170,22 @@ def test_a_guard_ends_the_loop_before_the_student(workspace: Path, tmp_path: Pat
 
 @pytest.mark.keras
 @pytest.mark.slow
+def test_a_student_that_diverges_costs_no_fit_its_teacher(workspace: Path, tmp_path: Path) -> None:
+    settings = {**SETTINGS, "student": {**SETTINGS["student"], "learning_rate": 1e30, "warmup": 0.0}}
+    lost = selftrain.fit(**arrays(), settings=settings, out=tmp_path / "out", workspace=workspace)
+    teacher, student = lost.record.rounds
+    assert (teacher.kept, student.kept) == (True, False)
+    assert student.diverged is not None
+    assert any("lower learning_rate" in finding and "step" in finding for finding in lost.record.findings)
+    assert [(each.guard, each.action) for each in lost.record.alarms] == [("nan", "keep_teacher")]
+    assert SavedModel.read(lost.model).digest == teacher.model_digest
+    assert lost.record.test_accuracy == lost.record.teacher_test_accuracy
+    again = selftrain.fit(**arrays(), settings=settings, out=tmp_path / "again", workspace=workspace)
+    assert again.record.model_dump_json() == lost.record.model_dump_json()
+
+
+@pytest.mark.keras
+@pytest.mark.slow
 def test_an_out_that_holds_anything_is_refused_before_any_work(fitted: Fitted, tmp_path: Path) -> None:
     before = sorted(fitted.out.rglob("*"))
     with pytest.raises(ConfigError, match="is not empty; it was left as it is"):
@@ -272,6 +288,9 @@ def test_settings_are_laid_over_section_by_section() -> None:
     assert changed.gate.max_rounds == e.gate.max_rounds
     assert changed.pseudo_label.threshold == TargetPrecision(target=0.9)
     assert with_changes(e, {}) is e
+    # What a method's own defaults are follows the method, whatever they were before.
+    assert e.student.label_smoothing == 0.1
+    assert with_changes(e, {"student": {"method": "fixmatch"}}).student.label_smoothing == 0.0
 
 
 def test_the_key_of_a_loop_names_all_that_its_models_follow_from(colour_model: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from selftrain.config import (
     Guards,
     Ingest,
     Machine,
+    Method,
     Place,
     PseudoLabel,
     Registry,
@@ -85,6 +86,7 @@ class EvaluateSettings(StageSettings):
 
     gate: Gate
     guards: Guards
+    method: Method
 
 
 class RoundPlace(BaseModel):
@@ -163,5 +165,6 @@ def stage_settings(e: Experiment) -> dict[str, StageSettings]:
             ),
             gate=e.gate,
             guards=e.guards,
+            method=e.student.method,
         ),
     }

@@ -104,12 +104,18 @@ def _how_it_was_made(rounds: Sequence[Round]) -> str:
     )
     rows = [
         f"| {each.index} | `{each.backbone}` | {each.labeled:,} | {_pseudo(each)} "
-        f"| {_escaped(each.threshold or '-')} | {_percent(each.validation_accuracy)} | {'yes' if each.kept else 'no'} |"
+        f"| {_escaped(each.threshold or '-')} | {_reached(each)} | {'yes' if each.kept else 'no'} |"
         for each in rounds
     ]
+    method = (
+        "a student learns from human labels and, without a pseudo-label of the teacher, from the unlabelled images "
+        "that it is sure of itself while it is trained"
+        if any(each.in_training for each in rounds)
+        else "a teacher learns from human labels, labels the unlabelled images it is sure of, and a new student learns "
+        "from both"
+    )
     return (
-        "## How it was made\n\nSelf-training: a teacher learns from human labels, labels the unlabelled images it is "
-        "sure of, and a new student learns from both. A student worse than its teacher is not kept.\n\n"
+        f"## How it was made\n\nSelf-training: {method}. A student worse than its teacher is not kept.\n\n"
         f"{header}" + "\n".join(rows)
     )
 
@@ -145,7 +151,13 @@ def _provenance(contract: Contract) -> str:
 
 
 def _pseudo(finished: Round) -> str:
+    if finished.in_training:
+        return f"in training ({finished.method})"
     return f"{finished.accepted:,} of {finished.pool:,}" if finished.index else "-"
+
+
+def _reached(finished: Round) -> str:
+    return "diverged" if finished.diverged else _percent(finished.validation_accuracy)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -36,18 +36,24 @@ def rounds_table(rounds: Sequence[Round]) -> Table:
     ):
         table.add_column(name, justify="right" if right else "left", no_wrap=True)
     for each in rounds:
-        taken = f"{each.accepted}/{each.pool}" if each.index else "-"
         table.add_row(
             "teacher" if each.index == 0 else str(each.index),
             each.backbone,
             str(each.labeled),
-            taken,
+            _taken(each),
             each.threshold or "-",
-            f"{each.validation_accuracy * 100:.1f} %",
+            "diverged" if each.diverged else f"{each.validation_accuracy * 100:.1f} %",
             f"{each.seconds:.0f}",
             "yes" if each.kept else "no",
         )
     return table
+
+
+def _taken(finished: Round) -> str:
+    """How many pseudo-labels a model learnt from, of how many."""
+    if finished.in_training:
+        return "in training"
+    return f"{finished.accepted}/{finished.pool}" if finished.index else "-"
 
 
 def result_lines(record: RunRecord) -> list[str]:

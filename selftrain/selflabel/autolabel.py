@@ -45,6 +45,15 @@ class Settings(BaseModel):
 
 
 @dataclass(frozen=True)
+class _UsedOnce:
+    """Which labelled rows (n,) are used, and how many are not: further copies, and copies with different labels."""
+
+    usable: Mask
+    copies: int
+    conflicting: int
+
+
+@dataclass(frozen=True)
 class _Human:
     """The labelled images: their index with parts and labels, what the model is worth, and what was left out."""
 
@@ -146,17 +155,13 @@ def _read_human(
     names = names_of(reading, classes=classes_of(held.answers), given=settings.class_names, role=LABELED)
     labels = class_indices(reading.labels, role=LABELED, class_names=names)
     taken = frozenset(apart.ids.tolist()) if apart is not None else frozenset()
-    usable, conflicting = _usable(reading.ids, labels, taken)
-    theirs = labels if apart is None else class_indices(apart.labels, role=VALIDATION, class_names=names)
-    judged = judge(
-        held,
-        theirs,
-        usable if apart is None else np.ones(len(theirs), np.bool_),
-        asked,
-        outputs=settings.outputs,
-        class_names=names,
-        batch_size=size,
-    )
+    sets, theirs = [_used_once(reading.ids, labels, taken)], labels
+    if apart is not None:
+        theirs = class_indices(apart.labels, role=VALIDATION, class_names=names)
+        sets.append(_used_once(apart.ids, theirs, frozenset()))
+    usable, judging = sets[0].usable, sets[-1].usable
+    outputs = settings.outputs
+    judged = judge(held, theirs, judging, asked, outputs=outputs, class_names=names, batch_size=size)
     parts = np.where(reading.held, Part.HELD_OUT.value, Part.TRAINING.value)
     index = put(put(reading.index, "part", parts), "label", labels)
     return _Human(
@@ -166,8 +171,8 @@ def _read_human(
         judged=judged,
         held_answers=held.answers,
         known=taken | frozenset(reading.ids.tolist()),
-        copies=int((~usable).sum()) - conflicting,
-        conflicting=conflicting,
+        copies=sum(each.copies for each in sets),
+        conflicting=sum(each.conflicting for each in sets),
         unreadable=(*reading.unreadable, *(apart.unreadable if apart is not None else ())),
     )
 
@@ -177,8 +182,8 @@ def _judged_images(asked: Asked, validation: Given, *, seed: int, batch_size: in
     return read_labeled(validation, asked, role=VALIDATION, share=1.0, seed=seed, batch_size=batch_size, arrays=None)
 
 
-def _usable(ids: npt.NDArray[np.object_], labels: Ints, taken: frozenset[str]) -> tuple[Mask, int]:
-    """Which rows are the first of their image, not `taken`, and labelled as its copies are; how many conflict."""
+def _used_once(ids: npt.NDArray[np.object_], labels: Ints, taken: frozenset[str]) -> _UsedOnce:
+    """Of labelled rows (n,) those that are the first of their image, not `taken`, and labelled as its copies are."""
     _, first, group = np.unique(ids.astype(str), return_index=True, return_inverse=True)
     lowest = np.full(len(first), np.iinfo(np.int64).max)
     highest = np.full(len(first), -1)
@@ -188,7 +193,8 @@ def _usable(ids: npt.NDArray[np.object_], labels: Ints, taken: frozenset[str]) -
     usable = np.zeros(len(ids), np.bool_)
     usable[first] = True
     usable &= ~torn & ~np.array([image_id in taken for image_id in ids.tolist()], np.bool_)
-    return usable, int(torn.sum())
+    conflicting = int(torn.sum())
+    return _UsedOnce(usable, copies=int((~usable).sum()) - conflicting, conflicting=conflicting)
 
 
 def _analysis(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 from pydantic import BaseModel, ConfigDict
 
-from selftrain.config import Gate, Guards, Student
+from selftrain.config import Consistency, Gate, Guards, Method, Student
 from selftrain.data.manifest import Manifest, Split
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport
 from selftrain.learn.contract import SavedModel
 from selftrain.learn.ladder import next_rung
+from selftrain.selflabel import divergence
 from selftrain.selflabel.gate import explain, judge
 from selftrain.selflabel.guards import watch
 from selftrain.selflabel.pseudo_labels import PseudoLabels
-from selftrain.selflabel.rounds import History, Round, Verdict
+from selftrain.selflabel.rounds import History, Round, Verdict, learns_in_training
 from selftrain.selflabel.scores import Scores
 
 
@@ -39,9 +42,23 @@ def teacher_round(manifest: Manifest, model: SavedModel, scores: Scores, gate: G
 
 
 def student_round(
-    index: int, manifest: Manifest, labels: PseudoLabels, model: SavedModel, scores: Scores, gate: Gate
+    index: int,
+    manifest: Manifest,
+    labels: PseudoLabels,
+    model: SavedModel,
+    scores: Scores,
+    gate: Gate,
+    *,
+    method: Method = "noisy_student",
 ) -> Round:
-    """Round `index`: a student trained on human labels and the accepted ones of `labels`."""
+    """Round `index`: a student trained on human labels and the accepted ones of `labels`.
+
+    One that learns in training read no pseudo-label: its round says nothing of them.
+    """
+    trained = _round(index, manifest, model, scores, gate)
+    trained = trained.model_copy(update={"method": method, "diverged": divergence.reason(model)})
+    if trained.in_training:
+        return trained
     measured = labels.measured
     added = {
         "accepted": labels.accepted.num_rows,
@@ -51,7 +68,7 @@ def student_round(
         "pseudo_precision_low": measured.interval[0] if measured else None,
         "findings": labels.findings,
     }
-    return _round(index, manifest, model, scores, gate).model_copy(update=added)
+    return trained.model_copy(update=added)
 
 
 def student_backbone(recipe: Student, history: History) -> str:
@@ -60,9 +77,20 @@ def student_backbone(recipe: Student, history: History) -> str:
 
 
 def watched(
-    history: History, guards: Guards, manifest: Manifest, labels: PseudoLabels, before: PseudoLabels | None
+    history: History,
+    guards: Guards,
+    manifest: Manifest,
+    labels: PseudoLabels,
+    before: PseudoLabels | None,
+    *,
+    method: Method = "noisy_student",
 ) -> History:
-    """`history` and what the guards say of the next round's `labels`; `before` are those of the round before."""
+    """`history` and what the guards say of the next round's `labels`; `before` are those of the round before.
+
+    Where the student's `method` reads no label of them, every guard only warns.
+    """
+    if learns_in_training(method):
+        guards = guards.model_copy(update={"actions": {}})
     prior = manifest.class_counts(Split.TRAIN)
     return history.with_alarms(watch(guards, labels, prior=prior, before=before))
 
@@ -70,13 +98,27 @@ def watched(
 def control_recipe(recipe: Student, history: History) -> Student:
     """The recipe that spends on human labels alone what the best model and its kept teachers spent, in image-steps.
 
-    What the recipe trains frozen stays the same share of it.
+    What the recipe trains frozen stays the same share of it, and validation is looked at as often as the student's was:
+    the best of more looks would be better by luck. The labelled images of a student that learnt in training were
+    weakly changed, and so are the control's.
     """
     best = history.best
     spent = sum(each.image_steps for each in history.rounds if each.kept and each.index <= best.index)
     steps = max(1, round(spent / recipe.batch_size) - recipe.finish_steps)
-    frozen = round(recipe.freeze_steps * steps / recipe.steps)
-    return recipe.model_copy(update={"steps": steps, "freeze_steps": frozen, "min_human_share": 1.0})
+    looks = math.ceil((recipe.steps + recipe.finish_steps) / recipe.validate_every)
+    changes = {
+        "steps": steps,
+        "freeze_steps": round(recipe.freeze_steps * steps / recipe.steps),
+        "validate_every": math.ceil((steps + recipe.finish_steps) / looks),
+        "min_human_share": 1.0,
+    }
+    return (_on_labels(recipe) if learns_in_training(recipe.method) else recipe).model_copy(update=changes)
+
+
+def _on_labels(recipe: Student) -> Student:
+    """What is left of the recipe of a student that learns in training, without the unlabelled images."""
+    views = {"strength": "weak", "randaugment_operations": None, "randaugment_magnitude": None}
+    return recipe.model_copy(update={"method": "noisy_student", "consistency": Consistency(), **views})
 
 
 def minutes(history: History) -> float:
@@ -84,8 +126,8 @@ def minutes(history: History) -> float:
     return sum(each.seconds for each in history.rounds) / 60
 
 
-def findings(history: History, report: EvaluationReport | None) -> tuple[str, ...]:
-    """What the reader of a run must not miss, a sentence each."""
+def findings(history: History, report: EvaluationReport | None, *, brought: str | None = None) -> tuple[str, ...]:
+    """What the reader of a run must not miss, a sentence each; `brought` names a first teacher of another training."""
     found = [str(each) for each in history.alarms]
     found += [f"round {each.index}: {finding}" for each in history.rounds for finding in each.findings]
     if history.students and history.best.index == 0:
@@ -95,7 +137,15 @@ def findings(history: History, report: EvaluationReport | None) -> tuple[str, ..
     if report is not None and report.control is not None:
         against = "the same backbone trained as long on human labels alone"
         found.append(f"did the unlabelled data help? {_helped(report.control, against)}")
+        if brought is not None:
+            found.append(_uncounted(brought, history.first_teacher.image_steps))
     return tuple(found)
+
+
+def _uncounted(brought: str, image_steps: int) -> str:
+    """What the control's image-steps leave out; `image_steps` are those that a brought teacher names itself."""
+    begin = f"the first teacher was brought along ({brought}), and its own training is not counted in the control's"
+    return f"{begin} image-steps" + (f", but for the {image_steps:,} of its last one" if image_steps else "")
 
 
 def _helped(compared: Comparison, against: str) -> str:

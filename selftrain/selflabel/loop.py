@@ -27,8 +27,9 @@ PixelsOf = Callable[[Manifest, int], "Pixels"]
 class Looped:
     """A loop that came to its end: a model a round, and the pseudo-labels of each round after the first teacher.
 
-    `labeled` is the part of the manifest with human labels. There is one set of labels more than there are students
-    where a guard stopped the loop at them. `control` is the supervised control, where one was asked for.
+    `labeled` is the part of the manifest with human labels. A student that diverged is a model without weights. There
+    is one set of labels more than there are students where a guard stopped the loop at them. `control` is the
+    supervised control, where one was asked for.
     """
 
     history: History
@@ -93,7 +94,8 @@ def run_loop(
             round_index=index,
             progress=noting(progress, f"round {index}, pseudo-labels"),
         )
-        history = watched(history, e.guards, manifest, answers, labels[-1] if labels else None)
+        before, method = labels[-1] if labels else None, e.student.method
+        history = watched(history, e.guards, manifest, answers, before, method=method)
         labels.append(answers)
         if history.stopped:
             break
@@ -110,7 +112,7 @@ def run_loop(
             progress=noting(progress, f"round {index}, student"),
         )
         scores = scoring.score(labeled, pixels_of(labeled, student.contract.image_size), student)
-        history = history.with_round(student_round(index, manifest, answers, student, scores, e.gate))
+        history = history.with_round(student_round(index, manifest, answers, student, scores, e.gate, method=method))
         models.append(student)
     control = _control(e, labeled, history, pixels_of, folder, checkpoints, progress)
     return Looped(history, tuple(models), tuple(labels), control, labeled)

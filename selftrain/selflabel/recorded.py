@@ -25,6 +25,7 @@ def run_record(
     """The record of a completed run; without a `registration` the model was not offered to a registry."""
     compared, control = report.comparison, report.control
     settled = registration or Registration(model_name=e.name)
+    brought = None if e.teacher.start == "train" else e.teacher.start
     return RunRecord(
         run_id=run_id,
         name=e.name,
@@ -57,5 +58,5 @@ def run_record(
         excluded=ingested.excluded,
         warnings=warnings,
         alarms=ended.history.alarms,
-        findings=(ended.explanation, *findings(ended.history, report)),
+        findings=(ended.explanation, *findings(ended.history, report, brought=brought)),
     )

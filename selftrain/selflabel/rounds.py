@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from selftrain.config import Method
 from selftrain.errors import InputError
 from selftrain.selflabel.alarms import Alarm
 
@@ -21,14 +22,17 @@ class Verdict(StrEnum):
 
 
 class Round(BaseModel):
-    """One trained model: round 0 is the first teacher, round r the student trained on r's pseudo-labels.
+    """One trained model: round 0 is the first teacher, round r the student that was trained by `method`.
 
     `labeled` human-labelled images were trained on, `accepted` of `pool` unlabelled ones were added by `threshold`
-    (in words). `image_steps` is the training's steps times its batch size. `validation_metric` is the gate's metric,
-    which may be accuracy itself; NaN survives JSON as "NaN". `calibration_error` is the model's expected one on
-    validation (15 bins) after temperature scaling, cross-fitted, and `calibration_error_uncalibrated` before it. Of
-    the validation images that `threshold` accepts, the teacher got a share of `pseudo_precision` right, surely (95 %)
-    `pseudo_precision_low`; `findings` is what the threshold had to say.
+    (in words); a student `in_training` reads no pseudo-label, and has neither. `image_steps` is the training's steps
+    times its batch size. `validation_metric` is the gate's metric, which may be accuracy itself; NaN survives JSON as
+    "NaN". `calibration_error` is the model's expected one on validation (15 bins) after temperature scaling,
+    cross-fitted, and `calibration_error_uncalibrated` before it. Of the validation images that `threshold` accepts, the
+    teacher got a share of `pseudo_precision` right; `pseudo_precision_low` is the lower end of its 95 % interval. Both
+    are measured on the labels that the teacher was calibrated on and that a target precision chose its cut-off by: of
+    new images a little less may be right. `findings` is what the threshold had to say. `diverged` is why there is no
+    model: its metrics are NaN.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings", protected_namespaces=())
@@ -50,6 +54,13 @@ class Round(BaseModel):
     seconds: float
     image_steps: int = 0
     model_digest: str
+    method: Method | None = None
+    diverged: str | None = None
+
+    @property
+    def in_training(self) -> bool:
+        """Whether the model learnt from the unlabelled images themselves, not from pseudo-labels."""
+        return learns_in_training(self.method)
 
 
 class History(BaseModel):
@@ -87,7 +98,9 @@ class History(BaseModel):
 
     def _worse(self, finished: Round) -> tuple[Alarm, ...]:
         metric, limit = finished.validation_metric, self.teacher.validation_metric
-        if math.isnan(metric):
+        if finished.diverged is not None:
+            guard, reason = "nan", f"the student diverged and the teacher is kept: {finished.diverged}"
+        elif math.isnan(metric):
             guard, reason = "nan", "the student's validation metric is not a number"
         elif _comparable(finished) < _comparable(self.teacher):
             guard, reason = "worse_student", f"the student ({metric:.4f}) is worse than its teacher ({limit:.4f})"
@@ -130,6 +143,15 @@ class History(BaseModel):
         if not self.rounds:
             raise InputError("the history holds no round yet; train the teacher first")
         return self.rounds
+
+
+def learns_in_training(method: Method | None) -> bool:
+    """Whether `method` labels each batch anew with the model that is being trained; None: it is no student's.
+
+    >>> learns_in_training("fixmatch"), learns_in_training("noisy_student"), learns_in_training(None)
+    (True, False, False)
+    """
+    return method not in (None, "noisy_student")
 
 
 def _comparable(finished: Round) -> float:

@@ -10,9 +10,12 @@ from selftrain.config import Metric
 
 
 class Scores(BaseModel):
-    """A model on validation: accuracy and macro-F1 for the gate, calibration with cross-fitted temperatures."""
+    """A model on validation: accuracy and macro-F1 for the gate, calibration with cross-fitted temperatures.
 
-    model_config = ConfigDict(frozen=True)
+    All are NaN where the model diverged; NaN survives JSON as "NaN".
+    """
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
     images: int
     accuracy: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -14,6 +15,7 @@ from selftrain.evaluate.evaluation import EvaluationReport, evaluate
 from selftrain.learn.calibrate import cross_fitted_probs, softmax
 from selftrain.learn.contract import SavedModel, load
 from selftrain.learn.predict import predict_logits
+from selftrain.selflabel import divergence
 from selftrain.selflabel.scores import Scores
 
 FOLDS = 5
@@ -21,8 +23,10 @@ FOLDS = 5
 
 def score(manifest: Manifest, pixels: Pixels, saved: SavedModel, *, seed: int = 0) -> Scores:
     """How `saved` does on the validation images; its temperature is re-fitted off each fold it is judged on."""
-    model, _ = load(saved.folder)
     rows = manifest.rows(Split.VALIDATION)
+    if divergence.reason(saved) is not None:
+        return _no_scores(images=len(rows))
+    model, _ = load(saved.folder)
     labels = manifest.labels()[rows]
     logits = predict_logits(model, pixels, rows)
     probs = cross_fitted_probs(logits, labels, folds=FOLDS, seed=seed)
@@ -33,6 +37,18 @@ def score(manifest: Manifest, pixels: Pixels, saved: SavedModel, *, seed: int = 
         log_loss=metrics.log_loss(labels, probs),
         calibration_error=metrics.expected_calibration_error(labels, probs),
         calibration_error_uncalibrated=metrics.expected_calibration_error(labels, softmax(logits, 1.0)),
+    )
+
+
+def _no_scores(*, images: int) -> Scores:
+    """Those of a training that diverged: there is no model to ask."""
+    return Scores(
+        images=images,
+        accuracy=math.nan,
+        macro_f1=math.nan,
+        log_loss=math.nan,
+        calibration_error=math.nan,
+        calibration_error_uncalibrated=math.nan,
     )
 
 

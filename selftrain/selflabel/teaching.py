@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import pyarrow.compute as pc
 from selftrain.config import Recipe, Student, Teacher
 from selftrain.data.manifest import LabelSource, Manifest, Split
 from selftrain.data.pixels import Pixels
+from selftrain.errors import TrainingDivergedError
 from selftrain.learn.batches import Examples
 from selftrain.learn.calibrate import fit_temperature
 from selftrain.learn.checkpoint import Checkpoints
@@ -21,6 +23,7 @@ from selftrain.learn.curve import write_curve
 from selftrain.learn.predict import predict_logits
 from selftrain.learn.training import train, untrained
 from selftrain.progress import Progress, silent
+from selftrain.selflabel import divergence
 
 if TYPE_CHECKING:  # what a threshold does concerns no teacher: it stays out of the digest of the code behind it
     from selftrain.selflabel.pseudo_labels import PseudoLabels
@@ -38,7 +41,8 @@ def train_teacher(
 ) -> SavedModel:
     """Train on the human labels of `manifest`, calibrate on validation, save under `folder`.
 
-    `pixels` are aligned with the manifest's rows. A killed training resumes from its own of the `checkpoints`.
+    `pixels` are aligned with the manifest's rows. A killed training resumes from its own of the `checkpoints`. Raises
+    TrainingDivergedError as `train` does.
     """
     return _teach(
         manifest,
@@ -70,23 +74,39 @@ def train_student(
     confidences that they were accepted above, and whose labels they are, go into the model's contract. Resumes as
     `train_teacher` does. Another method takes the unlabelled images themselves: `labels` only say what the teacher
     would have made of them.
+
+    A student that diverges costs no run its teacher: it leaves the reason in place of a model (`divergence.reason`).
     """
-    by_rounds = recipe.method == "noisy_student"
-    return _teach(
-        labels.applied_to(manifest) if by_rounds else manifest.without_pseudo_labels(),
-        pixels,
-        recipe=recipe,
-        backbone=backbone,
-        pseudo_weight=recipe.pseudo_weight if by_rounds else 0.0,
-        min_human_share=recipe.min_human_share if by_rounds else 1.0,
-        thresholds=labels.cutoffs_by_class() if by_rounds else None,
-        unlabeled=None if by_rounds else _whole_pool(manifest, recipe),
-        lineage=(*labels.lineage, labels.teacher) if by_rounds and labels.accepted.num_rows else (),
-        seed=seed,
-        folder=folder,
-        checkpoints=checkpoints,
-        progress=progress,
-    )
+    by_rounds, started = recipe.method == "noisy_student", time.monotonic()
+    taught = labels.applied_to(manifest) if by_rounds else manifest.without_pseudo_labels()
+    lineage = (*labels.lineage, labels.teacher) if by_rounds and labels.accepted.num_rows else ()
+    try:
+        return _teach(
+            taught,
+            pixels,
+            recipe=recipe,
+            backbone=backbone,
+            pseudo_weight=recipe.pseudo_weight if by_rounds else 0.0,
+            min_human_share=recipe.min_human_share if by_rounds else 1.0,
+            thresholds=labels.cutoffs_by_class() if by_rounds else None,
+            unlabeled=None if by_rounds else _whole_pool(manifest, recipe),
+            lineage=lineage,
+            seed=seed,
+            folder=folder,
+            checkpoints=checkpoints,
+            progress=progress,
+        )
+    except TrainingDivergedError as error:
+        contract = Contract(
+            backbone=backbone,
+            image_size=pixels.size,
+            class_names=manifest.label_map.names,
+            manifest_digest=taught.digest,
+            lineage=lineage,
+            seconds=time.monotonic() - started,
+            seed=seed,
+        )
+        return divergence.leave(error.message, contract, folder)
 
 
 def train_control(
@@ -147,6 +167,11 @@ def _teach(
         progress=progress,
     )
     logits = predict_logits(trained.model, pixels, validation.rows)
+    if not np.isfinite(logits).all():
+        raise TrainingDivergedError(
+            f"the weights of step {trained.best_step}, the best, answer with NaN or infinity; "
+            f"lower learning_rate (now {recipe.learning_rate}) or lengthen warmup"
+        )
     contract = Contract(
         backbone=backbone,
         image_size=pixels.size,

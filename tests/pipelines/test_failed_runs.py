@@ -10,10 +10,12 @@ from tests.pipelines.site import TINY, Site
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
 
+TOO_FAST = {"learning_rate": 1e30, "warmup": 0.0}
 
-def test_a_student_that_diverges_fails_the_run_in_mlflow_too_with_the_reason(site: Site) -> None:
-    student = {**TINY["student"], "learning_rate": 1e30, "warmup": 0.0}
-    done = site.run("selftrain", "run", "--config", str(site.config(student=student)))
+
+def test_a_teacher_that_diverges_fails_the_run_in_mlflow_too_with_the_reason(site: Site) -> None:
+    teacher = {**TINY["teacher"], **TOO_FAST}
+    done = site.run("selftrain", "run", "--config", str(site.config(teacher=teacher)))
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     [run] = json.loads(site.run("selftrain", "runs", "--json").stdout)
@@ -25,6 +27,24 @@ def test_a_student_that_diverges_fails_the_run_in_mlflow_too_with_the_reason(sit
     assert logged["tags"]["selftrain.run_id"] == run["run_id"]
     assert "loss" in logged["tags"]["selftrain.error"]
     assert logged["tags"]["selftrain.error"] in run["error"]
+
+
+def test_a_student_that_diverges_is_a_finding_and_the_run_completes_with_its_teacher(site: Site) -> None:
+    student = {**TINY["student"], **TOO_FAST}
+    done = site.run("selftrain", "run", "--config", str(site.config(student=student)))
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = site.status()
+    assert [each["kept"] for each in record["rounds"]] == [True, False]
+    [alarm] = [each for each in record["alarms"] if each["guard"] == "nan"]
+    assert alarm["action"] == "keep_teacher"
+    assert "lower learning_rate" in alarm["reason"]
+    assert any(alarm["reason"] in finding for finding in record["findings"])
+    assert record["test_accuracy"] == record["teacher_test_accuracy"]
+    run = site.mlflow()["runs"][record["run_id"]]
+    assert run["status"] == "FINISHED"
+    again = site.run("selftrain", "run", "--config", str(site.config(student=student)))
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert site.steps(site.status()["run_id"])["train_student"] == "cached"
 
 
 def test_a_failed_validation_leaves_no_open_run_and_no_model(site: Site) -> None:

@@ -52,6 +52,22 @@ def test_the_card_tells_the_numbers_of_the_report_and_the_rounds() -> None:
     assert "as a teacher it is `abc123`" in card
 
 
+def test_the_card_of_a_student_in_training_claims_no_pseudo_labels() -> None:
+    teacher, student = rounds()
+    untaught = student.model_copy(update={"method": "fixmatch", "accepted": 0, "threshold": None})
+    card = model_card(contract("cat", "dog"), compared(19, 12), (teacher, untaught))
+    assert "| 1 | `efficientnet_b0_050` | 100 | in training (fixmatch) | - | 90.0 % | yes |" in card
+    assert "labels the unlabelled images it is sure of" not in card
+    assert "without a pseudo-label of the teacher" in card
+
+
+def test_the_card_names_a_student_that_diverged() -> None:
+    teacher, student = rounds()
+    lost = student.model_copy(update={"diverged": "the loss became nan", "validation_accuracy": float("nan")})
+    card = model_card(contract("cat", "dog"), compared(12, 12), (teacher, lost.model_copy(update={"kept": False})))
+    assert "| 1,017 of 1,134 | 0.9 | diverged | no |" in card
+
+
 @pytest.mark.parametrize(
     ("right", "teacher_right", "sentence"),
     [(12, 19, "made it worse"), (13, 12, "is not decided"), (12, 12, "is not decided")],

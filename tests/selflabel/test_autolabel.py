@@ -251,6 +251,44 @@ def test_copies_and_conflicts_are_left_out_and_counted(
     assert any("different labels" in each for each in found.warnings)
 
 
+def test_copies_among_the_validation_images_show_nothing_twice_and_conflicts_nothing_at_all(
+    labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
+) -> None:
+    images, labels = labeled
+    model = NearestMean(images[:300], labels[:300])
+    apart, marks = images[300:], labels[300:]
+    found = autolabel(
+        model=model,
+        labeled=(images[:300], labels[:300]),
+        validation=(
+            np.concatenate([apart, np.repeat(apart[:1], 30, axis=0), apart[1:3]]),
+            np.concatenate([marks, np.repeat(marks[:1], 30), (marks[1:3] + 1) % 10]),
+        ),
+        unlabeled=pool[:100],
+        out=tmp_path / "out",
+    )
+    assert (found.counts.held_out, found.counts.copies, found.counts.conflicting) == (98, 30, 4)
+    assert found.calibration.images == 98
+    assert any("4 labelled images left out" in each for each in found.warnings)
+
+
+def test_thirty_copies_of_one_image_show_no_precision(
+    labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
+) -> None:
+    images, labels = labeled
+    model = NearestMean(images[:300], labels[:300])
+    right = 300 + int(np.flatnonzero(model(images[300:]).argmax(axis=1) == labels[300:])[0])
+    found = autolabel(
+        model=model,
+        labeled=(images[:300], labels[:300]),
+        validation=(np.repeat(images[right : right + 1], 30, axis=0), np.repeat(labels[right : right + 1], 30)),
+        unlabeled=pool[:100],
+        out=tmp_path / "out",
+        threshold=TargetPrecision(target=0.9),
+    )
+    assert (found.counts.held_out, found.counts.accepted) == (1, 0)
+
+
 def test_one_column_of_a_sigmoid_is_two_classes(labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path) -> None:
     images, labels = labeled[0], (labeled[1] >= 5).astype(np.float32)[:, None]
     full = NearestMean(*labeled)

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from selftrain.config import Gate, PseudoLabel, TargetPrecision
+from selftrain.config import Gate, Guards, PseudoLabel, TargetPrecision
 from selftrain.data.manifest import LabelMap, Manifest
 from selftrain.evaluate.coverage import HeldOut
+from selftrain.evaluate.evaluation import EvaluationReport, evaluate
 from selftrain.learn.contract import Contract, SavedModel
-from selftrain.selflabel.finished import findings, student_round, teacher_round
+from selftrain.selflabel.finished import findings, student_round, teacher_round, watched
 from selftrain.selflabel.pseudo_labels import PseudoLabels, select
 from selftrain.selflabel.rounds import History
 from selftrain.selflabel.scores import Scores
@@ -74,3 +75,42 @@ def test_that_a_target_cannot_be_shown_is_told_to_the_reader_of_the_run() -> Non
     told = [each for each in findings(history, None) if each.startswith("round 1: nothing is accepted as")]
     assert len(told) == 1
     assert "20 held-out predictions, and a precision of 0.9 takes 29" in told[0]
+
+
+def test_the_round_of_a_student_in_training_claims_no_pseudo_label() -> None:
+    manifest = manifest_of(training=6, pool=90)
+    made = student_round(1, manifest, measured_labels(60), MODEL, SCORES, Gate(), method="fixmatch")
+    assert (made.method, made.in_training) == ("fixmatch", True)
+    assert (made.accepted, made.pool, made.threshold, made.pseudo_precision) == (0, 90, None, None)
+    unshown = student_round(1, manifest, measured_labels(20), MODEL, SCORES, Gate(), method="fixmatch")
+    assert unshown.findings == ()
+
+
+def test_no_guard_over_labels_that_nobody_reads_ends_a_run_or_refuses_a_student() -> None:
+    manifest, none_accepted = manifest_of(training=6, pool=90), measured_labels(20)
+    guards = Guards(actions={"acceptance": "stop"})
+    history = History().with_round(teacher_round(manifest, MODEL, SCORES, Gate()))
+    assert watched(history, guards, manifest, none_accepted, None).stopped
+    in_training = watched(history, guards, manifest, none_accepted, None, method="freematch")
+    assert [(each.guard, each.action) for each in in_training.alarms] == [("acceptance", "warn")]
+    assert not in_training.stopped
+
+
+def with_control() -> EvaluationReport:
+    answers = np.full((8, 3), 0.1) + 0.7 * np.eye(3)[[0] * 8]
+    return evaluate([0] * 8, answers, class_names=NAMES, reference_probs=answers, control_probs=answers)
+
+
+def test_that_a_brought_teachers_training_is_not_in_the_control_is_told_to_the_reader_of_the_run() -> None:
+    first = teacher_round(manifest_of(training=6, pool=90), MODEL, SCORES, Gate())
+    assert "control's" not in " ".join(findings(History().with_round(first), with_control()))
+    found = findings(History().with_round(first), with_control(), brought="model.keras")[-1]
+    assert found == (
+        "the first teacher was brought along (model.keras), and its own training is not counted in the control's "
+        "image-steps"
+    )
+    champion = History().with_round(first.model_copy(update={"image_steps": 4800}))
+    assert findings(champion, with_control(), brought="champion")[-1].endswith(
+        "control's image-steps, but for the 4,800 of its last one"
+    )
+    assert "brought" not in " ".join(findings(champion, None, brought="champion"))

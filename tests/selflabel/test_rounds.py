@@ -99,3 +99,13 @@ def test_a_history_with_a_missing_round_is_refused() -> None:
 def test_an_empty_history_has_no_teacher() -> None:
     with pytest.raises(InputError, match="train the teacher first"):
         _ = History().teacher
+
+
+def test_a_student_that_diverged_is_an_alarm_with_its_reason_and_the_teacher_is_kept() -> None:
+    lost = scored(1, math.nan).model_copy(update={"diverged": "the loss became nan at step 3 of 60; lower it"})
+    history = history_of(0.9).with_round(lost)
+    [alarm] = history.alarms
+    assert (alarm.guard, alarm.action, alarm.round) == ("nan", "keep_teacher", 1)
+    assert "the loss became nan at step 3 of 60; lower it" in str(alarm)
+    assert history.teacher.index == history.best.index == 0
+    assert History.model_validate_json(history.model_dump_json()).latest.diverged == lost.diverged

@@ -14,13 +14,16 @@ from selftrain.data import dataset
 from selftrain.data.ingest import ingest
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources import open_source
+from selftrain.errors import UntrustedFileError
 from selftrain.learn.checkpoint import Checkpoints
+from selftrain.selflabel import divergence
 from selftrain.selflabel.pseudo_labels import PseudoLabels, select
 
 if TYPE_CHECKING:
-    from selftrain.learn.contract import Contract
+    from selftrain.learn.contract import Contract, SavedModel
 
 STEPS, BATCH, MU = 2, 4, 2
+TOO_FAST: dict[str, Any] = {"learning_rate": 1e30, "warmup": 0.0}
 
 pytestmark = [
     pytest.mark.keras,
@@ -38,20 +41,24 @@ class Round:
     manifest: Manifest
     labels: PseudoLabels
 
-    def taught(self, labels: PseudoLabels, folder: Path, **recipe: Any) -> Contract:
-        """The contract of a student of `labels`."""
+    def student(self, labels: PseudoLabels, folder: Path, *, steps: int = STEPS, **recipe: Any) -> SavedModel:
+        """A student of `labels`."""
         from selftrain.selflabel.teaching import train_student
 
         return train_student(
             self.manifest,
             labels,
             dataset.pixels(self.e.place, self.manifest, 16, self.e.machine),
-            recipe=Student(augmentation="digits", steps=STEPS, batch_size=BATCH, validate_every=STEPS, **recipe),
+            recipe=Student(augmentation="digits", steps=steps, batch_size=BATCH, validate_every=steps, **recipe),
             backbone="efficientnet_b0_050",
             seed=1,
             folder=folder / "model",
             checkpoints=Checkpoints(folder / "checkpoints"),
-        ).contract
+        )
+
+    def taught(self, labels: PseudoLabels, folder: Path, **recipe: Any) -> Contract:
+        """The contract of a student of `labels`."""
+        return self.student(labels, folder, **recipe).contract
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +84,9 @@ def test_a_student_in_training_takes_the_pool_itself_and_no_pseudo_label(digits:
 
 
 def test_a_student_of_pseudo_labels_names_its_teacher_and_that_ones_teachers(digits: Round, tmp_path: Path) -> None:
-    contract = digits.taught(digits.labels, tmp_path)
+    student = digits.student(digits.labels, tmp_path)
+    contract = student.contract
+    assert divergence.reason(student) is None
     assert contract.lineage == ("chance", "lot")
     assert contract.manifest_digest == digits.labels.applied_to(digits.manifest).digest
 
@@ -92,3 +101,29 @@ def test_the_same_training_again_is_the_same_model_in_another_file(digits: Round
     one, again = (digits.taught(digits.labels, tmp_path / name) for name in ("one", "again"))
     assert one.identity == again.identity
     assert one.weights_sha256 != again.weights_sha256
+
+
+def test_a_student_that_diverges_leaves_its_reason_in_place_of_a_model(digits: Round, tmp_path: Path) -> None:
+    from selftrain.learn.contract import SavedModel, load
+    from selftrain.selflabel.scoring import score
+
+    lost = digits.student(digits.labels, tmp_path, steps=20, **TOO_FAST)
+    said = divergence.reason(lost)
+    assert said is not None
+    assert "at step" in said
+    assert "lower learning_rate" in said
+    assert SavedModel.read(lost.folder) == lost
+    assert lost.contract.lineage == ("chance", "lot")
+    with pytest.raises(UntrustedFileError):
+        load(lost.folder)
+    pixels = dataset.pixels(digits.e.place, digits.manifest, 16, digits.e.machine)
+    scores = score(digits.manifest, pixels, lost)
+    assert np.isnan(scores.accuracy)
+    assert np.isnan(type(scores).model_validate_json(scores.model_dump_json()).log_loss)
+
+
+def test_weights_that_are_lost_in_the_last_step_are_a_divergence_too(digits: Round, tmp_path: Path) -> None:
+    lost = digits.student(digits.labels, tmp_path, steps=1, learning_rate=3e38, warmup=0.0, ema=None)
+    said = divergence.reason(lost)
+    assert said is not None
+    assert "the weights of step 1, the best, answer with NaN or infinity" in said

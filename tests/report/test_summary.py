@@ -1,0 +1,44 @@
+"""The summary of a run: what its table says of each round."""
+
+import math
+
+from rich.console import Console
+
+from selftrain.report.summary import rounds_table
+from selftrain.selflabel.rounds import Round
+
+STUDENT = Round(
+    index=1,
+    backbone="b",
+    labeled=100,
+    accepted=992,
+    pool=2904,
+    threshold="0.9",
+    validation_accuracy=0.9,
+    validation_metric=0.9,
+    seconds=60,
+    model_digest="1",
+    method="noisy_student",
+)
+
+
+def row(finished: Round) -> list[str]:
+    """The cells of the table's only row."""
+    console = Console(width=200)
+    with console.capture() as shown:
+        console.print(rounds_table([finished]))
+    return shown.get().splitlines()[1].split()
+
+
+def test_a_student_of_pseudo_labels_shows_how_many_it_learnt_from() -> None:
+    assert row(STUDENT) == ["1", "b", "100", "992/2904", "0.9", "90.0", "%", "60", "no"]
+
+
+def test_a_student_in_training_shows_no_pseudo_labels() -> None:
+    student = STUDENT.model_copy(update={"method": "fixmatch", "accepted": 0, "threshold": None})
+    assert row(student) == ["1", "b", "100", "in", "training", "-", "90.0", "%", "60", "no"]
+
+
+def test_a_student_that_diverged_has_no_accuracy() -> None:
+    student = STUDENT.model_copy(update={"diverged": "the loss became nan", "validation_accuracy": math.nan})
+    assert row(student) == ["1", "b", "100", "992/2904", "0.9", "diverged", "60", "no"]

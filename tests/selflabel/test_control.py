@@ -1,0 +1,75 @@
+"""The supervised control's recipe: its student's, on human labels alone, looked at and changed alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from selftrain.config import Consistency, Student
+from selftrain.selflabel.finished import control_recipe
+from selftrain.selflabel.rounds import History, Round
+
+MU, BATCH, STEPS = 3, 8, 300
+
+
+def trained(index: int, metric: float, image_steps: int) -> Round:
+    return Round(
+        index=index,
+        backbone="b",
+        labeled=9,
+        validation_accuracy=metric,
+        validation_metric=metric,
+        seconds=1.0,
+        image_steps=image_steps,
+        model_digest=str(index),
+    )
+
+
+def control_of(student: Student, *, image_steps: int) -> Student:
+    """The control of a student that took `image_steps`, after a teacher that took 800."""
+    history = History().with_round(trained(0, 0.5, 800)).with_round(trained(1, 0.9, image_steps))
+    return control_recipe(student, history)
+
+
+def looks(recipe: Student) -> int:
+    from selftrain.learn.schedule import looks as of_phase
+    from selftrain.learn.schedule import phases
+
+    return sum(len(of_phase(phase, every=recipe.validate_every)) for phase in phases(recipe))
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize(
+    ("changes", "images_a_step"),
+    [
+        ({"validate_every": 40}, BATCH),
+        ({"validate_every": 37}, BATCH * 30),
+        ({"validate_every": 37, "method": "fixmatch"}, BATCH * (1 + 2 * MU)),
+        ({"validate_every": 37, "finish_steps": 90}, BATCH * 5),
+        (
+            {"validate_every": 45, "backbone": "efficientnet_b0", "weights": "imagenet", "freeze_steps": 100},
+            BATCH * 5,
+        ),
+        ({"validate_every": 400}, BATCH * 5),
+    ],
+)
+def test_the_control_looks_at_validation_as_often_as_the_student_did(
+    changes: dict[str, Any], images_a_step: int
+) -> None:
+    student = Student(steps=STEPS, batch_size=BATCH, **changes)
+    control = control_of(student, image_steps=images_a_step * (STEPS + student.finish_steps))
+    assert control.steps > STEPS
+    assert looks(control) == looks(student)
+
+
+def test_the_control_of_a_student_in_training_sees_labelled_images_weakly_changed_as_it_did() -> None:
+    student = Student(method="fixmatch", consistency=Consistency(threshold=0.8), randaugment_magnitude=5.0)
+    control = control_of(student, image_steps=9600)
+    assert control.strength == "weak"
+    assert control.label_smoothing == student.label_smoothing == 0.0
+    assert Student.model_validate(control.model_dump(exclude_unset=True)) == control  # as it reaches a step
+
+
+def test_the_control_of_a_student_of_pseudo_labels_sees_them_strongly_changed_as_it_did() -> None:
+    assert control_of(Student(), image_steps=9600).strength == "strong"
