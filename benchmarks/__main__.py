@@ -26,6 +26,7 @@ NAMES = (
 )
 # They train for hours, so they run only when they are named.
 LEARNING = (
+    "few_labels",
     "digits_seeds",
     "digits_labels",
     "flowers_20",

@@ -207,10 +207,11 @@ def _count(images: int | None) -> str:
 
 
 def _means(rows: Sequence[Row]) -> tuple[str, ...]:
-    controls = [row.accuracy - _over_control(row) for row in rows]
+    compared = all(row.best_round == 0 or row.control for row in rows)
+    controls = [row.accuracy - _over_control(row) for row in rows] if compared else []
     accuracy = mean([row.accuracy for row in rows])
     gain = mean([row.teacher.difference for row in rows])
-    on_control = mean([_over_control(row) for row in rows])
+    on_control = mean([_over_control(row) for row in rows] if compared else [])
     return (
         rows[0].task,
         f"mean of {len(rows)}",
@@ -219,8 +220,8 @@ def _means(rows: Sequence[Row]) -> tuple[str, ...]:
         percent(statistics.mean(row.teacher.reference_accuracy for row in rows)),
         f"{percent(accuracy.value)} {_between(accuracy[1:])}",
         f"{points(gain.value)} {_between(gain[1:])}",
-        percent(statistics.mean(controls)),
-        f"{points(on_control.value)} {_between(on_control[1:])}",
+        percent(statistics.mean(controls)) if compared else NONE,
+        f"{points(on_control.value)} {_between(on_control[1:])}" if compared else NONE,
         "",
         "",
         _count(round(statistics.mean(row.image_steps for row in rows))),

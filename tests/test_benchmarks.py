@@ -244,6 +244,8 @@ def test_the_table_has_a_line_a_seed_and_their_means() -> None:
     assert shown.rows[2][6].startswith("+9.0 (")
     assert (shown.rows[2][7], shown.rows[2][8].split()[0]) == ("70.0", "+1.0")
     assert all(len(line) == len(shown.columns) for line in shown.rows)
+    without = table([row(seed, compared(12, 2), None, best_round=1) for seed in range(2)])
+    assert [line[7:9] for line in without.rows] == [("-", "-")] * 3
     assert Table(title="", columns=("a", "b"), rows=(("1", "2"),)).markdown() == [
         "| a | b |",
         "| --- | --- |",
