@@ -23,8 +23,9 @@ class Policy:
     """Largest random changes; each image draws its own, up to them. 0 switches one off.
 
     Shifts, crops and the cut-out square are shares of the image's side. A shift moves by parts of a pixel; a crop by
-    whole ones, as padding and cropping does. `operations` are RandAugment's, each at a strength up to `magnitude`,
-    0-10. `fill` is what lies outside the image: its border pixels repeated, or the image mirrored.
+    whole ones, as padding and cropping does. `crop_area` is the least share of the area of a part that is enlarged to
+    the whole image; 1 takes no part. `operations` are RandAugment's, each at a strength up to `magnitude`, 0-10. `fill`
+    is what lies outside the image: its border pixels repeated, or the image mirrored.
     """
 
     rotation_degrees: float = 0.0
@@ -32,6 +33,7 @@ class Policy:
     shear: float = 0.0
     shift: float = 0.0
     crop: float = 0.0
+    crop_area: float = 1.0
     flip: bool = False
     operations: int = 0
     magnitude: float = FULL_MAGNITUDE
@@ -41,7 +43,8 @@ class Policy:
     @property
     def warps(self) -> bool:
         """True if pixels are interpolated, not only moved by whole places."""
-        return self.operations > 0 or max(self.rotation_degrees, self.zoom, self.shear, self.shift) > 0
+        moves = max(self.rotation_degrees, self.zoom, self.shear, self.shift)
+        return self.operations > 0 or moves > 0 or self.crop_area < 1
 
     @property
     def moves(self) -> bool:
@@ -77,14 +80,17 @@ def augmenter(
     *,
     operations: int | None = None,
     magnitude: float | None = None,
+    crop_area: float = 1.0,
 ) -> Augment:
     """A layer from images (n, image_size, image_size, 3), uint8 or float 0-255, to augmented float32 of that shape.
 
     It changes images in training mode only, runs inside the compiled training step on every Keras backend, and its
     random state is a variable, so that a checkpoint resumes the same stream. `operations` and `magnitude` replace the
-    preset's, of strong views only.
+    preset's, of strong views only; `crop_area` is the Policy's, for photos only: part of a character is another one.
     """
     chosen = policy(preset, strength)
+    if preset == "natural":
+        chosen = replace(chosen, crop_area=crop_area)
     if strength == "strong" and preset != "none":
         chosen = replace(
             chosen,
@@ -111,7 +117,11 @@ class Augment(keras.layers.Layer):  # type: ignore[misc]
             return images
         p = self.policy
         if p.moves:
-            images, place = self._operated(images, self._moved(ops.shape(images)[0]))
+            n = ops.shape(images)[0]
+            place = self._moved(n)
+            if p.crop_area < 1:
+                place = self._part(n).then(place)
+            images, place = self._operated(images, place)
             images = self._read(images, place.matrix(self.image_size))
         return self._cut_out(images) if p.cutout > 0 else images
 
@@ -151,6 +161,16 @@ class Augment(keras.layers.Layer):  # type: ignore[misc]
             x=self._within(n, p.shift * self.image_size) + self._whole(n),
             y=self._within(n, p.shift * self.image_size) + self._whole(n),
         )
+
+    def _part(self, n: keras.KerasTensor) -> Affine:
+        """Inception's crop (arXiv:1409.4842, section 6): a part of random area, shape (3/4 to 4/3) and place."""
+        area = self._random((n,), self.policy.crop_area, 1)
+        shape = ops.exp(self._within(n, math.log(4 / 3) / 2))
+        width, height = (ops.minimum(ops.sqrt(area) * ratio, 1.0) for ratio in (shape, 1 / shape))
+        none = ops.zeros((n,))
+        reach = self.image_size / 2
+        x, y = (self._random((n,), -1, 1) * (1 - side) * reach for side in (width, height))
+        return Affine(xx=width, xy=none, yx=none, yy=height, x=x, y=y)
 
     def _operated(self, images: keras.KerasTensor, place: Affine) -> tuple[keras.KerasTensor, Affine]:
         """RandAugment: the images with other colours, and `place` with the moves that are still to be made."""

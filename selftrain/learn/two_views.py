@@ -29,6 +29,9 @@ class Pretraining(Section):
     temperature: float = Field(0.5, gt=0, description="SimCLR's temperature")
     augmentation: Augmentation = "natural"
     strength: Literal["weak", "strong"] = "strong"
+    crop_area: float = Field(
+        0.2, gt=0, le=1, description="natural: least share of a photo's area that a view shows, enlarged; 1: all of it"
+    )
     look_every: int = Field(200, ge=1, description="steps between looks at the features")
 
 
@@ -66,7 +69,7 @@ class TwoViews(keras.Model):  # type: ignore[misc]
     def __init__(self, embed: keras.Model, recipe: Pretraining, *, seed: int) -> None:
         size = embed.input_shape[1]
         image = keras.Input((size, size, 3), name="image")
-        augment = augmenter(recipe.augmentation, recipe.strength, size, seed)
+        augment = augmenter(recipe.augmentation, recipe.strength, size, seed, crop_area=recipe.crop_area)
         both = embed(ops.concatenate([augment(image), augment(image)], axis=0))
         pairs = ops.reshape(both, (2, -1, both.shape[-1]))
         super().__init__(image, ops.transpose(pairs, (1, 0, 2)), name="two_views")

@@ -91,11 +91,34 @@ def test_traced_and_eager_give_the_same_images(preset, strength) -> None:
         {"rotation_degrees": 40, "zoom": 0.3, "shear": 0.3, "shift": 0.3},
         {"flip": True, "crop": 0.25, "fill": "reflect"},
         {"rotation_degrees": 40, "crop": 0.25, "fill": "reflect"},
+        {"crop_area": 0.2, "flip": True},
     ],
 )
 def test_moves_leave_an_image_of_one_colour_as_it_is(policy: dict) -> None:
     flat = np.repeat(np.array([0, 3, 128, 255], np.uint8), 16 * 16 * 3).reshape(4, 16, 16, 3)
     np.testing.assert_allclose(applied(flat, **policy), flat, atol=1e-3)
+
+
+def test_a_crop_by_area_shows_a_part_of_the_image_and_nothing_else() -> None:
+    across = np.tile(np.arange(16, dtype=np.uint8)[None, :, None] * 16, (64, 16, 1, 3))
+    out = applied(across, crop_area=0.25)
+    assert out.min() >= 0
+    assert out.max() <= 240
+    row = out[:, 8, :, 0]
+    rising = np.diff(row[:, 1:-1], axis=1)
+    # A part of the ramp is a flatter ramp: its slope is the part's width, between the narrowest part and the whole.
+    slope = rising.mean(axis=1) / 16
+    np.testing.assert_allclose(rising, 16 * slope[:, None] * np.ones(rising.shape[1]), atol=0.1)
+    assert np.sqrt(0.25 * 3 / 4) - 0.01 <= slope.min() < 0.6
+    assert 0.9 < slope.max() <= 1.01
+    assert row[:, 0].std() > 10  # it is taken from anywhere
+
+
+def test_only_photos_are_cropped_by_area() -> None:
+    np.testing.assert_array_equal(
+        augmented(images(), "digits", "strong", crop_area=0.3), augmented(images(), "digits", "strong")
+    )
+    assert (augmented(images(), "natural", "weak", crop_area=0.3) != augmented(images(), "natural", "weak")).any()
 
 
 @pytest.mark.parametrize(("preset", "strength"), [("digits", "strong"), ("natural", "strong")])
