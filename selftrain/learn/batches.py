@@ -26,7 +26,9 @@ _HUMAN, _PSEUDO, _FINISH, _POOL = range(4)
 class Examples:
     """Images with targets: `rows` (n,) into `pixels`, `targets` (n, classes), `weights` (n,), `human` (n,).
 
-    A target row is one-hot (a label) or soft (a teacher's probabilities); `human` tells a person's label.
+    A target row is one-hot (a label) or soft (a teacher's probabilities); `human` tells a person's label. `hard` (n,)
+    tells the rows that name a class and say nothing of doubt, None for the human ones alone: a teacher's probabilities
+    are soft even where they round to 1, a pseudo-label kept without them is hard.
     """
 
     pixels: Pixels
@@ -34,14 +36,22 @@ class Examples:
     targets: NDArray[np.float32]
     weights: NDArray[np.float32]
     human: NDArray[np.bool_]
+    hard: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
-        lengths = {len(self.rows), len(self.targets), len(self.weights), len(self.human)}
+        lengths = {len(part) for part in (self.rows, self.targets, self.weights, self.human, self.named)}
         if len(lengths) != 1 or self.targets.ndim != 2 or len(self.rows) == 0:
-            raise ValueError(f"rows, targets (n, classes), weights and human need one length above 0, got {lengths}")
+            raise ValueError(
+                f"rows, targets (n, classes), weights, human and hard need one length above 0, got {lengths}"
+            )
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def named(self) -> NDArray[np.bool_]:
+        """Which rows (n,) name a class and hold no doubt of their own."""
+        return self.human if self.hard is None else self.hard
 
     @property
     def digest(self) -> str:
@@ -50,15 +60,16 @@ class Examples:
         return sha256(b"|".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()
 
 
-def smooth(targets: NDArray[np.float32], amount: float) -> NDArray[np.float32]:
-    """Label smoothing (Szegedy et al. 2016, section 7) of the one-hot rows; a soft row already holds its doubt.
+def smooth(targets: NDArray[np.float32], amount: float, *, hard: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Label smoothing (Szegedy et al. 2016, section 7) of the rows that are `hard` (n,).
 
-    >>> smooth(np.array([[1, 0], [0.7, 0.3]], np.float32), 0.1).round(3).tolist()
+    A soft row already holds its doubt, also where a teacher is so sure that its probability is 1 in float32.
+
+    >>> smooth(np.array([[1, 0], [0.7, 0.3]], np.float32), 0.1, hard=np.array([True, False])).round(3).tolist()
     [[0.949999988079071, 0.05000000074505806], [0.699999988079071, 0.30000001192092896]]
     """
-    hard = targets.max(axis=1, keepdims=True) >= 1.0
     smoothed = targets * np.float32(1 - amount) + np.float32(amount / targets.shape[1])
-    mixed: NDArray[np.float32] = np.where(hard, smoothed, targets).astype(np.float32)
+    mixed: NDArray[np.float32] = np.where(hard[:, None], smoothed, targets).astype(np.float32)
     return mixed
 
 
@@ -79,8 +90,10 @@ def balanced_weights(targets: NDArray[np.float32], weights: NDArray[np.float32])
 class Batches:
     """Batch k for every step k. Each source of labels is an endless stream of its own permutations.
 
-    A batch holds at least ceil(min_human_share * batch_size) human-labelled examples where there are any, and
-    their natural share if that is more; from step `labels_only_from` on, human-labelled ones alone.
+    A batch holds at least ceil(min_human_share * batch_size) human-labelled examples where there are any. If their
+    natural share is more, they have that over the steps: where it is no whole number a batch, some batches hold one
+    more than others, and where it is less than one, some hold none. From step `labels_only_from` on, human-labelled
+    ones alone.
     """
 
     examples: Examples
@@ -89,13 +102,13 @@ class Batches:
     min_human_share: float = 0.0
     labels_only_from: int | None = None
 
-    def humans(self) -> int:
-        """Human-labelled examples in each batch."""
-        share = float(self.examples.human.mean())
-        if share in (0.0, 1.0):
-            return round(share * self.batch_size)
-        floor = max(math.ceil(self.min_human_share * self.batch_size), round(share * self.batch_size))
-        return min(floor, self.batch_size)
+    def humans_before(self, step: int) -> int:
+        """Human-labelled examples that the steps before `step` see together, where none is of labels only."""
+        human = int(self.examples.human.sum())
+        if human == 0:
+            return 0
+        floor = math.ceil(self.min_human_share * self.batch_size)
+        return max(step * floor, step * self.batch_size * human // len(self.examples))
 
     def positions(self, step: int) -> NDArray[np.int64]:
         """Positions (batch_size,) into the examples that step `step` sees."""
@@ -103,10 +116,11 @@ class Batches:
         if self.labels_only_from is not None and step >= self.labels_only_from and len(human):
             begin = (step - self.labels_only_from) * self.batch_size
             return human[_stream(self.seed, _FINISH, len(human), begin, self.batch_size)]
-        humans = self.humans()
-        pseudos = self.batch_size - humans
-        drawn_human = human[_stream(self.seed, _HUMAN, len(human), step * humans, humans)]
-        drawn_pseudo = pseudo[_stream(self.seed, _PSEUDO, len(pseudo), step * pseudos, pseudos)]
+        begin = self.humans_before(step)
+        humans = self.humans_before(step + 1) - begin
+        pseudos, pseudo_begin = self.batch_size - humans, step * self.batch_size - begin
+        drawn_human = human[_stream(self.seed, _HUMAN, len(human), begin, humans)]
+        drawn_pseudo = pseudo[_stream(self.seed, _PSEUDO, len(pseudo), pseudo_begin, pseudos)]
         return np.concatenate([drawn_human, drawn_pseudo])
 
     def __call__(self, step: int) -> Batch:

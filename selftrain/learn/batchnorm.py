@@ -1,4 +1,8 @@
-"""Batch normalisation's statistics, measured anew on the training images for weights that were averaged."""
+"""Batch normalisation's statistics, measured anew on the training images for weights that were averaged.
+
+So the momentum of the running averages, .9 or .99, need not fit the number of a training's steps: where a network is
+built from scratch, no weights that are judged or kept hold them.
+"""
 
 from __future__ import annotations
 

@@ -8,6 +8,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from selftrain.errors import PredictionError
+
 _COLDEST, _HOTTEST = 0.05, 20.0
 FEWEST = 4
 """Fewer held-out images than these cannot calibrate each other: no fold would have two."""
@@ -60,15 +62,14 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
 
     Temperature scaling, Guo et al. 2017 (arXiv:1706.04599), section 4.2. Where every answer is right, the likelihood
     only rises as the temperature falls, to confidences of 1 that n images cannot bear out: the labels then count as
-    right with probability (n + 1) / (n + 2), and the mean confidence comes near that. Raises ValueError for no rows or
-    logits that are not finite.
+    right with probability (n + 1) / (n + 2), and the mean confidence comes near that. Raises PredictionError for logits
+    that are not finite, ValueError for no rows.
     """
     from scipy.optimize import minimize_scalar
 
     if len(labels) == 0 or len(labels) != len(logits):
         raise ValueError(f"need as many logits as labels, at least one; got {len(logits)} and {len(labels)}")
-    if not np.isfinite(logits).all():
-        raise ValueError("logits hold NaN or infinity; the model diverged")
+    _refuse_not_finite(np.isfinite(logits).all(axis=1), "logits")
     loss = partial(negative_log_likelihood, logits, labels)
     if (logits[np.arange(len(labels)), labels] >= logits.max(axis=1)).all():
         loss = partial(_expected_loss, logits, _targets_of_no_error(labels, logits.shape[1]))
@@ -79,6 +80,15 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
         options={"xatol": 1e-4},
     )
     return float(np.exp(result.x))
+
+
+def _refuse_not_finite(finite: NDArray[np.bool_], what: str) -> None:
+    """Raises PredictionError unless all images are `finite` (n,); `what` is what was asked of the model."""
+    if not finite.all():
+        raise PredictionError(
+            f"{what} of {np.count_nonzero(~finite)} of {len(finite)} images are NaN or infinite: the model has "
+            "diverged; train it again with a lower learning_rate or a longer warmup"
+        )
 
 
 def cross_fitted_probs(
@@ -121,7 +131,7 @@ def fit_precision(confidence: NDArray[np.floating], right: NDArray[np.bool_]) ->
     """The curve that fits held-out `confidence` (n,) and whether each answer was `right` (n,) best, in least squares.
 
     Isotonic regression by pooling adjacent violators, as in Zadrozny and Elkan 2002; equal confidences are one point.
-    Raises ValueError for no rows.
+    Raises PredictionError for confidences that are not finite, ValueError for no rows.
 
     >>> curve = fit_precision(np.array([0.9, 0.6, 0.5, 0.8]), np.array([True, False, True, True]))
     >>> curve.at(np.array([0.4, 0.6, 0.7, 1.0])).tolist()
@@ -131,6 +141,7 @@ def fit_precision(confidence: NDArray[np.floating], right: NDArray[np.bool_]) ->
 
     if len(confidence) == 0 or len(confidence) != len(right):
         raise ValueError(f"need as many confidences as answers, at least one; got {len(confidence)} and {len(right)}")
+    _refuse_not_finite(np.isfinite(confidence), "confidences")
     points, which, counts = np.unique(np.asarray(confidence, np.float64), return_inverse=True, return_counts=True)
     shares = np.bincount(which, np.asarray(right, np.float64)) / counts
     return PrecisionCurve(points, np.clip(isotonic_regression(shares, weights=counts).x, 0.0, 1.0))

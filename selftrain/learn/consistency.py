@@ -9,11 +9,14 @@ from __future__ import annotations
 from typing import Any, Protocol, TypeAlias, assert_never
 
 import keras
+import numpy as np
 from keras import ops
 
 from selftrain.config import Consistency, Method
 
 Tensor: TypeAlias = keras.KerasTensor
+_SEEN_BY_ALL = 1e-6  # what the authors of SoftMatch add to a class's mean probability before they divide by it
+_TINY = float(np.finfo(np.float32).tiny)
 
 
 class Rule(Protocol):
@@ -41,7 +44,7 @@ def rule(method: Method, settings: Consistency, *, classes: int) -> Rule:
 
 def hard_loss(strong: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     """Mean over all images of `weights` (n,) times the cross-entropy of `strong` (n, classes) against `labels` (n,)."""
-    wanted = ops.one_hot(labels, strong.shape[-1], dtype="float32")
+    wanted = ops.one_hot(labels, strong.shape[-1], dtype=strong.dtype)
     return ops.mean(weights * -ops.sum(wanted * ops.log_softmax(strong), axis=-1))
 
 
@@ -54,8 +57,8 @@ class FixMatch(keras.layers.Layer):  # type: ignore[misc]
 
     def call(self, weak: Tensor, strong: Tensor) -> Tensor:
         """As `Rule` says."""
-        probs = _probabilities(weak)
-        counts = ops.cast(ops.max(probs, axis=-1) >= self.threshold, "float32")
+        probs = _probabilities(weak, self.variable_dtype)
+        counts = ops.cast(ops.max(probs, axis=-1) >= self.threshold, self.variable_dtype)
         return hard_loss(strong, ops.argmax(probs, axis=-1), counts)
 
 
@@ -75,23 +78,28 @@ class FreeMatch(keras.layers.Layer):  # type: ignore[misc]
 
     def call(self, weak: Tensor, strong: Tensor) -> Tensor:
         """As `Rule` says: eq. 8, plus `fairness` times eq. 11."""
-        probs = _probabilities(weak)
+        probs = _probabilities(weak, self.variable_dtype)
         confidence, labels = ops.max(probs, axis=-1), ops.argmax(probs, axis=-1)
-        predicted = ops.one_hot(labels, self.classes, dtype="float32")
+        predicted = ops.one_hot(labels, self.classes, dtype=self.variable_dtype)
         _follow(self.level, ops.mean(confidence), self.momentum)
         _follow(self.class_means, ops.mean(probs, axis=0), self.momentum)
         _follow(self.histogram, ops.mean(predicted, axis=0), self.momentum)
-        thresholds = self.class_means / ops.max(self.class_means) * self.level  # eq. 7
-        counts = ops.cast(confidence >= ops.sum(predicted * thresholds, axis=-1), "float32")
+        asked = ops.sum(predicted * self.thresholds(), axis=-1)
+        counts = ops.cast(confidence >= asked, self.variable_dtype)
         return hard_loss(strong, labels, counts) + self.fairness * self._unfairness(strong, counts)
+
+    def thresholds(self) -> Tensor:
+        """The confidence that each class needs now, (classes,): eq. 7."""
+        return self.class_means / ops.max(self.class_means) * self.level
 
     def _unfairness(self, strong: Tensor, counts: Tensor) -> Tensor:
         """Self-adaptive fairness, eq. 9-11; 0 where no image counts.
 
-        A class that no counted image is predicted to be is left out of the sums, as in the authors' code.
+        A class that no counted image is predicted to be adds its expected share times log 1e-12, as in the authors'
+        code: a number that no gradient flows through.
         """
         views = ops.softmax(strong)
-        seen = ops.one_hot(ops.argmax(ops.stop_gradient(strong), axis=-1), self.classes, dtype="float32")
+        seen = ops.one_hot(ops.argmax(ops.stop_gradient(strong), axis=-1), self.classes, dtype=self.variable_dtype)
         expected = _sum_to_one(_over(self.class_means, self.histogram))
         mean = ops.sum(counts[:, None] * views, axis=0)
         batch = _sum_to_one(_over(mean, ops.sum(counts[:, None] * seen, axis=0)))
@@ -116,22 +124,26 @@ class SoftMatch(keras.layers.Layer):  # type: ignore[misc]
 
     def call(self, weak: Tensor, strong: Tensor) -> Tensor:
         """As `Rule` says."""
-        probs = _probabilities(weak)
+        probs = _probabilities(weak, self.variable_dtype)
+        return hard_loss(strong, ops.argmax(probs, axis=-1), self.weights_after(probs))
+
+    def weights_after(self, probs: Tensor) -> Tensor:
+        """How much each image counts, (n,) in 0-1, once the estimates know of its batch's `probs` (n, classes)."""
         _follow(self.class_means, ops.mean(probs, axis=0), self.momentum)
-        aligned = probs / self.class_means
+        aligned = probs / (self.class_means + _SEEN_BY_ALL)
         aligned = aligned / ops.sum(aligned, axis=-1, keepdims=True)
         confidence = ops.max(aligned, axis=-1)
-        n = ops.cast(ops.shape(confidence)[0], "float32")
+        n = ops.cast(ops.shape(confidence)[0], self.variable_dtype)
         _follow(self.mean, ops.mean(confidence), self.momentum)
         _follow(self.variance, ops.var(confidence) * n / ops.maximum(n - 1, 1.0), self.momentum)
         below = ops.minimum(confidence - self.mean, 0.0)
-        weights = ops.exp(-ops.square(below) * self.n_sigma**2 / (2 * self.variance))
-        return hard_loss(strong, ops.argmax(probs, axis=-1), weights)
+        # Of no spread, as `adaptive.gaussian_weights`: all at the mean count, and none below.
+        return ops.exp(-ops.square(below) * self.n_sigma**2 / ops.maximum(2 * self.variance, _TINY))
 
 
-def _probabilities(logits: Tensor) -> Tensor:
+def _probabilities(logits: Tensor, dtype: str) -> Tensor:
     """The probabilities of `logits` as targets: no gradient flows through them."""
-    return ops.stop_gradient(ops.softmax(ops.cast(logits, "float32")))
+    return ops.stop_gradient(ops.softmax(ops.cast(logits, dtype)))
 
 
 def _follow(average: Any, batch: Tensor, momentum: float) -> None:
@@ -151,7 +163,8 @@ class ConsistencyTrainer(keras.Model):  # type: ignore[misc]
     """(labelled images, unlabelled images) to the logits of the labelled; the unlabelled add their loss.
 
     One forward pass sees the labelled images and both views of the unlabelled ones, so that they share their batch's
-    statistics. `ramp_steps` is how long the weight of the unlabelled loss takes to rise.
+    statistics. `ramp_steps` is how long the weight of the unlabelled loss takes to rise; after `last_step` it is 0, and
+    the labels teach alone.
     """
 
     def __init__(
@@ -163,10 +176,11 @@ class ConsistencyTrainer(keras.Model):  # type: ignore[misc]
         strong: keras.layers.Layer,
         weight: float,
         ramp_steps: int,
+        last_step: int,
     ) -> None:
         super().__init__(name="consistency")
         self.network, self.rule, self.weak, self.strong = network, rule, weak, strong
-        self.weight, self.ramp_steps = weight, ramp_steps
+        self.weight, self.ramp_steps, self.last_step = weight, ramp_steps, last_step
         self.steps = self.add_weight(shape=(), initializer="zeros", trainable=False, name="steps")
 
     def call(self, inputs: tuple[Any, Any], training: bool = False) -> Tensor:
@@ -181,5 +195,6 @@ class ConsistencyTrainer(keras.Model):  # type: ignore[misc]
         self.steps.assign_add(1.0)
         ramp = ops.minimum(self.steps / self.ramp_steps, 1.0) if self.ramp_steps else 1.0
         loss = self.rule(logits[labels : labels + views], logits[labels + views :])
-        self.add_loss(self.weight * ramp * loss)
+        counts = ops.cast(self.steps <= self.last_step, "float32")
+        self.add_loss(self.weight * counts * ramp * loss)
         return logits[:labels]

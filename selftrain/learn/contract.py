@@ -52,7 +52,9 @@ class Contract(BaseModel):
     weights_sha256: str = ""
     values_sha256: str = ""
     lineage: tuple[str, ...] = ()
-    image_steps: int = Field(0, ge=0, description="training steps times batch size")
+    image_steps: int = Field(
+        0, ge=0, description="training steps times batch size; in-training methods: (1 + 2 mu) times"
+    )
     seconds: float = Field(0.0, ge=0, description="wall time of the training")
     seed: int = 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,7 +20,6 @@ from selftrain.learn.mixing import Mix, MixingTrainer
 if TYPE_CHECKING:
     import grain
 
-_MEASURED_IMAGES = 512  # training images that batch norm's statistics are measured on
 _MEASURED_BATCH = 128
 _STRONG_SEED, _MIX_SEED = 1, 2  # apart from the first augmentation's
 
@@ -54,8 +54,8 @@ class Course(Protocol):
         """What steps `start` to `stop` see."""
         ...
 
-    def plain_batches(self) -> list[NDArray[np.uint8]]:
-        """Images as prediction meets them, in batches of one size, for batch norm's statistics."""
+    def plain_batches(self, most: int) -> Iterator[NDArray[np.uint8]]:
+        """Up to `most` images as prediction meets them, in batches of one size, for batch norm's statistics."""
         ...
 
 
@@ -74,7 +74,8 @@ def _prepared(examples: Examples, recipe: Recipe) -> Examples:
     weights = examples.weights
     if recipe.class_weights == "balanced":
         weights = balanced_weights(examples.targets, weights)
-    return replace(examples, targets=smooth(examples.targets, recipe.label_smoothing), weights=weights)
+    targets = smooth(examples.targets, recipe.label_smoothing, hard=examples.named)
+    return replace(examples, targets=targets, weights=weights)
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,9 @@ class Supervised:
         """Images, targets and weights."""
         return gathered_ahead(self.batches, start, stop)
 
-    def plain_batches(self) -> list[NDArray[np.uint8]]:
+    def plain_batches(self, most: int) -> Iterator[NDArray[np.uint8]]:
         """Of the training images."""
-        return _plain(self.batches, self.batches.examples.rows)
+        return _plain(self.batches, self.batches.examples.rows, most)
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,10 @@ class Mixed(Supervised):
 
 @dataclass(frozen=True)
 class Consistent:
-    """Labels, and two views of unlabelled images, in every step."""
+    """Labels, and two views of unlabelled images, in every step; in the finish, only the labels' loss counts.
+
+    The unlabelled images go through the network there, too: batch norm sees the images that it is used to.
+    """
 
     recipe: Recipe
     batches: Batches
@@ -160,6 +164,7 @@ class Consistent:
             strong=_augment(self.recipe, "strong", size, seed + _STRONG_SEED),
             weight=settings.weight,
             ramp_steps=round(settings.ramp_up * self.recipe.steps),
+            last_step=self.recipe.steps,
         )
 
     def dataset(self, start: int, stop: int) -> grain.IterDataset[Any]:
@@ -173,9 +178,9 @@ class Consistent:
 
         return gathered_ahead(both, start, stop)
 
-    def plain_batches(self) -> list[NDArray[np.uint8]]:
+    def plain_batches(self, most: int) -> Iterator[NDArray[np.uint8]]:
         """Of the unlabelled images, most of what a step sees."""
-        return _plain(self.batches, self.unlabeled.rows)
+        return _plain(self.batches, self.unlabeled.rows, most)
 
 
 def _augment(recipe: Recipe, strength: Strength, size: int, seed: int) -> Augment:
@@ -189,11 +194,11 @@ def _augment(recipe: Recipe, strength: Strength, size: int, seed: int) -> Augmen
     )
 
 
-def _plain(batches: Batches, rows: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
+def _plain(batches: Batches, rows: NDArray[np.int64], most: int) -> Iterator[NDArray[np.uint8]]:
     batch = min(_MEASURED_BATCH, len(rows))
-    count = min(_MEASURED_IMAGES, len(rows)) // batch * batch
+    count = min(most, len(rows)) // batch * batch
     chosen = np.random.default_rng(batches.seed).permutation(rows)[:count]
-    return [batches.examples.pixels.gather(chosen[i : i + batch]) for i in range(0, count, batch)]
+    return (batches.examples.pixels.gather(chosen[i : i + batch]) for i in range(0, count, batch))
 
 
 def _digest(*facts: object) -> str:

@@ -28,13 +28,17 @@ from selftrain.progress import Progress, silent
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_MEASURED_IMAGES, _MEASURED_AT_THE_END = 512, 4096  # that batch norm's statistics are measured on
+
 
 @dataclass(frozen=True)
 class Trained:
     """A trained model (its best weights by validation) and how it came about.
 
-    `curve` has a row a look: step, loss, validation_loss, validation_accuracy, learning_rate. `image_steps` is
-    steps times the images of a step, the work done; `seconds` is wall time, over all its starts.
+    `curve` has a row a look: step, loss, validation_loss, validation_accuracy, learning_rate. A look measures batch
+    norm's statistics on 512 training images; the model's are measured anew on up to 4,096, so that what it answers to
+    validation can differ a little from the row of `best_step`. `image_steps` is steps times the images of a step, the
+    work done; `seconds` is wall time, over all its starts.
     """
 
     model: keras.Model
@@ -75,9 +79,10 @@ def train(
     trained in place, and the result is another model of its architecture.
 
     AdamW, linear warm-up and cosine decay, label smoothing on hard labels, weights averaged over steps (EMA) with
-    batch norm measured anew for them. The method of `unlabeled` learns from its images in the same steps. Saved to
-    `checkpoints` at each look and from time to time: a call with the same arguments continues from there after a
-    kill, and returns at once when it had finished; another training's checkpoint there is replaced.
+    batch norm measured anew for them, last for the weights that are returned. The method of `unlabeled` learns from its
+    images in the same steps. Saved to `checkpoints` at each look and from time to time: a call with the same arguments
+    continues from there after a kill, and returns at once when it had finished; another training's checkpoint there is
+    replaced.
 
     Raises TrainingDivergedError naming the step whose loss is not finite, TrainingHeldError when another process is at
     the same training, ConfigError.
@@ -138,11 +143,13 @@ class _Run:
         variables.write(self.averaged.weights, variables.read(model.weights))
         self.trainer = course.trainer(model)
         self.best_weights: list[NDArray[Any]] = []
+        self.statistics: Statistics | None = None
         self.started = time.monotonic()
 
     def to_the_end(self) -> Trained:
         """Trains what is left and returns the model with its best weights."""
         saved = self.checkpoints.load(self.position.fingerprint)
+        finished = saved is not None and not saved[1]
         self.started = time.monotonic()
         if saved is not None:
             self.position = saved[0]
@@ -153,20 +160,26 @@ class _Run:
             if self.position.step < phase.stop:
                 self._train_phase(phase, saved[1] if saved else None)
                 saved = None
-        self.checkpoints.finish(self.position)
+        if not finished:
+            self._measure_best()
+            self.checkpoints.finish(self.position)
         return self._finished()
 
     def _train_phase(self, phase: schedule.Phase, saved: list[NDArray[Any]] | None) -> None:
         backbones.set_trainable(self.live, frozen=phase.frozen, pretrained=self.recipe.weights is not None)
-        backbones.set_trainable(self.averaged, frozen=phase.frozen, pretrained=self.recipe.weights is not None)
+        statistics = self.statistics = self._statistics(phase)
         self._compile(phase)
         if saved is not None:
             self._restore(saved, with_optimizer=self.position.step > phase.start)
-        statistics = Statistics(self.averaged)
         for stop in schedule.looks(phase, every=self.recipe.validate_every):
             if self.position.step < stop:
                 self._fit(stop)
                 self._look(stop, statistics)
+
+    def _statistics(self, phase: schedule.Phase) -> Statistics:
+        """Those of the averaged model's layers that `phase` does not keep as they were published."""
+        backbones.set_trainable(self.averaged, frozen=phase.frozen, pretrained=self.recipe.weights is not None)
+        return Statistics(self.averaged)
 
     def _compile(self, phase: schedule.Phase) -> None:
         optimizer = FlatAdamW(
@@ -187,7 +200,7 @@ class _Run:
     def _look(self, step: int, statistics: Statistics) -> None:
         """Reads validation with the averaged weights, keeps them if they are the best, and saves."""
         self._average()
-        statistics.measure(self.course.plain_batches())
+        statistics.measure(self.course.plain_batches(_MEASURED_IMAGES))
         logits = predict_logits(self.averaged, self.validation.pixels, self.validation.rows)
         labels = self.validation.targets.argmax(axis=1)
         look = Look(
@@ -202,6 +215,20 @@ class _Run:
             self.checkpoints.save_best(step, self.best_weights)
         self.position = self.position.seen(look)
         self.save()
+
+    def _measure_best(self) -> None:
+        """Measures batch norm's statistics for the best weights on more images, and saves them so.
+
+        Killed before the training is marked as finished, it does the same again: the statistics are the weights' alone.
+        """
+        best = self.position.best
+        if best is None:
+            return
+        statistics = self.statistics or self._statistics(schedule.phases(self.recipe)[-1])
+        variables.write(self.averaged.weights, self.best_weights)
+        statistics.measure(self.course.plain_batches(_MEASURED_AT_THE_END))
+        self.best_weights = variables.read(self.averaged.weights)
+        self.checkpoints.save_best(best.step, self.best_weights)
 
     def _average(self) -> None:
         """Copies the optimizer's averaged weights, or the live ones if there is no average, to the averaged model."""

@@ -109,15 +109,14 @@ def gaussian_weights(confidence: npt.ArrayLike, state: GaussianState, *, n_sigma
 
     SoftMatch (arXiv:2301.10921), section 3.1, the truncated Gaussian with lambda_max = 1: exp(-(max(p) - mu_t)^2 /
     (2 sigma_t^2)) where max(p) < mu_t. `n_sigma` divides sigma_t, 2 in the authors' code; 1 is the equation as printed.
+    Without spread, all at the mean count and none below.
 
     >>> gaussian_weights([0.9, 0.8, 0.7], GaussianState(0.8, 0.01), n_sigma=1.0).round(4).tolist()
     [1.0, 1.0, 0.6065000295639038]
     """
     below = np.minimum(np.asarray(confidence, np.float64) - state.mean, 0.0)
-    if state.variance == 0:
-        at_mean: Floats = (below == 0).astype(np.float32)
-        return at_mean
-    weights: Floats = np.exp(-(below**2) / (2 * state.variance / n_sigma**2)).astype(np.float32)
+    spread = max(2 * state.variance / n_sigma**2, float(np.finfo(np.float64).tiny))
+    weights: Floats = np.exp(-(below**2) / spread).astype(np.float32)
     return weights
 
 

@@ -24,9 +24,9 @@ class Verdict(StrEnum):
 class Round(BaseModel):
     """One trained model: round 0 is the first teacher, round r the student that was trained by `method`.
 
-    `labeled` human-labelled images were trained on, `accepted` of `pool` unlabelled ones were added by `threshold`
-    (in words); a student `in_training` reads no pseudo-label, and has neither. `image_steps` is the training's steps
-    times its batch size. `validation_metric` is the gate's metric, which may be accuracy itself; NaN survives JSON as
+    `labeled` human-labelled images were trained on, `accepted` of `pool` unlabelled ones were added by `threshold` (in
+    words); a student `in_training` reads no pseudo-label, and has neither. `image_steps` is the training's steps times
+    the images of a step. `validation_metric` is the gate's metric, which may be accuracy itself; NaN survives JSON as
     "NaN". `calibration_error` is the model's expected one on validation (15 bins) after temperature scaling,
     cross-fitted, and `calibration_error_uncalibrated` before it. Of the validation images that `threshold` accepts, the
     teacher got a share of `pseudo_precision` right; `pseudo_precision_low` is the lower end of its 95 % interval. Both

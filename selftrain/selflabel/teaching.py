@@ -213,7 +213,14 @@ def examples(manifest: Manifest, pixels: Pixels, split: Split, *, pseudo_weight:
     own = pc.fill_null(table["weight"], 1.0).to_numpy(zero_copy_only=False)
     weights = np.where(human, 1.0, own * pseudo_weight).astype(np.float32)
     used = weights > 0
-    return Examples(pixels=pixels, rows=rows[used], targets=targets[used], weights=weights[used], human=human[used])
+    return Examples(
+        pixels=pixels,
+        rows=rows[used],
+        targets=targets[used],
+        weights=weights[used],
+        human=human[used],
+        hard=~soft[used],
+    )
 
 
 def _key(manifest: Manifest, recipe: Recipe, backbone: str, image_size: int, seed: int) -> str:

@@ -18,6 +18,10 @@ def examples(humans: int, pseudos: int) -> Examples:
     return Examples(ArrayPixels(array), np.arange(n), targets, np.ones(n, np.float32), np.arange(n) < humans)
 
 
+def humans_of(batches: Batches, step: int) -> int:
+    return int(batches.examples.human[batches.positions(step)].sum())
+
+
 counts = st.tuples(st.integers(0, 40), st.integers(0, 40)).filter(lambda pair: sum(pair) > 0)
 
 
@@ -36,10 +40,28 @@ def test_every_batch_is_full_and_keeps_the_human_floor(pair: tuple[int, int], si
 @given(counts, st.integers(1, 20))
 def test_an_epoch_shows_every_example_of_a_source_once(pair: tuple[int, int], size: int) -> None:
     batches = Batches(examples(*pair), size, 0)
-    humans = batches.humans()
     stream = np.concatenate([batches.positions(step) for step in range(sum(pair) * 2)])
-    seen = stream[batches.examples.human[stream]][: pair[0]] if humans else []
-    assert sorted(seen) == list(range(pair[0] if humans else 0))
+    human = batches.examples.human[stream]
+    assert sorted(stream[human][: pair[0]]) == list(range(pair[0]))
+    assert sorted(stream[~human][: pair[1]]) == list(range(pair[0], sum(pair)))
+
+
+@given(counts, st.integers(1, 20), st.integers(0, 10_000))
+def test_without_a_floor_human_labels_have_their_natural_share(pair: tuple[int, int], size: int, start: int) -> None:
+    batches = Batches(examples(*pair), size, 0)
+    seen = [humans_of(batches, step) for step in range(start, start + sum(pair))]
+    assert sum(seen) == size * pair[0]
+    assert max(seen) - min(seen) <= 1
+
+
+def test_a_human_label_in_a_hundred_is_seen_in_every_seventh_batch_of_sixteen() -> None:
+    n = 11_000
+    pixels = ArrayPixels(np.zeros((1, 2, 2, 3), np.uint8))
+    ones = np.ones(n, np.float32)
+    batches = Batches(Examples(pixels, np.arange(n), np.eye(2)[np.arange(n) % 2], ones, np.arange(n) < 100), 16, 0)
+    seen = [humans_of(batches, step) for step in range(70)]
+    assert sum(seen) == 10
+    assert set(seen) == {0, 1}
 
 
 def test_epochs_have_different_orders_and_the_same_seed_the_same_one() -> None:
@@ -89,14 +111,23 @@ def test_balanced_classes_have_equal_mass() -> None:
 
 
 def test_only_hard_labels_are_smoothed() -> None:
-    smoothed = smooth(np.array([[0, 1, 0], [0.2, 0.5, 0.3]], np.float32), 0.3)
-    np.testing.assert_allclose(smoothed, [[0.1, 0.8, 0.1], [0.2, 0.5, 0.3]], rtol=1e-6)
+    targets = np.array([[0, 1, 0], [0.2, 0.5, 0.3], [0, 1, 0]], np.float32)
+    smoothed = smooth(targets, 0.3, hard=np.array([True, False, False]))
+    np.testing.assert_allclose(smoothed, [[0.1, 0.8, 0.1], [0.2, 0.5, 0.3], [0, 1, 0]], rtol=1e-6)
+
+
+def test_only_human_labels_are_hard_unless_it_is_said() -> None:
+    one = examples(2, 2)
+    assert one.named.tolist() == [True, True, False, False]
+    assert replace(one, hard=np.array([True, True, True, False])).named.tolist() == [True, True, True, False]
 
 
 def test_examples_of_different_lengths_are_refused() -> None:
     one = examples(4, 0)
     with pytest.raises(ValueError, match="need one length"):
         Examples(one.pixels, one.rows[:2], one.targets, one.weights, one.human)
+    with pytest.raises(ValueError, match="need one length"):
+        replace(one, hard=one.human[:2])
 
 
 def test_the_digest_follows_the_targets() -> None:

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
+from selftrain.errors import PredictionError
 from selftrain.learn.calibrate import (
     cross_fitted_probs,
     fit_precision,
@@ -88,9 +89,17 @@ def test_too_few_rows_are_left_at_temperature_one() -> None:
     np.testing.assert_array_equal(cross_fitted_probs(logits, labels), softmax(logits))
 
 
-def test_logits_that_are_not_finite_are_refused() -> None:
-    with pytest.raises(ValueError, match="NaN"):
-        fit_temperature(np.array([[np.nan, 0.0]]), np.array([0]))
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_answers_that_are_not_finite_say_how_to_train_again(bad: float) -> None:
+    with pytest.raises(PredictionError, match=r"logits of 1 of 2 images are NaN or infinite: .* lower learning_rate"):
+        fit_temperature(np.array([[bad, 0.0], [1.0, 0.0]]), np.array([0, 0]))
+    with pytest.raises(PredictionError, match="confidences of 1 of 2 images"):
+        fit_precision(np.array([bad, 0.5]), np.array([True, False]))
+
+
+def test_a_temperature_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        fit_temperature(np.empty((0, 2)), np.empty(0, np.int64))
 
 
 def test_precision_pools_neighbours_that_fall() -> None:

@@ -1,5 +1,6 @@
 """Training from labels and unlabelled images at once, on a tiny real model."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,15 @@ pytestmark = [
 
 METHODS = ("fixmatch", "freematch", "softmatch")
 POOL, HELD_OUT, SIZE = 400, 200, 8
-SETTINGS = Consistency(mu=8, threshold=0.8, momentum=0.9)
 LEARNING = {
     "steps": 90, "batch_size": 4, "learning_rate": 0.01, "ema": 0.9, "augmentation": "digits", "validate_every": 30,
     "dropout": 0.0, "label_smoothing": 0.0,
 }  # fmt: skip
+
+
+def settings_of(method: str, *, threshold: float = 0.8, ramp_up: float = 0.0) -> Consistency:
+    own = {"threshold": threshold} if method == "fixmatch" else {"momentum": 0.9}
+    return Consistency(mu=8, ramp_up=ramp_up, **own)
 
 
 def blobs(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -86,21 +91,81 @@ def supervised(tmp_path_factory: pytest.TempPathFactory) -> float:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_two_labels_and_a_pool_teach_what_two_labels_do_not(method: str, supervised: float, tmp_path: Path) -> None:
-    outcome = trained(tmp_path, Student(method=method, consistency=SETTINGS, **LEARNING))
+    outcome = trained(tmp_path, Student(method=method, consistency=settings_of(method), **LEARNING))
     assert accuracy(outcome) >= max(0.97, supervised + 0.1)
     assert outcome.image_steps == 90 * 4 * (1 + 2 * 8)
 
 
-def test_an_unlabelled_loss_of_the_other_sign_unteaches(supervised: float, tmp_path: Path) -> None:
-    against = SETTINGS.model_copy(update={"weight": -1.0})
-    assert accuracy(trained(tmp_path, Student(method="softmatch", consistency=against, **LEARNING))) < supervised
+@pytest.mark.parametrize("method", METHODS)
+def test_an_unlabelled_loss_of_the_other_sign_unteaches(method: str, supervised: float, tmp_path: Path) -> None:
+    against = settings_of(method).model_copy(update={"weight": -1.0})
+    assert accuracy(trained(tmp_path, Student(method=method, consistency=against, **LEARNING))) < supervised
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_in_the_finish_the_labels_teach_alone(method: str) -> None:
+    from selftrain.learn.course import Unlabeled, course
+
+    images, labels = blobs(20, seed=0)
+    settings = settings_of(method, threshold=0.0)  # every image counts
+    recipe = Student(method=method, consistency=settings, **{**LEARNING, "steps": 2, "finish_steps": 2})
+    chosen = course(
+        recipe,
+        examples(ArrayPixels(images), labels, np.arange(2)),
+        min_human_share=1.0,
+        seed=0,
+        unlabeled=Unlabeled(np.arange(20), method, settings),
+    )
+    trainer = chosen.trainer(small_model(0))
+    unlabeled_losses = []
+    for inputs, _, _ in chosen.dataset(0, 4):
+        trainer(inputs, training=True)
+        unlabeled_losses.append(float(sum(trainer.losses)))
+    assert all(loss != 0 for loss in unlabeled_losses[:2])
+    assert unlabeled_losses[2:] == [0, 0]
+
+
+def test_a_training_killed_in_the_finish_goes_on_without_the_unlabelled_loss(tmp_path: Path) -> None:
+    from selftrain.learn.variables import read
+
+    settings = settings_of("fixmatch", threshold=0.0)
+    steps = {"steps": 4, "finish_steps": 4, "validate_every": 4}
+    recipe = Student(method="fixmatch", consistency=settings, **{**LEARNING, **steps})
+    whole = trained(tmp_path / "whole", recipe)
+
+    class Killed(Exception):  # noqa: N818
+        pass
+
+    def kill(done: int, total: int, note: str = "") -> None:
+        if done == 6:
+            raise Killed
+
+    with pytest.raises(Killed):
+        trained(tmp_path / "killed", recipe, checkpoint_s=1e-9, progress=kill)
+    resumed = trained(tmp_path / "killed", recipe)
+    for one, other in zip(read(whole.model.weights), read(resumed.model.weights), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(whole.curve["loss"].to_pylist(), resumed.curve["loss"].to_pylist(), rtol=1e-4)
+
+
+def test_a_teachers_certainty_is_not_smoothed_and_its_hard_label_is() -> None:
+    from selftrain.learn.course import course
+
+    images, labels = blobs(4, seed=0)
+    given = replace(
+        examples(ArrayPixels(images), labels, np.arange(4)),
+        human=np.array([True, False, False, False]),
+        hard=np.array([True, True, False, False]),
+    )
+    prepared = course(Recipe(label_smoothing=0.2), given, min_human_share=0.0, seed=0, unlabeled=None)
+    np.testing.assert_allclose(prepared.batches.examples.targets, [[0.9, 0.1], [0.1, 0.9], [1, 0], [0, 1]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_killed_training_goes_on_to_the_same_weights(method: str, tmp_path: Path) -> None:
     from selftrain.learn.variables import read
 
-    settings = SETTINGS.model_copy(update={"ramp_up": 0.5, "threshold": 0.5})
+    settings = settings_of(method, threshold=0.5, ramp_up=0.5)
     recipe = Student(method=method, consistency=settings, **{**LEARNING, "steps": 12, "validate_every": 6})
     whole = trained(tmp_path / "whole", recipe)
 

@@ -92,6 +92,52 @@ def test_the_returned_model_is_the_one_of_the_best_look_and_restores_from_the_en
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"best-{first.best_step:09d}.npz", "finished.npz"]
 
 
+def test_the_returned_models_batch_norm_is_that_of_the_whole_training_set(tmp_path: Path) -> None:
+    import keras
+
+    from selftrain.learn.batchnorm import layers_of_type
+    from selftrain.learn.predict import predict_logits
+    from selftrain.learn.variables import read
+
+    learnt, validation = bars(1024, 0), bars(40, 1)
+    trained = run(tmp_path, RECIPE.model_copy(update={"steps": 6, "validate_every": 3}), learnt)
+    (norm,) = layers_of_type(trained.model, keras.layers.BatchNormalization)
+    backbone = trained.model.get_layer("backbone")
+    convolved = keras.Model(backbone.input, norm.input)(learnt.pixels.gather(learnt.rows) / np.float32(127.5) - 1)
+    seen = keras.ops.convert_to_numpy(convolved)
+    np.testing.assert_allclose(read([norm.moving_mean])[0], seen.mean(axis=(0, 1, 2)), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(read([norm.moving_variance])[0], seen.var(axis=(0, 1, 2)), rtol=1e-3)
+    again = run(tmp_path, RECIPE.model_copy(update={"steps": 6, "validate_every": 3}), learnt)
+    logits = [predict_logits(each.model, validation.pixels, validation.rows) for each in (trained, again)]
+    np.testing.assert_array_equal(*logits)
+
+
+def test_a_training_killed_before_its_last_measurement_ends_the_same(tmp_path: Path) -> None:
+    from selftrain.learn.variables import read
+
+    class Killed(Exception):  # noqa: N818
+        pass
+
+    class KilledInTheEnd(ArrayPixels):
+        measured = 0
+
+        def gather(self, rows: np.ndarray) -> np.ndarray:
+            type(self).measured += len(rows) == 128
+            if self.measured == 10:  # two looks of four batches, and one batch more
+                raise Killed
+            return super().gather(rows)
+
+    recipe, learnt = RECIPE.model_copy(update={"steps": 6, "validate_every": 3}), bars(1024, 0)
+    whole = run(tmp_path / "whole", recipe, learnt)
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", recipe, replace(learnt, pixels=KilledInTheEnd(learnt.pixels.gather(learnt.rows))))
+    seen: list[int] = []
+    resumed = run(tmp_path / "killed", recipe, learnt, progress=lambda done, total, note="": seen.append(done))
+    assert seen == []
+    for one, other in zip(read(whole.model.weights), read(resumed.model.weights), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
 def test_a_training_is_held_while_it_runs(tmp_path: Path) -> None:
     def again(done: int, total: int, note: str = "") -> None:
         with Checkpoints(tmp_path).held():

@@ -108,7 +108,8 @@ def test_softmatch_weights_by_hand() -> None:
 
 
 def test_without_spread_all_at_the_mean_count_and_none_below() -> None:
-    assert gaussian_weights([0.9, 0.8, 0.7], GaussianState(0.8, 0.0)).tolist() == [1.0, 1.0, 0.0]
+    for variance in (0.0, 5e-324):  # the latter over n_sigma squared is 0
+        assert gaussian_weights([0.9, 0.8, 0.7], GaussianState(0.8, variance)).tolist() == [1.0, 1.0, 0.0]
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.floats(0, 1), st.floats(1e-6, 1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pytest
@@ -127,3 +127,16 @@ def test_weights_that_are_lost_in_the_last_step_are_a_divergence_too(digits: Rou
     said = divergence.reason(lost)
     assert said is not None
     assert "the weights of step 1, the best, answer with NaN or infinity" in said
+
+
+@pytest.mark.parametrize("targets", ["soft", "hard"])
+def test_a_pseudo_label_without_its_probabilities_names_a_class_and_one_with_them_does_not(
+    digits: Round, targets: Literal["soft", "hard"]
+) -> None:
+    from selftrain.selflabel.teaching import examples
+
+    manifest = replace(digits.labels, targets=targets).applied_to(digits.manifest)
+    pixels = dataset.pixels(digits.e.place, manifest, 16, digits.e.machine)
+    train = examples(manifest, pixels, Split.TRAIN, pseudo_weight=1.0)
+    assert (train.human.sum(), len(train)) == (40, 40 + len(digits.labels))
+    np.testing.assert_array_equal(train.named, train.human | (targets == "hard"))
