@@ -46,13 +46,17 @@ def main() -> int:
     parser.add_argument(
         "--budget", choices=("cpu", "gpu"), help="of what trains for hours: two cores', or a GPU's; else by the machine"
     )
-    parser.add_argument("--seeds", type=int, metavar="N", help="of what trains for hours: the first N seeds only")
+    parser.add_argument(
+        "--seeds", type=int, metavar="N", help="of what trains for hours: measure the first N seeds only"
+    )
     again = (
         "of what trains for hours: take rows that a record holds of the same configuration, whatever code measured them"
     )
     parser.add_argument("--recorded", action="store_true", help=again)
     arguments = parser.parse_args()
     known = (*NAMES, *LEARNING)
+    if arguments.seeds is not None and arguments.seeds < 1:
+        parser.error(f"--seeds is {arguments.seeds}; give 1 or more")
     unknown = sorted(set(arguments.names) - set(known))
     if unknown:
         parser.error(f"unknown benchmark {unknown[0]!r}; there are {', '.join(known)}")

@@ -1,6 +1,7 @@
 """Which method learns most from the pool with 4 labels a class: rounds, or FixMatch, FreeMatch, SoftMatch in training?
 
-Digits, one student each, the same network for as many image-steps; the control of the rounds serves them all.
+Digits, one student each, the same network for as many image-steps. Only the rounds have a control here: it asks what
+longer training alone gives, which is the same question for all.
 """
 
 from __future__ import annotations

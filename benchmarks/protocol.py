@@ -32,7 +32,7 @@ from selftrain.evaluate.evaluation import Comparison, EvaluationReport, compare,
 from selftrain.learn.contract import SavedModel
 from selftrain.selflabel.labeling import label_pool
 from selftrain.selflabel.pseudo_labels import PseudoLabels
-from selftrain.selflabel.rounds import History
+from selftrain.selflabel.rounds import History, learns_in_training
 from selftrain.selflabel.scoring import probs_on_test
 
 Kind = Literal["cpu", "gpu"]
@@ -63,6 +63,7 @@ class Budget:
 class Asked:
     """What of a benchmark is asked for: its `quick` version, the budget of a `kind` of machine, the first `seeds` only.
 
+    What a record holds of further seeds, of the same configuration, stays in it.
     With `recorded`, a row that a record holds of the same configuration is taken from there, whatever code measured
     it: a benchmark of many hours goes on where another machine left it, and each row names its commit.
     """
@@ -89,9 +90,13 @@ def rows(benchmark: str, task: Task, asked: Asked) -> tuple[Row, ...]:
     The rows of a quick version are made anew.
     """
     seeds = task.seeds if asked.seeds is None else min(task.seeds, asked.seeds)
-    before = recorded_rows() if asked.recorded and not asked.quick else {}
-    loops_of = (Loop(task.name, seed, task.experiment(seed), task.draw(seed)) for seed in range(seeds))
-    return tuple(_row(benchmark, each, before, fresh=asked.quick) for each in loops_of)
+    recorded = {} if asked.quick else recorded_rows()
+    every = [Loop(task.name, seed, task.experiment(seed), task.draw(seed)) for seed in range(task.seeds)]
+    wanted = [each for each in every if each.seed < seeds or each.configuration in recorded]
+    return tuple(
+        _row(benchmark, each, recorded if asked.recorded or each.seed >= seeds else {}, fresh=asked.quick)
+        for each in wanted
+    )
 
 
 def recorded_rows() -> dict[str, Row]:
@@ -162,6 +167,7 @@ def _measured(loop: Loop, keep: Path) -> Row:
         taught = tuple(labelled_precisely(e, ended, each) for each in every)
         seconds = None if resumed else round(time.monotonic() - started, 1)
     manifest, looped, history = ended.ingested.manifest, ended.looped, ended.looped.history
+    in_training = learns_in_training(e.student.method)
     if report.comparison is None:
         raise RuntimeError("the report on test has no comparison with the first teacher")
     return Row(
@@ -182,7 +188,7 @@ def _measured(loop: Loop, keep: Path) -> Row:
         best_round=history.best.index,
         verdict=str(ended.verdict),
         validation=tuple(each.validation_accuracy for each in history.rounds),
-        used=tuple(counted(labels, manifest, loop.draw.hidden) for labels in looped.labels),
+        used=() if in_training else tuple(counted(labels, manifest, loop.draw.hidden) for labels in looped.labels),
         precise=tuple(counted(labels, manifest, loop.draw.hidden) for labels in taught),
         image_steps=sum(each.image_steps for each in history.rounds),
         control_image_steps=looped.control.contract.image_steps if looped.control else None,

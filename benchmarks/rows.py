@@ -60,7 +60,7 @@ class Row(BaseModel):
     There is no control where the first teacher stayed the best model: it learned from labels alone, and is its own.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")  # a student that diverged has no accuracy
 
     task: str
     seed: int

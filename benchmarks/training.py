@@ -151,7 +151,7 @@ def train_bare(task: Task) -> None:
 
     _forget()
     recipe, size, every = task.recipe, task.image_size, task.recipe.validate_every
-    targets = smooth(task.train.targets, recipe.label_smoothing, hard=task.train.named)
+    targets = smooth(task.train.targets, recipe.smoothing, hard=task.train.named)
     batches = Batches(task.train, recipe.batch_size, SEED, task.min_human_share)
     order = np.concatenate([batches.positions(step) for step in range(recipe.steps)])
     images = task.train.pixels.gather(task.train.rows[order])

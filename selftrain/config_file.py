@@ -90,13 +90,17 @@ def change(path: Path, values: Mapping[str, object], *, reasons: Mapping[str, st
 def overridden(path: Path | None, values: Mapping[str, object]) -> Iterator[Path]:
     """A copy of the file `path` (None: an empty one) with dotted keys set, for as long as the block lasts.
 
-    Raises as `change` does; the file itself stays as it is.
+    The file itself stays as it is, and the copy has no comments. Raises ConfigError for a file that is no
+    configuration, and for a value that is not allowed.
     """
-    text = "parameters:\n  experiment:\n" if path is None else _text(path)
+    text = "parameters: {experiment: {}}" if path is None else _text(path)
+    named = path or Path("experiment.yaml")
+    _parsed(named, text)
+    changed = yaml.safe_dump(_expected(text, values))
+    _parsed(named, changed)
     with tempfile.TemporaryDirectory(prefix="selftrain-") as folder:
-        copy = Path(folder, path.name if path else "experiment.yaml")
-        copy.write_text(text, encoding="utf-8")
-        change(copy, values, reasons={})
+        copy = Path(folder, named.name)
+        copy.write_text(changed, encoding="utf-8")
         yield copy
 
 

@@ -283,6 +283,8 @@ def test_a_row_of_the_same_configuration_is_taken_from_a_record_only_when_that_i
     monkeypatch.setattr(kept, "PLACE", tmp_path / "kept")
     monkeypatch.setattr(protocol, "_measured", _refuse)
     assert rows("digits_labels", task, Asked(quick=False, kind="cpu", seeds=2, recorded=True)) == ours
+    # What is recorded of the seeds that are not asked for stays.
+    assert rows("digits_labels", task, Asked(quick=False, kind="cpu", seeds=1, recorded=True)) == ours
     for asked in (
         Asked(quick=False, kind="cpu", seeds=3, recorded=True),
         Asked(quick=False, kind="cpu", seeds=2),
@@ -326,6 +328,8 @@ def test_what_is_kept_is_made_once_a_configuration_and_goes_on_after_a_kill(
 ) -> None:
     monkeypatch.setattr(kept, "PLACE", tmp_path)
     made: list[bool] = []
+    diverged = row(0, compared(2, 1), None).model_copy(update={"validation": (0.5, math.nan)})
+    assert math.isnan(Row.model_validate_json(diverged.model_dump_json()).validation[1])
 
     def make(place: Path) -> _Number:
         made.append(place.exists())

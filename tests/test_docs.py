@@ -1,4 +1,7 @@
-"""The pages: each configuration in them is one, each call fits its function, each command takes its options."""
+"""The pages: what stands in their blocks is a configuration, a call with arguments or a command with options there are.
+
+A block that is neither YAML of an experiment nor Python nor a command is not looked at.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +79,7 @@ def test_a_configuration_in_a_page_is_one(page: str, block: str) -> None:
 
 
 @pytest.mark.parametrize(("page", "call"), calls())
-def test_a_call_in_a_page_fits_its_function(page: str, call: str) -> None:
+def test_a_call_in_a_page_fits_its_function_and_gives_it_what_it_needs(page: str, call: str) -> None:
     node = ast.parse(call, mode="eval").body
     assert isinstance(node, ast.Call)
     function = getattr(selftrain, ast.unparse(node.func).removeprefix("selftrain."))
@@ -85,7 +88,7 @@ def test_a_call_in_a_page_fits_its_function(page: str, call: str) -> None:
 
 
 @pytest.mark.parametrize(("page", "line"), commands())
-def test_a_command_in_a_page_takes_its_options(page: str, line: str) -> None:
+def test_the_options_of_a_command_in_a_page_are_its_own(page: str, line: str) -> None:
     words = [word for word in shlex.split(re.split(r" [|>&]|;", line)[0]) if word not in ("...", "[...]")][1:]
     command = typer.main.get_command(app)
     while words and words[0] in getattr(command, "commands", {}):

@@ -288,9 +288,11 @@ def test_settings_are_laid_over_section_by_section() -> None:
     assert changed.gate.max_rounds == e.gate.max_rounds
     assert changed.pseudo_label.threshold == TargetPrecision(target=0.9)
     assert with_changes(e, {}) is e
-    # What a method's own defaults are follows the method, whatever they were before.
-    assert e.student.label_smoothing == 0.1
-    assert with_changes(e, {"student": {"method": "fixmatch"}}).student.label_smoothing == 0.0
+    assert with_changes(e, {"pseudo_label": {"threshold": {"value": 0.8}}}).pseudo_label.threshold == Fixed(value=0.8)
+    # A method's own smoothing follows the method, there and back.
+    in_training = with_changes(e, {"student": {"method": "fixmatch"}})
+    assert (e.student.smoothing, in_training.student.smoothing) == (0.1, 0.0)
+    assert with_changes(in_training, {"student": {"method": "noisy_student"}}).student.smoothing == 0.1
 
 
 def test_the_key_of_a_loop_names_all_that_its_models_follow_from(colour_model: Path, tmp_path: Path) -> None:

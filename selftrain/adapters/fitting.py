@@ -135,10 +135,9 @@ def fit(
 def with_changes(e: Experiment, changes: Mapping[str, Any]) -> Experiment:
     """`e` with `changes`, sections as mappings or as those of selftrain.config, laid over it.
 
-    What was not set in either has its default beside the changes: a method's own label smoothing follows the method.
     Raises ConfigError naming the key.
     """
-    return parse(_merged(e.model_dump(mode="json", exclude_unset=True), changes)) if changes else e
+    return parse(_merged(e.model_dump(mode="json"), changes)) if changes else e
 
 
 def count_looks(folder: Path, test_digest: str, models: Iterable[SavedModel]) -> int:

@@ -14,6 +14,9 @@ Augmentation = Literal["none", "digits", "natural"]
 Method = Literal["noisy_student", "fixmatch", "freematch", "softmatch"]
 
 
+_SMOOTHING = 0.1
+
+
 class Recipe(Section):
     """How one model is trained; schedules count optimizer steps, not epochs."""
 
@@ -24,7 +27,7 @@ class Recipe(Section):
     learning_rate: float = Field(3e-3, gt=0)
     warmup: Share = Field(0.1, description="share of the steps with a rising rate")
     weight_decay: float = Field(1e-4, ge=0)
-    label_smoothing: Share = 0.1
+    label_smoothing: Share | None = Field(None, description="None: .1, and 0 for a method that learns in training")
     dropout: Share = 0.2
     ema: float | None = Field(0.99, ge=0, lt=1, description="momentum of the averaged weights; None: no average")
     augmentation: Augmentation = "natural"
@@ -53,6 +56,11 @@ class Recipe(Section):
                 f"set {role}.backbone to one that has, such as 'efficientnet_b0', or {role}.weights to null or a file"
             )
         return self
+
+    @property
+    def smoothing(self) -> float:
+        """How much of a hard target is shared among all classes."""
+        return _SMOOTHING if self.label_smoothing is None else self.label_smoothing
 
     @model_validator(mode="after")
     def _nothing_is_idle(self) -> Self:
@@ -110,8 +118,7 @@ _OF_METHODS: dict[str, tuple[Method, ...]] = {
 class Student(Recipe):
     """Each round's student, created anew, one rung above its teacher unless `backbone` is set.
 
-    A method other than noisy_student trains on the labels and the whole pool at once, without pseudo-labels; its
-    `label_smoothing` is 0 unless set, for smoothed targets keep a model from ever being sure.
+    A method other than noisy_student trains on the labels and the whole pool at once, without pseudo-labels.
     """
 
     method: Method = "noisy_student"
@@ -121,6 +128,12 @@ class Student(Recipe):
     dropout: Share = 0.3
     pseudo_weight: float = Field(1.0, ge=0, description="weight of a pseudo-labelled image in the loss; a human's is 1")
     min_human_share: Share = Field(0.25, description="floor for the share of human labels in a batch")
+
+    @property
+    def smoothing(self) -> float:
+        """As a Recipe's; but 0 unless set where a model must become sure in training, which smoothing would prevent."""
+        own = self.label_smoothing is not None or self.method == "noisy_student"
+        return super().smoothing if own else 0.0
 
     @property
     def _strong_views(self) -> bool:
@@ -133,13 +146,6 @@ class Student(Recipe):
         why = f"method is {self.method}, which reads no pseudo-labels"
         both = f"method is {self.method}, which takes weak and strong views"
         return idle | dict.fromkeys(("pseudo_weight", "min_human_share"), why) | {"strength": both}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _sure_in_training(cls, values: object) -> object:
-        if isinstance(values, dict) and values.get("method", "noisy_student") != "noisy_student":
-            return {"label_smoothing": 0.0, **values}
-        return values
 
     @model_validator(mode="after")
     def _settings_are_the_methods_own(self) -> Self:

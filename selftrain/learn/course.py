@@ -74,7 +74,7 @@ def _prepared(examples: Examples, recipe: Recipe) -> Examples:
     weights = examples.weights
     if recipe.class_weights == "balanced":
         weights = balanced_weights(examples.targets, weights)
-    targets = smooth(examples.targets, recipe.label_smoothing, hard=examples.named)
+    targets = smooth(examples.targets, recipe.smoothing, hard=examples.named)
     return replace(examples, targets=targets, weights=weights)
 
 

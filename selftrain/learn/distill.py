@@ -85,9 +85,9 @@ def distill(
 
     `validation`, labelled images that the teacher was not trained on, picks the best weights and calibrates them; None:
     a fifth of `labeled` is held out for it. An image that validation holds is not learnt from, wherever else it is
-    given; one that comes twice is learnt from once, with its label. The result reads images of the teacher's size, has
-    its class names and is used as any saved model. Called again with the same arguments after a kill, it goes on where
-    it was.
+    given; one without a label that comes twice is learnt from once, with its label if it has one elsewhere. The result
+    reads images of the teacher's size, has its class names and is used as any saved model. Called again with the same
+    arguments after a kill, it goes on where it was.
 
     Raises ConfigError for a setting that is not allowed and where there is nothing to validate on or to learn from,
     SourceError for images or labels that do not do, BackboneError, UntrustedFileError for a teacher that was changed,

@@ -6,9 +6,9 @@ import math
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from selftrain import config_file
 from selftrain.errors import ConfigError
@@ -16,6 +16,9 @@ from selftrain.learn.batch_size import BatchSearch, HostMemory, is_memory_error,
 from selftrain.learn.configured import Configured, Role, open_configured
 from selftrain.learn.rate_range import RateRange, range_test
 from selftrain.progress import Progress, noting, silent
+
+if TYPE_CHECKING:
+    from selftrain.learn.course import Unlabeled
 
 _FEWEST_BATCHES = 4  # a pass over the training images has at least this many
 _MEASURED_S = 2.0
@@ -138,11 +141,12 @@ class Training:
         model = untrained(recipe, found.backbone, image_size=size, classes=classes, seed=seed)
         first = schedule.phases(recipe)[0]
         backbones.set_trainable(model, frozen=first.frozen, pretrained=recipe.weights is not None)
-        trained_on = course(recipe, found.train, min_human_share=1.0, seed=seed, unlabeled=found.unlabeled)
+        endless = recipe.model_copy(update={"steps": recipe.steps + _ENDLESS})
+        trained_on = course(endless, found.train, min_human_share=1.0, seed=seed, unlabeled=_at_full_weight(found))
         optimizer = FlatAdamW(first.rate, weight_decay=recipe.weight_decay, average=recipe.ema)
         self._trainer = trained_on.trainer(model)
         self._trainer.compile(optimizer, keras.losses.CategoricalCrossentropy(from_logits=True), jit_compile=jit())
-        self._batches: Iterator[Any] = iter(trained_on.dataset(0, recipe.steps + _ENDLESS))
+        self._batches: Iterator[Any] = iter(trained_on.dataset(0, endless.steps))
         self.images_per_step = trained_on.images_per_step
 
     def step(self) -> float:
@@ -157,6 +161,14 @@ class Training:
         """The same, and the step is taken at `rate`, as are those after it."""
         self._trainer.optimizer.learning_rate = rate
         return self.step()
+
+
+def _at_full_weight(found: Configured) -> Unlabeled | None:
+    """The unlabelled images, at full weight from the first step: a rising one would hide a falling loss."""
+    if found.unlabeled is None:
+        return None
+    settings = found.unlabeled.settings.model_copy(update={"ramp_up": 0.0})
+    return replace(found.unlabeled, settings=settings)
 
 
 def reasons(role: Role, batches: BatchSearch, steps: int) -> dict[str, str]:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 from numpy.typing import NDArray
 
 from selftrain.config import Recipe
@@ -84,8 +85,8 @@ def train(
     continues from there after a kill, and returns at once when it had finished; another training's checkpoint there is
     replaced.
 
-    Raises TrainingDivergedError naming the step whose loss is not finite, TrainingHeldError when another process is at
-    the same training, ConfigError.
+    Raises TrainingDivergedError naming the step whose loss, or whose answers to validation, are not finite,
+    TrainingHeldError when another process is at the same training, ConfigError.
     """
     classes = model.output_shape[-1]
     if train.targets.shape[1] != classes or validation.targets.shape[1] != classes:
@@ -202,6 +203,11 @@ class _Run:
         self._average()
         statistics.measure(self.course.plain_batches(_MEASURED_IMAGES))
         logits = predict_logits(self.averaged, self.validation.pixels, self.validation.rows)
+        if not np.isfinite(logits).all():
+            raise TrainingDivergedError(
+                f"the weights of step {step} answer with NaN or infinity; "
+                f"lower learning_rate (now {self.recipe.learning_rate}) or lengthen warmup"
+            )
         labels = self.validation.targets.argmax(axis=1)
         look = Look(
             step=step,

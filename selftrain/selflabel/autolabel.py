@@ -155,24 +155,25 @@ def _read_human(
     names = names_of(reading, classes=classes_of(held.answers), given=settings.class_names, role=LABELED)
     labels = class_indices(reading.labels, role=LABELED, class_names=names)
     taken = frozenset(apart.ids.tolist()) if apart is not None else frozenset()
-    sets, theirs = [_used_once(reading.ids, labels, taken)], labels
+    used = judging = _used_once(reading.ids, labels, taken)
+    theirs, counted = labels, [used]
     if apart is not None:
         theirs = class_indices(apart.labels, role=VALIDATION, class_names=names)
-        sets.append(_used_once(apart.ids, theirs, frozenset()))
-    usable, judging = sets[0].usable, sets[-1].usable
+        judging = _used_once(apart.ids, theirs, frozenset())
+        counted = [used, judging]
     outputs = settings.outputs
-    judged = judge(held, theirs, judging, asked, outputs=outputs, class_names=names, batch_size=size)
+    judged = judge(held, theirs, judging.usable, asked, outputs=outputs, class_names=names, batch_size=size)
     parts = np.where(reading.held, Part.HELD_OUT.value, Part.TRAINING.value)
     index = put(put(reading.index, "part", parts), "label", labels)
     return _Human(
         reading=reading,
-        index=index.filter(pa.array(usable)),
-        training=labels[usable & ~reading.held],
+        index=index.filter(pa.array(used.usable)),
+        training=labels[used.usable & ~reading.held],
         judged=judged,
         held_answers=held.answers,
         known=taken | frozenset(reading.ids.tolist()),
-        copies=sum(each.copies for each in sets),
-        conflicting=sum(each.conflicting for each in sets),
+        copies=sum(each.copies for each in counted),
+        conflicting=sum(each.conflicting for each in counted),
         unreadable=(*reading.unreadable, *(apart.unreadable if apart is not None else ())),
     )
 

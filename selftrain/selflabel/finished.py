@@ -49,7 +49,7 @@ def student_round(
     scores: Scores,
     gate: Gate,
     *,
-    method: Method = "noisy_student",
+    method: Method,
 ) -> Round:
     """Round `index`: a student trained on human labels and the accepted ones of `labels`.
 
@@ -83,7 +83,7 @@ def watched(
     labels: PseudoLabels,
     before: PseudoLabels | None,
     *,
-    method: Method = "noisy_student",
+    method: Method,
 ) -> History:
     """`history` and what the guards say of the next round's `labels`; `before` are those of the round before.
 
@@ -98,9 +98,9 @@ def watched(
 def control_recipe(recipe: Student, history: History) -> Student:
     """The recipe that spends on human labels alone what the best model and its kept teachers spent, in image-steps.
 
-    What the recipe trains frozen stays the same share of it, and validation is looked at as often as the student's was:
-    the best of more looks would be better by luck. The labelled images of a student that learnt in training were
-    weakly changed, and so are the control's.
+    What the recipe trains frozen stays the same share of it, and validation is looked at about as often as the
+    student's was: the best of many more looks would be better by luck. The labelled images of a student that learnt in
+    training were weakly changed, and so are the control's.
     """
     best = history.best
     spent = sum(each.image_steps for each in history.rounds if each.kept and each.index <= best.index)
@@ -118,7 +118,8 @@ def control_recipe(recipe: Student, history: History) -> Student:
 def _on_labels(recipe: Student) -> Student:
     """What is left of the recipe of a student that learns in training, without the unlabelled images."""
     views = {"strength": "weak", "randaugment_operations": None, "randaugment_magnitude": None}
-    return recipe.model_copy(update={"method": "noisy_student", "consistency": Consistency(), **views})
+    alone = {"method": "noisy_student", "consistency": Consistency(), "label_smoothing": recipe.smoothing}
+    return recipe.model_copy(update={**alone, **views})
 
 
 def minutes(history: History) -> float:

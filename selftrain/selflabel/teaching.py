@@ -167,11 +167,6 @@ def _teach(
         progress=progress,
     )
     logits = predict_logits(trained.model, pixels, validation.rows)
-    if not np.isfinite(logits).all():
-        raise TrainingDivergedError(
-            f"the weights of step {trained.best_step}, the best, answer with NaN or infinity; "
-            f"lower learning_rate (now {recipe.learning_rate}) or lengthen warmup"
-        )
     contract = Contract(
         backbone=backbone,
         image_size=pixels.size,

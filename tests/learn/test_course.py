@@ -204,8 +204,8 @@ def test_another_method_or_another_pool_is_another_training() -> None:
 def test_smoothing_is_off_in_training_unless_asked_for_and_mixing_is_refused() -> None:
     from selftrain.errors import ConfigError
 
-    assert Student().label_smoothing == 0.1
-    assert Student(method="fixmatch").label_smoothing == 0.0
-    assert Student(method="fixmatch", label_smoothing=0.05).label_smoothing == 0.05
+    assert Student().smoothing == 0.1
+    assert Student(method="fixmatch").smoothing == 0.0
+    assert Student(method="fixmatch", label_smoothing=0.05).smoothing == 0.05
     with pytest.raises(ConfigError, match="only noisy_student mixes"):
         Student(method="fixmatch", mixup=0.2)

@@ -67,7 +67,7 @@ def test_the_control_of_a_student_in_training_sees_labelled_images_weakly_change
     student = Student(method="fixmatch", consistency=Consistency(threshold=0.8), randaugment_magnitude=5.0)
     control = control_of(student, image_steps=9600)
     assert control.strength == "weak"
-    assert control.label_smoothing == student.label_smoothing == 0.0
+    assert control.smoothing == student.smoothing == 0.0
     assert Student.model_validate(control.model_dump(exclude_unset=True)) == control  # as it reaches a step
 
 
