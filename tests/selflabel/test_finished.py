@@ -69,7 +69,7 @@ def test_a_round_records_calibration_and_how_right_its_pseudo_labels_are() -> No
 
 def test_that_a_target_cannot_be_shown_is_told_to_the_reader_of_the_run() -> None:
     manifest = manifest_of(training=6, pool=90)
-    history = History().with_round(teacher_round(manifest, MODEL, SCORES, Gate(), method="noisy_student"))
+    history = History().with_round(teacher_round(manifest, MODEL, SCORES, Gate()))
     history = history.with_round(
         student_round(1, manifest, measured_labels(20), MODEL, SCORES, Gate(), method="noisy_student")
     )
@@ -91,7 +91,7 @@ def test_the_round_of_a_student_in_training_claims_no_pseudo_label() -> None:
 def test_no_guard_over_labels_that_nobody_reads_ends_a_run_or_refuses_a_student() -> None:
     manifest, none_accepted = manifest_of(training=6, pool=90), measured_labels(20)
     guards = Guards(actions={"acceptance": "stop"})
-    history = History().with_round(teacher_round(manifest, MODEL, SCORES, Gate(), method="noisy_student"))
+    history = History().with_round(teacher_round(manifest, MODEL, SCORES, Gate()))
     assert watched(history, guards, manifest, none_accepted, None, method="noisy_student").stopped
     in_training = watched(history, guards, manifest, none_accepted, None, method="freematch")
     assert [(each.guard, each.action) for each in in_training.alarms] == [("acceptance", "warn")]
@@ -104,7 +104,7 @@ def with_control() -> EvaluationReport:
 
 
 def test_that_a_brought_teachers_training_is_not_in_the_control_is_told_to_the_reader_of_the_run() -> None:
-    first = teacher_round(manifest_of(training=6, pool=90), MODEL, SCORES, Gate(), method="noisy_student")
+    first = teacher_round(manifest_of(training=6, pool=90), MODEL, SCORES, Gate())
     assert "control's" not in " ".join(findings(History().with_round(first), with_control()))
     found = findings(History().with_round(first), with_control(), brought="model.keras")[-1]
     assert found == (

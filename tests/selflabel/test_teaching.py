@@ -126,7 +126,7 @@ def test_weights_that_are_lost_in_the_last_step_are_a_divergence_too(digits: Rou
     lost = digits.student(digits.labels, tmp_path, steps=1, learning_rate=3e38, warmup=0.0, ema=None)
     said = divergence.reason(lost)
     assert said is not None
-    assert "the weights of step 1, the best, answer with NaN or infinity" in said
+    assert "the weights of step 1 answer with NaN or infinity" in said
 
 
 @pytest.mark.parametrize("targets", ["soft", "hard"])
