@@ -13,20 +13,34 @@ pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
 TOO_FAST = {"learning_rate": 1e30, "warmup": 0.0}
 
 
-def test_a_teacher_that_diverges_fails_the_run_in_mlflow_too_with_the_reason(site: Site) -> None:
+def test_a_teacher_that_diverges_fails_the_run_with_the_reason(site: Site) -> None:
     teacher = {**TINY["teacher"], **TOO_FAST}
     done = site.run("selftrain", "run", "--config", str(site.config(teacher=teacher)))
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
-    [run] = json.loads(site.run("selftrain", "runs", "--json").stdout)
-    assert run["status"] == "failed"
+    newest = json.loads(site.run("selftrain", "runs", "--json").stdout)[0]
+    assert newest["status"] == "failed"
+    assert "lower learning_rate" in newest["error"]
     facts = site.mlflow()
     assert facts["versions"] == {}
-    [logged] = facts["runs"].values()
+    assert "RUNNING" not in {run["status"] for run in facts["runs"].values()}
+
+
+def test_a_run_that_fails_after_its_teacher_is_failed_in_mlflow_too_with_the_reason(site: Site) -> None:
+    junk = site.folder / "junk.weights.h5"
+    junk.write_bytes(b"no weights")
+    student = {**TINY["student"], "weights": str(junk)}
+    done = site.run("selftrain", "run", "--config", str(site.config(student=student)))
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    newest = json.loads(site.run("selftrain", "runs", "--json").stdout)[0]
+    assert newest["status"] == "failed"
+    facts = site.mlflow()
+    assert facts["versions"] == {}
+    logged = next(run for run in facts["runs"].values() if run["tags"]["selftrain.run_id"] == newest["run_id"])
     assert logged["status"] == "FAILED"
-    assert logged["tags"]["selftrain.run_id"] == run["run_id"]
-    assert "loss" in logged["tags"]["selftrain.error"]
-    assert logged["tags"]["selftrain.error"] in run["error"]
+    assert "junk.weights.h5" in logged["tags"]["selftrain.error"]
+    assert logged["tags"]["selftrain.error"] in newest["error"]
 
 
 def test_a_student_that_diverges_is_a_finding_and_the_run_completes_with_its_teacher(site: Site) -> None:
@@ -48,6 +62,7 @@ def test_a_student_that_diverges_is_a_finding_and_the_run_completes_with_its_tea
 
 
 def test_a_failed_validation_leaves_no_open_run_and_no_model(site: Site) -> None:
+    before = site.mlflow()["versions"]
     checks = {"min_images_per_class": 1000}
     done = site.run("selftrain", "run", "--config", str(site.config(name="checked", checks=checks)))
     assert done.returncode == 2, done.stderr
@@ -55,5 +70,5 @@ def test_a_failed_validation_leaves_no_open_run_and_no_model(site: Site) -> None
     assert newest["status"] == "failed"
     assert "images_per_class" in newest["error"]
     facts = site.mlflow()
-    assert facts["versions"] == {}
+    assert facts["versions"] == before
     assert "RUNNING" not in {run["status"] for run in facts["runs"].values()}
