@@ -82,7 +82,8 @@ def test_metrics_and_plots_show_the_round(dvc: Dvc) -> None:
     assert shown["test"]["looks"] in (1, 2)  # the teacher, and the student where it is better on validation
     plots = json.loads(dvc("plots", "show", "--json"))
     assert not plots.get("errors")
-    assert len(plots["data"]) == 5
+    assert len(plots["data"]) == 6
+    assert "Precision of each share of the pool, by held-out labels" in plots["data"]
 
 
 @pytest.mark.usefixtures("first")
