@@ -57,7 +57,7 @@ def configured(folder: Path, *, student: str = "") -> Path:
     return config
 
 
-class Killed(Exception):  # noqa: N818
+class KilledError(Exception):
     pass
 
 
@@ -68,9 +68,9 @@ def test_a_search_that_was_cut_off_goes_on_within_its_trial(tmp_path: Path) -> N
     def kill(done: int, total: int, note: str = "") -> None:
         notes.append(note)
         if note.startswith("trial 2, step 3"):
-            raise Killed
+            raise KilledError
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         learn_augmentation(config=config, budget_minutes=60, most_trials=2, progress=kill)
     (journal,) = (tmp_path / "work").rglob(JOURNAL)
     asked = [json.loads(line) for line in journal.read_text().splitlines()]

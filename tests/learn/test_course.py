@@ -133,14 +133,14 @@ def test_a_training_killed_in_the_finish_goes_on_without_the_unlabelled_loss(tmp
     recipe = Student(method="fixmatch", consistency=settings, **{**LEARNING, **steps})
     whole = trained(tmp_path / "whole", recipe)
 
-    class Killed(Exception):  # noqa: N818
+    class KilledError(Exception):
         pass
 
     def kill(done: int, total: int, note: str = "") -> None:
         if done == 6:
-            raise Killed
+            raise KilledError
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         trained(tmp_path / "killed", recipe, checkpoint_s=1e-9, progress=kill)
     resumed = trained(tmp_path / "killed", recipe)
     for one, other in zip(read(whole.model.weights), read(resumed.model.weights), strict=True):
@@ -169,14 +169,14 @@ def test_a_killed_training_goes_on_to_the_same_weights(method: str, tmp_path: Pa
     recipe = Student(method=method, consistency=settings, **{**LEARNING, "steps": 12, "validate_every": 6})
     whole = trained(tmp_path / "whole", recipe)
 
-    class Killed(Exception):  # noqa: N818
+    class KilledError(Exception):
         pass
 
     def kill(done: int, total: int, note: str = "") -> None:
         if done == 8:
-            raise Killed
+            raise KilledError
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         trained(tmp_path / "killed", recipe, checkpoint_s=1e-9, progress=kill)
     seen: list[int] = []
     resumed = trained(tmp_path / "killed", recipe, progress=lambda done, total, note="": seen.append(done))

@@ -115,7 +115,7 @@ def test_the_returned_models_batch_norm_is_that_of_the_whole_training_set(tmp_pa
 def test_a_training_killed_before_its_last_measurement_ends_the_same(tmp_path: Path) -> None:
     from selftrain.learn.variables import read
 
-    class Killed(Exception):  # noqa: N818
+    class KilledError(Exception):
         pass
 
     class KilledInTheEnd(ArrayPixels):
@@ -124,12 +124,12 @@ def test_a_training_killed_before_its_last_measurement_ends_the_same(tmp_path: P
         def gather(self, rows: np.ndarray) -> np.ndarray:
             type(self).measured += len(rows) == 128
             if self.measured == 10:  # two looks of four batches, and one batch more
-                raise Killed
+                raise KilledError
             return super().gather(rows)
 
     recipe, learnt = RECIPE.model_copy(update={"steps": 6, "validate_every": 3}), bars(1024, 0)
     whole = run(tmp_path / "whole", recipe, learnt)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run(tmp_path / "killed", recipe, replace(learnt, pixels=KilledInTheEnd(learnt.pixels.gather(learnt.rows))))
     seen: list[int] = []
     resumed = run(tmp_path / "killed", recipe, learnt, progress=lambda done, total, note="": seen.append(done))
@@ -154,17 +154,17 @@ def test_resuming_at_any_step_gives_the_same_curve_and_weights(tmp_path: Path) -
     recipe = RECIPE.model_copy(update={"augmentation": "digits", "steps": 30, "validate_every": 10})
     whole = run(tmp_path / "whole", recipe)
 
-    class Killed(Exception):  # noqa: N818
+    class KilledError(Exception):
         pass
 
     for at in (4, 10, 17):  # between looks, at a look, after one
 
         def kill(done: int, total: int, note: str = "", at: int = at) -> None:
             if done == at:
-                raise Killed
+                raise KilledError
 
         folder = tmp_path / str(at)
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             run(folder, recipe, checkpoint_s=1e-9, progress=kill)
         seen: list[int] = []
         resumed = run(folder, recipe, progress=lambda done, total, note="", seen=seen: seen.append(done))
@@ -181,16 +181,16 @@ def test_resuming_before_a_later_phase_does_not_take_it_back(tmp_path: Path) -> 
     whole = run(tmp_path / "whole", recipe)
     assert whole.curve["step"].to_pylist() == [6, 12, 18]
 
-    class Killed(Exception):  # noqa: N818
+    class KilledError(Exception):
         pass
 
     for at in (3, 15):  # in the first phase, in the finish
 
         def kill(done: int, total: int, note: str = "", at: int = at) -> None:
             if done == at:
-                raise Killed
+                raise KilledError
 
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             run(tmp_path / str(at), recipe, checkpoint_s=1e-9, progress=kill)
         resumed = run(tmp_path / str(at), recipe)
         np.testing.assert_allclose(whole.curve["loss"].to_pylist(), resumed.curve["loss"].to_pylist(), rtol=1e-3)
