@@ -15,7 +15,7 @@ from selftrain.config.data import (
 )
 from selftrain.config.decisions import Gate, GuardAction, GuardName, Guards, Metric, Registry, check_model_name
 from selftrain.config.experiment import Experiment, parse
-from selftrain.config.recipes import Augmentation, Consistency, Method, Recipe, Student, Teacher
+from selftrain.config.recipes import Augmentation, Consistency, Method, Recipe, Student, Teacher, learns_in_training
 from selftrain.config.section import Machine, Section, Share
 from selftrain.config.selection import Adaptive, Fixed, PerClass, PseudoLabel, Quantile, TargetPrecision, Threshold
 
@@ -55,5 +55,6 @@ __all__ = [
     "Teacher",
     "Threshold",
     "check_model_name",
+    "learns_in_training",
     "parse",
 ]

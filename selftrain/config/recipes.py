@@ -13,8 +13,16 @@ from selftrain.learn.ladder import resolve
 Augmentation = Literal["none", "digits", "natural"]
 Method = Literal["noisy_student", "fixmatch", "freematch", "softmatch"]
 
-
 _SMOOTHING = 0.1
+
+
+def learns_in_training(method: Method | None) -> bool:
+    """Whether `method` labels each batch anew with the model that is being trained; None: it is no student's.
+
+    >>> learns_in_training("fixmatch"), learns_in_training("noisy_student"), learns_in_training(None)
+    (True, False, False)
+    """
+    return method not in (None, "noisy_student")
 
 
 class Recipe(Section):
@@ -56,6 +64,11 @@ class Recipe(Section):
                 f"set {role}.backbone to one that has, such as 'efficientnet_b0', or {role}.weights to null or a file"
             )
         return self
+
+    @property
+    def in_training(self) -> bool:
+        """Whether unlabelled images are part of the steps, as FixMatch's are; a teacher's never."""
+        return False
 
     @property
     def smoothing(self) -> float:
@@ -130,18 +143,22 @@ class Student(Recipe):
     min_human_share: Share = Field(0.25, description="floor for the share of human labels in a batch")
 
     @property
+    def in_training(self) -> bool:
+        """As a Recipe's, by the method."""
+        return learns_in_training(self.method)
+
+    @property
     def smoothing(self) -> float:
         """As a Recipe's; but 0 unless set where a model must become sure in training, which smoothing would prevent."""
-        own = self.label_smoothing is not None or self.method == "noisy_student"
-        return super().smoothing if own else 0.0
+        return 0.0 if self.in_training and self.label_smoothing is None else super().smoothing
 
     @property
     def _strong_views(self) -> bool:
-        return self.strength == "strong" or self.method != "noisy_student"
+        return self.strength == "strong" or self.in_training
 
     def _idle(self) -> dict[str, str]:
         idle = super()._idle()
-        if self.method == "noisy_student":
+        if not self.in_training:
             return idle | {"consistency": "method is noisy_student"}
         why = f"method is {self.method}, which reads no pseudo-labels"
         both = f"method is {self.method}, which takes weak and strong views"
@@ -160,7 +177,7 @@ class Student(Recipe):
 
     @model_validator(mode="after")
     def _mixes_labels_only(self) -> Self:
-        if self.method != "noisy_student" and (self.mixup or self.cutmix):
+        if self.in_training and (self.mixup or self.cutmix):
             raise ConfigError(
                 f"student.method is {self.method!r} with mixup {self.mixup} and cutmix {self.cutmix}; "
                 "only noisy_student mixes images: set both to 0"

@@ -18,7 +18,7 @@ import numpy as np
 from selftrain import config_file
 from selftrain.config import Recipe
 from selftrain.errors import ConfigError, TrainingDivergedError
-from selftrain.learn.configured import Configured, Role, learns_in_training, open_configured
+from selftrain.learn.configured import Configured, Role, open_configured
 from selftrain.progress import Progress, noting, silent
 
 if TYPE_CHECKING:
@@ -119,12 +119,12 @@ def _refuse(budget_minutes: float, steps: int | None) -> None:
 
 def searched(recipe: Recipe) -> tuple[str, ...]:
     """The keys of `recipe` that are searched: those that its training reads and may change without harm."""
-    return RANDAUGMENT if learns_in_training(recipe) else SEARCHED
+    return RANDAUGMENT if recipe.in_training else SEARCHED
 
 
 def proposed(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
     """Values for the searched keys of `recipe`; steps are as coarse as validation can tell."""
-    if learns_in_training(recipe):
+    if recipe.in_training:
         return _randaugment(trial)
     strong = trial.suggest_categorical("strength", ["weak", "strong"]) == "strong"
     return {

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from selftrain import config_file
-from selftrain.config import Experiment, Recipe, Student
+from selftrain.config import Experiment, Recipe
 from selftrain.data import dataset
 from selftrain.data.ingest import ingest
 from selftrain.data.manifest import Manifest, Split
@@ -67,13 +67,13 @@ def open_configured(config: str | os.PathLike[str], role: Role, *, progress: Pro
     The unlabelled images are decoded only where the role's method learns from them in training. Raises ConfigError for
     a file that is no configuration and for another role, and what ingest raises for images and labels that do not do.
     """
-    from selftrain.selflabel.teaching import examples
+    from selftrain.selflabel.teaching import examples, whole_pool
 
     if role not in get_args(Role):
         raise ConfigError(f"role is {role!r}; give one of {', '.join(get_args(Role))}")
     path = Path(config)
     experiment = config_file.read(path)
-    in_training = learns_in_training(_recipe(experiment, role))
+    in_training = _recipe(experiment, role).in_training
     source, place, machine = open_source(experiment.source), experiment.place, experiment.machine
     manifest = ingest(
         source,
@@ -94,21 +94,9 @@ def open_configured(config: str | os.PathLike[str], role: Role, *, progress: Pro
         manifest,
         examples(manifest, pixels, Split.TRAIN),
         examples(manifest, pixels, Split.VALIDATION),
-        _whole_pool(manifest, experiment.student) if in_training else None,
+        whole_pool(manifest, experiment.student) if in_training else None,
     )
-
-
-def learns_in_training(recipe: Recipe) -> bool:
-    """Whether the unlabelled images are part of the recipe's steps, as FixMatch's are."""
-    return isinstance(recipe, Student) and recipe.method != "noisy_student"
 
 
 def _recipe(experiment: Experiment, role: Role) -> Recipe:
     return experiment.teacher if role == "teacher" else experiment.student
-
-
-def _whole_pool(manifest: Manifest, recipe: Student) -> Unlabeled:
-    """What the student's training sees beside its labels: all training images, with a label or without."""
-    from selftrain.learn.course import Unlabeled
-
-    return Unlabeled(manifest.rows(Split.TRAIN, Split.UNLABELED), recipe.method, recipe.consistency)

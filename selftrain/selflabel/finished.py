@@ -6,7 +6,7 @@ import math
 
 from pydantic import BaseModel, ConfigDict
 
-from selftrain.config import Consistency, Gate, Guards, Method, Student
+from selftrain.config import Consistency, Gate, Guards, Method, Student, learns_in_training
 from selftrain.data.manifest import Manifest, Split
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport
 from selftrain.learn.contract import SavedModel
@@ -15,7 +15,7 @@ from selftrain.selflabel import divergence
 from selftrain.selflabel.gate import explain, judge
 from selftrain.selflabel.guards import watch
 from selftrain.selflabel.pseudo_labels import PseudoLabels
-from selftrain.selflabel.rounds import History, Round, Verdict, learns_in_training
+from selftrain.selflabel.rounds import History, Round, Verdict
 from selftrain.selflabel.scores import Scores
 
 
@@ -112,7 +112,7 @@ def control_recipe(recipe: Student, history: History) -> Student:
         "validate_every": math.ceil((steps + recipe.finish_steps) / looks),
         "min_human_share": 1.0,
     }
-    return (_on_labels(recipe) if learns_in_training(recipe.method) else recipe).model_copy(update=changes)
+    return (_on_labels(recipe) if recipe.in_training else recipe).model_copy(update=changes)
 
 
 def _on_labels(recipe: Student) -> Student:

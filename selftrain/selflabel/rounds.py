@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from selftrain.config import Method
+from selftrain.config import Method, learns_in_training
 from selftrain.errors import InputError
 from selftrain.selflabel.alarms import Alarm
 
@@ -143,15 +143,6 @@ class History(BaseModel):
         if not self.rounds:
             raise InputError("the history holds no round yet; train the teacher first")
         return self.rounds
-
-
-def learns_in_training(method: Method | None) -> bool:
-    """Whether `method` labels each batch anew with the model that is being trained; None: it is no student's.
-
-    >>> learns_in_training("fixmatch"), learns_in_training("noisy_student"), learns_in_training(None)
-    (True, False, False)
-    """
-    return method not in (None, "noisy_student")
 
 
 def _comparable(finished: Round) -> float:

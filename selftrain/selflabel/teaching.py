@@ -77,7 +77,7 @@ def train_student(
 
     A student that diverges costs no run its teacher: it leaves the reason in place of a model (`divergence.reason`).
     """
-    by_rounds, started = recipe.method == "noisy_student", time.monotonic()
+    by_rounds, started = not recipe.in_training, time.monotonic()
     taught = labels.applied_to(manifest) if by_rounds else manifest.without_pseudo_labels()
     lineage = (*labels.lineage, labels.teacher) if by_rounds and labels.accepted.num_rows else ()
     try:
@@ -89,7 +89,7 @@ def train_student(
             pseudo_weight=recipe.pseudo_weight if by_rounds else 0.0,
             min_human_share=recipe.min_human_share if by_rounds else 1.0,
             thresholds=labels.cutoffs_by_class() if by_rounds else None,
-            unlabeled=None if by_rounds else _whole_pool(manifest, recipe),
+            unlabeled=None if by_rounds else whole_pool(manifest, recipe),
             lineage=lineage,
             seed=seed,
             folder=folder,
@@ -184,7 +184,7 @@ def _teach(
     return saved
 
 
-def _whole_pool(manifest: Manifest, recipe: Student) -> Unlabeled:
+def whole_pool(manifest: Manifest, recipe: Student) -> Unlabeled:
     """What FixMatch and its kin learn from: all training images, with or without a human label."""
     pool = manifest.rows(Split.TRAIN, Split.UNLABELED)
     return Unlabeled(pool, recipe.method, recipe.consistency)
