@@ -167,7 +167,7 @@ def _measured(loop: Loop, keep: Path) -> Row:
         taught = tuple(labelled_precisely(e, ended, each) for each in every)
         seconds = None if resumed else round(time.monotonic() - started, 1)
     manifest, looped, history = ended.ingested.manifest, ended.looped, ended.looped.history
-    read = () if e.student.in_training else looped.labels
+    learnt = () if e.student.in_training else looped.labels
     if report.comparison is None:
         raise RuntimeError("the report on test has no comparison with the first teacher")
     return Row(
@@ -188,7 +188,7 @@ def _measured(loop: Loop, keep: Path) -> Row:
         best_round=history.best.index,
         verdict=str(ended.verdict),
         validation=tuple(each.validation_accuracy for each in history.rounds),
-        used=tuple(counted(labels, manifest, loop.draw.hidden) for labels in read),
+        used=tuple(counted(labels, manifest, loop.draw.hidden) for labels in learnt),
         precise=tuple(counted(labels, manifest, loop.draw.hidden) for labels in taught),
         image_steps=sum(each.image_steps for each in history.rounds),
         control_image_steps=looped.control.contract.image_steps if looped.control else None,
