@@ -173,21 +173,21 @@ def student() -> None:
     """A new, larger model, trained on human and pseudo-labels."""
     start_keras()
     from selftrain.learn.contract import SavedModel
-    from selftrain.learn.ladder import next_rung
     from selftrain.selflabel import divergence, teaching
+    from selftrain.selflabel.finished import student_backbone
     from selftrain.selflabel.pseudo_labels import PseudoLabels
 
     settings, place, manifest = _settings("student", StudentSettings), _place(), _manifest()
     labels = PseudoLabels.read(ROUND / "pseudo_labels.parquet")
-    recipe = settings.student
-    rung_below = SavedModel.read(ROUND / "teacher").contract.backbone
+    taught_by = SavedModel.read(ROUND / "teacher")
     with progress("student") as show:
         trained = teaching.train_student(
             manifest,
             labels,
             _pixels(manifest, settings.image_size),
-            recipe=recipe,
-            backbone=recipe.backbone or next_rung(rung_below),
+            recipe=settings.student,
+            backbone=student_backbone(settings.student, taught_by.contract.backbone),
+            teacher=taught_by,
             seed=settings.seed + 1,
             folder=ROUND / "student",
             checkpoints=_checkpoints(place),

@@ -62,14 +62,18 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
         before = None
         while judge(e.gate, history, minutes=minutes(history)) is Verdict.CONTINUE:
             index = history.students + 1
-            backbone = student_backbone(e.student, history)
-            labels = pseudo_label(manifest, models[history.teacher.index], place, e.pseudo_label, index, machine)
+            teaches = models[history.teacher.index]
+            backbone = student_backbone(e.student, history.teacher.backbone)
+            labels = pseudo_label(manifest, teaches, place, e.pseudo_label, index, machine)
             answers = labels.load()
             history = watched(history, e.guards, images, answers, before, method=e.student.method)
             if history.stopped:
                 break
             weights, seed = described_weights(e.student.weights), e.seed + index
-            student = train_student(manifest, labels, place, e.student, weights, backbone, e.image_size, seed, machine)
+            start = teaches if e.student.start == "teacher" else None
+            student = train_student(
+                manifest, labels, place, e.student, weights, backbone, e.image_size, seed, machine, start
+            )
             trained = student.load()
             refuse_withdrawn(trained, place)
             scores = score(development, student, place, machine)

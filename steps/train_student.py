@@ -33,8 +33,9 @@ def train_student(
     image_size: int,
     seed: int,
     machine: Machine,
+    teacher: SavedModel | None = None,
 ) -> Annotated[SavedModel, "student"]:
-    """Train a new, larger student; `weights` is what the recipe's file holds now, for the cache."""
+    """Train a student, new or from `teacher` on; `weights` is what the recipe's file holds now, for the cache."""
     start_keras()
     from selftrain.selflabel import teaching
 
@@ -45,6 +46,7 @@ def train_student(
             dataset.pixels(place, manifest, image_size, machine),
             recipe=recipe,
             backbone=backbone,
+            teacher=teacher,
             seed=seed,
             folder=Path(mkdtemp(prefix="selftrain-")),
             checkpoints=Checkpoints(dataset.checkpoints(place, code_digest.train()), machine.checkpoint_s),

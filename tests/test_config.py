@@ -132,3 +132,25 @@ def test_settings_that_do_something_are_taken() -> None:
     both = parse({"student": {"method": "freematch", "consistency": {"fairness": 0.1}, "randaugment_magnitude": 5.0}})
     assert both.student.consistency.fairness == 0.1
     assert parse({"teacher": {"strength": "strong", "randaugment_operations": 1}}).teacher.randaugment_operations == 1
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student", "said"),
+    [
+        ({"backbone": "efficientnet_b0"}, {"backbone": "efficientnet_b1"}, "leave student.backbone out"),
+        (
+            {"backbone": "efficientnet_b0", "weights": "imagenet"},
+            {"backbone": "efficientnet_b0"},
+            "student.weights is None and teacher.weights 'imagenet'",
+        ),
+    ],
+)
+def test_a_student_starts_from_a_teacher_of_its_backbone_and_weights_alone(
+    teacher: dict[str, object], student: dict[str, object], said: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse({"teacher": teacher, "student": {"start": "teacher", **student}})
+    assert said in str(error.value)
+    alike = parse({"teacher": teacher, "student": {"start": "teacher", **teacher}})
+    assert alike.student.start == "teacher"
+    assert parse({"teacher": teacher, "student": student}).student.start == "new"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,7 @@ from selftrain.config.recipes import Student, Teacher
 from selftrain.config.section import Machine, Section
 from selftrain.config.selection import PseudoLabel
 from selftrain.errors import ConfigError
+from selftrain.learn.ladder import resolve
 
 
 def _of_characters(source: object) -> bool:
@@ -72,6 +73,23 @@ class Experiment(Section):
             if isinstance(recipe, dict):
                 changed[role] = {"augmentation": "digits", **recipe}  # set, not defaulted, as above
         return changed
+
+    @model_validator(mode="after")
+    def _a_student_can_start_from_its_teacher(self) -> Self:
+        teacher, student = self.teacher, self.student
+        if student.start == "new" or teacher.start != "train":
+            return self
+        if student.backbone is not None and resolve(student.backbone) != resolve(teacher.backbone):
+            raise ConfigError(
+                f"student.start is 'teacher', but student.backbone is {student.backbone!r} and teacher.backbone "
+                f"{teacher.backbone!r}: leave student.backbone out, or set student.start to 'new'"
+            )
+        if student.weights != teacher.weights:
+            raise ConfigError(
+                f"student.start is 'teacher', but student.weights is {student.weights!r} and teacher.weights "
+                f"{teacher.weights!r}, and the student's control starts where its teacher did: set them alike"
+            )
+        return self
 
     @property
     def place(self) -> Place:

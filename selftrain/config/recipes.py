@@ -129,12 +129,15 @@ _OF_METHODS: dict[str, tuple[Method, ...]] = {
 
 
 class Student(Recipe):
-    """Each round's student, created anew, one rung above its teacher unless `backbone` is set.
+    """Each round's student: a new model, one rung above its teacher unless `backbone` is set; or its teacher, going on.
 
     A method other than noisy_student trains on the labels and the whole pool at once, without pseudo-labels.
     """
 
     method: Method = "noisy_student"
+    start: Literal["new", "teacher"] = Field(
+        "new", description="'teacher': from its teacher's weights, of the same backbone, where there is little time"
+    )
     consistency: Consistency = Consistency()
     steps: int = Field(860, ge=1)
     strength: Literal["weak", "strong"] = "strong"

@@ -71,9 +71,11 @@ def student_round(
     return trained.model_copy(update=added)
 
 
-def student_backbone(recipe: Student, history: History) -> str:
-    """The backbone of the next student: the configured one, or the rung above its teacher's."""
-    return recipe.backbone or next_rung(history.teacher.backbone)
+def student_backbone(recipe: Student, teacher: str) -> str:
+    """The backbone of a student whose teacher's is `teacher`: the configured one, its teacher's, or the rung above."""
+    if recipe.backbone is not None:
+        return recipe.backbone
+    return teacher if recipe.start == "teacher" else next_rung(teacher)
 
 
 def watched(
@@ -111,6 +113,7 @@ def control_recipe(recipe: Student, history: History) -> Student:
         "freeze_steps": round(recipe.freeze_steps * steps / recipe.steps),
         "validate_every": math.ceil((steps + recipe.finish_steps) / looks),
         "min_human_share": 1.0,
+        "start": "new",
     }
     return (_on_labels(recipe) if recipe.in_training else recipe).model_copy(update=changes)
 

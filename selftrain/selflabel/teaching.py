@@ -13,17 +13,21 @@ import pyarrow.compute as pc
 from selftrain.config import Recipe, Student, Teacher
 from selftrain.data.manifest import LabelSource, Manifest, Split
 from selftrain.data.pixels import Pixels
-from selftrain.errors import TrainingDivergedError
+from selftrain.errors import ConfigError, TrainingDivergedError
+from selftrain.learn import variables
 from selftrain.learn.batches import Examples
 from selftrain.learn.calibrate import fit_temperature
 from selftrain.learn.checkpoint import Checkpoints
-from selftrain.learn.contract import Contract, SavedModel, file_digest, save
+from selftrain.learn.contract import Contract, SavedModel, file_digest, load, save
 from selftrain.learn.course import Unlabeled
 from selftrain.learn.curve import write_curve
 from selftrain.learn.predict import predict_logits
 from selftrain.learn.training import train, untrained
 from selftrain.progress import Progress, silent
 from selftrain.selflabel import divergence
+
+if TYPE_CHECKING:
+    import keras
 
 if TYPE_CHECKING:  # what a threshold does concerns no teacher: it stays out of the digest of the code behind it
     from selftrain.selflabel.pseudo_labels import PseudoLabels
@@ -66,6 +70,7 @@ def train_student(
     seed: int,
     folder: Path,
     checkpoints: Checkpoints,
+    teacher: SavedModel | None = None,
     progress: Progress = silent,
 ) -> SavedModel:
     """Train a new model on the human labels of `manifest` and the accepted of `labels`, calibrate on validation, save.
@@ -73,13 +78,16 @@ def train_student(
     Noisy Student (Xie et al., 2020, algorithm 1, step 3): soft targets where the labels keep probabilities. The
     confidences that they were accepted above, and whose labels they are, go into the model's contract. Resumes as
     `train_teacher` does. Another method takes the unlabelled images themselves: `labels` only say what the teacher
-    would have made of them.
+    would have made of them. Where `recipe.start` asks for it, the weights to begin with are those of `teacher` (the
+    paper's "warm-start"); ConfigError if it is missing or its architecture differs.
 
     A student that diverges costs no run its teacher: it leaves the reason in place of a model (`divergence.reason`).
     """
     by_rounds, started = not recipe.in_training, time.monotonic()
     taught = labels.applied_to(manifest) if by_rounds else manifest.without_pseudo_labels()
-    lineage = (*labels.lineage, labels.teacher) if by_rounds and labels.accepted.num_rows else ()
+    start = _weights_of(teacher, recipe)
+    learnt_from = (by_rounds and labels.accepted.num_rows > 0) or start is not None
+    lineage = (*labels.lineage, labels.teacher) if learnt_from else ()
     try:
         return _teach(
             taught,
@@ -91,6 +99,7 @@ def train_student(
             thresholds=labels.cutoffs_by_class() if by_rounds else None,
             unlabeled=None if by_rounds else whole_pool(manifest, recipe),
             lineage=lineage,
+            start=start,
             seed=seed,
             folder=folder,
             checkpoints=checkpoints,
@@ -152,18 +161,22 @@ def _teach(
     thresholds: dict[str, float] | None = None,
     lineage: tuple[str, ...] = (),
     unlabeled: Unlabeled | None = None,
+    start: SavedModel | None = None,
 ) -> SavedModel:
+    network = untrained(recipe, backbone, image_size=pixels.size, classes=len(manifest.label_map), seed=seed)
+    if start is not None:
+        _take_weights(network, start)
     training = examples(manifest, pixels, Split.TRAIN, pseudo_weight=pseudo_weight)
     validation = examples(manifest, pixels, Split.VALIDATION)
     trained = train(
-        untrained(recipe, backbone, image_size=pixels.size, classes=len(manifest.label_map), seed=seed),
+        network,
         recipe=recipe,
         train=training,
         validation=validation,
         min_human_share=min_human_share,
         unlabeled=unlabeled,
         seed=seed,
-        checkpoints=checkpoints.of(_key(manifest, recipe, backbone, pixels.size, seed)),
+        checkpoints=checkpoints.of(_key(manifest, recipe, backbone, pixels.size, seed, start)),
         progress=progress,
     )
     logits = predict_logits(trained.model, pixels, validation.rows)
@@ -218,8 +231,30 @@ def examples(manifest: Manifest, pixels: Pixels, split: Split, *, pseudo_weight:
     )
 
 
-def _key(manifest: Manifest, recipe: Recipe, backbone: str, image_size: int, seed: int) -> str:
+def _weights_of(teacher: SavedModel | None, recipe: Student) -> SavedModel | None:
+    """The model that a student starts from; None: it is created anew."""
+    if recipe.start == "new":
+        return None
+    if teacher is None:
+        raise ConfigError("student.start is 'teacher', but no teacher was given")
+    return teacher
+
+
+def _take_weights(network: keras.Model, teacher: SavedModel) -> None:
+    known, contract = load(teacher.folder)
+    if [each.shape for each in known.weights] != [each.shape for each in network.weights]:
+        raise ConfigError(
+            f"student.start is 'teacher', but its teacher, {contract.backbone}, is built otherwise: set "
+            "student.backbone, student.weights and student.reduce_strides as the teacher's, or student.start to 'new'"
+        )
+    variables.write(network.weights, variables.read(known.weights))
+
+
+def _key(
+    manifest: Manifest, recipe: Recipe, backbone: str, image_size: int, seed: int, start: SavedModel | None
+) -> str:
     weights = Path(recipe.weights) if recipe.weights else None
     content = file_digest(weights) if weights is not None and weights.is_file() else ""
-    text = "|".join([manifest.digest, recipe.model_dump_json(), content, backbone, str(image_size), str(seed)])
+    begun = start.digest if start is not None else ""
+    text = "|".join([manifest.digest, recipe.model_dump_json(), content, backbone, str(image_size), str(seed), begun])
     return hashlib.sha256(text.encode()).hexdigest()[:24]

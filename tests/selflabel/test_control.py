@@ -73,3 +73,10 @@ def test_the_control_of_a_student_in_training_sees_labelled_images_weakly_change
 
 def test_the_control_of_a_student_of_pseudo_labels_sees_them_strongly_changed_as_it_did() -> None:
     assert control_of(Student(), image_steps=9600).strength == "strong"
+
+
+def test_the_control_of_a_student_that_starts_from_its_teacher_starts_where_the_teacher_did() -> None:
+    student = Student(start="teacher", backbone="efficientnet_b0", weights="imagenet")
+    control = control_of(student, image_steps=9600)
+    assert (control.start, control.weights) == ("new", "imagenet")
+    assert control.steps * control.batch_size == 800 + 9600

@@ -14,7 +14,7 @@ from selftrain.data import dataset
 from selftrain.data.ingest import ingest
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources import open_source
-from selftrain.errors import UntrustedFileError
+from selftrain.errors import ConfigError, UntrustedFileError
 from selftrain.learn.checkpoint import Checkpoints
 from selftrain.selflabel import divergence
 from selftrain.selflabel.pseudo_labels import PseudoLabels, select
@@ -41,7 +41,16 @@ class Round:
     manifest: Manifest
     labels: PseudoLabels
 
-    def student(self, labels: PseudoLabels, folder: Path, *, steps: int = STEPS, **recipe: Any) -> SavedModel:
+    def student(
+        self,
+        labels: PseudoLabels,
+        folder: Path,
+        *,
+        steps: int = STEPS,
+        teacher: SavedModel | None = None,
+        backbone: str = "efficientnet_b0_050",
+        **recipe: Any,
+    ) -> SavedModel:
         """A student of `labels`."""
         from selftrain.selflabel.teaching import train_student
 
@@ -50,7 +59,8 @@ class Round:
             labels,
             dataset.pixels(self.e.place, self.manifest, 16, self.e.machine),
             recipe=Student(augmentation="digits", steps=steps, batch_size=BATCH, validate_every=steps, **recipe),
-            backbone="efficientnet_b0_050",
+            backbone=backbone,
+            teacher=teacher,
             seed=1,
             folder=folder / "model",
             checkpoints=Checkpoints(folder / "checkpoints"),
@@ -95,6 +105,34 @@ def test_a_student_that_no_label_was_sure_enough_for_has_no_teacher(digits: Roun
     table = digits.labels.table
     unsure = replace(digits.labels, table=table.set_column(4, table.schema.field(4), [[False] * len(table)]))
     assert digits.taught(unsure, tmp_path).lineage == ()
+
+
+@pytest.fixture(scope="module")
+def taught(digits: Round, tmp_path_factory: pytest.TempPathFactory) -> SavedModel:
+    return digits.student(digits.labels, tmp_path_factory.mktemp("taught"), reduce_strides=False)
+
+
+@pytest.mark.parametrize("method", ["noisy_student", "fixmatch"])
+def test_a_student_that_starts_from_its_teacher_has_its_weights_and_names_it(
+    digits: Round, taught: SavedModel, tmp_path: Path, method: Literal["noisy_student", "fixmatch"]
+) -> None:
+    from selftrain.learn.contract import load
+
+    going_on: dict[str, Any] = {"start": "teacher", "learning_rate": 1e-12, "weight_decay": 0.0, "ema": None}
+    student = digits.student(
+        digits.labels, tmp_path, teacher=taught, method=method, reduce_strides=False, dropout=0.0, **going_on
+    )
+    assert student.contract.lineage == ("chance", "lot")
+    before, after = (load(each.folder)[0].trainable_weights for each in (taught, student))
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-6)
+
+
+def test_a_student_cannot_start_from_a_teacher_that_is_built_otherwise(
+    digits: Round, taught: SavedModel, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="is built otherwise"):
+        digits.student(digits.labels, tmp_path, teacher=taught, backbone="efficientnet_b0", start="teacher")
 
 
 def test_the_same_training_again_is_the_same_model_in_another_file(digits: Round, tmp_path: Path) -> None:
