@@ -13,9 +13,11 @@ from selftrain.config import Experiment
 BACKBONE = "MobileNet"  # of keras.applications, at 32 px, its last two halvings dropped
 PUBLISHED = 0.5589  # with about 4.6 million image-steps
 BUDGETS: dict[Kind, Budget] = {
-    "cpu": Budget(seeds=1, teacher=150_000, student=350_000),
+    "cpu": Budget(seeds=1, teacher=280_000, student=140_000, rounds=2),
     "gpu": Budget(seeds=3, teacher=600_000, student=1_950_000, rounds=2),
 }
+STARTS: dict[Kind, str] = {"cpu": "teacher", "gpu": "new"}  # in an hour there is no time to begin anew
+LEARNING_RATE = 5e-3  # 300 steps at 2e-3, 5e-3, 1e-2: 33.2, 39.2, 39.8 % of 1,000 labels held out by another seed
 TARGETS: dict[Kind, float] = {"cpu": 0.60, "gpu": 0.65}
 SECONDS = 3_600  # of training on two cores, teacher and student
 IMAGE_STEPS = 4_600_000
@@ -32,12 +34,12 @@ def measure(asked: Asked) -> Result:
 
 
 def _experiment(budget: Budget, kind: Kind, seed: int) -> Experiment:
-    recipe = {**cifar10.from_scratch(kind), "backbone": BACKBONE}
+    recipe = {**cifar10.from_scratch(kind), "backbone": BACKBONE, "learning_rate": LEARNING_RATE}
     return cifar10.experiment(
         seed,
         budget,
         teacher={**recipe, **budget.steps("teacher", cifar10.BATCH)},
-        student={**recipe, **budget.steps("student", cifar10.BATCH)},
+        student={**recipe, "start": STARTS[kind], **budget.steps("student", cifar10.BATCH)},
     )
 
 
