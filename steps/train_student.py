@@ -1,5 +1,6 @@
 """The student's training step."""
 
+from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Annotated
@@ -39,15 +40,12 @@ def train_student(
     start_keras()
     from selftrain.selflabel import teaching
 
+    train = partial(teaching.train_student, recipe=recipe, backbone=backbone, teacher=teacher, seed=seed)
     with progress("student") as show:
-        return teaching.train_student(
+        return train(
             manifest,
             labels,
             dataset.pixels(place, manifest, image_size, machine),
-            recipe=recipe,
-            backbone=backbone,
-            teacher=teacher,
-            seed=seed,
             folder=Path(mkdtemp(prefix="selftrain-")),
             checkpoints=Checkpoints(dataset.checkpoints(place, code_digest.train()), machine.checkpoint_s),
             progress=show,

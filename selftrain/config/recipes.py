@@ -14,6 +14,7 @@ Augmentation = Literal["none", "digits", "natural"]
 Method = Literal["noisy_student", "fixmatch", "freematch", "softmatch"]
 
 _SMOOTHING = 0.1
+_FINISH = 20  # a student's finish is this part of its steps
 
 
 def learns_in_training(method: Method | None) -> bool:
@@ -49,7 +50,9 @@ class Recipe(Section):
     unfreeze_rate: float = Field(0.1, gt=0, le=1, description="factor on the rate once the backbone is unfrozen")
     validate_every: int = Field(120, ge=1, description="steps between looks at validation; the best weights are kept")
     reduce_strides: bool = Field(True, description="EfficientNet and MobileNet from scratch keep more of small images")
-    finish_steps: int = Field(0, ge=0, description="steps after `steps` on human labels alone, at a tenth of the rate")
+    finish_steps: int | None = Field(
+        None, ge=0, description="after `steps`, on human labels at a tenth of the rate; None: noisy_student 5 %, else 0"
+    )
 
     @model_validator(mode="after")
     def _backbone_is_known(self) -> Self:
@@ -74,6 +77,11 @@ class Recipe(Section):
     def smoothing(self) -> float:
         """How much of a hard target is shared among all classes."""
         return _SMOOTHING if self.label_smoothing is None else self.label_smoothing
+
+    @property
+    def finish(self) -> int:
+        """How many steps on human labels alone follow `steps`."""
+        return self.finish_steps or 0
 
     @model_validator(mode="after")
     def _nothing_is_idle(self) -> Self:
@@ -154,6 +162,11 @@ class Student(Recipe):
     def smoothing(self) -> float:
         """As a Recipe's; but 0 unless set where a model must become sure in training, which smoothing would prevent."""
         return 0.0 if self.in_training and self.label_smoothing is None else super().smoothing
+
+    @property
+    def finish(self) -> int:
+        """As a Recipe's; but a twentieth of its `steps` unless set where the labels before it are a teacher's."""
+        return self.steps // _FINISH if self.finish_steps is None and not self.in_training else super().finish
 
     @property
     def _strong_views(self) -> bool:

@@ -30,12 +30,12 @@ def phases(recipe: Recipe) -> tuple[Phase, ...]:
     """
     main = _main_phases(recipe)
     finish = replace(main[-1], start=recipe.steps, stop=total_steps(recipe), rate=main[-1].rate * FINISH_RATE)
-    return (*main, finish) if recipe.finish_steps else main
+    return (*main, finish) if recipe.finish else main
 
 
 def total_steps(recipe: Recipe) -> int:
     """All the steps of a training, its finish included."""
-    return recipe.steps + recipe.finish_steps
+    return recipe.steps + recipe.finish
 
 
 def _main_phases(recipe: Recipe) -> tuple[Phase, ...]:

@@ -106,12 +106,13 @@ def control_recipe(recipe: Student, history: History) -> Student:
     """
     best = history.best
     spent = sum(each.image_steps for each in history.rounds if each.kept and each.index <= best.index)
-    steps = max(1, round(spent / recipe.batch_size) - recipe.finish_steps)
-    looks = math.ceil((recipe.steps + recipe.finish_steps) / recipe.validate_every)
+    steps = max(1, round(spent / recipe.batch_size) - recipe.finish)
+    looks = math.ceil((recipe.steps + recipe.finish) / recipe.validate_every)
     changes = {
         "steps": steps,
+        "finish_steps": recipe.finish,
         "freeze_steps": round(recipe.freeze_steps * steps / recipe.steps),
-        "validate_every": math.ceil((steps + recipe.finish_steps) / looks),
+        "validate_every": math.ceil((steps + recipe.finish) / looks),
         "min_human_share": 1.0,
         "start": "new",
     }

@@ -201,6 +201,15 @@ def test_another_method_or_another_pool_is_another_training() -> None:
     assert len({digest(), digest("softmatch"), digest(pool=19), digest(mu=2)}) == 4
 
 
+def test_a_noisy_student_ends_with_a_short_finish_on_human_labels_and_others_only_when_asked_to() -> None:
+    from selftrain.config import Teacher
+
+    assert Student(steps=200).finish == 10
+    assert Student(steps=200, finish_steps=0).finish == 0
+    assert Student(steps=200, method="fixmatch").finish == Teacher(steps=200).finish == 0
+    assert Student(steps=200, method="fixmatch", finish_steps=7).finish == Teacher(finish_steps=7).finish == 7
+
+
 def test_smoothing_is_off_in_training_unless_asked_for_and_mixing_is_refused() -> None:
     from selftrain.errors import ConfigError
 

@@ -58,7 +58,7 @@ def test_the_control_looks_at_validation_as_often_as_the_student_did(
     changes: dict[str, Any], images_a_step: int
 ) -> None:
     student = Student(steps=STEPS, batch_size=BATCH, **changes)
-    control = control_of(student, image_steps=images_a_step * (STEPS + student.finish_steps))
+    control = control_of(student, image_steps=images_a_step * (STEPS + student.finish))
     assert control.steps > STEPS
     assert looks(control) == looks(student)
 
@@ -68,6 +68,7 @@ def test_the_control_of_a_student_in_training_sees_labelled_images_weakly_change
     control = control_of(student, image_steps=9600)
     assert control.strength == "weak"
     assert control.smoothing == student.smoothing == 0.0
+    assert control.finish == student.finish == 0
     assert Student.model_validate(control.model_dump(exclude_unset=True)) == control  # as it reaches a step
 
 
@@ -79,4 +80,4 @@ def test_the_control_of_a_student_that_starts_from_its_teacher_starts_where_the_
     student = Student(start="teacher", backbone="efficientnet_b0", weights="imagenet")
     control = control_of(student, image_steps=9600)
     assert (control.start, control.weights) == ("new", "imagenet")
-    assert control.steps * control.batch_size == 800 + 9600
+    assert (control.steps + control.finish) * control.batch_size == 800 + 9600

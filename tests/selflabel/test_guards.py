@@ -147,6 +147,6 @@ def test_the_control_spends_what_the_best_model_and_its_kept_teachers_spent() ->
     pretrained = {"backbone": "efficientnet_b0", "weights": "imagenet", "freeze_steps": 145}
     student = Student(steps=290, finish_steps=10, batch_size=16, **pretrained)
     recipe = control_recipe(student, history)
-    assert (recipe.steps + recipe.finish_steps) * recipe.batch_size == 1600 + 4800
+    assert (recipe.steps + recipe.finish) * recipe.batch_size == 1600 + 4800
     assert recipe.freeze_steps == recipe.steps / 2
     assert recipe.min_human_share == 1.0
