@@ -33,6 +33,7 @@ from selftrain.learn.contract import SavedModel
 from selftrain.progress import Progress, noting
 from selftrain.record import RunRecord, report_ingested
 from selftrain.scaffold import Wishes, choose, has_gpu
+from selftrain.selflabel import divergence
 from selftrain.selflabel.finished import outcome
 from selftrain.selflabel.loop import Looped, read_test, run_loop
 from selftrain.selflabel.recorded import run_record
@@ -114,7 +115,7 @@ def fit(
         first_teacher=first_teacher,
         progress=progress,
     )
-    read = [looped.final, looped.models[0], *([looped.control] if looped.control else [])]
+    read = divergence.trained((looped.final, looped.models[0], looped.control))
     looks = count_looks(dataset.workspace(e.place).root / "looks", made.manifest.split_digest(Split.TEST), read)
     report = read_test(looped, pixels_of=pixels_of)
     record = run_record(

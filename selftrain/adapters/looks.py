@@ -9,17 +9,17 @@ from selftrain.config import Place
 from selftrain.data import dataset
 from selftrain.data.manifest import Manifest, Split
 from selftrain.learn.contract import SavedModel
+from selftrain.selflabel.divergence import trained
 
 
 def count_looks(manifest: Manifest, models: Iterable[SavedModel | None], *, place: Place, run_id: str) -> int:
-    """Count each of `models` (None: there is no such one) as read on the manifest's test images by `run_id`.
+    """Count each of `models` as read on the manifest's test images by `run_id`; None, or one that diverged, is none.
 
     A model counts once, however often it is read: the same answers tell nothing new. Returns all looks there were.
     """
     tracking, test = open_tracking(dataset.workspace(place).root), manifest.split_digest(Split.TEST)
-    for model in models:
-        if model is not None:
-            count_test_look(tracking, test_digest=test, run_id=run_id, model_digest=model.digest)
+    for model in trained(models):
+        count_test_look(tracking, test_digest=test, run_id=run_id, model_digest=model.digest)
     return looks_at_test(tracking, test)
 
 

@@ -68,7 +68,8 @@ class ClassScores(Facts):
 class EvaluationReport(Facts):
     """What a model is worth on one split; `confusion` has a row a true class, a column a predicted one.
 
-    `comparison` is with the first teacher, `control` with a model trained as long on human labels alone.
+    `comparison` is with the first teacher, `control` with a model trained as long on human labels alone, unless that
+    one's training diverged: `control_diverged` says how.
     """
 
     images: int
@@ -83,6 +84,7 @@ class EvaluationReport(Facts):
     alpha: float
     comparison: Comparison | None = None
     control: Comparison | None = None
+    control_diverged: str | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:

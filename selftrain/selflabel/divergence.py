@@ -1,7 +1,8 @@
-"""Divergence: what a student whose training diverged leaves in place of a model, and how it is told from one."""
+"""Divergence: what a student or control whose training diverged leaves in place of a model, and how it is seen."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from selftrain.learn.contract import CONTRACT_FILE, Contract, SavedModel
@@ -26,3 +27,8 @@ def reason(saved: SavedModel) -> str | None:
     """Why the training of `saved` diverged; None: it is a model."""
     path = saved.folder / REASON_FILE
     return path.read_text(encoding="utf-8").strip() if path.is_file() else None
+
+
+def trained(models: Iterable[SavedModel | None]) -> tuple[SavedModel, ...]:
+    """Those of `models` that can be asked: neither missing (None) nor diverged."""
+    return tuple(each for each in models if each is not None and reason(each) is None)

@@ -139,6 +139,8 @@ def findings(history: History, report: EvaluationReport | None, *, brought: str 
         found.append("the unlabelled data did not help: the first teacher is still the best model")
     if report is not None and report.comparison is not None and history.best.index > 0:
         found.append(f"on test: {_helped(report.comparison, 'the first teacher')}")
+    if report is not None and report.control_diverged is not None:
+        found.append(f"did the unlabelled data help? unknown: the control's training failed: {report.control_diverged}")
     if report is not None and report.control is not None:
         against = "the same backbone trained as long on human labels alone"
         found.append(f"did the unlabelled data help? {_helped(report.control, against)}")

@@ -29,7 +29,7 @@ class Looped:
 
     `labeled` is the part of the manifest with human labels. A student that diverged is a model without weights. There
     is one set of labels more than there are students where a guard stopped the loop at them. `control` is the
-    supervised control, where one was asked for.
+    supervised control, where one was asked for; it can have diverged, too.
     """
 
     history: History

@@ -68,16 +68,19 @@ def read_test(
 ) -> EvaluationReport:
     """The reported numbers: the final model on test, against what the labels alone gave, on the same images.
 
-    Each model reads the images at its own size: `pixels_at(size)` are all of `manifest`'s.
+    Each model reads the images at its own size: `pixels_at(size)` are all of `manifest`'s. Of a control that diverged
+    the report holds the reason.
     """
+    lost = None if control is None else divergence.reason(control)
 
     def answers(model: SavedModel) -> npt.NDArray[np.float32]:
         return probs_on_test(manifest, pixels_at(model.contract.image_size), model)
 
-    return evaluate(
+    report = evaluate(
         manifest.labels()[manifest.rows(Split.TEST)],
         answers(final),
         class_names=manifest.label_map.names,
         reference_probs=answers(first_teacher),
-        control_probs=None if control is None else answers(control),
+        control_probs=None if control is None or lost else answers(control),
     )
+    return report.model_copy(update={"control_diverged": lost})

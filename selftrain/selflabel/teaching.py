@@ -83,39 +83,27 @@ def train_student(
 
     A student that diverges costs no run its teacher: it leaves the reason in place of a model (`divergence.reason`).
     """
-    by_rounds, started = not recipe.in_training, time.monotonic()
+    by_rounds = not recipe.in_training
     taught = labels.applied_to(manifest) if by_rounds else manifest.without_pseudo_labels()
     start = _weights_of(teacher, recipe)
     learnt_from = (by_rounds and labels.accepted.num_rows > 0) or start is not None
-    lineage = (*labels.lineage, labels.teacher) if learnt_from else ()
-    try:
-        return _teach(
-            taught,
-            pixels,
-            recipe=recipe,
-            backbone=backbone,
-            pseudo_weight=recipe.pseudo_weight if by_rounds else 0.0,
-            min_human_share=recipe.min_human_share if by_rounds else 1.0,
-            thresholds=labels.cutoffs_by_class() if by_rounds else None,
-            unlabeled=None if by_rounds else whole_pool(manifest, recipe),
-            lineage=lineage,
-            start=start,
-            seed=seed,
-            folder=folder,
-            checkpoints=checkpoints,
-            progress=progress,
-        )
-    except TrainingDivergedError as error:
-        contract = Contract(
-            backbone=backbone,
-            image_size=pixels.size,
-            class_names=manifest.label_map.names,
-            manifest_digest=taught.digest,
-            lineage=lineage,
-            seconds=time.monotonic() - started,
-            seed=seed,
-        )
-        return divergence.leave(error.message, contract, folder)
+    return _teach(
+        taught,
+        pixels,
+        recipe=recipe,
+        backbone=backbone,
+        pseudo_weight=recipe.pseudo_weight if by_rounds else 0.0,
+        min_human_share=recipe.min_human_share if by_rounds else 1.0,
+        thresholds=labels.cutoffs_by_class() if by_rounds else None,
+        unlabeled=None if by_rounds else whole_pool(manifest, recipe),
+        lineage=(*labels.lineage, labels.teacher) if learnt_from else (),
+        start=start,
+        may_diverge=True,
+        seed=seed,
+        folder=folder,
+        checkpoints=checkpoints,
+        progress=progress,
+    )
 
 
 def train_control(
@@ -132,13 +120,14 @@ def train_control(
     """Train a student's backbone by its recipe on the human labels of `manifest` alone: the supervised control.
 
     With the image-steps of the models it is compared with (`finished.control_recipe`), it says what the unlabelled
-    images gave beyond the longer training.
+    images gave beyond the longer training. One that diverges leaves the reason in place of a model, as a student does.
     """
     return _teach(
         manifest,
         pixels,
         recipe=recipe,
         backbone=backbone,
+        may_diverge=True,
         seed=seed,
         folder=folder,
         checkpoints=checkpoints,
@@ -162,37 +151,46 @@ def _teach(
     lineage: tuple[str, ...] = (),
     unlabeled: Unlabeled | None = None,
     start: SavedModel | None = None,
+    may_diverge: bool = False,
 ) -> SavedModel:
+    began = time.monotonic()
     network = untrained(recipe, backbone, image_size=pixels.size, classes=len(manifest.label_map), seed=seed)
     if start is not None:
         _take_weights(network, start)
-    training = examples(manifest, pixels, Split.TRAIN, pseudo_weight=pseudo_weight)
     validation = examples(manifest, pixels, Split.VALIDATION)
-    trained = train(
-        network,
-        recipe=recipe,
-        train=training,
-        validation=validation,
-        min_human_share=min_human_share,
-        unlabeled=unlabeled,
-        seed=seed,
-        checkpoints=checkpoints.of(_key(manifest, recipe, backbone, pixels.size, seed, start)),
-        progress=progress,
-    )
-    logits = predict_logits(trained.model, pixels, validation.rows)
     contract = Contract(
         backbone=backbone,
         image_size=pixels.size,
         class_names=manifest.label_map.names,
-        temperature=fit_temperature(logits, validation.targets.argmax(axis=1)),
-        thresholds=thresholds or {},
         manifest_digest=manifest.digest,
         lineage=lineage,
-        image_steps=trained.image_steps,
-        seconds=trained.seconds,
         seed=seed,
     )
-    saved = save(trained.model, contract, folder)
+    try:
+        trained = train(
+            network,
+            recipe=recipe,
+            train=examples(manifest, pixels, Split.TRAIN, pseudo_weight=pseudo_weight),
+            validation=validation,
+            min_human_share=min_human_share,
+            unlabeled=unlabeled,
+            seed=seed,
+            checkpoints=checkpoints.of(_key(manifest, recipe, backbone, pixels.size, seed, start)),
+            progress=progress,
+        )
+    except TrainingDivergedError as error:
+        if not may_diverge:
+            raise
+        spent = {"seconds": time.monotonic() - began}
+        return divergence.leave(error.message, contract.model_copy(update=spent), folder)
+    logits = predict_logits(trained.model, pixels, validation.rows)
+    learnt = {
+        "temperature": fit_temperature(logits, validation.targets.argmax(axis=1)),
+        "thresholds": thresholds or {},
+        "image_steps": trained.image_steps,
+        "seconds": trained.seconds,
+    }
+    saved = save(trained.model, contract.model_copy(update=learnt), folder)
     write_curve(trained.curve, folder)
     return saved
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pytest
 
-from selftrain.config import Consistency, DigitsSource, Experiment, Fixed, PseudoLabel, Student
+from selftrain.config import Consistency, DigitsSource, Experiment, Fixed, Gate, PseudoLabel, Student
 from selftrain.data import dataset
 from selftrain.data.ingest import ingest
 from selftrain.data.manifest import Manifest, Split
@@ -158,6 +158,32 @@ def test_a_student_that_diverges_leaves_its_reason_in_place_of_a_model(digits: R
     scores = score(digits.manifest, pixels, lost)
     assert np.isnan(scores.accuracy)
     assert np.isnan(type(scores).model_validate_json(scores.model_dump_json()).log_loss)
+
+
+def test_a_control_that_diverges_costs_no_run_its_report(digits: Round, taught: SavedModel, tmp_path: Path) -> None:
+    from selftrain.selflabel.finished import findings, teacher_round
+    from selftrain.selflabel.rounds import History
+    from selftrain.selflabel.scoring import read_test, score
+    from selftrain.selflabel.teaching import train_control
+
+    pixels = dataset.pixels(digits.e.place, digits.manifest, 16, digits.e.machine)
+    lost = train_control(
+        digits.manifest,
+        pixels,
+        recipe=Student(augmentation="digits", steps=20, batch_size=BATCH, validate_every=20, **TOO_FAST),
+        backbone="efficientnet_b0_050",
+        seed=1,
+        folder=tmp_path / "model",
+        checkpoints=Checkpoints(tmp_path / "checkpoints"),
+    )
+    assert divergence.trained([taught, None, lost]) == (taught,)
+    report = read_test(digits.manifest, taught, taught, lost, pixels_at=lambda size: pixels)
+    assert report.control is None
+    assert report.control_diverged == divergence.reason(lost)
+    first = teacher_round(digits.manifest, taught, score(digits.manifest, pixels, taught), Gate())
+    (found,) = [each for each in findings(History().with_round(first), report) if "unlabelled data help?" in each]
+    assert "unknown: the control's training failed: " in found
+    assert "lower learning_rate" in found
 
 
 def test_weights_that_are_lost_in_the_last_step_are_a_divergence_too(digits: Round, tmp_path: Path) -> None:
