@@ -20,6 +20,7 @@ _FROM_SCRATCH: Mapping[str, Any] = {
     "weight_decay": 0.05,
     "ema": 0.995,
     "augmentation": "natural",
+    "finish_steps": 0,  # all of the budget is for the steps
 }
 _STRENGTHS: Mapping[Kind, str] = {
     "cpu": "weak",  # a few dozen looks at each image: strong changes would slow it more than they teach

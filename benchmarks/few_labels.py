@@ -23,6 +23,7 @@ BATCH, BATCH_IN_TRAINING = 16, 8
 IMAGE_STEPS, QUICK_IMAGE_STEPS = 22_400, 224  # of a student
 TEACHER_STEPS, QUICK_TEACHER_STEPS = 480, 2
 LOOKS = 4
+FINISH = 20  # of the rounds' steps a twentieth is the finish
 ROUNDS: Method = "noisy_student"
 
 
@@ -70,7 +71,8 @@ def _schedule(method: Method, *, quick: bool) -> dict[str, Any]:
     images = QUICK_IMAGE_STEPS if quick else IMAGE_STEPS
     if method == ROUNDS:
         steps = images // BATCH
-        return {"batch_size": BATCH, "steps": steps, "validate_every": steps // LOOKS}
+        finish = steps // FINISH
+        return {"batch_size": BATCH, "steps": steps - finish, "finish_steps": finish, "validate_every": steps // LOOKS}
     steps = images // (BATCH_IN_TRAINING * (1 + 2 * MU))
     consistency = Consistency(mu=MU)
     return {

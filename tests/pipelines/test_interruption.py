@@ -31,6 +31,8 @@ STEPS = [
     "register",
     "record",
 ]
+# These leave something outside ZenML, which a repetition finds; of the others a kill at their end is one before them.
+LEAVE_SOMETHING = {"ingest", "snapshot", "train_teacher", "log_round", "unseal_test", "register", "record"}
 
 
 def kill(site: Site, point: str, name: str) -> list[str]:
@@ -44,6 +46,7 @@ def kill(site: Site, point: str, name: str) -> list[str]:
 
 def test_a_run_killed_anywhere_is_failed_at_the_next_start_and_registers_once(site: Site) -> None:
     inside = [(point, step) for step in STEPS for point in ("entered", "returned")]
+    inside = [(point, step) for point, step in inside if point == "entered" or step in LEAVE_SOMETHING]
     # Before the run has a lock, and after it has let go of it while ZenML takes the run for alive.
     points = [("entered", "pipeline"), *inside, ("returned", "pipeline")]
     for killed, (point, name) in enumerate(points):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.pipelines.site import Site, models_read
+from tests.pipelines.site import TINY, Site, models_read
 
 pytestmark = [pytest.mark.pipeline]
 
@@ -157,6 +157,14 @@ def test_the_supervised_control_is_one_training_more(site: Site, first: dict[str
         difference = with_control["test_accuracy"] - with_control["control_test_accuracy"]
         assert with_control["control_difference"] == pytest.approx(difference)
         assert any("did the unlabelled data help?" in each for each in with_control["findings"])
+
+
+def test_a_student_that_starts_from_its_teacher_is_given_it(site: Site, first: dict[str, Any]) -> None:
+    student = {key: value for key, value in TINY["student"].items() if key != "backbone"}
+    going_on = again(site, student={**student, "start": "teacher"})
+    steps = site.steps(going_on["run_id"])
+    assert (steps["train_teacher"], steps["train_student"]) == ("cached", "completed")
+    assert going_on["rounds"][1]["backbone"] == first["rounds"][0]["backbone"]
 
 
 def test_a_wiped_workspace_is_made_whole_again_though_every_training_is_cached(
