@@ -155,7 +155,8 @@ def label_folder(
     drawn = (charts.confidence_overall(labels, outputs.overall), charts.confidence_per_class(labels, outputs.per_class))
     if outputs.folders is not None:
         materialize(labels, outputs.folders, images=images, copy=copy)
-    return _summary(labels, found.unread, outputs, drawn)
+    summary = _summary(labels, found.unread, outputs, drawn)
+    return summary.model_copy(update={"findings": (*(held.findings if held else ()), *summary.findings)})
 
 
 def image_files(folder: Path) -> tuple[str, ...]:

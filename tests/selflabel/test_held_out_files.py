@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,6 +67,19 @@ def test_the_answers_are_held_against_the_folders_and_calibrate_the_model(colour
     sure = np.float32([[0.98, 0.01, 0.01]])
     assert held.calibrated(sure) == pytest.approx(softmax(np.log(sure), held.temperature))
     assert held.calibrated(sure).max() < 0.98
+
+
+def test_copies_of_one_image_prove_no_more_than_it_does(colour_model: Path, labeled: Path, photos: Path) -> None:
+    for index in range(5):
+        shutil.copy(labeled / "red" / "0.png", labeled / "red" / f"copy{index}.png")
+    shutil.copy(labeled / "green" / "0.png", labeled / "blue" / "not-blue.png")
+    held = ask_held_out(*load(colour_model), labeled)
+    assert len(held.answers) == 149  # neither the copies nor what may be green or blue
+    summary = json.loads(pseudo_label(colour_model, photos, "--labeled", str(labeled), "--json").stdout)
+    once, doubtful = summary["findings"]
+    assert once == "5 of the held-out files are copies of others, and count once"
+    assert doubtful.startswith("2 held-out files are left out: ")
+    assert "not-blue.png" in doubtful
 
 
 def test_a_target_precision_accepts_what_the_folders_show_to_be_right(
