@@ -72,7 +72,8 @@ def _schedule(method: Method, *, quick: bool) -> dict[str, Any]:
     if method == ROUNDS:
         steps = images // BATCH
         finish = steps // FINISH
-        return {"batch_size": BATCH, "steps": steps - finish, "finish_steps": finish, "validate_every": steps // LOOKS}
+        every = -(-(steps - finish) // (LOOKS - 1))  # the last look is after the finish
+        return {"batch_size": BATCH, "steps": steps - finish, "finish_steps": finish, "validate_every": every}
     steps = images // (BATCH_IN_TRAINING * (1 + 2 * MU))
     consistency = Consistency(mu=MU)
     return {

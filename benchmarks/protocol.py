@@ -30,6 +30,7 @@ from selftrain.config import Experiment, TargetPrecision
 from selftrain.data.manifest import Manifest, Split
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport, compare, evaluate
 from selftrain.learn.contract import SavedModel
+from selftrain.selflabel import divergence
 from selftrain.selflabel.labeling import label_pool
 from selftrain.selflabel.pseudo_labels import PseudoLabels
 from selftrain.selflabel.rounds import History
@@ -45,7 +46,7 @@ LOOKS = 12  # at validation, in one training
 class Budget:
     """What a benchmark spends: seeds, and image-steps for the first teacher and for the student of each round.
 
-    The control spends as many as its teacher and students, besides.
+    A student with the default finish spends a twentieth more; the control as many as its teacher and students.
     """
 
     seeds: int
@@ -144,7 +145,7 @@ def _row(benchmark: str, loop: Loop, before: Mapping[str, Row], *, fresh: bool) 
     row = before.get(loop.configuration)
     if row is None:
         row = kept(Row, benchmark, loop.configuration, partial(_measured, loop), fresh=fresh)
-    over = points(row.control.difference) if row.control else "no student was kept"
+    over = points(row.control.difference) if row.control else (row.control_diverged or "no student was kept")
     print(
         f"    {row.task}, seed {row.seed}: teacher {percent(row.teacher.reference_accuracy)} %, final "
         f"{percent(row.accuracy)} % ({points(row.teacher.difference)}), over the control {over}; "
@@ -183,6 +184,7 @@ def _measured(loop: Loop, keep: Path) -> Row:
         interval=report.interval,
         teacher=report.comparison,
         control=report.control,
+        control_diverged=report.control_diverged,
         promoted=promoted,
         rounds=history.students,
         best_round=history.best.index,
@@ -208,6 +210,7 @@ def read_test(ended: loops.Ended) -> tuple[EvaluationReport, tuple[Comparison, .
     def answers(model: SavedModel) -> npt.NDArray[np.float32]:
         return probs_on_test(labeled, ended.pixels_of(labeled, model.contract.image_size), model)
 
+    lost = divergence.reason(looped.control) if looped.control else None
     kept_ones = [each.index for each in looped.history.rounds if each.kept]
     probs = {index: answers(looped.models[index]) for index in kept_ones}
     truth = labeled.labels()[labeled.rows(Split.TEST)]
@@ -216,8 +219,8 @@ def read_test(ended: loops.Ended) -> tuple[EvaluationReport, tuple[Comparison, .
         probs[looped.history.best.index],
         class_names=labeled.label_map.names,
         reference_probs=probs[0],
-        control_probs=answers(looped.control) if looped.control else None,
-    )
+        control_probs=answers(looped.control) if looped.control and lost is None else None,
+    ).model_copy(update={"control_diverged": lost})
     # The newest kept model teaches the next student.
     pairs = itertools.pairwise(kept_ones)
     return report, tuple(compare(truth, probs[student], probs[teacher]) for teacher, student in pairs)

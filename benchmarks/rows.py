@@ -57,7 +57,8 @@ class Row(BaseModel):
     `image_steps` are of the teacher and all students, kept or not; `training_seconds` are theirs too, over all starts,
     validation included. `seconds` is everything but unpacking, control and test included; None where it was resumed.
     `configuration` is a digest of data, labels and settings, `commit` the code's when it began.
-    There is no control where the first teacher stayed the best model: it learned from labels alone, and is its own.
+    There is no control where the first teacher stayed the best model: it learned from labels alone, and is its own; nor
+    where its training diverged, for the reason `control_diverged`.
     """
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")  # a student that diverged has no accuracy
@@ -74,6 +75,7 @@ class Row(BaseModel):
     interval: Interval
     teacher: Comparison
     control: Comparison | None
+    control_diverged: str | None = None
     promoted: tuple[Comparison, ...]
     rounds: int
     best_round: int
@@ -101,7 +103,7 @@ class Row(BaseModel):
             percent(self.teacher.reference_accuracy),
             f"{percent(self.accuracy)} {_between(self.interval)}",
             f"{points(self.teacher.difference)} {_between(self.teacher.difference_interval)}",
-            percent(compared.reference_accuracy) if compared else NONE,
+            percent(compared.reference_accuracy) if compared else ("diverged" if self.control_diverged else NONE),
             f"{points(compared.difference)} {_between(compared.difference_interval)}" if compared else NONE,
             _shares(self.used),
             _shares(self.precise),
@@ -186,6 +188,8 @@ def points(difference: float) -> str:
 def _over_control(row: Row) -> float:
     if row.best_round == 0:
         return 0.0
+    if row.control_diverged is not None:
+        return math.nan
     if row.control is None:
         raise ValueError(f"{row.task}, seed {row.seed}: a student is the best model, and there is no control")
     return row.control.difference

@@ -3,7 +3,7 @@
 Both build the network, compile it and train the digits run's teacher, then its student, from nothing. The bare one gets
 the very batches of ours as arrays in memory, the same augmentation in front of the network, Keras's AdamW with the same
 schedule and label smoothing, and Keras's own validation at the same steps. It keeps no averaged weights, measures no
-batch norm anew and writes no checkpoint, as ours does.
+batch norm anew and writes no checkpoint, as ours does. The student has no finish.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _tasks(e: Experiment) -> dict[str, Task]:
             min_human_share=share,
         )
 
-    student = e.student
+    student = e.student.model_copy(update={"finish_steps": 0})
     return {
         "teacher": task(e.teacher, manifest, backbone, weight=0.0, share=1.0),
         "student": task(
@@ -148,10 +148,11 @@ def train_bare(task: Task) -> None:
     from selftrain.learn import backbones, schedule
     from selftrain.learn.augment import augmenter
     from selftrain.learn.batches import Batches, smooth
+    from selftrain.learn.unset import smoothing
 
     _forget()
     recipe, size, every = task.recipe, task.image_size, task.recipe.validate_every
-    targets = smooth(task.train.targets, recipe.smoothing, hard=task.train.named)
+    targets = smooth(task.train.targets, smoothing(recipe), hard=task.train.named)
     batches = Batches(task.train, recipe.batch_size, SEED, task.min_human_share)
     order = np.concatenate([batches.positions(step) for step in range(recipe.steps)])
     images = task.train.pixels.gather(task.train.rows[order])

@@ -174,7 +174,6 @@ def student() -> None:
     start_keras()
     from selftrain.learn.contract import SavedModel
     from selftrain.selflabel import divergence, teaching
-    from selftrain.selflabel.finished import student_backbone
     from selftrain.selflabel.pseudo_labels import PseudoLabels
 
     settings, place, manifest = _settings("student", StudentSettings), _place(), _manifest()
@@ -186,7 +185,7 @@ def student() -> None:
             labels,
             _pixels(manifest, settings.image_size),
             recipe=settings.student,
-            backbone=student_backbone(settings.student, taught_by.contract.backbone),
+            backbone=settings.student.backbone_after(taught_by.contract.backbone),
             teacher=taught_by,
             seed=settings.seed + 1,
             folder=ROUND / "student",

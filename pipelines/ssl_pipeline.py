@@ -10,9 +10,9 @@ from selftrain.adapters.runs import opened, run_key
 from selftrain.config import Experiment
 from selftrain.selflabel.finished import (
     control_recipe,
+    control_seed,
     minutes,
     outcome,
-    student_backbone,
     student_round,
     teacher_round,
     watched,
@@ -63,7 +63,7 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
         while judge(e.gate, history, minutes=minutes(history)) is Verdict.CONTINUE:
             index = history.students + 1
             teaches = models[history.teacher.index]
-            backbone = student_backbone(e.student, history.teacher.backbone)
+            backbone = e.student.backbone_after(history.teacher.backbone)
             labels = pseudo_label(manifest, teaches, place, e.pseudo_label, index, machine)
             answers = labels.load()
             history = watched(history, e.guards, images, answers, before, method=e.student.method)
@@ -112,6 +112,6 @@ def supervised_control(
     """What as many image-steps on human labels alone give; None where it is not asked for, or no student is best."""
     if e.control == "none" or history.best.index == 0:
         return None
-    recipe, weights, seed = control_recipe(e.student, history), described_weights(e.student.weights), e.seed
-    seed += history.best.index  # its student's: the same weights to begin with
+    recipe, weights = control_recipe(e.student, history), described_weights(e.student.weights)
+    seed = control_seed(e.student, history, seed=e.seed)
     return train_control(development, e.place, recipe, weights, history.best.backbone, e.image_size, seed, machine)

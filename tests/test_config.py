@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from selftrain.config import DigitsSource, Experiment, Fixed, FolderSource, Place, Registry, Teacher, parse
+from selftrain.config import DigitsSource, Experiment, Fixed, FolderSource, Place, Registry, Student, Teacher, parse
 from selftrain.errors import ConfigError
 
 
@@ -143,6 +143,11 @@ def test_settings_that_do_something_are_taken() -> None:
             {"backbone": "efficientnet_b0"},
             "student.weights is None and teacher.weights 'imagenet'",
         ),
+        (
+            {"backbone": "efficientnet_b0", "reduce_strides": False},
+            {"backbone": "efficientnet_b0"},
+            "student.reduce_strides is True and teacher.reduce_strides False",
+        ),
     ],
 )
 def test_a_student_starts_from_a_teacher_of_its_backbone_and_weights_alone(
@@ -154,3 +159,9 @@ def test_a_student_starts_from_a_teacher_of_its_backbone_and_weights_alone(
     alike = parse({"teacher": teacher, "student": {"start": "teacher", **teacher}})
     assert alike.student.start == "teacher"
     assert parse({"teacher": teacher, "student": student}).student.start == "new"
+
+
+def test_a_student_is_a_rung_above_its_teacher_unless_it_is_told_otherwise_or_goes_on_from_it() -> None:
+    assert Student().backbone_after("efficientnet_b0") == "efficientnet_b1"
+    assert Student(start="teacher").backbone_after("efficientnet_b0") == "efficientnet_b0"
+    assert Student(backbone="efficientnet_b3").backbone_after("efficientnet_b0") == "efficientnet_b3"

@@ -22,6 +22,7 @@ from selftrain.data.open_given import open_given
 from selftrain.data.store import ImageStore
 from selftrain.errors import ConfigError, SourceError
 from selftrain.learn.contract import SavedModel
+from selftrain.learn.unset import smoothing
 from selftrain.record import RunRecord
 from selftrain.selflabel.pseudo_labels import PseudoLabels
 from selftrain.workspace import Workspace
@@ -291,8 +292,8 @@ def test_settings_are_laid_over_section_by_section() -> None:
     assert with_changes(e, {"pseudo_label": {"threshold": {"value": 0.8}}}).pseudo_label.threshold == Fixed(value=0.8)
     # A method's own smoothing follows the method, there and back.
     in_training = with_changes(e, {"student": {"method": "fixmatch"}})
-    assert (e.student.smoothing, in_training.student.smoothing) == (0.1, 0.0)
-    assert with_changes(in_training, {"student": {"method": "noisy_student"}}).student.smoothing == 0.1
+    assert (smoothing(e.student), smoothing(in_training.student)) == (0.1, 0.0)
+    assert smoothing(with_changes(in_training, {"student": {"method": "noisy_student"}}).student) == 0.1
 
 
 def test_the_key_of_a_loop_names_all_that_its_models_follow_from(colour_model: Path, tmp_path: Path) -> None:

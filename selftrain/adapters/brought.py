@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from selftrain.config import Experiment, Place, Recipe, Registry
 from selftrain.data import dataset
 from selftrain.errors import BackboneError, ConfigError, RegistryError, SourceError
-from selftrain.learn.ladder import next_rung, resolve
+from selftrain.learn.ladder import resolve
 
 if TYPE_CHECKING:
     from selftrain.learn.contract import SavedModel
@@ -27,17 +27,30 @@ def check(e: Experiment, place: Place) -> None:
         return
     _check_weights("student", e.student)
     try:
-        student = e.student.backbone or next_rung(teacher)
+        student = e.student.backbone_after(teacher)
     except BackboneError as error:
         raise ConfigError(
             f"teacher.start is {e.teacher.start!r}, a model named {teacher!r}, which is on no ladder: there is no next "
             "rung; set student.backbone, such as 'efficientnet_b0'"
         ) from error
+    if e.student.start == "teacher" and not _same(student, teacher):
+        raise ConfigError(
+            f"student.start is 'teacher', but student.backbone is {student!r} and teacher.start {e.teacher.start!r} a "
+            f"{teacher!r}: a student goes on from a teacher of its own network alone; set student.start to 'new'"
+        )
     if e.student.weights == "imagenet" and resolve(student).application is None:
         raise ConfigError(
             f"student.weights is 'imagenet', but {student!r}, the rung above {teacher!r}, has no published weights; "
             "set student.backbone to one that has, such as 'efficientnet_b0', or student.weights to null or a file"
         )
+
+
+def _same(student: str, teacher: str) -> bool:
+    """Whether two names are of one network that can be built; a model of one's own cannot."""
+    try:
+        return resolve(student) == resolve(teacher)
+    except BackboneError:
+        return False
 
 
 def bring_teacher(

@@ -84,11 +84,13 @@ class Experiment(Section):
                 f"student.start is 'teacher', but student.backbone is {student.backbone!r} and teacher.backbone "
                 f"{teacher.backbone!r}: leave student.backbone out, or set student.start to 'new'"
             )
-        if student.weights != teacher.weights:
-            raise ConfigError(
-                f"student.start is 'teacher', but student.weights is {student.weights!r} and teacher.weights "
-                f"{teacher.weights!r}, and the student's control starts where its teacher did: set them alike"
-            )
+        for key in ("weights", "reduce_strides"):
+            ours, its = getattr(student, key), getattr(teacher, key)
+            if ours != its:
+                raise ConfigError(
+                    f"student.start is 'teacher', but student.{key} is {ours!r} and teacher.{key} {its!r}: it is one "
+                    "network, and the student's control begins where its teacher did; set them alike"
+                )
         return self
 
     @property

@@ -8,13 +8,10 @@ from pydantic import Field, model_validator
 
 from selftrain.config.section import Section, Share
 from selftrain.errors import BackboneError, ConfigError
-from selftrain.learn.ladder import resolve
+from selftrain.learn.ladder import next_rung, resolve
 
 Augmentation = Literal["none", "digits", "natural"]
 Method = Literal["noisy_student", "fixmatch", "freematch", "softmatch"]
-
-_SMOOTHING = 0.1
-_FINISH = 20  # a student's finish is this part of its steps
 
 
 def learns_in_training(method: Method | None) -> bool:
@@ -72,16 +69,6 @@ class Recipe(Section):
     def in_training(self) -> bool:
         """Whether unlabelled images are part of the steps, as FixMatch's are; a teacher's never."""
         return False
-
-    @property
-    def smoothing(self) -> float:
-        """How much of a hard target is shared among all classes."""
-        return _SMOOTHING if self.label_smoothing is None else self.label_smoothing
-
-    @property
-    def finish(self) -> int:
-        """How many steps on human labels alone follow `steps`."""
-        return self.finish_steps or 0
 
     @model_validator(mode="after")
     def _nothing_is_idle(self) -> Self:
@@ -158,15 +145,14 @@ class Student(Recipe):
         """As a Recipe's, by the method."""
         return learns_in_training(self.method)
 
-    @property
-    def smoothing(self) -> float:
-        """As a Recipe's; but 0 unless set where a model must become sure in training, which smoothing would prevent."""
-        return 0.0 if self.in_training and self.label_smoothing is None else super().smoothing
+    def backbone_after(self, teacher: str) -> str:
+        """The backbone of a student whose teacher's is `teacher`: the one that is set, its teacher's, or the next rung.
 
-    @property
-    def finish(self) -> int:
-        """As a Recipe's; but a twentieth of its `steps` unless set where the labels before it are a teacher's."""
-        return self.steps // _FINISH if self.finish_steps is None and not self.in_training else super().finish
+        Raises BackboneError for the next rung of a network that is on no ladder.
+        """
+        if self.backbone is not None:
+            return self.backbone
+        return teacher if self.start == "teacher" else next_rung(teacher)
 
     @property
     def _strong_views(self) -> bool:

@@ -14,7 +14,6 @@ from selftrain.data.ingest import ingest
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources import open_source
 from selftrain.errors import ConfigError
-from selftrain.learn.ladder import next_rung
 from selftrain.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -47,8 +46,9 @@ class Configured:
 
     @property
     def backbone(self) -> str:
-        """The role's; a student's is the rung above the teacher's unless it is named."""
-        return self.recipe.backbone or next_rung(self.experiment.teacher.backbone)
+        """The role's."""
+        teacher = self.experiment.teacher.backbone
+        return teacher if self.role == "teacher" else self.experiment.student.backbone_after(teacher)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -73,6 +73,11 @@ def open_configured(config: str | os.PathLike[str], role: Role, *, progress: Pro
         raise ConfigError(f"role is {role!r}; give one of {', '.join(get_args(Role))}")
     path = Path(config)
     experiment = config_file.read(path)
+    if role == "student" and experiment.student.start == "teacher":
+        raise ConfigError(
+            f"student.start in {path} is 'teacher', and there is none yet to start from: ask for role='teacher', whose "
+            "network it is, or set student.start to 'new'"
+        )
     in_training = _recipe(experiment, role).in_training
     source, place, machine = open_source(experiment.source), experiment.place, experiment.machine
     manifest = ingest(

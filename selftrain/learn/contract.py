@@ -36,7 +36,7 @@ class Contract(BaseModel):
     softmax(logits / temperature) are its calibrated probabilities. `thresholds` are the confidences per class name
     that its pseudo-labels were accepted above, `weights_sha256` is the digest of its .keras file, which differs each
     time that it is saved. `values_sha256`, of the weights' values, does not; `lineage` are the identities of the models
-    whose answers it was taught, and of theirs, oldest first.
+    whose answers it was taught or whose weights it began with, and of theirs, oldest first.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

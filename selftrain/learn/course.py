@@ -16,6 +16,7 @@ from selftrain.learn.augment import Augment, Strength, augmenter
 from selftrain.learn.batches import Batches, Examples, balanced_weights, gathered_ahead, pool_positions, smooth
 from selftrain.learn.consistency import ConsistencyTrainer, rule
 from selftrain.learn.mixing import Mix, MixingTrainer
+from selftrain.learn.unset import smoothing
 
 if TYPE_CHECKING:
     import grain
@@ -74,7 +75,7 @@ def _prepared(examples: Examples, recipe: Recipe) -> Examples:
     weights = examples.weights
     if recipe.class_weights == "balanced":
         weights = balanced_weights(examples.targets, weights)
-    targets = smooth(examples.targets, recipe.smoothing, hard=examples.named)
+    targets = smooth(examples.targets, smoothing(recipe), hard=examples.named)
     return replace(examples, targets=targets, weights=weights)
 
 

@@ -7,35 +7,39 @@ from dataclasses import dataclass, replace
 import keras
 
 from selftrain.config import Recipe
+from selftrain.learn.unset import finish
 
 
 @dataclass(frozen=True)
 class Phase:
-    """Steps `start` to `stop` (exclusive) with one optimizer and a peak learning rate `rate`."""
+    """Steps `start` to `stop` (exclusive) with one optimizer and a peak learning rate `rate`.
+
+    The last `finish` of them are those on human labels alone.
+    """
 
     start: int
     stop: int
     frozen: bool
     rate: float
+    finish: int = 0
 
 
-FINISH_RATE = 0.1  # of the last phase's
+FINISH_RATE = 0.1  # of its phase's
 
 
 def phases(recipe: Recipe) -> tuple[Phase, ...]:
-    """One phase; two when a pretrained backbone is frozen first and then trained at a lower rate; and the finish.
+    """One phase, or two: a pretrained backbone is frozen first, then trained at a lower rate. The last has the finish.
 
     >>> [(p.start, p.stop, p.frozen) for p in phases(Recipe(steps=10, weights="imagenet", freeze_steps=4))]
     [(0, 4, True), (4, 10, False)]
     """
-    main = _main_phases(recipe)
-    finish = replace(main[-1], start=recipe.steps, stop=total_steps(recipe), rate=main[-1].rate * FINISH_RATE)
-    return (*main, finish) if recipe.finish else main
+    *first, last = _main_phases(recipe)
+    return (*first, replace(last, stop=total_steps(recipe), finish=finish(recipe)))
 
 
 def total_steps(recipe: Recipe) -> int:
     """All the steps of a training, its finish included."""
-    return recipe.steps + recipe.finish
+    return recipe.steps + finish(recipe)
 
 
 def _main_phases(recipe: Recipe) -> tuple[Phase, ...]:
@@ -48,19 +52,39 @@ def _main_phases(recipe: Recipe) -> tuple[Phase, ...]:
 
 
 def learning_rate(phase: Phase, *, warmup: float) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Linear warm-up over the share `warmup` of the phase's steps, then half a cosine down to zero."""
-    steps = phase.stop - phase.start
+    """Linear warm-up over the share `warmup` of the phase's steps, half a cosine to zero, and another in the finish."""
+    steps = phase.stop - phase.finish - phase.start
     rising = min(round(warmup * steps), steps - 1)
-    if rising == 0:
-        return keras.optimizers.schedules.CosineDecay(phase.rate, steps)
-    return keras.optimizers.schedules.CosineDecay(0.0, steps - rising, warmup_target=phase.rate, warmup_steps=rising)
+    main = (
+        keras.optimizers.schedules.CosineDecay(0.0, steps - rising, warmup_target=phase.rate, warmup_steps=rising)
+        if rising
+        else keras.optimizers.schedules.CosineDecay(phase.rate, steps)
+    )
+    return _WithFinish(main, steps, phase.rate * FINISH_RATE, phase.finish) if phase.finish else main
+
+
+class _WithFinish(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+    """`main` for `steps` steps, then half a cosine from `rate` to zero over `finish` more."""
+
+    def __init__(
+        self, main: keras.optimizers.schedules.LearningRateSchedule, steps: int, rate: float, finish: int
+    ) -> None:
+        super().__init__()
+        self.main, self.steps = main, steps
+        self.finish = keras.optimizers.schedules.CosineDecay(rate, finish)
+
+    def __call__(self, step: keras.KerasTensor) -> keras.KerasTensor:
+        """The rate of `step`."""
+        beyond = keras.ops.cast(step, "float32") - self.steps
+        return keras.ops.where(beyond < 0, self.main(step), self.finish(keras.ops.maximum(beyond, 0.0)))
 
 
 def looks(phase: Phase, *, every: int) -> tuple[int, ...]:
-    """The steps after which validation is read: every `every` steps, and at the phase's end.
+    """The steps after which validation is read: every `every` steps, at the phase's end and before its finish.
 
     >>> looks(Phase(0, 10, frozen=False, rate=1.0), every=4)
     (4, 8, 10)
     """
-    inner = range((phase.start // every + 1) * every, phase.stop, every)
-    return (*inner, phase.stop)
+    before = phase.stop - phase.finish
+    inner = (*range((phase.start // every + 1) * every, before, every), before)
+    return inner if not phase.finish else (*inner, *range((before // every + 1) * every, phase.stop, every), phase.stop)

@@ -111,7 +111,7 @@ def _how_it_was_made(rounds: Sequence[Round]) -> str:
         "a student learns from human labels and, without a pseudo-label of the teacher, from the unlabelled images "
         "that it is sure of itself while it is trained"
         if any(each.in_training for each in rounds)
-        else "a teacher learns from human labels, labels the unlabelled images it is sure of, and a new student learns "
+        else "a teacher learns from human labels, labels the unlabelled images it is sure of, and a student learns "
         "from both"
     )
     return (

@@ -10,7 +10,7 @@ from selftrain.config import Consistency, Gate, Guards, Method, Student, learns_
 from selftrain.data.manifest import Manifest, Split
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport
 from selftrain.learn.contract import SavedModel
-from selftrain.learn.ladder import next_rung
+from selftrain.learn.unset import finish, smoothing
 from selftrain.selflabel import divergence
 from selftrain.selflabel.gate import explain, judge
 from selftrain.selflabel.guards import watch
@@ -71,13 +71,6 @@ def student_round(
     return trained.model_copy(update=added)
 
 
-def student_backbone(recipe: Student, teacher: str) -> str:
-    """The backbone of a student whose teacher's is `teacher`: the configured one, its teacher's, or the rung above."""
-    if recipe.backbone is not None:
-        return recipe.backbone
-    return teacher if recipe.start == "teacher" else next_rung(teacher)
-
-
 def watched(
     history: History,
     guards: Guards,
@@ -106,23 +99,28 @@ def control_recipe(recipe: Student, history: History) -> Student:
     """
     best = history.best
     spent = sum(each.image_steps for each in history.rounds if each.kept and each.index <= best.index)
-    steps = max(1, round(spent / recipe.batch_size) - recipe.finish)
-    looks = math.ceil((recipe.steps + recipe.finish) / recipe.validate_every)
+    steps = max(1, round(spent / recipe.batch_size) - finish(recipe))
+    looks = math.ceil((recipe.steps + finish(recipe)) / recipe.validate_every)
     changes = {
         "steps": steps,
-        "finish_steps": recipe.finish,
+        "finish_steps": finish(recipe),
         "freeze_steps": round(recipe.freeze_steps * steps / recipe.steps),
-        "validate_every": math.ceil((steps + recipe.finish) / looks),
+        "validate_every": math.ceil((steps + finish(recipe)) / looks),
         "min_human_share": 1.0,
         "start": "new",
     }
     return (_on_labels(recipe) if recipe.in_training else recipe).model_copy(update=changes)
 
 
+def control_seed(recipe: Student, history: History, *, seed: int) -> int:
+    """That of the run (`seed`), with which the first teacher began, where a student goes on from it; else its own."""
+    return seed if recipe.start == "teacher" else seed + history.best.index
+
+
 def _on_labels(recipe: Student) -> Student:
     """What is left of the recipe of a student that learns in training, without the unlabelled images."""
     views = {"strength": "weak", "randaugment_operations": None, "randaugment_magnitude": None}
-    alone = {"method": "noisy_student", "consistency": Consistency(), "label_smoothing": recipe.smoothing}
+    alone = {"method": "noisy_student", "consistency": Consistency(), "label_smoothing": smoothing(recipe)}
     return recipe.model_copy(update={**alone, **views})
 
 

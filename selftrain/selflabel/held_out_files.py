@@ -68,8 +68,9 @@ def ask_held_out(
     )
     if len(found.paths) < FEWEST:
         raise SourceError(
-            f"{len(found.paths)} of {len(paths)} files in {folder} can be read as an image, copies apart; at least "
-            f"{FEWEST} are needed, in one sub-folder a class, and a precision of 0.9 takes 29"
+            f"{len(found.paths)} of {len(paths)} files in {folder} can be used, {len(found.unread)} cannot be read as "
+            f"an image; at least {FEWEST} are needed, in one sub-folder a class, and a precision of 0.9 takes 29"
+            + "".join(f"; {each}" for each in findings)
         )
     truth = np.array([labels[path] for path in found.paths], np.int64)
     logits = _logits(found.probs)

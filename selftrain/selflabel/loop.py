@@ -62,7 +62,7 @@ def run_loop(
     its `checkpoints`. `first_teacher` None: it is trained.
     """
     from selftrain.selflabel import scoring, teaching
-    from selftrain.selflabel.finished import minutes, student_backbone, student_round, teacher_round, watched
+    from selftrain.selflabel.finished import minutes, student_round, teacher_round, watched
     from selftrain.selflabel.gate import judge
     from selftrain.selflabel.labeling import label_pool
     from selftrain.selflabel.thresholds import check_classes
@@ -105,7 +105,7 @@ def run_loop(
             answers,
             pixels_of(manifest, e.image_size),
             recipe=e.student,
-            backbone=student_backbone(e.student, teacher.contract.backbone),
+            backbone=e.student.backbone_after(teacher.contract.backbone),
             teacher=teacher,
             seed=e.seed + index,
             folder=taught,
@@ -145,7 +145,7 @@ def _control(
 ) -> SavedModel | None:
     """What as many image-steps on human labels alone give; None where it is not asked for, or no student is best."""
     from selftrain.selflabel import teaching
-    from selftrain.selflabel.finished import control_recipe
+    from selftrain.selflabel.finished import control_recipe, control_seed
 
     if e.control == "none" or history.best.index == 0:
         return None
@@ -155,7 +155,7 @@ def _control(
         pixels_of(labeled, e.image_size),
         recipe=control_recipe(e.student, history),
         backbone=history.best.backbone,
-        seed=e.seed + history.best.index,  # its student's: the same weights to begin with
+        seed=control_seed(e.student, history, seed=e.seed),
         folder=against,
         checkpoints=checkpoints,
         progress=noting(progress, "control"),

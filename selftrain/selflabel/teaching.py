@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 import pyarrow.compute as pc
 
@@ -16,6 +17,7 @@ from selftrain.data.pixels import Pixels
 from selftrain.errors import ConfigError, TrainingDivergedError
 from selftrain.learn import variables
 from selftrain.learn.batches import Examples
+from selftrain.learn.batchnorm import layers_of_type
 from selftrain.learn.calibrate import fit_temperature
 from selftrain.learn.checkpoint import Checkpoints
 from selftrain.learn.contract import Contract, SavedModel, file_digest, load, save
@@ -25,9 +27,6 @@ from selftrain.learn.predict import predict_logits
 from selftrain.learn.training import train, untrained
 from selftrain.progress import Progress, silent
 from selftrain.selflabel import divergence
-
-if TYPE_CHECKING:
-    import keras
 
 if TYPE_CHECKING:  # what a threshold does concerns no teacher: it stays out of the digest of the code behind it
     from selftrain.selflabel.pseudo_labels import PseudoLabels
@@ -240,12 +239,21 @@ def _weights_of(teacher: SavedModel | None, recipe: Student) -> SavedModel | Non
 
 def _take_weights(network: keras.Model, teacher: SavedModel) -> None:
     known, contract = load(teacher.folder)
-    if [each.shape for each in known.weights] != [each.shape for each in network.weights]:
+    if _build(known) != _build(network):
         raise ConfigError(
-            f"student.start is 'teacher', but its teacher, {contract.backbone}, is built otherwise: set "
-            "student.backbone, student.weights and student.reduce_strides as the teacher's, or student.start to 'new'"
+            f"student.start is 'teacher', but its teacher, {contract.backbone} for {contract.image_size} px, is built "
+            f"otherwise than a student of {network.input_shape[1]} px: set student.backbone, weights, reduce_strides "
+            "and image_size as the teacher's, or student.start to 'new'"
         )
     variables.write(network.weights, variables.read(known.weights))
+
+
+def _build(model: keras.Model) -> tuple[list[Any], list[Any]]:
+    """The shapes of a model's weights, and its strides, which change no shape."""
+    convolutions = [
+        layer for kind in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D) for layer in layers_of_type(model, kind)
+    ]
+    return [tuple(each.shape) for each in model.weights], [tuple(layer.strides) for layer in convolutions]
 
 
 def _key(

@@ -42,6 +42,8 @@ def test_a_teacher_off_the_ladder_needs_the_students_backbone(tmp_path: Path, mi
     assert "set student.backbone" in said
     named = experiment(tmp_path, teacher=teacher, student={"backbone": "efficientnet_b0_050"})
     check(named, named.place)
+    warm = refused(experiment(tmp_path, teacher=teacher, student={"start": "teacher"}))
+    assert "a student goes on from a teacher of its own network alone" in warm
     none = experiment(tmp_path, teacher=teacher, gate={"min_rounds": 0, "max_rounds": 0})
     check(none, none.place)
 

@@ -18,6 +18,7 @@ from selftrain.learn.augmentation import (
     proposed,
     searched,
 )
+from selftrain.learn.unset import smoothing
 
 pytestmark = [
     pytest.mark.keras,
@@ -178,11 +179,11 @@ def test_what_is_proposed_is_a_recipe_that_its_training_reads(recipe: Recipe) ->
     assert len({each.randaugment_magnitude for each in seen}) > 5
     assert all(each.randaugment_magnitude is None for each in seen if not each.randaugment_operations)
     if recipe == Student(method="fixmatch"):
-        assert {(each.strength, each.mixup, each.smoothing) for each in seen} == {("strong", 0.0, 0.0)}
+        assert {(each.strength, each.mixup, smoothing(each)) for each in seen} == {("strong", 0.0, 0.0)}
     else:
         assert {each.strength for each in seen} == {"weak", "strong"}
         assert any(each.mixup > 0 for each in seen)
-        assert any(each.smoothing > 0 for each in seen)
+        assert any(smoothing(each) > 0 for each in seen)
 
 
 def test_a_recipe_without_augmentation_is_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from selftrain.config import Consistency, Recipe, Student
 from selftrain.data.pixels import ArrayPixels
 from selftrain.learn.batches import Examples
 from selftrain.learn.checkpoint import Checkpoints
+from selftrain.learn.unset import finish, smoothing
 
 pytestmark = [
     pytest.mark.keras,
@@ -204,17 +205,17 @@ def test_another_method_or_another_pool_is_another_training() -> None:
 def test_a_noisy_student_ends_with_a_short_finish_on_human_labels_and_others_only_when_asked_to() -> None:
     from selftrain.config import Teacher
 
-    assert Student(steps=200).finish == 10
-    assert Student(steps=200, finish_steps=0).finish == 0
-    assert Student(steps=200, method="fixmatch").finish == Teacher(steps=200).finish == 0
-    assert Student(steps=200, method="fixmatch", finish_steps=7).finish == Teacher(finish_steps=7).finish == 7
+    assert finish(Student(steps=200)) == 10
+    assert finish(Student(steps=200, finish_steps=0)) == 0
+    assert finish(Student(steps=200, method="fixmatch")) == finish(Teacher(steps=200)) == 0
+    assert finish(Student(steps=200, method="fixmatch", finish_steps=7)) == finish(Teacher(finish_steps=7)) == 7
 
 
 def test_smoothing_is_off_in_training_unless_asked_for_and_mixing_is_refused() -> None:
     from selftrain.errors import ConfigError
 
-    assert Student().smoothing == 0.1
-    assert Student(method="fixmatch").smoothing == 0.0
-    assert Student(method="fixmatch", label_smoothing=0.05).smoothing == 0.05
+    assert smoothing(Student()) == 0.1
+    assert smoothing(Student(method="fixmatch")) == 0.0
+    assert smoothing(Student(method="fixmatch", label_smoothing=0.05)) == 0.05
     with pytest.raises(ConfigError, match="only noisy_student mixes"):
         Student(method="fixmatch", mixup=0.2)

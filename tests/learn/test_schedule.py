@@ -37,17 +37,21 @@ def test_training_longer_frozen_than_it_lasts_never_unfreezes() -> None:
     assert [p.stop for p in phases(Recipe(steps=10, weights="imagenet", freeze_steps=99))] == [10]
 
 
-def test_the_finish_follows_at_a_tenth_of_the_last_rate() -> None:
-    from selftrain.learn.schedule import phases, total_steps
+def test_the_finish_follows_at_a_tenth_of_the_last_rate_and_falls_to_zero() -> None:
+    from selftrain.learn.schedule import learning_rate, phases, total_steps
 
     recipe = Recipe(steps=10, finish_steps=5, learning_rate=0.1, weights="imagenet", backbone="efficientnet_b0")
     for freeze, rate in ((0, 0.01), (4, 0.001), (20, 0.01)):
         chosen = recipe.model_copy(update={"freeze_steps": freeze})
-        main, finish = phases(chosen)[-2:]
-        assert (finish.start, finish.stop, finish.frozen) == (10, 15, main.frozen)
-        assert finish.rate == pytest.approx(rate)
+        last = phases(chosen)[-1]
+        assert (last.stop, last.finish) == (15, 5)
+        rates = learning_rate(last, warmup=0.0)
+        before, first, end = (float(rates(step - last.start)) for step in (9, 10, 15))
+        assert first == pytest.approx(rate)
+        assert 0 < before < 10 * rate
+        assert end == pytest.approx(0.0, abs=1e-9)
     assert total_steps(recipe) == 15
-    assert len(phases(Recipe(steps=10))) == 1
+    assert [phase.finish for phase in phases(Recipe(steps=10))] == [0]
 
 
 def test_a_single_step_has_a_rate_above_zero() -> None:
@@ -62,3 +66,5 @@ def test_validation_is_read_at_each_interval_and_at_the_end() -> None:
 
     assert looks(Phase(4, 11, frozen=False, rate=1.0), every=3) == (6, 9, 11)
     assert looks(Phase(0, 6, frozen=False, rate=1.0), every=3) == (3, 6)
+    assert looks(Phase(0, 8, frozen=False, rate=1.0, finish=3), every=4) == (4, 5, 8)
+    assert looks(Phase(0, 6, frozen=False, rate=1.0, finish=3), every=3) == (3, 6)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from selftrain.config import Consistency, Student
-from selftrain.selflabel.finished import control_recipe
+from selftrain.learn.unset import finish, smoothing
+from selftrain.selflabel.finished import control_recipe, control_seed
 from selftrain.selflabel.rounds import History, Round
 
 MU, BATCH, STEPS = 3, 8, 300
@@ -58,7 +59,7 @@ def test_the_control_looks_at_validation_as_often_as_the_student_did(
     changes: dict[str, Any], images_a_step: int
 ) -> None:
     student = Student(steps=STEPS, batch_size=BATCH, **changes)
-    control = control_of(student, image_steps=images_a_step * (STEPS + student.finish))
+    control = control_of(student, image_steps=images_a_step * (STEPS + finish(student)))
     assert control.steps > STEPS
     assert looks(control) == looks(student)
 
@@ -67,8 +68,8 @@ def test_the_control_of_a_student_in_training_sees_labelled_images_weakly_change
     student = Student(method="fixmatch", consistency=Consistency(threshold=0.8), randaugment_magnitude=5.0)
     control = control_of(student, image_steps=9600)
     assert control.strength == "weak"
-    assert control.smoothing == student.smoothing == 0.0
-    assert control.finish == student.finish == 0
+    assert smoothing(control) == smoothing(student) == 0.0
+    assert finish(control) == finish(student) == 0
     assert Student.model_validate(control.model_dump(exclude_unset=True)) == control  # as it reaches a step
 
 
@@ -80,4 +81,7 @@ def test_the_control_of_a_student_that_starts_from_its_teacher_starts_where_the_
     student = Student(start="teacher", backbone="efficientnet_b0", weights="imagenet")
     control = control_of(student, image_steps=9600)
     assert (control.start, control.weights) == ("new", "imagenet")
-    assert (control.steps + control.finish) * control.batch_size == 800 + 9600
+    assert (control.steps + finish(control)) * control.batch_size == 800 + 9600
+    history = History().with_round(trained(0, 0.5, 800)).with_round(trained(1, 0.9, 800))
+    assert control_seed(student, history, seed=7) == 7
+    assert control_seed(Student(), history, seed=7) == 8

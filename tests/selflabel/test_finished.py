@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from selftrain.config import Gate, Guards, PseudoLabel, Student, TargetPrecision
+from selftrain.config import Gate, Guards, PseudoLabel, TargetPrecision
 from selftrain.data.manifest import LabelMap, Manifest
 from selftrain.evaluate.coverage import HeldOut
 from selftrain.evaluate.evaluation import EvaluationReport, evaluate
 from selftrain.learn.contract import Contract, SavedModel
-from selftrain.selflabel.finished import findings, student_backbone, student_round, teacher_round, watched
+from selftrain.selflabel.finished import findings, student_round, teacher_round, watched
 from selftrain.selflabel.pseudo_labels import PseudoLabels, select
 from selftrain.selflabel.rounds import History
 from selftrain.selflabel.scores import Scores
@@ -116,9 +116,3 @@ def test_that_a_brought_teachers_training_is_not_in_the_control_is_told_to_the_r
         "control's image-steps, but for the 4,800 of its last one"
     )
     assert "brought" not in " ".join(findings(champion, None, brought="champion"))
-
-
-def test_a_student_is_a_rung_above_its_teacher_unless_it_is_told_otherwise_or_starts_from_it() -> None:
-    assert student_backbone(Student(), "efficientnet_b0") == "efficientnet_b1"
-    assert student_backbone(Student(start="teacher"), "efficientnet_b0") == "efficientnet_b0"
-    assert student_backbone(Student(backbone="efficientnet_b3"), "efficientnet_b0") == "efficientnet_b3"

@@ -5,6 +5,7 @@ import pytest
 
 from selftrain.config import Fixed, Gate, Guards, PseudoLabel, Student
 from selftrain.errors import PredictionError
+from selftrain.learn.unset import finish
 from selftrain.selflabel.alarms import Alarm
 from selftrain.selflabel.finished import control_recipe
 from selftrain.selflabel.gate import explain, judge
@@ -147,6 +148,6 @@ def test_the_control_spends_what_the_best_model_and_its_kept_teachers_spent() ->
     pretrained = {"backbone": "efficientnet_b0", "weights": "imagenet", "freeze_steps": 145}
     student = Student(steps=290, finish_steps=10, batch_size=16, **pretrained)
     recipe = control_recipe(student, history)
-    assert (recipe.steps + recipe.finish) * recipe.batch_size == 1600 + 4800
+    assert (recipe.steps + finish(recipe)) * recipe.batch_size == 1600 + 4800
     assert recipe.freeze_steps == recipe.steps / 2
     assert recipe.min_human_share == 1.0

@@ -131,5 +131,5 @@ def test_a_folder_that_is_no_class_and_a_file_in_none_are_named(
 def test_too_few_readable_images_are_refused(colour_model: Path, tmp_path: Path, paint: Paint) -> None:
     paint(tmp_path / "few" / "red" / "1.png", "red")
     (tmp_path / "few" / "red" / "2.png").write_bytes(b"")
-    with pytest.raises(SourceError, match=r"1 of 2 files in .* can be read as an image; at least 4"):
+    with pytest.raises(SourceError, match=r"1 of 2 files in .* can be used, 1 cannot be read as an image; at least 4"):
         ask_held_out(*load(colour_model), tmp_path / "few")

@@ -131,8 +131,9 @@ def test_a_student_that_starts_from_its_teacher_has_its_weights_and_names_it(
 def test_a_student_cannot_start_from_a_teacher_that_is_built_otherwise(
     digits: Round, taught: SavedModel, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="is built otherwise"):
-        digits.student(digits.labels, tmp_path, teacher=taught, backbone="efficientnet_b0", start="teacher")
+    for changes in ({"backbone": "efficientnet_b0", "reduce_strides": False}, {"reduce_strides": True}):
+        with pytest.raises(ConfigError, match="is built otherwise"):
+            digits.student(digits.labels, tmp_path, teacher=taught, start="teacher", **changes)
 
 
 def test_the_same_training_again_is_the_same_model_in_another_file(digits: Round, tmp_path: Path) -> None:

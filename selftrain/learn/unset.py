@@ -1,0 +1,33 @@
+"""Unset: what a recipe means by a setting that it leaves to its role and method."""
+
+from __future__ import annotations
+
+from selftrain.config import Recipe, Student
+
+_SMOOTHING = 0.1
+_FINISH = 20  # a student's finish is this part of its steps
+
+
+def smoothing(recipe: Recipe) -> float:
+    """How much of a hard target is shared among all classes.
+
+    0 where a model must become sure in training, which smoothing would prevent.
+
+    >>> smoothing(Student()), smoothing(Student(method="fixmatch")), smoothing(Student(label_smoothing=0.2))
+    (0.1, 0.0, 0.2)
+    """
+    if recipe.label_smoothing is not None:
+        return recipe.label_smoothing
+    return 0.0 if recipe.in_training else _SMOOTHING
+
+
+def finish(recipe: Recipe) -> int:
+    """How many steps on human labels alone follow `steps`: a twentieth where the labels before them are a teacher's.
+
+    >>> finish(Student(steps=200)), finish(Student(steps=200, method="fixmatch")), finish(Student(finish_steps=7))
+    (10, 0, 7)
+    """
+    if recipe.finish_steps is not None:
+        return recipe.finish_steps
+    taught = isinstance(recipe, Student) and not recipe.in_training
+    return recipe.steps // _FINISH if taught else 0
