@@ -167,6 +167,8 @@ def _round(index: int, manifest: Manifest, model: SavedModel, scores: Scores, ga
         pool=len(manifest.rows(Split.UNLABELED)),
         validation_accuracy=scores.accuracy,
         validation_metric=scores.metric(gate.metric),
+        validation_images=scores.images,
+        validation_log_loss=scores.log_loss,
         calibration_error=scores.calibration_error,
         calibration_error_uncalibrated=scores.calibration_error_uncalibrated,
         seconds=model.contract.seconds,

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from selftrain.config import Method, learns_in_training
+from selftrain.config import GuardAction, Method, learns_in_training
 from selftrain.errors import InputError
 from selftrain.selflabel.alarms import Alarm
 
@@ -26,13 +26,13 @@ class Round(BaseModel):
 
     `labeled` human-labelled images were trained on, `accepted` of `pool` unlabelled ones were added by `threshold` (in
     words); a student `in_training` reads no pseudo-label, and has neither. `image_steps` is the training's steps times
-    the images of a step. `validation_metric` is the gate's metric, which may be accuracy itself; NaN survives JSON as
-    "NaN". `calibration_error` is the model's expected one on validation (15 bins) after temperature scaling,
-    cross-fitted, and `calibration_error_uncalibrated` before it. Of the validation images that `threshold` accepts, the
-    teacher got a share of `pseudo_precision` right; `pseudo_precision_low` is the lower end of its 95 % interval. Both
-    are measured on the labels that the teacher was calibrated on and that a target precision chose its cut-off by: of
-    new images a little less may be right. `findings` is what the threshold had to say. `diverged` is why there is no
-    model: its metrics are NaN.
+    the images of a step. `validation_metric` is the gate's metric (it may be accuracy itself) on `validation_images`, and
+    `validation_log_loss` the cross-fitted one; NaN survives JSON as "NaN". `calibration_error` is the model's
+    expected one on validation (15 bins) after temperature scaling, cross-fitted, and `calibration_error_uncalibrated`
+    before it. Of the validation images that `threshold` accepts, the teacher got a share of `pseudo_precision` right;
+    `pseudo_precision_low` is the lower end of its 95 % interval. Both are measured on the labels that the teacher was
+    calibrated on and that a target precision chose its cut-off by: of new images a little less may be right. `findings`
+    is what the threshold had to say. `diverged` is why there is no model: its metrics are NaN.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings", protected_namespaces=())
@@ -45,6 +45,8 @@ class Round(BaseModel):
     threshold: str | None = None
     validation_accuracy: float
     validation_metric: float
+    validation_images: int = 0
+    validation_log_loss: float | None = None
     calibration_error: float | None = None
     calibration_error_uncalibrated: float | None = None
     pseudo_precision: float | None = None
@@ -89,7 +91,8 @@ class History(BaseModel):
         """This history and `finished`, whose `kept` is decided here; a student that is not kept is an alarm.
 
         The first model is kept, and a student that is not worse than its teacher, unless a guard's action for its
-        round is `keep_teacher`. A NaN is worse than any number.
+        round is `keep_teacher`. A NaN is worse than any number. A metric within one standard error of the teacher's is
+        undecided (Breiman et al. 1984, section 3.4.3): the log loss decides, which a few images move less.
         """
         worse = self._worse(finished) if self.rounds else ()
         alarms = (*self.alarms, *worse)
@@ -98,16 +101,18 @@ class History(BaseModel):
 
     def _worse(self, finished: Round) -> tuple[Alarm, ...]:
         metric, limit = finished.validation_metric, self.teacher.validation_metric
+        action: GuardAction = "keep_teacher"
         if finished.diverged is not None:
             guard, reason = "nan", f"the student diverged and the teacher is kept: {finished.diverged}"
         elif math.isnan(metric):
             guard, reason = "nan", "the student's validation metric is not a number"
-        elif _comparable(finished) < _comparable(self.teacher):
-            guard, reason = "worse_student", f"the student ({metric:.4f}) is worse than its teacher ({limit:.4f})"
-        else:
+        elif _comparable(finished) >= _comparable(self.teacher):
             return ()
-        at = finished.index
-        return (Alarm(guard=guard, round=at, value=metric, limit=limit, reason=reason, action="keep_teacher"),)
+        elif _surer(finished, self.teacher):
+            guard, reason, action = "worse_student", _undecided(finished, self.teacher), "warn"
+        else:
+            guard, reason = "worse_student", f"the student ({metric:.4f}) is worse than its teacher ({limit:.4f})"
+        return (Alarm(guard=guard, round=finished.index, value=metric, limit=limit, reason=reason, action=action),)
 
     @property
     def stopped(self) -> bool:
@@ -126,8 +131,8 @@ class History(BaseModel):
 
     @property
     def best(self) -> Round:
-        """The kept model with the highest validation metric, the newest among equals."""
-        return max((each for each in self._started() if each.kept), key=lambda each: (_comparable(each), each.index))
+        """The newest kept model: each was found not to be worse than the one before it."""
+        return self.teacher
 
     @property
     def latest(self) -> Round:
@@ -147,3 +152,21 @@ class History(BaseModel):
 
 def _comparable(finished: Round) -> float:
     return -math.inf if math.isnan(finished.validation_metric) else finished.validation_metric
+
+
+def _surer(student: Round, teacher: Round) -> bool:
+    """Whether a lower metric of `student` is within the error of `teacher`'s, and its log loss is lower."""
+    images, ours, its = teacher.validation_images, student.validation_log_loss, teacher.validation_log_loss
+    if images == 0 or ours is None or its is None:
+        return False
+    metric = teacher.validation_metric
+    error = math.sqrt(metric * (1 - metric) / images)
+    return metric - student.validation_metric < error and ours < its
+
+
+def _undecided(student: Round, teacher: Round) -> str:
+    return (
+        f"the student ({student.validation_metric:.4f}) is behind its teacher ({teacher.validation_metric:.4f}) by "
+        f"less than one standard error of {teacher.validation_images} images, and is kept for its lower log loss "
+        f"({student.validation_log_loss:.3f}, the teacher's {teacher.validation_log_loss:.3f})"
+    )

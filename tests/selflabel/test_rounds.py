@@ -10,13 +10,15 @@ from selftrain.errors import InputError
 from selftrain.selflabel.rounds import History, Round
 
 
-def scored(index: int, metric: float) -> Round:
+def scored(index: int, metric: float, *, images: int = 0, log_loss: float | None = None) -> Round:
     return Round(
         index=index,
         backbone=f"rung {index}",
         labeled=100,
         validation_accuracy=metric,
         validation_metric=metric,
+        validation_images=images,
+        validation_log_loss=log_loss,
         seconds=1.5,
         model_digest=f"digest {index}",
     )
@@ -42,6 +44,31 @@ def test_a_student_worse_than_its_teacher_is_not_kept_and_does_not_teach() -> No
     history = history_of(0.9, 0.8)
     assert kept(history) == [True, False]
     assert history.teacher.index == 0
+
+
+@pytest.mark.parametrize(
+    ("metric", "log_loss", "images", "taken"),
+    [
+        (0.94, 0.15, 150, True),  # one standard error of 0.95 is 0.019
+        (0.93, 0.15, 150, False),
+        (0.94, 0.21, 150, False),
+        (0.94, 0.20, 150, False),
+        (0.94, 0.15, 1500, False),
+        (0.94, None, 150, False),
+        (0.94, math.nan, 150, False),
+        (math.nan, 0.15, 150, False),
+    ],
+)
+def test_within_one_standard_error_of_its_teacher_the_log_loss_decides(
+    metric: float, log_loss: float | None, images: int, taken: bool
+) -> None:
+    teacher = scored(0, 0.95, images=images, log_loss=0.2)
+    history = History().with_round(teacher).with_round(scored(1, metric, images=images, log_loss=log_loss))
+    assert kept(history) == [True, taken]
+    assert history.best == history.teacher == history.rounds[int(taken)]
+    (alarm,) = history.alarms
+    assert alarm.action == ("warn" if taken else "keep_teacher")
+    assert ("kept for its lower log loss" in alarm.reason) == taken
 
 
 def test_a_student_as_good_as_its_teacher_takes_its_place() -> None:
@@ -77,7 +104,8 @@ def test_what_the_caller_says_about_kept_is_not_believed() -> None:
 @given(st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0, math.nan]), min_size=1, max_size=8))
 def test_the_teacher_is_always_the_best_kept_model(metrics: list[float]) -> None:
     history = history_of(*metrics)
-    assert history.teacher == history.best or math.isnan(history.best.validation_metric)
+    numbers = [each.validation_metric for each in history.rounds if not math.isnan(each.validation_metric)]
+    assert history.best.validation_metric == max(numbers) if numbers else history.best.index == 0
     numbers = [metric for metric in metrics if not math.isnan(metric)]
     if numbers:
         assert history.best.validation_metric == max(numbers)
