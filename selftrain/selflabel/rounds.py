@@ -26,8 +26,8 @@ class Round(BaseModel):
 
     `labeled` human-labelled images were trained on, `accepted` of `pool` unlabelled ones were added by `threshold` (in
     words); a student `in_training` reads no pseudo-label, and has neither. `image_steps` is the training's steps times
-    the images of a step. `validation_metric` is the gate's metric (it may be accuracy itself) on `validation_images`, and
-    `validation_log_loss` the cross-fitted one; NaN survives JSON as "NaN". `calibration_error` is the model's
+    the images of a step. `validation_metric` is the gate's metric (it may be accuracy itself) on `validation_images`,
+    and `validation_log_loss` the cross-fitted one; NaN survives JSON as "NaN". `calibration_error` is the model's
     expected one on validation (15 bins) after temperature scaling, cross-fitted, and `calibration_error_uncalibrated`
     before it. Of the validation images that `threshold` accepts, the teacher got a share of `pseudo_precision` right;
     `pseudo_precision_low` is the lower end of its 95 % interval. Both are measured on the labels that the teacher was
