@@ -21,7 +21,7 @@ from selftrain.learn.batchnorm import Statistics
 from selftrain.learn.calibrate import negative_log_likelihood
 from selftrain.learn.checkpoint import Checkpoints, Look, Position
 from selftrain.learn.course import Course, Unlabeled, course
-from selftrain.learn.device import jit
+from selftrain.learn.device import jit, keep_freed_memory
 from selftrain.learn.optimizer import FlatAdamW
 from selftrain.learn.predict import predict_logits
 from selftrain.progress import Progress, silent
@@ -279,6 +279,8 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """`logs["loss"]` is the mean over the batches of this fit."""
+        if batch == 0:  # the data set is open
+            keep_freed_memory()
         loss, done = float((logs or {})["loss"]), batch + 1
         step = self.start + done
         if not math.isfinite(loss):
