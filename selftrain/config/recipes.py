@@ -45,7 +45,7 @@ class Recipe(Section):
     class_weights: Literal["balanced"] | None = None
     freeze_steps: int = Field(0, ge=0, description="steps with the pretrained backbone frozen, then unfrozen")
     unfreeze_rate: float = Field(0.1, gt=0, le=1, description="factor on the rate once the backbone is unfrozen")
-    validate_every: int = Field(120, ge=1, description="steps between looks at validation; the best weights are kept")
+    validate_every: int = Field(120, ge=1, description="steps between looks at validation")
     reduce_strides: bool = Field(True, description="EfficientNet and MobileNet from scratch keep more of small images")
     finish_steps: int | None = Field(
         None, ge=0, description="after `steps`, on human labels at a tenth of the rate; None: noisy_student 5 %, else 0"

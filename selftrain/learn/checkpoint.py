@@ -26,19 +26,17 @@ TORN = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)  # what rea
 
 @dataclass(frozen=True)
 class Look:
-    """One look at validation after `step` steps; `loss` is the mean training loss since the look before."""
+    """One look at validation after `step` steps; `loss` is the mean training loss since the look before.
+
+    `standard_error` is the accuracy's, by the number of validation images.
+    """
 
     step: int
     loss: float
     validation_loss: float
     validation_accuracy: float
     learning_rate: float
-
-    def better_than(self, other: Look | None) -> bool:
-        """Higher accuracy, or the same at a lower loss."""
-        if other is None:
-            return True
-        return (self.validation_accuracy, -self.validation_loss) > (other.validation_accuracy, -other.validation_loss)
+    standard_error: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -54,11 +52,16 @@ class Position:
 
     @property
     def best(self) -> Look | None:
-        """The best look so far, None before the first."""
-        best: Look | None = None
-        for look in self.looks:
-            best = look if look.better_than(best) else best
-        return best
+        """The newest look within one standard error of the highest accuracy so far, None before the first.
+
+        The validation images cannot tell the two apart (Breiman et al. 1984, section 3.4.3), and the newest has learned
+        most. A look that is passed over does not come back: the best is the newest look or what was best before it.
+        """
+        highest = max(self.looks, key=lambda look: look.validation_accuracy, default=None)
+        if highest is None:
+            return None
+        least = highest.validation_accuracy - highest.standard_error
+        return next(look for look in reversed(self.looks) if look.validation_accuracy >= least)
 
     def seen(self, look: Look) -> Position:
         """The position after `look`."""

@@ -15,12 +15,15 @@ SCHEMA = pa.schema(
         pa.field("validation_loss", pa.float64()),
         pa.field("validation_accuracy", pa.float64()),
         pa.field("learning_rate", pa.float64()),
+        pa.field("standard_error", pa.float64()),
+        pa.field("kept", pa.bool_()),
     ]
 )
+"""A row a look; `standard_error` is the accuracy's, `kept` marks the look whose weights are the model's."""
 
 
 def write_curve(curve: pa.Table, folder: Path) -> None:
-    """Put `curve` (a row a look: step, loss, validation_loss, validation_accuracy, learning_rate) into `folder`."""
+    """Put `curve`, of SCHEMA, into `folder`."""
     pq.write_table(curve, folder / CURVE_FILE)
 
 

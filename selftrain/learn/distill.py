@@ -41,7 +41,7 @@ class Distilled:
     """A distilled model: where it is, both models' accuracy on validation (0-1) and their numbers of parameters.
 
     `images` were learnt from; `held_out` of those given were not, because validation holds them too, and `repeated` not
-    a second time. `curve` has a row a look: step, loss, validation_loss, validation_accuracy, learning_rate.
+    a second time. `curve` has a row a look, as in `selftrain.learn.curve.SCHEMA`.
     """
 
     saved: SavedModel

@@ -36,10 +36,10 @@ _MEASURED_IMAGES, _MEASURED_AT_THE_END = 512, 4096  # that batch norm's statisti
 class Trained:
     """A trained model (its best weights by validation) and how it came about.
 
-    `curve` has a row a look: step, loss, validation_loss, validation_accuracy, learning_rate. A look measures batch
-    norm's statistics on 512 training images; the model's are measured anew on up to 4,096, so that what it answers to
-    validation can differ a little from the row of `best_step`. `image_steps` is steps times the images of a step, the
-    work done; `seconds` is wall time, over all its starts.
+    `curve` has a row a look, as in `curve.SCHEMA`. A look measures batch norm's statistics on 512 training images; the
+    model's are measured anew on up to 4,096, so that what it answers to validation can differ a little from the row of
+    `best_step`. `image_steps` is steps times the images of a step, the work done; `seconds` is wall time, over all its
+    starts.
     """
 
     model: keras.Model
@@ -74,7 +74,8 @@ def train(
     unlabeled: Unlabeled | None = None,
     progress: Progress = silent,
 ) -> Trained:
-    """Trains on `train`, reads `validation` every `recipe.validate_every` steps, keeps the best weights.
+    """Trains on `train`, reads `validation` every `recipe.validate_every` steps, keeps the best weights: the newest
+    whose accuracy there is within one standard error of the highest.
 
     `model` takes images and answers logits, its body a layer called "backbone". Its weights are the start; it is
     trained in place, and the result is another model of its architecture.
@@ -209,17 +210,19 @@ class _Run:
                 f"lower learning_rate (now {self.recipe.learning_rate}) or lengthen warmup"
             )
         labels = self.validation.targets.argmax(axis=1)
+        right = float((logits.argmax(axis=1) == labels).mean())
         look = Look(
             step=step,
             loss=self.position.loss_sum / max(self.position.loss_count, 1),
             validation_loss=negative_log_likelihood(logits, labels, 1.0),
-            validation_accuracy=float((logits.argmax(axis=1) == labels).mean()),
+            validation_accuracy=right,
             learning_rate=float(self.trainer.optimizer.learning_rate),
+            standard_error=math.sqrt(right * (1 - right) / len(labels)),
         )
-        if look.better_than(self.position.best):
+        self.position = self.position.seen(look)
+        if self.position.best == look:
             self.best_weights = variables.read(self.averaged.weights)
             self.checkpoints.save_best(step, self.best_weights)
-        self.position = self.position.seen(look)
         self.save()
 
     def _measure_best(self) -> None:
@@ -257,12 +260,15 @@ class _Run:
     def _finished(self) -> Trained:
         import pyarrow as pa
 
+        from selftrain.learn.curve import SCHEMA
+
         best = self.position.best
         if best is None:
             raise ConfigError("training took no look at validation; `steps` must be at least 1")
         variables.write(self.averaged.weights, self.best_weights)
         self.averaged.trainable = True
-        curve = pa.Table.from_pylist([asdict(look) for look in self.position.looks])
+        looks = self.position.looks
+        curve = pa.Table.from_pylist([{**asdict(look), "kept": look == best} for look in looks], schema=SCHEMA)
         image_steps = self.position.step * self.course.images_per_step
         return Trained(self.averaged, curve, best.step, self.position.seconds, image_steps)
 

@@ -112,9 +112,9 @@ def confusion_matrix(report: EvaluationReport, path: Path) -> Path:
 
 
 def training_curves(curve: pa.Table, path: Path) -> Path:
-    """Loss and validation accuracy by step, the best look (at equal accuracy the lower loss) marked; a PNG at `path`.
+    """Loss and validation accuracy by step, the look whose weights were kept marked; a PNG at `path`.
 
-    `curve` has the columns step, loss, validation_loss and validation_accuracy, a row a look.
+    `curve` has the columns step, loss, validation_loss, validation_accuracy and kept, a row a look.
     """
     step = _column(curve, "step")
     with figure(path, width=8.6, height=3.2) as drawn:
@@ -132,10 +132,9 @@ def training_curves(curve: pa.Table, path: Path) -> Path:
             axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
             axes.grid(axis="y", color=PALE, linewidth=0.5)
             axes.margins(x=0.04)
-        if np.isfinite(reached).any():
-            best = int(np.lexsort((_column(curve, "validation_loss"), -np.nan_to_num(reached, nan=-1.0)))[0])
+        for best in np.flatnonzero(_column(curve, "kept")):
             accuracy.scatter(step[best], reached[best], s=48, facecolors="none", edgecolors=VERMILION, zorder=3)
-            title(drawn, f"Best validation accuracy {100 * reached[best]:.1f} % at step {step[best]:,.0f}")
+            title(drawn, f"Kept: step {step[best]:,.0f}, validation accuracy {100 * reached[best]:.1f} %")
     return path
 
 

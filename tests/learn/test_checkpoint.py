@@ -1,5 +1,6 @@
 """Checkpoints on disk."""
 
+import math
 import os
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from selftrain.errors import TrainingHeldError
 from selftrain.learn.checkpoint import Checkpoints, Look, Position, prune
@@ -37,8 +40,15 @@ def held_elsewhere(folder: Path) -> Iterator[None]:
         process.communicate()
 
 
-def look(step: int, accuracy: float, loss: float = 1.0) -> Look:
-    return Look(step=step, loss=0.5, validation_loss=loss, validation_accuracy=accuracy, learning_rate=0.1)
+def look(step: int, accuracy: float, error: float = 0.0) -> Look:
+    return Look(
+        step=step,
+        loss=0.5,
+        validation_loss=1.0,
+        validation_accuracy=accuracy,
+        learning_rate=0.1,
+        standard_error=error,
+    )
 
 
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
@@ -113,11 +123,33 @@ def test_a_state_whose_best_weights_are_gone_is_no_checkpoint(tmp_path: Path) ->
     assert checkpoints.load("print") is None
 
 
-def test_equal_accuracy_is_settled_by_the_loss_and_a_full_tie_by_the_earlier() -> None:
-    looks = (look(1, 0.5, 2.0), look(2, 0.7, 1.0), look(3, 0.7, 0.9), look(4, 0.7, 0.9))
+@pytest.mark.parametrize(
+    ("accuracies", "error", "step"),
+    [
+        ([0.5, 0.7, 0.7], 0.0, 3),
+        ([0.5, 0.7, 0.6], 0.0, 2),
+        ([0.5, 0.75, 0.625], 0.125, 3),  # one standard error below the highest
+        ([0.5, 0.75, 0.6], 0.125, 2),
+        ([0.5, 0.75, 0.7, 0.3], 0.125, 3),  # collapsed at the end
+        ([0.75, 0.65, 0.6], 0.125, 2),  # of the highest, not of the one before
+    ],
+)
+def test_the_newest_look_within_one_standard_error_of_the_highest_is_kept(
+    accuracies: list[float], error: float, step: int
+) -> None:
+    looks = tuple(look(index, value, error) for index, value in enumerate(accuracies, start=1))
     best = replace(Position("print"), looks=looks).best
     assert best is not None
-    assert best.step == 3
+    assert best.step == step
+
+
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=12))
+def test_the_kept_look_is_the_newest_or_the_one_that_was_kept_before(right: list[int]) -> None:
+    position = Position("print")
+    for step, count in enumerate(right, start=1):
+        before, taken = position.best, look(step, count / 20, math.sqrt(count / 20 * (1 - count / 20) / 20))
+        position = position.seen(taken)
+        assert position.best in (taken, before)
 
 
 def test_a_training_that_another_process_is_at_is_refused_by_its_folder_and_open_again_after_a_kill(

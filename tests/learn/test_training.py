@@ -83,7 +83,10 @@ def test_the_returned_model_is_the_one_of_the_best_look_and_restores_from_the_en
     logits = predict_logits(first.model, validation.pixels, validation.rows)
     accuracy = float((logits.argmax(axis=1) == validation.targets.argmax(axis=1)).mean())
     steps, accuracies = first.curve["step"].to_pylist(), first.curve["validation_accuracy"].to_pylist()
-    assert accuracy == accuracies[steps.index(first.best_step)] == max(accuracies)
+    assert accuracy == accuracies[steps.index(first.best_step)]
+    assert [step for step, kept in zip(steps, first.curve["kept"].to_pylist(), strict=True) if kept] == [
+        first.best_step
+    ]
     seen: list[int] = []
     again = run(tmp_path, progress=lambda done, total, note="": seen.append(done))
     assert seen == []

@@ -152,7 +152,7 @@ def test_many_classes_fit_a_confusion_matrix_without_counts(tmp_path: Path, draw
     assert not drawn[0].axes[0].texts
 
 
-def curve(accuracies: list[float], losses: list[float]) -> pa.Table:
+def curve(accuracies: list[float], losses: list[float], *, kept: int | None = None) -> pa.Table:
     steps = [120 * (index + 1) for index in range(len(accuracies))]
     return pa.table(
         {
@@ -161,13 +161,14 @@ def curve(accuracies: list[float], losses: list[float]) -> pa.Table:
             "validation_loss": losses,
             "validation_accuracy": accuracies,
             "learning_rate": [1e-3] * len(steps),
+            "kept": [index == kept for index in range(len(steps))],
         }
     )
 
 
-def test_the_training_curve_names_the_best_look(tmp_path: Path, drawn: list[Figure]) -> None:
-    charts.training_curves(curve([0.5, 0.9, 0.9, 0.8], [1.0, 0.5, 0.4, 0.6]), tmp_path / "training.png")
-    assert titles(drawn[0]).startswith("Best validation accuracy 90.0 % at step 360")
+def test_the_training_curve_names_the_kept_look(tmp_path: Path, drawn: list[Figure]) -> None:
+    charts.training_curves(curve([0.5, 0.9, 0.9, 0.8], [1.0, 0.5, 0.4, 0.6], kept=2), tmp_path / "training.png")
+    assert titles(drawn[0]).startswith("Kept: step 360, validation accuracy 90.0 %")
 
 
 @pytest.mark.parametrize("accuracies", [[0.5], [float("nan"), float("nan")], []])
