@@ -204,7 +204,7 @@ def evaluate() -> None:
     from selftrain.learn.contract import SavedModel
     from selftrain.learn.curve import read_curve
     from selftrain.selflabel import scoring
-    from selftrain.selflabel.finished import student_round, teacher_round, watched
+    from selftrain.selflabel.finished import student_round, teacher_round, watched, with_student
     from selftrain.selflabel.pseudo_labels import PseudoLabels
     from selftrain.selflabel.rounds import History
 
@@ -215,8 +215,9 @@ def evaluate() -> None:
     images = partial(_pixels, manifest)
     scores = [scoring.score(manifest, images(model.contract.image_size), model) for model in models]
     history = History().with_round(teacher_round(manifest, models[0], scores[0], gate))
-    history = watched(history, guards, manifest, labels, before=None, method=method)
-    history = history.with_round(student_round(1, manifest, labels, models[1], scores[1], gate, method=method))
+    history = watched(history, guards, manifest, labels, method=method)
+    finished = student_round(1, manifest, labels, models[1], scores[1], gate, method=method)
+    history = with_student(history, guards, finished, method=method)
     final = models[history.best.index]
     looks = count_looks(manifest, (final, models[0]), place=place, run_id=LOOKED_BY)
     report = scoring.read_test(manifest, final, models[0], pixels_at=images)

@@ -16,6 +16,7 @@ from selftrain.selflabel.finished import (
     student_round,
     teacher_round,
     watched,
+    with_student,
 )
 from selftrain.selflabel.gate import judge
 from selftrain.selflabel.rounds import History, Verdict
@@ -59,14 +60,13 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
         scores = score(development, models[0], place, machine)
         history = History().with_round(teacher_round(images, teacher, scores.load(), e.gate))
         log_round(e, history.latest, models[0])
-        before = None
         while judge(e.gate, history, minutes=minutes(history)) is Verdict.CONTINUE:
             index = history.students + 1
             teaches = models[history.teacher.index]
             backbone = e.student.backbone_after(history.teacher.backbone)
             labels = pseudo_label(manifest, teaches, place, e.pseudo_label, index, machine)
             answers = labels.load()
-            history = watched(history, e.guards, images, answers, before, method=e.student.method)
+            history = watched(history, e.guards, images, answers, method=e.student.method)
             if history.stopped:
                 break
             weights, seed = described_weights(e.student.weights), e.seed + index
@@ -78,10 +78,9 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
             refuse_withdrawn(trained, place)
             scores = score(development, student, place, machine)
             finished = student_round(index, images, answers, trained, scores.load(), e.gate, method=e.student.method)
-            history = history.with_round(finished)
+            history = with_student(history, e.guards, finished, method=e.student.method)
             models.append(student)
             log_round(e, history.latest, student, labels)
-            before = answers
 
         ended = outcome(e.gate, history)
         final = models[history.best.index]

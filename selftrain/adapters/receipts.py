@@ -77,7 +77,7 @@ def metrics(
             for name in SCORED
         },
         "pseudo_labels": {"pool": len(labels), "accepted": accepted, "share": round(accepted / max(1, len(labels)), 4)},
-        "student": {"kept": history.latest.kept},
+        "student": {"kept": history.latest.kept, "churn": round(history.latest.churn or 0.0, DIGITS)},
         "seconds": {model: round(each.seconds, 1) for model, each in zip(MODELS, history.rounds, strict=True)},
         "test": _rounded(on_test),
     }

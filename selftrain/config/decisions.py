@@ -42,7 +42,9 @@ class Guards(Section):
     acceptance: Share | None = Field(0.01, description="least share of the pool that is accepted")
     class_mix: Share | None = Field(0.3, description="largest distance (0-1) of the accepted classes from the labels'")
     empty_classes: int | None = Field(0, ge=0, description="most classes without an accepted image")
-    churn: Share | None = Field(0.3, description="largest share of the pool that a new teacher calls otherwise")
+    churn: Share | None = Field(
+        0.3, description="largest share of the pool that a student calls otherwise than its teacher"
+    )
     actions: dict[GuardName, GuardAction] = Field(
         default_factory=dict, description="guard -> warn | keep_teacher (its student is not kept) | stop; else warn"
     )

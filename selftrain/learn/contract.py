@@ -56,6 +56,12 @@ class Contract(BaseModel):
         0, ge=0, description="training steps times batch size; in-training methods: (1 + 2 mu) times"
     )
     seconds: float = Field(0.0, ge=0, description="wall time of the training")
+    churn: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="of a student: the share of the pool, or a sample, that its teacher called otherwise",
+    )
     seed: int = 0
 
     @property
@@ -83,8 +89,8 @@ class SavedModel:
 
     @property
     def digest(self) -> str:
-        """sha256 of the weights and of what the model promises, not of how long it took to train."""
-        promised = self.contract.model_dump_json(exclude={"seconds"})
+        """sha256 of the weights and of what the model promises, not of how its training went."""
+        promised = self.contract.model_dump_json(exclude={"seconds", "churn"})
         return hashlib.sha256(promised.encode()).hexdigest()
 
 

@@ -13,7 +13,7 @@ from selftrain.learn.contract import SavedModel
 from selftrain.learn.unset import finish, smoothing
 from selftrain.selflabel import divergence
 from selftrain.selflabel.gate import explain, judge
-from selftrain.selflabel.guards import watch
+from selftrain.selflabel.guards import watch, watch_student
 from selftrain.selflabel.pseudo_labels import PseudoLabels
 from selftrain.selflabel.rounds import History, Round, Verdict
 from selftrain.selflabel.scores import Scores
@@ -56,7 +56,9 @@ def student_round(
     One that learns in training read no pseudo-label: its round says nothing of them.
     """
     trained = _round(index, manifest, model, scores, gate)
-    trained = trained.model_copy(update={"method": method, "diverged": divergence.reason(model)})
+    trained = trained.model_copy(
+        update={"method": method, "diverged": divergence.reason(model), "churn": model.contract.churn}
+    )
     if trained.in_training:
         return trained
     measured = labels.measured
@@ -71,23 +73,23 @@ def student_round(
     return trained.model_copy(update=added)
 
 
-def watched(
-    history: History,
-    guards: Guards,
-    manifest: Manifest,
-    labels: PseudoLabels,
-    before: PseudoLabels | None,
-    *,
-    method: Method,
-) -> History:
-    """`history` and what the guards say of the next round's `labels`; `before` are those of the round before.
+def watched(history: History, guards: Guards, manifest: Manifest, labels: PseudoLabels, *, method: Method) -> History:
+    """`history` and what the guards say of the next round's `labels`.
 
     Where the student's `method` reads no label of them, every guard only warns.
     """
-    if learns_in_training(method):
-        guards = guards.model_copy(update={"actions": {}})
     prior = manifest.class_counts(Split.TRAIN)
-    return history.with_alarms(watch(guards, labels, prior=prior, before=before))
+    return history.with_alarms(watch(_acting(guards, method), labels, prior=prior))
+
+
+def with_student(history: History, guards: Guards, finished: Round, *, method: Method) -> History:
+    """`history` and the round of a student by `method`, with what the guards say of it; one in training only warns."""
+    alarms = watch_student(_acting(guards, method), finished.churn, round_index=finished.index)
+    return history.with_alarms(alarms).with_round(finished)
+
+
+def _acting(guards: Guards, method: Method) -> Guards:
+    return guards.model_copy(update={"actions": {}}) if learns_in_training(method) else guards
 
 
 def control_recipe(recipe: Student, history: History) -> Student:

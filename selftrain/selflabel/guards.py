@@ -15,47 +15,53 @@ from selftrain.selflabel.pseudo_labels import PseudoLabels
 Floats = npt.NDArray[np.float64]
 
 
-def watch(
-    guards: Guards, labels: PseudoLabels, *, prior: npt.ArrayLike, before: PseudoLabels | None = None
-) -> tuple[Alarm, ...]:
+def watch(guards: Guards, labels: PseudoLabels, *, prior: npt.ArrayLike) -> tuple[Alarm, ...]:
     """The alarms of a round's pseudo-labels, asked before a student is trained on them.
 
-    `prior` (classes,) counts the human training labels of each class; `before` are the round before's labels of the
-    same pool, None in the first round. A guard whose limit is None is off. Raises PredictionError for a prior of
-    another number of classes.
+    `prior` (classes,) counts the human training labels of each class. A guard whose limit is None is off. Raises
+    PredictionError for a prior of another number of classes.
     """
     counts = np.asarray(prior, np.float64)
     if counts.shape != (len(labels.class_names),):
         raise PredictionError(f"the prior has shape {counts.shape} for {len(labels.class_names)} classes")
-    return tuple(_alarms(guards, labels, counts, before)) if len(labels) else ()
+    return tuple(_alarms(guards, labels, counts)) if len(labels) else ()
 
 
-def _alarms(guards: Guards, labels: PseudoLabels, prior: Floats, before: PseudoLabels | None) -> Iterator[Alarm]:
+def watch_student(guards: Guards, churn: float | None, *, round_index: int) -> tuple[Alarm, ...]:
+    """The alarms of a trained student that calls a share `churn` (0-1) of the pool otherwise than its teacher.
+
+    None: nobody counted.
+    """
+    if churn is None or guards.churn is None or churn <= guards.churn:
+        return ()
+    reason = f"the student calls {churn:.1%} of the pool otherwise than its teacher"
+    return (_alarm(guards, "churn", churn, reason, round_index=round_index),)
+
+
+def _alarms(guards: Guards, labels: PseudoLabels, prior: Floats) -> Iterator[Alarm]:
     accepted = labels.accepted_per_class()
     share = float(accepted.sum() / len(labels))
     least = guards.acceptance
     if least is not None and share < least:
         reason = f"{share:.1%} of {len(labels)} images were accepted, less than {least:.1%}"
-        yield _alarm(guards, labels, "acceptance", share, reason)
+        yield _alarm(guards, "acceptance", share, reason, round_index=labels.round)
     if accepted.sum() == 0:
         return  # the others would say the same in other words
     shift = mix_shift(accepted, prior)
     if guards.class_mix is not None and shift > guards.class_mix:
         named = _most_shifted(accepted, prior, labels.class_names)
-        yield _alarm(guards, labels, "class_mix", shift, f"accepted classes are {shift:.2f} off the labels', {named}")
+        reason = f"accepted classes are {shift:.2f} off the labels', {named}"
+        yield _alarm(guards, "class_mix", shift, reason, round_index=labels.round)
     empty = [name for name, n in zip(labels.class_names, accepted.tolist(), strict=True) if n == 0]
     if guards.empty_classes is not None and len(empty) > guards.empty_classes:
         shown = ", ".join(empty[:5]) + (", ..." if len(empty) > 5 else "")
-        yield _alarm(guards, labels, "empty_classes", float(len(empty)), f"no image was accepted as {shown}")
-    changed = 0.0 if before is None else churn(labels, before)
-    if guards.churn is not None and changed > guards.churn:
-        reason = f"the new teacher calls {changed:.1%} of the pool otherwise than the last one"
-        yield _alarm(guards, labels, "churn", changed, reason)
+        reason = f"no image was accepted as {shown}"
+        yield _alarm(guards, "empty_classes", float(len(empty)), reason, round_index=labels.round)
 
 
-def _alarm(guards: Guards, labels: PseudoLabels, guard: GuardName, value: float, reason: str) -> Alarm:
+def _alarm(guards: Guards, guard: GuardName, value: float, reason: str, *, round_index: int) -> Alarm:
     limit, action = guards.limit(guard) or 0.0, guards.actions.get(guard, "warn")
-    return Alarm(guard=guard, round=labels.round, value=value, limit=limit, reason=reason, action=action)
+    return Alarm(guard=guard, round=round_index, value=value, limit=limit, reason=reason, action=action)
 
 
 def mix_shift(accepted: npt.ArrayLike, prior: npt.ArrayLike) -> float:
@@ -65,15 +71,6 @@ def mix_shift(accepted: npt.ArrayLike, prior: npt.ArrayLike) -> float:
     (0.0, 0.5)
     """
     return float(np.abs(_shares(accepted) - _shares(prior)).sum() / 2)
-
-
-def churn(labels: PseudoLabels, before: PseudoLabels) -> float:
-    """The share in 0-1 of images that both label, accepted or not, whose predicted class differs; 0 where none is."""
-    old = before.table.select(["image_id", "label"]).rename_columns(["image_id", "before"])
-    both = labels.table.select(["image_id", "label"]).join(old, "image_id", join_type="inner")
-    if both.num_rows == 0:
-        return 0.0
-    return float((both["label"].to_numpy() != both["before"].to_numpy()).mean())
 
 
 def _shares(counts: npt.ArrayLike) -> Floats:

@@ -62,7 +62,7 @@ def run_loop(
     its `checkpoints`. `first_teacher` None: it is trained.
     """
     from selftrain.selflabel import scoring, teaching
-    from selftrain.selflabel.finished import minutes, student_round, teacher_round, watched
+    from selftrain.selflabel.finished import minutes, student_round, teacher_round, watched, with_student
     from selftrain.selflabel.gate import judge
     from selftrain.selflabel.labeling import label_pool
     from selftrain.selflabel.thresholds import check_classes
@@ -94,8 +94,8 @@ def run_loop(
             round_index=index,
             progress=noting(progress, f"round {index}, pseudo-labels"),
         )
-        before, method = labels[-1] if labels else None, e.student.method
-        history = watched(history, e.guards, manifest, answers, before, method=method)
+        method = e.student.method
+        history = watched(history, e.guards, manifest, answers, method=method)
         labels.append(answers)
         if history.stopped:
             break
@@ -113,7 +113,8 @@ def run_loop(
             progress=noting(progress, f"round {index}, student"),
         )
         scores = scoring.score(labeled, pixels_of(labeled, student.contract.image_size), student)
-        history = history.with_round(student_round(index, manifest, answers, student, scores, e.gate, method=method))
+        finished = student_round(index, manifest, answers, student, scores, e.gate, method=method)
+        history = with_student(history, e.guards, finished, method=method)
         models.append(student)
     control = _control(e, labeled, history, pixels_of, folder, checkpoints, progress)
     return Looped(history, tuple(models), tuple(labels), control, labeled)

@@ -32,7 +32,8 @@ class Round(BaseModel):
     before it. Of the validation images that `threshold` accepts, the teacher got a share of `pseudo_precision` right;
     `pseudo_precision_low` is the lower end of its 95 % interval. Both are measured on the labels that the teacher was
     calibrated on and that a target precision chose its cut-off by: of new images a little less may be right. `findings`
-    is what the threshold had to say. `diverged` is why there is no model: its metrics are NaN.
+    is what the threshold had to say, `churn` the share of the pool that the student calls otherwise than its teacher.
+    `diverged` is why there is no model: its metrics are NaN.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings", protected_namespaces=())
@@ -52,6 +53,7 @@ class Round(BaseModel):
     pseudo_precision: float | None = None
     pseudo_precision_low: float | None = None
     findings: tuple[str, ...] = ()
+    churn: float | None = None
     kept: bool = False
     seconds: float
     image_steps: int = 0

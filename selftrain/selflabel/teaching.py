@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import pyarrow.compute as pc
 
 from selftrain.config import Recipe, Student, Teacher
@@ -30,6 +31,9 @@ from selftrain.selflabel import divergence
 
 if TYPE_CHECKING:  # what a threshold does concerns no teacher: it stays out of the digest of the code behind it
     from selftrain.selflabel.pseudo_labels import PseudoLabels
+
+Ints = npt.NDArray[np.int64]
+_COMPARED = 2_048  # images of the pool that teacher and student are compared on: a share to one point
 
 
 def train_teacher(
@@ -80,7 +84,8 @@ def train_student(
     would have made of them. Where `recipe.start` asks for it, the weights to begin with are those of `teacher` (the
     paper's "warm-start"); ConfigError if it is missing or its architecture differs.
 
-    A student that diverges costs no run its teacher: it leaves the reason in place of a model (`divergence.reason`).
+    The contract's `churn` compares its answers with its teacher's, on at most 2,048 images of the pool. A student that
+    diverges costs no run its teacher: it leaves the reason in place of a model (`divergence.reason`).
     """
     by_rounds = not recipe.in_training
     taught = labels.applied_to(manifest) if by_rounds else manifest.without_pseudo_labels()
@@ -97,6 +102,7 @@ def train_student(
         unlabeled=None if by_rounds else whole_pool(manifest, recipe),
         lineage=(*labels.lineage, labels.teacher) if learnt_from else (),
         start=start,
+        answers=_answers(manifest, labels, seed=seed),
         may_diverge=True,
         seed=seed,
         folder=folder,
@@ -150,6 +156,7 @@ def _teach(
     lineage: tuple[str, ...] = (),
     unlabeled: Unlabeled | None = None,
     start: SavedModel | None = None,
+    answers: tuple[Ints, Ints] | None = None,
     may_diverge: bool = False,
 ) -> SavedModel:
     began = time.monotonic()
@@ -188,10 +195,26 @@ def _teach(
         "thresholds": thresholds or {},
         "image_steps": trained.image_steps,
         "seconds": trained.seconds,
+        "churn": None if answers is None else _churn(trained.model, pixels, *answers),
     }
     saved = save(trained.model, contract.model_copy(update=learnt), folder)
     write_curve(trained.curve, folder)
     return saved
+
+
+def _answers(manifest: Manifest, labels: PseudoLabels, *, seed: int) -> tuple[Ints, Ints] | None:
+    """A sample of the pool: rows of `manifest` and the classes that `labels` give them, both (n,); None of no pool."""
+    if len(labels) == 0:
+        return None
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(labels))[:_COMPARED])
+    asked = labels.table.take(chosen)
+    rows = pc.index_in(asked["image_id"], value_set=manifest.table["image_id"].combine_chunks())
+    return rows.to_numpy().astype(np.int64), asked["label"].to_numpy()
+
+
+def _churn(model: keras.Model, pixels: Pixels, rows: Ints, classes: Ints) -> float:
+    """The share in 0-1 of the images at `rows` that `model` does not call by `classes`."""
+    return float((predict_logits(model, pixels, rows).argmax(axis=1) != classes).mean())
 
 
 def whole_pool(manifest: Manifest, recipe: Student) -> Unlabeled:

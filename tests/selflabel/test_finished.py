@@ -92,8 +92,8 @@ def test_no_guard_over_labels_that_nobody_reads_ends_a_run_or_refuses_a_student(
     manifest, none_accepted = manifest_of(training=6, pool=90), measured_labels(20)
     guards = Guards(actions={"acceptance": "stop"})
     history = History().with_round(teacher_round(manifest, MODEL, SCORES, Gate()))
-    assert watched(history, guards, manifest, none_accepted, None, method="noisy_student").stopped
-    in_training = watched(history, guards, manifest, none_accepted, None, method="freematch")
+    assert watched(history, guards, manifest, none_accepted, method="noisy_student").stopped
+    in_training = watched(history, guards, manifest, none_accepted, method="freematch")
     assert [(each.guard, each.action) for each in in_training.alarms] == [("acceptance", "warn")]
     assert not in_training.stopped
 

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from selftrain.config import Fixed, Gate, Guards, PseudoLabel, Student
+from selftrain.config import Fixed, Gate, GuardAction, Guards, Method, PseudoLabel, Student
 from selftrain.errors import PredictionError
 from selftrain.learn.unset import finish
 from selftrain.selflabel.alarms import Alarm
-from selftrain.selflabel.finished import control_recipe
+from selftrain.selflabel.finished import control_recipe, with_student
 from selftrain.selflabel.gate import explain, judge
-from selftrain.selflabel.guards import churn, mix_shift, watch
+from selftrain.selflabel.guards import mix_shift, watch, watch_student
 from selftrain.selflabel.pseudo_labels import PseudoLabels, select
 from selftrain.selflabel.rounds import History, Round, Verdict
 
@@ -52,7 +52,8 @@ def guards_of(alarms: tuple[Alarm, ...]) -> list[str]:
 
 def test_healthy_labels_raise_no_alarm() -> None:
     healthy = labels([0, 1, 2] * 10)
-    assert watch(Guards(), healthy, prior=[3, 3, 3], before=healthy) == ()
+    assert watch(Guards(), healthy, prior=[3, 3, 3]) == ()
+    assert watch_student(Guards(), 0.1, round_index=1) == ()
 
 
 @pytest.mark.parametrize(("least", "goes_off"), [(0.1, False), (0.11, True)])
@@ -83,12 +84,33 @@ def test_empty_classes_are_named_and_may_be_allowed() -> None:
     assert watch(OFF.model_copy(update={"empty_classes": 1}), labels([0, 0, 1]), prior=[1, 1, 1]) == ()
 
 
-def test_churn_compares_the_images_that_both_teachers_saw() -> None:
-    before, now = labels([0, 1, 2, 0]), labels([0, 1, 1, 1, 2], round_index=2)
-    assert churn(now, before) == 0.5
-    found = watch(OFF.model_copy(update={"churn": 0.4}), now, prior=[1, 1, 1], before=before)
-    assert (found[0].guard, found[0].round) == ("churn", 2)
-    assert watch(OFF.model_copy(update={"churn": 0.5}), now, prior=[1, 1, 1], before=before) == ()
+@pytest.mark.parametrize(
+    ("limit", "churn", "goes_off"), [(0.4, 0.5, True), (0.5, 0.5, False), (None, 0.9, False), (0.4, None, False)]
+)
+def test_churn_goes_off_above_its_limit(limit: float | None, churn: float | None, goes_off: bool) -> None:
+    found = watch_student(OFF.model_copy(update={"churn": limit}), churn, round_index=2)
+    assert [(each.guard, each.round, each.value, each.limit) for each in found] == [("churn", 2, 0.5, 0.4)] * goes_off
+    assert all("calls 50.0% of the pool otherwise" in each.reason for each in found)
+
+
+@pytest.mark.parametrize(
+    ("action", "method", "best", "stopped"),
+    [
+        ("warn", "noisy_student", 1, False),
+        ("keep_teacher", "noisy_student", 0, False),
+        ("stop", "noisy_student", 1, True),
+        ("stop", "fixmatch", 1, False),
+        ("keep_teacher", "fixmatch", 1, False),
+    ],
+)
+def test_a_student_of_too_much_churn_is_kept_or_not_as_configured(
+    action: GuardAction, method: Method, best: int, stopped: bool
+) -> None:
+    history = History().with_round(trained(0, 0.5))
+    student = trained(1, 0.9).model_copy(update={"churn": 0.6, "method": method})
+    history = with_student(history, Guards(actions={"churn": action}), student, method=method)
+    assert guards_of(history.alarms) == ["churn"]
+    assert (history.best.index, history.stopped) == (best, stopped)
 
 
 def test_guards_that_are_off_say_nothing() -> None:

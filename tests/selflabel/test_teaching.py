@@ -101,6 +101,37 @@ def test_a_student_of_pseudo_labels_names_its_teacher_and_that_ones_teachers(dig
     assert contract.manifest_digest == digits.labels.applied_to(digits.manifest).digest
 
 
+@pytest.mark.parametrize("method", ["noisy_student", "softmatch"])
+def test_a_students_churn_is_the_share_of_the_pool_that_it_calls_otherwise_than_its_labels(
+    digits: Round, tmp_path: Path, method: str
+) -> None:
+    from selftrain.learn.contract import load
+    from selftrain.learn.predict import predict_logits
+
+    student = digits.student(digits.labels, tmp_path, method=method)
+    model, contract = load(student.folder)
+    pixels = dataset.pixels(digits.e.place, digits.manifest, 16, digits.e.machine)
+    said = predict_logits(model, pixels, digits.manifest.rows(Split.UNLABELED)).argmax(axis=1)
+    assert contract.churn == np.mean(said != digits.labels.table["label"].to_numpy())
+    assert 0 < contract.churn < 1
+    told = contract.model_copy(update={"churn": None})
+    assert replace(student, contract=told).digest == student.digest
+
+
+def test_the_churn_of_a_large_pool_is_that_of_a_sample(
+    digits: Round, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("selftrain.selflabel.teaching._COMPARED", 8)
+    churn = digits.taught(digits.labels, tmp_path).churn
+    assert churn is not None
+    assert (8 * churn).is_integer()
+
+
+def test_without_a_pool_there_is_no_churn(digits: Round, tmp_path: Path) -> None:
+    empty = replace(digits.labels, table=digits.labels.table.slice(0, 0))
+    assert digits.taught(empty, tmp_path).churn is None
+
+
 def test_a_student_that_no_label_was_sure_enough_for_has_no_teacher(digits: Round, tmp_path: Path) -> None:
     table = digits.labels.table
     unsure = replace(digits.labels, table=table.set_column(4, table.schema.field(4), [[False] * len(table)]))
