@@ -69,6 +69,9 @@ def metrics(
             "difference": compared.difference,
             "p_value": compared.p_value,
         }
+    student: dict[str, Number] = {"kept": history.latest.kept}
+    if history.latest.churn is not None:
+        student |= {"churn": history.latest.churn}
     accepted = labels.count(Reason.ACCEPTED)
     return {
         "validation": {
@@ -77,7 +80,7 @@ def metrics(
             for name in SCORED
         },
         "pseudo_labels": {"pool": len(labels), "accepted": accepted, "share": round(accepted / max(1, len(labels)), 4)},
-        "student": {"kept": history.latest.kept, "churn": round(history.latest.churn or 0.0, DIGITS)},
+        "student": _rounded(student),
         "seconds": {model: round(each.seconds, 1) for model, each in zip(MODELS, history.rounds, strict=True)},
         "test": _rounded(on_test),
     }

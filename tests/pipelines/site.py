@@ -150,5 +150,4 @@ def kill_group(process: subprocess.Popen[str]) -> None:
 
 def models_read(record: dict[str, Any]) -> int:
     """How many models a run without control and champion reads test with: the final one, and its first teacher."""
-    best = max(record["rounds"], key=lambda each: (each["kept"], each["validation_metric"], each["index"]))
-    return 1 if best["index"] == 0 else 2
+    return 2 if any(each["kept"] for each in record["rounds"][1:]) else 1
