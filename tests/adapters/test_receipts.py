@@ -52,8 +52,8 @@ def scores(accuracy: float) -> Scores:
 
 def test_metrics_say_how_much_the_student_turned_where_that_was_counted(labels: PseudoLabels, history: History) -> None:
     report = evaluate([0, 1, 0], PROBS, class_names=NAMES, reference_probs=PROBS)
-    turned = history.latest.model_copy(update={"churn": 0.25, "index": 2})
-    found = receipts.metrics([scores(0.9), scores(0.8)], labels, history.with_round(turned), report, test_looks=3)
+    turned = History().with_round(history.first_teacher).with_round(history.latest.model_copy(update={"churn": 0.25}))
+    found = receipts.metrics([scores(0.9), scores(0.8)], labels, turned, report, test_looks=3)
     assert found["student"] == {"kept": False, "churn": 0.25}
 
 
