@@ -147,6 +147,7 @@ def test_the_same_run_in_another_way_is_cached_and_registers_nothing_twice(site:
     assert site.mlflow()["versions"].keys() == before.keys()
 
 
+@pytest.mark.slow
 def test_a_student_that_starts_from_its_teacher_is_given_it_and_the_control_is_one_training_more(
     site: Site, first: dict[str, Any]
 ) -> None:

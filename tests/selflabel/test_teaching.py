@@ -66,6 +66,15 @@ class Round:
             checkpoints=Checkpoints(folder / "checkpoints"),
         )
 
+    def turned(self, student: SavedModel) -> float:
+        """The share of the pool that `student` calls otherwise than the labels say."""
+        from selftrain.learn.contract import load
+        from selftrain.learn.predict import predict_logits
+
+        pixels = dataset.pixels(self.e.place, self.manifest, 16, self.e.machine)
+        logits = predict_logits(load(student.folder)[0], pixels, self.manifest.rows(Split.UNLABELED))
+        return float(np.mean(logits.argmax(axis=1) != self.labels.table["label"].to_numpy()))
+
     def taught(self, labels: PseudoLabels, folder: Path, **recipe: Any) -> Contract:
         """The contract of a student of `labels`."""
         return self.student(labels, folder, **recipe).contract
@@ -84,13 +93,18 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Round:
     return Round(e, manifest, replace(labels, lineage=("chance",)))
 
 
-def test_a_student_in_training_takes_the_pool_itself_and_no_pseudo_label(digits: Round, tmp_path: Path) -> None:
+def test_a_student_in_training_takes_the_pool_itself_and_no_pseudo_label(
+    digits: Round, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("selftrain.selflabel.teaching._COMPARED", 8)
     assert digits.labels.applied_to(digits.manifest).digest != digits.manifest.digest
     contract = digits.taught(digits.labels, tmp_path, method="softmatch", consistency=Consistency(mu=MU))
     assert contract.manifest_digest == digits.manifest.digest
     assert contract.thresholds == {}
     assert contract.lineage == ()
     assert contract.image_steps == STEPS * BATCH * (1 + 2 * MU)
+    assert contract.churn is not None
+    assert (8 * contract.churn).is_integer()  # of a sample of 8
 
 
 def test_a_student_of_pseudo_labels_names_its_teacher_and_that_ones_teachers(digits: Round, tmp_path: Path) -> None:
@@ -99,37 +113,9 @@ def test_a_student_of_pseudo_labels_names_its_teacher_and_that_ones_teachers(dig
     assert divergence.reason(student) is None
     assert contract.lineage == ("chance", "lot")
     assert contract.manifest_digest == digits.labels.applied_to(digits.manifest).digest
-
-
-@pytest.mark.parametrize("method", ["noisy_student", "softmatch"])
-def test_a_students_churn_is_the_share_of_the_pool_that_it_calls_otherwise_than_its_labels(
-    digits: Round, tmp_path: Path, method: str
-) -> None:
-    from selftrain.learn.contract import load
-    from selftrain.learn.predict import predict_logits
-
-    student = digits.student(digits.labels, tmp_path, method=method)
-    model, contract = load(student.folder)
-    pixels = dataset.pixels(digits.e.place, digits.manifest, 16, digits.e.machine)
-    said = predict_logits(model, pixels, digits.manifest.rows(Split.UNLABELED)).argmax(axis=1)
-    assert contract.churn == np.mean(said != digits.labels.table["label"].to_numpy())
-    assert 0 < contract.churn < 1
+    assert contract.churn == digits.turned(student)
     told = contract.model_copy(update={"churn": None})
     assert replace(student, contract=told).digest == student.digest
-
-
-def test_the_churn_of_a_large_pool_is_that_of_a_sample(
-    digits: Round, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("selftrain.selflabel.teaching._COMPARED", 8)
-    churn = digits.taught(digits.labels, tmp_path).churn
-    assert churn is not None
-    assert (8 * churn).is_integer()
-
-
-def test_without_a_pool_there_is_no_churn(digits: Round, tmp_path: Path) -> None:
-    empty = replace(digits.labels, table=digits.labels.table.slice(0, 0))
-    assert digits.taught(empty, tmp_path).churn is None
 
 
 def test_a_student_that_no_label_was_sure_enough_for_has_no_teacher(digits: Round, tmp_path: Path) -> None:
