@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from selftrain.config import Recipe
 from selftrain.errors import ConfigError, TrainingDivergedError
+from selftrain.evaluate.intervals import standard_error
 from selftrain.learn import backbones, schedule, variables
 from selftrain.learn.batches import Examples
 from selftrain.learn.batchnorm import Statistics
@@ -217,7 +218,7 @@ class _Run:
             validation_loss=negative_log_likelihood(logits, labels, 1.0),
             validation_accuracy=right,
             learning_rate=float(self.trainer.optimizer.learning_rate),
-            standard_error=math.sqrt(right * (1 - right) / len(labels)),
+            standard_error=standard_error(right, len(labels)),
         )
         self.position = self.position.seen(look)
         if self.position.best == look:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from selftrain.config import GuardAction, Method, learns_in_training
 from selftrain.errors import InputError
+from selftrain.evaluate.intervals import standard_error
 from selftrain.selflabel.alarms import Alarm
 
 
@@ -93,8 +94,9 @@ class History(BaseModel):
         """This history and `finished`, whose `kept` is decided here; a student that is not kept is an alarm.
 
         The first model is kept, and a student that is not worse than its teacher, unless a guard's action for its
-        round is `keep_teacher`. A NaN is worse than any number. A metric within one standard error of the teacher's is
-        undecided (Breiman et al. 1984, section 3.4.3): the log loss decides, which a few images move less.
+        round is `keep_teacher`. A NaN is worse than any number. A metric behind the teacher's by less than one standard
+        error of their difference is undecided (as Breiman et al. 1984, section 3.4.3, choose among trees): the log loss
+        decides, which a few images move less.
         """
         worse = self._worse(finished) if self.rounds else ()
         alarms = (*self.alarms, *worse)
@@ -157,18 +159,18 @@ def _comparable(finished: Round) -> float:
 
 
 def _surer(student: Round, teacher: Round) -> bool:
-    """Whether a lower metric of `student` is within the error of `teacher`'s, and its log loss is lower."""
+    """Whether a lower metric of `student` is behind `teacher`'s by less than their error, and its log loss is lower."""
     images, ours, its = teacher.validation_images, student.validation_log_loss, teacher.validation_log_loss
     if images == 0 or ours is None or its is None:
         return False
-    metric = teacher.validation_metric
-    error = math.sqrt(metric * (1 - metric) / images)
-    return metric - student.validation_metric < error and ours < its
+    behind = teacher.validation_metric - student.validation_metric
+    errors = (standard_error(each.validation_metric, images) for each in (teacher, student))
+    return behind < math.hypot(*errors) and ours < its
 
 
 def _undecided(student: Round, teacher: Round) -> str:
     return (
         f"the student ({student.validation_metric:.4f}) is behind its teacher ({teacher.validation_metric:.4f}) by "
-        f"less than one standard error of {teacher.validation_images} images, and is kept for its lower log loss "
+        f"less than one standard error on {teacher.validation_images} images, and is kept for its lower log loss "
         f"({student.validation_log_loss:.3f}, the teacher's {teacher.validation_log_loss:.3f})"
     )
