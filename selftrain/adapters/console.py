@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TextIO
 
 from rich.console import Console, RenderableType
@@ -15,6 +17,7 @@ from rich.progress import Progress as Bar
 from selftrain.progress import Progress
 
 LINE_EVERY_S = 10.0
+STDERR = 2  # the file itself: ZenML copies what is written to sys.stderr into a step's log
 
 
 @contextmanager
@@ -35,6 +38,20 @@ def plain(file: TextIO | None = None) -> Console:
 def show(what: RenderableType) -> None:
     """Print `what` to the standard error of the process, past whatever a step's log captures."""
     plain(sys.__stderr__).print(what)
+
+
+def logs_to_stderr() -> None:
+    """Send what libraries log to the standard error: importing ZenML sets up that it goes to the standard output."""
+    from zenml.logger import ZenMLConsoleHandler
+
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, ZenMLConsoleHandler):
+            handler.setStream(_past_capture())
+
+
+@cache
+def _past_capture() -> TextIO:
+    return open(STDERR, "w", buffering=1, closefd=False)
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
+from selftrain.adapters.console import logs_to_stderr
+
 CACHED = re.compile(r"Using cached version of step `?(?P<step>\w+)`?")
 FINISHED = re.compile(r"Step `?(?P<step>\w+)`? has finished in `?(?P<time>[^`\s]+)`?")
 FAILED = re.compile(r"Failed to run step `?(?P<step>\w+)`?")
@@ -18,8 +20,7 @@ FAILED = re.compile(r"Failed to run step `?(?P<step>\w+)`?")
 @contextmanager
 def live_view(console: Console) -> Iterator[None]:
     """Show on `console` what the pipeline does inside the block, in place of ZenML's own log lines."""
-    import zenml  # noqa: F401 - it sets up its own logging when it is imported, over whatever is there
-
+    logs_to_stderr()
     logger = logging.getLogger("zenml")
     view = _View(console)
     handlers, logger.handlers = logger.handlers, [view]

@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from selftrain.adapters.console import logs_to_stderr
 from selftrain.config import Experiment
 from selftrain.errors import SourceError
 from selftrain.record import RunRecord
@@ -39,6 +40,7 @@ def find_run(run_id: str | None) -> RunRecord:
     """The record of the run with the id, name or prefix `run_id`; None: the latest. Raises SourceError."""
     from zenml.client import Client
 
+    logs_to_stderr()
     if run_id is None:
         latest = latest_runs(1)
         if not latest:
@@ -98,6 +100,7 @@ def known() -> bool:
     """Whether the pipeline was ever run with ZenML's store."""
     from zenml.client import Client
 
+    logs_to_stderr()
     try:
         Client().get_pipeline(PIPELINE)
     except KeyError:

@@ -87,3 +87,19 @@ def test_a_progress_bar_shows_names_in_square_brackets_as_they_are_and_leaves_st
     text = everything_on(terminal)
     assert done.stdout == b""
     assert text.count(TRICKY) >= 2
+
+
+LOGS = """
+import logging
+from rich.console import Console
+from selftrain.adapters.live import live_view
+with live_view(Console(stderr=True)):
+    logging.getLogger("a_library").warning("a library warns")
+print("{}")
+"""
+
+
+def test_what_a_library_logs_during_a_run_leaves_stdout_to_the_result() -> None:
+    done = subprocess.run([sys.executable, "-c", LOGS], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "{}\n"
+    assert "a library warns" in done.stderr

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.pipeline, pytest.mark.keras, pytest.mark.slow]
 
 SMALL_WEIGHTS, LARGE_WEIGHTS = "mobilenet_v2_0.35_224_notop.h5", "mobilenet_v2_1.0_224_tf1qat_notop.h5"
 COLOURS = ("blue", "green", "red")
-SHORT: dict[str, Any] = {"steps": 40, "validate_every": 20, "batch_size": 16, "freeze_steps": 0}
+SHORT: dict[str, Any] = {"steps": 120, "validate_every": 40, "batch_size": 16, "freeze_steps": 0}
 LABELED, ALL, NEW = 16, 28, 32  # images a colour: the first are labelled, the last unknown to the run
 Paint = Callable[..., Path]
 
