@@ -68,6 +68,7 @@ def in_training(method: Method, steps: int) -> partial[object]:
     """The method's own trainer on its own batches."""
     from selftrain.learn.batches import Examples
     from selftrain.learn.course import Unlabeled, course
+    from selftrain.learn.feed import feed
 
     pixels = ArrayPixels(np.random.default_rng(0).integers(0, 256, (IMAGES, SIZE, SIZE, 3), np.uint8))
     targets, ones = np.eye(CLASSES, dtype=np.float32)[np.arange(100) % CLASSES], np.ones(100, np.float32)
@@ -83,7 +84,8 @@ def in_training(method: Method, steps: int) -> partial[object]:
     _compile(trainer)
 
     def fit() -> object:
-        return trainer.fit(chosen.dataset(0, steps), epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0)
+        data = feed(chosen.dataset(0, steps))
+        return trainer.fit(data, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0)
 
     return partial(fit)
 

@@ -19,6 +19,7 @@ from selftrain.learn.batches import Batches, Examples
 from selftrain.learn.batchnorm import Statistics
 from selftrain.learn.checkpoint import TORN, Checkpoints, read_arrays, write_arrays
 from selftrain.learn.device import jit
+from selftrain.learn.feed import feed
 from selftrain.learn.knn import knn_accuracy, spread
 from selftrain.learn.optimizer import FlatAdamW
 from selftrain.learn.predict import predict_logits
@@ -189,7 +190,7 @@ class _Run:
 
     def _fit(self, stop: int) -> None:
         start = self.position.step
-        data = self.batches.dataset(start, stop)
+        data = feed(self.batches.dataset(start, stop))
         watch = _Watch(self, stop)
         self.trainer.fit(data, epochs=1, steps_per_epoch=stop - start, shuffle=False, verbose=0, callbacks=[watch])
 

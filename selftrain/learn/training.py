@@ -23,6 +23,7 @@ from selftrain.learn.calibrate import negative_log_likelihood
 from selftrain.learn.checkpoint import Checkpoints, Look, Position
 from selftrain.learn.course import Course, Unlabeled, course
 from selftrain.learn.device import jit, keep_freed_memory
+from selftrain.learn.feed import feed
 from selftrain.learn.optimizer import FlatAdamW
 from selftrain.learn.predict import predict_logits
 from selftrain.progress import Progress, silent
@@ -197,7 +198,7 @@ class _Run:
     def _fit(self, stop: int) -> None:
         watch = _Watch(self, stop)
         steps = stop - self.position.step
-        data = self.course.dataset(self.position.step, stop)
+        data = feed(self.course.dataset(self.position.step, stop))
         self.trainer.fit(data, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[watch])
 
     def _look(self, step: int, statistics: Statistics) -> None:
