@@ -95,6 +95,7 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_it_had_a_lock_of_its_own_is_ended_and_a_living_one_is_not(store: Store) -> None:
     living = store.start("lives")
     try:
@@ -115,6 +116,7 @@ def test_a_run_killed_before_it_had_a_lock_of_its_own_is_ended_and_a_living_one_
     assert set(after.values()) == {"failed"}
 
 
+@pytest.mark.slow
 def test_runs_of_another_machine_on_another_orchestrator_or_without_a_name_are_left_alone(store: Store) -> None:
     store.run("ends")
     for how in ("elsewhere", "submitted", "unsigned"):

@@ -62,6 +62,7 @@ class KilledError(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_a_search_that_was_cut_off_goes_on_within_its_trial(tmp_path: Path) -> None:
     config = configured(tmp_path)
     notes: list[str] = []
@@ -153,6 +154,7 @@ def test_the_values_of_the_best_trial_are_written_and_nothing_else(tried: Path) 
     assert not [line for line in lines if line.startswith("mixup")]  # it was 0 before
 
 
+@pytest.mark.slow
 def test_a_method_in_training_is_searched_by_the_training_of_a_run(tmp_path: Path) -> None:
     losses = []
     for weight in (0.0, 50.0):

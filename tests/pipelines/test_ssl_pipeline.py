@@ -125,6 +125,7 @@ print(json.dumps({{"labels": list(answer["label"]), "errors": [e is not None and
     assert answer["labels"][0] in {str(digit) for digit in range(10)}
 
 
+@pytest.mark.slow
 def test_a_changed_gate_and_title_train_nothing_and_take_no_new_look(site: Site, first: dict[str, Any]) -> None:
     stack = ("zenml", "pipeline", "run", "ssl_pipeline", "--stack", "default")
     gate = {"target": 0.04, "min_rounds": 1, "max_rounds": 1}
@@ -164,6 +165,7 @@ def test_a_student_that_starts_from_its_teacher_is_given_it_and_the_control_is_o
         assert any("did the unlabelled data help?" in each for each in going_on["findings"])
 
 
+@pytest.mark.slow
 def test_a_wiped_workspace_is_made_whole_again_though_every_training_is_cached(
     site: Site, first: dict[str, Any]
 ) -> None:
@@ -212,6 +214,7 @@ def test_too_few_images_of_a_class_stop_the_run_before_training(site: Site, tmp_
     assert "train_teacher" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_class_that_the_data_lacks_stops_the_run_before_training_and_is_listed_as_its_reason(site: Site) -> None:
     assert json.loads(Site(site.folder / "fresh").run("selftrain", "runs", "--json").stdout) == []
     threshold = {"kind": "per_class", "values": {"no_such_class": 0.5}}
