@@ -145,7 +145,8 @@ def _row(benchmark: str, loop: Loop, before: Mapping[str, Row], *, fresh: bool) 
     row = before.get(loop.configuration)
     if row is None:
         row = kept(Row, benchmark, loop.configuration, partial(_measured, loop), fresh=fresh)
-    over = points(row.control.difference) if row.control else (row.control_diverged or "no student was kept")
+    missing = row.control_diverged or ("it was not asked for" if row.best_round else "no student was kept")
+    over = points(row.control.difference) if row.control else missing
     print(
         f"    {row.task}, seed {row.seed}: teacher {percent(row.teacher.reference_accuracy)} %, final "
         f"{percent(row.accuracy)} % ({points(row.teacher.difference)}), over the control {over}; "

@@ -217,7 +217,7 @@ def evaluate() -> None:
     history = History().with_round(teacher_round(manifest, models[0], scores[0], gate))
     history = watched(history, guards, manifest, labels, method=method)
     finished = student_round(1, manifest, labels, models[1], scores[1], gate, method=method)
-    history = with_student(history, guards, finished, method=method)
+    history = with_student(history, guards, gate, finished, method=method)
     final = models[history.best.index]
     looks = count_looks(manifest, (final, models[0]), place=place, run_id=LOOKED_BY)
     report = scoring.read_test(manifest, final, models[0], pixels_at=images)

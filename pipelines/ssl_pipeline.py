@@ -78,7 +78,7 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
             refuse_withdrawn(trained, place)
             scores = score(development, student, place, machine)
             finished = student_round(index, images, answers, trained, scores.load(), e.gate, method=e.student.method)
-            history = with_student(history, e.guards, finished, method=e.student.method)
+            history = with_student(history, e.guards, e.gate, finished, method=e.student.method)
             models.append(student)
             log_round(e, history.latest, student, labels)
 

@@ -209,9 +209,7 @@ def _put_training(put: Any, seen: Survey, wishes: Wishes) -> None:
         steps = _steps(role, count, its_batch, pretrained=its_weights is not None)
         put(f"{role}.steps", steps, f"{steps * its_batch / count:.0f} times each of about {count} images")
         put(f"{role}.batch_size", its_batch)
-        put(
-            f"{role}.validate_every", max(10, steps // 8), "steps; eight looks at validation, the best weights are kept"
-        )
+        put(f"{role}.validate_every", max(10, steps // 8), "steps; eight looks at validation, which choose the weights")
         if its_weights is not None:
             _put_pretrained(put, role, steps, labels)
         put(f"{role}.augmentation", augmentation, because)

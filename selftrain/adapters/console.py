@@ -51,7 +51,7 @@ def logs_to_stderr() -> None:
 
 @cache
 def _past_capture() -> TextIO:
-    return open(STDERR, "w", buffering=1, closefd=False)
+    return open(STDERR, "w", buffering=1, errors="backslashreplace", closefd=False)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from selftrain.adapters.console import logs_to_stderr
 from selftrain.adapters.moved_store import follow_artifacts
 from selftrain.errors import RegistryError
 from selftrain.workspace import Workspace
@@ -68,6 +69,7 @@ def stack_tracker_uri() -> str | None:
     from zenml.client import Client
     from zenml.enums import StackComponentType
 
+    logs_to_stderr()
     if StackComponentType.EXPERIMENT_TRACKER not in Client().active_stack_model.components:
         return None
     tracker = Client().active_stack.experiment_tracker

@@ -83,7 +83,7 @@ def distill(
     and on `labeled` ones (class folders, or (images, labels)), towards the teacher's calibrated probabilities softened
     by `temperature`; `label_weight` is the part that people's labels have in the loss of an image that has one.
 
-    `validation`, labelled images that the teacher was not trained on, picks the best weights and calibrates them; None:
+    `validation`, labelled images that the teacher was not trained on, picks the weights and calibrates them; None:
     a fifth of `labeled` is held out for it. An image that validation holds is not learnt from, wherever else it is
     given; one without a label that comes twice is learnt from once, with its label if it has one elsewhere. The result
     reads images of the teacher's size, has its class names and is used as any saved model. Called again with the same

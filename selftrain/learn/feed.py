@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 def feed(data: grain.IterDataset[Any]) -> object:
     """What `fit` is given for `data`: under TensorFlow the same batches, by a tf.data pipeline that is not tuned.
 
-    The thread that tunes a pipeline sleeps twice as long each time (10 ms, 20 ms, 40 ms, ...). Of the calls that end it
-    about one in four is lost (TensorFlow 2.21), and then `fit` returns when it wakes the next time: up to as late again
-    as the fit has taken. There is nothing to tune: Grain gathers ahead.
+    The thread that tunes a pipeline sleeps twice as long each time (10 ms, 20 ms, 40 ms, ...). The call that ends it is
+    often lost (TensorFlow 2.21), and then `fit` returns when it wakes the next time: up to as late again as the fit has
+    taken. There is nothing to tune: Grain gathers ahead.
     """
     adapter = _adapter() if keras.backend.backend() == "tensorflow" else None
     return data if adapter is None else adapter(data)

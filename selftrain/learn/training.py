@@ -1,4 +1,4 @@
-"""Training: one model from examples, in steps, resumable, its best averaged weights kept."""
+"""Training: one model from examples, in steps, resumable; the averaged weights of one look are kept."""
 
 from __future__ import annotations
 
@@ -76,8 +76,9 @@ def train(
     unlabeled: Unlabeled | None = None,
     progress: Progress = silent,
 ) -> Trained:
-    """Trains on `train`, reads `validation` every `recipe.validate_every` steps, keeps the best weights: the newest
-    whose accuracy there is within one standard error of the highest.
+    """Trains on `train`, reads `validation` every `recipe.validate_every` steps, keeps the weights of one such look.
+
+    That is the newest whose accuracy is within one standard error of the highest.
 
     `model` takes images and answers logits, its body a layer called "backbone". Its weights are the start; it is
     trained in place, and the result is another model of its architecture.

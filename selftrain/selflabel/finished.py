@@ -82,10 +82,10 @@ def watched(history: History, guards: Guards, manifest: Manifest, labels: Pseudo
     return history.with_alarms(watch(_acting(guards, method), labels, prior=prior))
 
 
-def with_student(history: History, guards: Guards, finished: Round, *, method: Method) -> History:
+def with_student(history: History, guards: Guards, gate: Gate, finished: Round, *, method: Method) -> History:
     """`history` and the round of a student by `method`, with what the guards say of it; one in training only warns."""
     alarms = watch_student(_acting(guards, method), finished.churn, round_index=finished.index)
-    return history.with_alarms(alarms).with_round(finished)
+    return history.with_alarms(alarms).with_round(finished, target=gate.target)
 
 
 def _acting(guards: Guards, method: Method) -> Guards:

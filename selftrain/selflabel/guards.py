@@ -30,7 +30,7 @@ def watch(guards: Guards, labels: PseudoLabels, *, prior: npt.ArrayLike) -> tupl
 def watch_student(guards: Guards, churn: float | None, *, round_index: int) -> tuple[Alarm, ...]:
     """The alarms of a trained student that calls a share `churn` (0-1) of the pool otherwise than its teacher.
 
-    None: nobody counted.
+    It is counted on a sample of the pool. None: nobody counted.
     """
     if churn is None or guards.churn is None or churn <= guards.churn:
         return ()

@@ -114,7 +114,7 @@ def run_loop(
         )
         scores = scoring.score(labeled, pixels_of(labeled, student.contract.image_size), student)
         finished = student_round(index, manifest, answers, student, scores, e.gate, method=method)
-        history = with_student(history, e.guards, finished, method=method)
+        history = with_student(history, e.guards, e.gate, finished, method=method)
         models.append(student)
     control = _control(e, labeled, history, pixels_of, folder, checkpoints, progress)
     return Looped(history, tuple(models), tuple(labels), control, labeled)

@@ -87,23 +87,26 @@ class History(BaseModel):
         return self
 
     def with_alarms(self, alarms: tuple[Alarm, ...]) -> History:
-        """This history and what the guards said of the coming round's pseudo-labels."""
+        """This history and what the guards said of the coming round: of its pseudo-labels, or of its student."""
         return History(rounds=self.rounds, alarms=(*self.alarms, *alarms))
 
-    def with_round(self, finished: Round) -> History:
+    def with_round(self, finished: Round, *, target: float = math.inf) -> History:
         """This history and `finished`, whose `kept` is decided here; a student that is not kept is an alarm.
 
         The first model is kept, and a student that is not worse than its teacher, unless a guard's action for its
-        round is `keep_teacher`. A NaN is worse than any number. A metric behind the teacher's by less than one standard
-        error of their difference is undecided (as Breiman et al. 1984, section 3.4.3, choose among trees): the log loss
-        decides, which a few images move less.
+        round is `keep_teacher` or `stop`. A NaN is worse than any number. A metric behind the teacher's, and behind the
+        highest of a kept model, by less than one standard error of the difference is undecided (as Breiman et al. 1984,
+        section 3.4.3, choose among trees): the log loss decides, which a few images move less. But no such student
+        takes the place of a teacher that reaches the gate's `target` unless it does too.
+
+        The error is that of two models asked about different images: too wide by what they agree on.
         """
-        worse = self._worse(finished) if self.rounds else ()
+        worse = self._worse(finished, target) if self.rounds else ()
         alarms = (*self.alarms, *worse)
-        refused = any(each.round == finished.index and each.action == "keep_teacher" for each in alarms)
+        refused = any(each.round == finished.index and each.action != "warn" for each in alarms)
         return History(rounds=(*self.rounds, finished.model_copy(update={"kept": not refused})), alarms=alarms)
 
-    def _worse(self, finished: Round) -> tuple[Alarm, ...]:
+    def _worse(self, finished: Round, target: float) -> tuple[Alarm, ...]:
         metric, limit = finished.validation_metric, self.teacher.validation_metric
         action: GuardAction = "keep_teacher"
         if finished.diverged is not None:
@@ -112,10 +115,13 @@ class History(BaseModel):
             guard, reason = "nan", "the student's validation metric is not a number"
         elif _comparable(finished) >= _comparable(self.teacher):
             return ()
-        elif _surer(finished, self.teacher):
-            guard, reason, action = "worse_student", _undecided(finished, self.teacher), "warn"
-        else:
+        elif not _surer(finished, self.teacher, self._highest):
             guard, reason = "worse_student", f"the student ({metric:.4f}) is worse than its teacher ({limit:.4f})"
+        elif metric < target <= limit:
+            reached = f"the gate's target {target:g}, which its teacher reaches ({limit:.4f})"
+            guard, reason = "worse_student", f"the student ({metric:.4f}) is below {reached}"
+        else:
+            guard, reason, action = "worse_student", _undecided(finished, self.teacher), "warn"
         return (Alarm(guard=guard, round=finished.index, value=metric, limit=limit, reason=reason, action=action),)
 
     @property
@@ -135,8 +141,12 @@ class History(BaseModel):
 
     @property
     def best(self) -> Round:
-        """The newest kept model: each was found not to be worse than the one before it."""
+        """The newest kept model: none that was kept before it was found to be better."""
         return self.teacher
+
+    @property
+    def _highest(self) -> Round:
+        return max((each for each in self._started() if each.kept), key=_comparable)
 
     @property
     def latest(self) -> Round:
@@ -158,13 +168,13 @@ def _comparable(finished: Round) -> float:
     return -math.inf if math.isnan(finished.validation_metric) else finished.validation_metric
 
 
-def _surer(student: Round, teacher: Round) -> bool:
-    """Whether a lower metric of `student` is behind `teacher`'s by less than their error, and its log loss is lower."""
+def _surer(student: Round, teacher: Round, highest: Round) -> bool:
+    """Whether `student`'s metric is behind `highest`'s by less than their error, and its log loss below `teacher`'s."""
     images, ours, its = teacher.validation_images, student.validation_log_loss, teacher.validation_log_loss
     if images == 0 or ours is None or its is None:
         return False
-    behind = teacher.validation_metric - student.validation_metric
-    errors = (standard_error(each.validation_metric, images) for each in (teacher, student))
+    behind = highest.validation_metric - student.validation_metric
+    errors = (standard_error(each.validation_metric, images) for each in (highest, student))
     return behind < math.hypot(*errors) and ours < its
 
 

@@ -1,6 +1,5 @@
 """Checkpoints on disk."""
 
-import math
 import os
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftrain.errors import TrainingHeldError
+from selftrain.evaluate.intervals import standard_error
 from selftrain.learn.checkpoint import Checkpoints, Look, Position, prune
 
 HOLDER = """
@@ -143,11 +143,16 @@ def test_the_newest_look_within_one_standard_error_of_the_highest_is_kept(
     assert best.step == step
 
 
+def test_the_luckiest_look_is_not_kept_for_one_image_of_150() -> None:
+    looks = [look(step, right / 150, standard_error(right / 150, 150)) for step, right in enumerate((150, 149, 149))]
+    assert replace(Position("print"), looks=tuple(looks)).best == looks[-1]
+
+
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=12))
 def test_the_kept_look_is_the_newest_or_the_one_that_was_kept_before(right: list[int]) -> None:
     position = Position("print")
     for step, count in enumerate(right, start=1):
-        before, taken = position.best, look(step, count / 20, math.sqrt(count / 20 * (1 - count / 20) / 20))
+        before, taken = position.best, look(step, count / 20, standard_error(count / 20, 20))
         position = position.seen(taken)
         assert position.best in (taken, before)
 

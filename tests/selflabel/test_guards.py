@@ -98,7 +98,7 @@ def test_churn_goes_off_above_its_limit(limit: float | None, churn: float | None
     [
         ("warn", "noisy_student", 1, False),
         ("keep_teacher", "noisy_student", 0, False),
-        ("stop", "noisy_student", 1, True),
+        ("stop", "noisy_student", 0, True),
         ("stop", "fixmatch", 1, False),
         ("keep_teacher", "fixmatch", 1, False),
     ],
@@ -108,7 +108,7 @@ def test_a_student_of_too_much_churn_is_kept_or_not_as_configured(
 ) -> None:
     history = History().with_round(trained(0, 0.5))
     student = trained(1, 0.9).model_copy(update={"churn": 0.6, "method": method})
-    history = with_student(history, Guards(actions={"churn": action}), student, method=method)
+    history = with_student(history, Guards(actions={"churn": action}), Gate(), student, method=method)
     assert guards_of(history.alarms) == ["churn"]
     assert (history.best.index, history.stopped) == (best, stopped)
 
