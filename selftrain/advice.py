@@ -32,7 +32,7 @@ def advice(seen: Survey, *, drawn: int, training_labels: int, pretrained: bool) 
     if a_class < IN_TRAINING_BELOW and not pretrained:
         found.append(
             f"about {a_class:.0f} labels a class to train on: below {IN_TRAINING_BELOW}, methods that learn from the "
-            "unlabelled images in the training step itself are worth a run of their own; "
+            "unlabelled images in the training step itself are worth a run of their own, of thousands of steps; "
             "student: {method: freematch} chooses one"
         )
     if seen.unlabeled_images < ENOUGH_UNLABELED * seen.labeled_images:
