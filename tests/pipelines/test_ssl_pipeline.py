@@ -179,6 +179,7 @@ def test_a_wiped_workspace_is_made_whole_again_though_every_training_is_cached(
     assert [int(version) for version in site.mlflow()["versions"]] == [fourth["registered_version"]]
 
 
+@pytest.mark.slow
 def test_a_missed_gate_is_a_completed_run_with_exit_code_3(site: Site, first: dict[str, Any]) -> None:
     gate = {"target": 1.0, "min_rounds": 1, "max_rounds": 1, "patience": 2}
     done = site.run("selftrain", "run", "--json", "--config", str(site.config(gate=gate)))

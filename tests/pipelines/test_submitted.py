@@ -9,7 +9,7 @@ import pytest
 
 from tests.pipelines.site import ROOT, Site
 
-pytestmark = [pytest.mark.pipeline]
+pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
 
 
 def test_a_run_that_was_only_submitted_is_exit_code_0_and_says_how_to_follow_it(site: Site) -> None:
