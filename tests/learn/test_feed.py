@@ -21,8 +21,7 @@ def batch(step: int) -> tuple[NDArray[Any], NDArray[Any]]:
 def test_the_feed_gives_the_same_batches_without_tuning() -> None:
     from selftrain.learn.feed import feed
 
-    fed: Any = feed(gathered_ahead(batch, 3, 7))
-    dataset = fed.get_tf_dataset()
+    dataset: Any = feed(gathered_ahead(batch, 3, 7))
     assert dataset.options().autotune.enabled is False
     seen = list(dataset.as_numpy_iterator())
     assert len(seen) == 4
