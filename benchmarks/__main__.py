@@ -17,6 +17,7 @@ NAMES = (
     "manifest",
     "augmentation",
     "in_training",
+    "precision",
     "ingest",
     "pseudo_label",
     "training",

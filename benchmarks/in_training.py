@@ -14,8 +14,8 @@ from pydantic import JsonValue
 
 from benchmarks import timing
 from benchmarks.record import Check, Result
+from benchmarks.steps import CLASSES, compiled, labelled, of_course
 from selftrain.config import Consistency, Method, Student
-from selftrain.data.pixels import ArrayPixels
 
 if TYPE_CHECKING:
     import keras
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 TARGET = 1.2
 REPETITIONS = 5
 STEPS, QUICK_STEPS = 12, 2
-BATCH, MU, SIZE, CLASSES, IMAGES = 16, 3, 32, 10, 512
+BATCH, MU, SIZE, IMAGES, LABELS = 16, 3, 32, 512, 100
 BACKBONE = "efficientnet_b0_050"
 METHODS: tuple[Method, ...] = tuple(method for method in get_args(Method) if method != "noisy_student")
 
@@ -60,48 +60,26 @@ def bare(steps: int) -> partial[object]:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (views * steps, SIZE, SIZE, 3), np.uint8)
     targets = np.eye(CLASSES, dtype=np.float32)[np.arange(views * steps) % CLASSES]
-    _compile(network)
+    compiled(network)
     return partial(network.fit, images, targets, batch_size=views, epochs=1, shuffle=False, verbose=0)
 
 
 def in_training(method: Method, steps: int) -> partial[object]:
     """The method's own trainer on its own batches."""
-    from selftrain.learn.batches import Examples
     from selftrain.learn.course import Unlabeled, course
-    from selftrain.learn.feed import feed
 
-    pixels = ArrayPixels(np.random.default_rng(0).integers(0, 256, (IMAGES, SIZE, SIZE, 3), np.uint8))
-    targets, ones = np.eye(CLASSES, dtype=np.float32)[np.arange(100) % CLASSES], np.ones(100, np.float32)
     recipe = Student(method=method, batch_size=BATCH, consistency=Consistency(mu=MU), augmentation="natural")
     chosen = course(
         recipe,
-        Examples(pixels, np.arange(100), targets, ones, ones.astype(np.bool_)),
+        labelled(SIZE, images=IMAGES, labels=LABELS),
         min_human_share=0.0,
         seed=0,
         unlabeled=Unlabeled(np.arange(IMAGES), method, recipe.consistency),
     )
-    trainer = chosen.trainer(_network())
-    _compile(trainer)
-
-    def fit() -> object:
-        data = feed(chosen.dataset(0, steps))
-        return trainer.fit(data, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0)
-
-    return partial(fit)
+    return of_course(chosen, _network(), steps)
 
 
 def _network() -> keras.Model:
     from selftrain.learn import backbones
 
     return backbones.build(BACKBONE, image_size=SIZE, classes=CLASSES)
-
-
-def _compile(model: keras.Model) -> None:
-    import keras
-
-    from selftrain.learn.device import jit
-    from selftrain.learn.optimizer import FlatAdamW
-
-    optimizer = FlatAdamW(1e-3, weight_decay=1e-4, average=0.99)
-    model.compile(optimizer, keras.losses.CategoricalCrossentropy(from_logits=True), jit_compile=jit())
-    optimizer.build(model.trainable_variables)

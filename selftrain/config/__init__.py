@@ -15,7 +15,16 @@ from selftrain.config.data import (
 )
 from selftrain.config.decisions import Gate, GuardAction, GuardName, Guards, Metric, Registry, check_model_name
 from selftrain.config.experiment import Experiment, parse
-from selftrain.config.recipes import Augmentation, Consistency, Method, Recipe, Student, Teacher, learns_in_training
+from selftrain.config.recipes import (
+    Augmentation,
+    Consistency,
+    Method,
+    Precision,
+    Recipe,
+    Student,
+    Teacher,
+    learns_in_training,
+)
 from selftrain.config.section import Machine, Section, Share
 from selftrain.config.selection import Adaptive, Fixed, PerClass, PseudoLabel, Quantile, TargetPrecision, Threshold
 
@@ -40,6 +49,7 @@ __all__ = [
     "Metric",
     "PerClass",
     "Place",
+    "Precision",
     "PseudoLabel",
     "Quantile",
     "Recipe",

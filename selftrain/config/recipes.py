@@ -12,6 +12,7 @@ from selftrain.learn.ladder import next_rung, resolve
 
 Augmentation = Literal["none", "digits", "natural"]
 Method = Literal["noisy_student", "fixmatch", "freematch", "softmatch"]
+Precision = Literal["float32", "mixed_bfloat16"]
 
 
 def learns_in_training(method: Method | None) -> bool:
@@ -46,6 +47,9 @@ class Recipe(Section):
     freeze_steps: int = Field(0, ge=0, description="steps with the pretrained backbone frozen, then unfrozen")
     unfreeze_rate: float = Field(0.1, gt=0, le=1, description="factor on the rate once the backbone is unfrozen")
     validate_every: int = Field(120, ge=1, description="steps between looks at validation")
+    precision: Precision = Field(
+        "float32", description="of the training's steps; bfloat16 where the processor or GPU computes in it"
+    )
     reduce_strides: bool = Field(True, description="EfficientNet and MobileNet from scratch keep more of small images")
     finish_steps: int | None = Field(
         None, ge=0, description="after `steps`, on human labels at a tenth of the rate; None: noisy_student 5 %, else 0"

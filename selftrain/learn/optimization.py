@@ -134,11 +134,14 @@ class Training:
         from selftrain.learn.course import course
         from selftrain.learn.device import jit
         from selftrain.learn.optimizer import FlatAdamW
+        from selftrain.learn.precision import at_precision
         from selftrain.learn.training import untrained
 
         recipe = found.recipe.model_copy(update={"batch_size": batch_size})
         size, classes, seed = found.experiment.image_size, len(found.class_names), found.experiment.seed
-        model = untrained(recipe, found.backbone, image_size=size, classes=classes, seed=seed)
+        model = at_precision(
+            untrained(recipe, found.backbone, image_size=size, classes=classes, seed=seed), recipe.precision
+        )
         first = schedule.phases(recipe)[0]
         backbones.set_trainable(model, frozen=first.frozen, pretrained=recipe.weights is not None)
         endless = recipe.model_copy(update={"steps": recipe.steps + _ENDLESS})

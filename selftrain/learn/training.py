@@ -25,6 +25,7 @@ from selftrain.learn.course import Course, Unlabeled, course
 from selftrain.learn.device import jit, keep_freed_memory
 from selftrain.learn.feed import feed
 from selftrain.learn.optimizer import FlatAdamW
+from selftrain.learn.precision import at_precision
 from selftrain.learn.predict import predict_logits
 from selftrain.progress import Progress, silent
 
@@ -80,8 +81,8 @@ def train(
 
     That is the newest whose accuracy is within one standard error of the highest.
 
-    `model` takes images and answers logits, its body a layer called "backbone". Its weights are the start; it is
-    trained in place, and the result is another model of its architecture.
+    `model` takes images and answers logits, its body a layer called "backbone". Its weights are the start; it may
+    be trained in place, and the result is another model of its architecture, float32 whatever `recipe.precision`.
 
     AdamW, linear warm-up and cosine decay, label smoothing on hard labels, weights averaged over steps (EMA) with
     batch norm measured anew for them, last for the weights that are returned. The method of `unlabeled` learns from its
@@ -143,10 +144,10 @@ class _Run:
         self.checkpoints, self.progress = checkpoints, progress
         self.position = position
         self.steps = schedule.total_steps(recipe)
-        self.live = model
+        self.live = at_precision(model, recipe.precision)
         self.averaged = keras.models.clone_model(model)
         variables.write(self.averaged.weights, variables.read(model.weights))
-        self.trainer = course.trainer(model)
+        self.trainer = course.trainer(self.live)
         self.best_weights: list[NDArray[Any]] = []
         self.statistics: Statistics | None = None
         self.started = time.monotonic()
