@@ -12,17 +12,22 @@ from benchmarks.rows import Row, gains, mean
 from selftrain.config import Consistency, Experiment
 
 BUDGETS: dict[Kind, Budget] = {
-    "cpu": Budget(seeds=1, teacher=200_000, student=500_000),
+    "cpu": Budget(seeds=1, teacher=300_000, student=225_000, rounds=2),
     "gpu": Budget(seeds=1, teacher=1_500_000, student=28_800_000),
 }
 BACKBONES: dict[Kind, str] = {"cpu": "wide_resnet_16_2", "gpu": "wide_resnet_28_2"}
+STARTS: dict[Kind, str] = {"cpu": "teacher", "gpu": "new"}  # as for the MobileNet
+# 1,500 steps and a student of as many, 1,500 labels held out by another seed: weak views 72.8, 75.5 %, strong ones
+# 68.2, 71.4 %.
+LEARNING_RATE = 5e-3
+PRECISION = "mixed_bfloat16"
 TARGETS: dict[Kind, float] = {"cpu": 0.75, "gpu": 0.90}
 SECONDS = 5_400  # of training on two cores, teacher and student
 MU = 7  # FixMatch's unlabelled images for each labelled one
 
 
 def measure(asked: Asked) -> Result:
-    """One round of Noisy Student within 90 minutes of two cores; on a GPU, FixMatch."""
+    """Two rounds of Noisy Student within 90 minutes of two cores; on a GPU, FixMatch."""
     budget = cifar10.QUICK if asked.quick else BUDGETS[asked.kind]
     task = Task(
         cifar10.NAMES, budget.seeds, partial(cifar10.draw, quick=asked.quick), partial(_experiment, budget, asked.kind)
@@ -32,8 +37,13 @@ def measure(asked: Asked) -> Result:
 
 
 def _experiment(budget: Budget, kind: Kind, seed: int) -> Experiment:
-    recipe: dict[str, Any] = {**cifar10.from_scratch(kind), "backbone": BACKBONES[kind]}
-    student = {**recipe, **budget.steps("student", cifar10.BATCH)}
+    recipe: dict[str, Any] = {
+        **cifar10.from_scratch(kind),
+        "backbone": BACKBONES[kind],
+        "learning_rate": LEARNING_RATE,
+        "precision": PRECISION,
+    }
+    student = {**recipe, "start": STARTS[kind], **budget.steps("student", cifar10.BATCH)}
     if kind == "gpu":
         student |= {"method": "fixmatch", "consistency": Consistency(mu=MU), "ema": 0.999}
         student |= budget.steps("student", cifar10.BATCH * (1 + 2 * MU))
