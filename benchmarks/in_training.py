@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 from benchmarks import timing
 from benchmarks.record import Check, Result
-from benchmarks.steps import CLASSES, compiled, labelled, of_course
+from benchmarks.steps import CLASSES, compile_as_trained, labelled, steps_of
 from selftrain.config import Consistency, Method, Student
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def bare(steps: int) -> partial[object]:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (views * steps, SIZE, SIZE, 3), np.uint8)
     targets = np.eye(CLASSES, dtype=np.float32)[np.arange(views * steps) % CLASSES]
-    compiled(network)
+    compile_as_trained(network)
     return partial(network.fit, images, targets, batch_size=views, epochs=1, shuffle=False, verbose=0)
 
 
@@ -76,7 +76,7 @@ def in_training(method: Method, steps: int) -> partial[object]:
         seed=0,
         unlabeled=Unlabeled(np.arange(IMAGES), method, recipe.consistency),
     )
-    return of_course(chosen, _network(), steps)
+    return steps_of(chosen, _network(), steps)
 
 
 def _network() -> keras.Model:

@@ -27,8 +27,8 @@ def labelled(size: int, *, images: int, labels: int) -> Examples:
     return Examples(pixels, np.arange(labels), targets, ones, ones.astype(np.bool_))
 
 
-def compiled(model: keras.Model) -> None:
-    """Compile as training does."""
+def compile_as_trained(model: keras.Model) -> None:
+    """Compile `model` as training does."""
     import keras
 
     from selftrain.learn.device import jit
@@ -39,12 +39,12 @@ def compiled(model: keras.Model) -> None:
     optimizer.build(model.trainable_variables)
 
 
-def of_course(chosen: Course, network: keras.Model, steps: int) -> partial[object]:
+def steps_of(chosen: Course, network: keras.Model, steps: int) -> partial[object]:
     """The first `steps` steps of `chosen` on `network`, each time that it is called."""
     from selftrain.learn.feed import feed
 
     trainer = chosen.trainer(network)
-    compiled(trainer)
+    compile_as_trained(trainer)
 
     def fit() -> object:
         data = feed(chosen.dataset(0, steps))

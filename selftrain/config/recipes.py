@@ -48,7 +48,7 @@ class Recipe(Section):
     unfreeze_rate: float = Field(0.1, gt=0, le=1, description="factor on the rate once the backbone is unfrozen")
     validate_every: int = Field(120, ge=1, description="steps between looks at validation")
     precision: Precision = Field(
-        "float32", description="of the training's steps; bfloat16 where the processor or GPU computes in it"
+        "float32", description="of the training's steps; mixed_bfloat16 is slower on hardware without it"
     )
     reduce_strides: bool = Field(True, description="EfficientNet and MobileNet from scratch keep more of small images")
     finish_steps: int | None = Field(

@@ -237,7 +237,7 @@ class Manifest:
         Raises ManifestError if an image is not in the unlabelled pool, or comes twice.
         """
         base = self.without_pseudo_labels()
-        rows = base._pool_rows(image_ids)
+        rows = base.pool_rows(image_ids)
         n = len(base)
         marked = np.zeros(n, bool)
         marked[rows] = True
@@ -268,7 +268,11 @@ class Manifest:
             table = columns.put(table, name, values)
         return Manifest.build(table, self.label_map)
 
-    def _pool_rows(self, image_ids: Sequence[str] | npt.NDArray[np.str_] | pa.Array | pa.ChunkedArray) -> Int64s:
+    def pool_rows(self, image_ids: Sequence[str] | npt.NDArray[np.str_] | pa.Array | pa.ChunkedArray) -> Int64s:
+        """The rows (k,) of these k images of the unlabelled pool.
+
+        Raises ManifestError if an image is not in it, or comes twice.
+        """
         known = isinstance(image_ids, pa.Array | pa.ChunkedArray)
         wanted = image_ids if known else pa.array(image_ids, pa.string())
         found = pc.index_in(wanted, value_set=self.table.column("image_id").combine_chunks())

@@ -131,10 +131,10 @@ class Training:
         import keras
 
         from selftrain.learn import backbones, schedule
+        from selftrain.learn.copies import at_precision
         from selftrain.learn.course import course
         from selftrain.learn.device import jit
         from selftrain.learn.optimizer import FlatAdamW
-        from selftrain.learn.precision import at_precision
         from selftrain.learn.training import untrained
 
         recipe = found.recipe.model_copy(update={"batch_size": batch_size})

@@ -18,6 +18,7 @@ from selftrain.learn import schedule, variables
 from selftrain.learn.batches import Batches, Examples
 from selftrain.learn.batchnorm import Statistics
 from selftrain.learn.checkpoint import TORN, Checkpoints, read_arrays, write_arrays
+from selftrain.learn.copies import at_precision
 from selftrain.learn.device import jit
 from selftrain.learn.feed import feed
 from selftrain.learn.knn import knn_accuracy, spread
@@ -151,7 +152,8 @@ class _Run:
         self.encoder = encoder(model)
         head = projector(recipe, self.encoder.output_shape[-1])
         self.embed = keras.Model(model.input, head(self.encoder.output), name="embed")
-        self.trainer = TwoViews(self.embed, recipe, seed=batches.seed)
+        self.learning = at_precision(self.embed, recipe.precision)
+        self.trainer = TwoViews(self.learning, recipe, seed=batches.seed)
         self.started = time.monotonic()
 
     def to_the_end(self) -> Pretrained:
@@ -165,6 +167,8 @@ class _Run:
         if not self._restored():
             statistics.measure(self._plain_batches())
             self.position = replace(self.position, knn_before=self._knn_accuracy())
+        elif self.learning is not self.embed:
+            self._bring_over(statistics)
         for stop in schedule.looks(phase, every=self.recipe.look_every):
             if self.position.step < stop:
                 self._fit(stop)
@@ -196,7 +200,7 @@ class _Run:
 
     def _look(self, step: int, statistics: Statistics) -> None:
         """Judges the features as prediction sees them, and saves."""
-        statistics.measure(self._plain_batches())
+        self._bring_over(statistics)
         rows = self.batches.examples.rows[:_LOOKED_AT]
         spread_now = spread(predict_logits(self.embed, self.batches.examples.pixels, rows))
         if spread_now < _COLLAPSED:
@@ -215,6 +219,12 @@ class _Run:
             self.position, step=step, looks=(*self.position.looks, look), loss_sum=0.0, loss_count=0
         )
         self.save()
+
+    def _bring_over(self, statistics: Statistics) -> None:
+        """Brings what was learnt into the network that is judged and returned, with batch norm measured for it."""
+        if self.learning is not self.embed:
+            variables.write(self.embed.weights, variables.read(self.learning.weights))
+        statistics.measure(self._plain_batches())
 
     def _knn_accuracy(self) -> float | None:
         if self.labeled is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selftrain.config import Augmentation
+from selftrain.config import Augmentation, Precision
 from selftrain.errors import BackboneError
 from selftrain.learn.arguments import checked
 from selftrain.progress import Progress, silent
@@ -58,6 +58,7 @@ def learn_representation(
     batch_size: int = 128,
     learning_rate: float = 1e-3,
     augmentation: Augmentation = "natural",
+    precision: Precision = "float32",
     look_every: int = 200,
     reduce_strides: bool = True,
     seed: int = 0,
@@ -71,8 +72,9 @@ def learn_representation(
     `images`: a folder, an array uint8 (n, h, w[, 3]), a list of images or paths, a stream, or Pixels of `image_size`.
     `labeled` (class folders, or (images, labels)) is not learnt from: with it each look says how many of its images
     their nearest neighbours name right (arXiv:1805.01978). `objective` is "simclr" (arXiv:2002.05709) or
-    "barlow_twins" (arXiv:2103.03230). `out` None: `workspace`/representations/BACKBONE-OBJECTIVE.weights.h5. Called
-    again with the same arguments after a kill, it goes on where it was.
+    "barlow_twins" (arXiv:2103.03230); `precision` is of the steps, as a recipe's. `out` None:
+    `workspace`/representations/BACKBONE-OBJECTIVE.weights.h5. Called again with the same arguments after a kill, it
+    goes on where it was.
 
     A teacher starts from the file by `teacher: {weights: PATH}`; its batch norm keeps the statistics of these images.
     Raises SourceError for images that do not do and for one labelled image alone, BackboneError, ConfigError for a
@@ -91,6 +93,7 @@ def learn_representation(
         batch_size=batch_size,
         learning_rate=learning_rate,
         augmentation=augmentation,
+        precision=precision,
         look_every=look_every,
     )
     place = Workspace(Path(workspace)).ensure()

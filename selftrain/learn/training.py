@@ -21,11 +21,11 @@ from selftrain.learn.batches import Examples
 from selftrain.learn.batchnorm import Statistics
 from selftrain.learn.calibrate import negative_log_likelihood
 from selftrain.learn.checkpoint import Checkpoints, Look, Position
+from selftrain.learn.copies import at_precision, copied
 from selftrain.learn.course import Course, Unlabeled, course
 from selftrain.learn.device import jit, keep_freed_memory
 from selftrain.learn.feed import feed
 from selftrain.learn.optimizer import FlatAdamW
-from selftrain.learn.precision import at_precision
 from selftrain.learn.predict import predict_logits
 from selftrain.progress import Progress, silent
 
@@ -145,8 +145,7 @@ class _Run:
         self.position = position
         self.steps = schedule.total_steps(recipe)
         self.live = at_precision(model, recipe.precision)
-        self.averaged = keras.models.clone_model(model)
-        variables.write(self.averaged.weights, variables.read(model.weights))
+        self.averaged = copied(model)
         self.trainer = course.trainer(self.live)
         self.best_weights: list[NDArray[Any]] = []
         self.statistics: Statistics | None = None

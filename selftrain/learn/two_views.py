@@ -8,7 +8,7 @@ import keras
 from keras import ops
 from pydantic import Field
 
-from selftrain.config import Augmentation, Section, Share
+from selftrain.config import Augmentation, Precision, Section, Share
 from selftrain.learn.augment import augmenter
 from selftrain.learn.view_losses import barlow_twins, nt_xent
 
@@ -32,6 +32,7 @@ class Pretraining(Section):
     crop_area: float = Field(
         0.2, gt=0, le=1, description="natural: least share of a photo's area that a view shows, enlarged; 1: all of it"
     )
+    precision: Precision = Field("float32", description="of the steps, as a recipe's")
     look_every: int = Field(200, ge=1, description="steps between looks at the features")
 
 

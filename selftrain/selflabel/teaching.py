@@ -22,6 +22,7 @@ from selftrain.learn.batchnorm import layers_of_type
 from selftrain.learn.calibrate import fit_temperature
 from selftrain.learn.checkpoint import Checkpoints
 from selftrain.learn.contract import Contract, SavedModel, file_digest, load, save
+from selftrain.learn.copies import write_weights
 from selftrain.learn.course import Unlabeled
 from selftrain.learn.curve import write_curve
 from selftrain.learn.predict import predict_logits
@@ -203,13 +204,15 @@ def _teach(
 
 
 def _answers(manifest: Manifest, labels: PseudoLabels, *, seed: int) -> tuple[Ints, Ints] | None:
-    """A sample of the pool: rows of `manifest` and the classes that `labels` give them, both (n,); None of no pool."""
+    """A sample of the pool: rows of `manifest` and the classes that `labels` give them, both (n,); None of no pool.
+
+    Raises ManifestError for labels of an image that is not in the pool.
+    """
     if len(labels) == 0:
         return None
+    rows = manifest.without_pseudo_labels().pool_rows(labels.table["image_id"])
     chosen = np.sort(np.random.default_rng(seed).permutation(len(labels))[:_COMPARED])
-    asked = labels.table.take(chosen)
-    rows = pc.index_in(asked["image_id"], value_set=manifest.table["image_id"].combine_chunks())
-    return rows.to_numpy().astype(np.int64), asked["label"].to_numpy()
+    return rows[chosen], labels.table["label"].to_numpy()[chosen]
 
 
 def _churn(model: keras.Model, pixels: Pixels, rows: Ints, classes: Ints) -> float:
@@ -268,7 +271,7 @@ def _take_weights(network: keras.Model, teacher: SavedModel) -> None:
             f"otherwise than a student of {network.input_shape[1]} px: set student.backbone, weights, reduce_strides "
             "and image_size as the teacher's, or student.start to 'new'"
         )
-    variables.write(network.weights, variables.read(known.weights))
+    write_weights(network, variables.read(known.weights))
 
 
 def _build(model: keras.Model) -> tuple[list[Any], list[Any]]:

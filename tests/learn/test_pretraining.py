@@ -85,11 +85,14 @@ def run(folder: Path, *, model=None, rows: int = 1400, progress=None, checkpoint
     )
 
 
-@pytest.mark.parametrize(("objective", "floor"), [("barlow_twins", 0.05), ("simclr", 0.02)])
+@pytest.mark.parametrize(
+    ("objective", "precision", "floor"),
+    [("barlow_twins", "float32", 0.05), ("simclr", "float32", 0.02), ("simclr", "mixed_bfloat16", 0.02)],
+)
 def test_neighbours_found_by_learned_features_beat_those_of_random_ones(
-    tmp_path: Path, objective: str, floor: float
+    tmp_path: Path, objective: str, precision: str, floor: float
 ) -> None:
-    done = run(tmp_path, objective=objective, steps=80, look_every=40)
+    done = run(tmp_path, objective=objective, precision=precision, steps=80, look_every=40)
     first, last = done.looks
     assert last.knn_accuracy > done.knn_before + floor
     assert (first.step, last.step) == (40, 80)
@@ -124,10 +127,11 @@ def test_a_killed_pretraining_goes_on_to_the_same_looks_and_weights(tmp_path: Pa
     assert resumed.knn_before == whole.knn_before
 
 
-def test_a_finished_pretraining_is_read_back_and_another_one_starts_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_a_finished_pretraining_is_read_back_and_another_one_starts_anew(tmp_path: Path, precision: str) -> None:
     from selftrain.learn.variables import read
 
-    settings = {"rows": 100, "steps": 2}
+    settings = {"rows": 100, "steps": 2, "precision": precision}
     first = run(tmp_path, **settings)
     seen: list[int] = []
     again = run(tmp_path, **settings, progress=lambda done, total, note="": seen.append(done))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from selftrain.config import Consistency, DigitsSource, Experiment, Fixed, Gate, PseudoLabel, Student
@@ -14,7 +15,7 @@ from selftrain.data import dataset
 from selftrain.data.ingest import ingest
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources import open_source
-from selftrain.errors import ConfigError, UntrustedFileError
+from selftrain.errors import ConfigError, ManifestError, UntrustedFileError
 from selftrain.learn.checkpoint import Checkpoints
 from selftrain.selflabel import divergence
 from selftrain.selflabel.pseudo_labels import PseudoLabels, select
@@ -123,6 +124,19 @@ def test_a_student_that_no_label_was_sure_enough_for_has_no_teacher(digits: Roun
     table = digits.labels.table
     unsure = replace(digits.labels, table=table.set_column(4, table.schema.field(4), [[False] * len(table)]))
     assert digits.taught(unsure, tmp_path).lineage == ()
+
+
+@pytest.mark.parametrize("method", ["noisy_student", "fixmatch"])
+def test_labels_of_an_image_that_is_not_in_the_pool_are_refused_by_name_before_training(
+    digits: Round, tmp_path: Path, method: Literal["noisy_student", "fixmatch"]
+) -> None:
+    table = digits.labels.table
+    stranger = pa.array(["f" * 64, *table["image_id"].to_pylist()[1:]], table.schema.field("image_id").type)
+    where = table.schema.get_field_index("image_id")
+    labels = replace(digits.labels, table=table.set_column(where, table.schema.field(where), stranger))
+    with pytest.raises(ManifestError, match="1 images for pseudo-labels are not in the unlabelled pool: ffff"):
+        digits.student(labels, tmp_path, method=method)
+    assert not list(tmp_path.rglob("*.npz"))
 
 
 @pytest.fixture(scope="module")
