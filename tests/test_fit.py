@@ -34,11 +34,11 @@ pytestmark = [
 
 Pixels = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
-SHORT = {"steps": 12, "validate_every": 6, "backbone": "wide_resnet_16_1"}  # the network that is traced fastest
+SHORT = {"steps": 12, "validate_every": 6}
 SETTINGS: dict[str, Any] = {
     "control": "supervised",
     "teacher": SHORT,
-    "student": SHORT,
+    "student": {**SHORT, "backbone": "efficientnet_b0_050"},
     "pseudo_label": {"threshold": Fixed(value=0.11)},
     "gate": {"target": 0.01, "max_rounds": 1},
 }
