@@ -75,6 +75,15 @@ def test_the_step_of_a_method_in_training_is_measured_with_its_unlabelled_images
     assert open_configured(found.path, "teacher").unlabeled is None
 
 
+def test_the_step_is_measured_in_the_precision_that_is_configured(tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    first = Training(open_configured(config, "student"), 2).step()
+    config.write_text(config.read_text() + "      precision: mixed_bfloat16\n")
+    lowered = Training(open_configured(config, "student"), 2).step()
+    assert lowered != first
+    assert lowered == pytest.approx(first, rel=0.05)
+
+
 def test_what_can_find_nothing_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     config = configured(tmp_path)
     with pytest.raises(ConfigError, match="most is 0; give the largest batch size to try"):
