@@ -179,13 +179,14 @@ def student() -> None:
     settings, place, manifest = _settings("student", StudentSettings), _place(), _manifest()
     labels = PseudoLabels.read(ROUND / "pseudo_labels.parquet")
     taught_by = SavedModel.read(ROUND / "teacher")
+    recipe = settings.student.in_round(0)
     with progress("student") as show:
         trained = teaching.train_student(
             manifest,
             labels,
             _pixels(manifest, settings.image_size),
-            recipe=settings.student,
-            backbone=settings.student.backbone_after(taught_by.contract.backbone),
+            recipe=recipe,
+            backbone=recipe.backbone_after(taught_by.contract.backbone),
             teacher=taught_by,
             seed=settings.seed + 1,
             folder=ROUND / "student",

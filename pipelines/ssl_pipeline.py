@@ -63,16 +63,17 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
         while judge(e.gate, history, minutes=minutes(history)) is Verdict.CONTINUE:
             index = history.students + 1
             teaches = models[history.teacher.index]
-            backbone = e.student.backbone_after(history.teacher.backbone)
+            recipe = e.student.in_round(history.teacher.index)
+            backbone = recipe.backbone_after(history.teacher.backbone)
             labels = pseudo_label(manifest, teaches, place, e.pseudo_label, index, machine)
             answers = labels.load()
             history = watched(history, e.guards, images, answers, method=e.student.method)
             if history.stopped:
                 break
             weights, seed = described_weights(e.student.weights), e.seed + index
-            start = teaches if e.student.start == "teacher" else None
+            start = teaches if recipe.start == "teacher" else None
             student = train_student(
-                manifest, labels, place, e.student, weights, backbone, e.image_size, seed, machine, start
+                manifest, labels, place, recipe, weights, backbone, e.image_size, seed, machine, start
             )
             trained = student.load()
             refuse_withdrawn(trained, place)

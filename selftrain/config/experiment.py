@@ -77,7 +77,7 @@ class Experiment(Section):
     @model_validator(mode="after")
     def _a_student_can_start_from_its_teacher(self) -> Self:
         teacher, student = self.teacher, self.student
-        if student.start == "new" or teacher.start != "train":
+        if student.start != "teacher" or teacher.start != "train":
             return self
         if student.backbone is not None and resolve(student.backbone) != resolve(teacher.backbone):
             raise ConfigError(

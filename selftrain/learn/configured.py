@@ -104,4 +104,4 @@ def open_configured(config: str | os.PathLike[str], role: Role, *, progress: Pro
 
 
 def _recipe(experiment: Experiment, role: Role) -> Recipe:
-    return experiment.teacher if role == "teacher" else experiment.student
+    return experiment.teacher if role == "teacher" else experiment.student.in_round(0)

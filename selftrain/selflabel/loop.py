@@ -99,13 +99,14 @@ def run_loop(
         labels.append(answers)
         if history.stopped:
             break
+        recipe = e.student.in_round(history.teacher.index)
         taught = folder / f"{index}-{teacher.digest[:16]}"
         student = _finished(taught) or teaching.train_student(
             manifest,
             answers,
             pixels_of(manifest, e.image_size),
-            recipe=e.student,
-            backbone=e.student.backbone_after(teacher.contract.backbone),
+            recipe=recipe,
+            backbone=recipe.backbone_after(teacher.contract.backbone),
             teacher=teacher,
             seed=e.seed + index,
             folder=taught,

@@ -1,0 +1,72 @@
+"""What a student starts from, round after round."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from selftrain.config import DigitsSource, Experiment, Fixed, Gate, PseudoLabel, Student, Teacher
+from selftrain.data import dataset
+from selftrain.data.ingest import ingest
+from selftrain.data.sources import open_source
+from selftrain.learn.checkpoint import Checkpoints
+
+RATE = 5e-3
+
+pytestmark = [
+    pytest.mark.keras,
+    pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning"),
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),
+]
+
+
+def test_the_first_student_is_new_and_the_second_goes_on_from_it(tmp_path: Path) -> None:
+    from selftrain.learn.contract import load
+    from selftrain.selflabel.loop import run_loop
+
+    e = Experiment(
+        workspace=str(tmp_path / "workspace"),
+        image_size=16,
+        source=DigitsSource(labeled=100, validation=100, test=1400),
+        # A teacher that learns nothing: its student is better, is kept, and teaches the next one.
+        teacher=Teacher(backbone="wide_resnet_16_2", steps=1, learning_rate=1e-12, batch_size=8),
+        student=Student(start="student", backbone="wide_resnet_16_1", steps=40, learning_rate=RATE, finish_steps=0),
+        pseudo_label=PseudoLabel(threshold=Fixed(value=0.999)),
+        gate=Gate(target=1.0, min_rounds=2, max_rounds=2),
+    )
+    source = open_source(e.source)
+    manifest = ingest(
+        source, source.scan(), dataset.store(e.place), settings=e.ingest, splitting=e.splitting
+    ).manifest
+    looped = run_loop(
+        e,
+        manifest,
+        pixels_of=partial(dataset.pixels, e.place, machine=e.machine),
+        folder=tmp_path / "models",
+        checkpoints=Checkpoints(tmp_path / "checkpoints"),
+    )
+    teacher, first, second = looped.history.rounds
+    assert (teacher.backbone, first.backbone, second.backbone) == (e.teacher.backbone, *[e.student.backbone] * 2)
+    assert first.kept
+    before, after = (load(looped.models[index].folder)[0].trainable_weights for index in (1, 2))
+    moved = [np.abs(one.numpy() - other.numpy()).mean() for one, other in zip(before, after, strict=True)]
+    drawn = [np.abs(one.numpy()).mean() for one in before if len(one.shape) == 4]
+    # Forty steps at this rate move a weight far less than another draw of the first weights would.
+    assert max(moved) < 0.5 * np.mean(drawn), (moved, drawn)
+    assert second.validation_accuracy > teacher.validation_accuracy
+
+
+def test_a_student_after_a_student_trains_nothing_frozen_unless_all_of_it_was() -> None:
+    recipe = Student(start="student", weights="imagenet", steps=100, freeze_steps=20, learning_rate=1e-3)
+    assert recipe.in_round(0) == recipe.model_copy(update={"start": "new"})
+    going_on = recipe.in_round(2)
+    assert (going_on.start, going_on.freeze_steps) == ("teacher", 0)
+    assert going_on.learning_rate == pytest.approx(recipe.learning_rate * recipe.unfreeze_rate)
+    assert Student.model_validate(going_on.model_dump(exclude_unset=True)) == going_on  # as it reaches a step
+    frozen = recipe.model_copy(update={"freeze_steps": 100})
+    assert frozen.in_round(1) == frozen.model_copy(update={"start": "teacher"})
+    for start in ("new", "teacher"):
+        assert Student(start=start).in_round(0).start == Student(start=start).in_round(3).start == start
