@@ -38,9 +38,7 @@ def test_the_first_student_is_new_and_the_second_goes_on_from_it(tmp_path: Path)
         gate=Gate(target=1.0, min_rounds=2, max_rounds=2),
     )
     source = open_source(e.source)
-    manifest = ingest(
-        source, source.scan(), dataset.store(e.place), settings=e.ingest, splitting=e.splitting
-    ).manifest
+    manifest = ingest(source, source.scan(), dataset.store(e.place), settings=e.ingest, splitting=e.splitting).manifest
     looped = run_loop(
         e,
         manifest,
