@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from selftrain.config import Augmentation, Recipe
+from selftrain.config import Augmentation, Precision, Recipe
 from selftrain.data.given import Ids, image_ids
 from selftrain.errors import ConfigError
 from selftrain.learn.arguments import checked
@@ -72,6 +72,7 @@ def distill(
     augmentation: Augmentation = "natural",
     validate_every: int = 200,
     freeze_steps: int = 0,
+    precision: Precision = "float32",
     seed: int = 0,
     workspace: str | os.PathLike[str] = ".selftrain",
     checkpoint_s: float = 30.0,
@@ -82,6 +83,7 @@ def distill(
     Distillation (Hinton et al. 2015, arXiv:1503.02531): on `images` (a folder, an array, a list, a stream, or Pixels)
     and on `labeled` ones (class folders, or (images, labels)), towards the teacher's calibrated probabilities softened
     by `temperature`; `label_weight` is the part that people's labels have in the loss of an image that has one.
+    `precision` is of the steps, as a recipe's.
 
     `validation`, labelled images that the teacher was not trained on, picks the weights and calibrates them; None:
     a fifth of `labeled` is held out for it. An image that validation holds is not learnt from, wherever else it is
@@ -113,6 +115,7 @@ def distill(
         strength="strong",
         validate_every=validate_every,
         freeze_steps=freeze_steps,
+        precision=precision,
     )
     softening = Softening(temperature, label_weight)
     _refuse(softening)

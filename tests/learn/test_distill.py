@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from selftrain.config import Precision
 from selftrain.data.pixels import ArrayPixels
 from selftrain.errors import ConfigError, SourceError
 from selftrain.learn.contract import Contract
@@ -81,6 +82,32 @@ def test_a_student_that_saw_few_labels_answers_as_its_teacher(tmp_path: Path, co
     assert {"the teacher's answers", "distill"} <= set(said)
 
 
+@pytest.mark.slow
+def test_in_bfloat16_its_steps_are_others_and_its_model_is_float32(tmp_path: Path, colour_model: Path) -> None:
+    from selftrain.learn.contract import load
+
+    def losses(precision: Precision) -> list[float]:
+        found = distill(
+            teacher=colour_model,
+            images=painted(16, seed=1)[0],
+            validation=painted(6, seed=2),
+            out=tmp_path / precision,
+            backbone="wide_resnet_16_1",
+            steps=3,
+            batch_size=8,
+            augmentation="none",
+            validate_every=1,
+            precision=precision,
+            workspace=tmp_path / "work",
+        )
+        return found.curve["loss"].to_pylist()
+
+    exact, mixed = losses("float32"), losses("mixed_bfloat16")
+    assert exact != mixed
+    assert np.allclose(exact, mixed, atol=0.2)
+    assert load(tmp_path / "mixed_bfloat16")[0].dtype_policy.name == "float32"
+
+
 def test_the_labelled_fifth_that_validates_is_not_learnt_from_among_all_photos(
     tmp_path: Path, paint: Callable[..., Path]
 ) -> None:
@@ -128,6 +155,7 @@ def test_an_image_that_comes_twice_is_learnt_from_once(tmp_path: Path) -> None:
     [
         ({"steps": 0}, "steps is 0; it should be greater than or equal to 1"),
         ({"augmentation": "photos"}, "augmentation is 'photos'; it should be 'none', 'digits' or 'natural'"),
+        ({"precision": "float16"}, "precision is 'float16'; it should be 'float32' or 'mixed_bfloat16'"),
         ({"temperature": 0.0}, "temperature is 0.0; .* above 0"),
         ({"label_weight": 1.5}, "label_weight is 1.5; .* 0 to 1"),
     ],
