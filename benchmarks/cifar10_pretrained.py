@@ -15,8 +15,11 @@ BUDGETS: dict[Kind, Budget] = {
     "cpu": Budget(seeds=1, teacher=64_000, student=80_000, rounds=5),
     "gpu": Budget(seeds=3, teacher=256_000, student=384_000, rounds=2),
 }
-IMAGE_SIZE = {"cpu": 64, "gpu": 128}  # pixels a side that the 32 are enlarged to
-STARTS = {"cpu": "student", "gpu": "new"}  # little time: what one student has learned the next one need not learn anew
+IMAGE_SIZE: dict[Kind, int] = {"cpu": 64, "gpu": 128}  # pixels a side that the 32 are enlarged to
+STARTS: dict[Kind, str] = {
+    "cpu": "student",
+    "gpu": "new",
+}  # little time: what one student has learned the next one need not learn anew
 FROZEN = 0.2  # of the steps train the new top alone
 RECIPE: dict[str, Any] = {"batch_size": cifar10.BATCH, "learning_rate": 3e-3, "ema": 0.995}
 

@@ -174,12 +174,13 @@ def student() -> None:
     start_keras()
     from selftrain.learn.contract import SavedModel
     from selftrain.selflabel import divergence, teaching
+    from selftrain.selflabel.finished import recipe_after
     from selftrain.selflabel.pseudo_labels import PseudoLabels
 
     settings, place, manifest = _settings("student", StudentSettings), _place(), _manifest()
     labels = PseudoLabels.read(ROUND / "pseudo_labels.parquet")
     taught_by = SavedModel.read(ROUND / "teacher")
-    recipe = settings.student.in_round(0)
+    recipe = recipe_after(settings.student, 0)
     with progress("student") as show:
         trained = teaching.train_student(
             manifest,

@@ -13,6 +13,7 @@ from selftrain.selflabel.finished import (
     control_seed,
     minutes,
     outcome,
+    recipe_after,
     student_round,
     teacher_round,
     watched,
@@ -63,7 +64,7 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
         while judge(e.gate, history, minutes=minutes(history)) is Verdict.CONTINUE:
             index = history.students + 1
             teaches = models[history.teacher.index]
-            recipe = e.student.in_round(history.teacher.index)
+            recipe = recipe_after(e.student, history.teacher.index)
             backbone = recipe.backbone_after(history.teacher.backbone)
             labels = pseudo_label(manifest, teaches, place, e.pseudo_label, index, machine)
             answers = labels.load()

@@ -36,7 +36,8 @@ def check(e: Experiment, place: Place) -> None:
     if e.student.start == "teacher" and not _same(student, teacher):
         raise ConfigError(
             f"student.start is 'teacher', but student.backbone is {student!r} and teacher.start {e.teacher.start!r} a "
-            f"{teacher!r}: a student goes on from a teacher of its own network alone; set student.start to 'new'"
+            f"{teacher!r}: a student goes on from a teacher of its own network alone; set student.start to "
+            "'student' or 'new'"
         )
     if e.student.weights == "imagenet" and resolve(student).application is None:
         raise ConfigError(

@@ -82,14 +82,15 @@ class Experiment(Section):
         if student.backbone is not None and resolve(student.backbone) != resolve(teacher.backbone):
             raise ConfigError(
                 f"student.start is 'teacher', but student.backbone is {student.backbone!r} and teacher.backbone "
-                f"{teacher.backbone!r}: leave student.backbone out, or set student.start to 'new'"
+                f"{teacher.backbone!r}: leave student.backbone out, or set student.start to 'student' or 'new'"
             )
         for key in ("weights", "reduce_strides"):
             ours, its = getattr(student, key), getattr(teacher, key)
             if ours != its:
                 raise ConfigError(
                     f"student.start is 'teacher', but student.{key} is {ours!r} and teacher.{key} {its!r}: it is one "
-                    "network, and the student's control begins where its teacher did; set them alike"
+                    "network, and the student's control begins where its teacher did; set them alike, or student.start "
+                    "to 'student'"
                 )
         return self
 

@@ -136,7 +136,7 @@ class Student(Recipe):
     method: Method = "noisy_student"
     start: Literal["new", "teacher", "student"] = Field(
         "new",
-        description="'teacher': from its teacher's weights, of the same backbone; 'student': if that is a student",
+        description="'teacher': from its teacher's weights, of the same backbone; 'student': so from the second on",
     )
     consistency: Consistency = Consistency()
     steps: int = Field(860, ge=1)
@@ -149,27 +149,6 @@ class Student(Recipe):
     def in_training(self) -> bool:
         """As a Recipe's, by the method."""
         return learns_in_training(self.method)
-
-    def in_round(self, teacher: int) -> Self:
-        """This recipe for a student whose teacher is the model of round `teacher`: its `start` is 'new' or 'teacher'.
-
-        One that goes on from a student has no new top to train first: nothing is frozen, at the rate that comes
-        after it - unless all steps are of the top alone.
-
-        >>> recipe = Student(start="student", weights="imagenet", steps=100, freeze_steps=20, learning_rate=1e-3)
-        >>> recipe.in_round(0).start, recipe.in_round(0).freeze_steps
-        ('new', 20)
-        >>> recipe.in_round(1).start, recipe.in_round(1).freeze_steps, recipe.in_round(1).learning_rate
-        ('teacher', 0, 0.0001)
-        """
-        if self.start != "student":
-            return self
-        if teacher == 0:
-            return self.model_copy(update={"start": "new"})
-        changes: dict[str, object] = {"start": "teacher"}
-        if 0 < self.freeze_steps < self.steps:
-            changes |= {"freeze_steps": 0, "learning_rate": self.learning_rate * self.unfreeze_rate}
-        return self.model_copy(update=changes)
 
     def backbone_after(self, teacher: str) -> str:
         """The backbone of a student whose teacher's is `teacher`: the one that is set, its teacher's, or the next rung.

@@ -76,7 +76,7 @@ def open_configured(config: str | os.PathLike[str], role: Role, *, progress: Pro
     if role == "student" and experiment.student.start == "teacher":
         raise ConfigError(
             f"student.start in {path} is 'teacher', and there is none yet to start from: ask for role='teacher', whose "
-            "network it is, or set student.start to 'new'"
+            "network it is, or set student.start to 'student' or 'new'"
         )
     in_training = _recipe(experiment, role).in_training
     source, place, machine = open_source(experiment.source), experiment.place, experiment.machine
@@ -104,4 +104,4 @@ def open_configured(config: str | os.PathLike[str], role: Role, *, progress: Pro
 
 
 def _recipe(experiment: Experiment, role: Role) -> Recipe:
-    return experiment.teacher if role == "teacher" else experiment.student.in_round(0)
+    return experiment.teacher if role == "teacher" else experiment.student

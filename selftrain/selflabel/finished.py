@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
@@ -92,21 +93,44 @@ def _acting(guards: Guards, method: Method) -> Guards:
     return guards.model_copy(update={"actions": {}}) if learns_in_training(method) else guards
 
 
+def recipe_after(recipe: Student, teacher: int) -> Student:
+    """The recipe of a student whose teacher is the model of round `teacher`: its `start` is 'new' or 'teacher'.
+
+    With `start: student` one that goes on from a student has no new top to train first: nothing is frozen, at the rate
+    that comes after it - unless all steps are of the top alone.
+
+    >>> recipe = Student(start="student", weights="imagenet", steps=100, freeze_steps=20, learning_rate=1e-3)
+    >>> recipe_after(recipe, 0).start, recipe_after(recipe, 0).freeze_steps
+    ('new', 20)
+    >>> recipe_after(recipe, 1).start, recipe_after(recipe, 1).freeze_steps, recipe_after(recipe, 1).learning_rate
+    ('teacher', 0, 0.0001)
+    """
+    if recipe.start != "student":
+        return recipe
+    if teacher == 0:
+        return recipe.model_copy(update={"start": "new"})
+    changes: dict[str, object] = {"start": "teacher"}
+    if _goes_on_unfrozen(recipe):
+        changes |= {"freeze_steps": 0, "learning_rate": recipe.learning_rate * recipe.unfreeze_rate}
+    return recipe.model_copy(update=changes)
+
+
 def control_recipe(recipe: Student, history: History) -> Student:
     """The recipe that spends on human labels alone what the best model and its kept teachers spent, in image-steps.
 
-    What the recipe trains frozen stays the same share of it, and validation is looked at about as often as the
+    What the recipe trains frozen stays the same share of it, but for students that went on unfrozen: of their steps the
+    control trains none frozen either. Validation is looked at about as often as the
     student's was: the best of many more looks would be better by luck. The labelled images of a student that learnt in
     training were weakly changed, and so are the control's.
     """
-    best = history.best
-    spent = sum(each.image_steps for each in history.rounds if each.kept and each.index <= best.index)
-    steps = max(1, round(spent / recipe.batch_size) - finish(recipe))
+    kept = [each for each in history.rounds if each.kept]  # the best is the newest of them
+    steps = _steps(recipe, kept)
+    anew = _steps(recipe, kept[:2]) if _goes_on_unfrozen(recipe) else steps
     looks = math.ceil((recipe.steps + finish(recipe)) / recipe.validate_every)
     changes = {
         "steps": steps,
         "finish_steps": finish(recipe),
-        "freeze_steps": round(recipe.freeze_steps * steps / recipe.steps),
+        "freeze_steps": round(recipe.freeze_steps * anew / recipe.steps),
         "validate_every": math.ceil((steps + finish(recipe)) / looks),
         "min_human_share": 1.0,
         "start": "new",
@@ -114,9 +138,28 @@ def control_recipe(recipe: Student, history: History) -> Student:
     return (_on_labels(recipe) if recipe.in_training else recipe).model_copy(update=changes)
 
 
+def _steps(recipe: Student, models: Sequence[Round]) -> int:
+    """How many steps of `recipe`, before its finish, spend what `models` spent."""
+    return max(1, round(sum(each.image_steps for each in models) / recipe.batch_size) - finish(recipe))
+
+
+def _goes_on_unfrozen(recipe: Student) -> bool:
+    return recipe.start == "student" and 0 < recipe.freeze_steps < recipe.steps
+
+
 def control_seed(recipe: Student, history: History, *, seed: int) -> int:
-    """That of the run (`seed`), with which the first teacher began, where a student goes on from it; else its own."""
-    return seed if recipe.start == "teacher" else seed + history.best.index
+    """The seed that the best model's network began with in a run of `seed`.
+
+    That of the first teacher where students go on from it, of the first kept student where they go on from that one,
+    else the best model's own.
+    """
+    match recipe.start:
+        case "teacher":
+            return seed
+        case "student":
+            return seed + min(each.index for each in history.rounds if each.kept and each.index > 0)
+        case "new":
+            return seed + history.best.index
 
 
 def _on_labels(recipe: Student) -> Student:

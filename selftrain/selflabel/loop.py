@@ -62,7 +62,7 @@ def run_loop(
     its `checkpoints`. `first_teacher` None: it is trained.
     """
     from selftrain.selflabel import scoring, teaching
-    from selftrain.selflabel.finished import minutes, student_round, teacher_round, watched, with_student
+    from selftrain.selflabel.finished import minutes, recipe_after, student_round, teacher_round, watched, with_student
     from selftrain.selflabel.gate import judge
     from selftrain.selflabel.labeling import label_pool
     from selftrain.selflabel.thresholds import check_classes
@@ -99,7 +99,7 @@ def run_loop(
         labels.append(answers)
         if history.stopped:
             break
-        recipe = e.student.in_round(history.teacher.index)
+        recipe = recipe_after(e.student, history.teacher.index)
         taught = folder / f"{index}-{teacher.digest[:16]}"
         student = _finished(taught) or teaching.train_student(
             manifest,

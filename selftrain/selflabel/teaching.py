@@ -258,6 +258,8 @@ def _weights_of(teacher: SavedModel | None, recipe: Student) -> SavedModel | Non
     """The model that a student starts from; None: it is created anew."""
     if recipe.start == "new":
         return None
+    if recipe.start == "student":
+        raise ConfigError("student.start is 'student': whether its teacher is one is for `recipe_after` to say")
     if teacher is None:
         raise ConfigError("student.start is 'teacher', but no teacher was given")
     return teacher

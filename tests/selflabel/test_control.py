@@ -8,7 +8,7 @@ import pytest
 
 from selftrain.config import Consistency, Student
 from selftrain.learn.unset import finish, smoothing
-from selftrain.selflabel.finished import control_recipe, control_seed
+from selftrain.selflabel.finished import control_recipe, control_seed, recipe_after
 from selftrain.selflabel.rounds import History, Round
 
 MU, BATCH, STEPS = 3, 8, 300
@@ -85,3 +85,37 @@ def test_the_control_of_a_student_that_starts_from_its_teacher_starts_where_the_
     history = History().with_round(trained(0, 0.5, 800)).with_round(trained(1, 0.9, 800))
     assert control_seed(student, history, seed=7) == 7
     assert control_seed(Student(), history, seed=7) == 8
+
+
+PRETRAINED = Student(
+    start="student", backbone="efficientnet_b0", weights="imagenet", steps=100, freeze_steps=20, learning_rate=1e-3
+)
+
+
+def test_a_student_after_a_student_trains_nothing_frozen_unless_all_of_it_was() -> None:
+    assert recipe_after(PRETRAINED, 0) == PRETRAINED.model_copy(update={"start": "new"})
+    going_on = recipe_after(PRETRAINED, 2)
+    assert (going_on.start, going_on.freeze_steps) == ("teacher", 0)
+    assert going_on.learning_rate == pytest.approx(PRETRAINED.learning_rate * PRETRAINED.unfreeze_rate)
+    assert Student.model_validate(going_on.model_dump(exclude_unset=True)) == going_on  # as it reaches a step
+    frozen = PRETRAINED.model_copy(update={"freeze_steps": 100})
+    assert recipe_after(frozen, 1) == frozen.model_copy(update={"start": "teacher"})
+    from_scratch = Student(start="student", backbone="efficientnet_b0")
+    assert recipe_after(from_scratch, 1) == from_scratch.model_copy(update={"start": "teacher"})
+    for recipe in (Student(), Student(start="teacher")):
+        assert recipe_after(recipe, 0) == recipe_after(recipe, 3) == recipe
+
+
+def test_the_control_of_students_that_go_on_is_frozen_as_long_as_the_first_of_them_and_the_teacher() -> None:
+    spent = 16 * (100 + finish(PRETRAINED))
+    history = History().with_round(trained(0, 0.5, 1600))
+    for index, metric in ((1, 0.1), (2, 0.6), (3, 0.7), (4, 0.8)):  # the first is not kept: the second begins anew
+        history = history.with_round(trained(index, metric, spent))
+    control = control_recipe(PRETRAINED, history)
+    assert (control.steps + finish(control)) * control.batch_size == 1600 + 3 * spent
+    anew = 1600 / 16 + 100
+    assert control.freeze_steps == round(anew * PRETRAINED.freeze_steps / PRETRAINED.steps)
+    assert (control.start, control.learning_rate) == ("new", PRETRAINED.learning_rate)
+    assert control_seed(PRETRAINED, history, seed=7) == 7 + 2
+    frozen = PRETRAINED.model_copy(update={"freeze_steps": 100})
+    assert control_recipe(frozen, history).freeze_steps == control_recipe(frozen, history).steps

@@ -55,16 +55,3 @@ def test_the_first_student_is_new_and_the_second_goes_on_from_it(tmp_path: Path)
     # Forty steps at this rate move a weight far less than another draw of the first weights would.
     assert max(moved) < 0.5 * np.mean(drawn), (moved, drawn)
     assert second.validation_accuracy > teacher.validation_accuracy
-
-
-def test_a_student_after_a_student_trains_nothing_frozen_unless_all_of_it_was() -> None:
-    recipe = Student(start="student", weights="imagenet", steps=100, freeze_steps=20, learning_rate=1e-3)
-    assert recipe.in_round(0) == recipe.model_copy(update={"start": "new"})
-    going_on = recipe.in_round(2)
-    assert (going_on.start, going_on.freeze_steps) == ("teacher", 0)
-    assert going_on.learning_rate == pytest.approx(recipe.learning_rate * recipe.unfreeze_rate)
-    assert Student.model_validate(going_on.model_dump(exclude_unset=True)) == going_on  # as it reaches a step
-    frozen = recipe.model_copy(update={"freeze_steps": 100})
-    assert frozen.in_round(1) == frozen.model_copy(update={"start": "teacher"})
-    for start in ("new", "teacher"):
-        assert Student(start=start).in_round(0).start == Student(start=start).in_round(3).start == start
