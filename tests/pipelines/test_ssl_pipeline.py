@@ -166,6 +166,22 @@ def test_a_student_that_starts_from_its_teacher_is_given_it_and_the_control_is_o
 
 
 @pytest.mark.slow
+def test_only_a_student_whose_teacher_is_a_student_is_given_it_to_go_on_from(site: Site, first: dict[str, Any]) -> None:
+    gate = {"target": 0.05, "min_rounds": 2, "max_rounds": 2}
+    ignorant = {**TINY["teacher"], "learning_rate": 1e-9}  # whose student is better, and teaches the next
+    two = again(site, teacher=ignorant, student={**TINY["student"], "start": "student"}, gate=gate)
+    assert two["rounds"][1]["kept"]
+    code = (
+        "import json\nfrom zenml.client import Client\n"
+        f"steps = Client().get_pipeline_run({two['run_id']!r}).steps\n"
+        "print(json.dumps([sorted(steps[name].inputs) for name in ('train_student', 'train_student_2')]))"
+    )
+    new, going_on = site.ask(code)
+    assert "teacher" not in new
+    assert "teacher" in going_on
+
+
+@pytest.mark.slow
 def test_a_wiped_workspace_is_made_whole_again_though_every_training_is_cached(
     site: Site, first: dict[str, Any]
 ) -> None:
