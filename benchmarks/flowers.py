@@ -39,7 +39,7 @@ class Setting:
 HALF = Setting(
     name="half the labels",
     per_class=None,
-    image_size=128,
+    image_size=96,
     threshold=cifar10.THRESHOLD,
     frozen=cifar10_pretrained.FROZEN,
     start="student",
