@@ -1,4 +1,4 @@
-"""Is a pretrained student above its smaller pretrained teacher and its control on flowers, half of the labels?"""
+"""Is a pretrained student above its pretrained teacher and its control on flowers, half of the labels?"""
 
 from __future__ import annotations
 

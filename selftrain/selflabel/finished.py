@@ -19,6 +19,8 @@ from selftrain.selflabel.pseudo_labels import PseudoLabels
 from selftrain.selflabel.rounds import History, Round, Verdict
 from selftrain.selflabel.scores import Scores
 
+_ANEW = {"new": None, "teacher": 1, "student": 2}  # how many of the kept models trained a new top; None: all of them
+
 
 class Outcome(BaseModel):
     """How a loop ended: its rounds, the gate's verdict, and the verdict in words."""
@@ -96,8 +98,8 @@ def _acting(guards: Guards, method: Method) -> Guards:
 def recipe_after(recipe: Student, teacher: int) -> Student:
     """The recipe of a student whose teacher is the model of round `teacher`: its `start` is 'new' or 'teacher'.
 
-    With `start: student` one that goes on from a student has no new top to train first: nothing is frozen, at the rate
-    that comes after it - unless all steps are of the top alone.
+    One that goes on from its teacher has no new top to train first: nothing is frozen, at the rate that comes after it
+    - unless all steps are of the top alone.
 
     >>> recipe = Student(start="student", weights="imagenet", steps=100, freeze_steps=20, learning_rate=1e-3)
     >>> recipe_after(recipe, 0).start, recipe_after(recipe, 0).freeze_steps
@@ -105,12 +107,12 @@ def recipe_after(recipe: Student, teacher: int) -> Student:
     >>> recipe_after(recipe, 1).start, recipe_after(recipe, 1).freeze_steps, recipe_after(recipe, 1).learning_rate
     ('teacher', 0, 0.0001)
     """
-    if recipe.start != "student":
+    if recipe.start == "new":
         return recipe
-    if teacher == 0:
+    if recipe.start == "student" and teacher == 0:
         return recipe.model_copy(update={"start": "new"})
     changes: dict[str, object] = {"start": "teacher"}
-    if _goes_on_unfrozen(recipe):
+    if 0 < recipe.freeze_steps < recipe.steps:
         changes |= {"freeze_steps": 0, "learning_rate": recipe.learning_rate * recipe.unfreeze_rate}
     return recipe.model_copy(update=changes)
 
@@ -125,7 +127,7 @@ def control_recipe(recipe: Student, history: History) -> Student:
     """
     kept = [each for each in history.rounds if each.kept]  # the best is the newest of them
     steps = _steps(recipe, kept)
-    anew = _steps(recipe, kept[:2]) if _goes_on_unfrozen(recipe) else steps
+    anew = steps if recipe.freeze_steps >= recipe.steps else _steps(recipe, kept[: _ANEW[recipe.start]])
     looks = math.ceil((recipe.steps + finish(recipe)) / recipe.validate_every)
     changes = {
         "steps": steps,
@@ -141,10 +143,6 @@ def control_recipe(recipe: Student, history: History) -> Student:
 def _steps(recipe: Student, models: Sequence[Round]) -> int:
     """How many steps of `recipe`, before its finish, spend what `models` spent."""
     return max(1, round(sum(each.image_steps for each in models) / recipe.batch_size) - finish(recipe))
-
-
-def _goes_on_unfrozen(recipe: Student) -> bool:
-    return recipe.start == "student" and 0 < recipe.freeze_steps < recipe.steps
 
 
 def control_seed(recipe: Student, history: History, *, seed: int) -> int:

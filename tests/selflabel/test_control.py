@@ -102,11 +102,13 @@ def test_a_student_after_a_student_trains_nothing_frozen_unless_all_of_it_was() 
     assert recipe_after(frozen, 1) == frozen.model_copy(update={"start": "teacher"})
     from_scratch = Student(start="student", backbone="efficientnet_b0")
     assert recipe_after(from_scratch, 1) == from_scratch.model_copy(update={"start": "teacher"})
-    for recipe in (Student(), Student(start="teacher")):
-        assert recipe_after(recipe, 0) == recipe_after(recipe, 3) == recipe
+    from_teacher = PRETRAINED.model_copy(update={"start": "teacher"})
+    assert recipe_after(from_teacher, 0) == recipe_after(from_teacher, 3) == going_on
+    new = PRETRAINED.model_copy(update={"start": "new"})
+    assert recipe_after(new, 0) == recipe_after(new, 3) == new
 
 
-def test_the_control_of_students_that_go_on_is_frozen_as_long_as_the_first_of_them_and_the_teacher() -> None:
+def test_the_control_of_students_that_go_on_is_frozen_as_long_as_what_trained_a_new_top() -> None:
     spent = 16 * (100 + finish(PRETRAINED))
     history = History().with_round(trained(0, 0.5, 1600))
     for index, metric in ((1, 0.1), (2, 0.6), (3, 0.7), (4, 0.8)):  # the first is not kept: the second begins anew
@@ -117,5 +119,9 @@ def test_the_control_of_students_that_go_on_is_frozen_as_long_as_the_first_of_th
     assert control.freeze_steps == round(anew * PRETRAINED.freeze_steps / PRETRAINED.steps)
     assert (control.start, control.learning_rate) == ("new", PRETRAINED.learning_rate)
     assert control_seed(PRETRAINED, history, seed=7) == 7 + 2
+    from_teacher = PRETRAINED.model_copy(update={"start": "teacher"})
+    assert control_recipe(from_teacher, history).freeze_steps == round((1600 / 16 - finish(PRETRAINED)) * 0.2)
+    new = PRETRAINED.model_copy(update={"start": "new"})
+    assert control_recipe(new, history).freeze_steps == round(control.steps * 0.2)
     frozen = PRETRAINED.model_copy(update={"freeze_steps": 100})
     assert control_recipe(frozen, history).freeze_steps == control_recipe(frozen, history).steps
