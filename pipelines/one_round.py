@@ -174,20 +174,18 @@ def student() -> None:
     start_keras()
     from selftrain.learn.contract import SavedModel
     from selftrain.selflabel import divergence, teaching
-    from selftrain.selflabel.finished import recipe_after
     from selftrain.selflabel.pseudo_labels import PseudoLabels
 
     settings, place, manifest = _settings("student", StudentSettings), _place(), _manifest()
     labels = PseudoLabels.read(ROUND / "pseudo_labels.parquet")
     taught_by = SavedModel.read(ROUND / "teacher")
-    recipe = recipe_after(settings.student, 0)
     with progress("student") as show:
         trained = teaching.train_student(
             manifest,
             labels,
             _pixels(manifest, settings.image_size),
-            recipe=recipe,
-            backbone=recipe.backbone_after(taught_by.contract.backbone),
+            recipe=settings.student,
+            backbone=settings.student.backbone_after(taught_by.contract.backbone),
             teacher=taught_by,
             seed=settings.seed + 1,
             folder=ROUND / "student",

@@ -33,6 +33,7 @@ from selftrain.config import (
     parse,
 )
 from selftrain.errors import ConfigError
+from selftrain.selflabel.finished import recipe_after
 
 DATA_SECTIONS = ("source", "ingest", "splitting")
 
@@ -157,7 +158,10 @@ def stage_settings(e: Experiment) -> dict[str, StageSettings]:
             pseudo_label=e.pseudo_label,
         ),
         "student": StudentSettings(
-            code=code_digest.train_student(), student=e.student, image_size=e.image_size, seed=e.seed
+            code=code_digest.train_student(),
+            student=recipe_after(e.student, 0),
+            image_size=e.image_size,
+            seed=e.seed,
         ),
         "evaluate": EvaluateSettings(
             code=code_digest.digest(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import assert_never
 
 from pydantic import BaseModel, ConfigDict
 
@@ -18,8 +19,6 @@ from selftrain.selflabel.guards import watch, watch_student
 from selftrain.selflabel.pseudo_labels import PseudoLabels
 from selftrain.selflabel.rounds import History, Round, Verdict
 from selftrain.selflabel.scores import Scores
-
-_ANEW = {"new": None, "teacher": 1, "student": 2}  # how many of the kept models trained a new top; None: all of them
 
 
 class Outcome(BaseModel):
@@ -120,19 +119,18 @@ def recipe_after(recipe: Student, teacher: int) -> Student:
 def control_recipe(recipe: Student, history: History) -> Student:
     """The recipe that spends on human labels alone what the best model and its kept teachers spent, in image-steps.
 
-    What the recipe trains frozen stays the same share of it, but for students that went on unfrozen: of their steps the
-    control trains none frozen either. Validation is looked at about as often as the
-    student's was: the best of many more looks would be better by luck. The labelled images of a student that learnt in
-    training were weakly changed, and so are the control's.
+    What the recipe trains frozen stays the same share of it; where students go on from one another, of what was spent
+    until the network that went on had been trained, and no less than the recipe names. Validation is looked at about as
+    often as the student's was: the best of many more looks would be better by luck. The labelled images of a student
+    that learnt in training were weakly changed, and so are the control's.
     """
     kept = [each for each in history.rounds if each.kept]  # the best is the newest of them
     steps = _steps(recipe, kept)
-    anew = steps if recipe.freeze_steps >= recipe.steps else _steps(recipe, kept[: _ANEW[recipe.start]])
     looks = math.ceil((recipe.steps + finish(recipe)) / recipe.validate_every)
     changes = {
         "steps": steps,
         "finish_steps": finish(recipe),
-        "freeze_steps": round(recipe.freeze_steps * anew / recipe.steps),
+        "freeze_steps": _frozen(recipe, kept, steps),
         "validate_every": math.ceil((steps + finish(recipe)) / looks),
         "min_human_share": 1.0,
         "start": "new",
@@ -143,6 +141,23 @@ def control_recipe(recipe: Student, history: History) -> Student:
 def _steps(recipe: Student, models: Sequence[Round]) -> int:
     """How many steps of `recipe`, before its finish, spend what `models` spent."""
     return max(1, round(sum(each.image_steps for each in models) / recipe.batch_size) - finish(recipe))
+
+
+def _frozen(recipe: Student, kept: Sequence[Round], steps: int) -> int:
+    """How many of the control's `steps` train its new top alone; `kept` are the models that it is compared with."""
+    share = recipe.freeze_steps / recipe.steps
+    match recipe.start:
+        case "new":
+            return round(share * steps)
+        case "teacher":
+            anew = kept[:1]
+        case "student":
+            anew = kept[:2]
+        case _:
+            assert_never(recipe.start)
+    if share == 0 or share >= 1:
+        return round(share * steps)
+    return min(steps - 1, max(recipe.freeze_steps, round(share * _steps(recipe, anew))))
 
 
 def control_seed(recipe: Student, history: History, *, seed: int) -> int:
@@ -158,6 +173,8 @@ def control_seed(recipe: Student, history: History, *, seed: int) -> int:
             return seed + min(each.index for each in history.rounds if each.kept and each.index > 0)
         case "new":
             return seed + history.best.index
+        case _:
+            assert_never(recipe.start)
 
 
 def _on_labels(recipe: Student) -> Student:

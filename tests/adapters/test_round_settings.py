@@ -9,7 +9,7 @@ import yaml
 from ruamel.yaml import YAML
 
 from selftrain.adapters.launch import read_config
-from selftrain.adapters.round_settings import StageSettings, resolve, stage_settings
+from selftrain.adapters.round_settings import StageSettings, StudentSettings, resolve, stage_settings
 from selftrain.config import Machine, PseudoLabel, Quantile, Recipe, Student
 from selftrain.errors import ConfigError
 
@@ -97,6 +97,21 @@ def test_a_change_concerns_only_the_stages_that_read_it(
 ) -> None:
     before, after = stage_settings(resolve(written(tmp_path))), stage_settings(resolve(written(tmp_path, **changes)))
     assert {name for name in before if sections(before[name]) != sections(after[name])} == concerned
+
+
+@pytest.mark.parametrize(
+    ("start", "settled", "frozen", "rate"),
+    [("new", "new", 20, 3e-3), ("student", "new", 20, 3e-3), ("teacher", "teacher", 0, 3e-4)],
+)
+def test_the_one_student_of_a_round_is_settled_by_what_it_starts_from(
+    tmp_path: Path, start: str, settled: str, frozen: int, rate: float
+) -> None:
+    network = {"backbone": "efficientnet_b0", "weights": "imagenet", "freeze_steps": 20}
+    student = {**network, "start": start, "steps": 100, "learning_rate": 3e-3}
+    found = stage_settings(resolve(written(tmp_path, teacher=network, student=student)))["student"]
+    assert isinstance(found, StudentSettings)
+    assert (found.student.start, found.student.freeze_steps) == (settled, frozen)
+    assert found.student.learning_rate == pytest.approx(rate)
 
 
 def test_settings_come_back_from_their_file(tmp_path: Path) -> None:

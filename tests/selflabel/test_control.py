@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
-from selftrain.config import Consistency, Student
+from selftrain.config import Consistency, Method, Student
 from selftrain.learn.unset import finish, smoothing
 from selftrain.selflabel.finished import control_recipe, control_seed, recipe_after
 from selftrain.selflabel.rounds import History, Round
 
 MU, BATCH, STEPS = 3, 8, 300
+
+Start = Literal["new", "teacher", "student"]
 
 
 def trained(index: int, metric: float, image_steps: int) -> Round:
@@ -110,18 +112,33 @@ def test_a_student_after_a_student_trains_nothing_frozen_unless_all_of_it_was() 
 
 def test_the_control_of_students_that_go_on_is_frozen_as_long_as_what_trained_a_new_top() -> None:
     spent = 16 * (100 + finish(PRETRAINED))
-    history = History().with_round(trained(0, 0.5, 1600))
-    for index, metric in ((1, 0.1), (2, 0.6), (3, 0.7), (4, 0.8)):  # the first is not kept: the second begins anew
+    history = History().with_round(trained(0, 0.5, 1600)).with_round(trained(1, 0.1, 9600))  # not kept: the next is new
+    for index, metric in ((2, 0.6), (3, 0.7), (4, 0.8)):
         history = history.with_round(trained(index, metric, spent))
     control = control_recipe(PRETRAINED, history)
     assert (control.steps + finish(control)) * control.batch_size == 1600 + 3 * spent
-    anew = 1600 / 16 + 100
-    assert control.freeze_steps == round(anew * PRETRAINED.freeze_steps / PRETRAINED.steps)
+    assert control.freeze_steps == (1600 / 16 + 100) * 0.2
     assert (control.start, control.learning_rate) == ("new", PRETRAINED.learning_rate)
     assert control_seed(PRETRAINED, history, seed=7) == 7 + 2
-    from_teacher = PRETRAINED.model_copy(update={"start": "teacher"})
-    assert control_recipe(from_teacher, history).freeze_steps == round((1600 / 16 - finish(PRETRAINED)) * 0.2)
     new = PRETRAINED.model_copy(update={"start": "new"})
     assert control_recipe(new, history).freeze_steps == round(control.steps * 0.2)
-    frozen = PRETRAINED.model_copy(update={"freeze_steps": 100})
-    assert control_recipe(frozen, history).freeze_steps == control_recipe(frozen, history).steps
+
+
+@pytest.mark.parametrize(("teacher", "frozen"), [(0, 20), (16, 20), (1600, 20), (16 * 305, 60)])
+@pytest.mark.parametrize("method", ["noisy_student", "fixmatch"])
+def test_the_controls_new_top_is_trained_frozen_first_however_little_the_teacher_took(
+    teacher: int, frozen: int, method: Method
+) -> None:
+    student = PRETRAINED.model_copy(update={"start": "teacher", "method": method, "finish_steps": 5})
+    history = History().with_round(trained(0, 0.5, teacher)).with_round(trained(1, 0.9, 9600))
+    assert control_recipe(student, history).freeze_steps == frozen
+    tiny = History().with_round(trained(0, 0.5, 0)).with_round(trained(1, 0.9, 16 * 15))
+    assert control_recipe(student, tiny).freeze_steps == control_recipe(student, tiny).steps - 1 == 9
+
+
+@pytest.mark.parametrize("start", ["new", "teacher", "student"])
+def test_a_control_is_frozen_throughout_if_its_student_was_and_never_if_it_was_not(start: Start) -> None:
+    history = History().with_round(trained(0, 0.5, 1600)).with_round(trained(1, 0.9, 1600))
+    of_the_top = control_recipe(PRETRAINED.model_copy(update={"start": start, "freeze_steps": 100}), history)
+    assert of_the_top.freeze_steps == of_the_top.steps
+    assert control_recipe(Student(start=start), history).freeze_steps == 0

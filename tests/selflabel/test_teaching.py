@@ -158,6 +158,13 @@ def test_a_student_that_starts_from_its_teacher_has_its_weights_and_names_it(
         np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-6)
 
 
+def test_whether_a_student_starts_from_its_teacher_is_settled_before_it_is_trained(
+    digits: Round, taught: SavedModel, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="`recipe_after`"):
+        digits.student(digits.labels, tmp_path, teacher=taught, start="student")
+
+
 def test_a_student_cannot_start_from_a_teacher_that_is_built_otherwise(digits: Round, tmp_path: Path) -> None:
     taught = digits.student(digits.labels, tmp_path / "taught", backbone=STRIDED, reduce_strides=False)
     for backbone, reduced in (("efficientnet_b0", False), (STRIDED, True)):
