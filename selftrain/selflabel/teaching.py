@@ -83,7 +83,8 @@ def train_student(
     confidences that they were accepted above, and whose labels they are, go into the model's contract. Resumes as
     `train_teacher` does. Another method takes the unlabelled images themselves: `labels` only say what the teacher
     would have made of them. Where `recipe.start` asks for it, the weights to begin with are those of `teacher` (the
-    paper's "warm-start"); ConfigError if it is missing or its architecture differs.
+    paper's "warm-start"); ConfigError if it is missing or its architecture differs, and for a `recipe.start` that
+    `finished.recipe_after` has not made 'new' or 'teacher'.
 
     The contract's `churn` compares its answers with its teacher's, on at most 2,048 images of the pool. A student that
     diverges costs no run its teacher: it leaves the reason in place of a model (`divergence.reason`).
@@ -259,7 +260,9 @@ def _weights_of(teacher: SavedModel | None, recipe: Student) -> SavedModel | Non
     if recipe.start == "new":
         return None
     if recipe.start == "student":
-        raise ConfigError("student.start is 'student': whether its teacher is one is for `recipe_after` to say")
+        raise ConfigError(
+            "student.start is 'student': `finished.recipe_after` makes it 'new' or 'teacher', by the round"
+        )
     if teacher is None:
         raise ConfigError("student.start is 'teacher', but no teacher was given")
     return teacher

@@ -161,7 +161,7 @@ def test_a_student_that_starts_from_its_teacher_has_its_weights_and_names_it(
 def test_whether_a_student_starts_from_its_teacher_is_settled_before_it_is_trained(
     digits: Round, taught: SavedModel, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="`recipe_after`"):
+    with pytest.raises(ConfigError, match=r"`finished\.recipe_after` makes it"):
         digits.student(digits.labels, tmp_path, teacher=taught, start="student")
 
 
