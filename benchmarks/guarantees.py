@@ -25,16 +25,24 @@ def measure(*, quick: bool) -> Result:
 
 
 def judged(every: Mapping[str, tuple[Row, ...]]) -> Result:
-    """Both guarantees over the rows of all benchmarks, by the benchmark's name."""
+    """Both guarantees over the rows of all benchmarks, by the benchmark's name.
+
+    Loops that compare methods begin with one and the same first teacher: what a target accepts of its answers is asked
+    once.
+    """
     loops = [(name, row) for name, rows in every.items() for row in rows]
-    kept = [precise_enough(row, target=TARGET_PRECISION - SLACK) for _, row in loops]
+    taught = {(name, row.seed, row.teacher.reference_accuracy, row.precise): (name, row) for name, row in loops}
+    kept = [precise_enough(row, target=TARGET_PRECISION - SLACK) for _, row in taught.values()]
     asked = [each for each in kept if each is not None]
     worse: list[JsonValue] = [f"{name}: {row.task}, seed {row.seed}" for name, row in loops if surely_worse(row)]
     missed: list[JsonValue] = [
-        f"{name}: {row.task}, seed {row.seed}" for (name, row), each in zip(loops, kept, strict=True) if each is False
+        f"{name}: {row.task}, seed {row.seed}"
+        for (name, row), each in zip(taught.values(), kept, strict=True)
+        if each is False
     ]
     details: dict[str, JsonValue] = {
         "loops": {name: len(rows) for name, rows in every.items()},
+        "first_teachers": len(taught),
         "nothing_accepted": len(kept) - len(asked),
         "target_missed": missed,
         "surely_worse": worse,

@@ -21,14 +21,16 @@ T = TypeVar("T", bound=BaseModel)
 
 
 def kept(kind: type[T], name: str, configuration: str, make: Callable[[Path], T], *, fresh: bool = False) -> T:
-    """What `make` returned before for the benchmark `name`, this `configuration` and this code; else what it returns.
+    """What `make` returned before for benchmark `name`, this `configuration`, code and backend; else what it returns.
 
     `make` is given a folder to keep what it goes on from after a kill; the folder is removed once the result is kept.
     With `fresh` it is made whatever is there, from nothing.
     """
+    import keras
+
     own = [Path(__file__).with_name(name).read_text() for name in OWN]
     kinds = json.dumps(kind.model_json_schema(), sort_keys=True)
-    depends_on = [code_digest.digest(MODULES), *own, kinds, configuration]
+    depends_on = [code_digest.digest(MODULES), *own, kinds, configuration, keras.config.backend()]
     place = PLACE / name / hashlib.sha256("\n".join(depends_on).encode()).hexdigest()[:16]
     path = place.with_suffix(".json")
     if fresh:

@@ -32,12 +32,14 @@ class Machine(BaseModel):
     versions: dict[str, str]
     load: float  # processes that ran or waited, averaged over the minute before the benchmark
     accelerator: str = ""  # the first GPU's name
+    backend: str = "tensorflow"  # of Keras
 
     @property
     def short(self) -> str:
-        """What computes."""
+        """What computes, and by what if not by TensorFlow."""
         host = f"{self.processor}, {self.cores} cores"
-        return f"{self.accelerator}, {host}" if self.accelerator else host
+        computes = f"{self.accelerator}, {host}" if self.accelerator else host
+        return computes if self.backend == "tensorflow" else f"{computes}, {self.backend}"
 
     @property
     def busy(self) -> bool:
@@ -47,6 +49,8 @@ class Machine(BaseModel):
 
 def this_machine() -> Machine:
     """The machine as it is now."""
+    import keras
+
     return Machine(
         processor=_processor(),
         cores=cores(),
@@ -56,6 +60,7 @@ def this_machine() -> Machine:
         versions=_versions(),
         load=round(os.getloadavg()[0], 2),
         accelerator=accelerator(),
+        backend=keras.config.backend(),
     )
 
 

@@ -33,7 +33,7 @@ def advice(seen: Survey, *, drawn: int, training_labels: int, pretrained: bool) 
         found.append(
             f"about {a_class:.0f} labels a class to train on: below {IN_TRAINING_BELOW}, methods that learn from the "
             "unlabelled images in the training step itself are worth a run of their own, of thousands of steps; "
-            "student: {method: freematch} chooses one"
+            "student: {method: softmatch} chooses one"
         )
     if seen.unlabeled_images < ENOUGH_UNLABELED * seen.labeled_images:
         found.append(

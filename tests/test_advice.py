@@ -58,6 +58,6 @@ def test_below_25_labels_a_class_from_scratch_a_method_that_learns_in_training_i
     scratch = {"pretrained": False, "median_side": 32}
     (sentence,) = told(training_labels=48, **scratch)
     assert sentence.startswith("about 24 labels a class to train on: below 25")
-    assert "student: {method: freematch}" in sentence
+    assert "student: {method: softmatch}" in sentence
     assert told(training_labels=50, **scratch) == ()
     assert told(training_labels=48) == ()

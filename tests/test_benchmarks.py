@@ -223,6 +223,10 @@ def test_guarantees_count_the_loops_that_were_asked_and_name_those_that_fail() -
     assert details["surely_worse"] == ["flowers: 10 labels a class, seed 2"]
     assert details["nothing_accepted"] == 1
     assert all(check.met for check in judged({"digits": (fine,)}).checks)
+    another = fine.model_copy(update={"task": "by another method, from the same first teacher"})
+    asked = judged({"digits": (fine, another, imprecise)})
+    assert asked.checks[0].measured == 0.5
+    assert asked.details["first_teachers"] == 2
 
 
 def test_loops_that_two_benchmarks_report_are_judged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,6 +118,7 @@ def test_a_kind_is_there_even_where_only_what_was_set_is_written(value: DigitsSo
         ({"teacher": {"randaugment_operations": 3}}, "teacher.randaugment_operations is 3, and would do nothing"),
         ({"student": {"augmentation": "none", "randaugment_magnitude": 3.0}}, "augmentation is none"),
         ({"teacher": {"freeze_steps": 10}}, "without weights there is nothing to keep frozen"),
+        ({"student": {"weights": "imagenet", "unfreeze_rate": 0.5}}, "would do nothing: freeze_steps is 0"),
     ],
 )
 def test_a_setting_that_would_do_nothing_is_refused_with_the_one_that_silences_it(

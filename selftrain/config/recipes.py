@@ -93,6 +93,8 @@ class Recipe(Section):
             idle |= dict.fromkeys(("randaugment_operations", "randaugment_magnitude"), why)
         if self.weights is None:
             idle["freeze_steps"] = "without weights there is nothing to keep frozen"
+        if self.freeze_steps == 0:
+            idle["unfreeze_rate"] = "freeze_steps is 0"
         return idle
 
     @property

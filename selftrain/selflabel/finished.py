@@ -20,6 +20,8 @@ from selftrain.selflabel.pseudo_labels import PseudoLabels
 from selftrain.selflabel.rounds import History, Round, Verdict
 from selftrain.selflabel.scores import Scores
 
+_UNSET_RATE: float = Student.model_fields["unfreeze_rate"].default  # where nothing is frozen
+
 
 class Outcome(BaseModel):
     """How a loop ended: its rounds, the gate's verdict, and the verdict in words."""
@@ -112,7 +114,11 @@ def recipe_after(recipe: Student, teacher: int) -> Student:
         return recipe.model_copy(update={"start": "new"})
     changes: dict[str, object] = {"start": "teacher"}
     if 0 < recipe.freeze_steps < recipe.steps:
-        changes |= {"freeze_steps": 0, "learning_rate": recipe.learning_rate * recipe.unfreeze_rate}
+        changes |= {
+            "freeze_steps": 0,
+            "learning_rate": recipe.learning_rate * recipe.unfreeze_rate,
+            "unfreeze_rate": _UNSET_RATE,
+        }
     return recipe.model_copy(update=changes)
 
 
@@ -126,11 +132,13 @@ def control_recipe(recipe: Student, history: History) -> Student:
     """
     kept = [each for each in history.rounds if each.kept]  # the best is the newest of them
     steps = _steps(recipe, kept)
+    frozen = _frozen(recipe, kept, steps)
     looks = math.ceil((recipe.steps + finish(recipe)) / recipe.validate_every)
     changes = {
         "steps": steps,
         "finish_steps": finish(recipe),
-        "freeze_steps": _frozen(recipe, kept, steps),
+        "freeze_steps": frozen,
+        "unfreeze_rate": recipe.unfreeze_rate if frozen else _UNSET_RATE,
         "validate_every": math.ceil((steps + finish(recipe)) / looks),
         "min_human_share": 1.0,
         "start": "new",

@@ -100,6 +100,9 @@ def test_a_student_after_a_student_trains_nothing_frozen_unless_all_of_it_was() 
     assert (going_on.start, going_on.freeze_steps) == ("teacher", 0)
     assert going_on.learning_rate == pytest.approx(PRETRAINED.learning_rate * PRETRAINED.unfreeze_rate)
     assert Student.model_validate(going_on.model_dump(exclude_unset=True)) == going_on  # as it reaches a step
+    slower = recipe_after(PRETRAINED.model_copy(update={"unfreeze_rate": 0.5}), 2)
+    assert slower.learning_rate == pytest.approx(PRETRAINED.learning_rate * 0.5)
+    assert Student.model_validate(slower.model_dump(exclude_unset=True)) == slower
     frozen = PRETRAINED.model_copy(update={"freeze_steps": 100})
     assert recipe_after(frozen, 1) == frozen.model_copy(update={"start": "teacher"})
     from_scratch = Student(start="student", backbone="efficientnet_b0")
