@@ -61,7 +61,7 @@ def open_model(model: Any) -> Asked:
 
 
 def ask(asked: Asked, images: Array, *, batch_size: int) -> Floats:
-    """The model's answers to `images` (n, ...) as they are, float32 (n, columns).
+    """The model's answers to `images` (n, ...) as they are, float32 (n, columns). It is given copies of them.
 
     Raises PredictionError where the model refuses the images, or answers what is neither logits nor probabilities:
     another shape, NaN, infinity.
@@ -132,7 +132,7 @@ def _refuse_other_shape(asked: Asked, shape: tuple[int, ...]) -> None:
 
 def _ask_once(asked: Asked, images: Array, fill_to: int) -> Floats:
     count = len(images)
-    batch = images[np.resize(np.arange(count), fill_to)] if count < fill_to else images
+    batch = images[np.resize(np.arange(count), max(count, fill_to))]  # a copy: preprocess_input writes into floats
     try:
         answer = asked.answer(batch)
     except Exception as error:  # whatever a user's own code raises, it is about these images

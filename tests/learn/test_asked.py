@@ -92,6 +92,18 @@ def test_a_callable_is_asked_in_batches_and_gets_what_was_given() -> None:
     np.testing.assert_array_equal(found, IMAGES.reshape(5, -1)[:, :2])
 
 
+@pytest.mark.parametrize("batch_size", [2, 8])
+def test_a_model_that_writes_into_its_batch_changes_no_image_of_the_users(batch_size: int) -> None:
+    def in_place(batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        batch /= 127.5  # as keras.applications' preprocess_input does
+        return batch.reshape(len(batch), -1)[:, :2]
+
+    images = IMAGES.astype(np.float32)
+    found = ask(open_model(in_place), images, batch_size=batch_size)
+    np.testing.assert_array_equal(images, IMAGES)
+    np.testing.assert_allclose(found, IMAGES.reshape(5, -1)[:, :2] / 127.5, rtol=1e-6)
+
+
 def test_a_model_that_is_compiled_sees_one_batch_size() -> None:
     seen: list[int] = []
 
