@@ -14,7 +14,7 @@ from selftrain.config import Experiment, Fixed, PseudoLabel, Threshold
 from selftrain.learn.asked import Outputs
 from selftrain.progress import Progress, silent
 from selftrain.selflabel.analysis import Analysis, AnalysisFolder
-from selftrain.selflabel.loaded import ChannelsFirst, Example, LabeledImages, LabelKind, load_held_out, load_training
+from selftrain.selflabel.loaded import ChannelsFirst, Example, LabeledImages, LabelKind, LoadedPart, load
 
 if TYPE_CHECKING:
     import grain
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from selftrain.data.given import Given
 
 PathLike = str | os.PathLike[str]
-Part = Literal["training", "held_out"]
 
 
 def autolabel(
@@ -153,7 +152,7 @@ def load_from(
     unlabeled_weight: float | None = None,
     *,
     labels: LabelKind | None = None,
-    part: Part = "training",
+    part: LoadedPart = "training",
     seed: int | None = 0,
 ) -> tf.data.Dataset:
     """What `autolabel` left at `path` as an unbatched tf.data.Dataset of (x, y), or of (x, y, w) with a weight.
@@ -162,7 +161,10 @@ def load_from(
     they are written: "index" (int64), "one_hot" or "soft" (float32 (classes,): the model's probabilities); None: as the
     labelled ones were given, names as indices. w is 1 for a person's label and `unlabeled_weight` for the model's.
     `part` "held_out" gives the labelled images that the model was judged on, for validation. Each pass has an order of
-    its own, drawn from `seed`; None: people's labels first. Raises SourceError.
+    its own, drawn from `seed`; None: people's labels first.
+
+    Raises SourceError for a folder without a finished analysis, files that are gone and a weight that is none,
+    ConfigError for another `labels` or `part`.
     """
     from selftrain.adapters.tf_data import tf_dataset
 
@@ -174,9 +176,9 @@ def as_numpy(
     unlabeled_weight: float | None = None,
     *,
     labels: LabelKind | None = None,
-    part: Part = "training",
+    part: LoadedPart = "training",
 ) -> Example:
-    """`load_from` as arrays in memory: (x, y) or (x, y, w); people's labels first."""
+    """`load_from` as arrays in memory: (x, y) or (x, y, w); people's labels first. Raises as it does."""
     examples = _loaded(path, unlabeled_weight, labels, part)
     return examples.gather(np.arange(len(examples)))
 
@@ -186,13 +188,13 @@ def as_torch(
     unlabeled_weight: float | None = None,
     *,
     labels: LabelKind | None = None,
-    part: Part = "training",
+    part: LoadedPart = "training",
     transform: Callable[[npt.NDArray[Any]], object] | None = None,
 ) -> ChannelsFirst:
     """`load_from` as a map-style dataset for torch's DataLoader; torch itself is not imported.
 
     `transform` is called with x as a numpy array, for files uint8 (height, width, 3) as torchvision's transforms want
-    it. Without one the images of files are (3, height, width), and arrays stay as they were given.
+    it. Without one the images of files are (3, height, width), and arrays stay as they were given. Raises as it does.
     """
     return ChannelsFirst(_loaded(path, unlabeled_weight, labels, part), transform)
 
@@ -202,9 +204,12 @@ def as_grain(
     unlabeled_weight: float | None = None,
     *,
     labels: LabelKind | None = None,
-    part: Part = "training",
+    part: LoadedPart = "training",
 ) -> grain.MapDataset[Example]:
-    """`load_from` as a Grain MapDataset, in the order they lie: `.seed(0).shuffle().batch(32)` is yours."""
+    """`load_from` as a Grain MapDataset, in the order they lie: `.seed(0).shuffle().batch(32)` is yours.
+
+    Raises as it does.
+    """
     import grain
 
     return grain.MapDataset.source(_loaded(path, unlabeled_weight, labels, part))
@@ -221,8 +226,7 @@ def held_out(images: object, *, share: float = 0.2, seed: int = 0) -> npt.NDArra
     return held_out_mask(ids_of(images), share=share, seed=seed)
 
 
-def _loaded(path: PathLike, unlabeled_weight: float | None, labels: LabelKind | None, part: Part) -> LabeledImages:
-    folder = AnalysisFolder(Path(path))
-    if part == "held_out":
-        return load_held_out(folder, labels=labels, weighted=unlabeled_weight is not None)
-    return load_training(folder, unlabeled_weight=unlabeled_weight, labels=labels)
+def _loaded(
+    path: PathLike, unlabeled_weight: float | None, labels: LabelKind | None, part: LoadedPart
+) -> LabeledImages:
+    return load(AnalysisFolder(Path(path)), part=part, unlabeled_weight=unlabeled_weight, labels=labels)

@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 from selftrain import as_numpy, autolabel, held_out
 from selftrain.config import PerClass, Quantile, TargetPrecision, Threshold
 from selftrain.data import given
-from selftrain.errors import ConfigError, PredictionError, SourceError
+from selftrain.errors import ConfigError, InputError, PredictionError, SourceError
 from selftrain.learn.calibrate import softmax
 from selftrain.selflabel.analysis import Analysis, AnalysisFolder
 
@@ -234,6 +234,26 @@ def test_labels_come_back_as_they_were_given(
     hard = tmp_path / "hard"
     autolabel(model=model, labeled=(images, np.eye(10)[labels]), unlabeled=pool, out=hard, targets="hard")
     np.testing.assert_array_equal(as_numpy(hard)[1], hot)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"part": "validation"}, "part is 'validation'; give one of training, held_out"),
+        ({"part": "heldout"}, "part is 'heldout'; give one of training, held_out"),
+        ({"labels": "onehot"}, "labels is 'onehot'; give one of index, one_hot, soft, or None"),
+        ({"labels": "int"}, "labels is 'int'; give one of index, one_hot, soft, or None"),
+        ({"unlabeled_weight": np.inf}, "unlabeled_weight is inf; give a number from 0"),
+        ({"unlabeled_weight": np.nan}, "unlabeled_weight is nan; give a number from 0"),
+        ({"unlabeled_weight": "1"}, "unlabeled_weight is '1'; give a number from 0"),
+        ({"unlabeled_weight": -1, "part": "held_out"}, "unlabeled_weight is -1; give a number from 0"),
+    ],
+)
+def test_a_part_a_kind_of_labels_or_a_weight_that_is_none_is_refused(
+    tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
+        as_numpy(tmp_path, **changes)
 
 
 def test_copies_and_conflicts_are_left_out_and_counted(
