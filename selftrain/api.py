@@ -63,14 +63,16 @@ def autolabel(
     selftrain.config; `max_per_class` a quota. `class_names` are those of the model's outputs, in their order; None: the
     sorted names of the labels.
 
-    Returns the analysis, which is also `out`/analysis.json. An `out` that holds anything is refused; with `resume` an
-    interrupted labelling of the same images by the same model goes on where it was.
+    Returns the analysis, which is also `out`/analysis.json. An `out` that holds anything is refused, but for what a
+    call left that failed before the first image was labelled; with `resume` an interrupted labelling of the same images
+    by the same model goes on where it was.
 
     Raises SourceError, PredictionError and ConfigError (all SelftrainError) with what came in and what to do.
     """
     from selftrain.adapters.user_models import open_user_model
     from selftrain.data.open_given import open_given
-    from selftrain.selflabel.autolabel import Settings, analyse
+    from selftrain.selflabel.autolabel import analyse
+    from selftrain.selflabel.begun import Settings
 
     asked, names = open_user_model(model)
     rank = None if asked.input_shape is None else len(asked.input_shape)

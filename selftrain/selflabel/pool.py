@@ -23,7 +23,7 @@ _SAME_ANSWERS = 1e-2
 
 def check_same_model(folder: AnalysisFolder, answers: Floats) -> None:
     """Keep the answers to the held-out images; ConfigError where an unfinished analysis has others."""
-    path = folder.unfinished / "held_out.npy"
+    path = folder.held_out_path
     if not path.is_file():
         write_array(path.parent, path.name, answers)
         return

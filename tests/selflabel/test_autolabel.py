@@ -451,6 +451,48 @@ def test_a_folder_that_holds_anything_is_left_as_it_is(
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_call_that_failed_before_anything_was_labelled_is_mended_in_the_same_folder(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path, resume: bool
+) -> None:
+    images, labels = labeled[0][labeled[1] != 3], labeled[1][labeled[1] != 3]
+    names = np.array([f"digit {digit}" for digit in range(10)])
+    arguments: dict[str, Any] = {"model": model, "labeled": (images, names[labels]), "out": tmp_path / "out"}
+    with pytest.raises(SourceError, match="the model answers 10; give class_names="):
+        autolabel(**arguments, unlabeled=pool)
+    with pytest.raises(SourceError, match="unlabeled: images of shape"):
+        autolabel(**arguments, unlabeled=pool[..., 0], class_names=names)
+    other = NearestMean(labeled[0], labeled[1])
+    with pytest.raises(ConfigError, match="names 'digit X', which is no class"):
+        autolabel(**arguments, unlabeled=pool, class_names=names, threshold=PerClass(values={"digit X": 0.5}))
+    changed = {**arguments, "model": other, "unlabeled": pool, "class_names": names, "resume": resume}
+    assert autolabel(**changed) == autolabel(**{**changed, "out": tmp_path / "fresh"})
+    for ours, theirs in zip(as_numpy(tmp_path / "out"), as_numpy(tmp_path / "fresh"), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("text", ["{}", '{"mine": 1}', "no JSON"])
+def test_settings_of_another_program_are_left_as_they_are(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path, text: str, resume: bool
+) -> None:
+    (tmp_path / "settings.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"out=.* (holds|was begun)"):
+        autolabel(model=model, labeled=labeled, unlabeled=pool, out=tmp_path, resume=resume)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("settings.json", text)]
+
+
+def test_an_unfinished_analysis_with_a_file_of_the_users_is_left_as_it_is(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
+) -> None:
+    with pytest.raises(SourceError, match="unlabeled holds no image"):
+        autolabel(model=model, labeled=labeled, unlabeled=pool[:0], out=tmp_path)
+    (tmp_path / "images" / "mine.npy").write_text("keep")
+    with pytest.raises(ConfigError, match="holds an unfinished analysis"):
+        autolabel(model=model, labeled=labeled, unlabeled=pool, out=tmp_path)
+    assert (tmp_path / "images" / "mine.npy").read_text() == "keep"
+
+
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(given, "CHUNK_BYTES", 100 * 64)
