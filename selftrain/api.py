@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from selftrain.config import Experiment, Fixed, PseudoLabel, Threshold
+from selftrain.config import Experiment, Fixed, Threshold
+from selftrain.errors import ConfigError
 from selftrain.learn.asked import Outputs
 from selftrain.progress import Progress, silent
 from selftrain.selflabel.analysis import Analysis, AnalysisFolder
@@ -71,33 +72,37 @@ def autolabel(
     """
     from selftrain.adapters.user_models import open_user_model
     from selftrain.data.open_given import open_given
+    from selftrain.learn.arguments import check_image_size
     from selftrain.selflabel.autolabel import analyse
-    from selftrain.selflabel.begun import Settings
+    from selftrain.selflabel.begun import settings_of
 
+    if image_size is not None:
+        check_image_size(image_size)
     asked, names = open_user_model(model)
+    settings = settings_of(
+        threshold=threshold,
+        targets=targets,
+        max_per_class=max_per_class,
+        batch_size=batch_size,
+        class_names=names if class_names is None else class_names,
+        round=round,
+        held_out=held_out,
+        seed=seed,
+        outputs=outputs,
+    )
     rank = None if asked.input_shape is None else len(asked.input_shape)
 
     def opened(given: object, role: str, *, labels: bool) -> Given:
         size, channels = image_size or asked.side, asked.channels
         return open_given(given, role=role, labeled=labels, image_rank=rank, image_size=size, channels=channels)
 
-    rule = threshold if not isinstance(threshold, int | float | None) else Fixed(value=threshold)
     return analyse(
         asked,
         opened(labeled, "labeled", labels=True),
         opened(unlabeled, "unlabeled", labels=False),
         None if validation is None else opened(validation, "validation", labels=True),
         AnalysisFolder(Path(out)),
-        settings=Settings(
-            pseudo_label=PseudoLabel(
-                threshold=rule, targets=targets, max_per_class=max_per_class, batch_size=batch_size
-            ),
-            round=round,
-            held_out=held_out,
-            seed=seed,
-            outputs=outputs,
-            class_names=tuple(class_names) if class_names is not None else names,
-        ),
+        settings=settings,
         resume=resume,
         progress=progress,
     )
@@ -220,11 +225,14 @@ def as_grain(
 def held_out(images: object, *, share: float = 0.2, seed: int = 0) -> npt.NDArray[np.bool_]:
     """Which of `images` (n, ...), or of a list of image files, `autolabel` holds out: leave them out of training.
 
-    A function of each image's bytes, `share` and `seed` alone, whatever else is there.
+    A function of each image's bytes, `share` and `seed` alone, whatever else is there. Raises SourceError for images
+    that do not do, ConfigError for a share that is none.
     """
     from selftrain.data.open_given import ids_of
     from selftrain.selflabel.reading import held_out_mask
 
+    if not 0 <= share <= 1:
+        raise ConfigError(f"share is {share!r}; give a part of the images, such as 0.2")
     return held_out_mask(ids_of(images), share=share, seed=seed)
 
 

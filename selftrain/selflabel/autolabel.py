@@ -224,6 +224,8 @@ def _class_counts(labeled: Ints, labels: PseudoLabels) -> dict[str, ClassCounts]
 def _warnings(counts: Counts, labels: PseudoLabels) -> Iterator[str]:
     if counts.conflicting:
         yield f"{counts.conflicting} labelled images left out: copies of one image have different labels"
+    if not counts.training:
+        yield "no labelled image is left to train on; hold fewer out, or give those to judge on as validation="
     if counts.unreadable:
         yield f"{counts.unreadable} files cannot be read; see unreadable.csv"
     if counts.unlabeled and not counts.accepted:

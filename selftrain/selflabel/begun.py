@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+import numpy as np
+from pydantic import Field, ValidationError
 
-from selftrain.config import PseudoLabel
+from selftrain.config import Fixed, PseudoLabel, Section, Threshold
 from selftrain.data.shards import replace
 from selftrain.errors import ConfigError
+from selftrain.learn.arguments import checked
 from selftrain.learn.asked import Outputs
 from selftrain.selflabel.analysis import AnalysisFolder
 
@@ -18,14 +21,12 @@ from selftrain.selflabel.analysis import AnalysisFolder
 _BEFORE_LABELLING = re.compile(r"settings\.json|images/(un)?labeled-\d{6}\.npy|unfinished/held_out\.npy")
 
 
-class Settings(BaseModel):
+class Settings(Section):
     """What an analysis depends on, beside the model and the images."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     pseudo_label: PseudoLabel = PseudoLabel()
     round: int = 1
-    held_out: float = 0.2
+    held_out: Annotated[float, Field(gt=0, le=1)] = 0.2
     seed: int = 0
     outputs: Outputs | None = None
     class_names: tuple[str, ...] | None = None
@@ -34,6 +35,57 @@ class Settings(BaseModel):
     def text(self) -> str:
         """As they are written."""
         return self.model_dump_json(indent=2) + "\n"
+
+
+def settings_of(
+    *,
+    threshold: Threshold | float | None,
+    targets: str,
+    max_per_class: int | None,
+    batch_size: int,
+    class_names: Iterable[str] | None,
+    round: int,
+    held_out: float,
+    seed: int,
+    outputs: str | None,
+) -> Settings:
+    """The arguments of `autolabel` as Settings. Raises ConfigError naming the one that is not allowed."""
+    rule = _rule(threshold)
+    rule = checked(PseudoLabel, threshold=rule, targets=targets, max_per_class=max_per_class, batch_size=batch_size)
+    names = None if class_names is None else _names(class_names)
+    return checked(
+        Settings, pseudo_label=rule, round=round, held_out=held_out, seed=seed, outputs=outputs, class_names=names
+    )
+
+
+def _rule(threshold: object) -> object:
+    """A threshold's object as it is, a confidence (0-1) or None as Fixed."""
+    if isinstance(threshold, Section | Mapping):
+        return threshold
+    if threshold is None:
+        return Fixed(value=None)
+    if isinstance(threshold, int | float | np.number) and not isinstance(threshold, bool) and 0 <= threshold <= 1:
+        return Fixed(value=float(threshold))
+    raise ConfigError(
+        f"threshold is {threshold!r}; give a confidence from 0 to 1, None for all, or a threshold of selftrain.config, "
+        "such as TargetPrecision()"
+    )
+
+
+def _names(given: object) -> tuple[str, ...]:
+    """Class names as a tuple. Raises ConfigError for what is no name, and one that comes twice."""
+    ask = "give a list with a name for each of the model's outputs, in their order, or None"
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise ConfigError(f"class_names is {given!r}; {ask}")
+    names = tuple(given)
+    if not names:
+        raise ConfigError(f"class_names is empty; {ask}")
+    for row, name in enumerate(names):
+        if not isinstance(name, str):
+            raise ConfigError(f"class_names: {name!r} (row {row}) is no text; {ask}")
+        if name in names[:row]:
+            raise ConfigError(f"class_names: {name!r} (row {row}) is there twice; give each output a name of its own")
+    return names
 
 
 def begin(folder: AnalysisFolder, settings: Settings, *, resume: bool) -> bool:

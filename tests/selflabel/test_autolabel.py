@@ -390,7 +390,6 @@ def test_labelled_and_unlabelled_images_of_different_ranges_are_refused(
         ({"labeled": (np.zeros((0, 8, 8, 1), np.uint8), np.zeros(0))}, "labeled holds no image"),
         ({"labeled": (np.zeros((3, 8, 8, 1), np.uint8), np.arange(3))}, "is held out"),
         ({"class_names": ["a", "b"]}, "class_names has 2 classes (a, b), the model answers 10"),
-        ({"held_out": 0.0}, "none of 400 labelled images is held out; label more, or give validation="),
     ],
 )
 def test_what_does_not_go_together_is_said(
@@ -404,6 +403,60 @@ def test_what_does_not_go_together_is_said(
     arguments: dict[str, Any] = {"model": model, "labeled": labeled, "unlabeled": pool, "out": tmp_path / "out"}
     with pytest.raises(SourceError, match=re.escape(said)):
         autolabel(**{**arguments, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"threshold": 90}, "threshold is 90; give a confidence from 0 to 1"),
+        ({"threshold": -0.1}, "threshold is -0.1; give a confidence"),
+        ({"threshold": np.nan}, "threshold is nan; give a confidence"),
+        ({"threshold": "0.9"}, "threshold is '0.9'; give a confidence"),
+        ({"threshold": True}, "threshold is True; give a confidence"),
+        ({"targets": "sof"}, "targets is 'sof'; it should be 'soft' or 'hard'"),
+        ({"outputs": "softmax"}, "outputs is 'softmax'; it should be 'logits' or 'probabilities'"),
+        ({"max_per_class": 0}, "max_per_class is 0; it should be greater than or equal to 1"),
+        ({"batch_size": 0}, "batch_size is 0; it should be greater than or equal to 1"),
+        ({"seed": "a"}, "seed is 'a'"),
+        ({"held_out": 0}, "held_out is 0; it should be greater than 0"),
+        ({"held_out": -1}, "held_out is -1; it should be greater than 0"),
+        ({"held_out": 1.5}, "held_out is 1.5; it should be less than or equal to 1"),
+        ({"held_out": np.nan}, "held_out is nan"),
+        ({"image_size": 0}, "image_size is 0; give pixels a side"),
+        ({"image_size": -3}, "image_size is -3; give pixels a side"),
+        ({"class_names": list(range(10))}, "class_names: 0 (row 0) is no text"),
+        ({"class_names": ["a"] * 10}, "class_names: 'a' (row 1) is there twice"),
+        ({"class_names": "abcdefghij"}, "class_names is 'abcdefghij'; give a list"),
+        ({"class_names": ()}, "class_names is empty; give a list"),
+        ({"class_names": 10}, "class_names is 10; give a list"),
+    ],
+)
+def test_an_argument_that_is_not_allowed_is_named_before_anything_is_asked_or_written(
+    model: NearestMean,
+    labeled: tuple[Pixels, Ints],
+    pool: Pixels,
+    tmp_path: Path,
+    changes: dict[str, Any],
+    said: str,
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        autolabel(**{"model": model, "labeled": labeled, "unlabeled": pool, "out": tmp_path / "out", **changes})
+    assert not model.asked
+    assert not (tmp_path / "out").exists()
+
+
+def test_that_no_labelled_image_is_left_to_train_on_is_a_warning(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
+) -> None:
+    found = autolabel(model=model, labeled=labeled, unlabeled=pool[:20], out=tmp_path / "out", held_out=1.0)
+    assert found.counts.training == 0
+    assert any("no labelled image is left to train on" in each for each in found.warnings)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, np.nan])
+def test_a_share_that_is_none_is_refused(pool: Pixels, share: float) -> None:
+    with pytest.raises(ConfigError, match="share is"):
+        held_out(pool, share=share)
 
 
 def test_classes_that_the_model_does_not_know_are_refused(
