@@ -50,7 +50,8 @@ def autolabel(
     """Let `model` label the unlabelled images, keep the labels it is sure enough of, and write all of it to `out`.
 
     `model`: a Keras model, a torch module, the folder of a model saved by selftrain, or any callable from a numpy batch
-    to logits or probabilities (n, classes); which of the two is found out, or said by `outputs`.
+    to logits or probabilities (n, classes); which of the two is found out, or said by `outputs`. Of a model that
+    answers probabilities, rows that are none are refused.
 
     `labeled`: a folder of class folders, a tuple (images, labels), or a tf.data.Dataset, DataLoader or other iterable
     of pairs, batched or not. Labels are class indices, one-hot rows or names. `unlabeled`: a folder, an array, a list

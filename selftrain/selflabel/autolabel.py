@@ -85,6 +85,7 @@ def analyse(
         unlabeled,
         folder,
         pixels=human.reading.pixels,
+        outputs=human.judged.outputs,
         batch_size=settings.pseudo_label.batch_size,
         progress=progress,
     )

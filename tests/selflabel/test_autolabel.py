@@ -482,6 +482,48 @@ def test_sigmoids_of_many_classes_are_neither_logits_nor_probabilities(
     assert autolabel(**arguments, out=tmp_path / "b", outputs="logits").outputs == "logits"
 
 
+def test_logits_that_are_called_probabilities_are_refused(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
+) -> None:
+    first = int(np.flatnonzero(held_out(labeled[0]))[0])
+    said = rf"labeled: the model's answers to .* are no probabilities, .* \(rows {first}, .*say outputs='logits'"
+    with pytest.raises(PredictionError, match=said):
+        autolabel(model=model, labeled=labeled, unlabeled=pool, out=tmp_path / "out", outputs="probabilities")
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (3.0, r"unlabeled: the model's answers to 1 of 100 images are no probabilities, .* \(row 107; the first: 3, 3"),
+        (np.nan, r"unlabeled: the model answers NaN or infinity to 1 of 100 images \(row 107\)"),
+    ],
+)
+def test_answers_to_the_pool_that_are_no_probabilities_are_refused_by_row(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path, wrong: float, said: str
+) -> None:
+    def probabilities(batch: npt.NDArray[Any]) -> Floats:
+        answers = softmax(model(batch))
+        answers[(batch == pool[107]).all(axis=(1, 2, 3))] = wrong
+        return answers
+
+    with pytest.raises(PredictionError, match=said):
+        autolabel(model=probabilities, labeled=labeled, unlabeled=pool, out=tmp_path / "out")
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("stream", [False, True])
+def test_images_with_nan_are_named_by_their_rows(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path, stream: bool
+) -> None:
+    images = pool.astype(np.float32)
+    images[57, 3, 3] = np.nan
+    mine = (labeled[0].astype(np.float32), labeled[1])
+    unlabeled = iter(images) if stream else images
+    with pytest.raises(SourceError, match=r"unlabeled: 1 of 25 images hold NaN or infinity \(row 57\)"):
+        autolabel(model=model, labeled=mine, unlabeled=unlabeled, out=tmp_path / "out")
+
+
 def test_a_folder_that_holds_anything_is_left_as_it_is(
     model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
 ) -> None:
