@@ -15,6 +15,7 @@ from selftrain.errors import SourceError
 
 Array = npt.NDArray[Any]
 Ids = npt.NDArray[np.bytes_]
+_Shape = tuple[int | None, ...]
 
 CHUNK_BYTES = 32 << 20
 MOST_ROWS = 8192
@@ -94,7 +95,9 @@ def given_stream(stream: object, *, role: str, labeled: bool, image_rank: int | 
     count = _length(stream, role=role, labeled=labeled, rank=image_rank)
     single: bool | None = None
     spec: Any = getattr(stream, "element_spec", None)
-    if spec is not None and _is_single(spec, role=role, labeled=labeled, rank=image_rank):
+    if spec is not None and _says_batch(_shape_of(spec, role=role, labeled=labeled)[0]):
+        single = False
+    elif spec is not None and _is_single(spec, role=role, labeled=labeled, rank=image_rank):
         stream = _batched(stream)
         single = False
 
@@ -260,12 +263,20 @@ def is_single(image: Sequence[int | None], label: Sequence[int | None] | None, r
 
 def _is_single(spec: Any, *, role: str, labeled: bool, rank: int | None) -> bool:
     """`is_single` of a tf.data element_spec; False where it does not say."""
-    image, label = _halves(spec, role=role, labeled=labeled)
-    shapes = [getattr(part, "shape", None) for part in (image, label)]
-    if shapes[0] is None or getattr(shapes[0], "rank", None) is None:
-        return False
-    known = None if shapes[1] is None or shapes[1].rank is None else tuple(shapes[1])
-    return is_single(tuple(shapes[0]), known, rank)
+    image, label = _shape_of(spec, role=role, labeled=labeled)
+    return image is not None and not _says_batch(image) and is_single(image, label, rank)
+
+
+def _shape_of(spec: Any, *, role: str, labeled: bool) -> tuple[_Shape | None, _Shape | None]:
+    """The shapes of the image and the label in a tf.data element_spec; None where it does not say."""
+    shapes = [getattr(part, "shape", None) for part in _halves(spec, role=role, labeled=labeled)]
+    image, label = (None if shape is None or shape.rank is None else tuple(shape) for shape in shapes)
+    return image, label
+
+
+def _says_batch(shape: _Shape | None) -> bool:
+    """Whether a shape's first side alone is unknown: a batch's, the last of which is smaller."""
+    return shape is not None and len(shape) > 2 and shape[0] is None and None not in shape[1:]
 
 
 def _length(stream: Any, *, role: str, labeled: bool, rank: int | None) -> int | None:

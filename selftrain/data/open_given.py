@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +29,9 @@ def open_given(
         read = given_class_folders if labeled else given_folder
         return read(os.fspath(given), role=role, size=size, channels=channels)
     images, labels = _split(given, role=role, labeled=labeled)
-    if isinstance(images, list | tuple) and images and all(is_path(each) for each in images):
-        return given_paths(images, labels, role=role, size=_size(image_size, role), channels=channels)
+    paths = _paths(images)
+    if paths:
+        return given_paths(paths, labels, role=role, size=_size(image_size, role), channels=channels)
     if is_path(images):
         raise SourceError(f"{role}: a folder comes without labels beside it; its class folders are the labels")
     if labels is not None or (not labeled and (is_array(images) or _is_list_of_images(images))):
@@ -39,7 +41,12 @@ def open_given(
 
 def _split(given: object, *, role: str, labeled: bool) -> tuple[object, object | None]:
     """(images, labels) of a tuple of two; anything else alone."""
+    if isinstance(given, Mapping):
+        ask = "give a tuple (images, labels)" if labeled else "give the images alone"
+        raise SourceError(f"{role} is a {type(given).__name__} of {', '.join(map(str, given))}; {ask}")
     if labeled:
+        if isinstance(given, list) and len(given) == 2 and all(is_array(each) for each in given):
+            raise SourceError(f"{role} is a list of two arrays; give a tuple (images, labels)")
         if isinstance(given, tuple) and len(given) == 2 and all(_is_many(each) for each in given):
             return given
         if is_array(given):
@@ -48,6 +55,13 @@ def _split(given: object, *, role: str, labeled: bool) -> tuple[object, object |
     if isinstance(given, tuple) and len(given) == 2 and all(is_array(each) for each in given):
         raise SourceError(f"{role} is a tuple of two arrays; give the images alone")
     return given, None
+
+
+def _paths(images: object) -> Sequence[str | os.PathLike[str]]:
+    """The files that a list, tuple or array names; empty for anything else."""
+    if is_array(images) and getattr(getattr(images, "dtype", None), "kind", "") in ("U", "O"):
+        images = np.asarray(images).tolist()
+    return images if isinstance(images, list | tuple) and all(is_path(each) for each in images) else ()
 
 
 def _is_many(value: object) -> bool:
@@ -67,8 +81,18 @@ def _size(image_size: int | None, role: str) -> int:
 
 def ids_of(images: object) -> Ids:
     """The ids (n,) of an array of images, of a list of images, or of a list of files. Raises SourceError."""
-    if isinstance(images, list | tuple) and images and all(is_path(each) for each in images):
-        digests = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in images]
-        return np.array(digests, dtype="S64")
+    paths = _paths(images)
+    if paths:
+        return np.array([_file_id(path) for path in paths], dtype="S64")
+    if not _is_many(images):
+        kind = f"the path {os.fspath(images)!r}" if is_path(images) else name_kind(images)
+        raise SourceError(f"images is {kind}; give an array of images, or a list of images or image files")
     opened = given_arrays(images, None, role="images")
-    return np.concatenate([chunk.ids for chunk in opened.chunks()])
+    return np.concatenate([np.empty(0, "S64"), *(chunk.ids for chunk in opened.chunks())])
+
+
+def _file_id(path: str | os.PathLike[str]) -> str:
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise SourceError(f"images: {os.fspath(path)!r} cannot be read ({error.strerror}); correct the path") from error

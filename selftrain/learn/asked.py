@@ -20,6 +20,7 @@ Outputs = Literal["logits", "probabilities"]
 SMALLEST_PROBABILITY = 1e-7
 _ROUNDED = 1e-6  # below 0: what a softmax of another framework may answer for 0
 _SHOWN = 5
+_WITH_CONFIDENCE = "give one that answers probabilities or logits (n, classes), such as predict_proba"
 _WAYS_OUT = "end the model with a softmax, or give its logits"
 
 
@@ -75,6 +76,12 @@ def ask(asked: Asked, images: Array, *, batch_size: int, role: str = "images", n
         _ask_once(asked, images[start : start + batch_size], batch_size if asked.even else 0)
         for start in range(0, len(images), batch_size)
     ]
+    columns = sorted({part.shape[1] for part in parts})
+    if len(columns) > 1:
+        raise PredictionError(
+            f"{role}: the model answers {columns[0]} columns to one batch and {columns[-1]} to another; it must answer "
+            "(n, classes), the same classes each time"
+        )
     answers = np.concatenate(parts)
     bad = np.flatnonzero(~np.isfinite(answers).all(axis=1))
     if bad.size:
@@ -174,9 +181,25 @@ def _ask_once(asked: Asked, images: Array, fill_to: int) -> Floats:
         ) from error
     if isinstance(answer, list | tuple | dict):
         raise PredictionError(f"the model answers a {type(answer).__name__}; it must answer one array (n, classes)")
-    answers = np.asarray(to_array(answer), np.float32)
+    answers = _numbers(to_array(answer), len(batch))
     if answers.ndim == 1 and len(answers) == len(batch):
         answers = answers[:, None]
     if answers.ndim != 2 or len(answers) != len(batch) or answers.shape[1] == 0:
         raise PredictionError(f"the model answers {answers.shape} to {len(batch)} images; it must answer (n, classes)")
     return answers[:count]
+
+
+def _numbers(answer: Array, images: int) -> Floats:
+    """An answer as float32. Raises PredictionError for text and the like, and for a class an image."""
+    if answer.dtype.kind in "biuUSO" and answer.shape in ((images,), (images, 1)):
+        what = "class index" if answer.dtype.kind in "biu" else "name"
+        raise PredictionError(
+            f"the model answers one {what} an image ({answer.reshape(-1)[0]}), which does not say how sure it is; "
+            f"{_WITH_CONFIDENCE}"
+        )
+    if answer.dtype.kind not in "biufO":
+        raise PredictionError(f"the model answers values of type {answer.dtype}; {_WITH_CONFIDENCE}")
+    try:
+        return np.asarray(answer, np.float32)
+    except (TypeError, ValueError) as error:
+        raise PredictionError(f"the model answers no numbers ({error}); {_WITH_CONFIDENCE}") from error

@@ -145,6 +145,17 @@ def test_grey_images_without_a_channel_are_told_apart_by_the_model_or_by_their_l
         np.testing.assert_array_equal(whole(made)[0], pictures)
 
 
+@pytest.mark.keras
+def test_batches_of_grey_images_are_batches_for_a_model_that_reads_a_channel() -> None:
+    import tensorflow as tf
+
+    pictures = np.random.default_rng(1).integers(0, 256, (12, 8, 8), np.uint8)
+    alone = tf.data.Dataset.from_tensor_slices(pictures).batch(5)
+    pairs = tf.data.Dataset.from_tensor_slices((pictures, np.arange(12))).batch(5)
+    for made in (opened(alone, rank=3), opened(pairs, labeled=True, rank=3)):
+        np.testing.assert_array_equal(whole(made)[0], pictures)
+
+
 def test_chunks_have_one_size_however_the_stream_is_cut(
     pictures: Pixels, labels: npt.NDArray[np.int64], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,6 +231,9 @@ class Nothing:
         (iter([np.zeros((4, 4, 3)), np.zeros((5, 4, 3))]), False, "different shapes, (4, 4, 3) and (5, 4, 3)"),
         (iter([{"image": 1}]), False, "its elements are dicts with image"),
         ((np.zeros((2, 4, 4)), np.zeros(2)), False, "is a tuple of two arrays"),
+        ([np.zeros((2, 4, 4)), np.zeros(2)], True, "is a list of two arrays; give a tuple (images, labels)"),
+        ({"image": 1, "label": 2}, True, "photos is a dict of image, label; give a tuple (images, labels)"),
+        ({"image": np.zeros((2, 4, 4))}, False, "photos is a dict of image; give the images alone"),
         (np.zeros((2, 4, 4)), True, "ndarray of shape (2, 4, 4) without labels"),
         ((np.zeros((2, 4, 4)), [1]), True, "2 images and 1 labels"),
         (iter([(np.zeros((4, 8, 8)), np.zeros(3))]), True, "a batch has 4 images and labels of shape (3,)"),
@@ -232,6 +246,25 @@ def test_what_does_not_fit_is_said(what: object, labeled: bool, said: str) -> No
     with pytest.raises(SourceError, match="photos") as error:
         whole(opened(what, labeled=labeled))
     assert said in error.value.message
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("folder", "images is the path 'folder'; give an array of images, or a list of images or image files"),
+        (["missing.png"], "images: 'missing.png' cannot be read (No such file or directory); correct the path"),
+        (iter(()), "give an array of images, or a list"),
+        (None, "images is NoneType; give an array"),
+    ],
+)
+def test_what_has_no_ids_is_said(what: object, said: str) -> None:
+    with pytest.raises(SourceError) as error:
+        ids_of(what)
+    assert said in error.value.message
+
+
+def test_no_images_have_no_ids() -> None:
+    assert ids_of([]).shape == (0,)
 
 
 @pytest.fixture
@@ -247,6 +280,16 @@ def folder(tmp_path: Path, pictures: Pixels) -> Path:
 def files(what: object, *, labeled: bool, channels: int = 3) -> list[Chunk]:
     source = open_given(what, role="photos", labeled=labeled, image_rank=3, image_size=8, channels=channels)
     return list(source.chunks())
+
+
+@pytest.mark.parametrize("dtype", ["U", object])
+def test_an_array_of_paths_is_read_as_a_list_of_them(folder: Path, dtype: Any) -> None:
+    paths = sorted(str(path) for path in folder.rglob("*.png"))
+    (listed,), (chunk,) = files(paths, labeled=False), files(np.array(paths, dtype), labeled=False)
+    np.testing.assert_array_equal(chunk.images, listed.images)
+    np.testing.assert_array_equal(ids_of(np.array(paths, dtype)), listed.ids)
+    (pairs,) = files((np.array(paths, dtype), np.arange(10)), labeled=True)
+    np.testing.assert_array_equal(pairs.labels, np.arange(10))
 
 
 def test_class_folders_are_labelled_by_their_names(folder: Path) -> None:

@@ -66,12 +66,26 @@ def test_what_is_neither_is_refused_with_a_way_out(answers: list[list[float]], s
         (lambda x: np.zeros((1, 2)), "answers (1, 2) to 5 images"),
         (lambda x: [np.zeros((5, 2)), np.zeros((5, 3))], "answers a list"),
         (lambda x: {"logits": 1}, "answers a dict"),
+        (
+            lambda x: np.arange(len(x)),
+            "answers one class index an image (0), which does not say how sure it is",
+        ),
+        (lambda x: np.arange(len(x))[:, None], "(n, classes), such as predict_proba"),
+        (lambda x: np.array(["cat"] * len(x)), "answers one name an image (cat), which does not say"),
+        (lambda x: np.array([["a", "b"]] * len(x)), "answers values of type <U1; give one that answers probabilities"),
+        (lambda x: np.array([["a", None]] * len(x), object), "answers no numbers"),
+        (lambda x: np.zeros((len(x), 2), complex), "answers values of type complex128"),
         (lambda x: x.nothing, "failed on a batch of shape (5, 4, 4), type uint8: AttributeError"),
     ],
 )
 def test_what_is_no_answer_is_refused(answer: Any, said: str) -> None:
     with pytest.raises(PredictionError, match=re.escape(said)):
         ask(open_model(answer), IMAGES, batch_size=8)
+
+
+def test_batches_answered_with_different_classes_are_refused() -> None:
+    with pytest.raises(PredictionError, match="answers 1 columns to one batch and 2 to another"):
+        ask(Asked(lambda batch: np.zeros((len(batch), len(batch)))), IMAGES, batch_size=2)
 
 
 def test_what_is_no_model_is_refused() -> None:
