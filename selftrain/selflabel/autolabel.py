@@ -86,6 +86,7 @@ def analyse(
         folder,
         pixels=human.reading.pixels,
         outputs=human.judged.outputs,
+        columns=human.held_answers.shape[1],
         batch_size=settings.pseudo_label.batch_size,
         progress=progress,
     )

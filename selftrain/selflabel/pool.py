@@ -9,10 +9,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from selftrain.data.given import Given, Unreadable
+from selftrain.data.given import Chunk, Given, Unreadable
 from selftrain.data.given_pixels import Pixels
 from selftrain.data.kept_images import index_rows, write_array
-from selftrain.errors import ConfigError, SourceError
+from selftrain.errors import ConfigError, PredictionError, SourceError
 from selftrain.learn.asked import Asked, Floats, Outputs, ask, refuse_no_probabilities
 from selftrain.progress import Progress
 from selftrain.selflabel.analysis import AnalysisFolder
@@ -42,13 +42,14 @@ def read_pool(
     *,
     pixels: Pixels,
     outputs: Outputs,
+    columns: int,
     batch_size: int,
     progress: Progress,
 ) -> tuple[pa.Table, Floats, tuple[Unreadable, ...]]:
     """The index of the unlabelled images, the model's answers (n, columns), and the files that cannot be read.
 
-    `pixels` are those of the labelled images, which these must go together with, and `outputs` what the model answered
-    to them. Raises SourceError, PredictionError.
+    `pixels` are those of the labelled images, which these must go together with, and `outputs` and `columns` what
+    the model answered to them. Raises SourceError, PredictionError.
     """
     index: list[pa.Table] = []
     answers: list[Floats] = []
@@ -66,8 +67,7 @@ def read_pool(
                 if chunk.paths is None:
                     write_array(folder.arrays, name, chunk.images)
                 known = ask(asked, chunk.images, batch_size=batch_size, role=UNLABELED, named=chunk.named)
-                if outputs == "probabilities":
-                    refuse_no_probabilities(known, role=UNLABELED, named=chunk.named)
+                _refuse_others(known, chunk, outputs=outputs, columns=columns)
                 write_array(folder.unfinished, f"ids-{name}", chunk.ids)
                 write_array(folder.unfinished, name, known)
             answers.append(known)
@@ -76,6 +76,17 @@ def read_pool(
         bad = f" ({len(unreadable)} files cannot be read)" if unreadable else ""
         raise SourceError(f"{UNLABELED} holds no image{bad}; give images for the model to label")
     return pa.concat_tables(index), np.concatenate(answers), tuple(unreadable)
+
+
+def _refuse_others(answers: Floats, chunk: Chunk, *, outputs: Outputs, columns: int) -> None:
+    """Raise PredictionError where `answers` to a chunk are not of the kind of those to the labelled images."""
+    if answers.shape[1] != columns:
+        raise PredictionError(
+            f"{UNLABELED}: the model answers {answers.shape[1]} columns, to labelled images {columns}; "
+            "it must answer (n, classes), the same classes each time"
+        )
+    if outputs == "probabilities":
+        refuse_no_probabilities(answers, role=UNLABELED, named=chunk.named)
 
 
 def _answers_before(folder: AnalysisFolder, name: str, ids: npt.NDArray[np.bytes_]) -> Floats | None:

@@ -511,6 +511,16 @@ def test_answers_to_the_pool_that_are_no_probabilities_are_refused_by_row(
         autolabel(model=probabilities, labeled=labeled, unlabeled=pool, out=tmp_path / "out")
 
 
+def test_a_model_that_answers_other_classes_to_the_pool_is_refused_before_all_of_it_is_labelled(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
+) -> None:
+    def changing(batch: npt.NDArray[Any]) -> Floats:
+        return model(batch)[:, : 10 if model.asked < LABELED else 9]
+
+    with pytest.raises(PredictionError, match="unlabeled: the model answers 9 columns, to labelled images 10"):
+        autolabel(model=changing, labeled=labeled, unlabeled=pool, out=tmp_path / "out", batch_size=2000)
+
+
 @pytest.mark.usefixtures("small_chunks")
 @pytest.mark.parametrize("stream", [False, True])
 def test_images_with_nan_are_named_by_their_rows(
