@@ -301,3 +301,32 @@ def test_only_the_strong_view_is_trained(method: str) -> None:
     model.fit(data, epochs=1, batch_size=32, verbose=0)
     np.testing.assert_array_equal(model.weak.get_weights()[0], before[0])
     assert np.abs(model.strong.get_weights()[0] - before[1]).max() > 1e-4
+
+
+def test_a_rule_is_given_the_weak_and_the_strong_view_of_the_same_images_and_the_labelled_are_weak_views() -> None:
+    import keras
+
+    from selftrain.learn.consistency import ConsistencyTrainer
+
+    image = keras.Input((2, 1, 1))
+    seen = []
+
+    def record(weak, strong):
+        seen.append((weak, strong))
+        return keras.ops.sum(0 * strong)
+
+    trainer = ConsistencyTrainer(
+        keras.Model(image, keras.layers.Flatten()(image)),  # the logits are the pixels
+        record,
+        weak=keras.layers.Rescaling(1, offset=10),
+        strong=keras.layers.Rescaling(1, offset=100),
+        weight=1.0,
+        ramp_steps=0,
+        last_step=1,
+    )
+    labeled, unlabeled = (np.float32(rows).reshape(-1, 2, 1, 1) for rows in ([[1, 2]], [[3, 4], [5, 6], [7, 8]]))
+    logits = trainer((labeled, unlabeled), training=True)
+    weak, strong = (np.asarray(view).tolist() for view in seen[-1])
+    assert np.asarray(logits).tolist() == [[11, 12]]
+    assert weak == [[13, 14], [15, 16], [17, 18]]
+    assert strong == [[103, 104], [105, 106], [107, 108]]
