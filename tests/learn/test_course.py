@@ -135,9 +135,11 @@ def test_the_unlabelled_loss_rises_evenly_to_its_weight_over_the_share_of_the_st
     assert rising == pytest.approx([full[0] * share for share in (1 / 3, 2 / 3, 1, 1, 1, 1, 0)], rel=1e-4)
 
 
-def test_the_unlabelled_loss_of_fixmatch_counts_by_its_weight() -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_the_unlabelled_loss_counts_by_its_weight(method: str) -> None:
+    own = {"fixmatch": {"threshold": 0.0}, "freematch": {"fairness": 0.0}, "softmatch": {}}[method]
     (once, _), (twice, _) = (
-        unlabeled_losses(Consistency(threshold=0.0, weight=weight), "fixmatch", steps=1) for weight in (1.0, 2.0)
+        unlabeled_losses(Consistency(weight=weight, **own), method, steps=1) for weight in (1.0, 2.0)
     )
     assert twice == pytest.approx(2 * once, rel=1e-4)
 
