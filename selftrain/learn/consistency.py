@@ -109,10 +109,11 @@ class FreeMatch(keras.layers.Layer):  # type: ignore[misc]
 
 
 class SoftMatch(keras.layers.Layer):  # type: ignore[misc]
-    """Every image counts, by a truncated Gaussian of its confidence (arXiv:2301.10921, section 3).
+    """Every image counts, by a truncated Gaussian of its confidence (arXiv:2301.10921, eq. 9).
 
-    The confidence is that of probabilities aligned to a uniform share of the classes; the label is not.
-    `mean` and `variance` are the Gaussian's, `class_means` (classes,) what the model predicts on average.
+    The confidence is that of probabilities aligned to a uniform share of the classes (eq. 8); the label is not.
+    `mean` and `variance` are the Gaussian's (eq. 6 and 7), of aligned probabilities as in the authors' code;
+    `class_means` (classes,) is what the model predicts on average.
     """
 
     def __init__(self, classes: int, *, momentum: float, n_sigma: float, weight: float = 1.0) -> None:
