@@ -49,6 +49,9 @@ def build(
     keras.applications where there is one, or of this one if `save_weights` wrote it. Sets Keras's global random seed,
     which the initialisers draw from.
 
+    In training, EfficientNets and EfficientNetV2s, with or without weights, leave residual blocks out for an image
+    (stochastic depth, arXiv:1603.09382), at a rate that rises from 0 at the first block; no other backbone does.
+
     Raises BackboneError for an unknown name, an image too small for it, or weights that do not fit.
     """
     rung = resolve(backbone)
@@ -140,6 +143,7 @@ def _saved_here(weights: str) -> bool:
 
 
 def _efficientnet(rung: Rung, *, image_size: int, reduce_strides: bool) -> keras.Model:
+    """The ladder's own; block i, from 0, left out at the rate _DROP_CONNECT * i / 16, in rungs deeper than B0 too."""
     from keras_hub.models import EfficientNetBackbone
 
     return EfficientNetBackbone(
