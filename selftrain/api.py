@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from selftrain.config import Experiment, Fixed, PseudoLabel, Threshold
+from selftrain.learn import distill as distilling
 from selftrain.learn.asked import Outputs
 from selftrain.progress import Progress, silent
 from selftrain.selflabel.analysis import Analysis, AnalysisFolder
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 
 PathLike = str | os.PathLike[str]
 Part = Literal["training", "held_out"]
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def autolabel(
@@ -128,7 +133,8 @@ def fit(
     `experiment`, if there is one): killed and called again, training goes on where it was. Returns the record, with the
     fields of `selftrain status --json` but those of registry, tracking and data versions, and the model's folder.
 
-    Raises SelftrainError (its kinds) with what came in and what to do.
+    Raises WithdrawnError for a `teacher.start` that was withdrawn (`selftrain recall`), or taught by one that was, and
+    SelftrainError (its kinds) with what came in and what to do.
     """
     from selftrain.adapters import fitting
 
@@ -139,6 +145,26 @@ def fit(
     return fitting.fit(
         images, experiment, changes=settings or {}, workspace=Path(workspace), out=Path(out), progress=progress
     )
+
+
+def _refusing_withdrawn(train: Callable[P, R]) -> Callable[P, R]:
+    """`train`, once the recall log of its `workspace` was asked about its `teacher`: the core knows no log."""
+
+    @wraps(train)
+    def asked(*args: P.args, **kwargs: P.kwargs) -> R:
+        from selftrain.adapters.recall_log import ANOTHER_TEACHER, descent_at, refuse_given
+
+        given = signature(train).bind(*args, **kwargs)
+        given.apply_defaults()
+        teacher, workspace = (Path(given.arguments[name]) for name in ("teacher", "workspace"))
+        if teacher.is_dir():  # else it is no model, which loading it says
+            refuse_given(descent_at(teacher), str(teacher), workspace, advice=ANOTHER_TEACHER)
+        return train(*args, **kwargs)
+
+    return asked
+
+
+distill = _refusing_withdrawn(distilling.distill)
 
 
 def analyze_data_then_save_to(

@@ -213,6 +213,7 @@ def test_a_fitted_model_labels_more_images(fitted: Fitted, tmp_path: Path) -> No
 
 @pytest.mark.keras
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:'crypt' is deprecated:DeprecationWarning")  # a library of ZenML imports it
 def test_an_ensemble_is_the_first_teacher_of_another_fit(fitted: Fitted, workspace: Path, tmp_path: Path) -> None:
     both = selftrain.ensemble(models=[fitted.model, fitted.model], out=tmp_path / "both")
     settings = {**SETTINGS, "control": "none", "teacher": {"start": str(both.folder)}}

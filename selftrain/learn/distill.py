@@ -93,7 +93,7 @@ def distill(
 
     Raises ConfigError for a setting that is not allowed and where there is nothing to validate on or to learn from,
     SourceError for images or labels that do not do, BackboneError, UntrustedFileError for a teacher that was changed,
-    TrainingDivergedError.
+    TrainingDivergedError; as `selftrain.distill` also WithdrawnError for a teacher that `workspace`'s recall log names.
     """
     from selftrain.learn.batches import Batches
     from selftrain.learn.calibrate import fit_temperature
