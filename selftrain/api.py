@@ -128,9 +128,10 @@ def fit(
     images, its own source is used. `settings` are laid over them, such as {"gate": {"target": 0.95}}. `class_names` are
     the names of labels that are numbers.
 
-    Leaves in `out`, which must be empty or new: model/ (for `selftrain predict --model`), record.json, evaluation.json,
-    pseudo_labels.parquet, experiment.json. The data set, decoded images and checkpoints lie in `workspace` (that of
-    `experiment`, if there is one): killed and called again, training goes on where it was. Returns the record, with the
+    Leaves in `out`, which must be empty or new, and not the folder this runs in: model/ (for `selftrain predict
+    --model`), record.json, evaluation.json, pseudo_labels.parquet, experiment.json. The data set, decoded images and
+    checkpoints lie in `workspace` (that of `experiment`, if there is one), which may not lie in `out`: killed and
+    called again, training goes on where it was. Returns the record, with the
     fields of `selftrain status --json` but those of registry, tracking and data versions, and the model's folder.
 
     Raises WithdrawnError for a `teacher.start` that was withdrawn (`selftrain recall`), or taught by one that was, and

@@ -336,3 +336,53 @@ def test_looks_at_test_are_counted_once_a_model(colour_model: Path, tmp_path: Pa
     other = SavedModel(colour_model, model.contract.model_copy(update={"temperature": 2.0}))
     assert [count_looks(tmp_path, "a" * 64, each) for each in ([model], [model, model], [model, other])] == [1, 1, 2]
     assert count_looks(tmp_path, "b" * 64, [model]) == 1
+
+
+def test_a_workspace_in_out_is_said_before_anything_is_written(tmp_path: Path) -> None:
+    base = Experiment(workspace=str(tmp_path / "out" / "work"))
+    inside: list[dict[str, Any]] = [
+        {"workspace": tmp_path / "out" / "work"},
+        {"workspace": tmp_path / "out"},
+        {"workspace": tmp_path / "other", "experiment": base},
+    ]
+    for arguments in inside:
+        with pytest.raises(ConfigError, match="lies in out="):
+            selftrain.fit(**arrays(), **arguments, out=tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+    changed = {"workspace": str(tmp_path / "out" / "work")}
+    with pytest.raises(ConfigError, match="lies in out="):
+        selftrain.fit(**arrays(), settings=changed, workspace=tmp_path / "other", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_out_that_cannot_be_made_is_said_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "loop").symlink_to(tmp_path / "here" / "loop")
+    (tmp_path / "file").write_text("mine")
+    for out, said in [(tmp_path / "here" / "loop", "cannot be a folder"), (tmp_path / "file" / "out", "file is none")]:
+        with pytest.raises(ConfigError, match=said):
+            selftrain.fit(**arrays(), out=out, workspace=tmp_path / "work")
+    (tmp_path / "here" / "loop").unlink()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(ConfigError, match="is the folder this runs in"):
+        selftrain.fit(**arrays(), out=".", workspace=tmp_path / "work")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "here"]
+
+
+@pytest.mark.keras
+@pytest.mark.slow
+def test_a_link_to_an_empty_folder_is_filled_and_a_part_folder_of_the_users_is_left(tmp_path: Path) -> None:
+    for name in ("empty", ".empty.part", ".link.part"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".empty.part" / "mine").write_text("mine")
+    (tmp_path / ".link.part" / "mine").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    found = selftrain.fit(**arrays(), settings=TEACHER_ONLY, out=tmp_path / "link", workspace=tmp_path / "work")
+    assert found.model == tmp_path / "link" / "model"
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "empty" / "record.json").is_file()
+    names = [".empty.part", ".link.part", "empty", "link", "work"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert [(tmp_path / name / "mine").read_text() for name in names[:2]] == ["mine", "mine"]

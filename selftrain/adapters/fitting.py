@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pydantic import BaseModel
@@ -30,6 +32,7 @@ from selftrain.data.survey import survey
 from selftrain.errors import ConfigError, SourceError
 from selftrain.learn.checkpoint import Checkpoints, prune
 from selftrain.learn.contract import SavedModel
+from selftrain.places import check_out
 from selftrain.progress import Progress, noting
 from selftrain.record import RunRecord, report_ingested
 from selftrain.scaffold import Wishes, choose, has_gpu
@@ -92,12 +95,14 @@ def fit(
     Its models stay in the workspace's cache: the same fit again, or one that was killed, trains none of them anew.
 
     Without `base` the settings are those that `selftrain init` would choose for the images; `changes` are laid over
-    them. Raises ConfigError where `out` holds anything, and what the loop raises.
+    them. Raises ConfigError where `out` holds anything, cannot be written, or holds the workspace, and what the loop
+    raises.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"out={str(out)!r} is not empty; it was left as it is, give another folder")
+    _refuse_filled(out)
+    check_out(out, workspace=Path(base.workspace) if base else workspace)
     with _opened(images, base, workspace) as (source, e):
         e = with_changes(e, changes)
+        check_out(out, workspace=Path(e.workspace))
         check(e, e.place)
         _tidy(e)
         start_keras()
@@ -227,18 +232,25 @@ def _brought(e: Experiment, manifest: Manifest) -> SavedModel | None:
 
 
 def _leave(out: Path, looped: Looped, texts: Mapping[str, str]) -> None:
-    """Fill `out` whole or not at all."""
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    shutil.copytree(looped.final.folder, part / MODEL)
-    if looped.labels:
-        looped.labels[-1].write(part / LABELS)
-    for name, content in texts.items():
-        (part / name).write_text(content + "\n", encoding="utf-8")
-    if out.exists():
-        out.rmdir()
-    part.rename(out)
+    """Fill `out` whole or not at all. Raises ConfigError where somebody else has filled it meanwhile."""
+    place = Path(os.path.realpath(out))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as scratch:
+        part = Path(scratch) / "new"
+        part.mkdir()
+        shutil.copytree(looped.final.folder, part / MODEL)
+        if looped.labels:
+            looped.labels[-1].write(part / LABELS)
+        for name, content in texts.items():
+            (part / name).write_text(content + "\n", encoding="utf-8")
+        _refuse_filled(out)
+        part.rename(place)  # in place of an empty folder too
+
+
+def _refuse_filled(out: Path) -> None:
+    """Raise ConfigError where `out` is a file, or a folder that holds anything."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"out={str(out)!r} is not empty; it was left as it is, give another folder")
 
 
 def _merged(values: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
