@@ -62,7 +62,7 @@ def autolabel(
     `validation`, or the share `held_out` of `labeled` by a hash of the image and `seed` - `selftrain.held_out` says
     which, so that you can leave them out of training. `threshold` is a confidence, None (all), or a threshold of
     selftrain.config; `max_per_class` a quota. `class_names` are those of the model's outputs, in their order; None: the
-    sorted names of the labels.
+    sorted names of the labels; they are needed where names are numbers whose text sorts otherwise than their values.
 
     Returns the analysis, which is also `out`/analysis.json. An `out` that holds anything is refused; with `resume` an
     interrupted labelling of the same images by the same model goes on where it was.

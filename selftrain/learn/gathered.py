@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from selftrain.data import given_pixels
 from selftrain.data.given import Array, Ids, Unreadable
-from selftrain.data.given_labels import LabelForm, class_indices, label_form, text
+from selftrain.data.given_labels import LabelForm, class_indices, joined_labels, label_form, sorted_names, text
 from selftrain.data.given_pixels import Scale, pixels_of
 from selftrain.data.open_given import open_given
 from selftrain.data.pixels import ArrayPixels
@@ -171,7 +171,7 @@ def _resized(image: Images, size: int) -> Images:
 
 
 def _labels(parts: list[Array], class_names: Sequence[str] | None, *, role: str) -> tuple[Int64s, tuple[str, ...]]:
-    labels = np.concatenate(parts)
+    labels = joined_labels(parts, role=role)
     names = tuple(class_names) if class_names is not None else _names(labels, role)
     return class_indices(labels, role=role, class_names=names), names
 
@@ -179,7 +179,7 @@ def _labels(parts: list[Array], class_names: Sequence[str] | None, *, role: str)
 def _names(labels: Array, role: str) -> tuple[str, ...]:
     match label_form(labels, role=role):
         case LabelForm.NAME:
-            return tuple(sorted(set(text(labels))))
+            return sorted_names(text(labels))
         case LabelForm.ONE_HOT:
             return tuple(str(index) for index in range(labels.shape[1]))
         case LabelForm.INDEX:
