@@ -121,21 +121,20 @@ def fit(
     0-1); `validation` and `test` are labelled ones for the gate and the report, else split off `labeled`. Without an
     `experiment` the settings are those that `selftrain init` would choose for these images; with one and without
     images, its own source is used. `settings` are laid over them, such as {"gate": {"target": 0.95}}. `class_names` are
-    the names of labels that are numbers.
+    the names of labels that are numbers, in their order; labels that are names must be among them.
 
     Leaves in `out`, which must be empty or new: model/ (for `selftrain predict --model`), record.json, evaluation.json,
     pseudo_labels.parquet, experiment.json. The data set, decoded images and checkpoints lie in `workspace` (that of
     `experiment`, if there is one): killed and called again, training goes on where it was. Returns the record, with the
     fields of `selftrain status --json` but those of registry, tracking and data versions, and the model's folder.
 
-    Raises SelftrainError (its kinds) with what came in and what to do.
+    Raises SelftrainError (its kinds) with what came in and what to do: SourceError for images and labels that do not
+    fit, and where all unlabelled images are copies of others; ConfigError for settings, and for arguments that would
+    not be used.
     """
     from selftrain.adapters import fitting
 
-    images = None
-    if labeled is not None or unlabeled is not None:
-        names = None if class_names is None else tuple(class_names)
-        images = fitting.Images(labeled, unlabeled, validation, test, names)
+    images = fitting.given_images(labeled, unlabeled, validation, test, class_names)
     return fitting.fit(
         images, experiment, changes=settings or {}, workspace=Path(workspace), out=Path(out), progress=progress
     )

@@ -266,6 +266,23 @@ def test_an_experiment_brings_its_own_source(tmp_path: Path) -> None:
         ({"labeled": "folder", "unlabeled": np.zeros((3, 8, 8))}, SourceError, "labeled are folders and unlabeled not"),
         ({"labeled": "nowhere", "unlabeled": "neither"}, SourceError, "'nowhere' is no folder"),
         ({**arrays(), "settings": {"gate": {"targt": 1}}}, ConfigError, "unknown key 'targt'"),
+        ({"unlabeled": arrays()["unlabeled"]}, ConfigError, "unlabeled= without labeled=; give labeled="),
+        (
+            {"experiment": Experiment(), "validation": arrays()["labeled"], "test": "nowhere", "class_names": ["a"]},
+            ConfigError,
+            "validation=, test=, class_names= without labeled=.* leave validation=, test=, class_names= out",
+        ),
+        (
+            {"labeled": "a", "unlabeled": "b", "class_names": ["a"]},
+            ConfigError,
+            "class_names= names labels that are num",
+        ),
+        ({**arrays(), "unlabeled": arrays()["labeled"][0]}, SourceError, "unlabeled: no image is left to learn from"),
+        (
+            {**arrays(), "test": (arrays()["unlabeled"], digits()[1][150:])},
+            SourceError,
+            "copies of labelled, validation or test images",
+        ),
         ({**arrays(), "unlabeled": None}, SourceError, "no image; self-training needs unlabelled ones"),
         (
             {**arrays(), "labeled": (np.zeros((3, 8, 8), np.uint8), [0] * 3)},

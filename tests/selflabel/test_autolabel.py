@@ -153,6 +153,14 @@ def test_images_of_validation_are_judged_on_and_nothing_is_held_out(
         as_numpy(tmp_path / "out", part="held_out")
 
 
+def test_a_pool_of_nothing_but_labelled_images_is_warned_of(
+    model: NearestMean, labeled: tuple[Pixels, Ints], tmp_path: Path
+) -> None:
+    found = autolabel(model=model, labeled=labeled, unlabeled=labeled[0][:40], out=tmp_path / "out")
+    assert (found.counts.unlabeled, found.counts.accepted) == (0, 0)
+    assert any("all unlabelled ones are copies of labelled" in warning for warning in found.warnings)
+
+
 def test_logits_and_probabilities_of_one_model_label_alike(
     model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
 ) -> None:
