@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selftrain.data.given_labels import joined_labels
+from selftrain.data.sources import name_rows
 from selftrain.errors import SourceError
 
 Array = npt.NDArray[Any]
@@ -73,7 +74,7 @@ def given_arrays(images: object, labels: object | None, *, role: str) -> Given:
     def chunks() -> Iterator[Chunk]:
         for start in range(0, len(stacked), rows):
             part = slice(start, start + rows)
-            yield _chunk(stacked[part], None if given is None else given[part], role)
+            yield _chunk(stacked[part], None if given is None else given[part], role, start=start)
 
     return Given(chunks, len(stacked))
 
@@ -116,16 +117,17 @@ def to_labels(value: object) -> Array:
     return np.asarray(value, dtype=object) if numbers else array
 
 
-def usual(images: Array, role: str) -> Array:
-    """`images` as uint8, float16 or float32, C-contiguous; their values are not scaled.
+def usual(images: Array, role: str, *, start: int = 0) -> Array:
+    """`images` as uint8, float16 or float32, C-contiguous; their values are not scaled. An error counts from `start`.
 
     Raises SourceError for a type that holds no pixels, integers outside 0-255, NaN and infinity.
     """
     if images.dtype.kind == "f":
         converted = images if images.dtype in _KEPT else images.astype(np.float32)
-        bad = ~np.isfinite(converted).reshape(len(converted), -1).all(axis=1)
-        if bad.any():
-            raise SourceError(f"{role}: {int(bad.sum())} of {len(bad)} images hold NaN or infinity; mend the data")
+        bad = np.flatnonzero(~np.isfinite(converted).reshape(len(converted), -1).all(axis=1))
+        if bad.size:
+            rows = name_rows([str(start + row) for row in bad.tolist()])
+            raise SourceError(f"{role}: {bad.size} images hold NaN or infinity (rows {rows}); mend the data")
         return np.ascontiguousarray(converted)
     if images.dtype.kind in "iu":
         if images.dtype != np.uint8 and images.size and (images.min() < 0 or images.max() > 255):
@@ -161,8 +163,8 @@ def is_array(given: object) -> bool:
     return hasattr(given, "shape") and hasattr(given, "dtype") and not hasattr(given, "element_spec")
 
 
-def _chunk(images: Array, labels: Array | None, role: str) -> Chunk:
-    pixels = usual(images, role)
+def _chunk(images: Array, labels: Array | None, role: str, *, start: int) -> Chunk:
+    pixels = usual(images, role, start=start)
     return Chunk(pixels, image_ids(pixels), labels)
 
 
@@ -274,7 +276,7 @@ def _length(stream: Any, *, role: str, labeled: bool, rank: int | None) -> int |
 def _rechunked(pairs: Iterator[tuple[Array, Array | None]], role: str) -> Iterator[Chunk]:
     """Chunks of one number of rows, however the pairs were cut."""
     waiting: list[tuple[Array, Array | None]] = []
-    held = rows = 0
+    held = rows = start = 0
     for images, labels in pairs:
         if waiting and images.shape[1:] != waiting[0][0].shape[1:]:
             raise SourceError(
@@ -286,12 +288,13 @@ def _rechunked(pairs: Iterator[tuple[Array, Array | None]], role: str) -> Iterat
         held += len(images)
         while held >= rows:
             images, labels = _joined(waiting, role)
-            yield _chunk(images[:rows], None if labels is None else labels[:rows], role)
+            yield _chunk(images[:rows], None if labels is None else labels[:rows], role, start=start)
+            start += rows
             waiting = [(images[rows:], None if labels is None else labels[rows:])]
             held -= rows
     if held:
         images, labels = _joined(waiting, role)
-        yield _chunk(images, labels, role)
+        yield _chunk(images, labels, role, start=start)
 
 
 def _joined(parts: list[tuple[Array, Array | None]], role: str) -> tuple[Array, Array | None]:
