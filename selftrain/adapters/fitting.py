@@ -147,6 +147,7 @@ def fit(
         run_id=run_id,
         ingested=report_ingested(made, dataset.store(e.place).quarantine_path),
         test_looks=looks,
+        warnings=source.warnings() if isinstance(source, SpooledImages) else (),
     )
     texts = {RECORD: record.model_dump_json(indent=2), EVALUATION: report.model_dump_json(indent=2)}
     texts[EXPERIMENT] = e.model_dump_json(indent=2, exclude={"source"} if isinstance(source, SpooledImages) else None)
@@ -210,6 +211,7 @@ def _opened(
             opened = open_given(one, role=role, labeled=role != "unlabeled", image_rank=None, image_size=None)
             if not spool.add(opened, role=role, split=split):
                 raise SourceError(f"{role} holds no image; give some")
+        spool.refuse_range()
         e = base or _chosen(spool)
         yield spool, e.model_copy(update=where)
 

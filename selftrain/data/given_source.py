@@ -85,6 +85,15 @@ class SpooledImages:
         self._labels += label_names(joined_labels(labels, role=role), self.named, role) if labels else none
         return added
 
+    def refuse_range(self) -> None:
+        """Raise SourceError where the values of all that was added are no pixels in 0-1 or 0-255."""
+        if self._pixels is not None:
+            self._pixels.refuse_range("images")
+
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know of the pixels."""
+        return () if self._pixels is None else self._pixels.warnings()
+
     def scan(self) -> Listing:
         zeros = np.zeros(len(self._places), np.int64)
         columns = [list(self._places), self._labels, self._splits, zeros, zeros]

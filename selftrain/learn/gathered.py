@@ -87,7 +87,8 @@ def gather(
 
     Files are decoded as in training; arrays (n, h, w[, c]) or (n, c, h, w), grey or RGB, 0-255 or 0-1, are resized and
     cropped as files are. `class_names` are the labels' in their order; None: the sorted names, or the indices.
-    Raises SourceError naming `role` for what is no image or no label, and where there is no image at all.
+    Raises SourceError naming `role` for what is no image or no label, for floats in another range, and where there is
+    no image at all.
     """
     opened = open_given(given, role=role, labeled=labeled, image_rank=None, image_size=image_size)
     cache.mkdir(parents=True, exist_ok=True)
@@ -106,6 +107,8 @@ def gather(
         if not ids:
             bad = f" ({len(unreadable)} files cannot be read)" if unreadable else ""
             raise SourceError(f"{role} holds no image{bad}")
+        if seen is not None:
+            seen.refuse_range(role)
         file.flush()
         every = np.concatenate(ids)
         pixels = np.memmap(file, np.uint8, "r", shape=(len(every), image_size, image_size, 3))

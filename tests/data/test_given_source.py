@@ -169,6 +169,45 @@ def test_what_is_no_picture_is_said(tmp_path: Path) -> None:
             add(spool, wide, role="unlabeled")
 
 
+@pytest.mark.parametrize(
+    ("largest", "dtype", "refused", "warned"),
+    [
+        (16, np.float32, True, False),
+        (2, np.float16, True, False),
+        (4095, np.float32, True, False),
+        (16, np.uint8, False, True),
+        (1, np.uint8, False, True),
+        (1, np.float32, False, False),
+        (255, np.float32, False, False),
+        (60, np.float32, False, False),
+        (255, np.int64, False, False),
+    ],
+)
+def test_a_range_that_is_neither_0_1_nor_0_255_is_said(
+    largest: int, dtype: Any, refused: bool, warned: bool, pictures: Pixels, tmp_path: Path
+) -> None:
+    values = np.linspace(0, largest, pictures.size).reshape(pictures.shape[::-1]).T.astype(dtype)
+    with spooled(tmp_path, None) as spool:
+        add(spool, (values[:30], np.zeros(30, int)))
+        add(spool, values[30:], role="unlabeled")
+        assert bool(spool.warnings()) == warned
+        if refused:
+            with pytest.raises(SourceError, match=rf"values reach from 0 to {largest}; allowed are 0-1 and 0-255"):
+                spool.refuse_range()
+        else:
+            spool.refuse_range()
+
+
+def test_the_range_is_that_of_all_images_however_they_are_cut(
+    tmp_path: Path, pictures: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("selftrain.data.given.MOST_ROWS", 20)
+    dark_first = np.concatenate([pictures // 10, pictures]).astype(np.float32)
+    with spooled(tmp_path, None) as spool:
+        add(spool, (dark_first, np.arange(120) % 3))
+        spool.refuse_range()
+
+
 def test_a_survey_sees_what_init_would_see(pictures: Pixels, tmp_path: Path) -> None:
     with spooled(tmp_path, None) as spool:
         add(spool, (pictures[:50], np.repeat(["a", "b", "c"], 20)[:50]))
