@@ -67,7 +67,7 @@ def autolabel(
     `validation`, or the share `held_out` of `labeled` by a hash of the image and `seed` - `selftrain.held_out` says
     which, so that you can leave them out of training. `threshold` is a confidence, None (all), or a threshold of
     selftrain.config; `max_per_class` a quota. `class_names` are those of the model's outputs, in their order; None: the
-    sorted names of the labels.
+    sorted names of the labels; they are needed where names are numbers whose text sorts otherwise than their values.
 
     Returns the analysis, which is also `out`/analysis.json. An `out` that holds anything is refused; with `resume` an
     interrupted labelling of the same images by the same model goes on where it was.
@@ -126,7 +126,7 @@ def fit(
     0-1); `validation` and `test` are labelled ones for the gate and the report, else split off `labeled`. Without an
     `experiment` the settings are those that `selftrain init` would choose for these images; with one and without
     images, its own source is used. `settings` are laid over them, such as {"gate": {"target": 0.95}}. `class_names` are
-    the names of labels that are numbers.
+    the names of labels that are numbers, in their order; labels that are names must be among them.
 
     Leaves in `out`, which must be empty or new, and not the folder this runs in: model/ (for `selftrain predict
     --model`), record.json, evaluation.json, pseudo_labels.parquet, experiment.json. The data set, decoded images and
@@ -134,15 +134,13 @@ def fit(
     called again, training goes on where it was. Returns the record, with the
     fields of `selftrain status --json` but those of registry, tracking and data versions, and the model's folder.
 
-    Raises WithdrawnError for a `teacher.start` that was withdrawn (`selftrain recall`), or taught by one that was, and
-    SelftrainError (its kinds) with what came in and what to do.
+    Raises SelftrainError (its kinds) with what came in and what to do: SourceError for images and labels that do not
+    fit, and where all unlabelled images are copies of others; ConfigError for settings, and for arguments that would
+    not be used; WithdrawnError for a `teacher.start` that was withdrawn (`selftrain recall`), or taught by one that was.
     """
     from selftrain.adapters import fitting
 
-    images = None
-    if labeled is not None or unlabeled is not None:
-        names = None if class_names is None else tuple(class_names)
-        images = fitting.Images(labeled, unlabeled, validation, test, names)
+    images = fitting.given_images(labeled, unlabeled, validation, test, class_names)
     return fitting.fit(
         images, experiment, changes=settings or {}, workspace=Path(workspace), out=Path(out), progress=progress
     )

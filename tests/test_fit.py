@@ -267,6 +267,31 @@ def test_an_experiment_brings_its_own_source(tmp_path: Path) -> None:
         ({"labeled": "folder", "unlabeled": np.zeros((3, 8, 8))}, SourceError, "labeled are folders and unlabeled not"),
         ({"labeled": "nowhere", "unlabeled": "neither"}, SourceError, "'nowhere' is no folder"),
         ({**arrays(), "settings": {"gate": {"targt": 1}}}, ConfigError, "unknown key 'targt'"),
+        (
+            {
+                "labeled": (load_digits().images[:150], load_digits().target[:150]),
+                "unlabeled": load_digits().images[150:300],
+            },
+            SourceError,
+            r"values reach from 0 to 16; allowed are 0-1 and 0-255.* Divide all by the value of white \(by 16 if",
+        ),
+        ({"unlabeled": arrays()["unlabeled"]}, ConfigError, "unlabeled= without labeled=; give labeled="),
+        (
+            {"experiment": Experiment(), "validation": arrays()["labeled"], "test": "nowhere", "class_names": ["a"]},
+            ConfigError,
+            "validation=, test=, class_names= without labeled=.* leave validation=, test=, class_names= out",
+        ),
+        (
+            {"labeled": "a", "unlabeled": "b", "class_names": ["a"]},
+            ConfigError,
+            "class_names= names labels that are num",
+        ),
+        ({**arrays(), "unlabeled": arrays()["labeled"][0]}, SourceError, "unlabeled: no image is left to learn from"),
+        (
+            {**arrays(), "test": (arrays()["unlabeled"], digits()[1][150:])},
+            SourceError,
+            "copies of labelled, validation or test images",
+        ),
         ({**arrays(), "unlabeled": None}, SourceError, "no image; self-training needs unlabelled ones"),
         (
             {**arrays(), "labeled": (np.zeros((3, 8, 8), np.uint8), [0] * 3)},
@@ -281,6 +306,21 @@ def test_what_cannot_be_fitted_is_said_before_anything_is_trained(
     with pytest.raises(error, match=said):
         selftrain.fit(**arguments, out=tmp_path / "out", workspace=tmp_path / "workspace")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.keras
+@pytest.mark.slow
+def test_integers_that_make_nearly_black_pictures_are_warned_of(workspace: Path, tmp_path: Path) -> None:
+    images, labels = digits()
+    dark = images // 15
+    found = selftrain.fit(
+        labeled=(dark[:150], labels[:150]),
+        unlabeled=dark[150:],
+        settings=TEACHER_ONLY,
+        out=tmp_path / "out",
+        workspace=workspace,
+    )
+    assert any("reach from 0 to 17 and were taken as 0-255" in warning for warning in found.record.warnings)
 
 
 def test_settings_are_laid_over_section_by_section() -> None:

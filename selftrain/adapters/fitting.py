@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -68,6 +68,25 @@ class Images:
                 yield str(role), images, split
 
 
+def given_images(
+    labeled: object, unlabeled: object, validation: object, test: object, class_names: Sequence[str] | None
+) -> Images | None:
+    """The images that `fit` was called with; None where there are none, and the source of the experiment is used.
+
+    Raises ConfigError for images without labelled ones, and for class names without images.
+    """
+    named = {"unlabeled": unlabeled, "validation": validation, "test": test, "class_names": class_names}
+    there = [f"{name}=" for name, value in named.items() if value is not None]
+    if labeled is not None:
+        return Images(labeled, unlabeled, validation, test, None if class_names is None else tuple(class_names))
+    if there:
+        raise ConfigError(
+            f"{', '.join(there)} without labeled=; give labeled= and unlabeled= too, or leave {', '.join(there)} out: "
+            "an experiment= alone takes all its images and classes from its own source"
+        )
+    return None
+
+
 @dataclass(frozen=True)
 class Fitted:
     """A finished fit: its record, the folder it left, and in that the folder of the best model."""
@@ -95,8 +114,8 @@ def fit(
     Its models stay in the workspace's cache: the same fit again, or one that was killed, trains none of them anew.
 
     Without `base` the settings are those that `selftrain init` would choose for the images; `changes` are laid over
-    them. Raises ConfigError where `out` holds anything, cannot be written, or holds the workspace, and what the loop
-    raises.
+    them. Raises ConfigError where `out` holds anything, cannot be written, or holds the workspace, SourceError where
+    copies leave nothing to label, and what the loop raises.
     """
     _refuse_filled(out)
     check_out(out, workspace=Path(base.workspace) if base else workspace)
@@ -107,6 +126,7 @@ def fit(
         _tidy(e)
         start_keras()
         made = _ingested(source, e, noting(progress, "ingest"))
+    _refuse_empty_pool(made, e)
     first_teacher = _brought(e, made.manifest)
     run_id = run_key(e, made.manifest, first_teacher)
     folder = dataset.workspace(e.place).models / run_id
@@ -131,6 +151,7 @@ def fit(
         run_id=run_id,
         ingested=report_ingested(made, dataset.store(e.place).quarantine_path),
         test_looks=looks,
+        warnings=source.warnings() if isinstance(source, SpooledImages) else (),
     )
     texts = {RECORD: record.model_dump_json(indent=2), EVALUATION: report.model_dump_json(indent=2)}
     texts[EXPERIMENT] = e.model_dump_json(indent=2, exclude={"source"} if isinstance(source, SpooledImages) else None)
@@ -183,6 +204,8 @@ def _opened(
         raise SourceError(f"{', '.join(folders)} are folders and {others} not; give all as folders, or all as arrays")
     where = {"workspace": base.workspace if base else str(workspace)}
     if folders:
+        if images.class_names is not None:
+            raise ConfigError("class_names= names labels that are numbers; those of folders are named by them: drop it")
         source = FolderSource.model_validate({role: str(one) for role, one, _ in given})
         e = base or choose(source, survey(source), Wishes(gpu=has_gpu())).experiment
         yield open_source(source), e.model_copy(update={"source": source, **where})
@@ -192,6 +215,7 @@ def _opened(
             opened = open_given(one, role=role, labeled=role != "unlabeled", image_rank=None, image_size=None)
             if not spool.add(opened, role=role, split=split):
                 raise SourceError(f"{role} holds no image; give some")
+        spool.refuse_range()
         e = base or _chosen(spool)
         yield spool, e.model_copy(update=where)
 
@@ -219,6 +243,16 @@ def _ingested(source: ImageSource, e: Experiment, progress: Progress) -> Ingeste
         shard_mb=e.machine.shard_mb,
         progress=progress,
     )
+
+
+def _refuse_empty_pool(made: Ingested, e: Experiment) -> None:
+    """Raise SourceError where a round would have nothing to label."""
+    if e.gate.max_rounds and not made.manifest.rows(Split.UNLABELED).size:
+        raise SourceError(
+            "unlabeled: no image is left to learn from; those given are copies of labelled, validation or test images "
+            f"or cannot be used, see {str(dataset.store(e.place).quarantine_path)!r}. Give others, or train on the "
+            'labels alone with settings={"gate": {"min_rounds": 0, "max_rounds": 0}}'
+        )
 
 
 def _brought(e: Experiment, manifest: Manifest) -> SavedModel | None:

@@ -11,6 +11,8 @@ from typing import Any, TypeGuard
 import numpy as np
 import numpy.typing as npt
 
+from selftrain.data.given_labels import joined_labels
+from selftrain.data.sources import name_rows
 from selftrain.errors import SourceError
 
 Array = npt.NDArray[Any]
@@ -64,7 +66,7 @@ def given_arrays(images: object, labels: object | None, *, role: str) -> Given:
     """An array (n, ...), or a list of images of one shape, with `labels` (n,) or (n, classes) or None."""
     stacked = _stack(images, role) if isinstance(images, list | tuple) else to_array(images)
     _refuse_shape(stacked.shape[1:], role)
-    given = None if labels is None else to_array(labels)
+    given = None if labels is None else to_labels(labels)
     if given is not None and len(given) != len(stacked):
         raise SourceError(f"{role}: {len(stacked)} images and {len(given)} labels; give one label an image")
     rows = chunk_rows(stacked)
@@ -72,7 +74,7 @@ def given_arrays(images: object, labels: object | None, *, role: str) -> Given:
     def chunks() -> Iterator[Chunk]:
         for start in range(0, len(stacked), rows):
             part = slice(start, start + rows)
-            yield _chunk(stacked[part], None if given is None else given[part], role)
+            yield _chunk(stacked[part], None if given is None else given[part], role, start=start)
 
     return Given(chunks, len(stacked))
 
@@ -106,16 +108,26 @@ def to_array(value: object) -> Array:
     return np.asarray(value)
 
 
-def usual(images: Array, role: str) -> Array:
-    """`images` as uint8, float16 or float32, C-contiguous; their values are not scaled.
+def to_labels(value: object) -> Array:
+    """`value` as an array; of a list that mixes text and numbers, such as a NaN, each value as it is."""
+    array = to_array(value)
+    if array.dtype.kind not in "US" or not isinstance(value, list | tuple):
+        return array
+    numbers = any(isinstance(each, int | float | np.number) for each in value)
+    return np.asarray(value, dtype=object) if numbers else array
+
+
+def usual(images: Array, role: str, *, start: int = 0) -> Array:
+    """`images` as uint8, float16 or float32, C-contiguous; their values are not scaled. An error counts from `start`.
 
     Raises SourceError for a type that holds no pixels, integers outside 0-255, NaN and infinity.
     """
     if images.dtype.kind == "f":
         converted = images if images.dtype in _KEPT else images.astype(np.float32)
-        bad = ~np.isfinite(converted).reshape(len(converted), -1).all(axis=1)
-        if bad.any():
-            raise SourceError(f"{role}: {int(bad.sum())} of {len(bad)} images hold NaN or infinity; mend the data")
+        bad = np.flatnonzero(~np.isfinite(converted).reshape(len(converted), -1).all(axis=1))
+        if bad.size:
+            rows = name_rows([str(start + row) for row in bad.tolist()])
+            raise SourceError(f"{role}: {bad.size} images hold NaN or infinity (rows {rows}); mend the data")
         return np.ascontiguousarray(converted)
     if images.dtype.kind in "iu":
         if images.dtype != np.uint8 and images.size and (images.min() < 0 or images.max() > 255):
@@ -151,8 +163,8 @@ def is_array(given: object) -> bool:
     return hasattr(given, "shape") and hasattr(given, "dtype") and not hasattr(given, "element_spec")
 
 
-def _chunk(images: Array, labels: Array | None, role: str) -> Chunk:
-    pixels = usual(images, role)
+def _chunk(images: Array, labels: Array | None, role: str, *, start: int) -> Chunk:
+    pixels = usual(images, role, start=start)
     return Chunk(pixels, image_ids(pixels), labels)
 
 
@@ -193,10 +205,12 @@ def _pairs(
     stream: object, *, role: str, labeled: bool, rank: int | None, single: bool | None
 ) -> Iterator[tuple[Array, Array | None]]:
     """(images, labels) of each element, single ones with a batch dimension of 1; `single` None: the first one tells."""
-    for element in _elements(stream, role):
+    for number, element in enumerate(_elements(stream, role)):
         image, label = _halves(element, role=role, labeled=labeled)
+        if labeled and label is None:
+            raise SourceError(f"{role}: the label of its element {number} is None; give each image a label")
         images = to_array(image)
-        labels = None if label is None else to_array(label)
+        labels = None if label is None else to_labels(label)
         if single is None:
             loads_batches = getattr(stream, "batch_size", None) is not None and hasattr(stream, "dataset")
             single = not loads_batches and is_single(images.shape, None if labels is None else labels.shape, rank)
@@ -262,7 +276,7 @@ def _length(stream: Any, *, role: str, labeled: bool, rank: int | None) -> int |
 def _rechunked(pairs: Iterator[tuple[Array, Array | None]], role: str) -> Iterator[Chunk]:
     """Chunks of one number of rows, however the pairs were cut."""
     waiting: list[tuple[Array, Array | None]] = []
-    held = rows = 0
+    held = rows = start = 0
     for images, labels in pairs:
         if waiting and images.shape[1:] != waiting[0][0].shape[1:]:
             raise SourceError(
@@ -273,19 +287,20 @@ def _rechunked(pairs: Iterator[tuple[Array, Array | None]], role: str) -> Iterat
         waiting.append((images, labels))
         held += len(images)
         while held >= rows:
-            images, labels = _joined(waiting)
-            yield _chunk(images[:rows], None if labels is None else labels[:rows], role)
+            images, labels = _joined(waiting, role)
+            yield _chunk(images[:rows], None if labels is None else labels[:rows], role, start=start)
+            start += rows
             waiting = [(images[rows:], None if labels is None else labels[rows:])]
             held -= rows
     if held:
-        images, labels = _joined(waiting)
-        yield _chunk(images, labels, role)
+        images, labels = _joined(waiting, role)
+        yield _chunk(images, labels, role, start=start)
 
 
-def _joined(parts: list[tuple[Array, Array | None]]) -> tuple[Array, Array | None]:
+def _joined(parts: list[tuple[Array, Array | None]], role: str) -> tuple[Array, Array | None]:
     images = np.concatenate([images for images, _ in parts])
     labels = [labels for _, labels in parts if labels is not None]
-    return images, np.concatenate(labels) if labels else None
+    return images, joined_labels(labels, role=role) if labels else None
 
 
 def is_path(value: object) -> TypeGuard[str | os.PathLike[str]]:
