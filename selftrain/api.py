@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from selftrain.config import Experiment, Fixed, PseudoLabel, Threshold
+from selftrain.config import Experiment, Fixed, Threshold
+from selftrain.errors import ConfigError
 from selftrain.learn import distill as distilling
 from selftrain.learn.asked import Outputs
 from selftrain.progress import Progress, silent
 from selftrain.selflabel.analysis import Analysis, AnalysisFolder
-from selftrain.selflabel.loaded import ChannelsFirst, Example, LabeledImages, LabelKind, load_held_out, load_training
+from selftrain.selflabel.loaded import ChannelsFirst, Example, LabeledImages, LabelKind, LoadedPart, load
 
 if TYPE_CHECKING:
     import grain
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from selftrain.data.given import Given
 
 PathLike = str | os.PathLike[str]
-Part = Literal["training", "held_out"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -55,7 +55,8 @@ def autolabel(
     """Let `model` label the unlabelled images, keep the labels it is sure enough of, and write all of it to `out`.
 
     `model`: a Keras model, a torch module, the folder of a model saved by selftrain, or any callable from a numpy batch
-    to logits or probabilities (n, classes); which of the two is found out, or said by `outputs`.
+    to logits or probabilities (n, classes); which of the two is found out, or said by `outputs`. Of a model that
+    answers probabilities, rows that are none are refused.
 
     `labeled`: a folder of class folders, a tuple (images, labels), or a tf.data.Dataset, DataLoader or other iterable
     of pairs, batched or not. Labels are class indices, one-hot rows or names. `unlabeled`: a folder, an array, a list
@@ -69,39 +70,45 @@ def autolabel(
     selftrain.config; `max_per_class` a quota. `class_names` are those of the model's outputs, in their order; None: the
     sorted names of the labels; they are needed where names are numbers whose text sorts otherwise than their values.
 
-    Returns the analysis, which is also `out`/analysis.json. An `out` that holds anything is refused; with `resume` an
-    interrupted labelling of the same images by the same model goes on where it was.
+    Returns the analysis, which is also `out`/analysis.json. An `out` that holds anything is refused, but for what a
+    call left that failed before the first image was labelled; with `resume` an interrupted labelling of the same images
+    by the same model goes on where it was.
 
     Raises SourceError, PredictionError and ConfigError (all SelftrainError) with what came in and what to do.
     """
     from selftrain.adapters.user_models import open_user_model
     from selftrain.data.open_given import open_given
-    from selftrain.selflabel.autolabel import Settings, analyse
+    from selftrain.learn.arguments import check_image_size
+    from selftrain.selflabel.autolabel import analyse
+    from selftrain.selflabel.begun import settings_of
 
+    if image_size is not None:
+        check_image_size(image_size)
     asked, names = open_user_model(model)
+    settings = settings_of(
+        threshold=threshold,
+        targets=targets,
+        max_per_class=max_per_class,
+        batch_size=batch_size,
+        class_names=names if class_names is None else class_names,
+        round=round,
+        held_out=held_out,
+        seed=seed,
+        outputs=outputs,
+    )
     rank = None if asked.input_shape is None else len(asked.input_shape)
 
     def opened(given: object, role: str, *, labels: bool) -> Given:
         size, channels = image_size or asked.side, asked.channels
         return open_given(given, role=role, labeled=labels, image_rank=rank, image_size=size, channels=channels)
 
-    rule = threshold if not isinstance(threshold, int | float | None) else Fixed(value=threshold)
     return analyse(
         asked,
         opened(labeled, "labeled", labels=True),
         opened(unlabeled, "unlabeled", labels=False),
         None if validation is None else opened(validation, "validation", labels=True),
         AnalysisFolder(Path(out)),
-        settings=Settings(
-            pseudo_label=PseudoLabel(
-                threshold=rule, targets=targets, max_per_class=max_per_class, batch_size=batch_size
-            ),
-            round=round,
-            held_out=held_out,
-            seed=seed,
-            outputs=outputs,
-            class_names=tuple(class_names) if class_names is not None else names,
-        ),
+        settings=settings,
         resume=resume,
         progress=progress,
     )
@@ -136,7 +143,7 @@ def fit(
 
     Raises SelftrainError (its kinds) with what came in and what to do: SourceError for images and labels that do not
     fit, and where all unlabelled images are copies of others; ConfigError for settings, and for arguments that would
-    not be used; WithdrawnError for a `teacher.start` that was withdrawn (`selftrain recall`), or taught by one that was.
+    not be used; WithdrawnError for a `teacher.start` that `selftrain recall` withdrew, or that such a one taught.
     """
     from selftrain.adapters import fitting
 
@@ -178,7 +185,7 @@ def load_from(
     unlabeled_weight: float | None = None,
     *,
     labels: LabelKind | None = None,
-    part: Part = "training",
+    part: LoadedPart = "training",
     seed: int | None = 0,
 ) -> tf.data.Dataset:
     """What `autolabel` left at `path` as an unbatched tf.data.Dataset of (x, y), or of (x, y, w) with a weight.
@@ -187,7 +194,10 @@ def load_from(
     they are written: "index" (int64), "one_hot" or "soft" (float32 (classes,): the model's probabilities); None: as the
     labelled ones were given, names as indices. w is 1 for a person's label and `unlabeled_weight` for the model's.
     `part` "held_out" gives the labelled images that the model was judged on, for validation. Each pass has an order of
-    its own, drawn from `seed`; None: people's labels first. Raises SourceError.
+    its own, drawn from `seed`; None: people's labels first.
+
+    Raises SourceError for a folder without a finished analysis, files that are gone and a weight that is none,
+    ConfigError for another `labels` or `part`.
     """
     from selftrain.adapters.tf_data import tf_dataset
 
@@ -199,9 +209,9 @@ def as_numpy(
     unlabeled_weight: float | None = None,
     *,
     labels: LabelKind | None = None,
-    part: Part = "training",
+    part: LoadedPart = "training",
 ) -> Example:
-    """`load_from` as arrays in memory: (x, y) or (x, y, w); people's labels first."""
+    """`load_from` as arrays in memory: (x, y) or (x, y, w); people's labels first. Raises as it does."""
     examples = _loaded(path, unlabeled_weight, labels, part)
     return examples.gather(np.arange(len(examples)))
 
@@ -211,13 +221,13 @@ def as_torch(
     unlabeled_weight: float | None = None,
     *,
     labels: LabelKind | None = None,
-    part: Part = "training",
+    part: LoadedPart = "training",
     transform: Callable[[npt.NDArray[Any]], object] | None = None,
 ) -> ChannelsFirst:
     """`load_from` as a map-style dataset for torch's DataLoader; torch itself is not imported.
 
     `transform` is called with x as a numpy array, for files uint8 (height, width, 3) as torchvision's transforms want
-    it. Without one the images of files are (3, height, width), and arrays stay as they were given.
+    it. Without one the images of files are (3, height, width), and arrays stay as they were given. Raises as it does.
     """
     return ChannelsFirst(_loaded(path, unlabeled_weight, labels, part), transform)
 
@@ -227,9 +237,12 @@ def as_grain(
     unlabeled_weight: float | None = None,
     *,
     labels: LabelKind | None = None,
-    part: Part = "training",
+    part: LoadedPart = "training",
 ) -> grain.MapDataset[Example]:
-    """`load_from` as a Grain MapDataset, in the order they lie: `.seed(0).shuffle().batch(32)` is yours."""
+    """`load_from` as a Grain MapDataset, in the order they lie: `.seed(0).shuffle().batch(32)` is yours.
+
+    Raises as it does.
+    """
     import grain
 
     return grain.MapDataset.source(_loaded(path, unlabeled_weight, labels, part))
@@ -238,16 +251,18 @@ def as_grain(
 def held_out(images: object, *, share: float = 0.2, seed: int = 0) -> npt.NDArray[np.bool_]:
     """Which of `images` (n, ...), or of a list of image files, `autolabel` holds out: leave them out of training.
 
-    A function of each image's bytes, `share` and `seed` alone, whatever else is there.
+    A function of each image's bytes, `share` and `seed` alone, whatever else is there. Raises SourceError for images
+    that do not do, ConfigError for a share that is none.
     """
     from selftrain.data.open_given import ids_of
     from selftrain.selflabel.reading import held_out_mask
 
+    if not 0 <= share <= 1:
+        raise ConfigError(f"share is {share!r}; give a part of the images, such as 0.2")
     return held_out_mask(ids_of(images), share=share, seed=seed)
 
 
-def _loaded(path: PathLike, unlabeled_weight: float | None, labels: LabelKind | None, part: Part) -> LabeledImages:
-    folder = AnalysisFolder(Path(path))
-    if part == "held_out":
-        return load_held_out(folder, labels=labels, weighted=unlabeled_weight is not None)
-    return load_training(folder, unlabeled_weight=unlabeled_weight, labels=labels)
+def _loaded(
+    path: PathLike, unlabeled_weight: float | None, labels: LabelKind | None, part: LoadedPart
+) -> LabeledImages:
+    return load(AnalysisFolder(Path(path)), part=part, unlabeled_weight=unlabeled_weight, labels=labels)

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from selftrain.data.given_labels import joined_labels
-from selftrain.data.sources import name_rows
 from selftrain.errors import SourceError
 
 Array = npt.NDArray[Any]
@@ -23,6 +22,7 @@ MOST_ROWS = 8192
 _KEPT = (np.dtype(np.uint8), np.dtype(np.float16), np.dtype(np.float32))
 _COLOURS = (1, 3, 4)
 _BATCHED = 256
+_SHOWN = 5
 _KINDS = "a folder, an array, a list, a tf.data.Dataset or a torch DataLoader"
 
 
@@ -40,7 +40,8 @@ class Chunk:
     """Some images in the order they came: `images` (n, ...) of dtype uint8, float16 or float32, `ids` (n,) sha256.
 
     `labels` (n,) or (n, classes) are as they were given, None for unlabelled images. `paths` (n,) and `sizes` (n,)
-    (bytes) where the images are files, whose `ids` are of the file's bytes; `unreadable` are files left out.
+    (bytes) where the images are files, whose `ids` are of the file's bytes; `unreadable` are files left out. `first` is
+    the row of the first image among all that are not files.
     """
 
     images: Array
@@ -49,9 +50,14 @@ class Chunk:
     paths: tuple[str, ...] | None = None
     sizes: tuple[int, ...] | None = None
     unreadable: tuple[Unreadable, ...] = ()
+    first: int = 0
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def named(self, rows: npt.NDArray[np.int64]) -> str:
+        """The images of `rows` (k,) of this chunk, as a user knows them: files by their paths, others by their rows."""
+        return named_rows(rows + self.first) if self.paths is None else shown([self.paths[row] for row in rows])
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ def given_arrays(images: object, labels: object | None, *, role: str) -> Given:
     def chunks() -> Iterator[Chunk]:
         for start in range(0, len(stacked), rows):
             part = slice(start, start + rows)
-            yield _chunk(stacked[part], None if given is None else given[part], role, start=start)
+            yield _chunk(stacked[part], None if given is None else given[part], role, first=start)
 
     return Given(chunks, len(stacked))
 
@@ -117,17 +123,17 @@ def to_labels(value: object) -> Array:
     return np.asarray(value, dtype=object) if numbers else array
 
 
-def usual(images: Array, role: str, *, start: int = 0) -> Array:
-    """`images` as uint8, float16 or float32, C-contiguous; their values are not scaled. An error counts from `start`.
+def usual(images: Array, role: str, *, first: int = 0) -> Array:
+    """`images` as uint8, float16 or float32, C-contiguous; their values are not scaled. The first is row `first`.
 
     Raises SourceError for a type that holds no pixels, integers outside 0-255, NaN and infinity.
     """
     if images.dtype.kind == "f":
         converted = images if images.dtype in _KEPT else images.astype(np.float32)
-        bad = np.flatnonzero(~np.isfinite(converted).reshape(len(converted), -1).all(axis=1))
-        if bad.size:
-            rows = name_rows([str(start + row) for row in bad.tolist()])
-            raise SourceError(f"{role}: {bad.size} images hold NaN or infinity (rows {rows}); mend the data")
+        bad = ~np.isfinite(converted).reshape(len(converted), -1).all(axis=1)
+        if bad.any():
+            rows = named_rows(np.flatnonzero(bad) + first)
+            raise SourceError(f"{role}: {int(bad.sum())} of {len(bad)} images hold NaN or infinity ({rows}); mend them")
         return np.ascontiguousarray(converted)
     if images.dtype.kind in "iu":
         if images.dtype != np.uint8 and images.size and (images.min() < 0 or images.max() > 255):
@@ -152,6 +158,20 @@ def chunk_rows(images: Array) -> int:
     return max(1, min(MOST_ROWS, CHUNK_BYTES // one))
 
 
+def named_rows(rows: npt.NDArray[np.int64]) -> str:
+    """`rows` (k,) in the words of an error.
+
+    >>> named_rows(np.array([17])), named_rows(np.arange(8))
+    ('row 17', 'rows 0, 1, 2, 3, 4, ...')
+    """
+    return f"row{'s' if len(rows) > 1 else ''} {shown(rows.tolist())}"
+
+
+def shown(values: Sequence[object]) -> str:
+    """The first of `values`, in the words of an error."""
+    return ", ".join(map(str, values[:_SHOWN])) + (", ..." if len(values) > _SHOWN else "")
+
+
 def name_kind(given: object) -> str:
     """What `given` is, in the words of an error."""
     shape = getattr(given, "shape", None)
@@ -163,9 +183,9 @@ def is_array(given: object) -> bool:
     return hasattr(given, "shape") and hasattr(given, "dtype") and not hasattr(given, "element_spec")
 
 
-def _chunk(images: Array, labels: Array | None, role: str, *, start: int) -> Chunk:
-    pixels = usual(images, role, start=start)
-    return Chunk(pixels, image_ids(pixels), labels)
+def _chunk(images: Array, labels: Array | None, role: str, *, first: int) -> Chunk:
+    pixels = usual(images, role, first=first)
+    return Chunk(pixels, image_ids(pixels), labels, first=first)
 
 
 def _stack(images: Sequence[object], role: str) -> Array:
@@ -276,7 +296,7 @@ def _length(stream: Any, *, role: str, labeled: bool, rank: int | None) -> int |
 def _rechunked(pairs: Iterator[tuple[Array, Array | None]], role: str) -> Iterator[Chunk]:
     """Chunks of one number of rows, however the pairs were cut."""
     waiting: list[tuple[Array, Array | None]] = []
-    held = rows = start = 0
+    held = rows = first = 0
     for images, labels in pairs:
         if waiting and images.shape[1:] != waiting[0][0].shape[1:]:
             raise SourceError(
@@ -288,13 +308,13 @@ def _rechunked(pairs: Iterator[tuple[Array, Array | None]], role: str) -> Iterat
         held += len(images)
         while held >= rows:
             images, labels = _joined(waiting, role)
-            yield _chunk(images[:rows], None if labels is None else labels[:rows], role, start=start)
-            start += rows
+            yield _chunk(images[:rows], None if labels is None else labels[:rows], role, first=first)
+            first += rows
             waiting = [(images[rows:], None if labels is None else labels[rows:])]
             held -= rows
     if held:
         images, labels = _joined(waiting, role)
-        yield _chunk(images, labels, role, start=start)
+        yield _chunk(images, labels, role, first=first)
 
 
 def _joined(parts: list[tuple[Array, Array | None]], role: str) -> tuple[Array, Array | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+import numpy as np
 from pydantic import ValidationError
 
 from selftrain.config import Section
@@ -21,3 +22,9 @@ def checked(section: type[S], **arguments: object) -> S:
         where = ".".join(str(part) for part in first["loc"])
         allowed = first["msg"].replace("Input should", "it should")
         raise ConfigError(f"{where} is {first['input']!r}; {allowed}") from error
+
+
+def check_image_size(image_size: object) -> None:
+    """Raise ConfigError for what is no number of pixels a side."""
+    if isinstance(image_size, bool) or not isinstance(image_size, int | np.integer) or image_size < 1:
+        raise ConfigError(f"image_size is {image_size!r}; give pixels a side, such as 32")

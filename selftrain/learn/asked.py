@@ -9,13 +9,17 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from selftrain.data.given import Array, to_array
+from selftrain.data.given import Array, named_rows, to_array
 from selftrain.errors import PredictionError
 from selftrain.evaluate.probabilities import SUM_TOLERANCE
 
 Floats = npt.NDArray[np.float32]
+Named = Callable[[npt.NDArray[np.int64]], str]
+"""Rows (k,) of what a model was asked, in the words of an error."""
 Outputs = Literal["logits", "probabilities"]
 SMALLEST_PROBABILITY = 1e-7
+_ROUNDED = 1e-6  # below 0: what a softmax of another framework may answer for 0
+_SHOWN = 5
 _WAYS_OUT = "end the model with a softmax, or give its logits"
 
 
@@ -60,18 +64,46 @@ def open_model(model: Any) -> Asked:
     )
 
 
-def ask(asked: Asked, images: Array, *, batch_size: int) -> Floats:
-    """The model's answers to `images` (n, ...) as they are, float32 (n, columns).
+def ask(asked: Asked, images: Array, *, batch_size: int, role: str = "images", named: Named = named_rows) -> Floats:
+    """The model's answers to `images` (n, ...) as they are, float32 (n, columns). It is given copies of them.
 
     Raises PredictionError where the model refuses the images, or answers what is neither logits nor probabilities:
-    another shape, NaN, infinity.
+    another shape, NaN, infinity; an error calls the images `role`, and their rows as `named` does.
     """
     _refuse_other_shape(asked, images.shape[1:])
     parts = [
         _ask_once(asked, images[start : start + batch_size], batch_size if asked.even else 0)
         for start in range(0, len(images), batch_size)
     ]
-    return np.concatenate(parts)
+    answers = np.concatenate(parts)
+    bad = np.flatnonzero(~np.isfinite(answers).all(axis=1))
+    if bad.size:
+        raise PredictionError(
+            f"{role}: the model answers NaN or infinity to {bad.size} of {len(answers)} images ({named(bad)}); look at "
+            "them, or train it again"
+        )
+    return answers
+
+
+def refuse_no_probabilities(answers: Floats, *, role: str, named: Named = named_rows) -> None:
+    """Raise PredictionError where `answers` (n, columns) have rows that are none, which `named` names.
+
+    >>> refuse_no_probabilities(np.float32([[0.25, 0.75], [-1, 2]]), role="labeled")
+    Traceback (most recent call last):
+    ...
+    selftrain.errors.PredictionError: labeled: the model's answers to 1 of 2 images are no probabilities, ...
+    """
+    wrong = ((answers < -_ROUNDED) | (answers > 1 + SUM_TOLERANCE)).any(axis=1)
+    if answers.shape[1] > 1:
+        wrong |= np.abs(answers.sum(axis=1, dtype=np.float64) - 1) > SUM_TOLERANCE
+    rows = np.flatnonzero(wrong)
+    if rows.size:
+        first = ", ".join(f"{value:.3g}" for value in answers[rows[0]][:_SHOWN])
+        raise PredictionError(
+            f"{role}: the model's answers to {rows.size} of {len(answers)} images are no probabilities, 0 to 1 and "
+            f"1 in sum ({named(rows)}; the first: {first}{', ...' if answers.shape[1] > _SHOWN else ''}); "
+            "end the model with a softmax, or say outputs='logits' if they are logits"
+        )
 
 
 def outputs_of(answers: Floats) -> Outputs:
@@ -132,7 +164,7 @@ def _refuse_other_shape(asked: Asked, shape: tuple[int, ...]) -> None:
 
 def _ask_once(asked: Asked, images: Array, fill_to: int) -> Floats:
     count = len(images)
-    batch = images[np.resize(np.arange(count), fill_to)] if count < fill_to else images
+    batch = images[np.resize(np.arange(count), max(count, fill_to))]  # a copy: preprocess_input writes into floats
     try:
         answer = asked.answer(batch)
     except Exception as error:  # whatever a user's own code raises, it is about these images
@@ -147,7 +179,4 @@ def _ask_once(asked: Asked, images: Array, fill_to: int) -> Floats:
         answers = answers[:, None]
     if answers.ndim != 2 or len(answers) != len(batch) or answers.shape[1] == 0:
         raise PredictionError(f"the model answers {answers.shape} to {len(batch)} images; it must answer (n, classes)")
-    if not np.isfinite(answers).all():
-        rows = int((~np.isfinite(answers)).any(axis=1).sum())
-        raise PredictionError(f"the model answers NaN or infinity to {rows} of {len(batch)} images; train it again")
     return answers[:count]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from selftrain.config import Augmentation, Precision
 from selftrain.errors import BackboneError, ConfigError
-from selftrain.learn.arguments import checked
+from selftrain.learn.arguments import check_image_size, checked
 from selftrain.places import check_folder
 from selftrain.progress import Progress, silent
 from selftrain.workspace import Workspace
@@ -89,6 +89,7 @@ def learn_representation(
     from selftrain.learn.pretraining import LabeledRows, curve_of, identity, pretrain
     from selftrain.learn.two_views import Pretraining
 
+    check_image_size(image_size)
     recipe = checked(
         Pretraining,
         objective=objective,

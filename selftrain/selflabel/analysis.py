@@ -135,6 +135,11 @@ class AnalysisFolder:
         """Answers of a labelling that has not come to its end."""
         return self.root / "unfinished"
 
+    @property
+    def held_out_path(self) -> Path:
+        """The answers to the held-out images, while the labelling has not come to its end."""
+        return self.unfinished / "held_out.npy"
+
     def finish(self, analysis: Analysis) -> None:
         """Write the analysis, whole or not at all."""
         text = analysis.model_dump_json(indent=2) + "\n"

@@ -12,36 +12,23 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
 
-from selftrain.config import PseudoLabel
 from selftrain.data.given import Given, Unreadable
 from selftrain.data.given_labels import class_indices, label_form
 from selftrain.data.kept_images import KeptImages, Part, put
 from selftrain.data.shards import replace
-from selftrain.errors import ConfigError, SourceError
-from selftrain.learn.asked import Asked, Floats, Outputs, classes_of
+from selftrain.errors import SourceError
+from selftrain.learn.asked import Asked, Floats, classes_of
 from selftrain.progress import Progress, silent
 from selftrain.selflabel.analysis import Analysis, AnalysisFolder, ClassCounts, Counts
+from selftrain.selflabel.begun import Settings, begin
 from selftrain.selflabel.judged import ENOUGH, Ints, Judged, judge
 from selftrain.selflabel.pool import check_same_model, read_pool, without_copies
 from selftrain.selflabel.pseudo_labels import PseudoLabels, select
 from selftrain.selflabel.reading import Mask, Reading, names_of, read_labeled
+from selftrain.selflabel.thresholds import check_classes
 
 LABELED, VALIDATION = "labeled", "validation"
-
-
-class Settings(BaseModel):
-    """What an analysis depends on, beside the model and the images."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    pseudo_label: PseudoLabel = PseudoLabel()
-    round: int = 1
-    held_out: float = 0.2
-    seed: int = 0
-    outputs: Outputs | None = None
-    class_names: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -83,19 +70,22 @@ def analyse(
 
     Images are read once, in chunks; no more than a few are in memory at a time. Of the unlabelled images the answers
     are: 4 bytes a class and image. With `resume` an unfinished folder is gone on with where the same model, settings
-    and images come again, and a finished one is returned as it is; otherwise a folder that holds anything is refused.
+    and images come again, and a finished one is returned as it is; otherwise a folder that holds anything is refused,
+    as `begin` says.
 
     Raises SourceError, PredictionError and ConfigError for what does not fit.
     """
-    if _begun(folder, settings, resume=resume):
+    if begin(folder, settings, resume=resume):
         return folder.read()
     human = _read_human(asked, labeled, validation, folder, settings)
+    check_classes(settings.pseudo_label.threshold, human.judged.class_names)
     check_same_model(folder, human.held_answers)
     index, answers, unreadable = read_pool(
         asked,
         unlabeled,
         folder,
         pixels=human.reading.pixels,
+        outputs=human.judged.outputs,
         batch_size=settings.pseudo_label.batch_size,
         progress=progress,
     )
@@ -118,26 +108,6 @@ def analyse(
     folder.finish(found)
     shutil.rmtree(folder.unfinished, ignore_errors=True)
     return found
-
-
-def _begun(folder: AnalysisFolder, settings: Settings, *, resume: bool) -> bool:
-    """Whether the analysis is there already; else the folder is ready for it. Raises ConfigError as `analyse` says."""
-    root, text = folder.root, settings.model_dump_json(indent=2) + "\n"
-    if root.exists() and not root.is_dir():
-        raise ConfigError(f"out={str(root)!r} is a file; give a folder")
-    if root.is_dir() and any(root.iterdir()):
-        if not folder.settings_path.is_file():
-            raise ConfigError(f"out={str(root)!r} holds other files and was left as it is; give an empty folder")
-        finished = folder.analysis_path.is_file()
-        if not resume:
-            state = "a finished analysis" if finished else "an unfinished analysis"
-            raise ConfigError(f"out={str(root)!r} holds {state}; give resume=True to keep it, or another folder")
-        if folder.settings_path.read_text(encoding="utf-8") != text:
-            raise ConfigError(f"out={str(root)!r} was begun with other settings; give those, or another folder")
-        return finished
-    root.mkdir(parents=True, exist_ok=True)
-    replace(folder.settings_path, lambda part: part.write_text(text, encoding="utf-8"))
-    return False
 
 
 def _read_human(
@@ -255,6 +225,8 @@ def _class_counts(labeled: Ints, labels: PseudoLabels) -> dict[str, ClassCounts]
 def _warnings(counts: Counts, labels: PseudoLabels) -> Iterator[str]:
     if counts.conflicting:
         yield f"{counts.conflicting} labelled images left out: copies of one image have different labels"
+    if not counts.training:
+        yield "no labelled image is left to train on; hold fewer out, or give those to judge on as validation="
     if counts.unreadable:
         yield f"{counts.unreadable} files cannot be read; see unreadable.csv"
     if not counts.unlabeled:

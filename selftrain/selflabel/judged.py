@@ -14,7 +14,7 @@ from selftrain.evaluate import metrics
 from selftrain.evaluate.coverage import HeldOut
 from selftrain.evaluate.intervals import wilson
 from selftrain.evaluate.significance import mcnemar
-from selftrain.learn.asked import Asked, Floats, Outputs, as_logits, ask, outputs_of
+from selftrain.learn.asked import Asked, Floats, Outputs, as_logits, ask, outputs_of, refuse_no_probabilities
 from selftrain.learn.calibrate import cross_fitted_probs, fit_temperature, softmax
 from selftrain.selflabel.analysis import Calibration
 from selftrain.selflabel.reading import Mask, Reading
@@ -57,13 +57,15 @@ def judge(
     """The model on the held-out rows of `held` that are `usable` (n,); `labels` (n,) are those of all its rows.
 
     Raises SourceError where there is none, or where the images are clearly of another scale than the model was trained
-    on; PredictionError for answers that are neither logits nor probabilities.
+    on; PredictionError for answers that are neither logits nor probabilities, or are not what `outputs` says.
     """
     used = usable[held.held]
     answers = held.answers[used]
     if not len(answers):
         raise SourceError(f"none of {len(held.held)} labelled images is held out to judge the model on; {ENOUGH}")
     said = outputs or outputs_of(answers)
+    if said == "probabilities":
+        refuse_no_probabilities(held.answers, role=held.role, named=held.name_held)
     _refuse_wrong_scale(asked, held, labels[held.held], said, batch_size=batch_size)
     labels = labels[held.held][used]
     logits = as_logits(answers, said)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +15,14 @@ import pyarrow.compute as pc
 from selftrain.data.given import Array
 from selftrain.data.given_labels import LabelForm
 from selftrain.data.kept_images import KeptImages, Part
-from selftrain.errors import SourceError
+from selftrain.errors import ConfigError, SourceError
 from selftrain.selflabel.analysis import Analysis, AnalysisFolder
 from selftrain.selflabel.pseudo_labels import PseudoLabels
 
 Int64s = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 LabelKind = Literal["index", "one_hot", "soft"]
+LoadedPart = Literal["training", "held_out"]
 Example = tuple[Any, ...]
 """(x, y), or (x, y, w) where the data have weights."""
 
@@ -80,6 +82,34 @@ class ChannelsFirst:
         return (np.ascontiguousarray(np.moveaxis(x, -1, 0)) if self.examples.files else x, *rest)
 
 
+def load(
+    folder: AnalysisFolder,
+    *,
+    part: LoadedPart = "training",
+    unlabeled_weight: float | None = None,
+    labels: LabelKind | None = None,
+) -> LabeledImages:
+    """`load_training` or `load_held_out`, as `part` says, with weights where there is an `unlabeled_weight`.
+
+    Raises ConfigError for another part and labels of another kind, SourceError for a weight that is none and as they.
+    """
+    if part not in get_args(LoadedPart):
+        raise ConfigError(f"part is {part!r}; give one of {', '.join(get_args(LoadedPart))}")
+    if labels is not None and labels not in get_args(LabelKind):
+        raise ConfigError(f"labels is {labels!r}; give one of {', '.join(get_args(LabelKind))}, or None")
+    _refuse_weight(unlabeled_weight)
+    if part == "held_out":
+        return load_held_out(folder, labels=labels, weighted=unlabeled_weight is not None)
+    return load_training(folder, unlabeled_weight=unlabeled_weight, labels=labels)
+
+
+def _refuse_weight(weight: object) -> None:
+    """Raise SourceError for what is no weight."""
+    allowed = isinstance(weight, int | float | np.number) and not isinstance(weight, bool) and 0 <= weight < math.inf
+    if weight is not None and not allowed:
+        raise SourceError(f"unlabeled_weight is {weight!r}; give a number from 0, or None for no weights")
+
+
 def load_training(
     folder: AnalysisFolder, *, unlabeled_weight: float | None = None, labels: LabelKind | None = None
 ) -> LabeledImages:
@@ -89,8 +119,6 @@ def load_training(
     are written; None: as they were given, names as indices, and for one-hot ones the model's probabilities if the
     analysis has soft targets. Raises SourceError for a folder without a finished analysis, and for files that are gone.
     """
-    if unlabeled_weight is not None and not unlabeled_weight >= 0:
-        raise SourceError(f"unlabeled_weight is {unlabeled_weight}; give a number from 0, or None for no weights")
     analysis = folder.read()
     images, pseudo = folder.images(analysis), folder.labels()
     human = np.flatnonzero(_is_part(images, Part.TRAINING))

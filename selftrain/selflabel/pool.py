@@ -13,7 +13,7 @@ from selftrain.data.given import Given, Unreadable
 from selftrain.data.given_pixels import Pixels
 from selftrain.data.kept_images import index_rows, write_array
 from selftrain.errors import ConfigError, SourceError
-from selftrain.learn.asked import Asked, Floats, ask
+from selftrain.learn.asked import Asked, Floats, Outputs, ask, refuse_no_probabilities
 from selftrain.progress import Progress
 from selftrain.selflabel.analysis import AnalysisFolder
 
@@ -23,7 +23,7 @@ _SAME_ANSWERS = 1e-2
 
 def check_same_model(folder: AnalysisFolder, answers: Floats) -> None:
     """Keep the answers to the held-out images; ConfigError where an unfinished analysis has others."""
-    path = folder.unfinished / "held_out.npy"
+    path = folder.held_out_path
     if not path.is_file():
         write_array(path.parent, path.name, answers)
         return
@@ -36,11 +36,19 @@ def check_same_model(folder: AnalysisFolder, answers: Floats) -> None:
 
 
 def read_pool(
-    asked: Asked, unlabeled: Given, folder: AnalysisFolder, *, pixels: Pixels, batch_size: int, progress: Progress
+    asked: Asked,
+    unlabeled: Given,
+    folder: AnalysisFolder,
+    *,
+    pixels: Pixels,
+    outputs: Outputs,
+    batch_size: int,
+    progress: Progress,
 ) -> tuple[pa.Table, Floats, tuple[Unreadable, ...]]:
     """The index of the unlabelled images, the model's answers (n, columns), and the files that cannot be read.
 
-    `pixels` are those of the labelled images, which these must go together with. Raises SourceError, PredictionError.
+    `pixels` are those of the labelled images, which these must go together with, and `outputs` what the model answered
+    to them. Raises SourceError, PredictionError.
     """
     index: list[pa.Table] = []
     answers: list[Floats] = []
@@ -57,7 +65,9 @@ def read_pool(
             if known is None:
                 if chunk.paths is None:
                     write_array(folder.arrays, name, chunk.images)
-                known = ask(asked, chunk.images, batch_size=batch_size)
+                known = ask(asked, chunk.images, batch_size=batch_size, role=UNLABELED, named=chunk.named)
+                if outputs == "probabilities":
+                    refuse_no_probabilities(known, role=UNLABELED, named=chunk.named)
                 write_array(folder.unfinished, f"ids-{name}", chunk.ids)
                 write_array(folder.unfinished, name, known)
             answers.append(known)

@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from selftrain.data.given import Array, Chunk, Given, Unreadable
+from selftrain.data.given import Array, Chunk, Given, Unreadable, named_rows, shown
 from selftrain.data.given_labels import LabelForm, Labels, joined_labels, label_form, sorted_names, text
 from selftrain.data.given_pixels import Pixels, pixels_of
 from selftrain.data.kept_images import index_rows, write_array
 from selftrain.errors import SourceError
-from selftrain.learn.asked import Asked, Floats, ask
+from selftrain.learn.asked import Asked, Floats, Named, ask
 
 Mask = npt.NDArray[np.bool_]
 
@@ -26,11 +26,12 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class Reading:
-    """Labelled images, read once through: a row an image in `index` and `labels`, both as they came.
+    """Labelled images, read once through: a row an image in `index` and `labels`, both as they came; `role` names them.
 
     `held` (n,) are held out, `answers` (held, columns) what the model says of them; `sample` are the first of these.
     """
 
+    role: str
     index: pa.Table
     labels: Labels
     held: Mask
@@ -39,6 +40,11 @@ class Reading:
     pixels: Pixels
     files: bool
     unreadable: tuple[Unreadable, ...]
+
+    def name_held(self, rows: npt.NDArray[np.int64]) -> str:
+        """Those of `rows` (k,) of the held-out images, as a user knows them."""
+        of_all = np.flatnonzero(self.held)[rows]
+        return shown(self.index["path"].take(of_all).to_pylist()) if self.files else named_rows(of_all)
 
     @property
     def ids(self) -> npt.NDArray[np.object_]:
@@ -74,12 +80,14 @@ def read_labeled(
         held.append(held_out_mask(chunk.ids, share=share, seed=seed))
         apart = chunk.images[held[-1]]
         if len(apart):
-            answers.append(ask(asked, apart, batch_size=batch_size))
+            name_held = _named_of(chunk, held[-1])
+            answers.append(ask(asked, apart, batch_size=batch_size, role=role, named=name_held))
             samples.append(apart[:SAMPLED])
     if pixels is None:
         bad = f" ({len(unreadable)} files cannot be read)" if unreadable else ""
         raise SourceError(f"{role} holds no image{bad}; give at least two a class")
     return Reading(
+        role=role,
         index=pa.concat_tables(index),
         labels=joined_labels(labels, role=role),
         held=np.concatenate(held),
@@ -113,6 +121,12 @@ def names_of(reading: Reading, *, classes: int, given: tuple[str, ...] | None, r
             "labels that are integers"
         )
     return names
+
+
+def _named_of(chunk: Chunk, held: Mask) -> Named:
+    """What names rows of those `held` (n,) out of `chunk`."""
+    rows = np.flatnonzero(held)
+    return lambda bad: chunk.named(rows[bad])
 
 
 def _named(given: Given, role: str) -> Iterator[tuple[str, Chunk]]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from selftrain.errors import PredictionError
-from selftrain.learn.asked import Asked, as_logits, ask, classes_of, open_model, outputs_of
+from selftrain.learn.asked import Asked, as_logits, ask, classes_of, open_model, outputs_of, refuse_no_probabilities
 from selftrain.learn.calibrate import softmax
 
 IMAGES = np.arange(5 * 4 * 4, dtype=np.uint8).reshape(5, 4, 4)
@@ -92,6 +92,18 @@ def test_a_callable_is_asked_in_batches_and_gets_what_was_given() -> None:
     np.testing.assert_array_equal(found, IMAGES.reshape(5, -1)[:, :2])
 
 
+@pytest.mark.parametrize("batch_size", [2, 8])
+def test_a_model_that_writes_into_its_batch_changes_no_image_of_the_users(batch_size: int) -> None:
+    def in_place(batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        batch /= 127.5  # as keras.applications' preprocess_input does
+        return batch.reshape(len(batch), -1)[:, :2]
+
+    images = IMAGES.astype(np.float32)
+    found = ask(open_model(in_place), images, batch_size=batch_size)
+    np.testing.assert_array_equal(images, IMAGES)
+    np.testing.assert_allclose(found, IMAGES.reshape(5, -1)[:, :2] / 127.5, rtol=1e-6)
+
+
 def test_a_model_that_is_compiled_sees_one_batch_size() -> None:
     seen: list[int] = []
 
@@ -102,6 +114,27 @@ def test_a_model_that_is_compiled_sees_one_batch_size() -> None:
     found = ask(Asked(answer, even=True), IMAGES, batch_size=4)
     assert seen == [4, 4]
     np.testing.assert_array_equal(found, IMAGES.reshape(5, -1)[:, :2])
+
+
+def test_answers_that_are_not_finite_are_counted_without_what_filled_the_batch_up_and_their_rows_are_named() -> None:
+    def answer(batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        return np.log(batch.reshape(len(batch), -1)[:, :2] - 16.0 * (batch[:, 0, :1] == 48))
+
+    said = re.escape("unlabeled: the model answers NaN or infinity to 1 of 5 images (row 0)")
+    with np.errstate(divide="ignore"), pytest.raises(PredictionError, match=said):
+        ask(Asked(answer, even=True), IMAGES, batch_size=64, role="unlabeled")
+
+
+@pytest.mark.parametrize("row", [[-0.5, 1.5], [0.2, 0.2], [3, 4], [0.6, 0.6]])
+def test_rows_that_are_no_probabilities_are_named(row: list[float]) -> None:
+    answers = np.float32([[0.25, 0.75], row, [1, 0]])
+    with pytest.raises(PredictionError, match=r"unlabeled: .* to 1 of 3 images are no probabilities, .* \(row 1; "):
+        refuse_no_probabilities(answers, role="unlabeled")
+
+
+def test_probabilities_that_are_rounded_pass() -> None:
+    refuse_no_probabilities(np.float32([[0.2508, 0.7501], [-1e-8, 1]]), role="labeled")
+    refuse_no_probabilities(np.float32([[0.3], [1.0]]), role="labeled")
 
 
 def test_images_of_another_shape_are_refused_before_the_model_sees_them() -> None:

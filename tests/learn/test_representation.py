@@ -55,6 +55,8 @@ def test_what_cannot_be_learned_from_is_said_first(tmp_path: Path) -> None:
         learn_representation(images=images(4), out=tmp_path / "x.h5", workspace=tmp_path)
     with pytest.raises(SourceError, match="Pixels of 32 px, image_size is 64"):
         learn_representation(images=ArrayPixels(images(4)), image_size=64, workspace=tmp_path)
+    with pytest.raises(ConfigError, match="image_size is 0; give pixels a side"):
+        learn_representation(images=images(4), image_size=0, workspace=tmp_path)
     with pytest.raises(ConfigError, match="batch_size is 1; it should be greater than or equal to 2"):
         learn_representation(images=images(4), batch_size=1, workspace=tmp_path)
     with pytest.raises(SourceError, match=r"1 labelled image\(s\)"):

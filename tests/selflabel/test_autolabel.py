@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 from selftrain import as_numpy, autolabel, held_out
 from selftrain.config import PerClass, Quantile, TargetPrecision, Threshold
 from selftrain.data import given
-from selftrain.errors import ConfigError, PredictionError, SourceError
+from selftrain.errors import ConfigError, InputError, PredictionError, SourceError
 from selftrain.learn.calibrate import softmax
 from selftrain.selflabel.analysis import Analysis, AnalysisFolder
 
@@ -244,6 +244,26 @@ def test_labels_come_back_as_they_were_given(
     np.testing.assert_array_equal(as_numpy(hard)[1], hot)
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"part": "validation"}, "part is 'validation'; give one of training, held_out"),
+        ({"part": "heldout"}, "part is 'heldout'; give one of training, held_out"),
+        ({"labels": "onehot"}, "labels is 'onehot'; give one of index, one_hot, soft, or None"),
+        ({"labels": "int"}, "labels is 'int'; give one of index, one_hot, soft, or None"),
+        ({"unlabeled_weight": np.inf}, "unlabeled_weight is inf; give a number from 0"),
+        ({"unlabeled_weight": np.nan}, "unlabeled_weight is nan; give a number from 0"),
+        ({"unlabeled_weight": "1"}, "unlabeled_weight is '1'; give a number from 0"),
+        ({"unlabeled_weight": -1, "part": "held_out"}, "unlabeled_weight is -1; give a number from 0"),
+    ],
+)
+def test_a_part_a_kind_of_labels_or_a_weight_that_is_none_is_refused(
+    tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
+        as_numpy(tmp_path, **changes)
+
+
 def test_copies_and_conflicts_are_left_out_and_counted(
     model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
 ) -> None:
@@ -378,7 +398,6 @@ def test_labelled_and_unlabelled_images_of_different_ranges_are_refused(
         ({"labeled": (np.zeros((0, 8, 8, 1), np.uint8), np.zeros(0))}, "labeled holds no image"),
         ({"labeled": (np.zeros((3, 8, 8, 1), np.uint8), np.arange(3))}, "is held out"),
         ({"class_names": ["a", "b"]}, "class_names has 2 classes (a, b), the model answers 10"),
-        ({"held_out": 0.0}, "none of 400 labelled images is held out; label more, or give validation="),
     ],
 )
 def test_what_does_not_go_together_is_said(
@@ -392,6 +411,60 @@ def test_what_does_not_go_together_is_said(
     arguments: dict[str, Any] = {"model": model, "labeled": labeled, "unlabeled": pool, "out": tmp_path / "out"}
     with pytest.raises(SourceError, match=re.escape(said)):
         autolabel(**{**arguments, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"threshold": 90}, "threshold is 90; give a confidence from 0 to 1"),
+        ({"threshold": -0.1}, "threshold is -0.1; give a confidence"),
+        ({"threshold": np.nan}, "threshold is nan; give a confidence"),
+        ({"threshold": "0.9"}, "threshold is '0.9'; give a confidence"),
+        ({"threshold": True}, "threshold is True; give a confidence"),
+        ({"targets": "sof"}, "targets is 'sof'; it should be 'soft' or 'hard'"),
+        ({"outputs": "softmax"}, "outputs is 'softmax'; it should be 'logits' or 'probabilities'"),
+        ({"max_per_class": 0}, "max_per_class is 0; it should be greater than or equal to 1"),
+        ({"batch_size": 0}, "batch_size is 0; it should be greater than or equal to 1"),
+        ({"seed": "a"}, "seed is 'a'"),
+        ({"held_out": 0}, "held_out is 0; it should be greater than 0"),
+        ({"held_out": -1}, "held_out is -1; it should be greater than 0"),
+        ({"held_out": 1.5}, "held_out is 1.5; it should be less than or equal to 1"),
+        ({"held_out": np.nan}, "held_out is nan"),
+        ({"image_size": 0}, "image_size is 0; give pixels a side"),
+        ({"image_size": -3}, "image_size is -3; give pixels a side"),
+        ({"class_names": list(range(10))}, "class_names: 0 (row 0) is no text"),
+        ({"class_names": ["a"] * 10}, "class_names: 'a' (row 1) is there twice"),
+        ({"class_names": "abcdefghij"}, "class_names is 'abcdefghij'; give a list"),
+        ({"class_names": ()}, "class_names is empty; give a list"),
+        ({"class_names": 10}, "class_names is 10; give a list"),
+    ],
+)
+def test_an_argument_that_is_not_allowed_is_named_before_anything_is_asked_or_written(
+    model: NearestMean,
+    labeled: tuple[Pixels, Ints],
+    pool: Pixels,
+    tmp_path: Path,
+    changes: dict[str, Any],
+    said: str,
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        autolabel(**{"model": model, "labeled": labeled, "unlabeled": pool, "out": tmp_path / "out", **changes})
+    assert not model.asked
+    assert not (tmp_path / "out").exists()
+
+
+def test_that_no_labelled_image_is_left_to_train_on_is_a_warning(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
+) -> None:
+    found = autolabel(model=model, labeled=labeled, unlabeled=pool[:20], out=tmp_path / "out", held_out=1.0)
+    assert found.counts.training == 0
+    assert any("no labelled image is left to train on" in each for each in found.warnings)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, np.nan])
+def test_a_share_that_is_none_is_refused(pool: Pixels, share: float) -> None:
+    with pytest.raises(ConfigError, match="share is"):
+        held_out(pool, share=share)
 
 
 def test_classes_that_the_model_does_not_know_are_refused(
@@ -447,6 +520,48 @@ def test_sigmoids_of_many_classes_are_neither_logits_nor_probabilities(
     assert autolabel(**arguments, out=tmp_path / "b", outputs="logits").outputs == "logits"
 
 
+def test_logits_that_are_called_probabilities_are_refused(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
+) -> None:
+    first = int(np.flatnonzero(held_out(labeled[0]))[0])
+    said = rf"labeled: the model's answers to .* are no probabilities, .* \(rows {first}, .*say outputs='logits'"
+    with pytest.raises(PredictionError, match=said):
+        autolabel(model=model, labeled=labeled, unlabeled=pool, out=tmp_path / "out", outputs="probabilities")
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (3.0, r"unlabeled: the model's answers to 1 of 100 images are no probabilities, .* \(row 107; the first: 3, 3"),
+        (np.nan, r"unlabeled: the model answers NaN or infinity to 1 of 100 images \(row 107\)"),
+    ],
+)
+def test_answers_to_the_pool_that_are_no_probabilities_are_refused_by_row(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path, wrong: float, said: str
+) -> None:
+    def probabilities(batch: npt.NDArray[Any]) -> Floats:
+        answers = softmax(model(batch))
+        answers[(batch == pool[107]).all(axis=(1, 2, 3))] = wrong
+        return answers
+
+    with pytest.raises(PredictionError, match=said):
+        autolabel(model=probabilities, labeled=labeled, unlabeled=pool, out=tmp_path / "out")
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("stream", [False, True])
+def test_images_with_nan_are_named_by_their_rows(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path, stream: bool
+) -> None:
+    images = pool.astype(np.float32)
+    images[57, 3, 3] = np.nan
+    mine = (labeled[0].astype(np.float32), labeled[1])
+    unlabeled = iter(images) if stream else images
+    with pytest.raises(SourceError, match=r"unlabeled: 1 of 25 images hold NaN or infinity \(row 57\)"):
+        autolabel(model=model, labeled=mine, unlabeled=unlabeled, out=tmp_path / "out")
+
+
 def test_a_folder_that_holds_anything_is_left_as_it_is(
     model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
 ) -> None:
@@ -467,6 +582,48 @@ def test_a_folder_that_holds_anything_is_left_as_it_is(
             autolabel(model=model, labeled=labeled, unlabeled=pool, out=tmp_path / "mine", resume=resume)
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "done").rglob("*")}
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_call_that_failed_before_anything_was_labelled_is_mended_in_the_same_folder(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path, resume: bool
+) -> None:
+    images, labels = labeled[0][labeled[1] != 3], labeled[1][labeled[1] != 3]
+    names = np.array([f"digit {digit}" for digit in range(10)])
+    arguments: dict[str, Any] = {"model": model, "labeled": (images, names[labels]), "out": tmp_path / "out"}
+    with pytest.raises(SourceError, match="the model answers 10; give class_names="):
+        autolabel(**arguments, unlabeled=pool)
+    with pytest.raises(SourceError, match="unlabeled: images of shape"):
+        autolabel(**arguments, unlabeled=pool[..., 0], class_names=names)
+    other = NearestMean(labeled[0], labeled[1])
+    with pytest.raises(ConfigError, match="names 'digit X', which is no class"):
+        autolabel(**arguments, unlabeled=pool, class_names=names, threshold=PerClass(values={"digit X": 0.5}))
+    changed = {**arguments, "model": other, "unlabeled": pool, "class_names": names, "resume": resume}
+    assert autolabel(**changed) == autolabel(**{**changed, "out": tmp_path / "fresh"})
+    for ours, theirs in zip(as_numpy(tmp_path / "out"), as_numpy(tmp_path / "fresh"), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("text", ["{}", '{"mine": 1}', "no JSON"])
+def test_settings_of_another_program_are_left_as_they_are(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path, text: str, resume: bool
+) -> None:
+    (tmp_path / "settings.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"out=.* (holds|was begun)"):
+        autolabel(model=model, labeled=labeled, unlabeled=pool, out=tmp_path, resume=resume)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("settings.json", text)]
+
+
+def test_an_unfinished_analysis_with_a_file_of_the_users_is_left_as_it_is(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
+) -> None:
+    with pytest.raises(SourceError, match="unlabeled holds no image"):
+        autolabel(model=model, labeled=labeled, unlabeled=pool[:0], out=tmp_path)
+    (tmp_path / "images" / "mine.npy").write_text("keep")
+    with pytest.raises(ConfigError, match="holds an unfinished analysis"):
+        autolabel(model=model, labeled=labeled, unlabeled=pool, out=tmp_path)
+    assert (tmp_path / "images" / "mine.npy").read_text() == "keep"
 
 
 @pytest.fixture

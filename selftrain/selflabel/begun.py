@@ -1,0 +1,129 @@
+"""Begun: what an analysis is asked for, and a folder that is empty, ready for it, in the midst of it or done."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field, ValidationError
+
+from selftrain.config import Fixed, PseudoLabel, Section, Threshold
+from selftrain.data.shards import replace
+from selftrain.errors import ConfigError
+from selftrain.learn.arguments import checked
+from selftrain.learn.asked import Outputs
+from selftrain.selflabel.analysis import AnalysisFolder
+
+# What is written before the first unlabelled image is labelled: nothing that a model was asked long for.
+_BEFORE_LABELLING = re.compile(r"settings\.json|images/(un)?labeled-\d{6}\.npy|unfinished/held_out\.npy")
+
+
+class Settings(Section):
+    """What an analysis depends on, beside the model and the images."""
+
+    pseudo_label: PseudoLabel = PseudoLabel()
+    round: int = 1
+    held_out: Annotated[float, Field(gt=0, le=1)] = 0.2
+    seed: int = 0
+    outputs: Outputs | None = None
+    class_names: tuple[str, ...] | None = None
+
+    @property
+    def text(self) -> str:
+        """As they are written."""
+        return self.model_dump_json(indent=2) + "\n"
+
+
+def settings_of(
+    *,
+    threshold: Threshold | float | None,
+    targets: str,
+    max_per_class: int | None,
+    batch_size: int,
+    class_names: Iterable[str] | None,
+    round: int,
+    held_out: float,
+    seed: int,
+    outputs: str | None,
+) -> Settings:
+    """The arguments of `autolabel` as Settings. Raises ConfigError naming the one that is not allowed."""
+    rule = _rule(threshold)
+    rule = checked(PseudoLabel, threshold=rule, targets=targets, max_per_class=max_per_class, batch_size=batch_size)
+    names = None if class_names is None else _names(class_names)
+    return checked(
+        Settings, pseudo_label=rule, round=round, held_out=held_out, seed=seed, outputs=outputs, class_names=names
+    )
+
+
+def _rule(threshold: object) -> object:
+    """A threshold's object as it is, a confidence (0-1) or None as Fixed."""
+    if isinstance(threshold, Section | Mapping):
+        return threshold
+    if threshold is None:
+        return Fixed(value=None)
+    if isinstance(threshold, int | float | np.number) and not isinstance(threshold, bool) and 0 <= threshold <= 1:
+        return Fixed(value=float(threshold))
+    raise ConfigError(
+        f"threshold is {threshold!r}; give a confidence from 0 to 1, None for all, or a threshold of selftrain.config, "
+        "such as TargetPrecision()"
+    )
+
+
+def _names(given: object) -> tuple[str, ...]:
+    """Class names as a tuple. Raises ConfigError for what is no name, and one that comes twice."""
+    ask = "give a list with a name for each of the model's outputs, in their order, or None"
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise ConfigError(f"class_names is {given!r}; {ask}")
+    names = tuple(given)
+    if not names:
+        raise ConfigError(f"class_names is empty; {ask}")
+    for row, name in enumerate(names):
+        if not isinstance(name, str):
+            raise ConfigError(f"class_names: {name!r} (row {row}) is no text; {ask}")
+        if name in names[:row]:
+            raise ConfigError(f"class_names: {name!r} (row {row}) is there twice; give each output a name of its own")
+    return names
+
+
+def begin(folder: AnalysisFolder, settings: Settings, *, resume: bool) -> bool:
+    """Whether `folder` holds the finished analysis already; else it is ready to begin or, with `resume`, to go on.
+
+    One in which no unlabelled image was labelled yet - an error came before - is begun anew, with whatever settings.
+    Raises ConfigError for a folder that holds anything else.
+    """
+    root = folder.root
+    if root.exists() and not root.is_dir():
+        raise ConfigError(f"out={str(root)!r} is a file; give a folder")
+    if root.is_dir() and any(root.iterdir()) and not _nothing_labelled(folder):
+        if not folder.settings_path.is_file():
+            raise ConfigError(f"out={str(root)!r} holds other files and was left as it is; give an empty folder")
+        finished = folder.analysis_path.is_file()
+        if not resume:
+            state = "a finished analysis" if finished else "an unfinished analysis"
+            raise ConfigError(f"out={str(root)!r} holds {state}; give resume=True to keep it, or another folder")
+        if folder.settings_path.read_text(encoding="utf-8") != settings.text:
+            raise ConfigError(f"out={str(root)!r} was begun with other settings; give those, or another folder")
+        return finished
+    root.mkdir(parents=True, exist_ok=True)
+    folder.held_out_path.unlink(missing_ok=True)  # of the model before, which may be another
+    replace(folder.settings_path, lambda part: part.write_text(settings.text, encoding="utf-8"))
+    return False
+
+
+def _nothing_labelled(folder: AnalysisFolder) -> bool:
+    """Whether `folder` holds what `begin` and the reading of labelled images wrote, and nothing else."""
+    if not all(_BEFORE_LABELLING.fullmatch(name) for name in _files(folder.root)):
+        return False
+    try:
+        text = folder.settings_path.read_text(encoding="utf-8")
+        return Settings.model_validate_json(text).text == text
+    except (OSError, ValidationError, UnicodeDecodeError, ConfigError):  # no settings of ours
+        return False
+
+
+def _files(root: Path) -> Iterator[str]:
+    """What lies below `root` and is no folder, seen from there."""
+    return (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_symlink() or not path.is_dir())
