@@ -10,12 +10,12 @@ if TYPE_CHECKING:
         as_numpy,
         as_torch,
         autolabel,
+        distill,
         fit,
         held_out,
         load_from,
     )
     from .learn.augmentation import learn_augmentation
-    from .learn.distill import distill
     from .learn.ensemble import ensemble
     from .learn.optimization import learn_optimization
     from .learn.representation import learn_representation
@@ -38,7 +38,6 @@ __all__ = [
     "load_from",
 ]
 _OUTSIDE_API = {
-    "distill": "learn.distill",
     "ensemble": "learn.ensemble",
     "learn_augmentation": "learn.augmentation",
     "learn_optimization": "learn.optimization",

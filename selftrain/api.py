@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from selftrain.config import Experiment, Fixed, Threshold
 from selftrain.errors import ConfigError
+from selftrain.learn import distill as distilling
 from selftrain.learn.asked import Outputs
 from selftrain.progress import Progress, silent
 from selftrain.selflabel.analysis import Analysis, AnalysisFolder
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from selftrain.data.given import Given
 
 PathLike = str | os.PathLike[str]
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def autolabel(
@@ -63,7 +68,7 @@ def autolabel(
     `validation`, or the share `held_out` of `labeled` by a hash of the image and `seed` - `selftrain.held_out` says
     which, so that you can leave them out of training. `threshold` is a confidence, None (all), or a threshold of
     selftrain.config; `max_per_class` a quota. `class_names` are those of the model's outputs, in their order; None: the
-    sorted names of the labels.
+    sorted names of the labels; they are needed where names are numbers whose text sorts otherwise than their values.
 
     Returns the analysis, which is also `out`/analysis.json. An `out` that holds anything is refused, but for what a
     call left that failed before the first image was labelled; with `resume` an interrupted labelling of the same images
@@ -128,24 +133,44 @@ def fit(
     0-1); `validation` and `test` are labelled ones for the gate and the report, else split off `labeled`. Without an
     `experiment` the settings are those that `selftrain init` would choose for these images; with one and without
     images, its own source is used. `settings` are laid over them, such as {"gate": {"target": 0.95}}. `class_names` are
-    the names of labels that are numbers.
+    the names of labels that are numbers, in their order; labels that are names must be among them.
 
-    Leaves in `out`, which must be empty or new: model/ (for `selftrain predict --model`), record.json, evaluation.json,
-    pseudo_labels.parquet, experiment.json. The data set, decoded images and checkpoints lie in `workspace` (that of
-    `experiment`, if there is one): killed and called again, training goes on where it was. Returns the record, with the
+    Leaves in `out`, which must be empty or new, and not the folder this runs in: model/ (for `selftrain predict
+    --model`), record.json, evaluation.json, pseudo_labels.parquet, experiment.json. The data set, decoded images and
+    checkpoints lie in `workspace` (that of `experiment`, if there is one), which may not lie in `out`: killed and
+    called again, training goes on where it was. Returns the record, with the
     fields of `selftrain status --json` but those of registry, tracking and data versions, and the model's folder.
 
-    Raises SelftrainError (its kinds) with what came in and what to do.
+    Raises SelftrainError (its kinds) with what came in and what to do: SourceError for images and labels that do not
+    fit, and where all unlabelled images are copies of others; ConfigError for settings, and for arguments that would
+    not be used; WithdrawnError for a `teacher.start` that `selftrain recall` withdrew, or that such a one taught.
     """
     from selftrain.adapters import fitting
 
-    images = None
-    if labeled is not None or unlabeled is not None:
-        names = None if class_names is None else tuple(class_names)
-        images = fitting.Images(labeled, unlabeled, validation, test, names)
+    images = fitting.given_images(labeled, unlabeled, validation, test, class_names)
     return fitting.fit(
         images, experiment, changes=settings or {}, workspace=Path(workspace), out=Path(out), progress=progress
     )
+
+
+def _refusing_withdrawn(train: Callable[P, R]) -> Callable[P, R]:
+    """`train`, once the recall log of its `workspace` was asked about its `teacher`: the core knows no log."""
+
+    @wraps(train)
+    def asked(*args: P.args, **kwargs: P.kwargs) -> R:
+        from selftrain.adapters.recall_log import ANOTHER_TEACHER, descent_at, refuse_given
+
+        given = signature(train).bind(*args, **kwargs)
+        given.apply_defaults()
+        teacher, workspace = (Path(given.arguments[name]) for name in ("teacher", "workspace"))
+        if teacher.is_dir():  # else it is no model, which loading it says
+            refuse_given(descent_at(teacher), str(teacher), workspace, advice=ANOTHER_TEACHER)
+        return train(*args, **kwargs)
+
+    return asked
+
+
+distill = _refusing_withdrawn(distilling.distill)
 
 
 def analyze_data_then_save_to(

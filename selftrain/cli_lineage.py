@@ -91,6 +91,10 @@ def recall(
 
     From then on no run starts from it, labels with it or takes its labels from the cache, and no version that it
     taught, at whatever remove, is promoted or rolled back to.
+
+    A model given as a folder or file is recognised: it is no teacher.start, and nothing is labelled with it by
+    `selftrain pseudo-label` or distilled from it by `selftrain.distill`. `selftrain.autolabel` and `selftrain.ensemble`
+    know no workspace and do not ask; `selftrain.fit` asks about the teacher it is given, not about models it trains.
     """
     from selftrain.adapters import recall as recalling
     from selftrain.adapters.console import progress

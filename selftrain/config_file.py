@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from selftrain.config import Experiment, parse
+from selftrain.config_braces import changed_in_braces
 from selftrain.errors import ConfigError
 
 # What ZenML reads in the file of a run; it passes over any other key without a word.
@@ -65,8 +66,9 @@ def read(path: Path) -> Experiment:
 def change(path: Path, values: Mapping[str, object], *, reasons: Mapping[str, str]) -> Experiment:
     """Sets dotted keys such as "teacher.batch_size" in the file, whole or not at all, and returns what it now says.
 
-    Comments, order and quotes stay; `reasons` become the comments beside the changed keys. Raises ConfigError for a
-    file that cannot be read, changed or written, and for a value that is not allowed; the file is then as it was.
+    Comments, order and quotes stay; `reasons` become the comments beside the changed keys, above a section in braces.
+    Raises ConfigError for a file that cannot be read, changed or written, and for a value that is not allowed; the file
+    is then as it was.
     """
     text = _text(path)
     _parsed(path, text)
@@ -157,22 +159,30 @@ def _changed(text: str, values: Mapping[str, object], reasons: Mapping[str, str]
     from ruamel.yaml import YAML
     from ruamel.yaml.comments import CommentedMap
 
+    elsewhere = {}
+    for key, value in values.items():
+        path, reason = ("parameters", "experiment", *key.split(".")), reasons.get(key, "")
+        changed = changed_in_braces(text, path, _as_text(value), reason=reason)
+        text = text if changed is None else changed
+        if changed is None:
+            elsewhere[path] = _as_text(value), reason
+    if not elsewhere:
+        return text
     editor = YAML()
     editor.preserve_quotes = True
     editor.width = 4096
     root: Any = editor.load(text)
-    for key, value in values.items():
-        path = ("parameters", "experiment", *key.split("."))
+    for path, (value, reason) in elsewhere.items():
         node = root
         for section in path[:-1]:
             if node.get(section) is None:
                 node[section] = CommentedMap()
             node = node[section]
-        node[path[-1]] = editor.load(_as_text(value))
-        _comment(node, path[-1], reasons.get(key, ""))
-    changed = StringIO()
-    editor.dump(root, changed)
-    return changed.getvalue()
+        node[path[-1]] = editor.load(value)
+        _comment(node, path[-1], reason)
+    dumped = StringIO()
+    editor.dump(root, dumped)
+    return dumped.getvalue()
 
 
 def _as_text(value: object) -> str:
@@ -181,7 +191,7 @@ def _as_text(value: object) -> str:
         import numpy as np
 
         return np.format_float_positional(value, trim="0")
-    return yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n")
+    return yaml.safe_dump([value], default_flow_style=True, width=4096, allow_unicode=True).strip()[1:-1]
 
 
 def _comment(node: Any, name: str, reason: str) -> None:

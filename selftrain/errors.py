@@ -47,6 +47,10 @@ class TrainingDivergedError(SelftrainError):
     """The loss became NaN or infinite; the message names the step."""
 
 
+class NoFallError(SelftrainError):
+    """A range test saw the loss fall by no more than chance at every learning rate."""
+
+
 class TrainingHeldError(SelftrainError):
     """The same training runs in another process; the message names its folder."""
 

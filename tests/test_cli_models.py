@@ -148,6 +148,86 @@ def test_a_withdrawn_champion_answers_with_a_warning_and_labels_nothing(
     assert not Path("labels.csv").exists()
 
 
+def taught(colour_model: Path, folder: Path) -> Path:
+    """A saved model of other weights that the model in `colour_model` taught, by its contract alone."""
+    model, contract = load(colour_model)
+    model.set_weights([2 * value for value in model.get_weights()])
+    return save(model, contract.model_copy(update={"lineage": contract.taught}), folder).folder
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("folder", "folder is withdrawn"),
+        ("folder/model.keras", "folder is withdrawn"),
+        ("taught", "taught is tainted: it was taught by models:/colours/1"),
+        ("own.keras", "own.keras is withdrawn"),
+    ],
+)
+def test_a_withdrawn_model_given_as_a_folder_or_file_labels_nothing(
+    champion_withdrawn: None,
+    selftrain: Command,
+    tmp_path: Path,
+    paint: Paint,
+    colour_model: Path,
+    given: str,
+    said: str,
+) -> None:
+    shutil.copytree(colour_model, tmp_path / "folder")
+    shutil.copy(colour_model / "model.keras", tmp_path / "own.keras")
+    taught(colour_model, tmp_path / "taught")
+    paint(tmp_path / "photos" / "a.png", "green")
+    call = ("--model", given, "--classes", "blue,green,red")
+    refused = selftrain("pseudo-label", *call, "--images", "photos", "--out", "labels.csv")
+    assert (refused.code, refused.out) == (1, "")
+    assert said in refused.err
+    assert "nothing is labelled with it" in refused.err
+    assert not Path("labels.csv").exists()
+    answered = selftrain("predict", *call, "photos", "--json")
+    assert json.loads(answered.out)[0]["label"] == "green"
+    assert f"WARNING: {said}" in answered.err
+
+
+def test_a_folder_labels_again_once_the_recall_is_taken_back(
+    champion_withdrawn: None, selftrain: Command, tmp_path: Path, paint: Paint, colour_model: Path
+) -> None:
+    tracking = open_tracking(tmp_path, stack=lambda: None)
+    recall_log.append(tracking, recall_log.read(tracking)[-1].model_copy(update={"action": "restore"}))
+    paint(tmp_path / "photos" / "a.png", "green")
+    ended = selftrain("pseudo-label", "--model", colour_model, "--images", "photos", "--out", "labels.csv")
+    assert (ended.code, Path("labels.csv").exists()) == (0, True), ended.err
+
+
+@pytest.mark.filterwarnings("ignore:'crypt' is deprecated:DeprecationWarning")  # a library of ZenML imports it
+def test_the_log_of_the_workspace_is_asked_about_a_folder_where_no_variable_names_another(
+    champion_withdrawn: None,
+    selftrain: Command,
+    tmp_path: Path,
+    paint: Paint,
+    colour_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    paint(tmp_path / "photos" / "a.png", "green")
+    call = ("pseudo-label", "--model", colour_model, "--images", "photos", "--out", "labels.csv")
+    assert f"{colour_model} is withdrawn" in selftrain(*call).err
+    assert selftrain(*call, "--workspace", "nowhere").code == 0
+    assert not Path("nowhere").exists()
+
+
+def test_a_folder_labels_nothing_while_the_log_does_not_answer(
+    selftrain: Command, tmp_path: Path, paint: Paint, colour_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    paint(tmp_path / "photos" / "a.png", "green")
+    refused = selftrain("pseudo-label", "--model", colour_model, "--images", "photos", "--out", "labels.csv")
+    assert (refused.code, refused.out) == (1, "")
+    assert f"whether {colour_model} was withdrawn is not known: the MLflow store at http://127.0.0.1:9" in refused.err
+    answered = selftrain("predict", "--model", colour_model, "photos", "--json")
+    assert json.loads(answered.out)[0]["label"] == "green"
+
+
 def test_history_tells_of_a_recall_in_its_place_and_warns(champion_withdrawn: None, selftrain: Command) -> None:
     shown = selftrain("history")
     assert [line.split()[2] for line in shown.out.splitlines()] == ["refuse", "promote", "withdraw"]

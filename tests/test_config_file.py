@@ -54,6 +54,70 @@ def test_sections_and_keys_that_were_not_there_are_added(path: Path) -> None:
     assert "# pretrained" in path.read_text()
 
 
+FLOW = """\
+parameters:
+  experiment:
+    name: lab
+    # the teacher
+    teacher: {backbone: wide_resnet_16_1, batch_size: 16, validate_every: 20}   # mine
+    student: {weight_decay: 0.0,  # none
+              steps: 40}
+    gate: {target: 0.15}
+"""
+
+
+def test_a_section_in_braces_stays_on_its_lines_with_the_comment_above(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(FLOW)
+    values = {"teacher.batch_size": 8, "teacher.learning_rate": 1e-5, "student.steps": 50}
+    reasons = {"teacher.batch_size": "measured: 12 images/s", "student.steps": "measured"}
+    changed = config_file.change(file, values, reasons=reasons)
+    assert (changed.teacher.batch_size, changed.teacher.learning_rate, changed.student.steps) == (8, 1e-5, 50)
+    assert config_file.read(file) == changed
+    assert file.read_text() == FLOW.replace(
+        "    teacher: {", "    # teacher.batch_size: measured: 12 images/s\n    teacher: {"
+    ).replace("16, validate_every: 20}", "8, validate_every: 20, learning_rate: 0.00001}").replace(
+        "    student: {", "    # student.steps: measured\n    student: {"
+    ).replace("steps: 40", "steps: 50")
+
+
+def test_a_second_change_in_braces_replaces_the_comment_of_the_first(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(FLOW)
+    for why in ("first", "second"):
+        reasons = {"teacher.batch_size": f"measured {why}", "teacher.steps": f"also {why}"}
+        config_file.change(file, {"teacher.batch_size": 8, "teacher.steps": 9}, reasons=reasons)
+    text = file.read_text()
+    assert "first" not in text
+    assert text.count("# teacher.batch_size: measured second\n") == text.count("# teacher.steps: also second\n") == 1
+    assert "    # the teacher\n" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "changed"),
+    [
+        ("parameters: {experiment: {}}\n", "parameters: {experiment: {teacher: {steps: 7}}}\n"),
+        (
+            "parameters: {experiment: {seed: 1, }}\n",
+            "parameters: {experiment: {seed: 1, teacher: {steps: 7}, }}\n",
+        ),
+        (
+            "parameters: {experiment: {teacher: {batch_size: 8}}}\n",
+            "parameters: {experiment: {teacher: {batch_size: 8, steps: 7}}}\n",
+        ),
+        (
+            'parameters:\n  experiment:\n    teacher: {augmentation: "none"\n    }\n',
+            'parameters:\n  experiment:\n    teacher: {augmentation: "none", steps: 7\n    }\n',
+        ),
+    ],
+)
+def test_a_key_that_was_not_there_is_added_within_the_braces(tmp_path: Path, text: str, changed: str) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(text)
+    assert config_file.change(file, {"teacher.steps": 7}, reasons={}).teacher.steps == 7
+    assert file.read_text() == changed
+
+
 def test_a_copy_with_other_values_lasts_as_long_as_its_block_and_the_file_stays(path: Path) -> None:
     with config_file.overridden(path, {"control": "supervised"}) as copy:
         assert config_file.read(copy) == config_file.read(path).model_copy(update={"control": "supervised"})

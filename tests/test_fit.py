@@ -213,6 +213,7 @@ def test_a_fitted_model_labels_more_images(fitted: Fitted, tmp_path: Path) -> No
 
 @pytest.mark.keras
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:'crypt' is deprecated:DeprecationWarning")  # a library of ZenML imports it
 def test_an_ensemble_is_the_first_teacher_of_another_fit(fitted: Fitted, workspace: Path, tmp_path: Path) -> None:
     both = selftrain.ensemble(models=[fitted.model, fitted.model], out=tmp_path / "both")
     settings = {**SETTINGS, "control": "none", "teacher": {"start": str(both.folder)}}
@@ -266,6 +267,31 @@ def test_an_experiment_brings_its_own_source(tmp_path: Path) -> None:
         ({"labeled": "folder", "unlabeled": np.zeros((3, 8, 8))}, SourceError, "labeled are folders and unlabeled not"),
         ({"labeled": "nowhere", "unlabeled": "neither"}, SourceError, "'nowhere' is no folder"),
         ({**arrays(), "settings": {"gate": {"targt": 1}}}, ConfigError, "unknown key 'targt'"),
+        (
+            {
+                "labeled": (load_digits().images[:150], load_digits().target[:150]),
+                "unlabeled": load_digits().images[150:300],
+            },
+            SourceError,
+            r"values reach from 0 to 16; allowed are 0-1 and 0-255.* Divide all by the value of white \(by 16 if",
+        ),
+        ({"unlabeled": arrays()["unlabeled"]}, ConfigError, "unlabeled= without labeled=; give labeled="),
+        (
+            {"experiment": Experiment(), "validation": arrays()["labeled"], "test": "nowhere", "class_names": ["a"]},
+            ConfigError,
+            "validation=, test=, class_names= without labeled=.* leave validation=, test=, class_names= out",
+        ),
+        (
+            {"labeled": "a", "unlabeled": "b", "class_names": ["a"]},
+            ConfigError,
+            "class_names= names labels that are num",
+        ),
+        ({**arrays(), "unlabeled": arrays()["labeled"][0]}, SourceError, "unlabeled: no image is left to learn from"),
+        (
+            {**arrays(), "test": (arrays()["unlabeled"], digits()[1][150:])},
+            SourceError,
+            "copies of labelled, validation or test images",
+        ),
         ({**arrays(), "unlabeled": None}, SourceError, "no image; self-training needs unlabelled ones"),
         (
             {**arrays(), "labeled": (np.zeros((3, 8, 8), np.uint8), [0] * 3)},
@@ -280,6 +306,21 @@ def test_what_cannot_be_fitted_is_said_before_anything_is_trained(
     with pytest.raises(error, match=said):
         selftrain.fit(**arguments, out=tmp_path / "out", workspace=tmp_path / "workspace")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.keras
+@pytest.mark.slow
+def test_integers_that_make_nearly_black_pictures_are_warned_of(workspace: Path, tmp_path: Path) -> None:
+    images, labels = digits()
+    dark = images // 15
+    found = selftrain.fit(
+        labeled=(dark[:150], labels[:150]),
+        unlabeled=dark[150:],
+        settings=TEACHER_ONLY,
+        out=tmp_path / "out",
+        workspace=workspace,
+    )
+    assert any("reach from 0 to 17 and were taken as 0-255" in warning for warning in found.record.warnings)
 
 
 def test_settings_are_laid_over_section_by_section() -> None:
@@ -335,3 +376,53 @@ def test_looks_at_test_are_counted_once_a_model(colour_model: Path, tmp_path: Pa
     other = SavedModel(colour_model, model.contract.model_copy(update={"temperature": 2.0}))
     assert [count_looks(tmp_path, "a" * 64, each) for each in ([model], [model, model], [model, other])] == [1, 1, 2]
     assert count_looks(tmp_path, "b" * 64, [model]) == 1
+
+
+def test_a_workspace_in_out_is_said_before_anything_is_written(tmp_path: Path) -> None:
+    base = Experiment(workspace=str(tmp_path / "out" / "work"))
+    inside: list[dict[str, Any]] = [
+        {"workspace": tmp_path / "out" / "work"},
+        {"workspace": tmp_path / "out"},
+        {"workspace": tmp_path / "other", "experiment": base},
+    ]
+    for arguments in inside:
+        with pytest.raises(ConfigError, match="lies in out="):
+            selftrain.fit(**arrays(), **arguments, out=tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+    changed = {"workspace": str(tmp_path / "out" / "work")}
+    with pytest.raises(ConfigError, match="lies in out="):
+        selftrain.fit(**arrays(), settings=changed, workspace=tmp_path / "other", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_out_that_cannot_be_made_is_said_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "loop").symlink_to(tmp_path / "here" / "loop")
+    (tmp_path / "file").write_text("mine")
+    for out, said in [(tmp_path / "here" / "loop", "cannot be a folder"), (tmp_path / "file" / "out", "file is none")]:
+        with pytest.raises(ConfigError, match=said):
+            selftrain.fit(**arrays(), out=out, workspace=tmp_path / "work")
+    (tmp_path / "here" / "loop").unlink()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(ConfigError, match="is the folder this runs in"):
+        selftrain.fit(**arrays(), out=".", workspace=tmp_path / "work")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "here"]
+
+
+@pytest.mark.keras
+@pytest.mark.slow
+def test_a_link_to_an_empty_folder_is_filled_and_a_part_folder_of_the_users_is_left(tmp_path: Path) -> None:
+    for name in ("empty", ".empty.part", ".link.part"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".empty.part" / "mine").write_text("mine")
+    (tmp_path / ".link.part" / "mine").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    found = selftrain.fit(**arrays(), settings=TEACHER_ONLY, out=tmp_path / "link", workspace=tmp_path / "work")
+    assert found.model == tmp_path / "link" / "model"
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "empty" / "record.json").is_file()
+    names = [".empty.part", ".link.part", "empty", "link", "work"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert [(tmp_path / name / "mine").read_text() for name in names[:2]] == ["mine", "mine"]

@@ -57,7 +57,10 @@ def _same(student: str, teacher: str) -> bool:
 def bring_teacher(
     start: str, *, place: Place, settings: Registry, class_names: tuple[str, ...], image_size: int
 ) -> SavedModel:
-    """The first teacher that is not trained: 'champion', a `.keras` file, or a saved model's folder."""
+    """The first teacher that is not trained: 'champion', a `.keras` file, or a saved model's folder.
+
+    Raises WithdrawnError for one that was withdrawn, or taught by one that was.
+    """
     from selftrain.learn.contract import CONTRACT_FILE, SavedModel, adopt, file_digest, save
 
     path = _located(start, place, settings)
@@ -68,6 +71,7 @@ def bring_teacher(
     if not (kept / CONTRACT_FILE).is_file():
         model, contract = adopt(path, class_names=class_names, image_size=image_size)
         save(model, contract, kept)
+    _refuse_withdrawn(kept, start, place)  # what it holds, in whichever file
     return _of_classes(SavedModel.read(kept), class_names)
 
 
@@ -100,7 +104,9 @@ def _located(start: str, place: Place, settings: Registry) -> Path:
             )
         path = Path(start)
         ours = path.name == MODEL_FILE and (path.parent / CONTRACT_FILE).is_file()
-        return path.parent if ours else path  # a saved model's file: its contract says who taught it
+        path = path.parent if ours else path  # a saved model's file: its contract says who taught it
+        _refuse_withdrawn(path, start, place)
+        return path
     from selftrain.adapters import recall_log
     from selftrain.adapters.registry import champion, load_model_folder
     from selftrain.adapters.tracking import open_tracking
@@ -115,6 +121,14 @@ def _located(start: str, place: Place, settings: Registry) -> Path:
     called = f"teacher.start is 'champion', and {version.uri}"
     recall_log.recalled(tracking).refuse(version.descent, called, advice=recall_log.ANOTHER_START)
     return load_model_folder(tracking, version, cache=workspace.models)
+
+
+def _refuse_withdrawn(path: Path, start: str, place: Place) -> None:
+    from selftrain.adapters import recall_log
+
+    called = f"teacher.start is {start!r}, and the model there"
+    model = recall_log.descent_at(path)
+    recall_log.refuse_given(model, called, Path(place.workspace), advice=recall_log.ANOTHER_FOLDER)
 
 
 def _backbone(start: str, place: Place, settings: Registry) -> str:

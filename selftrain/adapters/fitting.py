@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pydantic import BaseModel
@@ -30,6 +32,7 @@ from selftrain.data.survey import survey
 from selftrain.errors import ConfigError, SourceError
 from selftrain.learn.checkpoint import Checkpoints, prune
 from selftrain.learn.contract import SavedModel
+from selftrain.places import check_out
 from selftrain.progress import Progress, noting
 from selftrain.record import RunRecord, report_ingested
 from selftrain.scaffold import Wishes, choose, has_gpu
@@ -65,6 +68,25 @@ class Images:
                 yield str(role), images, split
 
 
+def given_images(
+    labeled: object, unlabeled: object, validation: object, test: object, class_names: Sequence[str] | None
+) -> Images | None:
+    """The images that `fit` was called with; None where there are none, and the source of the experiment is used.
+
+    Raises ConfigError for images without labelled ones, and for class names without images.
+    """
+    named = {"unlabeled": unlabeled, "validation": validation, "test": test, "class_names": class_names}
+    there = [f"{name}=" for name, value in named.items() if value is not None]
+    if labeled is not None:
+        return Images(labeled, unlabeled, validation, test, None if class_names is None else tuple(class_names))
+    if there:
+        raise ConfigError(
+            f"{', '.join(there)} without labeled=; give labeled= and unlabeled= too, or leave {', '.join(there)} out: "
+            "an experiment= alone takes all its images and classes from its own source"
+        )
+    return None
+
+
 @dataclass(frozen=True)
 class Fitted:
     """A finished fit: its record, the folder it left, and in that the folder of the best model."""
@@ -92,16 +114,19 @@ def fit(
     Its models stay in the workspace's cache: the same fit again, or one that was killed, trains none of them anew.
 
     Without `base` the settings are those that `selftrain init` would choose for the images; `changes` are laid over
-    them. Raises ConfigError where `out` holds anything, and what the loop raises.
+    them. Raises ConfigError where `out` holds anything, cannot be written, or holds the workspace, SourceError where
+    copies leave nothing to label, and what the loop raises.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"out={str(out)!r} is not empty; it was left as it is, give another folder")
+    _refuse_filled(out)
+    check_out(out, workspace=Path(base.workspace) if base else workspace)
     with _opened(images, base, workspace) as (source, e):
         e = with_changes(e, changes)
+        check_out(out, workspace=Path(e.workspace))
         check(e, e.place)
         _tidy(e)
         start_keras()
         made = _ingested(source, e, noting(progress, "ingest"))
+    _refuse_empty_pool(made, e)
     first_teacher = _brought(e, made.manifest)
     run_id = run_key(e, made.manifest, first_teacher)
     folder = dataset.workspace(e.place).models / run_id
@@ -126,6 +151,7 @@ def fit(
         run_id=run_id,
         ingested=report_ingested(made, dataset.store(e.place).quarantine_path),
         test_looks=looks,
+        warnings=source.warnings() if isinstance(source, SpooledImages) else (),
     )
     texts = {RECORD: record.model_dump_json(indent=2), EVALUATION: report.model_dump_json(indent=2)}
     texts[EXPERIMENT] = e.model_dump_json(indent=2, exclude={"source"} if isinstance(source, SpooledImages) else None)
@@ -178,6 +204,8 @@ def _opened(
         raise SourceError(f"{', '.join(folders)} are folders and {others} not; give all as folders, or all as arrays")
     where = {"workspace": base.workspace if base else str(workspace)}
     if folders:
+        if images.class_names is not None:
+            raise ConfigError("class_names= names labels that are numbers; those of folders are named by them: drop it")
         source = FolderSource.model_validate({role: str(one) for role, one, _ in given})
         e = base or choose(source, survey(source), Wishes(gpu=has_gpu())).experiment
         yield open_source(source), e.model_copy(update={"source": source, **where})
@@ -187,6 +215,7 @@ def _opened(
             opened = open_given(one, role=role, labeled=role != "unlabeled", image_rank=None, image_size=None)
             if not spool.add(opened, role=role, split=split):
                 raise SourceError(f"{role} holds no image; give some")
+        spool.refuse_range()
         e = base or _chosen(spool)
         yield spool, e.model_copy(update=where)
 
@@ -216,6 +245,16 @@ def _ingested(source: ImageSource, e: Experiment, progress: Progress) -> Ingeste
     )
 
 
+def _refuse_empty_pool(made: Ingested, e: Experiment) -> None:
+    """Raise SourceError where a round would have nothing to label."""
+    if e.gate.max_rounds and not made.manifest.rows(Split.UNLABELED).size:
+        raise SourceError(
+            "unlabeled: no image is left to learn from; those given are copies of labelled, validation or test images "
+            f"or cannot be used, see {str(dataset.store(e.place).quarantine_path)!r}. Give others, or train on the "
+            'labels alone with settings={"gate": {"min_rounds": 0, "max_rounds": 0}}'
+        )
+
+
 def _brought(e: Experiment, manifest: Manifest) -> SavedModel | None:
     """The first teacher where it is not trained."""
     if e.teacher.start == "train":
@@ -227,18 +266,25 @@ def _brought(e: Experiment, manifest: Manifest) -> SavedModel | None:
 
 
 def _leave(out: Path, looped: Looped, texts: Mapping[str, str]) -> None:
-    """Fill `out` whole or not at all."""
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    shutil.copytree(looped.final.folder, part / MODEL)
-    if looped.labels:
-        looped.labels[-1].write(part / LABELS)
-    for name, content in texts.items():
-        (part / name).write_text(content + "\n", encoding="utf-8")
-    if out.exists():
-        out.rmdir()
-    part.rename(out)
+    """Fill `out` whole or not at all. Raises ConfigError where somebody else has filled it meanwhile."""
+    place = Path(os.path.realpath(out))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as scratch:
+        part = Path(scratch) / "new"
+        part.mkdir()
+        shutil.copytree(looped.final.folder, part / MODEL)
+        if looped.labels:
+            looped.labels[-1].write(part / LABELS)
+        for name, content in texts.items():
+            (part / name).write_text(content + "\n", encoding="utf-8")
+        _refuse_filled(out)
+        part.rename(place)  # in place of an empty folder too
+
+
+def _refuse_filled(out: Path) -> None:
+    """Raise ConfigError where `out` is a file, or a folder that holds anything."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"out={str(out)!r} is not empty; it was left as it is, give another folder")
 
 
 def _merged(values: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

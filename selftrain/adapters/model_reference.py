@@ -24,9 +24,12 @@ from selftrain.learn.contract import (
     UNREADABLE_ZIP,
     Contract,
     adopt,
+    file_digest,
     load,
     read_contract,
+    values_digest,
 )
+from selftrain.selflabel.lineage import Descent
 from selftrain.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -120,11 +123,9 @@ def load_reference(
     if reference in (CHAMPION, CHALLENGER) or reference.startswith("models:/"):
         return load_version(reference, workspace=workspace, model_name=model_name)
     if path.is_dir():
-        read_contract(path)
-        start_keras()
-        return LoadedModel(*load(path), called=reference)
+        return _load_folder(path, reference, workspace)
     if path.suffix == ".keras" and path.is_file():
-        return _load_file(path, class_names)
+        return _load_file(path, class_names, workspace)
     raise ConfigError(
         f"{reference!r} is no model: give a saved model's folder, a .keras file, models:/NAME@champion, "
         "models:/NAME/NUMBER, or champion"
@@ -169,15 +170,23 @@ def _version(opened: OpenRegistry, key: str) -> Version:
     return found
 
 
-def _load_file(path: Path, class_names: tuple[str, ...]) -> LoadedModel:
+def _load_folder(folder: Path, called: str, workspace: Path) -> LoadedModel:
+    read_contract(folder)
+    start_keras()
+    model, contract = load(folder)
+    concern = recall_log.concern_given(recall_log.descent_of(contract), called, workspace)
+    return LoadedModel(model, contract, called, concern)
+
+
+def _load_file(path: Path, class_names: tuple[str, ...], workspace: Path) -> LoadedModel:
     if path.name == MODEL_FILE and (path.parent / CONTRACT_FILE).is_file():
-        start_keras()
-        return LoadedModel(*load(path.parent), called=str(path.parent))
+        return _load_folder(path.parent, str(path.parent), workspace)
     if not class_names:
         raise ConfigError(f"{path} does not name its classes; give --classes a,b,c in the order of its outputs")
     start_keras()
     model, contract = adopt(path, class_names=class_names, image_size=_image_size(path))
-    return LoadedModel(model, contract, called=str(path))
+    itself = Descent(frozenset({file_digest(path), values_digest(model)}))  # it has no contract to say who taught it
+    return LoadedModel(model, contract, str(path), recall_log.concern_given(itself, str(path), workspace))
 
 
 def _image_size(path: Path) -> int:

@@ -12,8 +12,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from selftrain.adapters import registry, tag_log
 from selftrain.adapters.tracking import Tracking, open_existing, stack_tracker_uri
+from selftrain.errors import RegistryError
 from selftrain.selflabel.lineage import SHOWN, Descent, Recall, Recalled
 from selftrain.workspace import Workspace
 
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
 LOG_TAG = "selftrain.recall."
 ANOTHER_START = "start from another: set teacher.start to 'train' or to a model's folder, or `selftrain rollback` first"
+ANOTHER_FOLDER = "start from another: set teacher.start to 'train' or to another model's folder"
+ANOTHER_TEACHER = "nothing is taught by it: name another model"
 ROLL_BACK = "make the champion before it champion again with `selftrain rollback`"
 ANOTHER_MODEL = (
     "nothing is labelled or registered with it, and the same run would only make or find it again. Change what it "
@@ -79,6 +84,24 @@ def open_log(workspace: Path) -> Tracking | None:
     return open_existing(workspace)
 
 
+def known_log(workspace: Path) -> Tracking | None:
+    """`open_log`, for what works without any store; None also where none was used yet.
+
+    ZenML takes seconds to load, and makes a store of its own where there is none: it is asked for its stack only where
+    both it and `workspace` are there already.
+    """
+    used = workspace.is_dir() and (_zenml_is_set_up() or _has_lines(Workspace(workspace).mlflow_database))
+    if not used and not os.environ.get("MLFLOW_TRACKING_URI"):
+        return None
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # MLflow reads it when it is imported
+    return open_log(workspace)
+
+
+def _zenml_is_set_up() -> bool:
+    folder = os.environ.get("ZENML_CONFIG_PATH") or click.get_app_dir("zenml")
+    return "ZENML_STORE_URL" in os.environ or (Path(folder) / "config.yaml").is_file()
+
+
 def _has_lines(database: Path) -> bool:
     if not database.exists():
         return False
@@ -109,6 +132,22 @@ def refuse(tracking: Tracking, contract: Contract) -> None:
     recalled(tracking).refuse(descent_of(contract), called, advice=ANOTHER_MODEL)
 
 
+def refuse_given(model: Descent, called: str, workspace: Path, *, advice: str) -> None:
+    """Raise WithdrawnError if a model that the user gave, as a folder or file, is withdrawn or tainted."""
+    tracking = known_log(workspace)
+    if tracking is not None:
+        recalled(tracking).refuse(model, called, advice=advice)
+
+
+def concern_given(model: Descent, called: str, workspace: Path) -> str | None:
+    """What is to be said of a model that the user gave, as a folder or file; None: nothing, or there is no log."""
+    try:
+        tracking = known_log(workspace)
+        return recalled(tracking).concern(model, called) if tracking is not None else None
+    except RegistryError as error:
+        return f"whether {called} was withdrawn is not known: {error}"
+
+
 def alarm(tracking: Tracking, champion: registry.Version | None) -> str:
     """What is to be added to a line about `champion` if it is withdrawn or tainted, and what to do; else nothing."""
     if champion is None:
@@ -120,3 +159,10 @@ def alarm(tracking: Tracking, champion: registry.Version | None) -> str:
 def descent_of(contract: Contract) -> Descent:
     """Who taught the model that `contract` describes, as it says itself."""
     return Descent(frozenset({contract.identity, contract.weights_sha256} - {""}), contract.lineage)
+
+
+def descent_at(path: Path) -> Descent:
+    """Who taught the model in the folder `path`, as it says itself; of a `.keras` file only its digest is known."""
+    from selftrain.learn.contract import file_digest, read_contract
+
+    return descent_of(read_contract(path)) if path.is_dir() else Descent(frozenset({file_digest(path)}))

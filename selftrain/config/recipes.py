@@ -114,10 +114,10 @@ class Consistency(Section):
 
     mu: int = Field(3, ge=1, description="unlabelled images in a batch for each labelled one; 7 in the papers")
     weight: float = Field(1.0, ge=0, description="weight of their loss; the labelled images' is 1")
-    ramp_up: Share = Field(0.0, description="share of the steps in which that weight rises from 0")
+    ramp_up: Share = Field(0.0, description="share of the steps in which their loss rises from 0")
     threshold: Share = Field(0.95, description="fixmatch: confidence from which an image counts")
     momentum: float = Field(0.99, ge=0, lt=1, description="freematch, softmatch: of what they know of the model")
-    fairness: float = Field(0.01, ge=0, description="freematch: weight of the fairness term")
+    fairness: float = Field(0.01, ge=0, description="freematch: weight of the fairness term, beside `weight`")
     n_sigma: float = Field(2.0, gt=0, description="softmatch: divides the Gaussian's width")
 
 

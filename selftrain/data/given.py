@@ -11,6 +11,7 @@ from typing import Any, TypeGuard
 import numpy as np
 import numpy.typing as npt
 
+from selftrain.data.given_labels import joined_labels
 from selftrain.errors import SourceError
 
 Array = npt.NDArray[Any]
@@ -72,7 +73,7 @@ def given_arrays(images: object, labels: object | None, *, role: str) -> Given:
     """An array (n, ...), or a list of images of one shape, with `labels` (n,) or (n, classes) or None."""
     stacked = _stack(images, role) if isinstance(images, list | tuple) else to_array(images)
     _refuse_shape(stacked.shape[1:], role)
-    given = None if labels is None else to_array(labels)
+    given = None if labels is None else to_labels(labels)
     if given is not None and len(given) != len(stacked):
         raise SourceError(f"{role}: {len(stacked)} images and {len(given)} labels; give one label an image")
     rows = chunk_rows(stacked)
@@ -114,6 +115,15 @@ def to_array(value: object) -> Array:
         if callable(convert):
             value = convert()
     return np.asarray(value)
+
+
+def to_labels(value: object) -> Array:
+    """`value` as an array; of a list that mixes text and numbers, such as a NaN, each value as it is."""
+    array = to_array(value)
+    if array.dtype.kind not in "US" or not isinstance(value, list | tuple):
+        return array
+    numbers = any(isinstance(each, int | float | np.number) for each in value)
+    return np.asarray(value, dtype=object) if numbers else array
 
 
 def usual(images: Array, role: str, *, first: int = 0) -> Array:
@@ -218,10 +228,12 @@ def _pairs(
     stream: object, *, role: str, labeled: bool, rank: int | None, single: bool | None
 ) -> Iterator[tuple[Array, Array | None]]:
     """(images, labels) of each element, single ones with a batch dimension of 1; `single` None: the first one tells."""
-    for element in _elements(stream, role):
+    for number, element in enumerate(_elements(stream, role)):
         image, label = _halves(element, role=role, labeled=labeled)
+        if labeled and label is None:
+            raise SourceError(f"{role}: the label of its element {number} is None; give each image a label")
         images = to_array(image)
-        labels = None if label is None else to_array(label)
+        labels = None if label is None else to_labels(label)
         if single is None:
             loads_batches = getattr(stream, "batch_size", None) is not None and hasattr(stream, "dataset")
             single = not loads_batches and is_single(images.shape, None if labels is None else labels.shape, rank)
@@ -306,20 +318,20 @@ def _rechunked(pairs: Iterator[tuple[Array, Array | None]], role: str) -> Iterat
         waiting.append((images, labels))
         held += len(images)
         while held >= rows:
-            images, labels = _joined(waiting)
+            images, labels = _joined(waiting, role)
             yield _chunk(images[:rows], None if labels is None else labels[:rows], role, first=first)
             first += rows
             waiting = [(images[rows:], None if labels is None else labels[rows:])]
             held -= rows
     if held:
-        images, labels = _joined(waiting)
+        images, labels = _joined(waiting, role)
         yield _chunk(images, labels, role, first=first)
 
 
-def _joined(parts: list[tuple[Array, Array | None]]) -> tuple[Array, Array | None]:
+def _joined(parts: list[tuple[Array, Array | None]], role: str) -> tuple[Array, Array | None]:
     images = np.concatenate([images for images, _ in parts])
     labels = [labels for _, labels in parts if labels is not None]
-    return images, np.concatenate(labels) if labels else None
+    return images, joined_labels(labels, role=role) if labels else None
 
 
 def is_path(value: object) -> TypeGuard[str | os.PathLike[str]]:

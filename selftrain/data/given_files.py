@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from selftrain.config import FolderSource, Ingest
 from selftrain.data.decode import Reason, decode, probe
-from selftrain.data.given import CHUNK_BYTES, MOST_ROWS, Chunk, Given, Unreadable
+from selftrain.data.given import CHUNK_BYTES, MOST_ROWS, Chunk, Given, Unreadable, to_labels
 from selftrain.data.listing import find_images
 from selftrain.data.sources import FolderImages
 from selftrain.data.workers import cores
@@ -49,7 +49,7 @@ def given_folder(folder: str | os.PathLike[str], *, role: str, size: int, channe
 
 def given_paths(paths: Sequence[object], labels: object | None, *, role: str, size: int, channels: int) -> Given:
     """Image files named one by one, with `labels` (n,) or (n, classes) or None."""
-    given = None if labels is None else np.asarray(labels)
+    given = None if labels is None else to_labels(labels)
     if given is not None and len(given) != len(paths):
         raise SourceError(f"{role}: {len(paths)} paths and {len(given)} labels; give one label an image")
     named = [str(path) for path in paths]

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from selftrain.data.sources import name_rows
 from selftrain.errors import SourceError
 
 Labels = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
+Whose = Literal["model", "class_names"]
+"""Who says which classes there are."""
+
 _SHOWN = 10
+_SAYS: dict[Whose, str] = {"model": "the model answers", "class_names": "class_names has"}
+_UNKNOWN: dict[Whose, str] = {"model": "is no class", "class_names": "is not in class_names"}
 
 
 class LabelForm(StrEnum):
@@ -25,27 +32,33 @@ class LabelForm(StrEnum):
 
 
 def label_form(labels: Labels, *, role: str) -> LabelForm:
-    """The form of `labels` (n,), (n, 1) or (n, classes). Raises SourceError for what is none."""
+    """The form of `labels` (n,), (n, 1) or (n, classes); objects are names or indices as their values are.
+
+    Raises SourceError for what is none, naming the first rows of missing labels and of names among indices.
+    """
     if labels.ndim == 2 and labels.shape[1] > 1:
         return LabelForm.ONE_HOT
     if labels.ndim not in (1, 2):
         raise SourceError(f"{role}: labels have the shape {labels.shape}; allowed are (n,) and one-hot (n, classes)")
     if labels.dtype.kind in "USO":
-        return LabelForm.NAME
+        return _form_of_values(labels.reshape(-1).tolist(), role)
     if labels.dtype.kind in "iubf":
         return LabelForm.INDEX
     raise SourceError(f"{role}: labels of type {labels.dtype}; give class indices, one-hot rows or names")
 
 
-def class_indices(labels: Labels, *, role: str, class_names: tuple[str, ...]) -> Ints:
+def class_indices(labels: Labels, *, role: str, class_names: tuple[str, ...], whose: Whose = "model") -> Ints:
     """`labels`, of any form, as indices into `class_names`: int64 (n,). Raises SourceError naming what does not fit."""
-    match label_form(labels, role=role):
-        case LabelForm.ONE_HOT:
-            return _of_one_hot(labels, role=role, classes=len(class_names))
-        case LabelForm.NAME:
-            return _of_names(text(labels), role=role, class_names=class_names)
-        case LabelForm.INDEX:
-            return _of_indices(labels.reshape(-1), role=role, classes=len(class_names))
+    if label_form(labels, role=role) is LabelForm.NAME:
+        return _of_names(text(labels), role=role, class_names=class_names, whose=whose)
+    return number_indices(labels, role=role, classes=len(class_names), whose=whose)
+
+
+def number_indices(labels: Labels, *, role: str, classes: int | None, whose: Whose = "model") -> Ints:
+    """Class indices or one-hot rows as indices below `classes` (None: any): int64 (n,). Raises SourceError."""
+    if label_form(labels, role=role) is LabelForm.ONE_HOT:
+        return _of_one_hot(labels, role=role, classes=classes, whose=whose)
+    return _of_indices(labels.reshape(-1), role=role, classes=classes, whose=whose)
 
 
 def text(labels: Labels) -> list[str]:
@@ -53,47 +66,97 @@ def text(labels: Labels) -> list[str]:
     return [each.decode() if isinstance(each, bytes) else str(each) for each in labels.reshape(-1).tolist()]
 
 
-def _of_indices(labels: Labels, *, role: str, classes: int) -> Ints:
-    if labels.dtype.kind == "f" and not np.array_equal(labels, np.rint(labels)):
-        wrong = int(np.flatnonzero(labels != np.rint(labels))[0])
-        raise SourceError(f"{role}: label {labels[wrong]} (row {wrong}) is no class index; give 0..{classes - 1}")
+def sorted_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Each of `names` once, sorted; by their value where all are numbers.
+
+    >>> sorted_names(["10", "9", "1", "9"]), sorted_names(["b10", "b9", "1"])
+    (('1', '9', '10'), ('1', 'b10', 'b9'))
+    """
+    found = sorted(set(names))
+    return tuple(sorted(found, key=int) if all(name.isdecimal() for name in found) else found)
+
+
+def joined_labels(parts: Sequence[Labels], *, role: str) -> Labels:
+    """The labels of several batches as one array, each value as it was: numbers among text do not become text.
+
+    Raises SourceError for batches of different forms.
+    """
+    shapes = sorted({part.shape[1:] for part in parts}, key=str)
+    if len(shapes) > 1:
+        raise SourceError(f"{role}: labels of shape (n, *{shapes[0]}) and (n, *{shapes[1]}); give all in one form")
+    mixed = len({part.dtype.kind in "US" for part in parts}) > 1
+    return np.concatenate([part.astype(object) for part in parts] if mixed else parts)
+
+
+def _form_of_values(values: list[object], role: str) -> LabelForm:
+    """NAME or INDEX, where all values are one of the two."""
+    names = np.array([isinstance(value, str | bytes) and len(value) > 0 for value in values], np.bool_)
+    whole = [isinstance(value, int | np.integer) and not isinstance(value, bool) for value in values]
+    numbers = np.array(whole, np.bool_)
+    none = np.flatnonzero(~names & ~numbers)
+    if none.size:
+        raise SourceError(
+            f"{role}: labels of {_rows(none)} are missing or no label (row {none[0]}: {values[none[0]]!r}); give each "
+            "image a class index or a name, and those without to unlabeled"
+        )
+    if names.any() and numbers.any():
+        few, said, others = (
+            (names, "names", "numbers") if names.sum() < numbers.sum() else (numbers, "numbers", "names")
+        )
+        at = np.flatnonzero(few)
+        raise SourceError(
+            f"{role}: labels of {_rows(at)} are {said} (row {at[0]}: {values[at[0]]!r}), the others {others}; "
+            "give class indices or names, not both"
+        )
+    return LabelForm.INDEX if numbers.any() else LabelForm.NAME
+
+
+def _of_indices(labels: Labels, *, role: str, classes: int | None, whose: Whose) -> Ints:
+    allowed = "0, 1, 2, ..." if classes is None else f"0..{classes - 1}"
+    if labels.dtype.kind == "f":
+        broken = np.flatnonzero(~np.isfinite(labels) | (labels != np.rint(labels)))
+        if broken.size:
+            first, more = int(broken[0]), f", nor are those of {_rows(broken[1:])}" if broken.size > 1 else ""
+            raise SourceError(f"{role}: label {labels[first]} (row {first}) is no class index{more}; give {allowed}")
     indices = labels.astype(np.int64)
-    wrong_rows = np.flatnonzero((indices < 0) | (indices >= classes))
+    wrong_rows = np.flatnonzero((indices < 0) | (False if classes is None else indices >= classes))
     if wrong_rows.size:
         shown = ", ".join(f"row {row}: {indices[row]}" for row in wrong_rows[:5])
         hint = "; indices start at 0" if indices.min() == 1 and indices.max() == classes else ""
-        raise SourceError(
-            f"{role}: {wrong_rows.size} labels are no class index 0..{classes - 1} ({shown}), "
-            f"as the model answers {classes} classes{hint}"
-        )
+        known = "" if classes is None else f", as {_SAYS[whose]} {classes} classes"
+        raise SourceError(f"{role}: {wrong_rows.size} labels are no class index {allowed} ({shown}){known}{hint}")
     return indices
 
 
-def _of_one_hot(labels: Labels, *, role: str, classes: int) -> Ints:
-    if labels.shape[1] != classes:
+def _of_one_hot(labels: Labels, *, role: str, classes: int | None, whose: Whose) -> Ints:
+    if classes not in (None, labels.shape[1]):
         raise SourceError(
-            f"{role}: labels are one-hot of {labels.shape[1]} classes, the model answers {classes}; "
-            "both must be the same"
+            f"{role}: labels are one-hot of {labels.shape[1]} classes, {_SAYS[whose]} {classes}; both must be the same"
         )
     hot = (labels == 1).sum(axis=1) == 1
-    zero = (labels == 0).sum(axis=1) == classes - 1
+    zero = (labels == 0).sum(axis=1) == labels.shape[1] - 1
     wrong = np.flatnonzero(~(hot & zero))
     if wrong.size:
-        row = int(wrong[0])
+        row, more = int(wrong[0]), f"; also {_rows(wrong[1:])}" if wrong.size > 1 else ""
         raise SourceError(
-            f"{role}: {wrong.size} rows of labels are not one-hot (row {row}: {labels[row][:_SHOWN].tolist()}); "
+            f"{role}: {wrong.size} rows of labels are not one-hot (row {row}: {labels[row][:_SHOWN].tolist()}{more}); "
             "a human label is one class"
         )
-    return np.asarray(labels.argmax(axis=1), np.int64)
+    return np.asarray((labels == 1).argmax(axis=1), np.int64)
 
 
-def _of_names(names: list[str], *, role: str, class_names: tuple[str, ...]) -> Ints:
+def _of_names(names: list[str], *, role: str, class_names: tuple[str, ...], whose: Whose) -> Ints:
     index = {name: at for at, name in enumerate(class_names)}
     for row, name in enumerate(names):
         if name not in index:
             near = difflib.get_close_matches(name, class_names, n=1, cutoff=0.0)
             raise SourceError(
-                f"{role}: label {name!r} (row {row}) is no class; did you mean {near[0]!r}? "
+                f"{role}: label {name!r} (row {row}) {_UNKNOWN[whose]}; did you mean {near[0]!r}? "
                 f"The classes: {', '.join(class_names[:_SHOWN])}{', ...' if len(class_names) > _SHOWN else ''}"
             )
     return np.array([index[name] for name in names], np.int64)
+
+
+def _rows(rows: Ints) -> str:
+    """'row 3', or 'rows 3, 17, 20 and 4 more'."""
+    return f"row{'s' if len(rows) > 1 else ''} {name_rows([str(row) for row in rows.tolist()])}"

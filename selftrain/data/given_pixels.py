@@ -10,6 +10,7 @@ from selftrain.errors import SourceError
 
 _OVERSHOOT = 0.1
 _ENOUGH = 16  # images; a few may be dark
+_NARROW, _WIDE = 32.0, 2 * 255.0  # an eighth of 0-255; twice of it, more than resizing overshoots
 
 
 class Scale(IntEnum):
@@ -39,6 +40,30 @@ class Pixels:
         if self.low < -_OVERSHOOT * max(self.high, 1.0):
             return Scale.SIGNED
         return Scale.TO_1 if self.high <= 1 + _OVERSHOOT and self.dtype != "uint8" else Scale.TO_255
+
+    @property
+    def is_dark(self) -> bool:
+        """True where the values fill neither 0-1 nor an eighth of 0-255, so that as 0-255 all is nearly black."""
+        return self.scale is Scale.TO_255 and self.high <= _NARROW and self.images >= _ENOUGH
+
+    def warnings(self) -> tuple[str, ...]:
+        """What to say of integers that may be in another range than 0-255, such as 0-16; they can be dark pictures."""
+        if self.dtype != "uint8" or not self.is_dark:
+            return ()
+        return (
+            f"pixels reach from {self.low:g} to {self.high:g} and were taken as 0-255, nearly black; if {self.high:g} "
+            f"is white, give images * (255 / {self.high:g}), rounded",
+        )
+
+    def refuse_range(self, role: str) -> None:
+        """Raise SourceError for floats in neither 0-1 nor 0-255; ask when all images have been seen."""
+        too_wide = self.scale is Scale.TO_255 and self.high > _WIDE
+        if self.dtype != "uint8" and (self.is_dark or too_wide):
+            raise SourceError(
+                f"{role}: values reach from {self.low:g} to {self.high:g}; allowed are 0-1 and 0-255, as which these "
+                f"would be nearly {'white' if too_wide else 'black'}. Divide all by the value of white (by "
+                f"{self.high:g} if that is it), for 0-1"
+            )
 
     def with_values(self, images: Array, role: str) -> Pixels:
         """These and `images`; SourceError where they do not go together."""

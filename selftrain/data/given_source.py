@@ -15,7 +15,15 @@ import pyarrow as pa
 from PIL import Image
 
 from selftrain.data.given import Array, Given
-from selftrain.data.given_labels import LabelForm, label_form, text
+from selftrain.data.given_labels import (
+    LabelForm,
+    class_indices,
+    joined_labels,
+    label_form,
+    number_indices,
+    sorted_names,
+    text,
+)
 from selftrain.data.given_pixels import Pixels, Scale, pixels_of
 from selftrain.data.listing import LISTING_SCHEMA, Listing
 from selftrain.data.sources import training_classes
@@ -53,25 +61,38 @@ class SpooledImages:
         """Read `given` through, an error calling it `role`; its labels are names, or indices into `named`.
 
         Returns how many images it holds.
-        Raises SourceError for images that are no pictures, or not of the kind of those before.
+        Raises SourceError for images that are no pictures, or not of the kind of those before, and for labels that are
+        none, naming their rows.
         """
         before = len(self._places)
+        labels: list[Array] = []
         with self.file.open("ab") as out:
             for chunk in given.chunks():
                 if not len(chunk):
                     continue
                 self._pixels = (self._pixels or pixels_of(chunk.images)).with_values(chunk.images, role)
-                names = [None] * len(chunk) if chunk.labels is None else label_names(chunk.labels, self.named, role)
-                for image, image_id, name in zip(chunk.images, chunk.ids.tolist(), names, strict=True):
+                labels += [] if chunk.labels is None else [chunk.labels]
+                for image, image_id in zip(chunk.images, chunk.ids.tolist(), strict=True):
                     picture = as_picture(image, self._pixels.scale, role)
                     data = encode(picture)
                     self._places[self._path(role, image_id.decode())] = _Place(out.tell(), len(data))
                     out.write(data)
-                    self._labels.append(name)
                     self._splits.append(split)
                     self._sides.append((picture.shape[0], picture.shape[1]))
                     self._grey &= picture.ndim == 2
-        return len(self._places) - before
+        added = len(self._places) - before
+        none: list[str | None] = [None] * added
+        self._labels += label_names(joined_labels(labels, role=role), self.named, role) if labels else none
+        return added
+
+    def refuse_range(self) -> None:
+        """Raise SourceError where the values of all that was added are no pixels in 0-1 or 0-255."""
+        if self._pixels is not None:
+            self._pixels.refuse_range("images")
+
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know of the pixels."""
+        return () if self._pixels is None else self._pixels.warnings()
 
     def scan(self) -> Listing:
         zeros = np.zeros(len(self._places), np.int64)
@@ -85,9 +106,9 @@ class SpooledImages:
             return file.read(place.length)
 
     def class_names(self, listing: Listing) -> tuple[str, ...]:
-        """Those named, else the labels, numbers by their value."""
+        """Those named, else the labels, sorted; by their value where all are numbers."""
         found = training_classes(listing.table)
-        return self.named or tuple(sorted(found, key=lambda name: (int(name), "") if name.isdecimal() else (0, name)))
+        return self.named or sorted_names(found)
 
     def survey(self) -> Survey:
         """What there is, as `selftrain init` sees a folder."""
@@ -132,19 +153,17 @@ def spooled(beside: Path, class_names: tuple[str, ...] | None) -> Iterator[Spool
         yield SpooledImages(Path(folder) / "images.bin", class_names)
 
 
-def label_names(labels: Array, class_names: tuple[str, ...] | None, role: str) -> list[str | None]:
-    """`labels`, names, class indices or one-hot rows, as names: `class_names`, or the indices as text."""
-    form = label_form(labels, role=role)
-    if form is LabelForm.NAME:
-        return list(text(labels))
-    indices = labels.argmax(axis=1) if form is LabelForm.ONE_HOT else labels.reshape(-1)
-    if not np.array_equal(indices, np.rint(indices)) or indices.min(initial=0) < 0:
-        raise SourceError(f"{role}: labels {indices[:5].tolist()} are no class indices; give 0, 1, 2, ...")
-    if class_names is None:
-        return [str(int(index)) for index in indices]
-    if indices.max(initial=0) >= len(class_names):
-        raise SourceError(f"{role}: label {int(indices.max())} has no name; class_names has {len(class_names)}")
-    return [class_names[int(index)] for index in indices]
+def label_names(labels: Array, class_names: tuple[str, ...] | None, role: str) -> list[str]:
+    """`labels`, names, class indices or one-hot rows, as names: of `class_names`, or the indices as text.
+
+    Raises SourceError for what is no label, and for what is not in `class_names`.
+    """
+    if class_names is not None:
+        indices = class_indices(labels, role=role, class_names=class_names, whose="class_names")
+        return [class_names[index] for index in indices.tolist()]
+    if label_form(labels, role=role) is LabelForm.NAME:
+        return text(labels)
+    return [str(index) for index in number_indices(labels, role=role, classes=None).tolist()]
 
 
 def as_picture(image: Array, scale: Scale, role: str) -> UInt8s:

@@ -25,7 +25,7 @@ _DROP_CONNECT = 0.2
 
 _FEWER_HALVINGS = ("MobileNet", "MobileNetV2")  # classes of keras.applications whose strides can be reduced
 
-_SAVED_HERE = "selftrain_backbone"  # attribute of a weights file
+_SAVED_HERE, _LEARNED = "selftrain_backbone", "selftrain_pretraining"  # attributes of a weights file
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -49,6 +49,9 @@ def build(
     keras.applications where there is one, or of this one if `save_weights` wrote it. Sets Keras's global random seed,
     which the initialisers draw from.
 
+    In training, EfficientNets and EfficientNetV2s, with or without weights, leave residual blocks out for an image
+    (stochastic depth, arXiv:1603.09382), at a rate that rises from 0 at the first block; no other backbone does.
+
     Raises BackboneError for an unknown name, an image too small for it, or weights that do not fit.
     """
     rung = resolve(backbone)
@@ -62,10 +65,11 @@ def build(
     return keras.Model(images, logits, name=rung.name)
 
 
-def save_weights(model: keras.Model, path: Path) -> None:
+def save_weights(model: keras.Model, path: Path, *, learned: str = "") -> None:
     """Writes the backbone's weights of a model from `build` to `path` (*.weights.h5), whole or not at all.
 
-    `build(..., weights=str(path))` starts from them, whatever the classes, the image size and the strides.
+    `build(..., weights=str(path))` starts from them, whatever the classes, the image size and the strides. `learned`
+    identifies the training that they come from, for `learned_by`.
     """
     import h5py
 
@@ -75,9 +79,20 @@ def save_weights(model: keras.Model, path: Path) -> None:
         model.get_layer("backbone").save_weights(part)
         with h5py.File(part, "r+") as file:
             file.attrs[_SAVED_HERE] = model.name
+            file.attrs[_LEARNED] = learned
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def learned_by(path: Path) -> str | None:
+    """The training that the weights file at `path` comes from; None for a file that `save_weights` did not write."""
+    import h5py
+
+    if not path.is_file() or not h5py.is_hdf5(path):
+        return None
+    with h5py.File(path, "r") as file:
+        return str(file.attrs.get(_LEARNED, "")) if _SAVED_HERE in file.attrs else None
 
 
 def reduced_strides(image_size: int) -> list[int]:
@@ -140,6 +155,7 @@ def _saved_here(weights: str) -> bool:
 
 
 def _efficientnet(rung: Rung, *, image_size: int, reduce_strides: bool) -> keras.Model:
+    """The ladder's own; block i, from 0, left out at the rate _DROP_CONNECT * i / 16, in rungs deeper than B0 too."""
     from keras_hub.models import EfficientNetBackbone
 
     return EfficientNetBackbone(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from selftrain.errors import PredictionError
 
-_COLDEST, _HOTTEST = 0.05, 20.0
+_COLDEST, _HOTTEST = 0.001, 10.0  # times the spread of an image's logits
 FEWEST = 4
 """Fewer held-out images than these cannot calibrate each other: no fold would have two."""
 
@@ -58,7 +58,10 @@ def _targets_of_no_error(labels: NDArray[np.integer], classes: int) -> NDArray[n
 
 
 def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
-    """The temperature in [0.05, 20] of least negative log-likelihood; logits (n, classes), labels (n,) indices.
+    """The temperature of least negative log-likelihood; logits (n, classes), labels (n,) indices.
+
+    It is sought from a thousandth to ten times the spread of an image's logits, so that logits times any factor give
+    the same probabilities; where each image's logits are all equal, it is 1.
 
     Temperature scaling, Guo et al. 2017 (arXiv:1706.04599), section 4.2. Where every answer is right, the likelihood
     only rises as the temperature falls, to confidences of 1 that n images cannot bear out: the labels then count as
@@ -70,16 +73,27 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
     if len(labels) == 0 or len(labels) != len(logits):
         raise ValueError(f"need as many logits as labels, at least one; got {len(logits)} and {len(labels)}")
     _refuse_not_finite(np.isfinite(logits).all(axis=1), "logits")
-    loss = partial(negative_log_likelihood, logits, labels)
+    spread = _spread(logits)
+    if spread == 0:
+        return 1.0
+    scaled = np.asarray(logits, np.float64) / spread
+    loss = partial(negative_log_likelihood, scaled, labels)
     if (logits[np.arange(len(labels)), labels] >= logits.max(axis=1)).all():
-        loss = partial(_expected_loss, logits, _targets_of_no_error(labels, logits.shape[1]))
+        loss = partial(_expected_loss, scaled, _targets_of_no_error(labels, logits.shape[1]))
     result = minimize_scalar(
         lambda log_t: loss(float(np.exp(log_t))),
         bounds=(np.log(_COLDEST), np.log(_HOTTEST)),
         method="bounded",
         options={"xatol": 1e-4},
     )
-    return float(np.exp(result.x))
+    return spread * float(np.exp(result.x))
+
+
+def _spread(logits: NDArray[np.floating]) -> float:
+    """The largest less the smallest logit of an image, the median over images where that is not 0; 0 for none."""
+    spreads = np.ptp(np.asarray(logits, np.float64), axis=1)
+    spreads = spreads[spreads > 0]
+    return float(np.median(spreads)) if spreads.size else 0.0
 
 
 def _refuse_not_finite(finite: NDArray[np.bool_], what: str) -> None:

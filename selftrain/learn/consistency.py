@@ -23,7 +23,7 @@ class Rule(Protocol):
     """A layer that FixMatch, FreeMatch and SoftMatch differ in."""
 
     def __call__(self, weak: Tensor, strong: Tensor) -> Tensor:
-        """The loss of a batch, a scalar; what the rule knows of the model is updated by the batch first."""
+        """The loss of a batch, a scalar, each term by its weight; the batch updates what the rule knows first."""
         ...
 
 
@@ -31,11 +31,11 @@ def rule(method: Method, settings: Consistency, *, classes: int) -> Rule:
     """The rule that `method` names. Raises ValueError for noisy_student, which has none."""
     match method:
         case "fixmatch":
-            return FixMatch(settings.threshold)
+            return FixMatch(settings.threshold, weight=settings.weight)
         case "freematch":
-            return FreeMatch(classes, momentum=settings.momentum, fairness=settings.fairness)
+            return FreeMatch(classes, momentum=settings.momentum, fairness=settings.fairness, weight=settings.weight)
         case "softmatch":
-            return SoftMatch(classes, momentum=settings.momentum, n_sigma=settings.n_sigma)
+            return SoftMatch(classes, momentum=settings.momentum, n_sigma=settings.n_sigma, weight=settings.weight)
         case "noisy_student":
             raise ValueError("noisy_student trains in rounds, by pseudo-labels made before; it has no rule in training")
         case never:
@@ -51,33 +51,34 @@ def hard_loss(strong: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
 class FixMatch(keras.layers.Layer):  # type: ignore[misc]
     """Images count whose weak view is surer than one threshold (arXiv:2001.07685, eq. 4)."""
 
-    def __init__(self, threshold: float) -> None:
+    def __init__(self, threshold: float, *, weight: float = 1.0) -> None:
         super().__init__(name="fixmatch")
-        self.threshold = threshold
+        self.threshold, self.weight = threshold, weight
 
     def call(self, weak: Tensor, strong: Tensor) -> Tensor:
         """As `Rule` says."""
         probs = _probabilities(weak, self.variable_dtype)
         counts = ops.cast(ops.max(probs, axis=-1) >= self.threshold, self.variable_dtype)
-        return hard_loss(strong, ops.argmax(probs, axis=-1), counts)
+        return self.weight * hard_loss(strong, ops.argmax(probs, axis=-1), counts)
 
 
 class FreeMatch(keras.layers.Layer):  # type: ignore[misc]
     """A threshold a class that follows the model's own confidence (arXiv:2205.07246), and a term for fairness.
 
     `level` is tau_t (eq. 5), `class_means` (classes,) p~_t (eq. 6), `histogram` (classes,) h~_t of the predictions.
+    `weight` and `fairness` are w_u and w_f of eq. 12: neither scales the other's term.
     """
 
-    def __init__(self, classes: int, *, momentum: float, fairness: float) -> None:
+    def __init__(self, classes: int, *, momentum: float, fairness: float, weight: float = 1.0) -> None:
         super().__init__(name="freematch")
-        self.classes, self.momentum, self.fairness = classes, momentum, fairness
+        self.classes, self.momentum, self.fairness, self.weight = classes, momentum, fairness, weight
         uniform = keras.initializers.Constant(1 / classes)
         self.level = self.add_weight(shape=(), initializer=uniform, trainable=False, name="level")
         self.class_means = self.add_weight(shape=(classes,), initializer=uniform, trainable=False, name="class_means")
         self.histogram = self.add_weight(shape=(classes,), initializer=uniform, trainable=False, name="histogram")
 
     def call(self, weak: Tensor, strong: Tensor) -> Tensor:
-        """As `Rule` says: eq. 8, plus `fairness` times eq. 11."""
+        """As `Rule` says: `weight` times eq. 8, plus `fairness` times eq. 11."""
         probs = _probabilities(weak, self.variable_dtype)
         confidence, labels = ops.max(probs, axis=-1), ops.argmax(probs, axis=-1)
         predicted = ops.one_hot(labels, self.classes, dtype=self.variable_dtype)
@@ -86,7 +87,7 @@ class FreeMatch(keras.layers.Layer):  # type: ignore[misc]
         _follow(self.histogram, ops.mean(predicted, axis=0), self.momentum)
         asked = ops.sum(predicted * self.thresholds(), axis=-1)
         counts = ops.cast(confidence >= asked, self.variable_dtype)
-        return hard_loss(strong, labels, counts) + self.fairness * self._unfairness(strong, counts)
+        return self.weight * hard_loss(strong, labels, counts) + self.fairness * self._unfairness(strong, counts)
 
     def thresholds(self) -> Tensor:
         """The confidence that each class needs now, (classes,): eq. 7."""
@@ -108,15 +109,16 @@ class FreeMatch(keras.layers.Layer):  # type: ignore[misc]
 
 
 class SoftMatch(keras.layers.Layer):  # type: ignore[misc]
-    """Every image counts, by a truncated Gaussian of its confidence (arXiv:2301.10921, section 3).
+    """Every image counts, by a truncated Gaussian of its confidence (arXiv:2301.10921, eq. 9).
 
-    The confidence is that of probabilities aligned to a uniform share of the classes; the label is not.
-    `mean` and `variance` are the Gaussian's, `class_means` (classes,) what the model predicts on average.
+    The confidence is that of probabilities aligned to a uniform share of the classes (eq. 8); the label is not.
+    `mean` and `variance` are the Gaussian's (eq. 6 and 7), of aligned probabilities as in the authors' code;
+    `class_means` (classes,) is what the model predicts on average.
     """
 
-    def __init__(self, classes: int, *, momentum: float, n_sigma: float) -> None:
+    def __init__(self, classes: int, *, momentum: float, n_sigma: float, weight: float = 1.0) -> None:
         super().__init__(name="softmatch")
-        self.momentum, self.n_sigma = momentum, n_sigma
+        self.momentum, self.n_sigma, self.weight = momentum, n_sigma, weight
         uniform = keras.initializers.Constant(1 / classes)
         self.mean = self.add_weight(shape=(), initializer=uniform, trainable=False, name="mean")
         self.variance = self.add_weight(shape=(), initializer="ones", trainable=False, name="variance")
@@ -125,7 +127,7 @@ class SoftMatch(keras.layers.Layer):  # type: ignore[misc]
     def call(self, weak: Tensor, strong: Tensor) -> Tensor:
         """As `Rule` says."""
         probs = _probabilities(weak, self.variable_dtype)
-        return hard_loss(strong, ops.argmax(probs, axis=-1), self.weights_after(probs))
+        return self.weight * hard_loss(strong, ops.argmax(probs, axis=-1), self.weights_after(probs))
 
     def weights_after(self, probs: Tensor) -> Tensor:
         """How much each image counts, (n,) in 0-1, once the estimates know of its batch's `probs` (n, classes)."""
@@ -163,8 +165,8 @@ class ConsistencyTrainer(keras.Model):  # type: ignore[misc]
     """(labelled images, unlabelled images) to the logits of the labelled; the unlabelled add their loss.
 
     One forward pass sees the labelled images and both views of the unlabelled ones, so that they share their batch's
-    statistics. `ramp_steps` is how long the weight of the unlabelled loss takes to rise; after `last_step` it is 0, and
-    the labels teach alone.
+    statistics. `ramp_steps` is how long the rule's loss, FreeMatch's fairness with it, takes to rise from 0; after
+    `last_step` it is 0, and the labels teach alone.
     """
 
     def __init__(
@@ -174,13 +176,12 @@ class ConsistencyTrainer(keras.Model):  # type: ignore[misc]
         *,
         weak: keras.layers.Layer,
         strong: keras.layers.Layer,
-        weight: float,
         ramp_steps: int,
         last_step: int,
     ) -> None:
         super().__init__(name="consistency")
         self.network, self.rule, self.weak, self.strong = network, rule, weak, strong
-        self.weight, self.ramp_steps, self.last_step = weight, ramp_steps, last_step
+        self.ramp_steps, self.last_step = ramp_steps, last_step
         self.steps = self.add_weight(shape=(), initializer="zeros", trainable=False, name="steps")
 
     def call(self, inputs: tuple[Any, Any], training: bool = False) -> Tensor:
@@ -196,5 +197,5 @@ class ConsistencyTrainer(keras.Model):  # type: ignore[misc]
         ramp = ops.minimum(self.steps / self.ramp_steps, 1.0) if self.ramp_steps else 1.0
         loss = self.rule(logits[labels : labels + views], logits[labels + views :])
         counts = ops.cast(self.steps <= self.last_step, "float32")
-        self.add_loss(self.weight * counts * ramp * loss)
+        self.add_loss(counts * ramp * loss)
         return logits[:labels]

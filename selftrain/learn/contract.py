@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import shutil
+import os
 import tempfile
 import zipfile
 import zlib
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from selftrain.errors import BackboneError, UntrustedFileError
+from selftrain.errors import BackboneError, ConfigError, UntrustedFileError
 
 if TYPE_CHECKING:
     import keras
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 FORMAT_VERSION: Literal[1] = 1
 MODEL_FILE = "model.keras"
 CONTRACT_FILE = "contract.json"
+CURVE_FILE = "curve.parquet"
+REASON_FILE = "diverged.txt"
+_OURS = frozenset({MODEL_FILE, CONTRACT_FILE, CURVE_FILE, REASON_FILE, f".{CONTRACT_FILE}.part"})
 UNREADABLE_ZIP = (  # what zipfile raises for a damaged archive
     OSError, EOFError, RuntimeError, KeyError, ValueError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
@@ -97,19 +100,55 @@ class SavedModel:
 def save(model: keras.Model, contract: Contract, folder: Path) -> SavedModel:
     """Writes `model` and `contract`, with the digests filled in, to `folder`, whole or not at all.
 
-    A folder that is there is replaced.
+    A model that is there is replaced. Raises ConfigError for a folder that holds anything else, which is left alone.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    part.chmod(0o755)
-    model.save(part / MODEL_FILE)
-    digests = {"weights_sha256": file_digest(part / MODEL_FILE), "values_sha256": values_digest(model)}
-    signed = contract.model_copy(update=digests)
-    (part / CONTRACT_FILE).write_text(signed.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    if folder.exists():
-        shutil.rmtree(folder)
-    part.rename(folder)
+    place = Path(os.path.realpath(folder))
+    check_no_other_files(folder)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as scratch:
+        part = Path(scratch) / "new"
+        part.mkdir()
+        model.save(part / MODEL_FILE)
+        digests = {"weights_sha256": file_digest(part / MODEL_FILE), "values_sha256": values_digest(model)}
+        signed = contract.model_copy(update=digests)
+        (part / CONTRACT_FILE).write_text(signed.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        check_no_other_files(folder)
+        if place.exists():
+            place.rename(Path(scratch) / "old")
+        part.rename(place)
     return SavedModel(folder, signed)
+
+
+def check_no_other_files(folder: Path) -> None:
+    """Raise ConfigError where `folder` is there and is no folder, or holds anything but a saved model's own files."""
+    if not os.path.lexists(os.path.realpath(folder)):
+        return
+    if not folder.is_dir():
+        raise ConfigError(f"{str(folder)!r} is no folder; it was left as it is, give a folder")
+    others = sorted(path.name for path in folder.iterdir() if path.name not in _OURS or path.is_dir())
+    if others:
+        raise ConfigError(
+            f"{str(folder)!r} holds other files ({', '.join(others[:3])}) and was left as it is; give an empty folder"
+        )
+
+
+def check_replaceable(out: Path, *, lineage: tuple[str, ...]) -> None:
+    """Raise ConfigError unless `out` is empty, not there, or holds an earlier model of the same `lineage` alone.
+
+    A student of the loop is none, whoever taught it.
+    """
+    check_no_other_files(out)
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    try:
+        found = read_contract(out)
+    except UntrustedFileError as error:
+        raise ConfigError(f"out={str(out)!r} is not empty; it was left as it is, give another folder") from error
+    if found.lineage != lineage or found.churn is not None:
+        raise ConfigError(
+            f"out={str(out)!r} holds a model that was not made of the same ones; "
+            f"it was left as it is, give another folder"
+        )
 
 
 def read_contract(folder: Path) -> Contract:

@@ -163,7 +163,6 @@ class Consistent:
             rule(self.unlabeled.method, settings, classes=model.output_shape[-1]),
             weak=_augment(self.recipe, "weak", size, seed),
             strong=_augment(self.recipe, "strong", size, seed + _STRONG_SEED),
-            weight=settings.weight,
             ramp_steps=round(settings.ramp_up * self.recipe.steps),
             last_step=self.recipe.steps,
         )

@@ -7,7 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-CURVE_FILE = "curve.parquet"
+from selftrain.learn.contract import CURVE_FILE
+
 SCHEMA = pa.schema(
     [
         pa.field("step", pa.int64()),

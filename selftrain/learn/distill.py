@@ -16,7 +16,8 @@ from selftrain.config import Augmentation, Precision, Recipe
 from selftrain.data.given import Ids, image_ids
 from selftrain.errors import ConfigError
 from selftrain.learn.arguments import checked
-from selftrain.learn.contract import Contract, SavedModel, load, save
+from selftrain.learn.contract import Contract, SavedModel, check_replaceable, load, save
+from selftrain.places import check_out
 from selftrain.progress import Progress, noting, silent
 from selftrain.workspace import Workspace
 
@@ -89,11 +90,13 @@ def distill(
     a fifth of `labeled` is held out for it. An image that validation holds is not learnt from, wherever else it is
     given; one without a label that comes twice is learnt from once, with its label if it has one elsewhere. The result
     reads images of the teacher's size, has its class names and is used as any saved model. Called again with the same
-    arguments after a kill, it goes on where it was.
+    arguments after a kill, it goes on where it was. An `out` that holds anything is refused, but an earlier model
+    distilled from the same teacher, which is replaced.
 
-    Raises ConfigError for a setting that is not allowed and where there is nothing to validate on or to learn from,
-    SourceError for images or labels that do not do, BackboneError, UntrustedFileError for a teacher that was changed,
-    TrainingDivergedError.
+    Raises ConfigError for a setting or an `out` that is not allowed and where there is nothing to validate on or to
+    learn from, SourceError for images or labels that do not do, BackboneError, UntrustedFileError for a teacher that
+    was changed, TrainingDivergedError; as `selftrain.distill` also WithdrawnError for a teacher that `workspace`'s
+    recall log names.
     """
     from selftrain.learn.batches import Batches
     from selftrain.learn.calibrate import fit_temperature
@@ -119,7 +122,9 @@ def distill(
     )
     softening = Softening(temperature, label_weight)
     _refuse(softening)
+    check_out(Path(out), workspace=Path(workspace))
     model, contract = load(Path(teacher))
+    check_replaceable(Path(out), lineage=contract.taught)
     size, classes = contract.image_size, len(contract.class_names)
     small = untrained(recipe, backbone, image_size=size, classes=classes, seed=seed)
     place = Workspace(Path(workspace)).ensure()

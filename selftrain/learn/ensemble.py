@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selftrain.errors import ConfigError
-from selftrain.learn.contract import Contract, SavedModel, load, save
+from selftrain.learn.contract import Contract, SavedModel, check_replaceable, load, save
+from selftrain.places import check_out
 
 if TYPE_CHECKING:
     import keras
@@ -29,16 +30,21 @@ def ensemble(
     read other sizes (images of the largest are resized inside) and have their classes in another order, that of the
     first being the ensemble's. It is as large and slow as its members together; `distill` makes a small one of it.
 
-    Raises ConfigError for fewer than two models, classes that differ, or weights that do not fit; UntrustedFileError
-    for a folder that is no saved model, or was changed.
+    An `out` that holds anything is refused, but an earlier ensemble of the same models, which is replaced.
+
+    Raises ConfigError for fewer than two models, classes that differ, weights that do not fit, or such an `out`;
+    UntrustedFileError for a folder that is no saved model, or was changed.
     """
     if len(models) < 2:
         raise ConfigError(f"an ensemble needs two models or more, got {len(models)}")
     shares = _shares(weights, len(models))
+    check_out(Path(out))
     members = [load(Path(folder)) for folder in models]
     contracts = [contract for _, contract in members]
     _check_classes(contracts, models)
-    return save(averaged([model for model, _ in members], contracts, shares), _contract(members), Path(out))
+    promised = _contract(members)
+    check_replaceable(Path(out), lineage=promised.lineage)
+    return save(averaged([model for model, _ in members], contracts, shares), promised, Path(out))
 
 
 def averaged(models: Sequence[keras.Model], contracts: Sequence[Contract], shares: Sequence[float]) -> keras.Model:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from selftrain.data import given_pixels
 from selftrain.data.given import Array, Ids, Unreadable
-from selftrain.data.given_labels import LabelForm, class_indices, label_form, text
+from selftrain.data.given_labels import LabelForm, class_indices, joined_labels, label_form, sorted_names, text
 from selftrain.data.given_pixels import Scale, pixels_of
 from selftrain.data.open_given import open_given
 from selftrain.data.pixels import ArrayPixels
@@ -87,7 +87,8 @@ def gather(
 
     Files are decoded as in training; arrays (n, h, w[, c]) or (n, c, h, w), grey or RGB, 0-255 or 0-1, are resized and
     cropped as files are. `class_names` are the labels' in their order; None: the sorted names, or the indices.
-    Raises SourceError naming `role` for what is no image or no label, and where there is no image at all.
+    Raises SourceError naming `role` for what is no image or no label, for floats in another range, and where there is
+    no image at all.
     """
     opened = open_given(given, role=role, labeled=labeled, image_rank=None, image_size=image_size)
     cache.mkdir(parents=True, exist_ok=True)
@@ -106,6 +107,8 @@ def gather(
         if not ids:
             bad = f" ({len(unreadable)} files cannot be read)" if unreadable else ""
             raise SourceError(f"{role} holds no image{bad}")
+        if seen is not None:
+            seen.refuse_range(role)
         file.flush()
         every = np.concatenate(ids)
         pixels = np.memmap(file, np.uint8, "r", shape=(len(every), image_size, image_size, 3))
@@ -171,7 +174,7 @@ def _resized(image: Images, size: int) -> Images:
 
 
 def _labels(parts: list[Array], class_names: Sequence[str] | None, *, role: str) -> tuple[Int64s, tuple[str, ...]]:
-    labels = np.concatenate(parts)
+    labels = joined_labels(parts, role=role)
     names = tuple(class_names) if class_names is not None else _names(labels, role)
     return class_indices(labels, role=role, class_names=names), names
 
@@ -179,7 +182,7 @@ def _labels(parts: list[Array], class_names: Sequence[str] | None, *, role: str)
 def _names(labels: Array, role: str) -> tuple[str, ...]:
     match label_form(labels, role=role):
         case LabelForm.NAME:
-            return tuple(sorted(set(text(labels))))
+            return sorted_names(text(labels))
         case LabelForm.ONE_HOT:
             return tuple(str(index) for index in range(labels.shape[1]))
         case LabelForm.INDEX:

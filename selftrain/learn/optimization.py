@@ -45,23 +45,24 @@ def learn_optimization(
     config: str | os.PathLike[str],
     role: Role = "teacher",
     most: int = 1024,
-    range_steps: int = 100,
+    range_steps: int = 200,
     write: bool = True,
     progress: Progress = silent,
 ) -> Optimization:
     """Measure the largest batch size that pays, then the learning rate for it, and write both into the file `config`.
 
     The batch size doubles until memory fails, twice the images a step are less than 10 % faster, `most` is reached, or
-    a pass over the training images would have fewer than four steps. The rate is that of the steepest descent in a
-    range test (arXiv:1506.01186) of `range_steps` steps from the weights that the training starts from, with its
-    augmentation; it becomes the peak of the schedule. `steps` stay as they are: twice the batch is twice the work.
+    a pass over the training images would have fewer than four steps. The rate is from a range test
+    (arXiv:1506.01186) of `range_steps` steps from the weights that the training starts from, with its augmentation:
+    that of the steepest descent between a tenth of the rate at the lowest averaged loss and that rate. It becomes the
+    peak of the schedule. `steps` stay as they are: twice the batch is twice the work.
 
     The step of a student whose method learns in training (fixmatch, freematch, softmatch) is the whole one: for each
     labelled image of the batch, two views of `consistency.mu` unlabelled ones. Throughput counts them all.
 
     Throughput is this machine's: run it where you train, with nothing else running. Raises ConfigError for a file that
     is no configuration or cannot be written and for a `most` or `range_steps` that is too small, TrainingDivergedError
-    where no rate trains.
+    where the loss is finite at no rate, NoFallError where it falls by no more than chance; the file is then as it was.
     """
     _refuse(most, range_steps)
     found = open_configured(config, role, progress=noting(progress, "ingest"))
@@ -83,7 +84,7 @@ def _refuse(most: int, range_steps: int) -> None:
     if most < 1:
         raise ConfigError(f"most is {most}; give the largest batch size to try, 1 or more")
     if range_steps < _FEWEST_RANGE_STEPS:
-        raise ConfigError(f"range_steps is {range_steps}; give {_FEWEST_RANGE_STEPS} or more, 100 is usual")
+        raise ConfigError(f"range_steps is {range_steps}; give {_FEWEST_RANGE_STEPS} or more, 200 is usual")
 
 
 def rounded(rate: float) -> float:
@@ -185,5 +186,5 @@ def reasons(role: Role, batches: BatchSearch, steps: int) -> dict[str, str]:
         why = f"{larger[0].batch_size} would be {100 * gain:.0f} % faster"
     return {
         f"{role}.batch_size": f"measured: {batches.images_per_s:.0f} images/s; {why}",
-        f"{role}.learning_rate": f"measured: steepest descent in a range test of {steps} steps",
+        f"{role}.learning_rate": f"measured: steepest descent below the lowest loss in a range test of {steps} steps",
     }

@@ -111,14 +111,26 @@ def pretrain(
     Raises ConfigError for fewer images than a batch; TrainingDivergedError naming the step for a loss that is not
     finite, or for embeddings that have become all one; TrainingHeldError when another process is at the same one.
     """
-    if len(rows) < recipe.batch_size:
-        raise ConfigError(f"{len(rows)} images for batches of {recipe.batch_size}; give more images or a smaller batch")
-    none, ones = np.zeros((len(rows), 1), np.float32), np.ones(len(rows), np.float32)
-    batches = Batches(Examples(pixels, rows, none, ones, ones.astype(np.bool_)), recipe.batch_size, seed)
+    batches = _batches(recipe, pixels, rows, seed)
     position = _Position(_fingerprint(model, recipe, batches, labeled))
     run = _Run(model, recipe, batches, labeled, checkpoints, position, progress)
     with checkpoints.held():
         return run.to_the_end()
+
+
+def identity(model: keras.Model, *, recipe: Pretraining, pixels: Pixels, rows: NDArray[np.int64], seed: int) -> str:
+    """What the weights that `pretrain` gives are known by (hex): the network, the settings and the images.
+
+    Raises ConfigError for fewer images than a batch.
+    """
+    return _fingerprint(model, recipe, _batches(recipe, pixels, rows, seed), None)
+
+
+def _batches(recipe: Pretraining, pixels: Pixels, rows: NDArray[np.int64], seed: int) -> Batches:
+    if len(rows) < recipe.batch_size:
+        raise ConfigError(f"{len(rows)} images for batches of {recipe.batch_size}; give more images or a smaller batch")
+    none, ones = np.zeros((len(rows), 1), np.float32), np.ones(len(rows), np.float32)
+    return Batches(Examples(pixels, rows, none, ones, ones.astype(np.bool_)), recipe.batch_size, seed)
 
 
 def _fingerprint(model: keras.Model, recipe: Pretraining, batches: Batches, labeled: LabeledRows | None) -> str:

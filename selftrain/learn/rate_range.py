@@ -9,14 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from selftrain.errors import TrainingDivergedError
+from selftrain.errors import NoFallError, TrainingDivergedError
 from selftrain.progress import Progress, silent
 
 Floats = NDArray[np.float64]
 
-_SMOOTHING = 0.9  # momentum of the averaged loss
+_MEMORY = 0.1  # of the steps, that the averaged loss is of
 _WORSE = 4.0  # times the lowest loss, where the test stops
 _FEWEST = 10  # losses that tell a slope
+_DECADE = 10.0  # below the rate of the lowest averaged loss, in which the suggestion is
+_SURE = 3.0  # standard errors that the loss must fall
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,10 @@ def range_test(
     """Train by `step` (a rate to that step's loss) while the rate grows from `low` to `high` by one factor a step.
 
     Smith 2017 (arXiv:1506.01186, section 3.3), as fastai does it: exponentially, the loss averaged, until it is four
-    times its lowest or not finite. Raises TrainingDivergedError where that is before ten steps.
+    times its lowest or not finite. Raises TrainingDivergedError where that is before ten steps, NoFallError where the
+    loss falls at no rate.
     """
-    rates = np.geomspace(low, high, steps)
+    rates, memory = np.geomspace(low, high, steps), max(1, round(_MEMORY * steps))
     losses: list[float] = []
     averaged: list[float] = []
     for done, rate in enumerate(rates, start=1):
@@ -50,7 +53,7 @@ def range_test(
         if not math.isfinite(loss):
             break
         losses.append(loss)
-        averaged.append(_averaged(losses))
+        averaged.append(_averaged(losses, memory))
         progress(done, steps, f"rate {rate:.1e}, loss {averaged[-1]:.3f}")
         if len(losses) > _FEWEST and averaged[-1] > _WORSE * min(averaged):
             break
@@ -58,44 +61,50 @@ def range_test(
         raise TrainingDivergedError(
             f"the loss was finite for {len(losses)} steps only, at rates from {low:.1e}; check the data or start lower"
         )
-    smooth = np.asarray(averaged)
-    return RateRange(rates[: len(losses)], np.asarray(losses), smooth, suggested(rates[: len(losses)], smooth))
+    taken, seen, smooth = rates[: len(losses)], np.asarray(losses), np.asarray(averaged)
+    return RateRange(taken, seen, smooth, suggested(taken, seen, smooth, memory=memory))
 
 
-def suggested(rates: Floats, smooth: Floats) -> float:
-    """The rate of the steepest descent in the longest valley of averaged losses (k,); `rates` (k,) grow by a factor.
+def suggested(rates: Floats, losses: Floats, smooth: Floats, *, memory: int) -> float:
+    """The rate of the steepest descent in the decade of rates that ends at the lowest averaged loss.
 
-    The valley is fastai's: the longest subsequence of falling losses. Within it, where a straight line through
-    neighbouring losses falls most for a factor of the rate.
+    `rates` (k,) grow by a factor; `smooth` (k,) are the `losses` (k,), averaged over about `memory` of them. The decade
+    begins with what fastai's `minimum` suggests, a tenth of the rate at the lowest average. Within it, the suggestion
+    is where a straight line through neighbouring averages falls most for a factor of the rate. The first `memory`
+    averages are of few losses each and are passed over.
+
+    Raises NoFallError where the lowest average is less than a decade above them, or less than three standard errors
+    below the mean loss at rates too low to train: what falls there is chance.
     """
-    first, last = _valley(smooth)
-    slopes = _slopes(smooth)[first : last + 1]
+    settled = min(memory, len(smooth) - 1)
+    lowest = settled + int(smooth[settled:].argmin())
+    start = float(losses[: max(settled, lowest // 2)].mean())
+    if rates[lowest] < _DECADE * rates[settled] or start - smooth[lowest] <= _SURE * _error(losses, lowest, memory):
+        raise NoFallError(
+            f"no learning rate from {rates[0]:.1e} to {rates[-1]:.1e} lowers the loss by more than chance (from "
+            f"{start:.3f} to {smooth[lowest]:.3f} at most); keep the rate you have, or test again with more range_steps"
+        )
+    first = min(lowest - 1, int(np.searchsorted(rates, rates[lowest] / _DECADE)))
+    slopes = _slopes(smooth, reach=max(2, memory // 2))[first:lowest]
     return float(rates[first + int(slopes.argmin())])
 
 
-def _averaged(losses: list[float]) -> float:
+def _error(losses: Floats, lowest: int, memory: int) -> float:
+    """Standard error of the fall from the mean of the first losses to the average at `lowest`.
+
+    A loss's own spread is that of the differences between neighbours, which a slow fall does not widen (von Neumann).
+    """
+    spread = float(np.diff(losses[: lowest + 1]).std()) / math.sqrt(2)
+    return spread * math.sqrt(1 / max(memory, lowest // 2) + 1 / (2 * memory - 1))
+
+
+def _averaged(losses: list[float], memory: int) -> float:
     """The exponential average of all `losses`, its beginning at zero corrected."""
-    weights = _SMOOTHING ** np.arange(len(losses) - 1, -1, -1)
+    weights = (1 - 1 / memory) ** np.arange(len(losses) - 1, -1, -1)
     return float((weights * losses).sum() / weights.sum())
 
 
-def _valley(smooth: Floats) -> tuple[int, int]:
-    """First and last position of the longest falling subsequence; the earliest of equally long ones."""
-    length = np.ones(len(smooth), np.int64)
-    before = np.arange(len(smooth))
-    for i in range(1, len(smooth)):
-        higher = np.flatnonzero(smooth[:i] > smooth[i])
-        if higher.size:
-            best = int(higher[length[higher].argmax()])
-            length[i], before[i] = length[best] + 1, best
-    last = int(length.argmax())
-    first = last
-    while before[first] != first:
-        first = int(before[first])
-    return first, last
-
-
-def _slopes(smooth: Floats, reach: int = 2) -> Floats:
+def _slopes(smooth: Floats, *, reach: int) -> Floats:
     """At each position, the slope of the straight line fitted to the losses within `reach` positions."""
     slopes = np.empty(len(smooth))
     for at in range(len(smooth)):

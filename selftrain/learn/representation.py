@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selftrain.config import Augmentation, Precision
-from selftrain.errors import BackboneError
+from selftrain.errors import BackboneError, ConfigError
 from selftrain.learn.arguments import check_image_size, checked
+from selftrain.places import check_folder
 from selftrain.progress import Progress, silent
 from selftrain.workspace import Workspace
 
@@ -74,16 +75,18 @@ def learn_representation(
     their nearest neighbours name right (arXiv:1805.01978). `objective` is "simclr" (arXiv:2002.05709) or
     "barlow_twins" (arXiv:2103.03230); `precision` is of the steps, as a recipe's. `out` None:
     `workspace`/representations/BACKBONE-OBJECTIVE.weights.h5. Called again with the same arguments after a kill, it
-    goes on where it was.
+    goes on where it was. A file that is there is replaced by the same call only: one of other images or settings, which
+    a configuration may name, and one that this function did not write are refused before training.
 
     A teacher starts from the file by `teacher: {weights: PATH}`; its batch norm keeps the statistics of these images.
     Raises SourceError for images that do not do and for one labelled image alone, BackboneError, ConfigError for a
-    setting that is not allowed, and TrainingDivergedError for a loss that is not finite and for features that collapse.
+    setting or an `out` that is not allowed, and TrainingDivergedError for a loss that is not finite and for features
+    that collapse.
     """
     from selftrain.learn import backbones
     from selftrain.learn.checkpoint import Checkpoints
     from selftrain.learn.gathered import gather, gathered_pixels
-    from selftrain.learn.pretraining import LabeledRows, curve_of, pretrain
+    from selftrain.learn.pretraining import LabeledRows, curve_of, identity, pretrain
     from selftrain.learn.two_views import Pretraining
 
     check_image_size(image_size)
@@ -102,12 +105,24 @@ def learn_representation(
     weights = usual if out is None else Path(out)
     if not weights.name.endswith(WEIGHTS_SUFFIX):
         raise BackboneError(f"out is {str(weights)!r}; give a name that ends in {WEIGHTS_SUFFIX}")
+    there = os.path.lexists(weights)
+    if there and backbones.learned_by(weights) is None:
+        raise ConfigError(
+            f"out={str(weights)!r} was not written by learn_representation; it was left as it is, give another out"
+        )
+    check_folder(weights.parent, option="out")
     model = backbones.build(backbone, image_size=image_size, classes=2, reduce_strides=reduce_strides, seed=seed)
     pool = gathered_pixels(images, role="images", image_size=image_size, cache=place.decoded_cache)
     judged = None
     if labeled is not None:
         known = gather(labeled, role="labeled", labeled=True, image_size=image_size, cache=place.decoded_cache)
         judged = LabeledRows(known.pixels, known.rows, known.labels)
+    learned = identity(model, recipe=recipe, pixels=pool.pixels, rows=pool.rows, seed=seed)
+    if there and backbones.learned_by(weights) != learned:
+        raise ConfigError(
+            f"out={str(weights)!r} was learned from other images or with other settings; it was left as it is, "
+            f"give another out"
+        )
     key = hashlib.sha256(str(weights.resolve()).encode()).hexdigest()[:24]
     done = pretrain(
         model,
@@ -119,7 +134,7 @@ def learn_representation(
         checkpoints=Checkpoints(place.checkpoints / "representations" / key, checkpoint_s),
         progress=progress,
     )
-    backbones.save_weights(done.model, weights)
+    backbones.save_weights(done.model, weights, learned=learned)
     return Representation(
         weights=weights,
         backbone=backbone,

@@ -89,7 +89,7 @@ def fresh_gaussian(classes: int) -> GaussianState:
 def update_gaussian(state: GaussianState, confidence: npt.ArrayLike, *, momentum: float = MOMENTUM) -> GaussianState:
     """`state` after a batch of confidences (b,).
 
-    SoftMatch (arXiv:2301.10921), section 3.1: mu_t = m mu_{t-1} + (1 - m) mean_b, and sigma_t^2 likewise with the
+    SoftMatch (arXiv:2301.10921), eq. 6 and 7: mu_t = m mu_{t-1} + (1 - m) mean_b, and sigma_t^2 likewise with the
     batch's unbiased variance B / (B - 1) sigma_b^2; a batch of one image has variance 0.
 
     >>> after = update_gaussian(GaussianState(0.5, 1.0), [0.8, 0.6], momentum=0.5)
@@ -107,7 +107,7 @@ def update_gaussian(state: GaussianState, confidence: npt.ArrayLike, *, momentum
 def gaussian_weights(confidence: npt.ArrayLike, state: GaussianState, *, n_sigma: float = 2.0) -> Floats:
     """The weight in 0-1 of each of `confidence` (n,): 1 from the mean on, below it a Gaussian's fall.
 
-    SoftMatch (arXiv:2301.10921), section 3.1, the truncated Gaussian with lambda_max = 1: exp(-(max(p) - mu_t)^2 /
+    SoftMatch (arXiv:2301.10921), eq. 5, the truncated Gaussian with lambda_max = 1: exp(-(max(p) - mu_t)^2 /
     (2 sigma_t^2)) where max(p) < mu_t. `n_sigma` divides sigma_t, 2 in the authors' code; 1 is the equation as printed.
     Without spread, all at the mean count and none below.
 

@@ -230,6 +230,8 @@ def _warnings(counts: Counts, labels: PseudoLabels) -> Iterator[str]:
         yield "no labelled image is left to train on; hold fewer out, or give those to judge on as validation="
     if counts.unreadable:
         yield f"{counts.unreadable} files cannot be read; see unreadable.csv"
+    if not counts.unlabeled:
+        yield "no image was labelled: all unlabelled ones are copies of labelled or validation images; give others"
     if counts.unlabeled and not counts.accepted:
         yield f"no pseudo-label was accepted (threshold {labels.threshold}); the model is not sure enough"
 

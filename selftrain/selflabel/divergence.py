@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from selftrain.learn.contract import CONTRACT_FILE, Contract, SavedModel
-
-REASON_FILE = "diverged.txt"
+from selftrain.learn.contract import CONTRACT_FILE, REASON_FILE, Contract, SavedModel
 
 
 def leave(reason: str, contract: Contract, folder: Path) -> SavedModel:

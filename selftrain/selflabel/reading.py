@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from selftrain.data.given import Array, Chunk, Given, Unreadable, named_rows, shown
-from selftrain.data.given_labels import LabelForm, Labels, label_form, text
+from selftrain.data.given_labels import LabelForm, Labels, joined_labels, label_form, sorted_names, text
 from selftrain.data.given_pixels import Pixels, pixels_of
 from selftrain.data.kept_images import index_rows, write_array
 from selftrain.errors import SourceError
@@ -89,7 +89,7 @@ def read_labeled(
     return Reading(
         role=role,
         index=pa.concat_tables(index),
-        labels=np.concatenate(labels),
+        labels=joined_labels(labels, role=role),
         held=np.concatenate(held),
         answers=np.concatenate(answers) if answers else np.empty((0, 0), np.float32),
         sample=np.concatenate(samples)[:SAMPLED] if samples else np.empty((0, *pixels.shape), pixels.dtype),
@@ -100,9 +100,12 @@ def read_labeled(
 
 
 def names_of(reading: Reading, *, classes: int, given: tuple[str, ...] | None, role: str) -> tuple[str, ...]:
-    """The class names: those given, the sorted names of the labels, or the indices; SourceError for a mismatch."""
+    """The class names: those given, the sorted names of the labels, or the indices; SourceError for a mismatch.
+
+    Names that are numbers are refused where their values and their text sort differently: the model's order is unknown.
+    """
     form = label_form(reading.labels, role=role)
-    names = given or (tuple(sorted(set(text(reading.labels)))) if form is LabelForm.NAME else None)
+    names = given or (sorted_names(text(reading.labels)) if form is LabelForm.NAME else None)
     if names is None:
         return tuple(str(index) for index in range(classes))
     if len(names) != classes:
@@ -110,6 +113,12 @@ def names_of(reading: Reading, *, classes: int, given: tuple[str, ...] | None, r
         raise SourceError(
             f"{'class_names' if given else role} has {len(names)} classes ({shown}), the model answers {classes}; "
             "give class_names=, one for each output in its order"
+        )
+    if not given and list(names) != sorted(names):
+        raise SourceError(
+            f"{role}: its classes are numbers as text, in their order {', '.join(names[:_SHOWN])}, ..., sorted as text "
+            f"{', '.join(sorted(names)[:_SHOWN])}, ...; give class_names= in the order of the model's outputs, or "
+            "labels that are integers"
         )
     return names
 

@@ -52,7 +52,7 @@ def by_precision(confidence: Floats, held_out: HeldOut | None) -> Floats:
 def by_softmatch(confidence: Floats, *, classes: int) -> Floats:
     """SoftMatch's truncated Gaussian of each of a pool's `confidence` (n,), its mean and variance the pool's own.
 
-    SoftMatch (arXiv:2301.10921), section 3.1: see `adaptive.gaussian_weights`.
+    SoftMatch (arXiv:2301.10921), eq. 5: see `adaptive.gaussian_weights`.
     """
     if not confidence.size:
         return confidence

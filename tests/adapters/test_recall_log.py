@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytest
 
+import selftrain
 from selftrain.adapters import lineage_tags, recall_log
 from selftrain.adapters import promotion as p
 from selftrain.adapters import registry as r
-from selftrain.adapters.brought import check
+from selftrain.adapters.brought import bring_teacher, check
 from selftrain.adapters.label_archive import Archive
 from selftrain.adapters.recall import ConcernedVersion, RecallReport, concern_of, roll_back
 from selftrain.adapters.tracking import Tracking, open_tracking
-from selftrain.config import parse
+from selftrain.config import Experiment, Registry, parse
 from selftrain.errors import InputError, RegistryError, WithdrawnError
-from selftrain.learn.contract import Contract
+from selftrain.learn.contract import CONTRACT_FILE, Contract, read_contract
 from selftrain.selflabel.lineage import Recall, Trust
 from selftrain.workspace import Workspace
 
@@ -199,6 +204,112 @@ def test_a_champion_that_was_recalled_is_no_teacher_to_start_from(store: Trackin
     e = parse({"workspace": str(tmp_path / "workspace"), "teacher": {"start": "champion"}, "name": "m"})
     with pytest.raises(WithdrawnError, match=r"teacher\.start is 'champion', and models:/m/3 is tainted"):
         check(e, e.place)
+
+
+def saved(folder: Path, made: Contract) -> Path:
+    """The folder of a saved model, as far as it is read before a run begins: its contract."""
+    folder.mkdir()
+    (folder / CONTRACT_FILE).write_text(made.model_dump_json())
+    return folder
+
+
+def starting_from(start: Path, workspace: Path) -> Experiment:
+    student = {"backbone": "efficientnet_b0_050"}
+    return parse({"workspace": str(workspace), "teacher": {"start": str(start)}, "student": student})
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (contract(1), "is withdrawn"),
+        (contract(1).model_copy(update={"weights_sha256": "saved anew"}), "is withdrawn"),
+        (contract(4, 1), "is tainted"),
+        (contract(4, 3), "is tainted"),  # by whom 3 was taught, the registry alone knows
+    ],
+    ids=["itself", "its twin", "its student", "its student's student"],
+)
+def test_a_run_starts_from_no_folder_of_a_recalled_model(
+    store: Tracking, tmp_path: Path, made: Contract, said: str
+) -> None:
+    recall(store, 1)
+    e = starting_from(saved(tmp_path / "saved", made), tmp_path / "workspace")
+    with pytest.raises(WithdrawnError, match=rf"teacher\.start is '.*saved', and the model there {said}") as caught:
+        check(e, e.place)
+    assert "to 'train' or to another model's folder" in caught.value.message
+
+
+def test_a_run_starts_from_the_folder_of_a_model_that_no_recall_concerns(store: Tracking, tmp_path: Path) -> None:
+    recall(store, 1)
+    e = starting_from(saved(tmp_path / "saved", contract(4)), tmp_path / "workspace")
+    check(e, e.place)
+
+
+def test_a_fit_starts_from_no_folder_of_a_recalled_model(store: Tracking, tmp_path: Path) -> None:
+    recall(store, 1)
+    images = np.random.default_rng(0).integers(0, 256, (20, 8, 8), np.uint8)
+    with pytest.raises(WithdrawnError, match=r"saved', and the model there is tainted: it was taught by models:/m/1"):
+        selftrain.fit(
+            labeled=(images[:10], np.arange(10) % 2),
+            unlabeled=images[10:],
+            settings={"teacher": {"start": str(saved(tmp_path / "saved", contract(4, 1)))}},
+            out=tmp_path / "out",
+            workspace=tmp_path / "workspace",
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_recalled_model_is_distilled_into_none(store: Tracking, tmp_path: Path) -> None:
+    recall(store, 1)
+    with pytest.raises(WithdrawnError, match=r"saved is withdrawn .*; nothing is taught by it: name another model"):
+        selftrain.distill(
+            teacher=saved(tmp_path / "saved", contract(1)),
+            images=np.zeros((3, 8, 8, 3), np.uint8),
+            out=tmp_path / "out",
+            workspace=tmp_path / "workspace",
+        )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.keras
+# Keras 3.15 converts TensorFlow variables with numpy's older protocol.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_a_recalled_models_file_without_its_contract_is_known_by_its_weights(
+    store: Tracking, tmp_path: Path, colour_model: Path
+) -> None:
+    made = read_contract(colour_model)
+    recall_log.append(store, recall(store, 1).model_copy(update={"identity": made.identity}))
+    own = Path(shutil.copy(colour_model / "model.keras", tmp_path / "own.keras"))
+    with pytest.raises(WithdrawnError, match=r"own\.keras', and the model there is withdrawn"):
+        bring_teacher(
+            str(own),
+            place=starting_from(own, tmp_path / "workspace").place,
+            settings=Registry(),
+            class_names=made.class_names,
+            image_size=made.image_size,
+        )
+
+
+def test_a_recalled_models_file_without_its_contract_is_known_by_its_digest(store: Tracking, tmp_path: Path) -> None:
+    own = tmp_path / "own.keras"
+    own.write_bytes(b"a file that need not be loaded to be known")
+    file = hashlib.sha256(own.read_bytes()).hexdigest()
+    recall_log.append(store, recall(store, 1).model_copy(update={"file": file}))
+    e = starting_from(own, tmp_path / "workspace")
+    with pytest.raises(WithdrawnError, match=r"own\.keras', and the model there is withdrawn"):
+        check(e, e.place)
+
+
+def test_without_a_workspace_no_log_is_asked_and_none_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("ZENML_CONFIG_PATH", str(tmp_path / "zenml"))
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom selftrain.adapters.recall_log import known_log\n"
+        "Path('used').mkdir()\n"
+        "print(known_log(Path('gone')), known_log(Path('used')), {'zenml', 'mlflow'} & sys.modules.keys())"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "None None set()"
+    assert [path.name for path in tmp_path.iterdir()] == ["used"]
 
 
 def test_a_model_of_a_run_is_refused_by_itself_by_its_twin_and_by_its_teachers(store: Tracking) -> None:

@@ -335,3 +335,15 @@ def test_a_grey_model_gets_grey_files(folder: Path) -> None:
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path, labeled: bool) -> None:
     with pytest.raises(SourceError, match=r"gone.* is no folder"):
         files(tmp_path / "gone", labeled=labeled)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_images_with_nan_are_named_by_their_row_over_all_chunks(stream: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selftrain.data.given.MOST_ROWS", 4)
+    images = np.ones((12, 5, 5), np.float32)
+    images[[9, 11], 2, 2] = np.nan
+    opened = open_given(
+        iter(images) if stream else images, role="labeled", labeled=False, image_rank=2, image_size=None
+    )
+    with pytest.raises(SourceError, match=r"2 images hold NaN or infinity \(rows 9, 11\)"):
+        list(opened.chunks())

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftrain.data.given_labels import LabelForm, class_indices, label_form
+from selftrain.data.given_labels import LabelForm, class_indices, joined_labels, label_form
 from selftrain.errors import SourceError
 
 NAMES = ("cat", "dog", "elk")
@@ -21,7 +21,13 @@ NAMES = ("cat", "dog", "elk")
 def test_every_form_becomes_the_same_indices(indices: list[int]) -> None:
     wanted = np.array(indices, np.int64)
     forms: dict[LabelForm, list[npt.NDArray[Any]]] = {
-        LabelForm.INDEX: [wanted, wanted.astype(np.float32), wanted.astype(np.uint8)[:, None]],
+        LabelForm.INDEX: [
+            wanted,
+            wanted.astype(np.float32),
+            wanted.astype(np.uint8)[:, None],
+            wanted.astype(object),
+            np.array(list(wanted), dtype=object),  # numpy's integers
+        ],
         LabelForm.ONE_HOT: [np.eye(3)[wanted], np.eye(3, dtype=np.int64)[wanted], np.eye(3, dtype=bool)[wanted]],
         LabelForm.NAME: [
             np.array(NAMES)[wanted],
@@ -46,6 +52,18 @@ def test_every_form_becomes_the_same_indices(indices: list[int]) -> None:
         ([[0.2, 0.8, 0.0]], "are not one-hot (row 0: [0.2, 0.8, 0.0])"),
         ([[0, 0, 0], [1, 0, 0]], "1 rows of labels are not one-hot (row 0"),
         (["cat", "dgo"], "label 'dgo' (row 1) is no class; did you mean 'dog'? The classes: cat, dog, elk"),
+        ([0, np.nan, 1, np.inf, 2, 0.5], "label nan (row 1) is no class index, nor are those of rows 3, 5; give 0..2"),
+        (
+            [[1, 1, 0], [0, 1, 0], [np.nan, 0, 1]],
+            "2 rows of labels are not one-hot (row 0: [1.0, 1.0, 0.0]; also row 2)",
+        ),
+        (np.array(["cat", None, "dog", np.nan], object), "labels of rows 1, 3 are missing or no label (row 1: None)"),
+        (np.array([0, 1, None], object), "labels of row 2 are missing or no label (row 2: None)"),
+        (np.array([0, 1, True], object), "labels of row 2 are missing or no label (row 2: True)"),
+        (np.array([0, 1.0], object), "labels of row 1 are missing or no label (row 1: 1.0)"),
+        (np.array(["cat", ""]), "labels of row 1 are missing or no label (row 1: '')"),
+        (np.array(["cat", 1, "dog"], object), "labels of row 1 are numbers (row 1: 1), the others names"),
+        (np.array([None] * 9, object), "labels of rows 0, 1, 2, 3, 4 and 4 more are missing"),
         (np.zeros((2, 3, 4)), "labels have the shape (2, 3, 4)"),
         (np.array(["2020-01-01"], "datetime64[D]"), "labels of type datetime64[D]"),
     ],
@@ -53,3 +71,11 @@ def test_every_form_becomes_the_same_indices(indices: list[int]) -> None:
 def test_what_is_no_label_is_named(labels: Any, said: str) -> None:
     with pytest.raises(SourceError, match=re.escape(f"labeled: {said}" if said[0] == "l" else said)):
         class_indices(np.asarray(labels), role="labeled", class_names=NAMES)
+
+
+def test_batches_of_numbers_and_of_names_are_no_names_together() -> None:
+    joined = joined_labels([np.array([0, 1]), np.array(["cat"])], role="labeled")
+    with pytest.raises(SourceError, match=re.escape("labels of row 2 are names (row 2: 'cat'), the others numbers")):
+        label_form(joined, role="labeled")
+    with pytest.raises(SourceError, match="give all in one form"):
+        joined_labels([np.array([0, 1]), np.eye(2)], role="labeled")

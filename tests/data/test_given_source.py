@@ -81,6 +81,53 @@ def test_classes_keep_the_order_of_their_numbers_or_of_their_names(tmp_path: Pat
         assert set(named.scan().table["label"].to_pylist()) == set(names)
 
 
+def test_names_that_are_numbers_and_integers_of_a_table_keep_their_order(tmp_path: Path) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (24, 8, 8), np.uint8)
+    numbers = np.arange(24) % 12
+    for labels in (numbers.astype(str), numbers.astype(object)):
+        with spooled(tmp_path, None) as spool:
+            add(spool, (images, labels))
+            assert spool.class_names(spool.scan()) == tuple(str(index) for index in range(12))
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (np.repeat(np.eye(3), 20, axis=0) * (np.arange(60) > 1)[:, None], r"not one-hot \(row 0: .*; also row 1\)"),
+        (np.repeat(np.eye(3), 20, axis=0) * 0.5 + 0.1, "60 rows of labels are not one-hot"),
+        (["a"] * 59 + [None], "labels of row 59 are missing"),
+        (["a"] * 59 + [float("nan")], r"labels of row 59 are missing or no label \(row 59: nan\)"),
+        ([0] * 59 + [None], "labels of row 59 are missing"),
+        ([0] * 59 + [float("nan")], r"label nan \(row 59\) is no class index"),
+        (["a"] * 59 + [1], r"labels of row 59 are numbers"),
+    ],
+)
+def test_rows_that_are_no_labels_are_named(labels: Any, said: str, pictures: Pixels, tmp_path: Path) -> None:
+    with spooled(tmp_path, None) as spool, pytest.raises(SourceError, match=said):
+        add(spool, (pictures, labels))
+
+
+def test_rows_are_counted_over_all_chunks(pictures: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selftrain.data.given.MOST_ROWS", 7)
+    with spooled(tmp_path, None) as spool, pytest.raises(SourceError, match="labels of row 58 are missing"):
+        add(spool, (pictures, np.array(["a"] * 58 + [None, "b"], object)))
+
+
+def test_a_stream_without_a_label_is_refused(pictures: Pixels, tmp_path: Path) -> None:
+    pairs = [(image, None if row == 5 else row % 3) for row, image in enumerate(pictures)]
+    with spooled(tmp_path, None) as spool, pytest.raises(SourceError, match="label of its element 5 is None"):
+        add(spool, iter(pairs))
+
+
+def test_a_label_that_class_names_lacks_is_named(pictures: Pixels, tmp_path: Path) -> None:
+    labels = np.repeat(["c0", "c1", "c2"], 20)
+    with (
+        spooled(tmp_path, ("n0", "n1", "n2")) as spool,
+        pytest.raises(SourceError, match=r"label 'c0' \(row 0\) is not in class_names"),
+    ):
+        add(spool, (pictures, labels))
+
+
 @pytest.mark.parametrize(
     ("shape", "dtype", "scale", "picture"),
     [
@@ -111,15 +158,54 @@ def test_what_is_no_picture_is_said(tmp_path: Path) -> None:
         as_picture(np.zeros((4, 4)), Scale.SIGNED, "labeled")
     with pytest.raises(SourceError, match=r"images of shape \(5, 5, 2\) have no 1, 3 or 4 channels"):
         as_picture(np.zeros((5, 5, 2), np.uint8), Scale.TO_255, "labeled")
-    with pytest.raises(SourceError, match=r"labels \[-1, 2\] are no class indices"):
+    with pytest.raises(SourceError, match=r"1 labels are no class index 0, 1, 2, \.\.\. \(row 0: -1\)"):
         label_names(np.array([-1, 2]), None, "labeled")
-    with pytest.raises(SourceError, match="label 2 has no name; class_names has 2"):
+    with pytest.raises(SourceError, match=r"\(row 1: 2\), as class_names has 2 classes"):
         label_names(np.array([0, 2]), ("a", "b"), "labeled")
     with spooled(tmp_path, None) as spool:
         add(spool, (np.ones((20, 4, 4), np.float32) * 0.5, np.zeros(20)))
         wide = np.linspace(0, 255, 320, dtype=np.float32).reshape(20, 4, 4)
         with pytest.raises(SourceError, match="unlabeled: values reach from 0 to 255"):
             add(spool, wide, role="unlabeled")
+
+
+@pytest.mark.parametrize(
+    ("largest", "dtype", "refused", "warned"),
+    [
+        (16, np.float32, True, False),
+        (2, np.float16, True, False),
+        (4095, np.float32, True, False),
+        (16, np.uint8, False, True),
+        (1, np.uint8, False, True),
+        (1, np.float32, False, False),
+        (255, np.float32, False, False),
+        (60, np.float32, False, False),
+        (255, np.int64, False, False),
+    ],
+)
+def test_a_range_that_is_neither_0_1_nor_0_255_is_said(
+    largest: int, dtype: Any, refused: bool, warned: bool, pictures: Pixels, tmp_path: Path
+) -> None:
+    values = np.linspace(0, largest, pictures.size).reshape(pictures.shape[::-1]).T.astype(dtype)
+    with spooled(tmp_path, None) as spool:
+        add(spool, (values[:30], np.zeros(30, int)))
+        add(spool, values[30:], role="unlabeled")
+        assert bool(spool.warnings()) == warned
+        if refused:
+            with pytest.raises(SourceError, match=rf"values reach from 0 to {largest}; allowed are 0-1 and 0-255"):
+                spool.refuse_range()
+        else:
+            spool.refuse_range()
+
+
+def test_the_range_is_that_of_all_images_however_they_are_cut(
+    tmp_path: Path, pictures: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("selftrain.data.given.MOST_ROWS", 20)
+    dark_first = np.concatenate([pictures // 10, pictures]).astype(np.float32)
+    with spooled(tmp_path, None) as spool:
+        add(spool, (dark_first, np.arange(120) % 3))
+        spool.refuse_range()
 
 
 def test_a_survey_sees_what_init_would_see(pictures: Pixels, tmp_path: Path) -> None:

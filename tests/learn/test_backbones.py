@@ -85,6 +85,48 @@ def test_a_ladder_rung_reads_uint8_answers_float32_and_is_built_of_stock_layers(
     assert "keras_hub" not in json.dumps(config)
 
 
+def block_drops(name: str) -> dict[str, float]:
+    """The rates of the dropouts that leave a whole residual block out for an image, by block, in their order."""
+    import keras
+
+    from selftrain.learn.backbones import build
+    from selftrain.learn.batchnorm import layers_of_type
+
+    backbone = build(name, image_size=32, classes=2).get_layer("backbone")
+    dropouts = layers_of_type(backbone, keras.layers.Dropout)
+    return {each.name.split("_")[0]: each.rate for each in dropouts if tuple(each.noise_shape or ()) == (None, 1, 1, 1)}
+
+
+def test_an_efficientnet_leaves_blocks_out_the_later_the_oftener() -> None:
+    # Block i, from 0, has .2 i / 16 if it adds its input; at half B0's depth those are the blocks 4, 6 and 8.
+    assert block_drops("efficientnet_b0_050") == pytest.approx({"block4b": 0.05, "block5b": 0.075, "block6b": 0.1})
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2_035", "wide_resnet_16_1"])
+def test_a_mobilenet_and_a_wide_resnet_leave_no_block_out(name: str) -> None:
+    assert block_drops(name) == {}
+
+
+def test_blocks_are_left_out_in_training_and_never_in_inference() -> None:
+    import keras
+
+    from selftrain.learn.backbones import build
+    from selftrain.learn.batchnorm import layers_of_type
+
+    backbone = build("efficientnet_b0_050", image_size=32, classes=2).get_layer("backbone")
+    for norm in layers_of_type(backbone, keras.layers.BatchNormalization):
+        norm.trainable = False  # its statistics differ between training and inference, too
+    image = np.random.default_rng(0).uniform(-1, 1, (1, 32, 32, 3)).astype(np.float32)
+    alike = np.repeat(image, 32, axis=0)
+    inferred, again = (np.asarray(backbone(alike, training=False)) for _ in range(2))
+    trained, other = (np.asarray(backbone(alike, training=True)) for _ in range(2))
+    unit = inferred.std()
+    np.testing.assert_array_equal(inferred, again)
+    assert np.ptp(inferred, axis=0).max() < 1e-3 * unit
+    assert np.ptp(trained, axis=0).max() > 0.1 * unit
+    assert np.abs(trained - other).max() > 0.1 * unit
+
+
 def test_the_seed_decides_the_first_weights() -> None:
     from selftrain.learn.backbones import build
     from selftrain.learn.variables import read

@@ -52,6 +52,36 @@ def test_right_answers_alone_give_a_temperature_inside_its_bounds(seed: int, ima
     assert softmax(logits, temperature).max(axis=1).mean() < (images + 1) / (images + 2) + 0.01
 
 
+@pytest.mark.parametrize("factor", [0.01, 1000.0, 1e5])
+@pytest.mark.parametrize("errors", [True, False])
+def test_logits_times_any_factor_give_the_same_probabilities(factor: float, errors: bool) -> None:
+    logits, labels = sharpened(200, 2.0)
+    labels = labels if errors else logits.argmax(axis=1)
+    temperature = fit_temperature(logits * factor, labels)
+    assert temperature == pytest.approx(factor * fit_temperature(logits, labels))
+    probs = softmax(logits, fit_temperature(logits, labels))
+    np.testing.assert_allclose(softmax(logits * factor, temperature), probs, rtol=1e-4)
+    np.testing.assert_allclose(
+        cross_fitted_probs(logits * factor, labels), cross_fitted_probs(logits, labels), rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("at", [0.0, 0.1, -7e9])
+def test_images_whose_logits_are_all_equal_leave_the_temperature_to_the_others(at: float) -> None:
+    equal = np.full((5, 3), at)
+    assert fit_temperature(equal, np.zeros(5, np.int64)) == 1.0
+    logits, labels = np.vstack([equal, [[3.0, 0.0, 0.0]] * 3]), np.array([0] * 7 + [1])
+    temperature = fit_temperature(logits, labels)
+    assert softmax(logits, temperature)[-1, 0] == pytest.approx(2 / 3, abs=1e-3)
+
+
+@pytest.mark.parametrize("logits", [np.full((4, 3), 2.0), np.array([[1e6, 0.0, 0.0]] + [[2.0, 0.0, 0.0]] * 9)])
+def test_a_temperature_is_a_number_above_zero_for_every_spread(logits: np.ndarray) -> None:
+    labels = np.zeros(len(logits), np.int64)
+    assert np.isfinite(softmax(logits, fit_temperature(logits, labels))).all()
+    assert 0 < fit_temperature(logits, labels) < 1e3
+
+
 def test_one_error_is_fitted_by_the_likelihood_alone() -> None:
     logits = np.array([[2.0, 0.0], [2.0, 0.0], [2.0, 0.0], [2.0, 0.0]])
     temperature = fit_temperature(logits, np.array([0, 0, 0, 1]))

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from selftrain.config import Consistency
+
 pytestmark = pytest.mark.keras
 
 
@@ -240,6 +242,18 @@ def test_freematch_pays_for_answers_that_leave_a_class_out_by_hand() -> None:
     assert float(layer(weak, strong)) == pytest.approx(hard + 0.1 * 0.5 * math.log(1e-12), abs=1e-5)
 
 
+@pytest.mark.parametrize(("weight", "fairness"), [(1.0, 0.1), (3.0, 0.1), (3.0, 0.0), (0.0, 0.1)])
+def test_freematchs_weight_scales_the_loss_of_its_labels_and_fairness_its_own_term_by_hand(weight, fairness) -> None:
+    from selftrain.learn.consistency import rule
+
+    # As above: the loss of the pseudo-labels is the mean of -log .75 and -log .25, the fairness term .5 log 1e-12.
+    weak = np.log(np.float32([[0.8, 0.2], [0.2, 0.8]]))
+    strong = np.log(np.float32([[0.75, 0.25], [0.75, 0.25]]))
+    layer = rule("freematch", Consistency(weight=weight, fairness=fairness, momentum=0.0), classes=2)
+    expected = weight * 0.836988 + fairness * -13.815511
+    assert float(layer(weak, strong)) == pytest.approx(expected, abs=1e-5)
+
+
 def test_softmatch_by_hand() -> None:
     from selftrain.learn.consistency import SoftMatch
 
@@ -301,3 +315,31 @@ def test_only_the_strong_view_is_trained(method: str) -> None:
     model.fit(data, epochs=1, batch_size=32, verbose=0)
     np.testing.assert_array_equal(model.weak.get_weights()[0], before[0])
     assert np.abs(model.strong.get_weights()[0] - before[1]).max() > 1e-4
+
+
+def test_a_rule_is_given_the_weak_and_the_strong_view_of_the_same_images_and_the_labelled_are_weak_views() -> None:
+    import keras
+
+    from selftrain.learn.consistency import ConsistencyTrainer
+
+    image = keras.Input((2, 1, 1))
+    seen = []
+
+    def record(weak, strong):
+        seen.append((weak, strong))
+        return keras.ops.sum(0 * strong)
+
+    trainer = ConsistencyTrainer(
+        keras.Model(image, keras.layers.Flatten()(image)),  # the logits are the pixels
+        record,
+        weak=keras.layers.Rescaling(1, offset=10),
+        strong=keras.layers.Rescaling(1, offset=100),
+        ramp_steps=0,
+        last_step=1,
+    )
+    labeled, unlabeled = (np.float32(rows).reshape(-1, 2, 1, 1) for rows in ([[1, 2]], [[3, 4], [5, 6], [7, 8]]))
+    logits = trainer((labeled, unlabeled), training=True)
+    weak, strong = (np.asarray(view).tolist() for view in seen[-1])
+    assert np.asarray(logits).tolist() == [[11, 12]]
+    assert weak == [[13, 14], [15, 16], [17, 18]]
+    assert strong == [[103, 104], [105, 106], [107, 108]]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selftrain.errors import BackboneError, UntrustedFileError
+from selftrain.errors import BackboneError, ConfigError, UntrustedFileError
 
 pytestmark = [
     pytest.mark.keras,
@@ -184,3 +184,15 @@ def test_another_format_is_refused_whatever_its_name(tmp_path: Path, name: str) 
     (tmp_path / name).write_bytes(b"\x80\x04pickle")
     with pytest.raises(UntrustedFileError, match=r"only the \.keras format"):
         adopt(tmp_path / name, class_names=("a", "b"), image_size=8)
+
+
+def test_a_folder_with_other_files_is_never_replaced_by_a_model(tmp_path: Path) -> None:
+    from selftrain.learn.contract import save
+
+    save(classifier(), contract(), tmp_path / "m")
+    (tmp_path / "m" / "notes.txt").write_text("mine")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "m").iterdir()}
+    with pytest.raises(ConfigError, match=r"holds other files \(notes\.txt\)"):
+        save(classifier(), contract(), tmp_path / "m")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "m").iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]

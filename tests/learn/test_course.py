@@ -103,6 +103,47 @@ def test_an_unlabelled_loss_of_the_other_sign_unteaches(method: str, supervised:
     assert accuracy(trained(tmp_path, Student(method=method, consistency=against, **LEARNING))) < supervised
 
 
+def unlabeled_losses(settings: Consistency, method: str, *, steps: int) -> list[float]:
+    """The unlabelled loss of each of `steps` steps and of one of the finish, all of the same unchanged images."""
+    from selftrain.learn.course import Unlabeled, course
+
+    images, labels = blobs(20, seed=0)
+    changes = {"steps": steps, "finish_steps": 1, "augmentation": "none"}
+    chosen = course(
+        Student(method=method, consistency=settings, **{**LEARNING, **changes}),
+        examples(ArrayPixels(images), labels, np.arange(2)),
+        min_human_share=1.0,
+        seed=0,
+        unlabeled=Unlabeled(np.arange(20), method, settings),
+    )
+    trainer = chosen.trainer(small_model(0))
+    losses = []
+    for _ in range(steps + 1):
+        trainer((images[:4], images), training=True)
+        losses.append(float(sum(trainer.losses)))
+    return losses
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_unlabelled_loss_rises_evenly_to_its_weight_over_the_share_of_the_steps_that_ramp_up_names(method) -> None:
+    own = {"threshold": 0.0} if method == "fixmatch" else {"momentum": 0.0}  # every step knows of the same batch
+    settings = Consistency(weight=2.0, **own)
+    full = unlabeled_losses(settings, method, steps=6)
+    assert full[0] > 0
+    assert full == pytest.approx([full[0]] * 6 + [0], rel=1e-4)
+    rising = unlabeled_losses(settings.model_copy(update={"ramp_up": 0.5}), method, steps=6)
+    assert rising == pytest.approx([full[0] * share for share in (1 / 3, 2 / 3, 1, 1, 1, 1, 0)], rel=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_unlabelled_loss_counts_by_its_weight(method: str) -> None:
+    own = {"fixmatch": {"threshold": 0.0}, "freematch": {"fairness": 0.0}, "softmatch": {}}[method]
+    (once, _), (twice, _) = (
+        unlabeled_losses(Consistency(weight=weight, **own), method, steps=1) for weight in (1.0, 2.0)
+    )
+    assert twice == pytest.approx(2 * once, rel=1e-4)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_in_the_finish_the_labels_teach_alone(method: str) -> None:
     from selftrain.learn.course import Unlabeled, course

@@ -196,3 +196,44 @@ def test_what_cannot_be_distilled_is_said_before_training(tmp_path: Path, colour
             workspace=tmp_path,
         )
     assert not (tmp_path / "x").exists()
+
+
+def refused(teacher: Path, out: Path, workspace: Path) -> str:
+    """What `distill` says before it looks at any image."""
+    with pytest.raises(ConfigError) as error:
+        distill(teacher=teacher, images=None, out=out, workspace=workspace)
+    return error.value.message
+
+
+def test_an_out_that_holds_anything_else_is_refused_first_and_left_as_it_is(tmp_path: Path, colour_model: Path) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.txt").write_text("my only copy")
+    (tmp_path / "link").symlink_to(tmp_path / "precious")
+    teacher = shutil.copytree(colour_model, tmp_path / "teacher")
+    for name in ("precious", "link"):
+        assert "holds other files (thesis.txt)" in refused(teacher, tmp_path / name, tmp_path / "work")
+    assert "thesis.txt is none" in refused(teacher, tmp_path / "precious" / "thesis.txt", tmp_path / "work")
+    assert "not made of the same ones" in refused(teacher, teacher, tmp_path / "work")
+    assert "work' lies in out=" in refused(teacher, tmp_path / "out", tmp_path / "out" / "work")
+    assert (tmp_path / "precious" / "thesis.txt").read_text() == "my only copy"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "precious", "teacher"]
+
+
+@pytest.mark.slow
+def test_a_finished_distillation_is_called_again_into_the_same_folder(tmp_path: Path, colour_model: Path) -> None:
+    def small() -> object:
+        found = distill(
+            teacher=colour_model,
+            images=painted(16, seed=1)[0],
+            validation=painted(6, seed=2),
+            out=tmp_path / "small",
+            backbone="wide_resnet_16_1",
+            steps=2,
+            batch_size=8,
+            augmentation="none",
+            validate_every=1,
+            workspace=tmp_path / "work",
+        )
+        return found.saved.contract.values_sha256, sorted(path.name for path in (tmp_path / "small").iterdir())
+
+    assert small() == small()

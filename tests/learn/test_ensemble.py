@@ -1,5 +1,6 @@
 """An ensemble is a saved model like any other, and answers the mean of its members' calibrated probabilities."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,3 +107,53 @@ def test_what_is_no_ensemble_is_said(tmp_path: Path, colour_model: Path) -> None
     with pytest.raises(UntrustedFileError, match="was changed"):
         ensemble(models=[other, other], out=tmp_path / "x")
     assert not (tmp_path / "x").exists()
+
+
+def kept(folder: Path) -> dict[str, bytes]:
+    """All files below `folder` and what they hold."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("way", ["folder", "link", "file", "below a file", "member", "other model"])
+def test_an_out_that_holds_anything_else_is_refused_and_left_as_it_is(tmp_path: Path, way: str) -> None:
+    one, other = (member(tmp_path / name, ("a", "b"), seed=seed) for seed, name in enumerate(("one", "other")))
+    out = tmp_path / "out"
+    match way:
+        case "folder" | "link":
+            (tmp_path / "thesis" / "photos").mkdir(parents=True)
+            (tmp_path / "thesis" / "photos" / "a.jpg").write_text("my only copy")
+            if way == "link":
+                out.symlink_to(tmp_path / "thesis")
+            else:
+                out = tmp_path / "thesis"
+        case "file" | "below a file":
+            out.write_text("my only copy")
+            out = out if way == "file" else out / "deeper"
+        case "member":
+            out = one
+        case _:
+            out = member(tmp_path / "another", ("a", "b"), seed=7)
+    before = kept(tmp_path)
+    with pytest.raises(ConfigError, match=re.escape(out.name if way != "below a file" else "out")):
+        ensemble(models=[one, other], out=out)
+    assert kept(tmp_path) == before
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_an_ensemble_is_made_again_in_its_place_and_in_an_empty_folder_or_a_link_to_one(tmp_path: Path) -> None:
+    one, other = (member(tmp_path / name, ("a", "b"), seed=seed) for seed, name in enumerate(("one", "other")))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    for _ in range(2):
+        both = ensemble(models=[one, other], out=tmp_path / "link")
+    assert both.folder == tmp_path / "link"
+    assert SavedModel.read(tmp_path / "empty") == SavedModel(tmp_path / "empty", both.contract)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "link", "one", "other"]
+
+
+def test_the_folder_this_runs_in_is_no_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = (member(tmp_path / name, ("a", "b"), seed=seed) for seed, name in enumerate(("one", "other")))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(ConfigError, match=r"out='\.' is the folder this runs in"):
+        ensemble(models=[one, other], out=".")

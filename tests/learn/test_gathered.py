@@ -85,10 +85,11 @@ def test_class_names_give_the_order(tmp_path: Path) -> None:
     ("given", "message"),
     [
         (images().astype(np.float32) / 127.5 - 1, "below 0"),
+        (images(20).astype(np.float32) / 16, "values reach from .* allowed are 0-1 and 0-255"),
         (np.zeros((2, 16, 16, 4), np.uint8), "grey or RGB"),
         (np.zeros((0, 16, 16, 3), np.uint8), "holds no image"),
     ],
-    ids=["normalised", "four channels", "nothing"],
+    ids=["normalised", "of 16", "four channels", "nothing"],
 )
 def test_what_our_models_cannot_read_is_refused(tmp_path: Path, given: object, message: str) -> None:
     with pytest.raises(SourceError, match=message):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from selftrain import config_file
-from selftrain.errors import ConfigError
+from selftrain.errors import ConfigError, NoFallError
 from selftrain.learn.batch_size import BatchSearch, Speed
 from selftrain.learn.configured import Configured, open_configured
 from selftrain.learn.optimization import Training, learn_optimization, reasons
@@ -24,7 +24,7 @@ parameters:
     workspace: {workspace}
     source: {{kind: digits, labeled: 40, validation: 40, test: 40}}
     teacher:
-      backbone: mobilenet_v2_035  # small
+      backbone: wide_resnet_16_1  # small
       learning_rate: 0.5          # surely too high
       weight_decay: 0.0
     student:
@@ -44,22 +44,31 @@ def test_what_was_measured_is_written_beside_what_was_there(tmp_path: Path) -> N
     config = configured(tmp_path)
     said: list[str] = []
     found = learn_optimization(
-        config=config, range_steps=30, progress=lambda done, total, note="": said.append(note.split(":")[0])
+        config=config, range_steps=100, progress=lambda done, total, note="": said.append(note.split(":")[0])
     )
     teacher = config_file.read(config).teacher
     assert teacher.batch_size == found.batch_size == 8  # forty images are four batches of ten at most
     assert teacher.learning_rate == found.learning_rate
-    assert 1e-6 <= found.learning_rate < 0.5
+    lowest = found.rates.rates[found.rates.smooth.argmin()]
+    assert 1e-4 < lowest / 10 * 0.95 <= found.learning_rate < lowest * 1.05
     assert [speed.batch_size for speed in found.batches.tried] == [8]
     assert found.batches.images_per_s > 0
     assert {"ingest", "batch size", "learning rate"} <= set(said)
 
     text = config.read_text()
     assert "# Forty digits." in text
-    assert "mobilenet_v2_035  # small" in text
+    assert "wide_resnet_16_1  # small" in text
     assert re.search(r"batch_size: 8 +# measured: \d+ images/s; the most that was tried", text)
-    assert "range test of 30 steps" in text
+    assert "range test of 100 steps" in text
     assert "surely too high" not in text
+
+
+def test_a_loss_that_falls_by_no_more_than_chance_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    before = config.read_text()
+    with pytest.raises(NoFallError, match="keep the rate you have, or test again with more range_steps"):
+        learn_optimization(config=config, most=1, range_steps=10)  # an image a step, ten steps
+    assert config.read_text() == before
 
 
 def test_the_step_of_a_method_in_training_is_measured_with_its_unlabelled_images(tmp_path: Path) -> None:

@@ -68,3 +68,46 @@ def test_what_cannot_be_learned_from_is_said_first(tmp_path: Path) -> None:
             workspace=tmp_path,
         )
     assert not list(tmp_path.rglob("*.h5"))
+
+
+def learned(workspace: Path, *, seed: int = 0, out: Path | None = None) -> Path:
+    """Weights learned in one step from the images of `seed`."""
+    return learn_representation(
+        images=images(4, seed), backbone="wide_resnet_16_1", steps=1, batch_size=4, out=out, workspace=workspace
+    ).weights
+
+
+def test_weights_of_other_images_are_not_replaced_and_the_same_call_gives_the_same(tmp_path: Path) -> None:
+    import h5py
+
+    def values(path: Path) -> list[bytes]:
+        found: list[bytes] = []
+        with h5py.File(path) as file:
+            file.visititems(
+                lambda _, item: found.append(item[()].tobytes()) if isinstance(item, h5py.Dataset) else None
+            )
+        return found
+
+    weights = learned(tmp_path)
+    before, first = weights.read_bytes(), values(weights)
+    with pytest.raises(ConfigError, match="learned from other images or with other settings; it was left as it is"):
+        learned(tmp_path, seed=1)
+    assert weights.read_bytes() == before
+    assert values(learned(tmp_path)) == first
+
+
+def test_a_file_that_was_not_learned_is_left_as_it_is(tmp_path: Path) -> None:
+    import h5py
+
+    text, folder, own = (tmp_path / f"{name}.weights.h5" for name in ("text", "folder", "own"))
+    text.write_bytes(b"my own weights")
+    folder.mkdir()
+    with h5py.File(own, "w") as file:
+        file["w"] = [1.0]
+    before = own.read_bytes()
+    for out in (text, folder, own):
+        with pytest.raises(ConfigError, match="was not written by learn_representation; it was left as it is"):
+            learned(tmp_path / "work", out=out)
+    with pytest.raises(ConfigError, match="cannot be a folder"):
+        learned(tmp_path / "work", out=text / "below.weights.h5")
+    assert (text.read_bytes(), own.read_bytes()) == (b"my own weights", before)

@@ -153,6 +153,14 @@ def test_images_of_validation_are_judged_on_and_nothing_is_held_out(
         as_numpy(tmp_path / "out", part="held_out")
 
 
+def test_a_pool_of_nothing_but_labelled_images_is_warned_of(
+    model: NearestMean, labeled: tuple[Pixels, Ints], tmp_path: Path
+) -> None:
+    found = autolabel(model=model, labeled=labeled, unlabeled=labeled[0][:40], out=tmp_path / "out")
+    assert (found.counts.unlabeled, found.counts.accepted) == (0, 0)
+    assert any("all unlabelled ones are copies of labelled" in warning for warning in found.warnings)
+
+
 def test_logits_and_probabilities_of_one_model_label_alike(
     model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
 ) -> None:
@@ -468,6 +476,36 @@ def test_classes_that_the_model_does_not_know_are_refused(
     names = np.array(["even", "odd"])[labels % 2]
     with pytest.raises(SourceError, match=r"labeled has 2 classes \(even, odd\), the model answers 10"):
         autolabel(model=model, labeled=(images, names), unlabeled=pool, out=tmp_path / "b")
+
+
+def test_labels_with_a_missing_one_are_refused_before_they_become_a_class(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
+) -> None:
+    images, labels = labeled
+    names = np.array([f"c{label}" for label in labels], object)
+    names[labels == 3] = None  # with None there are ten names, as many as the model has outputs
+    with pytest.raises(SourceError, match=r"labeled: labels of rows .* are missing or no label"):
+        autolabel(model=model, labeled=(images, names), unlabeled=pool, out=tmp_path / "out")
+
+
+def test_integers_of_a_table_with_more_than_ten_classes_stay_what_they_are(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
+) -> None:
+    def twelve(batch: npt.NDArray[Any]) -> Floats:
+        return np.pad(model(batch), ((0, 0), (0, 2)), constant_values=-100)
+
+    images, labels = labeled[0], labeled[1].copy()
+    labels[:20] = np.repeat([10, 11], 10)
+    autolabel(model=twelve, labeled=(images, labels.astype(object)), unlabeled=pool[:50], out=tmp_path / "out")
+    x, y = as_numpy(tmp_path / "out", part="held_out")
+    np.testing.assert_array_equal(y, labels[held_out(images)])
+    np.testing.assert_array_equal(x, images[held_out(images)])
+    text = {"model": twelve, "labeled": (images, labels.astype(str)), "unlabeled": pool[:50]}
+    with pytest.raises(SourceError, match=r"sorted as text 0, 1, 10, 11, 2, .*give class_names= in the order"):
+        autolabel(**text, out=tmp_path / "text")
+    names = [str(index) for index in range(12)]
+    autolabel(**text, out=tmp_path / "named", class_names=names)
+    np.testing.assert_array_equal(as_numpy(tmp_path / "named", part="held_out")[1], y)
 
 
 def test_sigmoids_of_many_classes_are_neither_logits_nor_probabilities(

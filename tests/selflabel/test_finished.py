@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from selftrain.config import Gate, Guards, PseudoLabel, TargetPrecision
 from selftrain.data.manifest import LabelMap, Manifest
 from selftrain.evaluate.coverage import HeldOut
-from selftrain.evaluate.evaluation import EvaluationReport, evaluate
+from selftrain.evaluate.evaluation import Comparison, EvaluationReport, evaluate
 from selftrain.learn.contract import Contract, SavedModel
 from selftrain.selflabel.finished import findings, student_round, teacher_round, watched
 from selftrain.selflabel.pseudo_labels import PseudoLabels, select
@@ -116,3 +117,52 @@ def test_that_a_brought_teachers_training_is_not_in_the_control_is_told_to_the_r
         "control's image-steps, but for the 4,800 of its last one"
     )
     assert "brought" not in " ".join(findings(champion, None, brought="champion"))
+
+
+def compared(difference: float, interval: tuple[float, float], *, n10: int, n01: int, p_value: float) -> Comparison:
+    """On 100 images; a p-value is twice the tail of `n10` + `n01` tosses of a coin, as exact McNemar has it."""
+    return Comparison(
+        reference_accuracy=0.8,
+        reference_interval=(0.71, 0.87),
+        difference=difference,
+        difference_interval=interval,
+        n10=n10,
+        n01=n01,
+        p_value=p_value,
+        alpha=0.05,
+    )
+
+
+BETTER = compared(0.12, (0.04, 0.2), n10=15, n01=3, p_value=0.0075)
+WORSE = compared(-0.12, (-0.2, -0.04), n10=3, n01=15, p_value=0.0075)
+UNDECIDED = compared(0.03, (-0.05, 0.11), n10=9, n01=6, p_value=0.6072)
+
+
+@pytest.mark.parametrize(
+    ("control", "answer"),
+    [
+        (BETTER, "+12.0 points (95 % interval +4.0 to +20.0) against {}, McNemar p = 0.0075: better"),
+        (WORSE, "-12.0 points (95 % interval -20.0 to -4.0) against {}, McNemar p = 0.0075: worse"),
+        (UNDECIDED, "+3.0 points (95 % interval -5.0 to +11.0) against {}, McNemar p = 0.61: undecided"),
+    ],
+    ids=["better", "worse", "undecided"],
+)
+def test_whether_the_unlabelled_data_helped_is_told_by_the_control_with_interval_and_p_value(control, answer) -> None:
+    first = teacher_round(manifest_of(training=6, pool=90), MODEL, SCORES, Gate())
+    report = with_control().model_copy(update={"control": control})
+    said = answer.format("the same backbone trained as long on human labels alone")
+    assert findings(History().with_round(first), report) == (f"did the unlabelled data help? {said}",)
+
+
+def test_what_the_best_student_gained_on_the_first_teacher_is_told_beside_what_it_gained_on_the_control() -> None:
+    manifest = manifest_of(training=6, pool=90)
+    history = History().with_round(teacher_round(manifest, MODEL, SCORES, Gate()))
+    history = history.with_round(
+        student_round(1, manifest, measured_labels(60), MODEL, SCORES, Gate(), method="fixmatch")
+    )
+    report = with_control().model_copy(update={"comparison": BETTER, "control": UNDECIDED})
+    on_test, helped = findings(history, report)
+    assert on_test.startswith("on test: +12.0 points")
+    assert on_test.endswith("against the first teacher, McNemar p = 0.0075: better")
+    assert helped.startswith("did the unlabelled data help? +3.0 points")
+    assert helped.endswith(": undecided")

@@ -53,10 +53,9 @@ def photos(tmp_path: Path, paint: Paint) -> Path:
 
 
 def pseudo_label(model: Path, photos: Path, *options: str) -> Result:
-    out = str(photos.parent / "labels.csv")
-    return CliRunner().invoke(
-        app, ["pseudo-label", "--model", str(model), "--images", str(photos), "--out", out, *options]
-    )
+    out, nowhere = str(photos.parent / "labels.csv"), str(photos.parent / "no-workspace")
+    places = ["--images", str(photos), "--out", out, "--workspace", nowhere]
+    return CliRunner().invoke(app, ["pseudo-label", "--model", str(model), *places, *options])
 
 
 def test_the_answers_are_held_against_the_folders_and_calibrate_the_model(colour_model: Path, labeled: Path) -> None:
