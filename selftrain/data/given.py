@@ -136,7 +136,7 @@ def usual(images: Array, role: str, *, first: int = 0) -> Array:
         bad = ~np.isfinite(converted).reshape(len(converted), -1).all(axis=1)
         if bad.any():
             rows = named_rows(np.flatnonzero(bad) + first)
-            raise SourceError(f"{role}: {int(bad.sum())} of {len(bad)} images hold NaN or infinity ({rows}); mend them")
+            raise SourceError(f"{role}: {int(bad.sum())} images hold NaN or infinity ({rows}); mend them")
         return np.ascontiguousarray(converted)
     if images.dtype.kind in "iu":
         if images.dtype != np.uint8 and images.size and (images.min() < 0 or images.max() > 255):

@@ -223,7 +223,7 @@ class Nothing:
     ("what", "labeled", "said"),
     [
         (np.full((2, 4, 4), 300), False, "integers must be in 0-255"),
-        (np.full((2, 4, 4), np.nan), False, "2 of 2 images hold NaN or infinity (rows 0, 1)"),
+        (np.full((2, 4, 4), np.nan), False, "2 images hold NaN or infinity (rows 0, 1)"),
         (np.full((2, 4, 4), "a"), False, "images of type"),
         (np.zeros((5, 4)), False, "one image has the shape (4,)"),
         (np.zeros((5, 4, 4, 4, 4)), False, "one image has the shape (4, 4, 4, 4)"),
