@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy.typing as npt
 
 from selftrain.config import Experiment, Fixed, PseudoLabel, Threshold
 from selftrain.learn.asked import Outputs
+from selftrain.places import given_path
 from selftrain.progress import Progress, silent
 from selftrain.selflabel.analysis import Analysis, AnalysisFolder
 from selftrain.selflabel.loaded import ChannelsFirst, Example, LabeledImages, LabelKind, load_held_out, load_training
@@ -86,7 +86,7 @@ def autolabel(
         opened(labeled, "labeled", labels=True),
         opened(unlabeled, "unlabeled", labels=False),
         None if validation is None else opened(validation, "validation", labels=True),
-        AnalysisFolder(Path(out)),
+        AnalysisFolder(given_path(out)),
         settings=Settings(
             pseudo_label=PseudoLabel(
                 threshold=rule, targets=targets, max_per_class=max_per_class, batch_size=batch_size
@@ -137,9 +137,8 @@ def fit(
     if labeled is not None or unlabeled is not None:
         names = None if class_names is None else tuple(class_names)
         images = fitting.Images(labeled, unlabeled, validation, test, names)
-    return fitting.fit(
-        images, experiment, changes=settings or {}, workspace=Path(workspace), out=Path(out), progress=progress
-    )
+    where, place = given_path(workspace), given_path(out)
+    return fitting.fit(images, experiment, changes=settings or {}, workspace=where, out=place, progress=progress)
 
 
 def analyze_data_then_save_to(
@@ -223,7 +222,7 @@ def held_out(images: object, *, share: float = 0.2, seed: int = 0) -> npt.NDArra
 
 
 def _loaded(path: PathLike, unlabeled_weight: float | None, labels: LabelKind | None, part: Part) -> LabeledImages:
-    folder = AnalysisFolder(Path(path))
+    folder = AnalysisFolder(given_path(path))
     if part == "held_out":
         return load_held_out(folder, labels=labels, weighted=unlabeled_weight is not None)
     return load_training(folder, unlabeled_weight=unlabeled_weight, labels=labels)
