@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from inspect import signature
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 import numpy as np
@@ -16,6 +15,7 @@ from selftrain.config import Experiment, Fixed, Threshold
 from selftrain.errors import ConfigError
 from selftrain.learn import distill as distilling
 from selftrain.learn.asked import Outputs
+from selftrain.places import given_path
 from selftrain.progress import Progress, silent
 from selftrain.selflabel.analysis import Analysis, AnalysisFolder
 from selftrain.selflabel.loaded import ChannelsFirst, Example, LabeledImages, LabelKind, LoadedPart, load
@@ -107,7 +107,7 @@ def autolabel(
         opened(labeled, "labeled", labels=True),
         opened(unlabeled, "unlabeled", labels=False),
         None if validation is None else opened(validation, "validation", labels=True),
-        AnalysisFolder(Path(out)),
+        AnalysisFolder(given_path(out)),
         settings=settings,
         resume=resume,
         progress=progress,
@@ -148,9 +148,8 @@ def fit(
     from selftrain.adapters import fitting
 
     images = fitting.given_images(labeled, unlabeled, validation, test, class_names)
-    return fitting.fit(
-        images, experiment, changes=settings or {}, workspace=Path(workspace), out=Path(out), progress=progress
-    )
+    where, place = given_path(workspace), given_path(out)
+    return fitting.fit(images, experiment, changes=settings or {}, workspace=where, out=place, progress=progress)
 
 
 def _refusing_withdrawn(train: Callable[P, R]) -> Callable[P, R]:
@@ -162,7 +161,7 @@ def _refusing_withdrawn(train: Callable[P, R]) -> Callable[P, R]:
 
         given = signature(train).bind(*args, **kwargs)
         given.apply_defaults()
-        teacher, workspace = (Path(given.arguments[name]) for name in ("teacher", "workspace"))
+        teacher, workspace = (given_path(given.arguments[name]) for name in ("teacher", "workspace"))
         if teacher.is_dir():  # else it is no model, which loading it says
             refuse_given(descent_at(teacher), str(teacher), workspace, advice=ANOTHER_TEACHER)
         return train(*args, **kwargs)
@@ -265,4 +264,4 @@ def held_out(images: object, *, share: float = 0.2, seed: int = 0) -> npt.NDArra
 def _loaded(
     path: PathLike, unlabeled_weight: float | None, labels: LabelKind | None, part: LoadedPart
 ) -> LabeledImages:
-    return load(AnalysisFolder(Path(path)), part=part, unlabeled_weight=unlabeled_weight, labels=labels)
+    return load(AnalysisFolder(given_path(path)), part=part, unlabeled_weight=unlabeled_weight, labels=labels)

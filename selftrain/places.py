@@ -10,6 +10,11 @@ from selftrain.errors import ConfigError
 DRAWN_BY = "selftrain"  # the entry Software of every chart; one without it is somebody else's picture
 
 
+def given_path(path: str | os.PathLike[str]) -> Path:
+    """The path that a user gave; a leading ~ is their home folder, as in a shell."""
+    return Path(os.path.expanduser(path))  # Path.expanduser raises where there is no such user
+
+
 def check_out(out: Path, *, workspace: Path | None = None) -> None:
     """Raise ConfigError unless a new folder can be put at `out`, or in place of the one there; links are followed.
 

@@ -15,7 +15,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import selftrain
-from selftrain.errors import PredictionError, SourceError
+from selftrain.config import Experiment
+from selftrain.errors import ConfigError, PredictionError, SourceError
 
 if TYPE_CHECKING:
     import keras
@@ -289,3 +290,30 @@ def test_what_is_no_analysis_is_said(tmp_path: Path) -> None:
         selftrain.as_numpy(tmp_path / "nothing")
     with pytest.raises(SourceError, match="unlabeled_weight is -1"):
         selftrain.as_numpy(tmp_path, -1)
+
+
+def test_a_path_from_home_is_meant_as_in_a_shell(
+    digits: tuple[Pixels, Ints], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, labels = digits
+    (tmp_path / "home").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "here")
+
+    def dark(batch: Pixels) -> npt.NDArray[np.float32]:
+        """Logits (n, 10)."""
+        return batch.reshape(len(batch), -1)[:, :10].astype(np.float32)
+
+    selftrain.autolabel(
+        model=dark, labeled=(images[:60], labels[:60]), unlabeled=images[60:90], out="~/labels", outputs="logits"
+    )
+    assert (tmp_path / "home" / "labels" / "analysis.json").is_file()
+    assert len(selftrain.as_numpy("~/labels")[0]) == len(selftrain.as_numpy(tmp_path / "home" / "labels")[0])
+    with pytest.raises(ConfigError, match="home/labels' is not empty"):
+        selftrain.fit(out="~/labels")
+    with pytest.raises(ConfigError, match="workspace' lies in out="):
+        selftrain.fit(out=tmp_path / "home" / "new", workspace="~/new/workspace")
+    with pytest.raises(ConfigError, match="workspace' lies in out="):
+        selftrain.fit(experiment=Experiment(workspace="~/new/workspace"), out="~/new")
+    assert not list((tmp_path / "here").iterdir())

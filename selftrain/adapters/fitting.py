@@ -32,7 +32,7 @@ from selftrain.data.survey import survey
 from selftrain.errors import ConfigError, SourceError
 from selftrain.learn.checkpoint import Checkpoints, prune
 from selftrain.learn.contract import SavedModel
-from selftrain.places import check_out
+from selftrain.places import check_out, given_path
 from selftrain.progress import Progress, noting
 from selftrain.record import RunRecord, report_ingested
 from selftrain.scaffold import Wishes, choose, has_gpu
@@ -118,9 +118,10 @@ def fit(
     copies leave nothing to label, and what the loop raises.
     """
     _refuse_filled(out)
+    base = _at_home(base) if base else None
     check_out(out, workspace=Path(base.workspace) if base else workspace)
     with _opened(images, base, workspace) as (source, e):
-        e = with_changes(e, changes)
+        e = _at_home(with_changes(e, changes))
         check_out(out, workspace=Path(e.workspace))
         check(e, e.place)
         _tidy(e)
@@ -185,6 +186,11 @@ def run_key(e: Experiment, manifest: Manifest, first_teacher: SavedModel | None)
     code = code_digest.digest(["selftrain.selflabel.loop", "selftrain.data.dataset"])
     text = "\n".join([settings, manifest.digest, *files, brought, code])
     return f"fit-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _at_home(e: Experiment) -> Experiment:
+    """`e` with ~ in its workspace for the user's home folder."""
+    return e.model_copy(update={"workspace": str(given_path(e.workspace))})
 
 
 @contextmanager

@@ -6,13 +6,13 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from selftrain.adapters.quiet_start import start_keras
 from selftrain.data.given import Array
 from selftrain.learn.asked import Asked, open_model
 from selftrain.learn.contract import load
+from selftrain.places import given_path
 
 
 def open_user_model(model: object) -> tuple[Asked, tuple[str, ...] | None]:
@@ -22,7 +22,7 @@ def open_user_model(model: object) -> tuple[Asked, tuple[str, ...] | None]:
     """
     if isinstance(model, str | os.PathLike):
         start_keras()
-        loaded, contract = load(Path(model))
+        loaded, contract = load(given_path(model))
         return open_model(loaded), contract.class_names
     if _is_torch(model):
         return Asked(_torch_answer(model)), None

@@ -14,6 +14,7 @@ from selftrain.data.ingest import ingest
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources import open_source
 from selftrain.errors import ConfigError
+from selftrain.places import given_path
 from selftrain.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def open_configured(config: str | os.PathLike[str], role: Role, *, progress: Pro
 
     if role not in get_args(Role):
         raise ConfigError(f"role is {role!r}; give one of {', '.join(get_args(Role))}")
-    path = Path(config)
+    path = given_path(config)
     experiment = config_file.read(path)
     if role == "student" and experiment.student.start == "teacher":
         raise ConfigError(

@@ -17,7 +17,7 @@ from selftrain.data.given import Ids, image_ids
 from selftrain.errors import ConfigError
 from selftrain.learn.arguments import checked
 from selftrain.learn.contract import Contract, SavedModel, check_replaceable, load, save
-from selftrain.places import check_out
+from selftrain.places import check_out, given_path
 from selftrain.progress import Progress, noting, silent
 from selftrain.workspace import Workspace
 
@@ -122,15 +122,16 @@ def distill(
     )
     softening = Softening(temperature, label_weight)
     _refuse(softening)
-    check_out(Path(out), workspace=Path(workspace))
-    model, contract = load(Path(teacher))
-    check_replaceable(Path(out), lineage=contract.taught)
+    out, workspace = given_path(out), given_path(workspace)
+    check_out(out, workspace=workspace)
+    model, contract = load(given_path(teacher))
+    check_replaceable(out, lineage=contract.taught)
     size, classes = contract.image_size, len(contract.class_names)
     small = untrained(recipe, backbone, image_size=size, classes=classes, seed=seed)
-    place = Workspace(Path(workspace)).ensure()
+    place = Workspace(workspace).ensure()
     found = material(images, labeled, validation, contract, place.decoded_cache, seed=seed)
     examples = _examples(model, contract, found, softening, noting(progress, "the teacher's answers"))
-    key = hashlib.sha256(str(Path(out).resolve()).encode()).hexdigest()[:24]
+    key = hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:24]
     trained = train_course(
         small,
         Distilling(recipe, Batches(examples, batch_size, seed), softening),
@@ -152,7 +153,7 @@ def distill(
         seconds=trained.seconds,
         seed=seed,
     )
-    saved = save(trained.model, promised, Path(out))
+    saved = save(trained.model, promised, out)
     write_curve(trained.curve, saved.folder)
     return Distilled(
         saved=saved,

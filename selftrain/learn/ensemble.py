@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selftrain.errors import ConfigError
 from selftrain.learn.contract import Contract, SavedModel, check_replaceable, load, save
-from selftrain.places import check_out
+from selftrain.places import check_out, given_path
 
 if TYPE_CHECKING:
     import keras
@@ -38,13 +37,14 @@ def ensemble(
     if len(models) < 2:
         raise ConfigError(f"an ensemble needs two models or more, got {len(models)}")
     shares = _shares(weights, len(models))
-    check_out(Path(out))
-    members = [load(Path(folder)) for folder in models]
+    out = given_path(out)
+    check_out(out)
+    members = [load(given_path(folder)) for folder in models]
     contracts = [contract for _, contract in members]
     _check_classes(contracts, models)
     promised = _contract(members)
-    check_replaceable(Path(out), lineage=promised.lineage)
-    return save(averaged([model for model, _ in members], contracts, shares), promised, Path(out))
+    check_replaceable(out, lineage=promised.lineage)
+    return save(averaged([model for model, _ in members], contracts, shares), promised, out)
 
 
 def averaged(models: Sequence[keras.Model], contracts: Sequence[Contract], shares: Sequence[float]) -> keras.Model:

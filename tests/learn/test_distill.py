@@ -205,7 +205,9 @@ def refused(teacher: Path, out: Path, workspace: Path) -> str:
     return error.value.message
 
 
-def test_an_out_that_holds_anything_else_is_refused_first_and_left_as_it_is(tmp_path: Path, colour_model: Path) -> None:
+def test_an_out_that_holds_anything_else_is_refused_first_and_left_as_it_is(
+    tmp_path: Path, colour_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "thesis.txt").write_text("my only copy")
     (tmp_path / "link").symlink_to(tmp_path / "precious")
@@ -215,6 +217,8 @@ def test_an_out_that_holds_anything_else_is_refused_first_and_left_as_it_is(tmp_
     assert "thesis.txt is none" in refused(teacher, tmp_path / "precious" / "thesis.txt", tmp_path / "work")
     assert "not made of the same ones" in refused(teacher, teacher, tmp_path / "work")
     assert "work' lies in out=" in refused(teacher, tmp_path / "out", tmp_path / "out" / "work")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert f"{tmp_path}/out/work" in refused(Path("~/teacher"), Path("~/out"), Path("~/out/work"))
     assert (tmp_path / "precious" / "thesis.txt").read_text() == "my only copy"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "precious", "teacher"]
 

@@ -157,3 +157,10 @@ def test_the_folder_this_runs_in_is_no_out(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path / "here")
     with pytest.raises(ConfigError, match=r"out='\.' is the folder this runs in"):
         ensemble(models=[one, other], out=".")
+
+
+def test_members_and_out_are_found_from_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed, name in enumerate(("one", "other")):
+        member(tmp_path / name, ("a", "b"), seed=seed)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert ensemble(models=["~/one", "~/other"], out="~/both").folder == tmp_path / "both"

@@ -96,7 +96,7 @@ def test_weights_of_other_images_are_not_replaced_and_the_same_call_gives_the_sa
     assert values(learned(tmp_path)) == first
 
 
-def test_a_file_that_was_not_learned_is_left_as_it_is(tmp_path: Path) -> None:
+def test_a_file_that_was_not_learned_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import h5py
 
     text, folder, own = (tmp_path / f"{name}.weights.h5" for name in ("text", "folder", "own"))
@@ -108,6 +108,9 @@ def test_a_file_that_was_not_learned_is_left_as_it_is(tmp_path: Path) -> None:
     for out in (text, folder, own):
         with pytest.raises(ConfigError, match="was not written by learn_representation; it was left as it is"):
             learned(tmp_path / "work", out=out)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ConfigError, match=f"{tmp_path}/own"):
+        learned(Path("~/work"), out=Path("~/own.weights.h5"))
     with pytest.raises(ConfigError, match="cannot be a folder"):
         learned(tmp_path / "work", out=text / "below.weights.h5")
     assert (text.read_bytes(), own.read_bytes()) == (b"my own weights", before)
