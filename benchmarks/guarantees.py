@@ -50,7 +50,7 @@ def judged(every: Mapping[str, tuple[Row, ...]]) -> Result:
     return Result(
         checks=(
             Check(
-                what=f"share of {len(asked)} loops whose labels at target {TARGET_PRECISION:g} are right in "
+                what=f"share of {len(asked)} first teachers whose labels at target {TARGET_PRECISION:g} are right in "
                 f"{TARGET_PRECISION - SLACK:g} or more",
                 measured=sum(asked) / len(asked) if asked else float("nan"),
                 relation=">=",

@@ -96,6 +96,8 @@ def autolabel(
         seed=seed,
         outputs=outputs,
     )
+    if settings.held_out == 0 and validation is None:
+        raise ConfigError("held_out is 0; it should be greater than 0, or give validation=")
     rank = None if asked.input_shape is None else len(asked.input_shape)
 
     def opened(given: object, role: str, *, labels: bool) -> Given:

@@ -8,6 +8,8 @@ import yaml
 def changed_in_braces(text: str, path: tuple[str, ...], value: str, *, reason: str = "") -> str | None:
     """`text` with `value`, itself YAML, at the keys `path`; None where the innermost section there is in no braces.
 
+    None, too, where that section or a value of it stands elsewhere, at an anchor.
+
     A `reason` becomes a comment line above the section's first, in place of an earlier one on the same key.
 
     >>> changed_in_braces("a: {b: 1}  # mine", ("a", "c"), "2")
@@ -15,6 +17,8 @@ def changed_in_braces(text: str, path: tuple[str, ...], value: str, *, reason: s
     """
     section, keys = _innermost(yaml.compose(text, Loader=yaml.SafeLoader), path)
     if not isinstance(section, yaml.MappingNode) or not section.flow_style:
+        return None
+    if not all(_within(section, part) for pair in section.value for part in pair):
         return None
     for key in reversed(keys[1:]):
         value = f"{{{key}: {value}}}"
@@ -39,8 +43,15 @@ def _innermost(node: yaml.Node | None, path: tuple[str, ...]) -> tuple[yaml.Node
         inner = _at(node, key)
         if not isinstance(inner, yaml.MappingNode):
             return node, path[taken:]
+        if node is None or not _within(node, inner):
+            return None, path[taken:]
         node = inner
     return node, path[-1:]
+
+
+def _within(node: yaml.Node, part: yaml.Node) -> bool:
+    """Whether `part` of `node` stands in its place; what an alias names stands at its anchor."""
+    return bool(node.start_mark.index <= part.start_mark.index and part.end_mark.index <= node.end_mark.index)
 
 
 def _at(node: yaml.Node | None, key: str) -> yaml.Node | None:

@@ -118,6 +118,31 @@ def test_a_key_that_was_not_there_is_added_within_the_braces(tmp_path: Path, tex
     assert file.read_text() == changed
 
 
+ANCHORED = """parameters:
+  experiment:
+    teacher: &t {steps: &n 20, batch_size: &b 16}
+    student: STUDENT
+    seed: 3
+"""
+
+
+@pytest.mark.parametrize("student", ["{validate_every: 50, steps: *n}", "{steps: 40, batch_size: *b}", "{<<: *t}"])
+def test_a_section_in_braces_that_names_an_anchor_is_changed_in_its_own_place(tmp_path: Path, student: str) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(ANCHORED.replace("STUDENT", student))
+    before = config_file.read(file)
+    changed = config_file.change(file, {"student.validate_every": 7}, reasons={})
+    assert (changed.student.validate_every, changed.teacher) == (7, before.teacher)
+
+
+def test_a_section_that_is_another_one_by_its_anchor_is_left_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(ANCHORED.replace("STUDENT", "*t"))
+    with pytest.raises(ConfigError, match="too unusual to be changed by a program"):
+        config_file.change(file, {"student.validate_every": 7}, reasons={})
+    assert file.read_text() == ANCHORED.replace("STUDENT", "*t")
+
+
 def test_a_copy_with_other_values_lasts_as_long_as_its_block_and_the_file_stays(path: Path) -> None:
     with config_file.overridden(path, {"control": "supervised"}) as copy:
         assert config_file.read(copy) == config_file.read(path).model_copy(update={"control": "supervised"})

@@ -11,7 +11,8 @@ from typing import Any, TypeGuard
 import numpy as np
 import numpy.typing as npt
 
-from selftrain.data.given_labels import joined_labels
+from selftrain.data.given_labels import joined_labels, named_rows
+from selftrain.data.sources import name_rows
 from selftrain.errors import SourceError
 
 Array = npt.NDArray[Any]
@@ -23,7 +24,6 @@ MOST_ROWS = 8192
 _KEPT = (np.dtype(np.uint8), np.dtype(np.float16), np.dtype(np.float32))
 _COLOURS = (1, 3, 4)
 _BATCHED = 256
-_SHOWN = 5
 _KINDS = "a folder, an array, a list, a tf.data.Dataset or a torch DataLoader"
 
 
@@ -58,7 +58,7 @@ class Chunk:
 
     def named(self, rows: npt.NDArray[np.int64]) -> str:
         """The images of `rows` (k,) of this chunk, as a user knows them: files by their paths, others by their rows."""
-        return named_rows(rows + self.first) if self.paths is None else shown([self.paths[row] for row in rows])
+        return named_rows(rows + self.first) if self.paths is None else name_rows([self.paths[row] for row in rows])
 
 
 @dataclass(frozen=True)
@@ -159,20 +159,6 @@ def chunk_rows(images: Array) -> int:
     """How many of `images` (n, ...) make a chunk."""
     one = max(1, int(np.prod(images.shape[1:], dtype=np.int64)) * images.dtype.itemsize)
     return max(1, min(MOST_ROWS, CHUNK_BYTES // one))
-
-
-def named_rows(rows: npt.NDArray[np.int64]) -> str:
-    """`rows` (k,) in the words of an error.
-
-    >>> named_rows(np.array([17])), named_rows(np.arange(8))
-    ('row 17', 'rows 0, 1, 2, 3, 4, ...')
-    """
-    return f"row{'s' if len(rows) > 1 else ''} {shown(rows.tolist())}"
-
-
-def shown(values: Sequence[object]) -> str:
-    """The first of `values`, in the words of an error."""
-    return ", ".join(map(str, values[:_SHOWN])) + (", ..." if len(values) > _SHOWN else "")
 
 
 def name_kind(given: object) -> str:

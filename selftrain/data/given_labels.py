@@ -91,13 +91,13 @@ def joined_labels(parts: Sequence[Labels], *, role: str) -> Labels:
 def _form_of_values(values: list[object], role: str) -> LabelForm:
     """NAME or INDEX, where all values are one of the two."""
     names = np.array([isinstance(value, str | bytes) and len(value) > 0 for value in values], np.bool_)
-    whole = [isinstance(value, int | np.integer) and not isinstance(value, bool) for value in values]
+    whole = [_is_whole(value) for value in values]
     numbers = np.array(whole, np.bool_)
     none = np.flatnonzero(~names & ~numbers)
     if none.size:
         raise SourceError(
-            f"{role}: labels of {_rows(none)} are missing or no label (row {none[0]}: {values[none[0]]!r}); give each "
-            "image a class index or a name, and those without to unlabeled"
+            f"{role}: labels of {named_rows(none)} are missing or no label (row {none[0]}: {values[none[0]]!r}); give "
+            "each image a class index or a name, and those without to unlabeled"
         )
     if names.any() and numbers.any():
         few, said, others = (
@@ -105,10 +105,16 @@ def _form_of_values(values: list[object], role: str) -> LabelForm:
         )
         at = np.flatnonzero(few)
         raise SourceError(
-            f"{role}: labels of {_rows(at)} are {said} (row {at[0]}: {values[at[0]]!r}), the others {others}; "
+            f"{role}: labels of {named_rows(at)} are {said} (row {at[0]}: {values[at[0]]!r}), the others {others}; "
             "give class indices or names, not both"
         )
     return LabelForm.INDEX if numbers.any() else LabelForm.NAME
+
+
+def _is_whole(value: object) -> bool:
+    if isinstance(value, bool | np.bool_):
+        return False
+    return isinstance(value, int | np.integer) or (isinstance(value, float | np.floating) and float(value).is_integer())
 
 
 def _of_indices(labels: Labels, *, role: str, classes: int | None, whose: Whose) -> Ints:
@@ -116,7 +122,7 @@ def _of_indices(labels: Labels, *, role: str, classes: int | None, whose: Whose)
     if labels.dtype.kind == "f":
         broken = np.flatnonzero(~np.isfinite(labels) | (labels != np.rint(labels)))
         if broken.size:
-            first, more = int(broken[0]), f", nor are those of {_rows(broken[1:])}" if broken.size > 1 else ""
+            first, more = int(broken[0]), f", nor are those of {named_rows(broken[1:])}" if broken.size > 1 else ""
             raise SourceError(f"{role}: label {labels[first]} (row {first}) is no class index{more}; give {allowed}")
     indices = labels.astype(np.int64)
     wrong_rows = np.flatnonzero((indices < 0) | (False if classes is None else indices >= classes))
@@ -137,7 +143,7 @@ def _of_one_hot(labels: Labels, *, role: str, classes: int | None, whose: Whose)
     zero = (labels == 0).sum(axis=1) == labels.shape[1] - 1
     wrong = np.flatnonzero(~(hot & zero))
     if wrong.size:
-        row, more = int(wrong[0]), f"; also {_rows(wrong[1:])}" if wrong.size > 1 else ""
+        row, more = int(wrong[0]), f"; also {named_rows(wrong[1:])}" if wrong.size > 1 else ""
         raise SourceError(
             f"{role}: {wrong.size} rows of labels are not one-hot (row {row}: {labels[row][:_SHOWN].tolist()}{more}); "
             "a human label is one class"
@@ -157,6 +163,10 @@ def _of_names(names: list[str], *, role: str, class_names: tuple[str, ...], whos
     return np.array([index[name] for name in names], np.int64)
 
 
-def _rows(rows: Ints) -> str:
-    """'row 3', or 'rows 3, 17, 20 and 4 more'."""
+def named_rows(rows: Ints) -> str:
+    """`rows` (k,) in the words of an error.
+
+    >>> named_rows(np.array([17])), named_rows(np.arange(8))
+    ('row 17', 'rows 0, 1, 2, 3, 4 and 3 more')
+    """
     return f"row{'s' if len(rows) > 1 else ''} {name_rows([str(row) for row in rows.tolist()])}"

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from selftrain.data.given import Array, named_rows, to_array
+from selftrain.data.given import Array, to_array
+from selftrain.data.given_labels import named_rows
 from selftrain.errors import PredictionError
 from selftrain.evaluate.probabilities import SUM_TOLERANCE
 
@@ -197,7 +198,7 @@ def _numbers(answer: Array, images: int) -> Floats:
             f"the model answers one {what} an image ({answer.reshape(-1)[0]}), which does not say how sure it is; "
             f"{_WITH_CONFIDENCE}"
         )
-    if answer.dtype.kind not in "biufO":
+    if answer.dtype.kind in "USMmc":  # bfloat16, which numpy knows no kind of, are numbers
         raise PredictionError(f"the model answers values of type {answer.dtype}; {_WITH_CONFIDENCE}")
     try:
         return np.asarray(answer, np.float32)

@@ -113,10 +113,21 @@ def save(model: keras.Model, contract: Contract, folder: Path) -> SavedModel:
         signed = contract.model_copy(update=digests)
         (part / CONTRACT_FILE).write_text(signed.model_dump_json(indent=2) + "\n", encoding="utf-8")
         check_no_other_files(folder)
-        if place.exists():
-            place.rename(Path(scratch) / "old")
-        part.rename(place)
+        _put(part, place, old=Path(scratch) / "old")
     return SavedModel(folder, signed)
+
+
+def _put(part: Path, place: Path, *, old: Path) -> None:
+    """Moves `part` to `place`, and what was there to `old`; it is there again if that fails."""
+    there = place.exists()
+    if there:
+        place.rename(old)
+    try:
+        part.rename(place)
+    except BaseException:
+        if there and not place.exists():
+            old.rename(place)
+        raise
 
 
 def check_no_other_files(folder: Path) -> None:
@@ -132,10 +143,10 @@ def check_no_other_files(folder: Path) -> None:
         )
 
 
-def check_replaceable(out: Path, *, lineage: tuple[str, ...]) -> None:
+def check_replaceable(out: Path, *, lineage: tuple[str, ...], trained: bool) -> None:
     """Raise ConfigError unless `out` is empty, not there, or holds an earlier model of the same `lineage` alone.
 
-    A student of the loop is none, whoever taught it.
+    It was `trained`, with a curve, or put together of others, without. A student of the loop is none of them.
     """
     check_no_other_files(out)
     if not out.is_dir() or not any(out.iterdir()):
@@ -144,7 +155,7 @@ def check_replaceable(out: Path, *, lineage: tuple[str, ...]) -> None:
         found = read_contract(out)
     except UntrustedFileError as error:
         raise ConfigError(f"out={str(out)!r} is not empty; it was left as it is, give another folder") from error
-    if found.lineage != lineage or found.churn is not None:
+    if found.lineage != lineage or found.churn is not None or (out / CURVE_FILE).is_file() != trained:
         raise ConfigError(
             f"out={str(out)!r} holds a model that was not made of the same ones; "
             f"it was left as it is, give another folder"

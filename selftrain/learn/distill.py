@@ -125,7 +125,7 @@ def distill(
     out, workspace = given_path(out), given_path(workspace)
     check_out(out, workspace=workspace)
     model, contract = load(given_path(teacher))
-    check_replaceable(out, lineage=contract.taught)
+    check_replaceable(out, lineage=contract.taught, trained=True)
     size, classes = contract.image_size, len(contract.class_names)
     small = untrained(recipe, backbone, image_size=size, classes=classes, seed=seed)
     place = Workspace(workspace).ensure()

@@ -43,7 +43,7 @@ def ensemble(
     contracts = [contract for _, contract in members]
     _check_classes(contracts, models)
     promised = _contract(members)
-    check_replaceable(out, lineage=promised.lineage)
+    check_replaceable(out, lineage=promised.lineage, trained=False)
     return save(averaged([model for model, _ in members], contracts, shares), promised, out)
 
 

@@ -135,7 +135,7 @@ def _batches(recipe: Pretraining, pixels: Pixels, rows: NDArray[np.int64], seed:
 
 def _fingerprint(model: keras.Model, recipe: Pretraining, batches: Batches, labeled: LabeledRows | None) -> str:
     """What makes two pretrainings the same one; a checkpoint of another is not continued."""
-    network = (model.name, model.input_shape, model.count_params())
+    network = (model.name, model.input_shape, model.get_layer("backbone").output.shape, model.count_params())
     examples = batches.examples
     sample = examples.rows[np.linspace(0, len(examples) - 1, min(_SAMPLED, len(examples))).astype(np.int64)]
     content = hashlib.sha256(examples.pixels.gather(sample).tobytes()).hexdigest()

@@ -120,8 +120,8 @@ def learn_representation(
     learned = identity(model, recipe=recipe, pixels=pool.pixels, rows=pool.rows, seed=seed)
     if there and backbones.learned_by(weights) != learned:
         raise ConfigError(
-            f"out={str(weights)!r} was learned from other images or with other settings; it was left as it is, "
-            f"give another out"
+            f"out={str(weights)!r} was learned from other images, with other settings or by an earlier version; "
+            f"it was left as it is, give another out"
         )
     key = hashlib.sha256(str(weights.resolve()).encode()).hexdigest()[:24]
     done = pretrain(

@@ -26,7 +26,7 @@ class Settings(Section):
 
     pseudo_label: PseudoLabel = PseudoLabel()
     round: int = 1
-    held_out: Annotated[float, Field(gt=0, le=1)] = 0.2
+    held_out: Annotated[float, Field(ge=0, le=1)] = 0.2
     seed: int = 0
     outputs: Outputs | None = None
     class_names: tuple[str, ...] | None = None

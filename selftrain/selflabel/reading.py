@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from selftrain.data.given import Array, Chunk, Given, Unreadable, named_rows, shown
-from selftrain.data.given_labels import LabelForm, Labels, joined_labels, label_form, sorted_names, text
+from selftrain.data.given import Array, Chunk, Given, Unreadable
+from selftrain.data.given_labels import LabelForm, Labels, joined_labels, label_form, named_rows, sorted_names, text
 from selftrain.data.given_pixels import Pixels, pixels_of
 from selftrain.data.kept_images import index_rows, write_array
+from selftrain.data.sources import name_rows
 from selftrain.errors import SourceError
 from selftrain.learn.asked import Asked, Floats, Named, ask
 
@@ -44,7 +45,7 @@ class Reading:
     def name_held(self, rows: npt.NDArray[np.int64]) -> str:
         """Those of `rows` (k,) of the held-out images, as a user knows them."""
         of_all = np.flatnonzero(self.held)[rows]
-        return shown(self.index["path"].take(of_all).to_pylist()) if self.files else named_rows(of_all)
+        return name_rows(self.index["path"].take(of_all).to_pylist()) if self.files else named_rows(of_all)
 
     @property
     def ids(self) -> npt.NDArray[np.object_]:

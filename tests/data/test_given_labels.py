@@ -27,6 +27,7 @@ def test_every_form_becomes_the_same_indices(indices: list[int]) -> None:
             wanted.astype(np.uint8)[:, None],
             wanted.astype(object),
             np.array(list(wanted), dtype=object),  # numpy's integers
+            wanted.astype(np.float64).astype(object),  # as a table with another column's gaps has them
         ],
         LabelForm.ONE_HOT: [np.eye(3)[wanted], np.eye(3, dtype=np.int64)[wanted], np.eye(3, dtype=bool)[wanted]],
         LabelForm.NAME: [
@@ -60,7 +61,7 @@ def test_every_form_becomes_the_same_indices(indices: list[int]) -> None:
         (np.array(["cat", None, "dog", np.nan], object), "labels of rows 1, 3 are missing or no label (row 1: None)"),
         (np.array([0, 1, None], object), "labels of row 2 are missing or no label (row 2: None)"),
         (np.array([0, 1, True], object), "labels of row 2 are missing or no label (row 2: True)"),
-        (np.array([0, 1.0], object), "labels of row 1 are missing or no label (row 1: 1.0)"),
+        (np.array([0, 1.5], object), "labels of row 1 are missing or no label (row 1: 1.5)"),
         (np.array(["cat", ""]), "labels of row 1 are missing or no label (row 1: '')"),
         (np.array(["cat", 1, "dog"], object), "labels of row 1 are numbers (row 1: 1), the others names"),
         (np.array([None] * 9, object), "labels of rows 0, 1, 2, 3, 4 and 4 more are missing"),

@@ -106,6 +106,14 @@ def test_a_callable_is_asked_in_batches_and_gets_what_was_given() -> None:
     np.testing.assert_array_equal(found, IMAGES.reshape(5, -1)[:, :2])
 
 
+def test_answers_in_bfloat16_are_numbers() -> None:
+    import ml_dtypes
+
+    answers = np.array([[0.25, 4.0], [1.0, -2.0]], ml_dtypes.bfloat16)
+    found = ask(open_model(lambda batch: answers), IMAGES[:2], batch_size=2)
+    np.testing.assert_array_equal(found, [[0.25, 4.0], [1.0, -2.0]])
+
+
 @pytest.mark.parametrize("batch_size", [2, 8])
 def test_a_model_that_writes_into_its_batch_changes_no_image_of_the_users(batch_size: int) -> None:
     def in_place(batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -54,6 +54,26 @@ def test_saving_again_replaces_and_leaves_nothing_else_behind(tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
+def test_the_model_that_was_there_is_back_where_the_new_one_cannot_be_put(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from selftrain.learn.contract import load, save
+
+    save(classifier(), contract(), tmp_path / "m")
+    rename = Path.rename
+
+    def refuse_the_new(path: Path, target: Path) -> Path:
+        if path.name == "new":
+            raise OSError("no space left")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse_the_new)
+    with pytest.raises(OSError, match="no space left"):
+        save(classifier(), contract().model_copy(update={"seed": 9}), tmp_path / "m")
+    assert load(tmp_path / "m")[1].seed == contract().seed
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
 def test_a_model_is_known_by_its_values_not_by_its_file(tmp_path: Path) -> None:
     from selftrain.learn.contract import load, save
 

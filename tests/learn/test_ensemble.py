@@ -151,6 +151,16 @@ def test_an_ensemble_is_made_again_in_its_place_and_in_an_empty_folder_or_a_link
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "link", "one", "other"]
 
 
+def test_a_model_that_was_trained_by_the_same_is_not_replaced_by_their_ensemble(tmp_path: Path) -> None:
+    one, other = (member(tmp_path / name, ("a", "b"), seed=seed) for seed, name in enumerate(("one", "other")))
+    both = ensemble(models=[one, other], out=tmp_path / "both").folder
+    (both / "curve.parquet").write_bytes(b"what a training leaves")
+    before = kept(tmp_path)
+    with pytest.raises(ConfigError, match="not made of the same ones"):
+        ensemble(models=[one, other], out=both)
+    assert kept(tmp_path) == before
+
+
 def test_the_folder_this_runs_in_is_no_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = (member(tmp_path / name, ("a", "b"), seed=seed) for seed, name in enumerate(("one", "other")))
     (tmp_path / "here").mkdir()

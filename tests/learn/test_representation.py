@@ -90,10 +90,29 @@ def test_weights_of_other_images_are_not_replaced_and_the_same_call_gives_the_sa
 
     weights = learned(tmp_path)
     before, first = weights.read_bytes(), values(weights)
-    with pytest.raises(ConfigError, match="learned from other images or with other settings; it was left as it is"):
+    with pytest.raises(ConfigError, match=r"learned from other images, with other settings or by an earlier version"):
         learned(tmp_path, seed=1)
     assert weights.read_bytes() == before
     assert values(learned(tmp_path)) == first
+
+
+def test_weights_of_other_strides_are_not_replaced(tmp_path: Path) -> None:
+    def strided(reduce_strides: bool) -> Path:
+        return learn_representation(
+            images=images(4),
+            backbone="efficientnet_b0_050",
+            image_size=32,
+            steps=1,
+            batch_size=4,
+            reduce_strides=reduce_strides,
+            workspace=tmp_path,
+        ).weights
+
+    weights = strided(True)
+    before = weights.read_bytes()
+    with pytest.raises(ConfigError, match="with other settings"):
+        strided(False)
+    assert weights.read_bytes() == before
 
 
 def test_a_file_that_was_not_learned_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,6 +146,7 @@ def test_images_of_validation_are_judged_on_and_nothing_is_held_out(
         validation=(images[300:], labels[300:]),
         unlabeled=np.concatenate([pool[:100], images[300:310]]),
         out=tmp_path / "out",
+        held_out=0,
     )
     assert found.held_out_by == "validation"
     assert (found.counts.training, found.counts.held_out, found.counts.copies) == (300, 100, 10)
@@ -427,7 +428,7 @@ def test_what_does_not_go_together_is_said(
         ({"batch_size": 0}, "batch_size is 0; it should be greater than or equal to 1"),
         ({"seed": "a"}, "seed is 'a'"),
         ({"held_out": 0}, "held_out is 0; it should be greater than 0"),
-        ({"held_out": -1}, "held_out is -1; it should be greater than 0"),
+        ({"held_out": -1}, "held_out is -1; it should be greater than or equal to 0"),
         ({"held_out": 1.5}, "held_out is 1.5; it should be less than or equal to 1"),
         ({"held_out": np.nan}, "held_out is nan"),
         ({"image_size": 0}, "image_size is 0; give pixels a side"),
