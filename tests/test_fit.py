@@ -286,6 +286,8 @@ def test_an_experiment_brings_its_own_source(tmp_path: Path) -> None:
             ConfigError,
             "class_names= names labels that are num",
         ),
+        ({**arrays(), "class_names": list("0123456788")}, ConfigError, r"class_names: '8' \(row 9\) is there twice"),
+        ({**arrays(), "class_names": "0123456789"}, ConfigError, "give a list with a name for each number that labels"),
         ({**arrays(), "unlabeled": arrays()["labeled"][0]}, SourceError, "unlabeled: no image is left to learn from"),
         (
             {**arrays(), "test": (arrays()["unlabeled"], digits()[1][150:])},

@@ -30,6 +30,7 @@ from selftrain.data.shards import replace
 from selftrain.data.sources import ImageSource, open_source
 from selftrain.data.survey import survey
 from selftrain.errors import ConfigError, SourceError
+from selftrain.learn.arguments import names_of
 from selftrain.learn.checkpoint import Checkpoints, prune
 from selftrain.learn.contract import SavedModel
 from selftrain.places import check_out, given_path
@@ -73,12 +74,13 @@ def given_images(
 ) -> Images | None:
     """The images that `fit` was called with; None where there are none, and the source of the experiment is used.
 
-    Raises ConfigError for images without labelled ones, and for class names without images.
+    Raises ConfigError for images without labelled ones, and for class names without images or that are none.
     """
     named = {"unlabeled": unlabeled, "validation": validation, "test": test, "class_names": class_names}
     there = [f"{name}=" for name, value in named.items() if value is not None]
     if labeled is not None:
-        return Images(labeled, unlabeled, validation, test, None if class_names is None else tuple(class_names))
+        names = None if class_names is None else names_of(class_names, each="each number that labels are, from 0")
+        return Images(labeled, unlabeled, validation, test, names)
     if there:
         raise ConfigError(
             f"{', '.join(there)} without labeled=; give labeled= and unlabeled= too, or leave {', '.join(there)} out: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TypeVar
 
 import numpy as np
@@ -22,6 +23,22 @@ def checked(section: type[S], **arguments: object) -> S:
         where = ".".join(str(part) for part in first["loc"])
         allowed = first["msg"].replace("Input should", "it should")
         raise ConfigError(f"{where} is {first['input']!r}; {allowed}") from error
+
+
+def names_of(class_names: object, *, each: str) -> tuple[str, ...]:
+    """`class_names` as a tuple, a name for `each`. Raises ConfigError for no name, and for one that comes twice."""
+    ask = f"give a list with a name for {each}, or None"
+    if isinstance(class_names, str | bytes) or not isinstance(class_names, Iterable):
+        raise ConfigError(f"class_names is {class_names!r}; {ask}")
+    names = tuple(class_names)
+    if not names:
+        raise ConfigError(f"class_names is empty; {ask}")
+    for row, name in enumerate(names):
+        if not isinstance(name, str):
+            raise ConfigError(f"class_names: {name!r} (row {row}) is no text; {ask}")
+        if name in names[:row]:
+            raise ConfigError(f"class_names: {name!r} (row {row}) is there twice; give each class a name of its own")
+    return names
 
 
 def check_image_size(image_size: object) -> None:

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 from selftrain.config import Fixed, PseudoLabel, Section, Threshold
 from selftrain.data.shards import replace
 from selftrain.errors import ConfigError
-from selftrain.learn.arguments import checked
+from selftrain.learn.arguments import checked, names_of
 from selftrain.learn.asked import Outputs
 from selftrain.selflabel.analysis import AnalysisFolder
 
@@ -52,7 +52,7 @@ def settings_of(
     """The arguments of `autolabel` as Settings. Raises ConfigError naming the one that is not allowed."""
     rule = _rule(threshold)
     rule = checked(PseudoLabel, threshold=rule, targets=targets, max_per_class=max_per_class, batch_size=batch_size)
-    names = None if class_names is None else _names(class_names)
+    names = None if class_names is None else names_of(class_names, each="each of the model's outputs, in their order")
     return checked(
         Settings, pseudo_label=rule, round=round, held_out=held_out, seed=seed, outputs=outputs, class_names=names
     )
@@ -70,22 +70,6 @@ def _rule(threshold: object) -> object:
         f"threshold is {threshold!r}; give a confidence from 0 to 1, None for all, or a threshold of selftrain.config, "
         "such as TargetPrecision()"
     )
-
-
-def _names(given: object) -> tuple[str, ...]:
-    """Class names as a tuple. Raises ConfigError for what is no name, and one that comes twice."""
-    ask = "give a list with a name for each of the model's outputs, in their order, or None"
-    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
-        raise ConfigError(f"class_names is {given!r}; {ask}")
-    names = tuple(given)
-    if not names:
-        raise ConfigError(f"class_names is empty; {ask}")
-    for row, name in enumerate(names):
-        if not isinstance(name, str):
-            raise ConfigError(f"class_names: {name!r} (row {row}) is no text; {ask}")
-        if name in names[:row]:
-            raise ConfigError(f"class_names: {name!r} (row {row}) is there twice; give each output a name of its own")
-    return names
 
 
 def begin(folder: AnalysisFolder, settings: Settings, *, resume: bool) -> bool:
