@@ -140,8 +140,8 @@ def fit(
     Leaves in `out`, which must be empty or new, and not the folder this runs in: model/ (for `selftrain predict
     --model`), record.json, evaluation.json, pseudo_labels.parquet, experiment.json. The data set, decoded images and
     checkpoints lie in `workspace` (that of `experiment`, if there is one), which may not lie in `out`: killed and
-    called again, training goes on where it was. Returns the record, with the
-    fields of `selftrain status --json` but those of registry, tracking and data versions, and the model's folder.
+    called again, training goes on where it was. Returns the record, with the fields of `selftrain status --json` but
+    those of registry, tracking and data versions, and the model's folder.
 
     Raises SelftrainError (its kinds) with what came in and what to do: SourceError for images and labels that do not
     fit, and where all unlabelled images are copies of others; ConfigError for settings, and for arguments that would
