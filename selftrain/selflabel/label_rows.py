@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -83,6 +84,14 @@ class Given:
     trust: Trust = Trust.TRUSTED
 
 
+def opened(file: IO[bytes]) -> pq.ParquetFile:
+    """The table in `file`, any store's open file: this module's functions read it in the thread that calls them.
+
+    Threads of Arrow's own would hold Python's objects, and a command that ends while they let go of them aborts.
+    """
+    return pq.ParquetFile(file, pre_buffer=False)
+
+
 def head(file: pq.ParquetFile, path: object) -> PseudoLabels:
     """The facts of the pseudo-labels in `file`, without a row; PredictionError, naming `path`, if it holds none."""
     return PseudoLabels.of(file.schema_arrow.empty_table(), path)
@@ -104,7 +113,7 @@ def rows(
     origins = _origins(manifest, prefix)
     for group, found in _groups(labels, ["image_id"], prefix):
         if found.num_rows:
-            table = labels.read_row_group(group)
+            table = labels.read_row_group(group, use_threads=False)
             yield _flat(given, table.filter(_begins(table, prefix)) if prefix else table, origins)
 
 
@@ -120,7 +129,7 @@ def values(table: pa.Table) -> list[LabelRow]:
 def class_counts(labels: pq.ParquetFile, *, classes: int) -> npt.NDArray[np.int64]:
     """How many labels of each class there are, and how many were accepted, (classes, 2)."""
     counts = np.zeros((classes, 2), np.int64)
-    for batch in labels.iter_batches(columns=["label", "accepted"]):
+    for batch in labels.iter_batches(columns=["label", "accepted"], use_threads=False):
         label = np.asarray(batch.column("label"))
         accepted = batch.column("accepted").to_numpy(zero_copy_only=False).astype(bool)
         counts[:, 0] += np.bincount(label, minlength=classes)
@@ -149,8 +158,8 @@ def write_rows(tables: Iterable[pa.Table], out: Path, *, class_names: Sequence[s
 
     def write(part: Path) -> None:
         nonlocal counted
-        opened = pyarrow.csv.CSVWriter if out.suffix == ".csv" else pq.ParquetWriter
-        with opened(part, schema) as writer:
+        writer_of = pyarrow.csv.CSVWriter if out.suffix == ".csv" else pq.ParquetWriter
+        with writer_of(part, schema) as writer:
             for table in tables:
                 writer.write_table(_conformed(table, schema))
                 counted += table.num_rows
@@ -179,7 +188,7 @@ def _groups(file: pq.ParquetFile, columns: list[str], prefix: str) -> Iterator[t
         ranged = prefix and known is not None and known.has_min_max
         if ranged and (known.max < prefix or known.min >= prefix + AFTER_HEX):
             continue
-        table = file.read_row_group(group, columns=columns)
+        table = file.read_row_group(group, columns=columns, use_threads=False)
         yield group, table.filter(_begins(table, prefix)) if prefix else table
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,17 @@ from selftrain.config import Fixed, PseudoLabel
 from selftrain.data.manifest import LabelMap, Manifest
 from selftrain.errors import ConfigError, PredictionError
 from selftrain.selflabel import label_rows, pseudo_labels
-from selftrain.selflabel.label_rows import Given, check_out, class_counts, head, matching_ids, rows, values, write_rows
+from selftrain.selflabel.label_rows import (
+    Given,
+    check_out,
+    class_counts,
+    head,
+    matching_ids,
+    opened,
+    rows,
+    values,
+    write_rows,
+)
 from selftrain.selflabel.lineage import Trust
 from selftrain.selflabel.pseudo_labels import PseudoLabels, select
 
@@ -61,6 +74,40 @@ def manifest(count: int, folder: Path) -> pq.ParquetFile:
     )
     Manifest.build(table, LabelMap(NAMES)).write(folder / "manifest.parquet")
     return pq.ParquetFile(folder / "manifest.parquet")
+
+
+class Watched(io.FileIO):
+    """A file that notes which threads read it and which let go of what was read."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.threads = threads = set[int]()
+
+        class Noted(bytes):
+            def __del__(self) -> None:
+                threads.add(threading.get_ident())
+
+        self.noted = Noted
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.threads.add(threading.get_ident())
+        return self.noted(super().read(-1 if size is None else size))
+
+
+READINGS: dict[str, Callable[[pq.ParquetFile], object]] = {
+    "rows": lambda file: list(rows(given_by(file), file)),
+    "ids": lambda file: matching_ids(file, image_id(0)[:40]),
+    "counts": lambda file: class_counts(file, classes=len(NAMES)),
+}
+
+
+@pytest.mark.parametrize("reading", READINGS.values(), ids=READINGS)
+def test_a_file_is_read_by_the_calling_thread_alone(reading: Callable[[pq.ParquetFile], object], tmp_path: Path) -> None:
+    """Another thread that lets go of what was read while Python ends aborts the process."""
+    kept(labelled(300), tmp_path)
+    with Watched(tmp_path / "labels.parquet") as file:
+        assert reading(opened(file)) is not None
+        assert file.threads == {threading.get_ident()}
 
 
 def test_a_row_says_who_said_what_when_of_which_image_and_why_it_counts_or_not(tmp_path: Path) -> None:
