@@ -94,7 +94,8 @@ class Watched(io.FileIO):
         return self.noted(super().read(-1 if size is None else size))
 
 
-READINGS: dict[str, Callable[[pq.ParquetFile], object]] = {
+Reading = Callable[[pq.ParquetFile], object]
+READINGS: dict[str, Reading] = {
     "rows": lambda file: list(rows(given_by(file), file)),
     "ids": lambda file: matching_ids(file, image_id(0)[:40]),
     "counts": lambda file: class_counts(file, classes=len(NAMES)),
@@ -102,7 +103,7 @@ READINGS: dict[str, Callable[[pq.ParquetFile], object]] = {
 
 
 @pytest.mark.parametrize("reading", READINGS.values(), ids=READINGS)
-def test_a_file_is_read_by_the_calling_thread_alone(reading: Callable[[pq.ParquetFile], object], tmp_path: Path) -> None:
+def test_a_file_is_read_by_the_calling_thread_alone(reading: Reading, tmp_path: Path) -> None:
     """Another thread that lets go of what was read while Python ends aborts the process."""
     kept(labelled(300), tmp_path)
     with Watched(tmp_path / "labels.parquet") as file:
