@@ -50,7 +50,7 @@ def build(
     which the initialisers draw from.
 
     In training, EfficientNets and EfficientNetV2s, with or without weights, leave residual blocks out for an image
-    (stochastic depth, arXiv:1603.09382), at a rate that rises from 0 at the first block; no other backbone does.
+    (stochastic depth, arXiv:1603.09382), at a rate that rises from 0 at the first block towards .2; no other does.
 
     Raises BackboneError for an unknown name, an image too small for it, or weights that do not fit.
     """
@@ -155,9 +155,11 @@ def _saved_here(weights: str) -> bool:
 
 
 def _efficientnet(rung: Rung, *, image_size: int, reduce_strides: bool) -> keras.Model:
-    """The ladder's own; block i, from 0, left out at the rate _DROP_CONNECT * i / 16, in rungs deeper than B0 too."""
+    """The ladder's own; block i of n, from 0, is left out at the rate _DROP_CONNECT * i / max(n, blocks of B0)."""
     from keras_hub.models import EfficientNetBackbone
 
+    blocks = sum(math.ceil(rung.depth * repeats) for repeats in _REPEATS)
+    scaled = _DROP_CONNECT * min(1, sum(_REPEATS) / blocks)  # KerasHub divides by B0's blocks whatever the depth
     return EfficientNetBackbone(
         width_coefficient=rung.width,
         depth_coefficient=rung.depth,
@@ -169,7 +171,7 @@ def _efficientnet(rung: Rung, *, image_size: int, reduce_strides: bool) -> keras
         stackwise_strides=reduced_strides(image_size) if reduce_strides else _STRIDES,
         stackwise_squeeze_and_excite_ratios=[0.25] * 7,
         stackwise_block_types=["v1"] * 7,
-        dropout=_DROP_CONNECT,
+        dropout=scaled,
         input_shape=(image_size, image_size, 3),
     )
 
