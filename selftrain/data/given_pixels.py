@@ -65,13 +65,6 @@ class Pixels:
                 f"{self.high:g} if that is it), for 0-1"
             )
 
-    def with_values(self, images: Array, role: str) -> Pixels:
-        """These and `images`; SourceError where they do not go together."""
-        others = pixels_of(images)
-        self.refuse_others(others, role)
-        low, high = min(self.low, others.low), max(self.high, others.high)
-        return Pixels(self.shape, self.dtype, low, high, self.images + others.images)
-
     def refuse_others(self, others: Pixels, role: str) -> None:
         """Raise SourceError where `others` have another shape or type, or values of quite another range."""
         if (others.shape, others.dtype) != (self.shape, self.dtype):
@@ -91,3 +84,13 @@ def pixels_of(images: Array) -> Pixels:
     """The Pixels of `images` (n, ...)."""
     low, high = (float(images.min()), float(images.max())) if images.size else (0.0, 0.0)
     return Pixels(images.shape[1:], str(images.dtype), low, high, len(images))
+
+
+def and_pixels(seen: Pixels | None, images: Array, role: str) -> Pixels:
+    """`seen` (None: nothing yet) and `images` (n, ...); SourceError where they do not go together."""
+    others = pixels_of(images)
+    if seen is None:
+        return others
+    seen.refuse_others(others, role)
+    low, high = min(seen.low, others.low), max(seen.high, others.high)
+    return Pixels(seen.shape, seen.dtype, low, high, seen.images + others.images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,14 @@ def test_the_range_is_that_of_all_images_however_they_are_cut(
     with spooled(tmp_path, None) as spool:
         add(spool, (dark_first, np.arange(120) % 3))
         spool.refuse_range()
+
+
+@pytest.mark.parametrize(("count", "refused"), [(15, False), (16, True)])
+def test_a_few_dark_images_are_no_range(count: int, refused: bool, pictures: Pixels, tmp_path: Path) -> None:
+    with spooled(tmp_path, None) as spool:
+        add(spool, ((pictures[:count] // 10).astype(np.float32), np.arange(count) % 3))
+        with pytest.raises(SourceError, match="allowed are 0-1 and 0-255") if refused else nullcontext():
+            spool.refuse_range()
 
 
 def test_a_survey_sees_what_init_would_see(pictures: Pixels, tmp_path: Path) -> None:
