@@ -21,7 +21,7 @@ from selftrain.errors import SourceError
 from selftrain.learn.asked import Asked, Floats, classes_of
 from selftrain.progress import Progress, silent
 from selftrain.selflabel.analysis import Analysis, AnalysisFolder, ClassCounts, Counts
-from selftrain.selflabel.begun import Settings, begin
+from selftrain.selflabel.begun import Settings, begun
 from selftrain.selflabel.judged import ENOUGH, Ints, Judged, judge
 from selftrain.selflabel.pool import check_same_model, read_pool, without_copies
 from selftrain.selflabel.pseudo_labels import PseudoLabels, select
@@ -71,44 +71,47 @@ def analyse(
     Images are read once, in chunks; no more than a few are in memory at a time. Of the unlabelled images the answers
     are: 4 bytes a class and image. With `resume` an unfinished folder is gone on with where the same model, settings
     and images come again, and a finished one is returned as it is; otherwise a folder that holds anything is refused,
-    as `begin` says.
+    as `begun` says.
 
     Raises SourceError, PredictionError and ConfigError for what does not fit.
     """
-    if begin(folder, settings, resume=resume):
-        return folder.read()
-    human = _read_human(asked, labeled, validation, folder, settings)
-    check_classes(settings.pseudo_label.threshold, human.judged.class_names)
-    check_same_model(folder, human.held_answers)
-    index, answers, unreadable = read_pool(
-        asked,
-        unlabeled,
-        folder,
-        pixels=human.reading.pixels,
-        outputs=human.judged.outputs,
-        columns=human.held_answers.shape[1],
-        batch_size=settings.pseudo_label.batch_size,
-        progress=progress,
-    )
-    index, answers, copies = without_copies(index, answers, human.known)
-    labels = select(
-        index["image_id"],
-        human.judged.calibrated(answers),
-        settings.pseudo_label,
-        round_index=settings.round,
-        teacher=hashlib.sha256(human.held_answers.tobytes()).hexdigest(),
-        class_names=human.judged.class_names,
-        held_out=human.judged.held_out,
-        prior=np.bincount(human.training, minlength=len(human.judged.class_names)),
-    )
-    images = pa.concat_tables([human.index, index]).combine_chunks()
-    found = _analysis(human, labels, settings, copies=copies, unreadable=len(unreadable), by_hash=validation is None)
-    _write_unreadable(folder.unreadable_path, (*human.unreadable, *unreadable))
-    KeptImages(folder.arrays, images, found.image_shape, found.image_dtype).write(folder.index_path)
-    labels.write(folder.labels_path)
-    folder.finish(found)
-    shutil.rmtree(folder.unfinished, ignore_errors=True)
-    return found
+    with begun(folder, settings, resume=resume) as finished:
+        if finished:
+            return folder.read()
+        human = _read_human(asked, labeled, validation, folder, settings)
+        check_classes(settings.pseudo_label.threshold, human.judged.class_names)
+        check_same_model(folder, human.held_answers)
+        index, answers, unreadable = read_pool(
+            asked,
+            unlabeled,
+            folder,
+            pixels=human.reading.pixels,
+            outputs=human.judged.outputs,
+            columns=human.held_answers.shape[1],
+            batch_size=settings.pseudo_label.batch_size,
+            progress=progress,
+        )
+        index, answers, copies = without_copies(index, answers, human.known)
+        labels = select(
+            index["image_id"],
+            human.judged.calibrated(answers),
+            settings.pseudo_label,
+            round_index=settings.round,
+            teacher=hashlib.sha256(human.held_answers.tobytes()).hexdigest(),
+            class_names=human.judged.class_names,
+            held_out=human.judged.held_out,
+            prior=np.bincount(human.training, minlength=len(human.judged.class_names)),
+        )
+        images = pa.concat_tables([human.index, index]).combine_chunks()
+        found = _analysis(
+            human, labels, settings, copies=copies, unreadable=len(unreadable), by_hash=validation is None
+        )
+        _write_unreadable(folder.unreadable_path, (*human.unreadable, *unreadable))
+        KeptImages(folder.arrays, images, found.image_shape, found.image_dtype).write(folder.index_path)
+        labels.write(folder.labels_path)
+        folder.finish(found)
+        shutil.rmtree(folder.unfinished, ignore_errors=True)
+        return found
 
 
 def _read_human(

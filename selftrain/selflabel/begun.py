@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -13,12 +15,16 @@ from pydantic import Field, ValidationError
 from selftrain.config import Fixed, PseudoLabel, Section, Threshold
 from selftrain.data.shards import replace
 from selftrain.errors import ConfigError
+from selftrain.file_lock import try_lock
 from selftrain.learn.arguments import checked, names_of
 from selftrain.learn.asked import Outputs
 from selftrain.selflabel.analysis import AnalysisFolder
 
+LOCK = "autolabel.lock"
 # What is written before the first unlabelled image is labelled: nothing that a model was asked long for.
-_BEFORE_LABELLING = re.compile(r"settings\.json|images/(un)?labeled-\d{6}\.npy|unfinished/held_out\.npy")
+_BEFORE_LABELLING = re.compile(
+    r"settings\.json|autolabel\.lock|images/(un)?labeled-\d{6}\.npy|unfinished/held_out\.npy"
+)
 
 
 class Settings(Section):
@@ -72,29 +78,53 @@ def _rule(threshold: object) -> object:
     )
 
 
-def begin(folder: AnalysisFolder, settings: Settings, *, resume: bool) -> bool:
-    """Whether `folder` holds the finished analysis already; else it is ready to begin or, with `resume`, to go on.
+@contextmanager
+def begun(folder: AnalysisFolder, settings: Settings, *, resume: bool) -> Iterator[bool]:
+    """Whether `folder` holds the finished analysis already; else it is this call's alone while the block runs.
 
     One in which no unlabelled image was labelled yet - an error came before - is begun anew, with whatever settings.
-    Raises ConfigError for a folder that holds anything else.
+    Raises ConfigError for a folder that holds anything else, and for one that another call is writing.
     """
+    if _goes_on(folder, settings, resume=resume) and folder.analysis_path.is_file():
+        yield True
+        return
+    with _locked(folder.root):
+        if not _goes_on(folder, settings, resume=resume):
+            folder.held_out_path.unlink(missing_ok=True)  # of the model before, which may be another
+            replace(folder.settings_path, lambda part: part.write_text(settings.text, encoding="utf-8"))
+        yield folder.analysis_path.is_file()
+
+
+def _goes_on(folder: AnalysisFolder, settings: Settings, *, resume: bool) -> bool:
+    """Whether `folder` holds an analysis of these settings, of which something is labelled; False: nothing is."""
     root = folder.root
     if root.exists() and not root.is_dir():
         raise ConfigError(f"out={str(root)!r} is a file; give a folder")
-    if root.is_dir() and any(root.iterdir()) and not _nothing_labelled(folder):
-        if not folder.settings_path.is_file():
-            raise ConfigError(f"out={str(root)!r} holds other files and was left as it is; give an empty folder")
-        finished = folder.analysis_path.is_file()
-        if not resume:
-            state = "a finished analysis" if finished else "an unfinished analysis"
-            raise ConfigError(f"out={str(root)!r} holds {state}; give resume=True to keep it, or another folder")
-        if folder.settings_path.read_text(encoding="utf-8") != settings.text:
-            raise ConfigError(f"out={str(root)!r} was begun with other settings; give those, or another folder")
-        return finished
+    if not root.is_dir() or all(path.name == LOCK for path in root.iterdir()) or _nothing_labelled(folder):
+        return False
+    if not folder.settings_path.is_file():
+        raise ConfigError(f"out={str(root)!r} holds other files and was left as it is; give an empty folder")
+    if not resume:
+        state = "a finished analysis" if folder.analysis_path.is_file() else "an unfinished analysis"
+        raise ConfigError(f"out={str(root)!r} holds {state}; give resume=True to keep it, or another folder")
+    if folder.settings_path.read_text(encoding="utf-8") != settings.text:
+        raise ConfigError(f"out={str(root)!r} was begun with other settings; give those, or another folder")
+    return True
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
     root.mkdir(parents=True, exist_ok=True)
-    folder.held_out_path.unlink(missing_ok=True)  # of the model before, which may be another
-    replace(folder.settings_path, lambda part: part.write_text(settings.text, encoding="utf-8"))
-    return False
+    lock = try_lock(root / LOCK)
+    if lock is None:
+        raise ConfigError(
+            f"another call of autolabel is writing out={str(root)!r}; wait until it has ended, or give another folder"
+        )
+    try:
+        yield
+    finally:
+        (root / LOCK).unlink(missing_ok=True)
+        os.close(lock)
 
 
 def _nothing_labelled(folder: AnalysisFolder) -> bool:

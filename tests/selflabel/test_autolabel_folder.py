@@ -109,6 +109,31 @@ def test_an_interrupted_labelling_goes_on_and_ends_as_if_nothing_had_happened(
 
 
 @pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("after", [0, 450])
+def test_two_calls_do_not_write_one_folder(
+    after: int, resume: bool, model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
+) -> None:
+    arguments: dict[str, Any] = {"model": model, "labeled": labeled, "out": tmp_path / "out"}
+
+    def images() -> Iterator[Pixels]:
+        yield from pool[:after]
+        said = "another call of autolabel is writing|holds an unfinished analysis; give resume=True"
+        with pytest.raises(ConfigError, match=said):
+            autolabel(**arguments, unlabeled=pool, resume=resume)
+        yield from pool[after:]
+
+    found = autolabel(**arguments, unlabeled=images())
+    assert found == autolabel(**(arguments | {"out": tmp_path / "alone"}), unlabeled=pool)
+    listed, alone = (
+        sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+        for folder in (tmp_path / "out", tmp_path / "alone")
+    )
+    assert listed == alone
+    assert "autolabel.lock" not in listed
+
+
+@pytest.mark.usefixtures("small_chunks")
 def test_what_goes_on_must_be_what_was_begun(
     model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
 ) -> None:
