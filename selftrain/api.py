@@ -72,7 +72,7 @@ def autolabel(
 
     Returns the analysis, which is also `out`/analysis.json. An `out` that holds anything is refused, but for what a
     call left that failed before the first image was labelled; with `resume` an interrupted labelling of the same images
-    by the same model goes on where it was.
+    by the same model goes on where it was. One that another call is writing is refused.
 
     Raises SourceError, PredictionError and ConfigError (all SelftrainError) with what came in and what to do.
     """

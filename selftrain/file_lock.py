@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import time
 from pathlib import Path
+
+_TRIES, _PAUSE_S = 10, 0.1
 
 
 def try_lock(path: Path) -> int | None:
@@ -23,6 +27,29 @@ def try_lock(path: Path) -> int | None:
         if _is_at(path, lock):
             return lock
         os.close(lock)  # its holder removed it, after it was opened here
+
+
+def wait_for_lock(path: Path) -> int | None:
+    """As `try_lock`, for up to a second: a killed process that is not quite gone holds a lock for less.
+
+    The folder of `path` is made, and made again where another process removes it meanwhile.
+    """
+    for _ in range(_TRIES):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            lock = try_lock(path)
+            if lock is not None:
+                return lock
+        time.sleep(_PAUSE_S)
+    return None
+
+
+def let_go(path: Path, lock: int) -> None:
+    """Remove the file `path`, whose lock the descriptor `lock` holds, and free it."""
+    try:
+        path.unlink(missing_ok=True)
+    finally:
+        os.close(lock)
 
 
 def _is_at(path: Path, lock: int) -> bool:

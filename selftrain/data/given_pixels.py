@@ -86,7 +86,7 @@ def pixels_of(images: Array) -> Pixels:
     return Pixels(images.shape[1:], str(images.dtype), low, high, len(images))
 
 
-def and_pixels(seen: Pixels | None, images: Array, role: str) -> Pixels:
+def join_pixels(seen: Pixels | None, images: Array, *, role: str) -> Pixels:
     """`seen` (None: nothing yet) and `images` (n, ...); SourceError where they do not go together."""
     others = pixels_of(images)
     if seen is None:

@@ -24,7 +24,7 @@ from selftrain.data.given_labels import (
     sorted_names,
     text,
 )
-from selftrain.data.given_pixels import Pixels, Scale, and_pixels
+from selftrain.data.given_pixels import Pixels, Scale, join_pixels
 from selftrain.data.listing import LISTING_SCHEMA, Listing
 from selftrain.data.sources import training_classes
 from selftrain.data.survey import Survey
@@ -70,7 +70,7 @@ class SpooledImages:
             for chunk in given.chunks():
                 if not len(chunk):
                     continue
-                self._pixels = and_pixels(self._pixels, chunk.images, role)
+                self._pixels = join_pixels(self._pixels, chunk.images, role=role)
                 labels += [] if chunk.labels is None else [chunk.labels]
                 for image, image_id in zip(chunk.images, chunk.ids.tolist(), strict=True):
                     picture = as_picture(image, self._pixels.scale, role)

@@ -50,7 +50,7 @@ def build(
     which the initialisers draw from.
 
     In training, EfficientNets and EfficientNetV2s, with or without weights, leave residual blocks out for an image
-    (stochastic depth, arXiv:1603.09382), at a rate that rises from 0 at the first block towards .2; no other does.
+    (stochastic depth, arXiv:1603.09382), at a rate that rises from 0 at the first block to .2 at most; no other does.
 
     Raises BackboneError for an unknown name, an image too small for it, or weights that do not fit.
     """
@@ -137,6 +137,7 @@ def _trunk(rung: Rung, *, image_size: int, weights: str | None, reduce_strides: 
             model = with_fewer_halvings(model, smallest=_SMALLEST_MAP)
     if weights is not None and weights != "imagenet":
         _load(model, rung, weights)
+    _limit_stochastic_depth(model)
     return keras.Model(model.input, model.output, name="backbone")
 
 
@@ -155,11 +156,9 @@ def _saved_here(weights: str) -> bool:
 
 
 def _efficientnet(rung: Rung, *, image_size: int, reduce_strides: bool) -> keras.Model:
-    """The ladder's own; block i of n, from 0, is left out at the rate _DROP_CONNECT * i / max(n, blocks of B0)."""
+    """The ladder's own; block i, from 0, is left out at the rate _DROP_CONNECT * i / 16, above it in deep rungs."""
     from keras_hub.models import EfficientNetBackbone
 
-    blocks = sum(math.ceil(rung.depth * repeats) for repeats in _REPEATS)
-    scaled = _DROP_CONNECT * min(1, sum(_REPEATS) / blocks)  # KerasHub divides by B0's blocks whatever the depth
     return EfficientNetBackbone(
         width_coefficient=rung.width,
         depth_coefficient=rung.depth,
@@ -171,9 +170,20 @@ def _efficientnet(rung: Rung, *, image_size: int, reduce_strides: bool) -> keras
         stackwise_strides=reduced_strides(image_size) if reduce_strides else _STRIDES,
         stackwise_squeeze_and_excite_ratios=[0.25] * 7,
         stackwise_block_types=["v1"] * 7,
-        dropout=scaled,
+        dropout=_DROP_CONNECT,
         input_shape=(image_size, image_size, 3),
     )
+
+
+def _limit_stochastic_depth(model: keras.Model) -> None:
+    """Scale the rates of blocks that are left out so that the highest is _DROP_CONNECT at most, as published.
+
+    KerasHub's EfficientNets and Keras's EfficientNetV2s divide by the blocks of their B0, whatever their own depth.
+    """
+    drops = [d for d in layers_of_type(model, keras.layers.Dropout) if tuple(d.noise_shape or ()) == (None, 1, 1, 1)]
+    highest = max((drop.rate for drop in drops), default=0.0)
+    for drop in drops:
+        drop.rate *= _DROP_CONNECT / max(highest, _DROP_CONNECT)
 
 
 def _application(rung: Rung, *, image_size: int, imagenet: bool) -> keras.Model:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -15,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selftrain.errors import TrainingHeldError
-from selftrain.file_lock import try_lock
+from selftrain.file_lock import let_go, try_lock, wait_for_lock
 
 Array = NDArray[np.generic]
 FINISHED = "finished.npz"
 LOCK = "training.lock"
-_TRIES, _PAUSE_S = 10, 0.1  # `prune`, or a killed process that is not quite gone, holds a lock for less
 TORN = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)  # what reading a missing or torn file raises
 
 
@@ -91,27 +89,18 @@ class Checkpoints:
 
         Raises TrainingHeldError when another one holds it.
         """
-        lock = self._lock()
+        lock = wait_for_lock(self.folder / LOCK)
+        if lock is None:
+            raise TrainingHeldError(
+                f"the same training runs in another process, which holds {self.folder}; "
+                "wait until it has ended, or stop it: run again, this one then goes on from where that one came to"
+            )
         try:
             for part in self.folder.glob("*.part"):  # of a process that was killed while it wrote
                 part.unlink()
             yield
         finally:
-            (self.folder / LOCK).unlink(missing_ok=True)
-            os.close(lock)
-
-    def _lock(self) -> int:
-        for _ in range(_TRIES):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileNotFoundError):  # pruned since it was made
-                lock = try_lock(self.folder / LOCK)
-                if lock is not None:
-                    return lock
-            time.sleep(_PAUSE_S)
-        raise TrainingHeldError(
-            f"the same training runs in another process, which holds {self.folder}; "
-            "wait until it has ended, or stop it: run again, this one then goes on from where that one came to"
-        )
+            let_go(self.folder / LOCK, lock)
 
     def save(self, position: Position, arrays: list[Array]) -> None:
         """Replaces the saved state; best weights that it no longer names are removed after it."""
@@ -183,8 +172,7 @@ def _remove(folder: Path) -> None:
                 if path.is_file() and path.name != LOCK:
                     path.unlink(missing_ok=True)
         finally:
-            (folder / LOCK).unlink(missing_ok=True)
-            os.close(lock)
+            let_go(folder / LOCK, lock)
         folder.rmdir()
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from selftrain.data import given_pixels
 from selftrain.data.given import Array, Ids, Unreadable
 from selftrain.data.given_labels import LabelForm, class_indices, joined_labels, label_form, sorted_names, text
-from selftrain.data.given_pixels import Scale, and_pixels
+from selftrain.data.given_pixels import Scale, join_pixels
 from selftrain.data.open_given import open_given
 from selftrain.data.pixels import ArrayPixels
 from selftrain.errors import SourceError
@@ -100,7 +100,7 @@ def gather(
             unreadable += chunk.unreadable
             if not len(chunk):
                 continue
-            seen = and_pixels(seen, chunk.images, role)
+            seen = join_pixels(seen, chunk.images, role=role)
             file.write(as_squares(chunk.images, image_size, scale=seen.scale, role=role).tobytes())
             ids.append(chunk.ids)
             labels += [] if chunk.labels is None else [chunk.labels]

@@ -78,40 +78,51 @@ def analyse(
     with begun(folder, settings, resume=resume) as finished:
         if finished:
             return folder.read()
-        human = _read_human(asked, labeled, validation, folder, settings)
-        check_classes(settings.pseudo_label.threshold, human.judged.class_names)
-        check_same_model(folder, human.held_answers)
-        index, answers, unreadable = read_pool(
-            asked,
-            unlabeled,
-            folder,
-            pixels=human.reading.pixels,
-            outputs=human.judged.outputs,
-            columns=human.held_answers.shape[1],
-            batch_size=settings.pseudo_label.batch_size,
-            progress=progress,
-        )
-        index, answers, copies = without_copies(index, answers, human.known)
-        labels = select(
-            index["image_id"],
-            human.judged.calibrated(answers),
-            settings.pseudo_label,
-            round_index=settings.round,
-            teacher=hashlib.sha256(human.held_answers.tobytes()).hexdigest(),
-            class_names=human.judged.class_names,
-            held_out=human.judged.held_out,
-            prior=np.bincount(human.training, minlength=len(human.judged.class_names)),
-        )
-        images = pa.concat_tables([human.index, index]).combine_chunks()
-        found = _analysis(
-            human, labels, settings, copies=copies, unreadable=len(unreadable), by_hash=validation is None
-        )
-        _write_unreadable(folder.unreadable_path, (*human.unreadable, *unreadable))
-        KeptImages(folder.arrays, images, found.image_shape, found.image_dtype).write(folder.index_path)
-        labels.write(folder.labels_path)
-        folder.finish(found)
-        shutil.rmtree(folder.unfinished, ignore_errors=True)
-        return found
+        return _analyse(asked, labeled, unlabeled, validation, folder, settings=settings, progress=progress)
+
+
+def _analyse(
+    asked: Asked,
+    labeled: Given,
+    unlabeled: Given,
+    validation: Given | None,
+    folder: AnalysisFolder,
+    *,
+    settings: Settings,
+    progress: Progress,
+) -> Analysis:
+    human = _read_human(asked, labeled, validation, folder, settings)
+    check_classes(settings.pseudo_label.threshold, human.judged.class_names)
+    check_same_model(folder, human.held_answers)
+    index, answers, unreadable = read_pool(
+        asked,
+        unlabeled,
+        folder,
+        pixels=human.reading.pixels,
+        outputs=human.judged.outputs,
+        columns=human.held_answers.shape[1],
+        batch_size=settings.pseudo_label.batch_size,
+        progress=progress,
+    )
+    index, answers, copies = without_copies(index, answers, human.known)
+    labels = select(
+        index["image_id"],
+        human.judged.calibrated(answers),
+        settings.pseudo_label,
+        round_index=settings.round,
+        teacher=hashlib.sha256(human.held_answers.tobytes()).hexdigest(),
+        class_names=human.judged.class_names,
+        held_out=human.judged.held_out,
+        prior=np.bincount(human.training, minlength=len(human.judged.class_names)),
+    )
+    images = pa.concat_tables([human.index, index]).combine_chunks()
+    found = _analysis(human, labels, settings, copies=copies, unreadable=len(unreadable), by_hash=validation is None)
+    _write_unreadable(folder.unreadable_path, (*human.unreadable, *unreadable))
+    KeptImages(folder.arrays, images, found.image_shape, found.image_dtype).write(folder.index_path)
+    labels.write(folder.labels_path)
+    folder.finish(found)
+    shutil.rmtree(folder.unfinished, ignore_errors=True)
+    return found
 
 
 def _read_human(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from pydantic import Field, ValidationError
 from selftrain.config import Fixed, PseudoLabel, Section, Threshold
 from selftrain.data.shards import replace
 from selftrain.errors import ConfigError
-from selftrain.file_lock import try_lock
+from selftrain.file_lock import let_go, wait_for_lock
 from selftrain.learn.arguments import checked, names_of
 from selftrain.learn.asked import Outputs
 from selftrain.selflabel.analysis import AnalysisFolder
@@ -96,7 +95,10 @@ def begun(folder: AnalysisFolder, settings: Settings, *, resume: bool) -> Iterat
 
 
 def _goes_on(folder: AnalysisFolder, settings: Settings, *, resume: bool) -> bool:
-    """Whether `folder` holds an analysis of these settings, of which something is labelled; False: nothing is."""
+    """Whether `folder` holds an analysis of these settings, in which something is labelled; False: nothing is.
+
+    Raises ConfigError where it holds other files or settings, or one that is not to be gone on with.
+    """
     root = folder.root
     if root.exists() and not root.is_dir():
         raise ConfigError(f"out={str(root)!r} is a file; give a folder")
@@ -114,8 +116,10 @@ def _goes_on(folder: AnalysisFolder, settings: Settings, *, resume: bool) -> boo
 
 @contextmanager
 def _locked(root: Path) -> Iterator[None]:
-    root.mkdir(parents=True, exist_ok=True)
-    lock = try_lock(root / LOCK)
+    try:
+        lock = wait_for_lock(root / LOCK)
+    except OSError as error:
+        raise ConfigError(f"out={str(root)!r} cannot be locked for writing ({error}); give another folder") from error
     if lock is None:
         raise ConfigError(
             f"another call of autolabel is writing out={str(root)!r}; wait until it has ended, or give another folder"
@@ -123,12 +127,11 @@ def _locked(root: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        (root / LOCK).unlink(missing_ok=True)
-        os.close(lock)
+        let_go(root / LOCK, lock)
 
 
 def _nothing_labelled(folder: AnalysisFolder) -> bool:
-    """Whether `folder` holds what `begin` and the reading of labelled images wrote, and nothing else."""
+    """Whether `folder` holds what `begun` and the reading of labelled images wrote, and nothing else."""
     if not all(_BEFORE_LABELLING.fullmatch(name) for name in _files(folder.root)):
         return False
     try:

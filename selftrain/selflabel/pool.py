@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from selftrain.data.given import Chunk, Given, Unreadable
-from selftrain.data.given_pixels import Pixels, and_pixels
+from selftrain.data.given_pixels import Pixels, join_pixels
 from selftrain.data.kept_images import index_rows, write_array
 from selftrain.errors import ConfigError, PredictionError, SourceError
 from selftrain.learn.asked import Asked, Floats, Outputs, ask, refuse_no_probabilities
@@ -60,7 +60,7 @@ def read_pool(
         done += len(chunk) + len(chunk.unreadable)
         if len(chunk):
             name = f"{UNLABELED}-{number:06d}.npy"
-            pixels = and_pixels(pixels, chunk.images, UNLABELED)
+            pixels = join_pixels(pixels, chunk.images, role=UNLABELED)
             index.append(index_rows(chunk, name))
             known = _answers_before(folder, name, chunk.ids)
             if known is None:

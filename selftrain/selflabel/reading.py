@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from selftrain.data.given import Array, Chunk, Given, Unreadable
 from selftrain.data.given_labels import LabelForm, Labels, joined_labels, label_form, named_rows, sorted_names, text
-from selftrain.data.given_pixels import Pixels, and_pixels
+from selftrain.data.given_pixels import Pixels, join_pixels
 from selftrain.data.kept_images import index_rows, write_array
 from selftrain.data.sources import name_rows
 from selftrain.errors import SourceError
@@ -72,7 +72,7 @@ def read_labeled(
         unreadable += chunk.unreadable
         if not len(chunk) or chunk.labels is None:
             continue
-        pixels = and_pixels(pixels, chunk.images, role)
+        pixels = join_pixels(pixels, chunk.images, role=role)
         files = chunk.paths is not None
         if arrays is not None and not files:
             write_array(arrays, name, chunk.images)

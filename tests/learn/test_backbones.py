@@ -102,9 +102,11 @@ def test_an_efficientnet_leaves_blocks_out_the_later_the_oftener() -> None:
     assert block_drops("efficientnet_b0_050") == pytest.approx({"block4b": 0.05, "block5b": 0.075, "block6b": 0.1})
 
 
-def test_a_deeper_efficientnet_leaves_no_block_out_oftener() -> None:
-    drops = block_drops("efficientnet_b3")  # 26 blocks, the last of them block7b
-    assert drops["block7b"] == max(drops.values()) == pytest.approx(0.2 * 25 / 26)
+@pytest.mark.parametrize(("name", "last"), [("efficientnet_b1", "block7b"), ("EfficientNetV2B1", "block6i")])
+def test_a_deeper_efficientnet_leaves_no_block_out_oftener(name: str, last: str) -> None:
+    drops = block_drops(name)
+    assert drops[last] == max(drops.values()) == pytest.approx(0.2)
+    assert list(drops.values()) == sorted(drops.values())
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2_035", "wide_resnet_16_1"])

@@ -109,8 +109,7 @@ def test_an_interrupted_labelling_goes_on_and_ends_as_if_nothing_had_happened(
 
 
 @pytest.mark.usefixtures("small_chunks")
-@pytest.mark.parametrize("resume", [False, True])
-@pytest.mark.parametrize("after", [0, 450])
+@pytest.mark.parametrize(("after", "resume"), [(0, False), (0, True), (450, True)])
 def test_two_calls_do_not_write_one_folder(
     after: int, resume: bool, model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
 ) -> None:
@@ -118,8 +117,7 @@ def test_two_calls_do_not_write_one_folder(
 
     def images() -> Iterator[Pixels]:
         yield from pool[:after]
-        said = "another call of autolabel is writing|holds an unfinished analysis; give resume=True"
-        with pytest.raises(ConfigError, match=said):
+        with pytest.raises(ConfigError, match="another call of autolabel is writing"):
             autolabel(**arguments, unlabeled=pool, resume=resume)
         yield from pool[after:]
 
@@ -130,7 +128,21 @@ def test_two_calls_do_not_write_one_folder(
         for folder in (tmp_path / "out", tmp_path / "alone")
     )
     assert listed == alone
-    assert "autolabel.lock" not in listed
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("after", [None, 0, 450])
+def test_the_lock_of_a_killed_call_stops_nobody(
+    after: int | None, model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
+) -> None:
+    arguments: dict[str, Any] = {"model": model, "labeled": labeled, "out": tmp_path}
+    if after is not None:
+        with pytest.raises(KeyboardInterrupt):
+            autolabel(**arguments, unlabeled=interrupted(pool, after))
+    (tmp_path / "autolabel.lock").touch()
+    found = autolabel(**arguments, unlabeled=pool, resume=after == 450)
+    assert found.counts.unlabeled == len(pool)
+    assert not (tmp_path / "autolabel.lock").exists()
 
 
 @pytest.mark.usefixtures("small_chunks")
