@@ -80,7 +80,7 @@ def autolabel(
     from selftrain.data.open_given import open_given
     from selftrain.learn.arguments import check_image_size
     from selftrain.selflabel.autolabel import analyse
-    from selftrain.selflabel.begun import settings_of
+    from selftrain.selflabel.begun import begun, settings_of
 
     if image_size is not None:
         check_image_size(image_size)
@@ -104,16 +104,13 @@ def autolabel(
         size, channels = image_size or asked.side, asked.channels
         return open_given(given, role=role, labeled=labels, image_rank=rank, image_size=size, channels=channels)
 
-    return analyse(
-        asked,
-        opened(labeled, "labeled", labels=True),
-        opened(unlabeled, "unlabeled", labels=False),
-        None if validation is None else opened(validation, "validation", labels=True),
-        AnalysisFolder(given_path(out)),
-        settings=settings,
-        resume=resume,
-        progress=progress,
-    )
+    human, pool = opened(labeled, "labeled", labels=True), opened(unlabeled, "unlabeled", labels=False)
+    judging = None if validation is None else opened(validation, "validation", labels=True)
+    folder = AnalysisFolder(given_path(out))
+    with begun(folder, settings, resume=resume) as finished:
+        if finished:
+            return folder.read()
+        return analyse(asked, human, pool, judging, folder, settings=settings, progress=progress)
 
 
 def fit(

@@ -156,7 +156,7 @@ def _saved_here(weights: str) -> bool:
 
 
 def _efficientnet(rung: Rung, *, image_size: int, reduce_strides: bool) -> keras.Model:
-    """The ladder's own; block i, from 0, is left out at the rate _DROP_CONNECT * i / 16, above it in deep rungs."""
+    """The ladder's own, with KerasHub's rates of stochastic depth: _DROP_CONNECT * i / 16 at block i, from 0."""
     from keras_hub.models import EfficientNetBackbone
 
     return EfficientNetBackbone(

@@ -21,7 +21,7 @@ from selftrain.errors import SourceError
 from selftrain.learn.asked import Asked, Floats, classes_of
 from selftrain.progress import Progress, silent
 from selftrain.selflabel.analysis import Analysis, AnalysisFolder, ClassCounts, Counts
-from selftrain.selflabel.begun import Settings, begun
+from selftrain.selflabel.begun import Settings
 from selftrain.selflabel.judged import ENOUGH, Ints, Judged, judge
 from selftrain.selflabel.pool import check_same_model, read_pool, without_copies
 from selftrain.selflabel.pseudo_labels import PseudoLabels, select
@@ -63,34 +63,16 @@ def analyse(
     folder: AnalysisFolder,
     *,
     settings: Settings,
-    resume: bool = False,
     progress: Progress = silent,
 ) -> Analysis:
     """Judge the model on held-out labelled images, let it label the unlabelled ones, write all of it to `folder`.
 
     Images are read once, in chunks; no more than a few are in memory at a time. Of the unlabelled images the answers
-    are: 4 bytes a class and image. With `resume` an unfinished folder is gone on with where the same model, settings
-    and images come again, and a finished one is returned as it is; otherwise a folder that holds anything is refused,
-    as `begun` says.
+    are: 4 bytes a class and image. `folder` is one that `begun` gave: what was labelled in it by the same model, with
+    the same settings and images, is not labelled again.
 
     Raises SourceError, PredictionError and ConfigError for what does not fit.
     """
-    with begun(folder, settings, resume=resume) as finished:
-        if finished:
-            return folder.read()
-        return _analyse(asked, labeled, unlabeled, validation, folder, settings=settings, progress=progress)
-
-
-def _analyse(
-    asked: Asked,
-    labeled: Given,
-    unlabeled: Given,
-    validation: Given | None,
-    folder: AnalysisFolder,
-    *,
-    settings: Settings,
-    progress: Progress,
-) -> Analysis:
     human = _read_human(asked, labeled, validation, folder, settings)
     check_classes(settings.pseudo_label.threshold, human.judged.class_names)
     check_same_model(folder, human.held_answers)

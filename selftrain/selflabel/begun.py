@@ -81,7 +81,8 @@ def _rule(threshold: object) -> object:
 def begun(folder: AnalysisFolder, settings: Settings, *, resume: bool) -> Iterator[bool]:
     """Whether `folder` holds the finished analysis already; else it is this call's alone while the block runs.
 
-    One in which no unlabelled image was labelled yet - an error came before - is begun anew, with whatever settings.
+    With `resume` an unfinished one of the same settings is gone on with. One in which no unlabelled image was labelled
+    yet - an error came before - is begun anew, with whatever settings.
     Raises ConfigError for a folder that holds anything else, and for one that another call is writing.
     """
     if _goes_on(folder, settings, resume=resume) and folder.analysis_path.is_file():
@@ -119,7 +120,7 @@ def _locked(root: Path) -> Iterator[None]:
     try:
         lock = wait_for_lock(root / LOCK)
     except OSError as error:
-        raise ConfigError(f"out={str(root)!r} cannot be locked for writing ({error}); give another folder") from error
+        raise ConfigError(f"out={str(root)!r} cannot be written ({error}); give another folder") from error
     if lock is None:
         raise ConfigError(
             f"another call of autolabel is writing out={str(root)!r}; wait until it has ended, or give another folder"

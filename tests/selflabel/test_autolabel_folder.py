@@ -27,6 +27,7 @@ def test_a_folder_that_holds_anything_is_left_as_it_is(
     for name, said in (
         ("mine", "holds other files and was left as it is"),
         ("file", "is a file; give a folder"),
+        ("file/below", r"cannot be written \(.*\); give another folder"),
         ("done", "holds a finished analysis; give resume=True to keep it, or another folder"),
     ):
         with pytest.raises(ConfigError, match=said):
