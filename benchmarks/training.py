@@ -23,8 +23,8 @@ from selftrain.config import Experiment, Recipe
 from selftrain.data import dataset
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources import open_source
+from selftrain.ladder import next_rung
 from selftrain.learn.checkpoint import Checkpoints
-from selftrain.learn.ladder import next_rung
 
 if TYPE_CHECKING:
     from selftrain.learn.batches import Examples

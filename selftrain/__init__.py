@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from selftrain.version import __version__
+
 if TYPE_CHECKING:
     from .api import (  # relative: what is served holds this file under another name, and no api
         analyze_data_then_save_to,
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from .learn.optimization import learn_optimization
     from .learn.representation import learn_representation
 
-__version__ = "0.1.0"
 __all__ = [
     "__version__",
     "analyze_data_then_save_to",

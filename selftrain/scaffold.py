@@ -14,7 +14,7 @@ from selftrain.config import Checks, Experiment, FolderSource, parse
 from selftrain.config_text import Commented, check_free, write
 from selftrain.data.survey import Survey, survey
 from selftrain.errors import ConfigError, SourceError
-from selftrain.learn.ladder import next_rung, resolve
+from selftrain.ladder import next_rung, resolve
 
 SIDES = (32, 48, 64, 96, 128, 160, 192, 224, 256, 320)  # pixels; what backbones halve without rest
 LABELED_SPLITS = 3

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from selftrain.config import Experiment, Place, Recipe, Registry
 from selftrain.data import dataset
 from selftrain.errors import BackboneError, ConfigError, RegistryError, SourceError
-from selftrain.learn.ladder import resolve
+from selftrain.ladder import resolve
 
 if TYPE_CHECKING:
     from selftrain.learn.contract import SavedModel

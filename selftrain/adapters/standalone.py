@@ -21,7 +21,7 @@ from selftrain import __version__
 from selftrain.adapters import code_digest
 
 ROOT_MODULE = "selftrain.adapters.served"
-BASIS = ("selftrain.errors", "selftrain.progress", "selftrain.learn.ladder")
+BASIS = ("selftrain.errors", "selftrain.progress", "selftrain.ladder")
 SETTINGS = "selftrain.config"
 ENTRY = """\
 from mlflow.models import set_model

@@ -12,7 +12,7 @@ from selftrain.config.recipes import Student, Teacher
 from selftrain.config.section import Machine, Section
 from selftrain.config.selection import PseudoLabel
 from selftrain.errors import ConfigError
-from selftrain.learn.ladder import resolve
+from selftrain.ladder import resolve
 
 
 def _of_characters(source: object) -> bool:

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from selftrain.config.section import Section, Share
 from selftrain.errors import BackboneError, ConfigError
-from selftrain.learn.ladder import next_rung, resolve
+from selftrain.ladder import next_rung, resolve
 
 Augmentation = Literal["none", "digits", "natural"]
 Method = Literal["noisy_student", "fixmatch", "freematch", "softmatch"]

@@ -11,9 +11,9 @@ from typing import Any, TypeGuard
 import numpy as np
 import numpy.typing as npt
 
-from selftrain.data.given_labels import joined_labels, named_rows
-from selftrain.data.sources import name_rows
+from selftrain.data.given_labels import joined_labels
 from selftrain.errors import SourceError
+from selftrain.naming import name_rows, named_rows
 
 Array = npt.NDArray[Any]
 Ids = npt.NDArray[np.bytes_]

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from selftrain.data.sources import name_rows
 from selftrain.errors import SourceError
+from selftrain.naming import named_rows
 
 Labels = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
@@ -161,12 +161,3 @@ def _of_names(names: list[str], *, role: str, class_names: tuple[str, ...], whos
                 f"The classes: {', '.join(class_names[:_SHOWN])}{', ...' if len(class_names) > _SHOWN else ''}"
             )
     return np.array([index[name] for name in names], np.int64)
-
-
-def named_rows(rows: Ints) -> str:
-    """`rows` (k,) in the words of an error.
-
-    >>> named_rows(np.array([17])), named_rows(np.arange(8))
-    ('row 17', 'rows 0, 1, 2, 3, 4 and 3 more')
-    """
-    return f"row{'s' if len(rows) > 1 else ''} {name_rows([str(row) for row in rows.tolist()])}"

@@ -14,9 +14,9 @@ from selftrain import config
 from selftrain.data.chunks import read_file
 from selftrain.data.listing import LISTING_SCHEMA, Listing, find_images
 from selftrain.errors import SourceError
+from selftrain.naming import ROWS_NAMED, name_rows
 
 SPLITS = ("train", "validation", "test", "unlabeled")
-ROWS_NAMED = 5
 
 
 class ImageSource(Protocol):
@@ -185,13 +185,3 @@ def stop_at_rows(rows: Sequence[int], *, row_name: Callable[[int], str], problem
     if rows:
         named = name_rows([row_name(row) for row in rows[:ROWS_NAMED]], len(rows))
         raise SourceError(f"{problem}: {named}; {remedy}")
-
-
-def name_rows(names: list[str], count: int | None = None) -> str:
-    """The first few of `names`, and how many more there are.
-
-    >>> name_rows(["a", "b", "c", "d", "e", "f", "g"])
-    'a, b, c, d, e and 2 more'
-    """
-    more = (len(names) if count is None else count) - min(len(names), ROWS_NAMED)
-    return ", ".join(names[:ROWS_NAMED]) + (f" and {more} more" if more else "")

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from selftrain.data.given import Array, to_array
-from selftrain.data.given_labels import named_rows
 from selftrain.errors import PredictionError
 from selftrain.evaluate.probabilities import SUM_TOLERANCE
+from selftrain.naming import named_rows
 
 Floats = npt.NDArray[np.float32]
 Named = Callable[[npt.NDArray[np.int64]], str]

@@ -10,8 +10,8 @@ from pathlib import Path
 import keras
 
 from selftrain.errors import BackboneError
+from selftrain.ladder import Rung, resolve
 from selftrain.learn.batchnorm import layers_of_type
-from selftrain.learn.ladder import Rung, resolve
 from selftrain.learn.strides import with_fewer_halvings
 from selftrain.learn.wide_resnet import wide_resnet
 

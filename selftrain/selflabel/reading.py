@@ -12,12 +12,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from selftrain.data.given import Array, Chunk, Given, Unreadable
-from selftrain.data.given_labels import LabelForm, Labels, joined_labels, label_form, named_rows, sorted_names, text
+from selftrain.data.given_labels import LabelForm, Labels, joined_labels, label_form, sorted_names, text
 from selftrain.data.given_pixels import Pixels, join_pixels
 from selftrain.data.kept_images import index_rows, write_array
-from selftrain.data.sources import name_rows
 from selftrain.errors import SourceError
 from selftrain.learn.asked import Asked, Floats, Named, ask
+from selftrain.naming import name_rows, named_rows
 
 Mask = npt.NDArray[np.bool_]
 

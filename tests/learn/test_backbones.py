@@ -214,8 +214,8 @@ def test_what_cannot_be_built_is_said(name: str, size: int, weights: str | None,
 def test_preprocessing_is_that_of_the_published_weights(name: str) -> None:
     import keras
 
+    from selftrain.ladder import resolve
     from selftrain.learn import backbones
-    from selftrain.learn.ladder import resolve
 
     module = {"DenseNet121": "densenet", "ResNet50": "resnet", "MobileNet": "mobilenet"}[name]
     images = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3)).astype(np.float32)

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from selftrain.errors import BackboneError
-from selftrain.learn.ladder import APPLICATIONS, LADDERS, next_rung, resolve
+from selftrain.ladder import APPLICATIONS, LADDERS, next_rung, resolve
 
 
 def test_each_rung_is_followed_by_the_next_and_the_top_by_itself() -> None:
