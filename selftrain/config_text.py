@@ -14,7 +14,7 @@ from typing import Any
 
 from selftrain.config import Experiment
 from selftrain.errors import ConfigError
-from selftrain.places import check_folder
+from selftrain.files.places import check_folder
 
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")  # what YAML wants escaped, and JSON leaves
 _PLAIN = re.compile(r"[A-Za-z./_][A-Za-z0-9./_-]*[A-Za-z]|[A-Za-z]+(_[a-z0-9]+)*")

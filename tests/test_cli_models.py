@@ -20,9 +20,9 @@ from selftrain.adapters import promotion, recall_log, registration
 from selftrain.adapters.promotion import Decision
 from selftrain.adapters.tracking import Tracking, open_tracking
 from selftrain.config import Registry
+from selftrain.files.workspace import Workspace
 from selftrain.learn.contract import SavedModel, load, read_contract, save
 from selftrain.selflabel.lineage import Recall
-from selftrain.workspace import Workspace
 
 pytestmark = [
     pytest.mark.keras,

@@ -21,11 +21,11 @@ from selftrain.data.ingest import ingest
 from selftrain.data.open_given import open_given
 from selftrain.data.store import ImageStore
 from selftrain.errors import ConfigError, SourceError
+from selftrain.files.workspace import Workspace
 from selftrain.learn.contract import SavedModel
 from selftrain.learn.unset import smoothing
 from selftrain.record import RunRecord
 from selftrain.selflabel.pseudo_labels import PseudoLabels
-from selftrain.workspace import Workspace
 
 pytestmark = [
     # Keras 3.15 converts TensorFlow variables with numpy's older protocol.

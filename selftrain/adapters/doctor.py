@@ -19,7 +19,7 @@ from packaging.specifiers import SpecifierSet
 from pydantic import BaseModel, ConfigDict
 
 from selftrain.adapters import probes, run_lock
-from selftrain.workspace import Workspace
+from selftrain.files.workspace import Workspace
 
 PACKAGE = "selftrain"
 INSTALL = "run `make` in the repository, or install requirements.lock into a fresh environment"

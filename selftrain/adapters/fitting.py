@@ -26,14 +26,14 @@ from selftrain.data.given_source import SpooledImages, spooled
 from selftrain.data.ingest import Ingested, ingest
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.open_given import open_given
-from selftrain.data.shards import replace
 from selftrain.data.sources import ImageSource, open_source
 from selftrain.data.survey import survey
 from selftrain.errors import ConfigError, SourceError
+from selftrain.files.places import check_out, given_path
+from selftrain.files.writing import replace
 from selftrain.learn.arguments import names_of
 from selftrain.learn.checkpoint import Checkpoints, prune
 from selftrain.learn.contract import SavedModel
-from selftrain.places import check_out, given_path
 from selftrain.progress import Progress, noting
 from selftrain.record import RunRecord, report_ingested
 from selftrain.scaffold import Wishes, choose, has_gpu

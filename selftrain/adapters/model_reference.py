@@ -18,6 +18,7 @@ from selftrain.adapters.runs import prepare_process
 from selftrain.adapters.tracking import Tracking, open_existing
 from selftrain.config import check_model_name
 from selftrain.errors import ConfigError, NotRegisteredError, RegistryError
+from selftrain.files.workspace import Workspace
 from selftrain.learn.contract import (
     CONTRACT_FILE,
     MODEL_FILE,
@@ -30,7 +31,6 @@ from selftrain.learn.contract import (
     values_digest,
 )
 from selftrain.selflabel.lineage import Descent
-from selftrain.workspace import Workspace
 
 if TYPE_CHECKING:
     import keras

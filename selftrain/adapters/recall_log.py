@@ -17,8 +17,8 @@ import click
 from selftrain.adapters import registry, tag_log
 from selftrain.adapters.tracking import Tracking, open_existing, stack_tracker_uri
 from selftrain.errors import RegistryError
+from selftrain.files.workspace import Workspace
 from selftrain.selflabel.lineage import SHOWN, Descent, Recall, Recalled
-from selftrain.workspace import Workspace
 
 if TYPE_CHECKING:
     from selftrain.config import Place

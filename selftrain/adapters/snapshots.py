@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from selftrain.errors import SelftrainError, SnapshotError, SourceError
 
 if TYPE_CHECKING:
-    from selftrain.workspace import Workspace
+    from selftrain.files.workspace import Workspace
 
 REMOTE_VARIABLE = "SELFTRAIN_DVC_REMOTE"
 REMOTE = "selftrain"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from selftrain.adapters.console import logs_to_stderr
 from selftrain.adapters.moved_store import follow_artifacts
 from selftrain.errors import RegistryError
-from selftrain.workspace import Workspace
+from selftrain.files.workspace import Workspace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -10,9 +10,9 @@ from typing import Any
 
 from selftrain.adapters.quiet_start import start_keras
 from selftrain.data.given import Array
+from selftrain.files.places import given_path
 from selftrain.learn.asked import Asked, open_model
 from selftrain.learn.contract import load
-from selftrain.places import given_path
 
 
 def open_user_model(model: object) -> tuple[Asked, tuple[str, ...] | None]:

@@ -14,16 +14,9 @@ import numpy as np
 
 from selftrain.data.decode import Examined, Reason, examine
 from selftrain.data.phash import phash
-from selftrain.data.shards import (
-    GRAY_SIDE,
-    SHARD_SUFFIX,
-    Gray,
-    count_records,
-    create_shard,
-    gray_path,
-    replace,
-)
+from selftrain.data.shards import GRAY_SIDE, SHARD_SUFFIX, Gray, count_records, create_shard, gray_path
 from selftrain.errors import ImageError, SelftrainError
+from selftrain.files.writing import replace
 
 SHARDS, PENDING = "shards", "pending"
 

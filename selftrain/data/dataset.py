@@ -8,8 +8,8 @@ from selftrain.config import Machine, Place
 from selftrain.data.manifest import Manifest
 from selftrain.data.pixels import Pixels, decoded
 from selftrain.data.store import ImageStore
+from selftrain.files.workspace import Workspace
 from selftrain.progress import Progress, silent
-from selftrain.workspace import Workspace
 
 
 def workspace(place: Place) -> Workspace:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from selftrain.file_lock import try_lock
+from selftrain.files.locks import try_lock
 
 
 @contextmanager

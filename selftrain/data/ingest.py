@@ -19,11 +19,11 @@ from selftrain.data.curate import Curated, curate
 from selftrain.data.decode import Reason
 from selftrain.data.listing import Listing
 from selftrain.data.manifest import Manifest
-from selftrain.data.shards import replace
 from selftrain.data.sources import ImageSource, check_rows
 from selftrain.data.store import INDEX_SCHEMA, ImageStore
 from selftrain.data.workers import cores, run_tasks
 from selftrain.errors import QuarantineError, SourceError
+from selftrain.files.writing import replace
 from selftrain.progress import Progress, silent
 
 # Shards grow with the dataset between these, so that a small one still spreads over the cores and a large one has few

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 
 from selftrain.data.given import Array, Chunk, Ids, Unreadable
 from selftrain.data.given_files import read_image
-from selftrain.data.shards import replace
 from selftrain.data.workers import cores
 from selftrain.errors import SourceError
+from selftrain.files.writing import replace
 
 Int64s = npt.NDArray[np.int64]
 

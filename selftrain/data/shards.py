@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,16 +99,6 @@ def create_shard(path: Path) -> ArrayRecordWriter:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     return ArrayRecordWriter(str(path), _WRITE_OPTIONS)
-
-
-def replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make a new file beside `path`, then rename it there: a reader sees the old or the new, whole."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _by_shard(shard: ShardNames) -> list[tuple[str, Int64s]]:

@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from selftrain.data.chunks import PENDING, SHARDS
-from selftrain.data.shards import Gray, Int64s, ShardNames, is_whole, read_gray, read_records, replace
+from selftrain.data.shards import Gray, Int64s, ShardNames, is_whole, read_gray, read_records
+from selftrain.files.writing import replace
 
 INDEX_SCHEMA = pa.schema(
     [

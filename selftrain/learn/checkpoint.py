@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selftrain.errors import TrainingHeldError
-from selftrain.file_lock import let_go, try_lock, wait_for_lock
+from selftrain.files.locks import let_go, try_lock, wait_for_lock
 
 Array = NDArray[np.generic]
 FINISHED = "finished.npz"

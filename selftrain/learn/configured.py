@@ -14,7 +14,7 @@ from selftrain.data.ingest import ingest
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources import open_source
 from selftrain.errors import ConfigError
-from selftrain.places import given_path
+from selftrain.files.places import given_path
 from selftrain.progress import Progress, silent
 
 if TYPE_CHECKING:

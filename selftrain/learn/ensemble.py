@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from selftrain.errors import ConfigError
+from selftrain.files.places import check_out, given_path
 from selftrain.learn.contract import Contract, SavedModel, check_replaceable, load, save
-from selftrain.places import check_out, given_path
 
 if TYPE_CHECKING:
     import keras

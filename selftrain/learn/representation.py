@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from selftrain.config import Augmentation, Precision
 from selftrain.errors import BackboneError, ConfigError
+from selftrain.files.places import check_folder, given_path
+from selftrain.files.workspace import Workspace
 from selftrain.learn.arguments import check_image_size, checked
-from selftrain.places import check_folder, given_path
 from selftrain.progress import Progress, silent
-from selftrain.workspace import Workspace
 
 if TYPE_CHECKING:
     import pyarrow as pa

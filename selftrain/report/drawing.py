@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from selftrain.places import DRAWN_BY
+from selftrain.files.places import DRAWN_BY
 
 # Okabe and Ito's palette: told apart with every common colour blindness, and in print.
 BLUE, ORANGE, VERMILION, INK, GREY, PALE = "#0072B2", "#E69F00", "#D55E00", "#22272B", "#6B7278", "#C9CED3"

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from selftrain.data.given_labels import LabelForm
 from selftrain.data.kept_images import KeptImages
-from selftrain.data.shards import replace
 from selftrain.errors import SourceError
 from selftrain.evaluate.coverage import CoverageCurve, Measured
+from selftrain.files.writing import replace
 from selftrain.learn.asked import Outputs
 from selftrain.selflabel.pseudo_labels import PseudoLabels
 

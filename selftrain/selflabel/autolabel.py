@@ -16,8 +16,8 @@ import pyarrow as pa
 from selftrain.data.given import Given, Unreadable
 from selftrain.data.given_labels import class_indices, label_form
 from selftrain.data.kept_images import KeptImages, Part, put
-from selftrain.data.shards import replace
 from selftrain.errors import SourceError
+from selftrain.files.writing import replace
 from selftrain.learn.asked import Asked, Floats, classes_of
 from selftrain.progress import Progress, silent
 from selftrain.selflabel.analysis import Analysis, AnalysisFolder, ClassCounts, Counts

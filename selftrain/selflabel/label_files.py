@@ -17,8 +17,8 @@ from selftrain.config import PerClass, PseudoLabel
 from selftrain.data.listing import find_images
 from selftrain.errors import ConfigError, SourceError
 from selftrain.evaluate.coverage import Measured
+from selftrain.files.places import check_folder, is_our_chart
 from selftrain.learn.contract import Contract
-from selftrain.places import check_folder, is_our_chart
 from selftrain.progress import Progress, silent
 from selftrain.selflabel.class_folders import check_class_names, check_target, materialize
 from selftrain.selflabel.held_out_files import ask_held_out

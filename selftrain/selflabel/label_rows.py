@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from selftrain.data.columns import fixed_width
-from selftrain.data.shards import replace
 from selftrain.errors import ConfigError
-from selftrain.places import check_folder
+from selftrain.files.places import check_folder
+from selftrain.files.writing import replace
 from selftrain.selflabel.lineage import Trust
 from selftrain.selflabel.pseudo_labels import PseudoLabels
 

@@ -16,7 +16,7 @@ import pytest
 
 from selftrain.adapters import doctor, probes, run_lock
 from selftrain.adapters.probes import Answer
-from selftrain.workspace import Workspace
+from selftrain.files.workspace import Workspace
 
 
 @pytest.fixture(autouse=True)

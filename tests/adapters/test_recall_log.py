@@ -22,9 +22,9 @@ from selftrain.adapters.recall import ConcernedVersion, RecallReport, concern_of
 from selftrain.adapters.tracking import Tracking, open_tracking
 from selftrain.config import Experiment, Registry, parse
 from selftrain.errors import InputError, RegistryError, WithdrawnError
+from selftrain.files.workspace import Workspace
 from selftrain.learn.contract import CONTRACT_FILE, Contract, read_contract
 from selftrain.selflabel.lineage import Recall, Trust
-from selftrain.workspace import Workspace
 
 # mlflow's SQL store leaves cursors to the garbage collector.
 pytestmark = [pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")]

@@ -22,13 +22,13 @@ from selftrain.data.manifest import Manifest
 from selftrain.data.sources import open_source
 from selftrain.errors import WithdrawnError
 from selftrain.evaluate.evaluation import EvaluationReport
+from selftrain.files.workspace import Workspace
 from selftrain.learn.contract import SavedModel, load, save
 from selftrain.record import Registration, RunRecord, report_ingested
 from selftrain.selflabel import scoring
 from selftrain.selflabel.finished import Outcome
 from selftrain.selflabel.lineage import Recall
 from selftrain.selflabel.rounds import History, Round, Verdict
-from selftrain.workspace import Workspace
 
 pytestmark = [
     pytest.mark.keras,

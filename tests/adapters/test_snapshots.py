@@ -14,7 +14,7 @@ import pytest
 
 from selftrain.adapters.snapshots import REMOTE_VARIABLE, exists, restore, snapshot
 from selftrain.errors import SnapshotError, SourceError
-from selftrain.workspace import Workspace
+from selftrain.files.workspace import Workspace
 
 pytestmark = [
     # pygtrie warns at a use of it that DVC makes; DVC leaves its SQLite state to the garbage collector.
@@ -235,7 +235,7 @@ SNAPSHOT = """
 import sys
 from pathlib import Path
 from selftrain.adapters.snapshots import snapshot
-from selftrain.workspace import Workspace
+from selftrain.files.workspace import Workspace
 print(snapshot(Workspace(Path(sys.argv[1])), "digits").hash)
 """
 

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from selftrain.workspace import Workspace
+from selftrain.files.workspace import Workspace
 
 
 def test_ensure_makes_the_folders_and_hides_them_from_git(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from selftrain.file_lock import try_lock
+from selftrain.files.locks import try_lock
 
 
 def test_a_held_file_is_refused_and_free_once_its_descriptor_is_closed(tmp_path: Path) -> None:
