@@ -25,7 +25,7 @@ from selftrain.config import (
     Source,
     TableSource,
 )
-from selftrain.config_text import Commented, render, write
+from selftrain.config.text.commented import Commented, render, write
 from selftrain.data.survey import Survey
 from selftrain.errors import BackboneError, ConfigError, SourceError
 from selftrain.scaffold import Scaffold, Wishes, choose, describe, scaffold

@@ -7,8 +7,8 @@ from typing import Any
 
 from zenml.pipelines.pipeline_definition import Pipeline
 
-from selftrain import config_file
 from selftrain.adapters.process_lock import signature
+from selftrain.config.text import file
 
 
 def entry(pipeline: Pipeline) -> Pipeline:
@@ -24,5 +24,5 @@ def entry(pipeline: Pipeline) -> Pipeline:
 class _ReadsItsFile(Pipeline):  # type: ignore[misc]
     def with_options(self, *args: Any, config_path: str | None = None, **options: Any) -> Pipeline:
         if config_path is not None:
-            config_file.read(Path(config_path))
+            file.read(Path(config_path))
         return super().with_options(*args, config_path=config_path, **options)

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selftrain import config_file
 from selftrain.adapters.process_lock import signature
 from selftrain.adapters.runs import prepare_process
 from selftrain.config import Experiment
+from selftrain.config.text import file
 from selftrain.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def launch(config: Path | None, *, stack: str | None = None, control: bool = Fal
     if config is not None:
         read_config(config)  # say what is wrong with it before ZenML starts
     if control:
-        with config_file.overridden(config, {"control": "supervised"}) as changed:
+        with file.overridden(config, {"control": "supervised"}) as changed:
             return launch(changed, stack=stack)
     prepare_process()
     from zenml.client import Client
@@ -54,7 +54,7 @@ def read_config(path: Path) -> Experiment:
 
     Raises ConfigError naming the file for one that is missing, no YAML, or not an experiment.
     """
-    return config_file.read(path)
+    return file.read(path)
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from selftrain import config_file
 from selftrain.config import Recipe
+from selftrain.config.text import file
 from selftrain.errors import ConfigError, TrainingDivergedError
 from selftrain.learn.configured import Configured, Role, open_configured
 from selftrain.progress import Progress, noting, silent
@@ -105,7 +105,7 @@ def learn_augmentation(
         changed = {key: value for key, value in best.values.items() if value != before.values[key]}
         why = f"searched: validation loss {best.loss:.3f}, {before.loss:.3f} before; best of {len(done)} trials"
         values = {f"{role}.{key}": value for key, value in changed.items()}
-        config_file.change(found.path, values, reasons=dict.fromkeys(values, why))
+        file.change(found.path, values, reasons=dict.fromkeys(values, why))
     return AugmentationSearch(found.path, role, before, best, search.trials, search.spent_s, better)
 
 

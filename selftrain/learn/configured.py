@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from selftrain import config_file
 from selftrain.config import Experiment, Recipe
+from selftrain.config.text import file
 from selftrain.data import dataset
 from selftrain.data.ingest import ingest
 from selftrain.data.manifest import Manifest, Split
@@ -73,7 +73,7 @@ def open_configured(config: str | os.PathLike[str], role: Role, *, progress: Pro
     if role not in get_args(Role):
         raise ConfigError(f"role is {role!r}; give one of {', '.join(get_args(Role))}")
     path = given_path(config)
-    experiment = config_file.read(path)
+    experiment = file.read(path)
     if role == "student" and experiment.student.start == "teacher":
         raise ConfigError(
             f"student.start in {path} is 'teacher', and there is none yet to start from: ask for role='teacher', whose "

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from selftrain import config_file
+from selftrain.config.text import file
 from selftrain.errors import ConfigError
 from selftrain.learn.batch_size import BatchSearch, HostMemory, is_memory_error, largest_batch
 from selftrain.learn.configured import Configured, Role, open_configured
@@ -75,7 +75,7 @@ def learn_optimization(
     rate = rounded(rates.suggestion)
     if write:
         values = {f"{role}.batch_size": batches.batch_size, f"{role}.learning_rate": rate}
-        config_file.change(found.path, values, reasons=reasons(role, batches, range_steps))
+        file.change(found.path, values, reasons=reasons(role, batches, range_steps))
     return Optimization(found.path, role, batches.batch_size, rate, batches, rates, write)
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from selftrain import config_file
 from selftrain.config import Recipe, Student, Teacher
+from selftrain.config.text import file as config_file
 from selftrain.errors import ConfigError
 from selftrain.learn.augmentation import (
     ACCURACY,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from selftrain import config_file
+from selftrain.config.text import file
 from selftrain.errors import ConfigError, NoFallError
 from selftrain.learn.batch_size import BatchSearch, Speed
 from selftrain.learn.configured import Configured, open_configured
@@ -46,7 +46,7 @@ def test_what_was_measured_is_written_beside_what_was_there(tmp_path: Path) -> N
     found = learn_optimization(
         config=config, range_steps=100, progress=lambda done, total, note="": said.append(note.split(":")[0])
     )
-    teacher = config_file.read(config).teacher
+    teacher = file.read(config).teacher
     assert teacher.batch_size == found.batch_size == 8  # forty images are four batches of ten at most
     assert teacher.learning_rate == found.learning_rate
     lowest = found.rates.rates[found.rates.smooth.argmin()]

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from selftrain.config import Experiment, parse
-from selftrain.config_braces import changed_in_braces
+from selftrain.config.text.braces import changed_in_braces
 from selftrain.errors import ConfigError
 
 # What ZenML reads in the file of a run; it passes over any other key without a word.

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from selftrain import config_file
 from selftrain.config import Experiment
+from selftrain.config.text import file as config_file
 from selftrain.errors import ConfigError
 
 TEXT = """\
