@@ -77,8 +77,8 @@ def autolabel(
     Raises SourceError, PredictionError and ConfigError (all SelftrainError) with what came in and what to do.
     """
     from selftrain.adapters.user_models import open_user_model
+    from selftrain.config.arguments import check_image_size
     from selftrain.data.open_given import open_given
-    from selftrain.learn.arguments import check_image_size
     from selftrain.selflabel.autolabel import analyse
     from selftrain.selflabel.begun import begun, settings_of
 

@@ -20,6 +20,7 @@ from selftrain.adapters import code_digest
 from selftrain.adapters.brought import bring_teacher, check, described_weights
 from selftrain.adapters.quiet_start import start_keras
 from selftrain.config import Experiment, FolderSource, parse
+from selftrain.config.arguments import names_of
 from selftrain.data import dataset, decoded_files
 from selftrain.data.given import is_path
 from selftrain.data.given_source import SpooledImages, spooled
@@ -31,7 +32,6 @@ from selftrain.data.survey import survey
 from selftrain.errors import ConfigError, SourceError
 from selftrain.files.places import check_out, given_path
 from selftrain.files.writing import replace
-from selftrain.learn.arguments import names_of
 from selftrain.learn.checkpoint import Checkpoints, prune
 from selftrain.learn.contract import SavedModel
 from selftrain.progress import Progress, noting

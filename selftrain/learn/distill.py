@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from selftrain.config import Augmentation, Precision, Recipe
+from selftrain.config.arguments import checked
 from selftrain.data.given import Ids, image_ids
 from selftrain.errors import ConfigError
 from selftrain.files.places import check_out, given_path
 from selftrain.files.workspace import Workspace
-from selftrain.learn.arguments import checked
 from selftrain.learn.contract import Contract, SavedModel, check_replaceable, load, save
 from selftrain.progress import Progress, noting, silent
 

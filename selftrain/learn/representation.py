@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selftrain.config import Augmentation, Precision
+from selftrain.config.arguments import check_image_size, checked
 from selftrain.errors import BackboneError, ConfigError
 from selftrain.files.places import check_folder, given_path
 from selftrain.files.workspace import Workspace
-from selftrain.learn.arguments import check_image_size, checked
 from selftrain.progress import Progress, silent
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from selftrain.config import Fixed, PseudoLabel, Section, Threshold
+from selftrain.config.arguments import checked, names_of
 from selftrain.errors import ConfigError
 from selftrain.files.locks import let_go, wait_for_lock
 from selftrain.files.writing import replace
-from selftrain.learn.arguments import checked, names_of
 from selftrain.learn.asked import Outputs
 from selftrain.selflabel.analysis import AnalysisFolder
 
