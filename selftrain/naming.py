@@ -1,19 +1,12 @@
-"""TODO-DOC selftrain.naming."""
+"""Naming: rows and other long lists in the words of an error."""
 
 from __future__ import annotations
 
-from selftrain.data.given_labels import Ints
-from selftrain.data.sources import name_rows
+from typing import TYPE_CHECKING, Any
 
-
-def named_rows(rows: Ints) -> str:
-    """`rows` (k,) in the words of an error.
-
-    >>> named_rows(np.array([17])), named_rows(np.arange(8))
-    ('row 17', 'rows 0, 1, 2, 3, 4 and 3 more')
-    """
-    return f"row{'s' if len(rows) > 1 else ''} {name_rows([str(row) for row in rows.tolist()])}"
-
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 ROWS_NAMED = 5
 
@@ -26,3 +19,13 @@ def name_rows(names: list[str], count: int | None = None) -> str:
     """
     more = (len(names) if count is None else count) - min(len(names), ROWS_NAMED)
     return ", ".join(names[:ROWS_NAMED]) + (f" and {more} more" if more else "")
+
+
+def named_rows(rows: npt.NDArray[np.integer[Any]]) -> str:
+    """`rows` (k,) in the words of an error.
+
+    >>> import numpy as np
+    >>> named_rows(np.array([17])), named_rows(np.arange(8))
+    ('row 17', 'rows 0, 1, 2, 3, 4 and 3 more')
+    """
+    return f"row{'s' if len(rows) > 1 else ''} {name_rows([str(row) for row in rows.tolist()])}"
