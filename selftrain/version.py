@@ -1,11 +1,5 @@
-"""TODO-DOC selftrain.version."""
+"""The version of selftrain, which models, records and messages carry."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
 
 __version__ = "0.1.0"

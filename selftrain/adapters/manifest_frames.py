@@ -135,7 +135,7 @@ def _near_copies(manifest: Manifest, images: pd.DataFrame, store: ImageStore | N
 
 def _crossing_pairs(manifest: Manifest, images: pd.DataFrame, store: ImageStore | None) -> tuple[Rows, Rows]:
     """Near-duplicate pairs of rows in different splits of which one is held out, and not of different classes."""
-    from selftrain.data.phash import close_pixels, near_pair_blocks
+    from selftrain.data.images.phash import close_pixels, near_pair_blocks
 
     split = images["split"].cat.codes.to_numpy()
     held_out = images["split"].isin(HELD_OUT).to_numpy()

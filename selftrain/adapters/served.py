@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from selftrain.data.decode import decode
+from selftrain.data.images.decode import decode
 from selftrain.errors import ImageError
 from selftrain.learn.calibrate import softmax
 from selftrain.learn.contract import Contract, load

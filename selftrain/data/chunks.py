@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from selftrain.data.decode import Examined, Reason, examine
-from selftrain.data.phash import phash
+from selftrain.data.images.decode import Examined, Reason, examine
+from selftrain.data.images.phash import phash
 from selftrain.data.shards import GRAY_SIDE, SHARD_SUFFIX, Gray, count_records, create_shard, gray_path
 from selftrain.errors import ImageError, SelftrainError
 from selftrain.files.writing import replace

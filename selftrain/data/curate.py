@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 
 from selftrain import config
 from selftrain.data.chunks import Limits
+from selftrain.data.images.phash import close_pixels, groups, near_pair_blocks
 from selftrain.data.listing import Listing
 from selftrain.data.manifest import LabelMap, Manifest, Split
-from selftrain.data.phash import close_pixels, groups, near_pair_blocks
 from selftrain.data.screening import (
     CODED_SPLITS,
     OPEN,

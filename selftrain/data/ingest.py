@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from selftrain import config
 from selftrain.data.chunks import Chunk, Limits, write_chunk
 from selftrain.data.curate import Curated, curate
-from selftrain.data.decode import Reason
+from selftrain.data.images.decode import Reason
 from selftrain.data.listing import Listing
 from selftrain.data.manifest import Manifest
 from selftrain.data.sources import ImageSource, check_rows

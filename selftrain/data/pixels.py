@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selftrain.data import decoded_files
-from selftrain.data.decode import MAX_PIXELS, decode
+from selftrain.data.images.decode import MAX_PIXELS, decode
 from selftrain.data.shards import read_records
 from selftrain.data.workers import cores, run_tasks
 from selftrain.progress import Progress, silent

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from selftrain.data.chunks import Limits
-from selftrain.data.decode import Reason
+from selftrain.data.images.decode import Reason
 from selftrain.data.listing import Listing
 from selftrain.data.manifest import LabelSource, Split
 

@@ -15,8 +15,8 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
 from selftrain.config import FolderSource
-from selftrain.data.decode import decode
-from selftrain.data.formats import sniff
+from selftrain.data.images.decode import decode
+from selftrain.data.images.formats import sniff
 from selftrain.data.sources import open_source
 from selftrain.errors import ImageError, SourceError
 

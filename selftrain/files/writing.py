@@ -1,14 +1,10 @@
-"""TODO-DOC selftrain.files.writing."""
+"""Writing: a file that a reader sees old or new, never half."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 
 def replace(path: Path, write: Callable[[Path], object]) -> None:

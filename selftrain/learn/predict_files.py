@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selftrain.config import Ingest
-from selftrain.data.decode import Reason, decode, probe
+from selftrain.data.images.decode import Reason, decode, probe
 from selftrain.data.workers import cores
 from selftrain.errors import ImageError
 from selftrain.learn.calibrate import softmax

@@ -27,7 +27,7 @@ from selftrain.adapters import promotion, registration
 from selftrain.adapters import registry as r
 from selftrain.adapters import tracking as t
 from selftrain.config import Registry
-from selftrain.data.decode import decode
+from selftrain.data.images.decode import decode
 from selftrain.errors import RegistryError, UntrustedFileError
 from selftrain.evaluate.evaluation import evaluate
 from selftrain.learn.calibrate import softmax

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from selftrain import config
-from selftrain.data.decode import decode
 from selftrain.data.decoded_files import prune
+from selftrain.data.images.decode import decode
 from selftrain.data.ingest import ingest
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.pixels import ArrayPixels, Pixels, decoded

@@ -128,7 +128,7 @@ def test_the_labelled_fifth_that_validates_is_not_learnt_from_among_all_photos(
 def test_given_validation_images_are_not_learnt_from_with_or_without_label(
     kind: str, tmp_path: Path, paint: Callable[..., Path]
 ) -> None:
-    from selftrain.data.decode import decode
+    from selftrain.data.images.decode import decode
 
     files = [paint(tmp_path / "all" / f"{n:02}.png", COLOURS[n % 3], side=16, seed=n) for n in range(12)]
     images = np.stack([decode(file.read_bytes(), 16, max_pixels=10**6) for file in files])

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selftrain.data.decode import decode
+from selftrain.data.images.decode import decode
 from selftrain.learn.answers import answer_files, named_files
 from selftrain.learn.contract import load
 from selftrain.learn.predict_files import FilePixels, predict_files

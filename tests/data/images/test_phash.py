@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from selftrain.data.decode import examine
-from selftrain.data.phash import close_pixels, groups, near_pair_blocks, near_pairs, phash
+from selftrain.data.images.decode import examine
+from selftrain.data.images.phash import close_pixels, groups, near_pair_blocks, near_pairs, phash
 
 
 def naive_phash(gray: np.ndarray) -> int:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from selftrain.data.decode import MAX_PIXELS, Reason, decode, examine, probe
-from selftrain.data.formats import Format, named, sniff
+from selftrain.data.images.decode import MAX_PIXELS, Reason, decode, examine, probe
+from selftrain.data.images.formats import Format, named, sniff
 from selftrain.errors import ImageError
 
 LIMITS = {"max_pixels": 1_000_000, "min_side": 4}

@@ -24,7 +24,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from selftrain.data.formats import Format, named, outline, sniff
+from selftrain.data.images.formats import Format, named, outline, sniff
 from selftrain.errors import ImageError
 
 UInt8s = npt.NDArray[np.uint8]
