@@ -13,8 +13,8 @@ import pyarrow as pa
 from benchmarks import photos
 from selftrain.config import DigitsSource
 from selftrain.data.given_source import encode
-from selftrain.data.listing import LISTING_SCHEMA, Listing
-from selftrain.data.sources import ImageSource, open_source
+from selftrain.data.sources.listing import LISTING_SCHEMA, Listing
+from selftrain.data.sources.source import ImageSource, open_source
 
 CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FLOWERS_TEST = 0.2  # of each class, the same photos in every draw

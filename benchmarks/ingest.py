@@ -21,7 +21,7 @@ from benchmarks.photos import unpack_flowers
 from benchmarks.record import Check, Result
 from selftrain import config
 from selftrain.data.ingest import ingest
-from selftrain.data.sources import open_source
+from selftrain.data.sources.source import open_source
 from selftrain.data.store import ImageStore
 from selftrain.data.workers import cores
 

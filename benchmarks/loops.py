@@ -14,7 +14,7 @@ from pathlib import Path
 from selftrain.config import Experiment
 from selftrain.data import dataset
 from selftrain.data.ingest import Ingested, ingest
-from selftrain.data.sources import ImageSource
+from selftrain.data.sources.source import ImageSource
 from selftrain.learn.checkpoint import Checkpoints
 from selftrain.progress import Progress
 from selftrain.selflabel.finished import outcome

@@ -26,7 +26,7 @@ from selftrain.data import dataset
 from selftrain.data.ingest import ingest
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.pixels import Pixels
-from selftrain.data.sources import open_source
+from selftrain.data.sources.source import open_source
 from selftrain.learn.contract import SavedModel
 
 FROM_CACHE, FROM_FILES = 0.85, 20.0

@@ -62,7 +62,7 @@ def scan() -> None:
     """What lies outside this repository, as digests: source files, image store, models brought or withdrawn."""
     from selftrain.adapters.brought import check, described
     from selftrain.adapters.recall_log import withdrawn
-    from selftrain.data.sources import open_source
+    from selftrain.data.sources.source import open_source
 
     place, teacher = _place(), _settings("teacher", TeacherSettings)
     check(Experiment.model_validate_json((SETTINGS / "experiment.json").read_text()), place)
@@ -81,7 +81,7 @@ def ingest() -> None:
     """Source files into the workspace's image store, a version of it in DVC, and the manifest."""
     from selftrain.adapters.snapshots import snapshot
     from selftrain.data.ingest import ingest as ingest_images
-    from selftrain.data.sources import open_source
+    from selftrain.data.sources.source import open_source
     from selftrain.record import report_ingested
 
     settings, place, machine = _settings("ingest", IngestSettings), _place(), _where().machine

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from selftrain.config import Checks
-from selftrain.data.survey import Survey
+from selftrain.data.sources.survey import Survey
 
 FEW_LABELS = 20  # a class; below it validation is a handful of images
 IN_TRAINING_BELOW = 25  # labels a class to train on

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from selftrain.advice import advice
 from selftrain.config import Checks, Experiment, FolderSource, parse
 from selftrain.config.text.commented import Commented, check_free, write
-from selftrain.data.survey import Survey, survey
+from selftrain.data.sources.survey import Survey, survey
 from selftrain.errors import ConfigError, SourceError
 from selftrain.ladder import next_rung, resolve
 

@@ -26,7 +26,7 @@ from selftrain.config import (
     TableSource,
 )
 from selftrain.config.text.commented import Commented, render, write
-from selftrain.data.survey import Survey
+from selftrain.data.sources.survey import Survey
 from selftrain.errors import BackboneError, ConfigError, SourceError
 from selftrain.scaffold import Scaffold, Wishes, choose, describe, scaffold
 

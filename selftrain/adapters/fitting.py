@@ -27,8 +27,8 @@ from selftrain.data.given_source import SpooledImages, spooled
 from selftrain.data.ingest import Ingested, ingest
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.open_given import open_given
-from selftrain.data.sources import ImageSource, open_source
-from selftrain.data.survey import survey
+from selftrain.data.sources.source import ImageSource, open_source
+from selftrain.data.sources.survey import survey
 from selftrain.errors import ConfigError, SourceError
 from selftrain.files.places import check_out, given_path
 from selftrain.files.writing import replace

@@ -12,8 +12,8 @@ from zenml.io import fileio
 from zenml.materializers.base_materializer import BaseMaterializer
 from zenml.utils import io_utils
 
-from selftrain.data.listing import Listing
 from selftrain.data.manifest import Manifest
+from selftrain.data.sources.listing import Listing
 from selftrain.learn.contract import SavedModel
 from selftrain.selflabel.pseudo_labels import PseudoLabels
 

@@ -15,6 +15,7 @@ import numpy as np
 from selftrain.data.images.decode import Examined, Reason, examine
 from selftrain.data.images.phash import phash
 from selftrain.data.shards import GRAY_SIDE, SHARD_SUFFIX, Gray, count_records, create_shard, gray_path
+from selftrain.data.sources.listing import read_file
 from selftrain.errors import ImageError, SelftrainError
 from selftrain.files.writing import replace
 
@@ -67,12 +68,6 @@ def write_chunk(root: Path, chunk: Chunk, *, read: Callable[[str], bytes], limit
         writer.close()
     columns = results.columns(chunk, _finish_shard(root / SHARDS, part, results))
     replace(root / PENDING / f"{key}.json", lambda to: to.write_text(json.dumps(columns)))
-
-
-def read_file(path: str) -> bytes:
-    """The bytes of the file at `path`."""
-    with open(path, "rb") as file:
-        return file.read()
 
 
 def _examine(path: str, *, read: Callable[[str], bytes], limits: Limits) -> tuple[bytes, Examined] | ImageError:

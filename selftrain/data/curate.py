@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 from selftrain import config
 from selftrain.data.chunks import Limits
 from selftrain.data.images.phash import close_pixels, groups, near_pair_blocks
-from selftrain.data.listing import Listing
 from selftrain.data.manifest import LabelMap, Manifest, Split
 from selftrain.data.screening import (
     CODED_SPLITS,
@@ -32,6 +31,7 @@ from selftrain.data.screening import (
     unlabeled_copies,
 )
 from selftrain.data.shards import Gray
+from selftrain.data.sources.listing import Listing
 from selftrain.data.split import assign
 from selftrain.data.store import ImageStore
 

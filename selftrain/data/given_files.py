@@ -14,8 +14,8 @@ import numpy.typing as npt
 from selftrain.config import FolderSource, Ingest
 from selftrain.data.given import CHUNK_BYTES, MOST_ROWS, Chunk, Given, Unreadable, to_labels
 from selftrain.data.images.decode import Reason, decode, probe
-from selftrain.data.listing import find_images
-from selftrain.data.sources import FolderImages
+from selftrain.data.sources.folders import FolderImages
+from selftrain.data.sources.listing import find_images
 from selftrain.data.workers import cores
 from selftrain.errors import ImageError, SourceError
 

@@ -25,9 +25,9 @@ from selftrain.data.given_labels import (
     text,
 )
 from selftrain.data.given_pixels import Pixels, Scale, join_pixels
-from selftrain.data.listing import LISTING_SCHEMA, Listing
-from selftrain.data.sources import training_classes
-from selftrain.data.survey import Survey
+from selftrain.data.sources.listing import LISTING_SCHEMA, Listing
+from selftrain.data.sources.rows import training_classes
+from selftrain.data.sources.survey import Survey
 from selftrain.errors import SourceError
 
 UInt8s = npt.NDArray[np.uint8]

@@ -17,9 +17,10 @@ from selftrain import config
 from selftrain.data.chunks import Chunk, Limits, write_chunk
 from selftrain.data.curate import Curated, curate
 from selftrain.data.images.decode import Reason
-from selftrain.data.listing import Listing
 from selftrain.data.manifest import Manifest
-from selftrain.data.sources import ImageSource, check_rows
+from selftrain.data.sources.listing import Listing
+from selftrain.data.sources.rows import check_rows
+from selftrain.data.sources.source import ImageSource
 from selftrain.data.store import INDEX_SCHEMA, ImageStore
 from selftrain.data.workers import cores, run_tasks
 from selftrain.errors import QuarantineError, SourceError

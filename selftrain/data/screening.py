@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from selftrain.data.chunks import Limits
 from selftrain.data.images.decode import Reason
-from selftrain.data.listing import Listing
 from selftrain.data.manifest import LabelSource, Split
+from selftrain.data.sources.listing import Listing
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from selftrain.data.listing import find_images
+from selftrain.data.sources.listing import find_images
 from selftrain.learn.contract import Contract
 from selftrain.progress import Progress, silent
 

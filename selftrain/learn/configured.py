@@ -12,7 +12,7 @@ from selftrain.config.text import file
 from selftrain.data import dataset
 from selftrain.data.ingest import ingest
 from selftrain.data.manifest import Manifest, Split
-from selftrain.data.sources import open_source
+from selftrain.data.sources.source import open_source
 from selftrain.errors import ConfigError
 from selftrain.files.places import given_path
 from selftrain.progress import Progress, silent

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from selftrain.data.listing import find_images
 from selftrain.data.manifest import LabelMap
+from selftrain.data.sources.listing import find_images
 from selftrain.errors import SourceError
 from selftrain.evaluate.coverage import HeldOut
 from selftrain.learn.calibrate import FEWEST, cross_fitted_probs, fit_temperature, softmax

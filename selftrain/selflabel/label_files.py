@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from selftrain.config import PerClass, PseudoLabel
-from selftrain.data.listing import find_images
+from selftrain.data.sources.listing import find_images
 from selftrain.errors import ConfigError, SourceError
 from selftrain.evaluate.coverage import Measured
 from selftrain.files.places import check_folder, is_our_chart

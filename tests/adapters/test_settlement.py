@@ -19,7 +19,7 @@ from selftrain.config import Experiment, FolderSource, Ingest, Machine, Place, R
 from selftrain.data import dataset
 from selftrain.data.ingest import Ingested, ingest
 from selftrain.data.manifest import Manifest
-from selftrain.data.sources import open_source
+from selftrain.data.sources.source import open_source
 from selftrain.errors import WithdrawnError
 from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.files.workspace import Workspace

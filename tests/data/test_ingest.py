@@ -17,7 +17,7 @@ from PIL import Image
 from selftrain import config
 from selftrain.data.ingest import Ingested, _chunks, ingest
 from selftrain.data.manifest import Manifest, Split
-from selftrain.data.sources import open_source
+from selftrain.data.sources.source import open_source
 from selftrain.data.store import ImageStore
 from selftrain.errors import QuarantineError, SourceError
 

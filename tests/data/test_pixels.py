@@ -10,7 +10,7 @@ from selftrain.data.images.decode import decode
 from selftrain.data.ingest import ingest
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.pixels import ArrayPixels, Pixels, decoded
-from selftrain.data.sources import open_source
+from selftrain.data.sources.source import open_source
 from selftrain.data.store import ImageStore
 from selftrain.errors import ManifestError
 

@@ -11,7 +11,7 @@ import pytest
 from selftrain.config import DigitsSource, Experiment, Fixed, Gate, PseudoLabel, Student, Teacher
 from selftrain.data import dataset
 from selftrain.data.ingest import ingest
-from selftrain.data.sources import open_source
+from selftrain.data.sources.source import open_source
 from selftrain.learn.checkpoint import Checkpoints
 
 RATE = 5e-3

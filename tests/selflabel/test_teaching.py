@@ -14,7 +14,7 @@ from selftrain.config import Consistency, DigitsSource, Experiment, Fixed, Gate,
 from selftrain.data import dataset
 from selftrain.data.ingest import ingest
 from selftrain.data.manifest import Manifest, Split
-from selftrain.data.sources import open_source
+from selftrain.data.sources.source import open_source
 from selftrain.errors import ConfigError, ManifestError, UntrustedFileError
 from selftrain.learn.checkpoint import Checkpoints
 from selftrain.selflabel import divergence

@@ -16,9 +16,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from selftrain import config
-from selftrain.data.array_sources import stratified_order
-from selftrain.data.listing import Listing
-from selftrain.data.sources import open_source
+from selftrain.data.sources.arrays import stratified_order
+from selftrain.data.sources.listing import Listing
+from selftrain.data.sources.source import open_source
 from selftrain.errors import SourceError
 
 
@@ -226,7 +226,7 @@ def test_every_beginning_of_a_stratified_order_holds_the_classes_in_proportion(l
 
 KERAS_SCRIPT = """
 from selftrain import config
-from selftrain.data.sources import open_source
+from selftrain.data.sources.source import open_source
 source = open_source(config.KerasDatasetSource(name="fashion_mnist", labeled=20, unlabeled=15))
 listing = source.scan()
 counts = {str(one["values"]): one["counts"] for one in listing.table["split"].value_counts().to_pylist()}

@@ -11,9 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from selftrain import config
-from selftrain.data.chunks import read_file
-from selftrain.data.listing import Listing
-from selftrain.data.sources import check_rows, stop_at_rows, training_classes
+from selftrain.data.sources.listing import Listing, read_file
+from selftrain.data.sources.rows import check_rows, stop_at_rows, training_classes
 from selftrain.errors import SourceError
 
 _COLUMNS = ("path", "label", "split")

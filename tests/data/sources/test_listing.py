@@ -3,7 +3,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from selftrain.data.listing import LISTING_SCHEMA, Listing, find_images
+from selftrain.data.sources.listing import LISTING_SCHEMA, Listing, find_images
 from selftrain.errors import SourceError
 
 

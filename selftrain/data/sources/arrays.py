@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from selftrain import config
-from selftrain.data.listing import LISTING_SCHEMA, Listing
+from selftrain.data.sources.listing import LISTING_SCHEMA, Listing
 from selftrain.errors import SourceError
 
 Pictures = npt.NDArray[np.uint8]

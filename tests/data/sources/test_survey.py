@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from selftrain.config import FolderSource
-from selftrain.data.survey import Survey, survey
+from selftrain.data.sources.survey import Survey, survey
 from selftrain.errors import SourceError
 
 Paint = Callable[..., Path]

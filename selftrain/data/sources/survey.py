@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from selftrain.config import FolderSource
 from selftrain.data.images.decode import decode
 from selftrain.data.images.formats import sniff
-from selftrain.data.sources import open_source
+from selftrain.data.sources.source import open_source
 from selftrain.errors import ImageError, SourceError
 
 SAMPLED = 256  # files whose header is read

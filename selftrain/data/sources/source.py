@@ -1,0 +1,44 @@
+"""Sources: where a user's images, labels and given splits come from; never written to."""
+
+from __future__ import annotations
+
+from typing import Protocol, assert_never
+
+from selftrain import config
+from selftrain.data.sources.folders import FolderImages
+from selftrain.data.sources.listing import Listing
+
+
+class ImageSource(Protocol):
+    """What ingest needs of a source. `scan` is cheap: it reads no image."""
+
+    @property
+    def on_disk(self) -> bool:
+        """True when a path of the listing is a file that any process can open; False: only `read` knows."""
+
+    def scan(self) -> Listing:
+        """Everything the source holds now. Raises SourceError where labels, images and splits do not fit together."""
+
+    def read(self, path: str) -> bytes:
+        """The encoded image at `path`, one of the listing's. Raises OSError."""
+
+    def class_names(self, listing: Listing) -> tuple[str, ...]:
+        """The classes in the order of the model's outputs."""
+
+
+def open_source(settings: config.Source) -> ImageSource:
+    """The ImageSource that `settings` describe; nothing is read yet."""
+    from selftrain.data.sources.arrays import DigitsImages, KerasImages
+    from selftrain.data.sources.tables import TableImages
+
+    match settings:
+        case config.DigitsSource():
+            return DigitsImages(settings)
+        case config.FolderSource():
+            return FolderImages(settings)
+        case config.TableSource():
+            return TableImages(settings)
+        case config.KerasDatasetSource():
+            return KerasImages(settings)
+        case _:
+            assert_never(settings)
