@@ -22,7 +22,7 @@ from benchmarks.record import Check, Result
 from selftrain import config
 from selftrain.data.ingest import ingest
 from selftrain.data.sources.source import open_source
-from selftrain.data.store import ImageStore
+from selftrain.data.store.image_store import ImageStore
 from selftrain.data.workers import cores
 
 TARGET = 0.6

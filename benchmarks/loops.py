@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 
 from selftrain.config import Experiment
-from selftrain.data import dataset
 from selftrain.data.ingest import Ingested, ingest
 from selftrain.data.sources.source import ImageSource
+from selftrain.data.store import dataset
 from selftrain.learn.checkpoint import Checkpoints
 from selftrain.progress import Progress
 from selftrain.selflabel.finished import outcome

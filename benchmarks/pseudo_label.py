@@ -22,11 +22,11 @@ from benchmarks.networks import saved_model
 from benchmarks.photos import cifar10, unpack_flowers
 from benchmarks.record import Check, Result
 from selftrain import config
-from selftrain.data import dataset
 from selftrain.data.ingest import ingest
 from selftrain.data.manifest import Manifest, Split
-from selftrain.data.pixels import Pixels
 from selftrain.data.sources.source import open_source
+from selftrain.data.store import dataset
+from selftrain.data.store.pixels import Pixels
 from selftrain.learn.contract import SavedModel
 
 FROM_CACHE, FROM_FILES = 0.85, 20.0

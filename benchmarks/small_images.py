@@ -22,8 +22,8 @@ from benchmarks import cifar10, digits, draws, loops
 from benchmarks.record import Check, Result, Table
 from benchmarks.rows import percent
 from selftrain.config import DigitsSource, Experiment, Recipe, Splitting
-from selftrain.data import dataset
 from selftrain.data.manifest import Split
+from selftrain.data.store import dataset
 from selftrain.learn.checkpoint import Checkpoints
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from pydantic import JsonValue
 from benchmarks import digits, loops, timing
 from benchmarks.record import Check, Result
 from selftrain.config import Experiment, Recipe
-from selftrain.data import dataset
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources.source import open_source
+from selftrain.data.store import dataset
 from selftrain.ladder import next_rung
 from selftrain.learn.checkpoint import Checkpoints
 

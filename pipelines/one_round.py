@@ -33,9 +33,9 @@ from selftrain.adapters.round_settings import (
 )
 from selftrain.adapters.runs import prepare_process
 from selftrain.config import Experiment, Place, Recipe
-from selftrain.data import dataset
 from selftrain.data.manifest import Manifest
-from selftrain.data.pixels import Pixels
+from selftrain.data.store import dataset
+from selftrain.data.store.pixels import Pixels
 from selftrain.errors import SelftrainError, TrainingDivergedError
 from selftrain.learn.checkpoint import Checkpoints, prune
 

@@ -9,8 +9,8 @@ from zenml.config.cache_policy import CachePolicy
 from selftrain.adapters import code_digest
 from selftrain.adapters.quiet_start import start_keras
 from selftrain.config import Machine, Place
-from selftrain.data import dataset
 from selftrain.data.manifest import Manifest
+from selftrain.data.store import dataset
 from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.learn.contract import SavedModel
 

@@ -6,9 +6,9 @@ from zenml import step
 
 from selftrain.adapters.materializers import TableMaterializer
 from selftrain.config import Machine, Place, Source
-from selftrain.data import dataset
 from selftrain.data.sources.listing import Listing
 from selftrain.data.sources.source import open_source
+from selftrain.data.store import dataset
 
 
 @step(enable_cache=False, output_materializers={"listing": TableMaterializer})

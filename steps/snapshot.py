@@ -6,8 +6,8 @@ from zenml import log_metadata, step
 
 from selftrain.adapters.snapshots import snapshot as take_snapshot
 from selftrain.config import Place
-from selftrain.data import dataset
 from selftrain.data.manifest import Manifest
+from selftrain.data.store import dataset
 
 
 @step(enable_cache=False)

@@ -12,8 +12,8 @@ from selftrain.adapters.console import progress
 from selftrain.adapters.materializers import ModelMaterializer
 from selftrain.adapters.quiet_start import start_keras
 from selftrain.config import Machine, Place, Student
-from selftrain.data import dataset
 from selftrain.data.manifest import Manifest
+from selftrain.data.store import dataset
 from selftrain.learn.checkpoint import Checkpoints
 from selftrain.learn.contract import SavedModel
 

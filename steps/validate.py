@@ -10,8 +10,8 @@ from zenml.types import HTMLString
 from selftrain.adapters import code_digest, expectations
 from selftrain.adapters.expectations import ValidationReport
 from selftrain.config import Checks, Place
-from selftrain.data import dataset
 from selftrain.data.manifest import Manifest
+from selftrain.data.store import dataset
 from selftrain.record import IngestReport
 
 

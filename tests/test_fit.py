@@ -19,7 +19,7 @@ from selftrain.config import Experiment, Fixed, TargetPrecision
 from selftrain.data.given_source import spooled
 from selftrain.data.ingest import ingest
 from selftrain.data.open_given import open_given
-from selftrain.data.store import ImageStore
+from selftrain.data.store.image_store import ImageStore
 from selftrain.errors import ConfigError, SourceError
 from selftrain.files.workspace import Workspace
 from selftrain.learn.contract import SavedModel

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selftrain.config import Experiment, Place, Recipe, Registry
-from selftrain.data import dataset
+from selftrain.data.store import dataset
 from selftrain.errors import BackboneError, ConfigError, RegistryError, SourceError
 from selftrain.ladder import resolve
 

@@ -77,32 +77,32 @@ def _running(tree: ast.AST) -> list[ast.AST]:
 
 def ingest() -> str:
     """Key of the ingest step."""
-    return digest(["selftrain.data.ingest", "selftrain.data.dataset", "selftrain.record"])
+    return digest(["selftrain.data.ingest", "selftrain.data.store.dataset", "selftrain.record"])
 
 
 def validate() -> str:
     """Key of the validate step."""
-    return digest(["selftrain.adapters.expectations", "selftrain.data.dataset"])
+    return digest(["selftrain.adapters.expectations", "selftrain.data.store.dataset"])
 
 
 def train() -> str:
     """Key of the teacher's training step, and of all trainings' checkpoints."""
-    return digest(["selftrain.selflabel.teaching", "selftrain.data.dataset"])
+    return digest(["selftrain.selflabel.teaching", "selftrain.data.store.dataset"])
 
 
 def train_student() -> str:
     """Key of the student's training step, which applies the pseudo-labels too."""
-    return digest(["selftrain.selflabel.teaching", "selftrain.selflabel.pseudo_labels", "selftrain.data.dataset"])
+    return digest(["selftrain.selflabel.teaching", "selftrain.selflabel.pseudo_labels", "selftrain.data.store.dataset"])
 
 
 def pseudo_label() -> str:
     """Key of the pseudo-labelling step."""
-    return digest(["selftrain.selflabel.labeling", "selftrain.data.dataset"])
+    return digest(["selftrain.selflabel.labeling", "selftrain.data.store.dataset"])
 
 
 def evaluate() -> str:
     """Key of the steps that score a model on validation or test."""
-    return digest(["selftrain.selflabel.scoring", "selftrain.data.dataset"])
+    return digest(["selftrain.selflabel.scoring", "selftrain.data.store.dataset"])
 
 
 def everything() -> str:

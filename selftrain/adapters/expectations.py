@@ -35,7 +35,7 @@ from selftrain.errors import ValidationError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from selftrain.data.store import ImageStore
+    from selftrain.data.store.image_store import ImageStore
 
 SEVERITIES: dict[str, Severity] = {
     "schema": "stop",

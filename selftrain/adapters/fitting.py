@@ -21,7 +21,6 @@ from selftrain.adapters.brought import bring_teacher, check, described_weights
 from selftrain.adapters.quiet_start import start_keras
 from selftrain.config import Experiment, FolderSource, parse
 from selftrain.config.arguments import names_of
-from selftrain.data import dataset, decoded_files
 from selftrain.data.given import is_path
 from selftrain.data.given_source import SpooledImages, spooled
 from selftrain.data.ingest import Ingested, ingest
@@ -29,6 +28,7 @@ from selftrain.data.manifest import Manifest, Split
 from selftrain.data.open_given import open_given
 from selftrain.data.sources.source import ImageSource, open_source
 from selftrain.data.sources.survey import survey
+from selftrain.data.store import dataset, decoded_files
 from selftrain.errors import ConfigError, SourceError
 from selftrain.files.places import check_out, given_path
 from selftrain.files.writing import replace
@@ -185,7 +185,7 @@ def run_key(e: Experiment, manifest: Manifest, first_teacher: SavedModel | None)
     settings = e.model_dump_json(exclude={"title", "workspace", "machine", "source"})
     files = [str(described_weights(recipe.weights)) for recipe in (e.teacher, e.student)]
     brought = first_teacher.digest if first_teacher else "trained"
-    code = code_digest.digest(["selftrain.selflabel.loop", "selftrain.data.dataset"])
+    code = code_digest.digest(["selftrain.selflabel.loop", "selftrain.data.store.dataset"])
     text = "\n".join([settings, manifest.digest, *files, brought, code])
     return f"fit-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 

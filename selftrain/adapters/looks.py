@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from selftrain.adapters.tracking import count_test_look, looks_at_test, open_tracking
 from selftrain.config import Place
-from selftrain.data import dataset
 from selftrain.data.manifest import Manifest, Split
+from selftrain.data.store import dataset
 from selftrain.learn.contract import SavedModel
 from selftrain.selflabel.divergence import trained
 

@@ -18,7 +18,7 @@ from selftrain.data.manifest import SCHEMA, LabelSource, Manifest, Split
 if TYPE_CHECKING:
     import pandas as pd
 
-    from selftrain.data.store import ImageStore
+    from selftrain.data.store.image_store import ImageStore
 
 LABELED = (Split.TRAIN, Split.VALIDATION, Split.TEST)
 HELD_OUT = (Split.VALIDATION, Split.TEST)

@@ -13,8 +13,8 @@ from selftrain.adapters.expectations import ValidationReport, write_report
 from selftrain.adapters.looks import counted_looks
 from selftrain.adapters.tracking import LoggedRun, log_run, open_tracking
 from selftrain.config import Experiment
-from selftrain.data import dataset
 from selftrain.data.manifest import Manifest
+from selftrain.data.store import dataset
 from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.learn.contract import SavedModel
 from selftrain.learn.curve import read_curve

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from selftrain.adapters import code_digest, process_lock, run_lock
 from selftrain.adapters.tracking import close_dead_runs, fail_run, open_tracking
 from selftrain.config import Experiment, Machine, Place
-from selftrain.data import dataset, decoded_files
+from selftrain.data.store import dataset, decoded_files
 from selftrain.learn.checkpoint import prune
 
 # ZenML uploads each larger parameter of a dynamic step as an artifact of its own, 0.1 s apiece.

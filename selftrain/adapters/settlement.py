@@ -10,8 +10,8 @@ from selftrain.adapters.quiet_start import start_keras
 from selftrain.adapters.registry import Version
 from selftrain.adapters.tracking import Tracking, is_recorded, open_tracking
 from selftrain.config import Machine, Place, Registry
-from selftrain.data import dataset
 from selftrain.data.manifest import Manifest, Split
+from selftrain.data.store import dataset
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport, compare
 from selftrain.learn.contract import SavedModel
 from selftrain.record import Registration

@@ -14,12 +14,11 @@ import numpy as np
 
 from selftrain.data.images.decode import Examined, Reason, examine
 from selftrain.data.images.phash import phash
-from selftrain.data.shards import GRAY_SIDE, SHARD_SUFFIX, Gray, count_records, create_shard, gray_path
 from selftrain.data.sources.listing import read_file
+from selftrain.data.store.image_store import PENDING, SHARDS
+from selftrain.data.store.shards import GRAY_SIDE, SHARD_SUFFIX, Gray, count_records, create_shard, gray_path
 from selftrain.errors import ImageError, SelftrainError
 from selftrain.files.writing import replace
-
-SHARDS, PENDING = "shards", "pending"
 
 
 @dataclass(frozen=True)

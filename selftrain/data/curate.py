@@ -30,10 +30,10 @@ from selftrain.data.screening import (
     manifest_table,
     unlabeled_copies,
 )
-from selftrain.data.shards import Gray
 from selftrain.data.sources.listing import Listing
 from selftrain.data.split import assign
-from selftrain.data.store import ImageStore
+from selftrain.data.store.image_store import ImageStore
+from selftrain.data.store.shards import Gray
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]

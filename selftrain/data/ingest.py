@@ -21,7 +21,7 @@ from selftrain.data.manifest import Manifest
 from selftrain.data.sources.listing import Listing
 from selftrain.data.sources.rows import check_rows
 from selftrain.data.sources.source import ImageSource
-from selftrain.data.store import INDEX_SCHEMA, ImageStore
+from selftrain.data.store.image_store import INDEX_SCHEMA, ImageStore
 from selftrain.data.workers import cores, run_tasks
 from selftrain.errors import QuarantineError, SourceError
 from selftrain.files.writing import replace

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import grain
 
-    from selftrain.data.pixels import Pixels
+    from selftrain.data.store.pixels import Pixels
 
 Batch = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]
 T = TypeVar("T")

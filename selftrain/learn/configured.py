@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from selftrain.config import Experiment, Recipe
 from selftrain.config.text import file
-from selftrain.data import dataset
 from selftrain.data.ingest import ingest
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources.source import open_source
+from selftrain.data.store import dataset
 from selftrain.errors import ConfigError
 from selftrain.files.places import given_path
 from selftrain.progress import Progress, silent

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import keras
     import pyarrow as pa
 
-    from selftrain.data.pixels import Pixels
+    from selftrain.data.store.pixels import Pixels
     from selftrain.learn.batches import Examples
     from selftrain.learn.distillation import Softening
     from selftrain.learn.gathered import Gathered

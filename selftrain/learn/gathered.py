@@ -16,11 +16,11 @@ from selftrain.data.given import Array, Ids, Unreadable
 from selftrain.data.given_labels import LabelForm, class_indices, joined_labels, label_form, sorted_names, text
 from selftrain.data.given_pixels import Scale, join_pixels
 from selftrain.data.open_given import open_given
-from selftrain.data.pixels import ArrayPixels
+from selftrain.data.store.pixels import ArrayPixels
 from selftrain.errors import SourceError
 
 if TYPE_CHECKING:
-    from selftrain.data.pixels import Pixels
+    from selftrain.data.store.pixels import Pixels
 
 Images = npt.NDArray[np.uint8]
 Int64s = npt.NDArray[np.int64]

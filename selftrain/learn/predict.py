@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from selftrain.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from selftrain.data.pixels import Pixels
+    from selftrain.data.store.pixels import Pixels
 
 _SMALLEST_BATCH = 32
 

@@ -30,7 +30,7 @@ from selftrain.progress import Progress, silent
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from selftrain.data.pixels import Pixels
+    from selftrain.data.store.pixels import Pixels
 
 STATE_FILE = "pretraining.npz"
 _COLLAPSED = 0.01  # spread; 1 is healthy

@@ -8,7 +8,7 @@ import numpy as np
 
 from selftrain.config import PseudoLabel
 from selftrain.data.manifest import Manifest, Split
-from selftrain.data.pixels import Pixels
+from selftrain.data.store.pixels import Pixels
 from selftrain.evaluate.coverage import HeldOut
 from selftrain.learn.calibrate import FEWEST, cross_fitted_probs, fit_temperature, softmax
 from selftrain.learn.contract import SavedModel, load

@@ -15,7 +15,7 @@ from selftrain.progress import Progress, noting, silent
 from selftrain.selflabel.rounds import History, Verdict
 
 if TYPE_CHECKING:
-    from selftrain.data.pixels import Pixels
+    from selftrain.data.store.pixels import Pixels
     from selftrain.learn.checkpoint import Checkpoints
     from selftrain.learn.contract import SavedModel
     from selftrain.selflabel.pseudo_labels import PseudoLabels

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selftrain.data.manifest import Manifest, Split
-from selftrain.data.pixels import Pixels
+from selftrain.data.store.pixels import Pixels
 from selftrain.evaluate import metrics
 from selftrain.evaluate.evaluation import EvaluationReport, evaluate
 from selftrain.learn.calibrate import cross_fitted_probs, softmax

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from selftrain.config import Recipe, Student, Teacher
 from selftrain.data.manifest import LabelSource, Manifest, Split
-from selftrain.data.pixels import Pixels
+from selftrain.data.store.pixels import Pixels
 from selftrain.errors import ConfigError, TrainingDivergedError
 from selftrain.learn import variables
 from selftrain.learn.batches import Examples

@@ -16,10 +16,10 @@ from selftrain.adapters.looks import count_looks, counted_looks
 from selftrain.adapters.recording import RunFacts, record_run
 from selftrain.adapters.tracking import Tracking, open_tracking
 from selftrain.config import Experiment, FolderSource, Ingest, Machine, Place, Registry, Splitting
-from selftrain.data import dataset
 from selftrain.data.ingest import Ingested, ingest
 from selftrain.data.manifest import Manifest
 from selftrain.data.sources.source import open_source
+from selftrain.data.store import dataset
 from selftrain.errors import WithdrawnError
 from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.files.workspace import Workspace

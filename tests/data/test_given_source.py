@@ -16,7 +16,7 @@ from selftrain.data.given_source import SpooledImages, as_picture, encode, label
 from selftrain.data.images.decode import decode
 from selftrain.data.ingest import ingest
 from selftrain.data.open_given import open_given
-from selftrain.data.store import ImageStore
+from selftrain.data.store.image_store import ImageStore
 from selftrain.errors import SourceError
 
 Pixels = npt.NDArray[np.uint8]

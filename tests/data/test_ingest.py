@@ -18,7 +18,7 @@ from selftrain import config
 from selftrain.data.ingest import Ingested, _chunks, ingest
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources.source import open_source
-from selftrain.data.store import ImageStore
+from selftrain.data.store.image_store import ImageStore
 from selftrain.errors import QuarantineError, SourceError
 
 LOOSE = config.Ingest(max_quarantine=1.0)

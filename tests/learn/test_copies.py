@@ -143,7 +143,7 @@ def test_a_trained_model_answers_as_the_one_that_is_saved(normalised, tmp_path: 
     import keras
 
     from selftrain.config import Recipe
-    from selftrain.data.pixels import ArrayPixels
+    from selftrain.data.store.pixels import ArrayPixels
     from selftrain.learn.batches import Examples
 
     targets, ones = np.eye(3, dtype=np.float32)[np.arange(4) % 3], np.ones(4, np.float32)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from selftrain.config import Consistency, Recipe, Student
-from selftrain.data.pixels import ArrayPixels
+from selftrain.data.store.pixels import ArrayPixels
 from selftrain.learn.batches import Examples
 from selftrain.learn.checkpoint import Checkpoints
 from selftrain.learn.unset import finish, smoothing

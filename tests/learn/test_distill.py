@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from selftrain.config import Precision
-from selftrain.data.pixels import ArrayPixels
+from selftrain.data.store.pixels import ArrayPixels
 from selftrain.errors import ConfigError, SourceError
 from selftrain.learn.contract import Contract
 from selftrain.learn.distill import NO_LABEL, Material, distill, material

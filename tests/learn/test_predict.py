@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from selftrain.data.pixels import ArrayPixels
+from selftrain.data.store.pixels import ArrayPixels
 
 pytestmark = pytest.mark.keras
 

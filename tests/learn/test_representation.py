@@ -49,7 +49,7 @@ def test_a_teacher_starts_from_what_was_learned_by_one_line_of_yaml(tmp_path: Pa
 
 
 def test_what_cannot_be_learned_from_is_said_first(tmp_path: Path) -> None:
-    from selftrain.data.pixels import ArrayPixels
+    from selftrain.data.store.pixels import ArrayPixels
 
     with pytest.raises(BackboneError, match=r"ends in \.weights\.h5"):
         learn_representation(images=images(4), out=tmp_path / "x.h5", workspace=tmp_path)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from selftrain.config import Recipe
-from selftrain.data.pixels import ArrayPixels
+from selftrain.data.store.pixels import ArrayPixels
 from selftrain.errors import ConfigError, TrainingDivergedError, TrainingHeldError
 from selftrain.evaluate.intervals import standard_error
 from selftrain.learn.batches import Examples

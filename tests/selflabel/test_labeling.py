@@ -8,7 +8,7 @@ import pytest
 
 from selftrain.config import Fixed, PseudoLabel, TargetPrecision
 from selftrain.data.manifest import LabelMap, Manifest
-from selftrain.data.pixels import ArrayPixels
+from selftrain.data.store.pixels import ArrayPixels
 from selftrain.learn.contract import SavedModel, load, save
 from selftrain.selflabel.labeling import label_pool
 

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 
 from selftrain.config import Consistency, DigitsSource, Experiment, Fixed, Gate, PseudoLabel, Student
-from selftrain.data import dataset
 from selftrain.data.ingest import ingest
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources.source import open_source
+from selftrain.data.store import dataset
 from selftrain.errors import ConfigError, ManifestError, UntrustedFileError
 from selftrain.learn.checkpoint import Checkpoints
 from selftrain.selflabel import divergence

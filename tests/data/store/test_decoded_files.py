@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from selftrain.data.decoded_files import prune, written_whole
+from selftrain.data.store.decoded_files import prune, written_whole
 
 WRITER = """
 import sys, time
 from pathlib import Path
-from selftrain.data.decoded_files import written_whole
+from selftrain.data.store.decoded_files import written_whole
 with written_whole(Path(sys.argv[1]) / "new.npy") as part:
     part.write_bytes(b"half")
     print("writing", flush=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from selftrain.config import Machine, Place
 from selftrain.data.manifest import Manifest
-from selftrain.data.pixels import Pixels, decoded
-from selftrain.data.store import ImageStore
+from selftrain.data.store.image_store import ImageStore
+from selftrain.data.store.pixels import Pixels, decoded
 from selftrain.files.workspace import Workspace
 from selftrain.progress import Progress, silent
 

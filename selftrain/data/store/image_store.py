@@ -16,8 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from selftrain.data.chunks import PENDING, SHARDS
-from selftrain.data.shards import Gray, Int64s, ShardNames, is_whole, read_gray, read_records
+from selftrain.data.store.shards import (
+    Gray,
+    Int64s,
+    ShardNames,
+    is_whole,
+    read_gray,
+    read_records,
+)
 from selftrain.files.writing import replace
 
 INDEX_SCHEMA = pa.schema(
@@ -167,3 +173,6 @@ def _state(path: Path) -> str:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     return str(path.stat().st_size)
+
+
+SHARDS, PENDING = "shards", "pending"

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from selftrain import config
-from selftrain.data.decoded_files import prune
 from selftrain.data.images.decode import decode
 from selftrain.data.ingest import ingest
 from selftrain.data.manifest import Manifest, Split
-from selftrain.data.pixels import ArrayPixels, Pixels, decoded
 from selftrain.data.sources.source import open_source
-from selftrain.data.store import ImageStore
+from selftrain.data.store.decoded_files import prune
+from selftrain.data.store.image_store import ImageStore
+from selftrain.data.store.pixels import ArrayPixels, Pixels, decoded
 from selftrain.errors import ManifestError
 
 DIGITS = open_source(config.DigitsSource())
@@ -49,7 +49,7 @@ def test_processes_decode_the_same_pixels(
     digits: tuple[Manifest, ImageStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = pixels(digits, tmp_path / "one", workers=1)
-    monkeypatch.setattr("selftrain.data.pixels._WORTH_A_PROCESS", 0)
+    monkeypatch.setattr("selftrain.data.store.pixels._WORTH_A_PROCESS", 0)
     two = pixels(digits, tmp_path / "two", workers=2)
     np.testing.assert_array_equal(one.gather(np.arange(1797)), two.gather(np.arange(1797)))
 

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from selftrain.data import decoded_files
 from selftrain.data.images.decode import MAX_PIXELS, decode
-from selftrain.data.shards import read_records
+from selftrain.data.store import decoded_files
+from selftrain.data.store.shards import read_records
 from selftrain.data.workers import cores, run_tasks
 from selftrain.progress import Progress, silent
 
 if TYPE_CHECKING:
     from selftrain.data.manifest import Manifest
-    from selftrain.data.store import ImageStore
+    from selftrain.data.store.image_store import ImageStore
 
 Images = npt.NDArray[np.uint8]
 Int64s = npt.NDArray[np.int64]
@@ -167,7 +167,7 @@ def _decode_chunks(chunks: list[Int64s], part: Path, stored: StoredPixels, *, wo
         }
         for chunk in chunks
     ]
-    for position in run_tasks("selftrain.data.pixels:decode_into", tasks, workers=workers):
+    for position in run_tasks("selftrain.data.store.pixels:decode_into", tasks, workers=workers):
         yield chunks[position]
 
 
