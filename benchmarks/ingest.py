@@ -20,7 +20,7 @@ from benchmarks import timing
 from benchmarks.photos import unpack_flowers
 from benchmarks.record import Check, Result
 from selftrain import config
-from selftrain.data.ingest import ingest
+from selftrain.data.ingest.ingest import ingest
 from selftrain.data.sources.source import open_source
 from selftrain.data.store.image_store import ImageStore
 from selftrain.data.workers import cores

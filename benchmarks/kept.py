@@ -15,7 +15,7 @@ from benchmarks.machine import ROOT
 from selftrain.adapters import code_digest
 
 PLACE = ROOT / ".selftrain" / "benchmarks"
-MODULES = ["selftrain.data.store.dataset", "selftrain.data.ingest", "selftrain.selflabel.loop"]
+MODULES = ["selftrain.data.store.dataset", "selftrain.data.ingest.ingest", "selftrain.selflabel.loop"]
 OWN = ("digits.py", "draws.py", "loops.py", "protocol.py")  # what measures, beside the core that is measured
 T = TypeVar("T", bound=BaseModel)
 

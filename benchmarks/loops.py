@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from selftrain.config import Experiment
-from selftrain.data.ingest import Ingested, ingest
+from selftrain.data.ingest.ingest import Ingested, ingest
 from selftrain.data.sources.source import ImageSource
 from selftrain.data.store import dataset
 from selftrain.learn.checkpoint import Checkpoints

@@ -22,7 +22,7 @@ from benchmarks.networks import saved_model
 from benchmarks.photos import cifar10, unpack_flowers
 from benchmarks.record import Check, Result
 from selftrain import config
-from selftrain.data.ingest import ingest
+from selftrain.data.ingest.ingest import ingest
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources.source import open_source
 from selftrain.data.store import dataset

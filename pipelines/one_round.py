@@ -80,9 +80,9 @@ def scan() -> None:
 def ingest() -> None:
     """Source files into the workspace's image store, a version of it in DVC, and the manifest."""
     from selftrain.adapters.snapshots import snapshot
-    from selftrain.data.ingest import ingest as ingest_images
+    from selftrain.data.ingest.ingest import ingest as ingest_images
+    from selftrain.data.ingest.report import report_ingested
     from selftrain.data.sources.source import open_source
-    from selftrain.record import report_ingested
 
     settings, place, machine = _settings("ingest", IngestSettings), _place(), _where().machine
     source, store = open_source(settings.source), dataset.store(place)

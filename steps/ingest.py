@@ -9,12 +9,12 @@ from selftrain.adapters import code_digest
 from selftrain.adapters.console import progress
 from selftrain.adapters.materializers import TableMaterializer
 from selftrain.config import Ingest, Machine, Place, Source, Splitting
-from selftrain.data.ingest import ingest as ingest_images
+from selftrain.data.ingest.ingest import ingest as ingest_images
+from selftrain.data.ingest.report import IngestReport, report_ingested
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources.listing import Listing
 from selftrain.data.sources.source import open_source
 from selftrain.data.store import dataset
-from selftrain.record import IngestReport, report_ingested
 
 
 @step(

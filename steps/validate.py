@@ -10,9 +10,9 @@ from zenml.types import HTMLString
 from selftrain.adapters import code_digest, expectations
 from selftrain.adapters.expectations import ValidationReport
 from selftrain.config import Checks, Place
+from selftrain.data.ingest.report import IngestReport
 from selftrain.data.manifest import Manifest
 from selftrain.data.store import dataset
-from selftrain.record import IngestReport
 
 
 @step(cache_policy=CachePolicy(cache_func=code_digest.validate))

@@ -23,7 +23,8 @@ from selftrain.config import Experiment, FolderSource, parse
 from selftrain.config.arguments import names_of
 from selftrain.data.given import is_path
 from selftrain.data.given_source import SpooledImages, spooled
-from selftrain.data.ingest import Ingested, ingest
+from selftrain.data.ingest.ingest import Ingested, ingest
+from selftrain.data.ingest.report import report_ingested
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.open_given import open_given
 from selftrain.data.sources.source import ImageSource, open_source
@@ -35,7 +36,7 @@ from selftrain.files.writing import replace
 from selftrain.learn.checkpoint import Checkpoints, prune
 from selftrain.learn.contract import SavedModel
 from selftrain.progress import Progress, noting
-from selftrain.record import RunRecord, report_ingested
+from selftrain.record import RunRecord
 from selftrain.scaffold import Wishes, choose, has_gpu
 from selftrain.selflabel import divergence
 from selftrain.selflabel.finished import outcome

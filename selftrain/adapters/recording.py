@@ -13,12 +13,13 @@ from selftrain.adapters.expectations import ValidationReport, write_report
 from selftrain.adapters.looks import counted_looks
 from selftrain.adapters.tracking import LoggedRun, log_run, open_tracking
 from selftrain.config import Experiment
+from selftrain.data.ingest.report import IngestReport
 from selftrain.data.manifest import Manifest
 from selftrain.data.store import dataset
 from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.learn.contract import SavedModel
 from selftrain.learn.curve import read_curve
-from selftrain.record import IngestReport, Registration, RunRecord
+from selftrain.record import Registration, RunRecord
 from selftrain.report.summary import summary
 from selftrain.selflabel.finished import Outcome
 from selftrain.selflabel.pseudo_labels import PseudoLabels

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from selftrain.config import Experiment, Recipe
 from selftrain.config.text import file
-from selftrain.data.ingest import ingest
+from selftrain.data.ingest.ingest import ingest
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources.source import open_source
 from selftrain.data.store import dataset

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from selftrain.config import Experiment
+from selftrain.data.ingest.report import IngestReport
 from selftrain.data.manifest import Manifest
 from selftrain.evaluate.evaluation import EvaluationReport
-from selftrain.record import IngestReport, Registration, RunRecord
+from selftrain.record import Registration, RunRecord
 from selftrain.selflabel.finished import Outcome, findings
 
 

@@ -9,7 +9,7 @@ from selftrain.adapters import code_digest
 from selftrain.adapters.code_digest import ROOT, closure, digest
 
 STEPS = {
-    "ingest": ["selftrain.data.ingest"],
+    "ingest": ["selftrain.data.ingest.ingest"],
     "train": ["selftrain.selflabel.teaching"],
     "train_student": ["selftrain.selflabel.teaching", "selftrain.selflabel.pseudo_labels"],
     "pseudo_label": ["selftrain.selflabel.labeling"],
@@ -42,7 +42,7 @@ def changed_by(tree: Path, module: str) -> set[str]:
         ("selftrain.selflabel.gate", set()),
         ("selftrain.selflabel.rounds", set()),
         ("selftrain.config.recipes", set()),  # its values are in the keys
-        ("selftrain.data.split", {"ingest"}),
+        ("selftrain.data.ingest.split", {"ingest"}),
         ("selftrain.data.manifest", {"ingest", "train", "train_student", "pseudo_label", "evaluate", "validate"}),
     ],
 )

@@ -16,7 +16,8 @@ from selftrain.adapters.looks import count_looks, counted_looks
 from selftrain.adapters.recording import RunFacts, record_run
 from selftrain.adapters.tracking import Tracking, open_tracking
 from selftrain.config import Experiment, FolderSource, Ingest, Machine, Place, Registry, Splitting
-from selftrain.data.ingest import Ingested, ingest
+from selftrain.data.ingest.ingest import Ingested, ingest
+from selftrain.data.ingest.report import report_ingested
 from selftrain.data.manifest import Manifest
 from selftrain.data.sources.source import open_source
 from selftrain.data.store import dataset
@@ -24,7 +25,7 @@ from selftrain.errors import WithdrawnError
 from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.files.workspace import Workspace
 from selftrain.learn.contract import SavedModel, load, save
-from selftrain.record import Registration, RunRecord, report_ingested
+from selftrain.record import Registration, RunRecord
 from selftrain.selflabel import scoring
 from selftrain.selflabel.finished import Outcome
 from selftrain.selflabel.lineage import Recall

@@ -14,7 +14,7 @@ from selftrain.config import Ingest, Splitting
 from selftrain.data.given_pixels import Scale
 from selftrain.data.given_source import SpooledImages, as_picture, encode, label_names, spooled
 from selftrain.data.images.decode import decode
-from selftrain.data.ingest import ingest
+from selftrain.data.ingest.ingest import ingest
 from selftrain.data.open_given import open_given
 from selftrain.data.store.image_store import ImageStore
 from selftrain.errors import SourceError

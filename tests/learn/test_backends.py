@@ -23,7 +23,7 @@ TRAINED = textwrap.dedent("""
     import keras
     from selftrain.config import Consistency, DigitsSource, Experiment, Fixed, Gate, PseudoLabel, Student, Teacher
     from selftrain.data import dataset
-    from selftrain.data.ingest import ingest
+    from selftrain.data.ingest.ingest import ingest
     from selftrain.data.sources.source import open_source
     from selftrain.learn.checkpoint import Checkpoints
     from selftrain.selflabel.loop import run_loop

@@ -1,8 +1,9 @@
 """Recorded: which number of a report goes into which field of a run's record."""
 
 from selftrain.config import Experiment, Gate
+from selftrain.data.ingest.report import IngestReport
 from selftrain.evaluate.evaluation import Comparison, evaluate
-from selftrain.record import IngestReport, Registration
+from selftrain.record import Registration
 from selftrain.selflabel.finished import outcome, teacher_round
 from selftrain.selflabel.recorded import run_record
 from selftrain.selflabel.rounds import History

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from selftrain.config import DigitsSource, Experiment, Fixed, Gate, PseudoLabel, Student, Teacher
-from selftrain.data.ingest import ingest
+from selftrain.data.ingest.ingest import ingest
 from selftrain.data.sources.source import open_source
 from selftrain.data.store import dataset
 from selftrain.learn.checkpoint import Checkpoints

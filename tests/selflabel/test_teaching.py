@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from selftrain.config import Consistency, DigitsSource, Experiment, Fixed, Gate, PseudoLabel, Student
-from selftrain.data.ingest import ingest
+from selftrain.data.ingest.ingest import ingest
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources.source import open_source
 from selftrain.data.store import dataset

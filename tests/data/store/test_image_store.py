@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from selftrain import config
-from selftrain.data.ingest import Ingested, ingest
+from selftrain.data.ingest.ingest import Ingested, ingest
 from selftrain.data.sources.source import open_source
 from selftrain.data.store.image_store import ImageStore
 from selftrain.errors import ManifestError

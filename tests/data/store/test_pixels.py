@@ -6,7 +6,7 @@ import pytest
 
 from selftrain import config
 from selftrain.data.images.decode import decode
-from selftrain.data.ingest import ingest
+from selftrain.data.ingest.ingest import ingest
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources.source import open_source
 from selftrain.data.store.decoded_files import prune

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from selftrain.data.chunks import Limits
 from selftrain.data.images.decode import Reason
+from selftrain.data.ingest.chunks import Limits
 from selftrain.data.manifest import LabelSource, Split
 from selftrain.data.sources.listing import Listing
 

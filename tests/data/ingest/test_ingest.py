@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from selftrain import config
-from selftrain.data.ingest import Ingested, _chunks, ingest
+from selftrain.data.ingest.ingest import Ingested, _chunks, ingest
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources.source import open_source
 from selftrain.data.store.image_store import ImageStore

@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from selftrain import config
-from selftrain.data.chunks import Chunk, Limits, write_chunk
-from selftrain.data.curate import Curated, curate
 from selftrain.data.images.decode import Reason
+from selftrain.data.ingest.chunks import Chunk, Limits, write_chunk
+from selftrain.data.ingest.curate import Curated, curate
 from selftrain.data.manifest import Manifest
 from selftrain.data.sources.listing import Listing
 from selftrain.data.sources.rows import check_rows
@@ -140,7 +140,7 @@ def _write_chunks(
         given = dataclasses.asdict(limits)
         tasks = [{"root": str(store.root), "chunk": dataclasses.asdict(one), "limits": given} for one in chunks]
         for position in run_tasks(
-            "selftrain.data.chunks:write_chunk_of_files", tasks, workers=workers, inherit=(lock,)
+            "selftrain.data.ingest.chunks:write_chunk_of_files", tasks, workers=workers, inherit=(lock,)
         ):
             yield chunks[position]
         return

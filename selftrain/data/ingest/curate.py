@@ -11,10 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from selftrain import config
-from selftrain.data.chunks import Limits
 from selftrain.data.images.phash import close_pixels, groups, near_pair_blocks
-from selftrain.data.manifest import LabelMap, Manifest, Split
-from selftrain.data.screening import (
+from selftrain.data.ingest.chunks import Limits
+from selftrain.data.ingest.screening import (
     CODED_SPLITS,
     OPEN,
     QUARANTINE_SCHEMA,
@@ -30,8 +29,9 @@ from selftrain.data.screening import (
     manifest_table,
     unlabeled_copies,
 )
+from selftrain.data.ingest.split import assign
+from selftrain.data.manifest import LabelMap, Manifest, Split
 from selftrain.data.sources.listing import Listing
-from selftrain.data.split import assign
 from selftrain.data.store.image_store import ImageStore
 from selftrain.data.store.shards import Gray
 

@@ -1,0 +1,38 @@
+"""The ingest report: what a run took in, what it left out and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from selftrain.data.ingest.ingest import Ingested
+
+
+class IngestReport(BaseModel):
+    """What ingest left out, and why a run may still go on: counts of files, and the table that names them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    images: int
+    quarantined: int
+    quarantine_share: float
+    quarantine_table: str
+    excluded: int
+    unlabeled_copies: int
+    ignored_files: int
+    files_read: int
+
+
+def report_ingested(ingested: Ingested, quarantine_table: Path) -> IngestReport:
+    """The counts of `ingested`, whose table of left-out files is at `quarantine_table`."""
+    return IngestReport(
+        images=len(ingested.manifest),
+        quarantined=ingested.quarantine.num_rows,
+        quarantine_share=ingested.quarantine_share,
+        quarantine_table=str(quarantine_table),
+        excluded=ingested.held_out_copies,
+        unlabeled_copies=ingested.unlabeled_copies,
+        ignored_files=ingested.ignored_files,
+        files_read=ingested.files_read,
+    )
