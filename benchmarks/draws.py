@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from benchmarks import photos
 from selftrain.config import DigitsSource
-from selftrain.data.given_source import encode
+from selftrain.data.inputs.spool import encode
 from selftrain.data.sources.listing import LISTING_SCHEMA, Listing
 from selftrain.data.sources.source import ImageSource, open_source
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from selftrain.adapters.fitting import Fitted
-    from selftrain.data.given import Given
+    from selftrain.data.inputs.images import Given
 
 PathLike = str | os.PathLike[str]
 P = ParamSpec("P")
@@ -78,7 +78,7 @@ def autolabel(
     """
     from selftrain.adapters.user_models import open_user_model
     from selftrain.config.arguments import check_image_size
-    from selftrain.data.open_given import open_given
+    from selftrain.data.inputs.opening import open_given
     from selftrain.selflabel.autolabel import analyse
     from selftrain.selflabel.begun import begun, settings_of
 
@@ -252,8 +252,8 @@ def held_out(images: object, *, share: float = 0.2, seed: int = 0) -> npt.NDArra
     A function of each image's bytes, `share` and `seed` alone, whatever else is there. Raises SourceError for images
     that do not do, ConfigError for a share that is none.
     """
-    from selftrain.data.open_given import ids_of
-    from selftrain.selflabel.reading import held_out_mask
+    from selftrain.data.inputs.held_out import held_out_mask
+    from selftrain.data.inputs.opening import ids_of
 
     if not 0 <= share <= 1:
         raise ConfigError(f"share is {share!r}; give a part of the images, such as 0.2")

@@ -16,9 +16,9 @@ from sklearn.datasets import load_digits
 import selftrain
 from selftrain.adapters.fitting import Fitted, count_looks, run_key, with_changes
 from selftrain.config import Experiment, Fixed, TargetPrecision
-from selftrain.data.given_source import spooled
 from selftrain.data.ingest.ingest import ingest
-from selftrain.data.open_given import open_given
+from selftrain.data.inputs.opening import open_given
+from selftrain.data.inputs.spool import spooled
 from selftrain.data.store.image_store import ImageStore
 from selftrain.errors import ConfigError, SourceError
 from selftrain.files.workspace import Workspace

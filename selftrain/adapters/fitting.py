@@ -21,12 +21,12 @@ from selftrain.adapters.brought import bring_teacher, check, described_weights
 from selftrain.adapters.quiet_start import start_keras
 from selftrain.config import Experiment, FolderSource, parse
 from selftrain.config.arguments import names_of
-from selftrain.data.given import is_path
-from selftrain.data.given_source import SpooledImages, spooled
 from selftrain.data.ingest.ingest import Ingested, ingest
 from selftrain.data.ingest.report import report_ingested
+from selftrain.data.inputs.images import is_path
+from selftrain.data.inputs.opening import open_given
+from selftrain.data.inputs.spool import SpooledImages, spooled
 from selftrain.data.manifest import Manifest, Split
-from selftrain.data.open_given import open_given
 from selftrain.data.sources.source import ImageSource, open_source
 from selftrain.data.sources.survey import survey
 from selftrain.data.store import dataset, decoded_files

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from selftrain.adapters.quiet_start import start_keras
-from selftrain.data.given import Array
+from selftrain.data.inputs.images import Array
 from selftrain.files.places import given_path
 from selftrain.learn.asked import Asked, open_model
 from selftrain.learn.contract import load

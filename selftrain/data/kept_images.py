@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from selftrain.data.given import Array, Chunk, Ids, Unreadable
-from selftrain.data.given_files import read_image
+from selftrain.data.inputs.files import read_image
+from selftrain.data.inputs.images import Array, Chunk, Ids, Unreadable
 from selftrain.data.workers import cores
 from selftrain.errors import SourceError
 from selftrain.files.writing import replace

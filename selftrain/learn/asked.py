@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from selftrain.data.given import Array, to_array
+from selftrain.data.inputs.images import Array, to_array
 from selftrain.errors import PredictionError
 from selftrain.evaluate.probabilities import SUM_TOLERANCE
 from selftrain.naming import named_rows

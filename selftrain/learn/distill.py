@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from selftrain.config import Augmentation, Precision, Recipe
 from selftrain.config.arguments import checked
-from selftrain.data.given import Ids, image_ids
+from selftrain.data.inputs.images import Ids, image_ids
 from selftrain.errors import ConfigError
 from selftrain.files.places import check_out, given_path
 from selftrain.files.workspace import Workspace
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     import keras
     import pyarrow as pa
 
+    from selftrain.data.inputs.squares import Gathered
     from selftrain.data.store.pixels import Pixels
     from selftrain.learn.batches import Examples
     from selftrain.learn.distillation import Softening
-    from selftrain.learn.gathered import Gathered
 
 Int64s = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -197,8 +197,8 @@ def material(
     images: object, labeled: object, validation: object, contract: Contract, cache: Path, *, seed: int
 ) -> Material:
     """The images given to `distill`, sorted into what is learnt from and what validates. Raises as it does."""
-    from selftrain.learn.gathered import Joined, gather, gathered_pixels
-    from selftrain.selflabel.reading import held_out_mask
+    from selftrain.data.inputs.held_out import held_out_mask
+    from selftrain.data.inputs.squares import Joined, gather, gathered_pixels
 
     def opened(given: object, role: str) -> Gathered:
         size, names = contract.image_size, contract.class_names

@@ -83,9 +83,9 @@ def learn_representation(
     setting or an `out` that is not allowed, and TrainingDivergedError for a loss that is not finite and for features
     that collapse.
     """
+    from selftrain.data.inputs.squares import gather, gathered_pixels
     from selftrain.learn import backbones
     from selftrain.learn.checkpoint import Checkpoints
-    from selftrain.learn.gathered import gather, gathered_pixels
     from selftrain.learn.pretraining import LabeledRows, curve_of, identity, pretrain
     from selftrain.learn.two_views import Pretraining
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from selftrain.data.given_labels import LabelForm
+from selftrain.data.inputs.labels import LabelForm
 from selftrain.data.kept_images import KeptImages
 from selftrain.errors import SourceError
 from selftrain.evaluate.coverage import CoverageCurve, Measured

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from selftrain.data.given import Given, Unreadable
-from selftrain.data.given_labels import class_indices, label_form
+from selftrain.data.inputs.held_out import Mask
+from selftrain.data.inputs.images import Given, Unreadable
+from selftrain.data.inputs.labels import class_indices, label_form
 from selftrain.data.kept_images import KeptImages, Part, put
 from selftrain.errors import SourceError
 from selftrain.files.writing import replace
@@ -25,7 +26,7 @@ from selftrain.selflabel.begun import Settings
 from selftrain.selflabel.judged import ENOUGH, Ints, Judged, judge
 from selftrain.selflabel.pool import check_same_model, read_pool, without_copies
 from selftrain.selflabel.pseudo_labels import PseudoLabels, select
-from selftrain.selflabel.reading import Mask, Reading, names_of, read_labeled
+from selftrain.selflabel.reading import Reading, names_of, read_labeled
 from selftrain.selflabel.thresholds import check_classes
 
 LABELED, VALIDATION = "labeled", "validation"

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from selftrain.data.given_pixels import Scale
+from selftrain.data.inputs.held_out import Mask
+from selftrain.data.inputs.values import Scale
 from selftrain.errors import PredictionError, SourceError
 from selftrain.evaluate import metrics
 from selftrain.evaluate.coverage import HeldOut
@@ -17,7 +18,7 @@ from selftrain.evaluate.significance import mcnemar
 from selftrain.learn.asked import Asked, Floats, Outputs, as_logits, ask, outputs_of, refuse_no_probabilities
 from selftrain.learn.calibrate import cross_fitted_probs, fit_temperature, softmax
 from selftrain.selflabel.analysis import Calibration
-from selftrain.selflabel.reading import Mask, Reading
+from selftrain.selflabel.reading import Reading
 
 Ints = npt.NDArray[np.int64]
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from selftrain.data.given import Array
-from selftrain.data.given_labels import LabelForm
+from selftrain.data.inputs.images import Array
+from selftrain.data.inputs.labels import LabelForm
 from selftrain.data.kept_images import KeptImages, Part
 from selftrain.errors import ConfigError, SourceError
 from selftrain.selflabel.analysis import Analysis, AnalysisFolder

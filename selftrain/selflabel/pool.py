@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from selftrain.data.given import Chunk, Given, Unreadable
-from selftrain.data.given_pixels import Pixels, join_pixels
+from selftrain.data.inputs.images import Chunk, Given, Unreadable
+from selftrain.data.inputs.values import Pixels, join_pixels
 from selftrain.data.kept_images import index_rows, write_array
 from selftrain.errors import ConfigError, PredictionError, SourceError
 from selftrain.learn.asked import Asked, Floats, Outputs, ask, refuse_no_probabilities

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from selftrain.data.given import Array, Chunk, Given, Unreadable
-from selftrain.data.given_labels import LabelForm, Labels, joined_labels, label_form, sorted_names, text
-from selftrain.data.given_pixels import Pixels, join_pixels
+from selftrain.data.inputs.held_out import Mask, held_out_mask
+from selftrain.data.inputs.images import Array, Chunk, Given, Unreadable
+from selftrain.data.inputs.labels import LabelForm, Labels, joined_labels, label_form, sorted_names, text
+from selftrain.data.inputs.values import Pixels, join_pixels
 from selftrain.data.kept_images import index_rows, write_array
 from selftrain.errors import SourceError
 from selftrain.learn.asked import Asked, Floats, Named, ask
 from selftrain.naming import name_rows, named_rows
-
-Mask = npt.NDArray[np.bool_]
 
 SAMPLED = 256  # held-out images that are kept in memory
 _SHOWN = 10
@@ -51,11 +49,6 @@ class Reading:
     def ids(self) -> npt.NDArray[np.object_]:
         """Ids (n,)."""
         return np.array(self.index["image_id"].to_pylist(), dtype=object)
-
-
-def held_out_mask(ids: npt.NDArray[np.bytes_], *, share: float, seed: int) -> Mask:
-    """Which of `ids` (n,) are held out: a function of the id and the seed alone, about `share` of them."""
-    return np.array([_position(seed, image_id) < share for image_id in ids.tolist()], dtype=np.bool_)
 
 
 def read_labeled(
@@ -133,8 +126,3 @@ def _named_of(chunk: Chunk, held: Mask) -> Named:
 def _named(given: Given, role: str) -> Iterator[tuple[str, Chunk]]:
     for number, chunk in enumerate(given.chunks()):
         yield f"{role}-{number:06d}.npy", chunk
-
-
-def _position(seed: int, image_id: bytes) -> float:
-    digest = hashlib.blake2b(b"%d:%s" % (seed, image_id), digest_size=8).digest()
-    return int.from_bytes(digest, "big") / 2**64

@@ -7,7 +7,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from selftrain import held_out
-from selftrain.data import given
+from selftrain.data.inputs import images as given
 from tests.selflabel.nearest_mean import LABELED, Ints, NearestMean, Pixels
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from selftrain.config import FolderSource, Ingest
-from selftrain.data.given import CHUNK_BYTES, MOST_ROWS, Chunk, Given, Unreadable, to_labels
 from selftrain.data.images.decode import Reason, decode, probe
+from selftrain.data.inputs.images import CHUNK_BYTES, MOST_ROWS, Chunk, Given, Unreadable, to_labels
 from selftrain.data.sources.folders import FolderImages
 from selftrain.data.sources.listing import find_images
 from selftrain.data.workers import cores

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from selftrain.data.inputs.squares import Gathered, gather
 from selftrain.errors import SourceError
-from selftrain.learn.gathered import Gathered, gather
 
 
 def images(n: int = 5, side: int = 16, seed: int = 0) -> np.ndarray:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import numpy.typing as npt
 
-from selftrain.data import given_pixels
-from selftrain.data.given import Array, Ids, Unreadable
-from selftrain.data.given_labels import LabelForm, class_indices, joined_labels, label_form, sorted_names, text
-from selftrain.data.given_pixels import Scale, join_pixels
-from selftrain.data.open_given import open_given
+from selftrain.data.inputs import values as given_pixels
+from selftrain.data.inputs.images import Array, Ids, Unreadable
+from selftrain.data.inputs.labels import LabelForm, class_indices, joined_labels, label_form, sorted_names, text
+from selftrain.data.inputs.opening import open_given
+from selftrain.data.inputs.values import Scale, join_pixels
 from selftrain.data.store.pixels import ArrayPixels
 from selftrain.errors import SourceError
 

@@ -11,9 +11,11 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from selftrain.data import given, given_files
-from selftrain.data.given import Chunk, Given, image_ids, is_single
-from selftrain.data.open_given import ids_of, open_given
+from selftrain.data.inputs import files as given_files
+from selftrain.data.inputs import images as given
+from selftrain.data.inputs.images import Chunk, Given, image_ids
+from selftrain.data.inputs.opening import ids_of, open_given
+from selftrain.data.inputs.streams import is_single
 from selftrain.errors import SourceError
 
 Pixels = npt.NDArray[np.uint8]
@@ -339,7 +341,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path, labeled: bool) -> N
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_images_with_nan_are_named_by_their_row_over_all_chunks(stream: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selftrain.data.given.MOST_ROWS", 4)
+    monkeypatch.setattr("selftrain.data.inputs.images.MOST_ROWS", 4)
     images = np.ones((12, 5, 5), np.float32)
     images[[9, 11], 2, 2] = np.nan
     opened = open_given(

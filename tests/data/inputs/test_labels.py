@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftrain.data.given_labels import LabelForm, class_indices, joined_labels, label_form
+from selftrain.data.inputs.labels import LabelForm, class_indices, joined_labels, label_form
 from selftrain.errors import SourceError
 
 NAMES = ("cat", "dog", "elk")

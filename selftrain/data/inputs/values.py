@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from selftrain.data.given import Array
+from selftrain.data.inputs.images import Array
 from selftrain.errors import SourceError
 
 _OVERSHOOT = 0.1

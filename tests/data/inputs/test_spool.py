@@ -11,11 +11,11 @@ import numpy.typing as npt
 import pytest
 
 from selftrain.config import Ingest, Splitting
-from selftrain.data.given_pixels import Scale
-from selftrain.data.given_source import SpooledImages, as_picture, encode, label_names, spooled
 from selftrain.data.images.decode import decode
 from selftrain.data.ingest.ingest import ingest
-from selftrain.data.open_given import open_given
+from selftrain.data.inputs.opening import open_given
+from selftrain.data.inputs.spool import SpooledImages, as_picture, encode, label_names, spooled
+from selftrain.data.inputs.values import Scale
 from selftrain.data.store.image_store import ImageStore
 from selftrain.errors import SourceError
 
@@ -109,7 +109,7 @@ def test_rows_that_are_no_labels_are_named(labels: Any, said: str, pictures: Pix
 
 
 def test_rows_are_counted_over_all_chunks(pictures: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selftrain.data.given.MOST_ROWS", 7)
+    monkeypatch.setattr("selftrain.data.inputs.images.MOST_ROWS", 7)
     with spooled(tmp_path, None) as spool, pytest.raises(SourceError, match="labels of row 58 are missing"):
         add(spool, (pictures, np.array(["a"] * 58 + [None, "b"], object)))
 
@@ -202,7 +202,7 @@ def test_a_range_that_is_neither_0_1_nor_0_255_is_said(
 def test_the_range_is_that_of_all_images_however_they_are_cut(
     tmp_path: Path, pictures: Pixels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("selftrain.data.given.MOST_ROWS", 20)
+    monkeypatch.setattr("selftrain.data.inputs.images.MOST_ROWS", 20)
     dark_first = np.concatenate([pictures // 10, pictures]).astype(np.float32)
     with spooled(tmp_path, None) as spool:
         add(spool, (dark_first, np.arange(120) % 3))

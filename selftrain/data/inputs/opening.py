@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from selftrain.data.given import Given, Ids, given_arrays, given_stream, is_array, is_path, name_kind
-from selftrain.data.given_files import given_class_folders, given_folder, given_paths
+from selftrain.data.inputs.files import given_class_folders, given_folder, given_paths
+from selftrain.data.inputs.images import Given, Ids, given_arrays, is_array, is_path, name_kind
+from selftrain.data.inputs.streams import given_stream
 from selftrain.errors import SourceError
 
 

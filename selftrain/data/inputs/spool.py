@@ -14,8 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
-from selftrain.data.given import Array, Given
-from selftrain.data.given_labels import (
+from selftrain.data.inputs.images import Array, Given
+from selftrain.data.inputs.labels import (
     LabelForm,
     class_indices,
     joined_labels,
@@ -24,7 +24,7 @@ from selftrain.data.given_labels import (
     sorted_names,
     text,
 )
-from selftrain.data.given_pixels import Pixels, Scale, join_pixels
+from selftrain.data.inputs.values import Pixels, Scale, join_pixels
 from selftrain.data.sources.listing import LISTING_SCHEMA, Listing
 from selftrain.data.sources.rows import training_classes
 from selftrain.data.sources.survey import Survey

@@ -1,0 +1,175 @@
+"""Given images: whatever a user has - arrays, lists, tf.data, a DataLoader, files - as chunks of numpy arrays."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+import numpy as np
+import numpy.typing as npt
+
+from selftrain.errors import SourceError
+from selftrain.naming import name_rows, named_rows
+
+Array = npt.NDArray[Any]
+Ids = npt.NDArray[np.bytes_]
+_Shape = tuple[int | None, ...]
+
+CHUNK_BYTES = 32 << 20
+MOST_ROWS = 8192
+_KEPT = (np.dtype(np.uint8), np.dtype(np.float16), np.dtype(np.float32))
+_COLOURS = (1, 3, 4)
+_KINDS = "a folder, an array, a list, a tf.data.Dataset or a torch DataLoader"
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A file that is no usable image: `reason` is its quarantine code."""
+
+    path: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some images in the order they came: `images` (n, ...) of dtype uint8, float16 or float32, `ids` (n,) sha256.
+
+    `labels` (n,) or (n, classes) are as they were given, None for unlabelled images. `paths` (n,) and `sizes` (n,)
+    (bytes) where the images are files, whose `ids` are of the file's bytes; `unreadable` are files left out. `first` is
+    the row of the first image among all that are not files.
+    """
+
+    images: Array
+    ids: Ids
+    labels: Array | None = None
+    paths: tuple[str, ...] | None = None
+    sizes: tuple[int, ...] | None = None
+    unreadable: tuple[Unreadable, ...] = ()
+    first: int = 0
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def named(self, rows: npt.NDArray[np.int64]) -> str:
+        """The images of `rows` (k,) of this chunk, as a user knows them: files by their paths, others by their rows."""
+        return named_rows(rows + self.first) if self.paths is None else name_rows([self.paths[row] for row in rows])
+
+
+@dataclass(frozen=True)
+class Given:
+    """Images that can be read from beginning to end in chunks of at most CHUNK_BYTES; `count` where it is known."""
+
+    chunks: Callable[[], Iterator[Chunk]]
+    count: int | None = None
+
+
+def given_arrays(images: object, labels: object | None, *, role: str) -> Given:
+    """An array (n, ...), or a list of images of one shape, with `labels` (n,) or (n, classes) or None."""
+    stacked = _stack(images, role) if isinstance(images, list | tuple) else to_array(images)
+    _refuse_shape(stacked.shape[1:], role)
+    given = None if labels is None else to_labels(labels)
+    if given is not None and len(given) != len(stacked):
+        raise SourceError(f"{role}: {len(stacked)} images and {len(given)} labels; give one label an image")
+    rows = chunk_rows(stacked)
+
+    def chunks() -> Iterator[Chunk]:
+        for start in range(0, len(stacked), rows):
+            part = slice(start, start + rows)
+            yield _chunk(stacked[part], None if given is None else given[part], role, first=start)
+
+    return Given(chunks, len(stacked))
+
+
+def to_array(value: object) -> Array:
+    """`value` as a numpy array: a tensor of any framework, a PIL image, numbers."""
+    for name in ("detach", "cpu", "numpy"):  # torch needs all three, TensorFlow the last
+        convert = getattr(value, name, None)
+        if callable(convert):
+            value = convert()
+    return np.asarray(value)
+
+
+def to_labels(value: object) -> Array:
+    """`value` as an array; of a list that mixes text and numbers, such as a NaN, each value as it is."""
+    array = to_array(value)
+    if array.dtype.kind not in "US" or not isinstance(value, list | tuple):
+        return array
+    numbers = any(isinstance(each, int | float | np.number) for each in value)
+    return np.asarray(value, dtype=object) if numbers else array
+
+
+def usual(images: Array, role: str, *, first: int = 0) -> Array:
+    """`images` as uint8, float16 or float32, C-contiguous; their values are not scaled. The first is row `first`.
+
+    Raises SourceError for a type that holds no pixels, integers outside 0-255, NaN and infinity.
+    """
+    if images.dtype.kind == "f":
+        converted = images if images.dtype in _KEPT else images.astype(np.float32)
+        bad = ~np.isfinite(converted).reshape(len(converted), -1).all(axis=1)
+        if bad.any():
+            rows = named_rows(np.flatnonzero(bad) + first)
+            raise SourceError(f"{role}: {int(bad.sum())} images hold NaN or infinity ({rows}); mend them")
+        return np.ascontiguousarray(converted)
+    if images.dtype.kind in "iu":
+        if images.dtype != np.uint8 and images.size and (images.min() < 0 or images.max() > 255):
+            raise SourceError(
+                f"{role}: images of type {images.dtype} reach from {images.min()} to {images.max()}; "
+                "integers must be in 0-255"
+            )
+        return np.ascontiguousarray(images.astype(np.uint8, copy=False))
+    raise SourceError(f"{role}: images of type {images.dtype}; allowed are integers in 0-255 and floats")
+
+
+def image_ids(images: Array) -> Ids:
+    """sha256 (hex) of each image's type, shape and pixels, (n,): the same image has the same id wherever it comes."""
+    head = f"{images.dtype.str}{images.shape[1:]}".encode()
+    digests = [hashlib.sha256(head + image.tobytes()).hexdigest() for image in images]
+    return np.array(digests, dtype="S64")
+
+
+def chunk_rows(images: Array) -> int:
+    """How many of `images` (n, ...) make a chunk."""
+    one = max(1, int(np.prod(images.shape[1:], dtype=np.int64)) * images.dtype.itemsize)
+    return max(1, min(MOST_ROWS, CHUNK_BYTES // one))
+
+
+def name_kind(given: object) -> str:
+    """What `given` is, in the words of an error."""
+    shape = getattr(given, "shape", None)
+    return f"{type(given).__name__}{'' if shape is None else f' of shape {tuple(shape)}'}"
+
+
+def is_array(given: object) -> bool:
+    """True for numpy arrays and for tensors of any framework."""
+    return hasattr(given, "shape") and hasattr(given, "dtype") and not hasattr(given, "element_spec")
+
+
+def _chunk(images: Array, labels: Array | None, role: str, *, first: int) -> Chunk:
+    pixels = usual(images, role, first=first)
+    return Chunk(pixels, image_ids(pixels), labels, first=first)
+
+
+def _stack(images: Sequence[object], role: str) -> Array:
+    arrays = [to_array(image) for image in images]
+    shapes = sorted({array.shape for array in arrays}, key=str)
+    if len(shapes) > 1:
+        raise SourceError(f"{role}: images of different shapes, {shapes[0]} and {shapes[1]}; resize them to one")
+    return np.stack(arrays) if arrays else np.empty((0, 1, 1), np.uint8)
+
+
+def _refuse_shape(shape: tuple[int, ...], role: str) -> None:
+    """Raise SourceError unless `shape` is that of one image."""
+    if len(shape) not in (2, 3) or 0 in shape:
+        raise SourceError(
+            f"{role}: one image has the shape {shape}; allowed are (height, width), (height, width, channels) and "
+            "(channels, height, width)"
+        )
+
+
+def is_path(value: object) -> TypeGuard[str | os.PathLike[str]]:
+    """True for what names a file or folder."""
+    return isinstance(value, str | os.PathLike)
