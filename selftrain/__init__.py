@@ -17,10 +17,10 @@ if TYPE_CHECKING:
         held_out,
         load_from,
     )
-    from .learn.augmentation import learn_augmentation
     from .learn.ensemble import ensemble
-    from .learn.optimization import learn_optimization
     from .learn.representation import learn_representation
+    from .learn.tuning.augmentation import learn_augmentation
+    from .learn.tuning.optimization import learn_optimization
 
 __all__ = [
     "__version__",
@@ -40,8 +40,8 @@ __all__ = [
 ]
 _OUTSIDE_API = {
     "ensemble": "learn.ensemble",
-    "learn_augmentation": "learn.augmentation",
-    "learn_optimization": "learn.optimization",
+    "learn_augmentation": "learn.tuning.augmentation",
+    "learn_optimization": "learn.tuning.optimization",
     "learn_representation": "learn.representation",
 }
 

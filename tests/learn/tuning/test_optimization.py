@@ -7,9 +7,9 @@ import pytest
 
 from selftrain.config.text import file
 from selftrain.errors import ConfigError, NoFallError
-from selftrain.learn.batch_size import BatchSearch, Speed
-from selftrain.learn.configured import Configured, open_configured
-from selftrain.learn.optimization import Training, learn_optimization, reasons
+from selftrain.learn.tuning.batch_size import BatchSearch, Speed
+from selftrain.learn.tuning.configured import Configured, open_configured
+from selftrain.learn.tuning.optimization import Training, learn_optimization, reasons
 
 pytestmark = [
     pytest.mark.keras,

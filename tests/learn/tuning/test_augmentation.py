@@ -9,7 +9,7 @@ import pytest
 from selftrain.config import Recipe, Student, Teacher
 from selftrain.config.text import file as config_file
 from selftrain.errors import ConfigError
-from selftrain.learn.augmentation import (
+from selftrain.learn.tuning.augmentation import (
     ACCURACY,
     JOURNAL,
     SECONDS,

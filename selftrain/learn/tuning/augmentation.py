@@ -18,7 +18,7 @@ import numpy as np
 from selftrain.config import Recipe
 from selftrain.config.text import file
 from selftrain.errors import ConfigError, TrainingDivergedError
-from selftrain.learn.configured import Configured, Role, open_configured
+from selftrain.learn.tuning.configured import Configured, Role, open_configured
 from selftrain.progress import Progress, noting, silent
 
 if TYPE_CHECKING:

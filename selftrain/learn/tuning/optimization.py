@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from selftrain.config.text import file
 from selftrain.errors import ConfigError
-from selftrain.learn.batch_size import BatchSearch, HostMemory, is_memory_error, largest_batch
-from selftrain.learn.configured import Configured, Role, open_configured
-from selftrain.learn.rate_range import RateRange, range_test
+from selftrain.learn.tuning.batch_size import BatchSearch, HostMemory, is_memory_error, largest_batch
+from selftrain.learn.tuning.configured import Configured, Role, open_configured
+from selftrain.learn.tuning.rate_range import RateRange, range_test
 from selftrain.progress import Progress, noting, silent
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftrain.errors import NoFallError, TrainingDivergedError
-from selftrain.learn.rate_range import range_test, suggested
+from selftrain.learn.tuning.rate_range import range_test, suggested
 
 
 def descend(curvature: float, *, noise: float = 0.0, seed: int = 0):

@@ -3,7 +3,7 @@
 import pytest
 
 from selftrain.errors import ConfigError
-from selftrain.learn.batch_size import HostMemory, Speed, is_memory_error, largest_batch
+from selftrain.learn.tuning.batch_size import HostMemory, Speed, is_memory_error, largest_batch
 
 
 class Machine:
@@ -78,7 +78,7 @@ def test_each_backend_says_in_its_own_way_that_memory_ran_out(error: Exception, 
 
 
 def test_a_size_that_would_outgrow_the_host_is_refused_before_it_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    from selftrain.learn import batch_size
+    from selftrain.learn.tuning import batch_size
 
     peaks = iter([1 << 30, 2 << 30, 1 << 50])
     monkeypatch.setattr(batch_size, "_peak_bytes", lambda: next(peaks))
