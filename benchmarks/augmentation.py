@@ -48,7 +48,7 @@ def measure(*, quick: bool) -> Result:
 def _forward(layer: Any) -> Any:
     import keras
 
-    from selftrain.learn.device import jit
+    from selftrain.learn.networks.device import jit
 
     class Training(keras.layers.Layer):  # type: ignore[misc]
         def __init__(self) -> None:

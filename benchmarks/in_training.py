@@ -80,6 +80,6 @@ def in_training(method: Method, steps: int) -> partial[object]:
 
 
 def _network() -> keras.Model:
-    from selftrain.learn import backbones
+    from selftrain.learn.networks import backbones
 
     return backbones.build(BACKBONE, image_size=SIZE, classes=CLASSES)

@@ -11,7 +11,7 @@ CLASSES = 10
 
 def saved_model(backbone: str, image_size: int, folder: Path) -> SavedModel:
     """A model of `backbone` as it is before training, saved in `folder` with its contract."""
-    from selftrain.learn import backbones
+    from selftrain.learn.networks import backbones
 
     names = tuple(f"class_{k}" for k in range(CLASSES))
     model = backbones.build(backbone, image_size=image_size, classes=CLASSES)

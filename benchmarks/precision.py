@@ -51,8 +51,8 @@ def measure(*, quick: bool) -> Result:
 
 def training(recipe: Recipe, precision: Precision, size: int, steps: int) -> Callable[[], object]:
     """`steps` steps of `recipe` on images of `size` pixels, in `precision`."""
-    from selftrain.learn.copies import at_precision
     from selftrain.learn.course import course
+    from selftrain.learn.networks.copies import at_precision
     from selftrain.learn.training import untrained
 
     examples = labelled(size, images=IMAGES, labels=IMAGES)

@@ -173,7 +173,7 @@ def _accuracy(model: keras.Model, examples: Examples) -> float:
 def _copy_statistics(source: keras.Model, target: keras.Model) -> None:
     import keras
 
-    from selftrain.learn.batchnorm import layers_of_type
+    from selftrain.learn.networks.batchnorm import layers_of_type
 
     pairs = zip(*(layers_of_type(model, keras.layers.BatchNormalization) for model in (source, target)), strict=True)
     for running, norm in pairs:

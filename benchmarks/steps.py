@@ -31,7 +31,7 @@ def compile_as_trained(model: keras.Model) -> None:
     """Compile `model` as training does."""
     import keras
 
-    from selftrain.learn.device import jit
+    from selftrain.learn.networks.device import jit
     from selftrain.learn.optimizer import FlatAdamW
 
     optimizer = FlatAdamW(1e-3, weight_decay=1e-4, average=0.99)

@@ -145,9 +145,10 @@ def train_bare(task: Task) -> None:
     """As one would by hand."""
     import keras
 
-    from selftrain.learn import backbones, schedule
+    from selftrain.learn import schedule
     from selftrain.learn.augment import augmenter
     from selftrain.learn.batches import Batches, smooth
+    from selftrain.learn.networks import backbones
     from selftrain.learn.unset import smoothing
 
     _forget()

@@ -11,7 +11,7 @@ from keras import ops
 
 from selftrain.config import Augmentation
 from selftrain.learn.affine import Affine, Fill, gathered
-from selftrain.learn.device import jit
+from selftrain.learn.networks.device import jit
 from selftrain.learn.randaugment import OPERATIONS, moved, recolour
 
 Strength = Literal["weak", "strong"]

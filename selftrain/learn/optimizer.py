@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from selftrain.learn.variables import read
+from selftrain.learn.networks.variables import read
 
 _UNDECAYED = ("bias", "gamma", "beta")
 

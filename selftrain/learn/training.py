@@ -16,15 +16,16 @@ from numpy.typing import NDArray
 from selftrain.config import Recipe
 from selftrain.errors import ConfigError, TrainingDivergedError
 from selftrain.evaluate.intervals import standard_error
-from selftrain.learn import backbones, schedule, variables
+from selftrain.learn import schedule
 from selftrain.learn.batches import Examples
-from selftrain.learn.batchnorm import Statistics
 from selftrain.learn.calibrate import negative_log_likelihood
 from selftrain.learn.checkpoint import Checkpoints, Look, Position
-from selftrain.learn.copies import at_precision, copied
 from selftrain.learn.course import Course, Unlabeled, course
-from selftrain.learn.device import jit, keep_freed_memory
 from selftrain.learn.feed import feed
+from selftrain.learn.networks import backbones, variables
+from selftrain.learn.networks.batchnorm import Statistics
+from selftrain.learn.networks.copies import at_precision, copied
+from selftrain.learn.networks.device import jit, keep_freed_memory
 from selftrain.learn.optimizer import FlatAdamW
 from selftrain.learn.predict import predict_logits
 from selftrain.progress import Progress, silent

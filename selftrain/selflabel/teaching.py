@@ -16,15 +16,15 @@ from selftrain.config import Recipe, Student, Teacher
 from selftrain.data.manifest import LabelSource, Manifest, Split
 from selftrain.data.store.pixels import Pixels
 from selftrain.errors import ConfigError, TrainingDivergedError
-from selftrain.learn import variables
 from selftrain.learn.batches import Examples
-from selftrain.learn.batchnorm import layers_of_type
 from selftrain.learn.calibrate import fit_temperature
 from selftrain.learn.checkpoint import Checkpoints
 from selftrain.learn.contract import Contract, SavedModel, file_digest, load, save
-from selftrain.learn.copies import write_weights
 from selftrain.learn.course import Unlabeled
 from selftrain.learn.curve import write_curve
+from selftrain.learn.networks import variables
+from selftrain.learn.networks.batchnorm import layers_of_type
+from selftrain.learn.networks.copies import write_weights
 from selftrain.learn.predict import predict_logits
 from selftrain.learn.training import train, untrained
 from selftrain.progress import Progress, silent

@@ -363,7 +363,7 @@ def test_an_image_bomb_is_refused_by_its_header(model: SavedModel) -> None:
 
 @pytest.mark.slow
 def test_a_ladder_model_answers_the_same_in_a_fresh_process(store: t.Tracking, name: str, tmp_path: Path) -> None:
-    from selftrain.learn.backbones import build
+    from selftrain.learn.networks.backbones import build
 
     built = build("efficientnet_b0_050", image_size=32, classes=len(CLASSES))
     contract = Contract(backbone="efficientnet_b0_050", image_size=32, class_names=CLASSES, temperature=0.7)

@@ -75,7 +75,7 @@ def test_traced_and_eager_give_the_same_images(preset, strength) -> None:
     import keras
 
     from selftrain.learn.augment import augmenter
-    from selftrain.learn.batchnorm import _InTrainingMode
+    from selftrain.learn.networks.batchnorm import _InTrainingMode
 
     eager = augmented(images(), preset, strength, seed=5)
     image = keras.Input((16, 16, 3))
@@ -126,7 +126,7 @@ def test_xla_compiles_a_preset(preset, strength) -> None:
     import keras
 
     from selftrain.learn.augment import augmenter
-    from selftrain.learn.batchnorm import _InTrainingMode
+    from selftrain.learn.networks.batchnorm import _InTrainingMode
 
     layer = augmenter(preset, strength, 16, seed=5)
     layer.gathers = True  # as on an accelerator

@@ -168,7 +168,7 @@ def test_in_the_finish_the_labels_teach_alone(method: str) -> None:
 
 
 def test_a_training_killed_in_the_finish_goes_on_without_the_unlabelled_loss(tmp_path: Path) -> None:
-    from selftrain.learn.variables import read
+    from selftrain.learn.networks.variables import read
 
     settings = settings_of("fixmatch", threshold=0.0)
     steps = {"steps": 4, "finish_steps": 4, "validate_every": 4}
@@ -205,7 +205,7 @@ def test_a_teachers_certainty_is_not_smoothed_and_its_hard_label_is() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_killed_training_goes_on_to_the_same_weights(method: str, tmp_path: Path) -> None:
-    from selftrain.learn.variables import read
+    from selftrain.learn.networks.variables import read
 
     settings = settings_of(method, threshold=0.5, ramp_up=0.5)
     recipe = Student(method=method, consistency=settings, **{**LEARNING, "steps": 12, "validate_every": 6})

@@ -9,8 +9,8 @@ pytestmark = pytest.mark.keras
 def test_ten_steps_equal_keras_adamw_and_the_average_a_naive_one() -> None:
     import keras
 
+    from selftrain.learn.networks.variables import read
     from selftrain.learn.optimizer import FlatAdamW
-    from selftrain.learn.variables import read
 
     rng = np.random.default_rng(0)
     schedule = keras.optimizers.schedules.CosineDecay(0.0, 8, warmup_target=0.1, warmup_steps=2)
@@ -37,8 +37,8 @@ def test_ten_steps_equal_keras_adamw_and_the_average_a_naive_one() -> None:
 def test_without_an_average_there_is_none_to_read() -> None:
     import keras
 
+    from selftrain.learn.networks.variables import read
     from selftrain.learn.optimizer import FlatAdamW
-    from selftrain.learn.variables import read
 
     variable = keras.Variable(np.ones(2))
     optimizer = FlatAdamW(0.1)

@@ -101,7 +101,7 @@ def test_neighbours_found_by_learned_features_beat_those_of_random_ones(
 
 
 def test_a_killed_pretraining_goes_on_to_the_same_looks_and_weights(tmp_path: Path) -> None:
-    from selftrain.learn.variables import read
+    from selftrain.learn.networks.variables import read
 
     whole = run(tmp_path / "whole", **SHORT)
     killed = subprocess.run(
@@ -129,7 +129,7 @@ def test_a_killed_pretraining_goes_on_to_the_same_looks_and_weights(tmp_path: Pa
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 def test_a_finished_pretraining_is_read_back_and_another_one_starts_anew(tmp_path: Path, precision: str) -> None:
-    from selftrain.learn.variables import read
+    from selftrain.learn.networks.variables import read
 
     settings = {"rows": 100, "steps": 2, "precision": precision}
     first = run(tmp_path, **settings)
@@ -151,7 +151,7 @@ def test_a_loss_that_is_not_finite_names_its_step(tmp_path: Path) -> None:
 def test_embeddings_that_are_all_one_are_a_collapse(tmp_path: Path) -> None:
     import keras
 
-    from selftrain.learn.batchnorm import layers_of_type
+    from selftrain.learn.networks.batchnorm import layers_of_type
 
     model = small_model()
     last = layers_of_type(model.get_layer("backbone"), keras.layers.BatchNormalization)[-1]

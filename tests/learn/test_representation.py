@@ -24,8 +24,8 @@ def images(n: int, seed: int = 0) -> np.ndarray:
 
 def test_a_teacher_starts_from_what_was_learned_by_one_line_of_yaml(tmp_path: Path) -> None:
     from selftrain.config import parse
-    from selftrain.learn.backbones import build
-    from selftrain.learn.variables import read
+    from selftrain.learn.networks.backbones import build
+    from selftrain.learn.networks.variables import read
 
     found = learn_representation(
         images=images(12),

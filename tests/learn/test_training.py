@@ -105,9 +105,9 @@ def test_the_returned_model_is_the_one_of_the_kept_look_and_restores_from_the_en
 def test_the_returned_models_batch_norm_is_that_of_the_whole_training_set(tmp_path: Path) -> None:
     import keras
 
-    from selftrain.learn.batchnorm import layers_of_type
+    from selftrain.learn.networks.batchnorm import layers_of_type
+    from selftrain.learn.networks.variables import read
     from selftrain.learn.predict import predict_logits
-    from selftrain.learn.variables import read
 
     learnt, validation = bars(1024, 0), bars(40, 1)
     trained = run(tmp_path, RECIPE.model_copy(update={"steps": 6, "validate_every": 3}), learnt)
@@ -123,7 +123,7 @@ def test_the_returned_models_batch_norm_is_that_of_the_whole_training_set(tmp_pa
 
 
 def test_a_training_killed_before_its_last_measurement_ends_the_same(tmp_path: Path) -> None:
-    from selftrain.learn.variables import read
+    from selftrain.learn.networks.variables import read
 
     class KilledError(Exception):
         pass
@@ -159,7 +159,7 @@ def test_a_training_is_held_while_it_runs(tmp_path: Path) -> None:
 
 
 def test_resuming_at_any_step_gives_the_same_curve_and_weights(tmp_path: Path) -> None:
-    from selftrain.learn.variables import read
+    from selftrain.learn.networks.variables import read
 
     recipe = RECIPE.model_copy(update={"augmentation": "digits", "steps": 30, "validate_every": 10})
     whole = run(tmp_path / "whole", recipe)
@@ -185,7 +185,7 @@ def test_resuming_at_any_step_gives_the_same_curve_and_weights(tmp_path: Path) -
 
 
 def test_resuming_before_a_later_phase_does_not_take_it_back(tmp_path: Path) -> None:
-    from selftrain.learn.variables import read
+    from selftrain.learn.networks.variables import read
 
     recipe = RECIPE.model_copy(update={"steps": 12, "finish_steps": 6, "validate_every": 6})
     whole = run(tmp_path / "whole", recipe)
@@ -243,8 +243,8 @@ def test_targets_that_do_not_fit_the_model_are_refused(tmp_path: Path) -> None:
 def test_a_pretrained_backbone_stands_still_while_frozen_and_its_batch_norm_for_good(tmp_path: Path) -> None:
     import keras
 
-    from selftrain.learn.batchnorm import layers_of_type
-    from selftrain.learn.variables import read
+    from selftrain.learn.networks.batchnorm import layers_of_type
+    from selftrain.learn.networks.variables import read
 
     def parts(model) -> tuple[list, list, list]:
         backbone = model.get_layer("backbone")
@@ -265,8 +265,8 @@ def test_a_pretrained_backbone_stands_still_while_frozen_and_its_batch_norm_for_
 
 
 def test_an_unfrozen_backbone_moves(tmp_path: Path) -> None:
+    from selftrain.learn.networks.variables import read
     from selftrain.learn.training import train
-    from selftrain.learn.variables import read
 
     model = small_model()
     before = read(model.get_layer("backbone").trainable_variables)

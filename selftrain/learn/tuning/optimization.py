@@ -131,10 +131,11 @@ class Training:
         """Compiles the network as the first phase of the training has it."""
         import keras
 
-        from selftrain.learn import backbones, schedule
-        from selftrain.learn.copies import at_precision
+        from selftrain.learn import schedule
         from selftrain.learn.course import course
-        from selftrain.learn.device import jit
+        from selftrain.learn.networks import backbones
+        from selftrain.learn.networks.copies import at_precision
+        from selftrain.learn.networks.device import jit
         from selftrain.learn.optimizer import FlatAdamW
         from selftrain.learn.training import untrained
 

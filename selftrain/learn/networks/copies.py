@@ -10,8 +10,8 @@ import keras
 from numpy.typing import NDArray
 
 from selftrain.config import Precision
-from selftrain.learn import variables
-from selftrain.learn.batchnorm import layers_of_type
+from selftrain.learn.networks import variables
+from selftrain.learn.networks.batchnorm import layers_of_type
 
 
 def copied(model: keras.Model) -> keras.Model:

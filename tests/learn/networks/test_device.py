@@ -13,7 +13,7 @@ pytestmark = pytest.mark.keras
 
 MAPPED = textwrap.dedent("""
     import ctypes, sys
-    from selftrain.learn.device import keep_freed_memory
+    from selftrain.learn.networks.device import keep_freed_memory
 
     class Info(ctypes.Structure):
         names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"

@@ -17,7 +17,7 @@ pytestmark = [
 
 
 def test_the_last_feature_map_keeps_four_pixels_at_small_sizes() -> None:
-    from selftrain.learn.backbones import reduced_strides
+    from selftrain.learn.networks.backbones import reduced_strides
 
     for size in (32, 48, 64, 96, 128, 224):
         left = size // (2 * int(np.prod(reduced_strides(size))))
@@ -27,7 +27,7 @@ def test_the_last_feature_map_keeps_four_pixels_at_small_sizes() -> None:
 
 @pytest.mark.parametrize("name", ["MobileNet", "mobilenet_v2_035"])
 def test_a_mobilenet_from_scratch_keeps_four_pixels_and_the_shapes_of_its_weights(name: str) -> None:
-    from selftrain.learn.backbones import build
+    from selftrain.learn.networks.backbones import build
 
     kept, plain = (build(name, image_size=32, classes=3, reduce_strides=reduce) for reduce in (True, False))
     assert kept.get_layer("backbone").output.shape[1:3] == (4, 4)
@@ -39,7 +39,7 @@ def test_a_mobilenet_from_scratch_keeps_four_pixels_and_the_shapes_of_its_weight
 def test_a_convolution_that_halves_no_more_has_its_former_answers_at_every_second_place() -> None:
     import keras
 
-    from selftrain.learn.strides import with_fewer_halvings
+    from selftrain.learn.networks.strides import with_fewer_halvings
 
     image = keras.Input((8, 8, 2))
     padded = keras.layers.ZeroPadding2D(((0, 1), (0, 1)))(image)
@@ -54,7 +54,7 @@ def test_a_convolution_that_halves_no_more_has_its_former_answers_at_every_secon
 
 
 def test_a_wide_resnet_has_the_weights_of_the_literature_and_a_quarter_of_the_side() -> None:
-    from selftrain.learn.backbones import build
+    from selftrain.learn.networks.backbones import build
 
     model = build("wide_resnet_28_2", image_size=32, classes=10)
     assert sum(int(np.prod(w.shape)) for w in model.trainable_variables) == 1_467_610  # MixMatch's, FixMatch's
@@ -62,7 +62,7 @@ def test_a_wide_resnet_has_the_weights_of_the_literature_and_a_quarter_of_the_si
 
 
 def test_a_depth_that_is_no_wide_resnets_is_refused() -> None:
-    from selftrain.learn.wide_resnet import wide_resnet
+    from selftrain.learn.networks.wide_resnet import wide_resnet
 
     with pytest.raises(ValueError, match="depth 18 is no wide ResNet's"):
         wide_resnet(depth=18, width=2, image_size=32)
@@ -72,7 +72,7 @@ def test_a_ladder_rung_reads_uint8_answers_float32_and_is_built_of_stock_layers(
     import json
     import zipfile
 
-    from selftrain.learn.backbones import build
+    from selftrain.learn.networks.backbones import build
 
     model = build("efficientnet_b0_050", image_size=32, classes=5, seed=1)
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
@@ -89,8 +89,8 @@ def block_drops(name: str) -> dict[str, float]:
     """The rates of the dropouts that leave a whole residual block out for an image, by block, in their order."""
     import keras
 
-    from selftrain.learn.backbones import build
-    from selftrain.learn.batchnorm import layers_of_type
+    from selftrain.learn.networks.backbones import build
+    from selftrain.learn.networks.batchnorm import layers_of_type
 
     backbone = build(name, image_size=32, classes=2).get_layer("backbone")
     dropouts = layers_of_type(backbone, keras.layers.Dropout)
@@ -117,8 +117,8 @@ def test_a_mobilenet_and_a_wide_resnet_leave_no_block_out(name: str) -> None:
 def test_blocks_are_left_out_in_training_and_never_in_inference() -> None:
     import keras
 
-    from selftrain.learn.backbones import build
-    from selftrain.learn.batchnorm import layers_of_type
+    from selftrain.learn.networks.backbones import build
+    from selftrain.learn.networks.batchnorm import layers_of_type
 
     backbone = build("efficientnet_b0_050", image_size=32, classes=2).get_layer("backbone")
     for norm in layers_of_type(backbone, keras.layers.BatchNormalization):
@@ -135,8 +135,8 @@ def test_blocks_are_left_out_in_training_and_never_in_inference() -> None:
 
 
 def test_the_seed_decides_the_first_weights() -> None:
-    from selftrain.learn.backbones import build
-    from selftrain.learn.variables import read
+    from selftrain.learn.networks.backbones import build
+    from selftrain.learn.networks.variables import read
 
     one, same, other = (
         read(build("MobileNet", image_size=32, classes=3, seed=seed).get_layer("logits").weights) for seed in (1, 1, 2)
@@ -148,9 +148,9 @@ def test_the_seed_decides_the_first_weights() -> None:
 def test_weights_come_from_a_local_file_and_batch_norm_stays_frozen_after_thawing(tmp_path: Path) -> None:
     import keras
 
-    from selftrain.learn.backbones import build, set_trainable
-    from selftrain.learn.batchnorm import layers_of_type
-    from selftrain.learn.variables import read
+    from selftrain.learn.networks.backbones import build, set_trainable
+    from selftrain.learn.networks.batchnorm import layers_of_type
+    from selftrain.learn.networks.variables import read
 
     keras.utils.set_random_seed(5)
     donor = keras.applications.MobileNetV2(alpha=0.35, include_top=False, weights=None, input_shape=(32, 32, 3))
@@ -168,7 +168,7 @@ def test_weights_come_from_a_local_file_and_batch_norm_stays_frozen_after_thawin
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     import keras
 
-    from selftrain.learn.backbones import build
+    from selftrain.learn.networks.backbones import build
 
     donor = keras.applications.MobileNetV2(alpha=0.5, include_top=False, weights=None, input_shape=(32, 32, 3))
     donor.save_weights(tmp_path / "donor.weights.h5")
@@ -178,8 +178,8 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["efficientnet_b0_050", "efficientnet_b0", "mobilenet_v2_035", "wide_resnet_16_1"])
 def test_weights_saved_here_start_the_same_network_at_any_size(name: str, tmp_path: Path) -> None:
-    from selftrain.learn.backbones import build, save_weights
-    from selftrain.learn.variables import read
+    from selftrain.learn.networks.backbones import build, save_weights
+    from selftrain.learn.networks.variables import read
 
     path = tmp_path / "deep" / "own.weights.h5"
     donor = build(name, image_size=32, classes=2, seed=5)
@@ -204,7 +204,7 @@ def test_weights_saved_here_start_the_same_network_at_any_size(name: str, tmp_pa
     ],
 )
 def test_what_cannot_be_built_is_said(name: str, size: int, weights: str | None, message: str) -> None:
-    from selftrain.learn.backbones import build
+    from selftrain.learn.networks.backbones import build
 
     with pytest.raises(BackboneError, match=message):
         build(name, image_size=size, classes=3, weights=weights)
@@ -215,7 +215,7 @@ def test_preprocessing_is_that_of_the_published_weights(name: str) -> None:
     import keras
 
     from selftrain.ladder import resolve
-    from selftrain.learn import backbones
+    from selftrain.learn.networks import backbones
 
     module = {"DenseNet121": "densenet", "ResNet50": "resnet", "MobileNet": "mobilenet"}[name]
     images = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3)).astype(np.float32)

@@ -18,7 +18,7 @@ MIXED = RECIPE.model_copy(update={"precision": "mixed_bfloat16"})
 
 
 def at_precision(model, precision):
-    from selftrain.learn.copies import at_precision
+    from selftrain.learn.networks.copies import at_precision
 
     return at_precision(model, precision)
 
@@ -96,7 +96,7 @@ def test_a_killed_training_in_it_ends_as_one_that_was_not(tmp_path: Path) -> Non
 def test_every_family_of_networks_has_a_copy_in_bfloat16(name: str) -> None:
     import keras
 
-    from selftrain.learn.backbones import build
+    from selftrain.learn.networks.backbones import build
 
     model = build(name, image_size=32, classes=3)
     copy = at_precision(model, "mixed_bfloat16")
@@ -112,8 +112,8 @@ def normalised(tmp_path_factory: pytest.TempPathFactory):
     """An EfficientNetB0 whose weights file has statistics for its Normalization, as ImageNet's has."""
     import keras
 
-    from selftrain.learn.backbones import build
-    from selftrain.learn.batchnorm import layers_of_type
+    from selftrain.learn.networks.backbones import build
+    from selftrain.learn.networks.batchnorm import layers_of_type
 
     path = tmp_path_factory.mktemp("donor") / "donor.weights.h5"
     donor = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(32, 32, 3))
@@ -133,7 +133,7 @@ def apart(model, other) -> float:
 
 
 def test_a_copy_normalises_images_as_its_model(normalised) -> None:
-    from selftrain.learn.copies import copied
+    from selftrain.learn.networks.copies import copied
 
     assert apart(copied(normalised), normalised) < 1e-3
     assert apart(at_precision(normalised, "mixed_bfloat16"), normalised) < 0.1

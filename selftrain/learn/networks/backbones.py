@@ -11,9 +11,9 @@ import keras
 
 from selftrain.errors import BackboneError
 from selftrain.ladder import Rung, resolve
-from selftrain.learn.batchnorm import layers_of_type
-from selftrain.learn.strides import with_fewer_halvings
-from selftrain.learn.wide_resnet import wide_resnet
+from selftrain.learn.networks.batchnorm import layers_of_type
+from selftrain.learn.networks.strides import with_fewer_halvings
+from selftrain.learn.networks.wide_resnet import wide_resnet
 
 # EfficientNet-B0's stages, arXiv:1905.11946 table 1.
 _KERNELS = [3, 3, 5, 3, 5, 5, 3]

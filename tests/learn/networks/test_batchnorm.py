@@ -9,8 +9,8 @@ pytestmark = pytest.mark.keras
 def test_the_statistics_are_those_of_all_images_at_any_depth_with_dropout_off() -> None:
     import keras
 
-    from selftrain.learn.batchnorm import Statistics, layers_of_type
-    from selftrain.learn.variables import read
+    from selftrain.learn.networks.batchnorm import Statistics, layers_of_type
+    from selftrain.learn.networks.variables import read
 
     inner_in = keras.Input((4, 4, 3))
     dropped = keras.layers.Dropout(0.5)(inner_in)
@@ -32,8 +32,8 @@ def test_the_statistics_are_those_of_all_images_at_any_depth_with_dropout_off() 
 def test_a_frozen_layers_statistics_stay() -> None:
     import keras
 
-    from selftrain.learn.batchnorm import Statistics
-    from selftrain.learn.variables import read
+    from selftrain.learn.networks.batchnorm import Statistics
+    from selftrain.learn.networks.variables import read
 
     image = keras.Input((4, 4, 3))
     norm = keras.layers.BatchNormalization(trainable=False)
