@@ -20,7 +20,7 @@ def measure(*, quick: bool) -> Result:
     """The presets, the mixing, and Keras's own layer."""
     import keras
 
-    from selftrain.learn.augment import augmenter
+    from selftrain.learn.augmentation.policy import augmenter
 
     batch = np.random.default_rng(0).integers(0, 256, (BATCH, SIZE, SIZE, 3), np.uint8)
     layers = {

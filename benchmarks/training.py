@@ -146,7 +146,7 @@ def train_bare(task: Task) -> None:
     import keras
 
     from selftrain.learn import schedule
-    from selftrain.learn.augment import augmenter
+    from selftrain.learn.augmentation.policy import augmenter
     from selftrain.learn.batches import Batches, smooth
     from selftrain.learn.networks import backbones
     from selftrain.learn.unset import smoothing

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selftrain.config import Consistency, Method, Recipe
-from selftrain.learn.augment import Augment, Strength, augmenter
+from selftrain.learn.augmentation.mixing import Mix, MixingTrainer
+from selftrain.learn.augmentation.policy import Augment, Strength, augmenter
 from selftrain.learn.batches import Batches, Examples, balanced_weights, gathered_ahead, pool_positions, smooth
 from selftrain.learn.consistency import ConsistencyTrainer, rule
-from selftrain.learn.mixing import Mix, MixingTrainer
 from selftrain.learn.unset import smoothing
 
 if TYPE_CHECKING:

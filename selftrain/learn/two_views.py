@@ -9,7 +9,7 @@ from keras import ops
 from pydantic import Field
 
 from selftrain.config import Augmentation, Precision, Section, Share
-from selftrain.learn.augment import augmenter
+from selftrain.learn.augmentation.policy import augmenter
 from selftrain.learn.view_losses import barlow_twins, nt_xent
 
 Objective = Literal["simclr", "barlow_twins"]

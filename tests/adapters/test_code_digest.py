@@ -34,7 +34,7 @@ def changed_by(tree: Path, module: str) -> set[str]:
 @pytest.mark.parametrize(
     ("module", "steps"),
     [
-        ("selftrain.learn.augment", {"train", "train_student"}),
+        ("selftrain.learn.augmentation.policy", {"train", "train_student"}),
         ("selftrain.learn.training", {"train", "train_student"}),
         ("selftrain.selflabel.thresholds", {"pseudo_label", "train_student"}),
         ("selftrain.evaluate.significance", {"evaluate"}),

@@ -15,7 +15,7 @@ def images(n: int = 4, size: int = 16) -> np.ndarray:
 def augmented(batch: np.ndarray, preset: str, strength: str, seed: int = 1, **overrides) -> np.ndarray:
     import keras
 
-    from selftrain.learn.augment import augmenter
+    from selftrain.learn.augmentation.policy import augmenter
 
     layer = augmenter(preset, strength, batch.shape[1], seed, **overrides)
     return keras.ops.convert_to_numpy(layer(batch, training=True))
@@ -24,7 +24,7 @@ def augmented(batch: np.ndarray, preset: str, strength: str, seed: int = 1, **ov
 def applied(batch: np.ndarray, seed: int = 0, **policy) -> np.ndarray:
     import keras
 
-    from selftrain.learn.augment import Augment, Policy
+    from selftrain.learn.augmentation.policy import Augment, Policy
 
     layer = Augment(Policy(**policy), image_size=batch.shape[1], seed=seed)
     return keras.ops.convert_to_numpy(layer(batch, training=True))
@@ -34,7 +34,7 @@ def applied(batch: np.ndarray, seed: int = 0, **policy) -> np.ndarray:
 def test_a_preset_changes_training_images_keeps_their_shape_and_range_and_leaves_others_alone(preset, strength) -> None:
     import keras
 
-    from selftrain.learn.augment import augmenter
+    from selftrain.learn.augmentation.policy import augmenter
 
     layer = augmenter(preset, strength, 16, seed=1)
     batch = images(32)
@@ -74,7 +74,7 @@ def test_copies_of_one_image_in_a_batch_become_different_images(preset, strength
 def test_traced_and_eager_give_the_same_images(preset, strength) -> None:
     import keras
 
-    from selftrain.learn.augment import augmenter
+    from selftrain.learn.augmentation.policy import augmenter
     from selftrain.learn.networks.batchnorm import _InTrainingMode
 
     eager = augmented(images(), preset, strength, seed=5)
@@ -125,7 +125,7 @@ def test_only_photos_are_cropped_by_area() -> None:
 def test_xla_compiles_a_preset(preset, strength) -> None:
     import keras
 
-    from selftrain.learn.augment import augmenter
+    from selftrain.learn.augmentation.policy import augmenter
     from selftrain.learn.networks.batchnorm import _InTrainingMode
 
     layer = augmenter(preset, strength, 16, seed=5)
@@ -146,7 +146,7 @@ def test_xla_compiles_a_preset(preset, strength) -> None:
 def test_gathering_reads_the_same_pixels_as_the_kernel(fill: str) -> None:
     import keras
 
-    from selftrain.learn.affine import gathered
+    from selftrain.learn.augmentation.affine import gathered
 
     batch = images(8).astype(np.float32)
     rng = np.random.default_rng(1)
@@ -208,7 +208,7 @@ def test_a_recipes_own_count_and_magnitude_change_strong_views_only() -> None:
 
 
 def test_digits_are_never_mirrored_nor_erased() -> None:
-    from selftrain.learn.augment import policy
+    from selftrain.learn.augmentation.policy import policy
 
     for strength in ("weak", "strong"):
         digits = policy("digits", strength)

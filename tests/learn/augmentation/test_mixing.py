@@ -9,7 +9,7 @@ pytestmark = pytest.mark.keras
 def mixed(images: np.ndarray, targets: np.ndarray, seed: int = 0, **alphas: float) -> tuple[np.ndarray, np.ndarray]:
     import keras
 
-    from selftrain.learn.mixing import Mix
+    from selftrain.learn.augmentation.mixing import Mix
 
     layer = Mix(**{"mixup": 0.0, "cutmix": 0.0, **alphas}, seed=seed)
     out = layer(images.astype(np.float32), targets.astype(np.float32), training=True)
@@ -68,7 +68,7 @@ def test_a_seed_gives_the_same_mix_another_seed_another_and_0_none() -> None:
 def test_the_loss_of_a_mix_is_the_mix_of_the_losses() -> None:
     import keras
 
-    from selftrain.learn.mixing import Mix, MixingTrainer
+    from selftrain.learn.augmentation.mixing import Mix, MixingTrainer
 
     network = keras.Sequential([keras.Input((2, 2, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
     trainer = MixingTrainer(network, keras.layers.Identity(), Mix(mixup=0.0, cutmix=0.0, seed=0))

@@ -12,7 +12,7 @@ import math
 import keras
 from keras import ops
 
-from selftrain.learn.affine import Affine
+from selftrain.learn.augmentation.affine import Affine
 
 OPERATIONS = (
     "identity", "autocontrast", "equalize", "brightness", "color", "contrast", "sharpness", "posterize", "solarize",

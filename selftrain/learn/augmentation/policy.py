@@ -10,9 +10,9 @@ import keras
 from keras import ops
 
 from selftrain.config import Augmentation
-from selftrain.learn.affine import Affine, Fill, gathered
+from selftrain.learn.augmentation.affine import Affine, Fill, gathered
+from selftrain.learn.augmentation.randaugment import OPERATIONS, moved, recolour
 from selftrain.learn.networks.device import jit
-from selftrain.learn.randaugment import OPERATIONS, moved, recolour
 
 Strength = Literal["weak", "strong"]
 FULL_MAGNITUDE = 10.0

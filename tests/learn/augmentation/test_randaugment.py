@@ -22,7 +22,7 @@ def images(n: int = 6, size: int = 24) -> np.ndarray:
 def recoloured(batch: np.ndarray, name: str, strength: float) -> np.ndarray:
     import keras
 
-    from selftrain.learn.randaugment import OPERATIONS, recolour
+    from selftrain.learn.augmentation.randaugment import OPERATIONS, recolour
 
     operation = np.full(len(batch), OPERATIONS.index(name))
     strengths = np.full(len(batch), strength, np.float32)
@@ -82,7 +82,7 @@ def test_black_white_and_the_full_range_stay_within_it(name: str) -> None:
 def test_each_image_has_its_own_operation() -> None:
     import keras
 
-    from selftrain.learn.randaugment import OPERATIONS, recolour
+    from selftrain.learn.augmentation.randaugment import OPERATIONS, recolour
 
     batch = np.repeat(images(1), len(OPERATIONS), axis=0)
     strengths = np.full(len(OPERATIONS), 0.5, np.float32)
@@ -95,7 +95,7 @@ def test_each_image_has_its_own_operation() -> None:
 def test_a_move_is_undone_by_its_opposite_and_nothing_at_strength_0(name: str) -> None:
     import keras
 
-    from selftrain.learn.randaugment import OPERATIONS, moved
+    from selftrain.learn.augmentation.randaugment import OPERATIONS, moved
 
     operation = np.full(1, OPERATIONS.index(name))
 
@@ -114,7 +114,7 @@ def test_a_move_is_undone_by_its_opposite_and_nothing_at_strength_0(name: str) -
 def test_two_moves_read_at_once_are_the_moves_one_after_the_other() -> None:
     import keras
 
-    from selftrain.learn.randaugment import OPERATIONS, moved
+    from selftrain.learn.augmentation.randaugment import OPERATIONS, moved
 
     ramp = np.zeros((1, 17, 17, 3), np.float32)
     ramp[..., 0], ramp[..., 1] = np.arange(17)[None, None, :], np.arange(17)[None, :, None]
