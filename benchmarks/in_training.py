@@ -66,7 +66,7 @@ def bare(steps: int) -> partial[object]:
 
 def in_training(method: Method, steps: int) -> partial[object]:
     """The method's own trainer on its own batches."""
-    from selftrain.learn.course import Unlabeled, course
+    from selftrain.learn.training.course import Unlabeled, course
 
     recipe = Student(method=method, batch_size=BATCH, consistency=Consistency(mu=MU), augmentation="natural")
     chosen = course(

@@ -15,7 +15,7 @@ from selftrain.config import Experiment
 from selftrain.data.ingest.ingest import Ingested, ingest
 from selftrain.data.sources.source import ImageSource
 from selftrain.data.store import dataset
-from selftrain.learn.checkpoint import Checkpoints
+from selftrain.learn.training.checkpoint import Checkpoints
 from selftrain.progress import Progress
 from selftrain.selflabel.finished import outcome
 from selftrain.selflabel.loop import Looped, PixelsOf, run_loop

@@ -24,12 +24,12 @@ from benchmarks.rows import percent
 from selftrain.config import DigitsSource, Experiment, Recipe, Splitting
 from selftrain.data.manifest import Split
 from selftrain.data.store import dataset
-from selftrain.learn.checkpoint import Checkpoints
+from selftrain.learn.training.checkpoint import Checkpoints
 
 if TYPE_CHECKING:
     import keras
 
-    from selftrain.learn.batches import Examples
+    from selftrain.learn.training.batches import Examples
 
 IMAGE_STEPS = 48_000  # of the MobileNet
 LABELS, HELD_OUT = 5_000, 0.2
@@ -113,7 +113,7 @@ def _with(e: Experiment, recipe: Recipe, *, quick: bool) -> Experiment:
 
 
 def _of(task: Task) -> list[Read]:
-    from selftrain.selflabel.teaching import examples
+    from selftrain.learn.training.examples import examples
 
     reads = []
     for seed in range(FIRST_SEED, FIRST_SEED + task.seeds):
@@ -134,14 +134,14 @@ def _trained(
 ) -> Read:
     import keras
 
-    from selftrain.learn import training
+    from selftrain.learn.training import run
 
     keras.utils.clear_session()
     recipe = recipe.model_copy(update={"reduce_strides": reduced})
-    live = training.untrained(
+    live = run.untrained(
         recipe, str(recipe.backbone), image_size=train.pixels.size, classes=train.targets.shape[1], seed=seed
     )
-    trained = training.train(
+    trained = run.train(
         live,
         recipe=recipe,
         train=train,

@@ -12,15 +12,15 @@ from selftrain.data.store.pixels import ArrayPixels
 if TYPE_CHECKING:
     import keras
 
-    from selftrain.learn.batches import Examples
-    from selftrain.learn.course import Course
+    from selftrain.learn.training.batches import Examples
+    from selftrain.learn.training.course import Course
 
 CLASSES = 10
 
 
 def labelled(size: int, *, images: int, labels: int) -> Examples:
     """`images` random images of `size` pixels, the first `labels` of them with labels."""
-    from selftrain.learn.batches import Examples
+    from selftrain.learn.training.batches import Examples
 
     pixels = ArrayPixels(np.random.default_rng(0).integers(0, 256, (images, size, size, 3), np.uint8))
     targets, ones = np.eye(CLASSES, dtype=np.float32)[np.arange(labels) % CLASSES], np.ones(labels, np.float32)
@@ -32,7 +32,7 @@ def compile_as_trained(model: keras.Model) -> None:
     import keras
 
     from selftrain.learn.networks.device import jit
-    from selftrain.learn.optimizer import FlatAdamW
+    from selftrain.learn.training.optimizer import FlatAdamW
 
     optimizer = FlatAdamW(1e-3, weight_decay=1e-4, average=0.99)
     model.compile(optimizer, keras.losses.CategoricalCrossentropy(from_logits=True), jit_compile=jit())
@@ -41,7 +41,7 @@ def compile_as_trained(model: keras.Model) -> None:
 
 def steps_of(chosen: Course, network: keras.Model, steps: int) -> partial[object]:
     """The first `steps` steps of `chosen` on `network`, each time that it is called."""
-    from selftrain.learn.feed import feed
+    from selftrain.learn.training.feed import feed
 
     trainer = chosen.trainer(network)
     compile_as_trained(trainer)

@@ -24,10 +24,10 @@ from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources.source import open_source
 from selftrain.data.store import dataset
 from selftrain.ladder import next_rung
-from selftrain.learn.checkpoint import Checkpoints
+from selftrain.learn.training.checkpoint import Checkpoints
 
 if TYPE_CHECKING:
-    from selftrain.learn.batches import Examples
+    from selftrain.learn.training.batches import Examples
 
 TARGET = 1.15
 REPETITIONS = 2
@@ -77,7 +77,7 @@ def measure(*, quick: bool) -> Result:
 
 def _tasks(e: Experiment) -> dict[str, Task]:
     """The digits run's two trainings; the pseudo-labels are drawn by lot, which changes no time."""
-    from selftrain.selflabel.teaching import examples
+    from selftrain.learn.training.examples import examples
 
     manifest = loops.ingested(e, open_source(e.source)).manifest
     pixels = dataset.pixels(e.place, manifest, e.image_size, e.machine)
@@ -125,7 +125,7 @@ def _with_labels_by_lot(manifest: Manifest) -> Manifest:
 
 def train_ours(task: Task, folder: Path) -> None:
     """As selflabel.teaching does."""
-    from selftrain.learn.training import train, untrained
+    from selftrain.learn.training.run import train, untrained
 
     _forget()
     with tempfile.TemporaryDirectory(dir=folder) as checkpoints:
@@ -145,11 +145,11 @@ def train_bare(task: Task) -> None:
     """As one would by hand."""
     import keras
 
-    from selftrain.learn import schedule
     from selftrain.learn.augmentation.policy import augmenter
-    from selftrain.learn.batches import Batches, smooth
     from selftrain.learn.networks import backbones
-    from selftrain.learn.unset import smoothing
+    from selftrain.learn.training import schedule
+    from selftrain.learn.training.batches import Batches, smooth
+    from selftrain.learn.training.defaults import smoothing
 
     _forget()
     recipe, size, every = task.recipe, task.image_size, task.recipe.validate_every

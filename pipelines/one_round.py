@@ -37,7 +37,7 @@ from selftrain.data.manifest import Manifest
 from selftrain.data.store import dataset
 from selftrain.data.store.pixels import Pixels
 from selftrain.errors import SelftrainError, TrainingDivergedError
-from selftrain.learn.checkpoint import Checkpoints, prune
+from selftrain.learn.training.checkpoint import Checkpoints, prune
 
 ROUND = Path("round")
 SETTINGS = ROUND / "settings"
@@ -202,7 +202,7 @@ def evaluate() -> None:
     from selftrain.adapters import receipts
     from selftrain.adapters.looks import count_looks
     from selftrain.learn.contract import SavedModel
-    from selftrain.learn.curve import read_curve
+    from selftrain.learn.training.curve import read_curve
     from selftrain.selflabel import scoring
     from selftrain.selflabel.finished import student_round, teacher_round, watched, with_student
     from selftrain.selflabel.pseudo_labels import PseudoLabels

@@ -14,8 +14,8 @@ from selftrain.adapters.quiet_start import start_keras
 from selftrain.config import Machine, Place, Teacher
 from selftrain.data.manifest import Manifest
 from selftrain.data.store import dataset
-from selftrain.learn.checkpoint import Checkpoints
 from selftrain.learn.contract import SavedModel
+from selftrain.learn.training.checkpoint import Checkpoints
 
 
 @step(

@@ -33,8 +33,8 @@ from selftrain.data.store import dataset, decoded_files
 from selftrain.errors import ConfigError, SourceError
 from selftrain.files.places import check_out, given_path
 from selftrain.files.writing import replace
-from selftrain.learn.checkpoint import Checkpoints, prune
 from selftrain.learn.contract import SavedModel
+from selftrain.learn.training.checkpoint import Checkpoints, prune
 from selftrain.progress import Progress, noting
 from selftrain.record import RunRecord
 from selftrain.scaffold import Wishes, choose, has_gpu

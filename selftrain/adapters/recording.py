@@ -18,7 +18,7 @@ from selftrain.data.manifest import Manifest
 from selftrain.data.store import dataset
 from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.learn.contract import SavedModel
-from selftrain.learn.curve import read_curve
+from selftrain.learn.training.curve import read_curve
 from selftrain.record import Registration, RunRecord
 from selftrain.report.summary import summary
 from selftrain.selflabel.finished import Outcome

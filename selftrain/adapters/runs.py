@@ -12,7 +12,7 @@ from selftrain.adapters import code_digest, process_lock, run_lock
 from selftrain.adapters.tracking import close_dead_runs, fail_run, open_tracking
 from selftrain.config import Experiment, Machine, Place
 from selftrain.data.store import dataset, decoded_files
-from selftrain.learn.checkpoint import prune
+from selftrain.learn.training.checkpoint import prune
 
 # ZenML uploads each larger parameter of a dynamic step as an artifact of its own, 0.1 s apiece.
 PARAMETER_BYTES = "65536"

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from selftrain.data.inputs.squares import Gathered
     from selftrain.data.store.pixels import Pixels
-    from selftrain.learn.batches import Examples
     from selftrain.learn.distillation import Softening
+    from selftrain.learn.training.batches import Examples
 
 Int64s = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -42,7 +42,7 @@ class Distilled:
     """A distilled model: where it is, both models' accuracy on validation (0-1) and their numbers of parameters.
 
     `images` were learnt from; `held_out` of those given were not, because validation holds them too, and `repeated` not
-    a second time. `curve` has a row a look, as in `selftrain.learn.curve.SCHEMA`.
+    a second time. `curve` has a row a look, as in `selftrain.learn.training.curve.SCHEMA`.
     """
 
     saved: SavedModel
@@ -98,13 +98,13 @@ def distill(
     was changed, TrainingDivergedError; as `selftrain.distill` also WithdrawnError for a teacher that `workspace`'s
     recall log names.
     """
-    from selftrain.learn.batches import Batches
     from selftrain.learn.calibrate import fit_temperature
-    from selftrain.learn.checkpoint import Checkpoints
-    from selftrain.learn.curve import write_curve
     from selftrain.learn.distillation import Distilling, Softening
     from selftrain.learn.predict import predict_logits
-    from selftrain.learn.training import train_course, untrained
+    from selftrain.learn.training.batches import Batches
+    from selftrain.learn.training.checkpoint import Checkpoints
+    from selftrain.learn.training.curve import write_curve
+    from selftrain.learn.training.run import train_course, untrained
 
     recipe = checked(
         Recipe,
@@ -251,7 +251,7 @@ def _repeated(ids: Ids, labels: Int64s) -> Mask:
 
 
 def _validation(pixels: Pixels, rows: Int64s, labels: Int64s, contract: Contract) -> Examples:
-    from selftrain.learn.batches import Examples
+    from selftrain.learn.training.batches import Examples
 
     ones = np.ones(len(rows), np.float32)
     return Examples(pixels, rows, _one_hot(labels, len(contract.class_names)), ones, ones.astype(np.bool_))
@@ -261,10 +261,10 @@ def _examples(
     model: keras.Model, contract: Contract, found: Material, softening: Softening, progress: Progress
 ) -> Examples:
     """The images with the teacher's softened probabilities and their labels, as `both_targets`."""
-    from selftrain.learn.batches import Examples
     from selftrain.learn.calibrate import softmax
     from selftrain.learn.distillation import both_targets
     from selftrain.learn.predict import predict_logits
+    from selftrain.learn.training.batches import Examples
 
     logits = predict_logits(model, found.pixels, found.rows, progress=progress)
     soft = softmax(logits, contract.temperature * softening.temperature)

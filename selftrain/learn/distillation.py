@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from selftrain.learn.course import Supervised
+from selftrain.learn.training.course import Supervised
 
 
 @dataclass(frozen=True)

@@ -84,9 +84,9 @@ def learn_representation(
     that collapse.
     """
     from selftrain.data.inputs.squares import gather, gathered_pixels
-    from selftrain.learn.checkpoint import Checkpoints
     from selftrain.learn.networks import backbones
     from selftrain.learn.pretraining import LabeledRows, curve_of, identity, pretrain
+    from selftrain.learn.training.checkpoint import Checkpoints
     from selftrain.learn.two_views import Pretraining
 
     check_image_size(image_size)

@@ -12,7 +12,7 @@ from selftrain.config import Consistency, Gate, Guards, Method, Student, learns_
 from selftrain.data.manifest import Manifest, Split
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport
 from selftrain.learn.contract import SavedModel
-from selftrain.learn.unset import finish, smoothing
+from selftrain.learn.training.defaults import finish, smoothing
 from selftrain.selflabel import divergence
 from selftrain.selflabel.gate import explain, judge
 from selftrain.selflabel.guards import watch, watch_student

@@ -16,8 +16,8 @@ from selftrain.selflabel.rounds import History, Verdict
 
 if TYPE_CHECKING:
     from selftrain.data.store.pixels import Pixels
-    from selftrain.learn.checkpoint import Checkpoints
     from selftrain.learn.contract import SavedModel
+    from selftrain.learn.training.checkpoint import Checkpoints
     from selftrain.selflabel.pseudo_labels import PseudoLabels
 
 PixelsOf = Callable[[Manifest, int], "Pixels"]

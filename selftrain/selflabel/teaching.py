@@ -10,23 +10,22 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 import numpy.typing as npt
-import pyarrow.compute as pc
 
 from selftrain.config import Recipe, Student, Teacher
-from selftrain.data.manifest import LabelSource, Manifest, Split
+from selftrain.data.manifest import Manifest, Split
 from selftrain.data.store.pixels import Pixels
 from selftrain.errors import ConfigError, TrainingDivergedError
-from selftrain.learn.batches import Examples
 from selftrain.learn.calibrate import fit_temperature
-from selftrain.learn.checkpoint import Checkpoints
 from selftrain.learn.contract import Contract, SavedModel, file_digest, load, save
-from selftrain.learn.course import Unlabeled
-from selftrain.learn.curve import write_curve
 from selftrain.learn.networks import variables
 from selftrain.learn.networks.batchnorm import layers_of_type
 from selftrain.learn.networks.copies import write_weights
 from selftrain.learn.predict import predict_logits
-from selftrain.learn.training import train, untrained
+from selftrain.learn.training.checkpoint import Checkpoints
+from selftrain.learn.training.course import Unlabeled
+from selftrain.learn.training.curve import write_curve
+from selftrain.learn.training.examples import examples, whole_pool
+from selftrain.learn.training.run import train, untrained
 from selftrain.progress import Progress, silent
 from selftrain.selflabel import divergence
 
@@ -219,40 +218,6 @@ def _answers(manifest: Manifest, labels: PseudoLabels, *, seed: int) -> tuple[In
 def _churn(model: keras.Model, pixels: Pixels, rows: Ints, classes: Ints) -> float:
     """The share in 0-1 of the images at `rows` that `model` does not call by `classes`."""
     return float((predict_logits(model, pixels, rows).argmax(axis=1) != classes).mean())
-
-
-def whole_pool(manifest: Manifest, recipe: Student) -> Unlabeled:
-    """What FixMatch and its kin learn from: all training images, with or without a human label."""
-    pool = manifest.rows(Split.TRAIN, Split.UNLABELED)
-    return Unlabeled(pool, recipe.method, recipe.consistency)
-
-
-def examples(manifest: Manifest, pixels: Pixels, split: Split, *, pseudo_weight: float = 0.0) -> Examples:
-    """The images of one split with their targets (n, classes), weights (n,) and who labelled them.
-
-    A pseudo-label's weight is its own times `pseudo_weight`; those that end at 0 are left out.
-    """
-    rows = manifest.rows(split)
-    table = manifest.table.take(rows)
-    human = pc.equal(table["label_source"], LabelSource.HUMAN.value).to_numpy(zero_copy_only=False).astype(bool)
-    classes = len(manifest.label_map)
-    targets = np.eye(classes, dtype=np.float32)[manifest.labels()[rows]]
-    soft = pc.is_valid(table["probs"]).to_numpy(zero_copy_only=False)
-    if soft.any():
-        flat = pc.list_flatten(table["probs"]).to_numpy(zero_copy_only=False)
-        probs = flat.astype(np.float32).reshape(-1, classes)
-        targets[soft] = probs / probs.sum(axis=1, keepdims=True)
-    own = pc.fill_null(table["weight"], 1.0).to_numpy(zero_copy_only=False)
-    weights = np.where(human, 1.0, own * pseudo_weight).astype(np.float32)
-    used = weights > 0
-    return Examples(
-        pixels=pixels,
-        rows=rows[used],
-        targets=targets[used],
-        weights=weights[used],
-        human=human[used],
-        hard=~soft[used],
-    )
 
 
 def _weights_of(teacher: SavedModel | None, recipe: Student) -> SavedModel | None:

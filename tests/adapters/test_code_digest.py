@@ -35,7 +35,7 @@ def changed_by(tree: Path, module: str) -> set[str]:
     ("module", "steps"),
     [
         ("selftrain.learn.augmentation.policy", {"train", "train_student"}),
-        ("selftrain.learn.training", {"train", "train_student"}),
+        ("selftrain.learn.training.run", {"train", "train_student"}),
         ("selftrain.selflabel.thresholds", {"pseudo_label", "train_student"}),
         ("selftrain.evaluate.significance", {"evaluate"}),
         ("selftrain.learn.predict", {"train", "train_student", "pseudo_label", "evaluate"}),

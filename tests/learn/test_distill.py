@@ -49,7 +49,7 @@ def judged(found: Material) -> set[bytes]:
 @pytest.mark.slow
 def test_a_student_that_saw_few_labels_answers_as_its_teacher(tmp_path: Path, colour_model: Path) -> None:
     from selftrain.learn.contract import load, read_contract
-    from selftrain.learn.curve import read_curve
+    from selftrain.learn.training.curve import read_curve
 
     said: list[str] = []
     found = distill(

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 
 from selftrain.config import Consistency, Method, Student
-from selftrain.learn.unset import finish, smoothing
+from selftrain.learn.training.defaults import finish, smoothing
 from selftrain.selflabel.finished import control_recipe, control_seed, recipe_after
 from selftrain.selflabel.rounds import History, Round
 
@@ -36,8 +36,8 @@ def control_of(student: Student, *, image_steps: int) -> Student:
 
 
 def looks(recipe: Student) -> int:
-    from selftrain.learn.schedule import looks as of_phase
-    from selftrain.learn.schedule import phases
+    from selftrain.learn.training.schedule import looks as of_phase
+    from selftrain.learn.training.schedule import phases
 
     return sum(len(of_phase(phase, every=recipe.validate_every)) for phase in phases(recipe))
 

@@ -5,7 +5,7 @@ import pytest
 
 from selftrain.config import Fixed, Gate, GuardAction, Guards, Method, PseudoLabel, Student
 from selftrain.errors import PredictionError
-from selftrain.learn.unset import finish
+from selftrain.learn.training.defaults import finish
 from selftrain.selflabel.alarms import Alarm
 from selftrain.selflabel.finished import control_recipe, with_student
 from selftrain.selflabel.gate import explain, judge

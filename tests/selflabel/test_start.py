@@ -12,7 +12,7 @@ from selftrain.config import DigitsSource, Experiment, Fixed, Gate, PseudoLabel,
 from selftrain.data.ingest.ingest import ingest
 from selftrain.data.sources.source import open_source
 from selftrain.data.store import dataset
-from selftrain.learn.checkpoint import Checkpoints
+from selftrain.learn.training.checkpoint import Checkpoints
 
 RATE = 5e-3
 

@@ -16,7 +16,7 @@ from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources.source import open_source
 from selftrain.data.store import dataset
 from selftrain.errors import ConfigError, ManifestError, UntrustedFileError
-from selftrain.learn.checkpoint import Checkpoints
+from selftrain.learn.training.checkpoint import Checkpoints
 from selftrain.selflabel import divergence
 from selftrain.selflabel.pseudo_labels import PseudoLabels, select
 
@@ -235,7 +235,7 @@ def test_weights_that_are_lost_in_the_last_step_are_a_divergence_too(digits: Rou
 def test_a_pseudo_label_without_its_probabilities_names_a_class_and_one_with_them_does_not(
     digits: Round, targets: Literal["soft", "hard"]
 ) -> None:
-    from selftrain.selflabel.teaching import examples
+    from selftrain.learn.training.examples import examples
 
     manifest = replace(digits.labels, targets=targets).applied_to(digits.manifest)
     pixels = dataset.pixels(digits.e.place, manifest, 16, digits.e.machine)

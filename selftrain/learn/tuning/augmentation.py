@@ -214,9 +214,9 @@ def _trained(
 ) -> tuple[float, float, float]:
     """Validation's loss and accuracy after training with `values`, and the seconds it took."""
     from selftrain.learn.calibrate import cross_fitted_probs
-    from selftrain.learn.checkpoint import Checkpoints
     from selftrain.learn.predict import predict_logits
-    from selftrain.learn.training import train, untrained
+    from selftrain.learn.training.checkpoint import Checkpoints
+    from selftrain.learn.training.run import train, untrained
 
     recipe = found.recipe.model_copy(update={**values, "steps": steps or found.recipe.steps})
     e = found.experiment

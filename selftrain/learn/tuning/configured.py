@@ -18,8 +18,8 @@ from selftrain.files.places import given_path
 from selftrain.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from selftrain.learn.batches import Examples
-    from selftrain.learn.course import Unlabeled
+    from selftrain.learn.training.batches import Examples
+    from selftrain.learn.training.course import Unlabeled
 
 Role = Literal["teacher", "student"]
 
@@ -68,7 +68,7 @@ def open_configured(config: str | os.PathLike[str], role: Role, *, progress: Pro
     The unlabelled images are decoded only where the role's method learns from them in training. Raises ConfigError for
     a file that is no configuration and for another role, and what ingest raises for images and labels that do not do.
     """
-    from selftrain.selflabel.teaching import examples, whole_pool
+    from selftrain.learn.training.examples import examples, whole_pool
 
     if role not in get_args(Role):
         raise ConfigError(f"role is {role!r}; give one of {', '.join(get_args(Role))}")

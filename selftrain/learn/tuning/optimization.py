@@ -18,7 +18,7 @@ from selftrain.learn.tuning.rate_range import RateRange, range_test
 from selftrain.progress import Progress, noting, silent
 
 if TYPE_CHECKING:
-    from selftrain.learn.course import Unlabeled
+    from selftrain.learn.training.course import Unlabeled
 
 _FEWEST_BATCHES = 4  # a pass over the training images has at least this many
 _MEASURED_S = 2.0
@@ -131,13 +131,13 @@ class Training:
         """Compiles the network as the first phase of the training has it."""
         import keras
 
-        from selftrain.learn import schedule
-        from selftrain.learn.course import course
         from selftrain.learn.networks import backbones
         from selftrain.learn.networks.copies import at_precision
         from selftrain.learn.networks.device import jit
-        from selftrain.learn.optimizer import FlatAdamW
-        from selftrain.learn.training import untrained
+        from selftrain.learn.training import schedule
+        from selftrain.learn.training.course import course
+        from selftrain.learn.training.optimizer import FlatAdamW
+        from selftrain.learn.training.run import untrained
 
         recipe = found.recipe.model_copy(update={"batch_size": batch_size})
         size, classes, seed = found.experiment.image_size, len(found.class_names), found.experiment.seed

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.learn.test_training import RECIPE, bars, run, small_model
+from tests.learn.training.test_run import RECIPE, bars, run, small_model
 
 pytestmark = [
     pytest.mark.keras,
@@ -144,7 +144,7 @@ def test_a_trained_model_answers_as_the_one_that_is_saved(normalised, tmp_path: 
 
     from selftrain.config import Recipe
     from selftrain.data.store.pixels import ArrayPixels
-    from selftrain.learn.batches import Examples
+    from selftrain.learn.training.batches import Examples
 
     targets, ones = np.eye(3, dtype=np.float32)[np.arange(4) % 3], np.ones(4, np.float32)
     examples = Examples(ArrayPixels(IMAGES), np.arange(4), targets, ones, ones.astype(np.bool_))
@@ -157,8 +157,8 @@ def test_a_trained_model_answers_as_the_one_that_is_saved(normalised, tmp_path: 
 
 def train_on(examples, model, recipe, folder: Path):
     """The model that a training of `model` gives."""
-    from selftrain.learn.checkpoint import Checkpoints
-    from selftrain.learn.training import train
+    from selftrain.learn.training.checkpoint import Checkpoints
+    from selftrain.learn.training.run import train
 
     return train(
         model, recipe=recipe, train=examples, validation=examples, seed=0, checkpoints=Checkpoints(folder / "kept")

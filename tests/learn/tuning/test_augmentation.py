@@ -9,6 +9,7 @@ import pytest
 from selftrain.config import Recipe, Student, Teacher
 from selftrain.config.text import file as config_file
 from selftrain.errors import ConfigError
+from selftrain.learn.training.defaults import smoothing
 from selftrain.learn.tuning.augmentation import (
     ACCURACY,
     JOURNAL,
@@ -18,7 +19,6 @@ from selftrain.learn.tuning.augmentation import (
     proposed,
     searched,
 )
-from selftrain.learn.unset import smoothing
 
 pytestmark = [
     pytest.mark.keras,

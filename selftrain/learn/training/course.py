@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from selftrain.config import Consistency, Method, Recipe
 from selftrain.learn.augmentation.mixing import Mix, MixingTrainer
 from selftrain.learn.augmentation.policy import Augment, Strength, augmenter
-from selftrain.learn.batches import Batches, Examples, balanced_weights, gathered_ahead, pool_positions, smooth
-from selftrain.learn.consistency import ConsistencyTrainer, rule
-from selftrain.learn.unset import smoothing
+from selftrain.learn.training.batches import Batches, Examples, balanced_weights, gathered_ahead, pool_positions, smooth
+from selftrain.learn.training.consistency import ConsistencyTrainer, rule
+from selftrain.learn.training.defaults import smoothing
 
 if TYPE_CHECKING:
     import grain

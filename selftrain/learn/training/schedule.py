@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import keras
 
 from selftrain.config import Recipe
-from selftrain.learn.unset import finish
+from selftrain.learn.training.defaults import finish
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from selftrain.config import Recipe
 from selftrain.data.store.pixels import ArrayPixels
 from selftrain.errors import ConfigError, TrainingDivergedError, TrainingHeldError
 from selftrain.evaluate.intervals import standard_error
-from selftrain.learn.batches import Examples
-from selftrain.learn.checkpoint import Checkpoints
+from selftrain.learn.training.batches import Examples
+from selftrain.learn.training.checkpoint import Checkpoints
 
 pytestmark = [
     pytest.mark.keras,
@@ -53,7 +53,7 @@ def small_model(seed: int = 0):
 
 
 def run(folder: Path, recipe: Recipe = RECIPE, examples: Examples | None = None, **options):
-    from selftrain.learn.training import train
+    from selftrain.learn.training.run import train
 
     return train(
         options.pop("model", None) or small_model(),
@@ -266,7 +266,7 @@ def test_a_pretrained_backbone_stands_still_while_frozen_and_its_batch_norm_for_
 
 def test_an_unfrozen_backbone_moves(tmp_path: Path) -> None:
     from selftrain.learn.networks.variables import read
-    from selftrain.learn.training import train
+    from selftrain.learn.training.run import train
 
     model = small_model()
     before = read(model.get_layer("backbone").trainable_variables)

@@ -10,7 +10,7 @@ def test_ten_steps_equal_keras_adamw_and_the_average_a_naive_one() -> None:
     import keras
 
     from selftrain.learn.networks.variables import read
-    from selftrain.learn.optimizer import FlatAdamW
+    from selftrain.learn.training.optimizer import FlatAdamW
 
     rng = np.random.default_rng(0)
     schedule = keras.optimizers.schedules.CosineDecay(0.0, 8, warmup_target=0.1, warmup_steps=2)
@@ -38,7 +38,7 @@ def test_without_an_average_there_is_none_to_read() -> None:
     import keras
 
     from selftrain.learn.networks.variables import read
-    from selftrain.learn.optimizer import FlatAdamW
+    from selftrain.learn.training.optimizer import FlatAdamW
 
     variable = keras.Variable(np.ones(2))
     optimizer = FlatAdamW(0.1)

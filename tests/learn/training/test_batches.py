@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftrain.data.store.pixels import ArrayPixels
-from selftrain.learn.batches import Batches, Examples, balanced_weights, pool_positions, smooth
+from selftrain.learn.training.batches import Batches, Examples, balanced_weights, pool_positions, smooth
 
 
 def examples(humans: int, pseudos: int) -> Examples:

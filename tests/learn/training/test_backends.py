@@ -16,7 +16,7 @@ import pytest
 
 from selftrain.config import Method
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TRAINED = textwrap.dedent("""
     import json, sys
     from pathlib import Path
@@ -25,7 +25,7 @@ TRAINED = textwrap.dedent("""
     from selftrain.data import dataset
     from selftrain.data.ingest.ingest import ingest
     from selftrain.data.sources.source import open_source
-    from selftrain.learn.checkpoint import Checkpoints
+    from selftrain.learn.training.checkpoint import Checkpoints
     from selftrain.selflabel.loop import run_loop
 
     folder, method = Path(sys.argv[1]), sys.argv[2]

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from selftrain.errors import TrainingHeldError
 from selftrain.evaluate.intervals import standard_error
-from selftrain.learn.checkpoint import Checkpoints, Look, Position, prune
+from selftrain.learn.training.checkpoint import Checkpoints, Look, Position, prune
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from selftrain.learn.checkpoint import Checkpoints
+from selftrain.learn.training.checkpoint import Checkpoints
 with Checkpoints(Path(sys.argv[1])).held():
     print("held", flush=True)
     time.sleep(600)

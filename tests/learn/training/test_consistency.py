@@ -124,7 +124,7 @@ class NaiveSoftMatch:
 
 
 def pair_of(method: str, classes: int, momentum: float = 0.7):
-    from selftrain.learn.consistency import FixMatch, FreeMatch, SoftMatch
+    from selftrain.learn.training.consistency import FixMatch, FreeMatch, SoftMatch
 
     match method:
         case "fixmatch":
@@ -209,7 +209,7 @@ def test_freematch_keeps_the_state_that_a_pools_thresholds_are_computed_from() -
 
 
 def test_fixmatch_by_hand() -> None:
-    from selftrain.learn.consistency import FixMatch
+    from selftrain.learn.training.consistency import FixMatch
 
     weak = np.log(np.float32([[0.9, 0.05, 0.05], [0.5, 0.3, 0.2]]))
     strong = np.log(np.float32([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1]]))
@@ -219,7 +219,7 @@ def test_fixmatch_by_hand() -> None:
 
 
 def test_freematch_asks_less_of_a_class_that_is_rarely_predicted() -> None:
-    from selftrain.learn.consistency import FreeMatch
+    from selftrain.learn.training.consistency import FreeMatch
 
     # Level (.9 + .9 + .5 + .5) / 4 = .7; means (.625, .175, .2), so bars of .7, .196 and .224: of the two images that
     # are .5 sure, that of the common class does not count.
@@ -231,7 +231,7 @@ def test_freematch_asks_less_of_a_class_that_is_rarely_predicted() -> None:
 
 
 def test_freematch_pays_for_answers_that_leave_a_class_out_by_hand() -> None:
-    from selftrain.learn.consistency import FreeMatch
+    from selftrain.learn.training.consistency import FreeMatch
 
     # Both images count. Expected of the classes, means over histogram: (.5 / .5, .5 / .5), in shares (.5, .5). Both
     # strong views answer class 0, by .75: the batch's shares are (1, 0), and the other class adds .5 log 1e-12.
@@ -244,7 +244,7 @@ def test_freematch_pays_for_answers_that_leave_a_class_out_by_hand() -> None:
 
 @pytest.mark.parametrize(("weight", "fairness"), [(1.0, 0.1), (3.0, 0.1), (3.0, 0.0), (0.0, 0.1)])
 def test_freematchs_weight_scales_the_loss_of_its_labels_and_fairness_its_own_term_by_hand(weight, fairness) -> None:
-    from selftrain.learn.consistency import rule
+    from selftrain.learn.training.consistency import rule
 
     # As above: the loss of the pseudo-labels is the mean of -log .75 and -log .25, the fairness term .5 log 1e-12.
     weak = np.log(np.float32([[0.8, 0.2], [0.2, 0.8]]))
@@ -255,7 +255,7 @@ def test_freematchs_weight_scales_the_loss_of_its_labels_and_fairness_its_own_te
 
 
 def test_softmatch_by_hand() -> None:
-    from selftrain.learn.consistency import SoftMatch
+    from selftrain.learn.training.consistency import SoftMatch
 
     # Uniform class means, so nothing is aligned. Confidences .9, .9, .6, .6: mean .75, unbiased variance .03; the two
     # below the mean have the weight e^(-.15^2 * 4 / .06) = e^-1.5.
@@ -273,7 +273,7 @@ def test_a_model_that_answers_one_class_for_hundreds_of_batches_keeps_a_finite_l
 
 
 def test_of_no_spread_softmatch_weighs_as_a_pool_is_weighed() -> None:
-    from selftrain.learn.consistency import SoftMatch
+    from selftrain.learn.training.consistency import SoftMatch
     from selftrain.selflabel.adaptive import GaussianState, gaussian_weights
 
     probs = np.float32([[0.75, 0.25], [0.25, 0.75]])
@@ -320,7 +320,7 @@ def test_only_the_strong_view_is_trained(method: str) -> None:
 def test_a_rule_is_given_the_weak_and_the_strong_view_of_the_same_images_and_the_labelled_are_weak_views() -> None:
     import keras
 
-    from selftrain.learn.consistency import ConsistencyTrainer
+    from selftrain.learn.training.consistency import ConsistencyTrainer
 
     image = keras.Input((2, 1, 1))
     seen = []

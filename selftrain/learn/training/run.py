@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 from selftrain.config import Recipe
 from selftrain.errors import ConfigError, TrainingDivergedError
 from selftrain.evaluate.intervals import standard_error
-from selftrain.learn import schedule
-from selftrain.learn.batches import Examples
 from selftrain.learn.calibrate import negative_log_likelihood
-from selftrain.learn.checkpoint import Checkpoints, Look, Position
-from selftrain.learn.course import Course, Unlabeled, course
-from selftrain.learn.feed import feed
 from selftrain.learn.networks import backbones, variables
 from selftrain.learn.networks.batchnorm import Statistics
 from selftrain.learn.networks.copies import at_precision, copied
 from selftrain.learn.networks.device import jit, keep_freed_memory
-from selftrain.learn.optimizer import FlatAdamW
 from selftrain.learn.predict import predict_logits
+from selftrain.learn.training import schedule
+from selftrain.learn.training.batches import Examples
+from selftrain.learn.training.checkpoint import Checkpoints, Look, Position
+from selftrain.learn.training.course import Course, Unlabeled, course
+from selftrain.learn.training.feed import feed
+from selftrain.learn.training.optimizer import FlatAdamW
 from selftrain.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -264,7 +264,7 @@ class _Run:
     def _finished(self) -> Trained:
         import pyarrow as pa
 
-        from selftrain.learn.curve import SCHEMA
+        from selftrain.learn.training.curve import SCHEMA
 
         best = self.position.best
         if best is None:

@@ -8,9 +8,9 @@ import pytest
 
 from selftrain.config import Consistency, Recipe, Student
 from selftrain.data.store.pixels import ArrayPixels
-from selftrain.learn.batches import Examples
-from selftrain.learn.checkpoint import Checkpoints
-from selftrain.learn.unset import finish, smoothing
+from selftrain.learn.training.batches import Examples
+from selftrain.learn.training.checkpoint import Checkpoints
+from selftrain.learn.training.defaults import finish, smoothing
 
 pytestmark = [
     pytest.mark.keras,
@@ -63,8 +63,8 @@ def small_model(seed: int):
 
 def trained(folder: Path, recipe: Recipe, *, seed: int = 0, checkpoint_s: float = 30.0, **options):
     """Two labels, a pool of POOL; `validation_accuracy` of the curve is on HELD_OUT other images."""
-    from selftrain.learn.course import Unlabeled
-    from selftrain.learn.training import train
+    from selftrain.learn.training.course import Unlabeled
+    from selftrain.learn.training.run import train
 
     images, labels = blobs(2 + POOL + HELD_OUT, seed=2)
     pixels = ArrayPixels(images)
@@ -105,7 +105,7 @@ def test_an_unlabelled_loss_of_the_other_sign_unteaches(method: str, supervised:
 
 def unlabeled_losses(settings: Consistency, method: str, *, steps: int) -> list[float]:
     """The unlabelled loss of each of `steps` steps and of one of the finish, all of the same unchanged images."""
-    from selftrain.learn.course import Unlabeled, course
+    from selftrain.learn.training.course import Unlabeled, course
 
     images, labels = blobs(20, seed=0)
     changes = {"steps": steps, "finish_steps": 1, "augmentation": "none"}
@@ -146,7 +146,7 @@ def test_the_unlabelled_loss_counts_by_its_weight(method: str) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_in_the_finish_the_labels_teach_alone(method: str) -> None:
-    from selftrain.learn.course import Unlabeled, course
+    from selftrain.learn.training.course import Unlabeled, course
 
     images, labels = blobs(20, seed=0)
     settings = settings_of(method, threshold=0.0)  # every image counts
@@ -191,7 +191,7 @@ def test_a_training_killed_in_the_finish_goes_on_without_the_unlabelled_loss(tmp
 
 
 def test_a_teachers_certainty_is_not_smoothed_and_its_hard_label_is() -> None:
-    from selftrain.learn.course import course
+    from selftrain.learn.training.course import course
 
     images, labels = blobs(4, seed=0)
     given = replace(
@@ -229,7 +229,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(method: str, tmp_path: Pa
 
 
 def test_another_method_or_another_pool_is_another_training() -> None:
-    from selftrain.learn.course import Unlabeled, course
+    from selftrain.learn.training.course import Unlabeled, course
 
     images, labels = blobs(20, seed=0)
     train = examples(ArrayPixels(images), labels, np.arange(2))

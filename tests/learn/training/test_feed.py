@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from selftrain.learn.batches import gathered_ahead
+from selftrain.learn.training.batches import gathered_ahead
 
 pytestmark = pytest.mark.keras
 
@@ -19,7 +19,7 @@ def batch(step: int) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def test_the_feed_gives_the_same_batches_without_tuning() -> None:
-    from selftrain.learn.feed import feed
+    from selftrain.learn.training.feed import feed
 
     dataset: Any = feed(gathered_ahead(batch, 3, 7))
     assert dataset.options().autotune.enabled is False
@@ -33,7 +33,7 @@ def test_the_feed_gives_the_same_batches_without_tuning() -> None:
 def test_other_backends_are_fed_by_grain_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     import keras
 
-    from selftrain.learn.feed import feed
+    from selftrain.learn.training.feed import feed
 
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     data = gathered_ahead(batch, 0, 2)

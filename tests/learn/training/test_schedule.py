@@ -8,7 +8,7 @@ pytestmark = pytest.mark.keras
 
 
 def test_the_rate_rises_over_the_warm_up_and_falls_to_zero() -> None:
-    from selftrain.learn.schedule import learning_rate, phases
+    from selftrain.learn.training.schedule import learning_rate, phases
 
     (phase,) = phases(Recipe(steps=100, learning_rate=0.1))
     rate = learning_rate(phase, warmup=0.1)
@@ -17,7 +17,7 @@ def test_the_rate_rises_over_the_warm_up_and_falls_to_zero() -> None:
 
 
 def test_a_pretrained_backbone_is_frozen_first_and_then_trained_at_the_lower_rate() -> None:
-    from selftrain.learn.schedule import phases
+    from selftrain.learn.training.schedule import phases
 
     first, second = phases(Recipe(steps=10, weights="imagenet", freeze_steps=4, learning_rate=1.0, unfreeze_rate=0.1))
     assert (first.frozen, first.stop, first.rate) == (True, 4, 1.0)
@@ -25,20 +25,20 @@ def test_a_pretrained_backbone_is_frozen_first_and_then_trained_at_the_lower_rat
 
 
 def test_nothing_is_frozen_from_scratch() -> None:
-    from selftrain.learn.schedule import phases
+    from selftrain.learn.training.schedule import phases
 
     recipe = Recipe(steps=10).model_copy(update={"freeze_steps": 4})
     assert [phase.frozen for phase in phases(recipe)] == [False]
 
 
 def test_training_longer_frozen_than_it_lasts_never_unfreezes() -> None:
-    from selftrain.learn.schedule import phases
+    from selftrain.learn.training.schedule import phases
 
     assert [p.stop for p in phases(Recipe(steps=10, weights="imagenet", freeze_steps=99))] == [10]
 
 
 def test_the_finish_follows_at_a_tenth_of_the_last_rate_and_falls_to_zero() -> None:
-    from selftrain.learn.schedule import learning_rate, phases, total_steps
+    from selftrain.learn.training.schedule import learning_rate, phases, total_steps
 
     recipe = Recipe(steps=10, finish_steps=5, learning_rate=0.1, weights="imagenet", backbone="efficientnet_b0")
     for freeze, rate in ((0, 0.01), (4, 0.001), (20, 0.01)):
@@ -55,14 +55,14 @@ def test_the_finish_follows_at_a_tenth_of_the_last_rate_and_falls_to_zero() -> N
 
 
 def test_a_single_step_has_a_rate_above_zero() -> None:
-    from selftrain.learn.schedule import learning_rate, phases
+    from selftrain.learn.training.schedule import learning_rate, phases
 
     (phase,) = phases(Recipe(steps=1, learning_rate=0.1))
     assert float(learning_rate(phase, warmup=1.0)(0)) == pytest.approx(0.1)
 
 
 def test_validation_is_read_at_each_interval_and_at_the_end() -> None:
-    from selftrain.learn.schedule import Phase, looks
+    from selftrain.learn.training.schedule import Phase, looks
 
     assert looks(Phase(4, 11, frozen=False, rate=1.0), every=3) == (6, 9, 11)
     assert looks(Phase(0, 6, frozen=False, rate=1.0), every=3) == (3, 6)
