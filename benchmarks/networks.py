@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from selftrain.learn.contract import Contract, SavedModel, save
+from selftrain.learn.models.contract import Contract, SavedModel
+from selftrain.learn.models.saving import save
 
 CLASSES = 10
 

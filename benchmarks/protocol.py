@@ -29,8 +29,8 @@ from benchmarks.rows import Labelled, Row, percent, points, table
 from selftrain.config import Experiment, TargetPrecision
 from selftrain.data.manifest import Manifest, Split
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport, compare, evaluate
-from selftrain.learn.contract import SavedModel
-from selftrain.selflabel import divergence
+from selftrain.learn.models import divergence
+from selftrain.learn.models.contract import SavedModel
 from selftrain.selflabel.labeling import label_pool
 from selftrain.selflabel.pseudo_labels import PseudoLabels
 from selftrain.selflabel.rounds import History

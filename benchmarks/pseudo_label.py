@@ -27,7 +27,7 @@ from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources.source import open_source
 from selftrain.data.store import dataset
 from selftrain.data.store.pixels import Pixels
-from selftrain.learn.contract import SavedModel
+from selftrain.learn.models.contract import SavedModel
 
 FROM_CACHE, FROM_FILES = 0.85, 20.0
 REPETITIONS = 5
@@ -127,8 +127,8 @@ def _from_cache(
     saved: SavedModel, manifest: Manifest, pixels: Pixels, *, repetitions: int
 ) -> tuple[float, dict[str, JsonValue]]:
     """Ratio of images/s, and the details."""
-    from selftrain.learn.contract import load
-    from selftrain.learn.predict import predict_logits
+    from selftrain.learn.models.loading import load
+    from selftrain.learn.models.predict import predict_logits
 
     model, _ = load(saved.folder)
     rows = manifest.rows(*Split)
@@ -154,7 +154,7 @@ def _from_cache(
 
 def _best_batch_size(saved: SavedModel, images: Images) -> int:
     """That of the fastest of two predictions, each warm."""
-    from selftrain.learn.contract import load
+    from selftrain.learn.models.loading import load
 
     model, _ = load(saved.folder)
     some = images[: 4 * max(BATCH_SIZES)]
@@ -197,7 +197,7 @@ def _from_files(
     """Ratio of images/s, and the details."""
     import keras
 
-    from selftrain.learn.contract import load
+    from selftrain.learn.models.loading import load
     from selftrain.selflabel.label_files import label_folder, plan_outputs
 
     model, contract = load(saved.folder)

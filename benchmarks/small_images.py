@@ -164,7 +164,7 @@ def _trained(
 
 
 def _accuracy(model: keras.Model, examples: Examples) -> float:
-    from selftrain.learn.predict import predict_logits
+    from selftrain.learn.models.predict import predict_logits
 
     answers = predict_logits(model, examples.pixels, examples.rows).argmax(axis=1)
     return float(np.mean(answers == examples.targets.argmax(axis=1)))

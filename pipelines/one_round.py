@@ -155,7 +155,7 @@ def pseudo_label() -> None:
     start_keras()
     from selftrain.adapters.recall_log import refuse_withdrawn
     from selftrain.adapters.receipts import confidence_rows, coverage_rows
-    from selftrain.learn.contract import SavedModel
+    from selftrain.learn.models.contract import SavedModel
     from selftrain.selflabel.labeling import label_pool
 
     settings, manifest = _settings("pseudo_label", PseudoLabelSettings).pseudo_label, _manifest()
@@ -172,8 +172,9 @@ def pseudo_label() -> None:
 def student() -> None:
     """A new, larger model, trained on human and pseudo-labels."""
     start_keras()
-    from selftrain.learn.contract import SavedModel
-    from selftrain.selflabel import divergence, teaching
+    from selftrain.learn.models import divergence
+    from selftrain.learn.models.contract import SavedModel
+    from selftrain.selflabel import teaching
     from selftrain.selflabel.pseudo_labels import PseudoLabels
 
     settings, place, manifest = _settings("student", StudentSettings), _place(), _manifest()
@@ -201,7 +202,7 @@ def evaluate() -> None:
     start_keras()
     from selftrain.adapters import receipts
     from selftrain.adapters.looks import count_looks
-    from selftrain.learn.contract import SavedModel
+    from selftrain.learn.models.contract import SavedModel
     from selftrain.learn.training.curve import read_curve
     from selftrain.selflabel import scoring
     from selftrain.selflabel.finished import student_round, teacher_round, watched, with_student

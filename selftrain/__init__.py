@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         held_out,
         load_from,
     )
-    from .learn.ensemble import ensemble
+    from .learn.models.ensemble import ensemble
     from .learn.representation import learn_representation
     from .learn.tuning.augmentation import learn_augmentation
     from .learn.tuning.optimization import learn_optimization
@@ -39,7 +39,7 @@ __all__ = [
     "load_from",
 ]
 _OUTSIDE_API = {
-    "ensemble": "learn.ensemble",
+    "ensemble": "learn.models.ensemble",
     "learn_augmentation": "learn.tuning.augmentation",
     "learn_optimization": "learn.tuning.optimization",
     "learn_representation": "learn.representation",

@@ -42,7 +42,7 @@ def predict(
     """Label images with the champion. A file that cannot be read is an error in its row; exit code 2 if none could."""
     from selftrain.adapters.console import progress
     from selftrain.adapters.model_reference import load_reference, load_version
-    from selftrain.learn.answers import answer_files, named_files
+    from selftrain.learn.models.answers import answer_files, named_files
 
     if model is not None and version is not None:
         raise InputError(f"--model {model} and --version {version} are two models; give one of them")

@@ -9,7 +9,7 @@ from selftrain.adapters.materializers import ModelMaterializer
 from selftrain.adapters.quiet_start import start_keras
 from selftrain.config import Place, Registry
 from selftrain.data.manifest import Manifest
-from selftrain.learn.contract import SavedModel
+from selftrain.learn.models.contract import SavedModel
 
 
 @step(enable_cache=False, output_materializers={"teacher": ModelMaterializer})

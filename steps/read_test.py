@@ -12,7 +12,7 @@ from selftrain.config import Machine, Place
 from selftrain.data.manifest import Manifest
 from selftrain.data.store import dataset
 from selftrain.evaluate.evaluation import EvaluationReport
-from selftrain.learn.contract import SavedModel
+from selftrain.learn.models.contract import SavedModel
 
 
 @step(cache_policy=CachePolicy(cache_func=code_digest.evaluate, ignored_inputs=["machine"]))

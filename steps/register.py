@@ -8,7 +8,7 @@ from selftrain.adapters.settlement import settle
 from selftrain.config import Machine, Place, Registry
 from selftrain.data.manifest import Manifest
 from selftrain.evaluate.evaluation import EvaluationReport
-from selftrain.learn.contract import SavedModel
+from selftrain.learn.models.contract import SavedModel
 from selftrain.record import Registration
 from selftrain.selflabel.finished import Outcome
 

@@ -10,7 +10,7 @@ from selftrain.adapters.quiet_start import start_keras
 from selftrain.config import Machine, Place
 from selftrain.data.manifest import Manifest
 from selftrain.data.store import dataset
-from selftrain.learn.contract import SavedModel
+from selftrain.learn.models.contract import SavedModel
 from selftrain.selflabel.scores import Scores
 
 

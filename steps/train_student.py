@@ -15,7 +15,7 @@ from selftrain.adapters.quiet_start import start_keras
 from selftrain.config import Machine, Place, Student
 from selftrain.data.manifest import Manifest
 from selftrain.data.store import dataset
-from selftrain.learn.contract import SavedModel
+from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.training.checkpoint import Checkpoints
 from selftrain.selflabel.pseudo_labels import PseudoLabels
 

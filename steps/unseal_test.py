@@ -7,7 +7,7 @@ from zenml import get_step_context, step
 from selftrain.adapters.looks import count_looks
 from selftrain.config import Place
 from selftrain.data.manifest import Manifest
-from selftrain.learn.contract import SavedModel
+from selftrain.learn.models.contract import SavedModel
 
 
 @step(enable_cache=False)

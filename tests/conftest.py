@@ -34,7 +34,8 @@ def colour_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import keras
     import numpy as np
 
-    from selftrain.learn.contract import Contract, save
+    from selftrain.learn.models.contract import Contract
+    from selftrain.learn.models.saving import save
 
     image = keras.Input((16, 16, 3), name="image")
     means = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(image))

@@ -21,7 +21,9 @@ from selftrain.adapters.promotion import Decision
 from selftrain.adapters.tracking import Tracking, open_tracking
 from selftrain.config import Registry
 from selftrain.files.workspace import Workspace
-from selftrain.learn.contract import SavedModel, load, read_contract, save
+from selftrain.learn.models.contract import SavedModel, read_contract
+from selftrain.learn.models.loading import load
+from selftrain.learn.models.saving import save
 from selftrain.selflabel.lineage import Recall
 
 pytestmark = [

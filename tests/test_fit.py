@@ -22,7 +22,7 @@ from selftrain.data.inputs.spool import spooled
 from selftrain.data.store.image_store import ImageStore
 from selftrain.errors import ConfigError, SourceError
 from selftrain.files.workspace import Workspace
-from selftrain.learn.contract import SavedModel
+from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.training.defaults import smoothing
 from selftrain.record import RunRecord
 from selftrain.selflabel.pseudo_labels import PseudoLabels

@@ -11,7 +11,7 @@ from selftrain.errors import BackboneError, ConfigError, RegistryError, SourceEr
 from selftrain.ladder import resolve
 
 if TYPE_CHECKING:
-    from selftrain.learn.contract import SavedModel
+    from selftrain.learn.models.contract import SavedModel
 
 
 def check(e: Experiment, place: Place) -> None:
@@ -61,7 +61,9 @@ def bring_teacher(
 
     Raises WithdrawnError for one that was withdrawn, or taught by one that was.
     """
-    from selftrain.learn.contract import CONTRACT_FILE, SavedModel, adopt, file_digest, save
+    from selftrain.learn.models.contract import CONTRACT_FILE, SavedModel, file_digest
+    from selftrain.learn.models.loading import adopt
+    from selftrain.learn.models.saving import save
 
     path = _located(start, place, settings)
     if path.is_dir():
@@ -95,7 +97,7 @@ def described_weights(weights: str | None) -> str | None:
 
 def _located(start: str, place: Place, settings: Registry) -> Path:
     """The `.keras` file or the saved model's folder that `start` names; the champion's is fetched."""
-    from selftrain.learn.contract import CONTRACT_FILE, MODEL_FILE
+    from selftrain.learn.models.contract import CONTRACT_FILE, MODEL_FILE
 
     if start != "champion":
         if not Path(start).exists():
@@ -132,7 +134,7 @@ def _refuse_withdrawn(path: Path, start: str, place: Place) -> None:
 
 
 def _backbone(start: str, place: Place, settings: Registry) -> str:
-    from selftrain.learn.contract import backbone_of
+    from selftrain.learn.models.loading import backbone_of
 
     return backbone_of(_located(start, place, settings))
 
@@ -156,7 +158,7 @@ def _of_classes(model: SavedModel, class_names: tuple[str, ...]) -> SavedModel:
 
 def _content(path: Path) -> str:
     """sha256 of a file, or of a saved model's contract, which holds that of its weights; 'missing' without either."""
-    from selftrain.learn.contract import CONTRACT_FILE, file_digest
+    from selftrain.learn.models.contract import CONTRACT_FILE, file_digest
 
     file = path / CONTRACT_FILE if path.is_dir() else path
     return file_digest(file) if file.is_file() else "missing"

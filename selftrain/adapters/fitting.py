@@ -33,12 +33,12 @@ from selftrain.data.store import dataset, decoded_files
 from selftrain.errors import ConfigError, SourceError
 from selftrain.files.places import check_out, given_path
 from selftrain.files.writing import replace
-from selftrain.learn.contract import SavedModel
+from selftrain.learn.models import divergence
+from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.training.checkpoint import Checkpoints, prune
 from selftrain.progress import Progress, noting
 from selftrain.record import RunRecord
 from selftrain.scaffold import Wishes, choose, has_gpu
-from selftrain.selflabel import divergence
 from selftrain.selflabel.finished import outcome
 from selftrain.selflabel.loop import Looped, read_test, run_loop
 from selftrain.selflabel.recorded import run_record

@@ -20,7 +20,7 @@ from selftrain.adapters.run_records import known
 from selftrain.adapters.runs import prepare_process
 from selftrain.adapters.tracking import open_existing
 from selftrain.errors import InputError, RegistryError, SourceError
-from selftrain.learn.contract import file_digest
+from selftrain.learn.models.contract import file_digest
 from selftrain.progress import Progress, silent
 from selftrain.selflabel.label_rows import Given, LabelRow, check_out, matching_ids, rows, values, write_rows
 from selftrain.selflabel.lineage import SHOWN, Descent, Recall, Recalled

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from selftrain.selflabel.lineage import Descent
 
 if TYPE_CHECKING:
-    from selftrain.learn.contract import Contract
+    from selftrain.learn.models.contract import Contract
 
 IDENTITY, LINEAGE = "selftrain.identity", "selftrain.lineage."
 DIGESTS_A_TAG = 1000  # MLflow takes 100,000 characters a tag

@@ -8,8 +8,8 @@ from selftrain.adapters.tracking import count_test_look, looks_at_test, open_tra
 from selftrain.config import Place
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.store import dataset
-from selftrain.learn.contract import SavedModel
-from selftrain.selflabel.divergence import trained
+from selftrain.learn.models.contract import SavedModel
+from selftrain.learn.models.divergence import trained
 
 
 def count_looks(manifest: Manifest, models: Iterable[SavedModel | None], *, place: Place, run_id: str) -> int:

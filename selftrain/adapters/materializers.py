@@ -14,7 +14,7 @@ from zenml.utils import io_utils
 
 from selftrain.data.manifest import Manifest
 from selftrain.data.sources.listing import Listing
-from selftrain.learn.contract import SavedModel
+from selftrain.learn.models.contract import SavedModel
 from selftrain.selflabel.pseudo_labels import PseudoLabels
 
 TABLE = "table.parquet"

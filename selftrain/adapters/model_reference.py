@@ -19,17 +19,9 @@ from selftrain.adapters.tracking import Tracking, open_existing
 from selftrain.config import check_model_name
 from selftrain.errors import ConfigError, NotRegisteredError, RegistryError
 from selftrain.files.workspace import Workspace
-from selftrain.learn.contract import (
-    CONTRACT_FILE,
-    MODEL_FILE,
-    UNREADABLE_ZIP,
-    Contract,
-    adopt,
-    file_digest,
-    load,
-    read_contract,
-    values_digest,
-)
+from selftrain.learn.models.contract import CONTRACT_FILE, MODEL_FILE, Contract, file_digest, read_contract
+from selftrain.learn.models.loading import UNREADABLE_ZIP, adopt, load
+from selftrain.learn.models.saving import values_digest
 from selftrain.selflabel.lineage import Descent
 
 if TYPE_CHECKING:

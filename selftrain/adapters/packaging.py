@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow.models import ModelSignature
 
-    from selftrain.learn.contract import Contract
+    from selftrain.learn.models.contract import Contract
 
 CARD = "model_card.md"
 

@@ -22,7 +22,7 @@ from selftrain.selflabel.lineage import SHOWN, Descent, Recall, Recalled
 
 if TYPE_CHECKING:
     from selftrain.config import Place
-    from selftrain.learn.contract import Contract, SavedModel
+    from selftrain.learn.models.contract import Contract, SavedModel
 
 LOG_TAG = "selftrain.recall."
 ANOTHER_START = "start from another: set teacher.start to 'train' or to a model's folder, or `selftrain rollback` first"
@@ -163,6 +163,6 @@ def descent_of(contract: Contract) -> Descent:
 
 def descent_at(path: Path) -> Descent:
     """Who taught the model in the folder `path`, as it says itself; of a `.keras` file only its digest is known."""
-    from selftrain.learn.contract import file_digest, read_contract
+    from selftrain.learn.models.contract import file_digest, read_contract
 
     return descent_of(read_contract(path)) if path.is_dir() else Descent(frozenset({file_digest(path)}))

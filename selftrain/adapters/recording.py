@@ -17,7 +17,7 @@ from selftrain.data.ingest.report import IngestReport
 from selftrain.data.manifest import Manifest
 from selftrain.data.store import dataset
 from selftrain.evaluate.evaluation import EvaluationReport
-from selftrain.learn.contract import SavedModel
+from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.training.curve import read_curve
 from selftrain.record import Registration, RunRecord
 from selftrain.report.summary import summary

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
 
     from selftrain.evaluate.evaluation import EvaluationReport
-    from selftrain.learn.contract import Contract
+    from selftrain.learn.models.contract import Contract
 
 DONE = "selftrain.registered"
 LINK = "mlflow.modelVersions"  # by which MLflow's own pages go from a model to its versions
@@ -54,7 +54,7 @@ def register(
 ) -> Version:
     """The version of `run_key`: the one that is there, completed if a kill left it half-made, else a new one.
 
-    `model_folder` is what `selftrain.learn.contract.save` wrote. A new version gets `tags`, the numbers of `report`,
+    `model_folder` is what `learn.models.saving.save` wrote. A new version gets `tags`, the numbers of `report`,
     the model card and the alias `challenger`; `run_id` (the pipeline run's) ties it to that run's record in MLflow.
     Raises RegistryError when the run key belongs to a version of another model file.
     """

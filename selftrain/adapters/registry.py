@@ -120,7 +120,7 @@ def challenger(tracking: Tracking, name: str) -> Version | None:
 def load_model_folder(tracking: Tracking, version: Version, *, cache: Path) -> Path:
     """The saved model folder (`.keras` and contract) of `version`, fetched once into `cache`.
 
-    `selftrain.learn.contract.load` reads it and checks its digest. Raises RegistryError when the files are gone.
+    `selftrain.learn.models.contract.load` reads it and checks its digest. Raises RegistryError when the files are gone.
     """
     which = hashlib.sha256(f"{version.run_key} {version.model_digest} {version.source}".encode()).hexdigest()[:12]
     target = cache / f"{version.name}-{version.number}-{which}"

@@ -22,8 +22,9 @@ import pandas as pd
 
 from selftrain.data.images.decode import decode
 from selftrain.errors import ImageError
-from selftrain.learn.calibrate import softmax
-from selftrain.learn.contract import Contract, load
+from selftrain.learn.models.calibrate import softmax
+from selftrain.learn.models.contract import Contract
+from selftrain.learn.models.loading import load
 
 if TYPE_CHECKING:
     import keras

@@ -13,7 +13,7 @@ from selftrain.config import Machine, Place, Registry
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.store import dataset
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport, compare
-from selftrain.learn.contract import SavedModel
+from selftrain.learn.models.contract import SavedModel
 from selftrain.record import Registration
 from selftrain.report.model_card import model_card
 from selftrain.selflabel.finished import Outcome

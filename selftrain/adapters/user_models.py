@@ -12,7 +12,7 @@ from selftrain.adapters.quiet_start import start_keras
 from selftrain.data.inputs.images import Array
 from selftrain.files.places import given_path
 from selftrain.learn.asked import Asked, open_model
-from selftrain.learn.contract import load
+from selftrain.learn.models.loading import load
 
 
 def open_user_model(model: object) -> tuple[Asked, tuple[str, ...] | None]:

@@ -18,7 +18,9 @@ from selftrain.data.inputs.images import Ids, image_ids
 from selftrain.errors import ConfigError
 from selftrain.files.places import check_out, given_path
 from selftrain.files.workspace import Workspace
-from selftrain.learn.contract import Contract, SavedModel, check_replaceable, load, save
+from selftrain.learn.models.contract import Contract, SavedModel
+from selftrain.learn.models.loading import load
+from selftrain.learn.models.saving import check_replaceable, save
 from selftrain.progress import Progress, noting, silent
 
 if TYPE_CHECKING:
@@ -98,9 +100,9 @@ def distill(
     was changed, TrainingDivergedError; as `selftrain.distill` also WithdrawnError for a teacher that `workspace`'s
     recall log names.
     """
-    from selftrain.learn.calibrate import fit_temperature
     from selftrain.learn.distillation import Distilling, Softening
-    from selftrain.learn.predict import predict_logits
+    from selftrain.learn.models.calibrate import fit_temperature
+    from selftrain.learn.models.predict import predict_logits
     from selftrain.learn.training.batches import Batches
     from selftrain.learn.training.checkpoint import Checkpoints
     from selftrain.learn.training.curve import write_curve
@@ -261,9 +263,9 @@ def _examples(
     model: keras.Model, contract: Contract, found: Material, softening: Softening, progress: Progress
 ) -> Examples:
     """The images with the teacher's softened probabilities and their labels, as `both_targets`."""
-    from selftrain.learn.calibrate import softmax
     from selftrain.learn.distillation import both_targets
-    from selftrain.learn.predict import predict_logits
+    from selftrain.learn.models.calibrate import softmax
+    from selftrain.learn.models.predict import predict_logits
     from selftrain.learn.training.batches import Examples
 
     logits = predict_logits(model, found.pixels, found.rows, progress=progress)

@@ -11,7 +11,7 @@ from selftrain.evaluate.intervals import Interval
 from selftrain.selflabel.rounds import History, Round
 
 if TYPE_CHECKING:
-    from selftrain.learn.contract import Contract
+    from selftrain.learn.models.contract import Contract
 
 MOST_CLASSES = 30
 MOST_TEACHERS = 10  # the newest; the version's tags name all

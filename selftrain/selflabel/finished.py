@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict
 from selftrain.config import Consistency, Gate, Guards, Method, Student, learns_in_training
 from selftrain.data.manifest import Manifest, Split
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport
-from selftrain.learn.contract import SavedModel
+from selftrain.learn.models import divergence
+from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.training.defaults import finish, smoothing
-from selftrain.selflabel import divergence
 from selftrain.selflabel.gate import explain, judge
 from selftrain.selflabel.guards import watch, watch_student
 from selftrain.selflabel.pseudo_labels import PseudoLabels

@@ -14,14 +14,14 @@ from selftrain.data.manifest import LabelMap
 from selftrain.data.sources.listing import find_images
 from selftrain.errors import SourceError
 from selftrain.evaluate.coverage import HeldOut
-from selftrain.learn.calibrate import FEWEST, cross_fitted_probs, fit_temperature, softmax
-from selftrain.learn.contract import Contract, file_digest
+from selftrain.learn.models.calibrate import FEWEST, cross_fitted_probs, fit_temperature, softmax
+from selftrain.learn.models.contract import Contract, file_digest
 from selftrain.progress import Progress, silent
 
 if TYPE_CHECKING:
     import keras
 
-    from selftrain.learn.predict_files import Unread
+    from selftrain.learn.models.predict_files import Unread
 
 Floats = npt.NDArray[np.float32]
 
@@ -58,7 +58,7 @@ def ask_held_out(
     Raises SourceError for a folder without images or with too few, an image outside of a class folder, and a folder
     that is no class of the model.
     """
-    from selftrain.learn.predict_files import predict_files
+    from selftrain.learn.models.predict_files import predict_files
 
     paths = tuple(sorted(find_images(str(folder)).paths)) if folder.is_dir() else ()
     labels = _labels(paths, folder, contract.class_names)

@@ -16,7 +16,7 @@ from selftrain.evaluate.coverage import HeldOut
 from selftrain.evaluate.intervals import wilson
 from selftrain.evaluate.significance import mcnemar
 from selftrain.learn.asked import Asked, Floats, Outputs, as_logits, ask, outputs_of, refuse_no_probabilities
-from selftrain.learn.calibrate import cross_fitted_probs, fit_temperature, softmax
+from selftrain.learn.models.calibrate import cross_fitted_probs, fit_temperature, softmax
 from selftrain.selflabel.analysis import Calibration
 from selftrain.selflabel.reading import Reading
 

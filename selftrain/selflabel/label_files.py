@@ -18,7 +18,7 @@ from selftrain.data.sources.listing import find_images
 from selftrain.errors import ConfigError, SourceError
 from selftrain.evaluate.coverage import Measured
 from selftrain.files.places import check_folder, is_our_chart
-from selftrain.learn.contract import Contract
+from selftrain.learn.models.contract import Contract
 from selftrain.progress import Progress, silent
 from selftrain.selflabel.class_folders import check_class_names, check_target, materialize
 from selftrain.selflabel.held_out_files import ask_held_out
@@ -28,7 +28,7 @@ from selftrain.selflabel.thresholds import class_cutoffs
 if TYPE_CHECKING:
     import keras
 
-    from selftrain.learn.predict_files import Unread
+    from selftrain.learn.models.predict_files import Unread
 
 COLUMNS = ("path", "class", "confidence", "accepted")
 QUARANTINE_COLUMNS = ("path", "reason", "detail")
@@ -125,7 +125,7 @@ def label_folder(
     A file that cannot be decoded is in the quarantine table with its reason. Raises SourceError when there is no image,
     or none can be read, and for what `ask_held_out` refuses.
     """
-    from selftrain.learn.predict_files import predict_files
+    from selftrain.learn.models.predict_files import predict_files
     from selftrain.report import charts
 
     _check_classes(contract, settings, outputs)

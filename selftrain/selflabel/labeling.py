@@ -10,9 +10,10 @@ from selftrain.config import PseudoLabel
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.store.pixels import Pixels
 from selftrain.evaluate.coverage import HeldOut
-from selftrain.learn.calibrate import FEWEST, cross_fitted_probs, fit_temperature, softmax
-from selftrain.learn.contract import SavedModel, load
-from selftrain.learn.predict import predict_logits
+from selftrain.learn.models.calibrate import FEWEST, cross_fitted_probs, fit_temperature, softmax
+from selftrain.learn.models.contract import SavedModel
+from selftrain.learn.models.loading import load
+from selftrain.learn.models.predict import predict_logits
 from selftrain.progress import Progress, silent
 from selftrain.selflabel.pseudo_labels import PseudoLabels, select
 

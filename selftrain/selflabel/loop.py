@@ -16,7 +16,7 @@ from selftrain.selflabel.rounds import History, Verdict
 
 if TYPE_CHECKING:
     from selftrain.data.store.pixels import Pixels
-    from selftrain.learn.contract import SavedModel
+    from selftrain.learn.models.contract import SavedModel
     from selftrain.learn.training.checkpoint import Checkpoints
     from selftrain.selflabel.pseudo_labels import PseudoLabels
 
@@ -131,7 +131,7 @@ def read_test(looped: Looped, *, pixels_of: PixelsOf) -> EvaluationReport:
 
 def _finished(folder: Path) -> SavedModel | None:
     """The model that this loop, or the same one before it, saved in `folder`."""
-    from selftrain.learn.contract import CONTRACT_FILE, SavedModel
+    from selftrain.learn.models.contract import CONTRACT_FILE, SavedModel
 
     return SavedModel.read(folder) if (folder / CONTRACT_FILE).is_file() else None
 

@@ -12,10 +12,11 @@ from selftrain.data.manifest import Manifest, Split
 from selftrain.data.store.pixels import Pixels
 from selftrain.evaluate import metrics
 from selftrain.evaluate.evaluation import EvaluationReport, evaluate
-from selftrain.learn.calibrate import cross_fitted_probs, softmax
-from selftrain.learn.contract import SavedModel, load
-from selftrain.learn.predict import predict_logits
-from selftrain.selflabel import divergence
+from selftrain.learn.models import divergence
+from selftrain.learn.models.calibrate import cross_fitted_probs, softmax
+from selftrain.learn.models.contract import SavedModel
+from selftrain.learn.models.loading import load
+from selftrain.learn.models.predict import predict_logits
 from selftrain.selflabel.scores import Scores
 
 FOLDS = 5

@@ -15,19 +15,21 @@ from selftrain.config import Recipe, Student, Teacher
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.store.pixels import Pixels
 from selftrain.errors import ConfigError, TrainingDivergedError
-from selftrain.learn.calibrate import fit_temperature
-from selftrain.learn.contract import Contract, SavedModel, file_digest, load, save
+from selftrain.learn.models import divergence
+from selftrain.learn.models.calibrate import fit_temperature
+from selftrain.learn.models.contract import Contract, SavedModel, file_digest
+from selftrain.learn.models.loading import load
+from selftrain.learn.models.predict import predict_logits
+from selftrain.learn.models.saving import save
 from selftrain.learn.networks import variables
 from selftrain.learn.networks.batchnorm import layers_of_type
 from selftrain.learn.networks.copies import write_weights
-from selftrain.learn.predict import predict_logits
 from selftrain.learn.training.checkpoint import Checkpoints
 from selftrain.learn.training.course import Unlabeled
 from selftrain.learn.training.curve import write_curve
 from selftrain.learn.training.examples import examples, whole_pool
 from selftrain.learn.training.run import train, untrained
 from selftrain.progress import Progress, silent
-from selftrain.selflabel import divergence
 
 if TYPE_CHECKING:  # what a threshold does concerns no teacher: it stays out of the digest of the code behind it
     from selftrain.selflabel.pseudo_labels import PseudoLabels

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from selftrain.config import PseudoLabel
 from selftrain.errors import ConfigError
 from selftrain.evaluate.coverage import HeldOut
-from selftrain.learn.calibrate import fit_precision
+from selftrain.learn.models.calibrate import fit_precision
 from selftrain.selflabel.adaptive import gaussian_over_pool, gaussian_weights
 
 Floats = npt.NDArray[np.float32]

@@ -38,7 +38,7 @@ def changed_by(tree: Path, module: str) -> set[str]:
         ("selftrain.learn.training.run", {"train", "train_student"}),
         ("selftrain.selflabel.thresholds", {"pseudo_label", "train_student"}),
         ("selftrain.evaluate.significance", {"evaluate"}),
-        ("selftrain.learn.predict", {"train", "train_student", "pseudo_label", "evaluate"}),
+        ("selftrain.learn.models.predict", {"train", "train_student", "pseudo_label", "evaluate"}),
         ("selftrain.selflabel.gate", set()),
         ("selftrain.selflabel.rounds", set()),
         ("selftrain.config.recipes", set()),  # its values are in the keys

@@ -23,7 +23,7 @@ from selftrain.adapters.tracking import Tracking, open_tracking
 from selftrain.config import Experiment, Registry, parse
 from selftrain.errors import InputError, RegistryError, WithdrawnError
 from selftrain.files.workspace import Workspace
-from selftrain.learn.contract import CONTRACT_FILE, Contract, read_contract
+from selftrain.learn.models.contract import CONTRACT_FILE, Contract, read_contract
 from selftrain.selflabel.lineage import Recall, Trust
 
 # mlflow's SQL store leaves cursors to the garbage collector.

@@ -30,8 +30,10 @@ from selftrain.config import Registry
 from selftrain.data.images.decode import decode
 from selftrain.errors import RegistryError, UntrustedFileError
 from selftrain.evaluate.evaluation import evaluate
-from selftrain.learn.calibrate import softmax
-from selftrain.learn.contract import Contract, SavedModel, adopt, load, save
+from selftrain.learn.models.calibrate import softmax
+from selftrain.learn.models.contract import Contract, SavedModel
+from selftrain.learn.models.loading import adopt, load
+from selftrain.learn.models.saving import save
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -24,7 +24,9 @@ from selftrain.data.store import dataset
 from selftrain.errors import WithdrawnError
 from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.files.workspace import Workspace
-from selftrain.learn.contract import SavedModel, load, save
+from selftrain.learn.models.contract import SavedModel
+from selftrain.learn.models.loading import load
+from selftrain.learn.models.saving import save
 from selftrain.record import Registration, RunRecord
 from selftrain.selflabel import scoring
 from selftrain.selflabel.finished import Outcome

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from selftrain.errors import PredictionError
 from selftrain.learn.asked import Asked, as_logits, ask, classes_of, open_model, outputs_of, refuse_no_probabilities
-from selftrain.learn.calibrate import softmax
+from selftrain.learn.models.calibrate import softmax
 
 IMAGES = np.arange(5 * 4 * 4, dtype=np.uint8).reshape(5, 4, 4)
 wide = hnp.arrays(np.float32, (6, 4), elements=st.floats(-30, 30, width=32))

@@ -10,8 +10,8 @@ import pytest
 from selftrain.config import Precision
 from selftrain.data.store.pixels import ArrayPixels
 from selftrain.errors import ConfigError, SourceError
-from selftrain.learn.contract import Contract
 from selftrain.learn.distill import NO_LABEL, Material, distill, material
+from selftrain.learn.models.contract import Contract
 
 pytestmark = [
     pytest.mark.keras,
@@ -48,7 +48,8 @@ def judged(found: Material) -> set[bytes]:
 
 @pytest.mark.slow
 def test_a_student_that_saw_few_labels_answers_as_its_teacher(tmp_path: Path, colour_model: Path) -> None:
-    from selftrain.learn.contract import load, read_contract
+    from selftrain.learn.models.contract import read_contract
+    from selftrain.learn.models.loading import load
     from selftrain.learn.training.curve import read_curve
 
     said: list[str] = []
@@ -84,7 +85,7 @@ def test_a_student_that_saw_few_labels_answers_as_its_teacher(tmp_path: Path, co
 
 @pytest.mark.slow
 def test_in_bfloat16_its_steps_are_others_and_its_model_is_float32(tmp_path: Path, colour_model: Path) -> None:
-    from selftrain.learn.contract import load
+    from selftrain.learn.models.loading import load
 
     def losses(precision: Precision) -> list[float]:
         found = distill(

@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 
 from selftrain.evaluate.evaluation import EvaluationReport, evaluate
-from selftrain.learn.contract import Contract
+from selftrain.learn.models.contract import Contract
 from selftrain.report.model_card import model_card
 from selftrain.selflabel.rounds import History, Round
 

@@ -13,7 +13,7 @@ import pytest
 from selftrain import as_numpy, autolabel, held_out
 from selftrain.config import PerClass, Quantile, TargetPrecision, Threshold
 from selftrain.errors import SourceError
-from selftrain.learn.calibrate import softmax
+from selftrain.learn.models.calibrate import softmax
 from selftrain.selflabel.analysis import AnalysisFolder
 from tests.selflabel.nearest_mean import LABELED, Floats, Ints, NearestMean, Pixels
 

@@ -12,7 +12,7 @@ import pytest
 
 from selftrain import as_numpy, autolabel, held_out
 from selftrain.errors import ConfigError, InputError, PredictionError, SourceError
-from selftrain.learn.calibrate import softmax
+from selftrain.learn.models.calibrate import softmax
 from tests.selflabel.nearest_mean import LABELED, Floats, Ints, NearestMean, Pixels
 
 

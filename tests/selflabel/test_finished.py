@@ -10,7 +10,7 @@ from selftrain.config import Gate, Guards, PseudoLabel, TargetPrecision
 from selftrain.data.manifest import LabelMap, Manifest
 from selftrain.evaluate.coverage import HeldOut
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport, evaluate
-from selftrain.learn.contract import Contract, SavedModel
+from selftrain.learn.models.contract import Contract, SavedModel
 from selftrain.selflabel.finished import findings, student_round, teacher_round, watched
 from selftrain.selflabel.pseudo_labels import PseudoLabels, select
 from selftrain.selflabel.rounds import History

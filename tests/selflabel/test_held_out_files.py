@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from selftrain.cli import app
 from selftrain.errors import ConfigError, SourceError
-from selftrain.learn.calibrate import softmax
-from selftrain.learn.contract import load
+from selftrain.learn.models.calibrate import softmax
+from selftrain.learn.models.loading import load
 from selftrain.selflabel.held_out_files import ask_held_out
 
 pytestmark = [

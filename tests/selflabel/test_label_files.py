@@ -14,7 +14,7 @@ from PIL import Image
 
 from selftrain.config import Fixed, PerClass, PseudoLabel
 from selftrain.errors import ConfigError, SourceError
-from selftrain.learn.contract import load
+from selftrain.learn.models.loading import load
 from selftrain.selflabel.class_folders import check_class_names, names_for
 from selftrain.selflabel.label_files import LabelingSummary, label_folder, plan_outputs, write_quarantine
 

@@ -9,7 +9,9 @@ import pytest
 from selftrain.config import Fixed, PseudoLabel, TargetPrecision
 from selftrain.data.manifest import LabelMap, Manifest
 from selftrain.data.store.pixels import ArrayPixels
-from selftrain.learn.contract import SavedModel, load, save
+from selftrain.learn.models.contract import SavedModel
+from selftrain.learn.models.loading import load
+from selftrain.learn.models.saving import save
 from selftrain.selflabel.labeling import label_pool
 
 pytestmark = [

@@ -24,7 +24,7 @@ pytestmark = [
 
 
 def test_the_first_student_is_new_and_the_second_goes_on_from_it(tmp_path: Path) -> None:
-    from selftrain.learn.contract import load
+    from selftrain.learn.models.loading import load
     from selftrain.selflabel.loop import run_loop
 
     e = Experiment(

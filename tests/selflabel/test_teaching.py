@@ -16,12 +16,12 @@ from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources.source import open_source
 from selftrain.data.store import dataset
 from selftrain.errors import ConfigError, ManifestError, UntrustedFileError
+from selftrain.learn.models import divergence
 from selftrain.learn.training.checkpoint import Checkpoints
-from selftrain.selflabel import divergence
 from selftrain.selflabel.pseudo_labels import PseudoLabels, select
 
 if TYPE_CHECKING:
-    from selftrain.learn.contract import Contract, SavedModel
+    from selftrain.learn.models.contract import Contract, SavedModel
 
 STEPS, BATCH, MU = 2, 4, 2
 STRIDED = "efficientnet_b0_050"  # a network whose strides can be fewer
@@ -70,8 +70,8 @@ class Round:
 
     def turned(self, student: SavedModel) -> float:
         """The share of the pool that `student` calls otherwise than the labels say."""
-        from selftrain.learn.contract import load
-        from selftrain.learn.predict import predict_logits
+        from selftrain.learn.models.loading import load
+        from selftrain.learn.models.predict import predict_logits
 
         pixels = dataset.pixels(self.e.place, self.manifest, 16, self.e.machine)
         logits = predict_logits(load(student.folder)[0], pixels, self.manifest.rows(Split.UNLABELED))
@@ -148,7 +148,7 @@ def taught(digits: Round, tmp_path_factory: pytest.TempPathFactory) -> SavedMode
 def test_a_student_that_starts_from_its_teacher_has_its_weights_and_names_it(
     digits: Round, taught: SavedModel, tmp_path: Path, method: Literal["noisy_student", "fixmatch"]
 ) -> None:
-    from selftrain.learn.contract import load
+    from selftrain.learn.models.loading import load
 
     going_on: dict[str, Any] = {"start": "teacher", "learning_rate": 1e-12, "weight_decay": 0.0, "ema": None}
     student = digits.student(digits.labels, tmp_path, teacher=taught, method=method, dropout=0.0, **going_on)
@@ -180,7 +180,8 @@ def test_the_same_training_again_is_the_same_model_in_another_file(digits: Round
 
 
 def test_a_student_that_diverges_leaves_its_reason_in_place_of_a_model(digits: Round, tmp_path: Path) -> None:
-    from selftrain.learn.contract import SavedModel, load
+    from selftrain.learn.models.contract import SavedModel
+    from selftrain.learn.models.loading import load
     from selftrain.selflabel.scoring import score
 
     lost = digits.student(digits.labels, tmp_path, steps=20, **TOO_FAST)

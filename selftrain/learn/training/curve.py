@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from selftrain.learn.contract import CURVE_FILE
+from selftrain.learn.models.contract import CURVE_FILE
 
 SCHEMA = pa.schema(
     [

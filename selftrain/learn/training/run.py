@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from selftrain.config import Recipe
 from selftrain.errors import ConfigError, TrainingDivergedError
 from selftrain.evaluate.intervals import standard_error
-from selftrain.learn.calibrate import negative_log_likelihood
+from selftrain.learn.models.calibrate import negative_log_likelihood
+from selftrain.learn.models.predict import predict_logits
 from selftrain.learn.networks import backbones, variables
 from selftrain.learn.networks.batchnorm import Statistics
 from selftrain.learn.networks.copies import at_precision, copied
 from selftrain.learn.networks.device import jit, keep_freed_memory
-from selftrain.learn.predict import predict_logits
 from selftrain.learn.training import schedule
 from selftrain.learn.training.batches import Examples
 from selftrain.learn.training.checkpoint import Checkpoints, Look, Position

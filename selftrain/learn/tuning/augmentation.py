@@ -213,8 +213,8 @@ def _trained(
     found: Configured, values: dict[str, Any], steps: int | None, folder: Path, progress: Progress
 ) -> tuple[float, float, float]:
     """Validation's loss and accuracy after training with `values`, and the seconds it took."""
-    from selftrain.learn.calibrate import cross_fitted_probs
-    from selftrain.learn.predict import predict_logits
+    from selftrain.learn.models.calibrate import cross_fitted_probs
+    from selftrain.learn.models.predict import predict_logits
     from selftrain.learn.training.checkpoint import Checkpoints
     from selftrain.learn.training.run import train, untrained
 

@@ -59,7 +59,7 @@ TRAINED = textwrap.dedent("""
     )
     student = done.models[1]
     images = keras.ops.convert_to_tensor(json.loads(sys.argv[3]), "float32")
-    from selftrain.learn.contract import load
+    from selftrain.learn.models.contract import load
 
     logits = load(student.folder)[0](images, training=False)
     print(json.dumps({
@@ -84,7 +84,7 @@ def test_a_loop_under_another_backend_leaves_a_model_that_answers_the_same_under
 ) -> None:
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed: Keras is not tried on it")
-    from selftrain.learn.contract import load
+    from selftrain.learn.models.loading import load
 
     images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3))
     done = subprocess.run(

@@ -82,7 +82,7 @@ def least(accuracies: list[float]) -> float:
 
 
 def test_the_returned_model_is_the_one_of_the_kept_look_and_restores_from_the_end(tmp_path: Path) -> None:
-    from selftrain.learn.predict import predict_logits
+    from selftrain.learn.models.predict import predict_logits
 
     validation = bars(40, 1)
     first = run(tmp_path)
@@ -105,9 +105,9 @@ def test_the_returned_model_is_the_one_of_the_kept_look_and_restores_from_the_en
 def test_the_returned_models_batch_norm_is_that_of_the_whole_training_set(tmp_path: Path) -> None:
     import keras
 
+    from selftrain.learn.models.predict import predict_logits
     from selftrain.learn.networks.batchnorm import layers_of_type
     from selftrain.learn.networks.variables import read
-    from selftrain.learn.predict import predict_logits
 
     learnt, validation = bars(1024, 0), bars(40, 1)
     trained = run(tmp_path, RECIPE.model_copy(update={"steps": 6, "validate_every": 3}), learnt)

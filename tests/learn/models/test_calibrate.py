@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
 from selftrain.errors import PredictionError
-from selftrain.learn.calibrate import (
+from selftrain.learn.models.calibrate import (
     cross_fitted_probs,
     fit_precision,
     fit_temperature,

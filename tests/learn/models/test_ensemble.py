@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from selftrain.errors import ConfigError, UntrustedFileError
-from selftrain.learn.contract import SavedModel
-from selftrain.learn.ensemble import ensemble
+from selftrain.learn.models.contract import SavedModel
+from selftrain.learn.models.ensemble import ensemble
 
 pytestmark = [
     pytest.mark.keras,
@@ -22,7 +22,8 @@ def member(folder: Path, names: tuple[str, ...], *, side: int = 16, seed: int = 
     """A saved model with random weights, its logits far apart."""
     import keras
 
-    from selftrain.learn.contract import Contract, save
+    from selftrain.learn.models.contract import Contract
+    from selftrain.learn.models.saving import save
 
     keras.utils.set_random_seed(seed)
     image = keras.Input((side, side, 3), name="image")
@@ -36,8 +37,8 @@ def member(folder: Path, names: tuple[str, ...], *, side: int = 16, seed: int = 
 
 
 def probabilities(folder: Path, images: np.ndarray) -> np.ndarray:
-    from selftrain.learn.calibrate import softmax
-    from selftrain.learn.contract import load
+    from selftrain.learn.models.calibrate import softmax
+    from selftrain.learn.models.loading import load
 
     model, contract = load(folder)
     return softmax(model.predict_on_batch(images), contract.temperature)
@@ -83,8 +84,8 @@ def test_an_ensemble_of_ensembles_names_the_largest_backbone(tmp_path: Path) -> 
 def test_an_ensemble_labels_a_pool_and_predicts_files_as_any_model(
     tmp_path: Path, colour_model: Path, paint: Callable[..., Path]
 ) -> None:
-    from selftrain.learn.contract import load
-    from selftrain.learn.predict_files import predict_files
+    from selftrain.learn.models.loading import load
+    from selftrain.learn.models.predict_files import predict_files
 
     both = ensemble(models=[colour_model, colour_model], out=tmp_path / "both")
     paths = [str(paint(tmp_path / f"{colour}.png", colour)) for colour in ("red", "blue", "green")]

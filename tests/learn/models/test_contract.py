@@ -26,7 +26,7 @@ def classifier(activation: str | None = None, classes: int = 3, size: int = 8):
 
 
 def contract():
-    from selftrain.learn.contract import Contract
+    from selftrain.learn.models.contract import Contract
 
     return Contract(backbone="mine", image_size=8, class_names=("a", "b", "c"), temperature=1.5)
 
@@ -35,7 +35,8 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
 
 
 def test_a_saved_model_answers_the_same_after_loading(tmp_path: Path) -> None:
-    from selftrain.learn.contract import load, save
+    from selftrain.learn.models.loading import load
+    from selftrain.learn.models.saving import save
 
     model = classifier()
     saved = save(model, contract(), tmp_path / "m")
@@ -46,7 +47,8 @@ def test_a_saved_model_answers_the_same_after_loading(tmp_path: Path) -> None:
 
 
 def test_saving_again_replaces_and_leaves_nothing_else_behind(tmp_path: Path) -> None:
-    from selftrain.learn.contract import load, save
+    from selftrain.learn.models.loading import load
+    from selftrain.learn.models.saving import save
 
     save(classifier(), contract(), tmp_path / "m")
     save(classifier(), contract().model_copy(update={"seed": 9}), tmp_path / "m")
@@ -57,7 +59,8 @@ def test_saving_again_replaces_and_leaves_nothing_else_behind(tmp_path: Path) ->
 def test_the_model_that_was_there_is_back_where_the_new_one_cannot_be_put(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from selftrain.learn.contract import load, save
+    from selftrain.learn.models.loading import load
+    from selftrain.learn.models.saving import save
 
     save(classifier(), contract(), tmp_path / "m")
     rename = Path.rename
@@ -75,7 +78,8 @@ def test_the_model_that_was_there_is_back_where_the_new_one_cannot_be_put(
 
 
 def test_a_model_is_known_by_its_values_not_by_its_file(tmp_path: Path) -> None:
-    from selftrain.learn.contract import load, save
+    from selftrain.learn.models.loading import load
+    from selftrain.learn.models.saving import save
 
     first = save(classifier(), contract(), tmp_path / "first").contract
     loaded, _ = load(tmp_path / "first")
@@ -87,7 +91,9 @@ def test_a_model_is_known_by_its_values_not_by_its_file(tmp_path: Path) -> None:
 
 
 def test_a_file_of_a_users_own_is_the_same_model_when_it_is_taken_in(tmp_path: Path) -> None:
-    from selftrain.learn.contract import MODEL_FILE, adopt, save
+    from selftrain.learn.models.contract import MODEL_FILE
+    from selftrain.learn.models.loading import adopt
+    from selftrain.learn.models.saving import save
 
     ours = save(classifier(), contract(), tmp_path / "ours")
     model, promised = adopt(ours.folder / MODEL_FILE, class_names=("a", "b", "c"), image_size=8)
@@ -95,7 +101,7 @@ def test_a_file_of_a_users_own_is_the_same_model_when_it_is_taken_in(tmp_path: P
 
 
 def test_who_learns_from_a_model_descends_from_it_and_from_its_teachers_once() -> None:
-    from selftrain.learn.contract import Contract
+    from selftrain.learn.models.contract import Contract
 
     taught = Contract(backbone="b", image_size=8, class_names=("a", "b"), values_sha256="me", lineage=("x", "y"))
     assert taught.taught == ("x", "y", "me")
@@ -103,7 +109,9 @@ def test_who_learns_from_a_model_descends_from_it_and_from_its_teachers_once() -
 
 
 def test_changed_bytes_are_refused_before_they_are_read(tmp_path: Path) -> None:
-    from selftrain.learn.contract import MODEL_FILE, load, save
+    from selftrain.learn.models.contract import MODEL_FILE
+    from selftrain.learn.models.loading import load
+    from selftrain.learn.models.saving import save
 
     save(classifier(), contract(), tmp_path / "m")
     path = tmp_path / "m" / MODEL_FILE
@@ -116,7 +124,8 @@ def test_changed_bytes_are_refused_before_they_are_read(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_sound_contract_is_refused(tmp_path: Path) -> None:
-    from selftrain.learn.contract import CONTRACT_FILE, load
+    from selftrain.learn.models.contract import CONTRACT_FILE
+    from selftrain.learn.models.loading import load
 
     with pytest.raises(UntrustedFileError, match=r"no contract\.json"):
         load(tmp_path)
@@ -127,8 +136,9 @@ def test_a_folder_without_a_sound_contract_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("activation", [None, "softmax"])
 def test_a_users_own_model_answers_logits_whatever_it_answered(tmp_path: Path, activation: str | None) -> None:
-    from selftrain.learn.calibrate import softmax
-    from selftrain.learn.contract import adopt, load, save
+    from selftrain.learn.models.calibrate import softmax
+    from selftrain.learn.models.loading import adopt, load
+    from selftrain.learn.models.saving import save
 
     model = classifier(activation)
     model.save(tmp_path / "mine.keras")
@@ -141,7 +151,7 @@ def test_a_users_own_model_answers_logits_whatever_it_answered(tmp_path: Path, a
 
 
 def test_a_model_of_other_classes_or_another_size_is_refused(tmp_path: Path) -> None:
-    from selftrain.learn.contract import adopt
+    from selftrain.learn.models.loading import adopt
 
     classifier().save(tmp_path / "mine.keras")
     with pytest.raises(BackboneError, match=r"answers \(None, 3\); allowed is \(n, 2\)"):
@@ -152,7 +162,7 @@ def test_a_model_of_other_classes_or_another_size_is_refused(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("names", [("cat",), ("cat", "cat"), ("cat", ""), ()])
 def test_too_few_repeated_and_empty_classes_are_refused_in_one_line(tmp_path: Path, names: tuple[str, ...]) -> None:
-    from selftrain.learn.contract import adopt
+    from selftrain.learn.models.loading import adopt
 
     classifier(classes=max(1, len(names))).save(tmp_path / "mine.keras")
     with pytest.raises(BackboneError, match=r"the classes are .*; give two or more") as error:
@@ -161,7 +171,7 @@ def test_too_few_repeated_and_empty_classes_are_refused_in_one_line(tmp_path: Pa
 
 
 def test_a_model_file_damaged_anywhere_is_a_refusal_that_names_it(tmp_path: Path) -> None:
-    from selftrain.learn.contract import adopt, backbone_of
+    from selftrain.learn.models.loading import adopt, backbone_of
 
     classifier().save(tmp_path / "whole.keras")
     whole = (tmp_path / "whole.keras").read_bytes()
@@ -188,7 +198,7 @@ def test_a_model_file_damaged_anywhere_is_a_refusal_that_names_it(tmp_path: Path
 def test_code_in_a_model_is_refused(tmp_path: Path) -> None:
     import keras
 
-    from selftrain.learn.contract import adopt
+    from selftrain.learn.models.loading import adopt
 
     image = keras.Input((8, 8, 3))
     x = keras.layers.Lambda(lambda y: y * 2, output_shape=(8, 8, 3))(image)
@@ -199,7 +209,7 @@ def test_code_in_a_model_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["model.h5", "model.pkl", "model.keras"])
 def test_another_format_is_refused_whatever_its_name(tmp_path: Path, name: str) -> None:
-    from selftrain.learn.contract import adopt
+    from selftrain.learn.models.loading import adopt
 
     (tmp_path / name).write_bytes(b"\x80\x04pickle")
     with pytest.raises(UntrustedFileError, match=r"only the \.keras format"):
@@ -207,7 +217,7 @@ def test_another_format_is_refused_whatever_its_name(tmp_path: Path, name: str) 
 
 
 def test_a_folder_with_other_files_is_never_replaced_by_a_model(tmp_path: Path) -> None:
-    from selftrain.learn.contract import save
+    from selftrain.learn.models.saving import save
 
     save(classifier(), contract(), tmp_path / "m")
     (tmp_path / "m" / "notes.txt").write_text("mine")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict
 
 from selftrain.data.sources.listing import find_images
-from selftrain.learn.contract import Contract
+from selftrain.learn.models.contract import Contract
 from selftrain.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def answer_files(
     model: keras.Model, contract: Contract, paths: Sequence[str], *, progress: Progress = silent
 ) -> tuple[Answer, ...]:
     """A row for each of `paths`, in their order; a file that cannot be decoded has its reason in `error`."""
-    from selftrain.learn.predict_files import predict_files
+    from selftrain.learn.models.predict_files import predict_files
 
     found = predict_files(model, contract, paths, progress=progress)
     rows = {each.path: Answer(path=each.path, error=f"{each.reason}: {each.detail}") for each in found.unread}

@@ -24,7 +24,7 @@ def pixels(n: int) -> ArrayPixels:
 
 @pytest.mark.parametrize("count", [1, 32, 70])
 def test_logits_come_in_the_order_of_the_rows_for_any_count(count: int) -> None:
-    from selftrain.learn.predict import predict_logits
+    from selftrain.learn.models.predict import predict_logits
 
     images = pixels(90)
     rows = np.random.default_rng(1).permutation(90)[:count]
@@ -39,13 +39,13 @@ def test_logits_come_in_the_order_of_the_rows_for_any_count(count: int) -> None:
 
 
 def test_flips_average_over_the_mirror_image() -> None:
-    from selftrain.learn.predict import predict_logits
+    from selftrain.learn.models.predict import predict_logits
 
     logits = predict_logits(corner_model(), pixels(5), np.arange(5), flips=True)
     np.testing.assert_allclose(logits[:, 0], logits[:, 1])
 
 
 def test_no_rows_give_no_logits() -> None:
-    from selftrain.learn.predict import predict_logits
+    from selftrain.learn.models.predict import predict_logits
 
     assert predict_logits(corner_model(), pixels(5), np.arange(0)).shape == (0, 2)

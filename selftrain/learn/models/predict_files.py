@@ -15,9 +15,9 @@ from selftrain.config import Ingest
 from selftrain.data.images.decode import Reason, decode, probe
 from selftrain.data.workers import cores
 from selftrain.errors import ImageError
-from selftrain.learn.calibrate import softmax
-from selftrain.learn.contract import Contract
-from selftrain.learn.predict import predict_logits
+from selftrain.learn.models.calibrate import softmax
+from selftrain.learn.models.contract import Contract
+from selftrain.learn.models.predict import predict_logits
 from selftrain.progress import Progress, silent
 
 if TYPE_CHECKING:

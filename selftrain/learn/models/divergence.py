@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from selftrain.learn.contract import CONTRACT_FILE, REASON_FILE, Contract, SavedModel
+from selftrain.learn.models.contract import CONTRACT_FILE, REASON_FILE, Contract, SavedModel
 
 
 def leave(reason: str, contract: Contract, folder: Path) -> SavedModel:

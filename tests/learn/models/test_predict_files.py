@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from selftrain.data.images.decode import decode
-from selftrain.learn.answers import answer_files, named_files
-from selftrain.learn.contract import load
-from selftrain.learn.predict_files import FilePixels, predict_files
+from selftrain.learn.models.answers import answer_files, named_files
+from selftrain.learn.models.loading import load
+from selftrain.learn.models.predict_files import FilePixels, predict_files
 
 pytestmark = [
     pytest.mark.keras,

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from selftrain.errors import ConfigError
 from selftrain.files.places import check_out, given_path
-from selftrain.learn.contract import Contract, SavedModel, check_replaceable, load, save
+from selftrain.learn.models.contract import Contract, SavedModel
+from selftrain.learn.models.loading import load
+from selftrain.learn.models.saving import check_replaceable, save
 
 if TYPE_CHECKING:
     import keras

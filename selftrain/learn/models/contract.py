@@ -1,0 +1,100 @@
+"""The contract: what a saved model promises, beside its weights, checked before they are loaded."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from selftrain.errors import UntrustedFileError
+
+FORMAT_VERSION: Literal[1] = 1
+MODEL_FILE = "model.keras"
+CONTRACT_FILE = "contract.json"
+CURVE_FILE = "curve.parquet"
+REASON_FILE = "diverged.txt"
+
+
+class Contract(BaseModel):
+    """What a model reads and answers, and where it comes from.
+
+    It reads uint8 images (n, image_size, image_size, 3) in `channel_order` and answers logits (n, classes);
+    softmax(logits / temperature) are its calibrated probabilities. `thresholds` are the confidences per class name
+    that its pseudo-labels were accepted above, `weights_sha256` is the digest of its .keras file, which differs each
+    time that it is saved. `values_sha256`, of the weights' values, does not; `lineage` are the identities of the models
+    whose answers it was taught or whose weights it began with, and of theirs, oldest first.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: Literal[1] = FORMAT_VERSION
+    backbone: str
+    image_size: int = Field(ge=1)
+    channel_order: Literal["RGB"] = "RGB"
+    class_names: tuple[str, ...] = Field(min_length=2)
+    temperature: float = Field(1.0, gt=0)
+    thresholds: dict[str, float] = Field(default_factory=dict)
+    manifest_digest: str = ""
+    weights_sha256: str = ""
+    values_sha256: str = ""
+    lineage: tuple[str, ...] = ()
+    image_steps: int = Field(
+        0, ge=0, description="training steps times batch size; in-training methods: (1 + 2 mu) times"
+    )
+    seconds: float = Field(0.0, ge=0, description="wall time of the training")
+    churn: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="of a student: the share of the pool, or a sample, that its teacher called otherwise",
+    )
+    seed: int = 0
+
+    @property
+    def identity(self) -> str:
+        """What the model is known by as a teacher: the same for the same weights, however often they were saved."""
+        return self.values_sha256 or self.weights_sha256
+
+    @property
+    def taught(self) -> tuple[str, ...]:
+        """The lineage of a model that learns from this one's answers."""
+        return tuple(dict.fromkeys((*self.lineage, self.identity)))
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A folder with a model and its contract."""
+
+    folder: Path
+    contract: Contract
+
+    @classmethod
+    def read(cls, folder: Path) -> SavedModel:
+        """The saved model in `folder`; its file is checked when it is loaded. Raises UntrustedFileError."""
+        return cls(folder, read_contract(folder))
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the weights and of what the model promises, not of how its training went."""
+        promised = self.contract.model_dump_json(exclude={"seconds", "churn"})
+        return hashlib.sha256(promised.encode()).hexdigest()
+
+
+def read_contract(folder: Path) -> Contract:
+    """The contract in `folder`, without its model. Raises UntrustedFileError if there is none or it is malformed."""
+    path = folder / CONTRACT_FILE
+    try:
+        return Contract.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise UntrustedFileError(f"{folder} has no {CONTRACT_FILE}; give a folder that selftrain saved") from error
+    except ValidationError as error:
+        raise UntrustedFileError(f"{path} is no contract of format {FORMAT_VERSION}: {error.errors()[0]}") from error
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
