@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         load_from,
     )
     from .learn.models.ensemble import ensemble
-    from .learn.representation import learn_representation
+    from .learn.pretraining.representation import learn_representation
     from .learn.tuning.augmentation import learn_augmentation
     from .learn.tuning.optimization import learn_optimization
 
@@ -42,7 +42,7 @@ _OUTSIDE_API = {
     "ensemble": "learn.models.ensemble",
     "learn_augmentation": "learn.tuning.augmentation",
     "learn_optimization": "learn.tuning.optimization",
-    "learn_representation": "learn.representation",
+    "learn_representation": "learn.pretraining.representation",
 }
 
 

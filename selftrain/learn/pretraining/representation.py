@@ -18,7 +18,7 @@ from selftrain.progress import Progress, silent
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from selftrain.learn.two_views import Objective
+    from selftrain.learn.pretraining.two_views import Objective
 
 WEIGHTS_SUFFIX = ".weights.h5"
 
@@ -85,9 +85,9 @@ def learn_representation(
     """
     from selftrain.data.inputs.squares import gather, gathered_pixels
     from selftrain.learn.networks import backbones
-    from selftrain.learn.pretraining import LabeledRows, curve_of, identity, pretrain
+    from selftrain.learn.pretraining.run import LabeledRows, curve_of, identity, pretrain
+    from selftrain.learn.pretraining.two_views import Pretraining
     from selftrain.learn.training.checkpoint import Checkpoints
-    from selftrain.learn.two_views import Pretraining
 
     check_image_size(image_size)
     recipe = checked(

@@ -59,9 +59,9 @@ def small_model(seed: int = 0):
 
 
 def run(folder: Path, *, model=None, rows: int = 1400, progress=None, checkpoint_s: float = 30.0, **settings):
-    from selftrain.learn.pretraining import LabeledRows, pretrain
+    from selftrain.learn.pretraining.run import LabeledRows, pretrain
+    from selftrain.learn.pretraining.two_views import Pretraining
     from selftrain.learn.training.checkpoint import Checkpoints
-    from selftrain.learn.two_views import Pretraining
 
     pixels, labels = digits()
     judged = np.arange(1400, 1797)

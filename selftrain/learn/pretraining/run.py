@@ -14,18 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selftrain.errors import ConfigError, TrainingDivergedError
-from selftrain.learn.knn import knn_accuracy, spread
 from selftrain.learn.models.predict import predict_logits
 from selftrain.learn.networks import variables
 from selftrain.learn.networks.batchnorm import Statistics
 from selftrain.learn.networks.copies import at_precision
 from selftrain.learn.networks.device import jit
+from selftrain.learn.pretraining.knn import knn_accuracy, spread
+from selftrain.learn.pretraining.two_views import Pretraining, TwoViews, encoder, projector
 from selftrain.learn.training import schedule
 from selftrain.learn.training.batches import Batches, Examples
 from selftrain.learn.training.checkpoint import TORN, Checkpoints, read_arrays, write_arrays
 from selftrain.learn.training.feed import feed
 from selftrain.learn.training.optimizer import FlatAdamW
-from selftrain.learn.two_views import Pretraining, TwoViews, encoder, projector
 from selftrain.progress import Progress, silent
 
 if TYPE_CHECKING:

@@ -44,7 +44,7 @@ def naive_nt_xent(first: np.ndarray, second: np.ndarray, temperature: float) -> 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("weight", [0.005, 0.5])
 def test_barlow_twins_is_the_papers_sum(seed: int, weight: float) -> None:
-    from selftrain.learn.view_losses import barlow_twins
+    from selftrain.learn.pretraining.view_losses import barlow_twins
 
     first, second = views(seed=seed)
     found = float(barlow_twins(first, second, off_diagonal=weight))
@@ -54,7 +54,7 @@ def test_barlow_twins_is_the_papers_sum(seed: int, weight: float) -> None:
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("temperature", [0.1, 0.5])
 def test_nt_xent_is_the_papers_mean(seed: int, temperature: float) -> None:
-    from selftrain.learn.view_losses import nt_xent
+    from selftrain.learn.pretraining.view_losses import nt_xent
 
     first, second = views(seed=seed)
     found = float(nt_xent(first, second, temperature=temperature))
@@ -62,7 +62,7 @@ def test_nt_xent_is_the_papers_mean(seed: int, temperature: float) -> None:
 
 
 def test_two_by_two_golden_numbers() -> None:
-    from selftrain.learn.view_losses import barlow_twins, nt_xent
+    from selftrain.learn.pretraining.view_losses import barlow_twins, nt_xent
 
     eye = np.eye(2, dtype=np.float32)
     # Over two rows every column is +-1/sqrt(2): equal columns correlate by 1, the others by -1.
@@ -73,7 +73,7 @@ def test_two_by_two_golden_numbers() -> None:
 
 
 def test_agreeing_views_cost_less_than_shuffled_ones() -> None:
-    from selftrain.learn.view_losses import barlow_twins, nt_xent
+    from selftrain.learn.pretraining.view_losses import barlow_twins, nt_xent
 
     first, second = views(n=32)
     for loss in (barlow_twins, nt_xent):
@@ -84,7 +84,7 @@ def test_agreeing_views_cost_less_than_shuffled_ones() -> None:
 def test_gradients_reach_both_views_and_are_finite_when_all_images_embed_alike(name: str) -> None:
     import keras
 
-    from selftrain.learn import view_losses
+    from selftrain.learn.pretraining import view_losses
 
     def slope(shape: tuple[int, ...], *, alike: bool) -> np.ndarray:
         layer = keras.layers.Dense(shape[1], kernel_initializer="zeros" if alike else "glorot_uniform")

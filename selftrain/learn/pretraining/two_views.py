@@ -10,7 +10,7 @@ from pydantic import Field
 
 from selftrain.config import Augmentation, Precision, Section, Share
 from selftrain.learn.augmentation.policy import augmenter
-from selftrain.learn.view_losses import barlow_twins, nt_xent
+from selftrain.learn.pretraining.view_losses import barlow_twins, nt_xent
 
 Objective = Literal["simclr", "barlow_twins"]
 

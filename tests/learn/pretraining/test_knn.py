@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from selftrain.errors import SourceError
-from selftrain.learn.knn import knn_accuracy, spread, weighted_votes
+from selftrain.learn.pretraining.knn import knn_accuracy, spread, weighted_votes
 
 
 def naive_accuracy(features: np.ndarray, labels: np.ndarray, k: int, temperature: float) -> float:

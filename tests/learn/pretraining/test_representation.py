@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from selftrain.errors import BackboneError, ConfigError, SourceError
-from selftrain.learn.representation import learn_representation
+from selftrain.learn.pretraining.representation import learn_representation
 
 pytestmark = [
     pytest.mark.keras,
