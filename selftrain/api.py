@@ -14,8 +14,8 @@ import numpy.typing as npt
 from selftrain.config import Experiment, Fixed, Threshold
 from selftrain.errors import ConfigError
 from selftrain.files.places import given_path
-from selftrain.learn import distill as distilling
 from selftrain.learn.asked import Outputs
+from selftrain.learn.distillation import distill as distilling
 from selftrain.progress import Progress, silent
 from selftrain.selflabel.analysis import Analysis, AnalysisFolder
 from selftrain.selflabel.loaded import ChannelsFirst, Example, LabeledImages, LabelKind, LoadedPart, load

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from selftrain.data.inputs.squares import Gathered
     from selftrain.data.store.pixels import Pixels
-    from selftrain.learn.distillation import Softening
+    from selftrain.learn.distillation.course import Softening
     from selftrain.learn.training.batches import Examples
 
 Int64s = npt.NDArray[np.int64]
@@ -100,7 +100,7 @@ def distill(
     was changed, TrainingDivergedError; as `selftrain.distill` also WithdrawnError for a teacher that `workspace`'s
     recall log names.
     """
-    from selftrain.learn.distillation import Distilling, Softening
+    from selftrain.learn.distillation.course import Distilling, Softening
     from selftrain.learn.models.calibrate import fit_temperature
     from selftrain.learn.models.predict import predict_logits
     from selftrain.learn.training.batches import Batches
@@ -263,7 +263,7 @@ def _examples(
     model: keras.Model, contract: Contract, found: Material, softening: Softening, progress: Progress
 ) -> Examples:
     """The images with the teacher's softened probabilities and their labels, as `both_targets`."""
-    from selftrain.learn.distillation import both_targets
+    from selftrain.learn.distillation.course import both_targets
     from selftrain.learn.models.calibrate import softmax
     from selftrain.learn.models.predict import predict_logits
     from selftrain.learn.training.batches import Examples

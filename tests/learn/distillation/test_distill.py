@@ -10,7 +10,7 @@ import pytest
 from selftrain.config import Precision
 from selftrain.data.store.pixels import ArrayPixels
 from selftrain.errors import ConfigError, SourceError
-from selftrain.learn.distill import NO_LABEL, Material, distill, material
+from selftrain.learn.distillation.distill import NO_LABEL, Material, distill, material
 from selftrain.learn.models.contract import Contract
 
 pytestmark = [
