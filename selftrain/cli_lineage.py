@@ -19,8 +19,8 @@ from selftrain.errors import InputError
 
 if TYPE_CHECKING:
     from selftrain.adapters.recall import RecallReport
-    from selftrain.selflabel.label_rows import LabelRow
-    from selftrain.selflabel.lineage import Recall
+    from selftrain.selflabel.lineage.descent import Recall
+    from selftrain.selflabel.lineage.rows import LabelRow
 
 MOST_CLASSES = 10
 HEADER = ("image", "from", "run", "round", "teacher", "version", "trust", "class", "confidence", "needed", "outcome")
@@ -131,7 +131,7 @@ def recall(
 
 
 def _row(label: LabelRow) -> tuple[str, ...]:
-    from selftrain.selflabel.lineage import SHOWN
+    from selftrain.selflabel.lineage.descent import SHOWN
 
     surest = sorted(label.probabilities.items(), key=lambda each: -each[1])
     rest = f", {len(surest) - MOST_CLASSES} more" if len(surest) > MOST_CLASSES else ""

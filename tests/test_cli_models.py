@@ -24,7 +24,7 @@ from selftrain.files.workspace import Workspace
 from selftrain.learn.models.contract import SavedModel, read_contract
 from selftrain.learn.models.loading import load
 from selftrain.learn.models.saving import save
-from selftrain.selflabel.lineage import Recall
+from selftrain.selflabel.lineage.descent import Recall
 
 pytestmark = [
     pytest.mark.keras,

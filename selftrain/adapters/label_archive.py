@@ -22,8 +22,8 @@ from selftrain.adapters.tracking import open_existing
 from selftrain.errors import InputError, RegistryError, SourceError
 from selftrain.learn.models.contract import file_digest
 from selftrain.progress import Progress, silent
-from selftrain.selflabel.label_rows import Given, LabelRow, check_out, matching_ids, rows, values, write_rows
-from selftrain.selflabel.lineage import SHOWN, Descent, Recall, Recalled
+from selftrain.selflabel.lineage.descent import SHOWN, Descent, Recall, Recalled
+from selftrain.selflabel.lineage.rows import Given, LabelRow, check_out, matching_ids, rows, values, write_rows
 
 WHOLE = 64  # characters of a digest
 SHORTEST = 8  # of a digest that is named by its beginning: fewer digits are a version's number

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from selftrain.adapters.materializers import TABLE
 from selftrain.adapters.run_records import known
 from selftrain.errors import SelftrainError
-from selftrain.selflabel import label_rows
+from selftrain.selflabel.lineage import rows
 from selftrain.selflabel.pseudo_labels import PseudoLabels
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def kept_labels() -> tuple[list[KeptLabels], list[str]]:
             continue
         try:
             with _opened(artifact) as file:
-                facts, images = label_rows.head(file, artifact.uri), file.metadata.num_rows
+                facts, images = rows.head(file, artifact.uri), file.metadata.num_rows
         except (OSError, RuntimeError, ZenMLBaseException, pa.ArrowInvalid, SelftrainError):
             gone.append(str(artifact.uri))
             continue
@@ -93,7 +93,7 @@ def kept_labels() -> tuple[list[KeptLabels], list[str]]:
 @contextmanager
 def _opened(artifact: ArtifactVersionResponse) -> Iterator[pq.ParquetFile]:
     with _store(artifact.artifact_store_id).open(f"{artifact.uri}/{TABLE}", "rb") as file:
-        yield label_rows.opened(file)
+        yield rows.opened(file)
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from selftrain.selflabel.lineage import Descent
+from selftrain.selflabel.lineage.descent import Descent
 
 if TYPE_CHECKING:
     from selftrain.learn.models.contract import Contract

@@ -22,7 +22,7 @@ from selftrain.files.workspace import Workspace
 from selftrain.learn.models.contract import CONTRACT_FILE, MODEL_FILE, Contract, file_digest, read_contract
 from selftrain.learn.models.loading import UNREADABLE_ZIP, adopt, load
 from selftrain.learn.models.saving import values_digest
-from selftrain.selflabel.lineage import Descent
+from selftrain.selflabel.lineage.descent import Descent
 
 if TYPE_CHECKING:
     import keras

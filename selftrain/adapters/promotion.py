@@ -18,7 +18,7 @@ from selftrain.adapters.tracking import Tracking
 from selftrain.config import Registry
 from selftrain.errors import RegistryError, WithdrawnError
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport
-from selftrain.selflabel.lineage import Recalled
+from selftrain.selflabel.lineage.descent import Recalled
 
 LOG_TAG = "selftrain.promotion."
 DECISION = "selftrain.decision"

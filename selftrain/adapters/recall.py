@@ -15,8 +15,8 @@ from selftrain.adapters.registry import CHAMPION, Version
 from selftrain.adapters.tracking import open_existing, open_tracking
 from selftrain.errors import InputError, NotRegisteredError, RegistryError, SelftrainError
 from selftrain.progress import Progress, silent
-from selftrain.selflabel.label_rows import check_out, class_counts
-from selftrain.selflabel.lineage import Recall, Recalled, Trust
+from selftrain.selflabel.lineage.descent import Recall, Recalled, Trust
+from selftrain.selflabel.lineage.rows import check_out, class_counts
 
 LONGEST_REASON = 1000  # characters: each later error quotes it
 

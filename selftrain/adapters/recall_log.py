@@ -18,7 +18,7 @@ from selftrain.adapters import registry, tag_log
 from selftrain.adapters.tracking import Tracking, open_existing, stack_tracker_uri
 from selftrain.errors import RegistryError
 from selftrain.files.workspace import Workspace
-from selftrain.selflabel.lineage import SHOWN, Descent, Recall, Recalled
+from selftrain.selflabel.lineage.descent import SHOWN, Descent, Recall, Recalled
 
 if TYPE_CHECKING:
     from selftrain.config import Place

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from selftrain.adapters.lineage_tags import IDENTITY, descent
 from selftrain.adapters.tracking import Tracking, quiet
 from selftrain.errors import NotRegisteredError, RegistryError
-from selftrain.selflabel.lineage import Descent
+from selftrain.selflabel.lineage.descent import Descent
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel

@@ -24,7 +24,7 @@ from selftrain.config import Experiment, Registry, parse
 from selftrain.errors import InputError, RegistryError, WithdrawnError
 from selftrain.files.workspace import Workspace
 from selftrain.learn.models.contract import CONTRACT_FILE, Contract, read_contract
-from selftrain.selflabel.lineage import Recall, Trust
+from selftrain.selflabel.lineage.descent import Recall, Trust
 
 # mlflow's SQL store leaves cursors to the garbage collector.
 pytestmark = [pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")]

@@ -30,7 +30,7 @@ from selftrain.learn.models.saving import save
 from selftrain.record import Registration, RunRecord
 from selftrain.selflabel import scoring
 from selftrain.selflabel.finished import Outcome
-from selftrain.selflabel.lineage import Recall
+from selftrain.selflabel.lineage.descent import Recall
 from selftrain.selflabel.rounds import History, Round, Verdict
 
 pytestmark = [

@@ -13,7 +13,7 @@ import yaml
 
 from selftrain.adapters import recall_log
 from selftrain.adapters.tracking import open_tracking
-from selftrain.selflabel.lineage import Recall
+from selftrain.selflabel.lineage.descent import Recall
 from tests.pipelines.site import copy_of_repository
 
 STAGES = ["configure", "scan", "ingest", "validate", "teacher", "pseudo_label", "student", "evaluate"]

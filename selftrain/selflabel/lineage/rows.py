@@ -23,7 +23,7 @@ from selftrain.data.columns import fixed_width
 from selftrain.errors import ConfigError
 from selftrain.files.places import check_folder
 from selftrain.files.writing import replace
-from selftrain.selflabel.lineage import Trust
+from selftrain.selflabel.lineage.descent import Trust
 from selftrain.selflabel.pseudo_labels import PseudoLabels
 
 _TEXT_SET = pa.dictionary(pa.int32(), pa.string())

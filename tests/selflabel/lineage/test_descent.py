@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftrain.errors import RegistryError, WithdrawnError
-from selftrain.selflabel.lineage import Descent, Recall, Recalled, Trust
+from selftrain.selflabel.lineage.descent import Descent, Recall, Recalled, Trust
 
 MODELS = 8
 

@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 from selftrain.config import Fixed, PseudoLabel
 from selftrain.data.manifest import LabelMap, Manifest
 from selftrain.errors import ConfigError, PredictionError
-from selftrain.selflabel import label_rows, pseudo_labels
-from selftrain.selflabel.label_rows import (
+from selftrain.selflabel import pseudo_labels
+from selftrain.selflabel.lineage import rows as label_rows
+from selftrain.selflabel.lineage.descent import Trust
+from selftrain.selflabel.lineage.rows import (
     Given,
     check_out,
     class_counts,
@@ -31,7 +33,6 @@ from selftrain.selflabel.label_rows import (
     values,
     write_rows,
 )
-from selftrain.selflabel.lineage import Trust
 from selftrain.selflabel.pseudo_labels import PseudoLabels, select
 
 NAMES = ("cat", "dog", "elk")
