@@ -32,9 +32,9 @@ from selftrain.evaluate.evaluation import Comparison, EvaluationReport, compare,
 from selftrain.learn.models import divergence
 from selftrain.learn.models.contract import SavedModel
 from selftrain.selflabel.labeling import label_pool
-from selftrain.selflabel.pseudo_labels import PseudoLabels
 from selftrain.selflabel.rounds import History
 from selftrain.selflabel.scoring import probs_on_test
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
 Kind = Literal["cpu", "gpu"]
 KINDS: tuple[Kind, ...] = ("cpu", "gpu")

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from benchmarks.record import Check, Result, Table
 from benchmarks.rows import percent
 from selftrain.evaluate.coverage import candidate_cutoffs, counts_above
-from selftrain.selflabel.target_precision import lowest_cutoff
+from selftrain.selflabel.selection.target_precision import lowest_cutoff
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]

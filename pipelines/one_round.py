@@ -124,7 +124,7 @@ def teacher() -> None:
     start_keras()
     from selftrain.adapters.brought import bring_teacher
     from selftrain.selflabel import teaching
-    from selftrain.selflabel.thresholds import check_classes
+    from selftrain.selflabel.selection.thresholds import check_classes
 
     settings, place, manifest = _settings("teacher", TeacherSettings), _place(), _manifest()
     check_classes(_settings("pseudo_label", PseudoLabelSettings).pseudo_label.threshold, manifest.label_map.names)
@@ -175,7 +175,7 @@ def student() -> None:
     from selftrain.learn.models import divergence
     from selftrain.learn.models.contract import SavedModel
     from selftrain.selflabel import teaching
-    from selftrain.selflabel.pseudo_labels import PseudoLabels
+    from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
     settings, place, manifest = _settings("student", StudentSettings), _place(), _manifest()
     labels = PseudoLabels.read(ROUND / "pseudo_labels.parquet")
@@ -206,8 +206,8 @@ def evaluate() -> None:
     from selftrain.learn.training.curve import read_curve
     from selftrain.selflabel import scoring
     from selftrain.selflabel.finished import student_round, teacher_round, watched, with_student
-    from selftrain.selflabel.pseudo_labels import PseudoLabels
     from selftrain.selflabel.rounds import History
+    from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
     settings, place, manifest = _settings("evaluate", EvaluateSettings), _place(), _manifest()
     gate, guards, method = settings.gate, settings.guards, settings.method

@@ -21,7 +21,7 @@ from selftrain.selflabel.finished import (
 )
 from selftrain.selflabel.gate import judge
 from selftrain.selflabel.rounds import History, Verdict
-from selftrain.selflabel.thresholds import check_classes
+from selftrain.selflabel.selection.thresholds import check_classes
 from steps.adopt_teacher import adopt_teacher
 from steps.ingest import ingest
 from steps.log_round import log_round

@@ -5,8 +5,8 @@ from zenml import get_step_context, step
 from selftrain.adapters.recording import log_round as log
 from selftrain.config import Experiment
 from selftrain.learn.models.contract import SavedModel
-from selftrain.selflabel.pseudo_labels import PseudoLabels
 from selftrain.selflabel.rounds import Round
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
 
 @step(enable_cache=False)

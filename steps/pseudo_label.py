@@ -13,7 +13,7 @@ from selftrain.config import Machine, Place, PseudoLabel
 from selftrain.data.manifest import Manifest
 from selftrain.data.store import dataset
 from selftrain.learn.models.contract import SavedModel
-from selftrain.selflabel.pseudo_labels import PseudoLabels
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
 
 @step(

@@ -17,7 +17,7 @@ from selftrain.data.manifest import Manifest
 from selftrain.data.store import dataset
 from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.training.checkpoint import Checkpoints
-from selftrain.selflabel.pseudo_labels import PseudoLabels
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
 
 @step(

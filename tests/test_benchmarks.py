@@ -142,7 +142,7 @@ def test_accepted_labels_are_counted_by_the_hidden_ones(tmp_path: Path) -> None:
     from benchmarks.protocol import counted
     from selftrain.config import Experiment, Fixed, PseudoLabel
     from selftrain.data.manifest import Split
-    from selftrain.selflabel.pseudo_labels import select
+    from selftrain.selflabel.selection.pseudo_labels import select
 
     drawn = draws.digits(DigitsSource())
     manifest = ingested(Experiment(workspace=str(tmp_path)), drawn.source).manifest

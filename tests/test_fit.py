@@ -25,7 +25,7 @@ from selftrain.files.workspace import Workspace
 from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.training.defaults import smoothing
 from selftrain.record import RunRecord
-from selftrain.selflabel.pseudo_labels import PseudoLabels
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
 pytestmark = [
     # Keras 3.15 converts TensorFlow variables with numpy's older protocol.

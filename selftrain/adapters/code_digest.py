@@ -92,7 +92,9 @@ def train() -> str:
 
 def train_student() -> str:
     """Key of the student's training step, which applies the pseudo-labels too."""
-    return digest(["selftrain.selflabel.teaching", "selftrain.selflabel.pseudo_labels", "selftrain.data.store.dataset"])
+    return digest(
+        ["selftrain.selflabel.teaching", "selftrain.selflabel.selection.pseudo_labels", "selftrain.data.store.dataset"]
+    )
 
 
 def pseudo_label() -> str:

@@ -16,7 +16,7 @@ from selftrain.adapters.materializers import TABLE
 from selftrain.adapters.run_records import known
 from selftrain.errors import SelftrainError
 from selftrain.selflabel.lineage import rows
-from selftrain.selflabel.pseudo_labels import PseudoLabels
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
 if TYPE_CHECKING:
     from zenml.models import ArtifactVersionResponse

@@ -15,7 +15,7 @@ from zenml.utils import io_utils
 from selftrain.data.manifest import Manifest
 from selftrain.data.sources.listing import Listing
 from selftrain.learn.models.contract import SavedModel
-from selftrain.selflabel.pseudo_labels import PseudoLabels
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
 TABLE = "table.parquet"
 TEMPORARY = "selftrain-"  # what the steps call the folders that they train into

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from selftrain.data.manifest import Manifest, Split
-from selftrain.selflabel.pseudo_labels import PseudoLabels, Reason
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, Reason
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -22,9 +22,9 @@ from selftrain.learn.training.curve import read_curve
 from selftrain.record import Registration, RunRecord
 from selftrain.report.summary import summary
 from selftrain.selflabel.finished import Outcome
-from selftrain.selflabel.pseudo_labels import PseudoLabels
 from selftrain.selflabel.recorded import run_record
 from selftrain.selflabel.rounds import Round
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
 
 class RunFacts(BaseModel):

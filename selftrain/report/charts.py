@@ -28,7 +28,7 @@ from selftrain.report.drawing import (
     unticked,
     with_commas,
 )
-from selftrain.selflabel.pseudo_labels import PseudoLabels, Reason
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, Reason
 
 Doubles = npt.NDArray[np.float64]
 BINS = 40

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from selftrain.errors import PredictionError
 from selftrain.evaluate.coverage import CoverageCurve, Measured
 from selftrain.report.drawing import BLUE, PALE, VERMILION, figure, percent_axis, title
-from selftrain.selflabel.pseudo_labels import PseudoLabels
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
 Doubles = npt.NDArray[np.float64]
 MOST_LINES = 30

@@ -15,7 +15,7 @@ from selftrain.errors import SourceError
 from selftrain.evaluate.coverage import CoverageCurve, Measured
 from selftrain.files.writing import replace
 from selftrain.learn.asked import Outputs
-from selftrain.selflabel.pseudo_labels import PseudoLabels
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
 FORMAT_VERSION: Literal[1] = 1
 

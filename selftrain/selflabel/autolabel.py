@@ -25,9 +25,9 @@ from selftrain.selflabel.analysis import Analysis, AnalysisFolder, ClassCounts, 
 from selftrain.selflabel.begun import Settings
 from selftrain.selflabel.judged import ENOUGH, Ints, Judged, judge
 from selftrain.selflabel.pool import check_same_model, read_pool, without_copies
-from selftrain.selflabel.pseudo_labels import PseudoLabels, select
 from selftrain.selflabel.reading import Reading, names_of, read_labeled
-from selftrain.selflabel.thresholds import check_classes
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
+from selftrain.selflabel.selection.thresholds import check_classes
 
 LABELED, VALIDATION = "labeled", "validation"
 

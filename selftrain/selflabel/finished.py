@@ -16,9 +16,9 @@ from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.training.defaults import finish, smoothing
 from selftrain.selflabel.gate import explain, judge
 from selftrain.selflabel.guards import watch, watch_student
-from selftrain.selflabel.pseudo_labels import PseudoLabels
 from selftrain.selflabel.rounds import History, Round, Verdict
 from selftrain.selflabel.scores import Scores
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
 _UNSET_RATE: float = Student.model_fields["unfreeze_rate"].default  # where nothing is frozen
 

@@ -22,8 +22,8 @@ from selftrain.learn.models.contract import Contract
 from selftrain.progress import Progress, silent
 from selftrain.selflabel.class_folders import check_class_names, check_target, materialize
 from selftrain.selflabel.held_out_files import ask_held_out
-from selftrain.selflabel.pseudo_labels import PseudoLabels, select
-from selftrain.selflabel.thresholds import class_cutoffs
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
+from selftrain.selflabel.selection.thresholds import class_cutoffs
 
 if TYPE_CHECKING:
     import keras

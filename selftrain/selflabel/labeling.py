@@ -15,7 +15,7 @@ from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.models.loading import load
 from selftrain.learn.models.predict import predict_logits
 from selftrain.progress import Progress, silent
-from selftrain.selflabel.pseudo_labels import PseudoLabels, select
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
 
 
 def label_pool(

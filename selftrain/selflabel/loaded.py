@@ -17,7 +17,7 @@ from selftrain.data.inputs.labels import LabelForm
 from selftrain.data.kept_images import KeptImages, Part
 from selftrain.errors import ConfigError, SourceError
 from selftrain.selflabel.analysis import Analysis, AnalysisFolder
-from selftrain.selflabel.pseudo_labels import PseudoLabels
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
 Int64s = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]

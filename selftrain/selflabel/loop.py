@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from selftrain.data.store.pixels import Pixels
     from selftrain.learn.models.contract import SavedModel
     from selftrain.learn.training.checkpoint import Checkpoints
-    from selftrain.selflabel.pseudo_labels import PseudoLabels
+    from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
 PixelsOf = Callable[[Manifest, int], "Pixels"]
 
@@ -65,7 +65,7 @@ def run_loop(
     from selftrain.selflabel.finished import minutes, recipe_after, student_round, teacher_round, watched, with_student
     from selftrain.selflabel.gate import judge
     from selftrain.selflabel.labeling import label_pool
-    from selftrain.selflabel.thresholds import check_classes
+    from selftrain.selflabel.selection.thresholds import check_classes
 
     check_classes(e.pseudo_label.threshold, manifest.label_map.names)
     labeled = manifest.labeled()

@@ -32,7 +32,7 @@ from selftrain.learn.training.run import train, untrained
 from selftrain.progress import Progress, silent
 
 if TYPE_CHECKING:  # what a threshold does concerns no teacher: it stays out of the digest of the code behind it
-    from selftrain.selflabel.pseudo_labels import PseudoLabels
+    from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
 Ints = npt.NDArray[np.int64]
 _COMPARED = 2_048  # images of the pool that teacher and student are compared on: a share to one point

@@ -11,7 +11,7 @@ from selftrain.adapters.code_digest import ROOT, closure, digest
 STEPS = {
     "ingest": ["selftrain.data.ingest.ingest"],
     "train": ["selftrain.selflabel.teaching"],
-    "train_student": ["selftrain.selflabel.teaching", "selftrain.selflabel.pseudo_labels"],
+    "train_student": ["selftrain.selflabel.teaching", "selftrain.selflabel.selection.pseudo_labels"],
     "pseudo_label": ["selftrain.selflabel.labeling"],
     "evaluate": ["selftrain.selflabel.scoring"],
     "validate": ["selftrain.adapters.expectations"],
@@ -36,7 +36,7 @@ def changed_by(tree: Path, module: str) -> set[str]:
     [
         ("selftrain.learn.augmentation.policy", {"train", "train_student"}),
         ("selftrain.learn.training.run", {"train", "train_student"}),
-        ("selftrain.selflabel.thresholds", {"pseudo_label", "train_student"}),
+        ("selftrain.selflabel.selection.thresholds", {"pseudo_label", "train_student"}),
         ("selftrain.evaluate.significance", {"evaluate"}),
         ("selftrain.learn.models.predict", {"train", "train_student", "pseudo_label", "evaluate"}),
         ("selftrain.selflabel.gate", set()),

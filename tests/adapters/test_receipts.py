@@ -9,9 +9,9 @@ from selftrain.adapters import receipts
 from selftrain.config import Fixed, PseudoLabel
 from selftrain.evaluate.coverage import HeldOut
 from selftrain.evaluate.evaluation import evaluate
-from selftrain.selflabel.pseudo_labels import PseudoLabels, select
 from selftrain.selflabel.rounds import History, Round
 from selftrain.selflabel.scores import Scores
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
 
 NAMES = ("cat", "dog")
 PROBS = np.array([[0.95, 0.05], [0.3, 0.7], [0.2, 0.8]], dtype=np.float32)

@@ -83,7 +83,7 @@ def test_a_changed_label_trains_everything_anew(here: Site, colours: Path) -> No
 
 def test_a_changed_threshold_rule_labels_the_pool_anew_and_trains_no_teacher(here: Site) -> None:
     rule = "    return confidence >= needed[predicted]\n"
-    change(here, "selftrain/selflabel/thresholds.py", rule, "    return confidence > np.median(confidence)\n")
+    change(here, "selftrain/selflabel/selection/thresholds.py", rule, "    return confidence > np.median(confidence)\n")
     assert ran(here) == {"pseudo_label", "train_student", "score_2"}
 
 

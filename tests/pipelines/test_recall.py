@@ -16,7 +16,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from selftrain.selflabel.pseudo_labels import PseudoLabels
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 from tests.pipelines.site import ROOT, TINY, Site, copy_of_repository
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.slow]

@@ -12,7 +12,7 @@ from PIL import Image
 from selftrain.config import Fixed, PerClass, PseudoLabel, Quantile, Threshold
 from selftrain.evaluate.evaluation import EvaluationReport, evaluate
 from selftrain.report import charts, drawing
-from selftrain.selflabel.pseudo_labels import PseudoLabels, select
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
 
 AWKWARD = ("$x^2$ or $", "猫", "_under_ %s {x}", "a" * 80)
 

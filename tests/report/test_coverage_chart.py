@@ -12,7 +12,7 @@ from selftrain.errors import PredictionError
 from selftrain.evaluate.coverage import HeldOut
 from selftrain.report import drawing
 from selftrain.report.coverage import precision_by_coverage
-from selftrain.selflabel.pseudo_labels import PseudoLabels, select
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
 
 NAMES = ("cat", "dog", "elk")
 

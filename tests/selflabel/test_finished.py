@@ -12,9 +12,9 @@ from selftrain.evaluate.coverage import HeldOut
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport, evaluate
 from selftrain.learn.models.contract import Contract, SavedModel
 from selftrain.selflabel.finished import findings, student_round, teacher_round, watched
-from selftrain.selflabel.pseudo_labels import PseudoLabels, select
 from selftrain.selflabel.rounds import History
 from selftrain.selflabel.scores import Scores
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
 
 NAMES = ("blue", "green", "red")
 SCORES = Scores(

@@ -10,8 +10,8 @@ from selftrain.selflabel.alarms import Alarm
 from selftrain.selflabel.finished import control_recipe, with_student
 from selftrain.selflabel.gate import explain, judge
 from selftrain.selflabel.guards import mix_shift, watch, watch_student
-from selftrain.selflabel.pseudo_labels import PseudoLabels, select
 from selftrain.selflabel.rounds import History, Round, Verdict
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
 
 NAMES = ("ant", "bee", "cow")
 OFF = Guards(acceptance=None, class_mix=None, empty_classes=None, churn=None)

@@ -18,7 +18,7 @@ from selftrain.data.store import dataset
 from selftrain.errors import ConfigError, ManifestError, UntrustedFileError
 from selftrain.learn.models import divergence
 from selftrain.learn.training.checkpoint import Checkpoints
-from selftrain.selflabel.pseudo_labels import PseudoLabels, select
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
 
 if TYPE_CHECKING:
     from selftrain.learn.models.contract import Contract, SavedModel

@@ -24,7 +24,7 @@ from selftrain.errors import ConfigError
 from selftrain.files.places import check_folder
 from selftrain.files.writing import replace
 from selftrain.selflabel.lineage.descent import Trust
-from selftrain.selflabel.pseudo_labels import PseudoLabels
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
 _TEXT_SET = pa.dictionary(pa.int32(), pa.string())
 SCHEMA = pa.schema(

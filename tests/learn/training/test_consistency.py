@@ -190,7 +190,7 @@ def test_in_the_precision_of_training_a_rule_still_agrees(method: str, momentum:
 
 
 def test_freematch_keeps_the_state_that_a_pools_thresholds_are_computed_from() -> None:
-    from selftrain.selflabel.adaptive import fresh_adaptive, fresh_gaussian, update_adaptive, update_gaussian
+    from selftrain.selflabel.selection.adaptive import fresh_adaptive, fresh_gaussian, update_adaptive, update_gaussian
 
     free, _ = pair_of("freematch", 4)
     soft, _ = pair_of("softmatch", 4)
@@ -274,7 +274,7 @@ def test_a_model_that_answers_one_class_for_hundreds_of_batches_keeps_a_finite_l
 
 def test_of_no_spread_softmatch_weighs_as_a_pool_is_weighed() -> None:
     from selftrain.learn.training.consistency import SoftMatch
-    from selftrain.selflabel.adaptive import GaussianState, gaussian_weights
+    from selftrain.selflabel.selection.adaptive import GaussianState, gaussian_weights
 
     probs = np.float32([[0.75, 0.25], [0.25, 0.75]])
     layer = SoftMatch(2, momentum=0.0, n_sigma=2.0)

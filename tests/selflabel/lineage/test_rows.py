@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from selftrain.config import Fixed, PseudoLabel
 from selftrain.data.manifest import LabelMap, Manifest
 from selftrain.errors import ConfigError, PredictionError
-from selftrain.selflabel import pseudo_labels
 from selftrain.selflabel.lineage import rows as label_rows
 from selftrain.selflabel.lineage.descent import Trust
 from selftrain.selflabel.lineage.rows import (
@@ -33,7 +32,8 @@ from selftrain.selflabel.lineage.rows import (
     values,
     write_rows,
 )
-from selftrain.selflabel.pseudo_labels import PseudoLabels, select
+from selftrain.selflabel.selection import pseudo_labels
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
 
 NAMES = ("cat", "dog", "elk")
 

@@ -13,8 +13,8 @@ from selftrain.config import Adaptive, Fixed, PerClass, Quantile, TargetPrecisio
 from selftrain.errors import ConfigError
 from selftrain.evaluate.coverage import HeldOut
 from selftrain.evaluate.probabilities import checked_probs
-from selftrain.selflabel import target_precision
-from selftrain.selflabel.adaptive import adaptive_over_pool, class_thresholds
+from selftrain.selflabel.selection import target_precision
+from selftrain.selflabel.selection.adaptive import adaptive_over_pool, class_thresholds
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from selftrain.config import Adaptive, Fixed, PerClass, Quantile, TargetPrecision, Threshold
 from selftrain.errors import ConfigError, PredictionError
 from selftrain.evaluate.coverage import HeldOut
-from selftrain.selflabel.adaptive import adaptive_over_pool, class_thresholds
-from selftrain.selflabel.target_precision import rule_cutoffs, rules
-from selftrain.selflabel.thresholds import accept, check_classes, curriculum_share, decide, describe
+from selftrain.selflabel.selection.adaptive import adaptive_over_pool, class_thresholds
+from selftrain.selflabel.selection.target_precision import rule_cutoffs, rules
+from selftrain.selflabel.selection.thresholds import accept, check_classes, curriculum_share, decide, describe
 
 NAMES = ("cat", "dog", "elk")
 PROBS = np.array([[0.90, 0.06, 0.04], [0.20, 0.70, 0.10]], dtype=np.float32)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftrain.selflabel.adaptive import (
+from selftrain.selflabel.selection.adaptive import (
     AdaptiveState,
     GaussianState,
     adaptive_over_pool,

@@ -24,9 +24,9 @@ from selftrain.data import columns
 from selftrain.errors import ConfigError, PredictionError
 from selftrain.evaluate.coverage import CoverageCurve, HeldOut, Measured, coverage_curve
 from selftrain.evaluate.probabilities import checked_probs
-from selftrain.selflabel.alignment import aligned, alignment_ratio
-from selftrain.selflabel.thresholds import Decision, above_own_class, decide, describe
-from selftrain.selflabel.weights import weigh
+from selftrain.selflabel.selection.alignment import aligned, alignment_ratio
+from selftrain.selflabel.selection.thresholds import Decision, above_own_class, decide, describe
+from selftrain.selflabel.selection.weights import weigh
 
 if TYPE_CHECKING:
     from selftrain.data.manifest import Manifest

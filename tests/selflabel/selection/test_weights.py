@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from selftrain.errors import ConfigError
 from selftrain.evaluate.coverage import HeldOut
-from selftrain.selflabel.adaptive import fresh_gaussian, gaussian_weights, update_gaussian
-from selftrain.selflabel.weights import by_precision, by_softmatch, duplicates
+from selftrain.selflabel.selection.adaptive import fresh_gaussian, gaussian_weights, update_gaussian
+from selftrain.selflabel.selection.weights import by_precision, by_softmatch, duplicates
 
 
 def answers(confidence: list[float], right: list[bool]) -> HeldOut:

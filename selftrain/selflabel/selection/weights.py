@@ -11,7 +11,7 @@ from selftrain.config import PseudoLabel
 from selftrain.errors import ConfigError
 from selftrain.evaluate.coverage import HeldOut
 from selftrain.learn.models.calibrate import fit_precision
-from selftrain.selflabel.adaptive import gaussian_over_pool, gaussian_weights
+from selftrain.selflabel.selection.adaptive import gaussian_over_pool, gaussian_weights
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]

@@ -16,9 +16,9 @@ from selftrain.config import Fixed, PseudoLabel, Quantile, TargetPrecision, Thre
 from selftrain.data.manifest import LabelMap, Manifest, Split
 from selftrain.errors import ConfigError, PredictionError
 from selftrain.evaluate.coverage import HeldOut, Measured
-from selftrain.selflabel.alignment import aligned, alignment_ratio
-from selftrain.selflabel.pseudo_labels import METADATA_KEY, SCHEMA, PseudoLabels, Reason, select
-from selftrain.selflabel.weights import by_precision, by_softmatch
+from selftrain.selflabel.selection.alignment import aligned, alignment_ratio
+from selftrain.selflabel.selection.pseudo_labels import METADATA_KEY, SCHEMA, PseudoLabels, Reason, select
+from selftrain.selflabel.selection.weights import by_precision, by_softmatch
 
 NAMES = ("cat", "dog", "elk")
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from selftrain.evaluate.coverage import HeldOut, candidate_cutoffs
 from selftrain.evaluate.exact import fewest_images, lower_bound
-from selftrain.selflabel.target_precision import findings, groups_of, lowest_cutoff, rule_cutoffs, rules
+from selftrain.selflabel.selection.target_precision import findings, groups_of, lowest_cutoff, rule_cutoffs, rules
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]

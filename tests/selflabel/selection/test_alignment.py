@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftrain.errors import PredictionError
-from selftrain.selflabel.alignment import aligned, alignment_ratio
+from selftrain.selflabel.selection.alignment import aligned, alignment_ratio
 
 
 def pool(seed: int, images: int, classes: int) -> npt.NDArray[np.float32]:
