@@ -17,9 +17,9 @@ from selftrain.data.sources.source import ImageSource
 from selftrain.data.store import dataset
 from selftrain.learn.training.checkpoint import Checkpoints
 from selftrain.progress import Progress
-from selftrain.selflabel.finished import outcome
 from selftrain.selflabel.loop import Looped, PixelsOf, run_loop
-from selftrain.selflabel.rounds import Verdict
+from selftrain.selflabel.rounds.history import Verdict
+from selftrain.selflabel.rounds.outcome import outcome
 
 
 @dataclass(frozen=True)

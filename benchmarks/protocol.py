@@ -32,7 +32,7 @@ from selftrain.evaluate.evaluation import Comparison, EvaluationReport, compare,
 from selftrain.learn.models import divergence
 from selftrain.learn.models.contract import SavedModel
 from selftrain.selflabel.labeling import label_pool
-from selftrain.selflabel.rounds import History
+from selftrain.selflabel.rounds.history import History
 from selftrain.selflabel.scoring import probs_on_test
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 

@@ -19,7 +19,7 @@ from pydantic import JsonValue
 
 from benchmarks.machine import ROOT
 from benchmarks.record import Check, Result
-from selftrain.record import RunRecord
+from selftrain.selflabel.rounds.record import RunRecord
 
 FRESH_S, CACHED_S = 360.0, 30.0
 CACHED_RUNS = 3

@@ -205,8 +205,8 @@ def evaluate() -> None:
     from selftrain.learn.models.contract import SavedModel
     from selftrain.learn.training.curve import read_curve
     from selftrain.selflabel import scoring
-    from selftrain.selflabel.finished import student_round, teacher_round, watched, with_student
-    from selftrain.selflabel.rounds import History
+    from selftrain.selflabel.rounds.history import History
+    from selftrain.selflabel.rounds.results import student_round, teacher_round, watched, with_student
     from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
     settings, place, manifest = _settings("evaluate", EvaluateSettings), _place(), _manifest()

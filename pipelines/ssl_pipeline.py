@@ -8,19 +8,11 @@ from selftrain.adapters.recall_log import refuse_withdrawn
 from selftrain.adapters.recording import RunFacts
 from selftrain.adapters.runs import opened, run_key
 from selftrain.config import Experiment
-from selftrain.selflabel.finished import (
-    control_recipe,
-    control_seed,
-    minutes,
-    outcome,
-    recipe_after,
-    student_round,
-    teacher_round,
-    watched,
-    with_student,
-)
-from selftrain.selflabel.gate import judge
-from selftrain.selflabel.rounds import History, Verdict
+from selftrain.selflabel.rounds.gate import judge
+from selftrain.selflabel.rounds.history import History, Verdict
+from selftrain.selflabel.rounds.outcome import minutes, outcome
+from selftrain.selflabel.rounds.recipes import control_recipe, control_seed, recipe_after
+from selftrain.selflabel.rounds.results import student_round, teacher_round, watched, with_student
 from selftrain.selflabel.selection.thresholds import check_classes
 from steps.adopt_teacher import adopt_teacher
 from steps.ingest import ingest

@@ -120,7 +120,7 @@ def run(
 
     from selftrain.adapters.launch import goes_on, launch
     from selftrain.adapters.live import live_view
-    from selftrain.selflabel.rounds import Verdict
+    from selftrain.selflabel.rounds.history import Verdict
 
     with live_view(Console(stderr=True)):
         record = launch(config, stack=stack, control=control)

@@ -8,8 +8,8 @@ from selftrain.adapters.recording import RunFacts, record_run
 from selftrain.config import Experiment
 from selftrain.data.manifest import Manifest
 from selftrain.evaluate.evaluation import EvaluationReport
-from selftrain.record import Registration, RunRecord
-from selftrain.selflabel.finished import Outcome
+from selftrain.selflabel.rounds.outcome import Outcome
+from selftrain.selflabel.rounds.record import Registration, RunRecord
 
 
 @step(enable_cache=False)

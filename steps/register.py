@@ -9,8 +9,8 @@ from selftrain.config import Machine, Place, Registry
 from selftrain.data.manifest import Manifest
 from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.learn.models.contract import SavedModel
-from selftrain.record import Registration
-from selftrain.selflabel.finished import Outcome
+from selftrain.selflabel.rounds.outcome import Outcome
+from selftrain.selflabel.rounds.record import Registration
 
 
 @step(enable_cache=False)

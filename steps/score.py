@@ -11,7 +11,7 @@ from selftrain.config import Machine, Place
 from selftrain.data.manifest import Manifest
 from selftrain.data.store import dataset
 from selftrain.learn.models.contract import SavedModel
-from selftrain.selflabel.scores import Scores
+from selftrain.selflabel.rounds.scores import Scores
 
 
 @step(cache_policy=CachePolicy(cache_func=code_digest.evaluate, ignored_inputs=["machine"]))

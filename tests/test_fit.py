@@ -24,7 +24,7 @@ from selftrain.errors import ConfigError, SourceError
 from selftrain.files.workspace import Workspace
 from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.training.defaults import smoothing
-from selftrain.record import RunRecord
+from selftrain.selflabel.rounds.record import RunRecord
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
 pytestmark = [

@@ -77,7 +77,7 @@ def _running(tree: ast.AST) -> list[ast.AST]:
 
 def ingest() -> str:
     """Key of the ingest step."""
-    return digest(["selftrain.data.ingest.ingest", "selftrain.data.store.dataset", "selftrain.record"])
+    return digest(["selftrain.data.ingest.ingest", "selftrain.data.store.dataset", "selftrain.selflabel.rounds.record"])
 
 
 def validate() -> str:

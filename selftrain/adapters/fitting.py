@@ -37,11 +37,10 @@ from selftrain.learn.models import divergence
 from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.training.checkpoint import Checkpoints, prune
 from selftrain.progress import Progress, noting
-from selftrain.record import RunRecord
 from selftrain.scaffold import Wishes, choose, has_gpu
-from selftrain.selflabel.finished import outcome
 from selftrain.selflabel.loop import Looped, read_test, run_loop
-from selftrain.selflabel.recorded import run_record
+from selftrain.selflabel.rounds.outcome import outcome
+from selftrain.selflabel.rounds.record import RunRecord, run_record
 
 MODEL, RECORD, LABELS, EVALUATION, EXPERIMENT = (
     "model",

@@ -15,7 +15,7 @@ from selftrain.config.text import file
 from selftrain.errors import ConfigError
 
 if TYPE_CHECKING:
-    from selftrain.record import RunRecord
+    from selftrain.selflabel.rounds.record import RunRecord
 
 
 def launch(config: Path | None, *, stack: str | None = None, control: bool = False) -> RunRecord:

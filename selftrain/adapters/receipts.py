@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from selftrain.evaluate.evaluation import EvaluationReport
-    from selftrain.selflabel.rounds import History
-    from selftrain.selflabel.scores import Scores
+    from selftrain.selflabel.rounds.history import History
+    from selftrain.selflabel.rounds.scores import Scores
 
 BINS = 20
 DIGITS = 6  # of a metric: more are noise of the machine, and make every diff unreadable

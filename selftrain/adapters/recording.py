@@ -19,11 +19,10 @@ from selftrain.data.store import dataset
 from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.training.curve import read_curve
-from selftrain.record import Registration, RunRecord
 from selftrain.report.summary import summary
-from selftrain.selflabel.finished import Outcome
-from selftrain.selflabel.recorded import run_record
-from selftrain.selflabel.rounds import Round
+from selftrain.selflabel.rounds.history import Round
+from selftrain.selflabel.rounds.outcome import Outcome
+from selftrain.selflabel.rounds.record import Registration, RunRecord, run_record
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
 

@@ -33,7 +33,7 @@ from selftrain.config import (
     parse,
 )
 from selftrain.errors import ConfigError
-from selftrain.selflabel.finished import recipe_after
+from selftrain.selflabel.rounds.recipes import recipe_after
 
 DATA_SECTIONS = ("source", "ingest", "splitting")
 
@@ -165,7 +165,7 @@ def stage_settings(e: Experiment) -> dict[str, StageSettings]:
         ),
         "evaluate": EvaluateSettings(
             code=code_digest.digest(
-                ["selftrain.selflabel.scoring", "selftrain.selflabel.finished", "selftrain.adapters.receipts"]
+                ["selftrain.selflabel.scoring", "selftrain.selflabel.rounds.results", "selftrain.adapters.receipts"]
             ),
             gate=e.gate,
             guards=e.guards,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from selftrain.adapters.console import logs_to_stderr
 from selftrain.config import Experiment
 from selftrain.errors import SourceError
-from selftrain.record import RunRecord
-from selftrain.selflabel.rounds import Round
+from selftrain.selflabel.rounds.history import Round
+from selftrain.selflabel.rounds.record import RunRecord
 
 if TYPE_CHECKING:
     from zenml.models import PipelineRunResponse

@@ -14,10 +14,10 @@ from selftrain.data.manifest import Manifest, Split
 from selftrain.data.store import dataset
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport, compare
 from selftrain.learn.models.contract import SavedModel
-from selftrain.record import Registration
 from selftrain.report.model_card import model_card
-from selftrain.selflabel.finished import Outcome
-from selftrain.selflabel.rounds import Verdict
+from selftrain.selflabel.rounds.history import Verdict
+from selftrain.selflabel.rounds.outcome import Outcome
+from selftrain.selflabel.rounds.record import Registration
 
 
 def settle(

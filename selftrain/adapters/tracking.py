@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from pydantic import BaseModel
 
-    from selftrain.selflabel.rounds import Round
+    from selftrain.selflabel.rounds.history import Round
 
 T = TypeVar("T")
 EXPERIMENT = "selftrain"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from selftrain.evaluate.evaluation import ClassScores, Comparison, EvaluationReport, Finding
 from selftrain.evaluate.intervals import Interval
-from selftrain.selflabel.rounds import History, Round
+from selftrain.selflabel.rounds.history import History, Round
 
 if TYPE_CHECKING:
     from selftrain.learn.models.contract import Contract

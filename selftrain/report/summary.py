@@ -8,8 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from selftrain.record import RunRecord
-from selftrain.selflabel.rounds import Round
+from selftrain.selflabel.rounds.history import Round
+from selftrain.selflabel.rounds.record import RunRecord
 
 
 def summary(record: RunRecord) -> RenderableType:

@@ -12,7 +12,7 @@ from selftrain.config import Experiment
 from selftrain.data.manifest import Manifest
 from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.progress import Progress, noting, silent
-from selftrain.selflabel.rounds import History, Verdict
+from selftrain.selflabel.rounds.history import History, Verdict
 
 if TYPE_CHECKING:
     from selftrain.data.store.pixels import Pixels
@@ -62,9 +62,11 @@ def run_loop(
     its `checkpoints`. `first_teacher` None: it is trained.
     """
     from selftrain.selflabel import scoring, teaching
-    from selftrain.selflabel.finished import minutes, recipe_after, student_round, teacher_round, watched, with_student
-    from selftrain.selflabel.gate import judge
     from selftrain.selflabel.labeling import label_pool
+    from selftrain.selflabel.rounds.gate import judge
+    from selftrain.selflabel.rounds.outcome import minutes
+    from selftrain.selflabel.rounds.recipes import recipe_after
+    from selftrain.selflabel.rounds.results import student_round, teacher_round, watched, with_student
     from selftrain.selflabel.selection.thresholds import check_classes
 
     check_classes(e.pseudo_label.threshold, manifest.label_map.names)
@@ -147,7 +149,7 @@ def _control(
 ) -> SavedModel | None:
     """What as many image-steps on human labels alone give; None where it is not asked for, or no student is best."""
     from selftrain.selflabel import teaching
-    from selftrain.selflabel.finished import control_recipe, control_seed
+    from selftrain.selflabel.rounds.recipes import control_recipe, control_seed
 
     if e.control == "none" or history.best.index == 0:
         return None

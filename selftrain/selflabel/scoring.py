@@ -17,7 +17,7 @@ from selftrain.learn.models.calibrate import cross_fitted_probs, softmax
 from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.models.loading import load
 from selftrain.learn.models.predict import predict_logits
-from selftrain.selflabel.scores import Scores
+from selftrain.selflabel.rounds.scores import Scores
 
 FOLDS = 5
 

@@ -39,8 +39,8 @@ def changed_by(tree: Path, module: str) -> set[str]:
         ("selftrain.selflabel.selection.thresholds", {"pseudo_label", "train_student"}),
         ("selftrain.evaluate.significance", {"evaluate"}),
         ("selftrain.learn.models.predict", {"train", "train_student", "pseudo_label", "evaluate"}),
-        ("selftrain.selflabel.gate", set()),
-        ("selftrain.selflabel.rounds", set()),
+        ("selftrain.selflabel.rounds.gate", set()),
+        ("selftrain.selflabel.rounds.history", set()),
         ("selftrain.config.recipes", set()),  # its values are in the keys
         ("selftrain.data.ingest.split", {"ingest"}),
         ("selftrain.data.manifest", {"ingest", "train", "train_student", "pseudo_label", "evaluate", "validate"}),

@@ -13,9 +13,9 @@ import pytest
 
 from selftrain import cli_options
 from selftrain.adapters import console
-from selftrain.record import RunRecord
 from selftrain.report.summary import summary
-from selftrain.selflabel.rounds import Round, Verdict
+from selftrain.selflabel.rounds.history import Round, Verdict
+from selftrain.selflabel.rounds.record import RunRecord
 
 TRICKY = "[red]x[/red] [/oops] :smile:"
 

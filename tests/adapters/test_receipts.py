@@ -9,8 +9,8 @@ from selftrain.adapters import receipts
 from selftrain.config import Fixed, PseudoLabel
 from selftrain.evaluate.coverage import HeldOut
 from selftrain.evaluate.evaluation import evaluate
-from selftrain.selflabel.rounds import History, Round
-from selftrain.selflabel.scores import Scores
+from selftrain.selflabel.rounds.history import History, Round
+from selftrain.selflabel.rounds.scores import Scores
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
 
 NAMES = ("cat", "dog")

@@ -11,7 +11,7 @@ import pytest
 from selftrain.adapters import tracking as t
 from selftrain.config import Experiment
 from selftrain.errors import RegistryError
-from selftrain.selflabel.rounds import Round
+from selftrain.selflabel.rounds.history import Round
 
 # mlflow's SQL store leaves cursors to the garbage collector.
 pytestmark = [pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")]

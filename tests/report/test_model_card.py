@@ -7,7 +7,7 @@ import pytest
 from selftrain.evaluate.evaluation import EvaluationReport, evaluate
 from selftrain.learn.models.contract import Contract
 from selftrain.report.model_card import model_card
-from selftrain.selflabel.rounds import History, Round
+from selftrain.selflabel.rounds.history import History, Round
 
 pytestmark = pytest.mark.keras
 

@@ -5,7 +5,7 @@ import math
 from rich.console import Console
 
 from selftrain.report.summary import rounds_table
-from selftrain.selflabel.rounds import Round
+from selftrain.selflabel.rounds.history import Round
 
 STUDENT = Round(
     index=1,

@@ -8,8 +8,8 @@ import pytest
 
 from selftrain.config import Consistency, Method, Student
 from selftrain.learn.training.defaults import finish, smoothing
-from selftrain.selflabel.finished import control_recipe, control_seed, recipe_after
-from selftrain.selflabel.rounds import History, Round
+from selftrain.selflabel.rounds.history import History, Round
+from selftrain.selflabel.rounds.recipes import control_recipe, control_seed, recipe_after
 
 MU, BATCH, STEPS = 3, 8, 300
 

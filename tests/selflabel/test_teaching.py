@@ -200,8 +200,9 @@ def test_a_student_that_diverges_leaves_its_reason_in_place_of_a_model(digits: R
 
 
 def test_a_control_that_diverges_costs_no_run_its_report(digits: Round, taught: SavedModel, tmp_path: Path) -> None:
-    from selftrain.selflabel.finished import findings, teacher_round
-    from selftrain.selflabel.rounds import History
+    from selftrain.selflabel.rounds.history import History
+    from selftrain.selflabel.rounds.outcome import findings
+    from selftrain.selflabel.rounds.results import teacher_round
     from selftrain.selflabel.scoring import read_test, score
     from selftrain.selflabel.teaching import train_control
 

@@ -3,11 +3,11 @@
 from selftrain.config import Experiment, Gate
 from selftrain.data.ingest.report import IngestReport
 from selftrain.evaluate.evaluation import Comparison, evaluate
-from selftrain.record import Registration
-from selftrain.selflabel.finished import outcome, teacher_round
-from selftrain.selflabel.recorded import run_record
-from selftrain.selflabel.rounds import History
-from tests.selflabel.test_finished import MODEL, NAMES, SCORES, manifest_of
+from selftrain.selflabel.rounds.history import History
+from selftrain.selflabel.rounds.outcome import outcome
+from selftrain.selflabel.rounds.record import Registration, run_record
+from selftrain.selflabel.rounds.results import teacher_round
+from tests.selflabel.rounds.test_results import MODEL, NAMES, SCORES, manifest_of
 
 INGESTED = IngestReport(
     images=96, quarantined=3, quarantine_share=0.03, quarantine_table="q.parquet", excluded=2, unlabeled_copies=1,

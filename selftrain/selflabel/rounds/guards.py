@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from selftrain.config import GuardName, Guards
 from selftrain.errors import PredictionError
-from selftrain.selflabel.alarms import Alarm
+from selftrain.selflabel.rounds.alarms import Alarm
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
 Floats = npt.NDArray[np.float64]

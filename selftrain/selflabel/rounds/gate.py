@@ -6,7 +6,7 @@ import math
 from typing import assert_never
 
 from selftrain.config import Gate
-from selftrain.selflabel.rounds import History, Round, Verdict
+from selftrain.selflabel.rounds.history import History, Round, Verdict
 
 ROUNDING = 1e-9
 """0.57 - 0.56 < 0.01 in binary: a gain of exactly `min_gain` must not miss it by a bit."""

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from selftrain.config import Gate
 from selftrain.errors import InputError
-from selftrain.selflabel.gate import judge
-from selftrain.selflabel.rounds import History, Round, Verdict
+from selftrain.selflabel.rounds.gate import judge
+from selftrain.selflabel.rounds.history import History, Round, Verdict
 
 
 def scored(index: int, metric: float, *, images: int = 0, log_loss: float | None = None) -> Round:

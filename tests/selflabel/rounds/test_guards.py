@@ -6,11 +6,12 @@ import pytest
 from selftrain.config import Fixed, Gate, GuardAction, Guards, Method, PseudoLabel, Student
 from selftrain.errors import PredictionError
 from selftrain.learn.training.defaults import finish
-from selftrain.selflabel.alarms import Alarm
-from selftrain.selflabel.finished import control_recipe, with_student
-from selftrain.selflabel.gate import explain, judge
-from selftrain.selflabel.guards import mix_shift, watch, watch_student
-from selftrain.selflabel.rounds import History, Round, Verdict
+from selftrain.selflabel.rounds.alarms import Alarm
+from selftrain.selflabel.rounds.gate import explain, judge
+from selftrain.selflabel.rounds.guards import mix_shift, watch, watch_student
+from selftrain.selflabel.rounds.history import History, Round, Verdict
+from selftrain.selflabel.rounds.recipes import control_recipe
+from selftrain.selflabel.rounds.results import with_student
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
 
 NAMES = ("ant", "bee", "cow")

@@ -11,9 +11,10 @@ from selftrain.data.manifest import LabelMap, Manifest
 from selftrain.evaluate.coverage import HeldOut
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport, evaluate
 from selftrain.learn.models.contract import Contract, SavedModel
-from selftrain.selflabel.finished import findings, student_round, teacher_round, watched
-from selftrain.selflabel.rounds import History
-from selftrain.selflabel.scores import Scores
+from selftrain.selflabel.rounds.history import History
+from selftrain.selflabel.rounds.outcome import findings
+from selftrain.selflabel.rounds.results import student_round, teacher_round, watched
+from selftrain.selflabel.rounds.scores import Scores
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
 
 NAMES = ("blue", "green", "red")

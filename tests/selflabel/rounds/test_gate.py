@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from selftrain.config import Gate
 from selftrain.errors import InputError
-from selftrain.selflabel.gate import explain, judge
-from selftrain.selflabel.rounds import History, Round, Verdict
+from selftrain.selflabel.rounds.gate import explain, judge
+from selftrain.selflabel.rounds.history import History, Round, Verdict
 
 
 @dataclass

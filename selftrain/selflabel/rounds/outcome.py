@@ -1,0 +1,62 @@
+"""The outcome of a loop: the best model, its test numbers, and whether the unlabelled images helped."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from selftrain.config import Gate
+from selftrain.evaluate.evaluation import Comparison, EvaluationReport
+from selftrain.selflabel.rounds.gate import explain, judge
+from selftrain.selflabel.rounds.history import History, Verdict
+
+
+class Outcome(BaseModel):
+    """How a loop ended: its rounds, the gate's verdict, and the verdict in words."""
+
+    model_config = ConfigDict(frozen=True)
+
+    history: History
+    verdict: Verdict
+    explanation: str
+
+
+def outcome(gate: Gate, history: History) -> Outcome:
+    """The outcome of a loop that ended with `history`."""
+    spent = minutes(history)
+    verdict = judge(gate, history, minutes=spent)
+    return Outcome(history=history, verdict=verdict, explanation=explain(verdict, gate, history, minutes=spent))
+
+
+def minutes(history: History) -> float:
+    """Minutes that the models of `history` took to train; the same however often the cache answers."""
+    return sum(each.seconds for each in history.rounds) / 60
+
+
+def findings(history: History, report: EvaluationReport | None, *, brought: str | None = None) -> tuple[str, ...]:
+    """What the reader of a run must not miss, a sentence each; `brought` names a first teacher of another training."""
+    found = [str(each) for each in history.alarms]
+    found += [f"round {each.index}: {finding}" for each in history.rounds for finding in each.findings]
+    if history.students and history.best.index == 0:
+        found.append("the unlabelled data did not help: the first teacher is still the best model")
+    if report is not None and report.comparison is not None and history.best.index > 0:
+        found.append(f"on test: {_helped(report.comparison, 'the first teacher')}")
+    if report is not None and report.control_diverged is not None:
+        found.append(f"did the unlabelled data help? unknown: the control's training failed: {report.control_diverged}")
+    if report is not None and report.control is not None:
+        against = "the same backbone trained as long on human labels alone"
+        found.append(f"did the unlabelled data help? {_helped(report.control, against)}")
+        if brought is not None:
+            found.append(_uncounted(brought, history.first_teacher.image_steps))
+    return tuple(found)
+
+
+def _uncounted(brought: str, image_steps: int) -> str:
+    """What the control's image-steps leave out; `image_steps` are those that a brought teacher names itself."""
+    begin = f"the first teacher was brought along ({brought}), and its own training is not counted in the control's"
+    return f"{begin} image-steps" + (f", but for the {image_steps:,} of its last one" if image_steps else "")
+
+
+def _helped(compared: Comparison, against: str) -> str:
+    low, high = compared.difference_interval
+    gain = f"{compared.difference * 100:+.1f} points (95 % interval {low * 100:+.1f} to {high * 100:+.1f})"
+    return f"{gain} against {against}, McNemar p = {compared.p_value:.2g}: {compared.finding.value}"
