@@ -31,10 +31,10 @@ from selftrain.data.manifest import Manifest, Split
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport, compare, evaluate
 from selftrain.learn.models import divergence
 from selftrain.learn.models.contract import SavedModel
-from selftrain.selflabel.labeling import label_pool
 from selftrain.selflabel.rounds.history import History
-from selftrain.selflabel.scoring import probs_on_test
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
+from selftrain.selflabel.teaching.labeling import label_pool
+from selftrain.selflabel.teaching.scoring import probs_on_test
 
 Kind = Literal["cpu", "gpu"]
 KINDS: tuple[Kind, ...] = ("cpu", "gpu")

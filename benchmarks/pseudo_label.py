@@ -173,7 +173,7 @@ def _whole_pool(
     """The step's work, from a saved model to pseudo-labels."""
     import keras
 
-    from selftrain.selflabel.labeling import label_pool
+    from selftrain.selflabel.teaching.labeling import label_pool
 
     images = pixels.gather(manifest.rows(Split.UNLABELED))
     settings = config.PseudoLabel()

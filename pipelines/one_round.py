@@ -123,8 +123,8 @@ def teacher() -> None:
     """The first teacher, trained on human labels or brought along."""
     start_keras()
     from selftrain.adapters.brought import bring_teacher
-    from selftrain.selflabel import teaching
     from selftrain.selflabel.selection.thresholds import check_classes
+    from selftrain.selflabel.teaching import training
 
     settings, place, manifest = _settings("teacher", TeacherSettings), _place(), _manifest()
     check_classes(_settings("pseudo_label", PseudoLabelSettings).pseudo_label.threshold, manifest.label_map.names)
@@ -139,7 +139,7 @@ def teacher() -> None:
         shutil.copytree(model.folder, ROUND / "teacher")
         return
     with progress("teacher") as show:
-        teaching.train_teacher(
+        training.train_teacher(
             manifest,
             _pixels(manifest, settings.image_size),
             recipe=settings.teacher,
@@ -156,7 +156,7 @@ def pseudo_label() -> None:
     from selftrain.adapters.recall_log import refuse_withdrawn
     from selftrain.adapters.receipts import confidence_rows, coverage_rows
     from selftrain.learn.models.contract import SavedModel
-    from selftrain.selflabel.labeling import label_pool
+    from selftrain.selflabel.teaching.labeling import label_pool
 
     settings, manifest = _settings("pseudo_label", PseudoLabelSettings).pseudo_label, _manifest()
     model = SavedModel.read(ROUND / "teacher")
@@ -174,14 +174,14 @@ def student() -> None:
     start_keras()
     from selftrain.learn.models import divergence
     from selftrain.learn.models.contract import SavedModel
-    from selftrain.selflabel import teaching
     from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
+    from selftrain.selflabel.teaching import training
 
     settings, place, manifest = _settings("student", StudentSettings), _place(), _manifest()
     labels = PseudoLabels.read(ROUND / "pseudo_labels.parquet")
     taught_by = SavedModel.read(ROUND / "teacher")
     with progress("student") as show:
-        trained = teaching.train_student(
+        trained = training.train_student(
             manifest,
             labels,
             _pixels(manifest, settings.image_size),
@@ -204,10 +204,10 @@ def evaluate() -> None:
     from selftrain.adapters.looks import count_looks
     from selftrain.learn.models.contract import SavedModel
     from selftrain.learn.training.curve import read_curve
-    from selftrain.selflabel import scoring
     from selftrain.selflabel.rounds.history import History
     from selftrain.selflabel.rounds.results import student_round, teacher_round, watched, with_student
     from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
+    from selftrain.selflabel.teaching import scoring
 
     settings, place, manifest = _settings("evaluate", EvaluateSettings), _place(), _manifest()
     gate, guards, method = settings.gate, settings.guards, settings.method

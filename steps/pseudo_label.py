@@ -25,7 +25,7 @@ def pseudo_label(
 ) -> Annotated[PseudoLabels, "pseudo_labels"]:
     """Label the whole unlabelled pool with the newest teacher, and accept by the threshold."""
     start_keras()
-    from selftrain.selflabel.labeling import label_pool
+    from selftrain.selflabel.teaching.labeling import label_pool
 
     images = dataset.pixels(place, manifest, teacher.contract.image_size, machine)
     with progress("pseudo-label") as show:

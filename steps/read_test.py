@@ -26,7 +26,7 @@ def read_test(
 ) -> Annotated[EvaluationReport, "evaluation"]:
     """The final model on test, against the first teacher (and the control) on the same images."""
     start_keras()
-    from selftrain.selflabel import scoring
+    from selftrain.selflabel.teaching import scoring
 
     images = partial(dataset.pixels, place, test, machine=machine)
     return scoring.read_test(test, final, first_teacher, control, pixels_at=images)

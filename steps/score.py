@@ -18,7 +18,7 @@ from selftrain.selflabel.rounds.scores import Scores
 def score(development: Manifest, model: SavedModel, place: Place, machine: Machine) -> Annotated[Scores, "scores"]:
     """Accuracy, macro-F1 and calibration on validation."""
     start_keras()
-    from selftrain.selflabel import scoring
+    from selftrain.selflabel.teaching import scoring
 
     images = dataset.pixels(place, development, model.contract.image_size, machine)
     return scoring.score(development, images, model)

@@ -34,10 +34,10 @@ def train_control(
 ) -> Annotated[SavedModel, "control"]:
     """Train the final backbone on human labels alone; `weights` is what the recipe's file holds now, for the cache."""
     start_keras()
-    from selftrain.selflabel import teaching
+    from selftrain.selflabel.teaching import training
 
     with progress("control") as show:
-        return teaching.train_control(
+        return training.train_control(
             development,
             dataset.pixels(place, development, image_size, machine),
             recipe=recipe,

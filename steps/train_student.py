@@ -38,9 +38,9 @@ def train_student(
 ) -> Annotated[SavedModel, "student"]:
     """Train a student, new or from `teacher` on; `weights` is what the recipe's file holds now, for the cache."""
     start_keras()
-    from selftrain.selflabel import teaching
+    from selftrain.selflabel.teaching import training
 
-    train = partial(teaching.train_student, recipe=recipe, backbone=backbone, teacher=teacher, seed=seed)
+    train = partial(training.train_student, recipe=recipe, backbone=backbone, teacher=teacher, seed=seed)
     with progress("student") as show:
         return train(
             manifest,

@@ -33,10 +33,10 @@ def train_teacher(
 ) -> Annotated[SavedModel, "teacher"]:
     """Train the first teacher on the human labels; `weights` is what the recipe's file holds now, for the cache."""
     start_keras()
-    from selftrain.selflabel import teaching
+    from selftrain.selflabel.teaching import training
 
     with progress("teacher") as show:
-        return teaching.train_teacher(
+        return training.train_teacher(
             development,
             dataset.pixels(place, development, image_size, machine),
             recipe=recipe,

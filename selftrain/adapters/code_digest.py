@@ -87,24 +87,28 @@ def validate() -> str:
 
 def train() -> str:
     """Key of the teacher's training step, and of all trainings' checkpoints."""
-    return digest(["selftrain.selflabel.teaching", "selftrain.data.store.dataset"])
+    return digest(["selftrain.selflabel.teaching.training", "selftrain.data.store.dataset"])
 
 
 def train_student() -> str:
     """Key of the student's training step, which applies the pseudo-labels too."""
     return digest(
-        ["selftrain.selflabel.teaching", "selftrain.selflabel.selection.pseudo_labels", "selftrain.data.store.dataset"]
+        [
+            "selftrain.selflabel.teaching.training",
+            "selftrain.selflabel.selection.pseudo_labels",
+            "selftrain.data.store.dataset",
+        ]
     )
 
 
 def pseudo_label() -> str:
     """Key of the pseudo-labelling step."""
-    return digest(["selftrain.selflabel.labeling", "selftrain.data.store.dataset"])
+    return digest(["selftrain.selflabel.teaching.labeling", "selftrain.data.store.dataset"])
 
 
 def evaluate() -> str:
     """Key of the steps that score a model on validation or test."""
-    return digest(["selftrain.selflabel.scoring", "selftrain.data.store.dataset"])
+    return digest(["selftrain.selflabel.teaching.scoring", "selftrain.data.store.dataset"])
 
 
 def everything() -> str:

@@ -154,7 +154,7 @@ def stage_settings(e: Experiment) -> dict[str, StageSettings]:
         "validate": ValidateSettings(code=code_digest.validate(), checks=e.checks),
         "teacher": TeacherSettings(code=code_digest.train(), teacher=e.teacher, image_size=e.image_size, seed=e.seed),
         "pseudo_label": PseudoLabelSettings(
-            code=code_digest.digest(["selftrain.selflabel.labeling", "selftrain.adapters.receipts"]),
+            code=code_digest.digest(["selftrain.selflabel.teaching.labeling", "selftrain.adapters.receipts"]),
             pseudo_label=e.pseudo_label,
         ),
         "student": StudentSettings(
@@ -165,7 +165,11 @@ def stage_settings(e: Experiment) -> dict[str, StageSettings]:
         ),
         "evaluate": EvaluateSettings(
             code=code_digest.digest(
-                ["selftrain.selflabel.scoring", "selftrain.selflabel.rounds.results", "selftrain.adapters.receipts"]
+                [
+                    "selftrain.selflabel.teaching.scoring",
+                    "selftrain.selflabel.rounds.results",
+                    "selftrain.adapters.receipts",
+                ]
             ),
             gate=e.gate,
             guards=e.guards,

@@ -156,7 +156,7 @@ def _against(
 ) -> Comparison | None:
     """The new model against the champion on this run's test images; None where the champion knows other classes."""
     start_keras()
-    from selftrain.selflabel.scoring import probs_on_test
+    from selftrain.selflabel.teaching.scoring import probs_on_test
 
     cache = dataset.workspace(place).models
     champion = SavedModel.read(registry.load_model_folder(tracking, present, cache=cache))

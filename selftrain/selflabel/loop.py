@@ -61,18 +61,18 @@ def run_loop(
     teacher taught it. So a loop that was killed goes on with the round it was in, and with the training it was in from
     its `checkpoints`. `first_teacher` None: it is trained.
     """
-    from selftrain.selflabel import scoring, teaching
-    from selftrain.selflabel.labeling import label_pool
     from selftrain.selflabel.rounds.gate import judge
     from selftrain.selflabel.rounds.outcome import minutes
     from selftrain.selflabel.rounds.recipes import recipe_after
     from selftrain.selflabel.rounds.results import student_round, teacher_round, watched, with_student
     from selftrain.selflabel.selection.thresholds import check_classes
+    from selftrain.selflabel.teaching import scoring, training
+    from selftrain.selflabel.teaching.labeling import label_pool
 
     check_classes(e.pseudo_label.threshold, manifest.label_map.names)
     labeled = manifest.labeled()
     teacher = first_teacher or _finished(folder / "0")
-    teacher = teacher or teaching.train_teacher(
+    teacher = teacher or training.train_teacher(
         labeled,
         pixels_of(labeled, e.image_size),
         recipe=e.teacher,
@@ -103,7 +103,7 @@ def run_loop(
             break
         recipe = recipe_after(e.student, history.teacher.index)
         taught = folder / f"{index}-{teacher.digest[:16]}"
-        student = _finished(taught) or teaching.train_student(
+        student = _finished(taught) or training.train_student(
             manifest,
             answers,
             pixels_of(manifest, e.image_size),
@@ -125,7 +125,7 @@ def run_loop(
 
 def read_test(looped: Looped, *, pixels_of: PixelsOf) -> EvaluationReport:
     """The final model on test, against the first teacher (and the control) on the same images: once, at the end."""
-    from selftrain.selflabel import scoring
+    from selftrain.selflabel.teaching import scoring
 
     images = partial(pixels_of, looped.labeled)
     return scoring.read_test(looped.labeled, looped.final, looped.models[0], looped.control, pixels_at=images)
@@ -148,13 +148,13 @@ def _control(
     progress: Progress,
 ) -> SavedModel | None:
     """What as many image-steps on human labels alone give; None where it is not asked for, or no student is best."""
-    from selftrain.selflabel import teaching
     from selftrain.selflabel.rounds.recipes import control_recipe, control_seed
+    from selftrain.selflabel.teaching import training
 
     if e.control == "none" or history.best.index == 0:
         return None
     against = folder / f"control-{history.best.model_digest[:16]}"
-    return _finished(against) or teaching.train_control(
+    return _finished(against) or training.train_control(
         labeled,
         pixels_of(labeled, e.image_size),
         recipe=control_recipe(e.student, history),

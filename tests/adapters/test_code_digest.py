@@ -10,10 +10,10 @@ from selftrain.adapters.code_digest import ROOT, closure, digest
 
 STEPS = {
     "ingest": ["selftrain.data.ingest.ingest"],
-    "train": ["selftrain.selflabel.teaching"],
-    "train_student": ["selftrain.selflabel.teaching", "selftrain.selflabel.selection.pseudo_labels"],
-    "pseudo_label": ["selftrain.selflabel.labeling"],
-    "evaluate": ["selftrain.selflabel.scoring"],
+    "train": ["selftrain.selflabel.teaching.training"],
+    "train_student": ["selftrain.selflabel.teaching.training", "selftrain.selflabel.selection.pseudo_labels"],
+    "pseudo_label": ["selftrain.selflabel.teaching.labeling"],
+    "evaluate": ["selftrain.selflabel.teaching.scoring"],
     "validate": ["selftrain.adapters.expectations"],
 }
 

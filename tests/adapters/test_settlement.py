@@ -27,11 +27,11 @@ from selftrain.files.workspace import Workspace
 from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.models.loading import load
 from selftrain.learn.models.saving import save
-from selftrain.selflabel import scoring
 from selftrain.selflabel.lineage.descent import Recall
 from selftrain.selflabel.rounds.history import History, Round, Verdict
 from selftrain.selflabel.rounds.outcome import Outcome
 from selftrain.selflabel.rounds.record import Registration, RunRecord
+from selftrain.selflabel.teaching import scoring
 
 pytestmark = [
     pytest.mark.keras,

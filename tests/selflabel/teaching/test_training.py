@@ -54,7 +54,7 @@ class Round:
         **recipe: Any,
     ) -> SavedModel:
         """A student of `labels`."""
-        from selftrain.selflabel.teaching import train_student
+        from selftrain.selflabel.teaching.training import train_student
 
         return train_student(
             self.manifest,
@@ -98,7 +98,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Round:
 def test_a_student_in_training_takes_the_pool_itself_and_no_pseudo_label(
     digits: Round, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("selftrain.selflabel.teaching._COMPARED", 8)
+    monkeypatch.setattr("selftrain.selflabel.teaching.training._COMPARED", 8)
     assert digits.labels.applied_to(digits.manifest).digest != digits.manifest.digest
     contract = digits.taught(digits.labels, tmp_path, method="softmatch", consistency=Consistency(mu=MU))
     assert contract.manifest_digest == digits.manifest.digest
@@ -182,7 +182,7 @@ def test_the_same_training_again_is_the_same_model_in_another_file(digits: Round
 def test_a_student_that_diverges_leaves_its_reason_in_place_of_a_model(digits: Round, tmp_path: Path) -> None:
     from selftrain.learn.models.contract import SavedModel
     from selftrain.learn.models.loading import load
-    from selftrain.selflabel.scoring import score
+    from selftrain.selflabel.teaching.scoring import score
 
     lost = digits.student(digits.labels, tmp_path, steps=20, **TOO_FAST)
     said = divergence.reason(lost)
@@ -203,8 +203,8 @@ def test_a_control_that_diverges_costs_no_run_its_report(digits: Round, taught: 
     from selftrain.selflabel.rounds.history import History
     from selftrain.selflabel.rounds.outcome import findings
     from selftrain.selflabel.rounds.results import teacher_round
-    from selftrain.selflabel.scoring import read_test, score
-    from selftrain.selflabel.teaching import train_control
+    from selftrain.selflabel.teaching.scoring import read_test, score
+    from selftrain.selflabel.teaching.training import train_control
 
     pixels = dataset.pixels(digits.e.place, digits.manifest, 16, digits.e.machine)
     lost = train_control(

@@ -12,7 +12,7 @@ from selftrain.data.store.pixels import ArrayPixels
 from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.models.loading import load
 from selftrain.learn.models.saving import save
-from selftrain.selflabel.labeling import label_pool
+from selftrain.selflabel.teaching.labeling import label_pool
 
 pytestmark = [
     pytest.mark.keras,
