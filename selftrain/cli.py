@@ -59,7 +59,7 @@ def init(
 ) -> None:
     """Look at your folders and write a commented configuration for `selftrain run --config`."""
     from selftrain.config import FolderSource
-    from selftrain.scaffold import Wishes, describe, has_gpu, scaffold
+    from selftrain.scaffold.choices import Wishes, describe, has_gpu, scaffold
 
     source = FolderSource(
         labeled=str(labeled),

@@ -37,7 +37,7 @@ from selftrain.learn.models import divergence
 from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.training.checkpoint import Checkpoints, prune
 from selftrain.progress import Progress, noting
-from selftrain.scaffold import Wishes, choose, has_gpu
+from selftrain.scaffold.choices import Wishes, choose, has_gpu
 from selftrain.selflabel.loop import Looped, read_test, run_loop
 from selftrain.selflabel.rounds.outcome import outcome
 from selftrain.selflabel.rounds.record import RunRecord, run_record

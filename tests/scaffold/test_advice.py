@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from selftrain.advice import advice
 from selftrain.data.sources.survey import Survey
+from selftrain.scaffold.advice import advice
 
 
 def told(*, drawn: int = 1, training_labels: int = 1000, pretrained: bool = True, **changes: object) -> tuple[str, ...]:

@@ -9,12 +9,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from selftrain.advice import advice
 from selftrain.config import Checks, Experiment, FolderSource, parse
 from selftrain.config.text.commented import Commented, check_free, write
 from selftrain.data.sources.survey import Survey, survey
 from selftrain.errors import ConfigError, SourceError
 from selftrain.ladder import next_rung, resolve
+from selftrain.scaffold.advice import advice
 
 SIDES = (32, 48, 64, 96, 128, 160, 192, 224, 256, 320)  # pixels; what backbones halve without rest
 LABELED_SPLITS = 3

@@ -28,11 +28,11 @@ from selftrain.config import (
 from selftrain.config.text.commented import Commented, render, write
 from selftrain.data.sources.survey import Survey
 from selftrain.errors import BackboneError, ConfigError, SourceError
-from selftrain.scaffold import Scaffold, Wishes, choose, describe, scaffold
+from selftrain.scaffold.choices import Scaffold, Wishes, choose, describe, scaffold
 
 Paint = Callable[..., Path]
 SOURCE = FolderSource(labeled="photos/labeled", unlabeled="photos/unlabeled")
-DATA = Path(os.environ.get("SELFTRAIN_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+DATA = Path(os.environ.get("SELFTRAIN_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 
 
 def seen(**changes: object) -> Survey:
