@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from selftrain.autolabeling.analysis import Analysis
+from selftrain.autolabeling.folder import AnalysisFolder
+from selftrain.autolabeling.training_data import ChannelsFirst, Example, LabeledImages, LabelKind, LoadedPart, load
+from selftrain.autolabeling.user_model import Outputs
 from selftrain.config import Experiment, Fixed, Threshold
 from selftrain.errors import ConfigError
 from selftrain.files.places import given_path
-from selftrain.learn.asked import Outputs
 from selftrain.learn.distillation import distill as distilling
 from selftrain.progress import Progress, silent
-from selftrain.selflabel.analysis import Analysis, AnalysisFolder
-from selftrain.selflabel.loaded import ChannelsFirst, Example, LabeledImages, LabelKind, LoadedPart, load
 
 if TYPE_CHECKING:
     import grain
@@ -77,10 +78,11 @@ def autolabel(
     Raises SourceError, PredictionError and ConfigError (all SelftrainError) with what came in and what to do.
     """
     from selftrain.adapters.user_models import open_user_model
+    from selftrain.autolabeling.analyse import analyse
+    from selftrain.autolabeling.folder import begun
+    from selftrain.autolabeling.settings import settings_of
     from selftrain.config.arguments import check_image_size
     from selftrain.data.inputs.opening import open_given
-    from selftrain.selflabel.autolabel import analyse
-    from selftrain.selflabel.begun import begun, settings_of
 
     if image_size is not None:
         check_image_size(image_size)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from selftrain.adapters.quiet_start import start_keras
-from selftrain.selflabel.loaded import Example, LabeledImages
+from selftrain.autolabeling.training_data import Example, LabeledImages
 
 if TYPE_CHECKING:
     import tensorflow as tf

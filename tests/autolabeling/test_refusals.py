@@ -13,7 +13,7 @@ import pytest
 from selftrain import as_numpy, autolabel, held_out
 from selftrain.errors import ConfigError, InputError, PredictionError, SourceError
 from selftrain.learn.models.calibrate import softmax
-from tests.selflabel.nearest_mean import LABELED, Floats, Ints, NearestMean, Pixels
+from tests.autolabeling.nearest_mean import LABELED, Floats, Ints, NearestMean, Pixels
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from selftrain.autolabeling.kept_images import KeptImages, Part, index_rows, put, write_array
 from selftrain.data.inputs.images import Chunk, image_ids
 from selftrain.data.inputs.opening import open_given
-from selftrain.data.kept_images import KeptImages, Part, index_rows, put, write_array
 from selftrain.errors import SourceError
 
 

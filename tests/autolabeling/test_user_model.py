@@ -12,8 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from selftrain.autolabeling.user_model import (
+    Asked,
+    as_logits,
+    ask,
+    classes_of,
+    open_model,
+    outputs_of,
+    refuse_no_probabilities,
+)
 from selftrain.errors import PredictionError
-from selftrain.learn.asked import Asked, as_logits, ask, classes_of, open_model, outputs_of, refuse_no_probabilities
 from selftrain.learn.models.calibrate import softmax
 
 IMAGES = np.arange(5 * 4 * 4, dtype=np.uint8).reshape(5, 4, 4)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from selftrain import as_numpy, autolabel
+from selftrain.autolabeling.analysis import Analysis
 from selftrain.config import PerClass
 from selftrain.errors import ConfigError, SourceError
-from selftrain.selflabel.analysis import Analysis
-from tests.selflabel.nearest_mean import Ints, NearestMean, Pixels
+from tests.autolabeling.nearest_mean import Ints, NearestMean, Pixels
 
 
 def test_a_folder_that_holds_anything_is_left_as_it_is(

@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 
 from selftrain import held_out
 from selftrain.data.inputs import images as given
-from tests.selflabel.nearest_mean import LABELED, Ints, NearestMean, Pixels
+from tests.autolabeling.nearest_mean import LABELED, Ints, NearestMean, Pixels
 
 
 @pytest.fixture(scope="module")

@@ -13,19 +13,20 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from selftrain.autolabeling.analysis import Analysis, ClassCounts, Counts
+from selftrain.autolabeling.folder import AnalysisFolder
+from selftrain.autolabeling.judgement import ENOUGH, Ints, Judged, judge
+from selftrain.autolabeling.kept_images import KeptImages, Part, put
+from selftrain.autolabeling.labeled import Reading, names_of, read_labeled
+from selftrain.autolabeling.pool import check_same_model, read_pool, without_copies
+from selftrain.autolabeling.settings import Settings
+from selftrain.autolabeling.user_model import Asked, Floats, classes_of
 from selftrain.data.inputs.held_out import Mask
 from selftrain.data.inputs.images import Given, Unreadable
 from selftrain.data.inputs.labels import class_indices, label_form
-from selftrain.data.kept_images import KeptImages, Part, put
 from selftrain.errors import SourceError
 from selftrain.files.writing import replace
-from selftrain.learn.asked import Asked, Floats, classes_of
 from selftrain.progress import Progress, silent
-from selftrain.selflabel.analysis import Analysis, AnalysisFolder, ClassCounts, Counts
-from selftrain.selflabel.begun import Settings
-from selftrain.selflabel.judged import ENOUGH, Ints, Judged, judge
-from selftrain.selflabel.pool import check_same_model, read_pool, without_copies
-from selftrain.selflabel.reading import Reading, names_of, read_labeled
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
 from selftrain.selflabel.selection.thresholds import check_classes
 

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from selftrain.autolabeling.kept_images import index_rows, write_array
+from selftrain.autolabeling.user_model import Asked, Floats, Named, ask
 from selftrain.data.inputs.held_out import Mask, held_out_mask
 from selftrain.data.inputs.images import Array, Chunk, Given, Unreadable
 from selftrain.data.inputs.labels import LabelForm, Labels, joined_labels, label_form, sorted_names, text
 from selftrain.data.inputs.values import Pixels, join_pixels
-from selftrain.data.kept_images import index_rows, write_array
 from selftrain.errors import SourceError
-from selftrain.learn.asked import Asked, Floats, Named, ask
 from selftrain.naming import name_rows, named_rows
 
 SAMPLED = 256  # held-out images that are kept in memory

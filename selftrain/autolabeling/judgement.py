@@ -8,6 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from selftrain.autolabeling.analysis import Calibration
+from selftrain.autolabeling.labeled import Reading
+from selftrain.autolabeling.user_model import (
+    Asked,
+    Floats,
+    Outputs,
+    as_logits,
+    ask,
+    outputs_of,
+    refuse_no_probabilities,
+)
 from selftrain.data.inputs.held_out import Mask
 from selftrain.data.inputs.values import Scale
 from selftrain.errors import PredictionError, SourceError
@@ -15,10 +26,7 @@ from selftrain.evaluate import metrics
 from selftrain.evaluate.coverage import HeldOut
 from selftrain.evaluate.intervals import wilson
 from selftrain.evaluate.significance import mcnemar
-from selftrain.learn.asked import Asked, Floats, Outputs, as_logits, ask, outputs_of, refuse_no_probabilities
 from selftrain.learn.models.calibrate import cross_fitted_probs, fit_temperature, softmax
-from selftrain.selflabel.analysis import Calibration
-from selftrain.selflabel.reading import Reading
 
 Ints = npt.NDArray[np.int64]
 

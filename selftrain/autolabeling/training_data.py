@@ -12,11 +12,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from selftrain.autolabeling.analysis import Analysis
+from selftrain.autolabeling.folder import AnalysisFolder
+from selftrain.autolabeling.kept_images import KeptImages, Part
 from selftrain.data.inputs.images import Array
 from selftrain.data.inputs.labels import LabelForm
-from selftrain.data.kept_images import KeptImages, Part
 from selftrain.errors import ConfigError, SourceError
-from selftrain.selflabel.analysis import Analysis, AnalysisFolder
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
 Int64s = npt.NDArray[np.int64]

@@ -3,78 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
-from selftrain.config import Fixed, PseudoLabel, Section, Threshold
-from selftrain.config.arguments import checked, names_of
-from selftrain.errors import ConfigError
+from selftrain.autolabeling.analysis import FORMAT_VERSION, Analysis
+from selftrain.autolabeling.kept_images import KeptImages
+from selftrain.autolabeling.settings import Settings
+from selftrain.errors import ConfigError, SourceError
 from selftrain.files.locks import let_go, wait_for_lock
 from selftrain.files.writing import replace
-from selftrain.learn.asked import Outputs
-from selftrain.selflabel.analysis import AnalysisFolder
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
 LOCK = "autolabel.lock"
 # What is written before the first unlabelled image is labelled: nothing that a model was asked long for.
 _BEFORE_LABELLING = re.compile(
     r"settings\.json|autolabel\.lock|images/(un)?labeled-\d{6}\.npy|unfinished/held_out\.npy"
 )
-
-
-class Settings(Section):
-    """What an analysis depends on, beside the model and the images."""
-
-    pseudo_label: PseudoLabel = PseudoLabel()
-    round: int = 1
-    held_out: Annotated[float, Field(ge=0, le=1)] = 0.2
-    seed: int = 0
-    outputs: Outputs | None = None
-    class_names: tuple[str, ...] | None = None
-
-    @property
-    def text(self) -> str:
-        """As they are written."""
-        return self.model_dump_json(indent=2) + "\n"
-
-
-def settings_of(
-    *,
-    threshold: Threshold | float | None,
-    targets: str,
-    max_per_class: int | None,
-    batch_size: int,
-    class_names: Iterable[str] | None,
-    round: int,
-    held_out: float,
-    seed: int,
-    outputs: str | None,
-) -> Settings:
-    """The arguments of `autolabel` as Settings. Raises ConfigError naming the one that is not allowed."""
-    rule = _rule(threshold)
-    rule = checked(PseudoLabel, threshold=rule, targets=targets, max_per_class=max_per_class, batch_size=batch_size)
-    names = None if class_names is None else names_of(class_names, each="each of the model's outputs, in their order")
-    return checked(
-        Settings, pseudo_label=rule, round=round, held_out=held_out, seed=seed, outputs=outputs, class_names=names
-    )
-
-
-def _rule(threshold: object) -> object:
-    """A threshold's object as it is, a confidence (0-1) or None as Fixed."""
-    if isinstance(threshold, Section | Mapping):
-        return threshold
-    if threshold is None:
-        return Fixed(value=None)
-    if isinstance(threshold, int | float | np.number) and not isinstance(threshold, bool) and 0 <= threshold <= 1:
-        return Fixed(value=float(threshold))
-    raise ConfigError(
-        f"threshold is {threshold!r}; give a confidence from 0 to 1, None for all, or a threshold of selftrain.config, "
-        "such as TargetPrecision()"
-    )
 
 
 @contextmanager
@@ -145,3 +93,75 @@ def _nothing_labelled(folder: AnalysisFolder) -> bool:
 def _files(root: Path) -> Iterator[str]:
     """What lies below `root` and is no folder, seen from there."""
     return (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_symlink() or not path.is_dir())
+
+
+@dataclass(frozen=True)
+class AnalysisFolder:
+    """A folder with an analysis: complete when `analysis.json` is there, which is written last."""
+
+    root: Path
+
+    @property
+    def analysis_path(self) -> Path:
+        return self.root / "analysis.json"
+
+    @property
+    def labels_path(self) -> Path:
+        return self.root / "pseudo_labels.parquet"
+
+    @property
+    def index_path(self) -> Path:
+        return self.root / "images.parquet"
+
+    @property
+    def settings_path(self) -> Path:
+        """What was asked for; written first."""
+        return self.root / "settings.json"
+
+    @property
+    def unreadable_path(self) -> Path:
+        return self.root / "unreadable.csv"
+
+    @property
+    def arrays(self) -> Path:
+        """Images that are no files of the user's own."""
+        return self.root / "images"
+
+    @property
+    def unfinished(self) -> Path:
+        """Answers of a labelling that has not come to its end."""
+        return self.root / "unfinished"
+
+    @property
+    def held_out_path(self) -> Path:
+        """The answers to the held-out images, while the labelling has not come to its end."""
+        return self.unfinished / "held_out.npy"
+
+    def finish(self, analysis: Analysis) -> None:
+        """Write the analysis, whole or not at all."""
+        text = analysis.model_dump_json(indent=2) + "\n"
+        replace(self.analysis_path, lambda part: part.write_text(text, encoding="utf-8"))
+
+    def read(self) -> Analysis:
+        """The analysis in this folder. Raises SourceError where there is none, or an unfinished one."""
+        try:
+            return Analysis.model_validate_json(self.analysis_path.read_bytes())
+        except OSError as error:
+            state = (
+                "an unfinished analysis; finish it with resume=True" if self.settings_path.exists() else "no analysis"
+            )
+            raise SourceError(f"{self.root} holds {state}; selftrain.autolabel(..., out=...) makes one") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise SourceError(
+                f"{self.analysis_path} is no analysis of format {FORMAT_VERSION}: {first['msg']}"
+            ) from error
+
+    def images(self, analysis: Analysis) -> KeptImages:
+        """The images of the analysis, labelled ones first."""
+        shape, dtype = analysis.image_shape, analysis.image_dtype
+        return KeptImages.read(self.index_path, folder=self.arrays, shape=shape, dtype=dtype)
+
+    def labels(self) -> PseudoLabels:
+        """The pseudo-labels."""
+        return PseudoLabels.read(self.labels_path)

@@ -11,11 +11,11 @@ import numpy.typing as npt
 import pytest
 
 from selftrain import as_numpy, autolabel, held_out
+from selftrain.autolabeling.folder import AnalysisFolder
 from selftrain.config import PerClass, Quantile, TargetPrecision, Threshold
 from selftrain.errors import SourceError
 from selftrain.learn.models.calibrate import softmax
-from selftrain.selflabel.analysis import AnalysisFolder
-from tests.selflabel.nearest_mean import LABELED, Floats, Ints, NearestMean, Pixels
+from tests.autolabeling.nearest_mean import LABELED, Floats, Ints, NearestMean, Pixels
 
 
 def test_the_analysis_counts_every_image_once(

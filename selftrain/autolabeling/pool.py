@@ -9,13 +9,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from selftrain.autolabeling.folder import AnalysisFolder
+from selftrain.autolabeling.kept_images import index_rows, write_array
+from selftrain.autolabeling.user_model import Asked, Floats, Outputs, ask, refuse_no_probabilities
 from selftrain.data.inputs.images import Chunk, Given, Unreadable
 from selftrain.data.inputs.values import Pixels, join_pixels
-from selftrain.data.kept_images import index_rows, write_array
 from selftrain.errors import ConfigError, PredictionError, SourceError
-from selftrain.learn.asked import Asked, Floats, Outputs, ask, refuse_no_probabilities
 from selftrain.progress import Progress
-from selftrain.selflabel.analysis import AnalysisFolder
 
 UNLABELED = "unlabeled"
 _SAME_ANSWERS = 1e-2

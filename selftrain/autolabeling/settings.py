@@ -1,0 +1,65 @@
+"""Settings of an autolabel call: checked values, and what of them decides a result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from selftrain.autolabeling.user_model import Outputs
+from selftrain.config import Fixed, PseudoLabel, Section, Threshold
+from selftrain.config.arguments import checked, names_of
+from selftrain.errors import ConfigError
+
+
+class Settings(Section):
+    """What an analysis depends on, beside the model and the images."""
+
+    pseudo_label: PseudoLabel = PseudoLabel()
+    round: int = 1
+    held_out: Annotated[float, Field(ge=0, le=1)] = 0.2
+    seed: int = 0
+    outputs: Outputs | None = None
+    class_names: tuple[str, ...] | None = None
+
+    @property
+    def text(self) -> str:
+        """As they are written."""
+        return self.model_dump_json(indent=2) + "\n"
+
+
+def settings_of(
+    *,
+    threshold: Threshold | float | None,
+    targets: str,
+    max_per_class: int | None,
+    batch_size: int,
+    class_names: Iterable[str] | None,
+    round: int,
+    held_out: float,
+    seed: int,
+    outputs: str | None,
+) -> Settings:
+    """The arguments of `autolabel` as Settings. Raises ConfigError naming the one that is not allowed."""
+    rule = _rule(threshold)
+    rule = checked(PseudoLabel, threshold=rule, targets=targets, max_per_class=max_per_class, batch_size=batch_size)
+    names = None if class_names is None else names_of(class_names, each="each of the model's outputs, in their order")
+    return checked(
+        Settings, pseudo_label=rule, round=round, held_out=held_out, seed=seed, outputs=outputs, class_names=names
+    )
+
+
+def _rule(threshold: object) -> object:
+    """A threshold's object as it is, a confidence (0-1) or None as Fixed."""
+    if isinstance(threshold, Section | Mapping):
+        return threshold
+    if threshold is None:
+        return Fixed(value=None)
+    if isinstance(threshold, int | float | np.number) and not isinstance(threshold, bool) and 0 <= threshold <= 1:
+        return Fixed(value=float(threshold))
+    raise ConfigError(
+        f"threshold is {threshold!r}; give a confidence from 0 to 1, None for all, or a threshold of selftrain.config, "
+        "such as TargetPrecision()"
+    )
