@@ -197,8 +197,8 @@ def _from_files(
     """Ratio of images/s, and the details."""
     import keras
 
+    from selftrain.autolabeling.folders.label_files import label_folder, plan_outputs
     from selftrain.learn.models.loading import load
-    from selftrain.selflabel.label_files import label_folder, plan_outputs
 
     model, contract = load(saved.folder)
     photos, one_by_one = folder / "photos", files[:: max(1, len(files) // ONE_BY_ONE)][:ONE_BY_ONE]

@@ -106,7 +106,7 @@ def pseudo_label(
     """
     from selftrain.adapters.console import progress
     from selftrain.adapters.model_reference import load_reference
-    from selftrain.selflabel.label_files import image_files, label_folder, plan_outputs
+    from selftrain.autolabeling.folders.label_files import image_files, label_folder, plan_outputs
 
     rule = _threshold(threshold, per_class or [], target_precision, labeled)
     settings = PseudoLabel(threshold=rule, flips=flips, batch_size=batch_size)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
+from selftrain.autolabeling.folders.class_folders import check_class_names, check_target, materialize
+from selftrain.autolabeling.folders.held_out_files import ask_held_out
 from selftrain.config import PerClass, PseudoLabel
 from selftrain.data.sources.listing import find_images
 from selftrain.errors import ConfigError, SourceError
@@ -20,8 +22,6 @@ from selftrain.evaluate.coverage import Measured
 from selftrain.files.places import check_folder, is_our_chart
 from selftrain.learn.models.contract import Contract
 from selftrain.progress import Progress, silent
-from selftrain.selflabel.class_folders import check_class_names, check_target, materialize
-from selftrain.selflabel.held_out_files import ask_held_out
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
 from selftrain.selflabel.selection.thresholds import class_cutoffs
 

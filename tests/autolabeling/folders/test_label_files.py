@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from selftrain.autolabeling.folders.class_folders import check_class_names, names_for
+from selftrain.autolabeling.folders.label_files import LabelingSummary, label_folder, plan_outputs, write_quarantine
 from selftrain.config import Fixed, PerClass, PseudoLabel
 from selftrain.errors import ConfigError, SourceError
 from selftrain.learn.models.loading import load
-from selftrain.selflabel.class_folders import check_class_names, names_for
-from selftrain.selflabel.label_files import LabelingSummary, label_folder, plan_outputs, write_quarantine
 
 pytestmark = [
     pytest.mark.keras,
