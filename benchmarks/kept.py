@@ -12,7 +12,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from benchmarks.machine import ROOT
-from selftrain.adapters import code_digest
+from selftrain.adapters.process import code_digest
 
 PLACE = ROOT / ".selftrain" / "benchmarks"
 MODULES = ["selftrain.data.store.dataset", "selftrain.data.ingest.ingest", "selftrain.selflabel.loop"]

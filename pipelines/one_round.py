@@ -15,9 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from selftrain.adapters import code_digest
-from selftrain.adapters.console import progress
-from selftrain.adapters.quiet_start import start_keras
+from selftrain.adapters.process import code_digest
+from selftrain.adapters.process.console import progress
+from selftrain.adapters.process.quiet_start import start_keras
+from selftrain.adapters.process.settings import prepare_process
 from selftrain.adapters.receipts import split_counts, write_csv, write_json
 from selftrain.adapters.round_settings import (
     EvaluateSettings,
@@ -31,7 +32,6 @@ from selftrain.adapters.round_settings import (
     resolve,
     stage_settings,
 )
-from selftrain.adapters.runs import prepare_process
 from selftrain.config import Experiment, Place, Recipe
 from selftrain.data.manifest import Manifest
 from selftrain.data.store import dataset

@@ -45,8 +45,8 @@ def labels(
 
     A label that a later run took from the cache is listed once, under the run that made it.
     """
-    from selftrain.adapters.console import progress
     from selftrain.adapters.label_archive import find_labels
+    from selftrain.adapters.process.console import progress
 
     with progress("labels") as show:
         page = find_labels(
@@ -97,7 +97,7 @@ def recall(
     know no workspace and do not ask; `selftrain.fit` asks about the teacher it is given, not about models it trains.
     """
     from selftrain.adapters import recall as recalling
-    from selftrain.adapters.console import progress
+    from selftrain.adapters.process.console import progress
 
     if listed:
         if version is not None or undo or rollback or out is not None:

@@ -40,8 +40,8 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Label images with the champion. A file that cannot be read is an error in its row; exit code 2 if none could."""
-    from selftrain.adapters.console import progress
     from selftrain.adapters.model_reference import load_reference, load_version
+    from selftrain.adapters.process.console import progress
     from selftrain.learn.models.answers import answer_files, named_files
 
     if model is not None and version is not None:
@@ -104,8 +104,8 @@ def pseudo_label(
     The images are never changed. Files that cannot be decoded are in the quarantine table beside the CSV. Images with
     known labels (--labeled) calibrate the model, and say how right what is accepted is.
     """
-    from selftrain.adapters.console import progress
     from selftrain.adapters.model_reference import load_reference
+    from selftrain.adapters.process.console import progress
     from selftrain.autolabeling.folders.label_files import image_files, label_folder, plan_outputs
 
     rule = _threshold(threshold, per_class or [], target_precision, labeled)

@@ -33,7 +33,7 @@ def print_json(value: BaseModel | Sequence[BaseModel]) -> None:
 
 def print_rich(value: RenderableType) -> None:
     """Anything Rich can show, on stdout."""
-    from selftrain.adapters.console import plain
+    from selftrain.adapters.process.console import plain
 
     plain().print(value)
 

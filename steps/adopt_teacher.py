@@ -6,7 +6,7 @@ from zenml import step
 
 from selftrain.adapters.brought import bring_teacher
 from selftrain.adapters.materializers import ModelMaterializer
-from selftrain.adapters.quiet_start import start_keras
+from selftrain.adapters.process.quiet_start import start_keras
 from selftrain.config import Place, Registry
 from selftrain.data.manifest import Manifest
 from selftrain.learn.models.contract import SavedModel

@@ -5,8 +5,8 @@ from typing import Annotated
 from zenml import step
 from zenml.config.cache_policy import CachePolicy
 
-from selftrain.adapters import code_digest
-from selftrain.adapters.quiet_start import start_keras
+from selftrain.adapters.process import code_digest
+from selftrain.adapters.process.quiet_start import start_keras
 from selftrain.config import Machine, Place
 from selftrain.data.manifest import Manifest
 from selftrain.data.store import dataset

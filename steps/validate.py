@@ -7,8 +7,9 @@ from zenml import step
 from zenml.config.cache_policy import CachePolicy
 from zenml.types import HTMLString
 
-from selftrain.adapters import code_digest, expectations
+from selftrain.adapters import expectations
 from selftrain.adapters.expectations import ValidationReport
+from selftrain.adapters.process import code_digest
 from selftrain.config import Checks, Place
 from selftrain.data.ingest.report import IngestReport
 from selftrain.data.manifest import Manifest

@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict
 from selftrain.adapters import recall_log, registry
 from selftrain.adapters.label_store import KeptLabels, kept_labels
 from selftrain.adapters.model_reference import find_version
+from selftrain.adapters.process.settings import prepare_process
 from selftrain.adapters.registry import CHALLENGER, CHAMPION, Version
 from selftrain.adapters.run_records import known
-from selftrain.adapters.runs import prepare_process
 from selftrain.adapters.tracking import open_existing
 from selftrain.errors import InputError, RegistryError, SourceError
 from selftrain.learn.models.contract import file_digest

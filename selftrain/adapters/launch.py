@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from selftrain.adapters.process.settings import prepare_process
 from selftrain.adapters.process_lock import signature
-from selftrain.adapters.runs import prepare_process
 from selftrain.config import Experiment
 from selftrain.config.text import file
 from selftrain.errors import ConfigError

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from selftrain.adapters.console import logs_to_stderr
+from selftrain.adapters.process.console import logs_to_stderr
 
 CACHED = re.compile(r"Using cached version of step `?(?P<step>\w+)`?")
 FINISHED = re.compile(r"Step `?(?P<step>\w+)`? has finished in `?(?P<time>[^`\s]+)`?")

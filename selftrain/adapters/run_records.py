@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from selftrain.adapters.console import logs_to_stderr
+from selftrain.adapters.process.console import logs_to_stderr
 from selftrain.config import Experiment
 from selftrain.errors import SourceError
 from selftrain.selflabel.rounds.history import Round

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from selftrain.adapters import code_digest, process_lock, run_lock
+from selftrain.adapters import process_lock, run_lock
+from selftrain.adapters.process import code_digest
+from selftrain.adapters.process.settings import prepare_process
 from selftrain.adapters.tracking import close_dead_runs, fail_run, open_tracking
 from selftrain.config import Experiment, Machine, Place
 from selftrain.data.store import dataset, decoded_files
 from selftrain.learn.training.checkpoint import prune
 
-# ZenML uploads each larger parameter of a dynamic step as an artifact of its own, 0.1 s apiece.
-PARAMETER_BYTES = "65536"
-# Each logs many lines a run that tell a user nothing they can act on.
-NOISY = {
-    "great_expectations": logging.WARNING,
-    "tensorflow": logging.ERROR,
-    "absl": logging.ERROR,
-}
 UNSEEN = {"title", "workspace", "machine"}  # change where and how, not what
 
 
@@ -49,17 +41,6 @@ def opened(place: Place, machine: Machine) -> Iterator[None]:
         except BaseException:  # interrupted too: its MLflow run must not stay open
             close_dead_runs(open_tracking(workspace.root), [str(run.id)])
             raise
-
-
-def prepare_process() -> None:
-    """Settings of this process that TensorFlow and ZenML read from the environment; the user's own go before."""
-    os.environ.setdefault("ZENML_PARAMETER_SIZE_THRESHOLD", PARAMETER_BYTES)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    for name, level in NOISY.items():
-        logging.getLogger(name).setLevel(level)
 
 
 def run_key(experiment: Experiment, manifest_digest: str, model_digest: str) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from selftrain.adapters import promotion, recall_log, registration, registry
-from selftrain.adapters.code_digest import everything
 from selftrain.adapters.looks import count_looks
+from selftrain.adapters.process.code_digest import everything
+from selftrain.adapters.process.quiet_start import start_keras
 from selftrain.adapters.promotion import Measured
-from selftrain.adapters.quiet_start import start_keras
 from selftrain.adapters.registry import Version
 from selftrain.adapters.tracking import Tracking, is_recorded, open_tracking
 from selftrain.config import Machine, Place, Registry

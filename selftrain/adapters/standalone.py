@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from selftrain import __version__
-from selftrain.adapters import code_digest
+from selftrain.adapters.process import code_digest
 
 ROOT_MODULE = "selftrain.adapters.served"
 BASIS = ("selftrain.errors", "selftrain.progress", "selftrain.ladder")

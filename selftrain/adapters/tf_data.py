@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from selftrain.adapters.quiet_start import start_keras
+from selftrain.adapters.process.quiet_start import start_keras
 from selftrain.autolabeling.training_data import Example, LabeledImages
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from selftrain.adapters.console import logs_to_stderr
 from selftrain.adapters.moved_store import follow_artifacts
+from selftrain.adapters.process.console import logs_to_stderr
 from selftrain.errors import RegistryError
 from selftrain.files.workspace import Workspace
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from selftrain.adapters.quiet_start import start_keras
+from selftrain.adapters.process.quiet_start import start_keras
 from selftrain.autolabeling.user_model import Asked, open_model
 from selftrain.data.inputs.images import Array
 from selftrain.files.places import given_path

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 PACKAGE = "selftrain"
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 # Values of these reach a step as its parameters, which are in the key already.
 WITHOUT_EFFECT = re.compile(r"selftrain(\.errors|\.progress|\.config(\..*)?)?")
 

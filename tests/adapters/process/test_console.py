@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from selftrain import cli_options
-from selftrain.adapters import console
+from selftrain.adapters.process import console
 from selftrain.report.summary import summary
 from selftrain.selflabel.rounds.history import Round, Verdict
 from selftrain.selflabel.rounds.record import RunRecord
@@ -62,7 +62,7 @@ def test_a_summary_shows_class_and_file_names_in_square_brackets_as_they_are(
 
 ON_A_TERMINAL = """
 import sys
-from selftrain.adapters.console import progress
+from selftrain.adapters.process.console import progress
 with progress(sys.argv[1]) as show:
     show(1, 2, sys.argv[1])
 """

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from selftrain.adapters import code_digest
-from selftrain.adapters.code_digest import ROOT, closure, digest
+from selftrain.adapters.process import code_digest
+from selftrain.adapters.process.code_digest import ROOT, closure, digest
 
 STEPS = {
     "ingest": ["selftrain.data.ingest.ingest"],
