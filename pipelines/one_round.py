@@ -110,7 +110,7 @@ def validate() -> None:
     """The manifest held to the expectations: a page, the details, and a receipt that training waits for."""
     import json
 
-    from selftrain.adapters import expectations
+    from selftrain.adapters.expectations import validate as expectations
 
     checks, manifest = _settings("validate", ValidateSettings).checks, _manifest()
     share = float(json.loads((ROUND / "ingest.json").read_text())["quarantine_share"])

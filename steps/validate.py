@@ -7,8 +7,8 @@ from zenml import step
 from zenml.config.cache_policy import CachePolicy
 from zenml.types import HTMLString
 
-from selftrain.adapters import expectations
-from selftrain.adapters.expectations import ValidationReport
+from selftrain.adapters.expectations import validate as expectations
+from selftrain.adapters.expectations.validate import ValidationReport
 from selftrain.adapters.process import code_digest
 from selftrain.config import Checks, Place
 from selftrain.data.ingest.report import IngestReport

@@ -8,7 +8,7 @@ from pathlib import Path
 from pyarrow.csv import write_csv
 from pydantic import BaseModel, ConfigDict
 
-from selftrain.adapters.expectations import ValidationReport, write_report
+from selftrain.adapters.expectations.validate import ValidationReport, write_report
 from selftrain.adapters.looks import counted_looks
 from selftrain.adapters.process import console
 from selftrain.adapters.tracking import LoggedRun, log_run, open_tracking

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from selftrain.adapters import promotion, recall_log, registration, registry, settlement
-from selftrain.adapters.expectations import ValidationReport
+from selftrain.adapters.expectations.validate import ValidationReport
 from selftrain.adapters.looks import count_looks, counted_looks
 from selftrain.adapters.recording import RunFacts, record_run
 from selftrain.adapters.tracking import Tracking, open_tracking

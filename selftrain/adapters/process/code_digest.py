@@ -82,7 +82,7 @@ def ingest() -> str:
 
 def validate() -> str:
     """Key of the validate step."""
-    return digest(["selftrain.adapters.expectations", "selftrain.data.store.dataset"])
+    return digest(["selftrain.adapters.expectations.validate", "selftrain.data.store.dataset"])
 
 
 def train() -> str:

@@ -14,7 +14,7 @@ STEPS = {
     "train_student": ["selftrain.selflabel.teaching.training", "selftrain.selflabel.selection.pseudo_labels"],
     "pseudo_label": ["selftrain.selflabel.teaching.labeling"],
     "evaluate": ["selftrain.selflabel.teaching.scoring"],
-    "validate": ["selftrain.adapters.expectations"],
+    "validate": ["selftrain.adapters.expectations.validate"],
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from selftrain.adapters.manifest_frames import Frames
+from selftrain.adapters.expectations.frames import Frames
 from selftrain.config import Checks
 from selftrain.data.manifest import LabelMap
 

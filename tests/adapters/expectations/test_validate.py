@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from selftrain.adapters.expectations import SEVERITIES, ValidationReport, validate
+from selftrain.adapters.expectations.validate import SEVERITIES, ValidationReport, validate
 from selftrain.config import EXPECTATIONS, Checks
 from selftrain.data.manifest import SCHEMA, LabelMap, Manifest
 from selftrain.errors import ValidationError

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from selftrain.adapters.manifest_checks import Check, class_checks, dataset_checks, image_checks, schema_checks
-from selftrain.adapters.manifest_frames import Frames, frames, schema_frame
+from selftrain.adapters.expectations.checks import Check, class_checks, dataset_checks, image_checks, schema_checks
+from selftrain.adapters.expectations.frames import Frames, frames, schema_frame
 from selftrain.config import Checks, Severity
 from selftrain.data.manifest import Manifest
 from selftrain.errors import ValidationError
