@@ -115,7 +115,7 @@ def validate() -> None:
     checks, manifest = _settings("validate", ValidateSettings).checks, _manifest()
     share = float(json.loads((ROUND / "ingest.json").read_text())["quarantine_share"])
     report = expectations.validate(manifest, share, checks, ROUND / "validation", dataset.store(_place()))
-    report.require_passed()
+    expectations.require_passed(report)
     write_json(ROUND / "validated.json", {"manifest_digest": manifest.digest})
 
 

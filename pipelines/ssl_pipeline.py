@@ -4,6 +4,7 @@ from zenml import pipeline
 from zenml.execution.pipeline.dynamic.outputs import OutputArtifact
 
 from selftrain.adapters.brought import check, described_weights
+from selftrain.adapters.expectations.validate import require_passed
 from selftrain.adapters.recall_log import refuse_withdrawn
 from selftrain.adapters.recording import RunFacts
 from selftrain.adapters.runs import opened, run_key
@@ -43,7 +44,7 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
         )
         version = snapshot(manifest, place)
         validation, _ = validate(manifest, ingested, place, e.checks)
-        validation.load().require_passed()
+        require_passed(validation.load())
 
         images = manifest.load()
         check_classes(e.pseudo_label.threshold, images.label_map.names)

@@ -97,17 +97,6 @@ class ValidationReport(BaseModel):
     classes: tuple[ClassCount, ...] = ()
     page: str = ""
 
-    def require_passed(self) -> None:
-        """Raise ValidationError naming each missed expectation of severity stop, its rows, and what to do."""
-        missed = [result for result in self.results if result.severity == "stop" and not result.success]
-        if not missed:
-            return
-        said = " ".join(f"{sentence(result)} {result.advice}" for result in missed)
-        if self.page and not Path(self.page).exists():  # the cache answered, in a wiped workspace or another clone
-            write_report(self, Path(self.page).parent)
-        where = f" The whole report: {self.page}" if self.page else ""
-        raise ValidationError(f"the data did not pass {len(missed)} of {len(self.results)} expectations: {said}{where}")
-
 
 def sentence(result: ExpectationResult) -> str:
     """A missed expectation in one sentence: its name, what was found, what is allowed, and the rows."""
@@ -219,6 +208,18 @@ def _report(
         classes=tuple(ClassCount(class_name=name, split=split, images=images) for name, split, images in counts),
         page=str(page),
     )
+
+
+def require_passed(report: ValidationReport) -> None:
+    """Raise ValidationError naming each missed expectation of severity stop, its rows, and what to do."""
+    missed = [result for result in report.results if result.severity == "stop" and not result.success]
+    if not missed:
+        return
+    said = " ".join(f"{sentence(result)} {result.advice}" for result in missed)
+    if report.page and not Path(report.page).exists():  # the cache answered, in a wiped workspace or another clone
+        write_report(report, Path(report.page).parent)
+    where = f" The whole report: {report.page}" if report.page else ""
+    raise ValidationError(f"the data did not pass {len(missed)} of {len(report.results)} expectations: {said}{where}")
 
 
 def write_report(report: ValidationReport, out_dir: Path) -> None:

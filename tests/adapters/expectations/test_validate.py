@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from selftrain.adapters.expectations.validate import SEVERITIES, ValidationReport, validate
+from selftrain.adapters.expectations.validate import SEVERITIES, ValidationReport, require_passed, validate
 from selftrain.config import EXPECTATIONS, Checks
 from selftrain.data.manifest import SCHEMA, LabelMap, Manifest
 from selftrain.errors import ValidationError
@@ -80,7 +80,7 @@ def test_a_good_manifest_meets_every_expectation_and_each_has_a_result(tmp_path:
     assert report.passed
     assert report.warnings == ()
     assert sorted(result.expectation for result in report.results) == sorted(SEVERITIES) == sorted(EXPECTATIONS)
-    report.require_passed()
+    require_passed(report)
 
 
 def with_one(name: str, row: int, value: object) -> dict[str, list[Any]]:
@@ -203,7 +203,7 @@ def test_severity_is_configured_by_name(tmp_path: Path) -> None:
 def test_a_stop_names_expectation_rows_advice_and_page(tmp_path: Path) -> None:
     report = validate(broken(**BROKEN["label_set"][0]), 0.0, Checks(), tmp_path)
     with pytest.raises(ValidationError) as caught:
-        report.require_passed()
+        require_passed(report)
     said = str(caught.value)
     assert "label_set: labels 0-7; allowed is 0-1" in said
     assert "photos/3.png" in said
