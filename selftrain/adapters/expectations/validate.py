@@ -224,7 +224,7 @@ def require_passed(report: ValidationReport) -> None:
 
 def write_report(report: ValidationReport, out_dir: Path) -> None:
     """Write the page and the report itself into `out_dir`."""
-    from selftrain.adapters.validation_page import page
+    from selftrain.report.page.validation import page
 
     out_dir.mkdir(parents=True, exist_ok=True)
     (out_dir / PAGE).write_text(page(report), encoding="utf-8")
