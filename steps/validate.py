@@ -8,12 +8,12 @@ from zenml.config.cache_policy import CachePolicy
 from zenml.types import HTMLString
 
 from selftrain.adapters.expectations import validate as expectations
-from selftrain.adapters.expectations.validate import ValidationReport
 from selftrain.adapters.process import code_digest
 from selftrain.config import Checks, Place
 from selftrain.data.ingest.report import IngestReport
 from selftrain.data.manifest import Manifest
 from selftrain.data.store import dataset
+from selftrain.report.validation import ValidationReport
 
 
 @step(cache_policy=CachePolicy(cache_func=code_digest.validate))

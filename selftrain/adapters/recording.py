@@ -8,7 +8,7 @@ from pathlib import Path
 from pyarrow.csv import write_csv
 from pydantic import BaseModel, ConfigDict
 
-from selftrain.adapters.expectations.validate import ValidationReport, write_report
+from selftrain.adapters.expectations.validate import write_report
 from selftrain.adapters.looks import counted_looks
 from selftrain.adapters.process import console
 from selftrain.adapters.tracking import LoggedRun, log_run, open_tracking
@@ -20,6 +20,7 @@ from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.training.curve import read_curve
 from selftrain.report.summary import summary
+from selftrain.report.validation import ValidationReport
 from selftrain.selflabel.rounds.history import Round
 from selftrain.selflabel.rounds.outcome import Outcome
 from selftrain.selflabel.rounds.record import Registration, RunRecord, run_record

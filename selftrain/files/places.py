@@ -7,8 +7,6 @@ from pathlib import Path
 
 from selftrain.errors import ConfigError
 
-DRAWN_BY = "selftrain"  # the entry Software of every chart; one without it is somebody else's picture
-
 
 def given_path(path: str | os.PathLike[str]) -> Path:
     """The path that a user gave; a leading ~ is their home folder, as in a shell."""
@@ -40,14 +38,3 @@ def check_folder(folder: Path, *, option: str) -> None:
         raise ConfigError(f"{folder} cannot be a folder: {there} is none; give another {option}")
     if not os.access(there, os.W_OK | os.X_OK):
         raise ConfigError(f"{there} cannot be written to; make it writable, or give another {option}")
-
-
-def is_our_chart(path: Path) -> bool:
-    """Whether `path` is a PNG that we drew and may replace."""
-    from PIL import Image
-
-    try:
-        with Image.open(path, formats=("PNG",)) as image:
-            return image.info.get("Software") == DRAWN_BY
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return False

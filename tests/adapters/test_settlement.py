@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from selftrain.adapters import promotion, recall_log, registration, registry, settlement
-from selftrain.adapters.expectations.validate import ValidationReport
 from selftrain.adapters.looks import count_looks, counted_looks
 from selftrain.adapters.recording import RunFacts, record_run
 from selftrain.adapters.tracking import Tracking, open_tracking
@@ -27,6 +26,7 @@ from selftrain.files.workspace import Workspace
 from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.models.loading import load
 from selftrain.learn.models.saving import save
+from selftrain.report.validation import ValidationReport
 from selftrain.selflabel.lineage.descent import Recall
 from selftrain.selflabel.rounds.history import History, Round, Verdict
 from selftrain.selflabel.rounds.outcome import Outcome

@@ -24,13 +24,12 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
-
 from selftrain.adapters.expectations.checks import Check, class_checks, dataset_checks, image_checks, schema_checks
 from selftrain.adapters.expectations.frames import Frames, frames, schema_frame
 from selftrain.config import Checks, Severity
 from selftrain.data.manifest import Manifest
 from selftrain.errors import ValidationError
+from selftrain.report.validation import ClassCount, ExpectationResult, ValidationReport, sentence
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,55 +54,6 @@ SEVERITIES: dict[str, Severity] = {
 NAMED_ROWS = 5
 TALKATIVE = "great_expectations.data_context.types.base"  # sets a level of its own when it is imported
 PAGE, REPORT, RESULT = "validation.html", "validation.json", "great_expectations.json"
-
-
-class ExpectationResult(BaseModel):
-    """One expectation: what was allowed, what was found, up to five of the rows at fault, and what to do."""
-
-    model_config = ConfigDict(frozen=True)
-
-    expectation: str
-    severity: Severity
-    success: bool
-    allowed: str
-    observed: str
-    unexpected: int = 0
-    rows: tuple[str, ...] = ()
-    advice: str = ""
-
-
-class ClassCount(BaseModel):
-    """Human-labelled images of one class in one split."""
-
-    model_config = ConfigDict(frozen=True)
-
-    class_name: str
-    split: str
-    images: int
-
-
-class ValidationReport(BaseModel):
-    """All expectations on one manifest; `passed` unless one with severity stop was missed."""
-
-    model_config = ConfigDict(frozen=True)
-
-    manifest_digest: str
-    images: int
-    unlabeled: int
-    quarantine_share: float
-    passed: bool
-    warnings: tuple[str, ...]
-    results: tuple[ExpectationResult, ...]
-    classes: tuple[ClassCount, ...] = ()
-    page: str = ""
-
-
-def sentence(result: ExpectationResult) -> str:
-    """A missed expectation in one sentence: its name, what was found, what is allowed, and the rows."""
-    rows = (
-        f" ({', '.join(result.rows)}{', ...' if result.unexpected > len(result.rows) else ''})" if result.rows else ""
-    )
-    return f"{result.expectation}: {result.observed}; allowed is {result.allowed}{rows}."
 
 
 def report_folder(root: Path, manifest: Manifest, quarantine_share: float, checks: Checks) -> Path:

@@ -19,9 +19,10 @@ from selftrain.config import PerClass, PseudoLabel
 from selftrain.data.sources.listing import find_images
 from selftrain.errors import ConfigError, SourceError
 from selftrain.evaluate.coverage import Measured
-from selftrain.files.places import check_folder, is_our_chart
+from selftrain.files.places import check_folder
 from selftrain.learn.models.contract import Contract
 from selftrain.progress import Progress, silent
+from selftrain.report.drawing import is_our_chart
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
 from selftrain.selflabel.selection.thresholds import class_cutoffs
 

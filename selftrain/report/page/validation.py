@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from selftrain.adapters.expectations.validate import ValidationReport
+    from selftrain.report.validation import ValidationReport
 
 _TEMPLATE = """<!doctype html>
 <html lang="en">

@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from selftrain.adapters.expectations.validate import SEVERITIES, ValidationReport, require_passed, validate
+from selftrain.adapters.expectations.validate import SEVERITIES, require_passed, validate
 from selftrain.config import EXPECTATIONS, Checks
 from selftrain.data.manifest import SCHEMA, LabelMap, Manifest
 from selftrain.errors import ValidationError
+from selftrain.report.validation import ValidationReport
 
 pytestmark = [
     # marshmallow, that Great Expectations builds on, warns of its own next version at import.

@@ -1,0 +1,61 @@
+"""The validation report: what each expectation of a manifest found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+from selftrain.config import Severity
+
+if TYPE_CHECKING:
+    pass
+
+
+class ExpectationResult(BaseModel):
+    """One expectation: what was allowed, what was found, up to five of the rows at fault, and what to do."""
+
+    model_config = ConfigDict(frozen=True)
+
+    expectation: str
+    severity: Severity
+    success: bool
+    allowed: str
+    observed: str
+    unexpected: int = 0
+    rows: tuple[str, ...] = ()
+    advice: str = ""
+
+
+class ClassCount(BaseModel):
+    """Human-labelled images of one class in one split."""
+
+    model_config = ConfigDict(frozen=True)
+
+    class_name: str
+    split: str
+    images: int
+
+
+class ValidationReport(BaseModel):
+    """All expectations on one manifest; `passed` unless one with severity stop was missed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    manifest_digest: str
+    images: int
+    unlabeled: int
+    quarantine_share: float
+    passed: bool
+    warnings: tuple[str, ...]
+    results: tuple[ExpectationResult, ...]
+    classes: tuple[ClassCount, ...] = ()
+    page: str = ""
+
+
+def sentence(result: ExpectationResult) -> str:
+    """A missed expectation in one sentence: its name, what was found, what is allowed, and the rows."""
+    rows = (
+        f" ({', '.join(result.rows)}{', ...' if result.unexpected > len(result.rows) else ''})" if result.rows else ""
+    )
+    return f"{result.expectation}: {result.observed}; allowed is {result.allowed}{rows}."
