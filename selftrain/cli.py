@@ -87,7 +87,7 @@ def init(
 @app.command()
 def doctor(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: AsJson = False) -> None:
     """Check what a run needs from this machine, and say how to mend what is wrong. Exit code 1: something is."""
-    from selftrain.adapters.doctor import diagnose
+    from selftrain.adapters.doctor.diagnose import diagnose
     from selftrain.adapters.process.settings import prepare_process
 
     prepare_process()

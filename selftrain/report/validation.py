@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pydantic import BaseModel, ConfigDict
 
 from selftrain.config import Severity
-
-if TYPE_CHECKING:
-    pass
 
 
 class ExpectationResult(BaseModel):

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from selftrain.adapters import doctor, probes, run_lock
-from selftrain.adapters.probes import Answer
+from selftrain.adapters import run_lock
+from selftrain.adapters.doctor import diagnose, probes
+from selftrain.adapters.doctor.probes import Answer
 from selftrain.files.workspace import Workspace
 
 
@@ -46,7 +47,7 @@ def tree(root: Path) -> dict[str, str]:
 
 @pytest.mark.keras
 def test_a_fresh_machine_is_well_and_nothing_is_made(workspace: Workspace, tmp_path: Path) -> None:
-    findings = doctor.diagnose(workspace.root)
+    findings = diagnose.diagnose(workspace.root)
     assert [finding.name for finding in findings if not finding.ok] == []
     assert {"python", "packages", "zenml", "mlflow", "dvc", "disk", "keras", "gpu"} <= {f.name for f in findings}
     assert list(tmp_path.iterdir()) == []
@@ -55,7 +56,7 @@ def test_a_fresh_machine_is_well_and_nothing_is_made(workspace: Workspace, tmp_p
 def test_a_package_that_is_missing_or_of_another_version_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     needed = ["numpy==1.0", "no-such-package>=2", "pydantic>=2", "moto; extra == 'dev'"]
     monkeypatch.setattr(importlib.metadata, "requires", lambda name: needed)
-    finding = doctor.package_versions()
+    finding = diagnose.package_versions()
     assert not finding.ok
     assert "no-such-package is missing (wanted >=2)" in finding.found
     assert "(wanted ==1.0)" in finding.found
@@ -67,7 +68,7 @@ def test_a_package_that_is_missing_or_of_another_version_is_named(monkeypatch: p
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_workspace_without_write_rights_is_found(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    finding = doctor.writable(tmp_path / "ws")
+    finding = diagnose.writable(tmp_path / "ws")
     tmp_path.chmod(0o700)
     assert not finding.ok
     assert str(tmp_path) in finding.advice
@@ -75,18 +76,18 @@ def test_a_workspace_without_write_rights_is_found(tmp_path: Path) -> None:
 
 def test_a_workspace_below_a_file_is_found(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert not doctor.writable(tmp_path / "file" / "ws").ok
+    assert not diagnose.writable(tmp_path / "file" / "ws").ok
 
 
 def test_a_full_disk_is_found(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "LEAST_FREE_GB", shutil.disk_usage("/").total / 1e9 + 1)
-    assert not doctor.free_disk(workspace.root).ok
+    monkeypatch.setattr(diagnose, "LEAST_FREE_GB", shutil.disk_usage("/").total / 1e9 + 1)
+    assert not diagnose.free_disk(workspace.root).ok
 
 
 def test_an_mlflow_database_of_this_version_is_well_and_stays_as_it_is(workspace: Workspace) -> None:
     mlflow_database(workspace.mlflow_database, probes.mlflow_schema())
     before = tree(workspace.root)
-    finding = doctor.mlflow_store(workspace)
+    finding = diagnose.mlflow_store(workspace)
     assert finding.ok
     assert "0 runs" in finding.found
     assert tree(workspace.root) == before
@@ -98,7 +99,7 @@ def test_the_schema_read_from_mlflows_sources_is_one_revision() -> None:
 
 def test_an_mlflow_database_of_another_version_is_found(workspace: Workspace) -> None:
     mlflow_database(workspace.mlflow_database, "000000000000")
-    finding = doctor.mlflow_store(workspace)
+    finding = diagnose.mlflow_store(workspace)
     assert not finding.ok
     assert "mlflow db upgrade" in finding.advice
 
@@ -106,7 +107,7 @@ def test_an_mlflow_database_of_another_version_is_found(workspace: Workspace) ->
 def test_a_damaged_mlflow_database_is_found(workspace: Workspace) -> None:
     workspace.mlflow_database.parent.mkdir(parents=True)
     workspace.mlflow_database.write_bytes(b"not a database" * 100)
-    assert not doctor.mlflow_store(workspace).ok
+    assert not diagnose.mlflow_store(workspace).ok
 
 
 class Healthy(http.server.BaseHTTPRequestHandler):
@@ -131,13 +132,13 @@ def test_an_mlflow_server_is_asked_for_its_health(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    assert doctor.mlflow_store(workspace).ok
+    assert diagnose.mlflow_store(workspace).ok
 
 
 def test_an_mlflow_server_that_is_down_is_found(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    finding = doctor.mlflow_store(workspace)
+    finding = diagnose.mlflow_store(workspace)
     assert not finding.ok
     assert "MLFLOW_TRACKING_URI" in finding.advice
 
@@ -150,14 +151,14 @@ def dvc_config(workspace: Workspace, url: str) -> None:
 
 def test_a_local_dvc_remote_is_well(workspace: Workspace) -> None:
     dvc_config(workspace, "../../dvc-remote")
-    finding = doctor.dvc_repository(workspace)
+    finding = diagnose.dvc_repository(workspace)
     assert finding.ok
     assert "dvc-remote" in finding.found
 
 
 def test_a_dvc_remote_whose_plugin_is_missing_is_found(workspace: Workspace) -> None:
     dvc_config(workspace, "nosuch://bucket/path")
-    finding = doctor.dvc_repository(workspace)
+    finding = diagnose.dvc_repository(workspace)
     assert not finding.ok
     assert "dvc-nosuch" in finding.advice
 
@@ -171,23 +172,23 @@ def test_the_config_that_a_snapshot_writes_is_understood(workspace: Workspace) -
     dataset.mkdir()
     (dataset / "manifest.parquet").write_bytes(b"one")
     snapshot(workspace, "digits")
-    assert "dvc-remote" in doctor.dvc_repository(workspace).found
+    assert "dvc-remote" in diagnose.dvc_repository(workspace).found
 
 
 def test_a_gpu_that_only_the_driver_sees_is_found() -> None:
-    finding = doctor.gpu(Answer(values={"gpus": ""}), "NVIDIA H200")
+    finding = diagnose.gpu(Answer(values={"gpus": ""}), "NVIDIA H200")
     assert not finding.ok
     assert "NVIDIA H200" in finding.found
 
 
 def test_no_gpu_at_all_is_well_and_a_seen_one_is_named() -> None:
-    assert doctor.gpu(Answer(), "").ok
-    assert "2: gpu:0, gpu:1" in doctor.gpu(Answer(values={"gpus": "gpu:0, gpu:1"}), "A, B").found
+    assert diagnose.gpu(Answer(), "").ok
+    assert "2: gpu:0, gpu:1" in diagnose.gpu(Answer(values={"gpus": "gpu:0, gpu:1"}), "A, B").found
 
 
 def test_a_backend_that_cannot_be_imported_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "nosuch")
-    finding = doctor.keras_backend(probes.keras())
+    finding = diagnose.keras_backend(probes.keras())
     assert not finding.ok
     assert "nosuch" in finding.found
     assert "KERAS_BACKEND" in finding.advice
@@ -201,7 +202,7 @@ def test_a_check_that_fails_is_a_finding(workspace: Workspace, monkeypatch: pyte
     monkeypatch.setattr(probes, "keras", lambda: Answer())
     (workspace.root / "datasets" / ".dvc").mkdir(parents=True)
     (workspace.root / "datasets" / ".dvc" / "config").write_text("no section")
-    [finding] = [finding for finding in doctor.diagnose(workspace.root) if finding.name == "dvc"]
+    [finding] = [finding for finding in diagnose.diagnose(workspace.root) if finding.name == "dvc"]
     assert not finding.ok
     assert "could not be checked" in finding.found
 
@@ -210,7 +211,7 @@ def test_a_dead_run_is_found_and_a_living_one_is_not(workspace: Workspace) -> No
     workspace.locks.mkdir(parents=True)
     (workspace.locks / "dead.lock").write_text("")
     with run_lock.hold(workspace.locks, "living"):
-        finding = doctor.dead_runs(workspace)
+        finding = diagnose.dead_runs(workspace)
     assert finding.found == "1: dead"
     assert not finding.ok
     assert (workspace.locks / "dead.lock").exists()
@@ -226,7 +227,7 @@ def set_up_zenml() -> None:
 def test_a_local_zenml_store_is_asked_without_changing_it(tmp_path: Path) -> None:
     set_up_zenml()
     before = tree(tmp_path / "zenml")
-    finding = doctor.zenml_store()
+    finding = diagnose.zenml_store()
     assert finding.ok
     assert "stack 'default'" in finding.found
     assert tree(tmp_path / "zenml") == before
@@ -237,6 +238,6 @@ def test_a_damaged_zenml_store_is_found(tmp_path: Path) -> None:
     set_up_zenml()
     [database] = (tmp_path / "zenml").rglob("*.db")
     database.write_bytes(b"not a database" * 1000)
-    finding = doctor.zenml_store()
+    finding = diagnose.zenml_store()
     assert not finding.ok
     assert "zenml logout" in finding.advice
