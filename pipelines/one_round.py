@@ -201,7 +201,7 @@ def evaluate() -> None:
     """Teacher and student on validation, the better of them on test against the teacher; all metrics and plots."""
     start_keras()
     from selftrain.adapters import receipts
-    from selftrain.adapters.looks import count_looks
+    from selftrain.adapters.tracking.looks import count_looks
     from selftrain.learn.models.contract import SavedModel
     from selftrain.learn.training.curve import read_curve
     from selftrain.selflabel.rounds.history import History

@@ -6,8 +6,8 @@ from zenml.execution.pipeline.dynamic.outputs import OutputArtifact
 from selftrain.adapters.brought import check, described_weights
 from selftrain.adapters.expectations.validate import require_passed
 from selftrain.adapters.recall_log import refuse_withdrawn
-from selftrain.adapters.recording import RunFacts
 from selftrain.adapters.runs import opened, run_key
+from selftrain.adapters.tracking.recording import RunFacts
 from selftrain.config import Experiment
 from selftrain.selflabel.rounds.gate import judge
 from selftrain.selflabel.rounds.history import History, Verdict

@@ -2,7 +2,7 @@
 
 from zenml import get_step_context, step
 
-from selftrain.adapters.recording import log_round as log
+from selftrain.adapters.tracking.recording import log_round as log
 from selftrain.config import Experiment
 from selftrain.learn.models.contract import SavedModel
 from selftrain.selflabel.rounds.history import Round

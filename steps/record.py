@@ -4,7 +4,7 @@ from typing import Annotated
 
 from zenml import get_step_context, step
 
-from selftrain.adapters.recording import RunFacts, record_run
+from selftrain.adapters.tracking.recording import RunFacts, record_run
 from selftrain.config import Experiment
 from selftrain.data.manifest import Manifest
 from selftrain.evaluate.evaluation import EvaluationReport

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from zenml import get_step_context, step
 
-from selftrain.adapters.looks import count_looks
+from selftrain.adapters.tracking.looks import count_looks
 from selftrain.config import Place
 from selftrain.data.manifest import Manifest
 from selftrain.learn.models.contract import SavedModel

@@ -18,7 +18,7 @@ import pytest
 
 from selftrain.adapters import promotion, recall_log, registration
 from selftrain.adapters.promotion import Decision
-from selftrain.adapters.tracking import Tracking, open_tracking
+from selftrain.adapters.tracking.store import Tracking, open_tracking
 from selftrain.config import Registry
 from selftrain.files.workspace import Workspace
 from selftrain.learn.models.contract import SavedModel, read_contract

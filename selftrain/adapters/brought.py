@@ -84,7 +84,7 @@ def described(start: str, *, place: Place, registry: Registry) -> str:
     if start != "champion":
         return f"{start} {_content(Path(start))}"
     from selftrain.adapters.registry import champion
-    from selftrain.adapters.tracking import open_tracking
+    from selftrain.adapters.tracking.store import open_tracking
 
     present = champion(open_tracking(dataset.workspace(place).root), registry.model_name)
     return f"{start} {present.number} {present.model_digest}" if present else f"{start} none"
@@ -111,7 +111,7 @@ def _located(start: str, place: Place, settings: Registry) -> Path:
         return path
     from selftrain.adapters import recall_log
     from selftrain.adapters.registry import champion, load_model_folder
-    from selftrain.adapters.tracking import open_tracking
+    from selftrain.adapters.tracking.store import open_tracking
 
     workspace = dataset.workspace(place)
     tracking = open_tracking(workspace.root)

@@ -18,7 +18,7 @@ from selftrain.adapters.model_reference import find_version
 from selftrain.adapters.process.settings import prepare_process
 from selftrain.adapters.registry import CHALLENGER, CHAMPION, Version
 from selftrain.adapters.run_records import known
-from selftrain.adapters.tracking import open_existing
+from selftrain.adapters.tracking.store import open_existing
 from selftrain.errors import InputError, RegistryError, SourceError
 from selftrain.learn.models.contract import file_digest
 from selftrain.progress import Progress, silent

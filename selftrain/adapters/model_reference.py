@@ -15,7 +15,7 @@ from selftrain.adapters import recall_log, registry
 from selftrain.adapters.process.quiet_start import start_keras
 from selftrain.adapters.process.settings import prepare_process
 from selftrain.adapters.registry import CHALLENGER, CHAMPION, Version
-from selftrain.adapters.tracking import Tracking, open_existing
+from selftrain.adapters.tracking.store import Tracking, open_existing
 from selftrain.config import check_model_name
 from selftrain.errors import ConfigError, NotRegisteredError, RegistryError
 from selftrain.files.workspace import Workspace

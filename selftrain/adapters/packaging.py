@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selftrain.adapters.standalone import importable, requirements, write_standalone
-from selftrain.adapters.tracking import quiet
+from selftrain.adapters.tracking.store import quiet
 
 if TYPE_CHECKING:
     import pandas as pd

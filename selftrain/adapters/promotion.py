@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from selftrain.adapters import recall_log, tag_log
 from selftrain.adapters.registry import CHALLENGER, CHAMPION, Version, answering, challenger, champion, get_version
-from selftrain.adapters.tracking import Tracking
+from selftrain.adapters.tracking.store import Tracking
 from selftrain.config import Registry
 from selftrain.errors import RegistryError, WithdrawnError
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport

@@ -12,7 +12,7 @@ from selftrain.adapters.label_archive import Archive, Teacher, open_archive, wri
 from selftrain.adapters.label_store import KeptLabels
 from selftrain.adapters.model_reference import ADDRESS
 from selftrain.adapters.registry import CHAMPION, Version
-from selftrain.adapters.tracking import open_existing, open_tracking
+from selftrain.adapters.tracking.store import open_existing, open_tracking
 from selftrain.errors import InputError, NotRegisteredError, RegistryError, SelftrainError
 from selftrain.progress import Progress, silent
 from selftrain.selflabel.lineage.descent import Recall, Recalled, Trust

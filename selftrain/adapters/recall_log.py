@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from selftrain.adapters import registry, tag_log
-from selftrain.adapters.tracking import Tracking, open_existing, stack_tracker_uri
+from selftrain.adapters.tracking.store import Tracking, open_existing, stack_tracker_uri
 from selftrain.errors import RegistryError
 from selftrain.files.workspace import Workspace
 from selftrain.selflabel.lineage.descent import SHOWN, Descent, Recall, Recalled

@@ -25,7 +25,8 @@ from selftrain.adapters.registry import (
     get_version,
     has_files,
 )
-from selftrain.adapters.tracking import Tracking, ensure_run, numbers
+from selftrain.adapters.tracking.runs import ensure_run, numbers
+from selftrain.adapters.tracking.store import Tracking
 from selftrain.config import Registry
 from selftrain.errors import RegistryError
 

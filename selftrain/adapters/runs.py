@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from selftrain.adapters import process_lock, run_lock
 from selftrain.adapters.process import code_digest
 from selftrain.adapters.process.settings import prepare_process
-from selftrain.adapters.tracking import close_dead_runs, fail_run, open_tracking
+from selftrain.adapters.tracking.runs import close_dead_runs, fail_run
+from selftrain.adapters.tracking.store import open_tracking
 from selftrain.config import Experiment, Machine, Place
 from selftrain.data.store import dataset, decoded_files
 from selftrain.learn.training.checkpoint import prune

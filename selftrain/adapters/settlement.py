@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from selftrain.adapters import promotion, recall_log, registration, registry
-from selftrain.adapters.looks import count_looks
 from selftrain.adapters.process.code_digest import everything
 from selftrain.adapters.process.quiet_start import start_keras
 from selftrain.adapters.promotion import Measured
 from selftrain.adapters.registry import Version
-from selftrain.adapters.tracking import Tracking, is_recorded, open_tracking
+from selftrain.adapters.tracking.looks import count_looks
+from selftrain.adapters.tracking.runs import is_recorded
+from selftrain.adapters.tracking.store import Tracking, open_tracking
 from selftrain.config import Machine, Place, Registry
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.store import dataset

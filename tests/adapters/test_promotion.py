@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from selftrain.adapters import promotion as p
 from selftrain.adapters import registry as r
-from selftrain.adapters.tracking import Tracking, open_tracking
+from selftrain.adapters.tracking.store import Tracking, open_tracking
 from selftrain.config import Registry
 from selftrain.errors import RegistryError
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport, compare, evaluate

@@ -19,7 +19,7 @@ from selftrain.adapters import registry as r
 from selftrain.adapters.brought import bring_teacher, check
 from selftrain.adapters.label_archive import Archive
 from selftrain.adapters.recall import ConcernedVersion, RecallReport, concern_of, roll_back
-from selftrain.adapters.tracking import Tracking, open_tracking
+from selftrain.adapters.tracking.store import Tracking, open_tracking
 from selftrain.config import Experiment, Registry, parse
 from selftrain.errors import InputError, RegistryError, WithdrawnError
 from selftrain.files.workspace import Workspace

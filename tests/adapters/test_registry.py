@@ -25,7 +25,9 @@ from PIL import Image
 
 from selftrain.adapters import promotion, registration
 from selftrain.adapters import registry as r
-from selftrain.adapters import tracking as t
+from selftrain.adapters.tracking import store as t
+from selftrain.adapters.tracking.looks import count_test_look
+from selftrain.adapters.tracking.runs import LoggedRun, log_run
 from selftrain.config import Registry
 from selftrain.data.images.decode import decode
 from selftrain.errors import RegistryError, UntrustedFileError
@@ -50,7 +52,7 @@ pytestmark = [
 
 CLASSES = ("cat", "dog", "owl")
 SIZE = 16
-REPOSITORY = Path(t.__file__).parents[2]
+REPOSITORY = Path(t.__file__).parents[3]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -143,7 +145,7 @@ def fresh(script: str, *arguments: object, cwd: Path) -> str:
 def test_a_version_carries_its_contract_tags_numbers_card_and_alias(
     store: t.Tracking, model: SavedModel, name: str
 ) -> None:
-    run = t.log_run(store, t.LoggedRun("run 1", "pets"))
+    run = log_run(store, LoggedRun("run 1", "pets"))
     version = register(store, model, name, run_id="run 1")
     assert (version.number, version.uri, version.aliases) == (1, f"models:/{name}/1", ("challenger",))
     assert version.model_digest == model.contract.weights_sha256
@@ -434,8 +436,8 @@ def test_a_tracking_server_takes_the_same_calls(
     with serving(arguments, path="/health", cwd=tmp_path) as address:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
         store = t.open_tracking(tmp_path / "workspace", stack=lambda: None)
-        t.log_run(store, t.LoggedRun("run", "pets", status="RUNNING", metrics={"loss": 1.0}))
-        assert t.count_test_look(store, test_digest="set", run_id="run", model_digest="m") == 1
+        log_run(store, LoggedRun("run", "pets", status="RUNNING", metrics={"loss": 1.0}))
+        assert count_test_look(store, test_digest="set", run_id="run", model_digest="m") == 1
         version = register(store, model, name)
         assert register(store, model, name) == version
         assert promotion.promote(store, name, 1, who="ada", why="by hand", force=True).aliases == ("champion",)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from selftrain.adapters import promotion, recall_log, registration, registry, settlement
-from selftrain.adapters.looks import count_looks, counted_looks
-from selftrain.adapters.recording import RunFacts, record_run
-from selftrain.adapters.tracking import Tracking, open_tracking
+from selftrain.adapters.tracking.looks import count_looks, counted_looks
+from selftrain.adapters.tracking.recording import RunFacts, record_run
+from selftrain.adapters.tracking.store import Tracking, open_tracking
 from selftrain.config import Experiment, FolderSource, Ingest, Machine, Place, Registry, Splitting
 from selftrain.data.ingest.ingest import Ingested, ingest
 from selftrain.data.ingest.report import report_ingested

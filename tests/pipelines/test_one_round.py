@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from selftrain.adapters import recall_log
-from selftrain.adapters.tracking import open_tracking
+from selftrain.adapters.tracking.store import open_tracking
 from selftrain.selflabel.lineage.descent import Recall
 from tests.pipelines.site import copy_of_repository
 

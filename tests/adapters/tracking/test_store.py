@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from selftrain.adapters import tracking as t
+from selftrain.adapters.tracking import store as t
+from selftrain.adapters.tracking.looks import count_test_look, looks_at_test
+from selftrain.adapters.tracking.runs import LoggedRun, close_dead_runs, ensure_run, fail_run, find_run, log_run
 from selftrain.config import Experiment
 from selftrain.errors import RegistryError
 from selftrain.selflabel.rounds.history import Round
@@ -49,7 +51,8 @@ def test_the_embedded_store_lies_in_the_workspace_and_leaves_the_working_directo
     here.mkdir()
     script = (
         "import sys; from pathlib import Path\n"
-        "from selftrain.adapters.tracking import *\n"
+        "from selftrain.adapters.tracking.store import open_tracking\n"
+        "from selftrain.adapters.tracking.runs import LoggedRun, log_run\n"
         "store = open_tracking(Path(sys.argv[1]), stack=lambda: None)\n"
         "note = Path(sys.argv[1]) / 'note.txt'; note.write_text('kept')\n"
         "log_run(store, LoggedRun('r1', 'digits', artifacts=(note,)))\n"
@@ -57,7 +60,7 @@ def test_the_embedded_store_lies_in_the_workspace_and_leaves_the_working_directo
     )
     root = tmp_path / "workspace"
     env = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
-    env |= {"PYTHONPATH": str(Path(t.__file__).parents[2]), "MLFLOW_DISABLE_TELEMETRY": "true"}
+    env |= {"PYTHONPATH": str(Path(t.__file__).parents[3]), "MLFLOW_DISABLE_TELEMETRY": "true"}
     done = subprocess.run(
         [sys.executable, "-c", script, str(root)], cwd=here, env=env, capture_output=True, text=True, check=True
     )
@@ -82,7 +85,7 @@ def test_opening_a_store_again_finds_the_same_experiment_even_after_it_was_delet
     first.client.delete_experiment(first.experiment_id)
     again = t.open_tracking(tmp_path, stack=lambda: None)
     assert again.experiment_id == first.experiment_id
-    assert t.log_run(again, t.LoggedRun("r1", "digits"))
+    assert log_run(again, LoggedRun("r1", "digits"))
 
 
 def test_a_store_that_does_not_answer_is_an_error_that_says_what_to_do(
@@ -95,7 +98,7 @@ def test_a_store_that_does_not_answer_is_an_error_that_says_what_to_do(
 
 
 def test_logging_a_run_twice_leaves_one_run_and_one_value_a_metric_and_step(store: t.Tracking) -> None:
-    logged = t.LoggedRun(
+    logged = LoggedRun(
         "twice",
         "digits",
         config=Experiment(),
@@ -103,7 +106,7 @@ def test_logging_a_run_twice_leaves_one_run_and_one_value_a_metric_and_step(stor
         metrics={"test_accuracy": 0.97},
         tags={"dataset_version": "abc.dir", "manifest_digest": "f00"},
     )
-    assert t.log_run(store, logged) == t.log_run(store, logged)
+    assert log_run(store, logged) == log_run(store, logged)
     found = store.client.search_runs([store.experiment_id], "tags.`selftrain.run_id` = 'twice'")
     assert len(found) == 1
     assert found[0].info.status == "FINISHED"
@@ -116,9 +119,9 @@ def test_logging_a_run_twice_leaves_one_run_and_one_value_a_metric_and_step(stor
 
 
 def test_a_run_can_be_opened_first_and_filled_later(store: t.Tracking) -> None:
-    opened = t.log_run(store, t.LoggedRun("later", "digits", status="RUNNING"))
+    opened = log_run(store, LoggedRun("later", "digits", status="RUNNING"))
     assert store.client.get_run(opened).info.status == "RUNNING"
-    assert t.log_run(store, t.LoggedRun("later", "digits", metrics={"test_accuracy": math.nan})) == opened
+    assert log_run(store, LoggedRun("later", "digits", metrics={"test_accuracy": math.nan})) == opened
     run = store.client.get_run(opened)
     assert run.info.status == "FINISHED"
     assert math.isnan(run.data.metrics["test_accuracy"])
@@ -126,35 +129,35 @@ def test_a_run_can_be_opened_first_and_filled_later(store: t.Tracking) -> None:
 
 def test_more_metrics_than_mlflow_takes_at_once_all_arrive(store: t.Tracking) -> None:
     many = {f"metric_{index}": float(index) for index in range(2100)}
-    run = t.log_run(store, t.LoggedRun("many", "digits", metrics=many, tags={f"tag{i}": str(i) for i in range(230)}))
+    run = log_run(store, LoggedRun("many", "digits", metrics=many, tags={f"tag{i}": str(i) for i in range(230)}))
     data = store.client.get_run(run).data
     assert data.metrics == many
     assert data.tags["tag229"] == "229"
 
 
 def test_a_param_changed_between_two_records_of_a_run_is_refused(store: t.Tracking) -> None:
-    t.log_run(store, t.LoggedRun("changed", "digits", config=Experiment(seed=1)))
+    log_run(store, LoggedRun("changed", "digits", config=Experiment(seed=1)))
     with pytest.raises(RegistryError, match="changed"):
-        t.log_run(store, t.LoggedRun("changed", "digits", config=Experiment(seed=2)))
+        log_run(store, LoggedRun("changed", "digits", config=Experiment(seed=2)))
 
 
 def test_only_dead_runs_that_are_still_open_are_ended_as_killed(store: t.Tracking) -> None:
-    dead = t.ensure_run(store, "dead", "digits")
-    alive = t.ensure_run(store, "alive", "digits")
-    finished = t.log_run(store, t.LoggedRun("finished", "digits"))
-    assert t.close_dead_runs(store, ["dead", "finished", "never seen"]) == 1
+    dead = ensure_run(store, "dead", "digits")
+    alive = ensure_run(store, "alive", "digits")
+    finished = log_run(store, LoggedRun("finished", "digits"))
+    assert close_dead_runs(store, ["dead", "finished", "never seen"]) == 1
     states = [store.client.get_run(run).info.status for run in (dead, alive, finished)]
     assert states == ["KILLED", "RUNNING", "FINISHED"]
 
 
 def test_a_failed_run_says_why_and_a_run_that_was_never_opened_is_none(store: t.Tracking) -> None:
-    opened = t.ensure_run(store, "failed", "digits")
-    t.fail_run(store, "failed", "the loss is not finite at step 7")
-    t.fail_run(store, "never opened", "a wrong configuration")
+    opened = ensure_run(store, "failed", "digits")
+    fail_run(store, "failed", "the loss is not finite at step 7")
+    fail_run(store, "never opened", "a wrong configuration")
     run = store.client.get_run(opened)
     assert run.info.status == "FAILED"
     assert run.data.tags["selftrain.error"] == "the loss is not finite at step 7"
-    assert t.find_run(store, "never opened") is None
+    assert find_run(store, "never opened") is None
 
 
 def test_looks_at_a_test_set_are_counted_once_a_model_and_across_experiments(
@@ -162,15 +165,15 @@ def test_looks_at_a_test_set_are_counted_once_a_model_and_across_experiments(
 ) -> None:
     digits = t.open_tracking(tmp_path, stack=lambda: None)
     other = t.open_tracking(tmp_path, experiment="other", stack=lambda: None)
-    assert t.looks_at_test(digits, "set") == 0
-    assert t.count_test_look(digits, test_digest="set", run_id="r1", model_digest="m1") == 1
-    assert t.count_test_look(digits, test_digest="set", run_id="r1", model_digest="m1") == 1
-    assert t.count_test_look(digits, test_digest="set", run_id="r1", model_digest="m2") == 2
-    assert t.count_test_look(digits, test_digest="set", run_id="r2", model_digest="m1") == 2
-    assert t.count_test_look(other, test_digest="set", run_id="r3", model_digest="m1") == 2
-    assert t.count_test_look(other, test_digest="set", run_id="r3", model_digest="m3") == 3
-    assert t.count_test_look(other, test_digest="another set", run_id="r2", model_digest="m1") == 1
-    assert t.looks_at_test(digits, "set") == 3
+    assert looks_at_test(digits, "set") == 0
+    assert count_test_look(digits, test_digest="set", run_id="r1", model_digest="m1") == 1
+    assert count_test_look(digits, test_digest="set", run_id="r1", model_digest="m1") == 1
+    assert count_test_look(digits, test_digest="set", run_id="r1", model_digest="m2") == 2
+    assert count_test_look(digits, test_digest="set", run_id="r2", model_digest="m1") == 2
+    assert count_test_look(other, test_digest="set", run_id="r3", model_digest="m1") == 2
+    assert count_test_look(other, test_digest="set", run_id="r3", model_digest="m3") == 3
+    assert count_test_look(other, test_digest="another set", run_id="r2", model_digest="m1") == 1
+    assert looks_at_test(digits, "set") == 3
 
 
 STACK = """
@@ -178,7 +181,7 @@ import sys
 from pathlib import Path
 from zenml.client import Client
 from zenml.enums import StackComponentType as Kind
-from selftrain.adapters.tracking import open_tracking, stack_tracker_uri
+from selftrain.adapters.tracking.store import open_tracking, stack_tracker_uri
 client = Client()
 assert stack_tracker_uri() is None
 client.create_stack_component("own", "mlflow", Kind.EXPERIMENT_TRACKER, {"tracking_uri": sys.argv[1]})
@@ -195,7 +198,7 @@ def test_the_active_zenml_stacks_tracker_is_used(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/stack.db"
     env = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
     env |= {
-        "PYTHONPATH": str(Path(t.__file__).parents[2]),
+        "PYTHONPATH": str(Path(t.__file__).parents[3]),
         "ZENML_CONFIG_PATH": str(tmp_path / "zenml"),
         "ZENML_ANALYTICS_OPT_IN": "false",
     }

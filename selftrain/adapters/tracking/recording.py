@@ -9,9 +9,10 @@ from pyarrow.csv import write_csv
 from pydantic import BaseModel, ConfigDict
 
 from selftrain.adapters.expectations.validate import write_report
-from selftrain.adapters.looks import counted_looks
 from selftrain.adapters.process import console
-from selftrain.adapters.tracking import LoggedRun, log_run, open_tracking
+from selftrain.adapters.tracking.looks import counted_looks
+from selftrain.adapters.tracking.runs import LoggedRun, log_run
+from selftrain.adapters.tracking.store import open_tracking
 from selftrain.config import Experiment
 from selftrain.data.ingest.report import IngestReport
 from selftrain.data.manifest import Manifest
