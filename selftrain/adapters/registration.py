@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selftrain.adapters.lineage_tags import lineage_tags
-from selftrain.adapters.packaging import stage
 from selftrain.adapters.registry import (
     CHALLENGER,
     CHAMPION,
@@ -25,6 +24,7 @@ from selftrain.adapters.registry import (
     get_version,
     has_files,
 )
+from selftrain.adapters.serving.packaging import stage
 from selftrain.adapters.tracking.runs import ensure_run, numbers
 from selftrain.adapters.tracking.store import Tracking
 from selftrain.config import Registry

@@ -344,7 +344,7 @@ def test_two_versions_and_the_installed_package_live_in_one_process(
 
 
 def test_a_batch_larger_than_the_models_keeps_its_order(model: SavedModel) -> None:
-    from selftrain.adapters.served import answer
+    from selftrain.adapters.serving.served import answer
 
     keras_model, contract = load(model.folder)
     images: list[object] = [photo(seed, form="PNG") for seed in range(150)]
@@ -357,7 +357,7 @@ def test_a_batch_larger_than_the_models_keeps_its_order(model: SavedModel) -> No
 
 
 def test_an_image_bomb_is_refused_by_its_header(model: SavedModel) -> None:
-    from selftrain.adapters.served import answer
+    from selftrain.adapters.serving.served import answer
 
     file = io.BytesIO()
     Image.new("1", (20_000, 20_000)).save(file, "PNG")

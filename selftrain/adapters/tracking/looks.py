@@ -6,10 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 from selftrain.adapters.tracking.store import Tracking, open_tracking
 from selftrain.config import Place

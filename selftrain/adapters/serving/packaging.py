@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selftrain.adapters.standalone import importable, requirements, write_standalone
+from selftrain.adapters.serving.frozen_code import importable, requirements, write_standalone
 from selftrain.adapters.tracking.store import quiet
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from pathlib import Path
 from selftrain import __version__
 from selftrain.adapters.process import code_digest
 
-ROOT_MODULE = "selftrain.adapters.served"
+ROOT_MODULE = "selftrain.adapters.serving.served"
 BASIS = ("selftrain.errors", "selftrain.progress", "selftrain.ladder")
 SETTINGS = "selftrain.config"
 ENTRY = """\

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from selftrain.adapters import standalone
+from selftrain.adapters.serving import frozen_code
 
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    return standalone.write_standalone(tmp_path)[1]
+    return frozen_code.write_standalone(tmp_path)[1]
 
 
 def keras_file(folder: Path, config: str) -> Path:
@@ -65,23 +65,23 @@ def test_the_copy_decodes_in_a_process_that_cannot_see_selftrain(package: Path, 
 
 
 def test_the_copys_name_follows_from_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = standalone.write_standalone(tmp_path / "a")[1].name
-    assert standalone.write_standalone(tmp_path / "b")[1].name == first
-    monkeypatch.setattr(standalone, "BASIS", ("selftrain.errors",))
-    assert standalone.write_standalone(tmp_path / "c")[1].name != first
+    first = frozen_code.write_standalone(tmp_path / "a")[1].name
+    assert frozen_code.write_standalone(tmp_path / "b")[1].name == first
+    monkeypatch.setattr(frozen_code, "BASIS", ("selftrain.errors",))
+    assert frozen_code.write_standalone(tmp_path / "c")[1].name != first
 
 
 def test_requirements_are_pinned_as_installed_and_name_keras_hub_only_where_the_model_uses_it(tmp_path: Path) -> None:
-    plain = standalone.requirements(keras_file(tmp_path, '{"module": "keras"}'))
+    plain = frozen_code.requirements(keras_file(tmp_path, '{"module": "keras"}'))
     assert {f"{name}=={version(name)}" for name in ("keras", "numpy", "pillow", "pydantic", "mlflow")} <= set(plain)
     assert not [line for line in plain if line.startswith(("keras-hub", "selftrain", "zenml", "dvc"))]
-    with_hub = standalone.requirements(keras_file(tmp_path, '{"module": "keras_hub.src.models"}'))
+    with_hub = frozen_code.requirements(keras_file(tmp_path, '{"module": "keras_hub.src.models"}'))
     assert {f"keras-hub=={version('keras-hub')}", f"tensorflow-text=={version('tensorflow-text')}"} <= set(with_hub)
 
 
 def test_after_the_block_the_copy_is_importable_no_more(package: Path) -> None:
     before = list(sys.path)
-    with standalone.importable(package):
+    with frozen_code.importable(package):
         __import__(f"{package.name}.errors")
     assert sys.path == before
     assert not [name for name in sys.modules if name.startswith(package.name)]
