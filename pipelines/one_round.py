@@ -60,8 +60,8 @@ def configure() -> None:
 
 def scan() -> None:
     """What lies outside this repository, as digests: source files, image store, models brought or withdrawn."""
-    from selftrain.adapters.brought import check, described
-    from selftrain.adapters.recall_log import withdrawn
+    from selftrain.adapters.registry.recall_log import withdrawn
+    from selftrain.adapters.registry.starting_models import check, described
     from selftrain.data.sources.source import open_source
 
     place, teacher = _place(), _settings("teacher", TeacherSettings)
@@ -122,7 +122,7 @@ def validate() -> None:
 def teacher() -> None:
     """The first teacher, trained on human labels or brought along."""
     start_keras()
-    from selftrain.adapters.brought import bring_teacher
+    from selftrain.adapters.registry.starting_models import bring_teacher
     from selftrain.selflabel.selection.thresholds import check_classes
     from selftrain.selflabel.teaching import training
 
@@ -153,8 +153,8 @@ def teacher() -> None:
 def pseudo_label() -> None:
     """The pool labelled by the teacher; how sure it was, and how right each share of the pool would be."""
     start_keras()
-    from selftrain.adapters.recall_log import refuse_withdrawn
     from selftrain.adapters.receipts import confidence_rows, coverage_rows
+    from selftrain.adapters.registry.recall_log import refuse_withdrawn
     from selftrain.learn.models.contract import SavedModel
     from selftrain.selflabel.teaching.labeling import label_pool
 
@@ -268,7 +268,7 @@ def _checkpoints(place: Place) -> Checkpoints:
 
 
 def _weights(recipe: Recipe) -> str | None:
-    from selftrain.adapters.brought import described_weights
+    from selftrain.adapters.registry.starting_models import described_weights
 
     return described_weights(recipe.weights)
 

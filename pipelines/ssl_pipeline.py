@@ -3,9 +3,9 @@
 from zenml import pipeline
 from zenml.execution.pipeline.dynamic.outputs import OutputArtifact
 
-from selftrain.adapters.brought import check, described_weights
 from selftrain.adapters.expectations.validate import require_passed
-from selftrain.adapters.recall_log import refuse_withdrawn
+from selftrain.adapters.registry.recall_log import refuse_withdrawn
+from selftrain.adapters.registry.starting_models import check, described_weights
 from selftrain.adapters.runs import opened, run_key
 from selftrain.adapters.tracking.recording import RunFacts
 from selftrain.config import Experiment

@@ -158,7 +158,7 @@ def _refusing_withdrawn(train: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(train)
     def asked(*args: P.args, **kwargs: P.kwargs) -> R:
-        from selftrain.adapters.recall_log import ANOTHER_TEACHER, descent_at, refuse_given
+        from selftrain.adapters.registry.recall_log import ANOTHER_TEACHER, descent_at, refuse_given
 
         given = signature(train).bind(*args, **kwargs)
         given.apply_defaults()

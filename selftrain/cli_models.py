@@ -19,7 +19,7 @@ from selftrain.config import Fixed, PerClass, PseudoLabel, TargetPrecision, Thre
 from selftrain.errors import ConfigError, InputError, WithdrawnError
 
 if TYPE_CHECKING:
-    from selftrain.adapters.model_reference import Standing
+    from selftrain.adapters.registry.references import Standing
 
 NOTHING_READ = 2
 
@@ -40,8 +40,8 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Label images with the champion. A file that cannot be read is an error in its row; exit code 2 if none could."""
-    from selftrain.adapters.model_reference import load_reference, load_version
     from selftrain.adapters.process.console import progress
+    from selftrain.adapters.registry.references import load_reference, load_version
     from selftrain.learn.models.answers import answer_files, named_files
 
     if model is not None and version is not None:
@@ -104,8 +104,8 @@ def pseudo_label(
     The images are never changed. Files that cannot be decoded are in the quarantine table beside the CSV. Images with
     known labels (--labeled) calibrate the model, and say how right what is accepted is.
     """
-    from selftrain.adapters.model_reference import load_reference
     from selftrain.adapters.process.console import progress
+    from selftrain.adapters.registry.references import load_reference
     from selftrain.autolabeling.folders.label_files import image_files, label_folder, plan_outputs
 
     rule = _threshold(threshold, per_class or [], target_precision, labeled)
@@ -154,13 +154,13 @@ def promote(
     as_json: AsJson = False,
 ) -> None:
     """Make a registered version the champion, if its numbers on test allow it."""
-    from selftrain.adapters import promotion
-    from selftrain.adapters.model_reference import open_registry, standing
+    from selftrain.adapters.registry import champions
+    from selftrain.adapters.registry.references import open_registry, standing
 
     if force and not why.strip():
         raise InputError("--force goes past the test numbers and needs a reason: add --why '...'")
     opened = open_registry(workspace, model_name)
-    promotion.promote(opened.tracking, opened.name, version, who=promotion.current_user(), why=why, force=force)
+    champions.promote(opened.tracking, opened.name, version, who=champions.current_user(), why=why, force=force)
     _show(standing(opened), as_json=as_json)
 
 
@@ -174,11 +174,11 @@ def rollback(
 
     Champions that were withdrawn, or taught by a teacher that was (`selftrain recall`), are passed over.
     """
-    from selftrain.adapters import promotion
-    from selftrain.adapters.model_reference import open_registry, standing
+    from selftrain.adapters.registry import champions
+    from selftrain.adapters.registry.references import open_registry, standing
 
     opened = open_registry(workspace, model_name)
-    promotion.rollback(opened.tracking, opened.name, who=promotion.current_user(), why=why)
+    champions.rollback(opened.tracking, opened.name, who=champions.current_user(), why=why)
     _show(standing(opened), as_json=as_json)
 
 
@@ -189,11 +189,11 @@ def history(
 
     `selftrain recall --list --json` gives those as JSON.
     """
-    from selftrain.adapters import promotion, recall_log
-    from selftrain.adapters.model_reference import open_registry, standing
+    from selftrain.adapters.registry import champions, recall_log
+    from selftrain.adapters.registry.references import open_registry, standing
 
     opened = open_registry(workspace, model_name)
-    log = promotion.history(opened.tracking, opened.name)
+    log = champions.history(opened.tracking, opened.name)
     if as_json:
         print_json(log)
         return

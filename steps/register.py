@@ -4,7 +4,7 @@ from typing import Annotated
 
 from zenml import get_step_context, step
 
-from selftrain.adapters.settlement import settle
+from selftrain.adapters.registry.settlement import settle
 from selftrain.config import Machine, Place, Registry
 from selftrain.data.manifest import Manifest
 from selftrain.evaluate.evaluation import EvaluationReport

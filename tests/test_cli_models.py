@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from selftrain.adapters import promotion, recall_log, registration
-from selftrain.adapters.promotion import Decision
+from selftrain.adapters.registry import champions, recall_log, registration
+from selftrain.adapters.registry.champions import Decision
 from selftrain.adapters.tracking.store import Tracking, open_tracking
 from selftrain.config import Registry
 from selftrain.files.workspace import Workspace
@@ -76,7 +76,7 @@ def registered(empty_store: Path, colour_model: Path, tmp_path_factory: pytest.T
             run_id=f"{number}",
         )
         decision = Decision(promote=number == 1, reasons=("measured",), against=None if number == 1 else 1)
-        promotion.record_decision(tracking, version, decision, who="test")
+        champions.record_decision(tracking, version, decision, who="test")
     return workspace.mlflow_database
 
 

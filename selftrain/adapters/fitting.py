@@ -16,9 +16,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from selftrain.adapters.brought import bring_teacher, check, described_weights
 from selftrain.adapters.process import code_digest
 from selftrain.adapters.process.quiet_start import start_keras
+from selftrain.adapters.registry.starting_models import bring_teacher, check, described_weights
 from selftrain.config import Experiment, FolderSource, parse
 from selftrain.config.arguments import names_of
 from selftrain.data.ingest.ingest import Ingested, ingest

@@ -12,11 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
-from selftrain.adapters import recall_log, registry
 from selftrain.adapters.label_store import KeptLabels, kept_labels
-from selftrain.adapters.model_reference import find_version
 from selftrain.adapters.process.settings import prepare_process
-from selftrain.adapters.registry import CHALLENGER, CHAMPION, Version
+from selftrain.adapters.registry import recall_log
+from selftrain.adapters.registry import versions as registry
+from selftrain.adapters.registry.references import find_version
+from selftrain.adapters.registry.versions import CHALLENGER, CHAMPION, Version
 from selftrain.adapters.run_records import known
 from selftrain.adapters.tracking.store import open_existing
 from selftrain.errors import InputError, RegistryError, SourceError

@@ -7,11 +7,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from selftrain.adapters import promotion, recall_log, registry
 from selftrain.adapters.label_archive import Archive, Teacher, open_archive, write_all
 from selftrain.adapters.label_store import KeptLabels
-from selftrain.adapters.model_reference import ADDRESS
-from selftrain.adapters.registry import CHAMPION, Version
+from selftrain.adapters.registry import champions as promotion
+from selftrain.adapters.registry import recall_log
+from selftrain.adapters.registry import versions as registry
+from selftrain.adapters.registry.references import ADDRESS
+from selftrain.adapters.registry.versions import CHAMPION, Version
 from selftrain.adapters.tracking.store import open_existing, open_tracking
 from selftrain.errors import InputError, NotRegisteredError, RegistryError, SelftrainError
 from selftrain.progress import Progress, silent

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from selftrain.adapters import recall_log
+from selftrain.adapters.registry import recall_log
 from selftrain.adapters.tracking.store import open_tracking
 from selftrain.selflabel.lineage.descent import Recall
 from tests.pipelines.site import copy_of_repository

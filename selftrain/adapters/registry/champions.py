@@ -12,8 +12,16 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from selftrain.adapters import recall_log, tag_log
-from selftrain.adapters.registry import CHALLENGER, CHAMPION, Version, answering, challenger, champion, get_version
+from selftrain.adapters.registry import recall_log, tag_log
+from selftrain.adapters.registry.versions import (
+    CHALLENGER,
+    CHAMPION,
+    Version,
+    answering,
+    challenger,
+    champion,
+    get_version,
+)
 from selftrain.adapters.tracking.store import Tracking
 from selftrain.config import Registry
 from selftrain.errors import RegistryError, WithdrawnError

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from selftrain.adapters.brought import check
+from selftrain.adapters.registry.starting_models import check
 from selftrain.config import Experiment, parse
 from selftrain.errors import RegistryError, SelftrainError
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftrain.adapters import promotion as p
-from selftrain.adapters import registry as r
+from selftrain.adapters.registry import champions as p
+from selftrain.adapters.registry import versions as r
 from selftrain.adapters.tracking.store import Tracking, open_tracking
 from selftrain.config import Registry
 from selftrain.errors import RegistryError

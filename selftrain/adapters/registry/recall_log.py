@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from selftrain.adapters import registry, tag_log
+from selftrain.adapters.registry import tag_log, versions
 from selftrain.adapters.tracking.store import Tracking, open_existing, stack_tracker_uri
 from selftrain.errors import RegistryError
 from selftrain.files.workspace import Workspace
@@ -37,7 +37,7 @@ ANOTHER_MODEL = (
 
 def read(tracking: Tracking) -> list[Recall]:
     """Every line of the log, oldest first."""
-    with registry.answering(tracking):
+    with versions.answering(tracking):
         tags = tracking.client.get_experiment(tracking.experiment_id).tags
     return tag_log.lines(tags, LOG_TAG, Recall)
 
@@ -48,7 +48,7 @@ def append(tracking: Tracking, line: Recall) -> Recall:
     number = log[-1].number + 1 if log else 1
     line = line.model_copy(update={"number": number, "when": tag_log.now()})
     key = tag_log.new_key(LOG_TAG, number)
-    with registry.answering(tracking):
+    with versions.answering(tracking):
         tracking.client.set_experiment_tag(tracking.experiment_id, key, line.model_dump_json())
     return line
 
@@ -57,14 +57,14 @@ def recalled(tracking: Tracking) -> Recalled:
     """What is withdrawn now, and what the registry knows of who taught whom; it is asked only if anything is."""
     log = read(tracking)
     holds = bool(Recalled.of(log).withdrawn)
-    return Recalled.of(log, [version.descent for version in registry.all_versions(tracking)] if holds else ())
+    return Recalled.of(log, [version.descent for version in versions.all_versions(tracking)] if holds else ())
 
 
 def lines_about(tracking: Tracking, name: str) -> list[Recall]:
     """The lines that concern any version of the model `name`, oldest first."""
     log = read(tracking)
-    known = [version.descent for version in registry.all_versions(tracking)] if log else []
-    own = [version.descent for version in registry.versions(tracking, name)] if log else []
+    known = [version.descent for version in versions.all_versions(tracking)] if log else []
+    own = [version.descent for version in versions.versions(tracking, name)] if log else []
 
     def concerns(line: Recall) -> bool:
         alone = Recalled.of([line.model_copy(update={"action": "withdraw"})], known)
@@ -148,7 +148,7 @@ def concern_given(model: Descent, called: str, workspace: Path) -> str | None:
         return f"whether {called} was withdrawn is not known: {error}"
 
 
-def alarm(tracking: Tracking, champion: registry.Version | None) -> str:
+def alarm(tracking: Tracking, champion: versions.Version | None) -> str:
     """What is to be added to a line about `champion` if it is withdrawn or tainted, and what to do; else nothing."""
     if champion is None:
         return ""

@@ -23,8 +23,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from selftrain.adapters import promotion, registration
-from selftrain.adapters import registry as r
+from selftrain.adapters.registry import champions, registration
+from selftrain.adapters.registry import versions as r
 from selftrain.adapters.tracking import store as t
 from selftrain.adapters.tracking.looks import count_test_look
 from selftrain.adapters.tracking.runs import LoggedRun, log_run
@@ -440,8 +440,8 @@ def test_a_tracking_server_takes_the_same_calls(
         assert count_test_look(store, test_digest="set", run_id="run", model_digest="m") == 1
         version = register(store, model, name)
         assert register(store, model, name) == version
-        assert promotion.promote(store, name, 1, who="ada", why="by hand", force=True).aliases == ("champion",)
-        assert [change.to for change in promotion.history(store, name)] == [1]
+        assert champions.promote(store, name, 1, who="ada", why="by hand", force=True).aliases == ("champion",)
+        assert [change.to for change in champions.history(store, name)] == [1]
         assert load(r.load_model_folder(store, version, cache=tmp_path / "cache"))[1] == model.contract
         assert not (tmp_path / "workspace").exists()
 

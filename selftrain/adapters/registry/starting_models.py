@@ -83,7 +83,7 @@ def described(start: str, *, place: Place, registry: Registry) -> str:
         return start
     if start != "champion":
         return f"{start} {_content(Path(start))}"
-    from selftrain.adapters.registry import champion
+    from selftrain.adapters.registry.versions import champion
     from selftrain.adapters.tracking.store import open_tracking
 
     present = champion(open_tracking(dataset.workspace(place).root), registry.model_name)
@@ -109,8 +109,8 @@ def _located(start: str, place: Place, settings: Registry) -> Path:
         path = path.parent if ours else path  # a saved model's file: its contract says who taught it
         _refuse_withdrawn(path, start, place)
         return path
-    from selftrain.adapters import recall_log
-    from selftrain.adapters.registry import champion, load_model_folder
+    from selftrain.adapters.registry import recall_log
+    from selftrain.adapters.registry.versions import champion, load_model_folder
     from selftrain.adapters.tracking.store import open_tracking
 
     workspace = dataset.workspace(place)
@@ -126,7 +126,7 @@ def _located(start: str, place: Place, settings: Registry) -> Path:
 
 
 def _refuse_withdrawn(path: Path, start: str, place: Place) -> None:
-    from selftrain.adapters import recall_log
+    from selftrain.adapters.registry import recall_log
 
     called = f"teacher.start is {start!r}, and the model there"
     model = recall_log.descent_at(path)

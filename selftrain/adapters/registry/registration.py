@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selftrain.adapters.lineage_tags import lineage_tags
-from selftrain.adapters.registry import (
+from selftrain.adapters.registry.lineage_tags import lineage_tags
+from selftrain.adapters.registry.versions import (
     CHALLENGER,
     CHAMPION,
     MODEL_DIGEST,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from selftrain.adapters import promotion, recall_log, registration, registry, settlement
+from selftrain.adapters.registry import champions, recall_log, registration, settlement, versions
 from selftrain.adapters.tracking.looks import count_looks, counted_looks
 from selftrain.adapters.tracking.recording import RunFacts, record_run
 from selftrain.adapters.tracking.store import Tracking, open_tracking
@@ -164,18 +164,18 @@ def test_a_champion_that_a_run_finds_again_is_said_to_be_this_very_model(colours
     again = colours.settle(good, "one")
     assert (again.registered_version, again.champion_version, again.promoted) == (1, 1, False)
     assert again.reason == "it is this very model, found again"
-    assert len(promotion.history(colours.tracking, "colours")) == 1
+    assert len(champions.history(colours.tracking, "colours")) == 1
 
 
 def test_a_run_killed_after_its_promotion_is_finished_and_recorded_as_promoted(
     colours: Colours, good: SavedModel
 ) -> None:
     first = colours.settle(good, "one")
-    colours.tracking.client.set_registered_model_alias("colours", registry.CHALLENGER, "1")  # killed between aliases
+    colours.tracking.client.set_registered_model_alias("colours", versions.CHALLENGER, "1")  # killed between aliases
     again = colours.settle(good, "one")
     assert again == first
-    assert registry.challenger(colours.tracking, "colours") is None
-    assert len(promotion.history(colours.tracking, "colours")) == 1
+    assert versions.challenger(colours.tracking, "colours") is None
+    assert len(champions.history(colours.tracking, "colours")) == 1
     by_hand = SURE.model_copy(update={"auto_promote": False})
     assert not colours.settle(good, "one", by_hand).promoted
     assert colours.record(good, again, "two").promoted
@@ -189,14 +189,14 @@ def test_what_could_be_champion_and_is_not_says_how_it_becomes_it(
     waiting = colours.settle(bad, "one", by_hand)
     assert (waiting.champion_version, waiting.promoted) == (None, False)
     assert "auto_promote is off; `selftrain promote 1` makes it champion" in waiting.reason
-    promotion.promote(colours.tracking, "colours", 1, who="ada")
+    champions.promote(colours.tracking, "colours", 1, who="ada")
     better = colours.settle(good, "two")
     assert (better.registered_version, better.champion_version) == (2, 2)
-    promotion.rollback(colours.tracking, "colours", who="ada")
+    champions.rollback(colours.tracking, "colours", who="ada")
     again = colours.settle(good, "two")
     assert (again.champion_version, again.promoted) == (1, False)
     assert again.reason.startswith("it was champion before and was taken back; `selftrain promote 2`")
-    champion = registry.champion(colours.tracking, "colours")
+    champion = versions.champion(colours.tracking, "colours")
     assert champion is not None
     assert champion.number == 1
 
@@ -218,14 +218,14 @@ def test_a_model_that_was_withdrawn_or_taught_by_one_that_was_is_not_registered(
     recall(colours.tracking, good.contract.identity)
     with pytest.raises(WithdrawnError, match="wrong labels"):
         colours.settle(good, "again")
-    assert [each.number for each in registry.versions(colours.tracking, "colours")] == [1]
+    assert [each.number for each in versions.versions(colours.tracking, "colours")] == [1]
 
 
 def test_a_version_carries_the_lineage_of_its_model(colours: Colours, good: SavedModel, tmp_path: Path) -> None:
     model, contract = load(good.folder)
     student = save(model, contract.model_copy(update={"lineage": ("one", "two")}), tmp_path / "student")
     colours.settle(student, "student")
-    (version,) = registry.versions(colours.tracking, "colours")
+    (version,) = versions.versions(colours.tracking, "colours")
     assert version.descent.lineage == ("one", "two")
     assert version.identity == student.contract.identity
 
@@ -269,7 +269,7 @@ def test_a_champion_of_another_store_is_a_look_more_when_it_is_compared(
         settings=SURE,
         run_id="elsewhere",
     )
-    promotion.promote(colours.tracking, "colours", registered.number, who="ada", why="trusted", force=True)
+    champions.promote(colours.tracking, "colours", registered.number, who="ada", why="trusted", force=True)
     assert count_looks(colours.manifest, (good,), place=colours.place, run_id="one") == 1
     settled = colours.settle(good, "one")
     assert counted_looks(colours.manifest, place=colours.place) == 2

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from selftrain.adapters import promotion, recall_log, registration, registry
 from selftrain.adapters.process.code_digest import everything
 from selftrain.adapters.process.quiet_start import start_keras
-from selftrain.adapters.promotion import Measured
-from selftrain.adapters.registry import Version
+from selftrain.adapters.registry import champions, recall_log, registration, versions
+from selftrain.adapters.registry.champions import Measured
+from selftrain.adapters.registry.versions import Version
 from selftrain.adapters.tracking.looks import count_looks
 from selftrain.adapters.tracking.runs import is_recorded
 from selftrain.adapters.tracking.store import Tracking, open_tracking
@@ -39,7 +39,7 @@ def settle(
     Raises WithdrawnError for a model that is withdrawn or tainted; a champion that is so is said to be.
     """
     tracking = open_tracking(dataset.workspace(place).root)
-    present = registry.champion(tracking, settings.model_name)
+    present = versions.champion(tracking, settings.model_name)
     if ended.verdict is not Verdict.PASSED:
         return Registration(
             model_name=settings.model_name,
@@ -47,7 +47,7 @@ def settle(
             reason="not registered: only a run that passes its gate is" + recall_log.alarm(tracking, present),
         )
     recall_log.refuse(tracking, final.contract)
-    with registry.answering(tracking):
+    with versions.answering(tracking):
         version = registration.register(
             tracking,
             model_folder=final.folder,
@@ -77,9 +77,9 @@ def settle(
 
 def _found_again(tracking: Tracking, settings: Registry, version: Version) -> Registration:
     """What came of a version that is champion already; promoted, if the run that did it was killed before it told."""
-    champion = promotion.finish(tracking, version)
+    champion = champions.finish(tracking, version)
     known = is_recorded(tracking, model_name=champion.name, version=champion.number)
-    reason = promotion.decision_on(champion).text
+    reason = champions.decision_on(champion).text
     by_run = [(last.to, last.why) for last in _moves(tracking, champion)[-1:]] == [(champion.number, reason)]
     if settings.auto_promote and by_run and not known:
         return _registration(tracking, settings, champion, champion, promoted=True, reason=reason)
@@ -110,15 +110,15 @@ def _judge(
         if present
         else None,
     )
-    decision = promotion.judge_promotion(
+    decision = champions.judge_promotion(
         settings,
         measured,
         model_digest=version.model_digest,
         test_digest=test_digest,
         champion=present.number if present else None,
     )
-    who = promotion.current_user()
-    promotion.record_decision(tracking, version, decision, who=who)
+    who = champions.current_user()
+    champions.record_decision(tracking, version, decision, who=who)
     if not decision.promote:
         return _registration(tracking, settings, version, present, promoted=False, reason=decision.text)
     by_hand = f"`selftrain promote {version.number}` makes it champion: {decision.text}"
@@ -128,7 +128,7 @@ def _judge(
     if _moved_before(tracking, version):
         reason = f"it was champion before and was taken back; {by_hand}"
         return _registration(tracking, settings, version, present, promoted=False, reason=reason)
-    promotion.promote(tracking, settings.model_name, version.number, who=who, why=decision.text)
+    champions.promote(tracking, settings.model_name, version.number, who=who, why=decision.text)
     return _registration(tracking, settings, version, version, promoted=True, reason=decision.text)
 
 
@@ -140,9 +140,9 @@ def _moved_before(tracking: Tracking, version: Version) -> bool:
     return any(version.number in (change.to, change.previous) for change in log)
 
 
-def _moves(tracking: Tracking, version: Version) -> list[promotion.Change]:
+def _moves(tracking: Tracking, version: Version) -> list[champions.Change]:
     """Every change of the champion, oldest first."""
-    return [change for change in promotion.history(tracking, version.name) if change.action != "refuse"]
+    return [change for change in champions.history(tracking, version.name) if change.action != "refuse"]
 
 
 def _against(
@@ -160,7 +160,7 @@ def _against(
     from selftrain.selflabel.teaching.scoring import probs_on_test
 
     cache = dataset.workspace(place).models
-    champion = SavedModel.read(registry.load_model_folder(tracking, present, cache=cache))
+    champion = SavedModel.read(versions.load_model_folder(tracking, present, cache=cache))
     if champion.contract.class_names != manifest.label_map.names:
         return None
     count_looks(manifest, (final, champion), place=place, run_id=run_id)

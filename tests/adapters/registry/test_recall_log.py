@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 import selftrain
-from selftrain.adapters import lineage_tags, recall_log
-from selftrain.adapters import promotion as p
-from selftrain.adapters import registry as r
-from selftrain.adapters.brought import bring_teacher, check
 from selftrain.adapters.label_archive import Archive
 from selftrain.adapters.recall import ConcernedVersion, RecallReport, concern_of, roll_back
+from selftrain.adapters.registry import champions as p
+from selftrain.adapters.registry import lineage_tags, recall_log
+from selftrain.adapters.registry import versions as r
+from selftrain.adapters.registry.starting_models import bring_teacher, check
 from selftrain.adapters.tracking.store import Tracking, open_tracking
 from selftrain.config import Experiment, Registry, parse
 from selftrain.errors import InputError, RegistryError, WithdrawnError
@@ -303,7 +303,7 @@ def test_without_a_workspace_no_log_is_asked_and_none_is_made(tmp_path: Path, mo
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("ZENML_CONFIG_PATH", str(tmp_path / "zenml"))
     code = (
-        "import sys\nfrom pathlib import Path\nfrom selftrain.adapters.recall_log import known_log\n"
+        "import sys\nfrom pathlib import Path\nfrom selftrain.adapters.registry.recall_log import known_log\n"
         "Path('used').mkdir()\n"
         "print(known_log(Path('gone')), known_log(Path('used')), {'zenml', 'mlflow'} & sys.modules.keys())"
     )

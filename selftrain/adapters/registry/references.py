@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from selftrain.adapters import recall_log, registry
 from selftrain.adapters.process.quiet_start import start_keras
 from selftrain.adapters.process.settings import prepare_process
-from selftrain.adapters.registry import CHALLENGER, CHAMPION, Version
+from selftrain.adapters.registry import recall_log, versions
+from selftrain.adapters.registry.versions import CHALLENGER, CHAMPION, Version
 from selftrain.adapters.tracking.store import Tracking, open_existing
 from selftrain.config import check_model_name
 from selftrain.errors import ConfigError, NotRegisteredError, RegistryError
@@ -64,8 +64,8 @@ class Standing(BaseModel):
 
 def standing(opened: OpenRegistry) -> Standing:
     """The champion and the challenger of the registry's model."""
-    present = registry.champion(opened.tracking, opened.name)
-    waiting = registry.challenger(opened.tracking, opened.name)
+    present = versions.champion(opened.tracking, opened.name)
+    waiting = versions.challenger(opened.tracking, opened.name)
     recalled = recall_log.recalled(opened.tracking)
     return Standing(
         model_name=opened.name,
@@ -127,7 +127,7 @@ def load_reference(
 def load_version(reference: str, *, workspace: Path, model_name: str | None = None) -> LoadedModel:
     """A registered model by `champion`, `challenger`, a number, or its `models:/` address."""
     opened, version = find_version(reference, workspace=workspace, model_name=model_name)
-    folder = registry.load_model_folder(opened.tracking, version, cache=opened.cache)
+    folder = versions.load_model_folder(opened.tracking, version, cache=opened.cache)
     start_keras()
     concern = recall_log.recalled(opened.tracking).concern(version.descent, version.uri)
     return LoadedModel(*load(folder), called=version.uri, concern=concern)
@@ -145,15 +145,15 @@ def find_version(reference: str, *, workspace: Path, model_name: str | None = No
 
 def _version(opened: OpenRegistry, key: str) -> Version:
     if key.isdecimal():
-        return registry.get_version(opened.tracking, name=opened.name, number=int(key))
+        return versions.get_version(opened.tracking, name=opened.name, number=int(key))
     if key == CHAMPION:
-        found = registry.champion(opened.tracking, opened.name)
+        found = versions.champion(opened.tracking, opened.name)
     elif key == CHALLENGER:
-        found = registry.challenger(opened.tracking, opened.name)
+        found = versions.challenger(opened.tracking, opened.name)
     else:
         raise ConfigError(f"{key!r} is no alias we set; allowed: {CHAMPION}, {CHALLENGER}, or a version's number")
     if found is None:
-        there = registry.versions(opened.tracking, opened.name)
+        there = versions.versions(opened.tracking, opened.name)
         known = ", ".join(str(version.number) for version in there) or "none"
         raise RegistryError(
             f"{opened.name!r} has no {key} (versions: {known}); "
@@ -194,13 +194,13 @@ def _image_size(path: Path) -> int:
 
 
 def _check_registered(tracking: Tracking, name: str) -> None:
-    if not registry.names(tracking, f"name = '{name}'"):
-        known = ", ".join(registry.names(tracking)) or "none"
+    if not versions.names(tracking, f"name = '{name}'"):
+        known = ", ".join(versions.names(tracking)) or "none"
         raise NotRegisteredError(f"there is no model {name!r}; there are: {known}")
 
 
 def _usual_name(tracking: Tracking) -> str:
-    names = registry.names(tracking)
+    names = versions.names(tracking)
     if not names:
         raise RegistryError("no model is registered yet; `selftrain run` registers one that passes its gate")
     if len(names) == 1:

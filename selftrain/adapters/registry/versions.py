@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from selftrain.adapters.lineage_tags import IDENTITY, descent
+from selftrain.adapters.registry.lineage_tags import IDENTITY, descent
 from selftrain.adapters.tracking.store import Tracking, quiet
 from selftrain.errors import NotRegisteredError, RegistryError
 from selftrain.selflabel.lineage.descent import Descent
