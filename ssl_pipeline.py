@@ -3,6 +3,6 @@
 import sys
 
 from pipelines.ssl_pipeline import ssl_pipeline
-from selftrain.adapters.entry import entry
+from selftrain.adapters.runs.entry import entry
 
 sys.modules[__name__] = entry(ssl_pipeline)  # type: ignore[assignment]

@@ -6,7 +6,7 @@ from zenml.execution.pipeline.dynamic.outputs import OutputArtifact
 from selftrain.adapters.expectations.validate import require_passed
 from selftrain.adapters.registry.recall_log import refuse_withdrawn
 from selftrain.adapters.registry.starting_models import check, described_weights
-from selftrain.adapters.runs import opened, run_key
+from selftrain.adapters.runs.lifecycle import opened, run_key
 from selftrain.adapters.tracking.recording import RunFacts
 from selftrain.config import Experiment
 from selftrain.selflabel.rounds.gate import judge

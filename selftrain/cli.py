@@ -118,8 +118,8 @@ def run(
     """
     from rich.console import Console
 
-    from selftrain.adapters.launch import goes_on, launch
-    from selftrain.adapters.live import live_view
+    from selftrain.adapters.runs.launch import goes_on, launch
+    from selftrain.adapters.runs.live import live_view
     from selftrain.selflabel.rounds.history import Verdict
 
     with live_view(Console(stderr=True)):
@@ -139,7 +139,7 @@ def status(
 ) -> None:
     """Show a run: its rounds, its numbers on test, what became of the model."""
     from selftrain.adapters.recall import concern_of
-    from selftrain.adapters.run_records import find_run, workspace_of
+    from selftrain.adapters.runs.records import find_run, workspace_of
     from selftrain.report.summary import summary
 
     record = find_run(run_id)
@@ -157,7 +157,7 @@ def runs(
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many.")] = 20, as_json: AsJson = False
 ) -> None:
     """List the runs, newest first."""
-    from selftrain.adapters.run_records import latest_runs
+    from selftrain.adapters.runs.records import latest_runs
 
     records = latest_runs(count)
     if as_json:

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from zenml import step
 
-from selftrain.adapters.materializers import ModelMaterializer
 from selftrain.adapters.process.quiet_start import start_keras
 from selftrain.adapters.registry.starting_models import bring_teacher
+from selftrain.adapters.runs.materializers import ModelMaterializer
 from selftrain.config import Place, Registry
 from selftrain.data.manifest import Manifest
 from selftrain.learn.models.contract import SavedModel

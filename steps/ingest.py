@@ -5,9 +5,9 @@ from typing import Annotated
 from zenml import step
 from zenml.config.cache_policy import CachePolicy
 
-from selftrain.adapters.materializers import TableMaterializer
 from selftrain.adapters.process import code_digest
 from selftrain.adapters.process.console import progress
+from selftrain.adapters.runs.materializers import TableMaterializer
 from selftrain.config import Ingest, Machine, Place, Source, Splitting
 from selftrain.data.ingest.ingest import ingest as ingest_images
 from selftrain.data.ingest.report import IngestReport, report_ingested

@@ -5,10 +5,10 @@ from typing import Annotated
 from zenml import step
 from zenml.config.cache_policy import CachePolicy
 
-from selftrain.adapters.materializers import TableMaterializer
 from selftrain.adapters.process import code_digest
 from selftrain.adapters.process.console import progress
 from selftrain.adapters.process.quiet_start import start_keras
+from selftrain.adapters.runs.materializers import TableMaterializer
 from selftrain.config import Machine, Place, PseudoLabel
 from selftrain.data.manifest import Manifest
 from selftrain.data.store import dataset

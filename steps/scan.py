@@ -4,7 +4,7 @@ from typing import Annotated
 
 from zenml import step
 
-from selftrain.adapters.materializers import TableMaterializer
+from selftrain.adapters.runs.materializers import TableMaterializer
 from selftrain.config import Machine, Place, Source
 from selftrain.data.sources.listing import Listing
 from selftrain.data.sources.source import open_source

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from selftrain.adapters.launch import read_config
+from selftrain.adapters.runs.launch import read_config
 
 Paint = Callable[..., Path]
 

@@ -18,7 +18,7 @@ from selftrain.adapters.registry import recall_log
 from selftrain.adapters.registry import versions as registry
 from selftrain.adapters.registry.references import find_version
 from selftrain.adapters.registry.versions import CHALLENGER, CHAMPION, Version
-from selftrain.adapters.run_records import known
+from selftrain.adapters.runs.records import known
 from selftrain.adapters.tracking.store import open_existing
 from selftrain.errors import InputError, RegistryError, SourceError
 from selftrain.learn.models.contract import file_digest

@@ -12,8 +12,8 @@ from uuid import UUID
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from selftrain.adapters.materializers import TABLE
-from selftrain.adapters.run_records import known
+from selftrain.adapters.runs.materializers import TABLE
+from selftrain.adapters.runs.records import known
 from selftrain.errors import SelftrainError
 from selftrain.selflabel.lineage import rows
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels

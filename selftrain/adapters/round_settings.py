@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from selftrain.adapters.launch import read_config
 from selftrain.adapters.process import code_digest
+from selftrain.adapters.runs.launch import read_config
 from selftrain.config import (
     Checks,
     Experiment,

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from ruamel.yaml import YAML
 
-from selftrain.adapters.launch import read_config
 from selftrain.adapters.round_settings import StageSettings, StudentSettings, resolve, stage_settings
+from selftrain.adapters.runs.launch import read_config
 from selftrain.config import Machine, PseudoLabel, Quantile, Recipe, Student
 from selftrain.errors import ConfigError
 

@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
 
 
 def test_a_run_that_was_only_submitted_is_exit_code_0_and_says_how_to_follow_it(site: Site) -> None:
-    made = site.run(sys.executable, "-m", "tests.adapters.later")
+    made = site.run(sys.executable, "-m", "tests.adapters.runs.later")
     assert made.returncode == 0, made.stderr
     command = ("env", f"PYTHONPATH={ROOT}", "selftrain", "run", "--stack", "later", "--json")
     done = site.run(*command, "--config", str(site.config()))

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from selftrain.adapters.launch import read_config
+from selftrain.adapters.runs.launch import read_config
 from selftrain.config import (
     DigitsSource,
     Experiment,

@@ -120,7 +120,7 @@ def test_the_lock_holds_hashes_and_no_addresses() -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=relative)
 def test_every_config_parses_and_its_header_says_command_hardware_and_result(path: Path) -> None:
-    from selftrain.adapters.launch import read_config
+    from selftrain.adapters.runs.launch import read_config
 
     read_config(path)
     header = path.read_text().split("parameters:")[0]

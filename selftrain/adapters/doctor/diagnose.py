@@ -18,8 +18,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from pydantic import BaseModel, ConfigDict
 
-from selftrain.adapters import run_lock
 from selftrain.adapters.doctor import probes
+from selftrain.adapters.runs import run_lock
 from selftrain.files.workspace import Workspace
 
 PACKAGE = "selftrain"

@@ -212,7 +212,7 @@ def _usual_name(tracking: Tracking) -> str:
 
 
 def _last_registered() -> str | None:
-    from selftrain.adapters.run_records import latest_runs
+    from selftrain.adapters.runs.records import latest_runs
 
     uris = (record.model_uri for record in latest_runs(20))
     found = next((ADDRESS.fullmatch(uri) for uri in uris if uri), None)

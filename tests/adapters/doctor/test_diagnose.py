@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from selftrain.adapters import run_lock
 from selftrain.adapters.doctor import diagnose, probes
 from selftrain.adapters.doctor.probes import Answer
+from selftrain.adapters.runs import run_lock
 from selftrain.files.workspace import Workspace
 
 

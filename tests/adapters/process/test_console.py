@@ -92,7 +92,7 @@ def test_a_progress_bar_shows_names_in_square_brackets_as_they_are_and_leaves_st
 LOGS = """
 import logging
 from rich.console import Console
-from selftrain.adapters.live import live_view
+from selftrain.adapters.runs.live import live_view
 with live_view(Console(stderr=True)):
     logging.getLogger("a_library").warning("a library warns")
 print("{}")

@@ -44,7 +44,7 @@ def add_stack(name: str = "later") -> None:
     from zenml.enums import StackComponentType as Kind
 
     client = Client()
-    client.create_flavor("tests.adapters.later.LaterFlavor", Kind.ORCHESTRATOR)
+    client.create_flavor("tests.adapters.runs.later.LaterFlavor", Kind.ORCHESTRATOR)
     client.create_stack_component(name, "later", Kind.ORCHESTRATOR, {})
     parts = {kind: found[0].name for kind, found in client.active_stack_model.components.items()}
     client.create_stack(name, {**parts, Kind.ORCHESTRATOR: name})

@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from selftrain.adapters import process_lock, run_lock
 from selftrain.adapters.process import code_digest
 from selftrain.adapters.process.settings import prepare_process
+from selftrain.adapters.runs import process_lock, run_lock
 from selftrain.adapters.tracking.runs import close_dead_runs, fail_run
 from selftrain.adapters.tracking.store import open_tracking
 from selftrain.config import Experiment, Machine, Place

@@ -7,7 +7,7 @@ from typing import Any
 
 from zenml.pipelines.pipeline_definition import Pipeline
 
-from selftrain.adapters.process_lock import signature
+from selftrain.adapters.runs.process_lock import signature
 from selftrain.config.text import file
 
 

@@ -12,8 +12,8 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selftrain.adapters import run_lock
-from selftrain.adapters.run_records import PIPELINE, known
+from selftrain.adapters.runs import run_lock
+from selftrain.adapters.runs.records import PIPELINE, known
 
 if TYPE_CHECKING:
     from zenml.models import PipelineRunResponse

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 pytestmark = [pytest.mark.pipeline]
 
 TINY = """
@@ -38,7 +38,7 @@ if __name__ == "__main__":
         before = states()
         print(json.dumps({"before": before, "ended": process_lock.end_dead_runs(), "after": states()}))
     elif how == "submitted":
-        from tests.adapters.later import add_stack
+        from tests.adapters.runs.later import add_stack
         add_stack()
         Client().activate_stack("later")
         tiny.with_options(extra=process_lock.signature())("ends")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selftrain.adapters.process.settings import prepare_process
-from selftrain.adapters.process_lock import signature
+from selftrain.adapters.runs.process_lock import signature
 from selftrain.config import Experiment
 from selftrain.config.text import file
 from selftrain.errors import ConfigError
@@ -33,7 +33,7 @@ def launch(config: Path | None, *, stack: str | None = None, control: bool = Fal
     prepare_process()
     from zenml.client import Client
 
-    from selftrain.adapters.run_records import record_of
+    from selftrain.adapters.runs.records import record_of
 
     pipeline = importlib.import_module("pipelines.ssl_pipeline").ssl_pipeline
     with _on_stack(stack):

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from selftrain.adapters import run_lock
+from selftrain.adapters.runs import run_lock
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from selftrain.adapters.run_lock import hold
+from selftrain.adapters.runs.run_lock import hold
 with hold(Path(sys.argv[1]), "run-1"):
     print("held", flush=True)
     time.sleep(60)
