@@ -138,7 +138,7 @@ def status(
     run_id: Annotated[str | None, typer.Argument(help="Run id; none: the latest.")] = None, as_json: AsJson = False
 ) -> None:
     """Show a run: its rounds, its numbers on test, what became of the model."""
-    from selftrain.adapters.recall import concern_of
+    from selftrain.adapters.lineage.recall import concern_of
     from selftrain.adapters.runs.records import find_run, workspace_of
     from selftrain.report.summary import summary
 

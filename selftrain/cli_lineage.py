@@ -18,7 +18,7 @@ from selftrain.cli_options import (
 from selftrain.errors import InputError
 
 if TYPE_CHECKING:
-    from selftrain.adapters.recall import RecallReport
+    from selftrain.adapters.lineage.recall import RecallReport
     from selftrain.selflabel.lineage.descent import Recall
     from selftrain.selflabel.lineage.rows import LabelRow
 
@@ -45,7 +45,7 @@ def labels(
 
     A label that a later run took from the cache is listed once, under the run that made it.
     """
-    from selftrain.adapters.label_archive import find_labels
+    from selftrain.adapters.lineage.archive import find_labels
     from selftrain.adapters.process.console import progress
 
     with progress("labels") as show:
@@ -96,7 +96,7 @@ def recall(
     `selftrain pseudo-label` or distilled from it by `selftrain.distill`. `selftrain.autolabel` and `selftrain.ensemble`
     know no workspace and do not ask; `selftrain.fit` asks about the teacher it is given, not about models it trains.
     """
-    from selftrain.adapters import recall as recalling
+    from selftrain.adapters.lineage import recall as recalling
     from selftrain.adapters.process.console import progress
 
     if listed:
@@ -188,7 +188,7 @@ def _warn_of_champions(report: RecallReport) -> None:
 
 
 def _show_log(workspace: Path, *, as_json: bool) -> None:
-    from selftrain.adapters.recall import recall_history
+    from selftrain.adapters.lineage.recall import recall_history
 
     log = recall_history(workspace)
     if as_json:

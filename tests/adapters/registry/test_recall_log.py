@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import selftrain
-from selftrain.adapters.label_archive import Archive
-from selftrain.adapters.recall import ConcernedVersion, RecallReport, concern_of, roll_back
+from selftrain.adapters.lineage.archive import Archive
+from selftrain.adapters.lineage.recall import ConcernedVersion, RecallReport, concern_of, roll_back
 from selftrain.adapters.registry import champions as p
 from selftrain.adapters.registry import lineage_tags, recall_log
 from selftrain.adapters.registry import versions as r

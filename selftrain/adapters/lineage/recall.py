@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from selftrain.adapters.label_archive import Archive, Teacher, open_archive, write_all
-from selftrain.adapters.label_store import KeptLabels
+from selftrain.adapters.lineage.archive import Archive, Teacher, open_archive, write_all
+from selftrain.adapters.lineage.store import KeptLabels
 from selftrain.adapters.registry import champions as promotion
 from selftrain.adapters.registry import recall_log
 from selftrain.adapters.registry import versions as registry

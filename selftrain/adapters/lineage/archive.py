@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
-from selftrain.adapters.label_store import KeptLabels, kept_labels
+from selftrain.adapters.lineage.store import KeptLabels, kept_labels
 from selftrain.adapters.process.settings import prepare_process
 from selftrain.adapters.registry import recall_log
 from selftrain.adapters.registry import versions as registry
