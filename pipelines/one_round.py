@@ -19,8 +19,8 @@ from selftrain.adapters.process import code_digest
 from selftrain.adapters.process.console import progress
 from selftrain.adapters.process.quiet_start import start_keras
 from selftrain.adapters.process.settings import prepare_process
-from selftrain.adapters.receipts import split_counts, write_csv, write_json
-from selftrain.adapters.round_settings import (
+from selftrain.adapters.snapshots.receipts import split_counts, write_csv, write_json
+from selftrain.adapters.snapshots.round_settings import (
     EvaluateSettings,
     IngestSettings,
     PseudoLabelSettings,
@@ -79,7 +79,7 @@ def scan() -> None:
 
 def ingest() -> None:
     """Source files into the workspace's image store, a version of it in DVC, and the manifest."""
-    from selftrain.adapters.snapshots import snapshot
+    from selftrain.adapters.snapshots.repository import snapshot
     from selftrain.data.ingest.ingest import ingest as ingest_images
     from selftrain.data.ingest.report import report_ingested
     from selftrain.data.sources.source import open_source
@@ -153,8 +153,8 @@ def teacher() -> None:
 def pseudo_label() -> None:
     """The pool labelled by the teacher; how sure it was, and how right each share of the pool would be."""
     start_keras()
-    from selftrain.adapters.receipts import confidence_rows, coverage_rows
     from selftrain.adapters.registry.recall_log import refuse_withdrawn
+    from selftrain.adapters.snapshots.receipts import confidence_rows, coverage_rows
     from selftrain.learn.models.contract import SavedModel
     from selftrain.selflabel.teaching.labeling import label_pool
 
@@ -200,7 +200,7 @@ def student() -> None:
 def evaluate() -> None:
     """Teacher and student on validation, the better of them on test against the teacher; all metrics and plots."""
     start_keras()
-    from selftrain.adapters import receipts
+    from selftrain.adapters.snapshots import receipts
     from selftrain.adapters.tracking.looks import count_looks
     from selftrain.learn.models.contract import SavedModel
     from selftrain.learn.training.curve import read_curve

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from zenml import log_metadata, step
 
-from selftrain.adapters.snapshots import snapshot as take_snapshot
+from selftrain.adapters.snapshots.repository import snapshot as take_snapshot
 from selftrain.config import Place
 from selftrain.data.manifest import Manifest
 from selftrain.data.store import dataset

@@ -114,7 +114,7 @@ def test_another_clone_on_the_same_zenml_store_has_a_version_and_a_snapshot_of_i
     assert list(facts["versions"]) == [str(record["registered_version"])] == ["1"]
     assert facts["versions"]["1"]["selftrain.dataset_version"] == record["dataset_version"]
     code = (
-        "import json\nfrom pathlib import Path\nfrom selftrain.adapters.snapshots import exists\n"
+        "import json\nfrom pathlib import Path\nfrom selftrain.adapters.snapshots.repository import exists\n"
         "from selftrain.files.workspace import Workspace\n"
         f"print(json.dumps(exists(Workspace(Path({str(there.workspace)!r})), {record['dataset_version']!r})))"
     )

@@ -166,7 +166,7 @@ def test_a_dvc_remote_whose_plugin_is_missing_is_found(workspace: Workspace) -> 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # pygtrie's, at DVC's use of it
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # DVC leaves its SQLite state to the collector
 def test_the_config_that_a_snapshot_writes_is_understood(workspace: Workspace) -> None:
-    from selftrain.adapters.snapshots import snapshot
+    from selftrain.adapters.snapshots.repository import snapshot
 
     dataset = workspace.ensure().dataset("digits")
     dataset.mkdir()

@@ -154,7 +154,7 @@ def stage_settings(e: Experiment) -> dict[str, StageSettings]:
         "validate": ValidateSettings(code=code_digest.validate(), checks=e.checks),
         "teacher": TeacherSettings(code=code_digest.train(), teacher=e.teacher, image_size=e.image_size, seed=e.seed),
         "pseudo_label": PseudoLabelSettings(
-            code=code_digest.digest(["selftrain.selflabel.teaching.labeling", "selftrain.adapters.receipts"]),
+            code=code_digest.digest(["selftrain.selflabel.teaching.labeling", "selftrain.adapters.snapshots.receipts"]),
             pseudo_label=e.pseudo_label,
         ),
         "student": StudentSettings(
@@ -168,7 +168,7 @@ def stage_settings(e: Experiment) -> dict[str, StageSettings]:
                 [
                     "selftrain.selflabel.teaching.scoring",
                     "selftrain.selflabel.rounds.results",
-                    "selftrain.adapters.receipts",
+                    "selftrain.adapters.snapshots.receipts",
                 ]
             ),
             gate=e.gate,

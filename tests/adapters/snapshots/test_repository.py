@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from selftrain.adapters.snapshots import REMOTE_VARIABLE, exists, restore, snapshot
+from selftrain.adapters.snapshots.repository import REMOTE_VARIABLE, exists, restore, snapshot
 from selftrain.errors import SnapshotError, SourceError
 from selftrain.files.workspace import Workspace
 
@@ -234,7 +234,7 @@ def test_what_is_no_version_is_refused_before_anything_is_written(workspace: Wor
 SNAPSHOT = """
 import sys
 from pathlib import Path
-from selftrain.adapters.snapshots import snapshot
+from selftrain.adapters.snapshots.repository import snapshot
 from selftrain.files.workspace import Workspace
 print(snapshot(Workspace(Path(sys.argv[1])), "digits").hash)
 """

@@ -8,12 +8,12 @@ import pytest
 import yaml
 from ruamel.yaml import YAML
 
-from selftrain.adapters.round_settings import StageSettings, StudentSettings, resolve, stage_settings
 from selftrain.adapters.runs.launch import read_config
+from selftrain.adapters.snapshots.round_settings import StageSettings, StudentSettings, resolve, stage_settings
 from selftrain.config import Machine, PseudoLabel, Quantile, Recipe, Student
 from selftrain.errors import ConfigError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PARAMS = ROOT / "params.yaml"
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selftrain.adapters import receipts
+from selftrain.adapters.snapshots import receipts
 from selftrain.config import Fixed, PseudoLabel
 from selftrain.evaluate.coverage import HeldOut
 from selftrain.evaluate.evaluation import evaluate
