@@ -17,9 +17,9 @@ from typing import Any, ClassVar
 import pytest
 
 from selftrain.adapters.registry import champions, recall_log, registration
-from selftrain.adapters.registry.champions import Decision
 from selftrain.adapters.tracking.store import Tracking, open_tracking
 from selftrain.config import Registry
+from selftrain.evaluate.promotion import Decision
 from selftrain.files.workspace import Workspace
 from selftrain.learn.models.contract import SavedModel, read_contract
 from selftrain.learn.models.loading import load

@@ -20,7 +20,7 @@ from selftrain.evaluate.significance import mcnemar
 class Facts(BaseModel):
     """A frozen value that is written as JSON and read back."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
 class Finding(StrEnum):

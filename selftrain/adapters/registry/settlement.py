@@ -5,7 +5,6 @@ from __future__ import annotations
 from selftrain.adapters.process.code_digest import everything
 from selftrain.adapters.process.quiet_start import start_keras
 from selftrain.adapters.registry import champions, recall_log, registration, versions
-from selftrain.adapters.registry.champions import Measured
 from selftrain.adapters.registry.versions import Version
 from selftrain.adapters.tracking.looks import count_looks
 from selftrain.adapters.tracking.runs import is_recorded
@@ -14,6 +13,7 @@ from selftrain.config import Machine, Place, Registry
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.store import dataset
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport, compare
+from selftrain.evaluate.promotion import Measured, judge_promotion
 from selftrain.learn.models.contract import SavedModel
 from selftrain.report.model_card import model_card
 from selftrain.selflabel.rounds.history import Verdict
@@ -110,7 +110,7 @@ def _judge(
         if present
         else None,
     )
-    decision = champions.judge_promotion(
+    decision = judge_promotion(
         settings,
         measured,
         model_digest=version.model_digest,

@@ -14,6 +14,7 @@ from selftrain.adapters.tracking.store import Tracking, open_tracking
 from selftrain.config import Registry
 from selftrain.errors import RegistryError
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport, compare, evaluate
+from selftrain.evaluate.promotion import Decision, Measured, judge_promotion
 
 # mlflow's SQL store leaves cursors to the garbage collector.
 pytestmark = [pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")]
@@ -33,12 +34,12 @@ def report(wrong: slice = slice(0, 5)) -> EvaluationReport:
     return evaluate(LABELS, answers(wrong), class_names=CLASSES)
 
 
-def measured(**changes: object) -> p.Measured:
-    return p.Measured(model_digest="m", test_digest="t", report=report()).model_copy(update=changes)
+def measured(**changes: object) -> Measured:
+    return Measured(model_digest="m", test_digest="t", report=report()).model_copy(update=changes)
 
 
-def judge(found: p.Measured | None, *, champion: int | None = None, **settings: object) -> p.Decision:
-    return p.judge_promotion(
+def judge(found: Measured | None, *, champion: int | None = None, **settings: object) -> Decision:
+    return judge_promotion(
         Registry.model_validate(settings), found, model_digest="m", test_digest="t", champion=champion
     )
 
@@ -97,7 +98,7 @@ NO_P_VALUE = against(slice(0, 20)).model_copy(update={"p_value": math.nan})
     ],
 )
 def test_missing_stale_and_undefined_numbers_promote_nothing(
-    found: p.Measured | None, champion: int | None, floors: dict[str, float], why: str
+    found: Measured | None, champion: int | None, floors: dict[str, float], why: str
 ) -> None:
     decision = judge(found, champion=champion, floors=floors)
     assert not decision.promote
@@ -124,7 +125,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracking:
 
 
 def allow(store: Tracking, number: int, *, over: int | None, promote: bool = True) -> None:
-    decision = p.Decision(promote=promote, reasons=("judged",), against=over)
+    decision = Decision(promote=promote, reasons=("judged",), against=over)
     p.record_decision(store, r.get_version(store, name="m", number=number), decision, who="run")
 
 

@@ -53,5 +53,5 @@ def add_stack(name: str = "later") -> None:
 if __name__ == "__main__":
     from zenml.utils import source_utils
 
-    source_utils.set_custom_source_root(str(Path(__file__).parents[2]))  # the flavour is found from there
+    source_utils.set_custom_source_root(str(Path(__file__).parents[3]))  # the flavour is found from there
     add_stack()

@@ -1,0 +1,103 @@
+"""Promotion: whether a challenger becomes the champion, from measured facts alone."""
+
+from __future__ import annotations
+
+import math
+
+from selftrain.config import Registry
+from selftrain.evaluate.evaluation import Comparison, EvaluationReport, Facts
+
+
+class Measured(Facts):
+    """What was measured on test, and of what: the model's and the test set's digest tell whether it still holds.
+
+    `comparison` is with the champion of version `against`, on the same images.
+    """
+
+    model_digest: str
+    test_digest: str
+    report: EvaluationReport
+    against: int | None = None
+    comparison: Comparison | None = None
+
+
+class Decision(Facts):
+    """Whether a version may become champion, and each reason; `against` is the champion it was compared with."""
+
+    promote: bool
+    reasons: tuple[str, ...]
+    against: int | None = None
+    p_value: float | None = None
+
+    @property
+    def text(self) -> str:
+        """The reasons as one line."""
+        return "; ".join(self.reasons)
+
+
+def judge_promotion(
+    settings: Registry, measured: Measured | None, *, model_digest: str, test_digest: str, champion: int | None
+) -> Decision:
+    """Whether the model `model_digest` may become champion; fails closed.
+
+    It must pass every floor on the test set `test_digest` and, where there is a champion, be better than it by
+    McNemar's exact test at `settings.alpha`. No floors, and a measurement that is missing, not a number, or of another
+    model, test set or champion, are refusals.
+    """
+    against = None if champion is None else f"champion version {champion}"
+    if measured is None:
+        return Decision(promote=False, reasons=("nothing was measured on test",), against=champion)
+    refusals = _stale(measured, model_digest=model_digest, test_digest=test_digest, champion=champion)
+    refusals += _below_floors(settings, measured.report)
+    comparison = measured.comparison
+    p_value = comparison.p_value if comparison is not None and math.isfinite(comparison.p_value) else None
+    if against is not None and measured.against == champion:
+        refusals += _not_better(settings, comparison, against)
+    if refusals:
+        return Decision(promote=False, reasons=tuple(refusals), against=champion, p_value=p_value)
+    passed = f"every floor passed ({', '.join(f'{name} >= {floor:g}' for name, floor in settings.floors.items())})"
+    if comparison is None or against is None:
+        return Decision(promote=True, reasons=(passed, "there was no champion"))
+    better = f"better than {against} by {100 * comparison.difference:.1f} points, p = {comparison.p_value:.2g}"
+    return Decision(promote=True, reasons=(passed, better), against=champion, p_value=p_value)
+
+
+def _stale(measured: Measured, *, model_digest: str, test_digest: str, champion: int | None) -> list[str]:
+    refusals = []
+    if not model_digest or measured.model_digest != model_digest:
+        refusals.append(f"the numbers are of the model {measured.model_digest[:12]!r}, not {model_digest[:12]!r}")
+    if not test_digest or measured.test_digest != test_digest:
+        refusals.append(f"the numbers are of the test set {measured.test_digest[:12]!r}, not {test_digest[:12]!r}")
+    if measured.against != champion:
+        compared = "no champion" if measured.against is None else f"version {measured.against}"
+        present = "there is none" if champion is None else f"the champion is version {champion}"
+        refusals.append(f"compared with {compared}, but {present}")
+    return refusals
+
+
+def _below_floors(settings: Registry, report: EvaluationReport) -> list[str]:
+    if not settings.floors:
+        return ["no floors are set in registry.floors"]
+    refusals = []
+    for name, floor in settings.floors.items():
+        value = report.metric(name)
+        if not math.isfinite(value):
+            refusals.append(f"{name} on test is not a number")
+        elif value < floor:
+            refusals.append(f"{name} {value:.4f} on test is below its floor {floor:g}")
+    return refusals
+
+
+def _not_better(settings: Registry, comparison: Comparison | None, against: str) -> list[str]:
+    if comparison is None:
+        return [f"not compared with {against} on the same test images"]
+    if not math.isfinite(comparison.p_value):
+        return [f"the comparison with {against} is not a number"]
+    if comparison.n10 <= comparison.n01:
+        return [f"not better than {against} ({comparison.n10} images won, {comparison.n01} lost)"]
+    if comparison.p_value >= settings.alpha:
+        return [
+            f"not surely better than {against}: {comparison.n10} images won, {comparison.n01} lost, "
+            f"p = {comparison.p_value:.2g}, needed below {settings.alpha:g}"
+        ]
+    return []
