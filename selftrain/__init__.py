@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from selftrain.version import __version__
 
 if TYPE_CHECKING:
-    from .api import (  # relative: what is served holds this file under another name, and no api
+    from .api.calls import (  # relative: what is served holds this file under another name, and no api
         analyze_data_then_save_to,
         as_grain,
         as_numpy,
@@ -50,7 +50,7 @@ def __getattr__(name: str) -> Any:
     """The functions of the API, imported when they are first asked for: `import selftrain` alone costs nothing."""
     if name not in __all__:
         raise AttributeError(f"module 'selftrain' has no attribute {name!r}; it has {', '.join(__all__)}")
-    return getattr(import_module(f"{__name__}.{_OUTSIDE_API.get(name, 'api')}"), name)
+    return getattr(import_module(f"{__name__}.{_OUTSIDE_API.get(name, 'api.calls')}"), name)
 
 
 def __dir__() -> list[str]:

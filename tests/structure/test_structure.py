@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ENGINES = {"zenml", "mlflow", "dvc", "dvc_data", "great_expectations", "kubernetes"}
 # They may call the adapters, and import them inside their commands only.
 ENTRY_POINTS = {
-    "selftrain/api.py",
+    "selftrain/api/calls.py",
     "selftrain/cli.py",
     "selftrain/cli_lineage.py",
     "selftrain/cli_models.py",

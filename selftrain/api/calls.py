@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import grain
     import tensorflow as tf
 
-    from selftrain.adapters.fitting import Fitted
+    from selftrain.api.fitting import Fitted
     from selftrain.data.inputs.images import Given
 
 PathLike = str | os.PathLike[str]
@@ -77,7 +77,7 @@ def autolabel(
 
     Raises SourceError, PredictionError and ConfigError (all SelftrainError) with what came in and what to do.
     """
-    from selftrain.adapters.user_models import open_user_model
+    from selftrain.api.user_models import open_user_model
     from selftrain.autolabeling.analyse import analyse
     from selftrain.autolabeling.folder import begun
     from selftrain.autolabeling.settings import settings_of
@@ -146,7 +146,7 @@ def fit(
     fit, and where all unlabelled images are copies of others; ConfigError for settings, and for arguments that would
     not be used; WithdrawnError for a `teacher.start` that `selftrain recall` withdrew, or that such a one taught.
     """
-    from selftrain.adapters import fitting
+    from selftrain.api import fitting
 
     images = fitting.given_images(labeled, unlabeled, validation, test, class_names)
     where, place = given_path(workspace), given_path(out)
@@ -199,7 +199,7 @@ def load_from(
     Raises SourceError for a folder without a finished analysis, files that are gone and a weight that is none,
     ConfigError for another `labels` or `part`.
     """
-    from selftrain.adapters.tf_data import tf_dataset
+    from selftrain.api.tf_data import tf_dataset
 
     return tf_dataset(_loaded(path, unlabeled_weight, labels, part), seed=seed)
 

@@ -14,7 +14,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import selftrain
-from selftrain.adapters.fitting import Fitted, count_looks, run_key, with_changes
+from selftrain.api.fitting import Fitted, count_looks, run_key, with_changes
 from selftrain.config import Experiment, Fixed, TargetPrecision
 from selftrain.data.ingest.ingest import ingest
 from selftrain.data.inputs.opening import open_given
