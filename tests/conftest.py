@@ -76,7 +76,7 @@ def selftrain(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Callable[..., Ended]:
     """selftrain("predict", "x.jpg"): the command, run in an empty folder as its entry point runs it."""
-    from selftrain import cli
+    from selftrain.cli import app
 
     monkeypatch.chdir(tmp_path)
     for name in ("ZENML_LOGGING_VERBOSITY", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"):
@@ -87,7 +87,7 @@ def selftrain(
         monkeypatch.setattr(sys, "argv", ["selftrain", *map(str, arguments)])
         code: object = 0
         try:
-            cli.main()
+            app.main()
         except SystemExit as end:
             code = end.code
         said = capsys.readouterr()

@@ -17,7 +17,7 @@ import typer.main
 import yaml
 
 import selftrain
-from selftrain.cli import app
+from selftrain.cli.app import app
 from selftrain.config import Experiment, parse
 
 ROOT = Path(__file__).resolve().parents[1]

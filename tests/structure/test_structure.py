@@ -12,10 +12,10 @@ ENGINES = {"zenml", "mlflow", "dvc", "dvc_data", "great_expectations", "kubernet
 # They may call the adapters, and import them inside their commands only.
 ENTRY_POINTS = {
     "selftrain/api/calls.py",
-    "selftrain/cli.py",
-    "selftrain/cli_lineage.py",
-    "selftrain/cli_models.py",
-    "selftrain/cli_options.py",
+    "selftrain/cli/app.py",
+    "selftrain/cli/lineage.py",
+    "selftrain/cli/models.py",
+    "selftrain/cli/options.py",
 }
 
 

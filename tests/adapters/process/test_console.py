@@ -11,8 +11,8 @@ import sys
 
 import pytest
 
-from selftrain import cli_options
 from selftrain.adapters.process import console
+from selftrain.cli import options
 from selftrain.report.summary import summary
 from selftrain.selflabel.rounds.history import Round, Verdict
 from selftrain.selflabel.rounds.record import RunRecord
@@ -50,7 +50,7 @@ def test_a_summary_shows_class_and_file_names_in_square_brackets_as_they_are(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    cli_options.print_rich(summary(record()))
+    options.print_rich(summary(record()))
     assert capsys.readouterr().out.count(TRICKY) == 5
     errors = io.StringIO()
     monkeypatch.setattr(sys, "__stderr__", errors)

@@ -13,7 +13,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from selftrain.autolabeling.folders.held_out_files import ask_held_out
-from selftrain.cli import app
+from selftrain.cli.app import app
 from selftrain.errors import ConfigError, SourceError
 from selftrain.learn.models.calibrate import softmax
 from selftrain.learn.models.loading import load

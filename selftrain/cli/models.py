@@ -7,14 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from selftrain.cli_options import (
-    DEFAULT_WORKSPACE,
-    AsJson,
-    ModelNameOption,
-    WorkspaceOption,
-    print_columns,
-    print_json,
-)
+from selftrain.cli.options import DEFAULT_WORKSPACE, AsJson, ModelNameOption, WorkspaceOption, print_columns, print_json
 from selftrain.config import Fixed, PerClass, PseudoLabel, TargetPrecision, Threshold
 from selftrain.errors import ConfigError, InputError, WithdrawnError
 

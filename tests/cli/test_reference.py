@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from selftrain.cli import app
-from selftrain.cli_reference import reference
+from selftrain.cli.app import app
+from selftrain.cli.reference import reference
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
 COMMANDS = sorted(get_command(app).commands)
 
 
 def test_the_page_is_what_the_commands_say_now() -> None:
-    assert PAGE.read_text(encoding="utf-8") == reference(), "run: python -m selftrain.cli_reference docs/cli.md"
+    assert PAGE.read_text(encoding="utf-8") == reference(), "run: python -m selftrain.cli.reference docs/cli.md"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -36,6 +36,6 @@ def test_every_command_and_each_of_its_options_is_on_the_page_with_its_meaning(n
 
 def test_the_page_does_not_depend_on_the_terminal() -> None:
     small = {**os.environ, "COLUMNS": "30", "LC_ALL": "C", "NO_COLOR": "1"}
-    command = [sys.executable, "-X", "utf8", "-m", "selftrain.cli_reference"]
+    command = [sys.executable, "-X", "utf8", "-m", "selftrain.cli.reference"]
     shown = subprocess.run(command, capture_output=True, check=True, env=small, cwd=PAGE.parents[1])
     assert shown.stdout.decode() == reference()

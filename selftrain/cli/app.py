@@ -10,15 +10,8 @@ from typing import Annotated
 
 import typer
 
-from selftrain import cli_lineage, cli_models
-from selftrain.cli_options import (
-    DEFAULT_WORKSPACE,
-    AsJson,
-    WorkspaceOption,
-    print_columns,
-    print_json,
-    print_rich,
-)
+from selftrain.cli import lineage, models
+from selftrain.cli.options import DEFAULT_WORKSPACE, AsJson, WorkspaceOption, print_columns, print_json, print_rich
 from selftrain.errors import SelftrainError
 
 app = typer.Typer(
@@ -173,13 +166,13 @@ def runs(
     print_columns(rows)
 
 
-app.command("predict")(cli_models.predict)
-app.command("pseudo-label")(cli_models.pseudo_label)
-app.command("promote")(cli_models.promote)
-app.command("rollback")(cli_models.rollback)
-app.command("history")(cli_models.history)
-app.command("labels")(cli_lineage.labels)
-app.command("recall")(cli_lineage.recall)
+app.command("predict")(models.predict)
+app.command("pseudo-label")(models.pseudo_label)
+app.command("promote")(models.promote)
+app.command("rollback")(models.rollback)
+app.command("history")(models.history)
+app.command("labels")(lineage.labels)
+app.command("recall")(lineage.recall)
 
 
 def main() -> None:

@@ -111,7 +111,7 @@ def test_importing_the_command_line_loads_nothing_heavy() -> None:
     import subprocess
 
     code = (
-        "import sys, selftrain.cli\n"
+        "import sys, selftrain.cli.app\n"
         "heavy = {'tensorflow', 'keras', 'mlflow', 'zenml', 'matplotlib', 'great_expectations', 'dvc', 'pyarrow'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

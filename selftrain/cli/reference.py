@@ -1,6 +1,6 @@
 """The command line's reference page: docs/cli.md, written from the commands themselves.
 
-`python -m selftrain.cli_reference` prints it; `python -m selftrain.cli_reference docs/cli.md` writes it.
+`python -m selftrain.cli.reference` prints it; `python -m selftrain.cli.reference docs/cli.md` writes it.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import get_args, get_type_hints
 import typer
 from typer.models import ArgumentInfo, CommandInfo, ParameterInfo
 
-from selftrain.cli import app
+from selftrain.cli.app import app
 
 HEADER = """\
 # The command line
 
-Written by `python -m selftrain.cli_reference docs/cli.md` from the commands themselves; do not edit.
+Written by `python -m selftrain.cli.reference docs/cli.md` from the commands themselves; do not edit.
 
 `zenml pipeline run ssl_pipeline [--config FILE] [--stack NAME]` runs the same loop as `selftrain run`.
 
