@@ -170,7 +170,7 @@ def _used_once(ids: npt.NDArray[np.object_], labels: Ints, taken: frozenset[str]
 def _analysis(
     human: _Human, labels: PseudoLabels, settings: Settings, *, copies: int, unreadable: int, by_hash: bool
 ) -> Analysis:
-    from selftrain import __version__
+    from selftrain.version import __version__
 
     judged, reading = human.judged, human.reading
     counts = Counts(

@@ -6,13 +6,16 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from selftrain.cli import lineage, models
 from selftrain.cli.options import DEFAULT_WORKSPACE, AsJson, WorkspaceOption, print_columns, print_json, print_rich
 from selftrain.errors import SelftrainError
+
+if TYPE_CHECKING:
+    from zenml.pipelines.pipeline_definition import Pipeline
 
 app = typer.Typer(
     name="selftrain",
@@ -116,7 +119,7 @@ def run(
     from selftrain.selflabel.rounds.history import Verdict
 
     with live_view(Console(stderr=True)):
-        record = launch(config, stack=stack, control=control)
+        record = launch(_ssl_pipeline, config, stack=stack, control=control)
     if as_json:
         print_json(record)
     if goes_on(record):
@@ -124,6 +127,12 @@ def run(
         typer.echo(f"follow it: selftrain status {record.run_id}", err=True)
     elif record.verdict is not Verdict.PASSED:
         raise typer.Exit(GATE_MISSED)
+
+
+def _ssl_pipeline() -> Pipeline:
+    from pipelines.ssl_pipeline import ssl_pipeline
+
+    return ssl_pipeline
 
 
 @app.command()

@@ -14,6 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from selftrain.report.chart_mark import DRAWN_BY
+
 # Okabe and Ito's palette: told apart with every common colour blindness, and in print.
 BLUE, ORANGE, VERMILION, INK, GREY, PALE = "#0072B2", "#E69F00", "#D55E00", "#22272B", "#6B7278", "#C9CED3"
 LONGEST_NAME = 24
@@ -97,17 +99,3 @@ def unticked(axes: Axes) -> None:
 def _families() -> list[str]:
     installed = {font.name for font in font_manager.fontManager.ttflist}
     return ["DejaVu Sans", *(name for name in _SCRIPTS if name in installed)]
-
-
-DRAWN_BY = "selftrain"  # the entry Software of every chart; one without it is somebody else's picture
-
-
-def is_our_chart(path: Path) -> bool:
-    """Whether `path` is a PNG that we drew and may replace."""
-    from PIL import Image
-
-    try:
-        with Image.open(path, formats=("PNG",)) as image:
-            return image.info.get("Software") == DRAWN_BY
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return False

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from selftrain.adapters.runs.launch import read_config
+from selftrain.config.text.file import read as read_config
 
 Paint = Callable[..., Path]
 

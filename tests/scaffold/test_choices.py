@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from selftrain.adapters.runs.launch import read_config
 from selftrain.config import (
     DigitsSource,
     Experiment,
@@ -26,6 +25,7 @@ from selftrain.config import (
     TableSource,
 )
 from selftrain.config.text.commented import Commented, render, write
+from selftrain.config.text.file import read as read_config
 from selftrain.data.sources.survey import Survey
 from selftrain.errors import BackboneError, ConfigError, SourceError
 from selftrain.scaffold.choices import Scaffold, Wishes, choose, describe, scaffold

@@ -13,8 +13,8 @@ from pathlib import Path
 
 PACKAGE = "selftrain"
 ROOT = Path(__file__).resolve().parents[3]
-# Values of these reach a step as its parameters, which are in the key already.
-WITHOUT_EFFECT = re.compile(r"selftrain(\.errors|\.progress|\.config(\..*)?)?")
+# What these say changes no result; the values of a configuration are in a step's key already, as its parameters.
+WITHOUT_EFFECT = re.compile(r"selftrain(\.errors|\.progress|\.naming|\.version|\.config(\..*)?)?")
 
 
 def digest(modules: list[str], root: Path = ROOT) -> str:

@@ -17,16 +17,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from selftrain import __version__
 from selftrain.adapters.process import code_digest
+from selftrain.version import __version__
 
 ROOT_MODULE = "selftrain.adapters.serving.served"
-BASIS = ("selftrain.errors", "selftrain.progress", "selftrain.ladder")
+BASIS = ("selftrain.errors", "selftrain.progress", "selftrain.naming", "selftrain.version", "selftrain.ladder")
 SETTINGS = "selftrain.config"
 ENTRY = """\
 from mlflow.models import set_model
 
-from {package}.adapters.served import ServedModel
+from {package}.adapters.serving.served import ServedModel
 
 set_model(ServedModel())
 """

@@ -14,7 +14,6 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from selftrain.adapters.process import code_digest
-from selftrain.adapters.runs.launch import read_config
 from selftrain.config import (
     Checks,
     Experiment,
@@ -32,6 +31,7 @@ from selftrain.config import (
     Teacher,
     parse,
 )
+from selftrain.config.text.file import read as read_config
 from selftrain.errors import ConfigError
 from selftrain.selflabel.rounds.recipes import recipe_after
 

@@ -22,7 +22,7 @@ from selftrain.evaluate.coverage import Measured
 from selftrain.files.places import check_folder
 from selftrain.learn.models.contract import Contract
 from selftrain.progress import Progress, silent
-from selftrain.report.drawing import is_our_chart
+from selftrain.report.chart_mark import is_our_chart
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
 from selftrain.selflabel.selection.thresholds import class_cutoffs
 

@@ -8,9 +8,9 @@ import pytest
 import yaml
 from ruamel.yaml import YAML
 
-from selftrain.adapters.runs.launch import read_config
 from selftrain.adapters.snapshots.round_settings import StageSettings, StudentSettings, resolve, stage_settings
 from selftrain.config import Machine, PseudoLabel, Quantile, Recipe, Student
+from selftrain.config.text.file import read as read_config
 from selftrain.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[3]
