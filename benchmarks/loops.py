@@ -12,12 +12,12 @@ from functools import partial
 from pathlib import Path
 
 from selftrain.config import Experiment
-from selftrain.data.ingest.ingest import Ingested, ingest
+from selftrain.data.ingest.ingest import IngestResult, ingest
 from selftrain.data.sources.source import ImageSource
 from selftrain.data.store import dataset
 from selftrain.learn.training.checkpoint import Checkpoints
 from selftrain.progress import Progress
-from selftrain.selflabel.loop import Looped, PixelsOf, run_loop
+from selftrain.selflabel.loop import LoopResult, PixelsOf, run_loop
 from selftrain.selflabel.rounds.history import Verdict
 from selftrain.selflabel.rounds.outcome import outcome
 
@@ -26,9 +26,9 @@ from selftrain.selflabel.rounds.outcome import outcome
 class Ended:
     """A loop that came to its end, and the images it ran on; `pixels_of` answers while its scratch folder is there."""
 
-    looped: Looped
+    looped: LoopResult
     verdict: Verdict
-    ingested: Ingested
+    ingested: IngestResult
     pixels_of: PixelsOf
 
 
@@ -54,7 +54,7 @@ def scratch(key: str) -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def ingested(e: Experiment, source: ImageSource) -> Ingested:
+def ingested(e: Experiment, source: ImageSource) -> IngestResult:
     """The manifest of `source`, its images in the workspace of `e`."""
     return ingest(source, source.scan(), dataset.store(e.place), settings=e.ingest, splitting=e.splitting)
 

@@ -29,7 +29,7 @@ from selftrain.adapters.snapshots.round_settings import (
     StudentSettings,
     TeacherSettings,
     ValidateSettings,
-    resolve,
+    resolve_settings,
     stage_settings,
 )
 from selftrain.config import Experiment, Place, Recipe
@@ -49,7 +49,7 @@ T = TypeVar("T", bound=StageSettings)
 
 def configure() -> None:
     """params.yaml, its config and the defaults, as one file of settings a stage, with the digest of its code."""
-    experiment = resolve(Path("params.yaml"))
+    experiment = resolve_settings(Path("params.yaml"))
     SETTINGS.mkdir(parents=True, exist_ok=True)
     for name, settings in stage_settings(experiment).items():
         (SETTINGS / f"{name}.json").write_text(settings.model_dump_json(indent=2) + "\n")
@@ -205,7 +205,7 @@ def evaluate() -> None:
     from selftrain.learn.models.contract import SavedModel
     from selftrain.learn.training.curve import read_curve
     from selftrain.selflabel.rounds.history import History
-    from selftrain.selflabel.rounds.results import student_round, teacher_round, watched, with_student
+    from selftrain.selflabel.rounds.results import student_round, teacher_round, with_guards, with_round_of
     from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
     from selftrain.selflabel.teaching import scoring
 
@@ -216,12 +216,12 @@ def evaluate() -> None:
     images = partial(_pixels, manifest)
     scores = [scoring.score(manifest, images(model.contract.image_size), model) for model in models]
     history = History().with_round(teacher_round(manifest, models[0], scores[0], gate))
-    history = watched(history, guards, manifest, labels, method=method)
+    history = with_guards(history, guards, manifest, labels, method=method)
     finished = student_round(1, manifest, labels, models[1], scores[1], gate, method=method)
-    history = with_student(history, guards, gate, finished, method=method)
+    history = with_round_of(history, guards, gate, finished, method=method)
     final = models[history.best.index]
     looks = count_looks(manifest, (final, models[0]), place=place, run_id=LOOKED_BY)
-    report = scoring.read_test(manifest, final, models[0], pixels_at=images)
+    report = scoring.evaluate_on_test(manifest, final, models[0], pixels_at=images)
     write_json(ROUND / "metrics.json", receipts.metrics(scores, labels, history, report, test_looks=looks))
     (ROUND / "evaluation.json").write_text(report.model_dump_json(indent=2) + "\n")
     for name, model in zip(receipts.MODELS, models, strict=True):

@@ -6,14 +6,14 @@ from zenml.execution.pipeline.dynamic.outputs import OutputArtifact
 from selftrain.adapters.expectations.validate import require_passed
 from selftrain.adapters.registry.recall_log import refuse_withdrawn
 from selftrain.adapters.registry.starting_models import check, described_weights
-from selftrain.adapters.runs.lifecycle import opened, run_key
+from selftrain.adapters.runs.lifecycle import pipeline_run, run_key
 from selftrain.adapters.tracking.recording import RunFacts
 from selftrain.config import Experiment
 from selftrain.selflabel.rounds.gate import judge
 from selftrain.selflabel.rounds.history import History, Verdict
 from selftrain.selflabel.rounds.outcome import minutes, outcome
 from selftrain.selflabel.rounds.recipes import control_recipe, control_seed, recipe_after
-from selftrain.selflabel.rounds.results import student_round, teacher_round, watched, with_student
+from selftrain.selflabel.rounds.results import student_round, teacher_round, with_guards, with_round_of
 from selftrain.selflabel.selection.thresholds import check_classes
 from steps.adopt_teacher import adopt_teacher
 from steps.ingest import ingest
@@ -36,7 +36,7 @@ from steps.validate import validate
 def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 - zenml reads the default
     """Ingest, validate, train a teacher; label the pool and train a student until the gate; test, register, record."""
     e, place = experiment, experiment.place
-    with opened(place, e.machine):
+    with pipeline_run(place, e.machine):
         check(e, place)
         listing, store_id, machine = scan(e.source, place, e.machine)
         manifest, development, test, ingested = ingest(
@@ -61,7 +61,7 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
             backbone = recipe.backbone_after(history.teacher.backbone)
             labels = pseudo_label(manifest, teaches, place, e.pseudo_label, index, machine)
             answers = labels.load()
-            history = watched(history, e.guards, images, answers, method=e.student.method)
+            history = with_guards(history, e.guards, images, answers, method=e.student.method)
             if history.stopped:
                 break
             weights, seed = described_weights(e.student.weights), e.seed + index
@@ -73,7 +73,7 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
             refuse_withdrawn(trained, place)
             scores = score(development, student, place, machine)
             finished = student_round(index, images, answers, trained, scores.load(), e.gate, method=e.student.method)
-            history = with_student(history, e.guards, e.gate, finished, method=e.student.method)
+            history = with_round_of(history, e.guards, e.gate, finished, method=e.student.method)
             models.append(student)
             log_round(e, history.latest, student, labels)
 

@@ -29,4 +29,4 @@ def read_test(
     from selftrain.selflabel.teaching import scoring
 
     images = partial(dataset.pixels, place, test, machine=machine)
-    return scoring.read_test(test, final, first_teacher, control, pixels_at=images)
+    return scoring.evaluate_on_test(test, final, first_teacher, control, pixels_at=images)

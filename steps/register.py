@@ -4,7 +4,7 @@ from typing import Annotated
 
 from zenml import get_step_context, step
 
-from selftrain.adapters.registry.settlement import settle
+from selftrain.adapters.registry.settlement import register_and_promote
 from selftrain.config import Machine, Place, Registry
 from selftrain.data.manifest import Manifest
 from selftrain.evaluate.evaluation import EvaluationReport
@@ -27,7 +27,7 @@ def register(
 ) -> Annotated[Registration, "registration"]:
     """Register the model of a passed run, once; never taken from the cache."""
     run_id = str(get_step_context().pipeline_run.id)
-    return settle(
+    return register_and_promote(
         manifest,
         final,
         report,

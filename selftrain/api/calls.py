@@ -13,11 +13,18 @@ import numpy.typing as npt
 
 from selftrain.autolabeling.analysis import Analysis
 from selftrain.autolabeling.folder import AnalysisFolder
-from selftrain.autolabeling.training_data import ChannelsFirst, Example, LabeledImages, LabelKind, LoadedPart, load
-from selftrain.autolabeling.user_model import Outputs
+from selftrain.autolabeling.training_data import (
+    ChannelsFirst,
+    Example,
+    LabeledImages,
+    LabelKind,
+    LoadedPart,
+    load_analysis,
+)
+from selftrain.autolabeling.user_model import OutputKind
 from selftrain.config import Experiment, Fixed, Threshold
 from selftrain.errors import ConfigError
-from selftrain.files.places import given_path
+from selftrain.files.places import user_path
 from selftrain.learn.distillation import distill as distilling
 from selftrain.progress import Progress, silent
 
@@ -25,8 +32,8 @@ if TYPE_CHECKING:
     import grain
     import tensorflow as tf
 
-    from selftrain.api.fitting import Fitted
-    from selftrain.data.inputs.images import Given
+    from selftrain.api.fitting import FitResult
+    from selftrain.data.inputs.images import ImageStream
 
 PathLike = str | os.PathLike[str]
 P = ParamSpec("P")
@@ -45,7 +52,7 @@ def autolabel(
     max_per_class: int | None = None,
     class_names: Sequence[str] | None = None,
     image_size: int | None = None,
-    outputs: Outputs | None = None,
+    outputs: OutputKind | None = None,
     held_out: float = 0.2,
     seed: int = 0,
     round: int = 1,
@@ -79,10 +86,10 @@ def autolabel(
     """
     from selftrain.api.user_models import open_user_model
     from selftrain.autolabeling.analyse import analyse
-    from selftrain.autolabeling.folder import begun
+    from selftrain.autolabeling.folder import claim_folder
     from selftrain.autolabeling.settings import settings_of
     from selftrain.config.arguments import check_image_size
-    from selftrain.data.inputs.opening import open_given
+    from selftrain.data.inputs.opening import open_images
 
     if image_size is not None:
         check_image_size(image_size)
@@ -102,14 +109,14 @@ def autolabel(
         raise ConfigError("held_out is 0; it should be greater than 0, or give validation=")
     rank = None if asked.input_shape is None else len(asked.input_shape)
 
-    def opened(given: object, role: str, *, labels: bool) -> Given:
+    def opened(given: object, role: str, *, labels: bool) -> ImageStream:
         size, channels = image_size or asked.side, asked.channels
-        return open_given(given, role=role, labeled=labels, image_rank=rank, image_size=size, channels=channels)
+        return open_images(given, role=role, labeled=labels, image_rank=rank, image_size=size, channels=channels)
 
     human, pool = opened(labeled, "labeled", labels=True), opened(unlabeled, "unlabeled", labels=False)
     judging = None if validation is None else opened(validation, "validation", labels=True)
-    folder = AnalysisFolder(given_path(out))
-    with begun(folder, settings, resume=resume) as finished:
+    folder = AnalysisFolder(user_path(out))
+    with claim_folder(folder, settings, resume=resume) as finished:
         if finished:
             return folder.read()
         return analyse(asked, human, pool, judging, folder, settings=settings, progress=progress)
@@ -127,7 +134,7 @@ def fit(
     out: PathLike,
     workspace: PathLike = ".selftrain",
     progress: Progress = silent,
-) -> Fitted:
+) -> FitResult:
     """The whole loop in one call: teacher, pseudo-labels, larger student, until the gate; then test, read once.
 
     `labeled` and `unlabeled` are folders, or arrays, lists or streams as `autolabel` takes them (grey or RGB, 0-255 or
@@ -148,8 +155,8 @@ def fit(
     """
     from selftrain.api import fitting
 
-    images = fitting.given_images(labeled, unlabeled, validation, test, class_names)
-    where, place = given_path(workspace), given_path(out)
+    images = fitting.images_of_call(labeled, unlabeled, validation, test, class_names)
+    where, place = user_path(workspace), user_path(out)
     return fitting.fit(images, experiment, changes=settings or {}, workspace=where, out=place, progress=progress)
 
 
@@ -162,7 +169,7 @@ def _refusing_withdrawn(train: Callable[P, R]) -> Callable[P, R]:
 
         given = signature(train).bind(*args, **kwargs)
         given.apply_defaults()
-        teacher, workspace = (given_path(given.arguments[name]) for name in ("teacher", "workspace"))
+        teacher, workspace = (user_path(given.arguments[name]) for name in ("teacher", "workspace"))
         if teacher.is_dir():  # else it is no model, which loading it says
             refuse_given(descent_at(teacher), str(teacher), workspace, advice=ANOTHER_TEACHER)
         return train(*args, **kwargs)
@@ -265,4 +272,4 @@ def held_out(images: object, *, share: float = 0.2, seed: int = 0) -> npt.NDArra
 def _loaded(
     path: PathLike, unlabeled_weight: float | None, labels: LabelKind | None, part: LoadedPart
 ) -> LabeledImages:
-    return load(AnalysisFolder(given_path(path)), part=part, unlabeled_weight=unlabeled_weight, labels=labels)
+    return load_analysis(AnalysisFolder(user_path(path)), part=part, unlabeled_weight=unlabeled_weight, labels=labels)

@@ -21,24 +21,24 @@ from selftrain.adapters.process.quiet_start import start_keras
 from selftrain.adapters.registry.starting_models import bring_teacher, check, described_weights
 from selftrain.config import Experiment, FolderSource, parse
 from selftrain.config.arguments import names_of
-from selftrain.data.ingest.ingest import Ingested, ingest
+from selftrain.data.ingest.ingest import IngestResult, ingest
 from selftrain.data.ingest.report import report_ingested
 from selftrain.data.inputs.images import is_path
-from selftrain.data.inputs.opening import open_given
+from selftrain.data.inputs.opening import open_images
 from selftrain.data.inputs.spool import SpooledImages, spooled
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources.source import ImageSource, open_source
 from selftrain.data.sources.survey import survey
 from selftrain.data.store import dataset, decoded_files
 from selftrain.errors import ConfigError, SourceError
-from selftrain.files.places import check_out, given_path
+from selftrain.files.places import check_out, user_path
 from selftrain.files.writing import replace
 from selftrain.learn.models import divergence
 from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.training.checkpoint import Checkpoints, prune
 from selftrain.progress import Progress, noting
 from selftrain.scaffold.choices import Wishes, choose, has_gpu
-from selftrain.selflabel.loop import Looped, read_test, run_loop
+from selftrain.selflabel.loop import LoopResult, evaluate_on_test, run_loop
 from selftrain.selflabel.rounds.outcome import outcome
 from selftrain.selflabel.rounds.record import RunRecord, run_record
 
@@ -69,7 +69,7 @@ class Images:
                 yield str(role), images, split
 
 
-def given_images(
+def images_of_call(
     labeled: object, unlabeled: object, validation: object, test: object, class_names: Sequence[str] | None
 ) -> Images | None:
     """The images that `fit` was called with; None where there are none, and the source of the experiment is used.
@@ -90,7 +90,7 @@ def given_images(
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FitResult:
     """A finished fit: its record, the folder it left, and in that the folder of the best model."""
 
     record: RunRecord
@@ -110,7 +110,7 @@ def fit(
     workspace: Path,
     out: Path,
     progress: Progress,
-) -> Fitted:
+) -> FitResult:
     """Run the loop on `images` (None: the source of `base`) and leave model, record and pseudo-labels in `out`.
 
     Its models stay in the workspace's cache: the same fit again, or one that was killed, trains none of them anew.
@@ -145,7 +145,7 @@ def fit(
     )
     read = divergence.trained((looped.final, looped.models[0], looped.control))
     looks = count_looks(dataset.workspace(e.place).root / "looks", made.manifest.split_digest(Split.TEST), read)
-    report = read_test(looped, pixels_of=pixels_of)
+    report = evaluate_on_test(looped, pixels_of=pixels_of)
     record = run_record(
         e,
         made.manifest,
@@ -159,7 +159,7 @@ def fit(
     texts = {RECORD: record.model_dump_json(indent=2), EVALUATION: report.model_dump_json(indent=2)}
     texts[EXPERIMENT] = e.model_dump_json(indent=2, exclude={"source"} if isinstance(source, SpooledImages) else None)
     _leave(out, looped, texts)
-    return Fitted(record, out)
+    return FitResult(record, out)
 
 
 def with_changes(e: Experiment, changes: Mapping[str, Any]) -> Experiment:
@@ -192,7 +192,7 @@ def run_key(e: Experiment, manifest: Manifest, first_teacher: SavedModel | None)
 
 def _at_home(e: Experiment) -> Experiment:
     """`e` with ~ in its workspace for the user's home folder."""
-    return e.model_copy(update={"workspace": str(given_path(e.workspace))})
+    return e.model_copy(update={"workspace": str(user_path(e.workspace))})
 
 
 @contextmanager
@@ -220,7 +220,7 @@ def _opened(
         return
     with spooled(Path(where["workspace"]), images.class_names) as spool:
         for role, one, split in given:
-            opened = open_given(one, role=role, labeled=role != "unlabeled", image_rank=None, image_size=None)
+            opened = open_images(one, role=role, labeled=role != "unlabeled", image_rank=None, image_size=None)
             if not spool.add(opened, role=role, split=split):
                 raise SourceError(f"{role} holds no image; give some")
         spool.refuse_range()
@@ -240,7 +240,7 @@ def _tidy(e: Experiment) -> None:
     decoded_files.prune(workspace.decoded_cache, budget_mb=e.machine.decoded_mb)
 
 
-def _ingested(source: ImageSource, e: Experiment, progress: Progress) -> Ingested:
+def _ingested(source: ImageSource, e: Experiment, progress: Progress) -> IngestResult:
     return ingest(
         source,
         source.scan(),
@@ -253,7 +253,7 @@ def _ingested(source: ImageSource, e: Experiment, progress: Progress) -> Ingeste
     )
 
 
-def _refuse_empty_pool(made: Ingested, e: Experiment) -> None:
+def _refuse_empty_pool(made: IngestResult, e: Experiment) -> None:
     """Raise SourceError where a round would have nothing to label."""
     if e.gate.max_rounds and not made.manifest.rows(Split.UNLABELED).size:
         raise SourceError(
@@ -273,7 +273,7 @@ def _brought(e: Experiment, manifest: Manifest) -> SavedModel | None:
     )
 
 
-def _leave(out: Path, looped: Looped, texts: Mapping[str, str]) -> None:
+def _leave(out: Path, looped: LoopResult, texts: Mapping[str, str]) -> None:
     """Fill `out` whole or not at all. Raises ConfigError where somebody else has filled it meanwhile."""
     place = Path(os.path.realpath(out))
     place.parent.mkdir(parents=True, exist_ok=True)

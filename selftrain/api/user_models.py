@@ -9,23 +9,23 @@ from collections.abc import Callable
 from typing import Any
 
 from selftrain.adapters.process.quiet_start import start_keras
-from selftrain.autolabeling.user_model import Asked, open_model
+from selftrain.autolabeling.user_model import UserModel, open_model
 from selftrain.data.inputs.images import Array
-from selftrain.files.places import given_path
+from selftrain.files.places import user_path
 from selftrain.learn.models.loading import load
 
 
-def open_user_model(model: object) -> tuple[Asked, tuple[str, ...] | None]:
+def open_user_model(model: object) -> tuple[UserModel, tuple[str, ...] | None]:
     """`model` ready to be asked, and its class names if it says them: the folder of a model saved here does.
 
     Raises PredictionError for what is no model, UntrustedFileError for a folder that is none of ours.
     """
     if isinstance(model, str | os.PathLike):
         start_keras()
-        loaded, contract = load(given_path(model))
+        loaded, contract = load(user_path(model))
         return open_model(loaded), contract.class_names
     if _is_torch(model):
-        return Asked(_torch_answer(model)), None
+        return UserModel(_torch_answer(model)), None
     return open_model(model), None
 
 

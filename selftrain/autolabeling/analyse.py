@@ -15,14 +15,14 @@ import pyarrow as pa
 
 from selftrain.autolabeling.analysis import Analysis, ClassCounts, Counts
 from selftrain.autolabeling.folder import AnalysisFolder
-from selftrain.autolabeling.judgement import ENOUGH, Ints, Judged, judge
-from selftrain.autolabeling.kept_images import KeptImages, Part, put
-from selftrain.autolabeling.labeled import Reading, names_of, read_labeled
+from selftrain.autolabeling.judgement import ENOUGH, Ints, Judgement, judge_model
+from selftrain.autolabeling.kept_images import KeptImages, Part, with_values
+from selftrain.autolabeling.labeled import Reading, class_names_of, read_labeled
 from selftrain.autolabeling.pool import check_same_model, read_pool, without_copies
 from selftrain.autolabeling.settings import Settings
-from selftrain.autolabeling.user_model import Asked, Floats, classes_of
+from selftrain.autolabeling.user_model import Floats, UserModel, classes_of
 from selftrain.data.inputs.held_out import Mask
-from selftrain.data.inputs.images import Given, Unreadable
+from selftrain.data.inputs.images import ImageStream, Unreadable
 from selftrain.data.inputs.labels import class_indices, label_form
 from selftrain.errors import SourceError
 from selftrain.files.writing import replace
@@ -49,7 +49,7 @@ class _Human:
     reading: Reading
     index: pa.Table
     training: Ints  # labels (k,) of those to train on
-    judged: Judged
+    judged: Judgement
     held_answers: Floats
     known: frozenset[str]  # ids of labelled and validation images
     copies: int
@@ -58,10 +58,10 @@ class _Human:
 
 
 def analyse(
-    asked: Asked,
-    labeled: Given,
-    unlabeled: Given,
-    validation: Given | None,
+    asked: UserModel,
+    labeled: ImageStream,
+    unlabeled: ImageStream,
+    validation: ImageStream | None,
     folder: AnalysisFolder,
     *,
     settings: Settings,
@@ -110,7 +110,7 @@ def analyse(
 
 
 def _read_human(
-    asked: Asked, labeled: Given, validation: Given | None, folder: AnalysisFolder, settings: Settings
+    asked: UserModel, labeled: ImageStream, validation: ImageStream | None, folder: AnalysisFolder, settings: Settings
 ) -> _Human:
     seed, size = settings.seed, settings.pseudo_label.batch_size
     apart = None if validation is None else _judged_images(asked, validation, seed=seed, batch_size=size)
@@ -121,7 +121,7 @@ def _read_human(
         reading.pixels.refuse_others(apart.pixels, VALIDATION)
     if not held.held.any():
         raise SourceError(f"none of {len(held.held)} labelled images is held out; {ENOUGH}")
-    names = names_of(reading, classes=classes_of(held.answers), given=settings.class_names, role=LABELED)
+    names = class_names_of(reading, classes=classes_of(held.answers), given=settings.class_names, role=LABELED)
     labels = class_indices(reading.labels, role=LABELED, class_names=names)
     taken = frozenset(apart.ids.tolist()) if apart is not None else frozenset()
     used = judging = _used_once(reading.ids, labels, taken)
@@ -131,9 +131,9 @@ def _read_human(
         judging = _used_once(apart.ids, theirs, frozenset())
         counted = [used, judging]
     outputs = settings.outputs
-    judged = judge(held, theirs, judging.usable, asked, outputs=outputs, class_names=names, batch_size=size)
+    judged = judge_model(held, theirs, judging.usable, asked, outputs=outputs, class_names=names, batch_size=size)
     parts = np.where(reading.held, Part.HELD_OUT.value, Part.TRAINING.value)
-    index = put(put(reading.index, "part", parts), "label", labels)
+    index = with_values(with_values(reading.index, "part", parts), "label", labels)
     return _Human(
         reading=reading,
         index=index.filter(pa.array(used.usable)),
@@ -147,7 +147,7 @@ def _read_human(
     )
 
 
-def _judged_images(asked: Asked, validation: Given, *, seed: int, batch_size: int) -> Reading:
+def _judged_images(asked: UserModel, validation: ImageStream, *, seed: int, batch_size: int) -> Reading:
     """All of the validation images, held out."""
     return read_labeled(validation, asked, role=VALIDATION, share=1.0, seed=seed, batch_size=batch_size, arrays=None)
 

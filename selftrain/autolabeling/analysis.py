@@ -7,9 +7,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from selftrain.autolabeling.user_model import Outputs
+from selftrain.autolabeling.user_model import OutputKind
 from selftrain.data.inputs.labels import LabelForm
-from selftrain.evaluate.coverage import CoverageCurve, Measured
+from selftrain.evaluate.coverage import CoverageCurve, MeasuredPrecision
 
 FORMAT_VERSION: Literal[1] = 1
 
@@ -73,7 +73,7 @@ class Analysis(Facts):
     format_version: Literal[1] = FORMAT_VERSION
     selftrain: str
     class_names: tuple[str, ...]
-    outputs: Outputs
+    outputs: OutputKind
     labels: LabelForm
     image_shape: tuple[int, ...]
     image_dtype: str
@@ -83,7 +83,7 @@ class Analysis(Facts):
     held_out_by: Literal["hash", "validation"]
     calibration: Calibration
     threshold: str
-    measured: Measured | None
+    measured: MeasuredPrecision | None
     coverage: CoverageCurve | None
     targets: Literal["soft", "hard"]
     round: int

@@ -26,7 +26,7 @@ _BEFORE_LABELLING = re.compile(
 
 
 @contextmanager
-def begun(folder: AnalysisFolder, settings: Settings, *, resume: bool) -> Iterator[bool]:
+def claim_folder(folder: AnalysisFolder, settings: Settings, *, resume: bool) -> Iterator[bool]:
     """Whether `folder` holds the finished analysis already; else it is this call's alone while the block runs.
 
     With `resume` an unfinished one of the same settings is gone on with. One in which no unlabelled image was labelled
@@ -80,7 +80,7 @@ def _locked(root: Path) -> Iterator[None]:
 
 
 def _nothing_labelled(folder: AnalysisFolder) -> bool:
-    """Whether `folder` holds what `begun` and the reading of labelled images wrote, and nothing else."""
+    """Whether `folder` holds what `claim_folder` and the reading of labelled images wrote, and nothing else."""
     if not all(_BEFORE_LABELLING.fullmatch(name) for name in _files(folder.root)):
         return False
     try:

@@ -11,11 +11,11 @@ import numpy.typing as npt
 from selftrain.autolabeling.analysis import Calibration
 from selftrain.autolabeling.labeled import Reading
 from selftrain.autolabeling.user_model import (
-    Asked,
     Floats,
-    Outputs,
+    OutputKind,
+    UserModel,
+    answers_of,
     as_logits,
-    ask,
     outputs_of,
     refuse_no_probabilities,
 )
@@ -39,11 +39,11 @@ ENOUGH = "label more, or give validation="
 
 
 @dataclass(frozen=True)
-class Judged:
+class Judgement:
     """What the held-out images say of a model; `held_out` are its calibrated, cross-fitted answers to them."""
 
     class_names: tuple[str, ...]
-    outputs: Outputs
+    outputs: OutputKind
     calibration: Calibration
     held_out: HeldOut
     warnings: tuple[str, ...]
@@ -53,16 +53,16 @@ class Judged:
         return softmax(as_logits(answers, self.outputs), self.calibration.temperature)
 
 
-def judge(
+def judge_model(
     held: Reading,
     labels: Ints,
     usable: Mask,
-    asked: Asked,
+    asked: UserModel,
     *,
-    outputs: Outputs | None,
+    outputs: OutputKind | None,
     class_names: tuple[str, ...],
     batch_size: int,
-) -> Judged:
+) -> Judgement:
     """The model on the held-out rows of `held` that are `usable` (n,); `labels` (n,) are those of all its rows.
 
     Raises SourceError where there is none, or where the images are clearly of another scale than the model was trained
@@ -83,7 +83,7 @@ def judge(
     temperature = 1.0 if all_right else fit_temperature(logits, labels)
     probs = softmax(logits) if all_right else cross_fitted_probs(logits, labels)
     calibration = _calibration(logits, labels, probs, temperature)
-    return Judged(
+    return Judgement(
         class_names=class_names,
         outputs=said,
         calibration=calibration,
@@ -125,14 +125,14 @@ def _warnings(labels: Ints, calibration: Calibration, names: tuple[str, ...]) ->
         yield f"no held-out image of {len(missing)} of {len(names)} classes: {shown}"
 
 
-def _refuse_wrong_scale(asked: Asked, held: Reading, labels: Ints, outputs: Outputs, *, batch_size: int) -> None:
+def _refuse_wrong_scale(asked: UserModel, held: Reading, labels: Ints, outputs: OutputKind, *, batch_size: int) -> None:
     """Raise SourceError where the model is clearly better on the same images at the other usual scale."""
     factor = {Scale.TO_1: 255.0, Scale.TO_255: 1 / 255}.get(held.pixels.scale)
     if factor is None:
         return
     count = len(held.sample)
     try:
-        answers = ask(asked, (held.sample * np.float32(factor)).astype(np.float32), batch_size=batch_size)
+        answers = answers_of(asked, (held.sample * np.float32(factor)).astype(np.float32), batch_size=batch_size)
     except PredictionError:  # it reads the type given only
         return
     truth = labels[:count]

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from selftrain.data.inputs.files import read_image
-from selftrain.data.inputs.images import Array, Chunk, Ids, Unreadable
+from selftrain.data.inputs.images import Array, Ids, ImageChunk, Unreadable
 from selftrain.data.workers import cores
 from selftrain.errors import SourceError
 from selftrain.files.writing import replace
@@ -53,7 +53,7 @@ def write_array(folder: Path, name: str, values: npt.NDArray[np.generic]) -> Non
     replace(folder / name, write)
 
 
-def index_rows(chunk: Chunk, array: str) -> pa.Table:
+def index_rows(chunk: ImageChunk, array: str) -> pa.Table:
     """The index of a chunk's images, whose pixels are in `array` unless they are files; part and label are empty."""
     count = len(chunk)
     stored = chunk.paths is None
@@ -70,7 +70,7 @@ def index_rows(chunk: Chunk, array: str) -> pa.Table:
     return pa.table(columns, schema=SCHEMA)
 
 
-def put(index: pa.Table, name: str, values: npt.NDArray[np.generic]) -> pa.Table:
+def with_values(index: pa.Table, name: str, values: npt.NDArray[np.generic]) -> pa.Table:
     """`index` with `values` (n,) in the column `name`."""
     at = SCHEMA.get_field_index(name)
     return index.set_column(at, SCHEMA.field(at), pa.array(values, SCHEMA.field(at).type))

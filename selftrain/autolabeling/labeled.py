@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from selftrain.autolabeling.kept_images import index_rows, write_array
-from selftrain.autolabeling.user_model import Asked, Floats, Named, ask
+from selftrain.autolabeling.user_model import Floats, Named, UserModel, answers_of
 from selftrain.data.inputs.held_out import Mask, held_out_mask
-from selftrain.data.inputs.images import Array, Chunk, Given, Unreadable
+from selftrain.data.inputs.images import Array, ImageChunk, ImageStream, Unreadable
 from selftrain.data.inputs.labels import LabelForm, Labels, joined_labels, label_form, sorted_names, text
 from selftrain.data.inputs.values import Pixels, join_pixels
 from selftrain.errors import SourceError
@@ -52,7 +52,7 @@ class Reading:
 
 
 def read_labeled(
-    given: Given, asked: Asked, *, role: str, share: float, seed: int, batch_size: int, arrays: Path | None
+    given: ImageStream, asked: UserModel, *, role: str, share: float, seed: int, batch_size: int, arrays: Path | None
 ) -> Reading:
     """Read `given` once, hold out `share` of it by hash, ask the model about that part, keep the pixels in `arrays`.
 
@@ -75,7 +75,7 @@ def read_labeled(
         apart = chunk.images[held[-1]]
         if len(apart):
             name_held = _named_of(chunk, held[-1])
-            answers.append(ask(asked, apart, batch_size=batch_size, role=role, named=name_held))
+            answers.append(answers_of(asked, apart, batch_size=batch_size, role=role, named=name_held))
             samples.append(apart[:SAMPLED])
     if pixels is None:
         bad = f" ({len(unreadable)} files cannot be read)" if unreadable else ""
@@ -93,7 +93,7 @@ def read_labeled(
     )
 
 
-def names_of(reading: Reading, *, classes: int, given: tuple[str, ...] | None, role: str) -> tuple[str, ...]:
+def class_names_of(reading: Reading, *, classes: int, given: tuple[str, ...] | None, role: str) -> tuple[str, ...]:
     """The class names: those given, the sorted names of the labels, or the indices; SourceError for a mismatch.
 
     Names that are numbers are refused where their values and their text sort differently: the model's order is unknown.
@@ -117,12 +117,12 @@ def names_of(reading: Reading, *, classes: int, given: tuple[str, ...] | None, r
     return names
 
 
-def _named_of(chunk: Chunk, held: Mask) -> Named:
+def _named_of(chunk: ImageChunk, held: Mask) -> Named:
     """What names rows of those `held` (n,) out of `chunk`."""
     rows = np.flatnonzero(held)
     return lambda bad: chunk.named(rows[bad])
 
 
-def _named(given: Given, role: str) -> Iterator[tuple[str, Chunk]]:
+def _named(given: ImageStream, role: str) -> Iterator[tuple[str, ImageChunk]]:
     for number, chunk in enumerate(given.chunks()):
         yield f"{role}-{number:06d}.npy", chunk

@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from selftrain.autolabeling.folder import AnalysisFolder
 from selftrain.autolabeling.kept_images import index_rows, write_array
-from selftrain.autolabeling.user_model import Asked, Floats, Outputs, ask, refuse_no_probabilities
-from selftrain.data.inputs.images import Chunk, Given, Unreadable
+from selftrain.autolabeling.user_model import Floats, OutputKind, UserModel, answers_of, refuse_no_probabilities
+from selftrain.data.inputs.images import ImageChunk, ImageStream, Unreadable
 from selftrain.data.inputs.values import Pixels, join_pixels
 from selftrain.errors import ConfigError, PredictionError, SourceError
 from selftrain.progress import Progress
@@ -36,12 +36,12 @@ def check_same_model(folder: AnalysisFolder, answers: Floats) -> None:
 
 
 def read_pool(
-    asked: Asked,
-    unlabeled: Given,
+    asked: UserModel,
+    unlabeled: ImageStream,
     folder: AnalysisFolder,
     *,
     pixels: Pixels,
-    outputs: Outputs,
+    outputs: OutputKind,
     columns: int,
     batch_size: int,
     progress: Progress,
@@ -66,7 +66,7 @@ def read_pool(
             if known is None:
                 if chunk.paths is None:
                     write_array(folder.arrays, name, chunk.images)
-                known = ask(asked, chunk.images, batch_size=batch_size, role=UNLABELED, named=chunk.named)
+                known = answers_of(asked, chunk.images, batch_size=batch_size, role=UNLABELED, named=chunk.named)
                 _refuse_others(known, chunk, outputs=outputs, columns=columns)
                 write_array(folder.unfinished, f"ids-{name}", chunk.ids)
                 write_array(folder.unfinished, name, known)
@@ -78,7 +78,7 @@ def read_pool(
     return pa.concat_tables(index), np.concatenate(answers), tuple(unreadable)
 
 
-def _refuse_others(answers: Floats, chunk: Chunk, *, outputs: Outputs, columns: int) -> None:
+def _refuse_others(answers: Floats, chunk: ImageChunk, *, outputs: OutputKind, columns: int) -> None:
     """Raise PredictionError where `answers` to a chunk are not of the kind of those to the labelled images."""
     if answers.shape[1] != columns:
         raise PredictionError(

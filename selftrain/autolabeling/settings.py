@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from selftrain.autolabeling.user_model import Outputs
+from selftrain.autolabeling.user_model import OutputKind
 from selftrain.config import Fixed, PseudoLabel, Section, Threshold
 from selftrain.config.arguments import checked, names_of
 from selftrain.errors import ConfigError
@@ -21,7 +21,7 @@ class Settings(Section):
     round: int = 1
     held_out: Annotated[float, Field(ge=0, le=1)] = 0.2
     seed: int = 0
-    outputs: Outputs | None = None
+    outputs: OutputKind | None = None
     class_names: tuple[str, ...] | None = None
 
     @property

@@ -83,7 +83,7 @@ class ChannelsFirst:
         return (np.ascontiguousarray(np.moveaxis(x, -1, 0)) if self.examples.files else x, *rest)
 
 
-def load(
+def load_analysis(
     folder: AnalysisFolder,
     *,
     part: LoadedPart = "training",

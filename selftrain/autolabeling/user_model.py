@@ -17,7 +17,7 @@ from selftrain.naming import named_rows
 Floats = npt.NDArray[np.float32]
 Named = Callable[[npt.NDArray[np.int64]], str]
 """Rows (k,) of what a model was asked, in the words of an error."""
-Outputs = Literal["logits", "probabilities"]
+OutputKind = Literal["logits", "probabilities"]
 SMALLEST_PROBABILITY = 1e-7
 _ROUNDED = 1e-6  # below 0: what a softmax of another framework may answer for 0
 _SHOWN = 5
@@ -26,7 +26,7 @@ _WAYS_OUT = "end the model with a softmax, or give its logits"
 
 
 @dataclass(frozen=True)
-class Asked:
+class UserModel:
     """A model that answers batches of images; `input_shape` is one image's where the model says it, sides may be None.
 
     `even` models are given batches of one size only, the last filled up, so that they are compiled once.
@@ -49,7 +49,7 @@ class Asked:
         return 1 if shape is not None and len(shape) == 3 and shape[2] == 1 else 3
 
 
-def open_model(model: Any) -> Asked:
+def open_model(model: Any) -> UserModel:
     """The Asked of a Keras model, or of any callable that takes a numpy batch. Raises PredictionError for neither."""
     predict = getattr(model, "predict_on_batch", None)
     if callable(predict):
@@ -57,16 +57,18 @@ def open_model(model: Any) -> Asked:
         known = (
             isinstance(shape, tuple) and bool(shape) and all(each is None or isinstance(each, int) for each in shape)
         )
-        return Asked(predict, tuple(shape[1:]) if known and shape is not None else None, even=True)
+        return UserModel(predict, tuple(shape[1:]) if known and shape is not None else None, even=True)
     if callable(model):
-        return Asked(model)
+        return UserModel(model)
     raise PredictionError(
         f"model is {type(model).__name__}; give a Keras model, or a callable from a batch of images to logits or "
         "probabilities (n, classes)"
     )
 
 
-def ask(asked: Asked, images: Array, *, batch_size: int, role: str = "images", named: Named = named_rows) -> Floats:
+def answers_of(
+    asked: UserModel, images: Array, *, batch_size: int, role: str = "images", named: Named = named_rows
+) -> Floats:
     """The model's answers to `images` (n, ...) as they are, float32 (n, columns). It is given copies of them.
 
     Raises PredictionError where the model refuses the images, or answers what is neither logits nor probabilities:
@@ -114,7 +116,7 @@ def refuse_no_probabilities(answers: Floats, *, role: str, named: Named = named_
         )
 
 
-def outputs_of(answers: Floats) -> Outputs:
+def outputs_of(answers: Floats) -> OutputKind:
     """Whether `answers` (n, columns) are logits or probabilities; raises PredictionError where they can be neither.
 
     >>> outputs_of(np.float32([[0.1, 0.9], [0.5, 0.5]])), outputs_of(np.float32([[-1, 3], [0, 2]]))
@@ -140,7 +142,7 @@ def outputs_of(answers: Floats) -> Outputs:
     return "logits"
 
 
-def as_logits(answers: Floats, outputs: Outputs) -> Floats:
+def as_logits(answers: Floats, outputs: OutputKind) -> Floats:
     """Answers (n, columns) as logits (n, classes); of probabilities the logarithm. One column is two classes.
 
     >>> as_logits(np.float32([[2.0]]), "logits").tolist()
@@ -161,7 +163,7 @@ def classes_of(answers: Floats) -> int:
     return max(2, int(answers.shape[1]))
 
 
-def _refuse_other_shape(asked: Asked, shape: tuple[int, ...]) -> None:
+def _refuse_other_shape(asked: UserModel, shape: tuple[int, ...]) -> None:
     wanted = asked.input_shape
     if wanted is None:
         return
@@ -170,7 +172,7 @@ def _refuse_other_shape(asked: Asked, shape: tuple[int, ...]) -> None:
         raise PredictionError(f"the model reads images of shape {wanted}, these have {shape}; resize or convert them")
 
 
-def _ask_once(asked: Asked, images: Array, fill_to: int) -> Floats:
+def _ask_once(asked: UserModel, images: Array, fill_to: int) -> Floats:
     count = len(images)
     batch = images[np.resize(np.arange(count), max(count, fill_to))]  # a copy: preprocess_input writes into floats
     try:

@@ -55,7 +55,7 @@ def init(
 ) -> None:
     """Look at your folders and write a commented configuration for `selftrain run --config`."""
     from selftrain.config import FolderSource
-    from selftrain.scaffold.choices import Wishes, describe, has_gpu, scaffold
+    from selftrain.scaffold.choices import Wishes, describe_choices, has_gpu, scaffold
 
     source = FolderSource(
         labeled=str(labeled),
@@ -76,7 +76,7 @@ def init(
     if as_json:
         print_json(made)
     else:
-        typer.echo(describe(made))
+        typer.echo(describe_choices(made))
         typer.echo(f"written: {made.path}   next: selftrain run --config {shlex.quote(str(made.path))}")
 
 
@@ -141,10 +141,10 @@ def status(
 ) -> None:
     """Show a run: its rounds, its numbers on test, what became of the model."""
     from selftrain.adapters.lineage.recall import concern_of
-    from selftrain.adapters.runs.records import find_run, workspace_of
+    from selftrain.adapters.runs.records import find_record, workspace_of
     from selftrain.report.summary import summary
 
-    record = find_run(run_id)
+    record = find_record(run_id)
     if as_json:
         print_json(record)
         return

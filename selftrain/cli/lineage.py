@@ -104,7 +104,7 @@ def recall(
     if version is None:
         raise InputError("say which teacher: selftrain recall VERSION --reason '...'; --list shows what is withdrawn")
     if undo:
-        line = recalling.restore(version, reason=reason, workspace=workspace, model_name=model_name)
+        line = recalling.take_back(version, reason=reason, workspace=workspace, model_name=model_name)
         _show_line(line, as_json=as_json)
         return
     with progress("recall") as show:

@@ -53,7 +53,7 @@ def _conform_column(table: pa.Table, field: pa.Field) -> pa.Array:
     return array if isinstance(array, pa.Array) else pa.concat_arrays(array.chunks)
 
 
-def put(table: pa.Table, name: str, values: pa.Array | pa.ChunkedArray) -> pa.Table:
+def with_column(table: pa.Table, name: str, values: pa.Array | pa.ChunkedArray) -> pa.Table:
     """`table` with column `name` replaced by `values`, in its place."""
     return table.set_column(table.column_names.index(name), name, values)
 

@@ -211,13 +211,13 @@ class Manifest:
             return self
         splits = np.where(pseudo, list(Split).index(Split.UNLABELED), self._split_codes)
         weight = np.asarray(self.table.column("weight"), dtype=np.float32)
-        table = columns.put(self.table, "split", columns.from_codes(splits, list(Split)))
-        table = columns.put(table, "weight", pa.array(np.where(pseudo, np.float32(1), weight)))
+        table = columns.with_column(self.table, "split", columns.from_codes(splits, list(Split)))
+        table = columns.with_column(table, "weight", pa.array(np.where(pseudo, np.float32(1), weight)))
         for name in ("label", "label_source", *_PSEUDO_ONLY):
             kept = pa.nulls(len(self), SCHEMA.field(name).type)
             if name in ("label", "label_source"):
                 kept = pc.if_else(pa.array(pseudo), kept, table.column(name))
-            table = columns.put(table, name, kept)
+            table = columns.with_column(table, name, kept)
         return Manifest.build(table, self.label_map)
 
     def with_pseudo_labels(
@@ -265,7 +265,7 @@ class Manifest:
         }
         table = base.table
         for name, values in new.items():
-            table = columns.put(table, name, values)
+            table = columns.with_column(table, name, values)
         return Manifest.build(table, self.label_map)
 
     def pool_rows(self, image_ids: Sequence[str] | npt.NDArray[np.str_] | pa.Array | pa.ChunkedArray) -> Int64s:

@@ -58,7 +58,7 @@ class HeldOut:
         return agree
 
 
-class Measured(BaseModel):
+class MeasuredPrecision(BaseModel):
     """A rule's worth: it accepts `accepted` of `pool` images, and `right` of the `images` held-out ones it accepts are.
 
     The interval of the precision is Clopper and Pearson's, each end one-sided at level 1 - alpha.

@@ -23,7 +23,7 @@ class Facts(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
-class Finding(StrEnum):
+class ComparisonResult(StrEnum):
     """What a paired comparison shows at its level."""
 
     BETTER = "better"
@@ -48,11 +48,11 @@ class Comparison(Facts):
     alpha: float
 
     @property
-    def finding(self) -> Finding:
+    def finding(self) -> ComparisonResult:
         """Better or worse only where the p-value is below alpha."""
         if self.p_value >= self.alpha:
-            return Finding.UNDECIDED
-        return Finding.BETTER if self.n10 > self.n01 else Finding.WORSE
+            return ComparisonResult.UNDECIDED
+        return ComparisonResult.BETTER if self.n10 > self.n01 else ComparisonResult.WORSE
 
 
 class ClassScores(Facts):

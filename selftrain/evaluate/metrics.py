@@ -31,7 +31,7 @@ def confusion_matrix(labels: npt.ArrayLike, probs: npt.ArrayLike) -> Ints:
 
 
 @dataclass(frozen=True)
-class PerClass:
+class ClassMetrics:
     """Precision, recall and F1 of each class, float64 (classes,); NaN where there is nothing to divide by."""
 
     support: Ints
@@ -40,7 +40,7 @@ class PerClass:
     f1: Doubles
 
 
-def per_class(confusion: Ints) -> PerClass:
+def per_class(confusion: Ints) -> ClassMetrics:
     """The scores of each class of a `confusion` matrix (classes, classes).
 
     Precision is undefined for a class never predicted, recall for one without images, F1 for one with neither.
@@ -48,7 +48,7 @@ def per_class(confusion: Ints) -> PerClass:
     right = np.diagonal(confusion).astype(np.float64)
     support = confusion.sum(axis=1)
     predicted = confusion.sum(axis=0)
-    return PerClass(
+    return ClassMetrics(
         support=support,
         precision=_ratio(right, predicted),
         recall=_ratio(right, support),

@@ -8,7 +8,7 @@ from selftrain.config import Registry
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport, Facts
 
 
-class Measured(Facts):
+class TestMeasurement(Facts):
     """What was measured on test, and of what: the model's and the test set's digest tell whether it still holds.
 
     `comparison` is with the champion of version `against`, on the same images.
@@ -21,7 +21,7 @@ class Measured(Facts):
     comparison: Comparison | None = None
 
 
-class Decision(Facts):
+class PromotionDecision(Facts):
     """Whether a version may become champion, and each reason; `against` is the champion it was compared with."""
 
     promote: bool
@@ -36,8 +36,8 @@ class Decision(Facts):
 
 
 def judge_promotion(
-    settings: Registry, measured: Measured | None, *, model_digest: str, test_digest: str, champion: int | None
-) -> Decision:
+    settings: Registry, measured: TestMeasurement | None, *, model_digest: str, test_digest: str, champion: int | None
+) -> PromotionDecision:
     """Whether the model `model_digest` may become champion; fails closed.
 
     It must pass every floor on the test set `test_digest` and, where there is a champion, be better than it by
@@ -46,7 +46,7 @@ def judge_promotion(
     """
     against = None if champion is None else f"champion version {champion}"
     if measured is None:
-        return Decision(promote=False, reasons=("nothing was measured on test",), against=champion)
+        return PromotionDecision(promote=False, reasons=("nothing was measured on test",), against=champion)
     refusals = _stale(measured, model_digest=model_digest, test_digest=test_digest, champion=champion)
     refusals += _below_floors(settings, measured.report)
     comparison = measured.comparison
@@ -54,15 +54,15 @@ def judge_promotion(
     if against is not None and measured.against == champion:
         refusals += _not_better(settings, comparison, against)
     if refusals:
-        return Decision(promote=False, reasons=tuple(refusals), against=champion, p_value=p_value)
+        return PromotionDecision(promote=False, reasons=tuple(refusals), against=champion, p_value=p_value)
     passed = f"every floor passed ({', '.join(f'{name} >= {floor:g}' for name, floor in settings.floors.items())})"
     if comparison is None or against is None:
-        return Decision(promote=True, reasons=(passed, "there was no champion"))
+        return PromotionDecision(promote=True, reasons=(passed, "there was no champion"))
     better = f"better than {against} by {100 * comparison.difference:.1f} points, p = {comparison.p_value:.2g}"
-    return Decision(promote=True, reasons=(passed, better), against=champion, p_value=p_value)
+    return PromotionDecision(promote=True, reasons=(passed, better), against=champion, p_value=p_value)
 
 
-def _stale(measured: Measured, *, model_digest: str, test_digest: str, champion: int | None) -> list[str]:
+def _stale(measured: TestMeasurement, *, model_digest: str, test_digest: str, champion: int | None) -> list[str]:
     refusals = []
     if not model_digest or measured.model_digest != model_digest:
         refusals.append(f"the numbers are of the model {measured.model_digest[:12]!r}, not {model_digest[:12]!r}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from selftrain.errors import ConfigError
 
 
-def given_path(path: str | os.PathLike[str]) -> Path:
+def user_path(path: str | os.PathLike[str]) -> Path:
     """The path that a user gave; a leading ~ is their home folder, as in a shell."""
     return Path(os.path.expanduser(path))  # Path.expanduser raises where there is no such user
 

@@ -28,7 +28,7 @@ from selftrain.report.drawing import (
     unticked,
     with_commas,
 )
-from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, Reason
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, RejectionReason
 
 Doubles = npt.NDArray[np.float64]
 BINS = 40
@@ -36,9 +36,9 @@ MOST_PANELS = 30
 MOST_COUNTS = 20
 MOST_NAMES = 50
 KINDS = (
-    (Reason.ACCEPTED, "accepted", BLUE),
-    (Reason.OVER_QUOTA, "over the class's quota", ORANGE),
-    (Reason.BELOW_THRESHOLD, "below the threshold", PALE),
+    (RejectionReason.ACCEPTED, "accepted", BLUE),
+    (RejectionReason.OVER_QUOTA, "over the class's quota", ORANGE),
+    (RejectionReason.BELOW_THRESHOLD, "below the threshold", PALE),
 )
 
 
@@ -229,7 +229,7 @@ def _round(labels: PseudoLabels) -> str:
 
 
 def _accepted_of(labels: PseudoLabels) -> str:
-    accepted, pool = labels.count(Reason.ACCEPTED), len(labels)
+    accepted, pool = labels.count(RejectionReason.ACCEPTED), len(labels)
     share = f" ({100 * accepted / pool:.0f} %)" if pool else ""
     return f"{accepted:,} of {pool:,} images accepted{share}"
 

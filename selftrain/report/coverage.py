@@ -9,7 +9,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from selftrain.errors import PredictionError
-from selftrain.evaluate.coverage import CoverageCurve, Measured
+from selftrain.evaluate.coverage import CoverageCurve, MeasuredPrecision
 from selftrain.report.drawing import BLUE, PALE, VERMILION, figure, percent_axis, title
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
@@ -59,13 +59,13 @@ def _chosen(left: Axes, right: Axes, labels: PseudoLabels) -> None:
         right.axvline(cutoff, color=VERMILION, linewidth=1.2 if len(cutoffs) <= 8 else 0.5)
 
 
-def _lowest(precision: Doubles, measured: Measured) -> float:
+def _lowest(precision: Doubles, measured: MeasuredPrecision) -> float:
     """Where the axis begins: a little below the lowest precision, not at the ends of the widest interval."""
     known = [*precision.tolist(), *([measured.interval[0]] if measured.images else [])]
     return max(0.0, min(known, default=0.0) - 0.05)
 
 
-def _said(labels: PseudoLabels, curve: CoverageCurve, measured: Measured) -> str:
+def _said(labels: PseudoLabels, curve: CoverageCurve, measured: MeasuredPrecision) -> str:
     begin = f"Round {labels.round}: threshold" if labels.round else "Threshold"
     if measured.precision is None:
         return f"{begin} {labels.threshold} accepts none of {curve.held_out:,} held-out images"

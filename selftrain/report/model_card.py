@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from selftrain.evaluate.evaluation import ClassScores, Comparison, EvaluationReport, Finding
+from selftrain.evaluate.evaluation import ClassScores, Comparison, ComparisonResult, EvaluationReport
 from selftrain.evaluate.intervals import Interval
 from selftrain.selflabel.rounds.history import History, Round
 
@@ -71,9 +71,9 @@ def _worth(report: EvaluationReport, *, a_student: bool) -> str:
 
 def _against_first_teacher(compared: Comparison) -> str:
     what = {
-        Finding.BETTER: "The unlabelled images helped.",
-        Finding.WORSE: "The unlabelled images made it worse.",
-        Finding.UNDECIDED: "Whether the unlabelled images helped is not decided by these test images.",
+        ComparisonResult.BETTER: "The unlabelled images helped.",
+        ComparisonResult.WORSE: "The unlabelled images made it worse.",
+        ComparisonResult.UNDECIDED: "Whether the unlabelled images helped is not decided by these test images.",
     }[compared.finding]
     return (
         f"{what} The first teacher, before any pseudo-label, reached {_percent(compared.reference_accuracy)} "

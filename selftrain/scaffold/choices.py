@@ -107,7 +107,7 @@ def choose(source: FolderSource, seen: Survey, wishes: Wishes) -> Commented:
     return Commented(parse(values), reasons, notes)
 
 
-def describe(made: Scaffold) -> str:
+def describe_choices(made: Scaffold) -> str:
     """What was seen and chosen, in a few lines for a person."""
     seen, chosen = made.survey, made.experiment
     per_class = sorted(seen.classes.items(), key=lambda item: -item[1])

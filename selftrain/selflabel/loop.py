@@ -24,7 +24,7 @@ PixelsOf = Callable[[Manifest, int], "Pixels"]
 
 
 @dataclass(frozen=True)
-class Looped:
+class LoopResult:
     """A loop that came to its end: a model a round, and the pseudo-labels of each round after the first teacher.
 
     `labeled` is the part of the manifest with human labels. A student that diverged is a model without weights. There
@@ -53,7 +53,7 @@ def run_loop(
     checkpoints: Checkpoints,
     first_teacher: SavedModel | None = None,
     progress: Progress = silent,
-) -> Looped:
+) -> LoopResult:
     """Teacher, then pseudo-labels and a student a round, until the gate or a guard ends it; test is not read.
 
     `pixels_of(manifest, size)` are a manifest's images at `size` pixels a side. Models are saved below `folder`, which
@@ -64,7 +64,7 @@ def run_loop(
     from selftrain.selflabel.rounds.gate import judge
     from selftrain.selflabel.rounds.outcome import minutes
     from selftrain.selflabel.rounds.recipes import recipe_after
-    from selftrain.selflabel.rounds.results import student_round, teacher_round, watched, with_student
+    from selftrain.selflabel.rounds.results import student_round, teacher_round, with_guards, with_round_of
     from selftrain.selflabel.selection.thresholds import check_classes
     from selftrain.selflabel.teaching import scoring, training
     from selftrain.selflabel.teaching.labeling import label_pool
@@ -97,7 +97,7 @@ def run_loop(
             progress=noting(progress, f"round {index}, pseudo-labels"),
         )
         method = e.student.method
-        history = watched(history, e.guards, manifest, answers, method=method)
+        history = with_guards(history, e.guards, manifest, answers, method=method)
         labels.append(answers)
         if history.stopped:
             break
@@ -117,18 +117,18 @@ def run_loop(
         )
         scores = scoring.score(labeled, pixels_of(labeled, student.contract.image_size), student)
         finished = student_round(index, manifest, answers, student, scores, e.gate, method=method)
-        history = with_student(history, e.guards, e.gate, finished, method=method)
+        history = with_round_of(history, e.guards, e.gate, finished, method=method)
         models.append(student)
     control = _control(e, labeled, history, pixels_of, folder, checkpoints, progress)
-    return Looped(history, tuple(models), tuple(labels), control, labeled)
+    return LoopResult(history, tuple(models), tuple(labels), control, labeled)
 
 
-def read_test(looped: Looped, *, pixels_of: PixelsOf) -> EvaluationReport:
+def evaluate_on_test(looped: LoopResult, *, pixels_of: PixelsOf) -> EvaluationReport:
     """The final model on test, against the first teacher (and the control) on the same images: once, at the end."""
     from selftrain.selflabel.teaching import scoring
 
     images = partial(pixels_of, looped.labeled)
-    return scoring.read_test(looped.labeled, looped.final, looped.models[0], looped.control, pixels_at=images)
+    return scoring.evaluate_on_test(looped.labeled, looped.final, looped.models[0], looped.control, pixels_at=images)
 
 
 def _finished(folder: Path) -> SavedModel | None:

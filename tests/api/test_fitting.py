@@ -14,10 +14,10 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import selftrain
-from selftrain.api.fitting import Fitted, count_looks, run_key, with_changes
+from selftrain.api.fitting import FitResult, count_looks, run_key, with_changes
 from selftrain.config import Experiment, Fixed, TargetPrecision
 from selftrain.data.ingest.ingest import ingest
-from selftrain.data.inputs.opening import open_given
+from selftrain.data.inputs.opening import open_images
 from selftrain.data.inputs.spool import spooled
 from selftrain.data.store.image_store import ImageStore
 from selftrain.errors import ConfigError, SourceError
@@ -69,14 +69,14 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def fitted(workspace: Path) -> Fitted:
+def fitted(workspace: Path) -> FitResult:
     """One round on arrays."""
     return selftrain.fit(**arrays(), settings=SETTINGS, out=workspace.parent / "out", workspace=workspace)
 
 
 @pytest.mark.keras
 @pytest.mark.slow
-def test_the_record_says_what_status_says(fitted: Fitted) -> None:
+def test_the_record_says_what_status_says(fitted: FitResult) -> None:
     record = fitted.record
     assert record.status == "completed"
     assert record.verdict == "passed"
@@ -100,7 +100,7 @@ def test_the_record_says_what_status_says(fitted: Fitted) -> None:
 
 @pytest.mark.keras
 @pytest.mark.slow
-def test_out_holds_the_best_model_its_labels_and_its_settings(fitted: Fitted) -> None:
+def test_out_holds_the_best_model_its_labels_and_its_settings(fitted: FitResult) -> None:
     names = {path.name for path in fitted.out.iterdir()}
     assert names == {"model", "record.json", "evaluation.json", "experiment.json", "pseudo_labels.parquet"}
     best = max(round_.index for round_ in fitted.record.rounds if round_.kept)
@@ -116,7 +116,7 @@ def test_out_holds_the_best_model_its_labels_and_its_settings(fitted: Fitted) ->
 
 @pytest.mark.keras
 @pytest.mark.slow
-def test_the_model_predicts_at_the_command_line(fitted: Fitted, command: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_model_predicts_at_the_command_line(fitted: FitResult, command: Callable[..., Any], tmp_path: Path) -> None:
     Image.fromarray(digits()[0][7]).save(tmp_path / "seven.png")
     ended = command("predict", "--model", fitted.model, tmp_path / "seven.png", "--json")
     assert ended.code == 0, ended.err
@@ -126,14 +126,14 @@ def test_the_model_predicts_at_the_command_line(fitted: Fitted, command: Callabl
 
 @pytest.mark.keras
 @pytest.mark.slow
-def test_the_same_fit_again_trains_nothing_and_counts_no_further_look(fitted: Fitted, workspace: Path) -> None:
+def test_the_same_fit_again_trains_nothing_and_counts_no_further_look(fitted: FitResult, workspace: Path) -> None:
     again = selftrain.fit(**arrays(), settings=SETTINGS, out=workspace.parent / "again", workspace=workspace)
     assert again.record == fitted.record  # the seconds too: they are those of the first training
 
 
 @pytest.mark.keras
 @pytest.mark.slow
-def test_a_killed_fit_goes_on_with_the_models_it_had(fitted: Fitted, workspace: Path, tmp_path: Path) -> None:
+def test_a_killed_fit_goes_on_with_the_models_it_had(fitted: FitResult, workspace: Path, tmp_path: Path) -> None:
     """Other settings of the gate are another loop: its teacher is saved anew before the kill, and kept after it."""
     settings = {**SETTINGS, "gate": {"target": 0.02, "max_rounds": 1}}
     before = set(Workspace(workspace).models.glob("*/0"))
@@ -187,7 +187,7 @@ def test_a_student_that_diverges_costs_no_fit_its_teacher(workspace: Path, tmp_p
 
 @pytest.mark.keras
 @pytest.mark.slow
-def test_an_out_that_holds_anything_is_refused_before_any_work(fitted: Fitted, tmp_path: Path) -> None:
+def test_an_out_that_holds_anything_is_refused_before_any_work(fitted: FitResult, tmp_path: Path) -> None:
     before = sorted(fitted.out.rglob("*"))
     with pytest.raises(ConfigError, match="is not empty; it was left as it is"):
         selftrain.fit(**arrays(), settings=SETTINGS, out=fitted.out, workspace=tmp_path / "other")
@@ -197,7 +197,7 @@ def test_an_out_that_holds_anything_is_refused_before_any_work(fitted: Fitted, t
 
 @pytest.mark.keras
 @pytest.mark.slow
-def test_a_fitted_model_labels_more_images(fitted: Fitted, tmp_path: Path) -> None:
+def test_a_fitted_model_labels_more_images(fitted: FitResult, tmp_path: Path) -> None:
     images, labels = digits()
     large = np.stack([np.asarray(Image.fromarray(image).resize((32, 32)).convert("RGB")) for image in images])
     found = selftrain.autolabel(
@@ -214,7 +214,7 @@ def test_a_fitted_model_labels_more_images(fitted: Fitted, tmp_path: Path) -> No
 @pytest.mark.keras
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:'crypt' is deprecated:DeprecationWarning")  # a library of ZenML imports it
-def test_an_ensemble_is_the_first_teacher_of_another_fit(fitted: Fitted, workspace: Path, tmp_path: Path) -> None:
+def test_an_ensemble_is_the_first_teacher_of_another_fit(fitted: FitResult, workspace: Path, tmp_path: Path) -> None:
     both = selftrain.ensemble(models=[fitted.model, fitted.model], out=tmp_path / "both")
     settings = {**SETTINGS, "control": "none", "teacher": {"start": str(both.folder)}}
     again = selftrain.fit(**arrays(), settings=settings, out=tmp_path / "out", workspace=workspace)
@@ -347,7 +347,7 @@ def test_the_key_of_a_loop_names_all_that_its_models_follow_from(colour_model: P
     def key(changes: dict[str, Any], *, images: int = 80, teacher: SavedModel | None = None) -> str:
         e = with_changes(Experiment(), {"teacher": {"weights": str(weights)}, **changes})
         with spooled(tmp_path, None) as spool:
-            given = open_given(
+            given = open_images(
                 (pictures[:images], np.arange(images) % 2),
                 role="labeled",
                 labeled=True,

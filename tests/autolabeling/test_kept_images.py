@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from selftrain.autolabeling.kept_images import KeptImages, Part, index_rows, put, write_array
-from selftrain.data.inputs.images import Chunk, image_ids
-from selftrain.data.inputs.opening import open_given
+from selftrain.autolabeling.kept_images import KeptImages, Part, index_rows, with_values, write_array
+from selftrain.data.inputs.images import ImageChunk, image_ids
+from selftrain.data.inputs.opening import open_images
 from selftrain.errors import SourceError
 
 
@@ -22,7 +22,7 @@ def arrays(tmp_path: Path) -> tuple[KeptImages, np.ndarray]:
     parts = []
     for name, rows in (("a.npy", slice(0, 4)), ("b.npy", slice(4, 7))):
         write_array(tmp_path / "images", name, pictures[rows])
-        parts.append(index_rows(Chunk(pictures[rows], image_ids(pictures[rows])), name))
+        parts.append(index_rows(ImageChunk(pictures[rows], image_ids(pictures[rows])), name))
     return KeptImages(tmp_path / "images", pa.concat_tables(parts), (3, 5, 2), "float32"), pictures
 
 
@@ -32,7 +32,7 @@ def files(tmp_path: Path) -> KeptImages:
     for row in range(4):
         pixels = np.random.default_rng(row).integers(0, 256, (12, 12, 3), np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{row}.png")
-    (chunk,) = open_given(tmp_path, role="x", labeled=False, image_rank=3, image_size=8).chunks()
+    (chunk,) = open_images(tmp_path, role="x", labeled=False, image_rank=3, image_size=8).chunks()
     return KeptImages(tmp_path, index_rows(chunk, "none"), (8, 8, 3), "uint8")
 
 
@@ -46,7 +46,9 @@ def test_rows_are_gathered_in_any_order_over_all_arrays(arrays: tuple[KeptImages
 
 def test_the_index_survives_parquet(arrays: tuple[KeptImages, np.ndarray], tmp_path: Path) -> None:
     kept, pictures = arrays
-    named = KeptImages(kept.folder, put(kept.index, "part", np.full(7, Part.TRAINING.value)), kept.shape, kept.dtype)
+    named = KeptImages(
+        kept.folder, with_values(kept.index, "part", np.full(7, Part.TRAINING.value)), kept.shape, kept.dtype
+    )
     named.write(tmp_path / "index.parquet")
     back = KeptImages.read(tmp_path / "index.parquet", folder=kept.folder, shape=(3, 5, 2), dtype="float32")
     assert back.index.equals(named.index)
@@ -67,7 +69,7 @@ def test_an_array_that_is_gone_is_named(arrays: tuple[KeptImages, np.ndarray]) -
 
 
 def test_files_are_decoded_again(files: KeptImages, tmp_path: Path) -> None:
-    (chunk,) = open_given(tmp_path, role="x", labeled=False, image_rank=3, image_size=8).chunks()
+    (chunk,) = open_images(tmp_path, role="x", labeled=False, image_rank=3, image_size=8).chunks()
     np.testing.assert_array_equal(files.gather(np.array([3, 1])), chunk.images[[3, 1]])
     np.testing.assert_array_equal(files.gather(np.array([2])), chunk.images[[2]])
     files.check_files()

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from selftrain.autolabeling.user_model import (
-    Asked,
+    UserModel,
+    answers_of,
     as_logits,
-    ask,
     classes_of,
     open_model,
     outputs_of,
@@ -88,12 +88,12 @@ def test_what_is_neither_is_refused_with_a_way_out(answers: list[list[float]], s
 )
 def test_what_is_no_answer_is_refused(answer: Any, said: str) -> None:
     with pytest.raises(PredictionError, match=re.escape(said)):
-        ask(open_model(answer), IMAGES, batch_size=8)
+        answers_of(open_model(answer), IMAGES, batch_size=8)
 
 
 def test_batches_answered_with_different_classes_are_refused() -> None:
     with pytest.raises(PredictionError, match="answers 1 columns to one batch and 2 to another"):
-        ask(Asked(lambda batch: np.zeros((len(batch), len(batch)))), IMAGES, batch_size=2)
+        answers_of(UserModel(lambda batch: np.zeros((len(batch), len(batch)))), IMAGES, batch_size=2)
 
 
 def test_what_is_no_model_is_refused() -> None:
@@ -109,7 +109,7 @@ def test_a_callable_is_asked_in_batches_and_gets_what_was_given() -> None:
         assert batch.dtype == np.uint8
         return batch.reshape(len(batch), -1)[:, :2].astype(float)
 
-    found = ask(open_model(answer), IMAGES, batch_size=2)
+    found = answers_of(open_model(answer), IMAGES, batch_size=2)
     assert seen == [(2, 4, 4), (2, 4, 4), (1, 4, 4)]
     np.testing.assert_array_equal(found, IMAGES.reshape(5, -1)[:, :2])
 
@@ -118,7 +118,7 @@ def test_answers_in_bfloat16_are_numbers() -> None:
     import ml_dtypes
 
     answers = np.array([[0.25, 4.0], [1.0, -2.0]], ml_dtypes.bfloat16)
-    found = ask(open_model(lambda batch: answers), IMAGES[:2], batch_size=2)
+    found = answers_of(open_model(lambda batch: answers), IMAGES[:2], batch_size=2)
     np.testing.assert_array_equal(found, [[0.25, 4.0], [1.0, -2.0]])
 
 
@@ -129,7 +129,7 @@ def test_a_model_that_writes_into_its_batch_changes_no_image_of_the_users(batch_
         return batch.reshape(len(batch), -1)[:, :2]
 
     images = IMAGES.astype(np.float32)
-    found = ask(open_model(in_place), images, batch_size=batch_size)
+    found = answers_of(open_model(in_place), images, batch_size=batch_size)
     np.testing.assert_array_equal(images, IMAGES)
     np.testing.assert_allclose(found, IMAGES.reshape(5, -1)[:, :2] / 127.5, rtol=1e-6)
 
@@ -141,7 +141,7 @@ def test_a_model_that_is_compiled_sees_one_batch_size() -> None:
         seen.append(len(batch))
         return batch.reshape(len(batch), -1)[:, :2].astype(float)
 
-    found = ask(Asked(answer, even=True), IMAGES, batch_size=4)
+    found = answers_of(UserModel(answer, even=True), IMAGES, batch_size=4)
     assert seen == [4, 4]
     np.testing.assert_array_equal(found, IMAGES.reshape(5, -1)[:, :2])
 
@@ -152,7 +152,7 @@ def test_answers_that_are_not_finite_are_counted_without_what_filled_the_batch_u
 
     said = re.escape("unlabeled: the model answers NaN or infinity to 1 of 5 images (row 0)")
     with np.errstate(divide="ignore"), pytest.raises(PredictionError, match=said):
-        ask(Asked(answer, even=True), IMAGES, batch_size=64, role="unlabeled")
+        answers_of(UserModel(answer, even=True), IMAGES, batch_size=64, role="unlabeled")
 
 
 @pytest.mark.parametrize("row", [[-0.5, 1.5], [0.2, 0.2], [3, 4], [0.6, 0.6]])
@@ -168,9 +168,9 @@ def test_probabilities_that_are_rounded_pass() -> None:
 
 
 def test_images_of_another_shape_are_refused_before_the_model_sees_them() -> None:
-    model = Asked(lambda batch: batch, input_shape=(None, 8))
+    model = UserModel(lambda batch: batch, input_shape=(None, 8))
     with pytest.raises(PredictionError, match=re.escape("reads images of shape (None, 8), these have (4, 4)")):
-        ask(model, IMAGES, batch_size=4)
+        answers_of(model, IMAGES, batch_size=4)
 
 
 @pytest.mark.keras
@@ -180,7 +180,7 @@ def test_a_keras_model_says_what_it_reads() -> None:
     model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])
     asked = open_model(model)
     assert (asked.input_shape, asked.side, asked.channels, asked.even) == ((4, 4, 1), 4, 1, True)
-    found = ask(asked, IMAGES[..., None], batch_size=4)
+    found = answers_of(asked, IMAGES[..., None], batch_size=4)
     np.testing.assert_allclose(found, model(IMAGES[..., None]).numpy(), rtol=1e-4, atol=1e-4)
     with pytest.raises(PredictionError, match="reads images of shape"):
-        ask(asked, np.zeros((2, 5, 5, 1), np.uint8), batch_size=4)
+        answers_of(asked, np.zeros((2, 5, 5, 1), np.uint8), batch_size=4)

@@ -19,7 +19,7 @@ import pytest
 from selftrain.adapters.registry import champions, recall_log, registration
 from selftrain.adapters.tracking.store import Tracking, open_tracking
 from selftrain.config import Registry
-from selftrain.evaluate.promotion import Decision
+from selftrain.evaluate.promotion import PromotionDecision
 from selftrain.files.workspace import Workspace
 from selftrain.learn.models.contract import SavedModel, read_contract
 from selftrain.learn.models.loading import load
@@ -75,7 +75,7 @@ def registered(empty_store: Path, colour_model: Path, tmp_path_factory: pytest.T
             settings=Registry(model_name="colours"),
             run_id=f"{number}",
         )
-        decision = Decision(promote=number == 1, reasons=("measured",), against=None if number == 1 else 1)
+        decision = PromotionDecision(promote=number == 1, reasons=("measured",), against=None if number == 1 else 1)
         champions.record_decision(tracking, version, decision, who="test")
     return workspace.mlflow_database
 
@@ -194,7 +194,7 @@ def test_a_folder_labels_again_once_the_recall_is_taken_back(
     champion_withdrawn: None, selftrain: Command, tmp_path: Path, paint: Paint, colour_model: Path
 ) -> None:
     tracking = open_tracking(tmp_path, stack=lambda: None)
-    recall_log.append(tracking, recall_log.read(tracking)[-1].model_copy(update={"action": "restore"}))
+    recall_log.append(tracking, recall_log.read_log(tracking)[-1].model_copy(update={"action": "restore"}))
     paint(tmp_path / "photos" / "a.png", "green")
     ended = selftrain("pseudo-label", "--model", colour_model, "--images", "photos", "--out", "labels.csv")
     assert (ended.code, Path("labels.csv").exists()) == (0, True), ended.err

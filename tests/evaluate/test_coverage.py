@@ -12,7 +12,7 @@ from selftrain.errors import PredictionError
 from selftrain.evaluate.coverage import (
     CoverageCurve,
     HeldOut,
-    Measured,
+    MeasuredPrecision,
     candidate_cutoffs,
     counts_above,
     coverage_curve,
@@ -102,13 +102,13 @@ def test_the_curve_survives_json() -> None:
 
 
 def test_a_measured_rule_has_coverage_precision_and_interval() -> None:
-    rule = Measured(accepted=30, pool=120, images=29, right=29)
+    rule = MeasuredPrecision(accepted=30, pool=120, images=29, right=29)
     assert (rule.coverage, rule.precision) == (0.25, 1.0)
     assert rule.interval == pytest.approx((0.05 ** (1 / 29), 1.0))
 
 
 def test_a_rule_that_accepts_nothing_has_no_precision() -> None:
-    rule = Measured(accepted=0, pool=0, images=0, right=0)
+    rule = MeasuredPrecision(accepted=0, pool=0, images=0, right=0)
     assert (rule.coverage, rule.precision, rule.interval) == (0.0, None, (0.0, 1.0))
 
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from selftrain.errors import PredictionError
-from selftrain.evaluate.evaluation import EvaluationReport, Finding, compare, evaluate
+from selftrain.evaluate.evaluation import ComparisonResult, EvaluationReport, compare, evaluate
 from selftrain.evaluate.intervals import paired_difference
 
 NAMES = ("cat", "dog", "elk")
@@ -42,7 +42,7 @@ def test_the_comparison_is_paired_image_by_image() -> None:
     assert (compared.n10, compared.n01) == (3, 1)
     assert (compared.reference_accuracy, compared.difference) == (5 / 8, 2 / 8)
     assert compared.p_value == pytest.approx(0.625)
-    assert compared.finding is Finding.UNDECIDED
+    assert compared.finding is ComparisonResult.UNDECIDED
     expected = paired_difference(both=4, only_first=3, only_second=1, neither=0)
     assert compared.difference_interval == pytest.approx(expected)
 
@@ -50,15 +50,15 @@ def test_the_comparison_is_paired_image_by_image() -> None:
 def test_a_model_against_itself_differs_in_nothing() -> None:
     compared = compare(LABELS, MODEL, MODEL)
     assert (compared.difference, compared.n10, compared.n01, compared.p_value) == (0.0, 0, 0, 1.0)
-    assert compared.finding is Finding.UNDECIDED
+    assert compared.finding is ComparisonResult.UNDECIDED
 
 
 def test_the_finding_has_a_direction() -> None:
     labels, right, wrong = [0] * 8, answers([0] * 8), answers([1] * 8)
-    assert compare(labels, right, wrong).finding is Finding.BETTER
-    assert compare(labels, wrong, right).finding is Finding.WORSE
-    assert compare(labels, right, wrong, alpha=0.001).finding is Finding.UNDECIDED
-    assert compare(labels[:5], right[:5], wrong[:5], alpha=0.0625).finding is Finding.UNDECIDED
+    assert compare(labels, right, wrong).finding is ComparisonResult.BETTER
+    assert compare(labels, wrong, right).finding is ComparisonResult.WORSE
+    assert compare(labels, right, wrong, alpha=0.001).finding is ComparisonResult.UNDECIDED
+    assert compare(labels[:5], right[:5], wrong[:5], alpha=0.0625).finding is ComparisonResult.UNDECIDED
     assert (compare(labels, right, wrong).n10, compare(labels, right, wrong).n01) == (8, 0)
     assert (compare(labels, right, wrong).difference, compare(labels, wrong, right).difference) == (1.0, -1.0)
 

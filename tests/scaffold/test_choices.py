@@ -28,7 +28,7 @@ from selftrain.config.text.commented import Commented, render, write
 from selftrain.config.text.file import read as read_config
 from selftrain.data.sources.survey import Survey
 from selftrain.errors import BackboneError, ConfigError, SourceError
-from selftrain.scaffold.choices import Scaffold, Wishes, choose, describe, scaffold
+from selftrain.scaffold.choices import Scaffold, Wishes, choose, describe_choices, scaffold
 
 Paint = Callable[..., Path]
 SOURCE = FolderSource(labeled="photos/labeled", unlabeled="photos/unlabeled")
@@ -123,7 +123,7 @@ def test_without_a_name_for_it_the_yaml_goes_to_configs_if_there_is_one(
 
 
 def test_what_was_seen_is_said_in_a_few_lines(folders: FolderSource, tmp_path: Path) -> None:
-    said = describe(make(folders, tmp_path / "pets.yaml"))
+    said = describe_choices(make(folders, tmp_path / "pets.yaml"))
     assert "2 classes, 16 labelled images: cat 8, dog 8" in said
     assert "40 unlabelled images" in said
     assert "PNG 56 of 56" in said

@@ -128,7 +128,7 @@ def zenml_store() -> Finding:
     folder = probes.zenml_folder()
     if not (folder / "config.yaml").exists() and "ZENML_STORE_URL" not in os.environ:
         return Finding(name="zenml", ok=True, found=f"not set up in {folder} yet; the first run does it")
-    answer = probes.ask(probes.ZENML)
+    answer = probes.run_probe(probes.ZENML)
     if answer.error:
         advice = "check `zenml status`; `zenml logout` goes back to the local store, `zenml login URL` to a server"
         return Finding(name="zenml", ok=False, found=answer.error, advice=advice)
@@ -191,7 +191,7 @@ def dvc_repository(workspace: Workspace) -> Finding:
     return Finding(name="dvc", ok=ok, found=found, advice="" if ok else f"give yourself write rights on {place}")
 
 
-def keras_backend(answer: probes.Answer) -> Finding:
+def keras_backend(answer: probes.ProbeResult) -> Finding:
     """Keras' backend, from what `probes.keras` answered."""
     if answer.error:
         advice = f"unset KERAS_BACKEND to use TensorFlow, or {INSTALL}"
@@ -199,7 +199,7 @@ def keras_backend(answer: probes.Answer) -> Finding:
     return Finding(name="keras", ok=True, found=f"Keras {answer['keras']} on {answer['backend']}")
 
 
-def gpu(answer: probes.Answer, driver: str) -> Finding:
+def gpu(answer: probes.ProbeResult, driver: str) -> Finding:
     """The accelerators that Keras' backend sees, beside those that the driver sees ('' for none)."""
     seen = answer["gpus"]
     if seen:

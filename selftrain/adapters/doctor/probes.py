@@ -45,7 +45,7 @@ QUIET = {
 
 
 @dataclass(frozen=True)
-class Answer:
+class ProbeResult:
     """What a probe said: texts by name ('' where there is none), or an error in one line."""
 
     values: dict[str, str] = field(default_factory=dict)
@@ -55,7 +55,9 @@ class Answer:
         return self.values.get(name, "")
 
 
-def ask(program: str, *, timeout_s: float = TIMEOUT_S, environment: Mapping[str, str] | None = None) -> Answer:
+def run_probe(
+    program: str, *, timeout_s: float = TIMEOUT_S, environment: Mapping[str, str] | None = None
+) -> ProbeResult:
     """Run `program`, which sets `answer` to a dict of texts, with this Python.
 
     >>> ask("answer = {'sum': str(1 + 1)}")["sum"]
@@ -67,10 +69,10 @@ def ask(program: str, *, timeout_s: float = TIMEOUT_S, environment: Mapping[str,
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, env=surroundings, check=False)
     except subprocess.TimeoutExpired:
-        return Answer(error=f"no answer in {timeout_s:g} s")
+        return ProbeResult(error=f"no answer in {timeout_s:g} s")
     if done.returncode:
-        return Answer(error=_said(done.stderr) or f"exit code {done.returncode}")
-    return Answer(values=json.loads(done.stdout.splitlines()[-1]))
+        return ProbeResult(error=_said(done.stderr) or f"exit code {done.returncode}")
+    return ProbeResult(values=json.loads(done.stdout.splitlines()[-1]))
 
 
 def _said(stderr: str) -> str:
@@ -80,13 +82,13 @@ def _said(stderr: str) -> str:
     return (named or lines or [""])[-1]
 
 
-def keras() -> Answer:
+def keras() -> ProbeResult:
     """Keras' version, backend and GPUs. Keras writes a keras.json where it finds none: not at home."""
     home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
     if (home / "keras.json").exists():
-        return ask(KERAS)
+        return run_probe(KERAS)
     with tempfile.TemporaryDirectory() as empty:
-        return ask(KERAS, environment={"KERAS_HOME": empty})
+        return run_probe(KERAS, environment={"KERAS_HOME": empty})
 
 
 def driver_gpus() -> str:

@@ -24,7 +24,15 @@ from selftrain.errors import InputError, RegistryError, SourceError
 from selftrain.learn.models.contract import file_digest
 from selftrain.progress import Progress, silent
 from selftrain.selflabel.lineage.descent import SHOWN, Descent, Recall, Recalled
-from selftrain.selflabel.lineage.rows import Given, LabelRow, check_out, matching_ids, rows, values, write_rows
+from selftrain.selflabel.lineage.rows import (
+    LabelRow,
+    RoundLabels,
+    check_label_file,
+    matching_ids,
+    rows,
+    values,
+    write_rows,
+)
 
 WHOLE = 64  # characters of a digest
 SHORTEST = 8  # of a digest that is named by its beginning: fewer digits are a version's number
@@ -32,7 +40,7 @@ NAMED = 5
 
 
 @dataclass(frozen=True)
-class Teacher:
+class NamedTeacher:
     """A model that was named: its identity, its file's sha256 (empty: not known), and what the user calls it."""
 
     identity: str
@@ -79,22 +87,22 @@ class Archive:
         """What is withdrawn now."""
         return Recalled.of(self.log, self.descents)
 
-    def given(self, kept: KeptLabels, recalled: Recalled | None = None) -> Given:
+    def given(self, kept: KeptLabels, recalled: Recalled | None = None) -> RoundLabels:
         """`kept` with the addresses of its teacher, and what that is worth by `recalled` (None: by the whole log)."""
         model = Descent(frozenset({kept.facts.teacher}), kept.facts.lineage)
         trust = (recalled or self.recalled).trust(model)
-        return Given(kept.run, kept.facts, self.addresses(model.names), trust)
+        return RoundLabels(kept.run, kept.facts, self.addresses(model.names), trust)
 
     def addresses(self, names: frozenset[str]) -> str | None:
         """The addresses in the registry of the model that is known by `names`."""
         found = [version.uri for version in self.versions if not names.isdisjoint(version.descent.names)]
         return ", ".join(found) or None
 
-    def by(self, teacher: Teacher) -> tuple[KeptLabels, ...]:
+    def by(self, teacher: NamedTeacher) -> tuple[KeptLabels, ...]:
         """The rounds that `teacher` labelled."""
         return tuple(each for each in self.kept if each.facts.teacher in teacher.names)
 
-    def teacher(self, reference: str, *, workspace: Path, model_name: str | None) -> Teacher:
+    def teacher(self, reference: str, *, workspace: Path, model_name: str | None) -> NamedTeacher:
         """The model that `reference` names: a version's number, address or alias, or the beginning of a digest.
 
         Raises InputError for what names none, or more than one, and RegistryError for a version that is not ours.
@@ -104,7 +112,7 @@ class Archive:
             _, version = find_version(reference, workspace=workspace, model_name=model_name)
             if not version.identity:
                 raise RegistryError(f"{version.uri} was not registered by selftrain: it does not say which model it is")
-            return Teacher(version.identity, version.model_digest, version.uri)
+            return NamedTeacher(version.identity, version.model_digest, version.uri)
         if not re.fullmatch(rf"[0-9a-f]{{{SHORTEST},{WHOLE}}}", reference):
             raise InputError(
                 f"{reference!r} names no model: give a version's number, models:/NAME/NUMBER, champion, or at least "
@@ -112,7 +120,7 @@ class Archive:
             )
         return self._by_digest(reference)
 
-    def _by_digest(self, beginning: str) -> Teacher:
+    def _by_digest(self, beginning: str) -> NamedTeacher:
         files = {version.model_digest: version.identity for version in self.versions}
         taught = (name for model in self.descents for name in model.lineage)
         identities = {*files.values(), *taught, *(each.facts.teacher for each in self.kept)}
@@ -129,7 +137,7 @@ class Archive:
             raise InputError(f"{len(found)} models have digests that begin with {beginning}: {listed}; give more of it")
         (identity,) = found
         file = next((file for file, name in files.items() if name == identity), "")
-        return Teacher(identity, file, self.addresses(frozenset({identity})) or f"teacher {identity[:SHOWN]}")
+        return NamedTeacher(identity, file, self.addresses(frozenset({identity})) or f"teacher {identity[:SHOWN]}")
 
 
 def open_archive(workspace: Path) -> Archive:
@@ -138,7 +146,7 @@ def open_archive(workspace: Path) -> Archive:
     tracking = open_existing(workspace)
     kept, gone = kept_labels()
     versions = registry.all_versions(tracking) if tracking is not None else []
-    log = recall_log.read(tracking) if tracking is not None else []
+    log = recall_log.read_log(tracking) if tracking is not None else []
     return Archive(tuple(kept), tuple(gone), tuple(versions), tuple(log))
 
 
@@ -160,7 +168,7 @@ def find_labels(
     if image is None and teacher is None:
         raise InputError("say whose labels: --image with an image_id or a file, --teacher with a version or a digest")
     if out is not None:
-        check_out(out)
+        check_label_file(out)
     prefix = _image_id(image) if image is not None else ""
     archive = open_archive(workspace)
     if not known():

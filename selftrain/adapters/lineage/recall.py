@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from selftrain.adapters.lineage.archive import Archive, Teacher, open_archive, write_all
+from selftrain.adapters.lineage.archive import Archive, NamedTeacher, open_archive, write_all
 from selftrain.adapters.lineage.store import KeptLabels
 from selftrain.adapters.registry import champions as promotion
 from selftrain.adapters.registry import recall_log
@@ -18,12 +18,12 @@ from selftrain.adapters.tracking.store import open_existing, open_tracking
 from selftrain.errors import InputError, NotRegisteredError, RegistryError, SelftrainError
 from selftrain.progress import Progress, silent
 from selftrain.selflabel.lineage.descent import Recall, Recalled, Trust
-from selftrain.selflabel.lineage.rows import check_out, class_counts
+from selftrain.selflabel.lineage.rows import check_label_file, class_counts
 
 LONGEST_REASON = 1000  # characters: each later error quotes it
 
 
-class ClassCount(BaseModel):
+class LabelCount(BaseModel):
     """Labels of one class, and how many of them were accepted."""
 
     model_config = ConfigDict(frozen=True)
@@ -44,7 +44,7 @@ class RoundCount(BaseModel):
     trust: Trust
     given: int
     accepted: int
-    classes: dict[str, ClassCount]
+    classes: dict[str, LabelCount]
 
 
 class ConcernedVersion(BaseModel):
@@ -95,7 +95,7 @@ def withdraw(
     no model or several, and for a first recall without a reason; ConfigError for an `out` that cannot be written.
     """
     if out is not None:
-        check_out(out)
+        check_label_file(out)
     archive = open_archive(workspace)
     teacher = archive.teacher(reference, workspace=workspace, model_name=model_name)
     there = archive.recalled.withdrawn.get(teacher.identity)
@@ -116,7 +116,7 @@ def withdraw(
     return report
 
 
-def restore(reference: str, *, reason: str, workspace: Path, model_name: str | None = None) -> Recall:
+def take_back(reference: str, *, reason: str, workspace: Path, model_name: str | None = None) -> Recall:
     """Take back the recall of the model that `reference` names; raises InputError unless it is withdrawn."""
     archive = open_archive(workspace)
     teacher = archive.teacher(reference, workspace=workspace, model_name=model_name)
@@ -129,7 +129,7 @@ def restore(reference: str, *, reason: str, workspace: Path, model_name: str | N
 def recall_history(workspace: Path) -> list[Recall]:
     """Every line of the recall log, oldest first; none where there is no store yet."""
     tracking = open_existing(workspace)
-    return recall_log.read(tracking) if tracking is not None else []
+    return recall_log.read_log(tracking) if tracking is not None else []
 
 
 def concern_of(model_uri: str | None, workspace: Path) -> str | None:
@@ -180,7 +180,7 @@ def _checked(reason: str) -> str:
     return " ".join(reason.split())
 
 
-def _append(teacher: Teacher, action: Literal["withdraw", "restore"], *, why: str, workspace: Path) -> Recall:
+def _append(teacher: NamedTeacher, action: Literal["withdraw", "restore"], *, why: str, workspace: Path) -> Recall:
     line = Recall(
         number=0,
         when="",
@@ -207,7 +207,7 @@ def _count(archive: Archive, kept: KeptLabels, recalled: Recalled) -> RoundCount
         trust=given.trust,
         given=sum(each for each, _ in counts),
         accepted=sum(each for _, each in counts),
-        classes={name: ClassCount(given=all_, accepted=sure) for name, (all_, sure) in zip(names, counts, strict=True)},
+        classes={name: LabelCount(given=all_, accepted=sure) for name, (all_, sure) in zip(names, counts, strict=True)},
     )
 
 

@@ -93,7 +93,7 @@ def kept_labels() -> tuple[list[KeptLabels], list[str]]:
 @contextmanager
 def _opened(artifact: ArtifactVersionResponse) -> Iterator[pq.ParquetFile]:
     with _store(artifact.artifact_store_id).open(f"{artifact.uri}/{TABLE}", "rb") as file:
-        yield rows.opened(file)
+        yield rows.open_labels(file)
 
 
 @cache

@@ -24,7 +24,7 @@ from selftrain.adapters.registry.versions import (
 from selftrain.adapters.tracking.store import Tracking
 from selftrain.errors import RegistryError, WithdrawnError
 from selftrain.evaluate.evaluation import Facts
-from selftrain.evaluate.promotion import Decision
+from selftrain.evaluate.promotion import PromotionDecision
 from selftrain.selflabel.lineage.descent import Recalled
 
 LOG_TAG = "selftrain.promotion."
@@ -44,7 +44,7 @@ class Change(Facts):
     why: str
 
 
-def record_decision(tracking: Tracking, version: Version, decision: Decision, *, who: str) -> None:
+def record_decision(tracking: Tracking, version: Version, decision: PromotionDecision, *, who: str) -> None:
     """Keep `decision` with `version`, where `promote` reads it; a refusal also goes into the log, once."""
     with answering(tracking):
         tracking.client.set_model_version_tag(version.name, str(version.number), DECISION, decision.model_dump_json())
@@ -74,7 +74,7 @@ def promote(
     log = history(tracking, name)
     if present is not None and present.number == version.number:
         _withdraw(tracking, name, log, _half_done(log, present.number), who)
-        return finish(tracking, version)
+        return finish_promotion(tracking, version)
     if force and not why:
         raise RegistryError(f"promoting {version.uri} by force needs a reason; say why")
     decision = decision_on(version)
@@ -88,7 +88,7 @@ def promote(
     return _crown(tracking, version)
 
 
-def finish(tracking: Tracking, champion: Version) -> Version:
+def finish_promotion(tracking: Tracking, champion: Version) -> Version:
     """`champion` without the alias `challenger`, which it has still where a kill came before its promotion took it."""
     return _crown(tracking, champion) if CHALLENGER in champion.aliases else champion
 
@@ -173,15 +173,15 @@ def _append(
     return [*log, change]
 
 
-def decision_on(version: Version) -> Decision:
+def decision_on(version: Version) -> PromotionDecision:
     """What `record_decision` kept with `version`."""
     text = version.tags.get(DECISION)
     if text is None:
-        return Decision(promote=False, reasons=("it was never judged on test",))
-    return Decision.model_validate(json.loads(text))
+        return PromotionDecision(promote=False, reasons=("it was never judged on test",))
+    return PromotionDecision.model_validate(json.loads(text))
 
 
-def _refuse_unless_allowed(version: Version, decision: Decision, present: Version | None) -> None:
+def _refuse_unless_allowed(version: Version, decision: PromotionDecision, present: Version | None) -> None:
     reason = decision.text if not decision.promote else None
     now = present.number if present is not None else None
     if reason is None and decision.against != now:

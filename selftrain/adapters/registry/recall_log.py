@@ -35,7 +35,7 @@ ANOTHER_MODEL = (
 )
 
 
-def read(tracking: Tracking) -> list[Recall]:
+def read_log(tracking: Tracking) -> list[Recall]:
     """Every line of the log, oldest first."""
     with versions.answering(tracking):
         tags = tracking.client.get_experiment(tracking.experiment_id).tags
@@ -44,7 +44,7 @@ def read(tracking: Tracking) -> list[Recall]:
 
 def append(tracking: Tracking, line: Recall) -> Recall:
     """`line` as the log's next one: its number and time are filled in."""
-    log = read(tracking)
+    log = read_log(tracking)
     number = log[-1].number + 1 if log else 1
     line = line.model_copy(update={"number": number, "when": tag_log.now()})
     key = tag_log.new_key(LOG_TAG, number)
@@ -55,14 +55,14 @@ def append(tracking: Tracking, line: Recall) -> Recall:
 
 def recalled(tracking: Tracking) -> Recalled:
     """What is withdrawn now, and what the registry knows of who taught whom; it is asked only if anything is."""
-    log = read(tracking)
+    log = read_log(tracking)
     holds = bool(Recalled.of(log).withdrawn)
     return Recalled.of(log, [version.descent for version in versions.all_versions(tracking)] if holds else ())
 
 
 def lines_about(tracking: Tracking, name: str) -> list[Recall]:
     """The lines that concern any version of the model `name`, oldest first."""
-    log = read(tracking)
+    log = read_log(tracking)
     known = [version.descent for version in versions.all_versions(tracking)] if log else []
     own = [version.descent for version in versions.versions(tracking, name)] if log else []
 
@@ -116,7 +116,7 @@ def _has_lines(database: Path) -> bool:
 def withdrawn(place: Place) -> list[str]:
     """The identities of what is withdrawn now, sorted; none where there is no store yet."""
     tracking = open_log(Path(place.workspace))
-    return sorted({line.identity for line in Recalled.of(read(tracking)).in_force}) if tracking is not None else []
+    return sorted({line.identity for line in Recalled.of(read_log(tracking)).in_force}) if tracking is not None else []
 
 
 def refuse_withdrawn(model: SavedModel, place: Place) -> None:

@@ -13,7 +13,7 @@ from selftrain.config import Machine, Place, Registry
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.store import dataset
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport, compare
-from selftrain.evaluate.promotion import Measured, judge_promotion
+from selftrain.evaluate.promotion import TestMeasurement, judge_promotion
 from selftrain.learn.models.contract import SavedModel
 from selftrain.report.model_card import model_card
 from selftrain.selflabel.rounds.history import Verdict
@@ -21,7 +21,7 @@ from selftrain.selflabel.rounds.outcome import Outcome
 from selftrain.selflabel.rounds.record import Registration
 
 
-def settle(
+def register_and_promote(
     manifest: Manifest,
     final: SavedModel,
     report: EvaluationReport,
@@ -77,7 +77,7 @@ def settle(
 
 def _found_again(tracking: Tracking, settings: Registry, version: Version) -> Registration:
     """What came of a version that is champion already; promoted, if the run that did it was killed before it told."""
-    champion = champions.finish(tracking, version)
+    champion = champions.finish_promotion(tracking, version)
     known = is_recorded(tracking, model_name=champion.name, version=champion.number)
     reason = champions.decision_on(champion).text
     by_run = [(last.to, last.why) for last in _moves(tracking, champion)[-1:]] == [(champion.number, reason)]
@@ -101,7 +101,7 @@ def _judge(
     run_id: str,
 ) -> Registration:
     test_digest = manifest.split_digest(Split.TEST)
-    measured = Measured(
+    measured = TestMeasurement(
         model_digest=final.contract.weights_sha256,
         test_digest=test_digest,
         report=report,

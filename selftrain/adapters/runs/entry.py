@@ -7,7 +7,7 @@ from typing import Any
 
 from zenml.pipelines.pipeline_definition import Pipeline
 
-from selftrain.adapters.runs.process_lock import signature
+from selftrain.adapters.runs.process_lock import process_tag
 from selftrain.config.text import file
 
 
@@ -16,7 +16,7 @@ def entry(pipeline: Pipeline) -> Pipeline:
 
     ZenML itself passes over unknown keys, and answers a wrong value with a traceback.
     """
-    signed = pipeline.with_options(extra=signature())
+    signed = pipeline.with_options(extra=process_tag())
     signed.__class__ = type(type(signed).__name__, (_ReadsItsFile, type(signed)), {})
     return signed
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selftrain.adapters.process.settings import prepare_process
-from selftrain.adapters.runs.process_lock import signature
+from selftrain.adapters.runs.process_lock import process_tag
 from selftrain.config.text import file
 from selftrain.errors import ConfigError
 
@@ -40,7 +40,7 @@ def launch(
     from selftrain.adapters.runs.records import record_of
 
     with _on_stack(stack):
-        configured = load_pipeline().with_options(config_path=str(config) if config else None, extra=signature())
+        configured = load_pipeline().with_options(config_path=str(config) if config else None, extra=process_tag())
         response = configured()
     return record_of(Client().get_pipeline_run(response.id))
 

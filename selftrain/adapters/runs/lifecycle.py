@@ -19,7 +19,7 @@ UNSEEN = {"title", "workspace", "machine"}  # change where and how, not what
 
 
 @contextmanager
-def opened(place: Place, machine: Machine) -> Iterator[None]:
+def pipeline_run(place: Place, machine: Machine) -> Iterator[None]:
     """Around the body of a pipeline: tidy the workspace, end runs of dead processes, hold this run's lock."""
     from zenml.execution.pipeline.dynamic.run_context import DynamicPipelineRunContext
 
@@ -29,7 +29,7 @@ def opened(place: Place, machine: Machine) -> Iterator[None]:
     prune(workspace.checkpoints)
     decoded_files.prune(workspace.decoded_cache, budget_mb=machine.decoded_mb)
     dead = run_lock.end_dead_runs(workspace.locks)
-    process_lock.end_dead_runs()
+    process_lock.end_orphaned_runs()
     if dead:
         close_dead_runs(open_tracking(workspace.root), dead)
         run_lock.forget(workspace.locks, dead)

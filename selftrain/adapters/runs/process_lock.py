@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FIELD = "selftrain_process"
 
 
-def signature() -> dict[str, str]:
+def process_tag() -> dict[str, str]:
     """What to put into a pipeline's `extra`: the name of this process, whose lock is held from now until it has died.
 
     Empty where ZenML's folder takes no lock; its runs are then found by their own locks alone.
@@ -32,7 +32,7 @@ def signature() -> dict[str, str]:
         return {}
 
 
-def end_dead_runs() -> list[str]:
+def end_orphaned_runs() -> list[str]:
     """Mark unfinished runs that a dead process of this machine had started as failed in ZenML's store; their ids.
 
     A run on any orchestrator but the local one may outlive the process that started it, and is left alone.

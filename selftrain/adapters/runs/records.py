@@ -36,7 +36,7 @@ def latest_runs(count: int) -> list[RunRecord]:
     return [record_of(run) for run in islice(runs, count)]
 
 
-def find_run(run_id: str | None) -> RunRecord:
+def find_record(run_id: str | None) -> RunRecord:
     """The record of the run with the id, name or prefix `run_id`; None: the latest. Raises SourceError."""
     from zenml.client import Client
 

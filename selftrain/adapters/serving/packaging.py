@@ -44,7 +44,7 @@ def stage(
                 python_model=str(entry),
                 code_paths=[str(package)],
                 artifacts={"model": str(model)},
-                signature=signature(),
+                signature=model_signature(),
                 input_example=example(contract.image_size),
                 pip_requirements=requirements(next(model.glob("*.keras"))),
                 metadata=_facts(contract),
@@ -54,7 +54,7 @@ def stage(
     (folder / CARD).write_text(card)
 
 
-def signature() -> ModelSignature:
+def model_signature() -> ModelSignature:
     """One binary column in; label, confidence, probabilities and error out, each of them null or not by row."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema

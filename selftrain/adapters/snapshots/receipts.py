@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from selftrain.data.manifest import Manifest, Split
-from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, Reason
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, RejectionReason
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,7 +72,7 @@ def metrics(
     student: dict[str, Number] = {"kept": history.latest.kept}
     if history.latest.churn is not None:
         student |= {"churn": history.latest.churn}
-    accepted = labels.count(Reason.ACCEPTED)
+    accepted = labels.count(RejectionReason.ACCEPTED)
     return {
         "validation": {
             f"{model}_{name}": round(getattr(each, name), DIGITS)

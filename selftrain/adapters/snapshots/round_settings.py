@@ -100,7 +100,7 @@ class RoundPlace(BaseModel):
     registry: Registry
 
 
-def resolve(params: Path) -> Experiment:
+def resolve_settings(params: Path) -> Experiment:
     """The Experiment that the file `params` (params.yaml) describes: its config, with what is not null put over it.
 
     A `kind` other than the config's replaces that whole section. Where the data differs from the config's, its dataset

@@ -18,7 +18,7 @@ from selftrain.autolabeling.folders.held_out_files import ask_held_out
 from selftrain.config import PerClass, PseudoLabel
 from selftrain.data.sources.listing import find_images
 from selftrain.errors import ConfigError, SourceError
-from selftrain.evaluate.coverage import Measured
+from selftrain.evaluate.coverage import MeasuredPrecision
 from selftrain.files.places import check_folder
 from selftrain.learn.models.contract import Contract
 from selftrain.progress import Progress, silent
@@ -37,7 +37,7 @@ ROUND = 0  # of no run
 
 
 @dataclass(frozen=True)
-class Outputs:
+class OutputPaths:
     """Where the results go: the CSV, beside it the quarantine table, the two charts, and class folders if asked for."""
 
     csv: Path
@@ -47,7 +47,7 @@ class Outputs:
     folders: Path | None
 
 
-class ClassCounts(BaseModel):
+class PredictedCounts(BaseModel):
     """Images predicted as one class, and how many of them were sure enough."""
 
     model_config = ConfigDict(frozen=True)
@@ -69,23 +69,23 @@ class LabelingSummary(BaseModel):
     accepted: int
     quarantined: int
     threshold: str
-    classes: Mapping[str, ClassCounts]
+    classes: Mapping[str, PredictedCounts]
     csv: Path
     quarantine: Path
     charts: tuple[Path, ...]
     folders: Path | None
-    measured: Measured | None = None
+    measured: MeasuredPrecision | None = None
     findings: tuple[str, ...] = ()
 
 
-def plan_outputs(images: Path, out: Path, *, charts: Path | None = None, folders: Path | None = None) -> Outputs:
+def plan_outputs(images: Path, out: Path, *, charts: Path | None = None, folders: Path | None = None) -> OutputPaths:
     """The files that labelling `images` will write: charts beside the CSV unless `charts` names a folder for them.
 
     Raises ConfigError before any work where something of the user's would be overwritten, a place cannot be written to
     or is asked for twice, or the next labelling would find results among the images.
     """
     beside = charts if charts is not None else out.parent
-    planned = Outputs(
+    planned = OutputPaths(
         csv=out,
         quarantine=out.with_name(f"{out.stem}.quarantine.csv"),
         overall=beside / f"{out.stem}.confidence.png",
@@ -112,7 +112,7 @@ def label_folder(
     model: keras.Model,
     contract: Contract,
     images: Path,
-    outputs: Outputs,
+    outputs: OutputPaths,
     *,
     settings: PseudoLabel,
     labeled: Path | None = None,
@@ -209,7 +209,7 @@ def _replacing(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
-def _check_classes(contract: Contract, settings: PseudoLabel, outputs: Outputs) -> None:
+def _check_classes(contract: Contract, settings: PseudoLabel, outputs: OutputPaths) -> None:
     if isinstance(settings.threshold, PerClass):
         class_cutoffs(settings.threshold.values, settings.threshold.default, contract.class_names)
     if outputs.folders is not None:
@@ -217,7 +217,7 @@ def _check_classes(contract: Contract, settings: PseudoLabel, outputs: Outputs) 
 
 
 def _summary(
-    labels: PseudoLabels, unread: Sequence[Unread], outputs: Outputs, charts: tuple[Path, ...]
+    labels: PseudoLabels, unread: Sequence[Unread], outputs: OutputPaths, charts: tuple[Path, ...]
 ) -> LabelingSummary:
     import numpy as np
 
@@ -229,7 +229,7 @@ def _summary(
         accepted=labels.accepted.num_rows,
         quarantined=len(unread),
         threshold=labels.threshold,
-        classes={name: ClassCounts(predicted=all_, accepted=sure) for name, all_, sure in counts},
+        classes={name: PredictedCounts(predicted=all_, accepted=sure) for name, all_, sure in counts},
         csv=outputs.csv,
         quarantine=outputs.quarantine,
         charts=charts,
@@ -239,7 +239,7 @@ def _summary(
     )
 
 
-def _check_replaceable(planned: Outputs) -> None:
+def _check_replaceable(planned: OutputPaths) -> None:
     """Raise ConfigError where a file that is there was not written by an earlier labelling."""
     is_labels = partial(_begins_with, columns=COLUMNS)
     is_quarantine = partial(_begins_with, columns=QUARANTINE_COLUMNS)
@@ -253,7 +253,7 @@ def _check_replaceable(planned: Outputs) -> None:
             raise ConfigError(f"{path} exists and is no {what}; it was left as it is, give another --out")
 
 
-def _check_apart(planned: Outputs) -> None:
+def _check_apart(planned: OutputPaths) -> None:
     """Raise ConfigError where a file would lie in the way of a folder, or files in the folder for classes."""
     files = (planned.csv, planned.quarantine, planned.overall, planned.per_class)
     if planned.folders is not None:

@@ -54,7 +54,7 @@ _OPENERS: dict[Format, type[ImageFile.ImageFile]] = {
 }
 
 
-class Reason(StrEnum):
+class QuarantineReason(StrEnum):
     """Why an image is in the quarantine table."""
 
     ZERO_BYTE = "zero_byte"
@@ -72,7 +72,7 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True)
-class Examined:
+class ImageFacts:
     """What one look at a file found."""
 
     image_id: str  # sha256 of the bytes, hex
@@ -90,7 +90,7 @@ def probe(data: bytes, name: str, *, max_pixels: int, min_side: int) -> None:
         _open(data, name, max_pixels=max_pixels, min_side=min_side)
 
 
-def examine(data: bytes, name: str, *, max_pixels: int, min_side: int) -> Examined:
+def examine(data: bytes, name: str, *, max_pixels: int, min_side: int) -> ImageFacts:
     """All that ingest wants to know of one file, with one pass of the decoder over all of it.
 
     Finds truncation at any offset. JPEG is decoded at the smallest scale that serves: the entropy decoder, which is
@@ -109,7 +109,7 @@ def examine(data: bytes, name: str, *, max_pixels: int, min_side: int) -> Examin
             small = small.transpose(turn)
             if turn in (_TURNS[5], _TURNS[6], _TURNS[7], _TURNS[8]) and not turned_by_pillow:
                 width, height = height, width
-        return Examined(hashlib.sha256(data).hexdigest(), width, height, np.array(small))
+        return ImageFacts(hashlib.sha256(data).hexdigest(), width, height, np.array(small))
 
 
 def decode(data: bytes, size: int | None, *, max_pixels: int = MAX_PIXELS) -> UInt8s:
@@ -137,35 +137,39 @@ def decode(data: bytes, size: int | None, *, max_pixels: int = MAX_PIXELS) -> UI
 def _open(data: bytes, name: str, *, max_pixels: int, min_side: int) -> ImageFile.ImageFile:
     """The opened, undecoded image, every rule about headers checked."""
     if not data:
-        raise ImageError(Reason.ZERO_BYTE, "the file is empty; copy it again")
+        raise ImageError(QuarantineReason.ZERO_BYTE, "the file is empty; copy it again")
     form = sniff(data)
     if form is None:
-        raise ImageError(Reason.NOT_AN_IMAGE, f"the file does not begin like any of {', '.join(Format)}; convert it")
+        raise ImageError(
+            QuarantineReason.NOT_AN_IMAGE, f"the file does not begin like any of {', '.join(Format)}; convert it"
+        )
     announced = named(name)
     if announced is not None and announced is not form:
-        raise ImageError(Reason.MISNAMED, f"the name says {announced}, the bytes are {form}; rename the file")
+        raise ImageError(QuarantineReason.MISNAMED, f"the name says {announced}, the bytes are {form}; rename the file")
     outlined = outline(data, form)
     if outlined.canvas:
         _refuse_large(outlined.canvas, max_pixels)
     if not outlined.complete:
-        raise ImageError(Reason.TRUNCATED, f"the {form} data stop before their end marker; copy the file again")
+        raise ImageError(
+            QuarantineReason.TRUNCATED, f"the {form} data stop before their end marker; copy the file again"
+        )
     image = _OPENERS[form](io.BytesIO(data))
     _refuse_large(image.size, max_pixels)
     if min(image.size) < min_side:
         raise ImageError(
-            Reason.TOO_SMALL,
+            QuarantineReason.TOO_SMALL,
             f"{image.width}x{image.height} pixels, the shorter side must have {min_side}; leave it out",
         )
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
-        raise ImageError(Reason.ANIMATED, f"{frames} frames or pages, one is allowed; save the one you mean")
+        raise ImageError(QuarantineReason.ANIMATED, f"{frames} frames or pages, one is allowed; save the one you mean")
     return image
 
 
 def _refuse_large(size: tuple[int, int], max_pixels: int) -> None:
     if size[0] * size[1] > max_pixels:
         raise ImageError(
-            Reason.TOO_LARGE,
+            QuarantineReason.TOO_LARGE,
             f"{size[0]}x{size[1]} pixels, at most {max_pixels / 1e6:g} million are allowed; "
             "shrink it or raise ingest.max_megapixels",
         )
@@ -177,7 +181,8 @@ def _rgb(image: Image.Image) -> Image.Image:
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F", "LAB"):
         raise ImageError(
-            Reason.UNSUPPORTED_MODE, f"pixels of mode {image.mode!r} have no defined range; save it as 8- or 16-bit RGB"
+            QuarantineReason.UNSUPPORTED_MODE,
+            f"pixels of mode {image.mode!r} have no defined range; save it as 8- or 16-bit RGB",
         )
     if image.has_transparency_data:
         layer = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
@@ -203,10 +208,10 @@ def _reasons(name: str) -> Iterator[None]:
     except ImageError as error:
         raise ImageError(error.reason, f"{name}: {error.message}") from None
     except Image.DecompressionBombError as error:
-        raise ImageError(Reason.TOO_LARGE, f"{name}: {error}") from error
+        raise ImageError(QuarantineReason.TOO_LARGE, f"{name}: {error}") from error
     except Exception as error:  # decoders raise anything at all on damaged bytes, and one file must not end a run
         cut = isinstance(error, EOFError) or isinstance(error.__cause__, (IndexError, EOFError, struct.error))
-        reason = Reason.TRUNCATED if cut or "truncated" in str(error) else Reason.UNREADABLE
+        reason = QuarantineReason.TRUNCATED if cut or "truncated" in str(error) else QuarantineReason.UNREADABLE
         detail = str(error) or type(error).__name__
         raise ImageError(reason, f"{name}: cannot be decoded ({detail}); copy or save it again") from error
 

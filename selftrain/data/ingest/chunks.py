@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from selftrain.data.images.decode import Examined, Reason, examine
+from selftrain.data.images.decode import ImageFacts, QuarantineReason, examine
 from selftrain.data.images.phash import phash
 from selftrain.data.sources.listing import read_file
 from selftrain.data.store.image_store import PENDING, SHARDS
@@ -31,7 +31,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Chunk:
+class SourceChunk:
     """Source files that are read together: their paths, sizes in bytes and times, as listed."""
 
     paths: list[str]
@@ -46,10 +46,10 @@ class Chunk:
 
 def write_chunk_of_files(*, root: str, chunk: dict[str, list[Any]], limits: dict[str, int]) -> None:
     """`write_chunk` in a worker process, of files that it opens itself."""
-    write_chunk(Path(root), Chunk(**chunk), read=read_file, limits=Limits(**limits))
+    write_chunk(Path(root), SourceChunk(**chunk), read=read_file, limits=Limits(**limits))
 
 
-def write_chunk(root: Path, chunk: Chunk, *, read: Callable[[str], bytes], limits: Limits) -> None:
+def write_chunk(root: Path, chunk: SourceChunk, *, read: Callable[[str], bytes], limits: Limits) -> None:
     """Read a chunk once, in order, into one shard below `root`; leave its rows at `pending/<key>.json`, last.
 
     No image raises: a bad one becomes a row with a reason. The shard is named after the images in it, so that the same
@@ -69,17 +69,17 @@ def write_chunk(root: Path, chunk: Chunk, *, read: Callable[[str], bytes], limit
     replace(root / PENDING / f"{key}.json", lambda to: to.write_text(json.dumps(columns)))
 
 
-def _examine(path: str, *, read: Callable[[str], bytes], limits: Limits) -> tuple[bytes, Examined] | ImageError:
+def _examine(path: str, *, read: Callable[[str], bytes], limits: Limits) -> tuple[bytes, ImageFacts] | ImageError:
     try:
         data = read(path)
         if len(data) > limits.max_bytes:
             allowed = f"{limits.max_bytes / 1e6:.0f} MB are allowed"
-            return ImageError(Reason.TOO_LARGE, f"{len(data) / 1e6:.0f} MB encoded, {allowed}")
+            return ImageError(QuarantineReason.TOO_LARGE, f"{len(data) / 1e6:.0f} MB encoded, {allowed}")
         return data, examine(data, path, max_pixels=limits.max_pixels, min_side=limits.min_side)
     except ImageError as error:
         return error
     except OSError as error:
-        return ImageError(Reason.UNREADABLE, str(error))
+        return ImageError(QuarantineReason.UNREADABLE, str(error))
 
 
 @dataclass
@@ -89,9 +89,9 @@ class _Results:
     records: list[int | None] = field(default_factory=list)
     errors: list[ImageError | None] = field(default_factory=list)
     stored: dict[str, int] = field(default_factory=dict)
-    examined: list[Examined] = field(default_factory=list)
+    examined: list[ImageFacts] = field(default_factory=list)
 
-    def add(self, result: tuple[bytes, Examined] | ImageError, *, write: Callable[[bytes], None]) -> None:
+    def add(self, result: tuple[bytes, ImageFacts] | ImageError, *, write: Callable[[bytes], None]) -> None:
         if isinstance(result, ImageError):
             self.records.append(None)
             self.errors.append(result)
@@ -109,7 +109,7 @@ class _Results:
         empty = np.empty((0, GRAY_SIDE, GRAY_SIDE), dtype=np.uint8)
         return np.concatenate([empty, *(one.gray32[None] for one in self.examined)])
 
-    def columns(self, chunk: Chunk, shard: str | None) -> dict[str, list[Any]]:
+    def columns(self, chunk: SourceChunk, shard: str | None) -> dict[str, list[Any]]:
         """One row a file, the columns of store.INDEX_SCHEMA; what the image is stays null for a bad one."""
         hashes = phash(self.gray()).tolist() if self.examined else []
         columns: dict[str, list[Any]] = {"path": chunk.paths, "size": chunk.sizes, "mtime_ns": chunk.mtimes_ns}

@@ -24,7 +24,7 @@ from selftrain.data.ingest.screening import (
     LeftOut,
     broken,
     conflicting,
-    duplicates,
+    duplicate_groups,
     held_out,
     manifest_table,
     unlabeled_copies,
@@ -43,7 +43,7 @@ _CROWD = 256  # images that share a hash, above which phash pairs neighbours by 
 
 
 @dataclass(frozen=True)
-class Curated:
+class CuratedRows:
     """A Manifest, and what is not in it: `quarantine` (origin, reason, detail), of which `unusable` files count."""
 
     manifest: Manifest
@@ -62,7 +62,7 @@ def curate(
     limits: Limits,
     splitting: config.Splitting,
     previous: Manifest | None,
-) -> Curated:
+) -> CuratedRows:
     """The Manifest of the files in `listing`, read as `index` says; splits of `previous` are kept.
 
     Raises SourceError where a class has too few images for a split.
@@ -72,7 +72,7 @@ def curate(
     kept = _without(np.arange(len(listing)), bad)
     bad.append(conflicting(files, kept))
     kept = _without(kept, bad[-1:])
-    copies = duplicates(files, kept)
+    copies = duplicate_groups(files, kept)
     kept = _without(kept, copies)
     among, across = _near_duplicates(files, kept, store)
     split, giving_way = _assigned(files, kept, among, names=names, splitting=splitting, previous=previous)
@@ -82,7 +82,7 @@ def curate(
     left_out = [*bad, *copies, giving_way, *held, twins]
     tables = [QUARANTINE_SCHEMA.empty_table(), *(part.table(files) for part in left_out)]
     manifest = Manifest.build(manifest_table(files, kept, split), LabelMap(names))
-    return Curated(
+    return CuratedRows(
         manifest=manifest,
         quarantine=pa.concat_tables(tables).sort_by("origin"),
         unusable=sum(len(part.rows) for part in left_out if part.unusable),

@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from selftrain import config
-from selftrain.data.images.decode import Reason
-from selftrain.data.ingest.chunks import Chunk, Limits, write_chunk
-from selftrain.data.ingest.curate import Curated, curate
+from selftrain.data.images.decode import QuarantineReason
+from selftrain.data.ingest.chunks import Limits, SourceChunk, write_chunk
+from selftrain.data.ingest.curate import CuratedRows, curate
 from selftrain.data.manifest import Manifest
 from selftrain.data.sources.listing import Listing
 from selftrain.data.sources.rows import check_rows
@@ -34,11 +34,11 @@ _SHARDS_WANTED = 64
 _BYTES_A_FILE = 1_000
 _MAX_FILE_BYTES = 256_000_000
 _LIMITS_KEY = b"selftrain.limits"
-_DEPENDS_ON_LIMITS = (Reason.TOO_LARGE, Reason.TOO_SMALL)
+_DEPENDS_ON_LIMITS = (QuarantineReason.TOO_LARGE, QuarantineReason.TOO_SMALL)
 
 
 @dataclass(frozen=True)
-class Ingested:
+class IngestResult:
     """What ingest made: the Manifest, and the files that are not in it.
 
     `quarantine` has the columns origin, reason, detail. `quarantine_share` is the part of the listed files that are
@@ -65,7 +65,7 @@ def ingest(
     workers: int | None = None,
     shard_mb: int = 256,
     progress: Progress = silent,
-) -> Ingested:
+) -> IngestResult:
     """Bring `store` up to date with `listing`, and make its Manifest.
 
     Only files that are new or changed by path, size or time are read, by `workers` processes (None: one a core), into
@@ -90,7 +90,7 @@ def ingest(
         _refuse_too_many(curated, listing, store, settings.max_quarantine)
         curated.manifest.write(store.manifest_path)
         store.seal()
-    return Ingested(
+    return IngestResult(
         manifest=curated.manifest,
         quarantine=curated.quarantine,
         quarantine_share=curated.unusable / len(listing),
@@ -133,8 +133,8 @@ def _up_to_date(
 
 
 def _write_chunks(
-    chunks: list[Chunk], source: ImageSource, store: ImageStore, limits: Limits, *, workers: int, lock: int
-) -> Iterator[Chunk]:
+    chunks: list[SourceChunk], source: ImageSource, store: ImageStore, limits: Limits, *, workers: int, lock: int
+) -> Iterator[SourceChunk]:
     """Write the chunks, over the cores where the files can be opened by any process; yields each when it is done."""
     if source.on_disk and len(chunks) > 1 and workers > 1:
         given = dataclasses.asdict(limits)
@@ -152,7 +152,7 @@ def _write_chunks(
 def _read_index(store: ImageStore, limits: Limits) -> pa.Table:
     """The index without rows whose shard is gone, and without those that could come out otherwise this time."""
     index = store.index()
-    again = [Reason.UNREADABLE]
+    again = [QuarantineReason.UNREADABLE]
     if (index.schema.metadata or {}).get(_LIMITS_KEY) != _limits_text(limits):
         again += _DEPENDS_ON_LIMITS
     stays = pc.invert(pc.is_in(index["reason"], pa.array([str(reason) for reason in again])))
@@ -169,7 +169,7 @@ def _missing(listing: Listing, index: pa.Table) -> pa.Table:
     return listing.table.filter(pc.invert(pc.fill_null(pc.and_(*same), False)))
 
 
-def _chunks(rows: pa.Table, shard_bytes: int) -> list[Chunk]:
+def _chunks(rows: pa.Table, shard_bytes: int) -> list[SourceChunk]:
     """Cut the rows, in order, into chunks of about equal bytes; a function of the rows alone."""
     sizes = np.maximum(rows["size"].to_numpy(), 0) + _BYTES_A_FILE
     ends = np.cumsum(sizes)
@@ -179,7 +179,7 @@ def _chunks(rows: pa.Table, shard_bytes: int) -> list[Chunk]:
         before = int(ends[start] - sizes[start])
         stop = max(int(np.searchsorted(ends, before + target, side="right")), start + 1)
         part = rows.slice(start, stop - start)
-        chunks.append(Chunk(*(part[name].to_pylist() for name in ("path", "size", "mtime_ns"))))
+        chunks.append(SourceChunk(*(part[name].to_pylist() for name in ("path", "size", "mtime_ns"))))
         start = stop
     return chunks
 
@@ -224,7 +224,7 @@ def _write_quarantine(store: ImageStore, quarantine: pa.Table) -> None:
     replace(store.quarantine_path, lambda to: csv.write_csv(quarantine, to))
 
 
-def _refuse_too_many(curated: Curated, listing: Listing, store: ImageStore, allowed: float) -> None:
+def _refuse_too_many(curated: CuratedRows, listing: Listing, store: ImageStore, allowed: float) -> None:
     share = curated.unusable / len(listing)
     if share > allowed:
         reasons = curated.quarantine["reason"].value_counts().to_pylist()

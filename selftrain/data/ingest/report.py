@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from selftrain.data.ingest.ingest import Ingested
+from selftrain.data.ingest.ingest import IngestResult
 
 
 class IngestReport(BaseModel):
@@ -24,7 +24,7 @@ class IngestReport(BaseModel):
     files_read: int
 
 
-def report_ingested(ingested: Ingested, quarantine_table: Path) -> IngestReport:
+def report_ingested(ingested: IngestResult, quarantine_table: Path) -> IngestReport:
     """The counts of `ingested`, whose table of left-out files is at `quarantine_table`."""
     return IngestReport(
         images=len(ingested.manifest),

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from selftrain.data.images.decode import Reason
+from selftrain.data.images.decode import QuarantineReason
 from selftrain.data.ingest.chunks import Limits
 from selftrain.data.manifest import LabelSource, Split
 from selftrain.data.sources.listing import Listing
@@ -74,8 +74,8 @@ def broken(files: Files, limits: Limits) -> list[LeftOut]:
     small = np.flatnonzero((files.content >= 0) & (np.minimum(width, height) < limits.min_side))
     parts = [LeftOut(rows, *(unread[name].combine_chunks() for name in ("reason", "detail")))]
     for found, reason, allowed in (
-        (large, Reason.TOO_LARGE, f"at most {limits.max_pixels / 1e6:g} million are allowed"),
-        (small, Reason.TOO_SMALL, f"the shorter side must have {limits.min_side}"),
+        (large, QuarantineReason.TOO_LARGE, f"at most {limits.max_pixels / 1e6:g} million are allowed"),
+        (small, QuarantineReason.TOO_SMALL, f"the shorter side must have {limits.min_side}"),
     ):
         details = [f"{width[row]}x{height[row]} pixels, {allowed}" for row in found]
         parts.append(LeftOut(found, _repeated(reason, len(found)), pa.array(details, pa.string())))
@@ -90,10 +90,10 @@ def conflicting(files: Files, kept: Int64s) -> LeftOut:
     differs = (content[1:] == content[:-1]) & (label[1:] != label[:-1])
     rows = kept[np.isin(files.content[kept], content[1:][differs])]
     details = _repeated("the same bytes carry different labels; keep one", len(rows))
-    return LeftOut(rows, _repeated(Reason.CONFLICTING_LABEL, len(rows)), details)
+    return LeftOut(rows, _repeated(QuarantineReason.CONFLICTING_LABEL, len(rows)), details)
 
 
-def duplicates(files: Files, kept: Int64s) -> list[LeftOut]:
+def duplicate_groups(files: Files, kept: Int64s) -> list[LeftOut]:
     """Copies by bytes among the labelled and among the unlabelled `kept` files.
 
     The first by path stays, a given test image before a validation image before a training image. What has to give
@@ -112,7 +112,7 @@ def duplicates(files: Files, kept: Int64s) -> list[LeftOut]:
     held = rank[order] != rank[keeper]
     same = LeftOut(
         kept[order[~held]],
-        _repeated(Reason.DUPLICATE, int((~held).sum())),
+        _repeated(QuarantineReason.DUPLICATE, int((~held).sum())),
         copy_details(files, kept[keeper[~held]], "same bytes as"),
         unusable=False,
     )
@@ -121,14 +121,14 @@ def duplicates(files: Files, kept: Int64s) -> list[LeftOut]:
 
 def held_out(files: Files, rows: Int64s, keepers: Int64s, relation: str) -> LeftOut:
     """`rows` left out because they are copies of the validation or test images `keepers`."""
-    reasons = _repeated(Reason.HELD_OUT_COPY, len(rows))
+    reasons = _repeated(QuarantineReason.HELD_OUT_COPY, len(rows))
     return LeftOut(rows, reasons, copy_details(files, keepers, relation), unusable=False)
 
 
 def unlabeled_copies(files: Files, rows: Int64s, keepers: Int64s) -> LeftOut:
     """Unlabelled `rows` left out because they are copies of the labelled training images `keepers`."""
     details = copy_details(files, keepers, "same bytes as the labelled")
-    return LeftOut(rows, _repeated(Reason.DUPLICATE, len(rows)), details, unusable=False)
+    return LeftOut(rows, _repeated(QuarantineReason.DUPLICATE, len(rows)), details, unusable=False)
 
 
 def copy_details(files: Files, keepers: Int64s, relation: str) -> pa.Array:

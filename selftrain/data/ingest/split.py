@@ -24,7 +24,7 @@ _FREE: Final = -1
 
 
 @dataclass(frozen=True)
-class Assigned:
+class SplitAssignment:
     """Where each of n labelled images goes."""
 
     splits: npt.NDArray[np.str_]  # (n,) train | validation | test
@@ -63,7 +63,7 @@ def assign(
     class_names: Sequence[str],
     given: Sequence[str | None] | None = None,
     previous: Mapping[str, str] | None = None,
-) -> Assigned:
+) -> SplitAssignment:
     """Split n labelled images; unique ids (n,), labels (n,) >= 0, near-duplicate groups (n,) within one label each.
 
     - `given`: the split the source names for an image, or None; it is kept. A split named for any image is not drawn.
@@ -101,7 +101,7 @@ def assign(
         where[one.groups] = _draw(one, counts[k], seen=bool(seen[k]), shares=shares, least=splitting.min_per_class)
     level = np.where(level == _FREE, where[group], level)
     _refuse_few(label, level, copy_of < 0, group, splitting.min_per_class, class_names)
-    return Assigned(np.array(LABELED, dtype=np.str_)[level], copy_of)
+    return SplitAssignment(np.array(LABELED, dtype=np.str_)[level], copy_of)
 
 
 def _codes(splits: Sequence[str | None]) -> Int64s:

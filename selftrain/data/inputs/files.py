@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from selftrain.config import FolderSource, Ingest
-from selftrain.data.images.decode import Reason, decode, probe
-from selftrain.data.inputs.images import CHUNK_BYTES, MOST_ROWS, Chunk, Given, Unreadable, to_labels
+from selftrain.data.images.decode import QuarantineReason, decode, probe
+from selftrain.data.inputs.images import CHUNK_BYTES, MOST_ROWS, ImageChunk, ImageStream, Unreadable, to_labels
 from selftrain.data.sources.folders import FolderImages
 from selftrain.data.sources.listing import find_images
 from selftrain.data.workers import cores
@@ -27,7 +27,7 @@ Read = tuple[str, bytes, int, Pixels] | Unreadable
 """(path, sha256, bytes, pixels), or why not."""
 
 
-def given_class_folders(folder: str | os.PathLike[str], *, role: str, size: int, channels: int) -> Given:
+def class_folder_stream(folder: str | os.PathLike[str], *, role: str, size: int, channels: int) -> ImageStream:
     """A folder with one sub-folder of images a class; its name is the label. Raises SourceError."""
     source = FolderImages(FolderSource(labeled=os.fspath(folder)))
     try:
@@ -36,24 +36,24 @@ def given_class_folders(folder: str | os.PathLike[str], *, role: str, size: int,
         raise SourceError(f"{role}: {error.message}") from error
     labels = np.array(listing.table["label"].to_pylist())
     paths = listing.table["path"].to_pylist()
-    return Given(_chunks(paths, labels, size=size, channels=channels), len(paths))
+    return ImageStream(_chunks(paths, labels, size=size, channels=channels), len(paths))
 
 
-def given_folder(folder: str | os.PathLike[str], *, role: str, size: int, channels: int) -> Given:
+def folder_stream(folder: str | os.PathLike[str], *, role: str, size: int, channels: int) -> ImageStream:
     """All images below a folder, without labels, in the order of their paths. Raises SourceError."""
     if not os.path.isdir(folder):
         raise SourceError(f"{role}: {os.fspath(folder)!r} is no folder (seen from {os.getcwd()!r}); correct the path")
     paths = sorted(find_images(os.fspath(folder)).paths)
-    return Given(_chunks(paths, None, size=size, channels=channels), len(paths))
+    return ImageStream(_chunks(paths, None, size=size, channels=channels), len(paths))
 
 
-def given_paths(paths: Sequence[object], labels: object | None, *, role: str, size: int, channels: int) -> Given:
+def path_stream(paths: Sequence[object], labels: object | None, *, role: str, size: int, channels: int) -> ImageStream:
     """Image files named one by one, with `labels` (n,) or (n, classes) or None."""
     given = None if labels is None else to_labels(labels)
     if given is not None and len(given) != len(paths):
         raise SourceError(f"{role}: {len(paths)} paths and {len(given)} labels; give one label an image")
     named = [str(path) for path in paths]
-    return Given(_chunks(named, given, size=size, channels=channels), len(named))
+    return ImageStream(_chunks(named, given, size=size, channels=channels), len(named))
 
 
 def read_image(path: str, *, size: int, channels: int) -> Read:
@@ -66,7 +66,7 @@ def read_image(path: str, *, size: int, channels: int) -> Read:
     except ImageError as error:
         return Unreadable(path, str(error.reason), error.message.removeprefix(f"{path}: ").removeprefix("image: "))
     except (OSError, ValueError) as error:
-        return Unreadable(path, str(Reason.UNREADABLE), str(error))
+        return Unreadable(path, str(QuarantineReason.UNREADABLE), str(error))
     return path, hashlib.sha256(data).hexdigest().encode(), len(data), in_channels(pixels, channels)
 
 
@@ -80,10 +80,10 @@ def in_channels(pixels: Pixels, channels: int) -> Pixels:
 
 def _chunks(
     paths: Sequence[str], labels: npt.NDArray[np.generic] | None, *, size: int, channels: int
-) -> Callable[[], Iterator[Chunk]]:
+) -> Callable[[], Iterator[ImageChunk]]:
     rows = max(1, min(MOST_ROWS, CHUNK_BYTES // (size * size * channels)))
 
-    def chunks() -> Iterator[Chunk]:
+    def chunks() -> Iterator[ImageChunk]:
         with ThreadPoolExecutor(cores()) as threads:
 
             def begin(start: int) -> list[Future[Read]]:
@@ -102,7 +102,7 @@ def _chunks(
     return chunks
 
 
-def _gathered(read: list[Read], labels: npt.NDArray[np.generic] | None, *, shape: tuple[int, int, int]) -> Chunk:
+def _gathered(read: list[Read], labels: npt.NDArray[np.generic] | None, *, shape: tuple[int, int, int]) -> ImageChunk:
     usable = [row for row, one in enumerate(read) if not isinstance(one, Unreadable)]
     images = np.empty((len(usable), *shape), np.uint8)
     paths, ids, sizes = [], [], []
@@ -113,7 +113,7 @@ def _gathered(read: list[Read], labels: npt.NDArray[np.generic] | None, *, shape
             paths.append(os.path.abspath(path))
             ids.append(image_id)
             sizes.append(size)
-    return Chunk(
+    return ImageChunk(
         images=images,
         ids=np.array(ids, dtype="S64"),
         labels=None if labels is None else labels[usable],

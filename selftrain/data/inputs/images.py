@@ -35,7 +35,7 @@ class Unreadable:
 
 
 @dataclass(frozen=True)
-class Chunk:
+class ImageChunk:
     """Some images in the order they came: `images` (n, ...) of dtype uint8, float16 or float32, `ids` (n,) sha256.
 
     `labels` (n,) or (n, classes) are as they were given, None for unlabelled images. `paths` (n,) and `sizes` (n,)
@@ -60,14 +60,14 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class Given:
+class ImageStream:
     """Images that can be read from beginning to end in chunks of at most CHUNK_BYTES; `count` where it is known."""
 
-    chunks: Callable[[], Iterator[Chunk]]
+    chunks: Callable[[], Iterator[ImageChunk]]
     count: int | None = None
 
 
-def given_arrays(images: object, labels: object | None, *, role: str) -> Given:
+def array_stream(images: object, labels: object | None, *, role: str) -> ImageStream:
     """An array (n, ...), or a list of images of one shape, with `labels` (n,) or (n, classes) or None."""
     stacked = _stack(images, role) if isinstance(images, list | tuple) else to_array(images)
     _refuse_shape(stacked.shape[1:], role)
@@ -76,12 +76,12 @@ def given_arrays(images: object, labels: object | None, *, role: str) -> Given:
         raise SourceError(f"{role}: {len(stacked)} images and {len(given)} labels; give one label an image")
     rows = chunk_rows(stacked)
 
-    def chunks() -> Iterator[Chunk]:
+    def chunks() -> Iterator[ImageChunk]:
         for start in range(0, len(stacked), rows):
             part = slice(start, start + rows)
             yield _chunk(stacked[part], None if given is None else given[part], role, first=start)
 
-    return Given(chunks, len(stacked))
+    return ImageStream(chunks, len(stacked))
 
 
 def to_array(value: object) -> Array:
@@ -102,7 +102,7 @@ def to_labels(value: object) -> Array:
     return np.asarray(value, dtype=object) if numbers else array
 
 
-def usual(images: Array, role: str, *, first: int = 0) -> Array:
+def as_pixels(images: Array, role: str, *, first: int = 0) -> Array:
     """`images` as uint8, float16 or float32, C-contiguous; their values are not scaled. The first is row `first`.
 
     Raises SourceError for a type that holds no pixels, integers outside 0-255, NaN and infinity.
@@ -148,9 +148,9 @@ def is_array(given: object) -> bool:
     return hasattr(given, "shape") and hasattr(given, "dtype") and not hasattr(given, "element_spec")
 
 
-def _chunk(images: Array, labels: Array | None, role: str, *, first: int) -> Chunk:
-    pixels = usual(images, role, first=first)
-    return Chunk(pixels, image_ids(pixels), labels, first=first)
+def _chunk(images: Array, labels: Array | None, role: str, *, first: int) -> ImageChunk:
+    pixels = as_pixels(images, role, first=first)
+    return ImageChunk(pixels, image_ids(pixels), labels, first=first)
 
 
 def _stack(images: Sequence[object], role: str) -> Array:

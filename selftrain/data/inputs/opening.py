@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from selftrain.data.inputs.files import given_class_folders, given_folder, given_paths
-from selftrain.data.inputs.images import Given, Ids, given_arrays, is_array, is_path, name_kind
-from selftrain.data.inputs.streams import given_stream
+from selftrain.data.inputs.files import class_folder_stream, folder_stream, path_stream
+from selftrain.data.inputs.images import Ids, ImageStream, array_stream, is_array, is_path, name_kind
+from selftrain.data.inputs.streams import batch_stream
 from selftrain.errors import SourceError
 
 
-def open_given(
+def open_images(
     given: object, *, role: str, labeled: bool, image_rank: int | None, image_size: int | None, channels: int = 3
-) -> Given:
+) -> ImageStream:
     """How to read `given`, which an error calls `role`; nothing is read yet but what is in memory.
 
     Labelled: a folder of class folders, a tuple (images, labels), or a stream of pairs. Unlabelled: a folder, an array,
@@ -27,17 +27,17 @@ def open_given(
     """
     if is_path(given):
         size = _size(image_size, role)
-        read = given_class_folders if labeled else given_folder
+        read = class_folder_stream if labeled else folder_stream
         return read(os.fspath(given), role=role, size=size, channels=channels)
     images, labels = _split(given, role=role, labeled=labeled)
     paths = _paths(images)
     if paths:
-        return given_paths(paths, labels, role=role, size=_size(image_size, role), channels=channels)
+        return path_stream(paths, labels, role=role, size=_size(image_size, role), channels=channels)
     if is_path(images):
         raise SourceError(f"{role}: a folder comes without labels beside it; its class folders are the labels")
     if labels is not None or (not labeled and (is_array(images) or _is_list_of_images(images))):
-        return given_arrays(images, labels, role=role)
-    return given_stream(images, role=role, labeled=labeled, image_rank=image_rank)
+        return array_stream(images, labels, role=role)
+    return batch_stream(images, role=role, labeled=labeled, image_rank=image_rank)
 
 
 def _split(given: object, *, role: str, labeled: bool) -> tuple[object, object | None]:
@@ -88,7 +88,7 @@ def ids_of(images: object) -> Ids:
     if not _is_many(images):
         kind = f"the path {os.fspath(images)!r}" if is_path(images) else name_kind(images)
         raise SourceError(f"images is {kind}; give an array of images, or a list of images or image files")
-    opened = given_arrays(images, None, role="images")
+    opened = array_stream(images, None, role="images")
     return np.concatenate([np.empty(0, "S64"), *(chunk.ids for chunk in opened.chunks())])
 
 

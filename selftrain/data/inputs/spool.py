@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
-from selftrain.data.inputs.images import Array, Given
+from selftrain.data.inputs.images import Array, ImageStream
 from selftrain.data.inputs.labels import (
     LabelForm,
     class_indices,
@@ -57,7 +57,7 @@ class SpooledImages:
     _grey: bool = True
     _pixels: Pixels | None = None
 
-    def add(self, given: Given, *, role: str, split: str | None) -> int:
+    def add(self, given: ImageStream, *, role: str, split: str | None) -> int:
         """Read `given` through, an error calling it `role`; its labels are names, or indices into `named`.
 
         Returns how many images it holds.

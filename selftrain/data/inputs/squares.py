@@ -14,7 +14,7 @@ import numpy.typing as npt
 from selftrain.data.inputs import values as given_pixels
 from selftrain.data.inputs.images import Array, Ids, Unreadable
 from selftrain.data.inputs.labels import LabelForm, class_indices, joined_labels, label_form, sorted_names, text
-from selftrain.data.inputs.opening import open_given
+from selftrain.data.inputs.opening import open_images
 from selftrain.data.inputs.values import Scale, join_pixels
 from selftrain.data.store.pixels import ArrayPixels
 from selftrain.errors import SourceError
@@ -27,7 +27,7 @@ Int64s = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Gathered:
+class SquareImages:
     """Images (n) of one size with their ids (n,), what could not be read, and where there are any the labels.
 
     `labels` (n,) are indices into `class_names`; there are none for unlabelled images. Given
@@ -50,7 +50,7 @@ class Gathered:
 
 
 @dataclass(frozen=True, eq=False)
-class Joined:
+class JoinedImages:
     """Pixels of one size, the rows of each part after those of the part before."""
 
     parts: tuple[Pixels, ...]
@@ -82,15 +82,15 @@ def gather(
     image_size: int,
     cache: Path,
     class_names: Sequence[str] | None = None,
-) -> Gathered:
-    """Read `given` (what `open_given` takes) once, into a nameless file in the folder `cache`.
+) -> SquareImages:
+    """Read `given` (what `open_images` takes) once, into a nameless file in the folder `cache`.
 
     Files are decoded as in training; arrays (n, h, w[, c]) or (n, c, h, w), grey or RGB, 0-255 or 0-1, are resized and
     cropped as files are. `class_names` are the labels' in their order; None: the sorted names, or the indices.
     Raises SourceError naming `role` for what is no image or no label, for floats in another range, and where there is
     no image at all.
     """
-    opened = open_given(given, role=role, labeled=labeled, image_rank=None, image_size=image_size)
+    opened = open_images(given, role=role, labeled=labeled, image_rank=None, image_size=image_size)
     cache.mkdir(parents=True, exist_ok=True)
     seen: given_pixels.Pixels | None = None
     ids, labels = [], []
@@ -113,12 +113,12 @@ def gather(
         every = np.concatenate(ids)
         pixels = np.memmap(file, np.uint8, "r", shape=(len(every), image_size, image_size, 3))
     if not labeled:
-        return Gathered(ArrayPixels(pixels), every, tuple(unreadable))
+        return SquareImages(ArrayPixels(pixels), every, tuple(unreadable))
     found, names = _labels(labels, class_names, role=role)
-    return Gathered(ArrayPixels(pixels), every, tuple(unreadable), found, names)
+    return SquareImages(ArrayPixels(pixels), every, tuple(unreadable), found, names)
 
 
-def gathered_pixels(images: object, *, role: str, image_size: int, cache: Path) -> Gathered:
+def gathered_pixels(images: object, *, role: str, image_size: int, cache: Path) -> SquareImages:
     """`gather` for unlabelled images, or for Pixels, which are taken as they are and have no ids.
 
     Raises SourceError for Pixels of another size.
@@ -128,7 +128,7 @@ def gathered_pixels(images: object, *, role: str, image_size: int, cache: Path) 
     pixels = cast("Pixels", images)
     if pixels.size != image_size:
         raise SourceError(f"{role} are Pixels of {pixels.size} px, image_size is {image_size}; give one of the two")
-    return Gathered(pixels, np.empty(0, "S64"))
+    return SquareImages(pixels, np.empty(0, "S64"))
 
 
 def as_squares(images: Array, size: int, *, scale: Scale, role: str) -> Images:

@@ -11,8 +11,8 @@ from selftrain.data.inputs.images import (
     _COLOURS,
     _KINDS,
     Array,
-    Chunk,
-    Given,
+    ImageChunk,
+    ImageStream,
     _chunk,
     _refuse_shape,
     _Shape,
@@ -27,7 +27,7 @@ from selftrain.errors import SourceError
 _BATCHED = 256
 
 
-def given_stream(stream: object, *, role: str, labeled: bool, image_rank: int | None) -> Given:
+def batch_stream(stream: object, *, role: str, labeled: bool, image_rank: int | None) -> ImageStream:
     """A tf.data.Dataset, a DataLoader, a map-style dataset or any iterable, of batches or of single images.
 
     Labelled elements are (images, labels); of unlabelled ones that are tuples only the first part is read. Whether an
@@ -43,10 +43,10 @@ def given_stream(stream: object, *, role: str, labeled: bool, image_rank: int | 
         stream = _batched(stream)
         single = False
 
-    def chunks() -> Iterator[Chunk]:
+    def chunks() -> Iterator[ImageChunk]:
         return _rechunked(_pairs(stream, role=role, labeled=labeled, rank=image_rank, single=single), role)
 
-    return Given(chunks, count)
+    return ImageStream(chunks, count)
 
 
 def _elements(stream: Any, role: str) -> Iterator[object]:
@@ -145,7 +145,7 @@ def _length(stream: Any, *, role: str, labeled: bool, rank: int | None) -> int |
     return None
 
 
-def _rechunked(pairs: Iterator[tuple[Array, Array | None]], role: str) -> Iterator[Chunk]:
+def _rechunked(pairs: Iterator[tuple[Array, Array | None]], role: str) -> Iterator[ImageChunk]:
     """Chunks of one number of rows, however the pairs were cut."""
     waiting: list[tuple[Array, Array | None]] = []
     held = rows = first = 0

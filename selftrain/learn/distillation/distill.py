@@ -16,7 +16,7 @@ from selftrain.config import Augmentation, Precision, Recipe
 from selftrain.config.arguments import checked
 from selftrain.data.inputs.images import Ids, image_ids
 from selftrain.errors import ConfigError
-from selftrain.files.places import check_out, given_path
+from selftrain.files.places import check_out, user_path
 from selftrain.files.workspace import Workspace
 from selftrain.learn.models.contract import Contract, SavedModel
 from selftrain.learn.models.loading import load
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import keras
     import pyarrow as pa
 
-    from selftrain.data.inputs.squares import Gathered
+    from selftrain.data.inputs.squares import SquareImages
     from selftrain.data.store.pixels import Pixels
     from selftrain.learn.distillation.course import Softening
     from selftrain.learn.training.batches import Examples
@@ -40,7 +40,7 @@ _COMPARED = 256  # images at a time
 
 
 @dataclass(frozen=True)
-class Distilled:
+class DistillationResult:
     """A distilled model: where it is, both models' accuracy on validation (0-1) and their numbers of parameters.
 
     `images` were learnt from; `held_out` of those given were not, because validation holds them too, and `repeated` not
@@ -80,7 +80,7 @@ def distill(
     workspace: str | os.PathLike[str] = ".selftrain",
     checkpoint_s: float = 30.0,
     progress: Progress = silent,
-) -> Distilled:
+) -> DistillationResult:
     """Train `backbone` to answer as the saved model in the folder `teacher` does, and save it to the folder `out`.
 
     Distillation (Hinton et al. 2015, arXiv:1503.02531): on `images` (a folder, an array, a list, a stream, or Pixels)
@@ -124,9 +124,9 @@ def distill(
     )
     softening = Softening(temperature, label_weight)
     _refuse(softening)
-    out, workspace = given_path(out), given_path(workspace)
+    out, workspace = user_path(out), user_path(workspace)
     check_out(out, workspace=workspace)
-    model, contract = load(given_path(teacher))
+    model, contract = load(user_path(teacher))
     check_replaceable(out, lineage=contract.taught, trained=True)
     size, classes = contract.image_size, len(contract.class_names)
     small = untrained(recipe, backbone, image_size=size, classes=classes, seed=seed)
@@ -157,7 +157,7 @@ def distill(
     )
     saved = save(trained.model, promised, out)
     write_curve(trained.curve, saved.folder)
-    return Distilled(
+    return DistillationResult(
         saved=saved,
         accuracy=float((answers.argmax(axis=1) == right).mean()),
         teacher_accuracy=float((before.argmax(axis=1) == right).mean()),
@@ -200,9 +200,9 @@ def material(
 ) -> Material:
     """The images given to `distill`, sorted into what is learnt from and what validates. Raises as it does."""
     from selftrain.data.inputs.held_out import held_out_mask
-    from selftrain.data.inputs.squares import Joined, gather, gathered_pixels
+    from selftrain.data.inputs.squares import JoinedImages, gather, gathered_pixels
 
-    def opened(given: object, role: str) -> Gathered:
+    def opened(given: object, role: str) -> SquareImages:
         size, names = contract.image_size, contract.class_names
         return gather(given, role=role, labeled=True, image_size=size, cache=cache, class_names=names)
 
@@ -214,7 +214,7 @@ def material(
     if labeled is not None:
         known = opened(labeled, "labeled")
         share = HELD_OUT if validation is None else 0.0
-        pixels, labels = Joined((pixels, known.pixels)), np.concatenate([labels, known.labels])
+        pixels, labels = JoinedImages((pixels, known.pixels)), np.concatenate([labels, known.labels])
         apart = np.concatenate([apart, held_out_mask(known.ids, share=share, seed=seed)])
     if validation is not None:
         held = opened(validation, "validation")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from selftrain.errors import ConfigError
-from selftrain.files.places import check_out, given_path
+from selftrain.files.places import check_out, user_path
 from selftrain.learn.models.contract import Contract, SavedModel
 from selftrain.learn.models.loading import load
 from selftrain.learn.models.saving import check_replaceable, save
@@ -39,9 +39,9 @@ def ensemble(
     if len(models) < 2:
         raise ConfigError(f"an ensemble needs two models or more, got {len(models)}")
     shares = _shares(weights, len(models))
-    out = given_path(out)
+    out = user_path(out)
     check_out(out)
-    members = [load(given_path(folder)) for folder in models]
+    members = [load(user_path(folder)) for folder in models]
     contracts = [contract for _, contract in members]
     _check_classes(contracts, models)
     promised = _contract(members)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selftrain.config import Ingest
-from selftrain.data.images.decode import Reason, decode, probe
+from selftrain.data.images.decode import QuarantineReason, decode, probe
 from selftrain.data.workers import cores
 from selftrain.errors import ImageError
 from selftrain.learn.models.calibrate import softmax
@@ -114,7 +114,7 @@ class FilePixels:
             data = Path(path).read_bytes()
         except (OSError, ValueError) as error:
             said = error.strerror if isinstance(error, OSError) else str(error)
-            raise ImageError(Reason.UNREADABLE, f"{said}; check the path and its rights") from error
+            raise ImageError(QuarantineReason.UNREADABLE, f"{said}; check the path and its rights") from error
         limit = int(LIMITS.max_megapixels * 1e6)
         if self.strict_names:
             probe(data, path, max_pixels=limit, min_side=LIMITS.min_side)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from selftrain.config import Augmentation, Precision
 from selftrain.config.arguments import check_image_size, checked
 from selftrain.errors import BackboneError, ConfigError
-from selftrain.files.places import check_folder, given_path
+from selftrain.files.places import check_folder, user_path
 from selftrain.files.workspace import Workspace
 from selftrain.progress import Progress, silent
 
@@ -100,9 +100,9 @@ def learn_representation(
         precision=precision,
         look_every=look_every,
     )
-    place = Workspace(given_path(workspace)).ensure()
+    place = Workspace(user_path(workspace)).ensure()
     usual = place.root / "representations" / f"{backbone}-{objective}{WEIGHTS_SUFFIX}"
-    weights = usual if out is None else given_path(out)
+    weights = usual if out is None else user_path(out)
     if not weights.name.endswith(WEIGHTS_SUFFIX):
         raise BackboneError(f"out is {str(weights)!r}; give a name that ends in {WEIGHTS_SUFFIX}")
     there = os.path.lexists(weights)

@@ -62,7 +62,7 @@ class FeatureLook:
 
 
 @dataclass(frozen=True)
-class Pretrained:
+class PretrainingResult:
     """A model from `backbones.build` whose backbone has been trained, its looks, and the wall time over all starts.
 
     `knn_before` is the k-NN accuracy of its first weights, None without labels.
@@ -74,7 +74,7 @@ class Pretrained:
     seconds: float
 
 
-def curve_of(pretrained: Pretrained) -> pa.Table:
+def curve_of(pretrained: PretrainingResult) -> pa.Table:
     """The looks as a table, a row each."""
     import pyarrow as pa
 
@@ -102,7 +102,7 @@ def pretrain(
     seed: int,
     checkpoints: Checkpoints,
     progress: Progress = silent,
-) -> Pretrained:
+) -> PretrainingResult:
     """Trains the backbone of `model` (from `backbones.build`), in place, on the images `rows` (n,) of `pixels`.
 
     AdamW with a linear warm-up and a cosine decay. Batch norm's statistics are measured anew on images without
@@ -169,7 +169,7 @@ class _Run:
         self.trainer = TwoViews(self.learning, recipe, seed=batches.seed)
         self.started = time.monotonic()
 
-    def to_the_end(self) -> Pretrained:
+    def to_the_end(self) -> PretrainingResult:
         """Trains what is left and returns the model."""
         phase = schedule.Phase(0, self.recipe.steps, frozen=False, rate=self.recipe.learning_rate)
         rate = schedule.learning_rate(phase, warmup=self.recipe.warmup)
@@ -186,7 +186,7 @@ class _Run:
             if self.position.step < stop:
                 self._fit(stop)
                 self._look(stop, statistics)
-        return Pretrained(self.model, self.position.looks, self.position.knn_before, self.position.seconds)
+        return PretrainingResult(self.model, self.position.looks, self.position.knn_before, self.position.seconds)
 
     def _restored(self) -> bool:
         try:

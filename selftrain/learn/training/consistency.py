@@ -19,7 +19,7 @@ _SEEN_BY_ALL = 1e-6  # what the authors of SoftMatch add to a class's mean proba
 _TINY = float(np.finfo(np.float32).tiny)
 
 
-class Rule(Protocol):
+class ConsistencyLoss(Protocol):
     """A layer that FixMatch, FreeMatch and SoftMatch differ in."""
 
     def __call__(self, weak: Tensor, strong: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ class Rule(Protocol):
         ...
 
 
-def rule(method: Method, settings: Consistency, *, classes: int) -> Rule:
+def consistency_loss(method: Method, settings: Consistency, *, classes: int) -> ConsistencyLoss:
     """The rule that `method` names. Raises ValueError for noisy_student, which has none."""
     match method:
         case "fixmatch":
@@ -56,7 +56,7 @@ class FixMatch(keras.layers.Layer):  # type: ignore[misc]
         self.threshold, self.weight = threshold, weight
 
     def call(self, weak: Tensor, strong: Tensor) -> Tensor:
-        """As `Rule` says."""
+        """As `ConsistencyLoss` says."""
         probs = _probabilities(weak, self.variable_dtype)
         counts = ops.cast(ops.max(probs, axis=-1) >= self.threshold, self.variable_dtype)
         return self.weight * hard_loss(strong, ops.argmax(probs, axis=-1), counts)
@@ -78,7 +78,7 @@ class FreeMatch(keras.layers.Layer):  # type: ignore[misc]
         self.histogram = self.add_weight(shape=(classes,), initializer=uniform, trainable=False, name="histogram")
 
     def call(self, weak: Tensor, strong: Tensor) -> Tensor:
-        """As `Rule` says: `weight` times eq. 8, plus `fairness` times eq. 11."""
+        """As `ConsistencyLoss` says: `weight` times eq. 8, plus `fairness` times eq. 11."""
         probs = _probabilities(weak, self.variable_dtype)
         confidence, labels = ops.max(probs, axis=-1), ops.argmax(probs, axis=-1)
         predicted = ops.one_hot(labels, self.classes, dtype=self.variable_dtype)
@@ -125,7 +125,7 @@ class SoftMatch(keras.layers.Layer):  # type: ignore[misc]
         self.class_means = self.add_weight(shape=(classes,), initializer=uniform, trainable=False, name="class_means")
 
     def call(self, weak: Tensor, strong: Tensor) -> Tensor:
-        """As `Rule` says."""
+        """As `ConsistencyLoss` says."""
         probs = _probabilities(weak, self.variable_dtype)
         return self.weight * hard_loss(strong, ops.argmax(probs, axis=-1), self.weights_after(probs))
 
@@ -172,7 +172,7 @@ class ConsistencyTrainer(keras.Model):  # type: ignore[misc]
     def __init__(
         self,
         network: keras.Model,
-        rule: Rule,
+        rule: ConsistencyLoss,
         *,
         weak: keras.layers.Layer,
         strong: keras.layers.Layer,

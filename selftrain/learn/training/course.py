@@ -15,7 +15,7 @@ from selftrain.config import Consistency, Method, Recipe
 from selftrain.learn.augmentation.mixing import Mix, MixingTrainer
 from selftrain.learn.augmentation.policy import Augment, Strength, augmenter
 from selftrain.learn.training.batches import Batches, Examples, balanced_weights, gathered_ahead, pool_positions, smooth
-from selftrain.learn.training.consistency import ConsistencyTrainer, rule
+from selftrain.learn.training.consistency import ConsistencyTrainer, consistency_loss
 from selftrain.learn.training.defaults import smoothing
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class Consistent:
         size, seed, settings = model.input_shape[1], self.batches.seed, self.unlabeled.settings
         return ConsistencyTrainer(
             model,
-            rule(self.unlabeled.method, settings, classes=model.output_shape[-1]),
+            consistency_loss(self.unlabeled.method, settings, classes=model.output_shape[-1]),
             weak=_augment(self.recipe, "weak", size, seed),
             strong=_augment(self.recipe, "strong", size, seed + _STRONG_SEED),
             ramp_steps=round(settings.ramp_up * self.recipe.steps),

@@ -37,7 +37,7 @@ _MEASURED_IMAGES, _MEASURED_AT_THE_END = 512, 4096  # that batch norm's statisti
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """A trained model (its best weights by validation) and how it came about.
 
     `curve` has a row a look, as in `curve.SCHEMA`. A look measures batch norm's statistics on 512 training images; the
@@ -77,7 +77,7 @@ def train(
     min_human_share: float = 0.0,
     unlabeled: Unlabeled | None = None,
     progress: Progress = silent,
-) -> Trained:
+) -> TrainingResult:
     """Trains on `train`, reads `validation` every `recipe.validate_every` steps, keeps the weights of one such look.
 
     That is the newest whose accuracy is within one standard error of the highest.
@@ -112,7 +112,7 @@ def train_course(
     validation: Examples,
     checkpoints: Checkpoints,
     progress: Progress = silent,
-) -> Trained:
+) -> TrainingResult:
     """`train`, on a course that was chosen before."""
     position = Position(_fingerprint(model, recipe, chosen, validation))
     run = _Run(recipe, model, chosen, validation, checkpoints, position, progress)
@@ -152,7 +152,7 @@ class _Run:
         self.statistics: Statistics | None = None
         self.started = time.monotonic()
 
-    def to_the_end(self) -> Trained:
+    def to_the_end(self) -> TrainingResult:
         """Trains what is left and returns the model with its best weights."""
         saved = self.checkpoints.load(self.position.fingerprint)
         finished = saved is not None and not saved[1]
@@ -261,7 +261,7 @@ class _Run:
             state += self.trainer.optimizer.variables
         variables.write(state, saved[: len(state)])
 
-    def _finished(self) -> Trained:
+    def _finished(self) -> TrainingResult:
         import pyarrow as pa
 
         from selftrain.learn.training.curve import SCHEMA
@@ -274,7 +274,7 @@ class _Run:
         looks = self.position.looks
         curve = pa.Table.from_pylist([{**asdict(look), "kept": look == best} for look in looks], schema=SCHEMA)
         image_steps = self.position.step * self.course.images_per_step
-        return Trained(self.averaged, curve, best.step, self.position.seconds, image_steps)
+        return TrainingResult(self.averaged, curve, best.step, self.position.seconds, image_steps)
 
 
 class _Watch(keras.callbacks.Callback):  # type: ignore[misc]

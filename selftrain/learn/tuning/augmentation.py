@@ -18,7 +18,7 @@ import numpy as np
 from selftrain.config import Recipe
 from selftrain.config.text import file
 from selftrain.errors import ConfigError, TrainingDivergedError
-from selftrain.learn.tuning.configured import Configured, Role, open_configured
+from selftrain.learn.tuning.configured import ConfiguredTraining, Role, open_configured
 from selftrain.progress import Progress, noting, silent
 
 if TYPE_CHECKING:
@@ -141,14 +141,16 @@ def _randaugment(trial: optuna.Trial) -> dict[str, Any]:
     return {"randaugment_operations": operations, "randaugment_magnitude": magnitude}
 
 
-def _as_it_is(found: Configured) -> dict[str, Any]:
+def _as_it_is(found: ConfiguredTraining) -> dict[str, Any]:
     return {key: getattr(found.recipe, key) for key in searched(found.recipe)}
 
 
 class _Search:
     """A study on disk, and the trainings that it asks for."""
 
-    def __init__(self, study: optuna.Study, found: Configured, folder: Path, steps: int | None, seed: int) -> None:
+    def __init__(
+        self, study: optuna.Study, found: ConfiguredTraining, folder: Path, steps: int | None, seed: int
+    ) -> None:
         self.study, self.found, self.folder, self.steps = study, found, folder, steps
         self.study.sampler = _optuna().samplers.TPESampler(seed=seed + len(study.trials), n_startup_trials=5)
 
@@ -210,7 +212,7 @@ class _Search:
 
 
 def _trained(
-    found: Configured, values: dict[str, Any], steps: int | None, folder: Path, progress: Progress
+    found: ConfiguredTraining, values: dict[str, Any], steps: int | None, folder: Path, progress: Progress
 ) -> tuple[float, float, float]:
     """Validation's loss and accuracy after training with `values`, and the seconds it took."""
     from selftrain.learn.models.calibrate import cross_fitted_probs
@@ -259,7 +261,7 @@ def _drop_torn_line(path: Path) -> None:
             path.write_bytes(whole)
 
 
-def _key(found: Configured, steps: int | None, seed: int) -> str:
+def _key(found: ConfiguredTraining, steps: int | None, seed: int) -> str:
     """Names the study: what is trained on, and the recipe but for what is searched."""
     recipe = found.recipe.model_dump_json(exclude=set(searched(found.recipe)))
     e = found.experiment

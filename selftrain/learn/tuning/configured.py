@@ -14,7 +14,7 @@ from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources.source import open_source
 from selftrain.data.store import dataset
 from selftrain.errors import ConfigError
-from selftrain.files.places import given_path
+from selftrain.files.places import user_path
 from selftrain.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ Role = Literal["teacher", "student"]
 
 
 @dataclass(frozen=True)
-class Configured:
+class ConfiguredTraining:
     """A role's recipe and backbone, and the images that it is trained and validated on.
 
     `train` and `validation` have human labels. `unlabeled` are the images that a method learns from in training, None
@@ -62,7 +62,7 @@ class Configured:
         return dataset.workspace(self.experiment.place).checkpoints / "learned"
 
 
-def open_configured(config: str | os.PathLike[str], role: Role, *, progress: Progress = silent) -> Configured:
+def open_configured(config: str | os.PathLike[str], role: Role, *, progress: Progress = silent) -> ConfiguredTraining:
     """Read the file `config`, and ingest its source into its workspace where that is not done yet.
 
     The unlabelled images are decoded only where the role's method learns from them in training. Raises ConfigError for
@@ -72,7 +72,7 @@ def open_configured(config: str | os.PathLike[str], role: Role, *, progress: Pro
 
     if role not in get_args(Role):
         raise ConfigError(f"role is {role!r}; give one of {', '.join(get_args(Role))}")
-    path = given_path(config)
+    path = user_path(config)
     experiment = file.read(path)
     if role == "student" and experiment.student.start == "teacher":
         raise ConfigError(
@@ -93,7 +93,7 @@ def open_configured(config: str | os.PathLike[str], role: Role, *, progress: Pro
     ).manifest
     manifest = manifest if in_training else manifest.labeled()
     pixels = dataset.pixels(place, manifest, experiment.image_size, machine, progress=progress)
-    return Configured(
+    return ConfiguredTraining(
         path,
         role,
         experiment,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from selftrain.config.text import file
 from selftrain.errors import ConfigError
 from selftrain.learn.tuning.batch_size import BatchSearch, HostMemory, is_memory_error, largest_batch
-from selftrain.learn.tuning.configured import Configured, Role, open_configured
+from selftrain.learn.tuning.configured import ConfiguredTraining, Role, open_configured
 from selftrain.learn.tuning.rate_range import RateRange, range_test
 from selftrain.progress import Progress, noting, silent
 
@@ -99,7 +99,7 @@ def rounded(rate: float) -> float:
 class Throughput:
     """Measures training images a second by batch size, on a network and images as the configuration has them."""
 
-    def __init__(self, found: Configured) -> None:
+    def __init__(self, found: ConfiguredTraining) -> None:
         self._found, self._memory = found, HostMemory()
 
     def __call__(self, batch_size: int) -> float:
@@ -127,7 +127,7 @@ class Throughput:
 class Training:
     """The steps of the configured training with another batch size, from the weights that it starts from."""
 
-    def __init__(self, found: Configured, batch_size: int) -> None:
+    def __init__(self, found: ConfiguredTraining, batch_size: int) -> None:
         """Compiles the network as the first phase of the training has it."""
         import keras
 
@@ -168,7 +168,7 @@ class Training:
         return self.step()
 
 
-def _at_full_weight(found: Configured) -> Unlabeled | None:
+def _at_full_weight(found: ConfiguredTraining) -> Unlabeled | None:
     """The unlabelled images, at full weight from the first step: a rising one would hide a falling loss."""
     if found.unlabeled is None:
         return None

@@ -75,7 +75,7 @@ class LabelRow(BaseModel):
 
 
 @dataclass(frozen=True)
-class Given:
+class RoundLabels:
     """One round's pseudo-labels: the run that made them, their facts (no row), and what their teacher is worth now."""
 
     run: str
@@ -84,7 +84,7 @@ class Given:
     trust: Trust = Trust.TRUSTED
 
 
-def opened(file: IO[bytes]) -> pq.ParquetFile:
+def open_labels(file: IO[bytes]) -> pq.ParquetFile:
     """The table in `file`, any store's open file: this module's functions read it in the thread that calls them.
 
     Threads of Arrow's own would hold Python's objects, and a command that ends while they let go of them aborts.
@@ -104,7 +104,7 @@ def matching_ids(file: pq.ParquetFile, prefix: str) -> pa.ChunkedArray:
 
 
 def rows(
-    given: Given, labels: pq.ParquetFile, manifest: pq.ParquetFile | None = None, *, prefix: str = ""
+    given: RoundLabels, labels: pq.ParquetFile, manifest: pq.ParquetFile | None = None, *, prefix: str = ""
 ) -> Iterator[pa.Table]:
     """The rows of `labels` whose image_id begins with `prefix`: SCHEMA, and a column `p_<class>` for each class.
 
@@ -137,7 +137,7 @@ def class_counts(labels: pq.ParquetFile, *, classes: int) -> npt.NDArray[np.int6
     return counts
 
 
-def check_out(out: Path) -> None:
+def check_label_file(out: Path) -> None:
     """Raise ConfigError unless `out` is a new .parquet or .csv file in a folder that can be written to."""
     if out.suffix not in (".parquet", ".csv"):
         raise ConfigError(f"--out {out} is no table; name a new .parquet or .csv file")
@@ -219,7 +219,7 @@ def _origins(manifest: pq.ParquetFile | None, prefix: str) -> _Origins:
     return _Origins(np.empty(0, "S64") if ids is None else ids, table["origin"])
 
 
-def _flat(given: Given, table: pa.Table, origins: _Origins) -> pa.Table:
+def _flat(given: RoundLabels, table: pa.Table, origins: _Origins) -> pa.Table:
     facts, count = given.facts, table.num_rows
     labels = table["label"].to_numpy()
     names = pa.array(facts.class_names, pa.string())

@@ -49,7 +49,9 @@ def student_round(
     return trained.model_copy(update=added)
 
 
-def watched(history: History, guards: Guards, manifest: Manifest, labels: PseudoLabels, *, method: Method) -> History:
+def with_guards(
+    history: History, guards: Guards, manifest: Manifest, labels: PseudoLabels, *, method: Method
+) -> History:
     """`history` and what the guards say of the next round's `labels`.
 
     Where the student's `method` reads no label of them, every guard only warns.
@@ -58,7 +60,7 @@ def watched(history: History, guards: Guards, manifest: Manifest, labels: Pseudo
     return history.with_alarms(watch(_acting(guards, method), labels, prior=prior))
 
 
-def with_student(history: History, guards: Guards, gate: Gate, finished: Round, *, method: Method) -> History:
+def with_round_of(history: History, guards: Guards, gate: Gate, finished: Round, *, method: Method) -> History:
     """`history` and the round of a student by `method`, with what the guards say of it; one in training only warns."""
     alarms = watch_student(_acting(guards, method), finished.churn, round_index=finished.index)
     return history.with_alarms(alarms).with_round(finished, target=gate.target)

@@ -22,10 +22,10 @@ from pydantic import BaseModel
 from selftrain.config import PseudoLabel
 from selftrain.data import columns
 from selftrain.errors import ConfigError, PredictionError
-from selftrain.evaluate.coverage import CoverageCurve, HeldOut, Measured, coverage_curve
+from selftrain.evaluate.coverage import CoverageCurve, HeldOut, MeasuredPrecision, coverage_curve
 from selftrain.evaluate.probabilities import checked_probs
 from selftrain.selflabel.selection.alignment import aligned, alignment_ratio
-from selftrain.selflabel.selection.thresholds import Decision, above_own_class, decide, describe
+from selftrain.selflabel.selection.thresholds import Acceptance, above_own_class, decide, describe_threshold
 from selftrain.selflabel.selection.weights import weigh
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ METADATA_KEY = b"selftrain.pseudo_labels"
 ROWS_A_GROUP = 1 << 16  # of the file: who looks for one image, in a column sorted by image_id, reads one group
 
 
-class Reason(StrEnum):
+class RejectionReason(StrEnum):
     """Why a prediction is, or is not, a pseudo-label."""
 
     ACCEPTED = "accepted"
@@ -77,7 +77,7 @@ class PseudoLabels:
     threshold: str
     cutoffs: tuple[float, ...]
     targets: Literal["soft", "hard"]
-    measured: Measured | None = None
+    measured: MeasuredPrecision | None = None
     curve: CoverageCurve | None = None
     findings: tuple[str, ...] = ()
     lineage: tuple[str, ...] = ()
@@ -90,7 +90,7 @@ class PseudoLabels:
         """The accepted rows."""
         return self.table.filter(self.table["accepted"])
 
-    def count(self, reason: Reason) -> int:
+    def count(self, reason: RejectionReason) -> int:
         """How many rows have `reason`."""
         return int(pc.sum(pc.equal(self.table["reason"], reason.value)).as_py() or 0)
 
@@ -159,7 +159,7 @@ class PseudoLabels:
             raise PredictionError(f"{path} holds no pseudo-labels; make them with `selftrain pseudo-label` or a run")
         facts = json.loads(kept)
         facts |= {name: tuple(facts.get(name, ())) for name in ("class_names", "cutoffs", "findings", "lineage")}
-        for name, kind in (("measured", Measured), ("curve", CoverageCurve)):
+        for name, kind in (("measured", MeasuredPrecision), ("curve", CoverageCurve)):
             facts[name] = None if facts[name] is None else kind.model_validate(facts[name])
         return cls(table=table.cast(SCHEMA).replace_schema_metadata(None), **facts)
 
@@ -207,7 +207,7 @@ def select(
         class_names=tuple(class_names),
         round=round_index,
         teacher=teacher,
-        threshold=describe(settings.threshold, round_index=round_index),
+        threshold=describe_threshold(settings.threshold, round_index=round_index),
         cutoffs=tuple(np.minimum(decision.cutoffs, 1.0).tolist()),
         targets=settings.targets,
         measured=_measured(decision, held_out),
@@ -238,12 +238,12 @@ def _aligned(
             assert_never(settings.align)
 
 
-def _measured(decision: Decision, held_out: HeldOut | None) -> Measured | None:
+def _measured(decision: Acceptance, held_out: HeldOut | None) -> MeasuredPrecision | None:
     """How right the threshold's choice is on `held_out`; quotas, which take the surest, come after it."""
     if held_out is None:
         return None
     above = above_own_class(held_out.confidence, held_out.predicted, decision.cutoffs)
-    return Measured(
+    return MeasuredPrecision(
         accepted=int(decision.accepted.sum()),
         pool=decision.accepted.size,
         images=int(above.sum()),
@@ -300,6 +300,8 @@ def _checked_ids(
 
 
 def _reasons(passed: Mask, kept: Mask) -> pa.Array:
-    names = pa.array([Reason.ACCEPTED, Reason.OVER_QUOTA, Reason.BELOW_THRESHOLD], pa.string())
+    names = pa.array(
+        [RejectionReason.ACCEPTED, RejectionReason.OVER_QUOTA, RejectionReason.BELOW_THRESHOLD], pa.string()
+    )
     codes = np.select([kept, passed], [np.int8(0), np.int8(1)], np.int8(2))
     return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int8()), names).cast(pa.string())

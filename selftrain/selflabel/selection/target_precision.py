@@ -37,7 +37,7 @@ class Reached:
 
 
 @dataclass(frozen=True)
-class Rule:
+class GroupCutoff:
     """The cut-off for `classes` (indices), which have `held_out` held-out predictions together."""
 
     classes: tuple[int, ...]
@@ -110,7 +110,7 @@ def rules(
     target: float,
     alpha: float = 0.05,
     per_class: bool = True,
-) -> tuple[Rule, ...]:
+) -> tuple[GroupCutoff, ...]:
     """A rule a group of classes for a pool's `confidence` (m,) and `predicted` classes (m,).
 
     The groups are `groups_of` the held-out predictions, or all classes together without `per_class`. Groups whose own
@@ -122,14 +122,14 @@ def rules(
     """
     classes = held_out.probs.shape[1]
 
-    def walked(group: tuple[int, ...]) -> Rule:
+    def walked(group: tuple[int, ...]) -> GroupCutoff:
         member = np.zeros(classes, np.bool_)
         member[list(group)] = True
         ours, theirs = member[predicted], member[held_out.predicted]
         reached = lowest_cutoff(
             confidence[ours], held_out.confidence[theirs], held_out.right[theirs], target=target, alpha=alpha
         )
-        return Rule(group, int(theirs.sum()), reached)
+        return GroupCutoff(group, int(theirs.sum()), reached)
 
     if not per_class:
         return (walked(tuple(range(classes))),)
@@ -142,7 +142,7 @@ def rules(
     return (*(rule for rule in made if rule.reached.passed), together)
 
 
-def rule_cutoffs(made: Iterable[Rule], *, classes: int) -> Floats:
+def rule_cutoffs(made: Iterable[GroupCutoff], *, classes: int) -> Floats:
     """The confidence each class needs, float32 (classes,); infinite where nothing of it is accepted."""
     values = np.full(classes, np.inf, np.float32)
     for rule in made:
@@ -150,8 +150,8 @@ def rule_cutoffs(made: Iterable[Rule], *, classes: int) -> Floats:
     return values
 
 
-def findings(
-    made: Iterable[Rule], *, target: float, class_names: tuple[str, ...], alpha: float = 0.05
+def precision_findings(
+    made: Iterable[GroupCutoff], *, target: float, class_names: tuple[str, ...], alpha: float = 0.05
 ) -> tuple[str, ...]:
     """What the record must say of the rules: which classes were pooled, and of which nothing is accepted, and why."""
     fewest = fewest_images(target, alpha=alpha)

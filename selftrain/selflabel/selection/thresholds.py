@@ -22,7 +22,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
-class Decision:
+class Acceptance:
     """What a threshold makes of a pool: which rows are `accepted` (n,), and what the record must say (`findings`).
 
     `cutoffs` (classes,) is the lowest confidence that passes for each class, infinite where nothing does.
@@ -40,7 +40,7 @@ def decide(
     round_index: int,
     class_names: tuple[str, ...],
     held_out: HeldOut | None = None,
-) -> Decision:
+) -> Acceptance:
     """What `threshold` makes of `probs` (n, classes) in round `round_index` (the first student's is 1).
 
     The confidence of a prediction is its largest probability; rows with a confidence equal to the threshold pass.
@@ -58,14 +58,14 @@ def decide(
         case Quantile():
             accepted = most_confident(confidence, curriculum_share(threshold, round_index))
             lowest = confidence[accepted].min(initial=np.float32(np.inf))
-            return Decision(accepted, np.full(len(class_names), lowest, np.float32))
+            return Acceptance(accepted, np.full(len(class_names), lowest, np.float32))
         case TargetPrecision():
             needed, found = _precise(confidence, predicted, threshold, class_names, held_out)
         case Adaptive():
             needed = adaptive_cutoffs(table, threshold)
         case _:
             assert_never(threshold)
-    return Decision(above_own_class(confidence, predicted, needed), needed, found)
+    return Acceptance(above_own_class(confidence, predicted, needed), needed, found)
 
 
 def accept(
@@ -150,7 +150,7 @@ def adaptive_cutoffs(probs: Floats, threshold: Adaptive) -> Floats:
     return class_thresholds(state).astype(np.float32)
 
 
-def describe(threshold: Threshold, *, round_index: int) -> str:
+def describe_threshold(threshold: Threshold, *, round_index: int) -> str:
     """`threshold` in a few words, as status and charts show it.
 
     >>> describe(Fixed(value=0.9), round_index=1), describe(Fixed(value=None), round_index=1)
@@ -193,5 +193,5 @@ def _precise(
     made = target_precision.rules(
         confidence, predicted, held_out, target=target, alpha=alpha, per_class=threshold.per_class
     )
-    found = target_precision.findings(made, target=target, alpha=alpha, class_names=class_names)
+    found = target_precision.precision_findings(made, target=target, alpha=alpha, class_names=class_names)
     return target_precision.rule_cutoffs(made, classes=len(class_names)), found

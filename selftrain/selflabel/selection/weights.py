@@ -25,7 +25,7 @@ def weigh(
 
     `held_out` is the same teacher on human labels. Raises ConfigError where `settings` take it and there is none.
     """
-    copies = duplicates(predicted, kept, per_class=settings.max_per_class, at_most=settings.duplicate_up_to)
+    copies = repeats(predicted, kept, per_class=settings.max_per_class, at_most=settings.duplicate_up_to)
     match settings.weight:
         case "one":
             each = copies
@@ -59,7 +59,7 @@ def by_softmatch(confidence: Floats, *, classes: int) -> Floats:
     return gaussian_weights(confidence, gaussian_over_pool(confidence, classes=classes))
 
 
-def duplicates(labels: Ints, kept: Mask, *, per_class: int | None, at_most: int) -> Floats:
+def repeats(labels: Ints, kept: Mask, *, per_class: int | None, at_most: int) -> Floats:
     """How many copies of each image of a pool a student sees, float32 (n,): more than one for rare classes.
 
     Noisy Student (arXiv:1911.04252), section 3.1, data balancing: classes with too few images have them duplicated

@@ -59,7 +59,7 @@ def probs_on_test(manifest: Manifest, pixels: Pixels, saved: SavedModel) -> npt.
     return softmax(predict_logits(model, pixels, manifest.rows(Split.TEST)), contract.temperature)
 
 
-def read_test(
+def evaluate_on_test(
     manifest: Manifest,
     final: SavedModel,
     first_teacher: SavedModel,

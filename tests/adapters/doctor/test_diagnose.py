@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from selftrain.adapters.doctor import diagnose, probes
-from selftrain.adapters.doctor.probes import Answer
+from selftrain.adapters.doctor.probes import ProbeResult
 from selftrain.adapters.runs import run_lock
 from selftrain.files.workspace import Workspace
 
@@ -176,14 +176,14 @@ def test_the_config_that_a_snapshot_writes_is_understood(workspace: Workspace) -
 
 
 def test_a_gpu_that_only_the_driver_sees_is_found() -> None:
-    finding = diagnose.gpu(Answer(values={"gpus": ""}), "NVIDIA H200")
+    finding = diagnose.gpu(ProbeResult(values={"gpus": ""}), "NVIDIA H200")
     assert not finding.ok
     assert "NVIDIA H200" in finding.found
 
 
 def test_no_gpu_at_all_is_well_and_a_seen_one_is_named() -> None:
-    assert diagnose.gpu(Answer(), "").ok
-    assert "2: gpu:0, gpu:1" in diagnose.gpu(Answer(values={"gpus": "gpu:0, gpu:1"}), "A, B").found
+    assert diagnose.gpu(ProbeResult(), "").ok
+    assert "2: gpu:0, gpu:1" in diagnose.gpu(ProbeResult(values={"gpus": "gpu:0, gpu:1"}), "A, B").found
 
 
 def test_a_backend_that_cannot_be_imported_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,11 +195,11 @@ def test_a_backend_that_cannot_be_imported_is_found(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_probe_that_hangs_is_an_error_not_a_wait() -> None:
-    assert probes.ask("import time; time.sleep(60)", timeout_s=0.5).error == "no answer in 0.5 s"
+    assert probes.run_probe("import time; time.sleep(60)", timeout_s=0.5).error == "no answer in 0.5 s"
 
 
 def test_a_check_that_fails_is_a_finding(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probes, "keras", lambda: Answer())
+    monkeypatch.setattr(probes, "keras", lambda: ProbeResult())
     (workspace.root / "datasets" / ".dvc").mkdir(parents=True)
     (workspace.root / "datasets" / ".dvc" / "config").write_text("no section")
     [finding] = [finding for finding in diagnose.diagnose(workspace.root) if finding.name == "dvc"]
@@ -219,7 +219,7 @@ def test_a_dead_run_is_found_and_a_living_one_is_not(workspace: Workspace) -> No
 
 def set_up_zenml() -> None:
     program = "from zenml.client import Client\nanswer = {'stack': Client().active_stack_model.name}"
-    made = probes.ask(program, environment={"DISABLE_DATABASE_MIGRATION": "false"})
+    made = probes.run_probe(program, environment={"DISABLE_DATABASE_MIGRATION": "false"})
     assert made.error == ""
 
 

@@ -8,7 +8,7 @@ from selftrain.adapters.registry import champions as p
 from selftrain.adapters.registry import versions as r
 from selftrain.adapters.tracking.store import Tracking, open_tracking
 from selftrain.errors import RegistryError
-from selftrain.evaluate.promotion import Decision
+from selftrain.evaluate.promotion import PromotionDecision
 
 # mlflow's SQL store leaves cursors to the garbage collector.
 pytestmark = [pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")]
@@ -27,7 +27,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracking:
 
 
 def allow(store: Tracking, number: int, *, over: int | None, promote: bool = True) -> None:
-    decision = Decision(promote=promote, reasons=("judged",), against=over)
+    decision = PromotionDecision(promote=promote, reasons=("judged",), against=over)
     p.record_decision(store, r.get_version(store, name="m", number=number), decision, who="run")
 
 

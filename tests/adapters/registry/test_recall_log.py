@@ -90,9 +90,9 @@ def champion(store: Tracking) -> int | None:
 
 
 def test_the_log_grows_in_the_tracking_store_and_numbers_its_lines(store: Tracking) -> None:
-    assert recall_log.read(store) == []
+    assert recall_log.read_log(store) == []
     lines = [recall(store, 1), recall(store, 4), recall(store, 1, "restore")]
-    assert recall_log.read(store) == lines
+    assert recall_log.read_log(store) == lines
     assert [each.number for each in lines] == [1, 2, 3]
     assert [each.identity for each in recall_log.recalled(store).in_force] == [identity(4)]
 
@@ -106,8 +106,8 @@ def test_a_store_that_fails_after_it_was_opened_is_an_error_that_names_it(
     gone = "http://127.0.0.1:9"
     down = Tracking(MlflowClient(tracking_uri=gone), gone, store.experiment, store.experiment_id)
     with pytest.raises(RegistryError, match=f"{gone} does not answer"):
-        recall_log.read(down)
-    monkeypatch.setattr(recall_log, "read", lambda tracking: [])
+        recall_log.read_log(down)
+    monkeypatch.setattr(recall_log, "read_log", lambda tracking: [])
     with pytest.raises(RegistryError, match=f"{gone} does not answer"):
         recall(down, 1)
 

@@ -15,7 +15,7 @@ from selftrain.adapters.tracking.looks import count_looks, counted_looks
 from selftrain.adapters.tracking.recording import RunFacts, record_run
 from selftrain.adapters.tracking.store import Tracking, open_tracking
 from selftrain.config import Experiment, FolderSource, Ingest, Machine, Place, Registry, Splitting
-from selftrain.data.ingest.ingest import Ingested, ingest
+from selftrain.data.ingest.ingest import IngestResult, ingest
 from selftrain.data.ingest.report import report_ingested
 from selftrain.data.manifest import Manifest
 from selftrain.data.sources.source import open_source
@@ -53,7 +53,7 @@ class Colours:
     """Painted images as a data set of a workspace, and a registry of its own."""
 
     experiment: Experiment
-    ingested: Ingested
+    ingested: IngestResult
     tracking: Tracking
 
     @property
@@ -67,7 +67,7 @@ class Colours:
     def read(self, model: SavedModel) -> EvaluationReport:
         """The report on `model` as its own first teacher."""
         images = partial(dataset.pixels, self.place, self.manifest, machine=MACHINE)
-        return scoring.read_test(self.manifest, model, model, pixels_at=images)
+        return scoring.evaluate_on_test(self.manifest, model, model, pixels_at=images)
 
     def ended(self, model: SavedModel) -> Outcome:
         """A loop that passed with its first teacher, `model`."""
@@ -83,8 +83,8 @@ class Colours:
         return Outcome(history=History().with_round(teacher), verdict=Verdict.PASSED, explanation="")
 
     def settle(self, model: SavedModel, key: str, settings: Registry = SURE) -> Registration:
-        """What `settle` does with a run that passed with `model`."""
-        return settlement.settle(
+        """What `register_and_promote` does with a run that passed with `model`."""
+        return settlement.register_and_promote(
             self.manifest,
             model,
             self.read(model),

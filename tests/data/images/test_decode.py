@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from selftrain.data.images.decode import MAX_PIXELS, Reason, decode, examine, probe
+from selftrain.data.images.decode import MAX_PIXELS, QuarantineReason, decode, examine, probe
 from selftrain.data.images.formats import Format, named, sniff
 from selftrain.errors import ImageError
 
@@ -89,7 +89,12 @@ def test_truncation_is_found_at_every_offset(name):
     data = sample(name)
     lengths = {*range(200), *range(200, len(data), 7), *range(len(data) - 40, len(data))}
     found = {length: verdict(data[:length], name) for length in lengths if 0 <= length < len(data)}
-    allowed = {Reason.ZERO_BYTE, Reason.NOT_AN_IMAGE, Reason.TRUNCATED, Reason.UNREADABLE}
+    allowed = {
+        QuarantineReason.ZERO_BYTE,
+        QuarantineReason.NOT_AN_IMAGE,
+        QuarantineReason.TRUNCATED,
+        QuarantineReason.UNREADABLE,
+    }
     assert {length: what for length, what in found.items() if what not in allowed} == {}
 
 
@@ -98,7 +103,7 @@ def test_truncation_is_found_at_every_offset(name):
 def test_a_truncated_photo_never_passes_and_its_reason_says_so(name, data):
     whole = sample(name)
     cut = whole[: data.draw(st.integers(20, len(whole) - 1))]
-    assert reason(cut, name) in {Reason.TRUNCATED, Reason.UNREADABLE}
+    assert reason(cut, name) in {QuarantineReason.TRUNCATED, QuarantineReason.UNREADABLE}
 
 
 @settings(max_examples=300, deadline=None)
@@ -108,7 +113,7 @@ def test_damaged_bytes_give_an_image_error_or_pixels_that_training_can_decode_to
     for place, value in damage:
         data[place % len(data)] = value
     found = verdict(bytes(data), name)
-    assert found in {"fine", *Reason}
+    assert found in {"fine", *QuarantineReason}
     if found == "fine":
         assert decode(bytes(data), 16).shape == (16, 16, 3)
 
@@ -116,16 +121,16 @@ def test_damaged_bytes_give_an_image_error_or_pixels_that_training_can_decode_to
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=200))
 def test_noise_is_not_an_image(noise):
-    assert reason(b"\x01" + noise) == Reason.NOT_AN_IMAGE
+    assert reason(b"\x01" + noise) == QuarantineReason.NOT_AN_IMAGE
 
 
 def test_an_empty_file_is_told_from_noise():
-    assert reason(b"") == Reason.ZERO_BYTE
+    assert reason(b"") == QuarantineReason.ZERO_BYTE
 
 
 @pytest.mark.parametrize(("name", "label"), [("rgb.png", "x.jpg"), ("baseline.jpg", "x.PNG"), ("rgb.bmp", "x.webp")])
 def test_a_wrong_extension_is_misnamed(name, label):
-    assert reason(sample(name), label) == Reason.MISNAMED
+    assert reason(sample(name), label) == QuarantineReason.MISNAMED
 
 
 def test_a_name_without_extension_is_taken_as_it_is():
@@ -139,7 +144,7 @@ def test_extensions_and_first_bytes_agree_on_every_sample():
 @pytest.mark.parametrize(("kind", "label"), [("GIF", "x.gif"), ("PNG", "x.png"), ("WEBP", "x.webp"), ("TIFF", "x.tif")])
 def test_more_than_one_frame_or_page_is_animated(kind, label):
     data = saved(picture(), kind, save_all=True, append_images=[picture().rotate(180), picture().rotate(90)])
-    assert reason(data, label) == Reason.ANIMATED
+    assert reason(data, label) == QuarantineReason.ANIMATED
 
 
 def test_the_second_picture_that_phones_put_into_a_jpeg_is_ignored():
@@ -171,7 +176,7 @@ def webp_bomb() -> bytes:
 def test_a_bomb_is_refused_by_its_header_without_a_warning(bomb):
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
-        assert reason(bomb) == Reason.TOO_LARGE
+        assert reason(bomb) == QuarantineReason.TOO_LARGE
     assert heard == []
 
 
@@ -186,11 +191,11 @@ def test_decoding_for_serving_has_a_limit_too():
     side = int(MAX_PIXELS**0.5) + 2
     with pytest.raises(ImageError) as caught:
         decode(png_bomb(side, side), 32)
-    assert caught.value.reason == Reason.TOO_LARGE
+    assert caught.value.reason == QuarantineReason.TOO_LARGE
 
 
 def test_an_image_with_a_side_below_the_limit_is_too_small():
-    assert reason(saved(picture(40, 3), "PNG")) == Reason.TOO_SMALL
+    assert reason(saved(picture(40, 3), "PNG")) == QuarantineReason.TOO_SMALL
     assert examine(saved(picture(40, 4), "PNG"), "x.png", **LIMITS).height == 4
 
 
@@ -262,7 +267,7 @@ def test_sixteen_bit_colour_and_gray_tiff_keep_their_upper_byte():
 @pytest.mark.parametrize("mode", ["F", "I", "LAB"])
 def test_pixels_without_a_defined_range_are_an_unsupported_mode(mode):
     image = Image.new(mode, (8, 8)) if mode != "LAB" else Image.merge("LAB", [Image.new("L", (8, 8), 90)] * 3)
-    assert reason(saved(image, "TIFF"), "x.tif") == Reason.UNSUPPORTED_MODE
+    assert reason(saved(image, "TIFF"), "x.tif") == QuarantineReason.UNSUPPORTED_MODE
 
 
 @pytest.mark.parametrize(("width", "height"), [(40, 24), (24, 40), (500, 300), (33, 33), (8, 8)])

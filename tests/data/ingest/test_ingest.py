@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from selftrain import config
-from selftrain.data.ingest.ingest import Ingested, _chunks, ingest
+from selftrain.data.ingest.ingest import IngestResult, _chunks, ingest
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources.source import open_source
 from selftrain.data.store.image_store import ImageStore
@@ -26,14 +26,14 @@ LOOSE = config.Ingest(max_quarantine=1.0)
 
 def run(
     root: Path, *, settings: config.Ingest = LOOSE, store: str = "store", workers: int | None = None, **folders: str
-) -> Ingested:
+) -> IngestResult:
     named = {"labeled": "labeled", "unlabeled": "unlabeled"} | folders
     source = open_source(config.FolderSource(**{role: str(root / folder) for role, folder in named.items()}))
     kept = ImageStore(root / store)
     return ingest(source, source.scan(), kept, settings=settings, splitting=config.Splitting(), workers=workers)
 
 
-def reasons(done: Ingested) -> dict[str, str]:
+def reasons(done: IngestResult) -> dict[str, str]:
     return {Path(row["origin"]).name: row["reason"] for row in done.quarantine.to_pylist()}
 
 
@@ -221,7 +221,7 @@ def test_a_changed_label_reads_no_file(folders: Path) -> None:
     lines = [f"{path},{Path(path).parent.name}" for path in paths]
     settings = config.TableSource(path=str(source_file))
 
-    def again() -> Ingested:
+    def again() -> IngestResult:
         source_file.write_text("\n".join(["path,label", *lines]))
         source = open_source(settings)
         return ingest(source, source.scan(), ImageStore(folders / "s"), settings=LOOSE, splitting=config.Splitting())

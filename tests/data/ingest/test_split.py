@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selftrain.config import Splitting
-from selftrain.data.ingest.split import Assigned, assign
+from selftrain.data.ingest.split import SplitAssignment, assign
 from selftrain.errors import SourceError
 
 NAMES = ("ant", "bee")
@@ -16,7 +16,7 @@ def ids(count: int, first: int = 0) -> list[str]:
     return [hashlib.sha256(str(k).encode()).hexdigest() for k in range(first, first + count)]
 
 
-def split_all(image_ids, labels, groups=None, **changes) -> Assigned:
+def split_all(image_ids, labels, groups=None, **changes) -> SplitAssignment:
     settings = {"splitting": Splitting(), "class_names": NAMES, **changes}
     return assign(image_ids, np.asarray(labels), np.arange(len(labels)) if groups is None else groups, **settings)
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from selftrain.data.inputs import files as given_files
 from selftrain.data.inputs import images as given
-from selftrain.data.inputs.images import Chunk, Given, image_ids
-from selftrain.data.inputs.opening import ids_of, open_given
+from selftrain.data.inputs.images import ImageChunk, ImageStream, image_ids
+from selftrain.data.inputs.opening import ids_of, open_images
 from selftrain.data.inputs.streams import is_single
 from selftrain.errors import SourceError
 
@@ -31,11 +31,11 @@ def labels() -> npt.NDArray[np.int64]:
     return np.arange(10) % 3
 
 
-def opened(what: object, *, labeled: bool = False, rank: int | None = None) -> Given:
-    return open_given(what, role="photos", labeled=labeled, image_rank=rank, image_size=None)
+def opened(what: object, *, labeled: bool = False, rank: int | None = None) -> ImageStream:
+    return open_images(what, role="photos", labeled=labeled, image_rank=rank, image_size=None)
 
 
-def whole(source: Given) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
+def whole(source: ImageStream) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
     chunks = list(source.chunks())
     marks = [chunk.labels for chunk in chunks if chunk.labels is not None]
     return np.concatenate([chunk.images for chunk in chunks]), np.concatenate(marks) if marks else None
@@ -279,8 +279,8 @@ def folder(tmp_path: Path, pictures: Pixels) -> Path:
     return tmp_path / "set"
 
 
-def files(what: object, *, labeled: bool, channels: int = 3) -> list[Chunk]:
-    source = open_given(what, role="photos", labeled=labeled, image_rank=3, image_size=8, channels=channels)
+def files(what: object, *, labeled: bool, channels: int = 3) -> list[ImageChunk]:
+    source = open_images(what, role="photos", labeled=labeled, image_rank=3, image_size=8, channels=channels)
     return list(source.chunks())
 
 
@@ -344,7 +344,7 @@ def test_images_with_nan_are_named_by_their_row_over_all_chunks(stream: bool, mo
     monkeypatch.setattr("selftrain.data.inputs.images.MOST_ROWS", 4)
     images = np.ones((12, 5, 5), np.float32)
     images[[9, 11], 2, 2] = np.nan
-    opened = open_given(
+    opened = open_images(
         iter(images) if stream else images, role="labeled", labeled=False, image_rank=2, image_size=None
     )
     with pytest.raises(SourceError, match=r"2 images hold NaN or infinity \(rows 9, 11\)"):

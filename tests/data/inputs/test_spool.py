@@ -13,7 +13,7 @@ import pytest
 from selftrain.config import Ingest, Splitting
 from selftrain.data.images.decode import decode
 from selftrain.data.ingest.ingest import ingest
-from selftrain.data.inputs.opening import open_given
+from selftrain.data.inputs.opening import open_images
 from selftrain.data.inputs.spool import SpooledImages, as_picture, encode, label_names, spooled
 from selftrain.data.inputs.values import Scale
 from selftrain.data.store.image_store import ImageStore
@@ -32,7 +32,7 @@ def pictures() -> Pixels:
 
 def add(spool: SpooledImages, what: object, *, role: str = "labeled") -> SpooledImages:
     split = {"labeled": None}.get(role, role)
-    opened = open_given(what, role=role, labeled=role != "unlabeled", image_rank=None, image_size=None)
+    opened = open_images(what, role=role, labeled=role != "unlabeled", image_rank=None, image_size=None)
     spool.add(opened, role=role, split=split)
     return spool
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selftrain.data.inputs.squares import Gathered, gather
+from selftrain.data.inputs.squares import SquareImages, gather
 from selftrain.errors import SourceError
 
 
@@ -14,7 +14,7 @@ def images(n: int = 5, side: int = 16, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (n, side, side, 3), np.uint8)
 
 
-def unlabeled(given: object, cache: Path, size: int = 16) -> Gathered:
+def unlabeled(given: object, cache: Path, size: int = 16) -> SquareImages:
     return gather(given, role="unlabeled", labeled=False, image_size=size, cache=cache)
 
 

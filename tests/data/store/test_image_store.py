@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from selftrain import config
-from selftrain.data.ingest.ingest import Ingested, ingest
+from selftrain.data.ingest.ingest import IngestResult, ingest
 from selftrain.data.sources.source import open_source
 from selftrain.data.store.image_store import ImageStore
 from selftrain.errors import ManifestError
 
 
-def filled(folders: Path, name: str = "store") -> tuple[ImageStore, Ingested]:
+def filled(folders: Path, name: str = "store") -> tuple[ImageStore, IngestResult]:
     source = open_source(config.FolderSource(labeled=str(folders / "labeled"), unlabeled=str(folders / "unlabeled")))
     store = ImageStore(folders / name)
     return store, ingest(source, source.scan(), store, settings=config.Ingest(), splitting=config.Splitting())

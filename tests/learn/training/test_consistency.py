@@ -244,12 +244,12 @@ def test_freematch_pays_for_answers_that_leave_a_class_out_by_hand() -> None:
 
 @pytest.mark.parametrize(("weight", "fairness"), [(1.0, 0.1), (3.0, 0.1), (3.0, 0.0), (0.0, 0.1)])
 def test_freematchs_weight_scales_the_loss_of_its_labels_and_fairness_its_own_term_by_hand(weight, fairness) -> None:
-    from selftrain.learn.training.consistency import rule
+    from selftrain.learn.training.consistency import consistency_loss
 
     # As above: the loss of the pseudo-labels is the mean of -log .75 and -log .25, the fairness term .5 log 1e-12.
     weak = np.log(np.float32([[0.8, 0.2], [0.2, 0.8]]))
     strong = np.log(np.float32([[0.75, 0.25], [0.75, 0.25]]))
-    layer = rule("freematch", Consistency(weight=weight, fairness=fairness, momentum=0.0), classes=2)
+    layer = consistency_loss("freematch", Consistency(weight=weight, fairness=fairness, momentum=0.0), classes=2)
     expected = weight * 0.836988 + fairness * -13.815511
     assert float(layer(weak, strong)) == pytest.approx(expected, abs=1e-5)
 

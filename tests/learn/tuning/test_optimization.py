@@ -8,7 +8,7 @@ import pytest
 from selftrain.config.text import file
 from selftrain.errors import ConfigError, NoFallError
 from selftrain.learn.tuning.batch_size import BatchSearch, Speed
-from selftrain.learn.tuning.configured import Configured, open_configured
+from selftrain.learn.tuning.configured import ConfiguredTraining, open_configured
 from selftrain.learn.tuning.optimization import Training, learn_optimization, reasons
 
 pytestmark = [
@@ -72,7 +72,7 @@ def test_a_loss_that_falls_by_no_more_than_chance_leaves_the_file_as_it_was(tmp_
 
 
 def test_the_step_of_a_method_in_training_is_measured_with_its_unlabelled_images(tmp_path: Path) -> None:
-    def opened(weight: float) -> Configured:
+    def opened(weight: float) -> ConfiguredTraining:
         return open_configured(configured(tmp_path, weight=weight), "student")
 
     found = opened(weight=1.0)

@@ -22,12 +22,12 @@ from selftrain.errors import ConfigError, PredictionError
 from selftrain.selflabel.lineage import rows as label_rows
 from selftrain.selflabel.lineage.descent import Trust
 from selftrain.selflabel.lineage.rows import (
-    Given,
-    check_out,
+    RoundLabels,
+    check_label_file,
     class_counts,
     head,
     matching_ids,
-    opened,
+    open_labels,
     rows,
     values,
     write_rows,
@@ -55,8 +55,8 @@ def kept(labels: PseudoLabels, folder: Path) -> pq.ParquetFile:
     return pq.ParquetFile(folder / "labels.parquet")
 
 
-def given_by(file: pq.ParquetFile, **said: Any) -> Given:
-    return Given("run", head(file, "labels.parquet"), **said)
+def given_by(file: pq.ParquetFile, **said: Any) -> RoundLabels:
+    return RoundLabels("run", head(file, "labels.parquet"), **said)
 
 
 def manifest(count: int, folder: Path) -> pq.ParquetFile:
@@ -108,7 +108,7 @@ def test_a_file_is_read_by_the_calling_thread_alone(reading: Reading, tmp_path: 
     """Another thread that lets go of what was read while Python ends aborts the process."""
     kept(labelled(300), tmp_path)
     with Watched(tmp_path / "labels.parquet") as file:
-        assert reading(opened(file)) is not None
+        assert reading(open_labels(file)) is not None
         assert file.threads == {threading.get_ident()}
 
 
@@ -204,8 +204,8 @@ def test_where_rows_go_is_checked_first(tmp_path: Path) -> None:
         ("mine.csv/x.csv", "none"),
     ):
         with pytest.raises(ConfigError, match=said):
-            check_out(tmp_path / name)
-    check_out(tmp_path / "new" / "x.parquet")
+            check_label_file(tmp_path / name)
+    check_label_file(tmp_path / "new" / "x.parquet")
 
 
 def test_a_table_that_holds_no_pseudo_labels_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from selftrain.selflabel.rounds.gate import explain, judge
 from selftrain.selflabel.rounds.guards import mix_shift, watch, watch_student
 from selftrain.selflabel.rounds.history import History, Round, Verdict
 from selftrain.selflabel.rounds.recipes import control_recipe
-from selftrain.selflabel.rounds.results import with_student
+from selftrain.selflabel.rounds.results import with_round_of
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
 
 NAMES = ("ant", "bee", "cow")
@@ -109,7 +109,7 @@ def test_a_student_of_too_much_churn_is_kept_or_not_as_configured(
 ) -> None:
     history = History().with_round(trained(0, 0.5))
     student = trained(1, 0.9).model_copy(update={"churn": 0.6, "method": method})
-    history = with_student(history, Guards(actions={"churn": action}), Gate(), student, method=method)
+    history = with_round_of(history, Guards(actions={"churn": action}), Gate(), student, method=method)
     assert guards_of(history.alarms) == ["churn"]
     assert (history.best.index, history.stopped) == (best, stopped)
 

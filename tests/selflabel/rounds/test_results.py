@@ -13,7 +13,7 @@ from selftrain.evaluate.evaluation import Comparison, EvaluationReport, evaluate
 from selftrain.learn.models.contract import Contract, SavedModel
 from selftrain.selflabel.rounds.history import History
 from selftrain.selflabel.rounds.outcome import findings
-from selftrain.selflabel.rounds.results import student_round, teacher_round, watched
+from selftrain.selflabel.rounds.results import student_round, teacher_round, with_guards
 from selftrain.selflabel.rounds.scores import Scores
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
 
@@ -94,8 +94,8 @@ def test_no_guard_over_labels_that_nobody_reads_ends_a_run_or_refuses_a_student(
     manifest, none_accepted = manifest_of(training=6, pool=90), measured_labels(20)
     guards = Guards(actions={"acceptance": "stop"})
     history = History().with_round(teacher_round(manifest, MODEL, SCORES, Gate()))
-    assert watched(history, guards, manifest, none_accepted, method="noisy_student").stopped
-    in_training = watched(history, guards, manifest, none_accepted, method="freematch")
+    assert with_guards(history, guards, manifest, none_accepted, method="noisy_student").stopped
+    in_training = with_guards(history, guards, manifest, none_accepted, method="freematch")
     assert [(each.guard, each.action) for each in in_training.alarms] == [("acceptance", "warn")]
     assert not in_training.stopped
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from selftrain.config import Fixed, PseudoLabel, Quantile, TargetPrecision, Threshold
 from selftrain.data.manifest import LabelMap, Manifest, Split
 from selftrain.errors import ConfigError, PredictionError
-from selftrain.evaluate.coverage import HeldOut, Measured
+from selftrain.evaluate.coverage import HeldOut, MeasuredPrecision
 from selftrain.selflabel.selection.alignment import aligned, alignment_ratio
-from selftrain.selflabel.selection.pseudo_labels import METADATA_KEY, SCHEMA, PseudoLabels, Reason, select
+from selftrain.selflabel.selection.pseudo_labels import METADATA_KEY, SCHEMA, PseudoLabels, RejectionReason, select
 from selftrain.selflabel.selection.weights import by_precision, by_softmatch
 
 NAMES = ("cat", "dog", "elk")
@@ -55,9 +55,9 @@ def test_the_result_knows_its_round_teacher_threshold_and_cutoffs() -> None:
 
 def test_counts_add_up_to_the_pool() -> None:
     made = labels_of(*pool(200, seed=3), Fixed(value=0.6), quota=20)
-    assert sum(made.count(reason) for reason in Reason) == len(made) == 200
-    assert made.count(Reason.ACCEPTED) == made.accepted.num_rows == made.accepted_per_class().sum()
-    assert made.count(Reason.OVER_QUOTA) > 0
+    assert sum(made.count(reason) for reason in RejectionReason) == len(made) == 200
+    assert made.count(RejectionReason.ACCEPTED) == made.accepted.num_rows == made.accepted_per_class().sum()
+    assert made.count(RejectionReason.OVER_QUOTA) > 0
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 60), st.integers(1, 8))
@@ -124,7 +124,7 @@ def test_a_round_knows_how_right_its_choice_is_on_held_out_labels() -> None:
     probs = [[0.95, 0.03, 0.02], [0.4, 0.3, 0.3]]
     settings = PseudoLabel(threshold=Fixed(value=0.75))
     made = select(["a", "b"], probs, settings, round_index=1, teacher="t", class_names=NAMES, held_out=held)
-    assert made.measured == Measured(accepted=1, pool=2, images=2, right=1)
+    assert made.measured == MeasuredPrecision(accepted=1, pool=2, images=2, right=1)
     assert made.curve is not None
     assert (made.curve.accepted, made.curve.images, made.curve.right) == ((1, 2), (0, 3), (0, 1))
     assert labels_of(["a", "b"], probs, Fixed()).measured is None

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from selftrain.evaluate.coverage import HeldOut, candidate_cutoffs
 from selftrain.evaluate.exact import fewest_images, lower_bound
-from selftrain.selflabel.selection.target_precision import findings, groups_of, lowest_cutoff, rule_cutoffs, rules
+from selftrain.selflabel.selection.target_precision import (
+    groups_of,
+    lowest_cutoff,
+    precision_findings,
+    rule_cutoffs,
+    rules,
+)
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -125,7 +131,7 @@ def test_classes_with_too_few_answers_share_a_rule_and_the_record_says_so() -> N
     made = rules(np.full(300, 0.9, np.float32), np.arange(300) % 3, answers, target=0.9)
     assert [(rule.classes, rule.held_out) for rule in made] == [((0,), 60), ((1, 2), 40)]
     assert rule_cutoffs(made, classes=3).tolist() == pytest.approx([0.9] * 3)
-    assert findings(made, target=0.9, class_names=("cat", "dog", "elk")) == (
+    assert precision_findings(made, target=0.9, class_names=("cat", "dog", "elk")) == (
         "dog, elk share a threshold, measured on their 40 held-out predictions together",
     )
 
@@ -134,7 +140,7 @@ def test_where_not_even_the_pooled_rule_can_pass_nothing_is_accepted_and_the_rea
     answers = held(np.full(20, 0.9, np.float32), np.arange(20) % 2, np.ones(20, np.bool_), classes=2)
     made = rules(np.full(50, 0.9, np.float32), np.arange(50) % 2, answers, target=0.9)
     assert np.isinf(rule_cutoffs(made, classes=2)).all()
-    assert findings(made, target=0.9, class_names=("cat", "dog"))[-1] == (
+    assert precision_findings(made, target=0.9, class_names=("cat", "dog"))[-1] == (
         "nothing is accepted as all classes: "
         "20 held-out predictions, and a precision of 0.9 takes 29 that are all right"
     )
@@ -147,7 +153,7 @@ def test_a_class_that_is_often_wrong_is_refused_with_the_numbers_that_show_it() 
     made = rules(np.full(200, 0.9, np.float32), np.arange(200) % 2, answers, target=0.9)
     assert np.isinf(rule_cutoffs(made, classes=2)).tolist() == [False, True]
     bound = lower_bound([30], [60])[0]
-    assert findings(made, target=0.9, class_names=("cat", "dog")) == (
+    assert precision_findings(made, target=0.9, class_names=("cat", "dog")) == (
         "nothing is accepted as dog: 30 of the 60 surest held-out predictions are right, which shows a precision of "
         f"{bound:.3f}, not 0.9",
     )
@@ -175,7 +181,7 @@ def test_a_pool_surer_than_the_held_out_images_is_accepted_if_these_are_right(wr
 def test_a_class_that_no_image_of_the_pool_is_taken_for_is_said_to_be_so() -> None:
     answers = held(np.full(80, 0.7, np.float32), np.arange(80) % 2, np.ones(80, np.bool_), classes=2)
     made = rules(np.full(50, 0.9, np.float32), np.zeros(50, np.int64), answers, target=0.9)
-    assert findings(made, target=0.9, class_names=("cat", "dog")) == (
+    assert precision_findings(made, target=0.9, class_names=("cat", "dog")) == (
         "nothing is accepted as dog: no image of the pool is predicted so",
     )
 

@@ -11,7 +11,7 @@ from selftrain.errors import ConfigError, PredictionError
 from selftrain.evaluate.coverage import HeldOut
 from selftrain.selflabel.selection.adaptive import adaptive_over_pool, class_thresholds
 from selftrain.selflabel.selection.target_precision import rule_cutoffs, rules
-from selftrain.selflabel.selection.thresholds import accept, check_classes, curriculum_share, decide, describe
+from selftrain.selflabel.selection.thresholds import accept, check_classes, curriculum_share, decide, describe_threshold
 
 NAMES = ("cat", "dog", "elk")
 PROBS = np.array([[0.90, 0.06, 0.04], [0.20, 0.70, 0.10]], dtype=np.float32)
@@ -191,7 +191,10 @@ def test_an_empty_pool_is_decided_too(threshold: Threshold) -> None:
 
 def test_many_class_thresholds_are_described_in_short() -> None:
     rule = PerClass(values={f"c{index}": 0.5 for index in range(7)}, default=0.9)
-    assert describe(rule, round_index=1) == "per class: c0 0.5, c1 0.5, c2 0.5, c3 0.5, c4 0.5, 2 more, others 0.9"
+    assert (
+        describe_threshold(rule, round_index=1)
+        == "per class: c0 0.5, c1 0.5, c2 0.5, c3 0.5, c4 0.5, 2 more, others 0.9"
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from selftrain.errors import ConfigError
 from selftrain.evaluate.coverage import HeldOut
 from selftrain.selflabel.selection.adaptive import fresh_gaussian, gaussian_weights, update_gaussian
-from selftrain.selflabel.selection.weights import by_precision, by_softmatch, duplicates
+from selftrain.selflabel.selection.weights import by_precision, by_softmatch, repeats
 
 
 def answers(confidence: list[float], right: list[bool]) -> HeldOut:
@@ -48,31 +48,31 @@ def test_softmatch_takes_mean_and_variance_from_the_pool() -> None:
 def test_an_empty_pool_has_no_weights() -> None:
     empty = np.empty(0, np.float32)
     assert by_softmatch(empty, classes=3).size == 0
-    assert duplicates(np.empty(0, np.int64), np.empty(0, np.bool_), per_class=None, at_most=3).size == 0
+    assert repeats(np.empty(0, np.int64), np.empty(0, np.bool_), per_class=None, at_most=3).size == 0
 
 
 def test_rare_classes_count_as_much_as_the_largest_up_to_the_cap() -> None:
     labels = np.repeat([0, 1, 2, 3], [12, 6, 2, 1])
-    copies = duplicates(labels, np.ones(21, np.bool_), per_class=None, at_most=4)
+    copies = repeats(labels, np.ones(21, np.bool_), per_class=None, at_most=4)
     assert [copies[labels == label][0] for label in range(4)] == [1.0, 2.0, 4.0, 4.0]
 
 
 def test_a_quota_says_how_many_a_class_is_filled_up_to() -> None:
     labels = np.repeat([0, 1], [12, 6])
-    copies = duplicates(labels, np.ones(18, np.bool_), per_class=9, at_most=4)
+    copies = repeats(labels, np.ones(18, np.bool_), per_class=9, at_most=4)
     assert (copies[0], copies[-1]) == (1.0, 1.5)
 
 
 def test_rejected_images_do_not_count_as_their_class() -> None:
     labels = np.array([0, 0, 0, 0, 1, 1])
     kept = np.array([True, True, True, True, True, False])
-    assert duplicates(labels, kept, per_class=None, at_most=10)[4] == 4.0
+    assert repeats(labels, kept, per_class=None, at_most=10)[4] == 4.0
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.integers(1, 5))
 def test_no_image_counts_for_less_than_itself_or_more_than_the_cap(labels: list[int], at_most: int) -> None:
     predicted = np.array(labels)
-    copies = duplicates(predicted, np.ones(len(labels), np.bool_), per_class=None, at_most=at_most)
+    copies = repeats(predicted, np.ones(len(labels), np.bool_), per_class=None, at_most=at_most)
     assert ((copies >= 1) & (copies <= at_most)).all()
     per_class = np.bincount(predicted, weights=copies)
     assert per_class.max() == pytest.approx(np.bincount(predicted).max())

@@ -203,7 +203,7 @@ def test_a_control_that_diverges_costs_no_run_its_report(digits: Round, taught: 
     from selftrain.selflabel.rounds.history import History
     from selftrain.selflabel.rounds.outcome import findings
     from selftrain.selflabel.rounds.results import teacher_round
-    from selftrain.selflabel.teaching.scoring import read_test, score
+    from selftrain.selflabel.teaching.scoring import evaluate_on_test, score
     from selftrain.selflabel.teaching.training import train_control
 
     pixels = dataset.pixels(digits.e.place, digits.manifest, 16, digits.e.machine)
@@ -217,7 +217,7 @@ def test_a_control_that_diverges_costs_no_run_its_report(digits: Round, taught: 
         checkpoints=Checkpoints(tmp_path / "checkpoints"),
     )
     assert divergence.trained([taught, None, lost]) == (taught,)
-    report = read_test(digits.manifest, taught, taught, lost, pixels_at=lambda size: pixels)
+    report = evaluate_on_test(digits.manifest, taught, taught, lost, pixels_at=lambda size: pixels)
     assert report.control is None
     assert report.control_diverged == divergence.reason(lost)
     first = teacher_round(digits.manifest, taught, score(digits.manifest, pixels, taught), Gate())
