@@ -8,13 +8,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from selftrain.config import Experiment
 from selftrain.data.ingest.ingest import IngestResult, ingest
 from selftrain.data.sources.source import ImageSource
-from selftrain.data.store import dataset
+from selftrain.data.store.dataset import open_dataset
 from selftrain.learn.training.checkpoint import Checkpoints
 from selftrain.progress import Progress
 from selftrain.selflabel.loop import LoopResult, PixelsOf, run_loop
@@ -56,13 +55,13 @@ def scratch(key: str) -> Iterator[Path]:
 
 def ingested(e: Experiment, source: ImageSource) -> IngestResult:
     """The manifest of `source`, its images in the workspace of `e`."""
-    return ingest(source, source.scan(), dataset.store(e.place), settings=e.ingest, splitting=e.splitting)
+    return ingest(source, source.scan(), open_dataset(e.place).store, settings=e.ingest, splitting=e.splitting)
 
 
 def run(e: Experiment, source: ImageSource, keep: Path, progress: Progress) -> Ended:
     """The loop of `e` on the images of `source`, from where it was if `keep` holds models and checkpoints of it."""
     made = ingested(e, source)
-    pixels_of = partial(dataset.pixels, e.place, machine=e.machine)
+    pixels_of = open_dataset(e.place, e.machine).pixels
     looped = run_loop(
         e,
         made.manifest,

@@ -25,7 +25,7 @@ from selftrain import config
 from selftrain.data.ingest.ingest import ingest
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources.source import open_source
-from selftrain.data.store import dataset
+from selftrain.data.store.dataset import open_dataset
 from selftrain.data.store.pixels import Pixels
 from selftrain.learn.models.contract import SavedModel
 
@@ -117,10 +117,10 @@ def _ingested(photos: Path, workspace: Path, size: int) -> tuple[Manifest, Pixel
         if pool.is_dir()
         else config.FolderSource(labeled=str(photos))
     )
-    source, store = open_source(settings), dataset.store(place)
+    source, store = open_source(settings), open_dataset(place).store
     limits = config.Ingest(max_quarantine=1.0)
     made = ingest(source, source.scan(), store, settings=limits, splitting=config.Splitting())
-    return made.manifest, dataset.pixels(place, made.manifest, size, config.Machine())
+    return made.manifest, open_dataset(place, config.Machine()).pixels(made.manifest, size)
 
 
 def _from_cache(

@@ -23,7 +23,7 @@ from benchmarks.record import Check, Result, Table
 from benchmarks.rows import percent
 from selftrain.config import DigitsSource, Experiment, Recipe, Splitting
 from selftrain.data.manifest import Split
-from selftrain.data.store import dataset
+from selftrain.data.store.dataset import open_dataset
 from selftrain.learn.training.checkpoint import Checkpoints
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _of(task: Task) -> list[Read]:
         with tempfile.TemporaryDirectory() as folder:
             e = task.experiment.model_copy(update={"workspace": folder})
             manifest = loops.ingested(e, task.draw(seed).source).manifest
-            pixels = dataset.pixels(e.place, manifest, e.image_size, e.machine)
+            pixels = open_dataset(e.place, e.machine).pixels(manifest, e.image_size)
             train, held_out = (examples(manifest, pixels, split) for split in (Split.TRAIN, Split.VALIDATION))
             for reduced in (False, True):
                 read = _trained(task.network, e.teacher, train, held_out, Path(folder), seed=seed, reduced=reduced)

@@ -22,7 +22,7 @@ from benchmarks.record import Check, Result
 from selftrain.config import Experiment, Recipe
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources.source import open_source
-from selftrain.data.store import dataset
+from selftrain.data.store.dataset import open_dataset
 from selftrain.ladder import next_rung
 from selftrain.learn.training.checkpoint import Checkpoints
 
@@ -80,7 +80,7 @@ def _tasks(e: Experiment) -> dict[str, Task]:
     from selftrain.learn.training.examples import examples
 
     manifest = loops.ingested(e, open_source(e.source)).manifest
-    pixels = dataset.pixels(e.place, manifest, e.image_size, e.machine)
+    pixels = open_dataset(e.place, e.machine).pixels(manifest, e.image_size)
     backbone = str(e.teacher.backbone)
 
     def task(recipe: Recipe, labels: Manifest, name: str, *, weight: float, share: float) -> Task:

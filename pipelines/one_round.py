@@ -34,7 +34,7 @@ from selftrain.adapters.snapshots.round_settings import (
 )
 from selftrain.config import Experiment, Place, Recipe
 from selftrain.data.manifest import Manifest
-from selftrain.data.store import dataset
+from selftrain.data.store.dataset import open_dataset
 from selftrain.data.store.pixels import Pixels
 from selftrain.errors import SelftrainError, TrainingDivergedError
 from selftrain.learn.training.checkpoint import Checkpoints, prune
@@ -67,7 +67,7 @@ def scan() -> None:
     place, teacher = _place(), _settings("teacher", TeacherSettings)
     check(Experiment.model_validate_json((SETTINGS / "experiment.json").read_text()), place)
     listing = open_source(_settings("ingest", IngestSettings).source).scan()
-    facts = {"listing": listing.digest, "images": len(listing), "store": dataset.store(place).id()}
+    facts = {"listing": listing.digest, "images": len(listing), "store": open_dataset(place).store.id()}
     write_json(ROUND / "scan.json", facts)
     registry = _where().registry
     started = described(teacher.teacher.start, place=place, registry=registry)
@@ -85,7 +85,7 @@ def ingest() -> None:
     from selftrain.data.sources.source import open_source
 
     settings, place, machine = _settings("ingest", IngestSettings), _place(), _where().machine
-    source, store = open_source(settings.source), dataset.store(place)
+    source, store = open_source(settings.source), open_dataset(place).store
     with progress("ingest") as show:
         done = ingest_images(
             source,
@@ -103,7 +103,7 @@ def ingest() -> None:
     manifest = done.manifest
     counts = {"manifest_digest": manifest.digest, "labels_used": manifest.human_labels_used(), **split_counts(manifest)}
     write_json(ROUND / "ingest.json", {**counts, **report})
-    write_json(ROUND / "dataset.json", snapshot(dataset.workspace(place), place.dataset).model_dump())
+    write_json(ROUND / "dataset.json", snapshot(open_dataset(place).workspace, place.dataset).model_dump())
 
 
 def validate() -> None:
@@ -114,7 +114,7 @@ def validate() -> None:
 
     checks, manifest = _settings("validate", ValidateSettings).checks, _manifest()
     share = float(json.loads((ROUND / "ingest.json").read_text())["quarantine_share"])
-    report = expectations.validate(manifest, share, checks, ROUND / "validation", dataset.store(_place()))
+    report = expectations.validate(manifest, share, checks, ROUND / "validation", open_dataset(_place()).store)
     expectations.require_passed(report)
     write_json(ROUND / "validated.json", {"manifest_digest": manifest.digest})
 
@@ -257,13 +257,13 @@ def _manifest() -> Manifest:
 
 
 def _pixels(manifest: Manifest, size: int) -> Pixels:
-    return dataset.pixels(_place(), manifest, size, _where().machine)
+    return open_dataset(_place(), _where().machine).pixels(manifest, size)
 
 
 def _checkpoints(place: Place) -> Checkpoints:
     """Apart from those of ZenML's runs, which may train the same model at the same time."""
-    prune(dataset.workspace(place).checkpoints)
-    folder = dataset.workspace(place).checkpoints / "dvc" / code_digest.train()[:12]
+    prune(open_dataset(place).workspace.checkpoints)
+    folder = open_dataset(place).workspace.checkpoints / "dvc" / code_digest.train()[:12]
     return Checkpoints(folder, _where().machine.checkpoint_s)
 
 

@@ -14,7 +14,7 @@ from selftrain.data.ingest.report import IngestReport, report_ingested
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources.listing import Listing
 from selftrain.data.sources.source import open_source
-from selftrain.data.store import dataset
+from selftrain.data.store.dataset import open_dataset
 
 
 @step(
@@ -40,7 +40,7 @@ def ingest(
     `development` is the manifest's training and validation part, `test` its test part: a step that takes one alone
     stays cached while the others change, and none that trains is given test.
     """
-    store = dataset.store(place)
+    store = open_dataset(place).store
     with progress("ingest") as show:
         done = ingest_images(
             open_source(source),

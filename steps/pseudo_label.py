@@ -11,7 +11,7 @@ from selftrain.adapters.process.quiet_start import start_keras
 from selftrain.adapters.runs.materializers import TableMaterializer
 from selftrain.config import Machine, Place, PseudoLabel
 from selftrain.data.manifest import Manifest
-from selftrain.data.store import dataset
+from selftrain.data.store.dataset import open_dataset
 from selftrain.learn.models.contract import SavedModel
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
@@ -27,6 +27,6 @@ def pseudo_label(
     start_keras()
     from selftrain.selflabel.teaching.labeling import label_pool
 
-    images = dataset.pixels(place, manifest, teacher.contract.image_size, machine)
+    images = open_dataset(place, machine).pixels(manifest, teacher.contract.image_size)
     with progress("pseudo-label") as show:
         return label_pool(manifest, images, teacher, settings=settings, round_index=round_index, progress=show)

@@ -10,7 +10,7 @@ from selftrain.adapters.process import code_digest
 from selftrain.adapters.process.quiet_start import start_keras
 from selftrain.config import Machine, Place
 from selftrain.data.manifest import Manifest
-from selftrain.data.store import dataset
+from selftrain.data.store.dataset import open_dataset
 from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.learn.models.contract import SavedModel
 
@@ -28,5 +28,5 @@ def read_test(
     start_keras()
     from selftrain.selflabel.teaching import scoring
 
-    images = partial(dataset.pixels, place, test, machine=machine)
+    images = partial(open_dataset(place, machine).pixels, test)
     return scoring.evaluate_on_test(test, final, first_teacher, control, pixels_at=images)

@@ -8,7 +8,7 @@ from selftrain.adapters.runs.materializers import TableMaterializer
 from selftrain.config import Machine, Place, Source
 from selftrain.data.sources.listing import Listing
 from selftrain.data.sources.source import open_source
-from selftrain.data.store import dataset
+from selftrain.data.store.dataset import open_dataset
 
 
 @step(enable_cache=False, output_materializers={"listing": TableMaterializer})
@@ -19,4 +19,4 @@ def scan(
 
     `machine` passes through: ZenML keeps an artifact out of a later step's cache key when asked, a parameter never.
     """
-    return open_source(source).scan(), dataset.store(place).id(), machine
+    return open_source(source).scan(), open_dataset(place).store.id(), machine

@@ -9,7 +9,7 @@ from selftrain.adapters.process import code_digest
 from selftrain.adapters.process.quiet_start import start_keras
 from selftrain.config import Machine, Place
 from selftrain.data.manifest import Manifest
-from selftrain.data.store import dataset
+from selftrain.data.store.dataset import open_dataset
 from selftrain.learn.models.contract import SavedModel
 from selftrain.selflabel.rounds.scores import Scores
 
@@ -20,5 +20,5 @@ def score(development: Manifest, model: SavedModel, place: Place, machine: Machi
     start_keras()
     from selftrain.selflabel.teaching import scoring
 
-    images = dataset.pixels(place, development, model.contract.image_size, machine)
+    images = open_dataset(place, machine).pixels(development, model.contract.image_size)
     return scoring.score(development, images, model)

@@ -7,12 +7,12 @@ from zenml import log_metadata, step
 from selftrain.adapters.snapshots.repository import snapshot as take_snapshot
 from selftrain.config import Place
 from selftrain.data.manifest import Manifest
-from selftrain.data.store import dataset
+from selftrain.data.store.dataset import open_dataset
 
 
 @step(enable_cache=False)
 def snapshot(manifest: Manifest, place: Place) -> Annotated[str, "dataset_version"]:
     """Add the ingested data set to DVC and push it; never taken from the cache, and idempotent."""
-    version = take_snapshot(dataset.workspace(place), place.dataset)
+    version = take_snapshot(open_dataset(place).workspace, place.dataset)
     log_metadata({"dataset_version": version.hash, "manifest_digest": manifest.digest, "images": len(manifest)})
     return version.hash

@@ -13,7 +13,7 @@ from selftrain.adapters.process.quiet_start import start_keras
 from selftrain.adapters.runs.materializers import ModelMaterializer
 from selftrain.config import Machine, Place, Student
 from selftrain.data.manifest import Manifest
-from selftrain.data.store import dataset
+from selftrain.data.store.dataset import open_dataset
 from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.training.checkpoint import Checkpoints
 
@@ -39,11 +39,11 @@ def train_control(
     with progress("control") as show:
         return training.train_control(
             development,
-            dataset.pixels(place, development, image_size, machine),
+            open_dataset(place, machine).pixels(development, image_size),
             recipe=recipe,
             backbone=backbone,
             seed=seed,
             folder=Path(mkdtemp(prefix="selftrain-")),
-            checkpoints=Checkpoints(dataset.checkpoints(place, code_digest.train()), machine.checkpoint_s),
+            checkpoints=Checkpoints(open_dataset(place).checkpoints(code_digest.train()), machine.checkpoint_s),
             progress=show,
         )

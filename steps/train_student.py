@@ -14,7 +14,7 @@ from selftrain.adapters.process.quiet_start import start_keras
 from selftrain.adapters.runs.materializers import ModelMaterializer
 from selftrain.config import Machine, Place, Student
 from selftrain.data.manifest import Manifest
-from selftrain.data.store import dataset
+from selftrain.data.store.dataset import open_dataset
 from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.training.checkpoint import Checkpoints
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
@@ -45,8 +45,8 @@ def train_student(
         return train(
             manifest,
             labels,
-            dataset.pixels(place, manifest, image_size, machine),
+            open_dataset(place, machine).pixels(manifest, image_size),
             folder=Path(mkdtemp(prefix="selftrain-")),
-            checkpoints=Checkpoints(dataset.checkpoints(place, code_digest.train()), machine.checkpoint_s),
+            checkpoints=Checkpoints(open_dataset(place).checkpoints(code_digest.train()), machine.checkpoint_s),
             progress=show,
         )

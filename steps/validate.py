@@ -12,7 +12,7 @@ from selftrain.adapters.process import code_digest
 from selftrain.config import Checks, Place
 from selftrain.data.ingest.report import IngestReport
 from selftrain.data.manifest import Manifest
-from selftrain.data.store import dataset
+from selftrain.data.store.dataset import open_dataset
 from selftrain.report.validation import ValidationReport
 
 
@@ -21,6 +21,6 @@ def validate(
     manifest: Manifest, ingested: IngestReport, place: Place, checks: Checks
 ) -> tuple[Annotated[ValidationReport, "validation"], Annotated[HTMLString, "validation_page"]]:
     """Validate with Great Expectations; the page and the JSON stay with the run, whatever the outcome."""
-    folder = expectations.report_folder(dataset.workspace(place).root, manifest, ingested.quarantine_share, checks)
-    report = expectations.validate(manifest, ingested.quarantine_share, checks, folder, dataset.store(place))
+    folder = expectations.report_folder(open_dataset(place).workspace.root, manifest, ingested.quarantine_share, checks)
+    report = expectations.validate(manifest, ingested.quarantine_share, checks, folder, open_dataset(place).store)
     return report, HTMLString(Path(report.page).read_text())

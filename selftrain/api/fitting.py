@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,7 +28,8 @@ from selftrain.data.inputs.spool import SpooledImages, spooled
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources.source import ImageSource, open_source
 from selftrain.data.sources.survey import survey
-from selftrain.data.store import dataset, decoded_files
+from selftrain.data.store import decoded_files
+from selftrain.data.store.dataset import open_dataset
 from selftrain.errors import ConfigError, SourceError
 from selftrain.files.places import check_out, user_path
 from selftrain.files.writing import replace
@@ -132,19 +132,19 @@ def fit(
     _refuse_empty_pool(made, e)
     first_teacher = _brought(e, made.manifest)
     run_id = run_key(e, made.manifest, first_teacher)
-    folder = dataset.workspace(e.place).models / run_id
-    pixels_of = partial(dataset.pixels, e.place, machine=e.machine)
+    folder = open_dataset(e.place).workspace.models / run_id
+    pixels_of = open_dataset(e.place, e.machine).pixels
     looped = run_loop(
         e,
         made.manifest,
         pixels_of=pixels_of,
         folder=folder,
-        checkpoints=Checkpoints(dataset.checkpoints(e.place, code_digest.train()), e.machine.checkpoint_s),
+        checkpoints=Checkpoints(open_dataset(e.place).checkpoints(code_digest.train()), e.machine.checkpoint_s),
         first_teacher=first_teacher,
         progress=progress,
     )
     read = divergence.trained((looped.final, looped.models[0], looped.control))
-    looks = count_looks(dataset.workspace(e.place).root / "looks", made.manifest.split_digest(Split.TEST), read)
+    looks = count_looks(open_dataset(e.place).workspace.root / "looks", made.manifest.split_digest(Split.TEST), read)
     report = evaluate_on_test(looped, pixels_of=pixels_of)
     record = run_record(
         e,
@@ -152,7 +152,7 @@ def fit(
         outcome(e.gate, looped.history),
         report,
         run_id=run_id,
-        ingested=report_ingested(made, dataset.store(e.place).quarantine_path),
+        ingested=report_ingested(made, open_dataset(e.place).store.quarantine_path),
         test_looks=looks,
         warnings=source.warnings() if isinstance(source, SpooledImages) else (),
     )
@@ -235,7 +235,7 @@ def _chosen(spool: SpooledImages) -> Experiment:
 
 def _tidy(e: Experiment) -> None:
     """Keep the workspace from growing with every fit, as a pipeline's start does."""
-    workspace = dataset.workspace(e.place)
+    workspace = open_dataset(e.place).workspace
     prune(workspace.checkpoints)
     decoded_files.prune(workspace.decoded_cache, budget_mb=e.machine.decoded_mb)
 
@@ -244,7 +244,7 @@ def _ingested(source: ImageSource, e: Experiment, progress: Progress) -> IngestR
     return ingest(
         source,
         source.scan(),
-        dataset.store(e.place),
+        open_dataset(e.place).store,
         settings=e.ingest,
         splitting=e.splitting,
         workers=e.machine.workers,
@@ -258,8 +258,8 @@ def _refuse_empty_pool(made: IngestResult, e: Experiment) -> None:
     if e.gate.max_rounds and not made.manifest.rows(Split.UNLABELED).size:
         raise SourceError(
             "unlabeled: no image is left to learn from; those given are copies of labelled, validation or test images "
-            f"or cannot be used, see {str(dataset.store(e.place).quarantine_path)!r}. Give others, or train on the "
-            'labels alone with settings={"gate": {"min_rounds": 0, "max_rounds": 0}}'
+            f"or cannot be used, see {str(open_dataset(e.place).store.quarantine_path)!r}. Give others, or train on "
+            'the labels alone with settings={"gate": {"min_rounds": 0, "max_rounds": 0}}'
         )
 
 

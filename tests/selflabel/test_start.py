@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 from selftrain.config import DigitsSource, Experiment, Fixed, Gate, PseudoLabel, Student, Teacher
 from selftrain.data.ingest.ingest import ingest
 from selftrain.data.sources.source import open_source
-from selftrain.data.store import dataset
+from selftrain.data.store.dataset import open_dataset
 from selftrain.learn.training.checkpoint import Checkpoints
 
 RATE = 5e-3
@@ -38,11 +37,13 @@ def test_the_first_student_is_new_and_the_second_goes_on_from_it(tmp_path: Path)
         gate=Gate(target=1.0, min_rounds=2, max_rounds=2),
     )
     source = open_source(e.source)
-    manifest = ingest(source, source.scan(), dataset.store(e.place), settings=e.ingest, splitting=e.splitting).manifest
+    manifest = ingest(
+        source, source.scan(), open_dataset(e.place).store, settings=e.ingest, splitting=e.splitting
+    ).manifest
     looped = run_loop(
         e,
         manifest,
-        pixels_of=partial(dataset.pixels, e.place, machine=e.machine),
+        pixels_of=open_dataset(e.place, e.machine).pixels,
         folder=tmp_path / "models",
         checkpoints=Checkpoints(tmp_path / "checkpoints"),
     )

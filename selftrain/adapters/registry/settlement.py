@@ -11,7 +11,7 @@ from selftrain.adapters.tracking.runs import is_recorded
 from selftrain.adapters.tracking.store import Tracking, open_tracking
 from selftrain.config import Machine, Place, Registry
 from selftrain.data.manifest import Manifest, Split
-from selftrain.data.store import dataset
+from selftrain.data.store.dataset import open_dataset
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport, compare
 from selftrain.evaluate.promotion import TestMeasurement, judge_promotion
 from selftrain.learn.models.contract import SavedModel
@@ -38,7 +38,7 @@ def register_and_promote(
 
     Raises WithdrawnError for a model that is withdrawn or tainted; a champion that is so is said to be.
     """
-    tracking = open_tracking(dataset.workspace(place).root)
+    tracking = open_tracking(open_dataset(place).workspace.root)
     present = versions.champion(tracking, settings.model_name)
     if ended.verdict is not Verdict.PASSED:
         return Registration(
@@ -159,13 +159,13 @@ def _against(
     start_keras()
     from selftrain.selflabel.teaching.scoring import probs_on_test
 
-    cache = dataset.workspace(place).models
+    cache = open_dataset(place).workspace.models
     champion = SavedModel.read(versions.load_model_folder(tracking, present, cache=cache))
     if champion.contract.class_names != manifest.label_map.names:
         return None
     count_looks(manifest, (final, champion), place=place, run_id=run_id)
     ours, theirs = (
-        probs_on_test(manifest, dataset.pixels(place, manifest, model.contract.image_size, machine), model)
+        probs_on_test(manifest, open_dataset(place, machine).pixels(manifest, model.contract.image_size), model)
         for model in (final, champion)
     )
     return compare(manifest.labels()[manifest.rows(Split.TEST)], ours, theirs)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selftrain.config import Experiment, Place, Recipe, Registry
-from selftrain.data.store import dataset
+from selftrain.data.store.dataset import open_dataset
 from selftrain.errors import BackboneError, ConfigError, RegistryError, SourceError
 from selftrain.ladder import resolve
 
@@ -69,7 +69,7 @@ def bring_teacher(
     if path.is_dir():
         return _of_classes(SavedModel.read(path), class_names)
     # Kept by the file's digest: saved anew, the same model would have another one, and all after it would run again.
-    kept = dataset.workspace(place).models / f"{file_digest(path)[:24]}-{image_size}"
+    kept = open_dataset(place).workspace.models / f"{file_digest(path)[:24]}-{image_size}"
     if not (kept / CONTRACT_FILE).is_file():
         model, contract = adopt(path, class_names=class_names, image_size=image_size)
         save(model, contract, kept)
@@ -86,7 +86,7 @@ def described(start: str, *, place: Place, registry: Registry) -> str:
     from selftrain.adapters.registry.versions import champion
     from selftrain.adapters.tracking.store import open_tracking
 
-    present = champion(open_tracking(dataset.workspace(place).root), registry.model_name)
+    present = champion(open_tracking(open_dataset(place).workspace.root), registry.model_name)
     return f"{start} {present.number} {present.model_digest}" if present else f"{start} none"
 
 
@@ -113,7 +113,7 @@ def _located(start: str, place: Place, settings: Registry) -> Path:
     from selftrain.adapters.registry.versions import champion, load_model_folder
     from selftrain.adapters.tracking.store import open_tracking
 
-    workspace = dataset.workspace(place)
+    workspace = open_dataset(place).workspace
     tracking = open_tracking(workspace.root)
     version = champion(tracking, settings.model_name)
     if version is None:

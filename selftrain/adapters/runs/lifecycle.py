@@ -12,7 +12,8 @@ from selftrain.adapters.runs import process_lock, run_lock
 from selftrain.adapters.tracking.runs import close_dead_runs, fail_run
 from selftrain.adapters.tracking.store import open_tracking
 from selftrain.config import Experiment, Machine, Place
-from selftrain.data.store import dataset, decoded_files
+from selftrain.data.store import decoded_files
+from selftrain.data.store.dataset import open_dataset
 from selftrain.learn.training.checkpoint import prune
 
 UNSEEN = {"title", "workspace", "machine"}  # change where and how, not what
@@ -25,7 +26,7 @@ def pipeline_run(place: Place, machine: Machine) -> Iterator[None]:
 
     prepare_process()
     run = DynamicPipelineRunContext.get().run
-    workspace = dataset.workspace(place)
+    workspace = open_dataset(place).workspace
     prune(workspace.checkpoints)
     decoded_files.prune(workspace.decoded_cache, budget_mb=machine.decoded_mb)
     dead = run_lock.end_dead_runs(workspace.locks)

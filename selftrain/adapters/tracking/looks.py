@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from selftrain.adapters.tracking.store import Tracking, open_tracking
 from selftrain.config import Place
 from selftrain.data.manifest import Manifest, Split
-from selftrain.data.store import dataset
+from selftrain.data.store.dataset import open_dataset
 from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.models.divergence import trained
 
@@ -20,7 +20,7 @@ def count_looks(manifest: Manifest, models: Iterable[SavedModel | None], *, plac
 
     A model counts once, however often it is read: the same answers tell nothing new. Returns all looks there were.
     """
-    tracking, test = open_tracking(dataset.workspace(place).root), manifest.split_digest(Split.TEST)
+    tracking, test = open_tracking(open_dataset(place).workspace.root), manifest.split_digest(Split.TEST)
     for model in trained(models):
         count_test_look(tracking, test_digest=test, run_id=run_id, model_digest=model.digest)
     return looks_at_test(tracking, test)
@@ -28,7 +28,7 @@ def count_looks(manifest: Manifest, models: Iterable[SavedModel | None], *, plac
 
 def counted_looks(manifest: Manifest, *, place: Place) -> int:
     """How many models were ever read on the manifest's test images."""
-    return looks_at_test(open_tracking(dataset.workspace(place).root), manifest.split_digest(Split.TEST))
+    return looks_at_test(open_tracking(open_dataset(place).workspace.root), manifest.split_digest(Split.TEST))
 
 
 LOOK_TAG = "selftrain.test_look."

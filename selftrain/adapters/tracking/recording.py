@@ -16,7 +16,7 @@ from selftrain.adapters.tracking.store import open_tracking
 from selftrain.config import Experiment
 from selftrain.data.ingest.report import IngestReport
 from selftrain.data.manifest import Manifest
-from selftrain.data.store import dataset
+from selftrain.data.store.dataset import open_dataset
 from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.training.curve import read_curve
@@ -45,7 +45,7 @@ def log_round(
     from selftrain.report import charts
     from selftrain.report.coverage import precision_by_coverage
 
-    tracking = open_tracking(dataset.workspace(experiment.place).root)
+    tracking = open_tracking(open_dataset(experiment.place).workspace.root)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / f"round_{finished.index}"
         folder.mkdir()
@@ -123,7 +123,7 @@ def _log(experiment: Experiment, done: RunRecord, report: EvaluationReport, vali
             "registered_version": done.registered_version,
         }
         log_run(
-            open_tracking(dataset.workspace(experiment.place).root),
+            open_tracking(open_dataset(experiment.place).workspace.root),
             LoggedRun(
                 run_id=done.run_id,
                 name=experiment.name,

@@ -1,7 +1,8 @@
-"""A data set of a workspace: its image store, and its pixels at one resolution."""
+"""A data set of a workspace, opened: its image store, and its pixels at one resolution."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from selftrain.config import Machine, Place
@@ -12,32 +13,40 @@ from selftrain.files.workspace import Workspace
 from selftrain.progress import Progress, silent
 
 
-def workspace(place: Place) -> Workspace:
-    """The workspace of `place`, made if it is not there."""
-    return Workspace(Path(place.workspace)).ensure()
+@dataclass(frozen=True)
+class Dataset:
+    """The data set `name` of a workspace, and how this machine reads it."""
+
+    workspace: Workspace
+    name: str
+    machine: Machine
+
+    @property
+    def store(self) -> ImageStore:
+        """The images, as they were encoded."""
+        return ImageStore(self.workspace.dataset(self.name))
+
+    def checkpoints(self, code: str) -> Path:
+        """Folder of the trainings by the code with the digest `code`; other code does not continue them."""
+        return self.workspace.checkpoints / code[:12]
+
+    def pixels(self, manifest: Manifest, size: int, *, progress: Progress = silent) -> Pixels:
+        """The images of `manifest` as uint8 (n, size, size, 3), aligned with its rows.
+
+        They are decoded once, then memory-mapped, where they take at most `machine.decoded_mb`; else they are read
+        from the shards each time.
+        """
+        return decoded(
+            manifest,
+            self.store,
+            size,
+            cache_dir=self.workspace.decoded_cache,
+            budget_mb=self.machine.decoded_mb,
+            workers=self.machine.workers,
+            progress=progress,
+        )
 
 
-def store(place: Place) -> ImageStore:
-    """The image store of `place`."""
-    return ImageStore(workspace(place).dataset(place.dataset))
-
-
-def checkpoints(place: Place, code: str) -> Path:
-    """Folder of the trainings by the code with the digest `code`; other code does not continue them."""
-    return workspace(place).checkpoints / code[:12]
-
-
-def pixels(place: Place, manifest: Manifest, size: int, machine: Machine, *, progress: Progress = silent) -> Pixels:
-    """The images of `manifest` as uint8 (n, size, size, 3), aligned with its rows.
-
-    Decoded once, then memory-mapped, where they take at most `machine.decoded_mb`; else from the shards each time.
-    """
-    return decoded(
-        manifest,
-        store(place),
-        size,
-        cache_dir=workspace(place).decoded_cache,
-        budget_mb=machine.decoded_mb,
-        workers=machine.workers,
-        progress=progress,
-    )
+def open_dataset(place: Place, machine: Machine | None = None) -> Dataset:
+    """The data set at `place`, in a workspace that is made if it is not there; `machine` None: the defaults."""
+    return Dataset(Workspace(Path(place.workspace)).ensure(), place.dataset, machine or Machine())

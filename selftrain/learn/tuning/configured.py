@@ -12,7 +12,7 @@ from selftrain.config.text import file
 from selftrain.data.ingest.ingest import ingest
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources.source import open_source
-from selftrain.data.store import dataset
+from selftrain.data.store.dataset import open_dataset
 from selftrain.errors import ConfigError
 from selftrain.files.places import user_path
 from selftrain.progress import Progress, silent
@@ -59,7 +59,7 @@ class ConfiguredTraining:
     @property
     def checkpoints(self) -> Path:
         """Folder for what is trained on the way."""
-        return dataset.workspace(self.experiment.place).checkpoints / "learned"
+        return open_dataset(self.experiment.place).workspace.checkpoints / "learned"
 
 
 def open_configured(config: str | os.PathLike[str], role: Role, *, progress: Progress = silent) -> ConfiguredTraining:
@@ -84,7 +84,7 @@ def open_configured(config: str | os.PathLike[str], role: Role, *, progress: Pro
     manifest = ingest(
         source,
         source.scan(),
-        dataset.store(place),
+        open_dataset(place).store,
         settings=experiment.ingest,
         splitting=experiment.splitting,
         workers=machine.workers,
@@ -92,7 +92,7 @@ def open_configured(config: str | os.PathLike[str], role: Role, *, progress: Pro
         progress=progress,
     ).manifest
     manifest = manifest if in_training else manifest.labeled()
-    pixels = dataset.pixels(place, manifest, experiment.image_size, machine, progress=progress)
+    pixels = open_dataset(place, machine).pixels(manifest, experiment.image_size, progress=progress)
     return ConfiguredTraining(
         path,
         role,

@@ -19,7 +19,7 @@ from selftrain.data.ingest.ingest import IngestResult, ingest
 from selftrain.data.ingest.report import report_ingested
 from selftrain.data.manifest import Manifest
 from selftrain.data.sources.source import open_source
-from selftrain.data.store import dataset
+from selftrain.data.store.dataset import open_dataset
 from selftrain.errors import WithdrawnError
 from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.files.workspace import Workspace
@@ -66,7 +66,7 @@ class Colours:
 
     def read(self, model: SavedModel) -> EvaluationReport:
         """The report on `model` as its own first teacher."""
-        images = partial(dataset.pixels, self.place, self.manifest, machine=MACHINE)
+        images = partial(open_dataset(self.place, MACHINE).pixels, self.manifest)
         return scoring.evaluate_on_test(self.manifest, model, model, pixels_at=images)
 
     def ended(self, model: SavedModel) -> Outcome:
@@ -137,9 +137,9 @@ def colours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, paint: Paint, empty
             paint(tmp_path / "labeled" / colour / f"{number}.png", colour, seed=100 * index + number)
     source = open_source(FolderSource(labeled="labeled"))
     experiment = Experiment(name="colours", workspace="workspace")
-    store = dataset.store(experiment.place)
+    store = open_dataset(experiment.place).store
     done = ingest(source, source.scan(), store, settings=Ingest(), splitting=Splitting(test=0.5), workers=1)
-    return Colours(experiment, done, open_tracking(dataset.workspace(experiment.place).root))
+    return Colours(experiment, done, open_tracking(open_dataset(experiment.place).workspace.root))
 
 
 @pytest.fixture

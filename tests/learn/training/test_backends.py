@@ -48,11 +48,11 @@ TRAINED = textwrap.dedent("""
         gate=Gate(target=1.0, min_rounds=1, max_rounds=1),
     )
     source = open_source(e.source)
-    made = ingest(source, source.scan(), dataset.store(e.place), settings=e.ingest, splitting=e.splitting)
+    made = ingest(source, source.scan(), open_dataset(e.place).store, settings=e.ingest, splitting=e.splitting)
     done = run_loop(
         e,
         made.manifest,
-        pixels_of=lambda manifest, size: dataset.pixels(e.place, manifest, size, e.machine),
+        pixels_of=lambda manifest, size: open_dataset(e.place, e.machine).pixels(manifest, size),
         folder=folder / "models",
         checkpoints=Checkpoints(folder / "checkpoints"),
         progress=lambda *_: None,

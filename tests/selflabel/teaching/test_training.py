@@ -14,7 +14,7 @@ from selftrain.config import Consistency, DigitsSource, Experiment, Fixed, Gate,
 from selftrain.data.ingest.ingest import ingest
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources.source import open_source
-from selftrain.data.store import dataset
+from selftrain.data.store.dataset import open_dataset
 from selftrain.errors import ConfigError, ManifestError, UntrustedFileError
 from selftrain.learn.models import divergence
 from selftrain.learn.training.checkpoint import Checkpoints
@@ -59,7 +59,7 @@ class Round:
         return train_student(
             self.manifest,
             labels,
-            dataset.pixels(self.e.place, self.manifest, 16, self.e.machine),
+            open_dataset(self.e.place, self.e.machine).pixels(self.manifest, 16),
             recipe=Student(augmentation="digits", steps=steps, batch_size=BATCH, validate_every=steps, **recipe),
             backbone=backbone,
             teacher=teacher,
@@ -73,7 +73,7 @@ class Round:
         from selftrain.learn.models.loading import load
         from selftrain.learn.models.predict import predict_logits
 
-        pixels = dataset.pixels(self.e.place, self.manifest, 16, self.e.machine)
+        pixels = open_dataset(self.e.place, self.e.machine).pixels(self.manifest, 16)
         logits = predict_logits(load(student.folder)[0], pixels, self.manifest.rows(Split.UNLABELED))
         return float(np.mean(logits.argmax(axis=1) != self.labels.table["label"].to_numpy()))
 
@@ -86,7 +86,7 @@ class Round:
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Round:
     workspace = tmp_path_factory.mktemp("digits")
     e = Experiment(source=DigitsSource(labeled=40, validation=30, test=30), workspace=str(workspace))
-    source, store = open_source(e.source), dataset.store(e.place)
+    source, store = open_source(e.source), open_dataset(e.place).store
     manifest = ingest(source, source.scan(), store, settings=e.ingest, splitting=e.splitting).manifest
     pool = manifest.rows(Split.UNLABELED)
     probs = np.random.default_rng(0).dirichlet(np.full(10, 0.2), len(pool)).astype(np.float32)
@@ -193,7 +193,7 @@ def test_a_student_that_diverges_leaves_its_reason_in_place_of_a_model(digits: R
     assert lost.contract.lineage == ("chance", "lot")
     with pytest.raises(UntrustedFileError):
         load(lost.folder)
-    pixels = dataset.pixels(digits.e.place, digits.manifest, 16, digits.e.machine)
+    pixels = open_dataset(digits.e.place, digits.e.machine).pixels(digits.manifest, 16)
     scores = score(digits.manifest, pixels, lost)
     assert np.isnan(scores.accuracy)
     assert np.isnan(type(scores).model_validate_json(scores.model_dump_json()).log_loss)
@@ -206,7 +206,7 @@ def test_a_control_that_diverges_costs_no_run_its_report(digits: Round, taught: 
     from selftrain.selflabel.teaching.scoring import evaluate_on_test, score
     from selftrain.selflabel.teaching.training import train_control
 
-    pixels = dataset.pixels(digits.e.place, digits.manifest, 16, digits.e.machine)
+    pixels = open_dataset(digits.e.place, digits.e.machine).pixels(digits.manifest, 16)
     lost = train_control(
         digits.manifest,
         pixels,
@@ -240,7 +240,7 @@ def test_a_pseudo_label_without_its_probabilities_names_a_class_and_one_with_the
     from selftrain.learn.training.examples import examples
 
     manifest = replace(digits.labels, targets=targets).applied_to(digits.manifest)
-    pixels = dataset.pixels(digits.e.place, manifest, 16, digits.e.machine)
+    pixels = open_dataset(digits.e.place, digits.e.machine).pixels(manifest, 16)
     train = examples(manifest, pixels, Split.TRAIN, pseudo_weight=1.0)
     assert (train.human.sum(), len(train)) == (40, 40 + len(digits.labels))
     np.testing.assert_array_equal(train.named, train.human | (targets == "hard"))
