@@ -31,7 +31,7 @@ def judged(every: Mapping[str, tuple[Row, ...]]) -> Result:
     once.
     """
     loops = [(name, row) for name, rows in every.items() for row in rows]
-    taught = {(name, row.seed, row.teacher.reference_accuracy, row.precise): (name, row) for name, row in loops}
+    taught = {(name, row.seed, row.teacher.reference, row.precise): (name, row) for name, row in loops}
     kept = [precise_enough(row, target=TARGET_PRECISION - SLACK) for _, row in taught.values()]
     asked = [each for each in kept if each is not None]
     worse: list[JsonValue] = [f"{name}: {row.task}, seed {row.seed}" for name, row in loops if surely_worse(row)]

@@ -16,19 +16,20 @@ from selftrain.data.sources.source import ImageSource
 from selftrain.data.store.dataset import open_dataset
 from selftrain.learn.training.checkpoint import Checkpoints
 from selftrain.progress import Progress
-from selftrain.selflabel.loop import LoopResult, PixelsOf, run_loop
+from selftrain.selflabel.loop import LoopResult, run_loop
 from selftrain.selflabel.rounds.history import Verdict
 from selftrain.selflabel.rounds.outcome import outcome
+from selftrain.selflabel.teaching.task import TaskData
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A loop that came to its end, and the images it ran on; `pixels_of` answers while its scratch folder is there."""
+    """A loop that came to its end, and the images it ran on, which are there as long as its scratch folder."""
 
     looped: LoopResult
     verdict: Verdict
     ingested: IngestResult
-    pixels_of: PixelsOf
+    images: TaskData
 
 
 class Said:
@@ -61,13 +62,13 @@ def ingested(e: Experiment, source: ImageSource) -> IngestResult:
 def run(e: Experiment, source: ImageSource, keep: Path, progress: Progress) -> Ended:
     """The loop of `e` on the images of `source`, from where it was if `keep` holds models and checkpoints of it."""
     made = ingested(e, source)
-    pixels_of = open_dataset(e.place, e.machine).pixels
+    dataset = open_dataset(e.place, e.machine)
     looped = run_loop(
         e,
         made.manifest,
-        pixels_of=pixels_of,
+        dataset,
         folder=keep / "models",
         checkpoints=Checkpoints(keep / "checkpoints"),
         progress=progress,
     )
-    return Ended(looped, outcome(e.gate, looped.history).verdict, made, pixels_of)
+    return Ended(looped, outcome(e.gate, looped.history).verdict, made, TaskData(made.manifest, dataset))

@@ -33,8 +33,8 @@ from selftrain.learn.models import divergence
 from selftrain.learn.models.contract import SavedModel
 from selftrain.selflabel.rounds.history import History
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
-from selftrain.selflabel.teaching.labeling import label_pool
 from selftrain.selflabel.teaching.scoring import probs_on_test
+from selftrain.selflabel.teaching.task import label_pool, task_of
 
 Kind = Literal["cpu", "gpu"]
 KINDS: tuple[Kind, ...] = ("cpu", "gpu")
@@ -148,7 +148,7 @@ def _row(benchmark: str, loop: Loop, before: Mapping[str, Row], *, fresh: bool) 
     missing = row.control_diverged or ("it was not asked for" if row.best_round else "no student was kept")
     over = points(row.control.difference) if row.control else missing
     print(
-        f"    {row.task}, seed {row.seed}: teacher {percent(row.teacher.reference_accuracy)} %, final "
+        f"    {row.task}, seed {row.seed}: teacher {percent(row.teacher.reference)} %, final "
         f"{percent(row.accuracy)} % ({points(row.teacher.difference)}), over the control {over}; "
         f"{row.image_steps} image-steps, {row.training_seconds:.0f} s of training; {row.date}, {row.commit}",
         flush=True,
@@ -206,10 +206,11 @@ def _measured(loop: Loop, keep: Path) -> Row:
 
 def read_test(ended: loops.Ended) -> tuple[EvaluationReport, tuple[Comparison, ...]]:
     """The final model on test against the first teacher and the control; and each kept student against its teacher."""
-    looped, labeled = ended.looped, ended.looped.labeled
+    looped, data = ended.looped, ended.looped.labeled
+    labeled = data.manifest
 
     def answers(model: SavedModel) -> npt.NDArray[np.float32]:
-        return probs_on_test(labeled, ended.pixels_of(labeled, model.contract.image_size), model)
+        return probs_on_test(labeled, data.pixels(model.contract.image_size), model)
 
     lost = divergence.reason(looped.control) if looped.control else None
     kept_ones = [each.index for each in looped.history.rounds if each.kept]
@@ -229,10 +230,9 @@ def read_test(ended: loops.Ended) -> tuple[EvaluationReport, tuple[Comparison, .
 
 def labelled_precisely(e: Experiment, ended: loops.Ended, before: History) -> PseudoLabels:
     """What a target precision would have accepted of the answers that followed the rounds `before`."""
-    teacher, manifest = ended.looped.models[before.teacher.index], ended.ingested.manifest
+    teacher = ended.looped.models[before.teacher.index]
     settings = e.pseudo_label.model_copy(update={"threshold": TargetPrecision(target=TARGET_PRECISION)})
-    pixels = ended.pixels_of(manifest, teacher.contract.image_size)
-    return label_pool(manifest, pixels, teacher, settings=settings, round_index=before.students + 1)
+    return label_pool(task_of(e.task), ended.images, teacher, settings=settings, round_index=before.students + 1)
 
 
 def counted(labels: PseudoLabels, manifest: Manifest, hidden: Mapping[str, str]) -> Labelled:

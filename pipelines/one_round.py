@@ -1,6 +1,6 @@
 """One round as DVC stages: `python -m pipelines.one_round STAGE`, the commands of dvc.yaml.
 
-Each stage reads its settings and what the stages before it left under round/, calls the functions that the ZenML steps
+Each stage reads its settings and what the stages before it left under .round/, calls the functions that the ZenML steps
 call, and leaves its own results there. docs/dvc.md says how they fit together.
 """
 
@@ -11,7 +11,6 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,11 +34,13 @@ from selftrain.adapters.snapshots.round_settings import (
 from selftrain.config import Experiment, Place, Recipe
 from selftrain.data.manifest import Manifest
 from selftrain.data.store.dataset import open_dataset
-from selftrain.data.store.pixels import Pixels
 from selftrain.errors import SelftrainError, TrainingDivergedError
 from selftrain.learn.training.checkpoint import Checkpoints, prune
+from selftrain.progress import Progress
+from selftrain.selflabel.rounds.plan import round_plan
+from selftrain.selflabel.teaching.task import Destination, TaskData, label_pool, task_of
 
-ROUND = Path("round")
+ROUND = Path(".round")
 SETTINGS = ROUND / "settings"
 PLOTS = ROUND / "plots"
 LOOKED_BY = "dvc"  # in place of a run's id where looks at test are counted
@@ -64,14 +65,14 @@ def scan() -> None:
     from selftrain.adapters.registry.starting_models import check, described
     from selftrain.data.sources.source import open_source
 
-    place, teacher = _place(), _settings("teacher", TeacherSettings)
+    place, teacher = _place(), _settings("teacher", TeacherSettings).plan.recipe
     check(Experiment.model_validate_json((SETTINGS / "experiment.json").read_text()), place)
     listing = open_source(_settings("ingest", IngestSettings).source).scan()
     facts = {"listing": listing.digest, "images": len(listing), "store": open_dataset(place).store.id()}
     write_json(ROUND / "scan.json", facts)
     registry = _where().registry
-    started = described(teacher.teacher.start, place=place, registry=registry)
-    write_json(ROUND / "brought" / "teacher.json", {"start": started, "weights": _weights(teacher.teacher)})
+    started = described(teacher.start, place=place, registry=registry)
+    write_json(ROUND / "brought" / "teacher.json", {"start": started, "weights": _weights(teacher)})
     student = _settings("student", StudentSettings).student
     write_json(ROUND / "brought" / "student.json", {"weights": _weights(student)})
     write_json(ROUND / "brought" / "withdrawn.json", {"withdrawn": withdrawn(place)})
@@ -124,30 +125,21 @@ def teacher() -> None:
     start_keras()
     from selftrain.adapters.registry.starting_models import bring_teacher
     from selftrain.selflabel.selection.thresholds import check_classes
-    from selftrain.selflabel.teaching import training
 
-    settings, place, manifest = _settings("teacher", TeacherSettings), _place(), _manifest()
+    plan, place, manifest = _settings("teacher", TeacherSettings).plan, _place(), _manifest()
     check_classes(_settings("pseudo_label", PseudoLabelSettings).pseudo_label.threshold, manifest.label_map.names)
-    if settings.teacher.start != "train":
+    if plan.recipe.start != "train":
         model = bring_teacher(
-            settings.teacher.start,
+            plan.recipe.start,
             place=place,
             settings=_where().registry,
             class_names=manifest.label_map.names,
-            image_size=settings.image_size,
+            image_size=plan.image_size,
         )
         shutil.copytree(model.folder, ROUND / "teacher")
         return
     with progress("teacher") as show:
-        training.train_teacher(
-            manifest,
-            _pixels(manifest, settings.image_size),
-            recipe=settings.teacher,
-            seed=settings.seed,
-            folder=ROUND / "teacher",
-            checkpoints=_checkpoints(place),
-            progress=show,
-        )
+        task_of(plan.task).train_teacher(_data(manifest), plan, into=_into("teacher", show))
 
 
 def pseudo_label() -> None:
@@ -156,14 +148,12 @@ def pseudo_label() -> None:
     from selftrain.adapters.registry.recall_log import refuse_withdrawn
     from selftrain.adapters.snapshots.receipts import confidence_rows, coverage_rows
     from selftrain.learn.models.contract import SavedModel
-    from selftrain.selflabel.teaching.labeling import label_pool
 
-    settings, manifest = _settings("pseudo_label", PseudoLabelSettings).pseudo_label, _manifest()
-    model = SavedModel.read(ROUND / "teacher")
+    stage, model = _settings("pseudo_label", PseudoLabelSettings), SavedModel.read(ROUND / "teacher")
     refuse_withdrawn(model, _place())
-    images = _pixels(manifest, model.contract.image_size)
+    task, data, settings = task_of(stage.task), _data(_manifest()), stage.pseudo_label
     with progress("pseudo-label") as show:
-        labels = label_pool(manifest, images, model, settings=settings, round_index=1, progress=show)
+        labels = label_pool(task, data, model, settings=settings, round_index=1, progress=show)
     labels.write(ROUND / "pseudo_labels.parquet")
     write_csv(PLOTS / "confidence.csv", *confidence_rows(labels))
     write_csv(PLOTS / "coverage.csv", *coverage_rows(labels))
@@ -175,24 +165,21 @@ def student() -> None:
     from selftrain.learn.models import divergence
     from selftrain.learn.models.contract import SavedModel
     from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
-    from selftrain.selflabel.teaching import training
 
-    settings, place, manifest = _settings("student", StudentSettings), _place(), _manifest()
+    settings, teacher = _settings("student", StudentSettings), SavedModel.read(ROUND / "teacher")
     labels = PseudoLabels.read(ROUND / "pseudo_labels.parquet")
-    taught_by = SavedModel.read(ROUND / "teacher")
+    plan = round_plan(
+        settings.student,
+        task=settings.task,
+        index=1,
+        teacher=0,
+        taught_by=teacher.contract.backbone,
+        image_size=settings.image_size,
+        seed=settings.seed,
+    )
     with progress("student") as show:
-        trained = training.train_student(
-            manifest,
-            labels,
-            _pixels(manifest, settings.image_size),
-            recipe=settings.student,
-            backbone=settings.student.backbone_after(taught_by.contract.backbone),
-            teacher=taught_by,
-            seed=settings.seed + 1,
-            folder=ROUND / "student",
-            checkpoints=_checkpoints(place),
-            progress=show,
-        )
+        into = _into("student", show)
+        trained = task_of(plan.task).train_student(_data(_manifest()), labels, plan, teacher=teacher, into=into)
     if (reason := divergence.reason(trained)) is not None:
         raise TrainingDivergedError(reason)  # one round has no other student
 
@@ -207,21 +194,20 @@ def evaluate() -> None:
     from selftrain.selflabel.rounds.history import History
     from selftrain.selflabel.rounds.results import student_round, teacher_round, with_guards, with_round_of
     from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
-    from selftrain.selflabel.teaching import scoring
 
     settings, place, manifest = _settings("evaluate", EvaluateSettings), _place(), _manifest()
     gate, guards, method = settings.gate, settings.guards, settings.method
     labels = PseudoLabels.read(ROUND / "pseudo_labels.parquet")
     models = [SavedModel.read(ROUND / name) for name in receipts.MODELS]
-    images = partial(_pixels, manifest)
-    scores = [scoring.score(manifest, images(model.contract.image_size), model) for model in models]
+    task, data = task_of(settings.task), _data(manifest)
+    scores = [task.score(data, model) for model in models]
     history = History().with_round(teacher_round(manifest, models[0], scores[0], gate))
     history = with_guards(history, guards, manifest, labels, method=method)
     finished = student_round(1, manifest, labels, models[1], scores[1], gate, method=method)
-    history = with_round_of(history, guards, gate, finished, method=method)
+    history = with_round_of(history, guards, gate, finished)
     final = models[history.best.index]
     looks = count_looks(manifest, (final, models[0]), place=place, run_id=LOOKED_BY)
-    report = scoring.evaluate_on_test(manifest, final, models[0], pixels_at=images)
+    report = task.evaluate_on_test(data, final, models[0], None)
     write_json(ROUND / "metrics.json", receipts.metrics(scores, labels, history, report, test_looks=looks))
     (ROUND / "evaluation.json").write_text(report.model_dump_json(indent=2) + "\n")
     for name, model in zip(receipts.MODELS, models, strict=True):
@@ -256,15 +242,16 @@ def _manifest() -> Manifest:
     return Manifest.read(ROUND / "manifest.parquet")
 
 
-def _pixels(manifest: Manifest, size: int) -> Pixels:
-    return open_dataset(_place(), _where().machine).pixels(manifest, size)
+def _data(manifest: Manifest) -> TaskData:
+    return TaskData(manifest, open_dataset(_place(), _where().machine))
 
 
-def _checkpoints(place: Place) -> Checkpoints:
-    """Apart from those of ZenML's runs, which may train the same model at the same time."""
-    prune(open_dataset(place).workspace.checkpoints)
-    folder = open_dataset(place).workspace.checkpoints / "dvc" / code_digest.train()[:12]
-    return Checkpoints(folder, _where().machine.checkpoint_s)
+def _into(name: str, show: Progress) -> Destination:
+    """Checkpoints apart from those of ZenML's runs, which may train the same model at the same time."""
+    folder = open_dataset(_place()).workspace.checkpoints
+    prune(folder)
+    checkpoints = Checkpoints(folder / "dvc" / code_digest.train()[:12], _where().machine.checkpoint_s)
+    return Destination(ROUND / name, checkpoints, show)
 
 
 def _weights(recipe: Recipe) -> str | None:

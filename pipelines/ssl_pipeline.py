@@ -12,7 +12,7 @@ from selftrain.config import Experiment
 from selftrain.selflabel.rounds.gate import judge
 from selftrain.selflabel.rounds.history import History, Verdict
 from selftrain.selflabel.rounds.outcome import minutes, outcome
-from selftrain.selflabel.rounds.recipes import control_recipe, control_seed, recipe_after
+from selftrain.selflabel.rounds.plan import control_plan, plan, teacher_plan
 from selftrain.selflabel.rounds.results import student_round, teacher_round, with_guards, with_round_of
 from selftrain.selflabel.selection.thresholds import check_classes
 from steps.adopt_teacher import adopt_teacher
@@ -49,39 +49,37 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
         images = manifest.load()
         check_classes(e.pseudo_label.threshold, images.label_map.names)
         models = [first_teacher(e, development, machine)]
-        teacher = models[0].load()
-        refuse_withdrawn(teacher, place)
-        scores = score(development, models[0], place, machine)
-        history = History().with_round(teacher_round(images, teacher, scores.load(), e.gate))
+        refuse_withdrawn(models[0].load(), place)
+        scores = score(development, models[0], place, e.task, machine)
+        history = History().with_round(teacher_round(images, models[0].load(), scores.load(), e.gate))
         log_round(e, history.latest, models[0])
         while judge(e.gate, history, minutes=minutes(history)) is Verdict.CONTINUE:
-            index = history.students + 1
-            teaches = models[history.teacher.index]
-            recipe = recipe_after(e.student, history.teacher.index)
-            backbone = recipe.backbone_after(history.teacher.backbone)
-            labels = pseudo_label(manifest, teaches, place, e.pseudo_label, index, machine)
-            answers = labels.load()
-            history = with_guards(history, e.guards, images, answers, method=e.student.method)
+            coming = plan(e, history)
+            teacher = models[coming.teacher]
+            pseudo_labels = pseudo_label(manifest, teacher, place, e.task, e.pseudo_label, coming.index, machine)
+            labels = pseudo_labels.load()
+            history = with_guards(history, e.guards, images, labels, method=coming.recipe.method)
             if history.stopped:
                 break
-            weights, seed = described_weights(e.student.weights), e.seed + index
-            start = teaches if recipe.start == "teacher" else None
+            weights = described_weights(coming.recipe.weights)
             student = train_student(
-                manifest, labels, place, recipe, weights, backbone, e.image_size, seed, machine, start
+                manifest, pseudo_labels, place, coming, weights, machine, teacher if coming.goes_on else None
             )
             trained = student.load()
             refuse_withdrawn(trained, place)
-            scores = score(development, student, place, machine)
-            finished = student_round(index, images, answers, trained, scores.load(), e.gate, method=e.student.method)
-            history = with_round_of(history, e.guards, e.gate, finished, method=e.student.method)
+            scores = score(development, student, place, e.task, machine)
+            finished = student_round(
+                coming.index, images, labels, trained, scores.load(), e.gate, method=e.student.method
+            )
+            history = with_round_of(history, e.guards, e.gate, finished)
             models.append(student)
-            log_round(e, history.latest, student, labels)
+            log_round(e, history.latest, student, pseudo_labels)
 
         ended = outcome(e.gate, history)
         final = models[history.best.index]
         control = supervised_control(e, development, history, machine)
         unseal_test(test, final, models[0], place, control)
-        report = read_test(test, final, models[0], place, machine, control)
+        report = read_test(test, final, models[0], place, e.task, machine, control)
         key = run_key(e, images.digest, history.best.model_digest)
         registration = register(manifest, final, report, ended, place, e.registry, e.machine, key, version)
         facts = RunFacts(
@@ -95,17 +93,15 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
 def first_teacher(e: Experiment, development: OutputArtifact, machine: OutputArtifact) -> OutputArtifact:
     """The first teacher: trained, or brought along."""
     if e.teacher.start == "train":
-        weights = described_weights(e.teacher.weights)
-        return train_teacher(development, e.place, e.teacher, weights, e.image_size, e.seed, machine)
+        return train_teacher(development, e.place, teacher_plan(e), described_weights(e.teacher.weights), machine)
     return adopt_teacher(development, e.place, e.teacher.start, e.image_size, e.registry)
 
 
 def supervised_control(
     e: Experiment, development: OutputArtifact, history: History, machine: OutputArtifact
 ) -> OutputArtifact | None:
-    """What as many image-steps on human labels alone give; None where it is not asked for, or no student is best."""
-    if e.control == "none" or history.best.index == 0:
+    """The control, where it is asked for and a student is the best model: what as many image-steps on labels give."""
+    coming = control_plan(e, history)
+    if coming is None:
         return None
-    recipe, weights = control_recipe(e.student, history), described_weights(e.student.weights)
-    seed = control_seed(e.student, history, seed=e.seed)
-    return train_control(development, e.place, recipe, weights, history.best.backbone, e.image_size, seed, machine)
+    return train_control(development, e.place, coming, described_weights(coming.recipe.weights), machine)

@@ -9,11 +9,12 @@ from selftrain.adapters.process import code_digest
 from selftrain.adapters.process.console import progress
 from selftrain.adapters.process.quiet_start import start_keras
 from selftrain.adapters.runs.materializers import TableMaterializer
-from selftrain.config import Machine, Place, PseudoLabel
+from selftrain.config import Machine, Place, PseudoLabel, TaskName
 from selftrain.data.manifest import Manifest
 from selftrain.data.store.dataset import open_dataset
 from selftrain.learn.models.contract import SavedModel
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
+from selftrain.selflabel.teaching.task import TaskData, label_pool, task_of
 
 
 @step(
@@ -21,12 +22,16 @@ from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
     output_materializers={"pseudo_labels": TableMaterializer},
 )
 def pseudo_label(
-    manifest: Manifest, teacher: SavedModel, place: Place, settings: PseudoLabel, round_index: int, machine: Machine
+    manifest: Manifest,
+    teacher: SavedModel,
+    place: Place,
+    task: TaskName,
+    settings: PseudoLabel,
+    round_index: int,
+    machine: Machine,
 ) -> Annotated[PseudoLabels, "pseudo_labels"]:
     """Label the whole unlabelled pool with the newest teacher, and accept by the threshold."""
     start_keras()
-    from selftrain.selflabel.teaching.labeling import label_pool
-
-    images = open_dataset(place, machine).pixels(manifest, teacher.contract.image_size)
+    data = TaskData(manifest, open_dataset(place, machine))
     with progress("pseudo-label") as show:
-        return label_pool(manifest, images, teacher, settings=settings, round_index=round_index, progress=show)
+        return label_pool(task_of(task), data, teacher, settings=settings, round_index=round_index, progress=show)

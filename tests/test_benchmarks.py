@@ -29,7 +29,7 @@ def compared(better: int, worse: int) -> Comparison:
     """A model against a reference that are both right on 60 of the images, and one alone on `better` and `worse`."""
     neither = TEST - 60 - better - worse
     return Comparison(
-        reference_accuracy=(60 + worse) / TEST,
+        reference=(60 + worse) / TEST,
         reference_interval=wilson(60 + worse, TEST),
         difference=(better - worse) / TEST,
         difference_interval=paired_difference(both=60, only_first=better, only_second=worse, neither=neither),
@@ -51,7 +51,7 @@ def row(
     configuration: str = "c0ffee",
 ) -> Row:
     """The student of round 1 is the best model if there is a control, and else the first teacher, unless it says so."""
-    accuracy = teacher.reference_accuracy + teacher.difference
+    accuracy = teacher.reference + teacher.difference
     return Row(
         task="10 labels a class",
         seed=seed,

@@ -133,11 +133,10 @@ def fit(
     first_teacher = _brought(e, made.manifest)
     run_id = run_key(e, made.manifest, first_teacher)
     folder = open_dataset(e.place).workspace.models / run_id
-    pixels_of = open_dataset(e.place, e.machine).pixels
     looped = run_loop(
         e,
         made.manifest,
-        pixels_of=pixels_of,
+        open_dataset(e.place, e.machine),
         folder=folder,
         checkpoints=Checkpoints(open_dataset(e.place).checkpoints(code_digest.train()), e.machine.checkpoint_s),
         first_teacher=first_teacher,
@@ -145,7 +144,7 @@ def fit(
     )
     read = divergence.trained((looped.final, looped.models[0], looped.control))
     looks = count_looks(open_dataset(e.place).workspace.root / "looks", made.manifest.split_digest(Split.TEST), read)
-    report = evaluate_on_test(looped, pixels_of=pixels_of)
+    report = evaluate_on_test(e, looped)
     record = run_record(
         e,
         made.manifest,

@@ -14,7 +14,7 @@ from selftrain.config.data import (
     TableSource,
 )
 from selftrain.config.decisions import Gate, GuardAction, GuardName, Guards, Metric, Registry, check_model_name
-from selftrain.config.experiment import Experiment, parse
+from selftrain.config.experiment import Experiment, TaskName, parse
 from selftrain.config.recipes import (
     Augmentation,
     Consistency,
@@ -62,6 +62,7 @@ __all__ = [
     "Student",
     "TableSource",
     "TargetPrecision",
+    "TaskName",
     "Teacher",
     "Threshold",
     "check_model_name",

@@ -22,6 +22,9 @@ def _of_characters(source: object) -> bool:
     return source is None or isinstance(source, DigitsSource) or getattr(source, "name", "") == "mnist"
 
 
+TaskName = Literal["classification"]
+
+
 class Experiment(Section):
     """Everything a run needs; the defaults are the digits run of `make run`.
 
@@ -30,6 +33,7 @@ class Experiment(Section):
 
     name: str = Field("digits", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="names dataset, record and model")
     title: str = ""
+    task: TaskName = Field("classification", description="what a label says of an image")
     seed: int = 0
     control: Literal["none", "supervised"] = Field(
         "none", description="supervised: also train the final backbone on human labels alone, as many image-steps"

@@ -32,27 +32,43 @@ class ComparisonResult(StrEnum):
 
 
 class Comparison(Facts):
-    """A model against a reference on the same images.
+    """A model against a reference on the same images, by any `metric`.
 
-    `n10` images are right by the model alone, `n01` by the reference alone; `difference` is accuracy minus the
-    reference's, with its paired interval at level 1 - alpha; `p_value` is McNemar's, exact and two-sided.
+    `difference` is the metric's value minus the reference's, with its paired interval at level 1 - alpha. `p_value` is
+    two-sided, by the test that is named. For accuracy, `n10` images are right by the model alone and `n01` by the
+    reference alone; other metrics have no such counts.
     """
 
-    reference_accuracy: float
+    metric: str = "accuracy"
+    reference: float
     reference_interval: Interval
     difference: float
     difference_interval: Interval
-    n10: int
-    n01: int
     p_value: float
     alpha: float
+    test: str = "McNemar"
+    n10: int | None = None
+    n01: int | None = None
 
     @property
     def finding(self) -> ComparisonResult:
-        """Better or worse only where the p-value is below alpha."""
-        if self.p_value >= self.alpha:
+        """Better or worse only where the p-value is below alpha; a p-value that is not a number decides nothing."""
+        if not self.p_value < self.alpha:
             return ComparisonResult.UNDECIDED
-        return ComparisonResult.BETTER if self.n10 > self.n01 else ComparisonResult.WORSE
+        return ComparisonResult.BETTER if self.difference > 0 else ComparisonResult.WORSE
+
+    @property
+    def counts(self) -> str:
+        """What the difference rests on: the images won and lost where the metric counts images, else its interval.
+
+        >>> Comparison(reference=.8, reference_interval=(.7, .9), difference=.02, difference_interval=(0, .04),
+        ...            p_value=.05, alpha=.05, n10=3, n01=1).counts
+        '3 images won, 1 lost'
+        """
+        if self.n10 is None or self.n01 is None:
+            low, high = self.difference_interval
+            return f"difference in {self.metric} {self.difference:+.4f} ({low:+.4f} to {high:+.4f})"
+        return f"{self.n10} images won, {self.n01} lost"
 
 
 class ClassScores(Facts):
@@ -152,7 +168,7 @@ def compare(
     both, neither = int(np.sum(right & reference_right)), int(np.sum(~right & ~reference_right))
     n10, n01 = int(np.sum(right & ~reference_right)), int(np.sum(~right & reference_right))
     return Comparison(
-        reference_accuracy=(both + n01) / len(truth),
+        reference=(both + n01) / len(truth),
         reference_interval=wilson(both + n01, len(truth), alpha=alpha),
         difference=(n10 - n01) / len(truth),
         difference_interval=paired_difference(both=both, only_first=n10, only_second=n01, neither=neither, alpha=alpha),

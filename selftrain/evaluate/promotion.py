@@ -8,7 +8,7 @@ from selftrain.config import Registry
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport, Facts
 
 
-class TestMeasurement(Facts):
+class MeasuredOnTest(Facts):
     """What was measured on test, and of what: the model's and the test set's digest tell whether it still holds.
 
     `comparison` is with the champion of version `against`, on the same images.
@@ -36,12 +36,12 @@ class PromotionDecision(Facts):
 
 
 def judge_promotion(
-    settings: Registry, measured: TestMeasurement | None, *, model_digest: str, test_digest: str, champion: int | None
+    settings: Registry, measured: MeasuredOnTest | None, *, model_digest: str, test_digest: str, champion: int | None
 ) -> PromotionDecision:
     """Whether the model `model_digest` may become champion; fails closed.
 
     It must pass every floor on the test set `test_digest` and, where there is a champion, be better than it by
-    McNemar's exact test at `settings.alpha`. No floors, and a measurement that is missing, not a number, or of another
+    a paired test at `settings.alpha`. No floors, and a measurement that is missing, not a number, or of another
     model, test set or champion, are refusals.
     """
     against = None if champion is None else f"champion version {champion}"
@@ -62,7 +62,7 @@ def judge_promotion(
     return PromotionDecision(promote=True, reasons=(passed, better), against=champion, p_value=p_value)
 
 
-def _stale(measured: TestMeasurement, *, model_digest: str, test_digest: str, champion: int | None) -> list[str]:
+def _stale(measured: MeasuredOnTest, *, model_digest: str, test_digest: str, champion: int | None) -> list[str]:
     refusals = []
     if not model_digest or measured.model_digest != model_digest:
         refusals.append(f"the numbers are of the model {measured.model_digest[:12]!r}, not {model_digest[:12]!r}")
@@ -93,11 +93,11 @@ def _not_better(settings: Registry, comparison: Comparison | None, against: str)
         return [f"not compared with {against} on the same test images"]
     if not math.isfinite(comparison.p_value):
         return [f"the comparison with {against} is not a number"]
-    if comparison.n10 <= comparison.n01:
-        return [f"not better than {against} ({comparison.n10} images won, {comparison.n01} lost)"]
+    if comparison.difference <= 0:
+        return [f"not better than {against} ({comparison.counts})"]
     if comparison.p_value >= settings.alpha:
         return [
-            f"not surely better than {against}: {comparison.n10} images won, {comparison.n01} lost, "
+            f"not surely better than {against}: {comparison.counts}, "
             f"p = {comparison.p_value:.2g}, needed below {settings.alpha:g}"
         ]
     return []

@@ -76,10 +76,10 @@ def _against_first_teacher(compared: Comparison) -> str:
         ComparisonResult.UNDECIDED: "Whether the unlabelled images helped is not decided by these test images.",
     }[compared.finding]
     return (
-        f"{what} The first teacher, before any pseudo-label, reached {_percent(compared.reference_accuracy)} "
+        f"{what} The first teacher, before any pseudo-label, reached {_percent(compared.reference)} "
         f"on the same images: a difference of {100 * compared.difference:+.1f} points "
-        f"({_range(compared.difference_interval, compared.alpha, sign='+')}; McNemar's exact test, "
-        f"p = {compared.p_value:.2g}, {compared.n10} images gained and {compared.n01} lost)."
+        f"({_range(compared.difference_interval, compared.alpha, sign='+')}; {compared.test}'s exact test, "
+        f"p = {compared.p_value:.2g}, {compared.counts})."
     )
 
 

@@ -40,7 +40,7 @@ def test_the_comparison_is_paired_image_by_image() -> None:
     compared = evaluate(LABELS, MODEL, class_names=NAMES, reference_probs=TEACHER).comparison
     assert compared is not None
     assert (compared.n10, compared.n01) == (3, 1)
-    assert (compared.reference_accuracy, compared.difference) == (5 / 8, 2 / 8)
+    assert (compared.reference, compared.difference) == (5 / 8, 2 / 8)
     assert compared.p_value == pytest.approx(0.625)
     assert compared.finding is ComparisonResult.UNDECIDED
     expected = paired_difference(both=4, only_first=3, only_second=1, neither=0)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from selftrain.config import Registry
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport, compare, evaluate
-from selftrain.evaluate.promotion import PromotionDecision, TestMeasurement, judge_promotion
+from selftrain.evaluate.promotion import MeasuredOnTest, PromotionDecision, judge_promotion
 
 CLASSES = ("cat", "dog")
 LABELS = np.arange(100) % 2
@@ -26,11 +26,11 @@ def report(wrong: slice = slice(0, 5)) -> EvaluationReport:
     return evaluate(LABELS, answers(wrong), class_names=CLASSES)
 
 
-def measured(**changes: object) -> TestMeasurement:
-    return TestMeasurement(model_digest="m", test_digest="t", report=report()).model_copy(update=changes)
+def measured(**changes: object) -> MeasuredOnTest:
+    return MeasuredOnTest(model_digest="m", test_digest="t", report=report()).model_copy(update=changes)
 
 
-def judge(found: TestMeasurement | None, *, champion: int | None = None, **settings: object) -> PromotionDecision:
+def judge(found: MeasuredOnTest | None, *, champion: int | None = None, **settings: object) -> PromotionDecision:
     return judge_promotion(
         Registry.model_validate(settings), found, model_digest="m", test_digest="t", champion=champion
     )
@@ -90,7 +90,7 @@ NO_P_VALUE = against(slice(0, 20)).model_copy(update={"p_value": math.nan})
     ],
 )
 def test_missing_stale_and_undefined_numbers_promote_nothing(
-    found: TestMeasurement | None, champion: int | None, floors: dict[str, float], why: str
+    found: MeasuredOnTest | None, champion: int | None, floors: dict[str, float], why: str
 ) -> None:
     decision = judge(found, champion=champion, floors=floors)
     assert not decision.promote

@@ -26,12 +26,12 @@ def test_every_stage_has_its_command() -> None:
 
 def test_every_stage_depends_on_its_settings_and_its_own_source() -> None:
     for name in STAGES[2:]:
-        assert {"pipelines/one_round.py", f"round/settings/{name}.json"} <= names(PIPELINE["stages"][name]["deps"])
+        assert {"pipelines/one_round.py", f".round/settings/{name}.json"} <= names(PIPELINE["stages"][name]["deps"])
 
 
 def test_no_output_lies_in_the_workspace_which_is_a_dvc_repository_of_its_own() -> None:
     for stage in PIPELINE["stages"].values():
-        assert all(path.startswith("round/") for path in names(stage["outs"] + stage.get("metrics", [])))
+        assert all(path.startswith(".round/") for path in names(stage["outs"] + stage.get("metrics", [])))
 
 
 def test_every_plot_is_drawn_from_an_output() -> None:

@@ -76,7 +76,7 @@ def test_repro_runs_one_round_and_then_nothing_but_the_scan(dvc: Dvc, first: lis
 
 @pytest.mark.usefixtures("first")
 def test_metrics_and_plots_show_the_round(dvc: Dvc) -> None:
-    shown = json.loads(dvc("metrics", "show", "--json"))[""]["data"]["round/metrics.json"]["data"]
+    shown = json.loads(dvc("metrics", "show", "--json"))[""]["data"][".round/metrics.json"]["data"]
     assert shown["pseudo_labels"] == {"pool": 1147, "accepted": 1147, "share": 1.0}
     assert 0 < shown["test"]["accuracy"] < 1
     assert shown["test"]["looks"] in (1, 2)  # the teacher, and the student where it is better on validation
@@ -91,10 +91,10 @@ def test_an_experiment_runs_what_its_parameter_concerns_and_is_compared(dvc: Dvc
     said = dvc("exp", "run", "--name", "by-macro-f1", "-S", "gate.metric=macro_f1")
     assert ran(said) == ["configure", "scan", "evaluate"]
     changed = json.loads(dvc("params", "diff", "--json", "HEAD"))
-    assert changed["round/settings/experiment.json"]["gate.metric"] == {"old": "accuracy", "new": "macro_f1"}
+    assert changed[".round/settings/experiment.json"]["gate.metric"] == {"old": "accuracy", "new": "macro_f1"}
     assert "by-macro-f1" in dvc("exp", "list", "--name-only")
     assert dvc("metrics", "diff", "--all", "HEAD")
-    looks = json.loads((clone / "round/metrics.json").read_text())["test"]["looks"]
+    looks = json.loads((clone / ".round/metrics.json").read_text())["test"]["looks"]
     assert looks in (1, 2)  # two models at the most, whichever macro-F1 prefers
     subprocess.run(["git", "checkout", "-q", "."], cwd=clone, check=True)
     dvc("checkout")
@@ -116,14 +116,14 @@ def test_failed_expectations_stop_before_training_in_one_line(dvc: Dvc, clone: P
         (clone / "params.yaml").write_text(content)
     assert "images_per_class" in said
     assert "Traceback" not in said
-    assert (clone / "round/validation/validation.html").is_file()
+    assert (clone / ".round/validation/validation.html").is_file()
 
 
 # mlflow's SQL store leaves cursors to the garbage collector.
 @pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
 @pytest.mark.usefixtures("first")
 def test_a_withdrawn_teacher_labels_nothing_though_its_labels_are_there(dvc: Dvc, clone: Path) -> None:
-    identity = json.loads((clone / "round/teacher/contract.json").read_text())["values_sha256"]
+    identity = json.loads((clone / ".round/teacher/contract.json").read_text())["values_sha256"]
     line = Recall(number=0, when="", who="ada", action="withdraw", identity=identity, called="it", why="wrong labels")
     tracking = open_tracking(clone / ".selftrain", stack=lambda: None)
     recall_log.append(tracking, line)
@@ -132,4 +132,4 @@ def test_a_withdrawn_teacher_labels_nothing_though_its_labels_are_there(dvc: Dvc
     assert "Traceback" not in said
     recall_log.append(tracking, line.model_copy(update={"action": "restore"}))
     dvc("repro")
-    assert (clone / "round/pseudo_labels.parquet").is_file()
+    assert (clone / ".round/pseudo_labels.parquet").is_file()

@@ -43,7 +43,7 @@ def test_the_first_student_is_new_and_the_second_goes_on_from_it(tmp_path: Path)
     looped = run_loop(
         e,
         manifest,
-        pixels_of=open_dataset(e.place, e.machine).pixels,
+        open_dataset(e.place, e.machine),
         folder=tmp_path / "models",
         checkpoints=Checkpoints(tmp_path / "checkpoints"),
     )

@@ -13,7 +13,7 @@ from selftrain.config import Machine, Place, Registry
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.store.dataset import open_dataset
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport, compare
-from selftrain.evaluate.promotion import TestMeasurement, judge_promotion
+from selftrain.evaluate.promotion import MeasuredOnTest, judge_promotion
 from selftrain.learn.models.contract import SavedModel
 from selftrain.report.model_card import model_card
 from selftrain.selflabel.rounds.history import Verdict
@@ -101,7 +101,7 @@ def _judge(
     run_id: str,
 ) -> Registration:
     test_digest = manifest.split_digest(Split.TEST)
-    measured = TestMeasurement(
+    measured = MeasuredOnTest(
         model_digest=final.contract.weights_sha256,
         test_digest=test_digest,
         report=report,

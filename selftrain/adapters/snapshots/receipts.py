@@ -65,7 +65,7 @@ def metrics(
     }
     if compared is not None:
         on_test |= {
-            "teacher_accuracy": compared.reference_accuracy,
+            "teacher_accuracy": compared.reference,
             "difference": compared.difference,
             "p_value": compared.p_value,
         }

@@ -28,12 +28,12 @@ from selftrain.config import (
     Source,
     Splitting,
     Student,
-    Teacher,
+    TaskName,
     parse,
 )
 from selftrain.config.text.file import read as read_config
 from selftrain.errors import ConfigError
-from selftrain.selflabel.rounds.recipes import recipe_after
+from selftrain.selflabel.rounds.plan import TeacherPlan, teacher_plan
 
 DATA_SECTIONS = ("source", "ingest", "splitting")
 
@@ -63,20 +63,20 @@ class ValidateSettings(StageSettings):
 class TeacherSettings(StageSettings):
     """Of the stage teacher."""
 
-    teacher: Teacher
-    image_size: int
-    seed: int
+    plan: TeacherPlan
 
 
 class PseudoLabelSettings(StageSettings):
     """Of the stage pseudo_label."""
 
+    task: TaskName
     pseudo_label: PseudoLabel
 
 
 class StudentSettings(StageSettings):
     """Of the stage student."""
 
+    task: TaskName
     student: Student
     image_size: int
     seed: int
@@ -85,6 +85,7 @@ class StudentSettings(StageSettings):
 class EvaluateSettings(StageSettings):
     """Of the stage evaluate."""
 
+    task: TaskName
     gate: Gate
     guards: Guards
     method: Method
@@ -152,14 +153,16 @@ def stage_settings(e: Experiment) -> dict[str, StageSettings]:
     return {
         "ingest": IngestSettings(code=code_digest.ingest(), source=e.source, ingest=e.ingest, splitting=e.splitting),
         "validate": ValidateSettings(code=code_digest.validate(), checks=e.checks),
-        "teacher": TeacherSettings(code=code_digest.train(), teacher=e.teacher, image_size=e.image_size, seed=e.seed),
+        "teacher": TeacherSettings(code=code_digest.train(), plan=teacher_plan(e)),
         "pseudo_label": PseudoLabelSettings(
             code=code_digest.digest(["selftrain.selflabel.teaching.labeling", "selftrain.adapters.snapshots.receipts"]),
+            task=e.task,
             pseudo_label=e.pseudo_label,
         ),
         "student": StudentSettings(
             code=code_digest.train_student(),
-            student=recipe_after(e.student, 0),
+            task=e.task,
+            student=e.student,
             image_size=e.image_size,
             seed=e.seed,
         ),
@@ -171,6 +174,7 @@ def stage_settings(e: Experiment) -> dict[str, StageSettings]:
                     "selftrain.adapters.snapshots.receipts",
                 ]
             ),
+            task=e.task,
             gate=e.gate,
             guards=e.guards,
             method=e.student.method,

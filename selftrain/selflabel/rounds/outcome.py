@@ -59,4 +59,4 @@ def _uncounted(brought: str, image_steps: int) -> str:
 def _helped(compared: Comparison, against: str) -> str:
     low, high = compared.difference_interval
     gain = f"{compared.difference * 100:+.1f} points (95 % interval {low * 100:+.1f} to {high * 100:+.1f})"
-    return f"{gain} against {against}, McNemar p = {compared.p_value:.2g}: {compared.finding.value}"
+    return f"{gain} against {against}, {compared.test} p = {compared.p_value:.2g}: {compared.finding.value}"

@@ -60,13 +60,13 @@ def with_guards(
     return history.with_alarms(watch(_acting(guards, method), labels, prior=prior))
 
 
-def with_round_of(history: History, guards: Guards, gate: Gate, finished: Round, *, method: Method) -> History:
-    """`history` and the round of a student by `method`, with what the guards say of it; one in training only warns."""
-    alarms = watch_student(_acting(guards, method), finished.churn, round_index=finished.index)
+def with_round_of(history: History, guards: Guards, gate: Gate, finished: Round) -> History:
+    """`history` and a student's round, with what the guards say of it; if it learnt in training they only warn."""
+    alarms = watch_student(_acting(guards, finished.method), finished.churn, round_index=finished.index)
     return history.with_alarms(alarms).with_round(finished, target=gate.target)
 
 
-def _acting(guards: Guards, method: Method) -> Guards:
+def _acting(guards: Guards, method: Method | None) -> Guards:
     return guards.model_copy(update={"actions": {}}) if learns_in_training(method) else guards
 
 

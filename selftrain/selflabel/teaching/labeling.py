@@ -1,14 +1,18 @@
-"""Labelling the pool: from a teacher and the unlabelled images to pseudo-labels."""
+"""Labelling the pool: what a teacher answers, shard by shard, and the pseudo-labels that all of it makes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 from selftrain.config import PseudoLabel
-from selftrain.data.manifest import Manifest, Split
+from selftrain.data.manifest import Int64s, Manifest, Split
 from selftrain.data.store.pixels import Pixels
+from selftrain.errors import PredictionError
 from selftrain.evaluate.coverage import HeldOut
 from selftrain.learn.models.calibrate import FEWEST, cross_fitted_probs, fit_temperature, softmax
 from selftrain.learn.models.contract import SavedModel
@@ -18,30 +22,34 @@ from selftrain.progress import Progress, silent
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
 
 
-def label_pool(
+def label_shard(
+    pixels: Pixels, teacher: SavedModel, rows: Int64s, *, settings: PseudoLabel, progress: Progress = silent
+) -> pa.Table:
+    """The logits of `teacher` for the images at `rows` (k,) of `pixels`: columns `row` and `logits`, in that order."""
+    model, _ = load(teacher.folder)
+    logits = predict_logits(
+        model, pixels, rows, batch_size=settings.batch_size, flips=settings.flips, progress=progress
+    )
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(logits.reshape(-1)), logits.shape[1])
+    return pa.table({"row": rows, "logits": lists})
+
+
+def join(
     manifest: Manifest,
-    pixels: Pixels,
     teacher: SavedModel,
+    shards: Sequence[pa.Table],
     *,
     settings: PseudoLabel,
     round_index: int,
-    progress: Progress = silent,
 ) -> PseudoLabels:
-    """Pseudo-labels for every unlabelled image of `manifest`, from the teacher's calibrated probabilities.
+    """Pseudo-labels for every unlabelled image of `manifest`, from the shards' logits in any order.
 
-    The validation images are asked alike, and what is accepted is measured on their labels: each image's temperature is
-    fitted on the others, the pool's on all of them. Too few of them to fit one leave the temperature of its contract.
+    Probabilities are calibrated and what is accepted is measured on the validation images: each image's temperature is
+    fitted on the others, the pool's on all of them. Too few of them to fit one leave the temperature of the contract.
+    Raises PredictionError where an image has no answer, or more than one.
     """
-    model, contract = load(teacher.folder)
-    rows, held_rows = manifest.rows(Split.UNLABELED), manifest.rows(Split.VALIDATION)
-    logits = predict_logits(
-        model,
-        pixels,
-        np.concatenate([held_rows, rows]),
-        batch_size=settings.batch_size,
-        flips=settings.flips,
-        progress=progress,
-    )
+    contract, held_rows, rows = teacher.contract, manifest.rows(Split.VALIDATION), manifest.rows(Split.UNLABELED)
+    logits = _in_order(shards, np.concatenate([held_rows, rows]), classes=len(contract.class_names))
     held_logits, pool_logits = logits[: len(held_rows)], logits[len(held_rows) :]
     held_labels = manifest.labels()[held_rows].astype(np.int64)
     fits = len(held_rows) >= FEWEST
@@ -56,3 +64,16 @@ def label_pool(
         prior=np.bincount(manifest.labels()[manifest.rows(Split.TRAIN)], minlength=len(contract.class_names)),
     )
     return replace(labels, lineage=contract.lineage)
+
+
+def _in_order(shards: Sequence[pa.Table], rows: Int64s, *, classes: int) -> npt.NDArray[np.float32]:
+    """The logits (n, classes) of `rows` (n,), from shards in any order."""
+    table = pa.concat_tables(shards).combine_chunks()
+    answered = table["row"].to_numpy()
+    order = np.argsort(answered, kind="stable")
+    if not np.array_equal(answered[order], np.sort(rows)):
+        raise PredictionError(
+            f"{len(answered)} answers for {len(rows)} images: each image needs one; label the shards of this manifest"
+        )
+    logits = np.asarray(table["logits"].combine_chunks().flatten()).reshape(-1, classes)
+    return logits[order[np.searchsorted(answered[order], rows)]]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.store.pixels import Pixels
 from selftrain.evaluate import metrics
-from selftrain.evaluate.evaluation import EvaluationReport, evaluate
+from selftrain.evaluate.evaluation import Comparison, EvaluationReport, compare, evaluate
 from selftrain.learn.models import divergence
 from selftrain.learn.models.calibrate import cross_fitted_probs, softmax
 from selftrain.learn.models.contract import SavedModel
@@ -85,3 +85,12 @@ def evaluate_on_test(
         control_probs=None if control is None or lost else answers(control),
     )
     return report.model_copy(update={"control_diverged": lost})
+
+
+def compare_on_test(
+    manifest: Manifest, model: SavedModel, reference: SavedModel, *, pixels_at: Callable[[int], Pixels]
+) -> Comparison:
+    """`model` against `reference` on the same test images, each at its own size: a test-set evaluation of both."""
+    labels = manifest.labels()[manifest.rows(Split.TEST)]
+    ours = probs_on_test(manifest, pixels_at(model.contract.image_size), model)
+    return compare(labels, ours, probs_on_test(manifest, pixels_at(reference.contract.image_size), reference))

@@ -52,14 +52,14 @@ TRAINED = textwrap.dedent("""
     done = run_loop(
         e,
         made.manifest,
-        pixels_of=lambda manifest, size: open_dataset(e.place, e.machine).pixels(manifest, size),
+        open_dataset(e.place, e.machine),
         folder=folder / "models",
         checkpoints=Checkpoints(folder / "checkpoints"),
         progress=lambda *_: None,
     )
     student = done.models[1]
     images = keras.ops.convert_to_tensor(json.loads(sys.argv[3]), "float32")
-    from selftrain.learn.models.contract import load
+    from selftrain.learn.models.loading import load
 
     logits = load(student.folder)[0](images, training=False)
     print(json.dumps({

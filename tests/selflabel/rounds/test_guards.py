@@ -109,7 +109,7 @@ def test_a_student_of_too_much_churn_is_kept_or_not_as_configured(
 ) -> None:
     history = History().with_round(trained(0, 0.5))
     student = trained(1, 0.9).model_copy(update={"churn": 0.6, "method": method})
-    history = with_round_of(history, Guards(actions={"churn": action}), Gate(), student, method=method)
+    history = with_round_of(history, Guards(actions={"churn": action}), Gate(), student)
     assert guards_of(history.alarms) == ["churn"]
     assert (history.best.index, history.stopped) == (best, stopped)
 

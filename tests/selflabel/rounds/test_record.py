@@ -16,11 +16,11 @@ INGESTED = IngestReport(
 
 # Of 100 test images, 15 are right by the model alone and 3 by the first teacher alone; of the control, 9 and 6.
 FIRST_TEACHER = Comparison(
-    reference_accuracy=0.78, reference_interval=(0.69, 0.85), difference=0.12, difference_interval=(0.04, 0.2),
+    reference=0.78, reference_interval=(0.69, 0.85), difference=0.12, difference_interval=(0.04, 0.2),
     n10=15, n01=3, p_value=0.0075, alpha=0.05,
 )  # fmt: skip
 CONTROL = Comparison(
-    reference_accuracy=0.87, reference_interval=(0.79, 0.92), difference=0.03, difference_interval=(-0.05, 0.11),
+    reference=0.87, reference_interval=(0.79, 0.92), difference=0.03, difference_interval=(-0.05, 0.11),
     n10=9, n01=6, p_value=0.6072, alpha=0.05,
 )  # fmt: skip
 

@@ -123,7 +123,7 @@ def test_that_a_brought_teachers_training_is_not_in_the_control_is_told_to_the_r
 def compared(difference: float, interval: tuple[float, float], *, n10: int, n01: int, p_value: float) -> Comparison:
     """On 100 images; a p-value is twice the tail of `n10` + `n01` tosses of a coin, as exact McNemar has it."""
     return Comparison(
-        reference_accuracy=0.8,
+        reference=0.8,
         reference_interval=(0.71, 0.87),
         difference=difference,
         difference_interval=interval,

@@ -7,12 +7,14 @@ import pyarrow as pa
 import pytest
 
 from selftrain.config import Fixed, PseudoLabel, TargetPrecision
-from selftrain.data.manifest import LabelMap, Manifest
+from selftrain.data.manifest import LabelMap, Manifest, Split
 from selftrain.data.store.pixels import ArrayPixels
+from selftrain.errors import PredictionError
 from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.models.loading import load
 from selftrain.learn.models.saving import save
-from selftrain.selflabel.teaching.labeling import label_pool
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
+from selftrain.selflabel.teaching.labeling import join, label_shard
 
 pytestmark = [
     pytest.mark.keras,
@@ -53,6 +55,41 @@ def painted(*, validation: int, pool: int, wrong: int = 0) -> tuple[Manifest, Ar
         }
     )
     return Manifest.build(table, LabelMap(NAMES)), ArrayPixels(images)
+
+
+def shards_of(
+    manifest: Manifest, pixels: ArrayPixels, teacher: SavedModel, settings: PseudoLabel, parts: int = 1
+) -> list[pa.Table]:
+    """The teacher's answers for validation and the pool, in `parts` shards."""
+    rows = manifest.rows(Split.VALIDATION, Split.UNLABELED)
+    return [label_shard(pixels, teacher, some, settings=settings) for some in np.array_split(rows, parts)]
+
+
+def label_pool(
+    manifest: Manifest, pixels: ArrayPixels, teacher: SavedModel, *, settings: PseudoLabel, round_index: int
+) -> PseudoLabels:
+    shards = shards_of(manifest, pixels, teacher, settings)
+    return join(manifest, teacher, shards, settings=settings, round_index=round_index)
+
+
+@pytest.mark.parametrize("parts", [2, 7])
+def test_shards_in_any_order_make_the_pseudo_labels_that_one_makes(colour_model: Path, parts: int) -> None:
+    manifest, pixels = painted(validation=30, pool=41)
+    teacher, settings = SavedModel.read(colour_model), PseudoLabel(threshold=TargetPrecision(target=0.9))
+    whole = label_pool(manifest, pixels, teacher, settings=settings, round_index=1)
+    shards = shards_of(manifest, pixels, teacher, settings, parts)
+    joined = join(manifest, teacher, shards[::-1], settings=settings, round_index=1)
+    assert joined.table.drop_columns(["probs"]).equals(whole.table.drop_columns(["probs"]))
+    assert joined.digest == whole.digest
+
+
+def test_a_shard_that_is_missing_or_there_twice_is_refused(colour_model: Path) -> None:
+    manifest, pixels = painted(validation=30, pool=30)
+    teacher, settings = SavedModel.read(colour_model), PseudoLabel()
+    one, other = shards_of(manifest, pixels, teacher, settings, 2)
+    for shards in ([one], [one, other, other]):
+        with pytest.raises(PredictionError, match="answers for 60 images: each image needs one"):
+            join(manifest, teacher, shards, settings=settings, round_index=1)
 
 
 def test_what_is_accepted_is_measured_on_the_validation_images(colour_model: Path) -> None:

@@ -18,7 +18,9 @@ from selftrain.data.store.dataset import open_dataset
 from selftrain.errors import ConfigError, ManifestError, UntrustedFileError
 from selftrain.learn.models import divergence
 from selftrain.learn.training.checkpoint import Checkpoints
+from selftrain.selflabel.rounds.plan import Plan
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
+from selftrain.selflabel.teaching.task import Destination
 
 if TYPE_CHECKING:
     from selftrain.learn.models.contract import Contract, SavedModel
@@ -33,6 +35,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning"),
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),
 ]
+
+
+def plan_of(steps: int, backbone: str, **recipe: Any) -> Plan:
+    """The plan of round 1, without what a round would change in the recipe."""
+    student = Student(augmentation="digits", steps=steps, batch_size=BATCH, validate_every=steps, **recipe)
+    return Plan(task="classification", index=1, teacher=0, recipe=student, backbone=backbone, image_size=16, seed=1)
 
 
 @dataclass(frozen=True)
@@ -60,12 +68,9 @@ class Round:
             self.manifest,
             labels,
             open_dataset(self.e.place, self.e.machine).pixels(self.manifest, 16),
-            recipe=Student(augmentation="digits", steps=steps, batch_size=BATCH, validate_every=steps, **recipe),
-            backbone=backbone,
+            plan_of(steps, backbone, **recipe),
             teacher=teacher,
-            seed=1,
-            folder=folder / "model",
-            checkpoints=Checkpoints(folder / "checkpoints"),
+            into=Destination(folder / "model", Checkpoints(folder / "checkpoints")),
         )
 
     def turned(self, student: SavedModel) -> float:
@@ -161,7 +166,7 @@ def test_a_student_that_starts_from_its_teacher_has_its_weights_and_names_it(
 def test_whether_a_student_starts_from_its_teacher_is_settled_before_it_is_trained(
     digits: Round, taught: SavedModel, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=r"`finished\.recipe_after` makes it"):
+    with pytest.raises(ConfigError, match="a plan makes it 'new' or 'teacher'"):
         digits.student(digits.labels, tmp_path, teacher=taught, start="student")
 
 
@@ -210,11 +215,8 @@ def test_a_control_that_diverges_costs_no_run_its_report(digits: Round, taught: 
     lost = train_control(
         digits.manifest,
         pixels,
-        recipe=Student(augmentation="digits", steps=20, batch_size=BATCH, validate_every=20, **TOO_FAST),
-        backbone="wide_resnet_16_1",
-        seed=1,
-        folder=tmp_path / "model",
-        checkpoints=Checkpoints(tmp_path / "checkpoints"),
+        plan_of(20, "wide_resnet_16_1", **TOO_FAST),
+        into=Destination(tmp_path / "model", Checkpoints(tmp_path / "checkpoints")),
     )
     assert divergence.trained([taught, None, lost]) == (taught,)
     report = evaluate_on_test(digits.manifest, taught, taught, lost, pixels_at=lambda size: pixels)

@@ -1,0 +1,101 @@
+"""Plans: what the next training is, decided from the configuration and the rounds so far."""
+
+from __future__ import annotations
+
+from selftrain.config import Experiment, Student, TaskName, Teacher
+from selftrain.config.section import Section
+from selftrain.selflabel.rounds.history import History
+from selftrain.selflabel.rounds.recipes import control_recipe, control_seed, recipe_after
+
+
+class TeacherPlan(Section):
+    """The training of the first teacher, on human labels."""
+
+    task: TaskName
+    recipe: Teacher
+    image_size: int
+    seed: int
+
+    @property
+    def backbone(self) -> str:
+        """The network's name on the ladder."""
+        return self.recipe.backbone
+
+
+class Plan(Section):
+    """The training of round `index`: a student's, or that of the control of round `index`'s student.
+
+    The model of round `teacher` labels the pool for it, and where `goes_on` is true, lends it its weights to begin
+    with.
+    """
+
+    task: TaskName
+    index: int
+    teacher: int
+    recipe: Student
+    backbone: str
+    image_size: int
+    seed: int
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the network begins with its teacher's weights."""
+        return self.recipe.start == "teacher"
+
+
+def teacher_plan(e: Experiment) -> TeacherPlan:
+    """The plan of the first teacher, where it is trained."""
+    return TeacherPlan(task=e.task, recipe=e.teacher, image_size=e.image_size, seed=e.seed)
+
+
+def plan(e: Experiment, history: History) -> Plan:
+    """The plan of the round after `history`, which holds the first teacher at least; the newest kept model teaches."""
+    teacher = history.teacher
+    return round_plan(
+        e.student,
+        task=e.task,
+        index=history.students + 1,
+        teacher=teacher.index,
+        taught_by=teacher.backbone,
+        image_size=e.image_size,
+        seed=e.seed,
+    )
+
+
+def round_plan(
+    student: Student, *, task: TaskName, index: int, teacher: int, taught_by: str, image_size: int, seed: int
+) -> Plan:
+    """The plan of round `index`, whose teacher is the model of round `teacher`, a network named `taught_by`.
+
+    The student is one rung larger, unless its recipe names its backbone. Each round has a seed of its own, counted up
+    from the run's. Raises BackboneError for a teacher without a next rung.
+    """
+    recipe = recipe_after(student, teacher)
+    return Plan(
+        task=task,
+        index=index,
+        teacher=teacher,
+        recipe=recipe,
+        backbone=recipe.backbone_after(taught_by),
+        image_size=image_size,
+        seed=seed + index,
+    )
+
+
+def control_plan(e: Experiment, history: History) -> Plan | None:
+    """The plan of the supervised control: the best student's network, on human labels alone, for as many image-steps.
+
+    None where no control is asked for, or no student is the best model.
+    """
+    best = history.best
+    if e.control == "none" or best.index == 0:
+        return None
+    return Plan(
+        task=e.task,
+        index=best.index,
+        teacher=0,
+        recipe=control_recipe(e.student, history),
+        backbone=best.backbone,
+        image_size=e.image_size,
+        seed=control_seed(e.student, history, seed=e.seed),
+    )

@@ -1,0 +1,90 @@
+"""Classification: a label is one class per image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from selftrain.progress import Progress, silent
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from selftrain.config import PseudoLabel
+    from selftrain.data.manifest import Int64s
+    from selftrain.evaluate.evaluation import Comparison, EvaluationReport
+    from selftrain.learn.models.contract import SavedModel
+    from selftrain.selflabel.rounds.plan import Plan, TeacherPlan
+    from selftrain.selflabel.rounds.scores import Scores
+    from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
+    from selftrain.selflabel.teaching.task import Destination, TaskData
+
+
+class Classification:
+    """A task (`task.Task`) whose models read squares and answer logits (n, classes).
+
+    Each method imports what it needs: a step's cache key names the module behind it.
+    """
+
+    def train_teacher(self, data: TaskData, plan: TeacherPlan, *, into: Destination) -> SavedModel:
+        """See `training.train_teacher`."""
+        from selftrain.selflabel.teaching.training import train_teacher
+
+        return train_teacher(data.manifest, data.pixels(plan.image_size), plan, into=into)
+
+    def train_student(
+        self, data: TaskData, labels: PseudoLabels, plan: Plan, *, teacher: SavedModel | None, into: Destination
+    ) -> SavedModel:
+        """See `training.train_student`."""
+        from selftrain.selflabel.teaching.training import train_student
+
+        return train_student(data.manifest, labels, data.pixels(plan.image_size), plan, teacher=teacher, into=into)
+
+    def train_control(self, data: TaskData, plan: Plan, *, into: Destination) -> SavedModel:
+        """See `training.train_control`."""
+        from selftrain.selflabel.teaching.training import train_control
+
+        return train_control(data.manifest, data.pixels(plan.image_size), plan, into=into)
+
+    def label_shard(
+        self, data: TaskData, teacher: SavedModel, rows: Int64s, *, settings: PseudoLabel, progress: Progress = silent
+    ) -> pa.Table:
+        """See `labeling.label_shard`."""
+        from selftrain.selflabel.teaching.labeling import label_shard
+
+        pixels = data.pixels(teacher.contract.image_size)
+        return label_shard(pixels, teacher, rows, settings=settings, progress=progress)
+
+    def join(
+        self,
+        data: TaskData,
+        teacher: SavedModel,
+        shards: Sequence[pa.Table],
+        *,
+        settings: PseudoLabel,
+        round_index: int,
+    ) -> PseudoLabels:
+        """See `labeling.join`."""
+        from selftrain.selflabel.teaching.labeling import join
+
+        return join(data.manifest, teacher, shards, settings=settings, round_index=round_index)
+
+    def score(self, data: TaskData, model: SavedModel) -> Scores:
+        """See `scoring.score`."""
+        from selftrain.selflabel.teaching.scoring import score
+
+        return score(data.manifest, data.pixels(model.contract.image_size), model)
+
+    def evaluate_on_test(
+        self, data: TaskData, final: SavedModel, first_teacher: SavedModel, control: SavedModel | None
+    ) -> EvaluationReport:
+        """See `scoring.evaluate_on_test`."""
+        from selftrain.selflabel.teaching.scoring import evaluate_on_test
+
+        return evaluate_on_test(data.manifest, final, first_teacher, control, pixels_at=data.pixels)
+
+    def compare_on_test(self, data: TaskData, model: SavedModel, reference: SavedModel) -> Comparison:
+        """See `scoring.compare_on_test`."""
+        from selftrain.selflabel.teaching.scoring import compare_on_test
+
+        return compare_on_test(data.manifest, model, reference, pixels_at=data.pixels)

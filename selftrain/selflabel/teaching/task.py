@@ -1,0 +1,133 @@
+"""The task: what the loop asks of classification today, and of detection and instance segmentation next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, assert_never
+
+import numpy as np
+
+from selftrain.config import PseudoLabel, TaskName
+from selftrain.data.manifest import Int64s, Manifest, Split
+from selftrain.data.store.dataset import Dataset
+from selftrain.data.store.pixels import Pixels
+from selftrain.progress import Progress, silent
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from selftrain.evaluate.evaluation import Comparison, EvaluationReport
+    from selftrain.learn.models.contract import SavedModel
+    from selftrain.learn.training.checkpoint import Checkpoints
+    from selftrain.selflabel.rounds.plan import Plan, TeacherPlan
+    from selftrain.selflabel.rounds.scores import Scores
+    from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """The images that a task works on: the rows of `manifest`, and the data set that holds their pixels."""
+
+    manifest: Manifest
+    dataset: Dataset
+
+    def pixels(self, size: int) -> Pixels:
+        """The images as uint8 (n, size, size, 3), aligned with the manifest's rows."""
+        return self.dataset.pixels(self.manifest, size)
+
+    def rows_to_label(self) -> Int64s:
+        """The rows (n,) whose answers a round needs: validation, which calibrates the teacher, then the pool."""
+        return np.concatenate([self.manifest.rows(Split.VALIDATION), self.manifest.rows(Split.UNLABELED)])
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a trained model is saved, where its checkpoints lie, and who is told how far the training is."""
+
+    folder: Path
+    checkpoints: Checkpoints
+    progress: Progress = silent
+
+
+class Task(Protocol):
+    """What a task must be able to do for the loop.
+
+    The loop decides who teaches whom, and when to stop. A task knows what a label is: how a model learns it, answers
+    it, and is scored by it.
+    """
+
+    def train_teacher(self, data: TaskData, plan: TeacherPlan, *, into: Destination) -> SavedModel:
+        """A model trained on the human labels, calibrated on validation and saved."""
+        ...
+
+    def train_student(
+        self, data: TaskData, labels: PseudoLabels, plan: Plan, *, teacher: SavedModel | None, into: Destination
+    ) -> SavedModel:
+        """A model trained on human and pseudo-labels; `teacher` lends its weights where the plan asks for them."""
+        ...
+
+    def train_control(self, data: TaskData, plan: Plan, *, into: Destination) -> SavedModel:
+        """The plan's network trained on the human labels alone."""
+        ...
+
+    def label_shard(
+        self, data: TaskData, teacher: SavedModel, rows: Int64s, *, settings: PseudoLabel, progress: Progress = silent
+    ) -> pa.Table:
+        """What `teacher` answers for the images at `rows` (k,) of the manifest: one row per image, in that order.
+
+        Column `row` names the image; the others are the task's own. Shards can be asked for apart from each other.
+        """
+        ...
+
+    def join(
+        self,
+        data: TaskData,
+        teacher: SavedModel,
+        shards: Sequence[pa.Table],
+        *,
+        settings: PseudoLabel,
+        round_index: int,
+    ) -> PseudoLabels:
+        """The shards' answers as one: calibrated on validation, selected by the threshold over the whole pool."""
+        ...
+
+    def score(self, data: TaskData, model: SavedModel) -> Scores:
+        """What `model` is worth on validation."""
+        ...
+
+    def evaluate_on_test(
+        self, data: TaskData, final: SavedModel, first_teacher: SavedModel, control: SavedModel | None
+    ) -> EvaluationReport:
+        """The reported numbers of `final`, compared with the others on the same images: a test-set evaluation each."""
+        ...
+
+    def compare_on_test(self, data: TaskData, model: SavedModel, reference: SavedModel) -> Comparison:
+        """`model` against `reference` on the same test images."""
+        ...
+
+
+def task_of(name: TaskName) -> Task:
+    """The task of that name."""
+    match name:
+        case "classification":
+            from selftrain.selflabel.teaching.classification import Classification
+
+            return Classification()
+        case _:
+            assert_never(name)
+
+
+def label_pool(
+    task: Task,
+    data: TaskData,
+    teacher: SavedModel,
+    *,
+    settings: PseudoLabel,
+    round_index: int,
+    progress: Progress = silent,
+) -> PseudoLabels:
+    """The pseudo-labels of round `round_index`: validation and the whole pool asked as one shard, then joined."""
+    shard = task.label_shard(data, teacher, data.rows_to_label(), settings=settings, progress=progress)
+    return task.join(data, teacher, [shard], settings=settings, round_index=round_index)
