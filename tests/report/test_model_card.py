@@ -46,7 +46,7 @@ def test_the_card_tells_the_numbers_of_the_report_and_the_rounds() -> None:
     assert "| accuracy | 95.0 % (95 % interval 76.4 to 99.1) |" in card
     assert "The unlabelled images helped." in card
     assert "60.0 %" in card
-    assert "7 images gained and 0 lost" in card
+    assert "7 images won, 0 lost" in card
     assert "| 1 | `efficientnet_b0_050` | 100 | 1,017 of 1,134 | 0.9 | 90.0 % | yes |" in card
     assert "weights sha256 `abc123`" in card
     assert "as a teacher it is `abc123`" in card

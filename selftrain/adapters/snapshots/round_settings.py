@@ -34,6 +34,7 @@ from selftrain.config import (
 from selftrain.config.text.file import read as read_config
 from selftrain.errors import ConfigError
 from selftrain.selflabel.rounds.plan import TeacherPlan, teacher_plan
+from selftrain.selflabel.rounds.recipes import recipe_after
 
 DATA_SECTIONS = ("source", "ingest", "splitting")
 
@@ -162,7 +163,7 @@ def stage_settings(e: Experiment) -> dict[str, StageSettings]:
         "student": StudentSettings(
             code=code_digest.train_student(),
             task=e.task,
-            student=e.student,
+            student=recipe_after(e.student, 0),
             image_size=e.image_size,
             seed=e.seed,
         ),
