@@ -1,4 +1,4 @@
-"""How many images a second are augmented, beside keras.layers.RandAugment in the same compiled forward pass?"""
+"""How many images per second are augmented, compared with keras.layers.RandAugment in the same forward pass?"""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def measure(*, quick: bool) -> Result:
     taken = timing.in_turns(calls, repetitions=2 if quick else REPETITIONS)
     rate = {name: BATCH / timing.median(times).wall for name, times in taken.items()}
     check = Check(
-        what="images a second of natural strong over keras.layers.RandAugment",
+        what="images per second of natural strong over keras.layers.RandAugment",
         measured=rate["natural strong"] / rate["keras RandAugment"],
         relation=">=",
         target=TARGET,

@@ -1,4 +1,4 @@
-"""Is a larger pretrained student above its pretrained teacher and its control on CIFAR-10 with 5,000 labels?"""
+"""Does a larger pretrained student beat its pretrained teacher and its control on CIFAR-10?"""
 
 from __future__ import annotations
 

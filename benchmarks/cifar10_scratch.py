@@ -1,4 +1,4 @@
-"""What is the best that a backbone from scratch reaches on CIFAR-10 with 5,000 labels and 20,000 unlabelled images?"""
+"""How accurate is the best backbone from scratch with 5,000 CIFAR-10 labels and 20,000 unlabelled images?"""
 
 from __future__ import annotations
 
@@ -58,4 +58,7 @@ def _checks(ours: tuple[Row, ...], kind: Kind) -> tuple[Check, ...]:
     if kind == "gpu":
         return (reached,)
     most = max(row.training_seconds for row in ours)
-    return (reached, Check(what="training, control apart", measured=most, relation="<=", target=SECONDS, unit="s"))
+    return (
+        reached,
+        Check(what="training, without the control", measured=most, relation="<=", target=SECONDS, unit="s"),
+    )

@@ -1,4 +1,4 @@
-"""Is the digits run's final model above its first teacher and its control at 10 and at 20 labels a class?"""
+"""Does the digits run beat its first teacher and its control at 10 and 20 labels per class?"""
 
 from __future__ import annotations
 

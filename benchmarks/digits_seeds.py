@@ -1,4 +1,4 @@
-"""Does the final model of the digits run beat its first teacher on test, over several draws of the 100 labels?
+"""Does the digits run beat its first teacher on test, over several draws of the labels?
 
 The loops are those of digits_labels at 10 labels a class, controls included: what one has measured, the other reads.
 """

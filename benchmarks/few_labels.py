@@ -1,4 +1,4 @@
-"""Which method learns most from the pool with 4 labels a class: rounds, or FixMatch, FreeMatch, SoftMatch in training?
+"""Which method learns most from 4 labels per class: rounds, or one that learns in training?
 
 Digits, one student each, the same network for as many image-steps. Only the rounds have a control here: it asks what
 longer training alone gives, which is the same question for all.

@@ -1,4 +1,4 @@
-"""Is a pretrained student above its smaller pretrained teacher and its control on flowers, 20 labels a class?"""
+"""Does a pretrained student beat its smaller teacher and its control with 20 labels per class?"""
 
 from __future__ import annotations
 

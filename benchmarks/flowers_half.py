@@ -1,4 +1,4 @@
-"""Is a pretrained student above its pretrained teacher and its control on flowers, half of the labels?"""
+"""Does a pretrained student beat its pretrained teacher and its control with half of the labels?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Over all loops that are recorded: is a target precision kept, and is no model kept that is surely worse?"""
+"""Over all recorded loops: is a target precision reached, and is no kept model surely worse?"""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def judged(every: Mapping[str, tuple[Row, ...]]) -> Result:
     return Result(
         checks=(
             Check(
-                what=f"share of {len(asked)} first teachers whose labels at target {TARGET_PRECISION:g} are right in "
-                f"{TARGET_PRECISION - SLACK:g} or more",
+                what=f"share of {len(asked)} first teachers for which {TARGET_PRECISION - SLACK:g} or more of the "
+                f"labels accepted at target {TARGET_PRECISION:g} are right",
                 measured=sum(asked) / len(asked) if asked else float("nan"),
                 relation=">=",
                 target=RUNS,

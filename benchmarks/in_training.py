@@ -1,4 +1,4 @@
-"""How long does a step of FixMatch, FreeMatch and SoftMatch take, beside forward and backward of as many images?
+"""How long is a step of FixMatch, FreeMatch and SoftMatch, compared with forward and backward of as many images?
 
 Ours fetches labelled and unlabelled images, augments both views and keeps the thresholds; the bare one is Keras `fit`
 on arrays in memory: one cross-entropy over a batch of the size of all views, with the same network and optimizer.

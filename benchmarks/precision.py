@@ -1,4 +1,4 @@
-"""How many images a second does a training step see in mixed bfloat16, beside float32?
+"""How many images per second does training see in mixed bfloat16, compared with float32?
 
 Both are the steps of a run: gathered, augmented, forward, backward, averaged. What a processor or GPU gains hangs on
 whether it computes in bfloat16, and on the network: the wide ResNet is to gain, the depthwise ones are told beside it.
@@ -40,12 +40,12 @@ def measure(*, quick: bool) -> Result:
         exact, mixed = (timing.median(taken[each]) for each in get_args(Precision))
         ratio = exact.wall / mixed.wall
         if backbone == GAINS:
-            what = f"{backbone}: images a second in mixed_bfloat16 over float32"
+            what = f"{backbone}: images per second in mixed_bfloat16 over float32"
             checks.append(Check(what=what, measured=ratio, relation=">", target=TARGET))
         speeds = (f"{steps * batch / each.wall:.0f}" for each in (exact, mixed))
         rows.append((backbone, str(size), str(batch), *speeds, f"{ratio:.2f}", f"{exact.cpu / mixed.cpu:.2f}"))
         details[backbone] = timing.as_json(taken)
-    lines = Table(title="Training steps, medians of turns.", columns=COLUMNS, rows=tuple(rows))
+    lines = Table(title="Training steps, medians over alternating turns", columns=COLUMNS, rows=tuple(rows))
     return Result(checks=tuple(checks), details={"seconds": details}, tables=(lines,))
 
 

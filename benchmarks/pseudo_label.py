@@ -1,4 +1,4 @@
-"""How fast are images labelled: from the decoded cache, and from files, beside Keras's own `predict`?
+"""How fast are images labelled, from the decoded cache and from files, compared with Keras's own `predict`?
 
 From the cache: `predict_logits` against `model.predict` on an array in memory at its best batch size, both warm; and
 the whole of `label_pool` (load, predict, calibrate, select) against loading the model and one `predict`. From files:
@@ -85,7 +85,7 @@ def _one_setting(setting: Setting, folder: Path, *, quick: bool) -> tuple[list[C
             target=FROM_CACHE,
         ),
         Check(
-            what=f"{setting.name}: images/s, files over a call an image",
+            what=f"{setting.name}: images/s, files over one call per image",
             measured=loose,
             relation=">=",
             target=FROM_FILES,

@@ -13,6 +13,15 @@ from benchmarks.machine import ROOT, Machine
 
 RESULTS = ROOT / "benchmarks" / "results"
 Relation = Literal["<", "<=", ">", ">="]
+LEGEND = (
+    "In the tables below:",
+    "",
+    '- "labels" are the ones trained on, plus the ones held out for choosing.',
+    '- "used, right" counts the pseudo-labels of each round, and says how many of them are right.',
+    '- "at target .9, right" does so for what a target precision of .9 would have accepted.',
+    '- A "-" under "control" means that the first teacher stayed best, or that none was trained.',
+    "",
+)
 
 
 class Check(BaseModel):
@@ -106,9 +115,10 @@ def read(folder: Path = RESULTS) -> list[Record]:
 def page(records: list[Record]) -> str:
     """The page over all records, in Markdown."""
     lines = [
-        "# Measured",
+        "# Measured results",
         "",
-        "Written by `make bench`; what each number means is in [../README.md](../README.md).",
+        "`make bench` writes this page. [benchmarks](../README.md) explains each number, and "
+        "[docs/experiments.md](../../docs/experiments.md) discusses them.",
         "",
     ]
     lines += ["| benchmark | number | target | measured | met | date | commit | machine |"]
@@ -127,7 +137,8 @@ def page(records: list[Record]) -> str:
             )
     lines += ["", *(f"{number}. {text}" for number, text in enumerate(machines, 1)), ""]
     if any(record.machine.busy for record in records):
-        lines += ["busy: other processes ran when the benchmark started; times of that record say little.", ""]
+        lines += ["busy: other processes were running when the benchmark started, so its times say little.", ""]
+    lines += LEGEND if any(record.result.tables for record in records) else ()
     for record in records:
         for table in record.result.tables:
             lines += [f"## {record.benchmark}", "", record.question, "", f"{table.title}.", "", *table.markdown(), ""]

@@ -147,7 +147,7 @@ def table(rows: Sequence[Row]) -> Table:
         if len(ours) > 1:
             lines.append(_means(ours))
     return Table(
-        title="Accuracies on test in %, gains in points, 95 % intervals; labels: trained on + held out for choosing",
+        title="Accuracies on test in %, gains in points, 95 % intervals",
         columns=COLUMNS,
         rows=tuple(lines),
     )

@@ -1,4 +1,4 @@
-"""How long is `make run` from a fresh clone, with all that it installs, and how long when everything is cached?
+"""How long does `make run` take from a fresh clone with its installation, and when everything is cached?
 
 The clone is of the last commit, into an empty folder, with an empty ZenML store and an empty package cache: packages
 come over the network, whose speed is in the first number (and apart in the details).

@@ -1,7 +1,7 @@
-"""What do fewer strides and batch norm measured anew win on pictures of 32 px, after short trainings?
+"""What do fewer strides and re-estimated batch-norm statistics gain on small images, in short trainings?
 
 Each network is trained twice from scratch, with its own strides and with fewer, and looks at validation once, at the
-end. Then its weights are read three ways: averaged, with batch norm measured anew for them; averaged, with the running
+end. Then its weights are read three ways: averaged, with batch norm re-estimated for them; averaged, with the running
 averages that training left; and as they were at the last step, with the running averages: a plain `fit`'s.
 """
 
@@ -37,7 +37,7 @@ DIGITS_HELD_OUT = 520
 SEEDS = 3
 FIRST_SEED = 50  # these draws of the digits are in no other benchmark
 QUICK_STEPS = 2
-COLUMNS = ("network", "seed", "strides", "measured anew", "running averages", "last step, running", "training")
+COLUMNS = ("network", "seed", "strides", "re-estimated", "running averages", "last step, running", "training")
 
 
 class Read(BaseModel):
@@ -80,7 +80,9 @@ def measure(*, quick: bool) -> Result:
         strides = statistics.mean(a.measured - b.measured for a, b in zip(fewer, own, strict=True))
         norm = statistics.mean(read.measured - read.running for read in fewer)
         checks.append(Check(what=f"{name}: fewer strides over its own", measured=strides, relation=">", target=0))
-        checks.append(Check(what=f"{name}: measured anew over running", measured=norm, relation=">", target=0))
+        checks.append(
+            Check(what=f"{name}: re-estimated statistics over running averages", measured=norm, relation=">", target=0)
+        )
     lines = Table(
         title="Accuracies on held-out labels in %", columns=COLUMNS, rows=tuple(read.cells() for read in every)
     )

@@ -1,4 +1,4 @@
-"""How often does a target precision come true on simulated teachers, and how much of the pool does it take?
+"""How often is a target precision reached on simulated teachers, and how much is accepted?
 
 A teacher's answers are right with a chance p that is drawn from a beta distribution of its own, and it says p to a
 power: calibrated, too sure or not sure enough. The naive rule takes the lowest cut-off that is right often enough on
@@ -29,7 +29,7 @@ TARGETS = (0.90, 0.95)
 POWERS = (1.0, 0.3, 2.5)  # of what a teacher says: calibrated, too sure, not sure enough
 WORTH = ((8.0, 0.5), (4.0, 1.0), (3.0, 0.5), (2.0, 1.0))  # beta distributions of the chance to be right
 ALPHA = 0.05
-COLUMNS = ("target", "held out", "misses", "naive misses", "takes of the oracle's", "takes of the pool")
+COLUMNS = ("target", "held out", "misses", "naive misses", "accepts of the oracle's", "accepts of the pool")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def measure(*, quick: bool) -> Result:
     )
     rows = tuple(_cells(target, held, every) for (target, held), every in cells.items())
     table = Table(
-        title="Shares of the teachers that end below the target, and mean shares taken", columns=COLUMNS, rows=rows
+        title="Shares of the teachers that end below the target, and mean shares accepted", columns=COLUMNS, rows=rows
     )
     return Result(checks=checks, details={"teachers": teachers, "pool": POOL}, tables=(table,))
 

@@ -1,9 +1,9 @@
-"""How long does the pipeline train, beside a bare Keras `fit` on the same arrays, steps and validations?
+"""How long does the pipeline train, compared with a bare Keras `fit` on the same arrays, steps and validations?
 
 Both build the network, compile it and train the digits run's teacher, then its student, from nothing. The bare one gets
 the very batches of ours as arrays in memory, the same augmentation in front of the network, Keras's AdamW with the same
-schedule and label smoothing, and Keras's own validation at the same steps. It keeps no averaged weights, measures no
-batch norm anew and writes no checkpoint, as ours does. The student has no finish.
+schedule and label smoothing, and Keras's own validation at the same steps. It keeps no averaged weights, does
+not re-estimate batch norm and writes no checkpoint, as ours does. The student has no finish.
 """
 
 from __future__ import annotations

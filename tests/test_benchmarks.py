@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from benchmarks import draws, kept
 from benchmarks.machine import this_machine
 from benchmarks.photos import SkippedError
-from benchmarks.record import Record, Result, Table, read, write
+from benchmarks.record import RESULTS, Record, Result, Table, page, read, write
 from benchmarks.rows import Labelled, Row, gains, mean, precise_enough, surely_worse, table
 from selftrain.config import DigitsSource
 from selftrain.evaluate.evaluation import Comparison
@@ -163,6 +163,10 @@ def test_accepted_labels_are_counted_by_the_hidden_ones(tmp_path: Path) -> None:
     assert counted(labels, manifest, drawn.hidden) == Labelled(accepted=5, right=sevens)
     swapped: Mapping[str, str] = dict.fromkeys(drawn.hidden, "7")
     assert counted(labels, manifest, swapped) == Labelled(accepted=5, right=5)
+
+
+def test_the_page_of_results_says_what_the_records_hold() -> None:
+    assert (RESULTS / "README.md").read_text(encoding="utf-8") == page(read())
 
 
 def test_a_mean_has_students_interval_and_one_seed_has_none() -> None:

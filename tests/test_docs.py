@@ -27,6 +27,11 @@ PAGES = [
 ]  # that is generated
 COMMAND = "selftrain "
 CALLED = re.compile(r"selftrain\.\w+")
+LINKING = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "benchmarks").rglob("*.md")),
+]
 
 
 def blocks(page: Path) -> Iterator[str]:
@@ -97,3 +102,18 @@ def test_the_options_of_a_command_in_a_page_are_its_own(page: str, line: str) ->
     unknown = [word for word in words if word.startswith("-") and word.split("=")[0] not in {*options, "--help"}]
     assert not unknown, f"{page}: {line}"
     assert not hasattr(command, "commands"), f"{page}: {line} names no command"
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub names them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", LINKING, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_links_of_a_page_lead_to_files_and_headings_there_are(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    for path, _, anchor in (link.partition("#") for link in links):
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), f"{path} is not there"
+        assert not anchor or anchor in anchors(there), f"{path} has no heading {anchor}"
