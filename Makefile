@@ -1,4 +1,4 @@
-# Everything happens in .venv, which the first target that needs it makes from requirements.lock.
+# Everything happens in .venv. The first target that needs it makes it from requirements.lock.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +12,7 @@ export GX_ANALYTICS_ENABLED ?= false
 .DEFAULT_GOAL := help
 .PHONY: help setup run test slow lint format bench lock clean
 
-help:  ## say what there is
+help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
 setup: $(READY)  ## make .venv from the lock
@@ -26,30 +26,30 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@
 
-run: $(READY)  ## the self-training loop on real images (CONFIG=configs/....yaml for another experiment)
+run: $(READY)  ## run the self-training loop on real images (CONFIG=configs/....yaml for another experiment)
 	$(BIN)/selftrain run --config $(CONFIG)
 
-test: $(READY)  ## the tests: core, models, and the pipeline on a real local store
+test: $(READY)  ## run the tests: core, models, and the pipeline on a real local store
 	$(BIN)/pytest -q -m "not slow and not gpu" -n 2 --dist loadfile --no-loadscope-reorder
 
-slow: $(READY)  ## the slow tests: every kill point, broken inputs end to end
+slow: $(READY)  ## run the slow tests: every kill point, broken inputs end to end
 	$(BIN)/pytest -q -m "slow and not gpu" -n 2 --dist loadfile --no-loadscope-reorder
 
-lint: $(READY)  ## ruff and mypy --strict
+lint: $(READY)  ## run ruff and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(READY)  ## let ruff mend what it can
+format: $(READY)  ## let ruff fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY)  ## measure, and record under benchmarks/results/
+bench: $(READY)  ## run the measurements and record them under benchmarks/results/
 	$(BIN)/python -m benchmarks
 
-lock: $(READY)  ## resolve requirements.lock anew from pyproject.toml
+lock: $(READY)  ## resolve requirements.lock again from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --quiet -o requirements.lock
 
-clean:  ## remove .venv and caches; never your data, nor .selftrain
+clean:  ## remove .venv and caches, but never your data or .selftrain
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -25,6 +25,7 @@ PAGES = [
     ROOT / "README.md",
     *sorted(set((ROOT / "docs").glob("*.md")) - {ROOT / "docs" / "cli.md"}),
 ]  # that is generated
+MAPS = ("CONTRIBUTING.md", "docs/architecture.md")
 COMMAND = "selftrain "
 CALLED = re.compile(r"selftrain\.\w+")
 LINKING = [
@@ -32,6 +33,11 @@ LINKING = [
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "benchmarks").rglob("*.md")),
 ]
+
+
+PATH = r"`((?:selftrain|steps|pipelines|tests|docs|k8s)/[\w./-]*)`"
+PLANNED = re.compile(rf"will lie in {PATH}")
+NAMED = re.compile(rf"`(\w+)` in {PATH}")
 
 
 def blocks(page: Path) -> Iterator[str]:
@@ -117,3 +123,20 @@ def test_the_links_of_a_page_lead_to_files_and_headings_there_are(page: Path) ->
         there = (page.parent / path).resolve() if path else page
         assert there.exists(), f"{path} is not there"
         assert not anchor or anchor in anchors(there), f"{path} has no heading {anchor}"
+
+
+@pytest.mark.parametrize("page", MAPS)
+def test_a_map_names_rooms_and_modules_there_are_and_says_which_will_come(page: str) -> None:
+    text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
+    planned = set(PLANNED.findall(text))
+    named = set(re.findall(PATH, text)) - planned
+    assert len(named) >= 5
+    assert not [path for path in named if not (ROOT / path).exists()]
+    assert not [path for path in planned if (ROOT / path).exists()], "is built: tell what to touch there"
+
+
+@pytest.mark.parametrize("page", MAPS)
+def test_a_map_finds_a_name_in_the_module_it_points_to(page: str) -> None:
+    text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
+    pairs = [(name, ROOT / path) for name, path in NAMED.findall(text) if path.endswith(".py")]
+    assert not [f"{name} in {path}" for name, path in pairs if path.is_file() and name not in path.read_text()]

@@ -1,6 +1,7 @@
 """The rooms of the package: which may import which, and how many modules one holds."""
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -139,6 +140,13 @@ def test_a_folder_holds_a_dozen_modules_at_most(folder: str) -> None:
 def test_every_room_has_its_floor() -> None:
     rooms = {folder_of(module) for module, path in MODULES.items() if path.name != "__init__.py"}
     assert rooms == {entry for entry in FLOORS if entry not in MODULES or MODULES[entry].name == "__init__.py"}
+
+
+def test_the_page_on_architecture_lists_the_rooms_in_their_order() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"^\| layer \|.*\n\|[-|]+\n((?:\|.*\n)+)", page, re.MULTILINE)
+    listed = [name for row in table.splitlines() for name in re.findall(r"`([^`]+)`", row.split("|")[2])]
+    assert [name.split("/")[-1].removesuffix(".py") for name in listed] == [entry.split(".")[-1] for entry in FLOORS]
 
 
 def test_a_room_holds_nothing_but_its_modules() -> None:
