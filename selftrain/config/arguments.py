@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 from pydantic import ValidationError
 
-from selftrain.config import Section
+from selftrain.config.section import Section
 from selftrain.errors import ConfigError
 
 S = TypeVar("S", bound=Section)

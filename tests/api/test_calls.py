@@ -36,7 +36,7 @@ def test_the_package_offers_its_functions_and_imports_nothing_for_it() -> None:
         "import sys, selftrain; print(selftrain.__all__, sorted(n for n in sys.modules if n.startswith('selftrain')))"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert shown.strip().endswith("['selftrain']")
+    assert shown.strip().endswith("['selftrain', 'selftrain.version']")
     for name in selftrain.__all__:
         assert getattr(selftrain, name) is not None
         assert name in dir(selftrain)

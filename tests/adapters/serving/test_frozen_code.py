@@ -37,7 +37,7 @@ def imported(source: Path) -> set[str]:
 def test_nothing_in_the_copy_imports_the_package_it_was_copied_from(package: Path) -> None:
     names = {name for path in package.rglob("*.py") for name in imported(path)}
     assert not {name for name in names if name.split(".")[0] == "selftrain"}
-    assert f"{package.name}.data.decode" in names
+    assert f"{package.name}.data.images.decode" in names
 
 
 def test_every_module_the_copy_imports_from_itself_is_there(package: Path) -> None:
@@ -48,13 +48,17 @@ def test_every_module_the_copy_imports_from_itself_is_there(package: Path) -> No
 
 def test_the_copy_holds_no_pipeline_no_training_and_no_other_adapter(package: Path) -> None:
     there = {path.relative_to(package).as_posix() for path in package.rglob("*.py")}
-    assert "learn/training.py" not in there
-    assert {path for path in there if path.startswith("adapters/")} == {"adapters/__init__.py", "adapters/served.py"}
+    assert not [path for path in there if path.startswith("learn/training/")]
+    assert {path for path in there if path.startswith("adapters/")} == {
+        "adapters/__init__.py",
+        "adapters/serving/__init__.py",
+        "adapters/serving/served.py",
+    }
 
 
 def test_the_copy_decodes_in_a_process_that_cannot_see_selftrain(package: Path, tmp_path: Path) -> None:
     script = (
-        f"import sys, {package.name}.data.decode as d\n"
+        f"import sys, {package.name}.data.images.decode as d\n"
         "assert 'selftrain' not in sys.modules\n"
         "try: d.decode(b'', 8)\n"
         "except Exception as error: print(error.reason)\n"

@@ -25,7 +25,7 @@ KILLED = textwrap.dedent("""
     import os, signal, sys
     sys.path.insert(0, sys.argv[2])
     from pathlib import Path
-    import test_pretraining as t
+    import test_run as t
     def progress(done, total, note=""):
         if done == int(sys.argv[3]):
             os.kill(os.getpid(), signal.SIGKILL)

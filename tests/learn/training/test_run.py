@@ -281,7 +281,7 @@ def test_a_killed_process_goes_on_where_it_was(tmp_path: Path) -> None:
         import os, signal, sys
         sys.path.insert(0, sys.argv[2])
         from pathlib import Path
-        import test_training as t
+        import test_run as t
         at = int(sys.argv[3])
         def progress(done, total, note=""):
             print(done, flush=True)
