@@ -60,7 +60,7 @@ def run_probe(
 ) -> ProbeResult:
     """Run `program`, which sets `answer` to a dict of texts, with this Python.
 
-    >>> ask("answer = {'sum': str(1 + 1)}")["sum"]
+    >>> run_probe("answer = {'sum': str(1 + 1)}")["sum"]
     '2'
     """
     code = f"import json\n{program}\nprint('\\n' + json.dumps(answer))"

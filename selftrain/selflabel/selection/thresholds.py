@@ -153,11 +153,11 @@ def adaptive_cutoffs(probs: Floats, threshold: Adaptive) -> Floats:
 def describe_threshold(threshold: Threshold, *, round_index: int) -> str:
     """`threshold` in a few words, as status and charts show it.
 
-    >>> describe(Fixed(value=0.9), round_index=1), describe(Fixed(value=None), round_index=1)
+    >>> describe_threshold(Fixed(value=0.9), round_index=1), describe_threshold(Fixed(value=None), round_index=1)
     ('0.9', 'none')
-    >>> describe(PerClass(values={"cat": 0.8}), round_index=1), describe(Quantile(), round_index=2)
+    >>> describe_threshold(PerClass(values={"cat": 0.8}), round_index=1), describe_threshold(Quantile(), round_index=2)
     ('per class: cat 0.8, others 0.9', 'top 40 %')
-    >>> describe(TargetPrecision(target=0.9), round_index=1), describe(Adaptive(), round_index=1)
+    >>> describe_threshold(TargetPrecision(target=0.9), round_index=1), describe_threshold(Adaptive(), round_index=1)
     ('precision 0.9', 'adaptive')
     """
     match threshold:

@@ -67,7 +67,7 @@ def repeats(labels: Ints, kept: Mask, *, per_class: int | None, at_most: int) ->
     (n,) rows of predicted `labels` (n,) counts for `per_class` images, None for as many as the largest class has, but
     none of its images for more than `at_most`, which keeps one wrong answer from becoming a hundred.
 
-    >>> duplicates(np.array([0, 0, 0, 1, 2]), np.array([True] * 4 + [False]), per_class=None, at_most=2).tolist()
+    >>> repeats(np.array([0, 0, 0, 1, 2]), np.array([True] * 4 + [False]), per_class=None, at_most=2).tolist()
     [1.0, 1.0, 1.0, 2.0, 1.0]
     """
     counts = np.bincount(labels[kept], minlength=int(labels.max(initial=0)) + 1)
