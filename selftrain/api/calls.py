@@ -1,43 +1,35 @@
-"""The Python API: self-training for people with training code of their own; no pipeline, no tracking server."""
+"""The Python API: self-training for people with training code of their own; no pipeline, no tracking server.
+
+A call here has its defaults and its documentation; the work is done by the modules that it names.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from inspect import signature
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import numpy.typing as npt
 
 from selftrain.autolabeling.analysis import Analysis
-from selftrain.autolabeling.folder import AnalysisFolder
-from selftrain.autolabeling.training_data import (
-    ChannelsFirst,
-    Example,
-    LabeledImages,
-    LabelKind,
-    LoadedPart,
-    load_analysis,
-)
+from selftrain.autolabeling.settings import settings_of
+from selftrain.autolabeling.training_data import ChannelsFirst, Example, LabelKind, LoadedPart, open_training_data
 from selftrain.autolabeling.user_model import OutputKind
 from selftrain.config import Experiment, Fixed, Threshold
-from selftrain.errors import ConfigError
 from selftrain.files.places import user_path
 from selftrain.learn.distillation import distill as distilling
+from selftrain.learn.distillation.distill import DistillationResult
 from selftrain.progress import Progress, silent
 
 if TYPE_CHECKING:
     import grain
+    import numpy as np
     import tensorflow as tf
 
     from selftrain.api.fitting import FitResult
-    from selftrain.data.inputs.images import ImageStream
 
 PathLike = str | os.PathLike[str]
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 def autolabel(
@@ -60,66 +52,78 @@ def autolabel(
     resume: bool = False,
     progress: Progress = silent,
 ) -> Analysis:
-    """Let `model` label the unlabelled images, keep the labels it is sure enough of, and write all of it to `out`.
+    """Label the unlabelled images with `model`, keep the labels it is confident of, and write everything to `out`.
 
-    `model`: a Keras model, a torch module, the folder of a model saved by selftrain, or any callable from a numpy batch
-    to logits or probabilities (n, classes); which of the two is found out, or said by `outputs`. Of a model that
-    answers probabilities, rows that are none are refused.
+    The model's confidence is calibrated on labelled images that it was not trained on. These are the `validation`
+    images, or else a share of `labeled`; `selftrain.held_out` says which ones to leave out of training.
 
-    `labeled`: a folder of class folders, a tuple (images, labels), or a tf.data.Dataset, DataLoader or other iterable
-    of pairs, batched or not. Labels are class indices, one-hot rows or names. `unlabeled`: a folder, an array, a list
-    of images or paths, or an iterable of any length; it is read once, in chunks, and never held in memory. Images are
-    arrays of one shape and type, uint8 or float, as the model reads them; files are decoded to squares of `image_size`
-    pixels (None: what the model reads), uint8 RGB.
+    Args:
+      - `model`: a Keras model, a torch module, the folder of a model that selftrain saved, or any callable. A callable
+        gets a numpy batch (n, ...) and returns logits or probabilities (n, classes).
+      - `labeled`: a folder of class folders, a tuple (images, labels), or a tf.data.Dataset, DataLoader or other
+        iterable of pairs, batched or not. Labels are class indices, one-hot rows or names. Images are arrays of one
+        shape and type (uint8 or float), in the range that the model reads.
+      - `unlabeled`: a folder, an array (n, ...), a list of images or paths, or an iterable of any length. It is read
+        once, in chunks, and never held in memory.
+      - `out`: the folder to write. It must be new or empty, or left by a call that failed before it labelled anything.
+      - `validation`: labelled images to judge the model on, given like `labeled`. None: hold out a share of `labeled`.
+      - `threshold`: the lowest confidence (0-1) to accept, None to accept every label, or a threshold of
+        `selftrain.config`. Default: 0.9.
+      - `targets`: what `load_from` gives as the label of an unlabelled image where labels are one-hot. "soft": the
+        model's probabilities. "hard": a one-hot row.
+      - `max_per_class`: the most labels to accept per class, most confident first. None: no limit.
+      - `class_names`: a name for each output of the model, in order. None: those of the saved model, or else the sorted
+        names of the labels. Required if the names are numbers whose order as text differs from that of their values.
+      - `image_size`: the side in pixels to which files are decoded, as square uint8 RGB. None: what the model reads.
+      - `outputs`: "logits" or "probabilities". None: found from the answers to the held-out images.
+      - `held_out`: the share (0-1) of `labeled` to judge the model on, by a hash of each image. `validation` replaces
+        it.
+      - `seed`: which images are held out.
+      - `round`: the number of the self-training round, from 1; a `Quantile` threshold grows with it.
+      - `batch_size`: images per call of the model.
+      - `resume`: continue an interrupted labelling of the same images by the same model, or return a finished one.
+        False: refuse a folder that holds either.
+      - `progress`: called with the number of unlabelled images done, their total, and a note.
 
-    The model's confidence is calibrated on labelled images that it should not have been trained on: those of
-    `validation`, or the share `held_out` of `labeled` by a hash of the image and `seed` - `selftrain.held_out` says
-    which, so that you can leave them out of training. `threshold` is a confidence, None (all), or a threshold of
-    selftrain.config; `max_per_class` a quota. `class_names` are those of the model's outputs, in their order; None: the
-    sorted names of the labels; they are needed where names are numbers whose text sorts otherwise than their values.
+    Returns:
+        The analysis: counts, calibration, acceptance per class and warnings. It is also in `out`/analysis.json.
 
-    Returns the analysis, which is also `out`/analysis.json. An `out` that holds anything is refused, but for what a
-    call left that failed before the first image was labelled; with `resume` an interrupted labelling of the same images
-    by the same model goes on where it was. One that another call is writing is refused.
+    Raises:
+      - SourceError: images or labels are missing, unreadable or do not fit together.
+      - PredictionError: `model` is not a model, or does not answer logits or probabilities.
+      - ConfigError: an argument is not allowed, or `out` holds other files or is being written by another call.
 
-    Raises SourceError, PredictionError and ConfigError (all SelftrainError) with what came in and what to do.
+    Example:
+        A model that sees the brightness of the whole image, where the label is that of the left half:
+
+        >>> import numpy as np
+        >>> import selftrain
+        >>> images = np.random.default_rng(0).integers(0, 256, (400, 4, 4), np.uint8)
+        >>> labels = (images[:, :, :2].mean(axis=(1, 2)) > 128).astype(int)
+        >>> def model(batch):
+        ...     logit = batch.mean(axis=(1, 2)) - 128.0
+        ...     return np.stack([-logit, logit], axis=1)
+        >>> analysis = selftrain.autolabel(
+        ...     model=model, labeled=(images[:300], labels[:300]), unlabeled=images[300:], out="labels"
+        ... )
+        >>> analysis.counts.unlabeled, analysis.counts.accepted, analysis.outputs
+        (100, 19, 'logits')
     """
-    from selftrain.api.user_models import open_user_model
-    from selftrain.autolabeling.analyse import analyse
-    from selftrain.autolabeling.folder import claim_folder
-    from selftrain.autolabeling.settings import settings_of
-    from selftrain.config.arguments import check_image_size
-    from selftrain.data.inputs.opening import open_images
+    from selftrain.api import labeling
 
-    if image_size is not None:
-        check_image_size(image_size)
-    asked, names = open_user_model(model)
     settings = settings_of(
         threshold=threshold,
         targets=targets,
         max_per_class=max_per_class,
         batch_size=batch_size,
-        class_names=names if class_names is None else class_names,
+        class_names=class_names,
         round=round,
         held_out=held_out,
         seed=seed,
         outputs=outputs,
     )
-    if settings.held_out == 0 and validation is None:
-        raise ConfigError("held_out is 0; it should be greater than 0, or give validation=")
-    rank = None if asked.input_shape is None else len(asked.input_shape)
-
-    def opened(given: object, role: str, *, labels: bool) -> ImageStream:
-        size, channels = image_size or asked.side, asked.channels
-        return open_images(given, role=role, labeled=labels, image_rank=rank, image_size=size, channels=channels)
-
-    human, pool = opened(labeled, "labeled", labels=True), opened(unlabeled, "unlabeled", labels=False)
-    judging = None if validation is None else opened(validation, "validation", labels=True)
-    folder = AnalysisFolder(user_path(out))
-    with claim_folder(folder, settings, resume=resume) as finished:
-        if finished:
-            return folder.read()
-        return analyse(asked, human, pool, judging, folder, settings=settings, progress=progress)
+    images = labeling.LabelingImages(labeled, unlabeled, validation, image_size)
+    return labeling.autolabel(model, images, settings, out=user_path(out), resume=resume, progress=progress)
 
 
 def fit(
@@ -135,23 +139,53 @@ def fit(
     workspace: PathLike = ".selftrain",
     progress: Progress = silent,
 ) -> FitResult:
-    """The whole loop in one call: teacher, pseudo-labels, larger student, until the gate; then test, read once.
+    """Run the whole loop: teacher, pseudo-labels and larger students until the gate; then evaluate on test once.
 
-    `labeled` and `unlabeled` are folders, or arrays, lists or streams as `autolabel` takes them (grey or RGB, 0-255 or
-    0-1); `validation` and `test` are labelled ones for the gate and the report, else split off `labeled`. Without an
-    `experiment` the settings are those that `selftrain init` would choose for these images; with one and without
-    images, its own source is used. `settings` are laid over them, such as {"gate": {"target": 0.95}}. `class_names` are
-    the names of labels that are numbers, in their order; labels that are names must be among them.
+    Images are either all folders, or all arrays, lists or streams as in `autolabel`. Arrays are grey or RGB, with
+    values in 0-255 or 0-1.
 
-    Leaves in `out`, which must be empty or new, and not the folder this runs in: model/ (for `selftrain predict
-    --model`), record.json, evaluation.json, pseudo_labels.parquet, experiment.json. The data set, decoded images and
-    checkpoints lie in `workspace` (that of `experiment`, if there is one), which may not lie in `out`: killed and
-    called again, training goes on where it was. Returns the record, with the fields of `selftrain status --json` but
-    those of registry, tracking and data versions, and the model's folder.
+    Args:
+      - `labeled`: class folders, or images (n, height, width[, channels]) with labels (n,). None: `experiment` brings
+        its own source.
+      - `unlabeled`: a folder or images without labels.
+      - `validation`: labelled images for the gate. None: split off `labeled`.
+      - `test`: labelled images for the report. None: split off `labeled`.
+      - `experiment`: all settings, as `selftrain run --config` reads them. None: what `selftrain init` would choose for
+        these images.
+      - `settings`: changes to these settings, such as {"gate": {"target": 0.95}}.
+      - `class_names`: the names of labels that are numbers, in order; labels that are names must be among them.
+      - `out`: the folder for the results. It must be new or empty, and not the current folder.
+      - `workspace`: the folder for the data set, decoded images and checkpoints, which may not lie in `out`. An
+        `experiment` brings its own.
+      - `progress`: called with the units done, their total, and a note such as "round 1, student: loss 0.41".
 
-    Raises SelftrainError (its kinds) with what came in and what to do: SourceError for images and labels that do not
-    fit, and where all unlabelled images are copies of others; ConfigError for settings, and for arguments that would
-    not be used; WithdrawnError for a `teacher.start` that `selftrain recall` withdrew, or that such a one taught.
+    Returns:
+        The record of the run and the folder of the best model. The record has the fields of `selftrain status --json`;
+        those of the registry, tracking and data versions are empty. `out` holds model/, record.json, evaluation.json,
+        pseudo_labels.parquet and experiment.json. After a kill, the same call continues the training where it was.
+
+    Raises:
+      - SourceError: images or labels do not fit, or every unlabelled image is a copy of another.
+      - ConfigError: a setting is not allowed, or an argument would not be used.
+      - WithdrawnError: `selftrain recall` withdrew the model of `teacher.start`, or one that it was trained from.
+      - SelftrainError: any other expected failure; it is the base of all these errors.
+
+    Example:
+        150 labelled and 150 unlabelled digits, with trainings too short to be of use:
+
+        >>> import selftrain
+        >>> from sklearn.datasets import load_digits
+        >>> digits = load_digits()
+        >>> images = (digits.images * 15).astype("uint8")  # (1797, 8, 8), 0-255
+        >>> short = {"steps": 12, "validate_every": 6}
+        >>> result = selftrain.fit(
+        ...     labeled=(images[:150], digits.target[:150]),
+        ...     unlabeled=images[150:300],
+        ...     settings={"teacher": short, "student": short, "gate": {"target": 0.99, "max_rounds": 1}},
+        ...     out="fitted",
+        ... )
+        >>> result.record.status, result.model.name
+        ('completed', 'model')
     """
     from selftrain.api import fitting
 
@@ -160,30 +194,43 @@ def fit(
     return fitting.fit(images, experiment, changes=settings or {}, workspace=where, out=place, progress=progress)
 
 
-def _refusing_withdrawn(train: Callable[P, R]) -> Callable[P, R]:
-    """`train`, once the recall log of its `workspace` was asked about its `teacher`: the core knows no log."""
+@wraps(distilling.distill)
+def distill(*, teacher: PathLike, workspace: PathLike = ".selftrain", **settings: Any) -> DistillationResult:
+    from selftrain.api.user_models import refuse_withdrawn
 
-    @wraps(train)
-    def asked(*args: P.args, **kwargs: P.kwargs) -> R:
-        from selftrain.adapters.registry.recall_log import ANOTHER_TEACHER, descent_at, refuse_given
-
-        given = signature(train).bind(*args, **kwargs)
-        given.apply_defaults()
-        teacher, workspace = (user_path(given.arguments[name]) for name in ("teacher", "workspace"))
-        if teacher.is_dir():  # else it is no model, which loading it says
-            refuse_given(descent_at(teacher), str(teacher), workspace, advice=ANOTHER_TEACHER)
-        return train(*args, **kwargs)
-
-    return asked
-
-
-distill = _refusing_withdrawn(distilling.distill)
+    refuse_withdrawn(user_path(teacher), user_path(workspace))  # the core knows no recall log
+    return distilling.distill(teacher=teacher, workspace=workspace, **settings)
 
 
 def analyze_data_then_save_to(
     model: object, labeled_training_data: object, unlabeled_training_data: object, path: PathLike
 ) -> Analysis:
-    """`autolabel` with its defaults, under the name and with the arguments that users of Masterful know."""
+    """Call `autolabel` with its defaults, under the name and with the arguments that users of Masterful know.
+
+    Args:
+      - `model`: the model, as in `autolabel`.
+      - `labeled_training_data`: labelled images, as `labeled` of `autolabel`.
+      - `unlabeled_training_data`: unlabelled images, as `unlabeled` of `autolabel`.
+      - `path`: the folder to write, as `out` of `autolabel`.
+
+    Returns:
+        The analysis, as `autolabel` does.
+
+    Raises:
+      - SourceError, PredictionError, ConfigError: as `autolabel` does.
+
+    Example:
+        >>> import numpy as np
+        >>> import selftrain
+        >>> images = np.random.default_rng(0).random((300, 8))[:, None].repeat(8, axis=1)  # (300, 8, 8), 0-1
+        >>> labels = images[:, 0].argmax(axis=1)
+        >>> def model(batch):
+        ...     return 20 * batch[:, 0]  # logits (n, 8)
+        >>> pairs = (images[:200], labels[:200])
+        >>> analysis = selftrain.analyze_data_then_save_to(model, pairs, images[200:], "masterful")
+        >>> len(analysis.class_names), analysis.threshold
+        (8, '0.9')
+    """
     return autolabel(model=model, labeled=labeled_training_data, unlabeled=unlabeled_training_data, out=path)
 
 
@@ -195,20 +242,38 @@ def load_from(
     part: LoadedPart = "training",
     seed: int | None = 0,
 ) -> tf.data.Dataset:
-    """What `autolabel` left at `path` as an unbatched tf.data.Dataset of (x, y), or of (x, y, w) with a weight.
+    """Load what `autolabel` wrote to `path` as an unbatched tf.data.Dataset of (x, y), or (x, y, w) with weights.
 
-    x is an image as it was given, y its label: a person's, or the model's where it was sure enough. `labels` says how
-    they are written: "index" (int64), "one_hot" or "soft" (float32 (classes,): the model's probabilities); None: as the
-    labelled ones were given, names as indices. w is 1 for a person's label and `unlabeled_weight` for the model's.
-    `part` "held_out" gives the labelled images that the model was judged on, for validation. Each pass has an order of
-    its own, drawn from `seed`; None: people's labels first.
+    x is an image as it was given. y is its label: a person's, or the model's where the model was confident enough.
 
-    Raises SourceError for a folder without a finished analysis, files that are gone and a weight that is none,
-    ConfigError for another `labels` or `part`.
+    Args:
+      - `path`: the folder that `autolabel` wrote.
+      - `unlabeled_weight`: the weight w of a label from the model, where a person's has 1. None: no weights.
+      - `labels`: "index" (int64), "one_hot" (float32 (classes,)) or "soft" (float32 (classes,), the model's
+        probabilities). None: as the labelled images had them, with names as indices.
+      - `part`: "training", or "held_out" for the labelled images that the model was judged on.
+      - `seed`: the order of the examples; each pass draws another. None: people's labels first.
+
+    Returns:
+        The data set, whose length is known.
+
+    Raises:
+      - SourceError: the folder holds no finished analysis, files are gone, or the weight is not a number from 0.
+      - ConfigError: `labels` or `part` is not one of those above.
+
+    Example:
+        After the example of `autolabel`:
+
+        >>> import selftrain
+        >>> data = selftrain.load_from("labels", unlabeled_weight=0.5)
+        >>> x, y, w = next(iter(data.batch(32)))
+        >>> x.shape, y.dtype.name
+        (TensorShape([32, 4, 4]), 'int64')
     """
     from selftrain.api.tf_data import tf_dataset
 
-    return tf_dataset(_loaded(path, unlabeled_weight, labels, part), seed=seed)
+    examples = open_training_data(user_path(path), part=part, unlabeled_weight=unlabeled_weight, labels=labels)
+    return tf_dataset(examples, seed=seed)
 
 
 def as_numpy(
@@ -218,9 +283,26 @@ def as_numpy(
     labels: LabelKind | None = None,
     part: LoadedPart = "training",
 ) -> Example:
-    """`load_from` as arrays in memory: (x, y) or (x, y, w); people's labels first. Raises as it does."""
-    examples = _loaded(path, unlabeled_weight, labels, part)
-    return examples.gather(np.arange(len(examples)))
+    """Load what `autolabel` wrote to `path` as arrays in memory, people's labels first.
+
+    Args:
+      - `path`, `unlabeled_weight`, `labels`, `part`: as in `load_from`.
+
+    Returns:
+        (x, y), or (x, y, w) with weights: x (n, ...), y (n,) or (n, classes), w float32 (n,).
+
+    Raises:
+      - SourceError, ConfigError: as `load_from` does.
+
+    Example:
+        After the example of `autolabel`:
+
+        >>> import selftrain
+        >>> x, y, w = selftrain.as_numpy("labels", unlabeled_weight=0.5)
+        >>> x.dtype, len(x) == len(y), sorted(set(w.tolist()))
+        (dtype('uint8'), True, [0.5, 1.0])
+    """
+    return open_training_data(user_path(path), part=part, unlabeled_weight=unlabeled_weight, labels=labels).all()
 
 
 def as_torch(
@@ -231,12 +313,33 @@ def as_torch(
     part: LoadedPart = "training",
     transform: Callable[[npt.NDArray[Any]], object] | None = None,
 ) -> ChannelsFirst:
-    """`load_from` as a map-style dataset for torch's DataLoader; torch itself is not imported.
+    """Load what `autolabel` wrote to `path` as a map-style data set for torch's DataLoader.
 
-    `transform` is called with x as a numpy array, for files uint8 (height, width, 3) as torchvision's transforms want
-    it. Without one the images of files are (3, height, width), and arrays stay as they were given. Raises as it does.
+    Torch itself is not imported: an example holds numpy values, which a DataLoader turns into tensors.
+
+    Args:
+      - `path`, `unlabeled_weight`, `labels`, `part`: as in `load_from`.
+      - `transform`: called with each x as a numpy array. Files give uint8 (height, width, 3), as the transforms of
+        torchvision expect it. None: images of files become (3, height, width), and arrays stay as they were given.
+
+    Returns:
+        The data set: its length, and (x, y) or (x, y, w) by row.
+
+    Raises:
+      - SourceError, ConfigError: as `load_from` does.
+
+    Example:
+        After the example of `autolabel`:
+
+        >>> import selftrain
+        >>> data = selftrain.as_torch("labels", transform=lambda image: image / 255)
+        >>> x, y = data[0]
+        >>> x.shape, bool(x.max() <= 1)
+        ((4, 4), True)
     """
-    return ChannelsFirst(_loaded(path, unlabeled_weight, labels, part), transform)
+    return ChannelsFirst(
+        open_training_data(user_path(path), part=part, unlabeled_weight=unlabeled_weight, labels=labels), transform
+    )
 
 
 def as_grain(
@@ -246,30 +349,57 @@ def as_grain(
     labels: LabelKind | None = None,
     part: LoadedPart = "training",
 ) -> grain.MapDataset[Example]:
-    """`load_from` as a Grain MapDataset, in the order they lie: `.seed(0).shuffle().batch(32)` is yours.
+    """Load what `autolabel` wrote to `path` as a Grain MapDataset, people's labels first.
 
-    Raises as it does.
+    Args:
+      - `path`, `unlabeled_weight`, `labels`, `part`: as in `load_from`.
+
+    Returns:
+        The data set, neither shuffled nor batched.
+
+    Raises:
+      - SourceError, ConfigError: as `load_from` does.
+
+    Example:
+        After the example of `autolabel`:
+
+        >>> import selftrain
+        >>> x, y = selftrain.as_grain("labels").seed(0).shuffle().batch(32)[0]
+        >>> x.shape, y.shape
+        ((32, 4, 4), (32,))
     """
     import grain
 
-    return grain.MapDataset.source(_loaded(path, unlabeled_weight, labels, part))
+    return grain.MapDataset.source(
+        open_training_data(user_path(path), part=part, unlabeled_weight=unlabeled_weight, labels=labels)
+    )
 
 
 def held_out(images: object, *, share: float = 0.2, seed: int = 0) -> npt.NDArray[np.bool_]:
-    """Which of `images` (n, ...), or of a list of image files, `autolabel` holds out: leave them out of training.
+    """Tell which of `images` `autolabel` holds out to judge a model on: leave these out of its training.
 
-    A function of each image's bytes, `share` and `seed` alone, whatever else is there. Raises SourceError for images
-    that do not do, ConfigError for a share that is none.
+    Whether an image is held out depends on its own bytes, `share` and `seed` alone.
+
+    Args:
+      - `images`: an array (n, ...), or a list of n images or image files.
+      - `share`: about which share (0-1) of the images is held out.
+      - `seed`: which images are held out.
+
+    Returns:
+        A mask (n,), True for the images that are held out.
+
+    Raises:
+      - SourceError: the images cannot be used.
+      - ConfigError: `share` is not between 0 and 1.
+
+    Example:
+        >>> import numpy as np
+        >>> import selftrain
+        >>> images = np.arange(10 * 8 * 8).reshape(10, 8, 8) / 640
+        >>> train = images[~selftrain.held_out(images)]
+        >>> len(train), len(images[~selftrain.held_out(images, share=0.5)])
+        (8, 6)
     """
-    from selftrain.data.inputs.held_out import held_out_mask
-    from selftrain.data.inputs.opening import ids_of
+    from selftrain.api import labeling
 
-    if not 0 <= share <= 1:
-        raise ConfigError(f"share is {share!r}; give a part of the images, such as 0.2")
-    return held_out_mask(ids_of(images), share=share, seed=seed)
-
-
-def _loaded(
-    path: PathLike, unlabeled_weight: float | None, labels: LabelKind | None, part: LoadedPart
-) -> LabeledImages:
-    return load_analysis(AnalysisFolder(user_path(path)), part=part, unlabeled_weight=unlabeled_weight, labels=labels)
+    return labeling.held_out(images, share=share, seed=seed)

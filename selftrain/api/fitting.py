@@ -29,7 +29,7 @@ from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources.source import ImageSource, open_source
 from selftrain.data.sources.survey import survey
 from selftrain.data.store import decoded_files
-from selftrain.data.store.dataset import open_dataset
+from selftrain.data.store.dataset import Dataset, open_dataset
 from selftrain.errors import ConfigError, SourceError
 from selftrain.files.places import check_out, user_path
 from selftrain.files.writing import replace
@@ -53,7 +53,7 @@ MODEL, RECORD, LABELS, EVALUATION, EXPERIMENT = (
 
 @dataclass(frozen=True)
 class Images:
-    """What a user gives: each a folder, or each arrays or a stream; None where there is none."""
+    """The images of a call, as the user gave them: all folders, or all arrays, lists or streams; None: not given."""
 
     labeled: object
     unlabeled: object
@@ -62,28 +62,33 @@ class Images:
     class_names: tuple[str, ...] | None = None
 
     def roles(self) -> Iterator[tuple[str, object, str | None]]:
-        """(role, images, split) of those there are; the labelled ones are split later."""
-        for role, split in (("labeled", None), ("unlabeled", "unlabeled"), ("validation",) * 2, ("test",) * 2):
-            images = getattr(self, str(role))
+        """(role, images, split) of the images that were given; `labeled` is split later."""
+        for role, images, split in (
+            ("labeled", self.labeled, None),
+            ("unlabeled", self.unlabeled, "unlabeled"),
+            ("validation", self.validation, "validation"),
+            ("test", self.test, "test"),
+        ):
             if images is not None:
-                yield str(role), images, split
+                yield role, images, split
 
 
 def images_of_call(
     labeled: object, unlabeled: object, validation: object, test: object, class_names: Sequence[str] | None
 ) -> Images | None:
-    """The images that `fit` was called with; None where there are none, and the source of the experiment is used.
+    """The images that `fit` was called with. None: the experiment's own source is used.
 
-    Raises ConfigError for images without labelled ones, and for class names without images or that are none.
+    Raises ConfigError for images or class names without labelled images, and for class names that are not a list of
+    different texts.
     """
-    named = {"unlabeled": unlabeled, "validation": validation, "test": test, "class_names": class_names}
-    there = [f"{name}=" for name, value in named.items() if value is not None]
+    others = {"unlabeled": unlabeled, "validation": validation, "test": test, "class_names": class_names}
+    given = [f"{name}=" for name, value in others.items() if value is not None]
     if labeled is not None:
         names = None if class_names is None else names_of(class_names, each="each number that labels are, from 0")
         return Images(labeled, unlabeled, validation, test, names)
-    if there:
+    if given:
         raise ConfigError(
-            f"{', '.join(there)} without labeled=; give labeled= and unlabeled= too, or leave {', '.join(there)} out: "
+            f"{', '.join(given)} without labeled=; give labeled= and unlabeled= too, or leave {', '.join(given)} out: "
             "an experiment= alone takes all its images and classes from its own source"
         )
     return None
@@ -91,7 +96,7 @@ def images_of_call(
 
 @dataclass(frozen=True)
 class FitResult:
-    """A finished fit: its record, the folder it left, and in that the folder of the best model."""
+    """A finished fit: its record, the folder with its results, and in it the folder of the best model."""
 
     record: RunRecord
     out: Path
@@ -111,13 +116,13 @@ def fit(
     out: Path,
     progress: Progress,
 ) -> FitResult:
-    """Run the loop on `images` (None: the source of `base`) and leave model, record and pseudo-labels in `out`.
+    """Run the loop on `images` (None: the source of `base`) and write model, record and pseudo-labels to `out`.
 
-    Its models stay in the workspace's cache: the same fit again, or one that was killed, trains none of them anew.
+    Without `base`, the settings are those that `selftrain init` would choose for the images. `changes` override them.
+    The models stay in the workspace's cache: the same fit again, or one that was killed, does not train them again.
 
-    Without `base` the settings are those that `selftrain init` would choose for the images; `changes` are laid over
-    them. Raises ConfigError where `out` holds anything, cannot be written, or holds the workspace, SourceError where
-    copies leave nothing to label, and what the loop raises.
+    Raises ConfigError where `out` is not empty, cannot be written or holds the workspace. Raises SourceError where
+    copies leave nothing to label, and whatever the loop raises.
     """
     _refuse_filled(out)
     base = _at_home(base) if base else None
@@ -126,71 +131,82 @@ def fit(
         e = _at_home(with_changes(e, changes))
         check_out(out, workspace=Path(e.workspace))
         check(e, e.place)
-        _tidy(e)
+        dataset = open_dataset(e.place, e.machine)
+        _prune(dataset)
         start_keras()
-        made = _ingested(source, e, noting(progress, "ingest"))
-    _refuse_empty_pool(made, e)
-    first_teacher = _brought(e, made.manifest)
-    run_id = run_key(e, made.manifest, first_teacher)
-    folder = open_dataset(e.place).workspace.models / run_id
-    looped = run_loop(
-        e,
-        made.manifest,
-        open_dataset(e.place, e.machine),
-        folder=folder,
-        checkpoints=Checkpoints(open_dataset(e.place).checkpoints(code_digest.train()), e.machine.checkpoint_s),
-        first_teacher=first_teacher,
-        progress=progress,
-    )
-    read = divergence.trained((looped.final, looped.models[0], looped.control))
-    looks = count_looks(open_dataset(e.place).workspace.root / "looks", made.manifest.split_digest(Split.TEST), read)
-    report = evaluate_on_test(e, looped)
+        ingested = _ingest(source, e, dataset, noting(progress, "ingest"))
+    _refuse_empty_pool(ingested, e, dataset)
+    run_id, loop = _run(e, ingested.manifest, dataset, progress)
+    looks = _count_looks(loop, ingested.manifest, dataset)
+    report = evaluate_on_test(e, loop)
     record = run_record(
         e,
-        made.manifest,
-        outcome(e.gate, looped.history),
+        ingested.manifest,
+        outcome(e.gate, loop.history),
         report,
         run_id=run_id,
-        ingested=report_ingested(made, open_dataset(e.place).store.quarantine_path),
+        ingested=report_ingested(ingested, dataset.store.quarantine_path),
         test_looks=looks,
         warnings=source.warnings() if isinstance(source, SpooledImages) else (),
     )
     texts = {RECORD: record.model_dump_json(indent=2), EVALUATION: report.model_dump_json(indent=2)}
     texts[EXPERIMENT] = e.model_dump_json(indent=2, exclude={"source"} if isinstance(source, SpooledImages) else None)
-    _leave(out, looped, texts)
+    _leave(out, loop, texts)
     return FitResult(record, out)
 
 
-def with_changes(e: Experiment, changes: Mapping[str, Any]) -> Experiment:
-    """`e` with `changes`, sections as mappings or as those of selftrain.config, laid over it.
+def _run(e: Experiment, manifest: Manifest, dataset: Dataset, progress: Progress) -> tuple[str, LoopResult]:
+    """The key of the loop and its result."""
+    first_teacher = _starting_teacher(e, manifest)
+    key = run_key(e, manifest, first_teacher)
+    loop = run_loop(
+        e,
+        manifest,
+        dataset,
+        folder=dataset.workspace.models / key,
+        checkpoints=Checkpoints(dataset.checkpoints(code_digest.train()), e.machine.checkpoint_s),
+        first_teacher=first_teacher,
+        progress=progress,
+    )
+    return key, loop
 
-    Raises ConfigError naming the key.
-    """
+
+def _count_looks(loop: LoopResult, manifest: Manifest, dataset: Dataset) -> int:
+    """Count the models that will be evaluated on test before they are; returns how many ever were."""
+    models = divergence.trained((loop.final, loop.models[0], loop.control))
+    return count_looks(dataset.workspace.root / "looks", manifest.split_digest(Split.TEST), models)
+
+
+def with_changes(e: Experiment, changes: Mapping[str, Any]) -> Experiment:
+    """`e` with `changes`, whose sections are mappings or sections of selftrain.config. Raises ConfigError."""
     return parse(_merged(e.model_dump(mode="json"), changes)) if changes else e
 
 
 def count_looks(folder: Path, test_digest: str, models: Iterable[SavedModel]) -> int:
-    """Count each of `models` as read on a test set, once a model; returns how many were ever read on it."""
+    """Count each of `models` once as evaluated on a test set; returns how many models ever were."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{test_digest[:32]}.json"
-    seen = set(json.loads(path.read_text())) if path.is_file() else set()
-    seen |= {model.digest for model in models}
-    replace(path, lambda part: part.write_text(json.dumps(sorted(seen), indent=1)))
-    return len(seen)
+    digests = set(json.loads(path.read_text())) if path.is_file() else set()
+    digests |= {model.digest for model in models}
+    replace(path, lambda part: part.write_text(json.dumps(sorted(digests), indent=1)))
+    return len(digests)
 
 
 def run_key(e: Experiment, manifest: Manifest, first_teacher: SavedModel | None) -> str:
-    """Names all that the models of a loop follow from: settings, images, weights files, a brought teacher, code."""
+    """The key of a loop: a digest of all that decides its models.
+
+    These are the settings, the images, the weights files, the code, and a first teacher that was not trained here.
+    """
     settings = e.model_dump_json(exclude={"title", "workspace", "machine", "source"})
     files = [str(described_weights(recipe.weights)) for recipe in (e.teacher, e.student)]
-    brought = first_teacher.digest if first_teacher else "trained"
+    teacher = first_teacher.digest if first_teacher else "trained"
     code = code_digest.digest(["selftrain.selflabel.loop", "selftrain.data.store.dataset"])
-    text = "\n".join([settings, manifest.digest, *files, brought, code])
+    text = "\n".join([settings, manifest.digest, *files, teacher, code])
     return f"fit-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def _at_home(e: Experiment) -> Experiment:
-    """`e` with ~ in its workspace for the user's home folder."""
+    """`e` with the user's home folder for a leading ~ of its workspace."""
     return e.model_copy(update={"workspace": str(user_path(e.workspace))})
 
 
@@ -232,18 +248,17 @@ def _chosen(spool: SpooledImages) -> Experiment:
     return choose(FolderSource(labeled="fit"), spool.survey(), Wishes(name="fit", gpu=has_gpu())).experiment
 
 
-def _tidy(e: Experiment) -> None:
-    """Keep the workspace from growing with every fit, as a pipeline's start does."""
-    workspace = open_dataset(e.place).workspace
-    prune(workspace.checkpoints)
-    decoded_files.prune(workspace.decoded_cache, budget_mb=e.machine.decoded_mb)
+def _prune(dataset: Dataset) -> None:
+    """Keep the workspace from growing with every fit, as the start of a pipeline does."""
+    prune(dataset.workspace.checkpoints)
+    decoded_files.prune(dataset.workspace.decoded_cache, budget_mb=dataset.machine.decoded_mb)
 
 
-def _ingested(source: ImageSource, e: Experiment, progress: Progress) -> IngestResult:
+def _ingest(source: ImageSource, e: Experiment, dataset: Dataset, progress: Progress) -> IngestResult:
     return ingest(
         source,
         source.scan(),
-        open_dataset(e.place).store,
+        dataset.store,
         settings=e.ingest,
         splitting=e.splitting,
         workers=e.machine.workers,
@@ -252,18 +267,18 @@ def _ingested(source: ImageSource, e: Experiment, progress: Progress) -> IngestR
     )
 
 
-def _refuse_empty_pool(made: IngestResult, e: Experiment) -> None:
+def _refuse_empty_pool(ingested: IngestResult, e: Experiment, dataset: Dataset) -> None:
     """Raise SourceError where a round would have nothing to label."""
-    if e.gate.max_rounds and not made.manifest.rows(Split.UNLABELED).size:
+    if e.gate.max_rounds and not ingested.manifest.rows(Split.UNLABELED).size:
         raise SourceError(
             "unlabeled: no image is left to learn from; those given are copies of labelled, validation or test images "
-            f"or cannot be used, see {str(open_dataset(e.place).store.quarantine_path)!r}. Give others, or train on "
+            f"or cannot be used, see {str(dataset.store.quarantine_path)!r}. Give others, or train on "
             'the labels alone with settings={"gate": {"min_rounds": 0, "max_rounds": 0}}'
         )
 
 
-def _brought(e: Experiment, manifest: Manifest) -> SavedModel | None:
-    """The first teacher where it is not trained."""
+def _starting_teacher(e: Experiment, manifest: Manifest) -> SavedModel | None:
+    """The model that `teacher.start` names; None: the first teacher is trained."""
     if e.teacher.start == "train":
         return None
     names = manifest.label_map.names
@@ -272,16 +287,16 @@ def _brought(e: Experiment, manifest: Manifest) -> SavedModel | None:
     )
 
 
-def _leave(out: Path, looped: LoopResult, texts: Mapping[str, str]) -> None:
+def _leave(out: Path, loop: LoopResult, texts: Mapping[str, str]) -> None:
     """Fill `out` whole or not at all. Raises ConfigError where somebody else has filled it meanwhile."""
     place = Path(os.path.realpath(out))
     place.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as scratch:
         part = Path(scratch) / "new"
         part.mkdir()
-        shutil.copytree(looped.final.folder, part / MODEL)
-        if looped.labels:
-            looped.labels[-1].write(part / LABELS)
+        shutil.copytree(loop.final.folder, part / MODEL)
+        if loop.labels:
+            loop.labels[-1].write(part / LABELS)
         for name, content in texts.items():
             (part / name).write_text(content + "\n", encoding="utf-8")
         _refuse_filled(out)
@@ -289,15 +304,15 @@ def _leave(out: Path, looped: LoopResult, texts: Mapping[str, str]) -> None:
 
 
 def _refuse_filled(out: Path) -> None:
-    """Raise ConfigError where `out` is a file, or a folder that holds anything."""
+    """Raise ConfigError where `out` is a file, or a folder that is not empty."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"out={str(out)!r} is not empty; it was left as it is, give another folder")
 
 
 def _merged(values: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(values)
-    for key, given in changes.items():
-        change = given.model_dump(mode="json") if isinstance(given, BaseModel) else given
+    for key, value in changes.items():
+        change = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
         before = merged.get(key)
         section = isinstance(change, Mapping) and isinstance(before, dict) and "kind" not in change
         merged[key] = _merged(before, change) if section and isinstance(before, dict) else change

@@ -1,4 +1,4 @@
-"""tf.data: labelled images as a tf.data.Dataset; the only importer of TensorFlow."""
+"""tf.data: labelled images as a tf.data.Dataset; the only module of this room that imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ READ_AT_ONCE = 256
 
 
 def tf_dataset(examples: LabeledImages, *, seed: int | None) -> tf.data.Dataset:
-    """`examples` one by one, (x, y) or (x, y, w), with their number known; each pass in another order of `seed`.
+    """`examples` one by one, (x, y) or (x, y, w), with a known length. Each pass has another order, drawn from `seed`.
 
-    None: as they lie.
+    None: people's labels first.
     """
     start_keras()
     import tensorflow as tf

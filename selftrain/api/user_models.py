@@ -1,4 +1,4 @@
-"""A user's model: a Keras model, a torch module, a saved folder or any callable, ready to be asked."""
+"""User models: a Keras model, a torch module, a saved folder or any callable, opened for labelling."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from selftrain.adapters.process.quiet_start import start_keras
@@ -16,9 +17,9 @@ from selftrain.learn.models.loading import load
 
 
 def open_user_model(model: object) -> tuple[UserModel, tuple[str, ...] | None]:
-    """`model` ready to be asked, and its class names if it says them: the folder of a model saved here does.
+    """`model` opened, and its class names where it has them: a folder that selftrain saved does.
 
-    Raises PredictionError for what is no model, UntrustedFileError for a folder that is none of ours.
+    Raises PredictionError where `model` cannot be called, UntrustedFileError for a folder that selftrain did not save.
     """
     if isinstance(model, str | os.PathLike):
         start_keras()
@@ -29,13 +30,21 @@ def open_user_model(model: object) -> tuple[UserModel, tuple[str, ...] | None]:
     return open_model(model), None
 
 
+def refuse_withdrawn(teacher: Path, workspace: Path) -> None:
+    """Raise WithdrawnError where the recall log of `workspace` names the model in the folder `teacher`."""
+    from selftrain.adapters.registry.recall_log import ANOTHER_TEACHER, descent_at, refuse_given
+
+    if teacher.is_dir():  # loading anything else fails with its own message
+        refuse_given(descent_at(teacher), str(teacher), workspace, advice=ANOTHER_TEACHER)
+
+
 def _is_torch(model: object) -> bool:
-    torch = sys.modules.get("torch")  # a module of torch cannot be there without it
+    torch = sys.modules.get("torch")  # imported already where `model` is one of its modules
     return torch is not None and isinstance(model, torch.nn.Module)
 
 
 def _torch_answer(module: Any) -> Callable[[Array], object]:
-    """A torch module as a function of numpy batches: in evaluation mode, without gradients, on its own device."""
+    """`module` as a function of numpy batches: in evaluation mode, without gradients, on its own device."""
     torch = importlib.import_module("torch")
     device = next((each.device for each in module.parameters()), torch.device("cpu"))
 

@@ -1,10 +1,11 @@
-"""Labelled images, loaded from an analysis: people's labels and accepted pseudo-labels, to train on."""
+"""Training data: the images of an analysis with people's labels and accepted pseudo-labels."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -18,28 +19,27 @@ from selftrain.autolabeling.kept_images import KeptImages, Part
 from selftrain.data.inputs.images import Array
 from selftrain.data.inputs.labels import LabelForm
 from selftrain.errors import ConfigError, SourceError
-from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
+from selftrain.selflabel.selection.pseudo_labels import probs_array
 
 Int64s = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 LabelKind = Literal["index", "one_hot", "soft"]
 LoadedPart = Literal["training", "held_out"]
 Example = tuple[Any, ...]
-"""(x, y), or (x, y, w) where the data have weights."""
+"""(x, y), or (x, y, w) with weights."""
 
 
 @dataclass(frozen=True, eq=False)
 class LabeledImages:
-    """Images with labels by row, as torch's and Grain's loaders want them: `len`, and an item a row.
+    """Images with labels by row, as the loaders of torch and Grain read them: `len`, and an item per row.
 
-    `labels` are int64 (n,), or float32 (n, classes); `weights` float32 (n,), None for examples without; `human` (n,)
-    tells a person's label. An item is (x, y) or (x, y, w), numpy values.
+    `labels` are int64 (n,), or float32 (n, classes). `weights` are float32 (n,), or None. An item is (x, y) or
+    (x, y, w), of numpy values.
     """
 
     images: KeptImages
     labels: Array
     weights: Floats | None
-    human: npt.NDArray[np.bool_]
     class_names: tuple[str, ...]
     files: bool
 
@@ -52,12 +52,16 @@ class LabeledImages:
         return tuple(each[0] for each in self.gather(np.array([row % len(self)])))
 
     def gather(self, rows: Int64s) -> Example:
-        """The examples of `rows` (k,) as arrays: x (k, ...), y (k,) or (k, classes), and w (k,) where there are any."""
+        """The examples of `rows` (k,) as arrays: x (k, ...), y (k,) or (k, classes), and w (k,) with weights."""
         x, y = self.images.gather(rows), self.labels[rows]
         return (x, y) if self.weights is None else (x, y, self.weights[rows])
 
+    def all(self) -> Example:
+        """All examples as arrays, people's labels first."""
+        return self.gather(np.arange(len(self)))
+
     def batches(self, size: int, *, seed: int | None) -> Iterator[Example]:
-        """All examples once in batches of `size`, shuffled by `seed`; None: people's labels first, as they lie."""
+        """All examples once in batches of `size`, shuffled by `seed`; None: people's labels first."""
         order = np.arange(len(self)) if seed is None else np.random.default_rng(seed).permutation(len(self))
         for start in range(0, len(order), size):
             yield self.gather(order[start : start + size])
@@ -66,7 +70,7 @@ class LabeledImages:
 class ChannelsFirst:
     """LabeledImages for torch: `transform` is called with each x, a numpy array as stored (files: uint8 (h, w, c)).
 
-    Without a transform the images of files are (c, h, w); arrays stay as they were given.
+    Without a transform, images of files are (c, h, w) and arrays stay as they were given.
     """
 
     def __init__(self, examples: LabeledImages, transform: Callable[[Array], object] | None) -> None:
@@ -83,43 +87,42 @@ class ChannelsFirst:
         return (np.ascontiguousarray(np.moveaxis(x, -1, 0)) if self.examples.files else x, *rest)
 
 
-def load_analysis(
-    folder: AnalysisFolder,
+def open_training_data(
+    path: Path,
     *,
     part: LoadedPart = "training",
     unlabeled_weight: float | None = None,
     labels: LabelKind | None = None,
 ) -> LabeledImages:
-    """`load_training` or `load_held_out`, as `part` says, with weights where there is an `unlabeled_weight`.
+    """The examples in the folder `path` that `autolabel` wrote.
 
-    Raises ConfigError for another part and labels of another kind, SourceError for a weight that is none and as they.
+    `part` "training" gives the labelled images that were not held out, then the unlabelled ones with an accepted label;
+    "held_out" gives the others that people labelled. A person's label weighs 1 and a pseudo-label `unlabeled_weight`;
+    None: no weights. `labels` says how labels are written. None: as they were given, with names as indices. One-hot
+    labels then become the model's probabilities if the analysis has soft targets.
+
+    Raises ConfigError for an unknown `part` or `labels`. Raises SourceError for a weight that is not a number from 0, a
+    folder without a finished analysis, files that are gone, and "held_out" where validation images were given.
     """
     if part not in get_args(LoadedPart):
         raise ConfigError(f"part is {part!r}; give one of {', '.join(get_args(LoadedPart))}")
     if labels is not None and labels not in get_args(LabelKind):
         raise ConfigError(f"labels is {labels!r}; give one of {', '.join(get_args(LabelKind))}, or None")
-    _refuse_weight(unlabeled_weight)
+    _check_weight(unlabeled_weight)
+    folder = AnalysisFolder(path)
     if part == "held_out":
-        return load_held_out(folder, labels=labels, weighted=unlabeled_weight is not None)
-    return load_training(folder, unlabeled_weight=unlabeled_weight, labels=labels)
+        return _held_out(folder, labels=labels, weighted=unlabeled_weight is not None)
+    return _training(folder, unlabeled_weight=unlabeled_weight, labels=labels)
 
 
-def _refuse_weight(weight: object) -> None:
-    """Raise SourceError for what is no weight."""
+def _check_weight(weight: object) -> None:
+    """Raise SourceError unless `weight` is a number from 0, or None."""
     allowed = isinstance(weight, int | float | np.number) and not isinstance(weight, bool) and 0 <= weight < math.inf
     if weight is not None and not allowed:
         raise SourceError(f"unlabeled_weight is {weight!r}; give a number from 0, or None for no weights")
 
 
-def load_training(
-    folder: AnalysisFolder, *, unlabeled_weight: float | None = None, labels: LabelKind | None = None
-) -> LabeledImages:
-    """The labelled images that were not held out, and the unlabelled ones with an accepted label.
-
-    `unlabeled_weight` is the weight of a pseudo-label, where a person's is 1; None: no weights. `labels` says how they
-    are written; None: as they were given, names as indices, and for one-hot ones the model's probabilities if the
-    analysis has soft targets. Raises SourceError for a folder without a finished analysis, and for files that are gone.
-    """
+def _training(folder: AnalysisFolder, *, unlabeled_weight: float | None, labels: LabelKind | None) -> LabeledImages:
     analysis = folder.read()
     images, pseudo = folder.images(analysis), folder.labels()
     human = np.flatnonzero(_is_part(images, Part.TRAINING))
@@ -127,55 +130,43 @@ def load_training(
     position = pc.index_in(accepted["image_id"].combine_chunks(), value_set=_pool_ids(images))
     rows = np.concatenate([human, _pool_rows(images)[position.to_numpy(zero_copy_only=False).astype(np.int64)]])
     indices = np.concatenate([_labels(images, human), accepted["label"].to_numpy().astype(np.int64)])
-    kind = labels or _usual_labels(analysis)
-    chosen = _written(indices, kind, classes=len(analysis.class_names))
+    kind = labels or _default_kind(analysis)
+    targets = _encoded(indices, kind, classes=len(analysis.class_names))
     if kind == "soft":
-        chosen[len(human) :] = _probs(pseudo, accepted)
+        targets[len(human) :] = probs_array(accepted["probs"], classes=len(pseudo.class_names))
     weights = None
     if unlabeled_weight is not None:
-        own = accepted["weight"].to_numpy() * np.float32(unlabeled_weight)
-        weights = np.concatenate([np.ones(len(human), np.float32), own]).astype(np.float32)
-    return _loaded(images.take(rows), chosen, weights, people=len(human), analysis=analysis)
+        of_pool = accepted["weight"].to_numpy() * np.float32(unlabeled_weight)
+        weights = np.concatenate([np.ones(len(human), np.float32), of_pool]).astype(np.float32)
+    return _checked(images.take(rows), targets, weights, analysis)
 
 
-def load_held_out(folder: AnalysisFolder, *, labels: LabelKind | None = None, weighted: bool = False) -> LabeledImages:
-    """The labelled images that the model was judged on, of weight 1 if `weighted`; for validation, not for training.
-
-    Raises SourceError where the analysis was given validation images of its own, and as `load_training`.
-    """
+def _held_out(folder: AnalysisFolder, *, labels: LabelKind | None, weighted: bool) -> LabeledImages:
     analysis = folder.read()
     images = folder.images(analysis)
     rows = np.flatnonzero(_is_part(images, Part.HELD_OUT))
     if not len(rows):
         raise SourceError(f"{folder.root} holds out no labelled image; it was given validation images, use those")
-    kind = labels or _usual_labels(analysis)
-    written = _written(_labels(images, rows), kind, classes=len(analysis.class_names))
+    kind = labels or _default_kind(analysis)
+    targets = _encoded(_labels(images, rows), kind, classes=len(analysis.class_names))
     weights = np.ones(len(rows), np.float32) if weighted else None
-    return _loaded(images.take(rows), written, weights, people=len(rows), analysis=analysis)
+    return _checked(images.take(rows), targets, weights, analysis)
 
 
-def _loaded(
-    images: KeptImages, labels: Array, weights: Floats | None, *, people: int, analysis: Analysis
-) -> LabeledImages:
+def _checked(images: KeptImages, labels: Array, weights: Floats | None, analysis: Analysis) -> LabeledImages:
     images.check_files()
-    human = np.arange(len(labels)) < people
-    return LabeledImages(images, labels, weights, human, analysis.class_names, analysis.files)
+    return LabeledImages(images, labels, weights, analysis.class_names, analysis.files)
 
 
-def _usual_labels(analysis: Analysis) -> LabelKind:
+def _default_kind(analysis: Analysis) -> LabelKind:
     if analysis.labels is not LabelForm.ONE_HOT:
         return "index"
     return "soft" if analysis.targets == "soft" else "one_hot"
 
 
-def _written(indices: Int64s, kind: LabelKind, *, classes: int) -> Array:
+def _encoded(indices: Int64s, kind: LabelKind, *, classes: int) -> Array:
     """Class indices (n,) as they are, or one-hot float32 (n, classes)."""
     return indices if kind == "index" else np.eye(classes, dtype=np.float32)[indices]
-
-
-def _probs(pseudo: PseudoLabels, accepted: pa.Table) -> Floats:
-    flat = pc.list_flatten(accepted["probs"]).to_numpy(zero_copy_only=False)
-    return np.asarray(flat, np.float32).reshape(-1, len(pseudo.class_names))
 
 
 def _is_part(images: KeptImages, part: Part) -> npt.NDArray[np.bool_]:

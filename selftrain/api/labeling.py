@@ -1,0 +1,76 @@
+"""Labelling with a user's model: what `selftrain.autolabel` and `selftrain.held_out` do once their arguments are in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from selftrain.api.user_models import open_user_model
+from selftrain.autolabeling.analyse import analyse
+from selftrain.autolabeling.analysis import Analysis
+from selftrain.autolabeling.folder import AnalysisFolder, claim_folder
+from selftrain.autolabeling.settings import Settings
+from selftrain.autolabeling.user_model import UserModel
+from selftrain.config.arguments import check_image_size
+from selftrain.data.inputs.held_out import Mask, held_out_mask
+from selftrain.data.inputs.images import ImageStream
+from selftrain.data.inputs.opening import ids_of, open_images
+from selftrain.errors import ConfigError
+from selftrain.progress import Progress
+
+
+@dataclass(frozen=True)
+class LabelingImages:
+    """The images of a call, as the user gave them; files are decoded to squares of `image_size` pixels."""
+
+    labeled: object
+    unlabeled: object
+    validation: object = None
+    image_size: int | None = None
+
+    def open(self, model: UserModel) -> tuple[ImageStream, ImageStream, ImageStream | None]:
+        """Streams of the labelled, unlabelled and validation images, as `model` reads them. Raises SourceError."""
+        rank = None if model.input_shape is None else len(model.input_shape)
+        size = self.image_size or model.side
+
+        def stream(images: object, role: str) -> ImageStream:
+            return open_images(
+                images,
+                role=role,
+                labeled=role != "unlabeled",
+                image_rank=rank,
+                image_size=size,
+                channels=model.channels,
+            )
+
+        validation = None if self.validation is None else stream(self.validation, "validation")
+        return stream(self.labeled, "labeled"), stream(self.unlabeled, "unlabeled"), validation
+
+
+def autolabel(
+    model: object, images: LabelingImages, settings: Settings, *, out: Path, resume: bool, progress: Progress
+) -> Analysis:
+    """Let `model` label `images.unlabeled`, and leave labels and analysis in `out`.
+
+    Raises SourceError, PredictionError and ConfigError.
+    """
+    if images.image_size is not None:
+        check_image_size(images.image_size)
+    if settings.held_out == 0 and images.validation is None:
+        raise ConfigError("held_out is 0; it should be greater than 0, or give validation=")
+    opened, names = open_user_model(model)
+    if settings.class_names is None:
+        settings = settings.model_copy(update={"class_names": names})
+    labeled, unlabeled, validation = images.open(opened)
+    folder = AnalysisFolder(out)
+    with claim_folder(folder, settings, resume=resume) as finished:
+        if finished:
+            return folder.read()
+        return analyse(opened, labeled, unlabeled, validation, folder, settings=settings, progress=progress)
+
+
+def held_out(images: object, *, share: float, seed: int) -> Mask:
+    """Which of `images` (n, ...), or of a list of files, are held out. Raises SourceError, ConfigError."""
+    if not 0 <= share <= 1:
+        raise ConfigError(f"share is {share!r}; give a share of the images from 0 to 1, such as 0.2")
+    return held_out_mask(ids_of(images), share=share, seed=seed)
