@@ -118,13 +118,53 @@ def fit(
 ) -> FitResult:
     """Run the loop on `images` (None: the source of `base`) and write model, record and pseudo-labels to `out`.
 
-    Without `base`, the settings are those that `selftrain init` would choose for the images. `changes` override them.
-    The models stay in the workspace's cache: the same fit again, or one that was killed, does not train them again.
+    `changes` override the settings of `base`; None: those that `selftrain init` would choose for the images. Models
+    stay in the workspace's cache: the same fit again, or one that was killed, does not train them again.
 
-    Raises ConfigError where `out` is not empty, cannot be written or holds the workspace. Raises SourceError where
-    copies leave nothing to label, and whatever the loop raises.
+    Raises ConfigError where `out` is not empty, cannot be written or holds the workspace; SourceError where copies
+    leave nothing to label; and what the loop raises.
     """
     _refuse_filled(out)
+    prepared = _prepare(images, base, changes, workspace, out, noting(progress, "ingest"))
+    e, dataset, manifest = prepared.e, prepared.dataset, prepared.ingested.manifest
+    run_id, loop = _run(e, manifest, dataset, progress)
+    looks = _count_looks(loop, manifest, dataset)
+    report = evaluate_on_test(e, loop)
+    record = run_record(
+        e,
+        manifest,
+        outcome(e.gate, loop.history),
+        report,
+        run_id=run_id,
+        ingested=report_ingested(prepared.ingested, dataset.store.quarantine_path),
+        test_looks=looks,
+        warnings=prepared.warnings,
+    )
+    texts = {RECORD: record.model_dump_json(indent=2), EVALUATION: report.model_dump_json(indent=2)}
+    texts[EXPERIMENT] = e.model_dump_json(indent=2, exclude={"source"} if prepared.spooled else None)
+    _leave(out, loop, texts)
+    return FitResult(record, out)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """The settings of a fit and its ingested images; those that were `spooled` have no source to name."""
+
+    e: Experiment
+    dataset: Dataset
+    ingested: IngestResult
+    spooled: bool
+    warnings: tuple[str, ...]
+
+
+def _prepare(
+    images: Images | None,
+    base: Experiment | None,
+    changes: Mapping[str, Any],
+    workspace: Path,
+    out: Path,
+    progress: Progress,
+) -> _Prepared:
     base = _at_home(base) if base else None
     check_out(out, workspace=Path(base.workspace) if base else workspace)
     with _opened(images, base, workspace) as (source, e):
@@ -134,25 +174,10 @@ def fit(
         dataset = open_dataset(e.place, e.machine)
         _prune(dataset)
         start_keras()
-        ingested = _ingest(source, e, dataset, noting(progress, "ingest"))
-    _refuse_empty_pool(ingested, e, dataset)
-    run_id, loop = _run(e, ingested.manifest, dataset, progress)
-    looks = _count_looks(loop, ingested.manifest, dataset)
-    report = evaluate_on_test(e, loop)
-    record = run_record(
-        e,
-        ingested.manifest,
-        outcome(e.gate, loop.history),
-        report,
-        run_id=run_id,
-        ingested=report_ingested(ingested, dataset.store.quarantine_path),
-        test_looks=looks,
-        warnings=source.warnings() if isinstance(source, SpooledImages) else (),
-    )
-    texts = {RECORD: record.model_dump_json(indent=2), EVALUATION: report.model_dump_json(indent=2)}
-    texts[EXPERIMENT] = e.model_dump_json(indent=2, exclude={"source"} if isinstance(source, SpooledImages) else None)
-    _leave(out, loop, texts)
-    return FitResult(record, out)
+        ingested = _ingest(source, e, dataset, progress)
+    if isinstance(source, SpooledImages):
+        return _Prepared(e, dataset, ingested, spooled=True, warnings=source.warnings())
+    return _Prepared(e, dataset, ingested, spooled=False, warnings=())
 
 
 def _run(e: Experiment, manifest: Manifest, dataset: Dataset, progress: Progress) -> tuple[str, LoopResult]:
@@ -255,7 +280,8 @@ def _prune(dataset: Dataset) -> None:
 
 
 def _ingest(source: ImageSource, e: Experiment, dataset: Dataset, progress: Progress) -> IngestResult:
-    return ingest(
+    """The ingested images. Raises SourceError where a round would have nothing to label."""
+    ingested = ingest(
         source,
         source.scan(),
         dataset.store,
@@ -265,16 +291,13 @@ def _ingest(source: ImageSource, e: Experiment, dataset: Dataset, progress: Prog
         shard_mb=e.machine.shard_mb,
         progress=progress,
     )
-
-
-def _refuse_empty_pool(ingested: IngestResult, e: Experiment, dataset: Dataset) -> None:
-    """Raise SourceError where a round would have nothing to label."""
     if e.gate.max_rounds and not ingested.manifest.rows(Split.UNLABELED).size:
         raise SourceError(
             "unlabeled: no image is left to learn from; those given are copies of labelled, validation or test images "
             f"or cannot be used, see {str(dataset.store.quarantine_path)!r}. Give others, or train on "
             'the labels alone with settings={"gate": {"min_rounds": 0, "max_rounds": 0}}'
         )
+    return ingested
 
 
 def _starting_teacher(e: Experiment, manifest: Manifest) -> SavedModel | None:

@@ -17,9 +17,10 @@ from selftrain.learn.models.loading import load
 
 
 def open_user_model(model: object) -> tuple[UserModel, tuple[str, ...] | None]:
-    """`model` opened, and its class names where it has them: a folder that selftrain saved does.
+    """`model` opened, and the class names of a model that selftrain saved.
 
-    Raises PredictionError where `model` cannot be called, UntrustedFileError for a folder that selftrain did not save.
+    Raises PredictionError where `model` cannot be called. Raises UntrustedFileError for a folder that selftrain did not
+    save.
     """
     if isinstance(model, str | os.PathLike):
         start_keras()

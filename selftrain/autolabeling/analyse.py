@@ -1,4 +1,4 @@
-"""Autolabel: a user's model labels a user's unlabelled images, and what comes of it lies in a folder."""
+"""The analysis: a user's model labels a user's unlabelled images, and a folder holds the result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from selftrain.autolabeling.analysis import Analysis, ClassCounts, Counts
@@ -29,14 +28,20 @@ from selftrain.files.writing import replace
 from selftrain.progress import Progress, silent
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
 from selftrain.selflabel.selection.thresholds import check_classes
+from selftrain.version import __version__
 
 LABELED, VALIDATION = "labeled", "validation"
 
 
 @dataclass(frozen=True)
-class _UsedOnce:
-    """Which labelled rows (n,) are used, and how many are not: further copies, and copies with different labels."""
+class _LabeledSet:
+    """Labelled images with their classes (n,), and a mask (n,) of those to use.
 
+    The others are counted: further `copies` of an image, and `conflicting` images whose copies have different labels.
+    """
+
+    reading: Reading
+    labels: Ints
     usable: Mask
     copies: int
     conflicting: int
@@ -44,21 +49,21 @@ class _UsedOnce:
 
 @dataclass(frozen=True)
 class _Human:
-    """The labelled images: their index with parts and labels, what the model is worth, and what was left out."""
+    """The labelled images: their index with parts and labels, the judgement of the model, and what was left out."""
 
     reading: Reading
     index: pa.Table
-    training: Ints  # labels (k,) of those to train on
-    judged: Judgement
-    held_answers: Floats
-    known: frozenset[str]  # ids of labelled and validation images
+    training: Ints  # labels (k,) of the images to train on
+    judgement: Judgement
+    answers: Floats  # to the held-out images
+    ids: frozenset[str]  # of labelled and validation images
     copies: int
     conflicting: int
     unreadable: tuple[Unreadable, ...]
 
 
 def analyse(
-    asked: UserModel,
+    model: UserModel,
     labeled: ImageStream,
     unlabeled: ImageStream,
     validation: ImageStream | None,
@@ -67,115 +72,126 @@ def analyse(
     settings: Settings,
     progress: Progress = silent,
 ) -> Analysis:
-    """Judge the model on held-out labelled images, let it label the unlabelled ones, write all of it to `folder`.
+    """Judge the model on held-out labelled images, let it label the unlabelled ones, and write the result to `folder`.
 
-    Images are read once, in chunks; no more than a few are in memory at a time. Of the unlabelled images the answers
-    are: 4 bytes a class and image. `folder` is one that `begun` gave: what was labelled in it by the same model, with
-    the same settings and images, is not labelled again.
+    Images are read once, in chunks. Memory holds the answers to the unlabelled ones: 4 bytes per class and image.
+    `claim_folder` claimed `folder`; images that an interrupted call labelled in it are not labelled again.
 
-    Raises SourceError, PredictionError and ConfigError for what does not fit.
+    Raises SourceError, PredictionError and ConfigError.
     """
-    human = _read_human(asked, labeled, validation, folder, settings)
-    check_classes(settings.pseudo_label.threshold, human.judged.class_names)
-    check_same_model(folder, human.held_answers)
+    human = _read_human(model, labeled, validation, folder, settings)
+    check_classes(settings.pseudo_label.threshold, human.judgement.class_names)
+    check_same_model(folder, human.answers)
     index, answers, unreadable = read_pool(
-        asked,
+        model,
         unlabeled,
         folder,
         pixels=human.reading.pixels,
-        outputs=human.judged.outputs,
-        columns=human.held_answers.shape[1],
+        outputs=human.judgement.outputs,
+        columns=human.answers.shape[1],
         batch_size=settings.pseudo_label.batch_size,
         progress=progress,
     )
-    index, answers, copies = without_copies(index, answers, human.known)
-    labels = select(
+    index, answers, copies = without_copies(index, answers, human.ids)
+    labels = _select(index, answers, human, settings)
+    images = pa.concat_tables([human.index, index]).combine_chunks()
+    analysis = _analysis(human, labels, settings, copies=copies, unreadable=len(unreadable), by_hash=validation is None)
+    _write_unreadable(folder.unreadable_path, (*human.unreadable, *unreadable))
+    KeptImages(folder.arrays, images, analysis.image_shape, analysis.image_dtype).write(folder.index_path)
+    labels.write(folder.labels_path)
+    folder.finish(analysis)
+    shutil.rmtree(folder.unfinished, ignore_errors=True)
+    return analysis
+
+
+def _select(index: pa.Table, answers: Floats, human: _Human, settings: Settings) -> PseudoLabels:
+    judgement = human.judgement
+    return select(
         index["image_id"],
-        human.judged.calibrated(answers),
+        judgement.calibrated(answers),
         settings.pseudo_label,
         round_index=settings.round,
-        teacher=hashlib.sha256(human.held_answers.tobytes()).hexdigest(),
-        class_names=human.judged.class_names,
-        held_out=human.judged.held_out,
-        prior=np.bincount(human.training, minlength=len(human.judged.class_names)),
+        teacher=hashlib.sha256(human.answers.tobytes()).hexdigest(),
+        class_names=judgement.class_names,
+        held_out=judgement.held_out,
+        prior=np.bincount(human.training, minlength=len(judgement.class_names)),
     )
-    images = pa.concat_tables([human.index, index]).combine_chunks()
-    found = _analysis(human, labels, settings, copies=copies, unreadable=len(unreadable), by_hash=validation is None)
-    _write_unreadable(folder.unreadable_path, (*human.unreadable, *unreadable))
-    KeptImages(folder.arrays, images, found.image_shape, found.image_dtype).write(folder.index_path)
-    labels.write(folder.labels_path)
-    folder.finish(found)
-    shutil.rmtree(folder.unfinished, ignore_errors=True)
-    return found
 
 
 def _read_human(
-    asked: UserModel, labeled: ImageStream, validation: ImageStream | None, folder: AnalysisFolder, settings: Settings
+    model: UserModel, labeled: ImageStream, validation: ImageStream | None, folder: AnalysisFolder, settings: Settings
 ) -> _Human:
     seed, size = settings.seed, settings.pseudo_label.batch_size
-    apart = None if validation is None else _judged_images(asked, validation, seed=seed, batch_size=size)
-    share = settings.held_out if apart is None else 0.0
-    reading = read_labeled(labeled, asked, role=LABELED, share=share, seed=seed, batch_size=size, arrays=folder.arrays)
-    held = apart or reading
-    if apart is not None:
-        reading.pixels.refuse_others(apart.pixels, VALIDATION)
-    if not held.held.any():
-        raise SourceError(f"none of {len(held.held)} labelled images is held out; {ENOUGH}")
-    names = class_names_of(reading, classes=classes_of(held.answers), given=settings.class_names, role=LABELED)
-    labels = class_indices(reading.labels, role=LABELED, class_names=names)
-    taken = frozenset(apart.ids.tolist()) if apart is not None else frozenset()
-    used = judging = _used_once(reading.ids, labels, taken)
-    theirs, counted = labels, [used]
-    if apart is not None:
-        theirs = class_indices(apart.labels, role=VALIDATION, class_names=names)
-        judging = _used_once(apart.ids, theirs, frozenset())
-        counted = [used, judging]
-    outputs = settings.outputs
-    judged = judge_model(held, theirs, judging.usable, asked, outputs=outputs, class_names=names, batch_size=size)
-    parts = np.where(reading.held, Part.HELD_OUT.value, Part.TRAINING.value)
-    index = with_values(with_values(reading.index, "part", parts), "label", labels)
+    others = None if validation is None else _read_validation(model, validation, seed=seed, batch_size=size)
+    share = settings.held_out if others is None else 0.0
+    reading = read_labeled(labeled, model, role=LABELED, share=share, seed=seed, batch_size=size, arrays=folder.arrays)
+    if others is not None:
+        reading.pixels.refuse_others(others.pixels, VALIDATION)
+    basis = others or reading
+    if not basis.held_out.any():
+        raise SourceError(f"none of {len(basis.held_out)} labelled images is held out; {ENOUGH}")
+    names = class_names_of(reading, classes=classes_of(basis.answers), given=settings.class_names, role=LABELED)
+    sets = [_labeled_set(reading, names, excluded=others.ids if others else ())]
+    if others is not None:
+        sets.append(_labeled_set(others, names))
+    training = sets[0]
+    judgement = judge_model(
+        model,
+        basis,
+        sets[-1].labels,
+        sets[-1].usable,
+        outputs=settings.outputs,
+        class_names=names,
+        batch_size=size,
+    )
     return _Human(
         reading=reading,
-        index=index.filter(pa.array(used.usable)),
-        training=labels[used.usable & ~reading.held],
-        judged=judged,
-        held_answers=held.answers,
-        known=taken | frozenset(reading.ids.tolist()),
-        copies=sum(each.copies for each in counted),
-        conflicting=sum(each.conflicting for each in counted),
-        unreadable=(*reading.unreadable, *(apart.unreadable if apart is not None else ())),
+        index=_index_of(training),
+        training=training.labels[training.usable & ~reading.held_out],
+        judgement=judgement,
+        answers=basis.answers,
+        ids=frozenset(image_id for each in sets for image_id in each.reading.ids.tolist()),
+        copies=sum(each.copies for each in sets),
+        conflicting=sum(each.conflicting for each in sets),
+        unreadable=tuple(file for each in sets for file in each.reading.unreadable),
     )
 
 
-def _judged_images(asked: UserModel, validation: ImageStream, *, seed: int, batch_size: int) -> Reading:
-    """All of the validation images, held out."""
-    return read_labeled(validation, asked, role=VALIDATION, share=1.0, seed=seed, batch_size=batch_size, arrays=None)
+def _index_of(images: _LabeledSet) -> pa.Table:
+    """The rows to use of the index, with their part and label."""
+    parts = np.where(images.reading.held_out, Part.HELD_OUT.value, Part.TRAINING.value)
+    index = with_values(with_values(images.reading.index, "part", parts), "label", images.labels)
+    return index.filter(pa.array(images.usable))
 
 
-def _used_once(ids: npt.NDArray[np.object_], labels: Ints, taken: frozenset[str]) -> _UsedOnce:
-    """Of labelled rows (n,) those that are the first of their image, not `taken`, and labelled as its copies are."""
-    _, first, group = np.unique(ids.astype(str), return_index=True, return_inverse=True)
+def _read_validation(model: UserModel, validation: ImageStream, *, seed: int, batch_size: int) -> Reading:
+    """The validation images, all of them held out."""
+    return read_labeled(validation, model, role=VALIDATION, share=1.0, seed=seed, batch_size=batch_size, arrays=None)
+
+
+def _labeled_set(reading: Reading, names: tuple[str, ...], excluded: Iterable[str] = ()) -> _LabeledSet:
+    """The images of `reading`; an image is used once, unless it is `excluded` or its copies have different labels."""
+    labels = class_indices(reading.labels, role=reading.role, class_names=names)
+    _, first, group = np.unique(reading.ids, return_index=True, return_inverse=True)
     lowest = np.full(len(first), np.iinfo(np.int64).max)
     highest = np.full(len(first), -1)
     np.minimum.at(lowest, group, labels)
     np.maximum.at(highest, group, labels)
-    torn = (lowest != highest)[group]
-    usable = np.zeros(len(ids), np.bool_)
+    conflicting = (lowest != highest)[group]
+    usable = np.zeros(len(labels), np.bool_)
     usable[first] = True
-    usable &= ~torn & ~np.array([image_id in taken for image_id in ids.tolist()], np.bool_)
-    conflicting = int(torn.sum())
-    return _UsedOnce(usable, copies=int((~usable).sum()) - conflicting, conflicting=conflicting)
+    usable &= ~conflicting & ~np.isin(reading.ids, np.array(list(excluded), str))
+    conflicts = int(conflicting.sum())
+    return _LabeledSet(reading, labels, usable, copies=int((~usable).sum()) - conflicts, conflicting=conflicts)
 
 
 def _analysis(
     human: _Human, labels: PseudoLabels, settings: Settings, *, copies: int, unreadable: int, by_hash: bool
 ) -> Analysis:
-    from selftrain.version import __version__
-
-    judged, reading = human.judged, human.reading
+    judgement, reading = human.judgement, human.reading
     counts = Counts(
         training=len(human.training),
-        held_out=judged.calibration.images,
+        held_out=judgement.calibration.images,
         unlabeled=len(labels),
         accepted=labels.accepted.num_rows,
         copies=human.copies + copies,
@@ -184,8 +200,8 @@ def _analysis(
     )
     return Analysis(
         selftrain=__version__,
-        class_names=judged.class_names,
-        outputs=judged.outputs,
+        class_names=judgement.class_names,
+        outputs=judgement.outputs,
         labels=label_form(reading.labels, role=LABELED),
         image_shape=reading.pixels.shape,
         image_dtype=reading.pixels.dtype,
@@ -193,7 +209,7 @@ def _analysis(
         files=reading.files,
         counts=counts,
         held_out_by="hash" if by_hash else "validation",
-        calibration=judged.calibration,
+        calibration=judgement.calibration,
         threshold=labels.threshold,
         measured=labels.measured,
         coverage=labels.curve,
@@ -201,7 +217,7 @@ def _analysis(
         round=labels.round,
         classes=_class_counts(human.training, labels),
         pseudo_labels=labels.digest,
-        warnings=(*judged.warnings, *labels.findings, *_warnings(counts, labels)),
+        warnings=(*judgement.warnings, *labels.findings, *_warnings(counts, labels)),
     )
 
 
@@ -225,13 +241,13 @@ def _warnings(counts: Counts, labels: PseudoLabels) -> Iterator[str]:
     if counts.conflicting:
         yield f"{counts.conflicting} labelled images left out: copies of one image have different labels"
     if not counts.training:
-        yield "no labelled image is left to train on; hold fewer out, or give those to judge on as validation="
+        yield "no labelled image is left to train on; hold out fewer, or give separate images as validation="
     if counts.unreadable:
         yield f"{counts.unreadable} files cannot be read; see unreadable.csv"
     if not counts.unlabeled:
         yield "no image was labelled: all unlabelled ones are copies of labelled or validation images; give others"
     if counts.unlabeled and not counts.accepted:
-        yield f"no pseudo-label was accepted (threshold {labels.threshold}); the model is not sure enough"
+        yield f"no pseudo-label was accepted (threshold {labels.threshold}); the model is not confident enough"
 
 
 def _write_unreadable(path: Path, unreadable: Iterable[Unreadable]) -> None:

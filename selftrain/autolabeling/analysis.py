@@ -1,4 +1,4 @@
-"""An analysis: what labelling the unlabelled images came to, and the folder that holds it."""
+"""The result of `autolabel`: counts, calibration, acceptance per class and warnings."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ class Facts(BaseModel):
 
 
 class Calibration(Facts):
-    """The model on `images` held out, before and after its `temperature`; errors are expected calibration errors.
+    """The model on held-out `images`, before and after calibration by `temperature`.
 
-    What is said of after is cross-fitted: no image is judged by a temperature that it was fitted on.
+    Errors are expected calibration errors. The figures after calibration are cross-fitted: no image is judged by a
+    temperature that was fitted on it.
     """
 
     images: int
@@ -36,7 +37,7 @@ class Calibration(Facts):
 
 
 class ClassCounts(Facts):
-    """One class: images of it with a human label (to train on), predicted as it, accepted; the lowest confidence."""
+    """One class: its human labels to train on, the images predicted as it, those accepted, and the cutoff (0-1)."""
 
     labeled: int
     predicted: int
@@ -45,11 +46,11 @@ class ClassCounts(Facts):
 
 
 class Counts(Facts):
-    """How many images there were: each is counted once.
+    """How many images there were; each is counted once.
 
-    `training` and `held_out` have a human label, `unlabeled` were labelled by the model and `accepted` or not.
-    `copies` are further copies of an image, `conflicting` labelled images whose copies have different labels,
-    `unreadable` files that cannot be used: none of these is used.
+    `training` and `held_out` images have a human label. The model labelled the `unlabeled` ones, and `accepted` of them
+    were accepted. The others were not used: `copies` are further copies of an image, `conflicting` are labelled images
+    whose copies have different labels, and `unreadable` are files that cannot be used.
     """
 
     training: int
@@ -62,12 +63,12 @@ class Counts(Facts):
 
 
 class Analysis(Facts):
-    """What `selftrain.autolabel` found: counts, calibration, acceptance, and what to mind (`warnings`).
+    """What `selftrain.autolabel` returns: counts, calibration, acceptance and warnings.
 
-    `held_out_by` says whether the model was judged on a part of the labelled images ("hash") or on images of its own
-    ("validation"). `threshold` is the rule in words, `measured` how right what it accepts is on the held-out images,
-    `coverage` how right what every other confidence would accept. `image_range` are the lowest and the highest value of
-    the labelled images. `pseudo_labels` is the digest of the table beside this file.
+    `held_out_by` says where the model was judged: on a share of the labelled images ("hash"), or on separate images
+    ("validation"). `threshold` is the rule in words. `measured` is the precision of the labels that it accepts, on the
+    held-out images; `coverage` has the precision at every other confidence. `image_range` holds the lowest and the
+    highest value of the labelled images. `pseudo_labels` is the digest of the table beside this file.
     """
 
     format_version: Literal[1] = FORMAT_VERSION

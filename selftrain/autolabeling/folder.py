@@ -1,4 +1,4 @@
-"""Begun: what an analysis is asked for, and a folder that is empty, ready for it, in the midst of it or done."""
+"""The folder of an analysis: its files, and who may write to it in which state."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from selftrain.files.writing import replace
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
 LOCK = "autolabel.lock"
-# What is written before the first unlabelled image is labelled: nothing that a model was asked long for.
+# The files that are written before the first unlabelled image is labelled. To make them again costs little.
 _BEFORE_LABELLING = re.compile(
     r"settings\.json|autolabel\.lock|images/(un)?labeled-\d{6}\.npy|unfinished/held_out\.npy"
 )
@@ -27,26 +27,26 @@ _BEFORE_LABELLING = re.compile(
 
 @contextmanager
 def claim_folder(folder: AnalysisFolder, settings: Settings, *, resume: bool) -> Iterator[bool]:
-    """Whether `folder` holds the finished analysis already; else it is this call's alone while the block runs.
+    """Whether `folder` already holds the finished analysis. If not, only this call writes to it while the block runs.
 
-    With `resume` an unfinished one of the same settings is gone on with. One in which no unlabelled image was labelled
-    yet - an error came before - is begun anew, with whatever settings.
-    Raises ConfigError for a folder that holds anything else, and for one that another call is writing.
+    With `resume`, an unfinished analysis with the same settings continues. An analysis that failed before it labelled
+    an unlabelled image starts again, with any settings. Raises ConfigError for a folder that holds anything else, and
+    for one that another call is writing.
     """
     if _goes_on(folder, settings, resume=resume) and folder.analysis_path.is_file():
         yield True
         return
     with _locked(folder.root):
         if not _goes_on(folder, settings, resume=resume):
-            folder.held_out_path.unlink(missing_ok=True)  # of the model before, which may be another
+            folder.held_out_path.unlink(missing_ok=True)  # from an earlier call, maybe with another model
             replace(folder.settings_path, lambda part: part.write_text(settings.text, encoding="utf-8"))
         yield folder.analysis_path.is_file()
 
 
 def _goes_on(folder: AnalysisFolder, settings: Settings, *, resume: bool) -> bool:
-    """Whether `folder` holds an analysis of these settings, in which something is labelled; False: nothing is.
+    """Whether `folder` holds an analysis with these settings that has labelled something already.
 
-    Raises ConfigError where it holds other files or settings, or one that is not to be gone on with.
+    Raises ConfigError where it holds other files or settings, or an analysis that `resume` does not ask for.
     """
     root = folder.root
     if root.exists() and not root.is_dir():
@@ -80,24 +80,24 @@ def _locked(root: Path) -> Iterator[None]:
 
 
 def _nothing_labelled(folder: AnalysisFolder) -> bool:
-    """Whether `folder` holds what `claim_folder` and the reading of labelled images wrote, and nothing else."""
+    """Whether `folder` holds only what is written before an unlabelled image is labelled."""
     if not all(_BEFORE_LABELLING.fullmatch(name) for name in _files(folder.root)):
         return False
     try:
         text = folder.settings_path.read_text(encoding="utf-8")
         return Settings.model_validate_json(text).text == text
-    except (OSError, ValidationError, UnicodeDecodeError, ConfigError):  # no settings of ours
+    except (OSError, ValidationError, UnicodeDecodeError, ConfigError):  # another program's file
         return False
 
 
 def _files(root: Path) -> Iterator[str]:
-    """What lies below `root` and is no folder, seen from there."""
+    """The paths of the files and links below `root`, relative to it."""
     return (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_symlink() or not path.is_dir())
 
 
 @dataclass(frozen=True)
 class AnalysisFolder:
-    """A folder with an analysis: complete when `analysis.json` is there, which is written last."""
+    """A folder with an analysis; it is complete when it has `analysis.json`, which is written last."""
 
     root: Path
 
@@ -115,7 +115,7 @@ class AnalysisFolder:
 
     @property
     def settings_path(self) -> Path:
-        """What was asked for; written first."""
+        """The settings of the call; written first."""
         return self.root / "settings.json"
 
     @property
@@ -124,17 +124,17 @@ class AnalysisFolder:
 
     @property
     def arrays(self) -> Path:
-        """Images that are no files of the user's own."""
+        """Images that are not files of the user."""
         return self.root / "images"
 
     @property
     def unfinished(self) -> Path:
-        """Answers of a labelling that has not come to its end."""
+        """The model's answers, until the analysis is finished."""
         return self.root / "unfinished"
 
     @property
     def held_out_path(self) -> Path:
-        """The answers to the held-out images, while the labelling has not come to its end."""
+        """The model's answers to the held-out images, until the analysis is finished."""
         return self.unfinished / "held_out.npy"
 
     def finish(self, analysis: Analysis) -> None:
@@ -154,7 +154,7 @@ class AnalysisFolder:
         except ValidationError as error:
             first = error.errors()[0]
             raise SourceError(
-                f"{self.analysis_path} is no analysis of format {FORMAT_VERSION}: {first['msg']}"
+                f"{self.analysis_path} is not an analysis of format {FORMAT_VERSION}: {first['msg']}"
             ) from error
 
     def images(self, analysis: Analysis) -> KeptImages:

@@ -1,4 +1,4 @@
-"""A user's model, judged on labelled images held out: which answers it gives, how right, how honestly sure."""
+"""The judgement of a user's model on held-out images: the kind of its answers, its accuracy and its calibration."""
 
 from __future__ import annotations
 
@@ -31,16 +31,18 @@ from selftrain.learn.models.calibrate import cross_fitted_probs, fit_temperature
 Ints = npt.NDArray[np.int64]
 
 FEW_HELD_OUT = 50
-_CLEARLY = 0.01  # level of the test between two scales
-_GAIN = 0.1  # of accuracy
-_KNOWS = 1 / 3  # accuracy of a model at the scale it was trained on
+# A model is said to read another range of values only where three things hold: at the other range its accuracy is
+# higher by this much, the difference is significant at this level, and the accuracy is surely above this.
+_LEAST_GAIN = 0.1
+_LEVEL = 0.01
+_LEAST_ACCURACY = 1 / 3
 _SHOWN = 10
 ENOUGH = "label more, or give validation="
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the held-out images say of a model; `held_out` are its calibrated, cross-fitted answers to them."""
+    """What held-out images show of a model; `held_out` are its calibrated, cross-fitted answers to them."""
 
     class_names: tuple[str, ...]
     outputs: OutputKind
@@ -49,35 +51,35 @@ class Judgement:
     warnings: tuple[str, ...]
 
     def calibrated(self, answers: Floats) -> Floats:
-        """Probabilities (n, classes) of the model's `answers` (n, columns)."""
+        """Probabilities (n, classes) from the model's `answers` (n, columns)."""
         return softmax(as_logits(answers, self.outputs), self.calibration.temperature)
 
 
 def judge_model(
-    held: Reading,
+    model: UserModel,
+    reading: Reading,
     labels: Ints,
     usable: Mask,
-    asked: UserModel,
     *,
     outputs: OutputKind | None,
     class_names: tuple[str, ...],
     batch_size: int,
 ) -> Judgement:
-    """The model on the held-out rows of `held` that are `usable` (n,); `labels` (n,) are those of all its rows.
+    """Judge the model on the held-out rows of `reading` that are `usable` (n,).
 
-    Raises SourceError where there is none, or where the images are clearly of another scale than the model was trained
-    on; PredictionError for answers that are neither logits nor probabilities, or are not what `outputs` says.
+    `labels` (n,) are the classes of all rows. Raises SourceError where no row is left, or where the images clearly have
+    another range than the model reads. Raises PredictionError for answers that are not what `outputs` says.
     """
-    used = usable[held.held]
-    answers = held.answers[used]
+    used = usable[reading.held_out]
+    answers = reading.answers[used]
     if not len(answers):
-        raise SourceError(f"none of {len(held.held)} labelled images is held out to judge the model on; {ENOUGH}")
-    said = outputs or outputs_of(answers)
-    if said == "probabilities":
-        refuse_no_probabilities(held.answers, role=held.role, named=held.name_held)
-    _refuse_wrong_scale(asked, held, labels[held.held], said, batch_size=batch_size)
-    labels = labels[held.held][used]
-    logits = as_logits(answers, said)
+        raise SourceError(f"none of {len(used)} held-out images can be used to judge the model; {ENOUGH}")
+    kind = outputs or outputs_of(answers)
+    if kind == "probabilities":
+        refuse_no_probabilities(reading.answers, role=reading.role, named=reading.name_held_out)
+    _refuse_wrong_range(model, reading, labels[reading.held_out], kind, batch_size=batch_size)
+    labels = labels[reading.held_out][used]
+    logits = as_logits(answers, kind)
     # Where all answers are right, the likelihood has no maximum: any model would be made certain of everything.
     all_right = bool((logits.argmax(axis=1) == labels).all())
     temperature = 1.0 if all_right else fit_temperature(logits, labels)
@@ -85,7 +87,7 @@ def judge_model(
     calibration = _calibration(logits, labels, probs, temperature)
     return Judgement(
         class_names=class_names,
-        outputs=said,
+        outputs=kind,
         calibration=calibration,
         held_out=HeldOut(probs, labels),
         warnings=tuple(_warnings(labels, calibration, class_names)),
@@ -107,12 +109,12 @@ def _calibration(logits: Floats, labels: Ints, probs: Floats, temperature: float
 
 def _warnings(labels: Ints, calibration: Calibration, names: tuple[str, ...]) -> Iterator[str]:
     if len(labels) < FEW_HELD_OUT:
-        yield f"{len(labels)} held-out images are few to calibrate on; label more, or give validation="
+        yield f"{len(labels)} held-out images are few to calibrate on; {ENOUGH}"
     right = round(calibration.accuracy * len(labels))
     if right == len(labels):
         yield (
             f"the model is right on all {right} held-out images: its confidence is used as it is (temperature 1); "
-            "was it trained on them? selftrain.held_out says which they are"
+            "was it trained on them? selftrain.held_out says which ones they are"
         )
     if wilson(right, len(labels)).low <= 1 / len(names):
         yield (
@@ -125,24 +127,27 @@ def _warnings(labels: Ints, calibration: Calibration, names: tuple[str, ...]) ->
         yield f"no held-out image of {len(missing)} of {len(names)} classes: {shown}"
 
 
-def _refuse_wrong_scale(asked: UserModel, held: Reading, labels: Ints, outputs: OutputKind, *, batch_size: int) -> None:
-    """Raise SourceError where the model is clearly better on the same images at the other usual scale."""
-    factor = {Scale.TO_1: 255.0, Scale.TO_255: 1 / 255}.get(held.pixels.scale)
+def _refuse_wrong_range(
+    model: UserModel, reading: Reading, labels: Ints, outputs: OutputKind, *, batch_size: int
+) -> None:
+    """Raise SourceError where the model is clearly better on the same images in the other usual range."""
+    factor = {Scale.TO_1: 255.0, Scale.TO_255: 1 / 255}.get(reading.pixels.scale)
     if factor is None:
         return
-    count = len(held.sample)
+    count = len(reading.sample)
     try:
-        answers = answers_of(asked, (held.sample * np.float32(factor)).astype(np.float32), batch_size=batch_size)
-    except PredictionError:  # it reads the type given only
+        answers = answers_of(model, (reading.sample * np.float32(factor)).astype(np.float32), batch_size=batch_size)
+    except PredictionError:  # it reads only the type of the images as they are
         return
     truth = labels[:count]
-    ours, theirs = (as_logits(each, outputs).argmax(axis=1) == truth for each in (held.answers[:count], answers))
-    gained, lost = int((theirs & ~ours).sum()), int((ours & ~theirs).sum())
-    better = (gained - lost) / count > _GAIN and mcnemar(gained, lost) < _CLEARLY
-    if better and wilson(int(theirs.sum()), count).low > _KNOWS:
-        low, high = held.pixels.low, held.pixels.high
+    right = as_logits(reading.answers[:count], outputs).argmax(axis=1) == truth
+    right_scaled = as_logits(answers, outputs).argmax(axis=1) == truth
+    gains, losses = int((right_scaled & ~right).sum()), int((right & ~right_scaled).sum())
+    better = (gains - losses) / count > _LEAST_GAIN and mcnemar(gains, losses) < _LEVEL
+    if better and wilson(int(right_scaled.sum()), count).low > _LEAST_ACCURACY:
+        low, high = reading.pixels.low, reading.pixels.high
         raise SourceError(
-            f"the model is right on {ours.mean():.0%} of the held-out images as they are (values {low:g}..{high:g}), "
-            f"and on {theirs.mean():.0%} of them {'times 255' if factor > 1 else 'divided by 255'}: "
-            "give images in the range that it was trained on, or a model that rescales them"
+            f"the model is right on {right.mean():.0%} of the held-out images as they are (values {low:g}..{high:g}), "
+            f"but on {right_scaled.mean():.0%} of them {'times 255' if factor > 1 else 'divided by 255'}. "
+            "Give images in the range that it was trained on, or a model that rescales them"
         )

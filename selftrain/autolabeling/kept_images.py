@@ -1,4 +1,4 @@
-"""Kept images: those of an analysis, as array files without pickle, or as references to the user's own files."""
+"""The images of an analysis: arrays in files without pickle, or references to the user's own files."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ SCHEMA = pa.schema(
     [
         pa.field("image_id", pa.string(), nullable=False),  # sha256, hex: of the pixels, or of the file
         pa.field("part", pa.string(), nullable=False),
-        pa.field("label", pa.int32()),  # a person's, index into the class names
-        pa.field("path", pa.string()),  # of the user's file
-        pa.field("size", pa.int64()),  # bytes of that file
-        pa.field("array", pa.string()),  # file name of the array that holds the image
+        pa.field("label", pa.int32()),  # a person's label: index into the class names
+        pa.field("path", pa.string()),  # the user's file
+        pa.field("size", pa.int64()),  # of that file, in bytes
+        pa.field("array", pa.string()),  # file name of the array with the image
         pa.field("row", pa.int32()),  # in that array
     ]
 )
@@ -54,7 +54,7 @@ def write_array(folder: Path, name: str, values: npt.NDArray[np.generic]) -> Non
 
 
 def index_rows(chunk: ImageChunk, array: str) -> pa.Table:
-    """The index of a chunk's images, whose pixels are in `array` unless they are files; part and label are empty."""
+    """The index of a chunk's images: unlabelled, and with their pixels in `array` unless they are files."""
     count = len(chunk)
     stored = chunk.paths is None
     nothing = [None] * count
@@ -83,9 +83,9 @@ def ids_column(ids: Ids) -> pa.Array:
 
 @dataclass(frozen=True, eq=False)
 class KeptImages:
-    """Images that can be gathered by row: `index` has SCHEMA, arrays lie in `folder`, files where the user keeps them.
+    """Images to gather by row: `index` has SCHEMA, arrays are in `folder`, files are where the user keeps them.
 
-    `shape` is one image's; files are decoded to it.
+    `shape` and `dtype` are those of one image; files are decoded to this shape.
     """
 
     folder: Path
@@ -106,7 +106,7 @@ class KeptImages:
         """The images whose index `write` put at `path`. Raises SourceError for another table."""
         table = pq.ParquetFile(path).read()
         if table.schema.names != SCHEMA.names:
-            raise SourceError(f"{path} is no index of images; run the analysis again")
+            raise SourceError(f"{path} is not an index of images; run the analysis again")
         return cls(folder, table, shape, dtype)
 
     def take(self, rows: npt.NDArray[np.integer]) -> KeptImages:
@@ -114,9 +114,9 @@ class KeptImages:
         return KeptImages(self.folder, self.index.take(pa.array(rows)), self.shape, self.dtype)
 
     def check_files(self) -> None:
-        """Raise SourceError naming the first files that are gone, or have another size than when they were analysed."""
-        given = self.index.filter(self.index["path"].is_valid())
-        pairs = zip(given["path"].to_pylist(), given["size"].to_pylist(), strict=True)
+        """Raise SourceError naming the first files that are gone or have another size than in the analysis."""
+        files = self.index.filter(self.index["path"].is_valid())
+        pairs = zip(files["path"].to_pylist(), files["size"].to_pylist(), strict=True)
         changed = [path for path, size in pairs if _size(path) != size]
         if changed:
             named = ", ".join(changed[:3]) + (", ..." if len(changed) > 3 else "")
@@ -134,10 +134,9 @@ class KeptImages:
 
     @cached_property
     def _places(self) -> tuple[npt.NDArray[np.object_], Int64s, npt.NDArray[np.object_]]:
-        """Of each row: the array, the row in it, the path; "" for none."""
-        arrays, paths = (
-            np.array(self.index[name].fill_null("").to_pylist(), dtype=object) for name in ("array", "path")
-        )
+        """For each row: its array, its row in that array, its path; "" where it has none."""
+        arrays = np.array(self.index["array"].fill_null("").to_pylist(), dtype=object)
+        paths = np.array(self.index["path"].fill_null("").to_pylist(), dtype=object)
         return arrays, self.index["row"].fill_null(0).to_numpy().astype(np.int64), paths
 
     def _array(self, name: str) -> Array:
@@ -150,7 +149,7 @@ class KeptImages:
 
     def _decode(self, images: Array, rows: Int64s, at: Int64s) -> None:
         """Decode the files of `rows`[`at`] to `images`[`at`]."""
-        if len(at) == 1:  # a data loader's worker asks for one at a time
+        if len(at) == 1:  # the workers of a data loader read one at a time
             self._decode_one(images, int(rows[at[0]]), int(at[0]))
         elif len(at):
             with ThreadPoolExecutor(cores()) as threads:

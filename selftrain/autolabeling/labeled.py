@@ -1,4 +1,4 @@
-"""Reading labelled images: once through, in chunks, a part of them held out by hash and shown to the model."""
+"""Labelled images: read once, in chunks, with a share held out by hash and shown to the model."""
 
 from __future__ import annotations
 
@@ -25,43 +25,44 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class Reading:
-    """Labelled images, read once through: a row an image in `index` and `labels`, both as they came; `role` names them.
+    """Labelled images, read once: `index` and `labels` have a row per image, as they came; `role` names them.
 
-    `held` (n,) are held out, `answers` (held, columns) what the model says of them; `sample` are the first of these.
+    `held_out` (n,) marks those shown to the model, and `answers` (held out, columns) are its answers. `sample` holds
+    the first of these images.
     """
 
     role: str
     index: pa.Table
     labels: Labels
-    held: Mask
+    held_out: Mask
     answers: Floats
     sample: Array
     pixels: Pixels
     files: bool
     unreadable: tuple[Unreadable, ...]
 
-    def name_held(self, rows: npt.NDArray[np.int64]) -> str:
-        """Those of `rows` (k,) of the held-out images, as a user knows them."""
-        of_all = np.flatnonzero(self.held)[rows]
+    def name_held_out(self, rows: npt.NDArray[np.int64]) -> str:
+        """The `rows` (k,) of the held-out images, as a user knows them."""
+        of_all = np.flatnonzero(self.held_out)[rows]
         return name_rows(self.index["path"].take(of_all).to_pylist()) if self.files else named_rows(of_all)
 
     @property
-    def ids(self) -> npt.NDArray[np.object_]:
+    def ids(self) -> npt.NDArray[np.str_]:
         """Ids (n,)."""
-        return np.array(self.index["image_id"].to_pylist(), dtype=object)
+        return np.array(self.index["image_id"].to_pylist(), str)
 
 
 def read_labeled(
-    given: ImageStream, asked: UserModel, *, role: str, share: float, seed: int, batch_size: int, arrays: Path | None
+    images: ImageStream, model: UserModel, *, role: str, share: float, seed: int, batch_size: int, arrays: Path | None
 ) -> Reading:
-    """Read `given` once, hold out `share` of it by hash, ask the model about that part, keep the pixels in `arrays`.
+    """Read `images` once, hold out `share` of them by hash, and show these to the model.
 
-    None: keep none. Raises SourceError for images that do not fit together, and where there is none.
+    The pixels are written to the folder `arrays`; None: nowhere. Raises SourceError for images that do not fit
+    together, and where there are none.
     """
-    index, labels, held, answers, samples = [], [], [], [], []
-    unreadable: list[Unreadable] = []
-    pixels, files = None, False
-    for name, chunk in _named(given, role):
+    index, labels, masks, answers, samples = [], [], [], [], []
+    pixels, files, unreadable = None, False, list[Unreadable]()
+    for name, chunk in _named_chunks(images, role):
         unreadable += chunk.unreadable
         if not len(chunk) or chunk.labels is None:
             continue
@@ -71,20 +72,20 @@ def read_labeled(
             write_array(arrays, name, chunk.images)
         index.append(index_rows(chunk, name))
         labels.append(chunk.labels)
-        held.append(held_out_mask(chunk.ids, share=share, seed=seed))
-        apart = chunk.images[held[-1]]
-        if len(apart):
-            name_held = _named_of(chunk, held[-1])
-            answers.append(answers_of(asked, apart, batch_size=batch_size, role=role, named=name_held))
-            samples.append(apart[:SAMPLED])
+        masks.append(held_out_mask(chunk.ids, share=share, seed=seed))
+        shown = chunk.images[masks[-1]]
+        if len(shown):
+            naming = _naming(chunk, masks[-1])
+            answers.append(answers_of(model, shown, batch_size=batch_size, role=role, named=naming))
+            samples.append(shown[:SAMPLED])
     if pixels is None:
         bad = f" ({len(unreadable)} files cannot be read)" if unreadable else ""
-        raise SourceError(f"{role} holds no image{bad}; give at least two a class")
+        raise SourceError(f"{role} holds no image{bad}; give at least two per class")
     return Reading(
         role=role,
         index=pa.concat_tables(index),
         labels=joined_labels(labels, role=role),
-        held=np.concatenate(held),
+        held_out=np.concatenate(masks),
         answers=np.concatenate(answers) if answers else np.empty((0, 0), np.float32),
         sample=np.concatenate(samples)[:SAMPLED] if samples else np.empty((0, *pixels.shape), pixels.dtype),
         pixels=pixels,
@@ -94,9 +95,10 @@ def read_labeled(
 
 
 def class_names_of(reading: Reading, *, classes: int, given: tuple[str, ...] | None, role: str) -> tuple[str, ...]:
-    """The class names: those given, the sorted names of the labels, or the indices; SourceError for a mismatch.
+    """The class names: those given, the sorted names of the labels, or the indices.
 
-    Names that are numbers are refused where their values and their text sort differently: the model's order is unknown.
+    Raises SourceError where the model has another number of classes. Also raises it for names that are numbers and sort
+    differently by value and as text, because the order of the model's outputs is then unknown.
     """
     form = label_form(reading.labels, role=role)
     names = given or (sorted_names(text(reading.labels)) if form is LabelForm.NAME else None)
@@ -106,23 +108,23 @@ def class_names_of(reading: Reading, *, classes: int, given: tuple[str, ...] | N
         shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
         raise SourceError(
             f"{'class_names' if given else role} has {len(names)} classes ({shown}), the model answers {classes}; "
-            "give class_names=, one for each output in its order"
+            "give class_names=, one for each output in order"
         )
     if not given and list(names) != sorted(names):
         raise SourceError(
-            f"{role}: its classes are numbers as text, in their order {', '.join(names[:_SHOWN])}, ..., sorted as text "
+            f"{role}: the class names are numbers, in order {', '.join(names[:_SHOWN])}, ..., but sorted as text "
             f"{', '.join(sorted(names)[:_SHOWN])}, ...; give class_names= in the order of the model's outputs, or "
             "labels that are integers"
         )
     return names
 
 
-def _named_of(chunk: ImageChunk, held: Mask) -> Named:
-    """What names rows of those `held` (n,) out of `chunk`."""
-    rows = np.flatnonzero(held)
+def _naming(chunk: ImageChunk, mask: Mask) -> Named:
+    """How to name rows of those images of `chunk` that `mask` (n,) marks."""
+    rows = np.flatnonzero(mask)
     return lambda bad: chunk.named(rows[bad])
 
 
-def _named(given: ImageStream, role: str) -> Iterator[tuple[str, ImageChunk]]:
-    for number, chunk in enumerate(given.chunks()):
+def _named_chunks(images: ImageStream, role: str) -> Iterator[tuple[str, ImageChunk]]:
+    for number, chunk in enumerate(images.chunks()):
         yield f"{role}-{number:06d}.npy", chunk

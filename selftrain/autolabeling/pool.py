@@ -1,4 +1,4 @@
-"""A pool, asked: unlabelled images go through the model in chunks; what is answered survives an interruption."""
+"""The pool: unlabelled images go through the model in chunks, and an interruption loses no answer."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from selftrain.errors import ConfigError, PredictionError, SourceError
 from selftrain.progress import Progress
 
 UNLABELED = "unlabeled"
-_SAME_ANSWERS = 1e-2
+_TOLERANCE = 1e-2  # one model's answers to the same images may differ a little
 
 
 def check_same_model(folder: AnalysisFolder, answers: Floats) -> None:
-    """Keep the answers to the held-out images; ConfigError where an unfinished analysis has others."""
+    """Keep the answers to the held-out images. Raises ConfigError where an unfinished analysis has different ones."""
     path = folder.held_out_path
     if not path.is_file():
         write_array(path.parent, path.name, answers)
         return
-    before = np.load(path, allow_pickle=False)
-    if before.shape != answers.shape or not np.allclose(before, answers, atol=_SAME_ANSWERS, rtol=_SAME_ANSWERS):
+    kept = np.load(path, allow_pickle=False)
+    if kept.shape != answers.shape or not np.allclose(kept, answers, atol=_TOLERANCE, rtol=_TOLERANCE):
         raise ConfigError(
             f"out={str(folder.root)!r} was begun with another model or other labelled images; give those, or "
             "another folder"
@@ -36,7 +36,7 @@ def check_same_model(folder: AnalysisFolder, answers: Floats) -> None:
 
 
 def read_pool(
-    asked: UserModel,
+    model: UserModel,
     unlabeled: ImageStream,
     folder: AnalysisFolder,
     *,
@@ -48,12 +48,10 @@ def read_pool(
 ) -> tuple[pa.Table, Floats, tuple[Unreadable, ...]]:
     """The index of the unlabelled images, the model's answers (n, columns), and the files that cannot be read.
 
-    `pixels` are those of the labelled images, which these must go together with, and `outputs` and `columns` what
-    the model answered to them. Raises SourceError, PredictionError.
+    The images must have the shape, type and range of the labelled ones (`pixels`), and the answers the kind (`outputs`)
+    and number of `columns` of the answers to these. Raises SourceError, PredictionError.
     """
-    index: list[pa.Table] = []
-    answers: list[Floats] = []
-    unreadable: list[Unreadable] = []
+    index, answers, unreadable = list[pa.Table](), list[Floats](), list[Unreadable]()
     done = 0
     for number, chunk in enumerate(unlabeled.chunks()):
         unreadable += chunk.unreadable
@@ -62,15 +60,10 @@ def read_pool(
             name = f"{UNLABELED}-{number:06d}.npy"
             pixels = join_pixels(pixels, chunk.images, role=UNLABELED)
             index.append(index_rows(chunk, name))
-            known = _answers_before(folder, name, chunk.ids)
-            if known is None:
-                if chunk.paths is None:
-                    write_array(folder.arrays, name, chunk.images)
-                known = answers_of(asked, chunk.images, batch_size=batch_size, role=UNLABELED, named=chunk.named)
-                _refuse_others(known, chunk, outputs=outputs, columns=columns)
-                write_array(folder.unfinished, f"ids-{name}", chunk.ids)
-                write_array(folder.unfinished, name, known)
-            answers.append(known)
+            kept = _kept_answers(folder, name, chunk.ids)
+            if kept is None:
+                kept = _answers(model, chunk, name, folder, outputs=outputs, columns=columns, batch_size=batch_size)
+            answers.append(kept)
         progress(done, unlabeled.count or done, "images labelled")
     if not index:
         bad = f" ({len(unreadable)} files cannot be read)" if unreadable else ""
@@ -78,8 +71,20 @@ def read_pool(
     return pa.concat_tables(index), np.concatenate(answers), tuple(unreadable)
 
 
-def _refuse_others(answers: Floats, chunk: ImageChunk, *, outputs: OutputKind, columns: int) -> None:
-    """Raise PredictionError where `answers` to a chunk are not of the kind of those to the labelled images."""
+def _answers(
+    model: UserModel,
+    chunk: ImageChunk,
+    name: str,
+    folder: AnalysisFolder,
+    *,
+    outputs: OutputKind,
+    columns: int,
+    batch_size: int,
+) -> Floats:
+    """The model's answers to a chunk, kept in `folder` with its images. Raises PredictionError."""
+    if chunk.paths is None:
+        write_array(folder.arrays, name, chunk.images)
+    answers = answers_of(model, chunk.images, batch_size=batch_size, role=UNLABELED, named=chunk.named)
     if answers.shape[1] != columns:
         raise PredictionError(
             f"{UNLABELED}: the model answers {answers.shape[1]} columns, to labelled images {columns}; "
@@ -87,26 +92,29 @@ def _refuse_others(answers: Floats, chunk: ImageChunk, *, outputs: OutputKind, c
         )
     if outputs == "probabilities":
         refuse_no_probabilities(answers, role=UNLABELED, named=chunk.named)
+    write_array(folder.unfinished, f"ids-{name}", chunk.ids)
+    write_array(folder.unfinished, name, answers)
+    return answers
 
 
-def _answers_before(folder: AnalysisFolder, name: str, ids: npt.NDArray[np.bytes_]) -> Floats | None:
-    """The answers an unfinished analysis has for this chunk; ConfigError where it had other images."""
+def _kept_answers(folder: AnalysisFolder, name: str, ids: npt.NDArray[np.bytes_]) -> Floats | None:
+    """The answers to this chunk in an unfinished analysis. Raises ConfigError where it has other images."""
     if not (folder.unfinished / name).is_file():
         return None
     if not np.array_equal(np.load(folder.unfinished / f"ids-{name}", allow_pickle=False), ids):
         raise ConfigError(
-            f"out={str(folder.root)!r} was begun with other unlabelled images, or in another order; to go on, give the "
-            "same in the same order (no shuffling), or another folder"
+            f"out={str(folder.root)!r} was begun with other unlabelled images, or in another order; to continue, give "
+            "the same in the same order (no shuffling), or another folder"
         )
     answers: Floats = np.load(folder.unfinished / name, allow_pickle=False)
     return answers
 
 
-def without_copies(index: pa.Table, answers: Floats, known: Iterable[str]) -> tuple[pa.Table, Floats, int]:
-    """The first of each image that is no labelled one, its answers, and how many were left out."""
+def without_copies(index: pa.Table, answers: Floats, labeled: Iterable[str]) -> tuple[pa.Table, Floats, int]:
+    """The images once each and without those whose ids are `labeled`, their answers, and how many were left out."""
     ids = index["image_id"].combine_chunks()
     _, first = np.unique(ids.to_numpy(zero_copy_only=False).astype("S64"), return_index=True)
-    once = np.zeros(len(ids), np.bool_)
-    once[first] = True
-    once &= ~pc.is_in(ids, pa.array(sorted(known), pa.string())).to_numpy(zero_copy_only=False)
-    return index.filter(pa.array(once)), answers[once], int((~once).sum())
+    unique = np.zeros(len(ids), np.bool_)
+    unique[first] = True
+    unique &= ~pc.is_in(ids, pa.array(sorted(labeled), pa.string())).to_numpy(zero_copy_only=False)
+    return index.filter(pa.array(unique)), answers[unique], int((~unique).sum())

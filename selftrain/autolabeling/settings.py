@@ -1,4 +1,4 @@
-"""Settings of an autolabel call: checked values, and what of them decides a result."""
+"""The settings of an `autolabel` call: the checked arguments that decide its result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from selftrain.errors import ConfigError
 
 
 class Settings(Section):
-    """What an analysis depends on, beside the model and the images."""
+    """What an analysis depends on, besides the model and the images."""
 
     pseudo_label: PseudoLabel = PseudoLabel()
     round: int = 1
@@ -26,7 +26,7 @@ class Settings(Section):
 
     @property
     def text(self) -> str:
-        """As they are written."""
+        """The settings as JSON, as the folder of an analysis holds them."""
         return self.model_dump_json(indent=2) + "\n"
 
 
@@ -42,17 +42,22 @@ def settings_of(
     seed: int,
     outputs: str | None,
 ) -> Settings:
-    """The arguments of `autolabel` as Settings. Raises ConfigError naming the one that is not allowed."""
-    rule = _rule(threshold)
-    rule = checked(PseudoLabel, threshold=rule, targets=targets, max_per_class=max_per_class, batch_size=batch_size)
+    """The arguments of `autolabel` as Settings. Raises ConfigError naming the argument that is not allowed."""
+    selection = checked(
+        PseudoLabel,
+        threshold=_rule(threshold),
+        targets=targets,
+        max_per_class=max_per_class,
+        batch_size=batch_size,
+    )
     names = None if class_names is None else names_of(class_names, each="each of the model's outputs, in their order")
     return checked(
-        Settings, pseudo_label=rule, round=round, held_out=held_out, seed=seed, outputs=outputs, class_names=names
+        Settings, pseudo_label=selection, round=round, held_out=held_out, seed=seed, outputs=outputs, class_names=names
     )
 
 
 def _rule(threshold: object) -> object:
-    """A threshold's object as it is, a confidence (0-1) or None as Fixed."""
+    """A threshold as it is; a confidence (0-1) or None as Fixed."""
     if isinstance(threshold, Section | Mapping):
         return threshold
     if threshold is None:

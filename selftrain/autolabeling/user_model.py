@@ -1,4 +1,4 @@
-"""A user's model, asked: any Keras model or callable, its answers checked and turned into logits."""
+"""User models: any Keras model or callable, with its answers checked and turned into logits."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from selftrain.naming import named_rows
 
 Floats = npt.NDArray[np.float32]
 Named = Callable[[npt.NDArray[np.int64]], str]
-"""Rows (k,) of what a model was asked, in the words of an error."""
+"""Names rows (k,) of the images shown to a model, for an error."""
 OutputKind = Literal["logits", "probabilities"]
 SMALLEST_PROBABILITY = 1e-7
-_ROUNDED = 1e-6  # below 0: what a softmax of another framework may answer for 0
+_ROUNDED = 1e-6  # a softmax of another framework may answer this much less than 0
 _SHOWN = 5
 _WITH_CONFIDENCE = "give one that answers probabilities or logits (n, classes), such as predict_proba"
 _WAYS_OUT = "end the model with a softmax, or give its logits"
@@ -27,9 +27,10 @@ _WAYS_OUT = "end the model with a softmax, or give its logits"
 
 @dataclass(frozen=True)
 class UserModel:
-    """A model that answers batches of images; `input_shape` is one image's where the model says it, sides may be None.
+    """A model that answers batches of images.
 
-    `even` models are given batches of one size only, the last filled up, so that they are compiled once.
+    `input_shape` is the shape of one image, with None for a side of any length; None where the model does not say.
+    `even` models get batches of one size only, the last one filled up, so that they are compiled once.
     """
 
     answer: Callable[[Array], object]
@@ -38,26 +39,26 @@ class UserModel:
 
     @property
     def side(self) -> int | None:
-        """The side of the square images it reads, if it says so."""
+        """The side of the square images that it reads, in pixels; None where it does not say."""
         shape = self.input_shape
         return shape[0] if shape is not None and len(shape) == 3 and shape[0] == shape[1] else None
 
     @property
     def channels(self) -> int:
-        """1 for a model that reads grey images, else 3."""
+        """The channels that it reads: 1 for grey images, else 3."""
         shape = self.input_shape
         return 1 if shape is not None and len(shape) == 3 and shape[2] == 1 else 3
 
 
 def open_model(model: Any) -> UserModel:
-    """The Asked of a Keras model, or of any callable that takes a numpy batch. Raises PredictionError for neither."""
+    """A Keras model, or any callable that takes a numpy batch, as a UserModel. Raises PredictionError for neither."""
     predict = getattr(model, "predict_on_batch", None)
     if callable(predict):
         shape = getattr(model, "input_shape", None)
-        known = (
+        states_shape = (
             isinstance(shape, tuple) and bool(shape) and all(each is None or isinstance(each, int) for each in shape)
         )
-        return UserModel(predict, tuple(shape[1:]) if known and shape is not None else None, even=True)
+        return UserModel(predict, tuple(shape[1:]) if states_shape and shape is not None else None, even=True)
     if callable(model):
         return UserModel(model)
     raise PredictionError(
@@ -67,16 +68,16 @@ def open_model(model: Any) -> UserModel:
 
 
 def answers_of(
-    asked: UserModel, images: Array, *, batch_size: int, role: str = "images", named: Named = named_rows
+    model: UserModel, images: Array, *, batch_size: int, role: str = "images", named: Named = named_rows
 ) -> Floats:
-    """The model's answers to `images` (n, ...) as they are, float32 (n, columns). It is given copies of them.
+    """The model's answers to `images` (n, ...), float32 (n, columns). The model gets copies of the images.
 
-    Raises PredictionError where the model refuses the images, or answers what is neither logits nor probabilities:
-    another shape, NaN, infinity; an error calls the images `role`, and their rows as `named` does.
+    Raises PredictionError where the model refuses the images, or answers another shape, NaN or infinity. The error
+    calls the images `role` and names their rows with `named`.
     """
-    _refuse_other_shape(asked, images.shape[1:])
+    _refuse_other_shape(model, images.shape[1:])
     parts = [
-        _ask_once(asked, images[start : start + batch_size], batch_size if asked.even else 0)
+        _ask_once(model, images[start : start + batch_size], batch_size if model.even else 0)
         for start in range(0, len(images), batch_size)
     ]
     columns = sorted({part.shape[1] for part in parts})
@@ -96,12 +97,12 @@ def answers_of(
 
 
 def refuse_no_probabilities(answers: Floats, *, role: str, named: Named = named_rows) -> None:
-    """Raise PredictionError where `answers` (n, columns) have rows that are none, which `named` names.
+    """Raise PredictionError unless all rows of `answers` (n, columns) are probabilities; `named` names the others.
 
     >>> refuse_no_probabilities(np.float32([[0.25, 0.75], [-1, 2]]), role="labeled")
     Traceback (most recent call last):
     ...
-    selftrain.errors.PredictionError: labeled: the model's answers to 1 of 2 images are no probabilities, ...
+    selftrain.errors.PredictionError: labeled: the model's answers to 1 of 2 images are not probabilities ...
     """
     wrong = ((answers < -_ROUNDED) | (answers > 1 + SUM_TOLERANCE)).any(axis=1)
     if answers.shape[1] > 1:
@@ -110,14 +111,14 @@ def refuse_no_probabilities(answers: Floats, *, role: str, named: Named = named_
     if rows.size:
         first = ", ".join(f"{value:.3g}" for value in answers[rows[0]][:_SHOWN])
         raise PredictionError(
-            f"{role}: the model's answers to {rows.size} of {len(answers)} images are no probabilities, 0 to 1 and "
-            f"1 in sum ({named(rows)}; the first: {first}{', ...' if answers.shape[1] > _SHOWN else ''}); "
-            "end the model with a softmax, or say outputs='logits' if they are logits"
+            f"{role}: the model's answers to {rows.size} of {len(answers)} images are not probabilities (0 to 1, "
+            f"with sum 1): {named(rows)}, the first: {first}{', ...' if answers.shape[1] > _SHOWN else ''}. "
+            "End the model with a softmax, or say outputs='logits' if they are logits"
         )
 
 
 def outputs_of(answers: Floats) -> OutputKind:
-    """Whether `answers` (n, columns) are logits or probabilities; raises PredictionError where they can be neither.
+    """Whether `answers` (n, columns) are logits or probabilities. Raises PredictionError where they are neither.
 
     >>> outputs_of(np.float32([[0.1, 0.9], [0.5, 0.5]])), outputs_of(np.float32([[-1, 3], [0, 2]]))
     ('probabilities', 'logits')
@@ -132,7 +133,7 @@ def outputs_of(answers: Floats) -> OutputKind:
     if inside:
         raise PredictionError(
             f"the model answers numbers in 0-1 whose rows sum to {sums.min():.3g}..{sums.max():.3g}: neither "
-            f"probabilities of one class each nor, it seems, logits (sigmoids?); {_WAYS_OUT}, or say outputs='logits'"
+            f"probabilities nor, it seems, logits (are they sigmoids?); {_WAYS_OUT}, or say outputs='logits'"
         )
     if low >= 0 and bool((np.abs(sums - 100) <= 100 * SUM_TOLERANCE).all()):
         raise PredictionError(
@@ -143,7 +144,7 @@ def outputs_of(answers: Floats) -> OutputKind:
 
 
 def as_logits(answers: Floats, outputs: OutputKind) -> Floats:
-    """Answers (n, columns) as logits (n, classes); of probabilities the logarithm. One column is two classes.
+    """Answers (n, columns) as logits (n, classes): probabilities as their logarithms, one column as two classes.
 
     >>> as_logits(np.float32([[2.0]]), "logits").tolist()
     [[0.0, 2.0]]
@@ -159,12 +160,12 @@ def as_logits(answers: Floats, outputs: OutputKind) -> Floats:
 
 
 def classes_of(answers: Floats) -> int:
-    """How many classes answers (n, columns) tell apart."""
+    """How many classes answers (n, columns) have."""
     return max(2, int(answers.shape[1]))
 
 
-def _refuse_other_shape(asked: UserModel, shape: tuple[int, ...]) -> None:
-    wanted = asked.input_shape
+def _refuse_other_shape(model: UserModel, shape: tuple[int, ...]) -> None:
+    wanted = model.input_shape
     if wanted is None:
         return
     fits = len(wanted) == len(shape) and all(want in (None, side) for want, side in zip(wanted, shape, strict=True))
@@ -172,15 +173,15 @@ def _refuse_other_shape(asked: UserModel, shape: tuple[int, ...]) -> None:
         raise PredictionError(f"the model reads images of shape {wanted}, these have {shape}; resize or convert them")
 
 
-def _ask_once(asked: UserModel, images: Array, fill_to: int) -> Floats:
+def _ask_once(model: UserModel, images: Array, fill_to: int) -> Floats:
     count = len(images)
     batch = images[np.resize(np.arange(count), max(count, fill_to))]  # a copy: preprocess_input writes into floats
     try:
-        answer = asked.answer(batch)
-    except Exception as error:  # whatever a user's own code raises, it is about these images
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        answer = model.answer(batch)
+    except Exception as error:  # a user's own code may raise anything
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise PredictionError(
-            f"the model failed on a batch of shape {batch.shape}, type {batch.dtype}: {type(error).__name__}: {said}"
+            f"the model failed on a batch of shape {batch.shape}, type {batch.dtype}: {type(error).__name__}: {line}"
         ) from error
     if isinstance(answer, list | tuple | dict):
         raise PredictionError(f"the model answers a {type(answer).__name__}; it must answer one array (n, classes)")
@@ -193,16 +194,16 @@ def _ask_once(asked: UserModel, images: Array, fill_to: int) -> Floats:
 
 
 def _numbers(answer: Array, images: int) -> Floats:
-    """An answer as float32. Raises PredictionError for text and the like, and for a class an image."""
+    """An answer as float32. Raises PredictionError for text and the like, and for one class per image."""
     if answer.dtype.kind in "biuUSO" and answer.shape in ((images,), (images, 1)):
         what = "class index" if answer.dtype.kind in "biu" else "name"
         raise PredictionError(
-            f"the model answers one {what} an image ({answer.reshape(-1)[0]}), which does not say how sure it is; "
+            f"the model answers one {what} per image ({answer.reshape(-1)[0]}), without its confidence; "
             f"{_WITH_CONFIDENCE}"
         )
-    if answer.dtype.kind in "USMmc":  # bfloat16, which numpy knows no kind of, are numbers
+    if answer.dtype.kind in "USMmc":  # not bfloat16: numpy has no kind for it, but it holds numbers
         raise PredictionError(f"the model answers values of type {answer.dtype}; {_WITH_CONFIDENCE}")
     try:
         return np.asarray(answer, np.float32)
     except (TypeError, ValueError) as error:
-        raise PredictionError(f"the model answers no numbers ({error}); {_WITH_CONFIDENCE}") from error
+        raise PredictionError(f"the model does not answer numbers ({error}); {_WITH_CONFIDENCE}") from error

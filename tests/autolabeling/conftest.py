@@ -7,7 +7,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from selftrain import held_out
-from selftrain.data.inputs import images as given
+from selftrain.data.inputs import images
 from tests.autolabeling.nearest_mean import LABELED, Ints, NearestMean, Pixels
 
 
@@ -33,11 +33,11 @@ def pool(digits: tuple[Pixels, Ints]) -> Pixels:
 @pytest.fixture
 def model(labeled: tuple[Pixels, Ints]) -> NearestMean:
     """A model that has not seen what is held out."""
-    images, labels = labeled
-    seen = ~held_out(images)
-    return NearestMean(images[seen], labels[seen])
+    pixels, labels = labeled
+    train = ~held_out(pixels)
+    return NearestMean(pixels[train], labels[train])
 
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(given, "CHUNK_BYTES", 100 * 64)
+    monkeypatch.setattr(images, "CHUNK_BYTES", 100 * 64)

@@ -53,7 +53,7 @@ def test_images_in_another_range_than_the_model_reads_are_refused(
 
     wrong = (images * factor).astype(np.float32)
     others = (pool.astype(np.float32) / (255 if factor < 1 else 1)).astype(np.float32)
-    with pytest.raises(SourceError, match=rf"of them {words}: give images in the range"):
+    with pytest.raises(SourceError, match=rf"of them {words}\. Give images in the range"):
         autolabel(model=scaled, labeled=(wrong, labeled[1]), unlabeled=others, out=tmp_path / "out")
 
 
@@ -167,7 +167,7 @@ def test_sigmoids_of_many_classes_are_neither_logits_nor_probabilities(
         return (1 / (1 + np.exp(-model(batch) - 5))).astype(np.float32)
 
     arguments: dict[str, Any] = {"model": sigmoids, "labeled": labeled, "unlabeled": pool}
-    with pytest.raises(PredictionError, match="neither probabilities of one class each nor"):
+    with pytest.raises(PredictionError, match="neither probabilities nor"):
         autolabel(**arguments, out=tmp_path / "a")
     assert autolabel(**arguments, out=tmp_path / "b", outputs="logits").outputs == "logits"
 
@@ -176,7 +176,7 @@ def test_logits_that_are_called_probabilities_are_refused(
     model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
 ) -> None:
     first = int(np.flatnonzero(held_out(labeled[0]))[0])
-    said = rf"labeled: the model's answers to .* are no probabilities, .* \(rows {first}, .*say outputs='logits'"
+    said = rf"labeled: the model's answers to .* are not probabilities \(.*\): rows {first}, .*say outputs='logits'"
     with pytest.raises(PredictionError, match=said):
         autolabel(model=model, labeled=labeled, unlabeled=pool, out=tmp_path / "out", outputs="probabilities")
 
@@ -185,7 +185,7 @@ def test_logits_that_are_called_probabilities_are_refused(
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (3.0, r"unlabeled: the model's answers to 1 of 100 images are no probabilities, .* \(row 107; the first: 3, 3"),
+        (3.0, r"unlabeled: the model's answers to 1 of 100 images are not probabilities .*: row 107, the first: 3, 3"),
         (np.nan, r"unlabeled: the model answers NaN or infinity to 1 of 100 images \(row 107\)"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A user's model, asked: what it answers is told apart, and what cannot be an answer is refused."""
+"""User models: logits and probabilities are told apart, and anything else is refused."""
 
 from __future__ import annotations
 
@@ -76,12 +76,12 @@ def test_what_is_neither_is_refused_with_a_way_out(answers: list[list[float]], s
         (lambda x: {"logits": 1}, "answers a dict"),
         (
             lambda x: np.arange(len(x)),
-            "answers one class index an image (0), which does not say how sure it is",
+            "answers one class index per image (0), without its confidence",
         ),
         (lambda x: np.arange(len(x))[:, None], "(n, classes), such as predict_proba"),
-        (lambda x: np.array(["cat"] * len(x)), "answers one name an image (cat), which does not say"),
+        (lambda x: np.array(["cat"] * len(x)), "answers one name per image (cat), without its confidence"),
         (lambda x: np.array([["a", "b"]] * len(x)), "answers values of type <U1; give one that answers probabilities"),
-        (lambda x: np.array([["a", None]] * len(x), object), "answers no numbers"),
+        (lambda x: np.array([["a", None]] * len(x), object), "does not answer numbers"),
         (lambda x: np.zeros((len(x), 2), complex), "answers values of type complex128"),
         (lambda x: x.nothing, "failed on a batch of shape (5, 4, 4), type uint8: AttributeError"),
     ],
@@ -158,7 +158,7 @@ def test_answers_that_are_not_finite_are_counted_without_what_filled_the_batch_u
 @pytest.mark.parametrize("row", [[-0.5, 1.5], [0.2, 0.2], [3, 4], [0.6, 0.6]])
 def test_rows_that_are_no_probabilities_are_named(row: list[float]) -> None:
     answers = np.float32([[0.25, 0.75], row, [1, 0]])
-    with pytest.raises(PredictionError, match=r"unlabeled: .* to 1 of 3 images are no probabilities, .* \(row 1; "):
+    with pytest.raises(PredictionError, match=r"unlabeled: .* to 1 of 3 images are not probabilities \(.*\): row 1, "):
         refuse_no_probabilities(answers, role="unlabeled")
 
 
