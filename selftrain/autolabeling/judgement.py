@@ -1,4 +1,4 @@
-"""The judgement of a user's model on held-out images: the kind of its answers, its accuracy and its calibration."""
+"""The judgement of a user's model on held-out images: outputs, accuracy and calibration."""
 
 from __future__ import annotations
 

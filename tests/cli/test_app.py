@@ -70,7 +70,7 @@ def test_init_replaces_nothing_without_force(selftrain: Command, pets: Path) -> 
         (("init", "--labeled", "pets/labeled", "--unlabeled", "pets/unlabeled", "--name", "a b"), "name: "),
         (("run", "--config", "gone.yaml"), "gone.yaml is no file"),
         (("predict", "gone.png"), ""),
-        (("pseudo-label", "--model", "m", "--images", "gone", "--out", "x.csv"), "gone is no folder"),
+        (("pseudo-label", "--model", "m", "--images", "gone", "--out", "x.csv"), "gone is not a folder"),
         (("pseudo-label", "--model", "m", "--images", "pets", "--out", "x.csv"), "'m' is no model"),
         (
             ("pseudo-label", "--model", "m", "--images", "pets", "--out", "x.csv", "--per-class", "cat"),

@@ -1,4 +1,4 @@
-"""Class folders: accepted images as links or copies under a folder a class, the originals untouched."""
+"""Class folders: accepted images as links or copies in a folder per class; the originals stay as they are."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
 
 def check_target(folder: Path) -> None:
-    """Raise ConfigError unless `folder` is empty, or not there yet."""
+    """Raise ConfigError unless `folder` is empty or does not exist."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} is not empty; nothing was written, give a new folder for --materialize")
 
@@ -24,22 +24,23 @@ def check_class_names(class_names: Sequence[str]) -> None:
     for name in class_names:
         if not name or name.startswith(".") or any(letter in name for letter in ("/", "\\", "\0")):
             raise ConfigError(
-                f"class {name!r} cannot be a folder's name (no /, no \\, no leading dot); leave --materialize out"
+                f"class {name!r} cannot be a folder's name (no /, no \\, no leading dot); leave out --materialize"
             )
     folded = Counter(name.casefold() for name in class_names)
     same = [name for name in class_names if folded[name.casefold()] > 1]
     if same:
         raise ConfigError(
-            f"classes {', '.join(map(repr, same))} differ by case alone and would share a folder on some disks; "
-            "leave --materialize out"
+            f"classes {', '.join(map(repr, same))} differ only by case and would share a folder on some disks; "
+            "leave out --materialize"
         )
 
 
 def materialize(labels: PseudoLabels, folder: Path, *, images: Path, copy: bool) -> int:
-    """Put each accepted image under folder/<class>/, as a link to its original or, with `copy`, as a copy.
+    """Put each accepted image into folder/<class>/, as a link to its original or, with `copy`, as a copy.
 
-    The image_ids of `labels` are paths below `images`. Files of one name from different folders all arrive, see
-    `names_for`. Returns how many. Raises ConfigError when `folder` is not empty, or a class is no folder name.
+    The image_ids of `labels` are paths below `images`. Files with the same name in different folders get different
+    names, see `names_for`. Returns how many images there are. Raises ConfigError when `folder` is not empty, or a class
+    cannot be a folder's name.
     """
     check_target(folder)
     check_class_names(labels.class_names)
@@ -47,10 +48,10 @@ def materialize(labels: PseudoLabels, folder: Path, *, images: Path, copy: bool)
     indices = accepted["label"].to_pylist()
     paths = accepted["image_id"].to_pylist()
     for index, name in enumerate(labels.class_names):
-        mine = [path for path, label in zip(paths, indices, strict=True) if label == index]
+        of_class = [path for path, label in zip(paths, indices, strict=True) if label == index]
         target = folder / name
         target.mkdir(parents=True, exist_ok=True)
-        for path, as_name in names_for(mine, images=images).items():
+        for path, as_name in names_for(of_class, images=images).items():
             if copy:
                 shutil.copy2(path, target / as_name)
             else:
@@ -59,9 +60,9 @@ def materialize(labels: PseudoLabels, folder: Path, *, images: Path, copy: bool)
 
 
 def names_for(paths: Sequence[str], *, images: Path) -> Mapping[str, str]:
-    """A name for each of `paths` that no other has, on disks that know no case too.
+    """A unique name for each of `paths`, also on disks that ignore case.
 
-    A name that comes once stays; of those that come again each gets 8 digits of its path below `images`.
+    A name that occurs once stays. Files that share a name get 8 digits from a hash of their path below `images`.
 
     >>> names_for(["p/a/1.png", "p/2.png"], images=Path("p"))
     {'p/a/1.png': '1.png', 'p/2.png': '2.png'}

@@ -1,4 +1,4 @@
-"""Held-out files: images in class folders that a model did not learn from calibrate it and show how right it is."""
+"""Held-out files: images in class folders that calibrate a model and measure its accuracy."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class HeldOutFiles:
-    """What a model answers to held-out files: calibrated and cross-fitted, with the files that could not be read.
+    """A model's answers to held-out files, calibrated and cross-fitted, and the files that could not be read.
 
-    `temperature` divides the logits that the model's contract has calibrated before; `findings` are sentences on files
-    that were left out: one image counts once, however many copies of it there are.
+    `temperature` divides logits that the model's contract has already calibrated. `findings` tells which files were
+    left out: an image counts once, however many copies it has.
     """
 
     answers: HeldOut
@@ -40,7 +40,7 @@ class HeldOutFiles:
     findings: tuple[str, ...]
 
     def calibrated(self, probs: Floats) -> Floats:
-        """Probabilities (n, classes) of the model, at the temperature that the held-out files ask for."""
+        """The probabilities (n, classes) of the model, calibrated on the held-out files."""
         return softmax(_logits(probs), self.temperature)
 
 
@@ -53,29 +53,29 @@ def ask_held_out(
     flips: bool = False,
     progress: Progress = silent,
 ) -> HeldOutFiles:
-    """Ask `model` what it makes of the images in the class folders below `folder`.
+    """Let `model` answer the images in the class folders of `folder`.
 
-    Raises SourceError for a folder without images or with too few, an image outside of a class folder, and a folder
-    that is no class of the model.
+    Raises SourceError for too few images, an image outside a class folder, and a folder that is not named after a class
+    of the model.
     """
     from selftrain.learn.models.predict_files import predict_files
 
     paths = tuple(sorted(find_images(str(folder)).paths)) if folder.is_dir() else ()
     labels = _labels(paths, folder, contract.class_names)
-    once, findings = _each_image_once(labels)
-    found = predict_files(
-        model, contract, once, batch_size=batch_size, flips=flips, strict_names=True, progress=progress
+    unique, findings = _unique_images(labels)
+    answered = predict_files(
+        model, contract, unique, batch_size=batch_size, flips=flips, strict_names=True, progress=progress
     )
-    if len(found.paths) < FEWEST:
+    if len(answered.paths) < FEWEST:
         raise SourceError(
-            f"{len(found.paths)} of {len(paths)} files in {folder} can be used, {len(found.unread)} cannot be read as "
-            f"an image; at least {FEWEST} are needed, in one sub-folder a class, and a precision of 0.9 takes 29"
+            f"{len(answered.paths)} of {len(paths)} files in {folder} can be used, {len(answered.unread)} cannot be "
+            f"read as an image; give at least {FEWEST}, in one sub-folder per class (a precision of 0.9 takes 29)"
             + "".join(f"; {each}" for each in findings)
         )
-    truth = np.array([labels[path] for path in found.paths], np.int64)
-    logits = _logits(found.probs)
+    truth = np.array([labels[path] for path in answered.paths], np.int64)
+    logits = _logits(answered.probs)
     answers = HeldOut(cross_fitted_probs(logits, truth), truth)
-    return HeldOutFiles(answers, fit_temperature(logits, truth), found.unread, findings)
+    return HeldOutFiles(answers, fit_temperature(logits, truth), answered.unread, findings)
 
 
 def _logits(probs: Floats) -> Floats:
@@ -84,35 +84,35 @@ def _logits(probs: Floats) -> Floats:
 
 
 def _labels(paths: tuple[str, ...], folder: Path, class_names: tuple[str, ...]) -> dict[str, int]:
-    """Path -> class, by the sub-folder that a file lies in."""
-    known, labels = LabelMap(class_names), {}
+    """Path -> class, by the sub-folder of a file."""
+    classes, labels = LabelMap(class_names), {}
     for path in paths:
         first, *rest = Path(path).relative_to(folder).parts
         if not rest:
-            raise SourceError(f"{path} lies in no class folder; put it into {folder}/CLASS")
-        labels[path] = known.index(first)
+            raise SourceError(f"{path} is not in a class folder; move it to {folder}/CLASS")
+        labels[path] = classes.index(first)
     return labels
 
 
-def _each_image_once(labels: Mapping[str, int]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The files of `labels` (path -> class) without copies, byte for byte, of one another; and what was left out."""
-    alike: dict[str, list[str]] = {}
+def _unique_images(labels: Mapping[str, int]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The files of `labels` (path -> class) without exact copies, and sentences on the files left out."""
+    copies_of: dict[str, list[str]] = {}
     for path in labels:
-        alike.setdefault(_content(path), []).append(path)
-    groups = [paths for paths in alike.values() if len({labels[path] for path in paths}) == 1]
-    doubtful = [path for paths in alike.values() for path in paths if len({labels[each] for each in paths}) > 1]
+        copies_of.setdefault(_content(path), []).append(path)
+    groups = [paths for paths in copies_of.values() if len({labels[path] for path in paths}) == 1]
+    conflicts = [path for paths in copies_of.values() for path in paths if len({labels[each] for each in paths}) > 1]
     copies = sum(len(paths) - 1 for paths in groups)
-    findings = [f"{copies} of the held-out files are copies of others, and count once"] if copies else []
-    if doubtful:
+    findings = [f"{copies} of the held-out files are copies of others and were left out"] if copies else []
+    if conflicts:
         findings.append(
-            f"{len(doubtful)} held-out files are left out: {doubtful[0]} lies in another class folder, too; "
+            f"{len(conflicts)} held-out files were left out: {conflicts[0]} is also in another class folder; "
             "keep the right one"
         )
     return tuple(paths[0] for paths in groups), tuple(findings)
 
 
 def _content(path: str) -> str:
-    """The digest of a file; of one that cannot be opened, which its reader will report, the path."""
+    """The digest of a file; the path of one that cannot be opened, which its reader will report."""
     try:
         return file_digest(Path(path))
     except OSError:

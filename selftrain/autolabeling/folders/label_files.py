@@ -1,11 +1,10 @@
-"""Labelling a folder: every image of it with class, confidence and probabilities in a CSV, and the charts."""
+"""Labelling a folder: a CSV with class, confidence and probabilities of every image, and the charts."""
 
 from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from selftrain.autolabeling.folders.class_folders import check_class_names, check_target, materialize
-from selftrain.autolabeling.folders.held_out_files import ask_held_out
+from selftrain.autolabeling.folders.held_out_files import HeldOutFiles, ask_held_out
 from selftrain.config import PerClass, PseudoLabel
 from selftrain.data.sources.listing import find_images
 from selftrain.errors import ConfigError, SourceError
 from selftrain.evaluate.coverage import MeasuredPrecision
 from selftrain.files.places import check_folder
+from selftrain.files.writing import replace
 from selftrain.learn.models.contract import Contract
 from selftrain.progress import Progress, silent
 from selftrain.report.chart_mark import is_our_chart
@@ -29,16 +29,16 @@ from selftrain.selflabel.selection.thresholds import class_cutoffs
 if TYPE_CHECKING:
     import keras
 
-    from selftrain.learn.models.predict_files import Unread
+    from selftrain.learn.models.predict_files import FilePredictions, Unread
 
 COLUMNS = ("path", "class", "confidence", "accepted")
 QUARANTINE_COLUMNS = ("path", "reason", "detail")
-ROUND = 0  # of no run
+OUTSIDE_RUNS = 0  # the round of labels that were not made in a run
 
 
 @dataclass(frozen=True)
 class OutputPaths:
-    """Where the results go: the CSV, beside it the quarantine table, the two charts, and class folders if asked for."""
+    """Where the results go: the CSV, the quarantine table, the two charts, and class folders or None."""
 
     csv: Path
     quarantine: Path
@@ -48,7 +48,7 @@ class OutputPaths:
 
 
 class PredictedCounts(BaseModel):
-    """Images predicted as one class, and how many of them were sure enough."""
+    """Images predicted as one class, and how many of them were accepted."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -57,9 +57,9 @@ class PredictedCounts(BaseModel):
 
 
 class LabelingSummary(BaseModel):
-    """What labelling a folder came to; `images` are the files found, each is in `labeled` or in `quarantined`.
+    """The result of labelling a folder: each of its `images` is counted as `labeled` or as `quarantined`.
 
-    With held-out images `measured` is how right what was accepted is on them, and `findings` what to mind.
+    With held-out images, `measured` is the precision of the accepted labels on them. `findings` are notes to the user.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -79,29 +79,29 @@ class LabelingSummary(BaseModel):
 
 
 def plan_outputs(images: Path, out: Path, *, charts: Path | None = None, folders: Path | None = None) -> OutputPaths:
-    """The files that labelling `images` will write: charts beside the CSV unless `charts` names a folder for them.
+    """The files that labelling `images` will write. Charts go to the folder `charts`; None: beside the CSV.
 
-    Raises ConfigError before any work where something of the user's would be overwritten, a place cannot be written to
-    or is asked for twice, or the next labelling would find results among the images.
+    Raises ConfigError before any work where a file of the user's would be overwritten, or a place cannot be written to
+    or is named twice. Also raises it where the next labelling would find results among the images.
     """
-    beside = charts if charts is not None else out.parent
+    chart_folder = charts if charts is not None else out.parent
     planned = OutputPaths(
         csv=out,
         quarantine=out.with_name(f"{out.stem}.quarantine.csv"),
-        overall=beside / f"{out.stem}.confidence.png",
-        per_class=beside / f"{out.stem}.confidence_per_class.png",
+        overall=chart_folder / f"{out.stem}.confidence.png",
+        per_class=chart_folder / f"{out.stem}.confidence_per_class.png",
         folders=folders,
     )
     check_folder(out.parent, option="--out")
-    check_folder(beside, option="--charts")
+    check_folder(chart_folder, option="--charts")
     _check_replaceable(planned)
-    if _inside(beside, images):
+    if _inside(chart_folder, images):
         raise ConfigError(
-            f"the charts would lie among the images, in {beside}; give --out, or --charts, outside {images}"
+            f"the charts would be among the images, in {chart_folder}; give --out, or --charts, outside {images}"
         )
     if folders is not None:
         if _inside(folders, images):
-            raise ConfigError(f"--materialize {folders} lies inside --images {images}; give a folder beside it")
+            raise ConfigError(f"--materialize {folders} is inside --images {images}; give a folder outside it")
         check_target(folders)
         check_folder(folders, option="--materialize")
     _check_apart(planned)
@@ -119,51 +119,61 @@ def label_folder(
     copy: bool = False,
     progress: Progress = silent,
 ) -> LabelingSummary:
-    """Label every image below `images` as `settings` say and write `outputs`; the images stay as they are.
+    """Label every image below `images` by `settings`, and write `outputs`; the images stay as they are.
 
-    Images in the class folders below `labeled`, which the model did not learn from, calibrate it and say how right the
-    accepted labels are. Accepted ones are linked, or with `copy` copied, into class folders if outputs.folders is set.
-    A file that cannot be decoded is in the quarantine table with its reason. Raises SourceError when there is no image,
-    or none can be read, and for what `ask_held_out` refuses.
+    Images in the class folders of `labeled`, which the model was not trained on, calibrate it and measure the precision
+    of the accepted labels. Accepted images are linked, or with `copy` copied, into class folders if `outputs.folders`
+    is set. A file that cannot be decoded is in the quarantine table, with the reason.
+
+    Raises SourceError where no image can be read, and for what `ask_held_out` refuses.
     """
     from selftrain.learn.models.predict_files import predict_files
-    from selftrain.report import charts
 
     _check_classes(contract, settings, outputs)
     paths = image_files(images)
     size, flips = settings.batch_size, settings.flips
-    held = None
+    held_out = None
     if labeled is not None:
-        held = ask_held_out(model, contract, labeled, batch_size=size, flips=flips, progress=progress)
-    found = predict_files(model, contract, paths, batch_size=size, flips=flips, strict_names=True, progress=progress)
-    write_quarantine((*found.unread, *(held.unread if held else ())), outputs.quarantine)
-    if not found.paths:
+        held_out = ask_held_out(model, contract, labeled, batch_size=size, flips=flips, progress=progress)
+    answered = predict_files(model, contract, paths, batch_size=size, flips=flips, strict_names=True, progress=progress)
+    write_quarantine((*answered.unread, *(held_out.unread if held_out else ())), outputs.quarantine)
+    if not answered.paths:
         raise SourceError(
             f"none of the {len(paths)} files in {images} can be read as an image; reasons in {outputs.quarantine}"
         )
-    labels = select(
-        found.paths,
-        held.calibrated(found.probs) if held else found.probs,
-        settings,
-        round_index=ROUND,
-        teacher=contract.identity,
-        class_names=contract.class_names,
-        held_out=held.answers if held else None,
-    )
+    labels = _labels(answered, contract, held_out, settings)
     write_labels(labels, outputs.csv)
-    for path in (outputs.overall, outputs.per_class):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    drawn = (charts.confidence_overall(labels, outputs.overall), charts.confidence_per_class(labels, outputs.per_class))
+    charts = _draw(labels, outputs)
     if outputs.folders is not None:
         materialize(labels, outputs.folders, images=images, copy=copy)
-    summary = _summary(labels, found.unread, outputs, drawn)
-    return summary.model_copy(update={"findings": (*(held.findings if held else ()), *summary.findings)})
+    notes = (*(held_out.findings if held_out else ()), *labels.findings)
+    return _summary(labels, answered.unread, outputs, charts, notes)
+
+
+def _labels(
+    answered: FilePredictions, contract: Contract, held_out: HeldOutFiles | None, settings: PseudoLabel
+) -> PseudoLabels:
+    return select(
+        answered.paths,
+        held_out.calibrated(answered.probs) if held_out else answered.probs,
+        settings,
+        round_index=OUTSIDE_RUNS,
+        teacher=contract.identity,
+        class_names=contract.class_names,
+        held_out=held_out.answers if held_out else None,
+    )
+
+
+def _draw(labels: PseudoLabels, outputs: OutputPaths) -> tuple[Path, ...]:
+    from selftrain.report import charts
+
+    return charts.confidence_overall(labels, outputs.overall), charts.confidence_per_class(labels, outputs.per_class)
 
 
 def image_files(folder: Path) -> tuple[str, ...]:
-    """The paths of all image files below `folder`, sorted. Raises SourceError for no folder and no image."""
+    """The paths of all image files below `folder`, sorted. Raises SourceError where there are none."""
     if not folder.is_dir():
-        raise SourceError(f"{folder} is no folder; give one with images, searched with its sub-folders")
+        raise SourceError(f"{folder} is not a folder; give one with images, which is searched with its sub-folders")
     paths = tuple(sorted(find_images(str(folder)).paths))
     if not paths:
         raise SourceError(f"{folder} holds no image files (JPEG, PNG, WebP, BMP, GIF, TIFF); correct the path")
@@ -171,7 +181,7 @@ def image_files(folder: Path) -> tuple[str, ...]:
 
 
 def write_labels(labels: PseudoLabels, path: Path) -> None:
-    """A row an image: path, class, confidence, accepted (true/false), and a column `p_<class>` a class."""
+    """A row per image: path, class, confidence, accepted (true/false), and a column `p_<class>` per class."""
     table = labels.table
     names = [labels.class_names[label] for label in table["label"].to_pylist()]
     accepted = ["true" if each else "false" for each in table["accepted"].to_pylist()]
@@ -183,30 +193,22 @@ def write_labels(labels: PseudoLabels, path: Path) -> None:
 
 
 def write_quarantine(unread: Sequence[Unread], path: Path) -> None:
-    """A row a file that could not be read: path, reason, detail; a header alone where all could."""
+    """A row per file that could not be read: path, reason, detail; only a header where all could."""
     _write_rows(path, QUARANTINE_COLUMNS, ((each.path, each.reason, each.detail) for each in unread))
 
 
 def _write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    with _replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
+    def write(part: Path) -> None:
+        with part.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(header)
+            writer.writerows(rows)
 
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A file to write that becomes `path` when the block ends without error."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        part.replace(path)
+        replace(path, write)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written ({error.strerror}); give another --out") from error
-    finally:
-        with suppress(OSError):  # it must not hide why
-            part.unlink(missing_ok=True)
 
 
 def _check_classes(contract: Contract, settings: PseudoLabel, outputs: OutputPaths) -> None:
@@ -217,7 +219,11 @@ def _check_classes(contract: Contract, settings: PseudoLabel, outputs: OutputPat
 
 
 def _summary(
-    labels: PseudoLabels, unread: Sequence[Unread], outputs: OutputPaths, charts: tuple[Path, ...]
+    labels: PseudoLabels,
+    unread: Sequence[Unread],
+    outputs: OutputPaths,
+    charts: tuple[Path, ...],
+    findings: tuple[str, ...],
 ) -> LabelingSummary:
     import numpy as np
 
@@ -235,39 +241,39 @@ def _summary(
         charts=charts,
         folders=outputs.folders,
         measured=labels.measured,
-        findings=labels.findings,
+        findings=findings,
     )
 
 
 def _check_replaceable(planned: OutputPaths) -> None:
-    """Raise ConfigError where a file that is there was not written by an earlier labelling."""
+    """Raise ConfigError where an existing file was not written by an earlier labelling."""
     is_labels = partial(_begins_with, columns=COLUMNS)
     is_quarantine = partial(_begins_with, columns=QUARANTINE_COLUMNS)
     for path, what, is_ours in (
         (planned.csv, "table of labels", is_labels),
         (planned.quarantine, "quarantine table", is_quarantine),
-        (planned.overall, "chart of selftrain's", is_our_chart),
-        (planned.per_class, "chart of selftrain's", is_our_chart),
+        (planned.overall, "chart drawn by selftrain", is_our_chart),
+        (planned.per_class, "chart drawn by selftrain", is_our_chart),
     ):
         if os.path.lexists(path) and not is_ours(path):
-            raise ConfigError(f"{path} exists and is no {what}; it was left as it is, give another --out")
+            raise ConfigError(f"{path} exists and is not a {what}; it was left as it is, give another --out")
 
 
 def _check_apart(planned: OutputPaths) -> None:
-    """Raise ConfigError where a file would lie in the way of a folder, or files in the folder for classes."""
+    """Raise ConfigError where a path would be both a file and a folder, or a file would be among the class folders."""
     files = (planned.csv, planned.quarantine, planned.overall, planned.per_class)
     if planned.folders is not None:
         for file in files:
             if _inside(file, planned.folders):
-                raise ConfigError(f"{file} would lie in --materialize {planned.folders}; give it a folder of its own")
+                raise ConfigError(f"{file} would be in --materialize {planned.folders}; give that a folder of its own")
     for folder in (planned.overall.parent, planned.folders):
         for file in files:
             if folder is not None and _inside(folder, file):
-                raise ConfigError(f"{file} is to be a file, and {folder} a folder; give them different names")
+                raise ConfigError(f"{file} would be a file and {folder} a folder; give them different names")
 
 
 def _begins_with(path: Path, columns: Sequence[str]) -> bool:
-    """Whether `path` is a CSV whose first columns are these, and so a table that may be replaced."""
+    """Whether `path` is a CSV with these first columns, so that it may be replaced."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return tuple(next(csv.reader(file), ()))[: len(columns)] == tuple(columns)

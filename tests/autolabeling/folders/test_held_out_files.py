@@ -76,8 +76,8 @@ def test_copies_of_one_image_prove_no_more_than_it_does(colour_model: Path, labe
     assert len(held.answers) == 149  # neither the copies nor what may be green or blue
     summary = json.loads(pseudo_label(colour_model, photos, "--labeled", str(labeled), "--json").stdout)
     once, doubtful = summary["findings"]
-    assert once == "5 of the held-out files are copies of others, and count once"
-    assert doubtful.startswith("2 held-out files are left out: ")
+    assert once == "5 of the held-out files are copies of others and were left out"
+    assert doubtful.startswith("2 held-out files were left out: ")
     assert "not-blue.png" in doubtful
 
 
@@ -103,7 +103,7 @@ def test_a_fixed_threshold_is_measured_and_the_report_says_so(colour_model: Path
         (("--target-precision", "0.9"), "give their class folders: --labeled"),
         (("--target-precision", "1.5", "--labeled", "HERE"), "not between 0 and 1"),
         (("--target-precision", "0.9", "--labeled", "HERE", "--threshold", "0.9"), "leave out --threshold"),
-        (("--target-precision", "0.9", "--labeled", "nowhere"), "nowhere is no folder"),
+        (("--target-precision", "0.9", "--labeled", "nowhere"), "nowhere is not a folder"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(
@@ -119,7 +119,7 @@ def test_a_folder_that_is_no_class_and_a_file_in_none_are_named(
     colour_model: Path, labeled: Path, paint: Paint
 ) -> None:
     loose = paint(labeled / "loose.png", "red")
-    with pytest.raises(SourceError, match=r"loose\.png lies in no class folder"):
+    with pytest.raises(SourceError, match=r"loose\.png is not in a class folder"):
         ask_held_out(*load(colour_model), labeled)
     loose.unlink()
     paint(labeled / "gren" / "1.png", "green")
@@ -130,5 +130,7 @@ def test_a_folder_that_is_no_class_and_a_file_in_none_are_named(
 def test_too_few_readable_images_are_refused(colour_model: Path, tmp_path: Path, paint: Paint) -> None:
     paint(tmp_path / "few" / "red" / "1.png", "red")
     (tmp_path / "few" / "red" / "2.png").write_bytes(b"")
-    with pytest.raises(SourceError, match=r"1 of 2 files in .* can be used, 1 cannot be read as an image; at least 4"):
+    with pytest.raises(
+        SourceError, match=r"1 of 2 files in .* can be used, 1 cannot be read as an image; give at least 4"
+    ):
         ask_held_out(*load(colour_model), tmp_path / "few")

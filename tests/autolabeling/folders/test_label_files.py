@@ -161,16 +161,16 @@ def test_a_folder_that_holds_something_is_not_written_to(colour_model: Path, pho
 
 
 def test_results_never_lie_among_the_images(photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="lies inside --images"):
+    with pytest.raises(ConfigError, match="is inside --images"):
         plan_outputs(photos, tmp_path / "labels.csv", folders=photos / "by_class")
-    with pytest.raises(ConfigError, match="charts would lie among the images"):
+    with pytest.raises(ConfigError, match="charts would be among the images"):
         plan_outputs(photos, photos / "labels.csv")
     assert plan_outputs(photos, photos / "labels.csv", charts=tmp_path).csv == photos / "labels.csv"
 
 
 def test_another_file_is_not_replaced_and_an_earlier_table_is(colour_model: Path, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "budget.csv").write_text("month,euros\n")
-    with pytest.raises(ConfigError, match="is no table of labels"):
+    with pytest.raises(ConfigError, match="is not a table of labels"):
         plan_outputs(photos, tmp_path / "budget.csv")
     out = tmp_path / "labels.csv"
     first = label(colour_model, photos, out)
@@ -185,7 +185,7 @@ def test_what_lies_beside_the_table_and_is_not_ours_is_not_replaced(photos: Path
     else:
         (tmp_path / name).write_text("disease,days\n")
     before = (tmp_path / name).read_bytes()
-    with pytest.raises(ConfigError, match=rf"{name} exists and is no .*left as it is"):
+    with pytest.raises(ConfigError, match=rf"{name} exists and is not a .*left as it is"):
         plan_outputs(photos, tmp_path / "l.csv")
     assert (tmp_path / name).read_bytes() == before
 
@@ -205,13 +205,13 @@ def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(photos: Pa
 
 def test_results_may_not_lie_in_each_other(photos: Path, tmp_path: Path) -> None:
     for out in (tmp_path / "out" / "l.csv", tmp_path / "out" / "cat" / "l.csv"):
-        with pytest.raises(ConfigError, match=r"l\.csv would lie in --materialize .*folder of its own"):
+        with pytest.raises(ConfigError, match=r"l\.csv would be in --materialize .*folder of its own"):
             plan_outputs(photos, out, folders=tmp_path / "out")
-    with pytest.raises(ConfigError, match=r"l\.confidence\.png would lie in --materialize"):
+    with pytest.raises(ConfigError, match=r"l\.confidence\.png would be in --materialize"):
         plan_outputs(photos, tmp_path / "l.csv", charts=tmp_path / "out", folders=tmp_path / "out")
-    with pytest.raises(ConfigError, match=r"is to be a file, and .* a folder"):
+    with pytest.raises(ConfigError, match=r"would be a file and .* a folder"):
         plan_outputs(photos, tmp_path / "l.csv", charts=tmp_path / "l.csv" / "charts")
-    with pytest.raises(ConfigError, match=r"is to be a file|folder of its own"):
+    with pytest.raises(ConfigError, match=r"would be a file and|folder of its own"):
         plan_outputs(photos, tmp_path / "l", folders=tmp_path / "l")
 
 
@@ -245,5 +245,5 @@ def test_a_class_that_would_leave_its_folder_is_refused(name: str) -> None:
 
 
 def test_classes_that_differ_by_case_alone_are_refused() -> None:
-    with pytest.raises(ConfigError, match="'Cat', 'cat' differ by case"):
+    with pytest.raises(ConfigError, match="'Cat', 'cat' differ only by case"):
         check_class_names(["Cat", "dog", "cat"])
