@@ -1,4 +1,4 @@
-"""The command line: each command parses, calls one function, and prints what came of it."""
+"""The command line: each command parses its options, calls one function, and prints the result."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ import typer
 from selftrain.cli import lineage, models
 from selftrain.cli.options import DEFAULT_WORKSPACE, AsJson, WorkspaceOption, print_columns, print_json, print_rich
 from selftrain.errors import SelftrainError
+from selftrain.version import __version__
 
 if TYPE_CHECKING:
     from zenml.pipelines.pipeline_definition import Pipeline
 
+    from selftrain.scaffold.choices import Scaffold
+
 app = typer.Typer(
     name="selftrain",
-    help="Self-training for images: a small labelled set, a large unlabelled one, a registered model.",
+    help="Self-training for images: from a few labelled images and many unlabelled ones to a registered model.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -29,40 +32,71 @@ GATE_MISSED = 3
 
 NOT_HEALTHY = 1
 
-Weights = "'imagenet' or a local weights file (without top)."
-Backbone = "Ladder name or keras.applications class."
+WEIGHTS = "'imagenet', or a local weights file without the top layer."
+BACKBONE = "Name in the ladder, or a class of keras.applications."
+Labeled = Annotated[Path, typer.Option("--labeled", help="Folder with one sub-folder of images per class.")]
+Unlabeled = Annotated[Path, typer.Option("--unlabeled", help="Folder of images without labels.")]
+Validation = Annotated[
+    Path | None, typer.Option("--validation", help="Class folders for the gate. Default: split off --labeled.")
+]
+Test = Annotated[
+    Path | None, typer.Option("--test", help="Class folders for the report. Default: split off --labeled.")
+]
+Out = Annotated[Path | None, typer.Option("--out", help="YAML to write. Default: NAME.yaml, in configs/ if it exists.")]
+Name = Annotated[str | None, typer.Option("--name", help="Name of the experiment. Default: that of the folder.")]
+TeacherBackbone = Annotated[str | None, typer.Option("--teacher-backbone", help=BACKBONE)]
+TeacherWeights = Annotated[str | None, typer.Option("--teacher-weights", help=WEIGHTS)]
+StudentBackbone = Annotated[str | None, typer.Option("--student-backbone", help=BACKBONE)]
+StudentWeights = Annotated[str | None, typer.Option("--student-weights", help=WEIGHTS)]
+Target = Annotated[float, typer.Option("--target", min=0, max=1, help="Validation accuracy that you need.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing YAML.")]
+Control = Annotated[
+    bool,
+    typer.Option(
+        "--control",
+        help="Also train the same network on the labels alone for the same number of image-steps, to measure what the "
+        "unlabelled images added.",
+    ),
+]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"selftrain {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def selftrain(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options before any command."""
 
 
 @app.command()
 def init(
-    labeled: Annotated[Path, typer.Option("--labeled", help="Folder with a sub-folder of images a class.")],
-    unlabeled: Annotated[Path, typer.Option("--unlabeled", help="Folder of images without labels.")],
-    validation: Annotated[
-        Path | None, typer.Option("--validation", help="Class folders for the gate; none: split off.")
-    ] = None,
-    test: Annotated[Path | None, typer.Option("--test", help="Class folders for the report; none: split off.")] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="YAML to write; none: NAME.yaml, in configs/ if any.")
-    ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Name of the experiment; none: the folder's.")] = None,
-    teacher_backbone: Annotated[str | None, typer.Option("--teacher-backbone", help=Backbone)] = None,
-    teacher_weights: Annotated[str | None, typer.Option("--teacher-weights", help=Weights)] = None,
-    student_backbone: Annotated[str | None, typer.Option("--student-backbone", help=Backbone)] = None,
-    student_weights: Annotated[str | None, typer.Option("--student-weights", help=Weights)] = None,
-    target: Annotated[float, typer.Option("--target", min=0, max=1, help="Validation accuracy you need.")] = 0.9,
-    force: Annotated[bool, typer.Option("--force", help="Replace the YAML that is there.")] = False,
+    labeled: Labeled,
+    unlabeled: Unlabeled,
+    validation: Validation = None,
+    test: Test = None,
+    out: Out = None,
+    name: Name = None,
+    teacher_backbone: TeacherBackbone = None,
+    teacher_weights: TeacherWeights = None,
+    student_backbone: StudentBackbone = None,
+    student_weights: StudentWeights = None,
+    target: Target = 0.9,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Look at your folders and write a commented configuration for `selftrain run --config`."""
     from selftrain.config import FolderSource
-    from selftrain.scaffold.choices import Wishes, describe_choices, has_gpu, scaffold
+    from selftrain.scaffold.choices import Wishes, has_gpu, scaffold
 
-    source = FolderSource(
-        labeled=str(labeled),
-        unlabeled=str(unlabeled),
-        validation=str(validation) if validation else None,
-        test=str(test) if test else None,
-    )
+    paths = {"labeled": labeled, "unlabeled": unlabeled, "validation": validation, "test": test}
+    source = FolderSource.model_validate({role: str(path) if path else None for role, path in paths.items()})
     wishes = Wishes(
         name=name,
         teacher_backbone=teacher_backbone,
@@ -72,17 +106,23 @@ def init(
         target=target,
         gpu=has_gpu(),
     )
-    made = scaffold(source, wishes, out, command=f"selftrain {shlex.join(sys.argv[1:])}", force=force)
+    choices = scaffold(source, wishes, out, command=f"selftrain {shlex.join(sys.argv[1:])}", force=force)
+    _show_choices(choices, as_json=as_json)
+
+
+def _show_choices(choices: Scaffold, *, as_json: bool) -> None:
+    from selftrain.scaffold.choices import describe_choices
+
     if as_json:
-        print_json(made)
-    else:
-        typer.echo(describe_choices(made))
-        typer.echo(f"written: {made.path}   next: selftrain run --config {shlex.quote(str(made.path))}")
+        print_json(choices)
+        return
+    typer.echo(describe_choices(choices))
+    typer.echo(f"written: {choices.path}   next: selftrain run --config {shlex.quote(str(choices.path))}")
 
 
 @app.command()
 def doctor(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: AsJson = False) -> None:
-    """Check what a run needs from this machine, and say how to mend what is wrong. Exit code 1: something is."""
+    """Check what a run needs from this machine, and say how to fix what is wrong. Exit code 1: something is wrong."""
     from selftrain.adapters.doctor.diagnose import diagnose
     from selftrain.adapters.process.settings import prepare_process
 
@@ -101,16 +141,17 @@ def doctor(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: AsJson = Fal
 
 @app.command()
 def run(
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="Experiment YAML; none: the digits.")] = None,
-    stack: Annotated[str | None, typer.Option("--stack", help="ZenML stack; none: the active one.")] = None,
-    control: Annotated[
-        bool, typer.Option("--control", help="Also train the same network on labels alone, as long: did the rest help?")
-    ] = False,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="YAML of the experiment. Default: the digits.")
+    ] = None,
+    stack: Annotated[str | None, typer.Option("--stack", help="ZenML stack. Default: the active one.")] = None,
+    control: Control = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the whole loop, as `zenml pipeline run ssl_pipeline` does, with a live view. Exit code 3: gate missed.
 
-    A stack that runs elsewhere may only take the run: then this says how to follow it, and the exit code is 0.
+    A remote stack may accept the run and continue it without this command. Then the command says how to follow the run,
+    and its exit code is 0.
     """
     from rich.console import Console
 
@@ -123,7 +164,7 @@ def run(
     if as_json:
         print_json(record)
     if goes_on(record):
-        typer.echo(f"submitted: run {record.run_id} goes on without this command", err=True)
+        typer.echo(f"submitted: run {record.run_id} continues without this command", err=True)
         typer.echo(f"follow it: selftrain status {record.run_id}", err=True)
     elif record.verdict is not Verdict.PASSED:
         raise typer.Exit(GATE_MISSED)
@@ -137,9 +178,10 @@ def _ssl_pipeline() -> Pipeline:
 
 @app.command()
 def status(
-    run_id: Annotated[str | None, typer.Argument(help="Run id; none: the latest.")] = None, as_json: AsJson = False
+    run_id: Annotated[str | None, typer.Argument(help="Id of the run. Default: the latest.")] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Show a run: its rounds, its numbers on test, what became of the model."""
+    """Show a run: its rounds, its results on the test set, and whether its model was registered."""
     from selftrain.adapters.lineage.recall import concern_of
     from selftrain.adapters.runs.records import find_record, workspace_of
     from selftrain.report.summary import summary
@@ -156,7 +198,7 @@ def status(
 
 @app.command()
 def runs(
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many.")] = 20, as_json: AsJson = False
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many runs.")] = 20, as_json: AsJson = False
 ) -> None:
     """List the runs, newest first."""
     from selftrain.adapters.runs.records import latest_runs
@@ -185,11 +227,11 @@ app.command("recall")(lineage.recall)
 
 
 def main() -> None:
-    """The `selftrain` command: expected errors are one line and their own exit code, never a traceback."""
+    """The `selftrain` command: an expected error is one line with an exit code of its own, never a traceback."""
     if "run" not in sys.argv[1:2]:
-        # The live view of a run reads ZenML's lines; elsewhere they would mix with the answer.
+        # The live view of a run reads ZenML's lines; other commands print only their answer.
         os.environ.setdefault("ZENML_LOGGING_VERBOSITY", "ERROR")
-        # A run waits for a registry that is down, four minutes by MLflow's default of 7; who asks wants to know now.
+        # A run waits for a registry that is down: four minutes, by MLflow's default of 7. A person wants to know now.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     try:
         app()
@@ -197,4 +239,4 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        sys.exit("interrupted; the same command continues where it was")
+        sys.exit("interrupted; the same command continues where it stopped")

@@ -1,4 +1,4 @@
-"""The commands that ask who said what, and take it back: labels, recall."""
+"""The commands on the origin of labels: labels, which lists them, and recall, which withdraws a teacher."""
 
 from __future__ import annotations
 
@@ -11,32 +11,47 @@ from selftrain.cli.options import DEFAULT_WORKSPACE, AsJson, ModelNameOption, Wo
 from selftrain.errors import InputError
 
 if TYPE_CHECKING:
+    from selftrain.adapters.lineage.archive import LabelPage
     from selftrain.adapters.lineage.recall import RecallReport
-    from selftrain.selflabel.lineage.descent import Recall
     from selftrain.selflabel.lineage.rows import LabelRow
 
 MOST_CLASSES = 10
 HEADER = ("image", "from", "run", "round", "teacher", "version", "trust", "class", "confidence", "needed", "outcome")
-Out = Annotated[Path | None, typer.Option("--out", help="New .parquet or .csv file for all of the labels.")]
+Out = Annotated[Path | None, typer.Option("--out", help="New .parquet or .csv file for all the labels.")]
+Image = Annotated[
+    str | None, typer.Option("--image", help="An image file, or the first 8 or more characters of its image_id.")
+]
+Teacher = Annotated[
+    str | None,
+    typer.Option("--teacher", metavar="VERSION", help="Version, models:/NAME/NUMBER, champion, or a digest."),
+]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=0, help="How many labels to print.")]
+Version = Annotated[
+    str | None,
+    typer.Argument(
+        help="Version, models:/NAME/NUMBER, champion, or the first 8 or more characters of a teacher's digest."
+    ),
+]
+Reason = Annotated[str, typer.Option("--reason", help="Why; the log keeps it, and later errors quote it.")]
+Rollback = Annotated[
+    bool, typer.Option("--rollback", help="Also replace each affected champion by an earlier one that is not affected.")
+]
+Undo = Annotated[bool, typer.Option("--undo", help="Undo the recall of VERSION.")]
+ShowLog = Annotated[bool, typer.Option("--list", help="Show the recall log instead.")]
 
 
 def labels(
-    image: Annotated[
-        str | None, typer.Option("--image", help="An image file, or its image_id (8 characters or more).")
-    ] = None,
-    teacher: Annotated[
-        str | None,
-        typer.Option("--teacher", metavar="VERSION", help="Version, models:/NAME/NUMBER, champion, or a digest."),
-    ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="How many to print.")] = 20,
+    image: Image = None,
+    teacher: Teacher = None,
+    limit: Limit = 20,
     out: Out = None,
     model_name: ModelNameOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: AsJson = False,
 ) -> None:
-    """Show the pseudo-labels of all runs: of one image, by one teacher, or both; why each was accepted or not.
+    """Show the pseudo-labels of all runs, and why each was accepted or not. Filter by image, by teacher, or by both.
 
-    A label that a later run took from the cache is listed once, under the run that made it.
+    If a later run took a label from the cache, the list has it once, under the run that made it.
     """
     from selftrain.adapters.lineage.archive import find_labels
     from selftrain.adapters.process.console import progress
@@ -51,76 +66,93 @@ def labels(
             out=out,
             progress=show,
         )
-    _warn_of_gone(page.gone)
+    _warn_of_missing(page.gone)
     if as_json:
         print_json(page)
-        return
-    if page.labels:
-        print_columns([(*HEADER, "probabilities"), *(_row(each) for each in page.labels)])
-    more = page.total - len(page.labels)
-    rest = f", {more:,} more are not shown (--limit, --out)" if more else ""
-    typer.echo(f"{page.total:,} pseudo-labels{rest}")
-    if page.written is not None:
-        typer.echo(f"written: {page.written}")
+    else:
+        _show_labels(page)
 
 
 def recall(
-    version: Annotated[
-        str | None,
-        typer.Argument(help="Version, models:/NAME/NUMBER, champion, or a teacher's digest (8 characters or more)."),
-    ] = None,
-    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the log, quoted by later errors.")] = "",
+    version: Version = None,
+    reason: Reason = "",
     out: Out = None,
-    rollback: Annotated[
-        bool, typer.Option("--rollback", help="Roll a champion that this concerns back to one that it does not.")
-    ] = False,
-    undo: Annotated[bool, typer.Option("--undo", help="Take the recall of VERSION back.")] = False,
-    listed: Annotated[bool, typer.Option("--list", help="Show the recall log instead.")] = False,
+    rollback: Rollback = False,
+    undo: Undo = False,
+    listed: ShowLog = False,
     model_name: ModelNameOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: AsJson = False,
 ) -> None:
-    """Withdraw a teacher: list all it said and all who learnt from it, and use none of it again. Nothing is deleted.
+    """Withdraw a teacher: list its pseudo-labels and every version that descends from it. Nothing is deleted.
 
-    From then on no run starts from it, labels with it or takes its labels from the cache, and no version that it
-    taught, at whatever remove, is promoted or rolled back to.
+    From then on, no run starts from the teacher, labels with it or takes its labels from the cache. No version that
+    descends from it can be promoted or restored.
 
-    A model given as a folder or file is recognised: it is no teacher.start, and nothing is labelled with it by
-    `selftrain pseudo-label` or distilled from it by `selftrain.distill`. `selftrain.autolabel` and `selftrain.ensemble`
-    know no workspace and do not ask; `selftrain.fit` asks about the teacher it is given, not about models it trains.
+    A model given as a folder or file is recognised: it is rejected as `teacher.start`, by `selftrain pseudo-label` and
+    by `selftrain.distill`. `selftrain.autolabel` and `selftrain.ensemble` have no workspace and do not check.
+    `selftrain.fit` checks the teacher that it is given, but not the models that it trains.
     """
-    from selftrain.adapters.lineage import recall as recalling
-    from selftrain.adapters.process.console import progress
-
     if listed:
         if version is not None or undo or rollback or out is not None:
-            raise InputError("--list shows the recall log and does nothing else: give it alone")
+            raise InputError("--list only shows the recall log; use it alone")
         _show_log(workspace, as_json=as_json)
         return
     if undo and (rollback or out is not None):
-        raise InputError(
-            "--undo takes a recall back; it writes no labels and moves no champion: leave out --out, --rollback"
-        )
+        raise InputError("--undo writes no labels and changes no champion; leave out --out and --rollback")
     if version is None:
         raise InputError("say which teacher: selftrain recall VERSION --reason '...'; --list shows what is withdrawn")
     if undo:
-        line = recalling.take_back(version, reason=reason, workspace=workspace, model_name=model_name)
-        _show_line(line, as_json=as_json)
+        _undo(version, reason, workspace=workspace, model_name=model_name, as_json=as_json)
         return
+    report = _withdraw(version, reason, workspace=workspace, model_name=model_name, out=out, as_json=as_json)
+    if rollback:
+        _roll_back(report, workspace, as_json=as_json)
+    else:
+        _warn_of_champions(report)
+
+
+def _undo(version: str, reason: str, *, workspace: Path, model_name: str | None, as_json: bool) -> None:
+    from selftrain.adapters.lineage.recall import take_back
+
+    line = take_back(version, reason=reason, workspace=workspace, model_name=model_name)
+    if as_json:
+        print_json(line)
+    else:
+        typer.echo(f"restored: {line.called} ({line.identity}); it and the models trained from it are trusted again")
+
+
+def _withdraw(
+    version: str, reason: str, *, workspace: Path, model_name: str | None, out: Path | None, as_json: bool
+) -> RecallReport:
+    from selftrain.adapters.lineage.recall import withdraw
+    from selftrain.adapters.process.console import progress
+
     with progress("recall") as show:
-        report = recalling.withdraw(
-            version, reason=reason, workspace=workspace, model_name=model_name, out=out, progress=show
-        )
-    _warn_of_gone(report.gone)
+        report = withdraw(version, reason=reason, workspace=workspace, model_name=model_name, out=out, progress=show)
+    _warn_of_missing(report.gone)
     if as_json:
         print_json(report)
     else:
         _show_report(report)
-    if not rollback:
-        _warn_of_champions(report)
-        return
-    for now in recalling.roll_back(report, workspace=workspace):
+    return report
+
+
+def _roll_back(report: RecallReport, workspace: Path, *, as_json: bool) -> None:
+    from selftrain.adapters.lineage.recall import roll_back
+
+    for now in roll_back(report, workspace=workspace):
         typer.echo(f"rolled back: {now.uri} is champion", err=as_json)
+
+
+def _show_labels(page: LabelPage) -> None:
+    if page.labels:
+        print_columns([(*HEADER, "probabilities"), *(_row(each) for each in page.labels)])
+    more = page.total - len(page.labels)
+    rest = f"; {more:,} more are not shown (--limit, --out)" if more else ""
+    typer.echo(f"{page.total:,} pseudo-labels{rest}")
+    if page.written is not None:
+        typer.echo(f"written: {page.written}")
 
 
 def _row(label: LabelRow) -> tuple[str, ...]:
@@ -145,10 +177,10 @@ def _row(label: LabelRow) -> tuple[str, ...]:
 
 
 def _show_report(report: RecallReport) -> None:
-    said = "withdrawn" if report.new else "was withdrawn already"
+    state = "withdrawn" if report.new else "already withdrawn"
     line = report.recall
-    typer.echo(f"{said}: {line.called} ({line.identity}), {line.when} by {line.who}: {line.why}")
-    total, accepted = (sum(getattr(each, name) for each in report.rounds) for name in ("given", "accepted"))
+    typer.echo(f"{state}: {line.called} ({line.identity}), {line.when} by {line.who}: {line.why}")
+    total, accepted = sum(each.given for each in report.rounds), sum(each.accepted for each in report.rounds)
     typer.echo(f"not used again: {total:,} pseudo-labels, {accepted:,} of them accepted; rounds: {len(report.rounds)}")
     rows = [("run", "round", "teacher", "trust", "given", "accepted", "accepted of given, by class")]
     for each in report.rounds:
@@ -159,22 +191,15 @@ def _show_report(report: RecallReport) -> None:
     for version in report.versions:
         typer.echo("  ".join((version.uri, version.trust.value, *version.aliases)))
     if not report.versions:
-        typer.echo("no registered version is concerned")
+        typer.echo("no registered version is affected")
     if report.written is not None:
         typer.echo(f"written: {report.written}")
-
-
-def _show_line(line: Recall, *, as_json: bool) -> None:
-    if as_json:
-        print_json(line)
-    else:
-        typer.echo(f"restored: {line.called} ({line.identity}); it and those it taught are trusted again")
 
 
 def _warn_of_champions(report: RecallReport) -> None:
     for each in report.champions:
         typer.echo(
-            f"WARNING: {each.uri}, the champion, is {each.trust.value}: it goes on answering until you "
+            f"WARNING: the champion {each.uri} is {each.trust.value} and stays in use until you replace it: "
             f"`selftrain rollback --model-name {each.name}` (or add --rollback), or promote another version",
             err=True,
         )
@@ -188,10 +213,10 @@ def _show_log(workspace: Path, *, as_json: bool) -> None:
         print_json(log)
         return
     if not log:
-        typer.echo("no teacher was ever withdrawn")
+        typer.echo("no teacher was withdrawn yet")
     print_columns([(each.when, each.who, each.action, each.identity[:12], each.called, each.why) for each in log])
 
 
-def _warn_of_gone(gone: tuple[str, ...]) -> None:
-    for address in gone:
-        typer.echo(f"warning: pseudo-labels are missing here, their file is gone: {address}", err=True)
+def _warn_of_missing(files: tuple[str, ...]) -> None:
+    for address in files:
+        typer.echo(f"warning: some pseudo-labels are missing because their file is gone: {address}", err=True)

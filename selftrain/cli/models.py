@@ -1,4 +1,4 @@
-"""The commands that use models: label folders, predict, and choose the champion."""
+"""The commands that use models: predict, label folders, and choose the champion."""
 
 from __future__ import annotations
 
@@ -7,32 +7,77 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from selftrain.cli.options import DEFAULT_WORKSPACE, AsJson, ModelNameOption, WorkspaceOption, print_columns, print_json
+from selftrain.cli.options import (
+    DEFAULT_WORKSPACE,
+    AsJson,
+    Classes,
+    ModelNameOption,
+    WorkspaceOption,
+    print_columns,
+    print_json,
+)
 from selftrain.config import Fixed, PerClass, PseudoLabel, TargetPrecision, Threshold
 from selftrain.errors import ConfigError, InputError, WithdrawnError
 
 if TYPE_CHECKING:
-    from selftrain.adapters.registry.references import Standing
+    from selftrain.adapters.registry.references import LoadedModel, Standing
+    from selftrain.autolabeling.folders.label_files import LabelingSummary
 
 NOTHING_READ = 2
 
-Why = Annotated[str, typer.Option("--why", help="Reason, kept in the log.")]
+Why = Annotated[str, typer.Option("--why", help="Reason; the log keeps it.")]
+Paths = Annotated[list[Path], typer.Argument(metavar="PATH...", help="Image files, and folders of them.")]
+VersionOption = Annotated[
+    int | None, typer.Option("--version", min=1, help="Version of the model. Default: the champion.")
+]
+SavedModelOption = Annotated[
+    str | None,
+    typer.Option("--model", help="Folder of a saved model, or a .keras file, instead of a registered model."),
+]
+ModelOption = Annotated[
+    str, typer.Option("--model", help="Folder of a saved model, .keras file, models:/NAME@champion, or champion.")
+]
+Images = Annotated[Path, typer.Option("--images", help="Folder of images; its sub-folders are searched too.")]
+Out = Annotated[Path, typer.Option("--out", help="CSV to write. Tables and charts go beside it.")]
+MinConfidence = Annotated[
+    float | None, typer.Option("--threshold", min=0, max=1, help="Lowest confidence to accept. Default: 0.9.")
+]
+PerClassOption = Annotated[
+    list[str] | None,
+    typer.Option("--per-class", metavar="CLASS=SHARE", help="Threshold of one class; can be repeated."),
+]
+Labeled = Annotated[
+    Path | None, typer.Option("--labeled", help="Class folders of images that the model was not trained on.")
+]
+Precision = Annotated[
+    float | None,
+    typer.Option(
+        "--target-precision", help="Accept labels so that this share is right, such as 0.95, as measured on --labeled."
+    ),
+]
+Charts = Annotated[Path | None, typer.Option("--charts", help="Folder for the charts. Default: beside --out.")]
+Materialize = Annotated[
+    Path | None,
+    typer.Option("--materialize", help="New folder for the accepted images: one folder of links per class."),
+]
+Copy = Annotated[bool, typer.Option("--copy", help="Make copies instead of links in --materialize.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Images that are predicted at once.")]
+Flips = Annotated[bool, typer.Option("--flips", help="Average the predictions of each image and its mirror image.")]
 
 
 def predict(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Image files, and folders of them.")],
-    version: Annotated[int | None, typer.Option("--version", min=1, help="Version; none: the champion.")] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", help="Saved model folder, or .keras file, instead of a registered one.")
-    ] = None,
-    classes: Annotated[
-        str | None, typer.Option("--classes", metavar="A,B,...", help="Classes of a .keras file, in output order.")
-    ] = None,
+    paths: Paths,
+    version: VersionOption = None,
+    model: SavedModelOption = None,
+    classes: Classes = None,
     model_name: ModelNameOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: AsJson = False,
 ) -> None:
-    """Label images with the champion. A file that cannot be read is an error in its row; exit code 2 if none could."""
+    """Label images with the champion. A file that cannot be read is an error in its row.
+
+    Exit code 2: no file could be read.
+    """
     from selftrain.adapters.process.console import progress
     from selftrain.adapters.registry.references import load_reference, load_version
     from selftrain.learn.models.answers import answer_files, named_files
@@ -60,98 +105,92 @@ def predict(
 
 
 def pseudo_label(
-    model: Annotated[
-        str, typer.Option("--model", help="Saved model folder, .keras file, models:/NAME@champion, or champion.")
-    ],
-    images: Annotated[Path, typer.Option("--images", help="Folder of images, searched with its sub-folders.")],
-    out: Annotated[Path, typer.Option("--out", help="CSV to write; tables and charts go beside it.")],
-    threshold: Annotated[
-        float | None, typer.Option("--threshold", min=0, max=1, help="Lowest confidence that is accepted; none: 0.9.")
-    ] = None,
-    per_class: Annotated[
-        list[str] | None, typer.Option("--per-class", metavar="CLASS=SHARE", help="A class's own threshold; repeat.")
-    ] = None,
-    labeled: Annotated[
-        Path | None, typer.Option("--labeled", help="Class folders of images that the model did not learn from.")
-    ] = None,
-    target_precision: Annotated[
-        float | None,
-        typer.Option("--target-precision", help="Accept where --labeled shows that this share is right, such as 0.95."),
-    ] = None,
-    classes: Annotated[
-        str | None, typer.Option("--classes", metavar="A,B,...", help="Classes of a .keras file, in output order.")
-    ] = None,
-    charts: Annotated[Path | None, typer.Option("--charts", help="Folder for the charts; none: beside --out.")] = None,
-    materialize: Annotated[
-        Path | None, typer.Option("--materialize", help="New folder: accepted images by class, as links.")
-    ] = None,
-    copy: Annotated[bool, typer.Option("--copy", help="Copies instead of links in --materialize.")] = False,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images predicted at once.")] = 256,
-    flips: Annotated[bool, typer.Option("--flips", help="Average over a horizontal flip.")] = False,
+    model: ModelOption,
+    images: Images,
+    out: Out,
+    threshold: MinConfidence = None,
+    per_class: PerClassOption = None,
+    labeled: Labeled = None,
+    target_precision: Precision = None,
+    classes: Classes = None,
+    charts: Charts = None,
+    materialize: Materialize = None,
+    copy: Copy = False,
+    batch_size: BatchSize = 256,
+    flips: Flips = False,
     model_name: ModelNameOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: AsJson = False,
 ) -> None:
-    """Label a folder: a CSV of path, class, confidence, accepted and all probabilities; charts; class folders.
+    """Label a folder: write a CSV of path, class, confidence, acceptance and all probabilities, and draw charts.
 
-    The images are never changed. Files that cannot be decoded are in the quarantine table beside the CSV. Images with
-    known labels (--labeled) calibrate the model, and say how right what is accepted is.
+    The images are never changed. A quarantine table beside the CSV lists the files that cannot be decoded. Images with
+    known labels (--labeled) calibrate the model and measure the precision of the accepted labels.
     """
     from selftrain.adapters.process.console import progress
-    from selftrain.adapters.registry.references import load_reference
     from selftrain.autolabeling.folders.label_files import image_files, label_folder, plan_outputs
 
     rule = _threshold(threshold, per_class or [], target_precision, labeled)
     settings = PseudoLabel(threshold=rule, flips=flips, batch_size=batch_size)
     for folder in (images, *([labeled] if labeled else [])):
-        image_files(folder)  # what is wrong with it is said before the model is loaded
+        image_files(folder)  # a wrong folder is refused before the model is loaded
     outputs = plan_outputs(images, out, charts=charts, folders=materialize)
-    loaded = load_reference(model, workspace=workspace, model_name=model_name, class_names=_names(classes))
-    if loaded.concern is not None:
-        raise WithdrawnError(f"{loaded.concern}; nothing is labelled with it: name another model")
+    loaded = _load_trusted(model, workspace=workspace, model_name=model_name, class_names=_names(classes))
+    network, contract = loaded.model, loaded.contract
     with progress("label") as show:
         summary = label_folder(
-            loaded.model,
-            loaded.contract,
-            images,
-            outputs,
-            settings=settings,
-            labeled=labeled,
-            copy=copy,
-            progress=show,
+            network, contract, images, outputs, settings=settings, labeled=labeled, copy=copy, progress=show
         )
+    _show_labeling(summary, loaded.called, as_json=as_json)
+
+
+def _load_trusted(model: str, *, workspace: Path, model_name: str | None, class_names: tuple[str, ...]) -> LoadedModel:
+    """The model that `model` names. Raises WithdrawnError where it is withdrawn, or may be."""
+    from selftrain.adapters.registry.references import load_reference
+
+    loaded = load_reference(model, workspace=workspace, model_name=model_name, class_names=class_names)
+    if loaded.concern is not None:
+        raise WithdrawnError(f"{loaded.concern}; nothing is labelled with it: name another model")
+    return loaded
+
+
+def _show_labeling(summary: LabelingSummary, called: str, *, as_json: bool) -> None:
     if as_json:
         print_json(summary)
         return
     typer.echo(
-        f"{summary.accepted} of {summary.labeled} images accepted by {loaded.called}, threshold {summary.threshold}; "
+        f"{summary.accepted} of {summary.labeled} images accepted by {called}, threshold {summary.threshold}; "
         f"{summary.quarantined} could not be read"
     )
     print_columns([(f"  {name}", f"{each.accepted} of {each.predicted}") for name, each in summary.classes.items()])
     if summary.measured is not None:
         low, high = summary.measured.interval
-        right = f"{summary.measured.right} of {summary.measured.images} held-out images that would pass"
-        typer.echo(f"{right} are right: between {low:.1%} and {high:.1%} of such labels")
+        right = (
+            f"{summary.measured.right} of {summary.measured.images} held-out images that would be accepted are right"
+        )
+        typer.echo(f"{right}: a precision between {low:.1%} and {high:.1%}")
     for finding in summary.findings:
-        typer.echo(f"mind: {finding}")
+        typer.echo(f"note: {finding}")
     written = [summary.csv, summary.quarantine, *summary.charts, *([summary.folders] if summary.folders else [])]
     typer.echo("written: " + ", ".join(str(path) for path in written))
 
 
 def promote(
-    version: Annotated[int | None, typer.Argument(min=1, help="Version; none: the challenger.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Promote what was not found better; needs --why.")] = False,
+    version: Annotated[int | None, typer.Argument(min=1, help="Version. Default: the challenger.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Promote a version that did not prove better; needs --why.")
+    ] = False,
     why: Why = "",
     model_name: ModelNameOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: AsJson = False,
 ) -> None:
-    """Make a registered version the champion, if its numbers on test allow it."""
+    """Make a registered version the champion, if its results on the test set allow it."""
     from selftrain.adapters.registry import champions
     from selftrain.adapters.registry.references import open_registry, standing
 
     if force and not why.strip():
-        raise InputError("--force goes past the test numbers and needs a reason: add --why '...'")
+        raise InputError("--force overrides the test results and needs a reason: add --why '...'")
     opened = open_registry(workspace, model_name)
     champions.promote(opened.tracking, opened.name, version, who=champions.current_user(), why=why, force=force)
     _show(standing(opened), as_json=as_json)
@@ -163,9 +202,9 @@ def rollback(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: AsJson = False,
 ) -> None:
-    """Make the champion before this one champion again; repeated, it goes one further back.
+    """Restore the previous champion; repeat the command to go further back.
 
-    Champions that were withdrawn, or taught by a teacher that was (`selftrain recall`), are passed over.
+    It skips champions that are withdrawn (`selftrain recall`) or descend from a withdrawn model.
     """
     from selftrain.adapters.registry import champions
     from selftrain.adapters.registry.references import open_registry, standing
@@ -178,9 +217,9 @@ def rollback(
 def history(
     model_name: ModelNameOption = None, workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: AsJson = False
 ) -> None:
-    """List every change of the champion, oldest first: when, who, what, why. As text, also the recalls that concern it.
+    """List every change of the champion, oldest first: when, who, what, why.
 
-    `selftrain recall --list --json` gives those as JSON.
+    The text output also has the recalls that concern the model; `selftrain recall --list --json` prints those as JSON.
     """
     from selftrain.adapters.registry import champions, recall_log
     from selftrain.adapters.registry.references import open_registry, standing
@@ -191,7 +230,7 @@ def history(
         print_json(log)
         return
     if not log:
-        typer.echo(f"{opened.name}: no version was ever promoted or refused")
+        typer.echo(f"{opened.name}: no version was promoted or refused yet")
     rows = [(each.when, each.who, str(each.action), _move(each.previous, each.to), each.why) for each in log]
     recalls = recall_log.lines_about(opened.tracking, opened.name)
     rows += [(each.when, each.who, each.action, each.called, each.why) for each in recalls]
@@ -210,7 +249,7 @@ def _threshold(
     """The rule that --threshold and --per-class describe, or --target-precision."""
     if target_precision is not None:
         if labeled is None:
-            raise ConfigError("--target-precision takes images with known labels; give their class folders: --labeled")
+            raise ConfigError("--target-precision needs images with known labels; give their class folders: --labeled")
         if overall is not None or per_class:
             raise ConfigError("--target-precision finds the thresholds itself; leave out --threshold and --per-class")
         if not 0 < target_precision < 1:
@@ -218,14 +257,14 @@ def _threshold(
         return TargetPrecision(target=target_precision)
     overall = 0.9 if overall is None else overall
     values: dict[str, float] = {}
-    for given in per_class:
-        name, equals, number = given.rpartition("=")
+    for text in per_class:
+        name, equals, number = text.rpartition("=")
         try:
             share = float(number)
         except ValueError:
             share = -1.0
         if not equals or not name or not 0 <= share <= 1:
-            raise ConfigError(f"--per-class {given!r} is not CLASS=SHARE with a share from 0 to 1, such as cat=0.8")
+            raise ConfigError(f"--per-class {text!r} is not CLASS=SHARE with a share from 0 to 1, such as cat=0.8")
         values[name] = share
     return PerClass(values=values, default=overall) if values else Fixed(value=overall)
 

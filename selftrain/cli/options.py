@@ -1,4 +1,4 @@
-"""What the commands share: options with one meaning everywhere, and how facts are printed."""
+"""What the commands share: options with one meaning everywhere, and how results are printed."""
 
 from __future__ import annotations
 
@@ -13,17 +13,21 @@ from pydantic import BaseModel
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-WorkspaceOption = Annotated[Path, typer.Option("--workspace", help="Where the embedded stores are.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+WorkspaceOption = Annotated[Path, typer.Option("--workspace", help="Folder of the embedded stores.")]
 ModelNameOption = Annotated[
     str | None,
-    typer.Option("--model-name", help="Model in the registry; none: the only one, or the last run's."),
+    typer.Option("--model-name", help="Model in the registry. Default: the only one, or that of the latest run."),
+]
+Classes = Annotated[
+    str | None,
+    typer.Option("--classes", metavar="A,B,...", help="Classes of a .keras file, in the order of its outputs."),
 ]
 DEFAULT_WORKSPACE = Path(".selftrain")
 
 
 def print_json(value: BaseModel | Sequence[BaseModel]) -> None:
-    """`value` as JSON on stdout, alone there."""
+    """Print `value` as JSON; stdout holds nothing else."""
     if isinstance(value, BaseModel):
         typer.echo(value.model_dump_json(indent=2))
         return
@@ -32,14 +36,14 @@ def print_json(value: BaseModel | Sequence[BaseModel]) -> None:
 
 
 def print_rich(value: RenderableType) -> None:
-    """Anything Rich can show, on stdout."""
+    """Print anything that Rich can show, on stdout."""
     from selftrain.adapters.process.console import plain
 
     plain().print(value)
 
 
 def print_columns(rows: Sequence[Sequence[str]]) -> None:
-    """Rows as aligned columns that no terminal's width cuts."""
+    """Print rows as aligned columns, whatever the width of the terminal."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)] if rows else []
     for row in rows:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

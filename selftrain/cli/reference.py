@@ -1,4 +1,4 @@
-"""The command line's reference page: docs/cli.md, written from the commands themselves.
+"""The reference page of the command line: docs/cli.md, written from the commands themselves.
 
 `python -m selftrain.cli.reference` prints it; `python -m selftrain.cli.reference docs/cli.md` writes it.
 """
@@ -21,24 +21,25 @@ from selftrain.cli.app import app
 HEADER = """\
 # The command line
 
-Written by `python -m selftrain.cli.reference docs/cli.md` from the commands themselves; do not edit.
+`python -m selftrain.cli.reference docs/cli.md` writes this page from the commands; do not edit it.
 
 `zenml pipeline run ssl_pipeline [--config FILE] [--stack NAME]` runs the same loop as `selftrain run`.
 
 | exit code | meaning |
 |---|---|
 | 0 | done |
-| 1 | failed; the last line says why (`doctor`: something is to be mended) |
+| 1 | failed; the last line says why (`doctor`: something needs fixing) |
 | 2 | the input is wrong: options, configuration, folders, files |
-| 3 | `selftrain run` only: the run is complete and its gate was missed, nothing was registered |
+| 3 | only `selftrain run`: the run is complete, but it missed its gate and registered nothing |
 
-An expected error is one line on stderr. `--json` prints facts as JSON on stdout, alone there; progress goes to stderr.
+`selftrain --version` prints the version. An expected error is one line on stderr. With `--json`, stdout holds
+only JSON. Progress goes to stderr.
 """
 
 
 @dataclass(frozen=True)
 class _Parameter:
-    """One parameter of a command, as its signature says it."""
+    """One parameter of a command, from its signature."""
 
     spelled: str
     help: str
@@ -48,7 +49,7 @@ class _Parameter:
 
 
 def reference() -> str:
-    """The page, Markdown; the same for the same commands, whatever the terminal."""
+    """The page, in Markdown. It depends only on the commands, not on the terminal."""
     return "\n".join([HEADER, *(_command(each) for each in app.registered_commands)])
 
 
@@ -70,7 +71,7 @@ def _command(info: CommandInfo) -> str:
 
 
 def _annotated(callback: Callable[..., object]) -> Iterator[tuple[inspect.Parameter, object, ParameterInfo]]:
-    """Each parameter of a command with its type and Typer's word about it."""
+    """Each parameter of a command, with its type and its Typer annotation."""
     hints = get_type_hints(callback, include_extras=True)
     for parameter in inspect.signature(callback).parameters.values():
         kind, info = get_args(hints[parameter.name])
@@ -84,14 +85,14 @@ def _parameter(parameter: inspect.Parameter, kind: object, info: ParameterInfo) 
     value = info.metavar or (parameter.name.upper() if argument else _metavar(kind))
     if argument:
         return _Parameter(value, info.help or "", argument, required, default)
-    # In an annotation Typer takes the first name for a default, until it builds the command.
+    # Until it builds the command, Typer takes the first name in an annotation for the default.
     names = [each for each in (info.default, *(info.param_decls or ())) if isinstance(each, str)]
     spelled = f"{', '.join(names)} {value}".rstrip()
     return _Parameter(spelled, info.help or "", argument, required, default)
 
 
 def _metavar(kind: object) -> str:
-    """What stands for an option's value: nothing for a flag, else its type in a word."""
+    """The placeholder of an option's value: empty for a flag, else its type."""
     types = [each for each in (get_args(kind) or (kind,)) if each is not NoneType]
     return {bool: "", int: "INTEGER", float: "NUMBER", Path: "PATH"}.get(types[0], "TEXT")
 
@@ -102,7 +103,7 @@ def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def main() -> None:
-    """Print the page, or write it to the file that is named."""
+    """Print the page, or write it to the file that the first argument names."""
     if len(sys.argv) > 1:
         Path(sys.argv[1]).write_text(reference(), encoding="utf-8")
     else:

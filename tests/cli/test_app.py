@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +14,7 @@ import pytest
 from selftrain.config.text.file import read as read_config
 
 Paint = Callable[..., Path]
-
-
+HEAVY = {"tensorflow", "keras", "mlflow", "zenml", "matplotlib", "great_expectations", "dvc", "pyarrow"}
 Command = Callable[..., Any]  # tests/conftest.py, selftrain
 
 
@@ -108,12 +108,19 @@ def test_predict_names_each_path_that_is_not_there(selftrain: Command) -> None:
 
 
 def test_importing_the_command_line_loads_nothing_heavy() -> None:
-    import subprocess
-
-    code = (
-        "import sys, selftrain.cli.app\n"
-        "heavy = {'tensorflow', 'keras', 'mlflow', 'zenml', 'matplotlib', 'great_expectations', 'dvc', 'pyarrow'}\n"
-        "print(sorted(heavy & set(sys.modules)))"
-    )
+    code = f"import sys, selftrain.cli.app; print(sorted({HEAVY} & set(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+def test_the_version_is_printed_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "from selftrain.cli.app import main\n"
+        "sys.argv = ['selftrain', '--version']\n"
+        "try:\n    main()\n"
+        "finally:\n"
+        f"    print(sorted({HEAVY} & set(sys.modules)))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.splitlines() == ["selftrain 0.1.0", "[]"]

@@ -94,7 +94,7 @@ def test_a_target_precision_accepts_what_the_folders_show_to_be_right(
 
 def test_a_fixed_threshold_is_measured_and_the_report_says_so(colour_model: Path, labeled: Path, photos: Path) -> None:
     said = pseudo_label(colour_model, photos, "--labeled", str(labeled), "--threshold", "0").stdout
-    assert "120 of 150 held-out images that would pass are right: between 73." in said
+    assert "120 of 150 held-out images that would be accepted are right: a precision between 73." in said
 
 
 @pytest.mark.parametrize(
