@@ -1,4 +1,4 @@
-"""selftrain: self-training for images, from a small labelled set and a large unlabelled one."""
+"""selftrain: self-training for images, from a few labelled and many unlabelled ones."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from selftrain.version import __version__
 
 if TYPE_CHECKING:
-    from .api.calls import (  # relative: what is served holds this file under another name, and no api
+    from .api.calls import (  # relative: a served model holds this file under another name, and no api
         analyze_data_then_save_to,
         as_grain,
         as_numpy,
@@ -47,7 +47,7 @@ _OUTSIDE_API = {
 
 
 def __getattr__(name: str) -> Any:
-    """The functions of the API, imported when they are first asked for: `import selftrain` alone costs nothing."""
+    """The functions of the API, imported when they are first used: `import selftrain` alone is cheap."""
     if name not in __all__:
         raise AttributeError(f"module 'selftrain' has no attribute {name!r}; it has {', '.join(__all__)}")
     return getattr(import_module(f"{__name__}.{_OUTSIDE_API.get(name, 'api.calls')}"), name)

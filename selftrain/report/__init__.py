@@ -1,1 +1,1 @@
-"""Pictures of what a run did."""
+"""Charts, pages and summaries of a run."""

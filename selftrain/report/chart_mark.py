@@ -1,14 +1,14 @@
-"""The mark that every chart of ours carries: a picture without it is the user's own."""
+"""The mark of every chart drawn by selftrain; a picture without it is the user's own."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-DRAWN_BY = "selftrain"  # the entry Software of every chart; one without it is somebody else's picture
+DRAWN_BY = "selftrain"  # the PNG entry "Software" of every chart
 
 
 def is_our_chart(path: Path) -> bool:
-    """Whether `path` is a PNG that we drew and may replace."""
+    """Whether `path` is a PNG that selftrain drew and may replace."""
     from PIL import Image
 
     try:

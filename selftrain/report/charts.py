@@ -43,7 +43,7 @@ KINDS = (
 
 
 def confidence_overall(labels: PseudoLabels, path: Path) -> Path:
-    """How sure the teacher is of the pool, what the threshold accepts, and what another one would: a PNG at `path`."""
+    """Draw the confidences in the pool, and what this and every other threshold accepts. A PNG at `path`."""
     with figure(path, width=8.6, height=3.4) as drawn:
         histogram, curve = drawn.subplots(1, 2, width_ratios=[3, 2])
         counts = _counts(labels)
@@ -56,7 +56,7 @@ def confidence_overall(labels: PseudoLabels, path: Path) -> Path:
 
 
 def confidence_per_class(labels: PseudoLabels, path: Path) -> Path:
-    """The same a class: small histograms, or beyond 30 classes a row of counts each; a PNG at `path`."""
+    """Draw the confidence per class: small histograms, or rows of counts beyond 30 classes. A PNG at `path`."""
     if len(labels.class_names) > MOST_PANELS:
         return _confidence_rows(labels, path)
     classes = len(labels.class_names)
@@ -83,7 +83,7 @@ def confidence_per_class(labels: PseudoLabels, path: Path) -> Path:
 
 
 def confusion_matrix(report: EvaluationReport, path: Path) -> Path:
-    """Which classes are taken for which: shares of each true class, and the counts up to 20 classes; a PNG."""
+    """Draw which classes are taken for which: shares of each true class, and counts up to 20 classes. A PNG."""
     counts = np.array(report.confusion, dtype=np.int64)
     classes = len(counts)
     support = counts.sum(axis=1, keepdims=True)
@@ -91,7 +91,7 @@ def confusion_matrix(report: EvaluationReport, path: Path) -> Path:
     side = float(np.clip(0.36 * classes + 1.6, 3.4, 14))
     with figure(path, width=side + 0.9, height=side + 0.3) as drawn:
         axes = drawn.subplots()
-        # Without counts to read, the shading has to show a confusion of a few percent.
+        # Without counts, the shading must show a confusion of a few percent.
         norm = PowerNorm(gamma=1.0 if classes <= MOST_COUNTS else 0.5, vmin=0, vmax=1)
         image = axes.imshow(shares, cmap="Blues", norm=norm, aspect="equal")
         axes.set_facecolor("#F1F2F3")
@@ -112,9 +112,9 @@ def confusion_matrix(report: EvaluationReport, path: Path) -> Path:
 
 
 def training_curves(curve: pa.Table, path: Path) -> Path:
-    """Loss and validation accuracy by step, the look whose weights were kept marked; a PNG at `path`.
+    """Draw loss and validation accuracy by step, and mark the kept weights. A PNG at `path`.
 
-    `curve` has the columns step, loss, validation_loss, validation_accuracy and kept, a row a look.
+    `curve` has a row per validation, with the columns step, loss, validation_loss, validation_accuracy and kept.
     """
     step = _column(curve, "step")
     with figure(path, width=8.6, height=3.2) as drawn:
@@ -139,7 +139,7 @@ def training_curves(curve: pa.Table, path: Path) -> Path:
 
 
 def _confidence_rows(labels: PseudoLabels, path: Path) -> Path:
-    """Counts of confidence a class as rows of one picture, on a logarithmic scale, with each class's threshold."""
+    """Draw the counts of confidence as one row per class, with its threshold."""
     classes = len(labels.class_names)
     predicted = labels.table["label"].to_numpy()
     confidence = labels.table["confidence"].to_numpy()
@@ -164,12 +164,12 @@ def _confidence_rows(labels: PseudoLabels, path: Path) -> Path:
         bar = drawn.colorbar(image, ax=axes, shrink=0.5, label="images")
         with_commas(bar.ax.yaxis)
         unticked(bar.ax)
-        title(drawn, f"{_round(labels)}{_accepted_of(labels)}\nA row a predicted class; the line is its threshold")
+        title(drawn, f"{_round(labels)}{_accepted_of(labels)}\nOne row per predicted class; the line is its threshold")
     return path
 
 
 def _counts(labels: PseudoLabels, chosen: npt.NDArray[np.bool_] | None = None) -> Doubles:
-    """Images of each of KINDS in each bin of confidence, (kinds, bins)."""
+    """How many images of each of KINDS are in each bin of confidence, (kinds, bins)."""
     table = labels.table if chosen is None else labels.table.filter(pa.array(chosen))
     confidence = table["confidence"].to_numpy()
     reason = table["reason"].to_numpy()
@@ -196,7 +196,7 @@ def _legend(axes: Axes, labels: PseudoLabels) -> None:
 
 
 def _share_accepted(axes: Axes, labels: PseudoLabels) -> None:
-    """The share of the pool with a confidence of at least x, and where the thresholds lie on it."""
+    """Draw the share of the pool with a confidence of at least x, and mark the thresholds on it."""
     confidence = np.sort(labels.table["confidence"].to_numpy())
     at = np.linspace(0, 1, 501)
     cutoffs = _lines(labels.cutoffs)
@@ -215,7 +215,7 @@ def _share_accepted(axes: Axes, labels: PseudoLabels) -> None:
 
 
 def _lines(cutoffs: tuple[float, ...]) -> tuple[float, ...]:
-    """The thresholds to draw: each once, and none where everything passes."""
+    """The thresholds to draw: each once, without those that accept everything."""
     return tuple(sorted({cutoff for cutoff in cutoffs if cutoff > 0}))
 
 
@@ -224,7 +224,7 @@ def _thickness(lines: tuple[float, ...]) -> float:
 
 
 def _round(labels: PseudoLabels) -> str:
-    """How a title begins; labels made outside a run have round 0."""
+    """The beginning of a title; labels made outside a run have round 0."""
     return f"Round {labels.round}: " if labels.round else ""
 
 

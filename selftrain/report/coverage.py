@@ -1,4 +1,4 @@
-"""The picture of coverage and precision: what a pseudo-label threshold buys, and what another one would."""
+"""The chart of coverage and precision at the chosen threshold and at all others."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ MOST_LINES = 30
 
 
 def precision_by_coverage(labels: PseudoLabels, path: Path) -> Path:
-    """How right each share of the pool, and each cut-off, would be by the held-out labels, the chosen ones drawn in.
+    """Draw the precision on held-out labels by share of the pool and by threshold, and mark the chosen ones.
 
-    The band is the interval of the precision. A PNG at `path`. Raises PredictionError for labels without such a curve.
+    The band is the interval of the precision. The result is a PNG at `path`. Raises PredictionError for labels that
+    were not measured on held-out labels.
     """
     if labels.curve is None or labels.measured is None:
-        raise PredictionError("these pseudo-labels were not measured on held-out labels; there is no curve to draw")
+        raise PredictionError("these pseudo-labels were not measured on held-out labels, so they have no curve to draw")
     columns = labels.curve.table().to_pydict()
     precision, low, high = (np.array(columns[name], np.float64) for name in ("precision", "low", "high"))
     shown = np.isfinite(precision)
@@ -37,11 +38,11 @@ def precision_by_coverage(labels: PseudoLabels, path: Path) -> Path:
             axes.grid(axis="y", color=PALE, linewidth=0.5)
             axes.set_ylim(lowest, 1 + 0.02 * (1 - lowest))
             percent_axis(axes.yaxis)
-        left.set(xlabel="share of the pool accepted", ylabel="right, of held-out images", xlim=(0, 1.02))
+        left.set(xlabel="share of the pool accepted", ylabel="precision on held-out images", xlim=(0, 1.02))
         percent_axis(left.xaxis)
         right.set(xlabel="threshold")
         _chosen(left, right, labels)
-        title(drawn, _said(labels, labels.curve, labels.measured))
+        title(drawn, _title(labels, labels.curve, labels.measured))
     return path
 
 
@@ -60,12 +61,12 @@ def _chosen(left: Axes, right: Axes, labels: PseudoLabels) -> None:
 
 
 def _lowest(precision: Doubles, measured: MeasuredPrecision) -> float:
-    """Where the axis begins: a little below the lowest precision, not at the ends of the widest interval."""
-    known = [*precision.tolist(), *([measured.interval[0]] if measured.images else [])]
-    return max(0.0, min(known, default=0.0) - 0.05)
+    """The start of the axis: a little below the lowest precision, not at the end of the widest interval."""
+    values = [*precision.tolist(), *([measured.interval[0]] if measured.images else [])]
+    return max(0.0, min(values, default=0.0) - 0.05)
 
 
-def _said(labels: PseudoLabels, curve: CoverageCurve, measured: MeasuredPrecision) -> str:
+def _title(labels: PseudoLabels, curve: CoverageCurve, measured: MeasuredPrecision) -> str:
     begin = f"Round {labels.round}: threshold" if labels.round else "Threshold"
     if measured.precision is None:
         return f"{begin} {labels.threshold} accepts none of {curve.held_out:,} held-out images"
@@ -73,5 +74,5 @@ def _said(labels: PseudoLabels, curve: CoverageCurve, measured: MeasuredPrecisio
     right = f"{100 * measured.precision:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
     return (
         f"{begin} {labels.threshold}\naccepts {100 * measured.coverage:.0f} % of the pool; "
-        f"{measured.right:,} of {measured.images:,} held-out are right: {right}"
+        f"{measured.right:,} of {measured.images:,} held-out images are right: {right}"
     )

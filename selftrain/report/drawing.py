@@ -1,4 +1,4 @@
-"""Drawing: the one look all charts share, and how a figure becomes a PNG."""
+"""Drawing: the style of all charts, and how a figure becomes a PNG."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from selftrain.report.chart_mark import DRAWN_BY
 
-# Okabe and Ito's palette: told apart with every common colour blindness, and in print.
+# Okabe and Ito's palette: distinct with every common colour blindness, and in print.
 BLUE, ORANGE, VERMILION, INK, GREY, PALE = "#0072B2", "#E69F00", "#D55E00", "#22272B", "#6B7278", "#C9CED3"
 LONGEST_NAME = 24
 _SCRIPTS = ("Noto Sans CJK JP", "Noto Sans CJK SC", "Hiragino Sans", "Microsoft YaHei", "Arial Unicode MS")
@@ -46,10 +46,10 @@ _STYLE: dict[str, Any] = {
 def figure(path: Path, *, width: float, height: float) -> Iterator[Figure]:
     """A figure of `width` x `height` inches that becomes the PNG `path` when the block ends without error.
 
-    The user's own matplotlib settings do not show in it, and the same values give the same bytes.
+    It ignores the user's matplotlib settings, and the same values give the same bytes.
     """
     with matplotlib.style.context(["default", {**_STYLE, "font.family": _families()}]), warnings.catch_warnings():
-        # A class name in a script without an installed font shows boxes; a warning would help nobody.
+        # A class name without an installed font shows boxes; a warning would not help.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         drawn = Figure(figsize=(width, height))
         FigureCanvasAgg(drawn)
@@ -59,12 +59,12 @@ def figure(path: Path, *, width: float, height: float) -> Iterator[Figure]:
 
 
 def title(drawn: Figure, text: str) -> None:
-    """`text` over the whole figure, at the left."""
+    """Write `text` above the whole figure, at the left."""
     drawn.suptitle(plain(text, longest=140), x=0.01, ha="left")
 
 
 def plain(name: str, *, longest: int = LONGEST_NAME) -> str:
-    """`name` as text that matplotlib does not read as mathematics, cut to `longest` characters.
+    """`name` cut to `longest` characters, so that matplotlib does not read it as mathematics.
 
     >>> plain("5$ or 10$")
     '5\\\\$ or 10\\\\$'
@@ -85,12 +85,12 @@ def count_axis(axis: Any) -> None:
 
 
 def with_commas(axis: Any) -> None:
-    """Let `axis` keep its ticks and write them as whole numbers with commas in the thousands."""
+    """Let `axis` show its ticks as whole numbers, with commas in the thousands."""
     axis.set_major_formatter(ticker.StrMethodFormatter("{x:,.0f}"))
 
 
 def unticked(axes: Axes) -> None:
-    """Take the ticks and the frame from `axes`; the labels stay."""
+    """Remove the ticks and the frame of `axes`; the labels stay."""
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)

@@ -1,4 +1,4 @@
-"""The model card: one page of Markdown on what a model is for, what it is worth, and how it was made."""
+"""The model card: what a model is for, how good it is, and how it was made."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from selftrain.learn.models.contract import Contract
 
 MOST_CLASSES = 30
-MOST_TEACHERS = 10  # the newest; the version's tags name all
+MOST_TEACHERS = 10  # the latest ones; the tags of the version name all
 CALIBRATED = 0.05
 
 
 def model_card(contract: Contract, report: EvaluationReport, rounds: Sequence[Round]) -> str:
-    """The card, in Markdown, of the model that `contract` describes; `report` is its one look at test.
+    """The Markdown card of the model that `contract` describes; `report` is its evaluation on the test set.
 
-    Mitchell et al., Model Cards for Model Reporting (arXiv:1810.03993), cut to what is known here.
+    It follows Mitchell et al., Model Cards for Model Reporting (arXiv:1810.03993).
     """
     sections = [
         _what_it_is(contract),
@@ -47,7 +47,7 @@ def _what_it_is(contract: Contract) -> str:
 
 def _worth(report: EvaluationReport, *, a_student: bool) -> str:
     lines = [
-        "## What it is worth",
+        "## How good it is",
         "",
         f"Measured on {report.images:,} held-out test images with human labels.",
         "",
@@ -62,7 +62,7 @@ def _worth(report: EvaluationReport, *, a_student: bool) -> str:
     if not a_student:
         lines += [
             "",
-            "This is the first teacher: no student was better on validation, the unlabelled images did not help.",
+            "This is the first teacher. No student was better on validation, so the unlabelled images did not help.",
         ]
     elif report.comparison is not None:
         lines += ["", _against_first_teacher(report.comparison)]
@@ -73,7 +73,7 @@ def _against_first_teacher(compared: Comparison) -> str:
     what = {
         ComparisonResult.BETTER: "The unlabelled images helped.",
         ComparisonResult.WORSE: "The unlabelled images made it worse.",
-        ComparisonResult.UNDECIDED: "Whether the unlabelled images helped is not decided by these test images.",
+        ComparisonResult.UNDECIDED: "Whether the unlabelled images helped remains undecided on these test images.",
     }[compared.finding]
     return (
         f"{what} The first teacher, before any pseudo-label, reached {_percent(compared.reference)} "
@@ -108,30 +108,30 @@ def _how_it_was_made(rounds: Sequence[Round]) -> str:
         for each in rounds
     ]
     method = (
-        "a student learns from human labels and, without a pseudo-label of the teacher, from the unlabelled images "
-        "that it is sure of itself while it is trained"
+        "a student learns from human labels and, without pseudo-labels from the teacher, from the unlabelled images "
+        "that it is itself confident of during training"
         if any(each.in_training for each in rounds)
-        else "a teacher learns from human labels, labels the unlabelled images it is sure of, and a student learns "
-        "from both"
+        else "a teacher learns from human labels and labels the unlabelled images that it is confident of; a student "
+        "learns from both"
     )
     return (
-        f"## How it was made\n\nSelf-training: {method}. A student worse than its teacher is not kept.\n\n"
+        f"## How it was made\n\nSelf-training: {method}. A student that is worse than its teacher is not kept.\n\n"
         f"{header}" + "\n".join(rows)
     )
 
 
 def _limits(report: EvaluationReport) -> str:
     limits = [
-        "It answers one of its classes for every image, also for one that shows none of them.",
-        "The numbers hold for images like the test images; measure again where the camera or the subject changes.",
+        "It answers one of its classes for every image, even for an image that shows none of them.",
+        "The figures hold for images like the test images; measure again if the camera or the subject changes.",
     ]
     if report.calibration_error > CALIBRATED:
         limits.append(
-            f"Its confidence is off by {_percent(report.calibration_error)} on average; set thresholds with care."
+            f"Its confidence is off by {_percent(report.calibration_error)} on average; choose thresholds with care."
         )
     unseen = [each.name for each in report.per_class if each.support == 0]
     if unseen:
-        limits.append(f"No test image shows {_listed(unseen)}: nothing is known about that.")
+        limits.append(f"No test image shows {_listed(unseen)}, so its accuracy there is unknown.")
     unused = [each.name for each in report.per_class if each.precision is None]
     if unused:
         limits.append(f"It never answered {_listed(unused)} on test.")
@@ -146,7 +146,7 @@ def _provenance(contract: Contract) -> str:
         f"- weights sha256 `{contract.weights_sha256}`\n"
         f"- seed {contract.seed}, {contract.image_steps:,} images seen in training, {contract.seconds:.0f} s\n"
         f"- temperature {contract.temperature:.3f}\n"
-        f"- as a teacher it is `{contract.identity}`{taught}"
+        f"- its identity as a teacher is `{contract.identity}`{taught}"
     )
 
 
@@ -178,5 +178,5 @@ def _score(value: float | None) -> str:
 
 
 def _escaped(name: str) -> str:
-    """A name that stays in its table cell and is not read as markup; an underscore inside a word is none."""
+    """A name without markup that stays in its table cell."""
     return re.sub(r"[\\|*`<\[]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", " ".join(name.split()))

@@ -1,4 +1,4 @@
-"""The summary of a run as text for a console: the rounds, the numbers on test, what became of the model."""
+"""The summary of a run for a console: its rounds, its results on the test set, and its model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def summary(record: RunRecord) -> RenderableType:
 
 
 def rounds_table(rounds: Sequence[Round]) -> Table:
-    """One row a model: what it was trained on, and how it did on validation."""
+    """One row per model: what it was trained on, and its accuracy on validation."""
     table = Table(title=None, box=None, pad_edge=False)
     for name, right in (
         ("round", False),
@@ -50,14 +50,14 @@ def rounds_table(rounds: Sequence[Round]) -> Table:
 
 
 def _taken(finished: Round) -> str:
-    """How many pseudo-labels a model learnt from, of how many."""
+    """How many pseudo-labels a model was trained on, and out of how many."""
     if finished.in_training:
         return "in training"
     return f"{finished.accepted}/{finished.pool}" if finished.index else "-"
 
 
 def result_lines(record: RunRecord) -> list[str]:
-    """The result in words; only what is known."""
+    """The result in words, as far as it is known."""
     lines = [f"run {record.run_id}: {record.status}" + (f", {record.verdict.value}" if record.verdict else "")]
     if record.error:
         lines.append(f"error: {record.error}")
@@ -66,7 +66,7 @@ def result_lines(record: RunRecord) -> list[str]:
         lines.append(
             f"test accuracy {record.test_accuracy * 100:.1f} % "
             f"(95 % interval {low * 100:.1f} to {high * 100:.1f}; "
-            f"models read on this test set so far: {record.test_looks})"
+            f"models evaluated on this test set so far: {record.test_looks})"
         )
     if record.teacher_test_accuracy is not None and record.p_value is not None:
         lines.append(
@@ -75,8 +75,8 @@ def result_lines(record: RunRecord) -> list[str]:
         )
     if record.control_test_accuracy is not None and record.control_p_value is not None:
         lines.append(
-            f"supervised control, as long on the labels alone: {record.control_test_accuracy * 100:.1f} %; "
-            f"McNemar p = {record.control_p_value:.2g}"
+            "supervised control, on the labels alone for as many image-steps: "
+            f"{record.control_test_accuracy * 100:.1f} %; McNemar p = {record.control_p_value:.2g}"
         )
     lines += record.findings
     if record.registered_version is not None:
@@ -86,7 +86,9 @@ def result_lines(record: RunRecord) -> list[str]:
     if record.quarantined:
         lines.append(f"{record.quarantined} files in quarantine: {record.quarantine_table}")
     if record.excluded:
-        lines.append(f"{record.excluded} unlabelled images left out: (nearly) the same as a validation or test image")
+        lines.append(
+            f"{record.excluded} unlabelled images left out: copies or near-copies of a validation or test image"
+        )
     return lines + [f"warning: {each}" for each in record.warnings]
 
 

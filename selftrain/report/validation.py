@@ -1,4 +1,4 @@
-"""The validation report: what each expectation of a manifest found."""
+"""The validation report: the result of each expectation on a manifest."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from selftrain.config import Severity
 
 
 class ExpectationResult(BaseModel):
-    """One expectation: what was allowed, what was found, up to five of the rows at fault, and what to do."""
+    """One expectation: what is allowed, what was found, up to five of the failing rows, and what to do."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -49,7 +49,7 @@ class ValidationReport(BaseModel):
 
 
 def sentence(result: ExpectationResult) -> str:
-    """A missed expectation in one sentence: its name, what was found, what is allowed, and the rows."""
+    """A missed expectation in one sentence: its name, what was found, what is allowed, and the failing rows."""
     rows = (
         f" ({', '.join(result.rows)}{', ...' if result.unexpected > len(result.rows) else ''})" if result.rows else ""
     )

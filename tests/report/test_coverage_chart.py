@@ -65,7 +65,7 @@ def test_the_curve_and_the_chosen_threshold_are_drawn_and_said(tmp_path: Path, d
     assert measured.precision is not None
     said = drawn[0].get_suptitle()
     assert said.startswith(f"Round 2: threshold 0.9\naccepts {100 * measured.coverage:.0f} % of the pool")
-    assert f"{measured.right} of {measured.images} held-out are right: {100 * measured.precision:.1f} %" in said
+    assert f"{measured.right} of {measured.images} held-out images are right: {100 * measured.precision:.1f} %" in said
     left, right = drawn[0].axes
     curve, chosen = left.lines
     assert curve.get_xdata()[-1] == pytest.approx(1.0)

@@ -49,7 +49,7 @@ def test_the_card_tells_the_numbers_of_the_report_and_the_rounds() -> None:
     assert "7 images won, 0 lost" in card
     assert "| 1 | `efficientnet_b0_050` | 100 | 1,017 of 1,134 | 0.9 | 90.0 % | yes |" in card
     assert "weights sha256 `abc123`" in card
-    assert "as a teacher it is `abc123`" in card
+    assert "its identity as a teacher is `abc123`" in card
 
 
 def test_the_card_of_a_student_in_training_claims_no_pseudo_labels() -> None:
@@ -58,7 +58,7 @@ def test_the_card_of_a_student_in_training_claims_no_pseudo_labels() -> None:
     card = model_card(contract("cat", "dog"), compared(19, 12), (teacher, untaught))
     assert "| 1 | `efficientnet_b0_050` | 100 | in training (fixmatch) | - | 90.0 % | yes |" in card
     assert "labels the unlabelled images it is sure of" not in card
-    assert "without a pseudo-label of the teacher" in card
+    assert "without pseudo-labels from the teacher" in card
 
 
 def test_the_card_names_a_student_that_diverged() -> None:
@@ -70,7 +70,7 @@ def test_the_card_names_a_student_that_diverged() -> None:
 
 @pytest.mark.parametrize(
     ("right", "teacher_right", "sentence"),
-    [(12, 19, "made it worse"), (13, 12, "is not decided"), (12, 12, "is not decided")],
+    [(12, 19, "made it worse"), (13, 12, "remains undecided"), (12, 12, "remains undecided")],
 )
 def test_the_card_claims_no_gain_that_was_not_shown(right: int, teacher_right: int, sentence: str) -> None:
     card = model_card(contract("cat", "dog"), compared(right, teacher_right), rounds())

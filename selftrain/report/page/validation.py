@@ -1,4 +1,4 @@
-"""The validation page: one HTML file that needs no network, unlike Great Expectations' own with its CDN scripts."""
+"""The validation page: one HTML file without a network; that of Great Expectations loads scripts from a CDN."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ Manifest <code title="{{ r.manifest_digest }}">{{ r.manifest_digest[:16] }}</cod
 
 
 def page(report: ValidationReport) -> str:
-    """The report as one HTML page; every text from the data is escaped."""
+    """The report as one HTML page. Every text from the data is escaped."""
     from jinja2 import Environment
 
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(_TEMPLATE)
