@@ -35,8 +35,9 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_the_examples_label_and_load(names: dict[str, Any]) -> None:
-    assert 0 < names["found"].counts.accepted <= names["found"].counts.unlabeled
-    assert names["again"].round == 2
+    assert 0 < names["analysis"].counts.accepted <= names["analysis"].counts.unlabeled
+    assert 0 < names["precise"].counts.accepted <= names["precise"].counts.unlabeled
+    assert names["second"].round == 2
     assert len(names["x"]) == len(names["y"]) > 240
     assert names["batch"][0].shape == (32, 8, 8, 1)
 
