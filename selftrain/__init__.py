@@ -8,15 +8,12 @@ from selftrain.version import __version__
 if TYPE_CHECKING:
     from .api.calls import (  # relative: a served model holds this file under another name, and no api
         analyze_data_then_save_to,
-        as_grain,
-        as_numpy,
-        as_torch,
         autolabel,
         distill,
         fit,
         held_out,
-        load_from,
     )
+    from .api.loading import as_grain, as_numpy, as_torch, load_from
     from .learn.models.ensemble import ensemble
     from .learn.pretraining.representation import learn_representation
     from .learn.tuning.augmentation import learn_augmentation
@@ -38,11 +35,15 @@ __all__ = [
     "learn_representation",
     "load_from",
 ]
-_OUTSIDE_API = {
+_ELSEWHERE = {
+    "as_grain": "api.loading",
+    "as_numpy": "api.loading",
+    "as_torch": "api.loading",
     "ensemble": "learn.models.ensemble",
     "learn_augmentation": "learn.tuning.augmentation",
     "learn_optimization": "learn.tuning.optimization",
     "learn_representation": "learn.pretraining.representation",
+    "load_from": "api.loading",
 }
 
 
@@ -50,7 +51,7 @@ def __getattr__(name: str) -> Any:
     """The functions of the API, imported when they are first used: `import selftrain` alone is cheap."""
     if name not in __all__:
         raise AttributeError(f"module 'selftrain' has no attribute {name!r}; it has {', '.join(__all__)}")
-    return getattr(import_module(f"{__name__}.{_OUTSIDE_API.get(name, 'api.calls')}"), name)
+    return getattr(import_module(f"{__name__}.{_ELSEWHERE.get(name, 'api.calls')}"), name)
 
 
 def __dir__() -> list[str]:

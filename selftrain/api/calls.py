@@ -1,12 +1,12 @@
 """The Python API: self-training for people with training code of their own; no pipeline, no tracking server.
 
-A call here has its defaults and its documentation; the work is done by the modules that it names.
+A call has only its defaults and its documentation here; other modules of this room do the work.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from selftrain.autolabeling.analysis import Analysis
 from selftrain.autolabeling.settings import settings_of
-from selftrain.autolabeling.training_data import ChannelsFirst, Example, LabelKind, LoadedPart, open_training_data
 from selftrain.autolabeling.user_model import OutputKind
 from selftrain.config import Experiment, Fixed, Threshold
 from selftrain.files.places import user_path
@@ -23,9 +22,7 @@ from selftrain.learn.distillation.distill import DistillationResult
 from selftrain.progress import Progress, silent
 
 if TYPE_CHECKING:
-    import grain
     import numpy as np
-    import tensorflow as tf
 
     from selftrain.api.fitting import FitResult
 
@@ -188,8 +185,9 @@ def fit(
         ('completed', 'model')
     """
     from selftrain.api import fitting
+    from selftrain.api.fit_images import images_of_call
 
-    images = fitting.images_of_call(labeled, unlabeled, validation, test, class_names)
+    images = images_of_call(labeled, unlabeled, validation, test, class_names)
     where, place = user_path(workspace), user_path(out)
     return fitting.fit(images, experiment, changes=settings or {}, workspace=where, out=place, progress=progress)
 
@@ -232,147 +230,6 @@ def analyze_data_then_save_to(
         (8, '0.9')
     """
     return autolabel(model=model, labeled=labeled_training_data, unlabeled=unlabeled_training_data, out=path)
-
-
-def load_from(
-    path: PathLike,
-    unlabeled_weight: float | None = None,
-    *,
-    labels: LabelKind | None = None,
-    part: LoadedPart = "training",
-    seed: int | None = 0,
-) -> tf.data.Dataset:
-    """Load what `autolabel` wrote to `path` as an unbatched tf.data.Dataset of (x, y), or (x, y, w) with weights.
-
-    x is an image as it was given. y is its label: a person's, or the model's where the model was confident enough.
-
-    Args:
-      - `path`: the folder that `autolabel` wrote.
-      - `unlabeled_weight`: the weight w of a label from the model, where a person's has 1. None: no weights.
-      - `labels`: "index" (int64), "one_hot" (float32 (classes,)) or "soft" (float32 (classes,), the model's
-        probabilities). None: as the labelled images had them, with names as indices.
-      - `part`: "training", or "held_out" for the labelled images that the model was judged on.
-      - `seed`: the order of the examples; each pass draws another. None: people's labels first.
-
-    Returns:
-        The data set, whose length is known.
-
-    Raises:
-      - SourceError: the folder holds no finished analysis, files are gone, or the weight is not a number from 0.
-      - ConfigError: `labels` or `part` is not one of those above.
-
-    Example:
-        After the example of `autolabel`:
-
-        >>> import selftrain
-        >>> data = selftrain.load_from("labels", unlabeled_weight=0.5)
-        >>> x, y, w = next(iter(data.batch(32)))
-        >>> x.shape, y.dtype.name
-        (TensorShape([32, 4, 4]), 'int64')
-    """
-    from selftrain.api.tf_data import tf_dataset
-
-    examples = open_training_data(user_path(path), part=part, unlabeled_weight=unlabeled_weight, labels=labels)
-    return tf_dataset(examples, seed=seed)
-
-
-def as_numpy(
-    path: PathLike,
-    unlabeled_weight: float | None = None,
-    *,
-    labels: LabelKind | None = None,
-    part: LoadedPart = "training",
-) -> Example:
-    """Load what `autolabel` wrote to `path` as arrays in memory, people's labels first.
-
-    Args:
-      - `path`, `unlabeled_weight`, `labels`, `part`: as in `load_from`.
-
-    Returns:
-        (x, y), or (x, y, w) with weights: x (n, ...), y (n,) or (n, classes), w float32 (n,).
-
-    Raises:
-      - SourceError, ConfigError: as `load_from` does.
-
-    Example:
-        After the example of `autolabel`:
-
-        >>> import selftrain
-        >>> x, y, w = selftrain.as_numpy("labels", unlabeled_weight=0.5)
-        >>> x.dtype, len(x) == len(y), sorted(set(w.tolist()))
-        (dtype('uint8'), True, [0.5, 1.0])
-    """
-    return open_training_data(user_path(path), part=part, unlabeled_weight=unlabeled_weight, labels=labels).all()
-
-
-def as_torch(
-    path: PathLike,
-    unlabeled_weight: float | None = None,
-    *,
-    labels: LabelKind | None = None,
-    part: LoadedPart = "training",
-    transform: Callable[[npt.NDArray[Any]], object] | None = None,
-) -> ChannelsFirst:
-    """Load what `autolabel` wrote to `path` as a map-style data set for torch's DataLoader.
-
-    Torch itself is not imported: an example holds numpy values, which a DataLoader turns into tensors.
-
-    Args:
-      - `path`, `unlabeled_weight`, `labels`, `part`: as in `load_from`.
-      - `transform`: called with each x as a numpy array. Files give uint8 (height, width, 3), as the transforms of
-        torchvision expect it. None: images of files become (3, height, width), and arrays stay as they were given.
-
-    Returns:
-        The data set: its length, and (x, y) or (x, y, w) by row.
-
-    Raises:
-      - SourceError, ConfigError: as `load_from` does.
-
-    Example:
-        After the example of `autolabel`:
-
-        >>> import selftrain
-        >>> data = selftrain.as_torch("labels", transform=lambda image: image / 255)
-        >>> x, y = data[0]
-        >>> x.shape, bool(x.max() <= 1)
-        ((4, 4), True)
-    """
-    return ChannelsFirst(
-        open_training_data(user_path(path), part=part, unlabeled_weight=unlabeled_weight, labels=labels), transform
-    )
-
-
-def as_grain(
-    path: PathLike,
-    unlabeled_weight: float | None = None,
-    *,
-    labels: LabelKind | None = None,
-    part: LoadedPart = "training",
-) -> grain.MapDataset[Example]:
-    """Load what `autolabel` wrote to `path` as a Grain MapDataset, people's labels first.
-
-    Args:
-      - `path`, `unlabeled_weight`, `labels`, `part`: as in `load_from`.
-
-    Returns:
-        The data set, neither shuffled nor batched.
-
-    Raises:
-      - SourceError, ConfigError: as `load_from` does.
-
-    Example:
-        After the example of `autolabel`:
-
-        >>> import selftrain
-        >>> x, y = selftrain.as_grain("labels").seed(0).shuffle().batch(32)[0]
-        >>> x.shape, y.shape
-        ((32, 4, 4), (32,))
-    """
-    import grain
-
-    return grain.MapDataset.source(
-        open_training_data(user_path(path), part=part, unlabeled_weight=unlabeled_weight, labels=labels)
-    )
 
 
 def held_out(images: object, *, share: float = 0.2, seed: int = 0) -> npt.NDArray[np.bool_]:

@@ -6,8 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,16 +17,13 @@ from pydantic import BaseModel
 from selftrain.adapters.process import code_digest
 from selftrain.adapters.process.quiet_start import start_keras
 from selftrain.adapters.registry.starting_models import bring_teacher, check, described_weights
-from selftrain.config import Experiment, FolderSource, parse
-from selftrain.config.arguments import names_of
+from selftrain.api.fit_images import FitImages, open_source_of
+from selftrain.config import Experiment, parse
 from selftrain.data.ingest.ingest import IngestResult, ingest
 from selftrain.data.ingest.report import report_ingested
-from selftrain.data.inputs.images import is_path
-from selftrain.data.inputs.opening import open_images
-from selftrain.data.inputs.spool import SpooledImages, spooled
+from selftrain.data.inputs.spool import SpooledImages
 from selftrain.data.manifest import Manifest, Split
-from selftrain.data.sources.source import ImageSource, open_source
-from selftrain.data.sources.survey import survey
+from selftrain.data.sources.source import ImageSource
 from selftrain.data.store import decoded_files
 from selftrain.data.store.dataset import Dataset, open_dataset
 from selftrain.errors import ConfigError, SourceError
@@ -37,7 +33,6 @@ from selftrain.learn.models import divergence
 from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.training.checkpoint import Checkpoints, prune
 from selftrain.progress import Progress, noting
-from selftrain.scaffold.choices import Wishes, choose, has_gpu
 from selftrain.selflabel.loop import LoopResult, evaluate_on_test, run_loop
 from selftrain.selflabel.rounds.outcome import outcome
 from selftrain.selflabel.rounds.record import RunRecord, run_record
@@ -49,49 +44,6 @@ MODEL, RECORD, LABELS, EVALUATION, EXPERIMENT = (
     "evaluation.json",
     "experiment.json",
 )
-
-
-@dataclass(frozen=True)
-class Images:
-    """The images of a call, as the user gave them: all folders, or all arrays, lists or streams; None: not given."""
-
-    labeled: object
-    unlabeled: object
-    validation: object = None
-    test: object = None
-    class_names: tuple[str, ...] | None = None
-
-    def roles(self) -> Iterator[tuple[str, object, str | None]]:
-        """(role, images, split) of the images that were given; `labeled` is split later."""
-        for role, images, split in (
-            ("labeled", self.labeled, None),
-            ("unlabeled", self.unlabeled, "unlabeled"),
-            ("validation", self.validation, "validation"),
-            ("test", self.test, "test"),
-        ):
-            if images is not None:
-                yield role, images, split
-
-
-def images_of_call(
-    labeled: object, unlabeled: object, validation: object, test: object, class_names: Sequence[str] | None
-) -> Images | None:
-    """The images that `fit` was called with. None: the experiment's own source is used.
-
-    Raises ConfigError for images or class names without labelled images, and for class names that are not a list of
-    different texts.
-    """
-    others = {"unlabeled": unlabeled, "validation": validation, "test": test, "class_names": class_names}
-    given = [f"{name}=" for name, value in others.items() if value is not None]
-    if labeled is not None:
-        names = None if class_names is None else names_of(class_names, each="each number that labels are, from 0")
-        return Images(labeled, unlabeled, validation, test, names)
-    if given:
-        raise ConfigError(
-            f"{', '.join(given)} without labeled=; give labeled= and unlabeled= too, or leave {', '.join(given)} out: "
-            "an experiment= alone takes all its images and classes from its own source"
-        )
-    return None
 
 
 @dataclass(frozen=True)
@@ -108,7 +60,7 @@ class FitResult:
 
 
 def fit(
-    images: Images | None,
+    images: FitImages | None,
     base: Experiment | None,
     *,
     changes: Mapping[str, Any],
@@ -158,7 +110,7 @@ class _Prepared:
 
 
 def _prepare(
-    images: Images | None,
+    images: FitImages | None,
     base: Experiment | None,
     changes: Mapping[str, Any],
     workspace: Path,
@@ -167,7 +119,7 @@ def _prepare(
 ) -> _Prepared:
     base = _at_home(base) if base else None
     check_out(out, workspace=Path(base.workspace) if base else workspace)
-    with _opened(images, base, workspace) as (source, e):
+    with open_source_of(images, base, workspace) as (source, e):
         e = _at_home(with_changes(e, changes))
         check_out(out, workspace=Path(e.workspace))
         check(e, e.place)
@@ -233,44 +185,6 @@ def run_key(e: Experiment, manifest: Manifest, first_teacher: SavedModel | None)
 def _at_home(e: Experiment) -> Experiment:
     """`e` with the user's home folder for a leading ~ of its workspace."""
     return e.model_copy(update={"workspace": str(user_path(e.workspace))})
-
-
-@contextmanager
-def _opened(
-    images: Images | None, base: Experiment | None, workspace: Path
-) -> Iterator[tuple[ImageSource, Experiment]]:
-    """The source of the images, and the settings for it before changes."""
-    if images is None:
-        if base is None:
-            raise ConfigError("there is nothing to fit on; give labeled= and unlabeled=, or experiment=")
-        yield open_source(base.source), base
-        return
-    given = list(images.roles())
-    folders = [role for role, one, _ in given if is_path(one)]
-    if folders and len(folders) < len(given):
-        others = ", ".join(role for role, _, _ in given if role not in folders)
-        raise SourceError(f"{', '.join(folders)} are folders and {others} not; give all as folders, or all as arrays")
-    where = {"workspace": base.workspace if base else str(workspace)}
-    if folders:
-        if images.class_names is not None:
-            raise ConfigError("class_names= names labels that are numbers; those of folders are named by them: drop it")
-        source = FolderSource.model_validate({role: str(one) for role, one, _ in given})
-        e = base or choose(source, survey(source), Wishes(gpu=has_gpu())).experiment
-        yield open_source(source), e.model_copy(update={"source": source, **where})
-        return
-    with spooled(Path(where["workspace"]), images.class_names) as spool:
-        for role, one, split in given:
-            opened = open_images(one, role=role, labeled=role != "unlabeled", image_rank=None, image_size=None)
-            if not spool.add(opened, role=role, split=split):
-                raise SourceError(f"{role} holds no image; give some")
-        spool.refuse_range()
-        e = base or _chosen(spool)
-        yield spool, e.model_copy(update=where)
-
-
-def _chosen(spool: SpooledImages) -> Experiment:
-    """The settings that `selftrain init` would choose for folders of these images."""
-    return choose(FolderSource(labeled="fit"), spool.survey(), Wishes(name="fit", gpu=has_gpu())).experiment
 
 
 def _prune(dataset: Dataset) -> None:

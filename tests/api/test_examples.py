@@ -8,19 +8,26 @@ from pathlib import Path
 
 import pytest
 
-from selftrain.api import calls
+from selftrain.api import calls, loading
 
 pytestmark = [
     # Keras 3.15 converts TensorFlow variables with numpy's older protocol.
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
 
-EXAMPLES = {test.name.rpartition(".")[2]: test for test in doctest.DocTestFinder().find(calls) if test.examples}
-CALLS = sorted(
-    name
-    for name, call in vars(calls).items()
-    if inspect.isfunction(call) and call.__module__ == calls.__name__ and not name.startswith("_")
-)
+MODULES = (calls, loading)
+EXAMPLES = {
+    test.name.rpartition(".")[2]: test
+    for module in MODULES
+    for test in doctest.DocTestFinder().find(module)
+    if test.examples
+}
+CALLS = {
+    name: call
+    for module in MODULES
+    for name, call in vars(module).items()
+    if inspect.isfunction(call) and call.__module__ == module.__name__ and not name.startswith("_")
+}
 OTHERS = [name for name in CALLS if name != "autolabel"]
 MARKS = {"load_from": [pytest.mark.keras], "fit": [pytest.mark.keras, pytest.mark.slow]}
 
@@ -54,11 +61,11 @@ def test_the_example_of_another_call_runs(name: str, folder: Path, monkeypatch: 
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_docstring_lists_every_parameter_what_is_returned_and_what_is_raised(name: str) -> None:
-    text = inspect.getdoc(getattr(calls, name)) or ""
+    text = inspect.getdoc(CALLS[name]) or ""
     assert len(text.partition("\n")[0]) <= 120
     arguments = text.partition("\nArgs:\n")[2].partition("\nReturns:\n")[0]
     listed = "\n".join(line.partition(": ")[0] for line in arguments.splitlines() if line.startswith("  - "))
-    for parameter in inspect.signature(getattr(calls, name)).parameters:
+    for parameter in inspect.signature(CALLS[name]).parameters:
         assert f"`{parameter}`" in listed
     assert "\nReturns:\n" in text
     assert "\nRaises:\n" in text
