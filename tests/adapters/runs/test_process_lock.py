@@ -18,9 +18,9 @@ TINY = """
 import json, os, signal, socket, sys, time
 from zenml import pipeline
 from zenml.client import Client
-from selftrain.adapters import process_lock, run_records
+from selftrain.adapters.runs import process_lock, records
 
-@pipeline(dynamic=True, name=run_records.PIPELINE)
+@pipeline(dynamic=True, name=records.PIPELINE)
 def tiny(how: str) -> None:
     if how == "lives":
         print("it lives", flush=True)
@@ -36,20 +36,20 @@ if __name__ == "__main__":
     how = sys.argv[1]
     if how == "look":
         before = states()
-        print(json.dumps({"before": before, "ended": process_lock.end_dead_runs(), "after": states()}))
+        print(json.dumps({"before": before, "ended": process_lock.end_orphaned_runs(), "after": states()}))
     elif how == "submitted":
         from tests.adapters.runs.later import add_stack
         add_stack()
         Client().activate_stack("later")
-        tiny.with_options(extra=process_lock.signature())("ends")
+        tiny.with_options(extra=process_lock.process_tag())("ends")
         Client().activate_stack("default")
         os.kill(os.getpid(), signal.SIGKILL)
     elif how == "runs":
-        print(json.dumps([len(run_records.latest_runs(count)) for count in (1, 3, 100)]))
+        print(json.dumps([len(records.latest_runs(count)) for count in (1, 3, 100)]))
     else:
         if how == "elsewhere":
             socket.gethostname = lambda: "elsewhere"
-        tiny.with_options(extra={} if how == "unsigned" else process_lock.signature())(how)
+        tiny.with_options(extra={} if how == "unsigned" else process_lock.process_tag())(how)
 """
 
 

@@ -23,7 +23,7 @@ with hold(Path(sys.argv[1]), "run-1"):
 TIDY = """
 import json, sys
 from pathlib import Path
-from selftrain.adapters import run_lock
+from selftrain.adapters.runs import run_lock
 folder = Path(sys.argv[1])
 dead, ended = run_lock.dead_runs(folder), run_lock.end_dead_runs(folder)
 run_lock.forget(folder, ended)

@@ -22,7 +22,7 @@ TRAINED = textwrap.dedent("""
     from pathlib import Path
     import keras
     from selftrain.config import Consistency, DigitsSource, Experiment, Fixed, Gate, PseudoLabel, Student, Teacher
-    from selftrain.data import dataset
+    from selftrain.data.store.dataset import open_dataset
     from selftrain.data.ingest.ingest import ingest
     from selftrain.data.sources.source import open_source
     from selftrain.learn.training.checkpoint import Checkpoints
