@@ -85,7 +85,7 @@ def learn_representation(
     """
     from selftrain.data.inputs.squares import gather, gathered_pixels
     from selftrain.learn.networks import backbones
-    from selftrain.learn.pretraining.run import LabeledRows, curve_of, identity, pretrain
+    from selftrain.learn.pretraining.pretrain import LabeledRows, curve_of, identity, pretrain
     from selftrain.learn.pretraining.two_views import Pretraining
     from selftrain.learn.training.checkpoint import Checkpoints
 

@@ -36,11 +36,6 @@ class Pretraining(Section):
     look_every: int = Field(200, ge=1, description="steps between looks at the features")
 
 
-def encoder(model: keras.Model) -> keras.Model:
-    """Images (n, s, s, 3) to pooled features (n, d): a model from `backbones.build` without its dropout and logits."""
-    return keras.Model(model.input, model.get_layer("pool").output, name="encoder")
-
-
 def projector(recipe: Pretraining, features: int) -> keras.Model:
     """The MLP between features (n, `features`) and the embeddings (n, d) that the loss compares.
 

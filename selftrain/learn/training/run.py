@@ -115,7 +115,7 @@ def train_course(
 ) -> TrainingResult:
     """`train`, on a course that was chosen before."""
     position = Position(_fingerprint(model, recipe, chosen, validation))
-    run = _Run(recipe, model, chosen, validation, checkpoints, position, progress)
+    run = _TrainingRun(recipe, model, chosen, validation, checkpoints, position, progress)
     with checkpoints.held():
         return run.to_the_end()
 
@@ -128,7 +128,7 @@ def _fingerprint(model: keras.Model, recipe: Recipe, course: Course, validation:
     return hashlib.sha256(json.dumps((settings, network, data), sort_keys=True).encode()).hexdigest()
 
 
-class _Run:
+class _TrainingRun:
     """One training in progress: the live model, its average, and the position between them and the disk."""
 
     def __init__(
@@ -198,7 +198,7 @@ class _Run:
         optimizer.build(self.trainer.trainable_variables)
 
     def _fit(self, stop: int) -> None:
-        watch = _Watch(self, stop)
+        watch = _TrainingWatch(self, stop)
         steps = stop - self.position.step
         data = feed(self.course.dataset(self.position.step, stop))
         self.trainer.fit(data, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[watch])
@@ -277,10 +277,10 @@ class _Run:
         return TrainingResult(self.averaged, curve, best.step, self.position.seconds, image_steps)
 
 
-class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
+class _TrainingWatch(keras.callbacks.Callback):  # type: ignore[misc]
     """Stops a training whose loss is not finite, saves it from time to time, and tells how far it is."""
 
-    def __init__(self, run: _Run, stop: int) -> None:
+    def __init__(self, run: _TrainingRun, stop: int) -> None:
         super().__init__()
         self.run, self.start, self.loss_before = run, run.position.step, run.position.loss_sum
         self.count_before = run.position.loss_count

@@ -22,9 +22,9 @@ TRAINED = textwrap.dedent("""
     from pathlib import Path
     import keras
     from selftrain.config import Consistency, DigitsSource, Experiment, Fixed, Gate, PseudoLabel, Student, Teacher
-    from selftrain.data.store.dataset import open_dataset
     from selftrain.data.ingest.ingest import ingest
     from selftrain.data.sources.source import open_source
+    from selftrain.data.store.dataset import open_dataset
     from selftrain.learn.training.checkpoint import Checkpoints
     from selftrain.selflabel.loop import run_loop
 

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selftrain.errors import ConfigError, TrainingDivergedError
+from selftrain.learn.models.features import feature_network
 from selftrain.learn.models.predict import predict_logits
 from selftrain.learn.networks import variables
 from selftrain.learn.networks.batchnorm import Statistics
 from selftrain.learn.networks.copies import at_precision
 from selftrain.learn.networks.device import jit
 from selftrain.learn.pretraining.knn import knn_accuracy, spread
-from selftrain.learn.pretraining.two_views import Pretraining, TwoViews, encoder, projector
+from selftrain.learn.pretraining.two_views import Pretraining, TwoViews, projector
 from selftrain.learn.training import schedule
 from selftrain.learn.training.batches import Batches, Examples
 from selftrain.learn.training.checkpoint import TORN, Checkpoints, read_arrays, write_arrays
@@ -82,7 +83,7 @@ def curve_of(pretrained: PretrainingResult) -> pa.Table:
 
 
 @dataclass(frozen=True)
-class _Position:
+class _PretrainingPosition:
     fingerprint: str
     step: int = 0
     seconds: float = 0.0
@@ -113,8 +114,8 @@ def pretrain(
     finite, or for embeddings that have become all one; TrainingHeldError when another process is at the same one.
     """
     batches = _batches(recipe, pixels, rows, seed)
-    position = _Position(_fingerprint(model, recipe, batches, labeled))
-    run = _Run(model, recipe, batches, labeled, checkpoints, position, progress)
+    position = _PretrainingPosition(_fingerprint(model, recipe, batches, labeled))
+    run = _PretrainingRun(model, recipe, batches, labeled, checkpoints, position, progress)
     with checkpoints.held():
         return run.to_the_end()
 
@@ -146,7 +147,7 @@ def _fingerprint(model: keras.Model, recipe: Pretraining, batches: Batches, labe
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class _Run:
+class _PretrainingRun:
     """One pretraining in progress: the live networks, and the position between them and the disk."""
 
     def __init__(
@@ -156,15 +157,15 @@ class _Run:
         batches: Batches,
         labeled: LabeledRows | None,
         checkpoints: Checkpoints,
-        position: _Position,
+        position: _PretrainingPosition,
         progress: Progress,
     ) -> None:
         self.model, self.recipe, self.batches, self.labeled = model, recipe, batches, labeled
         self.state_file, self.save_every_s = checkpoints.folder / STATE_FILE, checkpoints.every_s
         self.position, self.progress = position, progress
-        self.encoder = encoder(model)
-        head = projector(recipe, self.encoder.output_shape[-1])
-        self.embed = keras.Model(model.input, head(self.encoder.output), name="embed")
+        self.features = feature_network(model)
+        head = projector(recipe, self.features.output_shape[-1])
+        self.embed = keras.Model(model.input, head(self.features.output), name="embed")
         self.learning = at_precision(self.embed, recipe.precision)
         self.trainer = TwoViews(self.learning, recipe, seed=batches.seed)
         self.started = time.monotonic()
@@ -197,7 +198,7 @@ class _Run:
         if values["fingerprint"] != self.position.fingerprint:
             return False
         looks = tuple(FeatureLook(**look) for look in values["looks"])
-        self.position = _Position(**{**values, "looks": looks})
+        self.position = _PretrainingPosition(**{**values, "looks": looks})
         self.started = time.monotonic() - self.position.seconds
         variables.write(self._state(), arrays)
         return True
@@ -208,7 +209,7 @@ class _Run:
     def _fit(self, stop: int) -> None:
         start = self.position.step
         data = feed(self.batches.dataset(start, stop))
-        watch = _Watch(self, stop)
+        watch = _PretrainingWatch(self, stop)
         self.trainer.fit(data, epochs=1, steps_per_epoch=stop - start, shuffle=False, verbose=0, callbacks=[watch])
 
     def _look(self, step: int, statistics: Statistics) -> None:
@@ -243,7 +244,7 @@ class _Run:
         if self.labeled is None:
             return None
         chosen = np.random.default_rng(self.batches.seed).permutation(len(self.labeled.rows))[:_MOST_NEIGHBOURS]
-        features = predict_logits(self.encoder, self.labeled.pixels, self.labeled.rows[chosen])
+        features = predict_logits(self.features, self.labeled.pixels, self.labeled.rows[chosen])
         return knn_accuracy(features, self.labeled.labels[chosen])
 
     def _plain_batches(self) -> list[NDArray[np.uint8]]:
@@ -259,10 +260,10 @@ class _Run:
         write_arrays(self.state_file, variables.read(self._state()), json.dumps(asdict(self.position)))
 
 
-class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
+class _PretrainingWatch(keras.callbacks.Callback):  # type: ignore[misc]
     """Stops a pretraining whose loss is not finite, saves it from time to time, and tells how far it is."""
 
-    def __init__(self, run: _Run, stop: int) -> None:
+    def __init__(self, run: _PretrainingRun, stop: int) -> None:
         super().__init__()
         self.run, self.stop, self.before = run, stop, run.position
         self.saved_at = time.monotonic()

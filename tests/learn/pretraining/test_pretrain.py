@@ -25,7 +25,7 @@ KILLED = textwrap.dedent("""
     import os, signal, sys
     sys.path.insert(0, sys.argv[2])
     from pathlib import Path
-    import test_run as t
+    import test_pretrain as t
     def progress(done, total, note=""):
         if done == int(sys.argv[3]):
             os.kill(os.getpid(), signal.SIGKILL)
@@ -59,7 +59,7 @@ def small_model(seed: int = 0):
 
 
 def run(folder: Path, *, model=None, rows: int = 1400, progress=None, checkpoint_s: float = 30.0, **settings):
-    from selftrain.learn.pretraining.run import LabeledRows, pretrain
+    from selftrain.learn.pretraining.pretrain import LabeledRows, pretrain
     from selftrain.learn.pretraining.two_views import Pretraining
     from selftrain.learn.training.checkpoint import Checkpoints
 
