@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from .api.calls import (  # relative: a served model holds this file under another name, and no api
         analyze_data_then_save_to,
         autolabel,
-        distill,
         fit,
         held_out,
     )
+    from .api.learning import distill
     from .api.loading import as_grain, as_numpy, as_torch, load_from
     from .learn.models.ensemble import ensemble
     from .learn.pretraining.representation import learn_representation
@@ -39,6 +39,7 @@ _ELSEWHERE = {
     "as_grain": "api.loading",
     "as_numpy": "api.loading",
     "as_torch": "api.loading",
+    "distill": "api.learning",
     "ensemble": "learn.models.ensemble",
     "learn_augmentation": "learn.tuning.augmentation",
     "learn_optimization": "learn.tuning.optimization",

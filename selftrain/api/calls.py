@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy.typing as npt
@@ -17,8 +16,6 @@ from selftrain.autolabeling.settings import settings_of
 from selftrain.autolabeling.user_model import OutputKind
 from selftrain.config import Experiment, Fixed, Threshold
 from selftrain.files.places import user_path
-from selftrain.learn.distillation import distill as distilling
-from selftrain.learn.distillation.distill import DistillationResult
 from selftrain.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -190,14 +187,6 @@ def fit(
     images = images_of_call(labeled, unlabeled, validation, test, class_names)
     where, place = user_path(workspace), user_path(out)
     return fitting.fit(images, experiment, changes=settings or {}, workspace=where, out=place, progress=progress)
-
-
-@wraps(distilling.distill)
-def distill(*, teacher: PathLike, workspace: PathLike = ".selftrain", **settings: Any) -> DistillationResult:
-    from selftrain.api.user_models import refuse_withdrawn
-
-    refuse_withdrawn(user_path(teacher), user_path(workspace))  # the core knows no recall log
-    return distilling.distill(teacher=teacher, workspace=workspace, **settings)
 
 
 def analyze_data_then_save_to(

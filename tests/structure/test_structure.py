@@ -11,7 +11,10 @@ ROOT = Path(__file__).resolve().parents[2]
 ENGINES = {"zenml", "mlflow", "dvc", "dvc_data", "great_expectations", "kubernetes"}
 # Doors: they may call the adapters, and import them inside their commands only.
 ENTRY_POINTS = sorted(
-    ["selftrain/api/calls.py", *(f"selftrain/cli/{name}.py" for name in ("app", "lineage", "models", "options"))]
+    [
+        *(f"selftrain/api/{name}.py" for name in ("calls", "learning")),
+        *(f"selftrain/cli/{name}.py" for name in ("app", "lineage", "models", "options")),
+    ]
 )
 # They train, or draw: what they import is heavy.
 HEAVY_ROOMS = ("selftrain.learn.", "selftrain.selflabel.teaching.", "selftrain.report.", "selftrain.scaffold.")

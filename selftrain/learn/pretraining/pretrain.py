@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from selftrain.config import Pretraining
 from selftrain.errors import ConfigError, TrainingDivergedError
 from selftrain.learn.models.features import feature_network
 from selftrain.learn.models.predict import predict_logits
@@ -21,7 +22,7 @@ from selftrain.learn.networks.batchnorm import Statistics
 from selftrain.learn.networks.copies import at_precision
 from selftrain.learn.networks.device import jit
 from selftrain.learn.pretraining.knn import knn_accuracy, spread
-from selftrain.learn.pretraining.two_views import Pretraining, TwoViews, projector
+from selftrain.learn.pretraining.two_views import TwoViews, projector
 from selftrain.learn.training import schedule
 from selftrain.learn.training.batches import Batches, Examples
 from selftrain.learn.training.checkpoint import TORN, Checkpoints, read_arrays, write_arrays
@@ -38,6 +39,7 @@ STATE_FILE = "pretraining.npz"
 _COLLAPSED = 0.01  # spread; 1 is healthy
 _LOOKED_AT = 512  # unlabelled images whose embeddings' spread is measured
 _MOST_NEIGHBOURS = 5000  # labelled images that vote
+_NOT_OF_THE_STEPS = {"backbone", "image_size", "reduce_strides", "checkpoint_s"}  # the network is told apart by itself
 _SAMPLED = 256  # images whose bytes tell two sets of images apart
 
 
@@ -143,7 +145,8 @@ def _fingerprint(model: keras.Model, recipe: Pretraining, batches: Batches, labe
     content = hashlib.sha256(examples.pixels.gather(sample).tobytes()).hexdigest()
     judged = hashlib.sha256(labeled.rows.tobytes() + labeled.labels.tobytes()).hexdigest() if labeled else ""
     data = (examples.digest, content, judged, batches.seed)
-    text = json.dumps((recipe.model_dump(mode="json"), network, data), sort_keys=True)
+    settings = recipe.model_dump(mode="json", exclude=_NOT_OF_THE_STEPS)
+    text = json.dumps((settings, network, data), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selftrain.config import Augmentation, Precision
-from selftrain.config.arguments import check_image_size, checked
+from selftrain.config import Pretraining
+from selftrain.data.inputs.squares import gather, gathered_pixels
 from selftrain.errors import BackboneError, ConfigError
 from selftrain.files.places import check_folder, user_path
 from selftrain.files.workspace import Workspace
@@ -18,7 +18,7 @@ from selftrain.progress import Progress, silent
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from selftrain.learn.pretraining.two_views import Objective
+    from selftrain.learn.pretraining.pretrain import LabeledRows
 
 WEIGHTS_SUFFIX = ".weights.h5"
 
@@ -52,93 +52,63 @@ def learn_representation(
     *,
     images: object,
     labeled: object = None,
-    backbone: str = "efficientnet_b0_050",
-    image_size: int = 32,
-    objective: Objective = "simclr",
-    steps: int = 2000,
-    batch_size: int = 128,
-    learning_rate: float = 1e-3,
-    augmentation: Augmentation = "natural",
-    precision: Precision = "float32",
-    look_every: int = 200,
-    reduce_strides: bool = True,
-    seed: int = 0,
+    recipe: Pretraining = Pretraining(),  # noqa: B008 - frozen
     out: str | os.PathLike[str] | None = None,
+    seed: int = 0,
     workspace: str | os.PathLike[str] = ".selftrain",
-    checkpoint_s: float = 30.0,
     progress: Progress = silent,
 ) -> Representation:
-    """Pretrain `backbone` on `images` without labels, and save its weights to `out` (*.weights.h5).
+    """Pretrain a backbone on `images` without labels, and save its weights.
 
-    `images`: a folder, an array uint8 (n, h, w[, 3]), a list of images or paths, a stream, or Pixels of `image_size`.
-    `labeled` (class folders, or (images, labels)) is not learnt from: with it each look says how many of its images
-    their nearest neighbours name right (arXiv:1805.01978). `objective` is "simclr" (arXiv:2002.05709) or
-    "barlow_twins" (arXiv:2103.03230); `precision` is of the steps, as a recipe's. `out` None:
-    `workspace`/representations/BACKBONE-OBJECTIVE.weights.h5. Called again with the same arguments after a kill, it
-    goes on where it was. A file that is there is replaced by the same call only: one of other images or settings, which
-    a configuration may name, and one that this function did not write are refused before training.
+    A teacher starts from the file by `teacher: {weights: PATH}`. Its batch norm keeps the statistics of these images.
+    Called again with the same arguments after a kill, it continues.
 
-    A teacher starts from the file by `teacher: {weights: PATH}`; its batch norm keeps the statistics of these images.
-    Raises SourceError for images that do not do and for one labelled image alone, BackboneError, ConfigError for a
-    setting or an `out` that is not allowed, and TrainingDivergedError for a loss that is not finite and for features
-    that collapse.
+    - `images`: a folder, an array uint8 (n, h, w[, 3]), a list of images or paths, a stream, or Pixels of the recipe's
+      `image_size`.
+    - `labeled`: class folders, or (images, labels). They are not learnt from. Each look at the features says how many
+      of them their nearest neighbours name right (arXiv:1805.01978).
+    - `recipe`: how to train, a `selftrain.config.Pretraining`: backbone, image size, objective, steps and the rest.
+    - `out`: the file, *.weights.h5; None: `workspace`/representations/BACKBONE-OBJECTIVE.weights.h5. A file there is
+      replaced only by the same call, because a configuration may name it. Weights of other images or settings, and
+      files that this function did not write, are refused before training.
+    - `seed`: of the first weights, the order of the images and the views.
+    - `workspace`: the folder of decoded images and checkpoints.
+    - `progress`: called with (done, total, note).
+
+    Raises SourceError for images that cannot be used and for a single labelled image, BackboneError, ConfigError for
+    an `out` that is not allowed and for fewer images than a batch. Raises TrainingDivergedError for a loss that is not
+    finite and for features that collapse.
     """
-    from selftrain.data.inputs.squares import gather, gathered_pixels
     from selftrain.learn.networks import backbones
-    from selftrain.learn.pretraining.pretrain import LabeledRows, curve_of, identity, pretrain
-    from selftrain.learn.pretraining.two_views import Pretraining
+    from selftrain.learn.pretraining.pretrain import curve_of, identity, pretrain
     from selftrain.learn.training.checkpoint import Checkpoints
 
-    check_image_size(image_size)
-    recipe = checked(
-        Pretraining,
-        objective=objective,
-        steps=steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        augmentation=augmentation,
-        precision=precision,
-        look_every=look_every,
-    )
     place = Workspace(user_path(workspace)).ensure()
-    usual = place.root / "representations" / f"{backbone}-{objective}{WEIGHTS_SUFFIX}"
-    weights = usual if out is None else user_path(out)
-    if not weights.name.endswith(WEIGHTS_SUFFIX):
-        raise BackboneError(f"out is {str(weights)!r}; give a name that ends in {WEIGHTS_SUFFIX}")
-    there = os.path.lexists(weights)
-    if there and backbones.learned_by(weights) is None:
-        raise ConfigError(
-            f"out={str(weights)!r} was not written by learn_representation; it was left as it is, give another out"
-        )
-    check_folder(weights.parent, option="out")
-    model = backbones.build(backbone, image_size=image_size, classes=2, reduce_strides=reduce_strides, seed=seed)
-    pool = gathered_pixels(images, role="images", image_size=image_size, cache=place.decoded_cache)
-    judged = None
-    if labeled is not None:
-        known = gather(labeled, role="labeled", labeled=True, image_size=image_size, cache=place.decoded_cache)
-        judged = LabeledRows(known.pixels, known.rows, known.labels)
+    weights = _weights_file(out, recipe, place)
+    size = recipe.image_size
+    model = backbones.build(
+        recipe.backbone, image_size=size, classes=2, reduce_strides=recipe.reduce_strides, seed=seed
+    )
+    pool = gathered_pixels(images, role="images", image_size=size, cache=place.decoded_cache)
+    judges = _judges(labeled, size, place)
     learned = identity(model, recipe=recipe, pixels=pool.pixels, rows=pool.rows, seed=seed)
-    if there and backbones.learned_by(weights) != learned:
-        raise ConfigError(
-            f"out={str(weights)!r} was learned from other images, with other settings or by an earlier version; "
-            f"it was left as it is, give another out"
-        )
+    _refuse_other_weights(weights, learned)
     key = hashlib.sha256(str(weights.resolve()).encode()).hexdigest()[:24]
     done = pretrain(
         model,
         recipe=recipe,
         pixels=pool.pixels,
         rows=pool.rows,
-        labeled=judged,
+        labeled=judges,
         seed=seed,
-        checkpoints=Checkpoints(place.checkpoints / "representations" / key, checkpoint_s),
+        checkpoints=Checkpoints(place.checkpoints / "representations" / key, recipe.checkpoint_s),
         progress=progress,
     )
     backbones.save_weights(done.model, weights, learned=learned)
     return Representation(
         weights=weights,
-        backbone=backbone,
-        image_size=image_size,
+        backbone=recipe.backbone,
+        image_size=size,
         knn_before=done.knn_before,
         knn_after=done.looks[-1].knn_accuracy,
         curve=curve_of(done),
@@ -146,3 +116,39 @@ def learn_representation(
         images=len(pool.rows),
         unreadable=len(pool.unreadable),
     )
+
+
+def _weights_file(out: str | os.PathLike[str] | None, recipe: Pretraining, place: Workspace) -> Path:
+    """Where the weights go. Raises BackboneError for another suffix, ConfigError for a file that was not learned."""
+    from selftrain.learn.networks.backbones import learned_by
+
+    default = place.root / "representations" / f"{recipe.backbone}-{recipe.objective}{WEIGHTS_SUFFIX}"
+    weights = default if out is None else user_path(out)
+    if not weights.name.endswith(WEIGHTS_SUFFIX):
+        raise BackboneError(f"out is {str(weights)!r}; give a name that ends in {WEIGHTS_SUFFIX}")
+    if os.path.lexists(weights) and learned_by(weights) is None:
+        raise ConfigError(
+            f"out={str(weights)!r} was not written by learn_representation; it was left as it is, give another out"
+        )
+    check_folder(weights.parent, option="out")
+    return weights
+
+
+def _judges(labeled: object, size: int, place: Workspace) -> LabeledRows | None:
+    from selftrain.learn.pretraining.pretrain import LabeledRows
+
+    if labeled is None:
+        return None
+    judges = gather(labeled, role="labeled", labeled=True, image_size=size, cache=place.decoded_cache)
+    return LabeledRows(judges.pixels, judges.rows, judges.labels)
+
+
+def _refuse_other_weights(weights: Path, learned: str) -> None:
+    """Raise ConfigError where `weights` is there and comes from another training than `learned`."""
+    from selftrain.learn.networks.backbones import learned_by
+
+    if os.path.lexists(weights) and learned_by(weights) != learned:
+        raise ConfigError(
+            f"out={str(weights)!r} was learned from other images, with other settings or by an earlier version; "
+            f"it was left as it is, give another out"
+        )

@@ -2,38 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, assert_never
+from typing import Any, assert_never
 
 import keras
 from keras import ops
-from pydantic import Field
 
-from selftrain.config import Augmentation, Precision, Section, Share
+from selftrain.config import Pretraining
 from selftrain.learn.augmentation.policy import augmenter
 from selftrain.learn.pretraining.view_losses import barlow_twins, nt_xent
-
-Objective = Literal["simclr", "barlow_twins"]
-
-
-class Pretraining(Section):
-    """How a backbone learns from unlabelled images; the schedule counts optimizer steps, not epochs."""
-
-    objective: Objective = "simclr"
-    steps: int = Field(2000, ge=1)
-    batch_size: int = Field(128, ge=2, description="images; each is seen in two views")
-    learning_rate: float = Field(1e-3, gt=0)
-    warmup: Share = Field(0.1, description="share of the steps with a rising rate")
-    weight_decay: float = Field(1e-4, ge=0)
-    projector: int = Field(512, ge=2, description="width of the projector, which is thrown away afterwards")
-    off_diagonal: float = Field(0.005, gt=0, description="Barlow Twins' weight of the redundancy term")
-    temperature: float = Field(0.5, gt=0, description="SimCLR's temperature")
-    augmentation: Augmentation = "natural"
-    strength: Literal["weak", "strong"] = "strong"
-    crop_area: float = Field(
-        0.2, gt=0, le=1, description="natural: least share of a photo's area that a view shows, enlarged; 1: all of it"
-    )
-    precision: Precision = Field("float32", description="of the steps, as a recipe's")
-    look_every: int = Field(200, ge=1, description="steps between looks at the features")
 
 
 def projector(recipe: Pretraining, features: int) -> keras.Model:

@@ -1,17 +1,14 @@
 """Distillation from end to end: a small model learns a right one's answers, is saved, loaded and asked."""
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from selftrain.config import Precision
-from selftrain.data.store.pixels import ArrayPixels
+from selftrain.config import Distillation, Precision
 from selftrain.errors import ConfigError, SourceError
-from selftrain.learn.distillation.distill import NO_LABEL, Material, distill, material
-from selftrain.learn.models.contract import Contract
+from selftrain.learn.distillation.distill import distill
 
 pytestmark = [
     pytest.mark.keras,
@@ -21,7 +18,7 @@ pytestmark = [
 ]
 
 COLOURS = np.array(["blue", "green", "red"])
-CONTRACT = Contract(backbone="by_hand", image_size=16, class_names=tuple(COLOURS))
+SHORT = Distillation(backbone="wide_resnet_16_1", steps=2, batch_size=8, augmentation="none", validate_every=1)
 
 
 def painted(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -31,19 +28,6 @@ def painted(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     images = rng.integers(0, 60, (n, 16, 16, 3))
     images[np.arange(n), :, :, 2 - labels] += rng.integers(60, 180, (n, 1, 1))
     return images.astype(np.uint8), COLOURS[labels]
-
-
-def sorted_out(images: object, labeled: object, validation: object, folder: Path) -> Material:
-    return material(images, labeled, validation, CONTRACT, folder / "cache", seed=0)
-
-
-def seen(found: Material) -> list[bytes]:
-    """The pixels of each image that is learnt from."""
-    return [image.tobytes() for image in found.pixels.gather(found.rows)]
-
-
-def judged(found: Material) -> set[bytes]:
-    return {image.tobytes() for image in found.judged.pixels.gather(found.judged.rows)}
 
 
 @pytest.mark.slow
@@ -58,12 +42,7 @@ def test_a_student_that_saw_few_labels_answers_as_its_teacher(tmp_path: Path, co
         images=np.concatenate([painted(90, seed=1)[0], painted(30, seed=2)[0]]),
         labeled=painted(30, seed=2),
         out=tmp_path / "small",
-        backbone="efficientnet_b0_050",
-        steps=60,
-        batch_size=16,
-        learning_rate=0.01,
-        augmentation="none",
-        validate_every=30,
+        recipe=Distillation(steps=60, batch_size=16, learning_rate=0.01, augmentation="none", validate_every=30),
         workspace=tmp_path / "work",
         progress=lambda done, total, note="": said.append(note.split(":")[0]),
     )
@@ -93,12 +72,7 @@ def test_in_bfloat16_its_steps_are_others_and_its_model_is_float32(tmp_path: Pat
             images=painted(16, seed=1)[0],
             validation=painted(6, seed=2),
             out=tmp_path / precision,
-            backbone="wide_resnet_16_1",
-            steps=3,
-            batch_size=8,
-            augmentation="none",
-            validate_every=1,
-            precision=precision,
+            recipe=SHORT.model_copy(update={"steps": 3, "precision": precision}),
             workspace=tmp_path / "work",
         )
         return found.curve["loss"].to_pylist()
@@ -109,71 +83,14 @@ def test_in_bfloat16_its_steps_are_others_and_its_model_is_float32(tmp_path: Pat
     assert load(tmp_path / "mixed_bfloat16")[0].dtype_policy.name == "float32"
 
 
-def test_the_labelled_fifth_that_validates_is_not_learnt_from_among_all_photos(
-    tmp_path: Path, paint: Callable[..., Path]
-) -> None:
-    for number in range(30):
-        photo = paint(tmp_path / "all" / f"{number}.png", COLOURS[number % 3], seed=number)
-        if number < 24:
-            copy = tmp_path / "labeled" / COLOURS[number % 3] / f"copy-{number}.png"
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(photo, copy)
-    found = sorted_out(tmp_path / "all", tmp_path / "labeled", None, tmp_path)
-    assert not judged(found) & set(seen(found))
-    assert len(judged(found)) == found.held_out >= 1
-    assert len(set(seen(found))) == len(seen(found)) == 30 - found.held_out
-    assert (found.labels == NO_LABEL).sum() == 6
-
-
-@pytest.mark.parametrize("kind", ["array", "Pixels", "files"])
-def test_given_validation_images_are_not_learnt_from_with_or_without_label(
-    kind: str, tmp_path: Path, paint: Callable[..., Path]
-) -> None:
-    from selftrain.data.images.decode import decode
-
-    files = [paint(tmp_path / "all" / f"{n:02}.png", COLOURS[n % 3], side=16, seed=n) for n in range(12)]
-    images = np.stack([decode(file.read_bytes(), 16, max_pixels=10**6) for file in files])
-    names = COLOURS[np.arange(12) % 3]
-    pool = {"array": images, "Pixels": ArrayPixels(images), "files": files}[kind]
-    found = sorted_out(pool, (images[:6], names[:6]), (images[4:8], names[4:8]), tmp_path)
-    assert not judged(found) & set(seen(found))
-    assert sorted(seen(found)) == sorted(image.tobytes() for image in images[[0, 1, 2, 3, 8, 9, 10, 11]])
-    assert (found.labels >= 0).sum() == 4  # an image that has a label is kept with it
-    assert (found.held_out, found.repeated) == (4 + 2, 4)
-
-
-def test_an_image_that_comes_twice_is_learnt_from_once(tmp_path: Path) -> None:
-    images, names = painted(9, seed=1)
-    found = sorted_out(np.concatenate([images, images[:5]]), None, painted(6, seed=2), tmp_path)
-    assert seen(found) == [image.tobytes() for image in images]
-    assert (found.held_out, found.repeated) == (0, 5)
-    with pytest.raises(ConfigError, match=r"validation holds all 9 images; give images= that it does not hold"):
-        sorted_out(images, None, (images, names), tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"steps": 0}, "steps is 0; it should be greater than or equal to 1"),
-        ({"augmentation": "photos"}, "augmentation is 'photos'; it should be 'none', 'digits' or 'natural'"),
-        ({"precision": "float16"}, "precision is 'float16'; it should be 'float32' or 'mixed_bfloat16'"),
-        ({"temperature": 0.0}, "temperature is 0.0; .* above 0"),
-        ({"label_weight": 1.5}, "label_weight is 1.5; .* 0 to 1"),
-    ],
-)
-def test_a_setting_that_is_not_allowed_is_named(
-    tmp_path: Path, colour_model: Path, settings: dict[str, object], message: str
-) -> None:
-    images, labels = painted(6, seed=1)
-    with pytest.raises(ConfigError, match=message):
-        distill(
-            teacher=colour_model,
-            images=images,
-            labeled=(images, labels),
-            out=tmp_path / "x",
-            workspace=tmp_path,
-            **settings,
-        )
+def test_a_recipe_that_does_not_fit_is_refused_before_anything_is_read(tmp_path: Path, colour_model: Path) -> None:
+    for recipe, message in (
+        (Distillation(backbone="resnet_9000"), r"recipe\.backbone: unknown backbone 'resnet_9000'"),
+        (Distillation(freeze_steps=5), r"recipe\.freeze_steps is 5, and would do nothing"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            distill(teacher=colour_model, images=None, out=tmp_path / "x", recipe=recipe, workspace=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_cannot_be_distilled_is_said_before_training(tmp_path: Path, colour_model: Path) -> None:
@@ -232,11 +149,7 @@ def test_a_finished_distillation_is_called_again_into_the_same_folder(tmp_path: 
             images=painted(16, seed=1)[0],
             validation=painted(6, seed=2),
             out=tmp_path / "small",
-            backbone="wide_resnet_16_1",
-            steps=2,
-            batch_size=8,
-            augmentation="none",
-            validate_every=1,
+            recipe=SHORT,
             workspace=tmp_path / "work",
         )
         return found.saved.contract.values_sha256, sorted(path.name for path in (tmp_path / "small").iterdir())

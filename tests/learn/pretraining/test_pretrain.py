@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from selftrain.config import Pretraining
 from selftrain.data.store.pixels import ArrayPixels
 from selftrain.errors import ConfigError, TrainingDivergedError
 
@@ -60,22 +61,23 @@ def small_model(seed: int = 0):
 
 def run(folder: Path, *, model=None, rows: int = 1400, progress=None, checkpoint_s: float = 30.0, **settings):
     from selftrain.learn.pretraining.pretrain import LabeledRows, pretrain
-    from selftrain.learn.pretraining.two_views import Pretraining
     from selftrain.learn.training.checkpoint import Checkpoints
 
     pixels, labels = digits()
     judged = np.arange(1400, 1797)
-    usual = {
+    defaults = {
         "steps": 60,
         "batch_size": 64,
         "learning_rate": 3e-3,
         "projector": 128,
         "off_diagonal": 0.05,
         "objective": "barlow_twins",
+        "augmentation": "digits",
+        "look_every": 30,
     }
     return pretrain(
         model or small_model(),
-        recipe=Pretraining(**{**usual, "off_diagonal": 0.05, "augmentation": "digits", "look_every": 30, **settings}),
+        recipe=Pretraining(**{**defaults, **settings}),
         pixels=pixels,
         rows=np.arange(rows),
         labeled=LabeledRows(pixels, judged, labels[judged]),

@@ -1,11 +1,13 @@
 """A representation from a folder or arrays to the line of YAML that a teacher starts from."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
+from selftrain.config import Pretraining
 from selftrain.errors import BackboneError, ConfigError, SourceError
 from selftrain.learn.pretraining.representation import learn_representation
 
@@ -22,6 +24,11 @@ def images(n: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (n, 32, 32, 3), np.uint8)
 
 
+def tiny(**settings: Any) -> Pretraining:
+    """A recipe of one step of four images."""
+    return Pretraining(**{"backbone": "wide_resnet_16_1", "steps": 1, "batch_size": 4, **settings})
+
+
 def test_a_teacher_starts_from_what_was_learned_by_one_line_of_yaml(tmp_path: Path) -> None:
     from selftrain.config import parse
     from selftrain.learn.networks.backbones import build
@@ -30,10 +37,7 @@ def test_a_teacher_starts_from_what_was_learned_by_one_line_of_yaml(tmp_path: Pa
     found = learn_representation(
         images=images(12),
         labeled=(images(6, seed=1), np.array(["cat", "dog"] * 3)),
-        backbone="mobilenet_v2_035",
-        steps=2,
-        batch_size=4,
-        look_every=1,
+        recipe=Pretraining(backbone="mobilenet_v2_035", steps=2, batch_size=4, look_every=1),
         workspace=tmp_path,
     )
     assert found.weights == tmp_path / "representations" / "mobilenet_v2_035-simclr.weights.h5"
@@ -54,17 +58,14 @@ def test_what_cannot_be_learned_from_is_said_first(tmp_path: Path) -> None:
     with pytest.raises(BackboneError, match=r"ends in \.weights\.h5"):
         learn_representation(images=images(4), out=tmp_path / "x.h5", workspace=tmp_path)
     with pytest.raises(SourceError, match="Pixels of 32 px, image_size is 64"):
-        learn_representation(images=ArrayPixels(images(4)), image_size=64, workspace=tmp_path)
-    with pytest.raises(ConfigError, match="image_size is 0; give pixels a side"):
-        learn_representation(images=images(4), image_size=0, workspace=tmp_path)
-    with pytest.raises(ConfigError, match="batch_size is 1; it should be greater than or equal to 2"):
-        learn_representation(images=images(4), batch_size=1, workspace=tmp_path)
+        learn_representation(images=ArrayPixels(images(4)), recipe=Pretraining(image_size=64), workspace=tmp_path)
+    with pytest.raises(ConfigError, match="4 images for batches of 8"):
+        learn_representation(images=images(4), recipe=tiny(batch_size=8), workspace=tmp_path)
     with pytest.raises(SourceError, match=r"1 labelled image\(s\)"):
         learn_representation(
             images=images(4),
             labeled=(images(1), np.array(["cat"])),
-            backbone="mobilenet_v2_035",
-            batch_size=4,
+            recipe=tiny(),
             workspace=tmp_path,
         )
     assert not list(tmp_path.rglob("*.h5"))
@@ -72,9 +73,7 @@ def test_what_cannot_be_learned_from_is_said_first(tmp_path: Path) -> None:
 
 def learned(workspace: Path, *, seed: int = 0, out: Path | None = None) -> Path:
     """Weights learned in one step from the images of `seed`."""
-    return learn_representation(
-        images=images(4, seed), backbone="wide_resnet_16_1", steps=1, batch_size=4, out=out, workspace=workspace
-    ).weights
+    return learn_representation(images=images(4, seed), recipe=tiny(), out=out, workspace=workspace).weights
 
 
 def test_weights_of_other_images_are_not_replaced_and_the_same_call_gives_the_same(tmp_path: Path) -> None:
@@ -100,11 +99,7 @@ def test_weights_of_other_strides_are_not_replaced(tmp_path: Path) -> None:
     def strided(reduce_strides: bool) -> Path:
         return learn_representation(
             images=images(4),
-            backbone="efficientnet_b0_050",
-            image_size=32,
-            steps=1,
-            batch_size=4,
-            reduce_strides=reduce_strides,
+            recipe=tiny(backbone="efficientnet_b0_050", reduce_strides=reduce_strides),
             workspace=tmp_path,
         ).weights
 

@@ -31,7 +31,7 @@ def arrays(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("warm", "weight"), [(1.0, 0.0), (3.0, 0.1), (10.0, 0.5), (2.0, 1.0)])
 def test_the_loss_is_the_papers_sum(seed: int, warm: float, weight: float) -> None:
-    from selftrain.learn.distillation.course import Softening, distillation_loss
+    from selftrain.learn.distillation.soft_targets import Softening, distillation_loss
 
     logits, soft, labels = arrays(seed)
     found = float(distillation_loss(logits, soft, labels, Softening(warm, weight)))
@@ -39,7 +39,7 @@ def test_the_loss_is_the_papers_sum(seed: int, warm: float, weight: float) -> No
 
 
 def test_two_rows_by_hand() -> None:
-    from selftrain.learn.distillation.course import Softening, distillation_loss
+    from selftrain.learn.distillation.soft_targets import Softening, distillation_loss
 
     logits = np.zeros((2, 4), np.float32)  # both models know nothing: log 4 each, times the temperature's square
     soft = np.full((2, 4), 0.25, np.float32)
@@ -51,7 +51,7 @@ def test_two_rows_by_hand() -> None:
 def test_training_on_the_targets_moves_the_logits_to_the_teachers() -> None:
     import keras
 
-    from selftrain.learn.distillation.course import DistillingTrainer, Softening, both_targets
+    from selftrain.learn.distillation.soft_targets import DistillingTrainer, Softening, both_targets
 
     keras.utils.set_random_seed(0)
     logits, _, labels = arrays(0)
