@@ -12,12 +12,10 @@ if TYPE_CHECKING:
         fit,
         held_out,
     )
-    from .api.learning import distill
+    from .api.learning import distill, learn_augmentation, learn_optimization
     from .api.loading import as_grain, as_numpy, as_torch, load_from
     from .learn.models.ensemble import ensemble
     from .learn.pretraining.representation import learn_representation
-    from .learn.tuning.augmentation import learn_augmentation
-    from .learn.tuning.optimization import learn_optimization
 
 __all__ = [
     "__version__",
@@ -41,8 +39,8 @@ _ELSEWHERE = {
     "as_torch": "api.loading",
     "distill": "api.learning",
     "ensemble": "learn.models.ensemble",
-    "learn_augmentation": "learn.tuning.augmentation",
-    "learn_optimization": "learn.tuning.optimization",
+    "learn_augmentation": "api.learning",
+    "learn_optimization": "api.learning",
     "learn_representation": "learn.pretraining.representation",
     "load_from": "api.loading",
 }

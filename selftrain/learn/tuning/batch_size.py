@@ -86,11 +86,18 @@ def is_memory_error(error: BaseException) -> bool:
     return bool(names & _NO_MEMORY) or any(word in str(error) for word in _SAID)
 
 
-class HostMemory:
-    """Refuses a batch size whose memory would not fit the machine's: a process there is killed without an error."""
+def peak_bytes() -> int:
+    """The most memory that this process has held so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
-    def __init__(self) -> None:
-        self._before = _peak_bytes()
+
+class HostMemory:
+    """Refuses a batch size that would not fit the machine's memory, where a process is killed without an error."""
+
+    def __init__(self, peak_bytes: Callable[[], int] = peak_bytes) -> None:
+        self._peak_bytes = peak_bytes
+        self._before = peak_bytes()
         self._growth = 0
 
     def check(self, size: int) -> None:
@@ -102,12 +109,6 @@ class HostMemory:
             raise MemoryError(f"a batch of {size} would take about {2 * self._growth >> 20} MB of {free >> 20} MB free")
 
     def measured(self) -> None:
-        """To be called after a size was trained with."""
-        peak = _peak_bytes()
+        """To be called after training with a size."""
+        peak = self._peak_bytes()
         self._before, self._growth = peak, max(peak - self._before, self._growth)
-
-
-def _peak_bytes() -> int:
-    """The most memory that this process has held so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

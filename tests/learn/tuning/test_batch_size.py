@@ -77,12 +77,9 @@ def test_each_backend_says_in_its_own_way_that_memory_ran_out(error: Exception, 
     assert is_memory_error(error) is memory
 
 
-def test_a_size_that_would_outgrow_the_host_is_refused_before_it_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    from selftrain.learn.tuning import batch_size
-
+def test_a_size_that_would_outgrow_the_host_is_refused_before_it_is_tried() -> None:
     peaks = iter([1 << 30, 2 << 30, 1 << 50])
-    monkeypatch.setattr(batch_size, "_peak_bytes", lambda: next(peaks))
-    host = HostMemory()
+    host = HostMemory(peak_bytes=lambda: next(peaks))
     host.measured()
     host.check(16)  # a gigabyte more is there
     host.measured()

@@ -1,20 +1,17 @@
-"""Configured: what a configuration file trains on, opened to learn better settings for it."""
+"""Role training: what a teacher or a student of an experiment is trained on, opened to find better settings for it."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from selftrain.config import Experiment, Recipe
-from selftrain.config.text import file
 from selftrain.data.ingest.ingest import ingest
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources.source import open_source
 from selftrain.data.store.dataset import open_dataset
 from selftrain.errors import ConfigError
-from selftrain.files.places import user_path
 from selftrain.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -25,14 +22,13 @@ Role = Literal["teacher", "student"]
 
 
 @dataclass(frozen=True)
-class ConfiguredTraining:
+class RoleTraining:
     """A role's recipe and backbone, and the images that it is trained and validated on.
 
-    `train` and `validation` have human labels. `unlabeled` are the images that a method learns from in training, None
-    for a role without one.
+    `train` and `validation` have human labels. `unlabeled` are the images that the role's method learns from in
+    training; None for a role without such a method.
     """
 
-    path: Path
     role: Role
     experiment: Experiment
     manifest: Manifest
@@ -58,43 +54,25 @@ class ConfiguredTraining:
 
     @property
     def checkpoints(self) -> Path:
-        """Folder for what is trained on the way."""
+        """Folder for what is trained during a search."""
         return open_dataset(self.experiment.place).workspace.checkpoints / "learned"
 
 
-def open_configured(config: str | os.PathLike[str], role: Role, *, progress: Progress = silent) -> ConfiguredTraining:
-    """Read the file `config`, and ingest its source into its workspace where that is not done yet.
+def open_role(experiment: Experiment, role: Role, *, progress: Progress = silent) -> RoleTraining:
+    """The training of `role` in `experiment`, whose source is ingested into its workspace unless it is there.
 
     The unlabelled images are decoded only where the role's method learns from them in training. Raises ConfigError for
-    a file that is no configuration and for another role, and what ingest raises for images and labels that do not do.
+    another role, and what ingest raises for images and labels that cannot be used.
     """
     from selftrain.learn.training.examples import examples, whole_pool
 
-    if role not in get_args(Role):
-        raise ConfigError(f"role is {role!r}; give one of {', '.join(get_args(Role))}")
-    path = user_path(config)
-    experiment = file.read(path)
-    if role == "student" and experiment.student.start == "teacher":
-        raise ConfigError(
-            f"student.start in {path} is 'teacher', and there is none yet to start from: ask for role='teacher', whose "
-            "network it is, or set student.start to 'student' or 'new'"
-        )
+    _refuse(experiment, role)
     in_training = _recipe(experiment, role).in_training
-    source, place, machine = open_source(experiment.source), experiment.place, experiment.machine
-    manifest = ingest(
-        source,
-        source.scan(),
-        open_dataset(place).store,
-        settings=experiment.ingest,
-        splitting=experiment.splitting,
-        workers=machine.workers,
-        shard_mb=machine.shard_mb,
-        progress=progress,
-    ).manifest
+    manifest = _ingested(experiment, progress)
     manifest = manifest if in_training else manifest.labeled()
-    pixels = open_dataset(place, machine).pixels(manifest, experiment.image_size, progress=progress)
-    return ConfiguredTraining(
-        path,
+    dataset = open_dataset(experiment.place, experiment.machine)
+    pixels = dataset.pixels(manifest, experiment.image_size, progress=progress)
+    return RoleTraining(
         role,
         experiment,
         manifest,
@@ -102,6 +80,31 @@ def open_configured(config: str | os.PathLike[str], role: Role, *, progress: Pro
         examples(manifest, pixels, Split.VALIDATION),
         whole_pool(manifest, experiment.student) if in_training else None,
     )
+
+
+def _refuse(experiment: Experiment, role: Role) -> None:
+    """Raise ConfigError for a role that does not exist, or one whose first weights do not exist yet."""
+    if role not in get_args(Role):
+        raise ConfigError(f"role is {role!r}; give one of {', '.join(get_args(Role))}")
+    if role == "student" and experiment.student.start == "teacher":
+        raise ConfigError(
+            "student.start is 'teacher', and there is not a teacher yet to start from: ask for role='teacher', "
+            "whose network it is, or set student.start to 'student' or 'new'"
+        )
+
+
+def _ingested(experiment: Experiment, progress: Progress) -> Manifest:
+    source, machine = open_source(experiment.source), experiment.machine
+    return ingest(
+        source,
+        source.scan(),
+        open_dataset(experiment.place).store,
+        settings=experiment.ingest,
+        splitting=experiment.splitting,
+        workers=machine.workers,
+        shard_mb=machine.shard_mb,
+        progress=progress,
+    ).manifest
 
 
 def _recipe(experiment: Experiment, role: Role) -> Recipe:

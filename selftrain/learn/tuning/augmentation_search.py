@@ -6,19 +6,19 @@ import hashlib
 import importlib
 import json
 import math
-import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from selftrain.config import Recipe
-from selftrain.config.text import file
+from selftrain.config import Experiment, Recipe
 from selftrain.errors import ConfigError, TrainingDivergedError
-from selftrain.learn.tuning.configured import ConfiguredTraining, Role, open_configured
+from selftrain.learn.tuning.role_training import Role, RoleTraining, open_role
 from selftrain.progress import Progress, noting, silent
 
 if TYPE_CHECKING:
@@ -45,68 +45,52 @@ class Trial:
 
 @dataclass(frozen=True)
 class AugmentationSearch:
-    """A search: the recipe as it was, the best of all trials by loss, and whether that was written to `config`."""
+    """A search: the recipe as it was, the best of all trials by loss, and the seconds of training over all starts."""
 
-    config: Path
     role: Role
     before: Trial
     best: Trial
     trials: tuple[Trial, ...]
     seconds: float
-    written: bool
+
+    @property
+    def changes(self) -> dict[str, object]:
+        """The keys of the configuration, dotted, in which the best trial differs from the recipe as it was."""
+        values, before = self.best.values, self.before.values
+        return {f"{self.role}.{key}": value for key, value in values.items() if value != before[key]}
+
+    @property
+    def reason(self) -> str:
+        """Why these keys have their values, for a comment beside them."""
+        count = len([trial for trial in self.trials if trial.loss is not None])
+        return f"searched: validation loss {self.best.loss:.3f}, {self.before.loss:.3f} before; best of {count} trials"
 
 
-def learn_augmentation(
+def search_augmentation(
+    experiment: Experiment,
     *,
-    config: str | os.PathLike[str],
-    role: Role = "teacher",
-    budget_minutes: float = 30.0,
-    most_trials: int | None = None,
-    steps: int | None = None,
-    write: bool = True,
-    seed: int = 0,
+    role: Role,
+    budget_minutes: float,
+    most_trials: int | None,
+    steps: int | None,
+    seed: int,
     progress: Progress = silent,
 ) -> AugmentationSearch:
-    """Search the augmentation's strength, RandAugment, MixUp and label smoothing by training again and again.
+    """Search what of the role's augmentation, MixUp and label smoothing lowers validation's loss, by training.
 
-    Optuna's tree-structured Parzen estimator proposes; each trial trains the role's recipe (for `steps`, None: its
-    own) on the human labels and is judged by validation's loss; test is not read. The first trial is the recipe as it
-    is, and what is written to the file `config` is better than that. The smaller validation is, the more of a gain is
-    luck: the one after the search tells less than the next run's test.
-
-    A student whose method learns in training (fixmatch, freematch, softmatch) is trained on the unlabelled images too,
-    as a run trains it. Of it only RandAugment is searched: it always takes a weak and a strong view, mixes nothing, and
-    its labels stay as sharp as they are, for smoothed ones keep confidences below a threshold.
-
-    No trial starts after `budget_minutes` of training or `most_trials`. The study is a file of JSON lines in the
-    workspace: a killed search goes on where it was, within its trial, and one that had ended with a larger budget.
-
-    Raises ConfigError for a file that is no configuration, a recipe without augmentation, a budget or steps that are
-    not above 0, or where Optuna is missing; TrainingDivergedError where the recipe as it is diverges.
+    `selftrain.learn_augmentation` explains the arguments and raises what this raises.
     """
     _refuse(budget_minutes, steps)
-    optuna = _optuna()
-    found = open_configured(config, role, progress=noting(progress, "ingest"))
-    if found.recipe.augmentation == "none":
-        raise ConfigError(f"{role}.augmentation is 'none'; set it to 'natural' or 'digits' to search how much of it")
-    folder = found.checkpoints / f"augmentation-{_key(found, steps, seed)}"
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        search = _Search(_study(folder), found, folder, steps, seed)
+    with _few_words_of_optuna():
+        training = open_role(experiment, role, progress=noting(progress, "ingest"))
+        if training.recipe.augmentation == "none":
+            raise ConfigError(
+                f"{role}.augmentation is 'none'; set it to 'natural' or 'digits' to search how much of it"
+            )
+        folder = training.checkpoints / f"augmentation-{_key(training, steps, seed)}"
+        search = _Search(_study(folder), training, folder, steps, seed)
         search.run(budget_minutes * 60, most_trials, progress)
-    finally:
-        optuna.logging.set_verbosity(level)
-    done = [trial for trial in search.trials if trial.loss is not None]
-    before = next(trial for trial in done if trial.values == _as_it_is(found))
-    best = min(done, key=lambda trial: (trial.loss or 0.0, trial is not before))
-    better = write and best is not before
-    if better:
-        changed = {key: value for key, value in best.values.items() if value != before.values[key]}
-        why = f"searched: validation loss {best.loss:.3f}, {before.loss:.3f} before; best of {len(done)} trials"
-        values = {f"{role}.{key}": value for key, value in changed.items()}
-        file.change(found.path, values, reasons=dict.fromkeys(values, why))
-    return AugmentationSearch(found.path, role, before, best, search.trials, search.spent_s, better)
+    return search.outcome()
 
 
 def _refuse(budget_minutes: float, steps: int | None) -> None:
@@ -141,17 +125,15 @@ def _randaugment(trial: optuna.Trial) -> dict[str, Any]:
     return {"randaugment_operations": operations, "randaugment_magnitude": magnitude}
 
 
-def _as_it_is(found: ConfiguredTraining) -> dict[str, Any]:
-    return {key: getattr(found.recipe, key) for key in searched(found.recipe)}
+def _as_it_is(training: RoleTraining) -> dict[str, Any]:
+    return {key: getattr(training.recipe, key) for key in searched(training.recipe)}
 
 
 class _Search:
     """A study on disk, and the trainings that it asks for."""
 
-    def __init__(
-        self, study: optuna.Study, found: ConfiguredTraining, folder: Path, steps: int | None, seed: int
-    ) -> None:
-        self.study, self.found, self.folder, self.steps = study, found, folder, steps
+    def __init__(self, study: optuna.Study, training: RoleTraining, folder: Path, steps: int | None, seed: int) -> None:
+        self.study, self.training, self.folder, self.steps = study, training, folder, steps
         self.study.sampler = _optuna().samplers.TPESampler(seed=seed + len(study.trials), n_startup_trials=5)
 
     @property
@@ -168,11 +150,18 @@ class _Search:
     def run(self, budget_s: float, most: int | None, progress: Progress) -> None:
         """The recipe as it is, if it was not tried yet, then what the study proposes, until the budget is spent."""
         self._give_up_killed()
-        if not any(trial.values == _as_it_is(self.found) and trial.loss is not None for trial in self.trials):
-            self._try(self.study.ask(), _as_it_is(self.found), budget_s, progress, must=True)
+        if not any(trial.values == _as_it_is(self.training) and trial.loss is not None for trial in self.trials):
+            self._try(self.study.ask(), _as_it_is(self.training), budget_s, progress, must=True)
         while self.spent_s < budget_s and (most is None or len(self.trials) < most):
             trial = self.study.ask()
-            self._try(trial, proposed(trial, self.found.recipe), budget_s, progress, must=False)
+            self._try(trial, proposed(trial, self.training.recipe), budget_s, progress, must=False)
+
+    def outcome(self) -> AugmentationSearch:
+        """The best trial so far; of equal ones, the recipe as it is."""
+        done = [trial for trial in self.trials if trial.loss is not None]
+        before = next(trial for trial in done if trial.values == _as_it_is(self.training))
+        best = min(done, key=lambda trial: (trial.loss or 0.0, trial is not before))
+        return AugmentationSearch(self.training.role, before, best, self.trials, self.spent_s)
 
     def _give_up_killed(self) -> None:
         """Trials that a kill cut off are asked for once more; their training goes on where it was."""
@@ -194,7 +183,7 @@ class _Search:
         trial.set_user_attr(VALUES, values)
         name = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
         try:
-            loss, accuracy, seconds = _trained(self.found, values, self.steps, self.folder / name, show)
+            loss, accuracy, seconds = _trained(self.training, values, self.steps, self.folder / name, show)
         except TrainingDivergedError:
             if must:
                 raise
@@ -212,7 +201,7 @@ class _Search:
 
 
 def _trained(
-    found: ConfiguredTraining, values: dict[str, Any], steps: int | None, folder: Path, progress: Progress
+    training: RoleTraining, values: dict[str, Any], steps: int | None, folder: Path, progress: Progress
 ) -> tuple[float, float, float]:
     """Validation's loss and accuracy after training with `values`, and the seconds it took."""
     from selftrain.learn.models.calibrate import cross_fitted_probs
@@ -220,22 +209,24 @@ def _trained(
     from selftrain.learn.training.checkpoint import Checkpoints
     from selftrain.learn.training.run import train, untrained
 
-    recipe = found.recipe.model_copy(update={**values, "steps": steps or found.recipe.steps})
-    e = found.experiment
-    model = untrained(recipe, found.backbone, image_size=e.image_size, classes=len(found.class_names), seed=e.seed)
+    recipe = training.recipe.model_copy(update={**values, "steps": steps or training.recipe.steps})
+    e = training.experiment
+    model = untrained(
+        recipe, training.backbone, image_size=e.image_size, classes=len(training.class_names), seed=e.seed
+    )
     done = train(
         model,
         recipe=recipe,
-        train=found.train,
-        validation=found.validation,
+        train=training.train,
+        validation=training.validation,
         seed=e.seed,
         min_human_share=1.0,
-        unlabeled=found.unlabeled,
+        unlabeled=training.unlabeled,
         checkpoints=Checkpoints(folder, e.machine.checkpoint_s),
         progress=progress,
     )
-    logits = predict_logits(done.model, found.validation.pixels, found.validation.rows)
-    labels = found.validation.targets.argmax(axis=1)
+    logits = predict_logits(done.model, training.validation.pixels, training.validation.rows)
+    labels = training.validation.targets.argmax(axis=1)
     probs = cross_fitted_probs(logits, labels)
     right = probs[np.arange(len(labels)), labels]
     loss = float(-np.log(np.maximum(right, SMALLEST_PROBABILITY)).mean())
@@ -261,12 +252,24 @@ def _drop_torn_line(path: Path) -> None:
             path.write_bytes(whole)
 
 
-def _key(found: ConfiguredTraining, steps: int | None, seed: int) -> str:
+def _key(training: RoleTraining, steps: int | None, seed: int) -> str:
     """Names the study: what is trained on, and the recipe but for what is searched."""
-    recipe = found.recipe.model_dump_json(exclude=set(searched(found.recipe)))
-    e = found.experiment
-    facts = (found.manifest.digest, found.role, found.backbone, e.image_size, e.seed, recipe, steps, seed)
+    recipe = training.recipe.model_dump_json(exclude=set(searched(training.recipe)))
+    e = training.experiment
+    facts = (training.manifest.digest, training.role, training.backbone, e.image_size, e.seed, recipe, steps, seed)
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def _few_words_of_optuna() -> Iterator[None]:
+    """Optuna without its line per trial. Raises ConfigError where it is missing."""
+    logging = _optuna().logging
+    level = logging.get_verbosity()
+    logging.set_verbosity(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
 
 
 def _optuna() -> Any:

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from selftrain import learn_augmentation
 from selftrain.config import Recipe, Student, Teacher
 from selftrain.config.text import file as config_file
 from selftrain.errors import ConfigError
 from selftrain.learn.training.defaults import smoothing
-from selftrain.learn.tuning.augmentation import (
+from selftrain.learn.tuning.augmentation_search import (
     ACCURACY,
     JOURNAL,
     SECONDS,
     VALUES,
-    learn_augmentation,
     proposed,
     searched,
 )

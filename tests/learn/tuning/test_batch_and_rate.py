@@ -3,13 +3,16 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from selftrain import learn_optimization
 from selftrain.config.text import file
 from selftrain.errors import ConfigError, NoFallError
+from selftrain.learn.tuning.batch_and_rate import BatchAndRate, TrialSteps
 from selftrain.learn.tuning.batch_size import BatchSearch, Speed
-from selftrain.learn.tuning.configured import ConfiguredTraining, open_configured
-from selftrain.learn.tuning.optimization import Training, learn_optimization, reasons
+from selftrain.learn.tuning.rate_range import RateRange
+from selftrain.learn.tuning.role_training import RoleTraining, open_role
 
 pytestmark = [
     pytest.mark.keras,
@@ -72,23 +75,23 @@ def test_a_loss_that_falls_by_no_more_than_chance_leaves_the_file_as_it_was(tmp_
 
 
 def test_the_step_of_a_method_in_training_is_measured_with_its_unlabelled_images(tmp_path: Path) -> None:
-    def opened(weight: float) -> ConfiguredTraining:
-        return open_configured(configured(tmp_path, weight=weight), "student")
+    def opened(weight: float) -> RoleTraining:
+        return open_role(file.read(configured(tmp_path, weight=weight)), "student")
 
     found = opened(weight=1.0)
     assert found.unlabeled is not None
     assert len(found.unlabeled.rows) == 1797 - 40 - 40  # all digits but those of validation and test
-    training = Training(found, 2)
+    training = TrialSteps(found, 2)
     assert training.images_per_step == 2 * (1 + 2 * 2)
-    assert abs(training.step_at(1e-9) - Training(opened(weight=0.0), 2).step_at(1e-9)) > 0.01
-    assert open_configured(found.path, "teacher").unlabeled is None
+    assert abs(training.step_at(1e-9) - TrialSteps(opened(weight=0.0), 2).step_at(1e-9)) > 0.01
+    assert open_role(found.experiment, "teacher").unlabeled is None
 
 
 def test_the_step_is_measured_in_the_precision_that_is_configured(tmp_path: Path) -> None:
     config = configured(tmp_path)
-    first = Training(open_configured(config, "student"), 2).step()
+    first = TrialSteps(open_role(file.read(config), "student"), 2).step()
     config.write_text(config.read_text() + "      precision: mixed_bfloat16\n")
-    lowered = Training(open_configured(config, "student"), 2).step()
+    lowered = TrialSteps(open_role(file.read(config), "student"), 2).step()
     assert lowered != first
     assert lowered == pytest.approx(first, rel=0.05)
 
@@ -102,7 +105,7 @@ def test_what_can_find_nothing_is_refused_before_anything_is_read(tmp_path: Path
     with pytest.raises(ConfigError, match="role is 'pupil'; give one of teacher, student"):
         learn_optimization(config=config, role="pupil")
     config.write_text(config.read_text().replace("backbone: wide_resnet_16_1", "start: teacher"))
-    with pytest.raises(ConfigError, match="there is none yet to start from: ask for role='teacher'"):
+    with pytest.raises(ConfigError, match="there is not a teacher yet to start from: ask for role='teacher'"):
         learn_optimization(config=config, role="student")
     assert not (tmp_path / "work").exists()
 
@@ -117,4 +120,5 @@ def test_what_can_find_nothing_is_refused_before_anything_is_read(tmp_path: Path
 )
 def test_the_comment_says_why_no_larger_batch_was_taken(tried: list[tuple[int, float | None]], why: str) -> None:
     search = BatchSearch(8, tuple(Speed(*each) for each in tried))
-    assert reasons("teacher", search, 100)["teacher.batch_size"] == why
+    rates = RateRange(np.ones(1), np.ones(1), np.ones(1), 0.01)
+    assert BatchAndRate("teacher", 8, 0.01, search, rates, 100).reasons["teacher.batch_size"] == why
