@@ -356,7 +356,7 @@ def test_a_keras_file_of_ones_own_needs_its_classes(
     assert "give --classes" in nameless.err
     too_few = selftrain(*call, "--classes", "b,g")
     assert too_few.code == 2
-    assert "one column a class name" in too_few.err
+    assert "one column per class name" in too_few.err
     ended = selftrain(*call, "--classes", "b, g, r", "--materialize", "by_class", "--per-class", "g=.5")
     assert ended.code == 0, ended.err
     assert "1 of 1 images accepted by own.keras, threshold per class: g 0.5, others 0.9" in ended.out

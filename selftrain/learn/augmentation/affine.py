@@ -1,4 +1,4 @@
-"""Affine maps: where each pixel of a batch of images comes from, composed before the images are read once."""
+"""Affine maps: where each pixel of a batch of images comes from; maps are composed, and the images read once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Fill = Literal["nearest", "reflect"]
 
 
 class Affine(NamedTuple):
-    """One map an image, (n,) each: the input's place is [[xx, xy], [yx, yy]] @ the output's, plus (x, y) pixels.
+    """One map per image, (n,) each. The input's place is [[xx, xy], [yx, yy]] @ the output's place, plus (x, y) pixels.
 
     Places are measured from the image's centre.
     """
@@ -24,7 +24,7 @@ class Affine(NamedTuple):
     y: keras.KerasTensor
 
     def then(self, after: Affine) -> Affine:
-        """The map of an image that was changed by this map first and by `after` next."""
+        """This map first, then `after`, as one map."""
         return Affine(
             xx=self.xx * after.xx + self.xy * after.yx,
             xy=self.xx * after.xy + self.xy * after.yy,
@@ -35,7 +35,7 @@ class Affine(NamedTuple):
         )
 
     def matrix(self, size: int) -> keras.KerasTensor:
-        """(n, 8) as `keras.ops.image.affine_transform` reads it, for images of `size` pixels a side."""
+        """The maps as `keras.ops.image.affine_transform` reads them, (n, 8), for images of `size` pixels a side."""
         centre = (size - 1) / 2
         to_x = centre - (self.xx + self.xy) * centre + self.x
         to_y = centre - (self.yx + self.yy) * centre + self.y
@@ -44,9 +44,9 @@ class Affine(NamedTuple):
 
 
 def gathered(images: keras.KerasTensor, matrix: keras.KerasTensor, *, fill: Fill) -> keras.KerasTensor:
-    """Images (n, s, s, c) read at `matrix` (n, 8), bilinearly: `keras.ops.image.affine_transform`, of stock gathers.
+    """Images (n, s, s, c) read bilinearly at `matrix` (n, 8): `keras.ops.image.affine_transform`, written with gathers.
 
-    For TensorFlow on an accelerator, where that function's kernel cannot be compiled by XLA.
+    TensorFlow needs it on an accelerator, where XLA cannot compile that function's kernel.
     """
     size, channels = images.shape[1], images.shape[3]
     at = ops.arange(size, dtype="float32")
@@ -68,7 +68,7 @@ def gathered(images: keras.KerasTensor, matrix: keras.KerasTensor, *, fill: Fill
 
 
 def _inside(place: keras.KerasTensor, size: int, fill: Fill) -> keras.KerasTensor:
-    """Places along one axis, those outside the image brought in."""
+    """Places along one axis, with those outside the image moved inside."""
     if fill == "reflect":
         period = 2 * size
         turned = ops.mod(place + 0.5, period)

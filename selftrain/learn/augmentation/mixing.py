@@ -1,4 +1,4 @@
-"""Mixing: MixUp and CutMix of a batch, images and targets alike, as one Keras layer.
+"""Mixing: MixUp and CutMix of a batch, both images and targets, as one Keras layer.
 
 `keras.layers.MixUp` draws from a gamma distribution, which XLA cannot compile under TensorFlow; `keras.layers.CutMix`
 takes no alpha, and its targets' shares are not those of the pixels. Here a Beta share is looked up in a table.
@@ -18,9 +18,9 @@ _QUANTILES = 4097
 class Mix(keras.layers.Layer):  # type: ignore[misc]
     """Mixes each image, and its target, with another of the batch, in a random share.
 
-    MixUp (arXiv:1710.09412, eq. 1) blends them; CutMix (arXiv:1905.04899, eq. 1-2) pastes a box of the other, its
-    share the pixels that it covers. The shares are drawn from Beta(alpha, alpha); an alpha of 0 switches one off;
-    with both, each image draws one. Its random state is a variable.
+    MixUp (arXiv:1710.09412, eq. 1) blends them. CutMix (arXiv:1905.04899, eq. 1-2) pastes a box of the other image,
+    whose share is that of the covered pixels. The shares are drawn from Beta(alpha, alpha). An alpha of 0 switches one
+    off; with both, each image draws one. The random state is a variable.
     """
 
     def __init__(self, *, mixup: float, cutmix: float, seed: int) -> None:
@@ -54,7 +54,7 @@ class Mix(keras.layers.Layer):  # type: ignore[misc]
         return ops.where(coin, blended, pasted)
 
     def _box(self, n: keras.KerasTensor, size: int) -> keras.KerasTensor:
-        """0 inside a box of each image, cut off by its border, and 1 outside."""
+        """0 inside a box in each image, clipped at the border, and 1 outside."""
         half = size * ops.sqrt(1 - self._beta(n, self.cutmix))[:, None] / 2
         centre = keras.random.uniform((n, 2), 0, size, seed=self.seed_generator)
         at = ops.arange(size, dtype="float32")[None] + 0.5
@@ -82,8 +82,8 @@ def _beta_quantiles(alpha: float) -> np.ndarray[tuple[int], np.dtype[np.float32]
 class MixingTrainer(keras.Model):  # type: ignore[misc]
     """(images, weighted targets) to the loss of the mixed images against their mixed targets.
 
-    A target (n, classes) is a label's or a teacher's probabilities times the image's weight, so that a mix of two is
-    what the sum of both weighted losses asks for.
+    A target (n, classes) is a label's or a teacher's probabilities times the image's weight. The loss of a mixed image
+    is then the mix of both weighted losses.
     """
 
     def __init__(self, network: keras.Model, augment: keras.layers.Layer, mix: Mix) -> None:

@@ -22,10 +22,13 @@ FULL_MAGNITUDE = 10.0
 class Policy:
     """Largest random changes; each image draws its own, up to them. 0 switches one off.
 
-    Shifts, crops and the cut-out square are shares of the image's side. A shift moves by parts of a pixel; a crop by
-    whole ones, as padding and cropping does. `crop_area` is the least share of the area of a part that is enlarged to
-    the whole image; 1 takes no part. `operations` are RandAugment's, each at a strength up to `magnitude`, 0-10. `fill`
-    is what lies outside the image: its border pixels repeated, or the image mirrored.
+    Shifts, crops and the cut-out square are shares of the image's side.
+
+    - `shift`: moves by parts of a pixel.
+    - `crop`: moves by whole pixels, as padding and cropping does.
+    - `crop_area`: a part with at least this share of the area is enlarged to the whole image; 1 takes the whole.
+    - `operations`: RandAugment's, each at a strength up to `magnitude`, 0-10.
+    - `fill`: what lies outside the image: its border pixels repeated, or the image mirrored.
     """
 
     rotation_degrees: float = 0.0
@@ -42,7 +45,7 @@ class Policy:
 
     @property
     def warps(self) -> bool:
-        """True if pixels are interpolated, not only moved by whole places."""
+        """True if pixels are interpolated, not only moved by whole pixels."""
         moves = max(self.rotation_degrees, self.zoom, self.shear, self.shift)
         return self.operations > 0 or moves > 0 or self.crop_area < 1
 
@@ -53,7 +56,7 @@ class Policy:
 
 
 _POLICIES: dict[tuple[str, str], Policy] = {
-    # A mirrored 2 is no 2: no flips.
+    # No flips: a mirrored 2 is not a 2.
     ("digits", "weak"): Policy(rotation_degrees=10, zoom=0.1, shear=0.1, shift=0.08),
     # Geometry only: an erased stroke can make another digit.
     ("digits", "strong"): Policy(rotation_degrees=15, zoom=0.15, shear=0.15, shift=0.1),
@@ -84,9 +87,10 @@ def augmenter(
 ) -> Augment:
     """A layer from images (n, image_size, image_size, 3), uint8 or float 0-255, to augmented float32 of that shape.
 
-    It changes images in training mode only, runs inside the compiled training step on every Keras backend, and its
+    It changes images in training mode only, and runs inside the compiled training step on every Keras backend. Its
     random state is a variable, so that a checkpoint resumes the same stream. `operations` and `magnitude` replace the
-    preset's, of strong views only; `crop_area` is the Policy's, for photos only: part of a character is another one.
+    preset's, for strong views only. `crop_area` is the Policy's, for photos only: part of a character can be another
+    character.
     """
     chosen = policy(preset, strength)
     if preset == "natural":
@@ -101,7 +105,7 @@ def augmenter(
 
 
 class Augment(keras.layers.Layer):  # type: ignore[misc]
-    """Applies a Policy, every image with its own random numbers: colours, then moves in one reading, then cutout."""
+    """Applies a Policy, with random numbers per image: colours first, then all moves in one reading, then cutout."""
 
     def __init__(self, policy: Policy, *, image_size: int, seed: int, **options: Any) -> None:
         super().__init__(trainable=False, **options)
@@ -173,7 +177,7 @@ class Augment(keras.layers.Layer):  # type: ignore[misc]
         return Affine(xx=width, xy=none, yx=none, yy=height, x=x, y=y)
 
     def _operated(self, images: keras.KerasTensor, place: Affine) -> tuple[keras.KerasTensor, Affine]:
-        """RandAugment: the images with other colours, and `place` with the moves that are still to be made."""
+        """RandAugment: the images with changed colours, and `place` with the moves still to make."""
         n = ops.shape(images)[0]
         for _ in range(self.policy.operations):
             operation = keras.random.randint((n,), 0, len(OPERATIONS), seed=self.seed_generator)
@@ -183,7 +187,7 @@ class Augment(keras.layers.Layer):  # type: ignore[misc]
         return images, place
 
     def _whole(self, n: keras.KerasTensor) -> keras.KerasTensor:
-        """(n,) whole numbers of pixels, each as likely, that a crop moves by."""
+        """(n,) whole numbers of pixels that a crop moves by, each equally likely."""
         most = round(self.policy.crop * self.image_size)
         if most == 0:
             return ops.zeros((n,))

@@ -1,4 +1,4 @@
-"""Answers: what a model says of the files and folders a user names, an error in the row of each it cannot read."""
+"""Answers: a row per image file that a user names, with the model's label or the error of a file it cannot read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Answer(BaseModel):
-    """One file's label, calibrated confidence (0-1) and probabilities a class; or the `error` that it has instead."""
+    """One file's label, calibrated confidence (0-1) and probability per class, or its `error` instead."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -29,7 +29,7 @@ class Answer(BaseModel):
 
 
 def named_files(paths: Sequence[Path]) -> tuple[tuple[str, ...], tuple[Answer, ...]]:
-    """The files that `paths` name, folders searched through, each once; and an error row for the rest."""
+    """The files that `paths` name, each once, folders searched through; and an error row for every other path."""
     files: dict[str, None] = {}
     errors: list[Answer] = []
     for path in paths:
@@ -48,12 +48,12 @@ def named_files(paths: Sequence[Path]) -> tuple[tuple[str, ...], tuple[Answer, .
 def answer_files(
     model: keras.Model, contract: Contract, paths: Sequence[str], *, progress: Progress = silent
 ) -> tuple[Answer, ...]:
-    """A row for each of `paths`, in their order; a file that cannot be decoded has its reason in `error`."""
+    """A row for each of `paths`, in their order. A file that cannot be decoded has its reason in `error`."""
     from selftrain.learn.models.predict_files import predict_files
 
-    found = predict_files(model, contract, paths, progress=progress)
-    rows = {each.path: Answer(path=each.path, error=f"{each.reason}: {each.detail}") for each in found.unread}
-    for path, probs in zip(found.paths, found.probs.tolist(), strict=True):
+    predictions = predict_files(model, contract, paths, progress=progress)
+    rows = {each.path: Answer(path=each.path, error=f"{each.reason}: {each.detail}") for each in predictions.unread}
+    for path, probs in zip(predictions.paths, predictions.probs.tolist(), strict=True):
         named = dict(zip(contract.class_names, probs, strict=True))
         label = max(named, key=lambda name: named[name])
         rows[path] = Answer(path=path, label=label, confidence=named[label], probabilities=named)

@@ -1,4 +1,4 @@
-"""Calibration: a temperature for logits, so that a confidence is the share of right answers."""
+"""Calibration: a temperature for logits, so that a confidence of 0.9 is right nine times of ten."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from selftrain.errors import PredictionError
 
 _COLDEST, _HOTTEST = 0.001, 10.0  # times the spread of an image's logits
 FEWEST = 4
-"""Fewer held-out images than these cannot calibrate each other: no fold would have two."""
+"""With fewer held-out images no fold would have two, and they could not calibrate each other."""
 
 
 def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[np.float32]:
@@ -47,9 +47,9 @@ def _expected_loss(logits: NDArray[np.floating], targets: NDArray[np.float64], t
 
 
 def _targets_of_no_error(labels: NDArray[np.integer], classes: int) -> NDArray[np.float64]:
-    """Targets (n, classes) for n answers that were all right: (n + 1) / (n + 2) for the label, the rest for the others.
+    """Targets (n, classes) for n correct answers: (n + 1) / (n + 2) for the label, the rest for the other classes.
 
-    Laplace's estimate of the share of right answers; Platt 1999, section 2.2, for the same reason.
+    This is Laplace's estimate of the share of right answers. Platt 1999, section 2.2, takes it for the same reason.
     """
     wrong = 1 / (len(labels) + 2)
     targets = np.full((len(labels), classes), wrong / max(1, classes - 1))
@@ -60,13 +60,13 @@ def _targets_of_no_error(labels: NDArray[np.integer], classes: int) -> NDArray[n
 def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
     """The temperature of least negative log-likelihood; logits (n, classes), labels (n,) indices.
 
-    It is sought from a thousandth to ten times the spread of an image's logits, so that logits times any factor give
-    the same probabilities; where each image's logits are all equal, it is 1.
+    Temperature scaling, Guo et al. 2017 (arXiv:1706.04599), section 4.2. The search covers a thousandth to ten times
+    the spread of an image's logits, so that logits times any factor give the same probabilities. Where each image's
+    logits are all equal, the temperature is 1.
 
-    Temperature scaling, Guo et al. 2017 (arXiv:1706.04599), section 4.2. Where every answer is right, the likelihood
-    only rises as the temperature falls, to confidences of 1 that n images cannot bear out: the labels then count as
-    right with probability (n + 1) / (n + 2), and the mean confidence comes near that. Raises PredictionError for logits
-    that are not finite, ValueError for no rows.
+    Where every answer is right, the likelihood rises as long as the temperature falls, to confidences of 1 that n
+    images cannot support. The labels then count as right with probability (n + 1) / (n + 2), which the mean confidence
+    comes near. Raises PredictionError for logits that are not finite, ValueError without rows.
     """
     from scipy.optimize import minimize_scalar
 
@@ -90,14 +90,14 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
 
 
 def _spread(logits: NDArray[np.floating]) -> float:
-    """The largest less the smallest logit of an image, the median over images where that is not 0; 0 for none."""
+    """The largest minus the smallest logit of an image: the median over the images where it is not 0, else 0."""
     spreads = np.ptp(np.asarray(logits, np.float64), axis=1)
     spreads = spreads[spreads > 0]
     return float(np.median(spreads)) if spreads.size else 0.0
 
 
 def _refuse_not_finite(finite: NDArray[np.bool_], what: str) -> None:
-    """Raises PredictionError unless all images are `finite` (n,); `what` is what was asked of the model."""
+    """Raise PredictionError unless all images are `finite` (n,); `what` names what the model answered."""
     if not finite.all():
         raise PredictionError(
             f"{what} of {np.count_nonzero(~finite)} of {len(finite)} images are NaN or infinite: the model has "
@@ -110,8 +110,8 @@ def cross_fitted_probs(
 ) -> NDArray[np.float32]:
     """Probabilities (n, classes), each row's temperature fitted on the other folds' rows only.
 
-    So that few held-out images serve calibration and the gate without an image judging itself. With fewer rows
-    than 2 a fold there are fewer folds; with fewer than FEWEST rows the temperature is 1.
+    So few held-out images serve calibration and the gate, and none of them judges itself. With fewer than 2 rows per
+    fold there are fewer folds. With fewer than FEWEST rows the temperature is 1.
     """
     n = len(labels)
     folds = min(folds, n // 2)
@@ -127,9 +127,9 @@ def cross_fitted_probs(
 
 @dataclass(frozen=True, eq=False)
 class PrecisionCurve:
-    """How often answers of a confidence are right: `precision` (k,) at the ascending `confidence` (k,), never falling.
+    """How often answers of a confidence are right: `precision` (k,) never falls along the ascending `confidence` (k,).
 
-    Between two confidences it is interpolated, beyond the ends it stays.
+    Between two confidences it is interpolated. Beyond the ends it stays constant.
     """
 
     confidence: NDArray[np.float64]
@@ -142,10 +142,10 @@ class PrecisionCurve:
 
 
 def fit_precision(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> PrecisionCurve:
-    """The curve that fits held-out `confidence` (n,) and whether each answer was `right` (n,) best, in least squares.
+    """The least-squares curve through held-out `confidence` (n,) and whether each answer was `right` (n,).
 
-    Isotonic regression by pooling adjacent violators, as in Zadrozny and Elkan 2002; equal confidences are one point.
-    Raises PredictionError for confidences that are not finite, ValueError for no rows.
+    Isotonic regression by pooling adjacent violators, as in Zadrozny and Elkan 2002. Equal confidences are one point.
+    Raises PredictionError for confidences that are not finite, ValueError without rows.
 
     >>> curve = fit_precision(np.array([0.9, 0.6, 0.5, 0.8]), np.array([True, False, True, True]))
     >>> curve.at(np.array([0.4, 0.6, 0.7, 1.0])).tolist()

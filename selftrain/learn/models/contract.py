@@ -1,4 +1,4 @@
-"""The contract: what a saved model promises, beside its weights, checked before they are loaded."""
+"""The contract: what a saved model promises. It lies beside the weights and is checked before they are loaded."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ REASON_FILE = "diverged.txt"
 class Contract(BaseModel):
     """What a model reads and answers, and where it comes from.
 
-    It reads uint8 images (n, image_size, image_size, 3) in `channel_order` and answers logits (n, classes);
-    softmax(logits / temperature) are its calibrated probabilities. `thresholds` are the confidences per class name
-    that its pseudo-labels were accepted above, `weights_sha256` is the digest of its .keras file, which differs each
-    time that it is saved. `values_sha256`, of the weights' values, does not; `lineage` are the identities of the models
-    whose answers it was taught or whose weights it began with, and of theirs, oldest first.
+    It reads uint8 images (n, image_size, image_size, 3) in `channel_order` and answers logits (n, classes). Its
+    calibrated probabilities are softmax(logits / temperature).
+
+    - `thresholds`: the confidence per class name above which its pseudo-labels were accepted.
+    - `weights_sha256`: the digest of its .keras file, which differs each time it is saved.
+    - `values_sha256`: the digest of the weights' values, which does not.
+    - `lineage`: the identities of the models whose answers it learnt or whose weights it began with, and of those
+      models' own lineage, oldest first.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,13 +52,13 @@ class Contract(BaseModel):
         None,
         ge=0,
         le=1,
-        description="of a student: the share of the pool, or a sample, that its teacher called otherwise",
+        description="of a student: share of the pool, or of a sample, for which its teacher disagrees",
     )
     seed: int = 0
 
     @property
     def identity(self) -> str:
-        """What the model is known by as a teacher: the same for the same weights, however often they were saved."""
+        """The name of the model as a teacher: the same for the same weights, however often they were saved."""
         return self.values_sha256 or self.weights_sha256
 
     @property
@@ -73,12 +76,12 @@ class SavedModel:
 
     @classmethod
     def read(cls, folder: Path) -> SavedModel:
-        """The saved model in `folder`; its file is checked when it is loaded. Raises UntrustedFileError."""
+        """The saved model in `folder`, whose file is checked only when it is loaded. Raises UntrustedFileError."""
         return cls(folder, read_contract(folder))
 
     @property
     def digest(self) -> str:
-        """sha256 of the weights and of what the model promises, not of how its training went."""
+        """sha256 of the weights and of what the model promises, without how its training went."""
         promised = self.contract.model_dump_json(exclude={"seconds", "churn"})
         return hashlib.sha256(promised.encode()).hexdigest()
 
@@ -91,7 +94,7 @@ def read_contract(folder: Path) -> Contract:
     except OSError as error:
         raise UntrustedFileError(f"{folder} has no {CONTRACT_FILE}; give a folder that selftrain saved") from error
     except ValidationError as error:
-        raise UntrustedFileError(f"{path} is no contract of format {FORMAT_VERSION}: {error.errors()[0]}") from error
+        raise UntrustedFileError(f"{path} is not a contract of format {FORMAT_VERSION}: {error.errors()[0]}") from error
 
 
 def file_digest(path: Path) -> str:

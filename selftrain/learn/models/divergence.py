@@ -1,32 +1,30 @@
-"""Divergence: what a student or control whose training diverged leaves in place of a model, and how it is seen."""
+"""Divergence: what a student or control leaves instead of a model when its training diverged."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
 
+from selftrain.files.writing import replace_text
 from selftrain.learn.models.contract import CONTRACT_FILE, REASON_FILE, Contract, SavedModel
 
 
 def leave(reason: str, contract: Contract, folder: Path) -> SavedModel:
-    """Write to `folder` the `contract` of a model that came to nothing, and the `reason`.
+    """Write to `folder` the `contract` of a model that does not exist, and the `reason`.
 
-    There are no weights, so `contract.load` refuses it. The contract is written last: without it, nothing is there.
+    The folder has no weights, so `loading.load` refuses it. The contract is written last and makes the folder count.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / REASON_FILE).write_text(reason + "\n", encoding="utf-8")
-    part = folder / f".{CONTRACT_FILE}.part"
-    part.write_text(contract.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    part.replace(folder / CONTRACT_FILE)
+    replace_text(folder / REASON_FILE, reason + "\n")
+    replace_text(folder / CONTRACT_FILE, contract.model_dump_json(indent=2) + "\n")
     return SavedModel(folder, contract)
 
 
 def reason(saved: SavedModel) -> str | None:
-    """Why the training of `saved` diverged; None: it is a model."""
+    """Why the training of `saved` diverged; None for a model."""
     path = saved.folder / REASON_FILE
     return path.read_text(encoding="utf-8").strip() if path.is_file() else None
 
 
 def trained(models: Iterable[SavedModel | None]) -> tuple[SavedModel, ...]:
-    """Those of `models` that can be asked: neither missing (None) nor diverged."""
+    """The `models` that can predict: neither missing (None) nor diverged."""
     return tuple(each for each in models if each is not None and reason(each) is None)

@@ -1,4 +1,4 @@
-"""Ensemble: several saved models as one, which answers the average of their calibrated probabilities."""
+"""Ensemble: several saved models as one, which averages their calibrated probabilities."""
 
 from __future__ import annotations
 
@@ -26,15 +26,18 @@ def ensemble(
 ) -> SavedModel:
     """Save the models in the folders `models` as one model in the folder `out`.
 
-    Its probabilities are the mean of the members' calibrated ones, weighted by `weights` (None: alike). It answers
-    their logarithm, so that it is used as any saved model: to predict, to label a pool, as `teacher.start`. Members may
-    read other sizes (images of the largest are resized inside) and have their classes in another order, that of the
-    first being the ensemble's. It is as large and slow as its members together; `distill` makes a small one of it.
+    Its probabilities are the mean of the members' calibrated ones. It answers their logarithm, so that it is used like
+    any saved model: to predict, to label a pool, as `teacher.start`. It is as large and slow as its members together;
+    `distill` makes a small model of it.
 
-    An `out` that holds anything is refused, but an earlier ensemble of the same models, which is replaced.
+    - `models`: folders of saved models. They may read different image sizes; the ensemble reads the largest and
+      resizes inside. They may have their classes in different orders; the ensemble has the first one's.
+    - `out`: the folder of the new model. One that holds anything is refused, except an earlier ensemble of the same
+      models, which is replaced.
+    - `weights`: a number from 0 per model; None: all the same.
 
-    Raises ConfigError for fewer than two models, classes that differ, weights that do not fit, or such an `out`;
-    UntrustedFileError for a folder that is no saved model, or was changed.
+    Raises ConfigError for fewer than two models, classes that differ, weights that do not fit, or such an `out`. Raises
+    UntrustedFileError for a folder that does not hold a saved model, or holds one that was changed.
     """
     if len(models) < 2:
         raise ConfigError(f"an ensemble needs two models or more, got {len(models)}")
@@ -50,7 +53,7 @@ def ensemble(
 
 
 def averaged(models: Sequence[keras.Model], contracts: Sequence[Contract], shares: Sequence[float]) -> keras.Model:
-    """A model of stock layers from images (n, s, s, 3), s the largest of the members', to log-probabilities.
+    """A model of stock layers from images (n, s, s, 3) to log-probabilities; s is the members' largest size.
 
     `shares` sum to 1. Columns follow the first member's class names.
     """
@@ -75,10 +78,10 @@ def averaged(models: Sequence[keras.Model], contracts: Sequence[Contract], share
 
 
 def _shares(weights: Sequence[float] | None, count: int) -> list[float]:
-    given = [1.0] * count if weights is None else [float(weight) for weight in weights]
-    if len(given) != count or min(given) < 0 or not 0 < sum(given) < float("inf"):
-        raise ConfigError(f"weights are {given} for {count} models; give one number from 0 each, not all 0")
-    return [weight / sum(given) for weight in given]
+    numbers = [1.0] * count if weights is None else [float(weight) for weight in weights]
+    if len(numbers) != count or min(numbers) < 0 or not 0 < sum(numbers) < float("inf"):
+        raise ConfigError(f"weights are {numbers} for {count} models; give one number from 0 each, not all 0")
+    return [weight / sum(numbers) for weight in numbers]
 
 
 def _check_classes(contracts: Sequence[Contract], models: Sequence[str | os.PathLike[str]]) -> None:
@@ -86,13 +89,13 @@ def _check_classes(contracts: Sequence[Contract], models: Sequence[str | os.Path
     for contract, folder in zip(contracts, models, strict=True):
         if set(contract.class_names) != set(first) or len(contract.class_names) != len(first):
             raise ConfigError(
-                f"{os.fspath(folder)} tells {', '.join(contract.class_names[:10])} apart, "
+                f"the classes of {os.fspath(folder)} are {', '.join(contract.class_names[:10])}, those of "
                 f"{os.fspath(models[0])} {', '.join(first[:10])}; an ensemble's models have the same classes"
             )
 
 
 def _contract(members: Sequence[tuple[keras.Model, Contract]]) -> Contract:
-    """What the ensemble promises; its `backbone` is the largest member's, so that a student goes on above that."""
+    """What the ensemble promises. Its `backbone` is the largest member's, so that a student climbs from there."""
     contracts = [contract for _, contract in members]
     digests = {contract.manifest_digest for contract in contracts}
     return Contract(

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from selftrain.errors import BackboneError, UntrustedFileError
+from selftrain.learn.models.contract import MODEL_FILE, Contract, file_digest, read_contract
 
 if TYPE_CHECKING:
     import keras
-from selftrain.learn.models.contract import MODEL_FILE, Contract, file_digest, read_contract
 
 UNREADABLE_ZIP = (  # what zipfile raises for a damaged archive
     OSError, EOFError, RuntimeError, KeyError, ValueError, zipfile.BadZipFile, zlib.error,
@@ -25,15 +25,15 @@ UNREADABLE_ZIP = (  # what zipfile raises for a damaged archive
 def load(folder: Path) -> tuple[keras.Model, Contract]:
     """The model in `folder` and its contract.
 
-    The file's digest is compared before anything of it is read, and Keras loads it in safe mode: no pickle, no
-    code. Raises UntrustedFileError if the digest differs, the file is no whole .keras archive, or it holds code.
+    The file's digest is compared before anything of it is read. Keras loads it in safe mode: no pickle, no code.
+    Raises UntrustedFileError if the digest differs, the .keras archive is not whole, or it holds code.
     """
     contract = read_contract(folder)
     path = folder / MODEL_FILE
-    found = file_digest(path) if path.is_file() else "no file"
-    if found != contract.weights_sha256:
+    digest = file_digest(path) if path.is_file() else "no file"
+    if digest != contract.weights_sha256:
         raise UntrustedFileError(
-            f"{path} has sha256 {found}, its contract says {contract.weights_sha256}; it was changed after it was "
+            f"{path} has sha256 {digest}, its contract says {contract.weights_sha256}; it was changed after it was "
             f"saved and was not loaded: restore it or train again"
         )
     return _load_keras(path), contract
@@ -42,9 +42,9 @@ def load(folder: Path) -> tuple[keras.Model, Contract]:
 def adopt(path: Path, *, class_names: tuple[str, ...], image_size: int) -> tuple[keras.Model, Contract]:
     """A user's own .keras classifier as a model of ours: 0-255 images in, logits out, with a contract.
 
-    It must do its own rescaling. Whether it answers logits or probabilities is found out by asking it; of
-    probabilities the logarithm is taken. Raises UntrustedFileError as `load` does, BackboneError if its input or
-    its number of classes differ from `image_size` and `class_names`, or these are not two or more different names.
+    It must do its own rescaling. Its answers to random images tell whether it gives logits or probabilities; the
+    logarithm of probabilities is taken. Raises UntrustedFileError as `load` does. Raises BackboneError if its input
+    does not fit `image_size`, its outputs do not fit `class_names`, or these are not two or more different names.
     """
     import keras
 
@@ -62,7 +62,7 @@ def adopt(path: Path, *, class_names: tuple[str, ...], image_size: int) -> tuple
 def backbone_of(path: Path) -> str:
     """The backbone of a saved model's folder, or the name of a user's .keras model, without loading it.
 
-    Raises UntrustedFileError for a path that is neither.
+    Raises UntrustedFileError for any other path.
     """
     if path.is_dir():
         return read_contract(path).backbone
@@ -107,14 +107,16 @@ def _check_whole(path: Path) -> None:
 
 def _no_archive(path: Path) -> UntrustedFileError:
     return UntrustedFileError(
-        f"{path} is no .keras archive; only the .keras format is loaded: save the model with model.save('x.keras')"
+        f"{path} is not a .keras archive; only the .keras format is loaded: save the model with model.save('x.keras')"
     )
 
 
 def _check_class_names(class_names: tuple[str, ...]) -> None:
     listed = ", ".join(map(repr, class_names)) or "none"
     if len(class_names) < 2 or not all(class_names) or len(set(class_names)) < len(class_names):
-        raise BackboneError(f"the classes are {listed}; give two or more, none empty and none twice, in output order")
+        raise BackboneError(
+            f"the classes are {listed}; give two or more names in output order, all different and not empty"
+        )
 
 
 def _check_shapes(model: keras.Model, path: Path, *, classes: int, image_size: int) -> None:
@@ -124,7 +126,7 @@ def _check_shapes(model: keras.Model, path: Path, *, classes: int, image_size: i
     if any(side not in (None, image_size) for side in inputs[1:3]):
         raise BackboneError(f"{path} reads {inputs[1]}x{inputs[2]} px; set image_size to it (it is {image_size})")
     if not isinstance(outputs, tuple) or len(outputs) != 2 or outputs[1] != classes:
-        raise BackboneError(f"{path} answers {outputs}; allowed is (n, {classes}), one column a class name")
+        raise BackboneError(f"{path} answers {outputs}; allowed is (n, {classes}), one column per class name")
 
 
 def _answers_probabilities(model: keras.Model, image_size: int) -> bool:

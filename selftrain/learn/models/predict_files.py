@@ -1,4 +1,4 @@
-"""Prediction from files: the probabilities of image files, decoded in parallel, and what could not be decoded."""
+"""Prediction from files: probabilities of image files, and which files cannot be decoded."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LIMITS = Ingest()
 
 @dataclass(frozen=True)
 class Unread:
-    """A file that was not predicted: `reason` is its quarantine code, `detail` says what was wrong and what to do."""
+    """A file that could not be read: `reason` is its quarantine code, `detail` says what is wrong and what to do."""
 
     path: str
     reason: str
@@ -57,10 +57,10 @@ def predict_files(
     strict_names: bool = False,
     progress: Progress = silent,
 ) -> FilePredictions:
-    """What `model` makes of the image files `paths`, in their order; a file that cannot be read never ends the rest.
+    """The probabilities of the image files `paths`, in their order, and the files that cannot be read.
 
-    Files are decoded as in training, by a thread a core, while the batch before is predicted. `strict_names` refuses
-    what ingest refuses: a file whose name announces another format than its bytes.
+    Files are decoded as in training, by one thread per core. Meanwhile the batch before is predicted. `strict_names`
+    refuses a file whose name announces another format than its bytes, as ingest does.
     """
     files = FilePixels(tuple(paths), contract.image_size, strict_names=strict_names)
     with files:
@@ -74,7 +74,7 @@ def predict_files(
 
 
 class FilePixels:
-    """Pixels of loose files: `gather` decodes them; a file that cannot be decoded is black, and named in `unread`."""
+    """Pixels of loose files, decoded by `gather`. A file that cannot be decoded is black, and listed in `unread`."""
 
     def __init__(self, paths: tuple[str, ...], size: int, *, strict_names: bool) -> None:
         self.paths = paths
@@ -93,7 +93,7 @@ class FilePixels:
         return len(self.paths)
 
     def gather(self, rows: Int64s) -> npt.NDArray[np.uint8]:
-        """uint8 (k, size, size, 3) of `rows` (k,), in that order; a row that is asked for twice is decoded once."""
+        """uint8 (k, size, size, 3) of `rows` (k,), in that order. A row that comes twice is decoded once."""
         once, back = np.unique(rows, return_inverse=True)
         images = np.zeros((len(once), self.size, self.size, 3), np.uint8)
 
@@ -113,8 +113,8 @@ class FilePixels:
         try:
             data = Path(path).read_bytes()
         except (OSError, ValueError) as error:
-            said = error.strerror if isinstance(error, OSError) else str(error)
-            raise ImageError(QuarantineReason.UNREADABLE, f"{said}; check the path and its rights") from error
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise ImageError(QuarantineReason.UNREADABLE, f"{reason}; check the path and its rights") from error
         limit = int(LIMITS.max_megapixels * 1e6)
         if self.strict_names:
             probe(data, path, max_pixels=limit, min_side=LIMITS.min_side)

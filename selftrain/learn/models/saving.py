@@ -11,9 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from selftrain.errors import ConfigError, UntrustedFileError
-
-if TYPE_CHECKING:
-    import keras
 from selftrain.learn.models.contract import (
     CONTRACT_FILE,
     CURVE_FILE,
@@ -25,13 +22,17 @@ from selftrain.learn.models.contract import (
     read_contract,
 )
 
-_OURS = frozenset({MODEL_FILE, CONTRACT_FILE, CURVE_FILE, REASON_FILE, f".{CONTRACT_FILE}.part"})
+if TYPE_CHECKING:
+    import keras
+
+_OURS = frozenset({MODEL_FILE, CONTRACT_FILE, CURVE_FILE, REASON_FILE})
+_PARTS = tuple(f".{name}." for name in (CONTRACT_FILE, REASON_FILE))  # what a killed `divergence.leave` can leave
 
 
 def save(model: keras.Model, contract: Contract, folder: Path) -> SavedModel:
-    """Writes `model` and `contract`, with the digests filled in, to `folder`, whole or not at all.
+    """Write `model` and `contract`, with the digests filled in, to `folder`, whole or not at all.
 
-    A model that is there is replaced. Raises ConfigError for a folder that holds anything else, which is left alone.
+    An earlier model is replaced. Raises ConfigError for a folder that holds anything else.
     """
     place = Path(os.path.realpath(folder))
     check_no_other_files(folder)
@@ -49,7 +50,7 @@ def save(model: keras.Model, contract: Contract, folder: Path) -> SavedModel:
 
 
 def _put(part: Path, place: Path, *, old: Path) -> None:
-    """Moves `part` to `place`, and what was there to `old`; it is there again if that fails."""
+    """Move `part` to `place`, and an earlier model to `old`; put it back on failure."""
     there = place.exists()
     if there:
         place.rename(old)
@@ -62,31 +63,36 @@ def _put(part: Path, place: Path, *, old: Path) -> None:
 
 
 def check_no_other_files(folder: Path) -> None:
-    """Raise ConfigError where `folder` is there and is no folder, or holds anything but a saved model's own files."""
+    """Raise ConfigError for a `folder` that is not one, or that holds more than a saved model's own files."""
     if not os.path.lexists(os.path.realpath(folder)):
         return
     if not folder.is_dir():
-        raise ConfigError(f"{str(folder)!r} is no folder; it was left as it is, give a folder")
-    others = sorted(path.name for path in folder.iterdir() if path.name not in _OURS or path.is_dir())
+        raise ConfigError(f"{str(folder)!r} is not a folder; it was left as it is, give another")
+    others = sorted(path.name for path in folder.iterdir() if not _is_ours(path))
     if others:
         raise ConfigError(
             f"{str(folder)!r} holds other files ({', '.join(others[:3])}) and was left as it is; give an empty folder"
         )
 
 
-def check_replaceable(out: Path, *, lineage: tuple[str, ...], trained: bool) -> None:
-    """Raise ConfigError unless `out` is empty, not there, or holds an earlier model of the same `lineage` alone.
+def _is_ours(path: Path) -> bool:
+    part = path.name.startswith(_PARTS) and path.suffix == ".part"
+    return (path.name in _OURS or part) and not path.is_dir()
 
-    It was `trained`, with a curve, or put together of others, without. A student of the loop is none of them.
+
+def check_replaceable(out: Path, *, lineage: tuple[str, ...], trained: bool) -> None:
+    """Raise ConfigError unless `out` is empty or missing, or holds only an earlier model of the same `lineage`.
+
+    A `trained` model has a curve; an ensemble has none. A student of the loop is never replaced.
     """
     check_no_other_files(out)
     if not out.is_dir() or not any(out.iterdir()):
         return
     try:
-        found = read_contract(out)
+        earlier = read_contract(out)
     except UntrustedFileError as error:
         raise ConfigError(f"out={str(out)!r} is not empty; it was left as it is, give another folder") from error
-    if found.lineage != lineage or found.churn is not None or (out / CURVE_FILE).is_file() != trained:
+    if earlier.lineage != lineage or earlier.churn is not None or (out / CURVE_FILE).is_file() != trained:
         raise ConfigError(
             f"out={str(out)!r} holds a model that was not made of the same ones; "
             f"it was left as it is, give another folder"

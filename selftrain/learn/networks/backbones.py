@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
 import warnings
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import keras
 
 from selftrain.errors import BackboneError
+from selftrain.files.writing import replace
 from selftrain.ladder import Rung, resolve
 from selftrain.learn.networks.batchnorm import layers_of_type
 from selftrain.learn.networks.strides import with_fewer_halvings
@@ -20,7 +21,7 @@ _KERNELS = [3, 3, 5, 3, 5, 5, 3]
 _REPEATS = [1, 2, 2, 3, 3, 4, 1]
 _FILTERS = [32, 16, 24, 40, 80, 112, 192, 320]
 _STRIDES = [1, 2, 2, 2, 1, 2, 1]
-_SMALLEST_MAP = 4  # pixels a side that the last feature map keeps when strides are reduced
+_SMALLEST_MAP = 4  # pixels a side of the last feature map where strides are reduced
 _DROP_CONNECT = 0.2
 
 _FEWER_HALVINGS = ("MobileNet", "MobileNetV2")  # classes of keras.applications whose strides can be reduced
@@ -44,21 +45,23 @@ def build(
 ) -> keras.Model:
     """A model from images (n, image_size, image_size, 3), uint8 or float 0-255, to float32 logits (n, classes).
 
-    The backbone is the layer "backbone", built of stock Keras layers only, so that a saved model loads without
-    KerasHub. `weights` is None (from scratch), "imagenet", or a file of weights without top: of the network from
-    keras.applications where there is one, or of this one if `save_weights` wrote it. Sets Keras's global random seed,
-    which the initialisers draw from.
+    The backbone is the layer "backbone". It has only stock Keras layers, so that a saved model loads without KerasHub.
 
-    In training, EfficientNets and EfficientNetV2s, with or without weights, leave residual blocks out for an image
-    (stochastic depth, arXiv:1603.09382), at a rate that rises from 0 at the first block to .2 at most; no other does.
+    - `weights`: None (from scratch), "imagenet", or a file of weights without top. The file is of the network from
+      keras.applications where there is one, or of this one if `save_weights` wrote it.
+    - `dropout`: the rate before the logits.
+    - `reduce_strides`: keep more of small images, where the weights are not published ones.
+    - `seed`: set as Keras's global random seed, from which the initialisers draw.
 
-    Raises BackboneError for an unknown name, an image too small for it, or weights that do not fit.
+    In training, EfficientNets and EfficientNetV2s leave out residual blocks per image (stochastic depth,
+    arXiv:1603.09382), with or without weights. The rate rises from 0 at the first block to at most .2. Other networks
+    leave nothing out. Raises BackboneError for an unknown name, an image too small for it, or weights that do not fit.
     """
     rung = resolve(backbone)
     keras.utils.set_random_seed(seed)
     trunk = _trunk(rung, image_size=image_size, weights=weights, reduce_strides=reduce_strides)
     images = keras.Input((image_size, image_size, 3), name="image")
-    features = trunk(_preprocess(rung, images, weights=weights))
+    features = trunk(preprocessed(rung, images, weights=weights))
     pooled = keras.layers.GlobalAveragePooling2D(name="pool")(features)
     kept = keras.layers.Dropout(dropout, name="dropout")(pooled)
     logits = keras.layers.Dense(classes, dtype="float32", name="logits")(kept)
@@ -66,27 +69,27 @@ def build(
 
 
 def save_weights(model: keras.Model, path: Path, *, learned: str = "") -> None:
-    """Writes the backbone's weights of a model from `build` to `path` (*.weights.h5), whole or not at all.
+    """Write the backbone's weights of a model from `build` to `path` (*.weights.h5), whole or not at all.
 
     `build(..., weights=str(path))` starts from them, whatever the classes, the image size and the strides. `learned`
     identifies the training that they come from, for `learned_by`.
     """
     import h5py
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        model.get_layer("backbone").save_weights(part)
-        with h5py.File(part, "r+") as file:
-            file.attrs[_SAVED_HERE] = model.name
-            file.attrs[_LEARNED] = learned
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    def write(part: Path) -> None:
+        with TemporaryDirectory(dir=part.parent) as folder:
+            named = Path(folder, "backbone.weights.h5")  # Keras refuses another suffix
+            model.get_layer("backbone").save_weights(named)
+            with h5py.File(named, "r+") as file:
+                file.attrs[_SAVED_HERE] = model.name
+                file.attrs[_LEARNED] = learned
+            named.replace(part)
+
+    replace(path, write)
 
 
 def learned_by(path: Path) -> str | None:
-    """The training that the weights file at `path` comes from; None for a file that `save_weights` did not write."""
+    """The training that the weights at `path` come from; None for a file that `save_weights` did not write."""
     import h5py
 
     if not path.is_file() or not h5py.is_hdf5(path):
@@ -96,7 +99,7 @@ def learned_by(path: Path) -> str | None:
 
 
 def reduced_strides(image_size: int) -> list[int]:
-    """B0's stage strides with the last halvings dropped until the last feature map has 4 pixels a side.
+    """B0's stage strides, with the last halvings dropped until the last feature map is 4 pixels wide.
 
     >>> reduced_strides(224), reduced_strides(32)
     ([1, 2, 2, 2, 1, 2, 1], [1, 2, 2, 1, 1, 1, 1])
@@ -111,7 +114,7 @@ def reduced_strides(image_size: int) -> list[int]:
 
 
 def set_trainable(model: keras.Model, *, frozen: bool, pretrained: bool) -> None:
-    """Freezes or unfreezes the backbone of a model from `build`; pretrained batch norm keeps its statistics."""
+    """Freeze or unfreeze the backbone of a model from `build`; pretrained batch norm keeps its statistics."""
     backbone = model.get_layer("backbone")
     backbone.trainable = not frozen
     if pretrained and not frozen:
@@ -125,7 +128,7 @@ def _trunk(rung: Rung, *, image_size: int, weights: str | None, reduce_strides: 
             f"{rung.name} has no published ImageNet weights; use weights: null, a weights file, or efficientnet_b0"
         )
     if weights is not None and weights != "imagenet" and not Path(weights).is_file():
-        raise BackboneError(f"weights {weights!r} is no file; allowed: None, 'imagenet', or an existing weights file")
+        raise BackboneError(f"weights {weights!r} is not a file; allowed: None, 'imagenet', or a weights file")
     if rung.family == "wide_resnet":
         model = wide_resnet(depth=int(rung.depth), width=int(rung.width), image_size=image_size)
     elif _is_ours(rung, weights):
@@ -142,7 +145,7 @@ def _trunk(rung: Rung, *, image_size: int, weights: str | None, reduce_strides: 
 
 
 def _is_ours(rung: Rung, weights: str | None) -> bool:
-    """True if the network is the ladder's own EfficientNet, False if it is one of keras.applications."""
+    """True for the ladder's own EfficientNet, False for one of keras.applications."""
     return rung.family == "efficientnet" and (weights is None or rung.application is None or _saved_here(weights))
 
 
@@ -156,7 +159,7 @@ def _saved_here(weights: str) -> bool:
 
 
 def _efficientnet(rung: Rung, *, image_size: int, reduce_strides: bool) -> keras.Model:
-    """The ladder's own, with KerasHub's rates of stochastic depth: _DROP_CONNECT * i / 16 at block i, from 0."""
+    """The ladder's own EfficientNet, with KerasHub's rates of stochastic depth: _DROP_CONNECT * i / 16 at block i."""
     from keras_hub.models import EfficientNetBackbone
 
     return EfficientNetBackbone(
@@ -176,9 +179,9 @@ def _efficientnet(rung: Rung, *, image_size: int, reduce_strides: bool) -> keras
 
 
 def _limit_stochastic_depth(model: keras.Model) -> None:
-    """Scale the rates of blocks that are left out so that the highest is _DROP_CONNECT at most, as published.
+    """Scale the rates of stochastic depth so that the highest is at most _DROP_CONNECT, as published.
 
-    KerasHub's EfficientNets and Keras's EfficientNetV2s divide by the blocks of their B0, whatever their own depth.
+    KerasHub's EfficientNets and Keras's EfficientNetV2s divide by the number of blocks of B0, whatever their own depth.
     """
     drops = [d for d in layers_of_type(model, keras.layers.Dropout) if tuple(d.noise_shape or ()) == (None, 1, 1, 1)]
     highest = max((drop.rate for drop in drops), default=0.0)
@@ -200,18 +203,17 @@ def _application(rung: Rung, *, image_size: int, imagenet: bool) -> keras.Model:
 def _load(model: keras.Model, rung: Rung, weights: str) -> None:
     try:
         with warnings.catch_warnings():
-            # Keras only warns of a layer that it leaves as it was.
+            # Keras only warns when it leaves a layer as it was.
             warnings.filterwarnings("error", message="Skipping nested container")
             model.load_weights(weights)
     except (ValueError, OSError, KeyError, UserWarning) as error:
         raise BackboneError(
-            f"weights {weights!r} do not fit {rung.name}; give a file saved from the same network without its top: "
-            f"{error}"
+            f"weights {weights!r} do not fit {rung.name}; give a file saved from the same network without top: {error}"
         ) from error
 
 
-def _preprocess(rung: Rung, images: keras.KerasTensor, *, weights: str | None) -> keras.KerasTensor:
-    """0-255 to the range the backbone (and its published weights) reads."""
+def preprocessed(rung: Rung, images: keras.KerasTensor, *, weights: str | None) -> keras.KerasTensor:
+    """Images 0-255 in the range that the backbone, and its published weights, read."""
     name = rung.application or rung.name
     if name.startswith(("EfficientNet", "ConvNeXt", "MobileNetV3")) and not _is_ours(rung, weights):
         return images  # these rescale inside

@@ -1,7 +1,7 @@
-"""Batch normalisation's statistics, measured anew on the training images for weights that were averaged.
+"""Batch normalisation's statistics, measured again on training images for averaged weights.
 
-So the momentum of the running averages, .9 or .99, need not fit the number of a training's steps: where a network is
-built from scratch, no weights that are judged or kept hold them.
+A network that is built from scratch is never validated or saved with running averages. So their momentum, .9 or .99,
+need not fit the number of training steps.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from selftrain.learn.networks import variables
 
 
 def layers_of_type(model: keras.Model, kind: type[keras.layers.Layer]) -> list[keras.layers.Layer]:
-    """Every layer of `kind` at any depth; `model.layers` shows none of a nested model's."""
-    found = []
+    """Every layer of `kind` at any depth; `model.layers` lists those of one level."""
+    layers = []
     for layer in model.layers:
         if isinstance(layer, kind):
-            found.append(layer)
+            layers.append(layer)
         elif isinstance(layer, keras.Model):
-            found.extend(layers_of_type(layer, kind))
-    return found
+            layers.extend(layers_of_type(layer, kind))
+    return layers
 
 
 class Statistics:
     """Replaces the moving mean and variance of a model's trainable batch-norm layers by exact ones.
 
-    Moving averages lag behind in a short training and fit no averaged weights. Here a compiled forward pass in
-    training mode, momentum 0, leaves each batch's own statistics in the layers; they are pooled over the batches
-    (law of total variance). Dropout and stochastic depth are off during it, as they are in prediction.
+    Moving averages lag behind in a short training, and do not fit averaged weights. Here a compiled forward pass in
+    training mode with momentum 0 leaves each batch's own statistics in the layers. They are pooled over the batches
+    (law of total variance). Dropout and stochastic depth are off meanwhile, as in prediction.
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -43,7 +43,7 @@ class Statistics:
         self._network.compile(jit_compile=False)
 
     def measure(self, batches: Iterable[NDArray[np.uint8]]) -> None:
-        """Sets the statistics from `batches` of images (b, s, s, 3), all of one size, 0-255."""
+        """Set the statistics from `batches` of images (b, s, s, 3), 0-255, all of one size."""
         if not self._norms:
             return
         means, variances = [], []
@@ -60,7 +60,7 @@ class Statistics:
 
     @contextmanager
     def _measuring(self) -> Iterator[None]:
-        """The layers' settings for a measurement; the compiled function reads them when it is traced."""
+        """The layers' settings for a measurement; the compiled function reads them when traced."""
         momenta, rates = [norm.momentum for norm in self._norms], [dropout.rate for dropout in self._dropouts]
         for norm in self._norms:
             norm.momentum = 0.0
@@ -76,7 +76,7 @@ class Statistics:
 
 
 class _InTrainingMode(keras.layers.Layer):  # type: ignore[misc]
-    """A model called in training mode whatever its caller's mode."""
+    """A model that is always called in training mode."""
 
     def __init__(self, model: keras.Model) -> None:
         super().__init__()

@@ -24,9 +24,9 @@ def copied(model: keras.Model) -> keras.Model:
 def at_precision(model: keras.Model, precision: Precision) -> keras.Model:
     """`model` itself for "float32"; else a copy with its weights, whose layers compute in bfloat16.
 
-    The copy's weights and its last layer stay in float32, and as bfloat16 has float32's range, no loss is scaled
-    (arXiv:1905.12322, section 3). Its weights are in the order of the model's: what the copy learns is written back as
-    it is, and a model that is saved knows nothing of the precision in which it was trained.
+    The copy's weights and its last layer stay in float32. The loss is not scaled, because bfloat16 has float32's range
+    (arXiv:1905.12322, section 3). The copy has its weights in the model's order, so what it learns is written back
+    directly. A saved model does not depend on the precision in which it was trained.
     """
     if precision == "float32":
         return model
@@ -36,17 +36,17 @@ def at_precision(model: keras.Model, precision: Precision) -> keras.Model:
 
     def lowered(layer: keras.Operation) -> keras.Operation:
         settings = layer.get_config()
-        lower = isinstance(layer, keras.layers.Layer) and layer is not last  # bare operations compute in what they get
+        lower = isinstance(layer, keras.layers.Layer) and layer is not last  # bare operations keep their input's type
         return type(layer).from_config({**settings, "dtype": precision} if lower else settings)
 
-    with _policy(precision):  # of the layers that a layer makes
+    with _policy(precision):  # for the layers that a layer makes
         copy = keras.models.clone_model(model, clone_function=lowered, recursive=True)
     write_weights(copy, variables.read(model.weights))
     return copy
 
 
 def write_weights(model: keras.Model, values: Sequence[NDArray[Any]]) -> None:
-    """Assigns `values` to the weights of `model`, and to what its Normalization layers keep of them as constants.
+    """Assign `values` to the weights of `model`, and update the constants of its Normalization layers.
 
     Raises ValueError if the counts or a shape differ.
     """

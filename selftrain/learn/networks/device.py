@@ -1,4 +1,4 @@
-"""Device: what the machine that trains is good at."""
+"""Device: settings that fit the machine that trains."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ _KEPT, _MAPPED = 1 << 30, 32 << 20  # bytes; the latter is the most that glibc t
 
 
 def jit() -> bool | str:
-    """XLA where there is an accelerator; on a CPU it is 8-30 times slower for these networks under TensorFlow."""
+    """Keras's `jit_compile`: under TensorFlow on a CPU, XLA makes these networks 8-30 times slower."""
     if keras.backend.backend() != "tensorflow":
         return "auto"
     return "auto" if keras.distribution.list_devices("gpu") or keras.distribution.list_devices("tpu") else False
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep what a training step frees for the next one; elsewhere nothing is done.
+    """Let glibc keep freed memory for the next training step; without glibc, do nothing.
 
-    TensorFlow's generator datasets, through which Keras is fed, set glibc's trim threshold to 128 kB when the first is
-    opened. That also ends the growth of its mmap threshold: every larger tensor is then mapped, zeroed page by page and
-    unmapped again in every step.
+    TensorFlow's generator datasets feed Keras. The first one that opens sets glibc's trim threshold to 128 kB. Its mmap
+    threshold then stops growing too. Every larger tensor would be mapped, zeroed page by page and unmapped in every
+    step.
     """
     with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL("libc.so.6").mallopt

@@ -1,4 +1,4 @@
-"""Strides: a network that was drawn for 224 px keeps more of a small picture."""
+"""Strides: networks designed for 224 px, changed to keep more of a small image."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import keras
 def with_fewer_halvings(network: keras.Model, *, smallest: int) -> keras.Model:
     """`network` with stride 1 in each convolution whose output would have fewer than `smallest` pixels a side.
 
-    For functional networks that halve by strided convolutions outside of residual branches, as keras.applications'
-    MobileNet and MobileNetV2 do. What they pad to the right and below for a stride of 2 is padded on all sides instead.
-    The weights have the same shapes and order, and are drawn anew; a network that keeps enough is returned as it is.
+    For functional networks that halve by strided convolutions outside residual branches, such as keras.applications'
+    MobileNet and MobileNetV2. They pad right and below for a stride of 2; the new network pads all sides. Its weights
+    have the same shapes and order, but new values. A network that keeps enough is returned unchanged.
     """
     changed = [layer for layer in network.layers if _halves(layer) and layer.output.shape[1] < smallest]
     if not changed:

@@ -16,6 +16,6 @@ def read(variables: Iterable[keras.Variable]) -> list[NDArray[Any]]:
 
 
 def write(variables: Sequence[keras.Variable], values: Sequence[NDArray[Any]]) -> None:
-    """Assigns `values` to `variables`, one each. Raises ValueError if the counts or a shape differ."""
+    """Assign `values` to `variables`, one each. Raises ValueError if the counts or a shape differ."""
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)

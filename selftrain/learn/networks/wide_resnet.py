@@ -1,4 +1,4 @@
-"""Wide residual networks, what the literature on small pictures measures with."""
+"""Wide residual networks, with which the literature measures on small images."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _MOMENTUM = 0.9  # of batch norm's averages, as in KerasHub's EfficientNet: shor
 def wide_resnet(*, depth: int, width: int, image_size: int) -> keras.Model:
     """WRN-`depth`-`width` (arXiv:1605.07146, table 1) without its top: (n, s, s, 3) to (n, s/4, s/4, 64 * width).
 
-    Three groups of (depth - 4) / 6 pre-activated blocks of two 3x3 convolutions, `width` times 16, 32 and 64 channels,
-    no dropout inside the blocks. Raises ValueError for a depth that no number of blocks gives.
+    Three groups of (depth - 4) / 6 pre-activated blocks of two 3x3 convolutions. They have `width` times 16, 32 and 64
+    channels, and no dropout. Raises ValueError for a depth that does not give whole blocks.
     """
     blocks, left = divmod(depth - 4, 6)
     if left or blocks < 1:
-        raise ValueError(f"depth {depth} is no wide ResNet's; allowed are 10, 16, 22, 28, ...")
+        raise ValueError(f"depth {depth} does not give whole blocks; allowed are 10, 16, 22, 28, ...")
     image = keras.Input((image_size, image_size, 3))
     features = _convolved(image, 16, 3, 1, "stem")
     for group, channels in enumerate(_CHANNELS, 1):

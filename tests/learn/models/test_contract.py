@@ -130,7 +130,7 @@ def test_a_folder_without_a_sound_contract_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UntrustedFileError, match=r"no contract\.json"):
         load(tmp_path)
     (tmp_path / CONTRACT_FILE).write_text('{"format_version": 99}')
-    with pytest.raises(UntrustedFileError, match="no contract of format 1"):
+    with pytest.raises(UntrustedFileError, match="is not a contract of format 1"):
         load(tmp_path)
 
 

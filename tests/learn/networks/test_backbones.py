@@ -64,7 +64,7 @@ def test_a_wide_resnet_has_the_weights_of_the_literature_and_a_quarter_of_the_si
 def test_a_depth_that_is_no_wide_resnets_is_refused() -> None:
     from selftrain.learn.networks.wide_resnet import wide_resnet
 
-    with pytest.raises(ValueError, match="depth 18 is no wide ResNet's"):
+    with pytest.raises(ValueError, match="depth 18 does not give whole blocks"):
         wide_resnet(depth=18, width=2, image_size=32)
 
 
@@ -197,7 +197,7 @@ def test_weights_saved_here_start_the_same_network_at_any_size(name: str, tmp_pa
 @pytest.mark.parametrize(
     ("name", "size", "weights", "message"),
     [
-        ("efficientnet_b0", 32, "no_such.h5", "is no file"),
+        ("efficientnet_b0", 32, "no_such.h5", "is not a file"),
         ("efficientnet_b0_050", 32, "imagenet", "no published ImageNet weights"),
         ("InceptionV3", 32, None, "cannot be built at 32 px"),
         ("efficientnet_b9", 32, None, "did you mean"),
@@ -220,6 +220,6 @@ def test_preprocessing_is_that_of_the_published_weights(name: str) -> None:
     module = {"DenseNet121": "densenet", "ResNet50": "resnet", "MobileNet": "mobilenet"}[name]
     images = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3)).astype(np.float32)
     image = keras.Input((4, 4, 3))
-    ours = keras.Model(image, backbones._preprocess(resolve(name), image, weights=None)).predict_on_batch(images)
+    ours = keras.Model(image, backbones.preprocessed(resolve(name), image, weights=None)).predict_on_batch(images)
     theirs = getattr(keras.applications, module).preprocess_input(images.copy())
     np.testing.assert_allclose(ours, theirs, atol=1e-3)
