@@ -17,7 +17,7 @@ Objective = Literal["simclr", "barlow_twins"]
 
 
 def learns_in_training(method: Method | None) -> bool:
-    """Whether `method` labels each batch anew with the model that is being trained; None: it is no student's.
+    """Whether `method` labels each batch again with the model in training; None: not a student's.
 
     >>> learns_in_training("fixmatch"), learns_in_training("noisy_student"), learns_in_training(None)
     (True, False, False)

@@ -1,4 +1,4 @@
-"""Material: which images a distillation learns from, and which ones validate it."""
+"""Material: the images that a distillation learns from, and those that validate it."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _held_out(ids: Ids, *, nothing: bool, seed: int) -> Mask:
 
 
 def _without(validation: Examples, pixels: Pixels, labels: Int64s, held_out: Mask) -> Material:
-    """All of `pixels` with their `labels` (n,), without those `held_out` (n,), validation's and repeated ones."""
+    """`pixels` and their `labels` (n,), without those `held_out` (n,), in validation, or repeated."""
     ids = _ids(pixels, np.arange(len(labels)))
     validating = np.isin(ids, _ids(validation.pixels, validation.rows)) & ~held_out
     repeated = _repeated(ids, labels) & ~held_out & ~validating
@@ -93,7 +93,7 @@ def _without(validation: Examples, pixels: Pixels, labels: Int64s, held_out: Mas
 
 
 def _ids(pixels: Pixels, rows: Int64s) -> Ids:
-    """Ids (n,) of what the models read: an image has the same one in a file, in another format, and in an array."""
+    """Ids (n,) of what the models read: the same in a file, in another format, and in an array."""
     starts = range(0, len(rows), _COMPARED)
     return np.concatenate([np.empty(0, "S64"), *(image_ids(pixels.gather(rows[i : i + _COMPARED])) for i in starts)])
 

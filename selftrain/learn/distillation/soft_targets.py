@@ -1,4 +1,4 @@
-"""Distillation: a course of training towards a teacher's softened answers, and labels where there are any."""
+"""Soft targets: the course of training towards a teacher's softened answers, and labels where there are any."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ def distillation_loss(
 ) -> keras.KerasTensor:
     """Hinton et al. 2015 (arXiv:1503.02531, section 2), the mean over a batch; all arguments (n, classes).
 
-    Cross-entropy with the teacher's probabilities `soft` at the temperature, times its square so that its gradients
-    stay as large, and with `labels` at temperature 1: one-hot, or all 0 for an image without label.
+    One term is the cross-entropy with the teacher's probabilities `soft` at the temperature. It is multiplied by the
+    square of the temperature, so that its gradients keep their size. The other term is the cross-entropy with `labels`
+    at temperature 1. A row of labels is one-hot, or all 0 for an image without label.
     """
     warm = softening.temperature
     towards_teacher = -ops.sum(soft * ops.log_softmax(logits / warm), axis=-1) * warm**2
@@ -49,7 +50,7 @@ class Distilling(Supervised):
 
     @property
     def digest(self) -> str:
-        """Of the examples, their order and the softening."""
+        """From the examples, their order and the softening."""
         return f"{super().digest} {self.softening}"
 
     def trainer(self, model: keras.Model) -> keras.Model:

@@ -100,7 +100,7 @@ def check_replaceable(out: Path, *, lineage: tuple[str, ...], trained: bool) -> 
 
 
 def values_digest(model: keras.Model) -> str:
-    """sha256 (hex) of the types, shapes and values of a model's weights, in their order."""
+    """sha256 (hex) of the types, shapes and values of a model's weights, in order."""
     import keras
 
     digest = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""k-NN: what frozen features are worth, by letting the nearest labelled images vote."""
+"""k-NN: how good frozen features are, judged by the votes of the nearest labelled images."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Labels = NDArray[np.integer]
 
 
 def knn_accuracy(features: Features, labels: Labels, *, neighbours: int = 20, temperature: float = 0.07) -> float:
-    """Share of images whose label the other images' vote finds; features (n, d), labels (n,) class indices.
+    """The share of images whose label the others' votes find; features (n, d), labels (n,) class indices.
 
-    Each image is left out of its own vote, so that few labels serve as bank and as questions. Raises SourceError
-    for fewer than two images.
+    An image does not vote for itself. So few labels serve as voters and as questions. Raises SourceError for fewer than
+    two images.
     """
     if len(labels) < 2:
         raise SourceError(
-            f"{len(labels)} labelled image(s) to judge features by, and neighbours vote among two or more; "
+            f"{len(labels)} labelled image(s) cannot judge features, because neighbours vote among two or more; "
             "give more of them, or none"
         )
     unit, right = _unit(features), 0
@@ -38,10 +38,10 @@ def knn_accuracy(features: Features, labels: Labels, *, neighbours: int = 20, te
 def weighted_votes(
     similarity: Features, labels: Labels, *, neighbours: int, temperature: float = 0.07
 ) -> NDArray[np.float64]:
-    """Votes (m, classes) of the `neighbours` most similar of the bank; similarity (m, n) is cosine, labels (n,).
+    """Votes (m, classes) of the `neighbours` most similar; `similarity` (m, n) is the cosine, `labels` (n,).
 
     Weighted k-NN (Wu et al. 2018, arXiv:1805.01978, section 3.4): a neighbour of similarity s votes with
-    exp(s / temperature). A row's votes share a factor, so that none overflows.
+    exp(s / temperature). The votes of a row share a factor, so that they cannot overflow.
 
     >>> votes = weighted_votes(np.array([[1.0, 0.9, 0.9]]), np.array([0, 1, 1]), neighbours=3, temperature=0.1)
     >>> votes.round(2).tolist()
@@ -56,10 +56,9 @@ def weighted_votes(
 
 
 def spread(features: Features) -> float:
-    """How far embeddings (n, d) are from all being one: near 1 for those spread over the sphere, 0 when collapsed.
+    """How widely embeddings (n, d) are spread: near 1 over the whole sphere, 0 if collapsed.
 
-    The mean standard deviation of the normalised embeddings' dimensions, times sqrt(d) (SimSiam, arXiv:2011.10566,
-    section 4.1).
+    SimSiam (arXiv:2011.10566, section 4.1): sqrt(d) times the mean standard deviation per normalised dimension.
 
     >>> spread(np.ones((4, 3))), round(spread(np.eye(4)), 2)
     (0.0, 0.87)

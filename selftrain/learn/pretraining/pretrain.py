@@ -1,4 +1,4 @@
-"""Pretraining: a backbone taught by unlabelled images alone, through two augmented views of each; resumable."""
+"""Pretraining: a backbone learns from images without labels, through two views of each; it resumes after a kill."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
 
 STATE_FILE = "pretraining.npz"
 _COLLAPSED = 0.01  # spread; 1 is healthy
-_LOOKED_AT = 512  # unlabelled images whose embeddings' spread is measured
+_LOOKED_AT = 512  # unlabelled images for the embeddings' spread
 _MOST_NEIGHBOURS = 5000  # labelled images that vote
 _NOT_OF_THE_STEPS = {"backbone", "image_size", "reduce_strides", "checkpoint_s"}  # the network is told apart by itself
-_SAMPLED = 256  # images whose bytes tell two sets of images apart
+_SAMPLED = 256  # images whose bytes tell two sets apart
 
 
 @dataclass(frozen=True)
 class LabeledRows:
-    """Labelled images that the features are judged by: `rows` (n,) of `pixels` and their class indices (n,)."""
+    """Labelled images that judge the features: `rows` (n,) of `pixels` and their class indices (n,)."""
 
     pixels: Pixels
     rows: NDArray[np.int64]
@@ -54,8 +54,11 @@ class LabeledRows:
 
 @dataclass(frozen=True)
 class FeatureLook:
-    """The features after `step` steps: mean loss since the look before, the embeddings' spread (1 healthy, 0
-    collapsed), and the share of labelled images that their neighbours name right, None without labels."""
+    """The features after `step` steps, and the mean loss since the look before.
+
+    `spread` is the embeddings': 1 is healthy, 0 collapsed. `knn_accuracy` is the share of labelled images whose
+    neighbours find their label, None without labels.
+    """
 
     step: int
     loss: float
@@ -66,7 +69,7 @@ class FeatureLook:
 
 @dataclass(frozen=True)
 class PretrainingResult:
-    """A model from `backbones.build` whose backbone has been trained, its looks, and the wall time over all starts.
+    """A model from `backbones.build` with a trained backbone, its looks, and the wall time over all starts.
 
     `knn_before` is the k-NN accuracy of its first weights, None without labels.
     """
@@ -78,7 +81,7 @@ class PretrainingResult:
 
 
 def curve_of(pretrained: PretrainingResult) -> pa.Table:
-    """The looks as a table, a row each."""
+    """The looks as a table, one per row."""
     import pyarrow as pa
 
     return pa.Table.from_pylist([asdict(look) for look in pretrained.looks])
@@ -106,14 +109,14 @@ def pretrain(
     checkpoints: Checkpoints,
     progress: Progress = silent,
 ) -> PretrainingResult:
-    """Trains the backbone of `model` (from `backbones.build`), in place, on the images `rows` (n,) of `pixels`.
+    """Train the backbone of `model` (from `backbones.build`), in place, on the images `rows` (n,) of `pixels`.
 
-    AdamW with a linear warm-up and a cosine decay. Batch norm's statistics are measured anew on images without
-    augmentation, as prediction meets them. Saved in the folder of `checkpoints` at each look and from time to time: a
-    call with the same arguments continues from there, and returns at once when it had finished.
+    The training uses AdamW, a linear warm-up and a cosine decay. Batch norm's statistics are measured again on images
+    without augmentation, as prediction sees them. The state is saved to `checkpoints` at each look and from time to
+    time. A call with the same arguments continues from there, or returns at once if it had finished.
 
-    Raises ConfigError for fewer images than a batch; TrainingDivergedError naming the step for a loss that is not
-    finite, or for embeddings that have become all one; TrainingHeldError when another process is at the same one.
+    Raises ConfigError for fewer images than a batch, and TrainingHeldError if another process runs the same training.
+    Raises TrainingDivergedError, naming the step, for a loss that is not finite or embeddings that have collapsed.
     """
     batches = _batches(recipe, pixels, rows, seed)
     position = _PretrainingPosition(_fingerprint(model, recipe, batches, labeled))
@@ -123,7 +126,7 @@ def pretrain(
 
 
 def identity(model: keras.Model, *, recipe: Pretraining, pixels: Pixels, rows: NDArray[np.int64], seed: int) -> str:
-    """What the weights that `pretrain` gives are known by (hex): the network, the settings and the images.
+    """A digest (hex) for the weights from `pretrain`, of the network, the settings and the images.
 
     Raises ConfigError for fewer images than a batch.
     """
@@ -138,20 +141,20 @@ def _batches(recipe: Pretraining, pixels: Pixels, rows: NDArray[np.int64], seed:
 
 
 def _fingerprint(model: keras.Model, recipe: Pretraining, batches: Batches, labeled: LabeledRows | None) -> str:
-    """What makes two pretrainings the same one; a checkpoint of another is not continued."""
+    """Tells pretrainings apart: a checkpoint is continued only with the same fingerprint."""
     network = (model.name, model.input_shape, model.get_layer("backbone").output.shape, model.count_params())
     examples = batches.examples
     sample = examples.rows[np.linspace(0, len(examples) - 1, min(_SAMPLED, len(examples))).astype(np.int64)]
     content = hashlib.sha256(examples.pixels.gather(sample).tobytes()).hexdigest()
-    judged = hashlib.sha256(labeled.rows.tobytes() + labeled.labels.tobytes()).hexdigest() if labeled else ""
-    data = (examples.digest, content, judged, batches.seed)
+    judges = hashlib.sha256(labeled.rows.tobytes() + labeled.labels.tobytes()).hexdigest() if labeled else ""
+    data = (examples.digest, content, judges, batches.seed)
     settings = recipe.model_dump(mode="json", exclude=_NOT_OF_THE_STEPS)
     text = json.dumps((settings, network, data), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 class _PretrainingRun:
-    """One pretraining in progress: the live networks, and the position between them and the disk."""
+    """One pretraining in progress: the live networks, and how far it is."""
 
     def __init__(
         self,
@@ -174,7 +177,7 @@ class _PretrainingRun:
         self.started = time.monotonic()
 
     def to_the_end(self) -> PretrainingResult:
-        """Trains what is left and returns the model."""
+        """Train what is left, and return the model."""
         phase = schedule.Phase(0, self.recipe.steps, frozen=False, rate=self.recipe.learning_rate)
         rate = schedule.learning_rate(phase, warmup=self.recipe.warmup)
         optimizer = FlatAdamW(rate, weight_decay=self.recipe.weight_decay)
@@ -216,13 +219,13 @@ class _PretrainingRun:
         self.trainer.fit(data, epochs=1, steps_per_epoch=stop - start, shuffle=False, verbose=0, callbacks=[watch])
 
     def _look(self, step: int, statistics: Statistics) -> None:
-        """Judges the features as prediction sees them, and saves."""
+        """Judge the features as prediction sees them, and save."""
         self._bring_over(statistics)
         rows = self.batches.examples.rows[:_LOOKED_AT]
         spread_now = spread(predict_logits(self.embed, self.batches.examples.pixels, rows))
         if spread_now < _COLLAPSED:
             raise TrainingDivergedError(
-                f"the embeddings of all images are one at step {step} (spread {spread_now:.4f}, 1 is healthy); "
+                f"the embeddings of all images are the same at step {step} (spread {spread_now:.4f}, 1 is healthy); "
                 f"lower learning_rate (now {self.recipe.learning_rate}), or raise batch_size or warmup"
             )
         look = FeatureLook(
@@ -238,7 +241,7 @@ class _PretrainingRun:
         self.save()
 
     def _bring_over(self, statistics: Statistics) -> None:
-        """Brings what was learnt into the network that is judged and returned, with batch norm measured for it."""
+        """Copy what was learnt to the network that is judged and returned, and measure its batch norm."""
         if self.learning is not self.embed:
             variables.write(self.embed.weights, variables.read(self.learning.weights))
         statistics.measure(self._plain_batches())
@@ -258,13 +261,13 @@ class _PretrainingRun:
         return [examples.pixels.gather(rows[i : i + size]) for i in range(0, count, size)]
 
     def save(self) -> None:
-        """Writes the state to disk."""
+        """Write the state to disk."""
         self.position = replace(self.position, seconds=time.monotonic() - self.started)
         write_arrays(self.state_file, variables.read(self._state()), json.dumps(asdict(self.position)))
 
 
 class _PretrainingWatch(keras.callbacks.Callback):  # type: ignore[misc]
-    """Stops a pretraining whose loss is not finite, saves it from time to time, and tells how far it is."""
+    """Stops a pretraining whose loss is not finite, saves it from time to time, and reports progress."""
 
     def __init__(self, run: _PretrainingRun, stop: int) -> None:
         super().__init__()

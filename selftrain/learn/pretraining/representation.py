@@ -1,4 +1,4 @@
-"""Representation: a backbone pretrained on unlabelled images, as a weights file that a teacher starts from."""
+"""Representation: a backbone pretrained on images without labels, as a weights file from which a teacher starts."""
 
 from __future__ import annotations
 
@@ -25,11 +25,13 @@ WEIGHTS_SUFFIX = ".weights.h5"
 
 @dataclass(frozen=True)
 class Representation:
-    """A pretrained backbone: `weights` is the file, `yaml` what makes a teacher start from it.
+    """A pretrained backbone: `weights` is the file, `yaml` makes a teacher start from it.
 
-    `knn_before` and `knn_after` are the shares of labelled images that their neighbours name right by the features,
-    before and after pretraining; None without labels. `curve` has a row a look: step, loss, spread (1 healthy, 0
-    collapsed), knn_accuracy, learning_rate. `seconds` is wall time, over all starts; `unreadable` files were left out.
+    - `knn_before`, `knn_after`: the share of labelled images whose neighbours find their label by the features, before
+      and after pretraining; None without labels.
+    - `curve`: a row per look with step, loss, spread (1 healthy, 0 collapsed), knn_accuracy and learning_rate.
+    - `seconds`: wall time over all starts.
+    - `images`, `unreadable`: how many images were learnt from, and how many files were left out.
     """
 
     weights: Path

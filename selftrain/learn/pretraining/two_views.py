@@ -1,4 +1,4 @@
-"""Two views: the networks that compare two augmentations of each image, and how they are trained."""
+"""Two views: the networks that embed two augmentations of each image and compare them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class TwoViews(keras.Model):  # type: ignore[misc]
         sample_weight: Any = None,
         training: bool = True,
     ) -> keras.KerasTensor:
-        """The objective's loss of a batch's pairs; there are no targets."""
+        """The objective's loss between the pairs of a batch, which has no targets."""
         first, second = ops.cast(y_pred[:, 0], "float32"), ops.cast(y_pred[:, 1], "float32")
         match self.recipe.objective:
             case "barlow_twins":

@@ -1,4 +1,4 @@
-"""Losses of two views: how far the embeddings of two augmentations of the same images are from agreeing."""
+"""View losses: how much the embeddings of two augmentations of the same images disagree."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def barlow_twins(
 ) -> keras.KerasTensor:
     """Barlow Twins (arXiv:2103.03230, eq. 1 and 2) of embeddings (n, d) of the same n images in two views; a scalar.
 
-    The cross-correlation of the embeddings over the batch should be the identity: `off_diagonal` is the paper's lambda,
+    The cross-correlation of the embeddings over the batch should be the identity. `off_diagonal` is the paper's lambda,
     the weight of the redundancy term. A dimension that is constant over the batch correlates with nothing.
     """
     correlation = ops.matmul(ops.transpose(_standard(first)), _standard(second))
@@ -26,8 +26,8 @@ def barlow_twins(
 def nt_xent(first: keras.KerasTensor, second: keras.KerasTensor, *, temperature: float = 0.5) -> keras.KerasTensor:
     """SimCLR's NT-Xent (arXiv:2002.05709, eq. 1) of embeddings (n, d) of the same n images in two views; a scalar.
 
-    The mean over all 2n embeddings of the cross-entropy of finding the other view of an image among the 2n - 1 others
-    by cosine similarity over `temperature`.
+    Each of the 2n embeddings has to find the other view of its image among 2n - 1 others, by cosine similarity over
+    `temperature`. The loss is the mean cross-entropy of doing so.
     """
     n = ops.shape(first)[0]
     unit = ops.normalize(ops.concatenate([first, second]), axis=-1, order=2)

@@ -1,4 +1,4 @@
-"""Batches: which examples a training step sees, as a pure function of the seed and the step."""
+"""Batches: the examples that a training step sees, a pure function of the seed and the step."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _HUMAN, _PSEUDO, _FINISH, _POOL = range(4)
 class Examples:
     """Images with targets: `rows` (n,) into `pixels`, `targets` (n, classes), `weights` (n,), `human` (n,).
 
-    A target row is one-hot (a label) or soft (a teacher's probabilities); `human` tells a person's label. `hard` (n,)
-    tells the rows that name a class and say nothing of doubt, None for the human ones alone: a teacher's probabilities
-    are soft even where they round to 1, a pseudo-label kept without them is hard.
+    A target row is one-hot (a label) or soft (a teacher's probabilities). `human` marks the labels of people. `hard`
+    (n,) marks the rows that name a class without probabilities; None: the human ones. A teacher's probabilities are
+    soft even where they round to 1. A pseudo-label kept without them is hard.
     """
 
     pixels: Pixels
@@ -50,12 +50,12 @@ class Examples:
 
     @property
     def named(self) -> NDArray[np.bool_]:
-        """Which rows (n,) name a class and hold no doubt of their own."""
+        """Which rows (n,) name a class without probabilities."""
         return self.human if self.hard is None else self.hard
 
     @property
     def digest(self) -> str:
-        """sha256 over rows, targets, weights and sources; the pixels are the store's to vouch for."""
+        """sha256 over rows, targets, weights and sources; the store vouches for the pixels."""
         parts = (self.rows, self.targets, self.weights, self.human)
         return sha256(b"|".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()
 
@@ -63,7 +63,7 @@ class Examples:
 def smooth(targets: NDArray[np.float32], amount: float, *, hard: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Label smoothing (Szegedy et al. 2016, section 7) of the rows that are `hard` (n,).
 
-    A soft row already holds its doubt, also where a teacher is so sure that its probability is 1 in float32.
+    A soft row already holds its doubt, even where a teacher's probability is 1 in float32.
 
     >>> smooth(np.array([[1, 0], [0.7, 0.3]], np.float32), 0.1, hard=np.array([True, False])).round(3).tolist()
     [[0.949999988079071, 0.05000000074505806], [0.699999988079071, 0.30000001192092896]]
@@ -74,7 +74,7 @@ def smooth(targets: NDArray[np.float32], amount: float, *, hard: NDArray[np.bool
 
 
 def balanced_weights(targets: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`weights` times each example's inverse class share, scaled so that their sum stays the same.
+    """`weights` times each example's inverse class share, scaled to the same sum.
 
     >>> balanced_weights(np.array([[1, 0], [1, 0], [0, 1]], np.float32), np.ones(3, np.float32)).tolist()
     [0.75, 0.75, 1.5]
@@ -90,10 +90,9 @@ def balanced_weights(targets: NDArray[np.float32], weights: NDArray[np.float32])
 class Batches:
     """Batch k for every step k. Each source of labels is an endless stream of its own permutations.
 
-    A batch holds at least ceil(min_human_share * batch_size) human-labelled examples where there are any. If their
-    natural share is more, they have that over the steps: where it is no whole number a batch, some batches hold one
-    more than others, and where it is less than one, some hold none. From step `labels_only_from` on, human-labelled
-    ones alone.
+    A batch holds at least ceil(min_human_share * batch_size) human-labelled examples, if there are any. If their
+    natural share is higher, they have that share over the steps. Where it is not a whole number per batch, some batches
+    hold one more than others. From step `labels_only_from` on, batches hold human-labelled examples alone.
     """
 
     examples: Examples
@@ -103,7 +102,7 @@ class Batches:
     labels_only_from: int | None = None
 
     def humans_before(self, step: int) -> int:
-        """Human-labelled examples that the steps before `step` see together, where none is of labels only."""
+        """How many human-labelled examples the steps before `step` see, if none of them is of labels only."""
         human = int(self.examples.human.sum())
         if human == 0:
             return 0
@@ -129,12 +128,12 @@ class Batches:
         return self.examples.pixels.gather(self.examples.rows[at]), self.examples.targets[at], self.examples.weights[at]
 
     def dataset(self, start: int, stop: int) -> grain.IterDataset[Batch]:
-        """Steps `start` to `stop` as a Grain pipeline that gathers ahead in a thread."""
+        """Steps `start` to `stop` (exclusive) as a Grain pipeline that gathers ahead in a thread."""
         return gathered_ahead(self, start, stop)
 
 
 def gathered_ahead(batch: Callable[[int], T], start: int, stop: int) -> grain.IterDataset[T]:
-    """What `batch` gives for steps `start` to `stop`, as a Grain pipeline that gathers ahead in a thread."""
+    """The results of `batch` for steps `start` to `stop` (exclusive), gathered ahead in a thread."""
     import grain
 
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)
@@ -142,7 +141,7 @@ def gathered_ahead(batch: Callable[[int], T], start: int, stop: int) -> grain.It
 
 
 def pool_positions(seed: int, n: int, step: int, count: int) -> NDArray[np.int64]:
-    """Positions (count,) into `n` unlabelled images that step `step` sees; each pass sees every image once."""
+    """Positions (count,) into `n` unlabelled images for step `step`; each pass sees every image once."""
     return _stream(seed, _POOL, n, step * count, count)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from selftrain.errors import TrainingHeldError
 from selftrain.files.locks import let_go, try_lock, wait_for_lock
+from selftrain.files.writing import replace as replace_file
 
 Array = NDArray[np.generic]
 FINISHED = "finished.npz"
@@ -26,7 +26,7 @@ TORN = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)  # what rea
 class Look:
     """One look at validation after `step` steps; `loss` is the mean training loss since the look before.
 
-    `standard_error` is the accuracy's, by the number of validation images.
+    `standard_error` is the accuracy's, from the number of validation images.
     """
 
     step: int
@@ -39,7 +39,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Position:
-    """How far a training is: `step` steps done, `seconds` spent, the looks taken, the running loss since the last."""
+    """How far a training is: `step` steps done in `seconds`, its looks, and the running loss since the last one."""
 
     fingerprint: str
     step: int = 0
@@ -50,10 +50,10 @@ class Position:
 
     @property
     def best(self) -> Look | None:
-        """The newest look within one standard error of the highest accuracy so far, None before the first.
+        """The newest look within one standard error of the highest accuracy so far; None before the first look.
 
-        The validation images cannot tell the two apart (Breiman et al. 1984, section 3.4.3), and the newest has learned
-        most. A look that is passed over does not come back: the best is the newest look or what was best before it.
+        The validation images cannot tell the two apart (Breiman et al. 1984, section 3.4.3), and the newest look has
+        learned most. The best look is always the newest one or the one that was best before it.
         """
         highest = max(self.looks, key=lambda look: look.validation_accuracy, default=None)
         if highest is None:
@@ -61,17 +61,16 @@ class Position:
         least = highest.validation_accuracy - highest.standard_error
         return next(look for look in reversed(self.looks) if look.validation_accuracy >= least)
 
-    def seen(self, look: Look) -> Position:
+    def after(self, look: Look) -> Position:
         """The position after `look`."""
         return replace(self, step=look.step, looks=(*self.looks, look), loss_sum=0.0, loss_count=0)
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The newest state and the best weights of one training, in a folder of their own; saved every `every_s` seconds.
+    """The newest state and the best weights of one training, in a folder of its own, saved every `every_s` seconds.
 
-    Of a finished training only the best weights and the position stay, so that the same training asked for again is
-    answered at once.
+    Of a finished training the best weights and the position stay. The same training then returns at once.
     """
 
     folder: Path
@@ -80,20 +79,20 @@ class Checkpoints:
     _end: str = field(default=FINISHED, init=False)
 
     def of(self, key: str) -> Checkpoints:
-        """Those of the training `key`, in a folder below this one."""
+        """The checkpoints of the training `key`, in a folder below this one."""
         return replace(self, folder=self.folder / key)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Keep every other process off this training while the block runs; the system lets go of it after a kill.
+        """Keep other processes away from this training while the block runs; the system releases it after a kill.
 
-        Raises TrainingHeldError when another one holds it.
+        Raises TrainingHeldError if another process holds it.
         """
         lock = wait_for_lock(self.folder / LOCK)
         if lock is None:
             raise TrainingHeldError(
-                f"the same training runs in another process, which holds {self.folder}; "
-                "wait until it has ended, or stop it: run again, this one then goes on from where that one came to"
+                f"the same training runs in another process, which holds {self.folder}; wait until it has ended, or "
+                "stop it; then run again, and the training continues from there"
             )
         try:
             for part in self.folder.glob("*.part"):  # of a process that was killed while it wrote
@@ -103,7 +102,7 @@ class Checkpoints:
             let_go(self.folder / LOCK, lock)
 
     def save(self, position: Position, arrays: list[Array]) -> None:
-        """Replaces the saved state; best weights that it no longer names are removed after it."""
+        """Replace the saved state, then remove best weights that it no longer names."""
         write_arrays(self.folder / self._state, arrays, json.dumps(asdict(position)))
         (self.folder / self._end).unlink(missing_ok=True)
         keep = self._best(position.best.step).name if position.best else ""
@@ -112,18 +111,18 @@ class Checkpoints:
                 path.unlink()
 
     def save_best(self, step: int, arrays: list[Array]) -> None:
-        """Writes the weights of the look at `step`; they count once a state that names it is saved."""
+        """Write the weights of the look at `step`; they count once a saved state names it."""
         write_arrays(self._best(step), arrays, "{}")
 
     def finish(self, position: Position) -> None:
-        """Replaces the saved state by the position alone: nothing is left to be trained."""
+        """Replace the saved state by the position alone; nothing is left to train."""
         write_arrays(self.folder / self._end, [], json.dumps(asdict(position)))
         (self.folder / self._state).unlink(missing_ok=True)
 
     def load(self, fingerprint: str) -> tuple[Position, list[Array]] | None:
-        """The saved position and arrays, None if there are none or they are another training's.
+        """The saved position and arrays; None if nothing is saved, or only another training.
 
-        There are no arrays of a finished training.
+        A finished training has an empty list of arrays.
         """
         return self._load(self._end, fingerprint) or self._load(self._state, fingerprint)
 
@@ -149,21 +148,21 @@ class Checkpoints:
 
 
 def prune(root: Path, *, keep: int = 10) -> None:
-    """Removes the checkpoints below `root` of all finished trainings but the `keep` that finished last.
+    """Remove the checkpoints of finished trainings below `root`, except the `keep` that finished last.
 
-    Those of a training that did not finish stay, however old: it may be continued. So do those a process holds.
+    An unfinished training stays, however old, because it may be continued. So does one that a process holds.
     """
     finished: list[tuple[int, Path]] = []
     for path in root.rglob(FINISHED):
-        with contextlib.suppress(FileNotFoundError):  # another run is at it too
+        with contextlib.suppress(FileNotFoundError):  # another run removes it too
             finished.append((path.stat().st_mtime_ns, path.parent))
     for _, folder in sorted(finished)[: max(0, len(finished) - keep)]:
         _remove(folder)
 
 
 def _remove(folder: Path) -> None:
-    """Removes the files of a training, unless a process holds it, and the folder, unless there is more in it."""
-    with contextlib.suppress(OSError):  # another run is at it too, or it cannot be removed: the next run tries again
+    """Remove the files of a training, unless a process holds it; and the folder, unless it holds more."""
+    with contextlib.suppress(OSError):  # another run removes it too, or nobody can: the next run tries again
         lock = try_lock(folder / LOCK)
         if lock is None:
             return
@@ -177,19 +176,18 @@ def _remove(folder: Path) -> None:
 
 
 def write_arrays(path: Path, arrays: list[Array], text: str) -> None:
-    """Replaces `path` by a file of `arrays` and `text`, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    with part.open("wb") as file:
-        # numpy's stub takes `allow_pickle` for one of the arrays
-        np.savez(file, text=np.frombuffer(text.encode(), np.uint8), **{f"a{i}": a for i, a in enumerate(arrays)})  # type: ignore[arg-type]
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    """Replace `path` by a file of `arrays` and `text`, whole or not at all, even after a power cut."""
+
+    def write(part: Path) -> None:
+        with part.open("wb") as file:
+            # numpy's stub takes `allow_pickle` for one of the arrays
+            np.savez(file, text=np.frombuffer(text.encode(), np.uint8), **{f"a{i}": a for i, a in enumerate(arrays)})  # type: ignore[arg-type]
+
+    replace_file(path, write, durable=True)
 
 
 def read_arrays(path: Path) -> tuple[list[Array], str]:
-    """What `write_arrays` wrote to `path`. Raises one of TORN."""
+    """What `write_arrays` wrote to `path`. Raises an error of TORN."""
     # Opened here: np.load leaves a torn file open when it raises.
     with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
         return [saved[f"a{i}"] for i in range(len(saved.files) - 1)], saved["text"].tobytes().decode()

@@ -1,7 +1,7 @@
-"""Consistency rules: which unlabelled images of a batch count, how much, and the loss of their two views.
+"""Consistency rules: which unlabelled images of a batch count, how much, and the loss between their two views.
 
 A rule is a layer from the logits of weakly and of strongly augmented images, (n, classes) each in one order, to their
-loss. What it has learnt of the model so far are weights that no gradient trains, so that a checkpoint keeps them.
+loss. What it has learnt about the model is in weights that no gradient trains, so that a checkpoint keeps them.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from keras import ops
 from selftrain.config import Consistency, Method
 
 Tensor: TypeAlias = keras.KerasTensor
-_SEEN_BY_ALL = 1e-6  # what the authors of SoftMatch add to a class's mean probability before they divide by it
+_LEAST_SHARE = 1e-6  # what the authors of SoftMatch add to a class's mean probability before they divide by it
 _TINY = float(np.finfo(np.float32).tiny)
 
 
 class ConsistencyLoss(Protocol):
-    """A layer that FixMatch, FreeMatch and SoftMatch differ in."""
+    """The layer in which FixMatch, FreeMatch and SoftMatch differ."""
 
     def __call__(self, weak: Tensor, strong: Tensor) -> Tensor:
-        """The loss of a batch, a scalar, each term by its weight; the batch updates what the rule knows first."""
+        """The weighted loss of a batch, a scalar; the batch first updates what the rule knows."""
         ...
 
 
 def consistency_loss(method: Method, settings: Consistency, *, classes: int) -> ConsistencyLoss:
-    """The rule that `method` names. Raises ValueError for noisy_student, which has none."""
+    """The rule that `method` names. Raises ValueError for noisy_student, which does not have one."""
     match method:
         case "fixmatch":
             return FixMatch(settings.threshold, weight=settings.weight)
@@ -49,7 +49,7 @@ def hard_loss(strong: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
 
 
 class FixMatch(keras.layers.Layer):  # type: ignore[misc]
-    """Images count whose weak view is surer than one threshold (arXiv:2001.07685, eq. 4)."""
+    """Counts images whose weak view is surer than one threshold (arXiv:2001.07685, eq. 4)."""
 
     def __init__(self, threshold: float, *, weight: float = 1.0) -> None:
         super().__init__(name="fixmatch")
@@ -63,7 +63,7 @@ class FixMatch(keras.layers.Layer):  # type: ignore[misc]
 
 
 class FreeMatch(keras.layers.Layer):  # type: ignore[misc]
-    """A threshold a class that follows the model's own confidence (arXiv:2205.07246), and a term for fairness.
+    """Thresholds per class that follow the model's own confidence (arXiv:2205.07246), and a term for fairness.
 
     `level` is tau_t (eq. 5), `class_means` (classes,) p~_t (eq. 6), `histogram` (classes,) h~_t of the predictions.
     `weight` and `fairness` are w_u and w_f of eq. 12: neither scales the other's term.
@@ -85,8 +85,8 @@ class FreeMatch(keras.layers.Layer):  # type: ignore[misc]
         _follow(self.level, ops.mean(confidence), self.momentum)
         _follow(self.class_means, ops.mean(probs, axis=0), self.momentum)
         _follow(self.histogram, ops.mean(predicted, axis=0), self.momentum)
-        asked = ops.sum(predicted * self.thresholds(), axis=-1)
-        counts = ops.cast(confidence >= asked, self.variable_dtype)
+        least = ops.sum(predicted * self.thresholds(), axis=-1)
+        counts = ops.cast(confidence >= least, self.variable_dtype)
         return self.weight * hard_loss(strong, labels, counts) + self.fairness * self._unfairness(strong, counts)
 
     def thresholds(self) -> Tensor:
@@ -96,22 +96,22 @@ class FreeMatch(keras.layers.Layer):  # type: ignore[misc]
     def _unfairness(self, strong: Tensor, counts: Tensor) -> Tensor:
         """Self-adaptive fairness, eq. 9-11; 0 where no image counts.
 
-        A class that no counted image is predicted to be adds its expected share times log 1e-12, as in the authors'
-        code: a number that no gradient flows through.
+        A class that no counted image is predicted as adds its expected share times log 1e-12, as in the authors' code.
+        No gradient flows through that number.
         """
         views = ops.softmax(strong)
-        seen = ops.one_hot(ops.argmax(ops.stop_gradient(strong), axis=-1), self.classes, dtype=self.variable_dtype)
+        predicted = ops.one_hot(ops.argmax(ops.stop_gradient(strong), axis=-1), self.classes, dtype=self.variable_dtype)
         expected = _sum_to_one(_over(self.class_means, self.histogram))
         mean = ops.sum(counts[:, None] * views, axis=0)
-        batch = _sum_to_one(_over(mean, ops.sum(counts[:, None] * seen, axis=0)))
+        batch = _sum_to_one(_over(mean, ops.sum(counts[:, None] * predicted, axis=0)))
         negative_entropy = ops.sum(expected * ops.log(batch + 1e-12))
         return ops.where(ops.sum(counts) > 0, negative_entropy, 0.0)
 
 
 class SoftMatch(keras.layers.Layer):  # type: ignore[misc]
-    """Every image counts, by a truncated Gaussian of its confidence (arXiv:2301.10921, eq. 9).
+    """Weights every image by a truncated Gaussian of its confidence (arXiv:2301.10921, eq. 9).
 
-    The confidence is that of probabilities aligned to a uniform share of the classes (eq. 8); the label is not.
+    The confidence comes from probabilities aligned to a uniform share of the classes (eq. 8); the label does not.
     `mean` and `variance` are the Gaussian's (eq. 6 and 7), of aligned probabilities as in the authors' code;
     `class_means` (classes,) is what the model predicts on average.
     """
@@ -130,16 +130,16 @@ class SoftMatch(keras.layers.Layer):  # type: ignore[misc]
         return self.weight * hard_loss(strong, ops.argmax(probs, axis=-1), self.weights_after(probs))
 
     def weights_after(self, probs: Tensor) -> Tensor:
-        """How much each image counts, (n,) in 0-1, once the estimates know of its batch's `probs` (n, classes)."""
+        """How much each image counts, (n,) in 0-1, once the batch's `probs` (n, classes) have updated the estimates."""
         _follow(self.class_means, ops.mean(probs, axis=0), self.momentum)
-        aligned = probs / (self.class_means + _SEEN_BY_ALL)
+        aligned = probs / (self.class_means + _LEAST_SHARE)
         aligned = aligned / ops.sum(aligned, axis=-1, keepdims=True)
         confidence = ops.max(aligned, axis=-1)
         n = ops.cast(ops.shape(confidence)[0], self.variable_dtype)
         _follow(self.mean, ops.mean(confidence), self.momentum)
         _follow(self.variance, ops.var(confidence) * n / ops.maximum(n - 1, 1.0), self.momentum)
         below = ops.minimum(confidence - self.mean, 0.0)
-        # Of no spread, as `adaptive.gaussian_weights`: all at the mean count, and none below.
+        # Without spread, as in `adaptive.gaussian_weights`, images at the mean count and those below do not.
         return ops.exp(-ops.square(below) * self.n_sigma**2 / ops.maximum(2 * self.variance, _TINY))
 
 
@@ -153,7 +153,7 @@ def _follow(average: Any, batch: Tensor, momentum: float) -> None:
 
 
 def _over(values: Tensor, counts: Tensor) -> Tensor:
-    """`values` over `counts`, 0 where there is none."""
+    """`values` over `counts`; 0 where the count is 0."""
     return ops.where(counts > 0, values / ops.maximum(counts, 1e-12), 0.0)
 
 
@@ -165,8 +165,8 @@ class ConsistencyTrainer(keras.Model):  # type: ignore[misc]
     """(labelled images, unlabelled images) to the logits of the labelled; the unlabelled add their loss.
 
     One forward pass sees the labelled images and both views of the unlabelled ones, so that they share their batch's
-    statistics. `ramp_steps` is how long the rule's loss, FreeMatch's fairness with it, takes to rise from 0; after
-    `last_step` it is 0, and the labels teach alone.
+    statistics. The rule's loss, with FreeMatch's fairness, rises from 0 over `ramp_steps`. After `last_step` it is 0,
+    and only the labels teach.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A course of training: what a step sees, and the network around the network that makes a loss of it."""
+"""Courses of training: what a step sees, and the trainer, a network around the model that computes the loss."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     import grain
 
 _MEASURED_BATCH = 128
-_STRONG_SEED, _MIX_SEED = 1, 2  # apart from the first augmentation's
+_STRONG_SEED, _MIX_SEED = 1, 2  # added to the first augmentation's
 
 
 @dataclass(frozen=True)
 class Unlabeled:
-    """Images without labels, `rows` (n,) of the training's pixels, and how they are learnt from in training."""
+    """Images without labels, `rows` (n,) of the training's pixels, and the method that learns from them."""
 
     rows: NDArray[np.int64]
     method: Method
@@ -35,11 +35,11 @@ class Unlabeled:
 
 
 class Course(Protocol):
-    """What trainings differ in; the loop around it is one."""
+    """The part in which trainings differ; the loop around it is the same."""
 
     @property
     def digest(self) -> str:
-        """What makes the course's data and order the same as another's."""
+        """Two courses with the same digest have the same data and order."""
         ...
 
     @property
@@ -63,7 +63,7 @@ class Course(Protocol):
 def course(
     recipe: Recipe, train: Examples, *, min_human_share: float, seed: int, unlabeled: Unlabeled | None
 ) -> Course:
-    """What `recipe` asks for: labels alone, or labels and unlabelled images at once."""
+    """The course of `recipe`: labels alone, or labels and unlabelled images at once."""
     batches = Batches(_prepared(train, recipe), recipe.batch_size, seed, min_human_share, recipe.steps)
     if unlabeled is not None:
         return Consistent(recipe, batches, unlabeled)
@@ -71,7 +71,7 @@ def course(
 
 
 def _prepared(examples: Examples, recipe: Recipe) -> Examples:
-    """Examples with smoothed targets and, if asked for, weights that balance the classes."""
+    """The examples with smoothed targets and, if the recipe says so, weights that balance the classes."""
     weights = examples.weights
     if recipe.class_weights == "balanced":
         weights = balanced_weights(examples.targets, weights)
@@ -81,14 +81,14 @@ def _prepared(examples: Examples, recipe: Recipe) -> Examples:
 
 @dataclass(frozen=True)
 class Supervised:
-    """Labels and pseudo-labels alike: augmented images against their targets."""
+    """Augmented images against their targets, labels and pseudo-labels alike."""
 
     recipe: Recipe
     batches: Batches
 
     @property
     def digest(self) -> str:
-        """Of the examples, their order and the shares of a batch."""
+        """From the examples, their order and the shares in a batch."""
         batches = self.batches
         return _digest(batches.examples.digest, batches.seed, batches.min_human_share)
 
@@ -114,7 +114,7 @@ class Supervised:
 
 @dataclass(frozen=True)
 class Mixed(Supervised):
-    """The same, mixed by MixUp or CutMix."""
+    """As `Supervised`, mixed by MixUp or CutMix."""
 
     def trainer(self, model: keras.Model) -> keras.Model:
         """Images and weighted targets to their loss."""
@@ -134,9 +134,9 @@ class Mixed(Supervised):
 
 @dataclass(frozen=True)
 class Consistent:
-    """Labels, and two views of unlabelled images, in every step; in the finish, only the labels' loss counts.
+    """Labels, and two views of unlabelled images, in every step; in the finish only the labels' loss counts.
 
-    The unlabelled images go through the network there, too: batch norm sees the images that it is used to.
+    The unlabelled images go through the network in the finish too, so that batch norm sees the same kind of images.
     """
 
     recipe: Recipe
@@ -145,7 +145,7 @@ class Consistent:
 
     @property
     def digest(self) -> str:
-        """Of the labelled and the unlabelled images, and of the method."""
+        """From the labelled and the unlabelled images, and the method."""
         rows = hashlib.sha256(self.unlabeled.rows.tobytes()).hexdigest()
         settings = self.unlabeled.settings.model_dump_json()
         return _digest(self.batches.examples.digest, self.batches.seed, rows, self.unlabeled.method, settings)
@@ -179,7 +179,7 @@ class Consistent:
         return gathered_ahead(both, start, stop)
 
     def plain_batches(self, most: int) -> Iterator[NDArray[np.uint8]]:
-        """Of the unlabelled images, most of what a step sees."""
+        """Of the unlabelled images, which are most of a step."""
         return _plain(self.batches, self.unlabeled.rows, most)
 
 

@@ -1,4 +1,4 @@
-"""The training curve: what training looked like at each look at validation, beside the saved model."""
+"""The training curve: a row per look at validation, in a file beside the saved model."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ SCHEMA = pa.schema(
         pa.field("kept", pa.bool_()),
     ]
 )
-"""A row a look; `standard_error` is the accuracy's, `kept` marks the look whose weights are the model's."""
+"""A row per look. `standard_error` is the accuracy's; `kept` marks the look whose weights the model has."""
 
 
 def write_curve(curve: pa.Table, folder: Path) -> None:
-    """Put `curve`, of SCHEMA, into `folder`."""
+    """Write `curve`, of SCHEMA, to `folder`."""
     pq.write_table(curve, folder / CURVE_FILE)
 
 
 def read_curve(folder: Path) -> pa.Table:
-    """The curve in a saved model's folder; without rows for a model that was brought along, not trained."""
+    """The curve in a saved model's folder. It has no rows for a model that was not trained here."""
     path = folder / CURVE_FILE
     return pq.read_table(path) if path.exists() else SCHEMA.empty_table()

@@ -1,17 +1,17 @@
-"""Unset: what a recipe means by a setting that it leaves to its role and method."""
+"""Defaults: settings that a recipe leaves to its role and method."""
 
 from __future__ import annotations
 
 from selftrain.config import Recipe, Student
 
 _SMOOTHING = 0.1
-_FINISH = 20  # a student's finish is this part of its steps
+_FINISH = 20  # a student's steps per step of its finish
 
 
 def smoothing(recipe: Recipe) -> float:
     """How much of a hard target is shared among all classes.
 
-    0 where a model must become sure in training, which smoothing would prevent.
+    It is 0 where a model must become sure during training, which smoothing would prevent.
 
     >>> smoothing(Student()), smoothing(Student(method="fixmatch")), smoothing(Student(label_smoothing=0.2))
     (0.1, 0.0, 0.2)
@@ -22,12 +22,12 @@ def smoothing(recipe: Recipe) -> float:
 
 
 def finish(recipe: Recipe) -> int:
-    """How many steps on human labels alone follow `steps`: a twentieth where the labels before them are a teacher's.
+    """The steps on human labels alone that follow `steps`: a twentieth for a student of pseudo-labels.
 
     >>> finish(Student(steps=200)), finish(Student(steps=200, method="fixmatch")), finish(Student(finish_steps=7))
     (10, 0, 7)
     """
     if recipe.finish_steps is not None:
         return recipe.finish_steps
-    taught = isinstance(recipe, Student) and not recipe.in_training
-    return recipe.steps // _FINISH if taught else 0
+    of_pseudo_labels = isinstance(recipe, Student) and not recipe.in_training
+    return recipe.steps // _FINISH if of_pseudo_labels else 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pyarrow.compute as pc
 
@@ -13,20 +11,17 @@ from selftrain.data.store.pixels import Pixels
 from selftrain.learn.training.batches import Examples
 from selftrain.learn.training.course import Unlabeled
 
-if TYPE_CHECKING:  # what a threshold does concerns no teacher: it stays out of the digest of the code behind it
-    pass
-
 
 def whole_pool(manifest: Manifest, recipe: Student) -> Unlabeled:
-    """What FixMatch and its kin learn from: all training images, with or without a human label."""
+    """The images that in-training methods learn from: all training images, with or without a human label."""
     pool = manifest.rows(Split.TRAIN, Split.UNLABELED)
     return Unlabeled(pool, recipe.method, recipe.consistency)
 
 
 def examples(manifest: Manifest, pixels: Pixels, split: Split, *, pseudo_weight: float = 0.0) -> Examples:
-    """The images of one split with their targets (n, classes), weights (n,) and who labelled them.
+    """The images of one split, with targets (n, classes), weights (n,) and whether a person labelled them.
 
-    A pseudo-label's weight is its own times `pseudo_weight`; those that end at 0 are left out.
+    A pseudo-label's weight is multiplied by `pseudo_weight`. Images of weight 0 are left out.
     """
     rows = manifest.rows(split)
     table = manifest.table.take(rows)

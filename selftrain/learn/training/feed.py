@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 def feed(data: grain.IterDataset[Any]) -> object:
-    """What `fit` is given for `data`: under TensorFlow the same batches, by a tf.data pipeline that is not tuned.
+    """`data` for Keras's `fit`: under TensorFlow the same batches, from a tf.data pipeline without autotuning.
 
     The thread that tunes a pipeline sleeps twice as long each time (10 ms, 20 ms, 40 ms, ...). The call that ends it is
-    often lost (TensorFlow 2.21), and then `fit` returns when it wakes the next time: up to as late again as the fit has
-    taken. There is nothing to tune: Grain gathers ahead.
+    often lost (TensorFlow 2.21). `fit` then returns only when the thread wakes again, which can double its time. Tuning
+    would gain nothing, because Grain gathers ahead.
     """
     if keras.backend.backend() != "tensorflow":
         return data

@@ -18,11 +18,13 @@ _UNDECAYED = ("bias", "gamma", "beta")
 class FlatAdamW(keras.optimizers.Optimizer):  # type: ignore[misc]
     """AdamW (arXiv:1711.05101, algorithm 2) with an exponential moving average of the weights.
 
-    The same weights as keras.optimizers.AdamW, from about 30 operations instead of 50 a variable: an EfficientNet
-    has hundreds of small variables, and building and running that graph costs more than its convolutions at 32 px.
-    Biases and normalisation are not decayed. `average` is the momentum of the averaged weights, None to keep no
-    average; after t earlier steps it is at most (1 + t) / (10 + t), as in TensorFlow's ExponentialMovingAverage, so
-    that the first weights are soon forgotten. For one device, or backends that shard a whole program (JAX).
+    The weights are those of keras.optimizers.AdamW, from about 30 operations in all instead of 50 per variable. An
+    EfficientNet has hundreds of small variables. At 32 px, building and running their graph costs more than the
+    convolutions. Biases and normalisation are not decayed.
+
+    `average` is the momentum of the averaged weights, None for no average. After t earlier steps it is at most
+    (1 + t) / (10 + t), as in TensorFlow's ExponentialMovingAverage, so that the first weights are soon forgotten. Works
+    on one device, or with backends that shard a whole program (JAX).
     """
 
     def __init__(
@@ -40,7 +42,7 @@ class FlatAdamW(keras.optimizers.Optimizer):  # type: ignore[misc]
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Makes the moments, and the average, as vectors over all of `variables`."""
+        """Make the moments, and the average, as vectors over all of `variables`."""
         if self.built:
             return
         super().build(variables)
@@ -78,7 +80,7 @@ class FlatAdamW(keras.optimizers.Optimizer):  # type: ignore[misc]
         return self._iterations
 
     def averaged(self) -> list[NDArray[np.float32]]:
-        """The averaged weights, one array a variable. Raises ValueError if the optimizer keeps none."""
+        """The averaged weights, one array per variable. Raises ValueError if the optimizer keeps no average."""
         if self.average is None:
             raise ValueError("this optimizer was made with average=None")
         parts = np.split(read(self._vectors[2:])[0], self._bounds)

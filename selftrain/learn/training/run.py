@@ -1,4 +1,4 @@
-"""Training: one model from examples, in steps, resumable; the averaged weights of one look are kept."""
+"""Training: one model from examples, in steps; it resumes after a kill and keeps the averaged weights of one look."""
 
 from __future__ import annotations
 
@@ -33,17 +33,16 @@ from selftrain.progress import Progress, silent
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_MEASURED_IMAGES, _MEASURED_AT_THE_END = 512, 4096  # that batch norm's statistics are measured on
+_MEASURED_IMAGES, _MEASURED_AT_THE_END = 512, 4096  # images for batch norm's statistics
 
 
 @dataclass(frozen=True)
 class TrainingResult:
     """A trained model (its best weights by validation) and how it came about.
 
-    `curve` has a row a look, as in `curve.SCHEMA`. A look measures batch norm's statistics on 512 training images; the
-    model's are measured anew on up to 4,096, so that what it answers to validation can differ a little from the row of
-    `best_step`. `image_steps` is steps times the images of a step, the work done; `seconds` is wall time, over all its
-    starts.
+    `curve` has a row per look, as in `curve.SCHEMA`. A look measures batch norm's statistics on 512 training images,
+    the returned model on up to 4,096. So its answers to validation can differ a little from the row of `best_step`.
+    `image_steps` is the work done: steps times images per step. `seconds` is wall time over all starts.
     """
 
     model: keras.Model
@@ -78,21 +77,22 @@ def train(
     unlabeled: Unlabeled | None = None,
     progress: Progress = silent,
 ) -> TrainingResult:
-    """Trains on `train`, reads `validation` every `recipe.validate_every` steps, keeps the weights of one such look.
+    """Train `model` on `train`, and keep the weights of the newest look at validation that is as good as the best.
 
-    That is the newest whose accuracy is within one standard error of the highest.
+    A look reads `validation`, every `recipe.validate_every` steps. It is as good as the best if its accuracy is within
+    one standard error of the highest.
 
-    `model` takes images and answers logits, its body a layer called "backbone". Its weights are the start; it may
-    be trained in place, and the result is another model of its architecture, float32 whatever `recipe.precision`.
+    The training uses AdamW, linear warm-up, cosine decay and label smoothing on hard labels. Weights are averaged over
+    steps (EMA); batch norm's statistics are measured again for them.
 
-    AdamW, linear warm-up and cosine decay, label smoothing on hard labels, weights averaged over steps (EMA) with
-    batch norm measured anew for them, last for the weights that are returned. The method of `unlabeled` learns from its
-    images in the same steps. Saved to `checkpoints` at each look and from time to time: a call with the same arguments
-    continues from there after a kill, and returns at once when it had finished; another training's checkpoint there is
-    replaced.
+    - `model`: images to logits, with a layer called "backbone". Its weights are the start, and it may be trained in
+      place. The result is another model of its architecture, in float32 whatever `recipe.precision`.
+    - `unlabeled`: images from which a method learns in the same steps.
+    - `checkpoints`: where the training is saved, at each look and from time to time. A call with the same arguments
+      continues from there, or returns at once if it had finished. Another training's checkpoint there is replaced.
 
-    Raises TrainingDivergedError naming the step whose loss, or whose answers to validation, are not finite,
-    TrainingHeldError when another process is at the same training, ConfigError.
+    Raises TrainingDivergedError naming the step whose loss or answers are not finite, TrainingHeldError if another
+    process runs the same training, ConfigError.
     """
     classes = model.output_shape[-1]
     if train.targets.shape[1] != classes or validation.targets.shape[1] != classes:
@@ -113,7 +113,7 @@ def train_course(
     checkpoints: Checkpoints,
     progress: Progress = silent,
 ) -> TrainingResult:
-    """`train`, on a course that was chosen before."""
+    """`train`, on a course that the caller chose."""
     position = Position(_fingerprint(model, recipe, chosen, validation))
     run = _TrainingRun(recipe, model, chosen, validation, checkpoints, position, progress)
     with checkpoints.held():
@@ -121,7 +121,7 @@ def train_course(
 
 
 def _fingerprint(model: keras.Model, recipe: Recipe, course: Course, validation: Examples) -> str:
-    """What makes two trainings the same one; a checkpoint of another is not continued."""
+    """Tells trainings apart: a checkpoint is continued only with the same fingerprint."""
     settings = recipe.model_dump(mode="json")
     network = (model.name, model.input_shape, model.output_shape, model.count_params())
     data = (course.digest, validation.digest)
@@ -129,7 +129,7 @@ def _fingerprint(model: keras.Model, recipe: Recipe, course: Course, validation:
 
 
 class _TrainingRun:
-    """One training in progress: the live model, its average, and the position between them and the disk."""
+    """One training in progress: the live model, its average, and how far it is."""
 
     def __init__(
         self,
@@ -153,7 +153,7 @@ class _TrainingRun:
         self.started = time.monotonic()
 
     def to_the_end(self) -> TrainingResult:
-        """Trains what is left and returns the model with its best weights."""
+        """Train what is left, and return the model with its best weights."""
         saved = self.checkpoints.load(self.position.fingerprint)
         finished = saved is not None and not saved[1]
         self.started = time.monotonic()
@@ -183,7 +183,7 @@ class _TrainingRun:
                 self._look(stop, statistics)
 
     def _statistics(self, phase: schedule.Phase) -> Statistics:
-        """Those of the averaged model's layers that `phase` does not keep as they were published."""
+        """Batch norm of the averaged model, without the layers that `phase` keeps as published."""
         backbones.set_trainable(self.averaged, frozen=phase.frozen, pretrained=self.recipe.weights is not None)
         return Statistics(self.averaged)
 
@@ -204,7 +204,7 @@ class _TrainingRun:
         self.trainer.fit(data, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[watch])
 
     def _look(self, step: int, statistics: Statistics) -> None:
-        """Reads validation with the averaged weights, keeps them if they are the best, and saves."""
+        """Read validation with the averaged weights, keep them if they are the best, and save."""
         self._average()
         statistics.measure(self.course.plain_batches(_MEASURED_IMAGES))
         logits = predict_logits(self.averaged, self.validation.pixels, self.validation.rows)
@@ -223,16 +223,16 @@ class _TrainingRun:
             learning_rate=float(self.trainer.optimizer.learning_rate),
             standard_error=standard_error(right, len(labels)),
         )
-        self.position = self.position.seen(look)
+        self.position = self.position.after(look)
         if self.position.best == look:
             self.best_weights = variables.read(self.averaged.weights)
             self.checkpoints.save_best(step, self.best_weights)
         self.save()
 
     def _measure_best(self) -> None:
-        """Measures batch norm's statistics for the best weights on more images, and saves them so.
+        """Measure batch norm's statistics for the best weights on more images, and save them.
 
-        Killed before the training is marked as finished, it does the same again: the statistics are the weights' alone.
+        After a kill it does the same again, because the statistics depend on the weights alone.
         """
         best = self.position.best
         if best is None:
@@ -244,13 +244,13 @@ class _TrainingRun:
         self.checkpoints.save_best(best.step, self.best_weights)
 
     def _average(self) -> None:
-        """Copies the optimizer's averaged weights, or the live ones if there is no average, to the averaged model."""
+        """Copy the optimizer's averaged weights, or the live ones without an average, to the averaged model."""
         variables.write(self.averaged.weights, variables.read(self.live.weights))
         if self.recipe.ema is not None:
             variables.write(self.averaged.trainable_variables, self.trainer.optimizer.averaged())
 
     def save(self) -> None:
-        """Writes the state to disk."""
+        """Write the state to disk."""
         self.position = replace(self.position, seconds=time.monotonic() - self.started)
         state = (*self.trainer.variables, *self.trainer.optimizer.variables)
         self.checkpoints.save(self.position, variables.read(state))
@@ -268,7 +268,7 @@ class _TrainingRun:
 
         best = self.position.best
         if best is None:
-            raise ConfigError("training took no look at validation; `steps` must be at least 1")
+            raise ConfigError("training never read validation; `steps` must be at least 1")
         variables.write(self.averaged.weights, self.best_weights)
         self.averaged.trainable = True
         looks = self.position.looks
@@ -278,7 +278,7 @@ class _TrainingRun:
 
 
 class _TrainingWatch(keras.callbacks.Callback):  # type: ignore[misc]
-    """Stops a training whose loss is not finite, saves it from time to time, and tells how far it is."""
+    """Stops a training whose loss is not finite, saves it from time to time, and reports progress."""
 
     def __init__(self, run: _TrainingRun, stop: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The schedule: which steps train with which rate, and which of them keep the backbone frozen."""
+"""The schedule: the learning rate of each step, and which steps keep the backbone frozen."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from selftrain.learn.training.defaults import finish
 
 @dataclass(frozen=True)
 class Phase:
-    """Steps `start` to `stop` (exclusive) with one optimizer and a peak learning rate `rate`.
+    """Steps `start` to `stop` (exclusive) with one optimizer and the peak learning rate `rate`.
 
-    The last `finish` of them are those on human labels alone.
+    The last `finish` of them see human labels alone.
     """
 
     start: int
@@ -28,7 +28,9 @@ FINISH_RATE = 0.1  # of its phase's
 
 
 def phases(recipe: Recipe) -> tuple[Phase, ...]:
-    """One phase, or two: a pretrained backbone is frozen first, then trained at a lower rate. The last has the finish.
+    """One phase or two: a pretrained backbone is frozen first, then trained at a lower rate.
+
+    The last phase has the finish.
 
     >>> [(p.start, p.stop, p.frozen) for p in phases(Recipe(steps=10, weights="imagenet", freeze_steps=4))]
     [(0, 4, True), (4, 10, False)]
@@ -38,7 +40,7 @@ def phases(recipe: Recipe) -> tuple[Phase, ...]:
 
 
 def total_steps(recipe: Recipe) -> int:
-    """All the steps of a training, its finish included."""
+    """All steps of a training, with its finish."""
     return recipe.steps + finish(recipe)
 
 
@@ -52,7 +54,7 @@ def _main_phases(recipe: Recipe) -> tuple[Phase, ...]:
 
 
 def learning_rate(phase: Phase, *, warmup: float) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Linear warm-up over the share `warmup` of the phase's steps, half a cosine to zero, and another in the finish."""
+    """Linear warm-up over the share `warmup` of the steps, half a cosine to zero, another in the finish."""
     steps = phase.stop - phase.finish - phase.start
     rising = min(round(warmup * steps), steps - 1)
     main = (
@@ -80,7 +82,7 @@ class _WithFinish(keras.optimizers.schedules.LearningRateSchedule):  # type: ign
 
 
 def looks(phase: Phase, *, every: int) -> tuple[int, ...]:
-    """The steps after which validation is read: every `every` steps, at the phase's end and before its finish.
+    """The steps after which validation is read: every `every`, before the finish and at the end.
 
     >>> looks(Phase(0, 10, frozen=False, rate=1.0), every=4)
     (4, 8, 10)

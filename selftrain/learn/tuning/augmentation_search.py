@@ -1,4 +1,4 @@
-"""Augmentation, searched: how much of it, of MixUp and of label smoothing a configuration's images want."""
+"""Augmentation search: trainings that find how much augmentation, MixUp and label smoothing help."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 RANDAUGMENT = ("randaugment_operations", "randaugment_magnitude")
 SEARCHED = ("strength", *RANDAUGMENT, "mixup", "label_smoothing")
 JOURNAL = "study.jsonl"
-VALUES, ACCURACY, SECONDS = "values", "accuracy", "seconds"  # what the study keeps of a trial beside its loss
+VALUES, ACCURACY, SECONDS = "values", "accuracy", "seconds"  # attributes of a trial in the study
 SMALLEST_PROBABILITY = 1e-7
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One training: the recipe's keys it had, and what validation said; both None where it diverged.
+    """One training: its values of the searched keys, and its loss and accuracy on validation, None if it diverged.
 
-    `loss` is the mean -log p(label) of validation images, their temperature fitted on others of them.
+    `loss` is the mean -log p(label) over the validation images, whose temperature is fitted on other ones.
     """
 
     values: dict[str, Any]
@@ -76,7 +76,7 @@ def search_augmentation(
     seed: int,
     progress: Progress = silent,
 ) -> AugmentationSearch:
-    """Search what of the role's augmentation, MixUp and label smoothing lowers validation's loss, by training.
+    """Search the augmentation, MixUp and label smoothing that lower the role's validation loss, by training.
 
     `selftrain.learn_augmentation` explains the arguments and raises what this raises.
     """
@@ -94,7 +94,7 @@ def search_augmentation(
 
 
 def _refuse(budget_minutes: float, steps: int | None) -> None:
-    """Raise ConfigError for a search or a training without an end or a beginning."""
+    """Raise ConfigError for a search or a training that cannot end or begin."""
     if not 0 < budget_minutes < math.inf:
         raise ConfigError(f"budget_minutes is {budget_minutes}; give minutes above 0, such as 30")
     if steps is not None and steps < 1:
@@ -102,12 +102,12 @@ def _refuse(budget_minutes: float, steps: int | None) -> None:
 
 
 def searched(recipe: Recipe) -> tuple[str, ...]:
-    """The keys of `recipe` that are searched: those that its training reads and may change without harm."""
+    """The keys of `recipe` that are searched: those that its training reads and that can change safely."""
     return RANDAUGMENT if recipe.in_training else SEARCHED
 
 
 def proposed(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
-    """Values for the searched keys of `recipe`; steps are as coarse as validation can tell."""
+    """Values for the searched keys of `recipe`, in steps that validation can tell apart."""
     if recipe.in_training:
         return _randaugment(trial)
     strong = trial.suggest_categorical("strength", ["weak", "strong"]) == "strong"
@@ -130,7 +130,7 @@ def _as_it_is(training: RoleTraining) -> dict[str, Any]:
 
 
 class _Search:
-    """A study on disk, and the trainings that it asks for."""
+    """A study on disk, and the trainings that it proposes."""
 
     def __init__(self, study: optuna.Study, training: RoleTraining, folder: Path, steps: int | None, seed: int) -> None:
         self.study, self.training, self.folder, self.steps = study, training, folder, steps
@@ -138,7 +138,7 @@ class _Search:
 
     @property
     def trials(self) -> tuple[Trial, ...]:
-        """Those that ended, by themselves or by diverging."""
+        """Those that ended, regularly or by diverging."""
         ended = [each for each in self.study.trials if SECONDS in each.user_attrs]
         return tuple(Trial(each.user_attrs[VALUES], each.value, each.user_attrs.get(ACCURACY)) for each in ended)
 
@@ -148,7 +148,7 @@ class _Search:
         return float(sum(each.user_attrs.get(SECONDS, 0.0) for each in self.study.trials))
 
     def run(self, budget_s: float, most: int | None, progress: Progress) -> None:
-        """The recipe as it is, if it was not tried yet, then what the study proposes, until the budget is spent."""
+        """Try the recipe as it is, unless that was done, then what the study proposes, until the budget is spent."""
         self._give_up_killed()
         if not any(trial.values == _as_it_is(self.training) and trial.loss is not None for trial in self.trials):
             self._try(self.study.ask(), _as_it_is(self.training), budget_s, progress, must=True)
@@ -164,7 +164,7 @@ class _Search:
         return AugmentationSearch(self.training.role, before, best, self.trials, self.spent_s)
 
     def _give_up_killed(self) -> None:
-        """Trials that a kill cut off are asked for once more; their training goes on where it was."""
+        """Ask again for trials that a kill cut off; their training continues where it was."""
         states = _optuna().trial.TrialState
         for cut in self.study.get_trials(states=(states.RUNNING,)):
             self.study.tell(cut.number, state=states.FAIL)
@@ -244,7 +244,7 @@ def _study(folder: Path) -> optuna.Study:
 
 
 def _drop_torn_line(path: Path) -> None:
-    """Cuts off what a kill left of a last line, which the next one would be glued to."""
+    """Cut off a last line that a kill left incomplete: the next one would be appended to it."""
     if path.is_file():
         text = path.read_bytes()
         whole = text[: text.rfind(b"\n") + 1]
@@ -253,7 +253,7 @@ def _drop_torn_line(path: Path) -> None:
 
 
 def _key(training: RoleTraining, steps: int | None, seed: int) -> str:
-    """Names the study: what is trained on, and the recipe but for what is searched."""
+    """Names the study by its training data and the keys of the recipe that are not searched."""
     recipe = training.recipe.model_dump_json(exclude=set(searched(training.recipe)))
     e = training.experiment
     facts = (training.manifest.digest, training.role, training.backbone, e.image_size, e.seed, recipe, steps, seed)

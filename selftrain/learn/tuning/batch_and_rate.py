@@ -18,16 +18,16 @@ from selftrain.progress import Progress, noting, silent
 if TYPE_CHECKING:
     from selftrain.learn.training.course import Unlabeled
 
-_FEWEST_BATCHES = 4  # a pass over the training images has at least this many
+_FEWEST_BATCHES = 4  # in a pass over the training images
 _MEASURED_S = 2.0
 _SMALLEST = 8
 _ENDLESS = 1_000_000  # steps, more than are ever taken
-_FEWEST_RANGE_STEPS = 10  # losses that tell a slope
+_FEWEST_RANGE_STEPS = 10  # losses that show a slope
 
 
 @dataclass(frozen=True)
 class BatchAndRate:
-    """What was measured for a role of an experiment: its batch size and learning rate, and how they were found."""
+    """The batch size and learning rate measured for a role of an experiment, and how they were found."""
 
     role: Role
     batch_size: int
@@ -65,7 +65,7 @@ def measure_batch_and_rate(
 ) -> BatchAndRate:
     """The largest batch size that pays on this machine, up to `most`, then the learning rate for it.
 
-    `selftrain.learn_optimization` says how they are found, and raises what this raises.
+    `selftrain.learn_optimization` explains the search and raises what this raises.
     """
     _refuse(most, range_steps)
     training = open_role(experiment, role, progress=noting(progress, "ingest"))
@@ -83,11 +83,11 @@ def _refuse(most: int, range_steps: int) -> None:
     if most < 1:
         raise ConfigError(f"most is {most}; give the largest batch size to try, 1 or more")
     if range_steps < _FEWEST_RANGE_STEPS:
-        raise ConfigError(f"range_steps is {range_steps}; give {_FEWEST_RANGE_STEPS} or more, 200 is usual")
+        raise ConfigError(f"range_steps is {range_steps}; give {_FEWEST_RANGE_STEPS} or more, such as 200")
 
 
 def rounded(rate: float) -> float:
-    """`rate` to two significant digits; the test tells no more.
+    """`rate` to two significant digits, as precise as the test is.
 
     >>> rounded(0.0031234)
     0.0031

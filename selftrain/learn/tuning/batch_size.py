@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from selftrain.errors import ConfigError
 from selftrain.progress import Progress, silent
 
-LEAST_GAIN = 0.1  # of images a second, for twice the batch
+LEAST_GAIN = 0.1  # share of images per second, for twice the batch
 _NO_MEMORY = frozenset({"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"})  # TensorFlow, torch
-_SAID = ("RESOURCE_EXHAUSTED", "out of memory")  # XLA
+_PHRASES = ("RESOURCE_EXHAUSTED", "out of memory")  # XLA
 _LEFT = 0.8  # share of the free memory that the next size may take
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What a batch size did: training images a second, None where memory failed."""
+    """Training images per second at a batch size, None where memory failed."""
 
     batch_size: int
     images_per_s: float | None
@@ -46,10 +46,10 @@ def largest_batch(
     least_gain: float = LEAST_GAIN,
     progress: Progress = silent,
 ) -> BatchSearch:
-    """The largest batch size that is at least `least_gain` faster than its half, by doubling from `start` to `most`.
+    """The largest batch size that is at least `least_gain` faster than half of it, by doubling from `start` to `most`.
 
-    `measure` trains with a batch size and tells images a second; it raises MemoryError where memory fails. Where
-    already `start` fails, its halves are tried. Raises ConfigError where not even one image fits.
+    `measure` trains with a batch size and returns images per second; it raises MemoryError where memory fails. If
+    `start` fails, its halves are tried. Raises ConfigError where not even one image fits.
     """
     tried: list[Speed] = []
     size = min(start, most)
@@ -61,29 +61,29 @@ def largest_batch(
         except MemoryError:
             speed = None
         tried.append(Speed(size, speed))
-        said = "memory fails" if speed is None else f"{speed:.0f} images/s"
-        progress(min(len(tried), doublings + 1), doublings + 1, f"{size}: {said}")
+        note = "memory fails" if speed is None else f"{speed:.0f} images/s"
+        progress(min(len(tried), doublings + 1), doublings + 1, f"{size}: {note}")
         return speed
 
-    found = speed_of(size)
-    failed = found is None
-    while found is None:
+    best = speed_of(size)
+    failed = best is None
+    while best is None:
         if size == 1:
             raise ConfigError("memory fails for a batch of one image; take a smaller backbone or image_size")
         size //= 2
-        found = speed_of(size)
+        best = speed_of(size)
     while not failed and size * 2 <= most:
         faster = speed_of(size * 2)
-        if faster is None or faster < found * (1 + least_gain):
+        if faster is None or faster < best * (1 + least_gain):
             break
-        size, found = size * 2, faster
+        size, best = size * 2, faster
     return BatchSearch(size, tuple(tried))
 
 
 def is_memory_error(error: BaseException) -> bool:
-    """True if `error` says, on any backend, that memory ran out."""
+    """True if `error` means, on any backend, that memory ran out."""
     names = {kind.__name__ for kind in type(error).__mro__}
-    return bool(names & _NO_MEMORY) or any(word in str(error) for word in _SAID)
+    return bool(names & _NO_MEMORY) or any(word in str(error) for word in _PHRASES)
 
 
 def peak_bytes() -> int:

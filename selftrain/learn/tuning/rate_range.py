@@ -1,4 +1,4 @@
-"""The learning-rate range test: the loss while the rate rises, and the rate at which it falls most steeply."""
+"""Rate range: the test for the learning rate at which the loss falls most steeply."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from selftrain.progress import Progress, silent
 
 Floats = NDArray[np.float64]
 
-_MEMORY = 0.1  # of the steps, that the averaged loss is of
+_MEMORY = 0.1  # share of the steps in an averaged loss
 _WORSE = 4.0  # times the lowest loss, where the test stops
 _FEWEST = 10  # losses that tell a slope
-_DECADE = 10.0  # below the rate of the lowest averaged loss, in which the suggestion is
-_SURE = 3.0  # standard errors that the loss must fall
+_DECADE = 10.0  # the suggestion is at most this factor below the rate of the lowest averaged loss
+_ERRORS = 3.0  # standard errors that the loss must fall
 
 
 @dataclass(frozen=True)
 class RateRange:
-    """A range test: `rates` (k,), the `losses` (k,) as they came and averaged (`smooth`), and the rate it suggests."""
+    """A range test: `rates` (k,), `losses` (k,), their averages `smooth` (k,), and the suggested rate."""
 
     rates: Floats
     losses: Floats
@@ -39,11 +39,11 @@ def range_test(
     steps: int = 100,
     progress: Progress = silent,
 ) -> RateRange:
-    """Train by `step` (a rate to that step's loss) while the rate grows from `low` to `high` by one factor a step.
+    """Train by `step` (a rate to that step's loss) while the rate grows from `low` to `high`, by one factor per step.
 
-    Smith 2017 (arXiv:1506.01186, section 3.3), as fastai does it: exponentially, the loss averaged, until it is four
-    times its lowest or not finite. Raises TrainingDivergedError where that is before ten steps, NoFallError where the
-    loss falls at no rate.
+    Smith 2017 (arXiv:1506.01186, section 3.3), with fastai's exponential growth. It ends when the averaged loss is four
+    times its lowest, or the loss is not finite. Within ten steps that raises TrainingDivergedError. Raises NoFallError
+    if the loss does not fall at any rate.
     """
     rates, memory = np.geomspace(low, high, steps), max(1, round(_MEMORY * steps))
     losses: list[float] = []
@@ -61,28 +61,29 @@ def range_test(
         raise TrainingDivergedError(
             f"the loss was finite for {len(losses)} steps only, at rates from {low:.1e}; check the data or start lower"
         )
-    taken, seen, smooth = rates[: len(losses)], np.asarray(losses), np.asarray(averaged)
-    return RateRange(taken, seen, smooth, suggested(taken, seen, smooth, memory=memory))
+    tested, values, smooth = rates[: len(losses)], np.asarray(losses), np.asarray(averaged)
+    return RateRange(tested, values, smooth, suggested(tested, values, smooth, memory=memory))
 
 
 def suggested(rates: Floats, losses: Floats, smooth: Floats, *, memory: int) -> float:
-    """The rate of the steepest descent in the decade of rates that ends at the lowest averaged loss.
+    """The rate of the steepest descent in the decade that ends at the lowest averaged loss.
 
-    `rates` (k,) grow by a factor; `smooth` (k,) are the `losses` (k,), averaged over about `memory` of them. The decade
-    begins with what fastai's `minimum` suggests, a tenth of the rate at the lowest average. Within it, the suggestion
-    is where a straight line through neighbouring averages falls most for a factor of the rate. The first `memory`
-    averages are of few losses each and are passed over.
+    `rates` (k,) grow by a factor. `smooth` (k,) are the `losses` (k,), averaged over about `memory` of them. The first
+    `memory` averages hold few losses each and are skipped. The decade begins at fastai's `minimum` suggestion, a tenth
+    of the rate at the lowest average. A straight line is fitted to neighbouring averages. The suggestion is where it
+    falls most per factor of the rate.
 
-    Raises NoFallError where the lowest average is less than a decade above them, or less than three standard errors
-    below the mean loss at rates too low to train: what falls there is chance.
+    Raises NoFallError for a fall that may be chance. The lowest average must come at least a decade after the skipped
+    ones. It must also lie three standard errors below the mean loss at rates too low to train.
     """
     settled = min(memory, len(smooth) - 1)
     lowest = settled + int(smooth[settled:].argmin())
     start = float(losses[: max(settled, lowest // 2)].mean())
-    if rates[lowest] < _DECADE * rates[settled] or start - smooth[lowest] <= _SURE * _error(losses, lowest, memory):
+    least_fall = _ERRORS * _error(losses, lowest, memory)
+    if rates[lowest] < _DECADE * rates[settled] or start - smooth[lowest] <= least_fall:
         raise NoFallError(
-            f"no learning rate from {rates[0]:.1e} to {rates[-1]:.1e} lowers the loss by more than chance (from "
-            f"{start:.3f} to {smooth[lowest]:.3f} at most); keep the rate you have, or test again with more range_steps"
+            f"no learning rate from {rates[0]:.1e} to {rates[-1]:.1e} lowers the loss by more than chance (at most "
+            f"from {start:.3f} to {smooth[lowest]:.3f}); keep your rate, or test again with more range_steps"
         )
     first = min(lowest - 1, int(np.searchsorted(rates, rates[lowest] / _DECADE)))
     slopes = _slopes(smooth, reach=max(2, memory // 2))[first:lowest]
@@ -92,20 +93,20 @@ def suggested(rates: Floats, losses: Floats, smooth: Floats, *, memory: int) -> 
 def _error(losses: Floats, lowest: int, memory: int) -> float:
     """Standard error of the fall from the mean of the first losses to the average at `lowest`.
 
-    A loss's own spread is that of the differences between neighbours, which a slow fall does not widen (von Neumann).
+    The spread is that of the differences of neighbours. A slow fall does not widen it (von Neumann).
     """
     spread = float(np.diff(losses[: lowest + 1]).std()) / math.sqrt(2)
     return spread * math.sqrt(1 / max(memory, lowest // 2) + 1 / (2 * memory - 1))
 
 
 def _averaged(losses: list[float], memory: int) -> float:
-    """The exponential average of all `losses`, its beginning at zero corrected."""
+    """The exponential average of all `losses`. Its start at zero is corrected."""
     weights = (1 - 1 / memory) ** np.arange(len(losses) - 1, -1, -1)
     return float((weights * losses).sum() / weights.sum())
 
 
 def _slopes(smooth: Floats, *, reach: int) -> Floats:
-    """At each position, the slope of the straight line fitted to the losses within `reach` positions."""
+    """The slope, at each position, of the straight line through the losses within `reach` positions."""
     slopes = np.empty(len(smooth))
     for at in range(len(smooth)):
         near = slice(max(0, at - reach), at + reach + 1)

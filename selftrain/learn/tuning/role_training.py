@@ -1,4 +1,4 @@
-"""Role training: what a teacher or a student of an experiment is trained on, opened to find better settings for it."""
+"""Role training: what a teacher or a student is trained on, opened to find better settings for it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Role = Literal["teacher", "student"]
 
 @dataclass(frozen=True)
 class RoleTraining:
-    """A role's recipe and backbone, and the images that it is trained and validated on.
+    """A role's recipe and backbone, and the images for its training and validation.
 
     `train` and `validation` have human labels. `unlabeled` are the images that the role's method learns from in
     training; None for a role without such a method.
@@ -59,10 +59,10 @@ class RoleTraining:
 
 
 def open_role(experiment: Experiment, role: Role, *, progress: Progress = silent) -> RoleTraining:
-    """The training of `role` in `experiment`, whose source is ingested into its workspace unless it is there.
+    """The training of `role` in `experiment`; the source is ingested unless that was done.
 
-    The unlabelled images are decoded only where the role's method learns from them in training. Raises ConfigError for
-    another role, and what ingest raises for images and labels that cannot be used.
+    The unlabelled images are decoded only if the role's method learns from them. Raises ConfigError for another role,
+    and what ingest raises for images and labels that cannot be used.
     """
     from selftrain.learn.training.examples import examples, whole_pool
 

@@ -159,7 +159,7 @@ def test_embeddings_that_are_all_one_are_a_collapse(tmp_path: Path) -> None:
     last = layers_of_type(model.get_layer("backbone"), keras.layers.BatchNormalization)[-1]
     last.gamma.assign(np.zeros(32))
     last.beta.assign(np.ones(32))
-    with pytest.raises(TrainingDivergedError, match="all images are one at step 2"):
+    with pytest.raises(TrainingDivergedError, match="all images are the same at step 2"):
         run(tmp_path, model=model, rows=100, steps=2, learning_rate=1e-12)
 
 

@@ -53,7 +53,7 @@ def look(step: int, accuracy: float, error: float = 0.0) -> Look:
 
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
-    position = Position("print", seconds=2.0, loss_sum=1.5).seen(look(4, 0.5))
+    position = Position("print", seconds=2.0, loss_sum=1.5).after(look(4, 0.5))
     checkpoints.save_best(4, [np.ones(3)])
     checkpoints.save(position, [np.arange(12.0).reshape(3, 4), np.array(7)])
     loaded, arrays = checkpoints.load("print") or (None, [])
@@ -79,18 +79,18 @@ def test_a_torn_or_absent_file_is_no_checkpoint(tmp_path: Path) -> None:
 
 def test_best_weights_no_longer_named_are_removed(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
-    first = Position("print").seen(look(1, 0.5))
+    first = Position("print").after(look(1, 0.5))
     checkpoints.save_best(1, [np.ones(1)])
     checkpoints.save(first, [])
     checkpoints.save_best(2, [np.zeros(1)])
     assert len(list(tmp_path.glob("best-*"))) == 2
-    checkpoints.save(first.seen(look(2, 0.6)), [])
+    checkpoints.save(first.after(look(2, 0.6)), [])
     assert [path.name for path in tmp_path.glob("best-*")] == ["best-000000002.npz"]
 
 
 def test_a_finished_training_keeps_its_position_and_best_weights_alone(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
-    position = Position("print").seen(look(4, 0.5))
+    position = Position("print").after(look(4, 0.5))
     checkpoints.save_best(4, [np.ones(3)])
     checkpoints.save(position, [np.zeros(1000)])
     checkpoints.finish(position)
@@ -119,7 +119,7 @@ def test_of_finished_trainings_the_last_few_are_kept_and_unfinished_ones_all(tmp
 
 def test_a_state_whose_best_weights_are_gone_is_no_checkpoint(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(Position("print").seen(look(1, 0.5)), [])
+    checkpoints.save(Position("print").after(look(1, 0.5)), [])
     assert checkpoints.load("print") is None
 
 
@@ -153,7 +153,7 @@ def test_the_kept_look_is_the_newest_or_the_one_that_was_kept_before(right: list
     position = Position("print")
     for step, count in enumerate(right, start=1):
         before, taken = position.best, look(step, count / 20, standard_error(count / 20, 20))
-        position = position.seen(taken)
+        position = position.after(taken)
         assert position.best in (taken, before)
 
 

@@ -69,7 +69,7 @@ def test_what_was_measured_is_written_beside_what_was_there(tmp_path: Path) -> N
 def test_a_loss_that_falls_by_no_more_than_chance_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     config = configured(tmp_path)
     before = config.read_text()
-    with pytest.raises(NoFallError, match="keep the rate you have, or test again with more range_steps"):
+    with pytest.raises(NoFallError, match="keep your rate, or test again with more range_steps"):
         learn_optimization(config=config, most=1, range_steps=10)  # an image a step, ten steps
     assert config.read_text() == before
 

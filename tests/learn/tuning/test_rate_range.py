@@ -101,7 +101,7 @@ def test_a_loss_that_falls_by_chance_alone_suggests_no_rate() -> None:
 
 def test_a_loss_that_soon_explodes_suggests_no_rate() -> None:
     losses = iter([*np.linspace(2, 1.9, 12), math.inf])
-    with pytest.raises(NoFallError, match=r"1\.0e-06 to 1\.2e-06 lowers .* keep the rate you have, or test"):
+    with pytest.raises(NoFallError, match=r"1\.0e-06 to 1\.2e-06 lowers .* keep your rate, or test"):
         range_test(lambda rate: next(losses), steps=1000)
 
 
