@@ -61,28 +61,36 @@ def distill(
     workspace: PathLike = ".selftrain",
     progress: Progress = silent,
 ) -> core.DistillationResult:
-    """Train a small model to answer as the saved model in the folder `teacher` does, and save it to `out`.
+    """Train a small model to answer like the saved model in the folder `teacher`, and save it to `out`.
 
     Distillation (Hinton et al. 2015, arXiv:1503.02531): the small model learns the teacher's calibrated probabilities,
-    softened by a temperature. It reads images of the teacher's size and has its class names. Called again with the same
-    arguments after a kill, it continues.
+    softened by a temperature. It reads images of the teacher's size and has its class names. After a kill, the same
+    call continues the training.
 
-    - `teacher`: the folder of a saved model or ensemble.
-    - `images`: images without labels: a folder, an array, a list, a stream, or Pixels. An image that comes twice is
-      learnt from once, with its label if it has one.
-    - `labeled`: class folders, or (images, labels).
-    - `validation`: labelled images that the teacher was not trained on. They choose the weights and calibrate them, and
-      are never learnt from, wherever else they are given. None: a fifth of `labeled` is held out for it.
-    - `out`: the folder of the new model. One that holds anything is refused, except an earlier model distilled from
-      the same teacher, which is replaced.
-    - `recipe`: how to train, a `selftrain.config.Distillation`: backbone, temperature, steps and the rest.
-    - `seed`: of the first weights, the order of the images and the share held out.
-    - `workspace`: the folder of decoded images and checkpoints. Its recall log is asked about the teacher.
-    - `progress`: called with (done, total, note).
+    Args:
+      - `teacher`: the folder of a saved model or ensemble.
+      - `images`: images without labels: a folder, an array, a list, a stream, or Pixels. An image that comes twice is
+        learned from once, with its label if it has one.
+      - `labeled`: class folders, or (images, labels).
+      - `validation`: labelled images that the teacher was not trained on. They choose the weights and calibrate them.
+        They are never learned from, even if they are also given elsewhere. None: hold out a fifth of `labeled`.
+      - `out`: the folder of the new model. It must be new or empty, or hold an earlier model distilled from the same
+        teacher, which is replaced.
+      - `recipe`: how to train, a `selftrain.config.Distillation`: backbone, temperature, steps and the other settings.
+      - `seed`: the first weights, the order of the images, and which of `labeled` are held out.
+      - `workspace`: the folder for decoded images and checkpoints, with the recall log.
+      - `progress`: called with the units done, their total, and a note.
 
-    Raises ConfigError for an `out` that is not allowed, and where there is nothing to validate on or to learn from.
-    Raises SourceError for images or labels that cannot be used, BackboneError, UntrustedFileError for a teacher that
-    was changed, WithdrawnError for one that was recalled, and TrainingDivergedError.
+    Returns:
+        The saved model, the accuracy and size of both models, and how many images were learned from or left out.
+
+    Raises:
+      - SourceError: images or labels cannot be used.
+      - ConfigError: `out` or `recipe` is not allowed, or there is nothing to validate on or to learn from.
+      - BackboneError: the backbone cannot be built.
+      - UntrustedFileError: `teacher` is not a saved model, or was changed.
+      - WithdrawnError: `selftrain recall` withdrew the teacher, or a model that it was trained from.
+      - TrainingDivergedError: the loss is not finite.
     """
     from selftrain.api.user_models import refuse_withdrawn
 
@@ -111,26 +119,29 @@ def learn_optimization(
 ) -> Optimization:
     """Measure the largest batch size that pays, then the learning rate for it, and write both to the file `config`.
 
-    The batch size doubles until memory fails, doubling gains less than 10 % of speed, `most` is reached, or a pass
-    over the training images would have fewer than four steps. A method that learns in training (fixmatch, freematch,
-    softmatch) is measured by its whole step: per labelled image, two views of `consistency.mu` unlabelled ones.
+    The batch size doubles until memory fails, the speed grows by less than 10 %, `most` is reached, or a pass over the
+    training images would have fewer than four steps. A method that learns in training (fixmatch, freematch, softmatch)
+    is measured by its whole step: per labelled image, two views of `consistency.mu` unlabelled ones.
 
     The rate comes from a range test (arXiv:1506.01186), from the weights and with the augmentation of the training. It
     is the rate of the steepest descent within the decade below the rate of the lowest averaged loss. It becomes the
     peak of the schedule. `steps` do not change: twice the batch is twice the work.
 
-    The speed is this machine's: run it where you train, with nothing else running.
+    Args:
+      - `config`: the YAML file of an experiment. Run on the machine that will train, with nothing else running.
+      - `role`: "teacher" or "student".
+      - `most`: the largest batch size to try.
+      - `range_steps`: the steps of the range test, 10 or more.
+      - `write`: write both values to the file, each with a comment that says why; other comments stay.
+      - `progress`: called with the units done, their total, and a note.
 
-    - `config`: the YAML file of an experiment.
-    - `role`: "teacher" or "student".
-    - `most`: the largest batch size to try.
-    - `range_steps`: steps of the range test, 10 or more.
-    - `write`: whether to write the file; its comments stay, and each changed key gets a comment that says why.
-    - `progress`: called with (done, total, note).
+    Returns:
+        Both values, every batch size and rate that was tried, and whether the file was written.
 
-    Raises ConfigError for a file that cannot be read or written, and for `most` or `range_steps` that are too small.
-    Raises TrainingDivergedError where the loss is not finite at any rate, NoFallError where it falls by no more than
-    chance. After an error the file is as it was.
+    Raises:
+      - ConfigError: the file cannot be read or written, or `most` or `range_steps` is too small.
+      - TrainingDivergedError: the loss is not finite at any rate.
+      - NoFallError: the loss falls by no more than chance. After an error the file is as it was.
     """
     path = user_path(config)
     found = measure_batch_and_rate(file.read(path), role=role, most=most, range_steps=range_steps, progress=progress)
@@ -153,28 +164,33 @@ def learn_augmentation(
     """Search the augmentation's strength, RandAugment, MixUp and label smoothing by training again and again.
 
     Optuna's tree-structured Parzen estimator proposes. Each trial trains the role's recipe on the human labels and is
-    judged by validation's loss; the test set is not read. The first trial is the recipe as it is, and only something
-    better is written to the file `config`. On a small validation set much of the gain is luck: the loss of the best
-    trial tells less than the next run's test.
+    judged by the validation loss; the test set is not read. The first trial is the recipe as it is, and only something
+    better is written. On a small validation set much of the gain is luck, so expect less of it on test.
 
     A student whose method learns in training (fixmatch, freematch, softmatch) is trained on the unlabelled images too,
     as in a run. Only its RandAugment is searched. It always takes a weak and a strong view and mixes nothing. Its
     labels stay as sharp as they are, because smoothed labels keep confidences below a threshold.
 
-    The study is a file of JSON lines in the workspace. A search that was killed continues within its trial, and one
-    that ended continues with a larger budget.
+    The study is a file of JSON lines in the workspace. A search that was killed continues within its trial, and a
+    finished one continues with a larger budget.
 
-    - `config`: the YAML file of an experiment.
-    - `role`: "teacher" or "student".
-    - `budget_minutes`: no trial starts after this much training.
-    - `most_trials`: no trial starts after this many; None: any number.
-    - `steps`: of each trial; None: the recipe's own.
-    - `write`: whether to write the file; its comments stay, and each changed key gets a comment that says why.
-    - `seed`: of the proposals.
-    - `progress`: called with (done, total, note).
+    Args:
+      - `config`: the YAML file of an experiment.
+      - `role`: "teacher" or "student".
+      - `budget_minutes`: no trial starts after this much training.
+      - `most_trials`: no trial starts after this many. None: no limit.
+      - `steps`: the steps of a trial. None: the recipe's own.
+      - `write`: write the best values to the file, each with a comment that says why; other comments stay.
+      - `seed`: what is proposed.
+      - `progress`: called with the seconds of the budget spent, all of them, and a note.
 
-    Raises ConfigError for a file that is not a configuration, a recipe without augmentation, a budget or steps that are
-    not above 0, and where Optuna is missing. Raises TrainingDivergedError where the recipe as it is diverges.
+    Returns:
+        The recipe as it was, the best trial, all trials, and whether the file was written.
+
+    Raises:
+      - ConfigError: the file is not a configuration, its recipe has no augmentation, the budget or `steps` are not
+        above 0, or Optuna is missing.
+      - TrainingDivergedError: the recipe as it is diverges.
     """
     path = user_path(config)
     found = search_augmentation(

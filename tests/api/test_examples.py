@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from selftrain.api import calls, loading
+from selftrain import ensemble, learn_representation
+from selftrain.api import calls, learning, loading
 
 pytestmark = [
     # Keras 3.15 converts TensorFlow variables with numpy's older protocol.
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
 
-MODULES = (calls, loading)
+MODULES = (calls, learning, loading)
 EXAMPLES = {
     test.name.rpartition(".")[2]: test
     for module in MODULES
@@ -27,8 +28,9 @@ CALLS = {
     for module in MODULES
     for name, call in vars(module).items()
     if inspect.isfunction(call) and call.__module__ == module.__name__ and not name.startswith("_")
-}
-OTHERS = [name for name in CALLS if name != "autolabel"]
+} | {"ensemble": ensemble, "learn_representation": learn_representation}
+TRAINING = {name for name in CALLS if name.startswith("learn_")} | {"distill", "ensemble"}  # too long for an example
+OTHERS = [name for name in CALLS if name != "autolabel" and name not in TRAINING]
 MARKS = {"load_from": [pytest.mark.keras], "fit": [pytest.mark.keras, pytest.mark.slow]}
 
 

@@ -30,14 +30,19 @@ def ensemble(
     any saved model: to predict, to label a pool, as `teacher.start`. It is as large and slow as its members together;
     `distill` makes a small model of it.
 
-    - `models`: folders of saved models. They may read different image sizes; the ensemble reads the largest and
-      resizes inside. They may have their classes in different orders; the ensemble has the first one's.
-    - `out`: the folder of the new model. One that holds anything is refused, except an earlier ensemble of the same
-      models, which is replaced.
-    - `weights`: a number from 0 per model; None: all the same.
+    Args:
+      - `models`: folders of saved models. They may read different image sizes; the ensemble reads the largest and
+        resizes inside. They may have their classes in different orders; the ensemble has the first one's.
+      - `out`: the folder of the new model. It must be new or empty, or hold an earlier ensemble of the same models,
+        which is replaced.
+      - `weights`: a number from 0 per model. None: all the same.
 
-    Raises ConfigError for fewer than two models, classes that differ, weights that do not fit, or such an `out`. Raises
-    UntrustedFileError for a folder that does not hold a saved model, or holds one that was changed.
+    Returns:
+        The saved model.
+
+    Raises:
+      - ConfigError: there are fewer than two models, their classes differ, or `weights` or `out` do not fit.
+      - UntrustedFileError: a folder does not hold a saved model, or holds one that was changed.
     """
     if len(models) < 2:
         raise ConfigError(f"an ensemble needs two models or more, got {len(models)}")

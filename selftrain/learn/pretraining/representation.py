@@ -63,23 +63,29 @@ def learn_representation(
     """Pretrain a backbone on `images` without labels, and save its weights.
 
     A teacher starts from the file by `teacher: {weights: PATH}`. Its batch norm keeps the statistics of these images.
-    Called again with the same arguments after a kill, it continues.
+    After a kill, the same call continues the training.
 
-    - `images`: a folder, an array uint8 (n, h, w[, 3]), a list of images or paths, a stream, or Pixels of the recipe's
-      `image_size`.
-    - `labeled`: class folders, or (images, labels). They are not learnt from. Each look at the features says how many
-      of them their nearest neighbours name right (arXiv:1805.01978).
-    - `recipe`: how to train, a `selftrain.config.Pretraining`: backbone, image size, objective, steps and the rest.
-    - `out`: the file, *.weights.h5; None: `workspace`/representations/BACKBONE-OBJECTIVE.weights.h5. A file there is
-      replaced only by the same call, because a configuration may name it. Weights of other images or settings, and
-      files that this function did not write, are refused before training.
-    - `seed`: of the first weights, the order of the images and the views.
-    - `workspace`: the folder of decoded images and checkpoints.
-    - `progress`: called with (done, total, note).
+    Args:
+      - `images`: a folder, an array uint8 (n, h, w[, 3]), a list of images or paths, a stream, or Pixels of the
+        recipe's `image_size`.
+      - `labeled`: class folders, or (images, labels), which are not learned from. Each look at the features says for
+        how many of them the nearest neighbours find the label (arXiv:1805.01978).
+      - `recipe`: how to train, a `selftrain.config.Pretraining`: backbone, image size, objective, steps and the other
+        settings.
+      - `out`: the file, *.weights.h5. None: `workspace`/representations/BACKBONE-OBJECTIVE.weights.h5. A file there is
+        replaced only by the same call, because a configuration may name it.
+      - `seed`: the first weights, the order of the images, and the views.
+      - `workspace`: the folder for decoded images and checkpoints.
+      - `progress`: called with the steps done, their total, and a note.
 
-    Raises SourceError for images that cannot be used and for a single labelled image, BackboneError, ConfigError for
-    an `out` that is not allowed and for fewer images than a batch. Raises TrainingDivergedError for a loss that is not
-    finite and for features that collapse.
+    Returns:
+        The file, what the neighbours found before and after, and a row per look at the features.
+
+    Raises:
+      - SourceError: images cannot be used, or there is a single labelled image.
+      - BackboneError: the backbone cannot be built, or `out` has another suffix.
+      - ConfigError: `out` holds other weights or something else, or there are fewer images than a batch.
+      - TrainingDivergedError: the loss is not finite, or the features collapse.
     """
     from selftrain.learn.networks import backbones
     from selftrain.learn.pretraining.pretrain import curve_of, identity, pretrain
