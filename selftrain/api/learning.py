@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selftrain.config import Distillation
-from selftrain.config.text import file
+from selftrain.config.text.file import change_experiment, read_experiment
 from selftrain.files.places import user_path
 from selftrain.learn.distillation import distill as core
 from selftrain.learn.tuning.augmentation_search import Trial, search_augmentation
@@ -144,9 +144,11 @@ def learn_optimization(
       - NoFallError: the loss falls by no more than chance. After an error the file is as it was.
     """
     path = user_path(config)
-    found = measure_batch_and_rate(file.read(path), role=role, most=most, range_steps=range_steps, progress=progress)
+    found = measure_batch_and_rate(
+        read_experiment(path), role=role, most=most, range_steps=range_steps, progress=progress
+    )
     if write:
-        file.change(path, found.changes, reasons=found.reasons)
+        change_experiment(path, found.changes, reasons=found.reasons)
     return Optimization(path, role, found.batch_size, found.learning_rate, found.batches, found.rates, write)
 
 
@@ -194,7 +196,7 @@ def learn_augmentation(
     """
     path = user_path(config)
     found = search_augmentation(
-        file.read(path),
+        read_experiment(path),
         role=role,
         budget_minutes=budget_minutes,
         most_trials=most_trials,
@@ -204,5 +206,5 @@ def learn_augmentation(
     )
     written = write and bool(found.changes)
     if written:
-        file.change(path, found.changes, reasons=dict.fromkeys(found.changes, found.reason))
+        change_experiment(path, found.changes, reasons=dict.fromkeys(found.changes, found.reason))
     return LearnedAugmentation(path, role, found.before, found.best, found.trials, found.seconds, written)

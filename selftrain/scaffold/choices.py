@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from selftrain.config import Checks, Experiment, FolderSource, parse
-from selftrain.config.text.commented import Commented, check_free, write
+from selftrain.config.text.commented import Commented, check_free, write_commented
 from selftrain.data.sources.survey import Survey, survey
 from selftrain.errors import ConfigError, SourceError
 from selftrain.ladder import next_rung, resolve
@@ -65,7 +65,7 @@ def scaffold(source: FolderSource, wishes: Wishes, out: Path | None, *, command:
     name = f"{chosen.experiment.name}.yaml"
     path = out if out is not None else Path("configs", name) if Path("configs").is_dir() else Path(name)
     check_free(path, force=force)
-    write(chosen, path, command=command)
+    write_commented(chosen, path, command=command)
     return Scaffold(path=path, survey=seen, experiment=chosen.experiment, advice=chosen.notes)
 
 

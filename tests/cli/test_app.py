@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from selftrain.config.text.file import read as read_config
+from selftrain.config.text.file import read_experiment
 
 Paint = Callable[..., Path]
 HEAVY = {"tensorflow", "keras", "mlflow", "zenml", "matplotlib", "great_expectations", "dvc", "pyarrow"}
@@ -33,7 +33,7 @@ def test_init_writes_a_configuration_and_says_what_it_saw(selftrain: Command, pe
     assert ended.code == 0
     assert "2 classes, 16 labelled images: cat 8, dog 8" in ended.out
     assert "selftrain run --config pets.yaml" in ended.out
-    assert read_config(Path("pets.yaml")).source.model_dump()["labeled"] == "pets/labeled"
+    assert read_experiment(Path("pets.yaml")).source.model_dump()["labeled"] == "pets/labeled"
     assert "selftrain init --labeled pets/labeled" in Path("pets.yaml").read_text()
 
 

@@ -24,8 +24,8 @@ from selftrain.config import (
     Source,
     TableSource,
 )
-from selftrain.config.text.commented import Commented, render, write
-from selftrain.config.text.file import read as read_config
+from selftrain.config.text.commented import Commented, render_commented, write_commented
+from selftrain.config.text.file import read_experiment
 from selftrain.data.sources.survey import Survey
 from selftrain.errors import BackboneError, ConfigError, SourceError
 from selftrain.scaffold.choices import Scaffold, Wishes, choose, describe_choices, scaffold
@@ -75,7 +75,7 @@ def make(folders: FolderSource, out: Path | None, *, force: bool = False, wishes
 
 def test_the_yaml_says_exactly_what_was_chosen(folders: FolderSource, tmp_path: Path) -> None:
     made = make(folders, tmp_path / "new" / "pets.yaml")
-    assert read_config(made.path) == made.experiment
+    assert read_experiment(made.path) == made.experiment
     assert made.experiment.name == "pets"
     assert made.experiment.source == folders
 
@@ -97,7 +97,7 @@ def test_a_file_that_is_there_is_replaced_by_force_only(folders: FolderSource, t
         make(folders, out)
     assert out.read_text() == "mine"
     make(folders, out, force=True)
-    assert read_config(out).name == "pets"
+    assert read_experiment(out).name == "pets"
 
 
 def test_a_yaml_below_a_file_is_refused_before_and_after_the_folders_were_read(
@@ -108,7 +108,7 @@ def test_a_yaml_below_a_file_is_refused_before_and_after_the_folders_were_read(
         make(FolderSource(labeled="nowhere", unlabeled="nowhere"), tmp_path / "f" / "x.yaml")
     made = Commented(Experiment(name="x", source=folders), {})
     with pytest.raises(ConfigError, match=r"x\.yaml cannot be written \(.*\); give another --out"):
-        write(made, tmp_path / "f" / "x.yaml", command="selftrain init")
+        write_commented(made, tmp_path / "f" / "x.yaml", command="selftrain init")
 
 
 def test_without_a_name_for_it_the_yaml_goes_to_configs_if_there_is_one(
@@ -134,7 +134,7 @@ def test_what_was_seen_is_said_in_a_few_lines(folders: FolderSource, tmp_path: P
 def test_any_folder_and_any_command_give_a_yaml_that_means_them(folder: str, command: str) -> None:
     source = FolderSource(labeled=folder, unlabeled=folder)
     made = Commented(Experiment(name="x", source=source), {"name": "why", "gate.target": command})
-    text = render(made, Path(folder), command=command)
+    text = render_commented(made, Path(folder), command=command)
     values = yaml.safe_load(text.encode("utf-8", "surrogatepass"))
     assert Experiment.model_validate(values["parameters"]["experiment"]) == Experiment(
         name="x", source=source, gate=Gate(target=0.95)
@@ -144,7 +144,9 @@ def test_any_folder_and_any_command_give_a_yaml_that_means_them(folder: str, com
 @pytest.mark.parametrize("word", ["no", "null", "1e3", "0x10", "12:30:00", "2024-01-01", "~", "*a", "#a", "a: b", "-"])
 def test_words_that_yaml_would_read_as_something_else_stay_words(word: str) -> None:
     source = FolderSource(labeled=word, unlabeled=f"{word}/x")
-    text = render(Commented(Experiment(name="x", source=source), {"name": ""}), Path("x.yaml"), command="init")
+    text = render_commented(
+        Commented(Experiment(name="x", source=source), {"name": ""}), Path("x.yaml"), command="init"
+    )
     assert yaml.safe_load(text)["parameters"]["experiment"]["source"]["labeled"] == word
 
 
@@ -277,7 +279,7 @@ def test_flowers_get_a_pretrained_configuration_at_their_own_size(tmp_path: Path
     assert made.survey.unlabeled_images >= 495  # some names come in two classes
     assert (made.survey.median_side, made.survey.formats) == (160, {"JPEG": 256})
     assert (made.experiment.image_size, made.experiment.teacher.augmentation) == (160, "natural")
-    assert read_config(made.path) == made.experiment
+    assert read_experiment(made.path) == made.experiment
 
 
 @pytest.mark.parametrize("source", [SOURCE, DigitsSource(), TableSource(path="a.csv"), KerasDatasetSource()])

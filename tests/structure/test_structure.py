@@ -118,9 +118,9 @@ def test_the_lock_holds_hashes_and_no_addresses() -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=relative)
 def test_every_config_parses_and_its_header_says_command_hardware_and_result(path: Path) -> None:
-    from selftrain.config.text.file import read as read_config
+    from selftrain.config.text.file import read_experiment
 
-    read_config(path)
+    read_experiment(path)
     header = path.read_text().split("parameters:")[0]
     for word in ("Command", "Hardware", "Expected"):
         assert word in header, f"{relative(path)} has no {word}"

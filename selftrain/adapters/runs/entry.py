@@ -8,7 +8,7 @@ from typing import Any
 from zenml.pipelines.pipeline_definition import Pipeline
 
 from selftrain.adapters.runs.process_lock import process_tag
-from selftrain.config.text import file
+from selftrain.config.text.file import read_experiment
 
 
 def entry(pipeline: Pipeline) -> Pipeline:
@@ -24,5 +24,5 @@ def entry(pipeline: Pipeline) -> Pipeline:
 class _ReadsItsFile(Pipeline):  # type: ignore[misc]
     def with_options(self, *args: Any, config_path: str | None = None, **options: Any) -> Pipeline:
         if config_path is not None:
-            file.read(Path(config_path))
+            read_experiment(Path(config_path))
         return super().with_options(*args, config_path=config_path, **options)

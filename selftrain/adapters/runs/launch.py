@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from selftrain.adapters.process.settings import prepare_process
 from selftrain.adapters.runs.process_lock import process_tag
-from selftrain.config.text import file
+from selftrain.config.text.file import overridden_copy, read_experiment
 from selftrain.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ def launch(
     failures.
     """
     if config is not None:
-        file.read(config)  # say what is wrong with it before ZenML starts
+        read_experiment(config)  # say what is wrong with it before ZenML starts
     if control:
-        with file.overridden(config, {"control": "supervised"}) as changed:
+        with overridden_copy(config, {"control": "supervised"}) as changed:
             return launch(load_pipeline, changed, stack=stack)
     prepare_process()
     from zenml.client import Client

@@ -31,7 +31,7 @@ from selftrain.config import (
     TaskName,
     parse,
 )
-from selftrain.config.text.file import read as read_config
+from selftrain.config.text.file import read_experiment
 from selftrain.errors import ConfigError
 from selftrain.selflabel.rounds.plan import TeacherPlan, teacher_plan
 from selftrain.selflabel.rounds.recipes import recipe_after
@@ -117,7 +117,7 @@ def resolve_settings(params: Path) -> Experiment:
         raise ConfigError(f"{params} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict) or not isinstance(values.get("config"), str):
         raise ConfigError(f"{params} has no `config:`; name an experiment's YAML, such as configs/digits.yaml")
-    base = read_config(Path(values["config"]))
+    base = read_experiment(Path(values["config"]))
     changes = {name: value for name, value in values.items() if name != "config"}
     try:
         resolved = parse(merged(base.model_dump(mode="json"), changes))

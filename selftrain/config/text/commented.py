@@ -37,16 +37,16 @@ def check_free(path: Path, *, force: bool) -> None:
         raise ConfigError(f"{path} exists and was left as it is; give another --out, or --force to replace it")
 
 
-def write(commented: Commented, path: Path, *, command: str) -> None:
+def write_commented(commented: Commented, path: Path, *, command: str) -> None:
     """Write the YAML to `path`, whole or not at all. Raises ConfigError where it cannot be written."""
-    text = render(commented, path, command=command)
+    text = render_commented(commented, path, command=command)
     try:
         replace_text(path, text)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written ({error.strerror}); give another --out") from error
 
 
-def render(commented: Commented, path: Path, *, command: str) -> str:
+def render_commented(commented: Commented, path: Path, *, command: str) -> str:
     """The YAML text that both run commands read, a reason beside each choice; `path` is where it will lie."""
     experiment, there = commented.experiment, _one_line(shlex.quote(str(path)))
     header = [

@@ -54,7 +54,7 @@ RUN_KEYS = frozenset(
 )
 
 
-def read(path: Path) -> Experiment:
+def read_experiment(path: Path) -> Experiment:
     """The Experiment in the YAML file `path`, under `parameters: experiment:`.
 
     Raises ConfigError naming the file for one that is missing, no YAML, or not an experiment.
@@ -62,7 +62,7 @@ def read(path: Path) -> Experiment:
     return _parsed(path, _text(path))
 
 
-def change(path: Path, values: Mapping[str, object], *, reasons: Mapping[str, str]) -> Experiment:
+def change_experiment(path: Path, values: Mapping[str, object], *, reasons: Mapping[str, str]) -> Experiment:
     """Sets dotted keys such as "teacher.batch_size" in the file, whole or not at all, and returns what it now says.
 
     Comments, order and quotes stay; `reasons` become the comments beside the changed keys, above a section in braces.
@@ -83,7 +83,7 @@ def change(path: Path, values: Mapping[str, object], *, reasons: Mapping[str, st
 
 
 @contextmanager
-def overridden(path: Path | None, values: Mapping[str, object]) -> Iterator[Path]:
+def overridden_copy(path: Path | None, values: Mapping[str, object]) -> Iterator[Path]:
     """A copy of the file `path` (None: an empty one) with dotted keys set, for as long as the block lasts.
 
     The file itself stays as it is, and the copy has no comments. Raises ConfigError for a file that is no

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 from selftrain.adapters.snapshots.round_settings import StageSettings, StudentSettings, resolve_settings, stage_settings
 from selftrain.config import Machine, PseudoLabel, Quantile, Recipe, Student
-from selftrain.config.text.file import read as read_config
+from selftrain.config.text.file import read_experiment
 from selftrain.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -33,7 +33,7 @@ def test_params_yaml_repeats_no_value_of_the_config(monkeypatch: pytest.MonkeyPa
     config = content.pop("config")
     assert set(values(content)) == {None}
     assert YAML(typ="safe").load(PARAMS.read_text()) == {"config": config, **content}  # DVC refuses a key said twice
-    assert resolve_settings(PARAMS) == read_config(Path(config))
+    assert resolve_settings(PARAMS) == read_experiment(Path(config))
 
 
 def test_every_number_of_a_recipe_can_be_set_without_a_plus() -> None:
@@ -48,7 +48,7 @@ def test_a_value_goes_before_the_config_and_the_config_before_the_default(tmp_pa
     resolved = resolve_settings(written(tmp_path, teacher={"steps": 7, "ema": None}))
     assert resolved.teacher.steps == 7
     assert resolved.teacher.ema == 0.99
-    assert resolved.gate.max_rounds == read_config(ROOT / "configs/digits.yaml").gate.max_rounds
+    assert resolved.gate.max_rounds == read_experiment(ROOT / "configs/digits.yaml").gate.max_rounds
 
 
 def test_another_kind_of_threshold_replaces_the_section(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from selftrain.config import Experiment
-from selftrain.config.text import file as config_file
+from selftrain.config.text.file import RUN_KEYS, change_experiment, overridden_copy, read_experiment
 from selftrain.errors import ConfigError
 
 TEXT = """\
@@ -38,9 +38,9 @@ def path(tmp_path: Path) -> Path:
 
 def test_only_the_changed_lines_differ(path: Path) -> None:
     values = {"teacher.batch_size": 32, "teacher.learning_rate": 1e-5}
-    experiment = config_file.change(path, values, reasons={"teacher.batch_size": "measured: 812 images/s"})
+    experiment = change_experiment(path, values, reasons={"teacher.batch_size": "measured: 812 images/s"})
     assert (experiment.teacher.batch_size, experiment.teacher.learning_rate) == (32, 1e-5)
-    assert config_file.read(path) == experiment
+    assert read_experiment(path) == experiment
     assert path.read_text() == TEXT.replace("16  # a guess", "32  # measured: 812 images/s").replace(
         "learning_rate: 0.003", "learning_rate: 0.00001"
     )
@@ -48,7 +48,7 @@ def test_only_the_changed_lines_differ(path: Path) -> None:
 
 def test_sections_and_keys_that_were_not_there_are_added(path: Path) -> None:
     reasons = {"teacher.weights": "pretrained"}
-    changed = config_file.change(path, {"student.batch_size": 64, "teacher.weights": "a b/w.h5"}, reasons=reasons)
+    changed = change_experiment(path, {"student.batch_size": 64, "teacher.weights": "a b/w.h5"}, reasons=reasons)
     assert (changed.student.batch_size, changed.teacher.weights) == (64, "a b/w.h5")
     assert all(line in path.read_text() for line in TEXT.splitlines())
     assert "# pretrained" in path.read_text()
@@ -71,9 +71,9 @@ def test_a_section_in_braces_stays_on_its_lines_with_the_comment_above(tmp_path:
     file.write_text(FLOW)
     values = {"teacher.batch_size": 8, "teacher.learning_rate": 1e-5, "student.steps": 50}
     reasons = {"teacher.batch_size": "measured: 12 images/s", "student.steps": "measured"}
-    changed = config_file.change(file, values, reasons=reasons)
+    changed = change_experiment(file, values, reasons=reasons)
     assert (changed.teacher.batch_size, changed.teacher.learning_rate, changed.student.steps) == (8, 1e-5, 50)
-    assert config_file.read(file) == changed
+    assert read_experiment(file) == changed
     assert file.read_text() == FLOW.replace(
         "    teacher: {", "    # teacher.batch_size: measured: 12 images/s\n    teacher: {"
     ).replace("16, validate_every: 20}", "8, validate_every: 20, learning_rate: 0.00001}").replace(
@@ -86,7 +86,7 @@ def test_a_second_change_in_braces_replaces_the_comment_of_the_first(tmp_path: P
     file.write_text(FLOW)
     for why in ("first", "second"):
         reasons = {"teacher.batch_size": f"measured {why}", "teacher.steps": f"also {why}"}
-        config_file.change(file, {"teacher.batch_size": 8, "teacher.steps": 9}, reasons=reasons)
+        change_experiment(file, {"teacher.batch_size": 8, "teacher.steps": 9}, reasons=reasons)
     text = file.read_text()
     assert "first" not in text
     assert text.count("# teacher.batch_size: measured second\n") == text.count("# teacher.steps: also second\n") == 1
@@ -114,7 +114,7 @@ def test_a_second_change_in_braces_replaces_the_comment_of_the_first(tmp_path: P
 def test_a_key_that_was_not_there_is_added_within_the_braces(tmp_path: Path, text: str, changed: str) -> None:
     file = tmp_path / "x.yaml"
     file.write_text(text)
-    assert config_file.change(file, {"teacher.steps": 7}, reasons={}).teacher.steps == 7
+    assert change_experiment(file, {"teacher.steps": 7}, reasons={}).teacher.steps == 7
     assert file.read_text() == changed
 
 
@@ -130,8 +130,8 @@ ANCHORED = """parameters:
 def test_a_section_in_braces_that_names_an_anchor_is_changed_in_its_own_place(tmp_path: Path, student: str) -> None:
     file = tmp_path / "x.yaml"
     file.write_text(ANCHORED.replace("STUDENT", student))
-    before = config_file.read(file)
-    changed = config_file.change(file, {"student.validate_every": 7}, reasons={})
+    before = read_experiment(file)
+    changed = change_experiment(file, {"student.validate_every": 7}, reasons={})
     assert (changed.student.validate_every, changed.teacher) == (7, before.teacher)
 
 
@@ -139,19 +139,19 @@ def test_a_section_that_is_another_one_by_its_anchor_is_left_as_it_is(tmp_path: 
     file = tmp_path / "x.yaml"
     file.write_text(ANCHORED.replace("STUDENT", "*t"))
     with pytest.raises(ConfigError, match="too unusual to be changed by a program"):
-        config_file.change(file, {"student.validate_every": 7}, reasons={})
+        change_experiment(file, {"student.validate_every": 7}, reasons={})
     assert file.read_text() == ANCHORED.replace("STUDENT", "*t")
 
 
 def test_a_copy_with_other_values_lasts_as_long_as_its_block_and_the_file_stays(path: Path) -> None:
-    with config_file.overridden(path, {"control": "supervised"}) as copy:
-        assert config_file.read(copy) == config_file.read(path).model_copy(update={"control": "supervised"})
+    with overridden_copy(path, {"control": "supervised"}) as copy:
+        assert read_experiment(copy) == read_experiment(path).model_copy(update={"control": "supervised"})
         assert copy.name == path.name
     assert not copy.exists()
     assert path.read_text() == TEXT
-    with config_file.overridden(None, {"control": "supervised"}) as copy:
-        assert config_file.read(copy) == Experiment(control="supervised")
-    with pytest.raises(ConfigError, match="control"), config_file.overridden(path, {"control": "some"}):
+    with overridden_copy(None, {"control": "supervised"}) as copy:
+        assert read_experiment(copy) == Experiment(control="supervised")
+    with pytest.raises(ConfigError, match="control"), overridden_copy(path, {"control": "some"}):
         pass
 
 
@@ -160,7 +160,7 @@ def test_an_experiment_that_is_no_mapping_is_refused_with_its_key(tmp_path: Path
     file = tmp_path / "x.yaml"
     file.write_text(f"parameters:\n  experiment: {given}\n")
     with pytest.raises(ConfigError, match=r"x\.yaml: experiment: must be a mapping .*got") as error:
-        config_file.read(file)
+        read_experiment(file)
     assert "\n" not in error.value.message
 
 
@@ -168,21 +168,21 @@ def test_a_name_too_long_to_write_beside_gives_one_clear_error(tmp_path: Path) -
     file = tmp_path / ("x" * 250 + ".yaml")
     file.write_text(TEXT)
     with pytest.raises(ConfigError, match=r"cannot be written \(.*set .* in it yourself"):
-        config_file.change(file, {"teacher.batch_size": 32}, reasons={})
+        change_experiment(file, {"teacher.batch_size": 32}, reasons={})
     assert file.read_text() == TEXT
 
 
 def test_an_empty_configuration_takes_values(tmp_path: Path) -> None:
     file = tmp_path / "x.yaml"
     file.write_text("parameters:\n  experiment:\n")
-    assert config_file.change(file, {"teacher.label_smoothing": 0.0}, reasons={}).teacher.label_smoothing == 0.0
-    assert config_file.read(file).teacher.label_smoothing == 0.0
+    assert change_experiment(file, {"teacher.label_smoothing": 0.0}, reasons={}).teacher.label_smoothing == 0.0
+    assert read_experiment(file).teacher.label_smoothing == 0.0
 
 
 @pytest.mark.parametrize("values", [{"teacher.batch_size": 0}, {"teacher.batchsize": 8}])
 def test_what_is_not_allowed_leaves_the_file_as_it_was(path: Path, values: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=r"teacher|batch"):
-        config_file.change(path, values, reasons={})
+        change_experiment(path, values, reasons={})
     assert path.read_text() == TEXT
     assert [each.name for each in path.parent.iterdir()] == ["x.yaml"]
 
@@ -192,7 +192,7 @@ def test_an_alias_that_a_change_would_spread_is_refused(tmp_path: Path) -> None:
     shared = "parameters:\n  experiment:\n    teacher: &t {steps: 9}\n    student: *t\n"
     file.write_text(shared)
     with pytest.raises(ConfigError, match="too unusual"):
-        config_file.change(file, {"teacher.steps": 8, "student.steps": 7}, reasons={})
+        change_experiment(file, {"teacher.steps": 8, "student.steps": 7}, reasons={})
     assert file.read_text() == shared
 
 
@@ -204,9 +204,9 @@ def test_what_is_no_configuration_is_said(tmp_path: Path, text: str, message: st
     file = tmp_path / "x.yaml"
     file.write_text(text)
     with pytest.raises(ConfigError, match=message):
-        config_file.read(file)
+        read_experiment(file)
     with pytest.raises(ConfigError, match="is no file"):
-        config_file.read(tmp_path / "y.yaml")
+        read_experiment(tmp_path / "y.yaml")
 
 
 @pytest.mark.parametrize(
@@ -220,10 +220,10 @@ def test_an_unknown_key_above_the_experiment_is_refused(tmp_path: Path, text: st
     file = tmp_path / "x.yaml"
     file.write_text(text)
     with pytest.raises(ConfigError, match=said):
-        config_file.read(file)
+        read_experiment(file)
 
 
 def test_the_keys_at_the_top_are_those_that_zenml_reads() -> None:
     from zenml.config.pipeline_run_configuration import PipelineRunConfiguration
 
-    assert set(PipelineRunConfiguration.model_fields) == config_file.RUN_KEYS
+    assert set(PipelineRunConfiguration.model_fields) == RUN_KEYS

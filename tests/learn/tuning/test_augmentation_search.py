@@ -8,7 +8,7 @@ import pytest
 
 from selftrain import learn_augmentation
 from selftrain.config import Recipe, Student, Teacher
-from selftrain.config.text import file as config_file
+from selftrain.config.text.file import read_experiment
 from selftrain.errors import ConfigError
 from selftrain.learn.training.defaults import smoothing
 from selftrain.learn.tuning.augmentation_search import (
@@ -135,7 +135,7 @@ def test_a_search_without_a_better_trial_leaves_the_file_as_it_was(tried: Path) 
 
 
 def test_the_values_of_the_best_trial_are_written_and_nothing_else(tried: Path) -> None:
-    before, text = config_file.read(tried), tried.read_bytes()
+    before, text = read_experiment(tried), tried.read_bytes()
     with_a_trial(tried, {**OTHER, "label_smoothing": 0.06}, loss=0.002)
     with_a_trial(tried, OTHER, loss=0.001)
     assert not learn_augmentation(config=tried, most_trials=3, write=False).written
@@ -145,7 +145,7 @@ def test_the_values_of_the_best_trial_are_written_and_nothing_else(tried: Path) 
     assert found.written
     assert found.best.values == OTHER
     teacher = before.teacher.model_copy(update=OTHER)
-    assert config_file.read(tried) == before.model_copy(update={"teacher": teacher})
+    assert read_experiment(tried) == before.model_copy(update={"teacher": teacher})
     lines = [line.strip() for line in tried.read_text().splitlines()]
     assert lines[0] == "# Forty digits."
     (smoothing,) = (line for line in lines if line.startswith("label_smoothing"))

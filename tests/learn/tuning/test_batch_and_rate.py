@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from selftrain import learn_optimization
-from selftrain.config.text import file
+from selftrain.config.text.file import read_experiment
 from selftrain.errors import ConfigError, NoFallError
 from selftrain.learn.tuning.batch_and_rate import BatchAndRate, TrialSteps
 from selftrain.learn.tuning.batch_size import BatchSearch, Speed
@@ -49,7 +49,7 @@ def test_what_was_measured_is_written_beside_what_was_there(tmp_path: Path) -> N
     found = learn_optimization(
         config=config, range_steps=100, progress=lambda done, total, note="": said.append(note.split(":")[0])
     )
-    teacher = file.read(config).teacher
+    teacher = read_experiment(config).teacher
     assert teacher.batch_size == found.batch_size == 8  # forty images are four batches of ten at most
     assert teacher.learning_rate == found.learning_rate
     lowest = found.rates.rates[found.rates.smooth.argmin()]
@@ -76,7 +76,7 @@ def test_a_loss_that_falls_by_no_more_than_chance_leaves_the_file_as_it_was(tmp_
 
 def test_the_step_of_a_method_in_training_is_measured_with_its_unlabelled_images(tmp_path: Path) -> None:
     def opened(weight: float) -> RoleTraining:
-        return open_role(file.read(configured(tmp_path, weight=weight)), "student")
+        return open_role(read_experiment(configured(tmp_path, weight=weight)), "student")
 
     found = opened(weight=1.0)
     assert found.unlabeled is not None
@@ -89,9 +89,9 @@ def test_the_step_of_a_method_in_training_is_measured_with_its_unlabelled_images
 
 def test_the_step_is_measured_in_the_precision_that_is_configured(tmp_path: Path) -> None:
     config = configured(tmp_path)
-    first = TrialSteps(open_role(file.read(config), "student"), 2).step()
+    first = TrialSteps(open_role(read_experiment(config), "student"), 2).step()
     config.write_text(config.read_text() + "      precision: mixed_bfloat16\n")
-    lowered = TrialSteps(open_role(file.read(config), "student"), 2).step()
+    lowered = TrialSteps(open_role(read_experiment(config), "student"), 2).step()
     assert lowered != first
     assert lowered == pytest.approx(first, rel=0.05)
 
