@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -11,21 +12,22 @@ from selftrain.config.section import Section, Share
 from selftrain.errors import ConfigError
 
 Severity = Literal["stop", "warn"]
-EXPECTATIONS = (
-    "schema",
-    "unique_ids",
-    "label_set",
-    "labels_present",
-    "human_held_out",
-    "class_balance",
-    "images_per_class",
-    "smallest_side",
-    "largest_side",
-    "quarantine_share",
-    "unlabeled_pool",
-    "leakage_exact",
-    "leakage_near",
-)
+EXPECTATIONS: Mapping[str, Severity] = {
+    "schema": "stop",
+    "unique_ids": "stop",
+    "label_set": "stop",
+    "labels_present": "stop",
+    "human_held_out": "stop",
+    "class_balance": "stop",
+    "images_per_class": "stop",
+    "smallest_side": "warn",
+    "largest_side": "warn",
+    "quarantine_share": "stop",
+    "unlabeled_pool": "warn",
+    "leakage_exact": "stop",
+    "leakage_near": "stop",
+}
+"""Each expectation on the manifest, and its severity unless `checks.severity` names another."""
 
 
 class DigitsSource(Section):
@@ -109,6 +111,11 @@ class Checks(Section):
                     f"Allowed: {', '.join(EXPECTATIONS)}"
                 )
         return severity
+
+    @property
+    def severities(self) -> dict[str, Severity]:
+        """The severity of every expectation: its own, or the one that `severity` names."""
+        return {**EXPECTATIONS, **self.severity}
 
 
 class Place(Section):

@@ -1,20 +1,4 @@
-"""Expectations: what a good manifest looks like, stated in Great Expectations 1.x, each with a severity.
-
-| name | expectation | severity unless configured |
-|---|---|---|
-| schema | every column there, with its type | stop |
-| unique_ids | an image comes once | stop |
-| label_set | labels are indices of known classes | stop |
-| labels_present | labelled splits have labels | stop |
-| human_held_out | validation and test have only human labels | stop |
-| class_balance | largest class / smallest <= `max_class_ratio`, in training labels | stop |
-| images_per_class | >= `min_images_per_class` of every class in every labelled split | stop |
-| smallest_side, largest_side | image sides within `min_image_side`-`max_image_side` pixels | warn |
-| quarantine_share | <= `max_quarantine` of the source files unreadable | stop |
-| unlabeled_pool | there are unlabelled images | warn |
-| leakage_exact | no image is in two splits | stop |
-| leakage_near | no near-duplicate of a validation or test image in another split | stop |
-"""
+"""Expectations: what a good manifest looks like, stated in Great Expectations 1.x; docs/data.md lists them."""
 
 from __future__ import annotations
 
@@ -36,21 +20,6 @@ if TYPE_CHECKING:
 
     from selftrain.data.store.image_store import ImageStore
 
-SEVERITIES: dict[str, Severity] = {
-    "schema": "stop",
-    "unique_ids": "stop",
-    "label_set": "stop",
-    "labels_present": "stop",
-    "human_held_out": "stop",
-    "class_balance": "stop",
-    "images_per_class": "stop",
-    "smallest_side": "warn",
-    "largest_side": "warn",
-    "quarantine_share": "stop",
-    "unlabeled_pool": "warn",
-    "leakage_exact": "stop",
-    "leakage_near": "stop",
-}
 NAMED_ROWS = 5
 TALKATIVE = "great_expectations.data_context.types.base"  # sets a level of its own when it is imported
 PAGE, REPORT, RESULT = "validation.html", "validation.json", "great_expectations.json"
@@ -70,7 +39,7 @@ def validate(
     `quarantine_share` is 0-1 of the source files. `store` lets near-duplicates be confirmed by their pixels; without
     it they are known by hash alone, and only warned of. A missed expectation is in the report (`require_passed`).
     """
-    severities: dict[str, Severity] = {**SEVERITIES, **checks.severity}
+    severities = checks.severities
     results, documents = _run(schema_checks(), schema_frame(manifest), severities)
     tables = frames(manifest, quarantine_share, store) if results[0].success else None
     if tables is not None:

@@ -11,6 +11,8 @@ import hashlib
 import re
 from pathlib import Path
 
+from selftrain.config import EXPECTATIONS
+
 PACKAGE = "selftrain"
 ROOT = Path(__file__).resolve().parents[3]
 # What these say changes no result; the values of a configuration are in a step's key already, as its parameters.
@@ -86,8 +88,9 @@ def ingest() -> str:
 
 
 def validate() -> str:
-    """Key of the validate step."""
-    return digest(["selftrain.adapters.expectations.validate", "selftrain.data.store.dataset"])
+    """Key of the validate step; the severities belong to it, though they stand in the configuration."""
+    code = digest(["selftrain.adapters.expectations.validate", "selftrain.data.store.dataset"])
+    return hashlib.sha256(f"{code} {sorted(EXPECTATIONS.items())}".encode()).hexdigest()
 
 
 def train() -> str:
