@@ -7,6 +7,7 @@ a column of the schema. Everything is vectorised: no Python object a row.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 LABELED = (Split.TRAIN, Split.VALIDATION, Split.TEST)
 HELD_OUT = (Split.VALIDATION, Split.TEST)
 Rows = npt.NDArray[np.int64]
-_BLOCK = 1 << 15  # thumbnails in memory at once: 32 MB
 
 
 @dataclass(frozen=True)
@@ -135,31 +135,18 @@ def _near_copies(manifest: Manifest, images: pd.DataFrame, store: ImageStore | N
 
 def _crossing_pairs(manifest: Manifest, images: pd.DataFrame, store: ImageStore | None) -> tuple[Rows, Rows]:
     """Near-duplicate pairs of rows in different splits of which one is held out, and not of different classes."""
-    from selftrain.data.images.phash import close_pixels, near_pair_blocks
+    from selftrain.data.images.near_duplicates import near_duplicates
 
     split = images["split"].cat.codes.to_numpy()
     held_out = images["split"].isin(HELD_OUT).to_numpy()
     label = np.where(images["human"], manifest.labels(), -1)
-    rank = None if store is None else _brightness(manifest, store)
-    kept: list[tuple[Rows, Rows]] = [(np.empty(0, np.int64), np.empty(0, np.int64))]
-    for i, j in near_pair_blocks(manifest.table["phash"].to_numpy(), rank=rank):
-        crossing = (split[i] != split[j]) & (held_out[i] | held_out[j])
-        crossing &= (label[i] == label[j]) | (label[i] < 0) | (label[j] < 0)
-        a, b = i[crossing], j[crossing]
-        for start in range(0, len(a), _BLOCK):
-            part = slice(start, start + _BLOCK)
-            close = store is None or close_pixels(_gray(manifest, store, a[part]), _gray(manifest, store, b[part]))
-            kept.append((a[part][close].ravel(), b[part][close].ravel()))
-    one, other = zip(*kept, strict=True)
-    return np.concatenate(one), np.concatenate(other)
 
+    def crossing(i: Rows, j: Rows) -> npt.NDArray[np.bool_]:
+        same_class = (label[i] == label[j]) | (label[i] < 0) | (label[j] < 0)
+        return np.asarray((split[i] != split[j]) & (held_out[i] | held_out[j]) & same_class)
 
-def _brightness(manifest: Manifest, store: ImageStore) -> npt.NDArray[np.float64]:
-    """(rows,) mean grey level 0-255, by which crowds of equal hashes are compared; a block of thumbnails at a time."""
-    starts = range(0, len(manifest), _BLOCK)
-    blocks = (np.arange(start, min(start + _BLOCK, len(manifest))) for start in starts)
-    means = [_gray(manifest, store, rows).mean(axis=(1, 2)) for rows in blocks]
-    return np.concatenate([np.empty(0), *means])
+    thumbnails = None if store is None else partial(_gray, manifest, store)
+    return near_duplicates(manifest.table["phash"].to_numpy(), thumbnails, wanted=crossing)
 
 
 def _gray(manifest: Manifest, store: ImageStore, rows: Rows) -> npt.NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Perceptual hashes: near-duplicate images found by 64 bits, confirmed by pixels, gathered into groups."""
+"""Perceptual hashes: 64 bits per image, and the pairs of images whose hashes are nearly the same."""
 
 from __future__ import annotations
 
@@ -16,21 +16,20 @@ Bools = npt.NDArray[np.bool_]
 Pairs = tuple[Int64s, Int64s]
 
 SIDE: Final = 32
-TOLERANCE: Final = 12.0  # gray levels: re-encodings and tints differ by 1-10, the nearest distinct digits by 17
 
 _LOW: Final = 8
 _BATCH: Final = 4096
-_CROWD: Final = 256 * 256
+_CROWD: Final = 256  # images
 _NEIGHBOURS: Final = 64
 _PAIRS_AT_ONCE: Final = 1 << 22
 
 
 def phash(gray: npt.NDArray[np.uint8]) -> UInt64s:
-    """(n,) 64-bit hashes of (n, 32, 32) gray pictures 0-255; like pictures differ in few bits.
+    """(n,) 64-bit hashes of (n, 32, 32) gray pictures 0-255; similar pictures differ in few bits.
 
-    pHash (Zauner 2010, section 3.2.1): which of the 8x8 lowest DCT-II coefficients lie above the median, the DC
-    coefficient left out of both (its bit is 0). The transform's matrix is rounded to integers, so that all sums are
-    exact in float64 and the hash is the same on every machine.
+    pHash (Zauner 2010, section 3.2.1): each bit says whether one of the 8x8 lowest DCT-II coefficients lies above their
+    median. The DC coefficient is left out of both, and its bit is 0. The transform's matrix is rounded to integers:
+    all sums are exact in float64, and the hash is the same on every machine.
 
     >>> phash(np.zeros((1, 32, 32), np.uint8))
     array([0], dtype=uint64)
@@ -49,32 +48,18 @@ def phash(gray: npt.NDArray[np.uint8]) -> UInt64s:
     return hashes
 
 
-def near_pairs(hashes: UInt64s, *, bits: int = 2, rank: npt.NDArray[np.floating] | None = None) -> Pairs:
-    """All pairs i < j of images whose hashes differ in at most `bits` bits, sorted.
+def is_crowded(hashes: UInt64s) -> bool:
+    """Whether so many images share a hash that `near_pairs` pairs neighbours by rank alone."""
+    return bool(np.unique(hashes, return_counts=True)[1].max(initial=0) > _CROWD)
 
-    Exact as to hash values. Where one value, or two near ones, are shared by a crowd (more than 256 x 256 pairs), each
-    image is paired only with the 64 next ones in the order of `rank` (say, mean brightness; default: position), as
-    100,000 blank pictures would else make 5e9 pairs.
+
+def near_pairs(hashes: UInt64s, *, bits: int = 2, rank: npt.NDArray[np.floating] | None = None) -> Iterator[Pairs]:
+    """All pairs i < j of images whose hashes differ in at most `bits` bits, each once, in blocks of bounded size.
+
+    The comparison of hash values is exact. A value, or two near ones, may be shared by a crowd (more than 256 x 256
+    pairs): 100,000 blank pictures would make 5e9 pairs. There each image is paired with only the 64 that follow it in
+    the order of `rank` (n,), such as the mean brightness; None: the position.
     """
-    found = list(near_pair_blocks(hashes, bits=bits, rank=rank))
-    if not found:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    i, j = np.concatenate([block[0] for block in found]), np.concatenate([block[1] for block in found])
-    order = np.lexsort((j, i))
-    return i[order], j[order]
-
-
-def close_pixels(gray_a: UInt8s, gray_b: UInt8s, *, tolerance: float = TOLERANCE) -> Bools:
-    """(n,) True where two gray pictures (n, ...) 0-255 differ by at most `tolerance` levels, root mean square."""
-    difference = gray_a.astype(np.float32) - gray_b.astype(np.float32)
-    squares = np.square(difference).mean(axis=tuple(range(1, difference.ndim)))
-    return np.asarray(squares <= tolerance**2)
-
-
-def near_pair_blocks(
-    hashes: UInt64s, *, bits: int = 2, rank: npt.NDArray[np.floating] | None = None
-) -> Iterator[Pairs]:
-    """The pairs of `near_pairs`, each once, in blocks of bounded size, for a caller who keeps few of them."""
     order = np.lexsort((np.arange(len(hashes)) if rank is None else rank, hashes))
     values, starts, counts = np.unique(hashes[order], return_index=True, return_counts=True)
     same = np.arange(len(values))
@@ -86,7 +71,7 @@ def near_pair_blocks(
 def _near_values(values: UInt64s, bits: int) -> Iterator[Pairs]:
     """Index pairs of distinct sorted `values` at most `bits` apart, each once.
 
-    Pigeonhole: of `bits` + 3 blocks of bits, some three agree. Sorted by those three, near values stand together.
+    Pigeonhole: of `bits` + 3 blocks of bits, at least three agree. Sorted by those three, near values stand together.
     """
     masks = [np.uint64(sum(blocks)) for blocks in itertools.combinations(_blocks(bits + 3), 3)]
     for number, mask in enumerate(masks):
@@ -111,16 +96,19 @@ def _near_values(values: UInt64s, bits: int) -> Iterator[Pairs]:
 
 
 def _blocks(count: int) -> list[int]:
-    """The 64 bits dealt out to `count` masks in turn: neighbouring frequencies are alike, so they are spread."""
+    """The 64 bits dealt out to `count` masks in turn, which separates neighbouring frequencies: they are alike."""
     return [sum(1 << bit for bit in range(first, 64, count)) for first in range(count)]
 
 
 def _expand(
     order: Int64s, starts: Int64s, counts: Int64s, a: Int64s, b: Int64s, rank: npt.NDArray[np.floating] | None
 ) -> Iterator[Pairs]:
-    """From pairs of hash values (a may equal b) to pairs of images: order[starts[a] : starts[a] + counts[a]] have a."""
+    """Pairs of images of the pairs of hash values (a, b), which may be equal.
+
+    The images with the value a are order[starts[a] : starts[a] + counts[a]].
+    """
     sizes = counts[a] * counts[b]
-    crowded = sizes > _CROWD
+    crowded = sizes > _CROWD**2
     for k in np.flatnonzero(crowded):
         members = [order[starts[value] : starts[value] + counts[value]] for value in {int(a[k]), int(b[k])}]
         yield from _neighbours(members, rank)
@@ -142,7 +130,7 @@ def _runs(sizes: Int64s) -> Iterator[tuple[int, int]]:
 
 
 def _neighbours(members: list[Int64s], rank: npt.NDArray[np.floating] | None) -> Iterator[Pairs]:
-    """Each image with the next _NEIGHBOURS ones by rank; of two crowds only pairs across, the others come elsewhere."""
+    """Each image with the next _NEIGHBOURS by rank; of two crowds only pairs across, as the others come elsewhere."""
     rows = np.concatenate(members)
     crowd = np.repeat(np.arange(len(members)), [len(rows_of_one) for rows_of_one in members])
     order = np.lexsort((rows, rows if rank is None else rank[rows]))
@@ -151,37 +139,3 @@ def _neighbours(members: list[Int64s], rank: npt.NDArray[np.floating] | None) ->
         i, j = rows[:-distance], rows[distance:]
         wanted = crowd[:-distance] != crowd[distance:] if len(members) == 2 else np.ones(len(i), bool)
         yield np.minimum(i, j)[wanted], np.maximum(i, j)[wanted]
-
-
-def groups(n: int, i: Int64s, j: Int64s, labels: npt.NDArray[np.integer]) -> Int64s:
-    """(n,) the first row of each row's near-duplicate group, by the pairs (i, j); labels (n,), -1 for none.
-
-    A group never chains across labels: labelled images are joined only with their like. Unlabelled images never join
-    two labelled groups: a chain of them belongs to the one labelled group it touches, or, touching several, to none.
-
-    >>> groups(4, np.array([0, 1, 2]), np.array([1, 2, 3]), np.array([0, -1, -1, 0])).tolist()
-    [0, 1, 1, 3]
-    """
-    labelled = labels >= 0
-    alike = labels[i] == labels[j]  # labelled with their like, unlabelled with unlabelled
-    group = _components(n, i[alike], j[alike])
-    mixed = labelled[i] != labelled[j]
-    loose, firm = np.where(labelled[i], j, i)[mixed], np.where(labelled[i], i, j)[mixed]
-    touches = np.unique(np.stack([group[loose], group[firm]], axis=1), axis=0)
-    chains, first, count = np.unique(touches[:, 0], return_index=True, return_counts=True)
-    target = np.arange(n)
-    target[chains[count == 1]] = touches[first[count == 1], 1]
-    return _first_rows(target[group])
-
-
-def _components(n: int, i: Int64s, j: Int64s) -> Int64s:
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    _, component = connected_components(coo_array((np.ones(len(i), bool), (i, j)), shape=(n, n)), directed=False)
-    return _first_rows(component)
-
-
-def _first_rows(component: npt.NDArray[np.integer]) -> Int64s:
-    _, first, inverse = np.unique(component, return_index=True, return_inverse=True)
-    return np.asarray(first[inverse], dtype=np.int64)

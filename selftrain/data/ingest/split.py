@@ -61,15 +61,16 @@ def assign(
     *,
     splitting: Splitting,
     class_names: Sequence[str],
-    given: Sequence[str | None] | None = None,
+    source_splits: Sequence[str | None] | None = None,
     previous: Mapping[str, str] | None = None,
 ) -> SplitAssignment:
     """Split n labelled images; unique ids (n,), labels (n,) >= 0, near-duplicate groups (n,) within one label each.
 
-    - `given`: the split the source names for an image, or None; it is kept. A split named for any image is not drawn.
+    - `source_splits`: the split that the source names for an image, or None; it is kept. A split that is named for any
+      image is not drawn.
     - `previous`: image_id -> split of an earlier manifest. Nothing in it moves; new members of a group follow it.
-    - Other groups follow a hash of `splitting.seed` and their smallest image_id: a class split for the first time gets
-      its exact shares, in the order of the hashes; later groups fall by their hash alone.
+    - Other groups follow a hash of `splitting.seed` and their smallest image_id. A class that is split for the first
+      time gets its exact shares, in the order of the hashes. Later groups fall by their hash alone.
     - No group lies in two splits: the copy in the lesser one (train < validation < test) is left out, see `copy_of`.
 
     Raises SourceError naming the classes with fewer than `splitting.min_per_class` images in a split.
@@ -79,7 +80,7 @@ def assign(
     rank = np.empty(len(ids), np.int64)
     rank[np.argsort(ids.astype(np.bytes_))] = np.arange(len(ids))
     group: Int64s = np.unique(np.asarray(groups), return_inverse=True)[1]
-    named = _codes([None] * len(ids) if given is None else given)
+    named = _codes([None] * len(ids) if source_splits is None else source_splits)
     before = _codes([(previous or {}).get(image_id) for image_id in ids.tolist()])
     level = np.where(named >= 0, named, before)
     stays = (before >= 0) & (level == before)

@@ -124,7 +124,7 @@ def test_a_new_image_falls_the_same_whatever_comes_with_it():
 
 def test_splits_of_the_source_are_kept_and_not_drawn_again():
     source = ["test" if k < 10 else None for k in range(60)]
-    splits = split_all(ids(60), [0, 1] * 30, given=source).splits
+    splits = split_all(ids(60), [0, 1] * 30, source_splits=source).splits
     assert (splits[:10] == "test").all()
     assert "test" not in splits[10:]
     assert np.count_nonzero(splits[10:] == "validation") == 10
@@ -136,7 +136,7 @@ def test_a_near_duplicate_across_given_splits_is_left_out_of_the_lesser_one(held
     groups = np.arange(24)
     first, second = source.index(held_out), len(source) - 1 - source[::-1].index(copy)
     groups[second] = groups[first]
-    made = split_all(ids(24), [0] * 12 + [0] * 12, groups, given=source, class_names=("ant",))
+    made = split_all(ids(24), [0] * 12 + [0] * 12, groups, source_splits=source, class_names=("ant",))
     assert np.flatnonzero(~made.kept).tolist() == [second]
     assert made.copy_of[second] == first
 
@@ -151,7 +151,7 @@ def test_an_earlier_training_image_near_a_test_image_newly_named_by_the_source_i
         labels,
         groups,
         class_names=("ant",),
-        given=[None] * 12 + ["test"],
+        source_splits=[None] * 12 + ["test"],
         previous=dict(zip(ids(12), first.splits.tolist(), strict=True)),
     )
     assert np.flatnonzero(~made.kept).tolist() == [training]
