@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from benchmarks import photos
 from selftrain.config import DigitsSource
-from selftrain.data.inputs.spool import encode
+from selftrain.data.images.encode import encode_png
 from selftrain.data.sources.listing import LISTING_SCHEMA, Listing
+from selftrain.data.sources.rows import checked_listing
 from selftrain.data.sources.source import ImageSource, open_source
 
 CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -67,7 +68,7 @@ def cifar10(*, labeled: int = 5_000, unlabeled: int = 20_000, test: int = 10_000
         dict(zip(pictures, classes, strict=True)),
         dict(zip(pictures, splits, strict=True)),
         CIFAR10_NAMES,
-        lambda path: encode(pictures[path]),
+        lambda path: encode_png(pictures[path]),
     )
 
 
@@ -119,7 +120,7 @@ def _draw(
     shown = [None if path in hidden else kind for path, kind in classes.items()]
     zeros = np.zeros(len(classes), np.int64)
     columns = [list(classes), shown, [splits[path] for path in classes], zeros, zeros]
-    return Draw(ListedImages(Listing.build(pa.table(columns, schema=LISTING_SCHEMA)), names, encoded), hidden)
+    return Draw(ListedImages(checked_listing(pa.table(columns, schema=LISTING_SCHEMA)), names, encoded), hidden)
 
 
 @lru_cache(maxsize=1)

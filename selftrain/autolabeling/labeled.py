@@ -15,7 +15,7 @@ from selftrain.autolabeling.user_model import Floats, Named, UserModel, answers_
 from selftrain.data.inputs.held_out import Mask, held_out_mask
 from selftrain.data.inputs.images import Array, ImageChunk, ImageStream, Unreadable
 from selftrain.data.inputs.labels import LabelForm, Labels, joined_labels, label_form, sorted_names, text
-from selftrain.data.inputs.values import Pixels, join_pixels
+from selftrain.data.inputs.values import PixelValues, join_values
 from selftrain.errors import SourceError
 from selftrain.naming import name_rows, named_rows
 
@@ -37,7 +37,7 @@ class Reading:
     held_out: Mask
     answers: Floats
     sample: Array
-    pixels: Pixels
+    pixels: PixelValues
     files: bool
     unreadable: tuple[Unreadable, ...]
 
@@ -66,7 +66,7 @@ def read_labeled(
         unreadable += chunk.unreadable
         if not len(chunk) or chunk.labels is None:
             continue
-        pixels = join_pixels(pixels, chunk.images, role=role)
+        pixels = join_values(pixels, chunk.images, role=role)
         files = chunk.paths is not None
         if arrays is not None and not files:
             write_array(arrays, name, chunk.images)

@@ -13,7 +13,7 @@ from selftrain.autolabeling.folder import AnalysisFolder
 from selftrain.autolabeling.kept_images import index_rows, write_array
 from selftrain.autolabeling.user_model import Floats, OutputKind, UserModel, answers_of, refuse_no_probabilities
 from selftrain.data.inputs.images import ImageChunk, ImageStream, Unreadable
-from selftrain.data.inputs.values import Pixels, join_pixels
+from selftrain.data.inputs.values import PixelValues, join_values
 from selftrain.errors import ConfigError, PredictionError, SourceError
 from selftrain.progress import Progress
 
@@ -40,7 +40,7 @@ def read_pool(
     unlabeled: ImageStream,
     folder: AnalysisFolder,
     *,
-    pixels: Pixels,
+    pixels: PixelValues,
     outputs: OutputKind,
     columns: int,
     batch_size: int,
@@ -58,7 +58,7 @@ def read_pool(
         done += len(chunk) + len(chunk.unreadable)
         if len(chunk):
             name = f"{UNLABELED}-{number:06d}.npy"
-            pixels = join_pixels(pixels, chunk.images, role=UNLABELED)
+            pixels = join_values(pixels, chunk.images, role=UNLABELED)
             index.append(index_rows(chunk, name))
             kept = _kept_answers(folder, name, chunk.ids)
             if kept is None:

@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 from selftrain.autolabeling.analysis import Analysis
 from selftrain.autolabeling.folder import AnalysisFolder
 from selftrain.autolabeling.kept_images import KeptImages, Part
+from selftrain.data import columns
 from selftrain.data.inputs.images import Array
 from selftrain.data.inputs.labels import LabelForm
 from selftrain.errors import ConfigError, SourceError
-from selftrain.selflabel.selection.pseudo_labels import probs_array
 
 Int64s = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -133,7 +133,7 @@ def _training(folder: AnalysisFolder, *, unlabeled_weight: float | None, labels:
     kind = labels or _default_kind(analysis)
     targets = _encoded(indices, kind, classes=len(analysis.class_names))
     if kind == "soft":
-        targets[len(human) :] = probs_array(accepted["probs"], classes=len(pseudo.class_names))
+        targets[len(human) :] = columns.list_values(accepted["probs"], len(pseudo.class_names))
     weights = None
     if unlabeled_weight is not None:
         of_pool = accepted["weight"].to_numpy() * np.float32(unlabeled_weight)

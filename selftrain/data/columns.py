@@ -114,6 +114,11 @@ def sparse_lists(n: int, rows: npt.NDArray[np.int64], values: npt.NDArray[np.flo
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat), mask=pa.array(~filled))
 
 
+def list_values(column: pa.ChunkedArray | pa.Array, width: int) -> npt.NDArray[np.float32]:
+    """The lists of a column, each of `width` numbers, as float32 (k, width); null lists are left out."""
+    return np.asarray(pc.list_flatten(column), dtype=np.float32).reshape(-1, width)
+
+
 def bad_probabilities(column: pa.ChunkedArray, classes: int) -> npt.NDArray[np.bool_]:
     """(rows,) True where a list that is there has another length than `classes`, or a value outside 0-1."""
     parts = [np.empty(0, bool)]

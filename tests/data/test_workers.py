@@ -75,3 +75,10 @@ def _wait_for(find, timeout_s: float = 30.0) -> list[psutil.Process]:
     while not (found := find()) and time.monotonic() < end:
         time.sleep(0.05)
     return found
+
+
+@pytest.mark.parametrize("module", ["selftrain.data.ingest.chunks", "selftrain.data.store.pixels"])
+def test_what_a_worker_imports_does_not_bring_pyarrow(module: str) -> None:
+    """It would take longer to import than a chunk to read."""
+    code = f"import sys, {module}; raise SystemExit('pyarrow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,17 +8,33 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from selftrain.data.images.decode import ImageFacts, QuarantineReason, examine
 from selftrain.data.images.phash import phash
-from selftrain.data.sources.listing import read_file
-from selftrain.data.store.image_store import PENDING, SHARDS
-from selftrain.data.store.shards import GRAY_SIDE, SHARD_SUFFIX, Gray, count_records, create_shard, gray_path
+from selftrain.data.store.shards import (
+    GRAY_SIDE,
+    PENDING,
+    SHARD_SUFFIX,
+    SHARDS,
+    Gray,
+    count_records,
+    create_shard,
+    gray_path,
+)
 from selftrain.errors import ImageError, SelftrainError
 from selftrain.files.writing import replace
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Shards grow with the dataset between these bounds: a small one still spreads over the cores, a large one has few
+# files. Each file counts a little more than its bytes, as an array source lists no bytes at all.
+_SMALLEST_SHARD_BYTES = 2_000_000
+_SHARDS_WANTED = 64
+_BYTES_PER_FILE = 1_000
 
 
 @dataclass(frozen=True)
@@ -44,9 +60,31 @@ class SourceChunk:
         return hashlib.sha256(json.dumps(read).encode()).hexdigest()[:20]
 
 
+def cut_into_chunks(rows: pa.Table, shard_bytes: int) -> list[SourceChunk]:
+    """Cut `rows` of a listing, in order, into chunks of about equal bytes and at most `shard_bytes`.
+
+    The chunks depend on the rows alone. A single larger file is a chunk of its own.
+    """
+    sizes = np.maximum(rows["size"].to_numpy(), 0) + _BYTES_PER_FILE
+    ends = np.cumsum(sizes)
+    target = min(max(int(ends[-1]) // _SHARDS_WANTED, _SMALLEST_SHARD_BYTES), shard_bytes) if len(ends) else 0
+    chunks, start = [], 0
+    while start < len(ends):
+        before = int(ends[start] - sizes[start])
+        stop = max(int(np.searchsorted(ends, before + target, side="right")), start + 1)
+        part = rows.slice(start, stop - start)
+        chunks.append(SourceChunk(*(part[name].to_pylist() for name in ("path", "size", "mtime_ns"))))
+        start = stop
+    return chunks
+
+
 def write_chunk_of_files(*, root: str, chunk: dict[str, list[Any]], limits: dict[str, int]) -> None:
     """`write_chunk` in a worker process, of files that it opens itself."""
-    write_chunk(Path(root), SourceChunk(**chunk), read=read_file, limits=Limits(**limits))
+    write_chunk(Path(root), SourceChunk(**chunk), read=_read_file, limits=Limits(**limits))
+
+
+def _read_file(path: str) -> bytes:
+    return Path(path).read_bytes()
 
 
 def write_chunk(root: Path, chunk: SourceChunk, *, read: Callable[[str], bytes], limits: Limits) -> None:
@@ -116,16 +154,16 @@ class _Results:
         columns["shard"] = [None if record is None else shard for record in self.records]
         columns["index"] = list(self.records)
         columns["phash"] = [None if record is None else hashes[record] for record in self.records]
-        found = [None if record is None else self.examined[record] for record in self.records]
+        facts = [None if record is None else self.examined[record] for record in self.records]
         for name in ("image_id", "width", "height"):
-            columns[name] = [None if one is None else getattr(one, name) for one in found]
+            columns[name] = [None if one is None else getattr(one, name) for one in facts]
         columns["reason"] = [None if error is None else str(error.reason) for error in self.errors]
         columns["detail"] = [None if error is None else error.message for error in self.errors]
         return columns
 
 
 def _finish_shard(folder: Path, part: Path, results: _Results) -> str | None:
-    """Check the written records, name the shard by its content and move it in; None if the chunk holds no image."""
+    """Check the written records, name the shard by its content and move it in; None for a chunk without images."""
     if not results.examined:
         part.unlink()
         return None

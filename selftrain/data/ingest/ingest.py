@@ -8,18 +8,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from selftrain import config
 from selftrain.data.images.decode import QuarantineReason
-from selftrain.data.ingest.chunks import Limits, SourceChunk, write_chunk
+from selftrain.data.ingest.chunks import Limits, SourceChunk, cut_into_chunks, write_chunk
 from selftrain.data.ingest.curate import CuratedRows, curate
 from selftrain.data.manifest import Manifest
 from selftrain.data.sources.listing import Listing
-from selftrain.data.sources.rows import check_rows
 from selftrain.data.sources.source import ImageSource
 from selftrain.data.store.image_store import INDEX_SCHEMA, ImageStore
 from selftrain.data.workers import cores, run_tasks
@@ -27,11 +25,6 @@ from selftrain.errors import QuarantineError, SourceError
 from selftrain.files.writing import replace
 from selftrain.progress import Progress, silent
 
-# Shards grow with the dataset between these, so that a small one still spreads over the cores and a large one has few
-# files. A file counts a little more than its bytes: an array source lists none.
-_SMALLEST_SHARD_BYTES = 2_000_000
-_SHARDS_WANTED = 64
-_BYTES_A_FILE = 1_000
 _MAX_FILE_BYTES = 256_000_000
 _LIMITS_KEY = b"selftrain.limits"
 _DEPENDS_ON_LIMITS = (QuarantineReason.TOO_LARGE, QuarantineReason.TOO_SMALL)
@@ -75,7 +68,6 @@ def ingest(
     """
     if len(listing) == 0:
         raise SourceError("the source lists no image; check its folders or its table")
-    check_rows(listing.table, row_name=lambda row: repr(listing.table["path"][row].as_py()))
     max_pixels = int(settings.max_megapixels * 1e6)
     limits = Limits(max_pixels=max_pixels, min_side=settings.min_side, max_bytes=_MAX_FILE_BYTES)
     shard_bytes, processes = shard_mb * 1_000_000, workers or cores()
@@ -114,13 +106,13 @@ def _up_to_date(
 ) -> tuple[pa.Table, int]:
     """The index with a row for every listed file, after reading those that it lacked, and their number."""
     index = _read_index(store, limits)
-    chunks = _chunks(_missing(listing, index), shard_bytes)
+    chunks = cut_into_chunks(_missing(listing, index), shard_bytes)
     finished = _finished_chunks(store)
     if not finished <= {chunk.key(limits) for chunk in chunks}:
         # Left by an ingest of another listing: their files need no second reading, whatever is listed now.
         _adopt(store, index, sorted(finished), limits=None)
         index = _read_index(store, limits)
-        chunks, finished = _chunks(_missing(listing, index), shard_bytes), set()
+        chunks, finished = cut_into_chunks(_missing(listing, index), shard_bytes), set()
     to_read = [chunk for chunk in chunks if chunk.key(limits) not in finished]
     total = sum(len(chunk.paths) for chunk in chunks)
     done = total - sum(len(chunk.paths) for chunk in to_read)
@@ -167,21 +159,6 @@ def _missing(listing: Listing, index: pa.Table) -> pa.Table:
         for name in ("size", "mtime_ns")
     ]
     return listing.table.filter(pc.invert(pc.fill_null(pc.and_(*same), False)))
-
-
-def _chunks(rows: pa.Table, shard_bytes: int) -> list[SourceChunk]:
-    """Cut the rows, in order, into chunks of about equal bytes; a function of the rows alone."""
-    sizes = np.maximum(rows["size"].to_numpy(), 0) + _BYTES_A_FILE
-    ends = np.cumsum(sizes)
-    target = min(max(int(ends[-1]) // _SHARDS_WANTED, _SMALLEST_SHARD_BYTES), shard_bytes) if len(ends) else 0
-    chunks, start = [], 0
-    while start < len(ends):
-        before = int(ends[start] - sizes[start])
-        stop = max(int(np.searchsorted(ends, before + target, side="right")), start + 1)
-        part = rows.slice(start, stop - start)
-        chunks.append(SourceChunk(*(part[name].to_pylist() for name in ("path", "size", "mtime_ns"))))
-        start = stop
-    return chunks
 
 
 def _finished_chunks(store: ImageStore) -> set[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selftrain.config import Splitting
+from selftrain.data.hash_position import hash_position
 from selftrain.data.manifest import Split
 from selftrain.errors import SourceError
 
@@ -93,7 +93,7 @@ def assign(
         groups=group[heads],
         labels=label[heads],
         sizes=np.bincount(group, minlength=1)[group[heads]],
-        position=np.fromiter((_position(splitting.seed, image_id) for image_id in ids[heads].tolist()), np.float64),
+        position=np.array([hash_position(image_id.encode(), seed=splitting.seed) for image_id in ids[heads].tolist()]),
     )
     counts = _counts(label, level, (level != _FREE) & (copy_of < 0), len(class_names))
     seen = np.bincount(label[stays], minlength=len(class_names)) > 0
@@ -137,11 +137,6 @@ def _free_heads(rank: Int64s, group: Int64s, level: Int64s) -> Int64s:
     order = free[np.lexsort((rank[free], group[free]))]
     _, first = np.unique(group[order], return_index=True)
     return order[first]
-
-
-def _position(seed: int, image_id: str) -> float:
-    digest = hashlib.blake2b(f"{seed}:{image_id}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") / 2**64
 
 
 def _draw(one: _Free, have: Int64s, *, seen: bool, shares: npt.NDArray[np.float64], least: int) -> Int64s:

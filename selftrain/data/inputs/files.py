@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from selftrain.config import FolderSource, Ingest
 from selftrain.data.images.decode import QuarantineReason, decode, probe
-from selftrain.data.inputs.images import CHUNK_BYTES, MOST_ROWS, ImageChunk, ImageStream, Unreadable, to_labels
+from selftrain.data.inputs.images import ImageChunk, ImageStream, Unreadable, rows_of_size, to_labels
 from selftrain.data.sources.folders import FolderImages
 from selftrain.data.sources.listing import find_images
 from selftrain.data.workers import cores
@@ -81,7 +81,7 @@ def in_channels(pixels: Pixels, channels: int) -> Pixels:
 def _chunks(
     paths: Sequence[str], labels: npt.NDArray[np.generic] | None, *, size: int, channels: int
 ) -> Callable[[], Iterator[ImageChunk]]:
-    rows = max(1, min(MOST_ROWS, CHUNK_BYTES // (size * size * channels)))
+    rows = rows_of_size(size * size * channels)
 
     def chunks() -> Iterator[ImageChunk]:
         with ThreadPoolExecutor(cores()) as threads:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import numpy.typing as npt
+
+from selftrain.data.hash_position import hash_position
 
 Mask = npt.NDArray[np.bool_]
 
 
 def held_out_mask(ids: npt.NDArray[np.bytes_], *, share: float, seed: int) -> Mask:
     """Which of `ids` (n,) are held out: a function of the id and the seed alone, about `share` of them."""
-    return np.array([_position(seed, image_id) < share for image_id in ids.tolist()], dtype=np.bool_)
-
-
-def _position(seed: int, image_id: bytes) -> float:
-    digest = hashlib.blake2b(b"%d:%s" % (seed, image_id), digest_size=8).digest()
-    return int.from_bytes(digest, "big") / 2**64
+    return np.array([hash_position(image_id, seed=seed) < share for image_id in ids.tolist()], dtype=np.bool_)

@@ -16,13 +16,13 @@ from selftrain.naming import name_rows, named_rows
 
 Array = npt.NDArray[Any]
 Ids = npt.NDArray[np.bytes_]
-_Shape = tuple[int | None, ...]
+Shape = tuple[int | None, ...]
 
 CHUNK_BYTES = 32 << 20
 MOST_ROWS = 8192
 _KEPT = (np.dtype(np.uint8), np.dtype(np.float16), np.dtype(np.float32))
-_COLOURS = (1, 3, 4)
-_KINDS = "a folder, an array, a list, a tf.data.Dataset or a torch DataLoader"
+COLOURS = (1, 3, 4)  # channels: grey, RGB, RGBA
+KINDS = "a folder, an array, a list, a tf.data.Dataset or a torch DataLoader"
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class ImageStream:
 def array_stream(images: object, labels: object | None, *, role: str) -> ImageStream:
     """An array (n, ...), or a list of images of one shape, with `labels` (n,) or (n, classes) or None."""
     stacked = _stack(images, role) if isinstance(images, list | tuple) else to_array(images)
-    _refuse_shape(stacked.shape[1:], role)
+    refuse_shape(stacked.shape[1:], role)
     given = None if labels is None else to_labels(labels)
     if given is not None and len(given) != len(stacked):
         raise SourceError(f"{role}: {len(stacked)} images and {len(given)} labels; give one label an image")
@@ -79,7 +79,7 @@ def array_stream(images: object, labels: object | None, *, role: str) -> ImageSt
     def chunks() -> Iterator[ImageChunk]:
         for start in range(0, len(stacked), rows):
             part = slice(start, start + rows)
-            yield _chunk(stacked[part], None if given is None else given[part], role, first=start)
+            yield image_chunk(stacked[part], None if given is None else given[part], role, first=start)
 
     return ImageStream(chunks, len(stacked))
 
@@ -133,8 +133,12 @@ def image_ids(images: Array) -> Ids:
 
 def chunk_rows(images: Array) -> int:
     """How many of `images` (n, ...) make a chunk."""
-    one = max(1, int(np.prod(images.shape[1:], dtype=np.int64)) * images.dtype.itemsize)
-    return max(1, min(MOST_ROWS, CHUNK_BYTES // one))
+    return rows_of_size(int(np.prod(images.shape[1:], dtype=np.int64)) * images.dtype.itemsize)
+
+
+def rows_of_size(image_bytes: int) -> int:
+    """How many images of `image_bytes` each make a chunk."""
+    return max(1, min(MOST_ROWS, CHUNK_BYTES // max(1, image_bytes)))
 
 
 def name_kind(given: object) -> str:
@@ -148,7 +152,7 @@ def is_array(given: object) -> bool:
     return hasattr(given, "shape") and hasattr(given, "dtype") and not hasattr(given, "element_spec")
 
 
-def _chunk(images: Array, labels: Array | None, role: str, *, first: int) -> ImageChunk:
+def image_chunk(images: Array, labels: Array | None, role: str, *, first: int) -> ImageChunk:
     pixels = as_pixels(images, role, first=first)
     return ImageChunk(pixels, image_ids(pixels), labels, first=first)
 
@@ -161,7 +165,7 @@ def _stack(images: Sequence[object], role: str) -> Array:
     return np.stack(arrays) if arrays else np.empty((0, 1, 1), np.uint8)
 
 
-def _refuse_shape(shape: tuple[int, ...], role: str) -> None:
+def refuse_shape(shape: tuple[int, ...], role: str) -> None:
     """Raise SourceError unless `shape` is that of one image."""
     if len(shape) not in (2, 3) or 0 in shape:
         raise SourceError(

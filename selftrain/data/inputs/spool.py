@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,10 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-from PIL import Image
 
+from selftrain.data.images.encode import encode_png
 from selftrain.data.inputs.images import Array, ImageStream
 from selftrain.data.inputs.labels import (
     LabelForm,
@@ -24,13 +22,12 @@ from selftrain.data.inputs.labels import (
     sorted_names,
     text,
 )
-from selftrain.data.inputs.values import Pixels, Scale, join_pixels
+from selftrain.data.inputs.pictures import to_pictures
+from selftrain.data.inputs.values import PixelValues, join_values
 from selftrain.data.sources.listing import LISTING_SCHEMA, Listing
-from selftrain.data.sources.rows import training_classes
+from selftrain.data.sources.rows import checked_listing, training_classes
 from selftrain.data.sources.survey import Survey
-from selftrain.errors import SourceError
 
-UInt8s = npt.NDArray[np.uint8]
 _CHANNELS = (1, 3, 4)
 
 
@@ -55,7 +52,7 @@ class SpooledImages:
     _splits: list[str | None] = field(default_factory=list)
     _sides: list[tuple[int, int]] = field(default_factory=list)
     _grey: bool = True
-    _pixels: Pixels | None = None
+    _pixels: PixelValues | None = None
 
     def add(self, given: ImageStream, *, role: str, split: str | None) -> int:
         """Read `given` through, an error calling it `role`; its labels are names, or indices into `named`.
@@ -70,16 +67,17 @@ class SpooledImages:
             for chunk in given.chunks():
                 if not len(chunk):
                     continue
-                self._pixels = join_pixels(self._pixels, chunk.images, role=role)
+                self._pixels = join_values(self._pixels, chunk.images, role=role)
                 labels += [] if chunk.labels is None else [chunk.labels]
-                for image, image_id in zip(chunk.images, chunk.ids.tolist(), strict=True):
-                    picture = as_picture(image, self._pixels.scale, role)
-                    data = encode(picture)
+                pictures = to_pictures(chunk.images, self._pixels.scale, channels=_CHANNELS, role=role)
+                for picture, image_id in zip(pictures, chunk.ids.tolist(), strict=True):
+                    grey = picture.shape[-1] == 1
+                    data = encode_png(picture[..., 0] if grey else picture)
                     self._places[self._path(role, image_id.decode())] = _Place(out.tell(), len(data))
                     out.write(data)
                     self._splits.append(split)
                     self._sides.append((picture.shape[0], picture.shape[1]))
-                    self._grey &= picture.ndim == 2
+                    self._grey &= grey
         added = len(self._places) - before
         none: list[str | None] = [None] * added
         self._labels += label_names(joined_labels(labels, role=role), self.named, role) if labels else none
@@ -97,7 +95,7 @@ class SpooledImages:
     def scan(self) -> Listing:
         zeros = np.zeros(len(self._places), np.int64)
         columns = [list(self._places), self._labels, self._splits, zeros, zeros]
-        return Listing.build(pa.table(columns, schema=LISTING_SCHEMA))
+        return checked_listing(pa.table(columns, schema=LISTING_SCHEMA))
 
     def read(self, path: str) -> bytes:
         place = self._places[path]
@@ -164,24 +162,3 @@ def label_names(labels: Array, class_names: tuple[str, ...] | None, role: str) -
     if label_form(labels, role=role) is LabelForm.NAME:
         return text(labels)
     return [str(index) for index in number_indices(labels, role=role, classes=None).tolist()]
-
-
-def as_picture(image: Array, scale: Scale, role: str) -> UInt8s:
-    """One image as uint8 (height, width) or (height, width, 3 or 4), whatever its type and where its channels are."""
-    if scale is Scale.SIGNED:
-        raise SourceError(f"{role}: values below 0 are no picture; give images in 0-255 or 0-1, before standardisation")
-    if image.dtype != np.uint8:
-        image = np.clip(np.rint(image.astype(np.float32) * (255 if scale is Scale.TO_1 else 1)), 0, 255)
-    pixels: UInt8s = image.astype(np.uint8)
-    if pixels.ndim == 3 and pixels.shape[-1] not in _CHANNELS and pixels.shape[0] in _CHANNELS:
-        pixels = np.moveaxis(pixels, 0, -1)
-    if pixels.ndim == 3 and pixels.shape[-1] not in _CHANNELS:
-        raise SourceError(f"{role}: images of shape {image.shape} have no 1, 3 or 4 channels")
-    return pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels
-
-
-def encode(picture: UInt8s) -> bytes:
-    """PNG bytes of `picture`."""
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(picture)).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()

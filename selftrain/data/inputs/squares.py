@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import numpy.typing as npt
 
-from selftrain.data.inputs import values as given_pixels
 from selftrain.data.inputs.images import Array, Ids, Unreadable
 from selftrain.data.inputs.labels import LabelForm, class_indices, joined_labels, label_form, sorted_names, text
 from selftrain.data.inputs.opening import open_images
-from selftrain.data.inputs.values import Scale, join_pixels
+from selftrain.data.inputs.pictures import to_pictures
+from selftrain.data.inputs.values import PixelValues, Scale, join_values
 from selftrain.data.store.pixels import ArrayPixels
 from selftrain.errors import SourceError
 
@@ -92,7 +92,7 @@ def gather(
     """
     opened = open_images(given, role=role, labeled=labeled, image_rank=None, image_size=image_size)
     cache.mkdir(parents=True, exist_ok=True)
-    seen: given_pixels.Pixels | None = None
+    seen: PixelValues | None = None
     ids, labels = [], []
     unreadable: list[Unreadable] = []
     with tempfile.TemporaryFile(dir=cache) as file:
@@ -100,7 +100,7 @@ def gather(
             unreadable += chunk.unreadable
             if not len(chunk):
                 continue
-            seen = join_pixels(seen, chunk.images, role=role)
+            seen = join_values(seen, chunk.images, role=role)
             file.write(as_squares(chunk.images, image_size, scale=seen.scale, role=role).tobytes())
             ids.append(chunk.ids)
             labels += [] if chunk.labels is None else [chunk.labels]
@@ -134,33 +134,13 @@ def gathered_pixels(images: object, *, role: str, image_size: int, cache: Path) 
 def as_squares(images: Array, size: int, *, scale: Scale, role: str) -> Images:
     """`images` (n, ...) as uint8 RGB (n, size, size, 3): the shorter side resized (bicubic), the centre cropped.
 
-    Raises SourceError for values below 0.
+    Raises SourceError for values below 0, and for what is neither grey nor RGB.
     """
-    if scale is Scale.SIGNED:
-        raise SourceError(f"{role}: values below 0; give pixels as they were before normalisation, 0-255 or 0-1")
-    values = images if images.dtype == np.uint8 else _rounded(images, 255.0 if scale is Scale.TO_1 else 1.0)
-    rgb = _channels_last(values, role)
+    pictures = to_pictures(images, scale, channels=(1, 3), role=role)
+    rgb = np.repeat(pictures, 3, axis=-1) if pictures.shape[-1] == 1 else pictures
     if rgb.shape[1:3] == (size, size):
         return np.ascontiguousarray(rgb)
     return np.stack([_resized(image, size) for image in rgb])
-
-
-def _rounded(images: Array, factor: float) -> Images:
-    rounded: Images = np.clip(np.rint(images.astype(np.float32) * factor), 0, 255).astype(np.uint8)
-    return rounded
-
-
-def _channels_last(images: Images, role: str) -> Images:
-    """(n, h, w, 3) of (n, h, w), (n, h, w, 1 or 3) or (n, 1 or 3, h, w)."""
-    if images.ndim == 3:
-        images = images[..., None]
-    if images.shape[-1] not in (1, 3) and images.shape[1] in (1, 3):
-        images = np.moveaxis(images, 1, -1)
-    if images.shape[-1] == 1:
-        images = np.repeat(images, 3, axis=-1)
-    if images.shape[-1] != 3:
-        raise SourceError(f"{role}: images of shape {images.shape[1:]}; give grey or RGB ones")
-    return images
 
 
 def _resized(image: Images, size: int) -> Images:

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 
 from selftrain.data.inputs.images import (
-    _COLOURS,
-    _KINDS,
+    COLOURS,
+    KINDS,
     Array,
     ImageChunk,
     ImageStream,
-    _chunk,
-    _refuse_shape,
-    _Shape,
+    Shape,
     chunk_rows,
+    image_chunk,
     name_kind,
+    refuse_shape,
     to_array,
     to_labels,
 )
@@ -57,7 +57,7 @@ def _elements(stream: Any, role: str) -> Iterator[object]:
         return iter(stream)
     if hasattr(stream, "__getitem__") and hasattr(stream, "__len__"):
         return (stream[row] for row in range(len(stream)))
-    raise SourceError(f"{role} is {name_kind(stream)}; allowed are {_KINDS}")
+    raise SourceError(f"{role} is {name_kind(stream)}; allowed are {KINDS}")
 
 
 def _batched(stream: Any) -> object:
@@ -80,7 +80,7 @@ def _pairs(
             single = not loads_batches and is_single(images.shape, None if labels is None else labels.shape, rank)
         if single:
             images, labels = images[None], None if labels is None else labels[None]
-        _refuse_shape(images.shape[1:], role)
+        refuse_shape(images.shape[1:], role)
         if labels is not None and (labels.ndim == 0 or len(labels) != len(images)):
             raise SourceError(
                 f"{role}: a batch has {len(images)} images and labels of shape {labels.shape}; give one label an image"
@@ -111,7 +111,7 @@ def is_single(image: Sequence[int | None], label: Sequence[int | None] | None, r
         return len(image) < 3
     if label is not None and len(label) == 0:
         return True
-    return image[-1] in _COLOURS or image[0] in (1, 3)
+    return image[-1] in COLOURS or image[0] in (1, 3)
 
 
 def _is_single(spec: Any, *, role: str, labeled: bool, rank: int | None) -> bool:
@@ -120,14 +120,14 @@ def _is_single(spec: Any, *, role: str, labeled: bool, rank: int | None) -> bool
     return image is not None and not _says_batch(image) and is_single(image, label, rank)
 
 
-def _shape_of(spec: Any, *, role: str, labeled: bool) -> tuple[_Shape | None, _Shape | None]:
+def _shape_of(spec: Any, *, role: str, labeled: bool) -> tuple[Shape | None, Shape | None]:
     """The shapes of the image and the label in a tf.data element_spec; None where it does not say."""
     shapes = [getattr(part, "shape", None) for part in _halves(spec, role=role, labeled=labeled)]
     image, label = (None if shape is None or shape.rank is None else tuple(shape) for shape in shapes)
     return image, label
 
 
-def _says_batch(shape: _Shape | None) -> bool:
+def _says_batch(shape: Shape | None) -> bool:
     """Whether a shape's first side alone is unknown: a batch's, the last of which is smaller."""
     return shape is not None and len(shape) > 2 and shape[0] is None and None not in shape[1:]
 
@@ -160,13 +160,13 @@ def _rechunked(pairs: Iterator[tuple[Array, Array | None]], role: str) -> Iterat
         held += len(images)
         while held >= rows:
             images, labels = _joined(waiting, role)
-            yield _chunk(images[:rows], None if labels is None else labels[:rows], role, first=first)
+            yield image_chunk(images[:rows], None if labels is None else labels[:rows], role, first=first)
             first += rows
             waiting = [(images[rows:], None if labels is None else labels[rows:])]
             held -= rows
     if held:
         images, labels = _joined(waiting, role)
-        yield _chunk(images, labels, role, first=first)
+        yield image_chunk(images, labels, role, first=first)
 
 
 def _joined(parts: list[tuple[Array, Array | None]], role: str) -> tuple[Array, Array | None]:

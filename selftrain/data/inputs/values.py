@@ -23,7 +23,7 @@ class Scale(IntEnum):
 
 
 @dataclass(frozen=True)
-class Pixels:
+class PixelValues:
     """What all images of an analysis share: one's shape, type, and the values seen in `images` of them."""
 
     shape: tuple[int, ...]
@@ -65,7 +65,7 @@ class Pixels:
                 f"{self.high:g} if that is it), for 0-1"
             )
 
-    def refuse_others(self, others: Pixels, role: str) -> None:
+    def refuse_others(self, others: PixelValues, role: str) -> None:
         """Raise SourceError where `others` have another shape or type, or values of quite another range."""
         if (others.shape, others.dtype) != (self.shape, self.dtype):
             raise SourceError(
@@ -80,17 +80,17 @@ class Pixels:
             )
 
 
-def pixels_of(images: Array) -> Pixels:
+def values_of(images: Array) -> PixelValues:
     """The Pixels of `images` (n, ...)."""
     low, high = (float(images.min()), float(images.max())) if images.size else (0.0, 0.0)
-    return Pixels(images.shape[1:], str(images.dtype), low, high, len(images))
+    return PixelValues(images.shape[1:], str(images.dtype), low, high, len(images))
 
 
-def join_pixels(seen: Pixels | None, images: Array, *, role: str) -> Pixels:
+def join_values(seen: PixelValues | None, images: Array, *, role: str) -> PixelValues:
     """`seen` (None: nothing yet) and `images` (n, ...); SourceError where they do not go together."""
-    others = pixels_of(images)
+    others = values_of(images)
     if seen is None:
         return others
     seen.refuse_others(others, role)
     low, high = min(seen.low, others.low), max(seen.high, others.high)
-    return Pixels(seen.shape, seen.dtype, low, high, seen.images + others.images)
+    return PixelValues(seen.shape, seen.dtype, low, high, seen.images + others.images)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,7 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from selftrain import config
+from selftrain.data.images.encode import encode_png
 from selftrain.data.sources.listing import LISTING_SCHEMA, Listing
+from selftrain.data.sources.rows import checked_listing
 from selftrain.errors import SourceError
 
 Pictures = npt.NDArray[np.uint8]
@@ -59,7 +60,7 @@ class DigitsImages:
 
     def read(self, path: str) -> bytes:
         pictures, _ = _digits()
-        return _encode(pictures[_row(path, prefix="digit-", count=len(pictures))])
+        return encode_png(pictures[_row(path, prefix="digit-", count=len(pictures))])
 
     def class_names(self, listing: Listing) -> tuple[str, ...]:
         return tuple("0123456789")
@@ -92,7 +93,7 @@ class KerasImages:
     def read(self, path: str) -> bytes:
         (train, _), (test, _) = _keras_dataset(self.settings.name)
         part, pictures = ("train-", train) if path.startswith("train-") else ("test-", test)
-        return _encode(pictures[_row(path, prefix=part, count=len(pictures))])
+        return encode_png(pictures[_row(path, prefix=part, count=len(pictures))])
 
     def class_names(self, listing: Listing) -> tuple[str, ...]:
         return tuple(_NAMES[self.settings.name].split())
@@ -139,14 +140,6 @@ def _keras_dataset(name: str) -> tuple[tuple[Pictures, Labels], tuple[Pictures, 
     return (train, train_labels.ravel().astype(np.int64)), (test, test_labels.ravel().astype(np.int64))
 
 
-def _encode(picture: Pictures) -> bytes:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
-
-
 def _row(path: str, *, prefix: str, count: int) -> int:
     digits = path.removeprefix(prefix).removesuffix(".png")
     if not digits.isdecimal() or int(digits) >= count:
@@ -157,4 +150,4 @@ def _row(path: str, *, prefix: str, count: int) -> int:
 def _listing(paths: list[str], label: Sequence[str | None], split: Sequence[str | None]) -> Listing:
     """Array sources never change: every row has size and time 0."""
     zeros = np.zeros(len(paths), dtype=np.int64)
-    return Listing.build(pa.table([paths, label, split, zeros, zeros], schema=LISTING_SCHEMA))
+    return checked_listing(pa.table([paths, label, split, zeros, zeros], schema=LISTING_SCHEMA))

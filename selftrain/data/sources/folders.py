@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 
 from selftrain import config
-from selftrain.data.sources.listing import LISTING_SCHEMA, Listing, find_images, read_file
-from selftrain.data.sources.rows import check_rows, training_classes
+from selftrain.data.sources.listing import LISTING_SCHEMA, Listing, find_images
+from selftrain.data.sources.rows import checked_listing, training_classes
 from selftrain.errors import SourceError
 from selftrain.naming import name_rows
 
@@ -36,12 +37,10 @@ class FolderImages:
                 table, left_out = _class_folders(root, split=None if split == "labeled" else split, apart_from=others)
             parts.append(table)
             ignored += left_out
-        listing = Listing.build(pa.concat_tables(parts), ignored=ignored)
-        check_rows(listing.table, row_name=lambda row: repr(listing.table["path"][row].as_py()))
-        return listing
+        return checked_listing(pa.concat_tables(parts), ignored=ignored)
 
     def read(self, path: str) -> bytes:
-        return read_file(path)
+        return Path(path).read_bytes()
 
     def class_names(self, listing: Listing) -> tuple[str, ...]:
         return training_classes(listing.table)

@@ -163,9 +163,3 @@ def _identity(path: str) -> tuple[int, int]:
     except OSError as error:
         raise SourceError(f"folder {path!r} cannot be read ({error.strerror}); check the path") from error
     return status.st_dev, status.st_ino
-
-
-def read_file(path: str) -> bytes:
-    """The bytes of the file at `path`."""
-    with open(path, "rb") as file:
-        return file.read()

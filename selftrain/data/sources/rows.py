@@ -1,4 +1,4 @@
-"""Rows of a source: what a run can be built on, and the errors that name the rows where it cannot."""
+"""Rows of a source: a listing that a run can be built on, or an error that names the rows at fault."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from selftrain.data.sources.listing import Listing
 from selftrain.errors import SourceError
 from selftrain.naming import ROWS_NAMED, name_rows
 
@@ -20,14 +21,25 @@ def training_classes(table: pa.Table) -> tuple[str, ...]:
     return tuple(sorted(labels))
 
 
-def check_rows(table: pa.Table, *, row_name: Callable[[int], str]) -> None:
-    """Stop with the rows named where labels and splits do not fit together.
+def checked_listing(table: pa.Table, *, ignored: int = 0, row_name: Callable[[int], str] | None = None) -> Listing:
+    """The Listing of `table` (LISTING_SCHEMA), whose labels and splits fit together.
 
-    `table` has the columns path, label and split; `row_name(row)` says how the user calls a row. Raises SourceError
-    for an unknown split, a label in split unlabeled, a labelled split without label, a class without training images,
-    and a path that is there twice.
+    `row_name(row)` is what the user calls a row of `table`; None: its path. Raises SourceError naming the rows:
+
+    - an unknown split
+    - a labelled split without a label, or a label in split unlabeled
+    - a class without training images
+    - a path that is listed twice
     """
+    listing = Listing.build(table, ignored=ignored)
+    if row_name is None:
+        _check_rows(listing.table, row_name=lambda row: repr(listing.table["path"][row].as_py()))
+    else:
+        _check_rows(table, row_name=row_name)
+    return listing
 
+
+def _check_rows(table: pa.Table, *, row_name: Callable[[int], str]) -> None:
     def stop_at(bad: pa.ChunkedArray, problem: str, remedy: str) -> None:
         rows = pc.indices_nonzero(pc.fill_null(bad, False)).to_pylist()
         stop_at_rows(rows, row_name=row_name, problem=problem, remedy=remedy)

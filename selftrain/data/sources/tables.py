@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from selftrain import config
-from selftrain.data.sources.listing import Listing, read_file
-from selftrain.data.sources.rows import check_rows, stop_at_rows, training_classes
+from selftrain.data.sources.listing import Listing
+from selftrain.data.sources.rows import checked_listing, stop_at_rows, training_classes
 from selftrain.errors import SourceError
 
 _COLUMNS = ("path", "label", "split")
@@ -51,20 +51,24 @@ class TableImages:
             remedy="move the image there, or set source.root to a folder that holds all images",
         )
         paths = [path or "" for path in inside]
-        status = [_stat(path) for path in paths]
+        stats = [_stat(path) for path in paths]
         stop_at_rows(
-            [row for row, found in enumerate(status) if found is None],
+            [row for row, stat in enumerate(stats) if stat is None],
             row_name=row_name,
             problem="row without an image file",
             remedy=f"paths start from {self.root!r}; correct the paths or remove the rows",
         )
-        columns = {"path": pa.array(paths, pa.string()), "label": table["label"], "split": table["split"]}
-        check_rows(pa.table(columns), row_name=row_name)
-        sizes, times = zip(*(found or (0, 0) for found in status), strict=True)
-        return Listing.build(pa.table({**columns, "size": sizes, "mtime_ns": times}))
+        columns = {
+            "path": pa.array(paths, pa.string()),
+            "label": table["label"],
+            "split": table["split"],
+            "size": pa.array([stat[0] for stat in stats if stat], pa.int64()),
+            "mtime_ns": pa.array([stat[1] for stat in stats if stat], pa.int64()),
+        }
+        return checked_listing(pa.table(columns), row_name=row_name)
 
     def read(self, path: str) -> bytes:
-        return read_file(path)
+        return Path(path).read_bytes()
 
     def class_names(self, listing: Listing) -> tuple[str, ...]:
         return training_classes(listing.table)

@@ -16,6 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from selftrain.data.store.shards import (
+    PENDING,
+    SHARDS,
     Gray,
     Int64s,
     ShardNames,
@@ -26,7 +28,6 @@ from selftrain.data.store.shards import (
 from selftrain.files.locks import locked
 from selftrain.files.writing import replace_text
 
-SHARDS, PENDING = "shards", "pending"  # folders of a store
 INDEX_SCHEMA = pa.schema(
     [
         ("path", pa.string()),

@@ -29,7 +29,6 @@ Int64s = npt.NDArray[np.int64]
 # Raise it when `decode` gives other pixels: caches made before are then left alone.
 _DECODING = 1
 _CHUNK = 1024
-_WORTH_A_PROCESS = 2048
 
 
 class Pixels(Protocol):
@@ -104,14 +103,15 @@ def decoded(
     cache_dir: Path,
     budget_mb: int,
     workers: int | None = None,
+    alone_up_to: int = 2048,
     progress: Progress = silent,
 ) -> Pixels:
     """The images of `manifest`, aligned with its rows, at `size` pixels a side.
 
-    Decoded once into `cache_dir` by `workers` processes (None: one a core) and memory-mapped, if all of them take at
-    most `budget_mb`; any manifest of the same images uses the same file, which is marked as used now. Otherwise decoded
-    from the shards on demand.
-    Raises ManifestError for a shard that is missing.
+    If all of them take at most `budget_mb`, they are decoded once into a file in `cache_dir` and memory-mapped. Any
+    manifest of the same images uses the same file, which is marked as used now. `workers` processes decode (None: one
+    per core); up to `alone_up_to` images, this one does it alone. Above the budget, images are decoded from the shards
+    on demand. Raises ManifestError for a shard that is missing.
     """
     processes = workers or cores()
     shards = np.asarray(manifest.table["shard"].cast("string").to_pylist(), dtype=object)
@@ -121,7 +121,8 @@ def decoded(
     path = cache_dir / f"{_key(manifest, size)}.npy"
     while True:
         if not path.exists():
-            _build(path, stored, workers=processes, progress=progress)
+            alone = len(manifest) <= alone_up_to
+            _build(path, stored, workers=1 if alone else processes, progress=progress)
         with contextlib.suppress(FileNotFoundError):  # another run removed it in between
             decoded_files.mark_used(path)
             return ArrayPixels(np.load(path, mmap_mode="r"))
@@ -144,7 +145,7 @@ def _build(path: Path, stored: StoredPixels, *, workers: int, progress: Progress
         np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape).flush()
         progress(0, count, "images decoded")
         done = 0
-        for chunk in _decode_chunks(chunks, part, stored, workers=workers if count > _WORTH_A_PROCESS else 1):
+        for chunk in _decode_chunks(chunks, part, stored, workers=workers):
             done += len(chunk)
             progress(done, count, "images decoded")
 

@@ -16,6 +16,7 @@ from selftrain.errors import ManifestError
 if TYPE_CHECKING:
     from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
+SHARDS, PENDING = "shards", "pending"  # folders of a store
 SHARD_SUFFIX = ".arrayrecord"
 GRAY_SIDE = 32
 # Random access, each record by itself; compression makes encoded images no smaller, and four times slower to write.

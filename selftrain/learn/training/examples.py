@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from selftrain.config import Student
+from selftrain.data import columns
 from selftrain.data.manifest import LabelSource, Manifest, Split
 from selftrain.data.store.pixels import Pixels
 from selftrain.learn.training.batches import Examples
@@ -30,8 +31,7 @@ def examples(manifest: Manifest, pixels: Pixels, split: Split, *, pseudo_weight:
     targets = np.eye(classes, dtype=np.float32)[manifest.labels()[rows]]
     soft = pc.is_valid(table["probs"]).to_numpy(zero_copy_only=False)
     if soft.any():
-        flat = pc.list_flatten(table["probs"]).to_numpy(zero_copy_only=False)
-        probs = flat.astype(np.float32).reshape(-1, classes)
+        probs = columns.list_values(table["probs"], classes)
         targets[soft] = probs / probs.sum(axis=1, keepdims=True)
     own = pc.fill_null(table["weight"], 1.0).to_numpy(zero_copy_only=False)
     weights = np.where(human, 1.0, own * pseudo_weight).astype(np.float32)

@@ -104,7 +104,7 @@ class PseudoLabels:
 
     def probs(self) -> Floats:
         """The probabilities of all rows, float32 (n, classes)."""
-        return probs_array(self.table["probs"], classes=len(self.class_names))
+        return columns.list_values(self.table["probs"], len(self.class_names))
 
     def applied_to(self, manifest: Manifest) -> Manifest:
         """`manifest` with the accepted images as training images; pseudo-labels of earlier rounds are dropped.
@@ -119,7 +119,7 @@ class PseudoLabels:
             rows["image_id"].combine_chunks(),
             labels=rows["label"].to_numpy(),
             confidence=rows["confidence"].to_numpy(),
-            probs=probs_array(rows["probs"], classes=len(self.class_names)) if soft else None,
+            probs=columns.list_values(rows["probs"], len(self.class_names)) if soft else None,
             weight=rows["weight"].to_numpy(),
             round=self.round,
             teacher=self.teacher,
@@ -277,13 +277,6 @@ def probs_column(probs: Floats) -> pa.ListArray:
             f"{images} images of {classes} classes are more than a column holds; label the pool in parts"
         )
     return pa.ListArray.from_arrays(offsets.astype(np.int32), np.ascontiguousarray(probs).reshape(-1))
-
-
-def probs_array(column: pa.ChunkedArray | pa.Array, *, classes: int) -> Floats:
-    """A list column of probabilities, without nulls, as float32 (n, classes)."""
-    flat = pc.list_flatten(column).cast(pa.float32())
-    flattened: Floats = np.asarray(flat, dtype=np.float32)
-    return flattened.reshape(-1, classes)
 
 
 def _checked_ids(

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from selftrain import config
-from selftrain.data.ingest.ingest import IngestResult, _chunks, ingest
+from selftrain.data.ingest.chunks import cut_into_chunks
+from selftrain.data.ingest.ingest import IngestResult, ingest
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources.source import open_source
 from selftrain.data.store.image_store import ImageStore
@@ -292,7 +293,6 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_ingest import *
-from selftrain.data import ingest as module
 source = open_source(config.FolderSource(labeled={labeled!r}, unlabeled={unlabeled!r}))
 def die(done, total, note=""):
     if done:
@@ -337,7 +337,7 @@ def test_chunks_hold_every_file_once_in_order_and_stay_small(sizes: list[int], l
     table = pa.table(
         {"path": names, "size": pa.array(sizes, pa.int64()), "mtime_ns": pa.array([0] * len(sizes), pa.int64())}
     )
-    chunks = _chunks(table, limit)
+    chunks = cut_into_chunks(table, limit)
     assert [path for chunk in chunks for path in chunk.paths] == names
     for chunk in chunks:
         assert len(chunk.paths) == 1 or sum(max(size, 0) for size in chunk.sizes) <= limit

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from selftrain.data.inputs import files as given_files
 from selftrain.data.inputs import images as given
 from selftrain.data.inputs.images import ImageChunk, ImageStream, image_ids
 from selftrain.data.inputs.opening import ids_of, open_images
@@ -316,7 +315,7 @@ def test_a_folder_and_a_list_of_its_files_are_the_same(folder: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_left_out_with_its_label(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(given_files, "MOST_ROWS", 4)
+    monkeypatch.setattr(given, "MOST_ROWS", 4)
     (folder / "bee" / "1.png").write_bytes(b"no image")
     chunks = files(folder, labeled=True)
     assert [len(chunk) for chunk in chunks] == [4, 3, 2]
@@ -341,7 +340,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path, labeled: bool) -> N
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_images_with_nan_are_named_by_their_row_over_all_chunks(stream: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selftrain.data.inputs.images.MOST_ROWS", 4)
+    monkeypatch.setattr(given, "MOST_ROWS", 4)
     images = np.ones((12, 5, 5), np.float32)
     images[[9, 11], 2, 2] = np.nan
     opened = open_images(

@@ -14,8 +14,7 @@ from selftrain.config import Ingest, Splitting
 from selftrain.data.images.decode import decode
 from selftrain.data.ingest.ingest import ingest
 from selftrain.data.inputs.opening import open_images
-from selftrain.data.inputs.spool import SpooledImages, as_picture, encode, label_names, spooled
-from selftrain.data.inputs.values import Scale
+from selftrain.data.inputs.spool import SpooledImages, label_names, spooled
 from selftrain.data.store.image_store import ImageStore
 from selftrain.errors import SourceError
 
@@ -114,6 +113,14 @@ def test_rows_are_counted_over_all_chunks(pictures: Pixels, tmp_path: Path, monk
         add(spool, (pictures, np.array(["a"] * 58 + [None, "b"], object)))
 
 
+def test_a_validation_label_without_training_images_is_refused(pictures: Pixels, tmp_path: Path) -> None:
+    with spooled(tmp_path, None) as spool:
+        add(spool, (pictures[:40], np.repeat([0, 1], 20)))
+        add(spool, (pictures[40:], np.repeat([1, 2], 10)), role="validation")
+        with pytest.raises(SourceError, match=r"label without training images: .*validation/.* and 5 more"):
+            spool.scan()
+
+
 def test_a_stream_without_a_label_is_refused(pictures: Pixels, tmp_path: Path) -> None:
     pairs = [(image, None if row == 5 else row % 3) for row, image in enumerate(pictures)]
     with spooled(tmp_path, None) as spool, pytest.raises(SourceError, match="label of its element 5 is None"):
@@ -129,40 +136,14 @@ def test_a_label_that_class_names_lacks_is_named(pictures: Pixels, tmp_path: Pat
         add(spool, (pictures, labels))
 
 
-@pytest.mark.parametrize(
-    ("shape", "dtype", "scale", "picture"),
-    [
-        ((6, 5), np.uint8, Scale.TO_255, (6, 5)),
-        ((6, 5, 1), np.uint8, Scale.TO_255, (6, 5)),
-        ((6, 5, 3), np.float32, Scale.TO_255, (6, 5, 3)),
-        ((3, 6, 5), np.float32, Scale.TO_1, (6, 5, 3)),
-        ((1, 6, 5), np.float16, Scale.TO_1, (6, 5)),
-        ((6, 5, 4), np.uint8, Scale.TO_255, (6, 5, 4)),
-    ],
-)
-def test_an_image_is_a_picture_whatever_its_type_and_layout(
-    shape: tuple[int, ...], dtype: Any, scale: Scale, picture: tuple[int, ...]
-) -> None:
-    values = np.random.default_rng(2).integers(0, 256, shape)
-    image = (values / 255 if scale is Scale.TO_1 else values).astype(dtype)
-    made = as_picture(image, scale, "labeled")
-    assert made.shape == picture
-    channels_last = np.moveaxis(values, 0, -1) if shape[0] in (1, 3) else values
-    np.testing.assert_array_equal(made, channels_last.reshape(picture))
-    if made.shape[-1] != 4:
-        grey = made[..., None] if made.ndim == 2 else made
-        np.testing.assert_array_equal(decode(encode(made), None), np.broadcast_to(grey, (6, 5, 3)))
-
-
-def test_what_is_no_picture_is_said(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="values below 0 are no picture"):
-        as_picture(np.zeros((4, 4)), Scale.SIGNED, "labeled")
-    with pytest.raises(SourceError, match=r"images of shape \(5, 5, 2\) have no 1, 3 or 4 channels"):
-        as_picture(np.zeros((5, 5, 2), np.uint8), Scale.TO_255, "labeled")
+def test_what_is_not_a_label_is_said() -> None:
     with pytest.raises(SourceError, match=r"1 labels are no class index 0, 1, 2, \.\.\. \(row 0: -1\)"):
         label_names(np.array([-1, 2]), None, "labeled")
     with pytest.raises(SourceError, match=r"\(row 1: 2\), as class_names has 2 classes"):
         label_names(np.array([0, 2]), ("a", "b"), "labeled")
+
+
+def test_images_in_another_range_than_those_before_are_refused(tmp_path: Path) -> None:
     with spooled(tmp_path, None) as spool:
         add(spool, (np.ones((20, 4, 4), np.float32) * 0.5, np.zeros(20)))
         wide = np.linspace(0, 255, 320, dtype=np.float32).reshape(20, 4, 4)

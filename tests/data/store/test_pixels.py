@@ -45,12 +45,9 @@ def test_over_the_budget_they_are_decoded_on_demand_and_are_the_same(
     np.testing.assert_array_equal(streamed.gather(rows), pixels(digits, tmp_path).gather(rows))
 
 
-def test_processes_decode_the_same_pixels(
-    digits: tuple[Manifest, ImageStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_processes_decode_the_same_pixels(digits: tuple[Manifest, ImageStore], tmp_path: Path) -> None:
     one = pixels(digits, tmp_path / "one", workers=1)
-    monkeypatch.setattr("selftrain.data.store.pixels._WORTH_A_PROCESS", 0)
-    two = pixels(digits, tmp_path / "two", workers=2)
+    two = pixels(digits, tmp_path / "two", workers=2, alone_up_to=0)
     np.testing.assert_array_equal(one.gather(np.arange(1797)), two.gather(np.arange(1797)))
 
 

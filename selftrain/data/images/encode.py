@@ -1,0 +1,17 @@
+"""Encoding: a uint8 picture as the bytes of a PNG file."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import numpy.typing as npt
+
+
+def encode_png(picture: npt.NDArray[np.uint8]) -> bytes:
+    """The PNG of `picture`, uint8 (height, width) or (height, width, 3 or 4)."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture)).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()

@@ -1,0 +1,50 @@
+"""A user's arrays are the pictures that they show, whatever their type and layout."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from selftrain.data.images.decode import decode
+from selftrain.data.images.encode import encode_png
+from selftrain.data.inputs.pictures import to_pictures
+from selftrain.data.inputs.values import Scale
+from selftrain.errors import SourceError
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "scale", "picture"),
+    [
+        ((6, 5), np.uint8, Scale.TO_255, (6, 5, 1)),
+        ((6, 5, 1), np.uint8, Scale.TO_255, (6, 5, 1)),
+        ((6, 5, 3), np.float32, Scale.TO_255, (6, 5, 3)),
+        ((3, 6, 5), np.float32, Scale.TO_1, (6, 5, 3)),
+        ((1, 6, 5), np.float16, Scale.TO_1, (6, 5, 1)),
+        ((6, 5, 4), np.uint8, Scale.TO_255, (6, 5, 4)),
+    ],
+)
+def test_an_image_is_a_picture_whatever_its_type_and_layout(
+    shape: tuple[int, ...], dtype: Any, scale: Scale, picture: tuple[int, ...]
+) -> None:
+    values = np.random.default_rng(2).integers(0, 256, (2, *shape))
+    images = (values / 255 if scale is Scale.TO_1 else values).astype(dtype)
+    pictures = to_pictures(images, scale, channels=(1, 3, 4), role="labeled")
+    assert (pictures.dtype, pictures.shape) == (np.uint8, (2, *picture))
+    channels_last = np.moveaxis(values, 1, -1) if shape[0] in (1, 3) else values
+    np.testing.assert_array_equal(pictures, channels_last.reshape(pictures.shape))
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (6, 5, 3)])
+def test_a_picture_survives_png(shape: tuple[int, ...]) -> None:
+    picture = np.random.default_rng(3).integers(0, 256, shape).astype(np.uint8)
+    rgb = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=-1)
+    np.testing.assert_array_equal(decode(encode_png(picture), None), rgb)
+
+
+def test_what_is_not_a_picture_is_refused() -> None:
+    with pytest.raises(SourceError, match="labeled: values below 0; give pixels as they were before normalisation"):
+        to_pictures(np.zeros((1, 4, 4)), Scale.SIGNED, channels=(1, 3), role="labeled")
+    with pytest.raises(SourceError, match=r"images of shape \(5, 5, 2\); give grey, RGB or RGBA images"):
+        to_pictures(np.zeros((1, 5, 5, 2), np.uint8), Scale.TO_255, channels=(1, 3, 4), role="labeled")
+    with pytest.raises(SourceError, match=r"images of shape \(5, 5, 4\); give grey or RGB images"):
+        to_pictures(np.zeros((1, 5, 5, 4), np.uint8), Scale.TO_255, channels=(1, 3), role="labeled")
