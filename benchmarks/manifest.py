@@ -87,7 +87,8 @@ def _one(content: str, rows: int, folder: Path) -> Measured:
 
 
 def _build(content: str, rows: int, path: Path) -> Measured:
-    from selftrain.data.manifest import LabelMap, Manifest
+    from selftrain.data.label_map import LabelMap
+    from selftrain.data.manifest import Manifest
 
     table = _table(content, rows)
     names = LabelMap(tuple(f"class_{k}" for k in range(CLASSES)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,9 +53,11 @@ def _conform_column(table: pa.Table, field: pa.Field) -> pa.Array:
     return array if isinstance(array, pa.Array) else pa.concat_arrays(array.chunks)
 
 
-def with_column(table: pa.Table, name: str, values: pa.Array | pa.ChunkedArray) -> pa.Table:
-    """`table` with column `name` replaced by `values`, in its place."""
-    return table.set_column(table.column_names.index(name), name, values)
+def with_columns(table: pa.Table, columns: Mapping[str, pa.Array | pa.ChunkedArray]) -> pa.Table:
+    """`table` with these columns in the places of its own of the same names."""
+    for name, values in columns.items():
+        table = table.set_column(table.column_names.index(name), name, values)
+    return table
 
 
 def fixed_width(column: pa.ChunkedArray, width: int) -> npt.NDArray[np.bytes_] | None:
@@ -101,6 +103,14 @@ def rows_where(column: pa.ChunkedArray, predicate: Callable[[str], bool]) -> npt
         holds = np.array([*(predicate(text) for text in chunk.dictionary.to_pylist()), False], bool)
         parts.append(holds[np.asarray(pc.fill_null(chunk.indices, len(holds) - 1))])
     return np.concatenate(parts)
+
+
+def sparse(n: int, rows: npt.NDArray[np.int64], values: object, dtype: type[np.generic]) -> pa.Array:
+    """n numbers: values[k], or the one number `values`, at rows[k]; null elsewhere."""
+    full, filled = np.zeros(n, dtype), np.zeros(n, bool)
+    full[rows] = values
+    filled[rows] = True
+    return pa.array(full, mask=~filled)
 
 
 def sparse_lists(n: int, rows: npt.NDArray[np.int64], values: npt.NDArray[np.floating] | None) -> pa.Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from selftrain.data import columns
-from selftrain.errors import ManifestError, SourceError
+from selftrain.data.label_map import LabelMap
+from selftrain.errors import ManifestError
 from selftrain.files.writing import replace
 
 Int64s = npt.NDArray[np.int64]
@@ -68,32 +68,6 @@ _FORMAT_KEY, _LABELS_KEY = b"selftrain.manifest", b"selftrain.label_map"
 _PSEUDO_ONLY = ("confidence", "probs", "round", "teacher")
 _RANDOM_TEXT = ("image_id", "origin")  # Parquet's own dictionary is wasted on them
 _NAMED_ROWS = 5
-
-
-@dataclass(frozen=True)
-class LabelMap:
-    """The class names; a label is an index into them.
-
-    >>> LabelMap(("cat", "dog")).index("dog")
-    1
-    """
-
-    names: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        if len(set(self.names)) != len(self.names) or not all(self.names):
-            raise ManifestError(f"class names must be unique and not empty, got {self.names!r}; rename the classes")
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def index(self, name: str) -> int:
-        """The label of class `name`; SourceError naming the nearest class if there is none."""
-        if name in self.names:
-            return self.names.index(name)
-        near = difflib.get_close_matches(name, self.names, n=1, cutoff=0.0)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise SourceError(f"unknown class {name!r}{hint} The {len(self)} classes are {', '.join(self.names[:20])}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,14 +179,15 @@ class Manifest:
             return self
         splits = np.where(pseudo, list(Split).index(Split.UNLABELED), self._split_codes)
         weight = np.asarray(self.table.column("weight"), dtype=np.float32)
-        table = columns.with_column(self.table, "split", columns.from_codes(splits, list(Split)))
-        table = columns.with_column(table, "weight", pa.array(np.where(pseudo, np.float32(1), weight)))
-        for name in ("label", "label_source", *_PSEUDO_ONLY):
-            kept = pa.nulls(len(self), SCHEMA.field(name).type)
-            if name in ("label", "label_source"):
-                kept = pc.if_else(pa.array(pseudo), kept, table.column(name))
-            table = columns.with_column(table, name, kept)
-        return Manifest.build(table, self.label_map)
+        plain: dict[str, pa.Array | pa.ChunkedArray] = {
+            "split": columns.from_codes(splits, list(Split)),
+            "weight": pa.array(np.where(pseudo, np.float32(1), weight)),
+            **{name: pa.nulls(len(self), SCHEMA.field(name).type) for name in _PSEUDO_ONLY},
+        }
+        for name in ("label", "label_source"):
+            nothing = pa.nulls(len(self), SCHEMA.field(name).type)
+            plain[name] = pc.if_else(pa.array(pseudo), nothing, self.table.column(name))
+        return Manifest.build(columns.with_columns(self.table, plain), self.label_map)
 
     def with_pseudo_labels(
         self,
@@ -231,36 +206,25 @@ class Manifest:
         Raises ManifestError if an image is not in the unlabelled pool, or comes twice.
         """
         base = self.without_pseudo_labels()
-        rows = base.pool_rows(image_ids)
-        n = len(base)
+        rows, n = base.pool_rows(image_ids), len(base)
         marked = np.zeros(n, bool)
         marked[rows] = True
-
-        def column(values: object, dtype: type[np.generic]) -> pa.Array:
-            full = np.zeros(n, dtype)
-            full[rows] = values
-            return pa.array(full, mask=~marked)
-
         splits = np.where(marked, list(Split).index(Split.TRAIN), base._split_codes)
+        sources = np.where(marked, 1, columns.codes(base.table.column("label_source"), list(LabelSource)))
         weights = np.asarray(base.table.column("weight"), dtype=np.float32).copy()
         weights[rows] = weight
-        human = base.table.column("label_source")
+        marks = columns.sparse(n, rows, labels, np.int32)
         new = {
             "split": columns.from_codes(splits, list(Split)),
-            "label": pc.if_else(pa.array(marked), column(labels, np.int32), base.table.column("label")),
-            "label_source": columns.from_codes(
-                np.where(marked, 1, columns.codes(human, list(LabelSource))), LabelSource
-            ),
-            "confidence": column(confidence, np.float32),
+            "label": pc.if_else(pa.array(marked), marks, base.table.column("label")),
+            "label_source": columns.from_codes(sources, LabelSource),
+            "confidence": columns.sparse(n, rows, confidence, np.float32),
             "weight": pa.array(weights),
             "probs": columns.sparse_lists(n, rows, None if probs is None else np.asarray(probs)),
-            "round": column(round, np.int16),
+            "round": columns.sparse(n, rows, round, np.int16),
             "teacher": columns.from_codes(np.where(marked, 0, -1), [teacher]),
         }
-        table = base.table
-        for name, values in new.items():
-            table = columns.with_column(table, name, values)
-        return Manifest.build(table, self.label_map)
+        return Manifest.build(columns.with_columns(base.table, new), self.label_map)
 
     def pool_rows(self, image_ids: Sequence[str] | npt.NDArray[np.str_] | pa.Array | pa.ChunkedArray) -> Int64s:
         """The rows (k,) of these k images of the unlabelled pool.

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selftrain.data.manifest import SCHEMA, LabelMap, LabelSource, Manifest, Split
+from selftrain.data.label_map import LabelMap
+from selftrain.data.manifest import SCHEMA, LabelSource, Manifest, Split
 from selftrain.errors import ManifestError, SourceError
 
 NAMES = LabelMap(("ant", "bee", "cat"))

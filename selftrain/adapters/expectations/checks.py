@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from selftrain.adapters.expectations.frames import Frames
 from selftrain.config import Checks
-from selftrain.data.manifest import LabelMap
+from selftrain.data.label_map import LabelMap
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from selftrain.data.manifest import LabelMap
+from selftrain.data.label_map import LabelMap
 from selftrain.data.sources.listing import find_images
 from selftrain.errors import SourceError
 from selftrain.evaluate.coverage import HeldOut

@@ -22,7 +22,8 @@ from selftrain.data.ingest.copies import (
 )
 from selftrain.data.ingest.listed_files import CODED_SPLITS, QUARANTINE_SCHEMA, LeftOut, ListedFiles, SplitCode
 from selftrain.data.ingest.split import assign
-from selftrain.data.manifest import LabelMap, Manifest, Split
+from selftrain.data.label_map import LabelMap
+from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources.listing import Listing
 from selftrain.data.store.image_store import ImageStore
 

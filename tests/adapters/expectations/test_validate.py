@@ -13,7 +13,8 @@ import pytest
 
 from selftrain.adapters.expectations.validate import require_passed, validate
 from selftrain.config import EXPECTATIONS, Checks
-from selftrain.data.manifest import SCHEMA, LabelMap, Manifest
+from selftrain.data.label_map import LabelMap
+from selftrain.data.manifest import SCHEMA, Manifest
 from selftrain.errors import ValidationError
 from selftrain.report.validation import ValidationReport
 

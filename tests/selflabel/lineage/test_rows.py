@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftrain.config import Fixed, PseudoLabel
-from selftrain.data.manifest import LabelMap, Manifest
+from selftrain.data.label_map import LabelMap
+from selftrain.data.manifest import Manifest
 from selftrain.errors import ConfigError, PredictionError
 from selftrain.selflabel.lineage import rows as label_rows
 from selftrain.selflabel.lineage.descent import Trust

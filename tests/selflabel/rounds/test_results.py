@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from selftrain.config import Gate, Guards, PseudoLabel, TargetPrecision
-from selftrain.data.manifest import LabelMap, Manifest
+from selftrain.data.label_map import LabelMap
+from selftrain.data.manifest import Manifest
 from selftrain.evaluate.coverage import HeldOut
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport, evaluate
 from selftrain.learn.models.contract import Contract, SavedModel

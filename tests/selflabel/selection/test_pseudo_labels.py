@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftrain.config import Fixed, PseudoLabel, Quantile, TargetPrecision, Threshold
-from selftrain.data.manifest import LabelMap, Manifest, Split
+from selftrain.data.label_map import LabelMap
+from selftrain.data.manifest import Manifest, Split
 from selftrain.errors import ConfigError, PredictionError
 from selftrain.evaluate.coverage import HeldOut, MeasuredPrecision
 from selftrain.selflabel.selection.alignment import aligned, alignment_ratio

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from selftrain.config import Fixed, PseudoLabel, TargetPrecision
-from selftrain.data.manifest import LabelMap, Manifest, Split
+from selftrain.data.label_map import LabelMap
+from selftrain.data.manifest import Manifest, Split
 from selftrain.data.store.pixels import ArrayPixels
 from selftrain.errors import PredictionError
 from selftrain.learn.models.contract import SavedModel
