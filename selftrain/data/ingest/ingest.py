@@ -35,8 +35,8 @@ class IngestResult:
     """What ingest made: the Manifest, and the files that are not in it.
 
     `quarantine` has the columns origin, reason, detail. `quarantine_share` is the part of the listed files that are
-    unusable; copies that were only left out (an unlabelled copy of a labelled image, a near-copy of a held-out one)
-    are in the table, but not in the share. `files_read` counts the files that had to be read this time.
+    unusable. Copies that were only left out are in the table, but not in the share: an unlabelled copy of a labelled
+    image, a near-copy of a held-out one. `files_read` counts the files that had to be read this time.
     """
 
     manifest: Manifest
@@ -59,22 +59,19 @@ def ingest(
     shard_mb: int = 256,
     progress: Progress = silent,
 ) -> IngestResult:
-    """Bring `store` up to date with `listing`, and make its Manifest.
+    """Bring `store` up to date with `listing`, which `source` scanned, and make its Manifest.
 
-    Only files that are new or changed by path, size or time are read, by `workers` processes (None: one a core), into
-    shards of at most `shard_mb`; killed and run again, it goes on after the last finished chunk. Splits of the manifest
-    that is there are kept. The same files give the same manifest, whatever the number of processes. Raises SourceError
-    for labels that do not fit, QuarantineError above `max_quarantine`.
+    Only files that are new or changed by path, size or time are read, by `workers` processes (None: one per core), into
+    shards of at most `shard_mb`. A killed ingest that runs again goes on after its last finished chunk. Splits of the
+    manifest that is there are kept. The same files give the same manifest, whatever the number of processes. Raises
+    SourceError for labels that do not fit, QuarantineError above `max_quarantine`.
     """
     if len(listing) == 0:
         raise SourceError("the source lists no image; check its folders or its table")
-    max_pixels = int(settings.max_megapixels * 1e6)
-    limits = Limits(max_pixels=max_pixels, min_side=settings.min_side, max_bytes=_MAX_FILE_BYTES)
-    shard_bytes, processes = shard_mb * 1_000_000, workers or cores()
+    limits = _limits(settings)
     with store.locked() as lock:
-        index, files_read = _up_to_date(
-            source, listing, store, limits, lock, shard_bytes=shard_bytes, workers=processes, progress=progress
-        )
+        reading = _Reading(source, store, limits, workers=workers or cores(), lock=lock)
+        index, files_read = reading.update(listing, shard_bytes=shard_mb * 1_000_000, progress=progress)
         previous = Manifest.read(store.manifest_path) if store.manifest_path.exists() else None
         names = source.class_names(listing)
         curated = curate(listing, index, store, names=names, limits=limits, splitting=splitting, previous=previous)
@@ -93,56 +90,57 @@ def ingest(
     )
 
 
-def _up_to_date(
-    source: ImageSource,
-    listing: Listing,
-    store: ImageStore,
-    limits: Limits,
-    lock: int,
-    *,
-    shard_bytes: int,
-    workers: int,
-    progress: Progress,
-) -> tuple[pa.Table, int]:
-    """The index with a row for every listed file, after reading those that it lacked, and their number."""
-    index = _read_index(store, limits)
-    chunks = cut_into_chunks(_missing(listing, index), shard_bytes)
-    finished = _finished_chunks(store)
-    if not finished <= {chunk.key(limits) for chunk in chunks}:
-        # Left by an ingest of another listing: their files need no second reading, whatever is listed now.
-        _adopt(store, index, sorted(finished), limits=None)
-        index = _read_index(store, limits)
-        chunks, finished = cut_into_chunks(_missing(listing, index), shard_bytes), set()
-    to_read = [chunk for chunk in chunks if chunk.key(limits) not in finished]
-    total = sum(len(chunk.paths) for chunk in chunks)
-    done = total - sum(len(chunk.paths) for chunk in to_read)
-    progress(done, total, "images read")
-    for chunk in _write_chunks(to_read, source, store, limits, workers=workers, lock=lock):
-        done += len(chunk.paths)
+def _limits(settings: config.Ingest) -> Limits:
+    max_pixels = int(settings.max_megapixels * 1e6)
+    return Limits(max_pixels=max_pixels, min_side=settings.min_side, max_bytes=_MAX_FILE_BYTES)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """How the files of a source are read into a store, whose `lock` is held."""
+
+    source: ImageSource
+    store: ImageStore
+    limits: Limits
+    workers: int
+    lock: int
+
+    def update(self, listing: Listing, *, shard_bytes: int, progress: Progress) -> tuple[pa.Table, int]:
+        """The index with a row for every listed file, after reading those that it lacked, and their number."""
+        index = _read_index(self.store, self.limits)
+        chunks = cut_into_chunks(_missing(listing, index), shard_bytes)
+        finished = _finished_chunks(self.store)
+        if not finished <= {chunk.key(self.limits) for chunk in chunks}:
+            # Left by an ingest of another listing: their files need no second reading, whatever is listed now.
+            _adopt(self.store, index, sorted(finished), limits=None)
+            index = _read_index(self.store, self.limits)
+            chunks, finished = cut_into_chunks(_missing(listing, index), shard_bytes), set()
+        to_read = [chunk for chunk in chunks if chunk.key(self.limits) not in finished]
+        total = sum(len(chunk.paths) for chunk in chunks)
+        done = total - sum(len(chunk.paths) for chunk in to_read)
         progress(done, total, "images read")
-    index = _adopt(store, index, [chunk.key(limits) for chunk in chunks], limits=limits)
-    return index, sum(len(chunk.paths) for chunk in to_read)
+        for chunk in self._write(to_read):
+            done += len(chunk.paths)
+            progress(done, total, "images read")
+        index = _adopt(self.store, index, [chunk.key(self.limits) for chunk in chunks], limits=self.limits)
+        return index, sum(len(chunk.paths) for chunk in to_read)
 
-
-def _write_chunks(
-    chunks: list[SourceChunk], source: ImageSource, store: ImageStore, limits: Limits, *, workers: int, lock: int
-) -> Iterator[SourceChunk]:
-    """Write the chunks, over the cores where the files can be opened by any process; yields each when it is done."""
-    if source.on_disk and len(chunks) > 1 and workers > 1:
-        given = dataclasses.asdict(limits)
-        tasks = [{"root": str(store.root), "chunk": dataclasses.asdict(one), "limits": given} for one in chunks]
-        for position in run_tasks(
-            "selftrain.data.ingest.chunks:write_chunk_of_files", tasks, workers=workers, inherit=(lock,)
-        ):
+    def _write(self, chunks: list[SourceChunk]) -> Iterator[SourceChunk]:
+        """Write the chunks, on all cores where any process can open the files; yields each when it is done."""
+        if not self.source.on_disk or len(chunks) < 2 or self.workers < 2:
+            for chunk in chunks:
+                write_chunk(self.store.root, chunk, read=self.source.read, limits=self.limits)
+                yield chunk
+            return
+        shared = {"root": str(self.store.root), "limits": dataclasses.asdict(self.limits)}
+        tasks = [{**shared, "chunk": dataclasses.asdict(chunk)} for chunk in chunks]
+        function = "selftrain.data.ingest.chunks:write_chunk_of_files"
+        for position in run_tasks(function, tasks, workers=self.workers, inherit=(self.lock,)):
             yield chunks[position]
-        return
-    for chunk in chunks:
-        write_chunk(store.root, chunk, read=source.read, limits=limits)
-        yield chunk
 
 
 def _read_index(store: ImageStore, limits: Limits) -> pa.Table:
-    """The index without rows whose shard is gone, and without those that could come out otherwise this time."""
+    """The index without rows whose shard is gone, and without those that another reading could change."""
     index = store.index()
     again = [QuarantineReason.UNREADABLE]
     if (index.schema.metadata or {}).get(_LIMITS_KEY) != _limits_text(limits):
@@ -162,7 +160,7 @@ def _missing(listing: Listing, index: pa.Table) -> pa.Table:
 
 
 def _finished_chunks(store: ImageStore) -> set[str]:
-    """Keys of the chunks that an unfinished ingest completed, and that are still whole."""
+    """Keys of the chunks that an unfinished ingest completed and that are still whole."""
     finished = set()
     for path in store.pending.glob("[!.]*.json"):
         rows = _rows(path)
@@ -176,9 +174,9 @@ def _rows(path: Path) -> pa.Table:
 
 
 def _adopt(store: ImageStore, index: pa.Table, keys: list[str], *, limits: Limits | None) -> pa.Table:
-    """The index with the rows of finished chunks, written; what is pending is cleared away.
+    """Write the index with the rows of finished chunks, and clear away what is pending; returns that index.
 
-    `limits` under which all of it was read; None: various.
+    `limits` are those under which all of it was read; None: under several.
     """
     parts = [_rows(store.pending / f"{key}.json") for key in keys]
     rows = pa.concat_tables([INDEX_SCHEMA.empty_table(), *parts])
@@ -210,5 +208,5 @@ def _refuse_too_many(curated: CuratedRows, listing: Listing, store: ImageStore, 
         raise QuarantineError(
             f"{curated.unusable} of {len(listing)} source files ({share:.1%}) cannot be used: {counts}; "
             f"ingest.max_quarantine allows {allowed:.1%}. See {str(store.quarantine_path)!r}; "
-            "mend or remove the files, or allow more"
+            "repair or remove the files, or allow more"
         )

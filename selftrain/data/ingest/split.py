@@ -28,7 +28,7 @@ class SplitAssignment:
     """Where each of n labelled images goes."""
 
     splits: npt.NDArray[np.str_]  # (n,) train | validation | test
-    copy_of: Int64s  # (n,) row of the held-out image that this one nearly is, so that it must be left out; -1: keep it
+    copy_of: Int64s  # (n,) row of the held-out image whose near-copy this one is: leave it out; -1: keep it
 
     @property
     def kept(self) -> Bools:
@@ -86,28 +86,28 @@ def assign(
     stays = (before >= 0) & (level == before)
 
     level, copy_of = _settle(level, stays, group, rank)
-    drawn = [split not in named for split in range(3)]
-    shares = np.array([0.0, splitting.validation * drawn[_VALIDATION], splitting.test * drawn[_TEST]])
-    heads = _free_heads(rank, group, level)
-    free = _Free(
-        groups=group[heads],
-        labels=label[heads],
-        sizes=np.bincount(group, minlength=1)[group[heads]],
-        position=np.array([hash_position(image_id.encode(), seed=splitting.seed) for image_id in ids[heads].tolist()]),
-    )
+    free = _free_groups(ids, label, group, rank, level, seed=splitting.seed)
     counts = _counts(label, level, (level != _FREE) & (copy_of < 0), len(class_names))
-    seen = np.bincount(label[stays], minlength=len(class_names)) > 0
-    where = np.full(len(ids), _FREE)  # by group
+    is_split = np.bincount(label[stays], minlength=len(class_names)) > 0
+    shares, least = _shares(splitting, named), splitting.min_per_class
+    draw = np.full(len(ids), _FREE)  # by group
     for k, one in free.by_class():
-        where[one.groups] = _draw(one, counts[k], seen=bool(seen[k]), shares=shares, least=splitting.min_per_class)
-    level = np.where(level == _FREE, where[group], level)
-    _refuse_few(label, level, copy_of < 0, group, splitting.min_per_class, class_names)
+        draw[one.groups] = _draw(one, counts[k], is_split=bool(is_split[k]), shares=shares, least=least)
+    level = np.where(level == _FREE, draw[group], level)
+    _refuse_few(label, level, copy_of < 0, group, least, class_names)
     return SplitAssignment(np.array(LABELED, dtype=np.str_)[level], copy_of)
 
 
 def _codes(splits: Sequence[str | None]) -> Int64s:
     names: Mapping[str | None, int] = {split.value: code for code, split in enumerate(LABELED)}
     return np.fromiter((names.get(split, _FREE) for split in splits), np.int64, len(splits))
+
+
+def _shares(splitting: Splitting, named: Int64s) -> npt.NDArray[np.float64]:
+    """(3,) of each split that is drawn; 0 for training, which gets the rest, and for a split that the source names."""
+    validation = 0.0 if _VALIDATION in named else splitting.validation
+    test = 0.0 if _TEST in named else splitting.test
+    return np.array([0.0, validation, test])
 
 
 def _settle(level: Int64s, stays: Bools, group: Int64s, rank: Int64s) -> tuple[Int64s, Int64s]:
@@ -120,7 +120,7 @@ def _settle(level: Int64s, stays: Bools, group: Int64s, rank: Int64s) -> tuple[I
     np.minimum.at(kept_lowest, group[stays], level[stays])
 
     lower = (level != _FREE) & (level < highest[group])
-    # An earlier manifest may hold two images that only a newcomer links: they stay, the newcomer goes.
+    # An earlier manifest may hold two images that only a new image links: they stay, the new image is left out.
     outranked = lower & ~(stays & (kept_highest == highest)[group])
     torn = (level == _FREE) & (kept_lowest < kept_highest)[group]
     follows = (level == _FREE) & ~torn
@@ -131,17 +131,27 @@ def _settle(level: Int64s, stays: Bools, group: Int64s, rank: Int64s) -> tuple[I
     return settled, np.where(outranked | torn, by_id[first][group], -1)
 
 
-def _free_heads(rank: Int64s, group: Int64s, level: Int64s) -> Int64s:
-    """Of each group that no split is fixed for: the row with the smallest image_id."""
-    free = np.flatnonzero(level == _FREE)
-    order = free[np.lexsort((rank[free], group[free]))]
-    _, first = np.unique(group[order], return_index=True)
-    return order[first]
+def _free_groups(
+    ids: npt.NDArray[np.str_], label: Int64s, group: Int64s, rank: Int64s, level: Int64s, *, seed: int
+) -> _Free:
+    """The groups without a fixed split; each has the position of its smallest image_id."""
+    rows = np.flatnonzero(level == _FREE)
+    order = rows[np.lexsort((rank[rows], group[rows]))]
+    heads = order[np.unique(group[order], return_index=True)[1]]
+    return _Free(
+        groups=group[heads],
+        labels=label[heads],
+        sizes=np.bincount(group, minlength=1)[group[heads]],
+        position=np.array([hash_position(image_id.encode(), seed=seed) for image_id in ids[heads].tolist()]),
+    )
 
 
-def _draw(one: _Free, have: Int64s, *, seen: bool, shares: npt.NDArray[np.float64], least: int) -> Int64s:
-    """(groups,) the split of each free group of one class; `have` (3,) images of it have a split, `seen` before."""
-    if seen:
+def _draw(one: _Free, have: Int64s, *, is_split: bool, shares: npt.NDArray[np.float64], least: int) -> Int64s:
+    """(groups,) the split of each free group of one class, of which `have` (3,) images have a split.
+
+    `is_split`: an earlier manifest has split the class.
+    """
+    if is_split:
         to_test = one.position < shares[_TEST]
         to_validation = one.position < shares[_TEST] + shares[_VALIDATION]
         chosen = np.where(to_test, _TEST, np.where(to_validation, _VALIDATION, _TRAIN))
@@ -189,7 +199,7 @@ def _refuse_few(
     distinct = np.bincount(pairs[:, 0], minlength=len(class_names))
     lines = [
         f"class {class_names[k]!r} has {counts[k, split]} in {LABELED[split]} "
-        f"(of {images[k]} labelled images, {distinct[k]} but for near-duplicates)"
+        f"(of {images[k]} labelled images, near-duplicates counted once: {distinct[k]})"
         for k, split in few[:5]
     ]
     more = f", and {len(few) - 5} more" if len(few) > 5 else ""

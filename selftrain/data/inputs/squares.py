@@ -1,17 +1,17 @@
-"""Gathered images: whatever a user gives, as the uint8 squares that our models read, in a file of the workspace."""
+"""Square images: a user's images of any kind as the uint8 squares that our models read, in a file of the workspace."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from selftrain.data.inputs.images import Array, Ids, Unreadable
+from selftrain.data.inputs.images import Array, Ids, ImageChunk, ImageStream, Unreadable
 from selftrain.data.inputs.labels import LabelForm, class_indices, joined_labels, label_form, sorted_names, text
 from selftrain.data.inputs.opening import open_images
 from selftrain.data.inputs.pictures import to_pictures
@@ -28,10 +28,9 @@ Int64s = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class SquareImages:
-    """Images (n) of one size with their ids (n,), what could not be read, and where there are any the labels.
+    """Images (n) of one size with their ids (n,), the files that could not be read, and the labels if there are any.
 
-    `labels` (n,) are indices into `class_names`; there are none for unlabelled images. Given
-    Pixels have no ids.
+    `labels` (n,) are indices into `class_names`, empty for unlabelled images. A user's own Pixels have no ids.
     """
 
     pixels: Pixels
@@ -51,7 +50,7 @@ class SquareImages:
 
 @dataclass(frozen=True, eq=False)
 class JoinedImages:
-    """Pixels of one size, the rows of each part after those of the part before."""
+    """Pixels of one size in several parts, whose rows follow one another."""
 
     parts: tuple[Pixels, ...]
 
@@ -75,7 +74,7 @@ class JoinedImages:
 
 
 def gather(
-    given: object,
+    images: object,
     *,
     role: str,
     labeled: bool,
@@ -83,43 +82,46 @@ def gather(
     cache: Path,
     class_names: Sequence[str] | None = None,
 ) -> SquareImages:
-    """Read `given` (what `open_images` takes) once, into a nameless file in the folder `cache`.
+    """Read `images` (what `open_images` takes) once, into an unnamed file in the folder `cache`.
 
-    Files are decoded as in training; arrays (n, h, w[, c]) or (n, c, h, w), grey or RGB, 0-255 or 0-1, are resized and
-    cropped as files are. `class_names` are the labels' in their order; None: the sorted names, or the indices.
-    Raises SourceError naming `role` for what is no image or no label, for floats in another range, and where there is
-    no image at all.
+    Files are decoded as in training. Arrays (n, h, w[, c]) or (n, c, h, w), grey or RGB, 0-255 or 0-1, are resized and
+    cropped as files are. `class_names` are the labels' in their order; None: the sorted names, or the indices. Raises
+    SourceError naming `role` for what is not an image or a label, for floats in another range, and where there is not
+    a single image.
     """
-    opened = open_images(given, role=role, labeled=labeled, image_rank=None, image_size=image_size)
+    stream = open_images(images, role=role, labeled=labeled, image_rank=None, image_size=image_size)
     cache.mkdir(parents=True, exist_ok=True)
-    seen: PixelValues | None = None
-    ids, labels = [], []
-    unreadable: list[Unreadable] = []
     with tempfile.TemporaryFile(dir=cache) as file:
-        for chunk in opened.chunks():
-            unreadable += chunk.unreadable
-            if not len(chunk):
-                continue
-            seen = join_values(seen, chunk.images, role=role)
-            file.write(as_squares(chunk.images, image_size, scale=seen.scale, role=role).tobytes())
-            ids.append(chunk.ids)
-            labels += [] if chunk.labels is None else [chunk.labels]
-        if not ids:
-            bad = f" ({len(unreadable)} files cannot be read)" if unreadable else ""
-            raise SourceError(f"{role} holds no image{bad}")
-        if seen is not None:
-            seen.refuse_range(role)
-        file.flush()
-        every = np.concatenate(ids)
-        pixels = np.memmap(file, np.uint8, "r", shape=(len(every), image_size, image_size, 3))
+        chunks = _write_squares(stream, file, image_size, role=role)
+        ids = np.concatenate([chunk.ids for chunk in chunks])
+        pixels = np.memmap(file, np.uint8, "r", shape=(len(ids), image_size, image_size, 3))
+    unreadable = tuple(one for chunk in chunks for one in chunk.unreadable)
     if not labeled:
-        return SquareImages(ArrayPixels(pixels), every, tuple(unreadable))
-    found, names = _labels(labels, class_names, role=role)
-    return SquareImages(ArrayPixels(pixels), every, tuple(unreadable), found, names)
+        return SquareImages(ArrayPixels(pixels), ids, unreadable)
+    labels = [chunk.labels for chunk in chunks if len(chunk.ids) and chunk.labels is not None]
+    indices, names = _labels(labels, class_names, role=role)
+    return SquareImages(ArrayPixels(pixels), ids, unreadable, indices, names)
+
+
+def _write_squares(stream: ImageStream, file: IO[bytes], size: int, *, role: str) -> list[ImageChunk]:
+    """Write all images of `stream` to `file` as squares; returns the chunks without their pixels."""
+    values: PixelValues | None = None
+    chunks: list[ImageChunk] = []
+    for chunk in stream.chunks():
+        if len(chunk):
+            values = join_values(values, chunk.images, role=role)
+            file.write(as_squares(chunk.images, size, scale=values.scale, role=role).tobytes())
+        chunks.append(replace(chunk, images=np.empty(0, np.uint8)))  # a view would keep them in memory
+    if values is None:
+        unreadable = sum(len(chunk.unreadable) for chunk in chunks)
+        raise SourceError(f"{role} holds no image{f' ({unreadable} files cannot be read)' if unreadable else ''}")
+    values.refuse_range(role)
+    file.flush()
+    return chunks
 
 
 def gathered_pixels(images: object, *, role: str, image_size: int, cache: Path) -> SquareImages:
-    """`gather` for unlabelled images, or for Pixels, which are taken as they are and have no ids.
+    """`gather` for unlabelled images; Pixels are taken as they are and have no ids.
 
     Raises SourceError for Pixels of another size.
     """

@@ -158,12 +158,16 @@ def test_an_earlier_training_image_near_a_test_image_newly_named_by_the_source_i
 
 
 def test_too_few_images_name_class_split_and_count():
-    with pytest.raises(SourceError, match=r"'bee' has \d in \w+ \(of 4 labelled images, 4 but for near-duplicates\)"):
+    with pytest.raises(
+        SourceError, match=r"'bee' has \d in \w+ \(of 4 labelled images, near-duplicates counted once: 4\)"
+    ):
         split_all(ids(24), [0] * 20 + [1] * 4)
 
 
 def test_a_class_of_copies_of_one_image_cannot_be_split():
-    with pytest.raises(SourceError, match=r"'bee' has 0 in validation \(of 10 labelled images, 1 but for"):
+    with pytest.raises(
+        SourceError, match=r"'bee' has 0 in validation \(of 10 labelled images, near-duplicates counted once: 1\)"
+    ):
         split_all(ids(30), [0] * 20 + [1] * 10, np.array([*range(20), *[20] * 10]))
 
 
