@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -81,30 +81,39 @@ def choose(source: FolderSource, seen: Survey, wishes: Wishes) -> Commented:
     BackboneError and ConfigError for a wish that cannot be met.
     """
     _check_enough(seen)
-    values: dict[str, Any] = {"source": source.model_dump(mode="json")}
-    reasons: dict[str, str] = {}
-
-    def put(key: str, value: object, reason: str = "") -> None:
-        *path, last = key.split(".")
-        section = values
-        for name in path:
-            section = section.setdefault(name, {})
-        section[last] = value
-        reasons[key] = reason
-
-    put("name", _name(wishes.name, source), "names the data set and the runs")
+    draft = _Draft({"source": source.model_dump(mode="json")})
+    draft.set("name", _name(wishes.name, source), "names the data set and the runs")
     side = _image_size(seen, wishes)
-    put("image_size", side, f"pixels a side; the shorter sides are {seen.median_side} px in the middle")
-    _put_splits(put, seen)
-    _put_training(put, seen, wishes)
+    draft.set("image_size", side, f"pixels a side; the median of the shorter sides is {seen.median_side} px")
+    _choose_splits(draft, seen)
+    _choose_training(draft, seen, wishes)
     value, why = _threshold(len(seen.classes), pretrained=wishes.pretrained)
-    put("pseudo_label.threshold", {"kind": "fixed", "value": value}, why)
-    put("gate.target", wishes.target, "validation accuracy that you need; the loop stops when a student reaches it")
-    put("gate.max_rounds", 2, "students at most")
+    draft.set("pseudo_label.threshold", {"kind": "fixed", "value": value}, why)
+    draft.set(
+        "gate.target", wishes.target, "validation accuracy that you need; the loop stops when a student reaches it"
+    )
+    draft.set("gate.max_rounds", 2, "students at most")
     notes = advice(
         seen, drawn=_drawn_splits(seen), training_labels=_training_labels(seen), pretrained=wishes.pretrained
     )
-    return Commented(parse(values), reasons, notes)
+    return Commented(parse(draft.values), draft.reasons, notes)
+
+
+@dataclass
+class _Draft:
+    """The values chosen so far, and the reasons for the dotted keys among them."""
+
+    values: dict[str, Any]
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def set(self, key: str, value: object, reason: str = "") -> None:
+        """Choose `value` for the dotted `key`."""
+        *path, last = key.split(".")
+        section = self.values
+        for name in path:
+            section = section.setdefault(name, {})
+        section[last] = value
+        self.reasons[key] = reason
 
 
 def describe_choices(made: Scaffold) -> str:
@@ -181,53 +190,59 @@ def _image_size(seen: Survey, wishes: Wishes) -> int:
     return fitting[-1] if fitting else least
 
 
-def _put_splits(put: Any, seen: Survey) -> None:
+def _choose_splits(draft: _Draft, seen: Survey) -> None:
     smallest = min(seen.classes.values())
     if smallest >= 2 * _drawn_splits(seen):
         return
-    put("splitting.min_per_class", 1, f"the smallest class has {smallest} labelled images")
-    put("checks.min_images_per_class", 1, "the same; two or more would be better")
+    draft.set("splitting.min_per_class", 1, f"the smallest class has {smallest} labelled images")
+    draft.set("checks.min_images_per_class", 1, "the same; two or more would be better")
 
 
-def _put_training(put: Any, seen: Survey, wishes: Wishes) -> None:
+def _choose_training(draft: _Draft, seen: Survey, wishes: Wishes) -> None:
     """The teacher's and the student's recipes."""
     labels = _training_labels(seen)
     teacher, student, weights = _backbones(labels, wishes)
-    digits = seen.characters or (seen.grey and seen.median_side <= 64)
-    augmentation = "digits" if digits else "natural"
-    because = "no flips: mirrored, they would be something else" if digits else "photos may be mirrored"
     batch = 16 if labels < 1000 else 32 if labels < 10_000 else 64
+    draft.set("teacher.backbone", teacher, _teacher_reason(wishes))
+    _choose_recipe(draft, "teacher", seen, weights=wishes.teacher_weights, images=labels, batch=batch)
     images = labels + (seen.unlabeled_images // 2 if wishes.pretrained else seen.unlabeled_images)  # sure enough of
-    for role, backbone, its_weights, count in (
-        ("teacher", teacher, wishes.teacher_weights, labels),
-        ("student", student, weights, images),
-    ):
-        its_batch = batch if role == "teacher" else max(batch, 32 if images > 2000 else 16)
-        put(f"{role}.backbone", backbone, _backbone_reason(role, backbone, its_weights, teacher, wishes))
-        if its_weights is not None:
-            put(f"{role}.weights", its_weights, "pretrained, without its top")
-        steps = _steps(role, count, its_batch, pretrained=its_weights is not None)
-        put(f"{role}.steps", steps, f"{steps * its_batch / count:.0f} times each of about {count} images")
-        put(f"{role}.batch_size", its_batch)
-        put(f"{role}.validate_every", max(10, steps // 8), "steps; eight looks at validation, which choose the weights")
-        if its_weights is not None:
-            _put_pretrained(put, role, steps, labels)
-        put(f"{role}.augmentation", augmentation, because)
-        if seen.imbalance >= IMBALANCE:
-            put(f"{role}.class_weights", "balanced", f"the largest class has {seen.imbalance:.1f} times the smallest")
+    draft.set("student.backbone", student, _student_reason(student, teacher, wishes))
+    batch = max(batch, 32 if images > 2000 else 16)
+    _choose_recipe(draft, "student", seen, weights=weights, images=images, batch=batch)
     if seen.imbalance > Checks().max_class_ratio:
-        put("checks.severity", {"class_balance": "warn"}, f"{seen.imbalance:.0f} to 1 would stop the run")
+        draft.set("checks.severity", {"class_balance": "warn"}, f"{seen.imbalance:.0f} to 1 would stop the run")
 
 
-def _put_pretrained(put: Any, role: str, steps: int, labels: int) -> None:
+def _choose_recipe(draft: _Draft, role: str, seen: Survey, *, weights: str | None, images: int, batch: int) -> None:
+    """The recipe of one role, which trains on about `images` images in batches of `batch`."""
+    if weights is not None:
+        draft.set(f"{role}.weights", weights, "pretrained, without its top")
+    steps = _steps(role, images, batch, pretrained=weights is not None)
+    draft.set(f"{role}.steps", steps, f"{steps * batch / images:.0f} times each of about {images} images")
+    draft.set(f"{role}.batch_size", batch)
+    draft.set(
+        f"{role}.validate_every", max(10, steps // 8), "steps; eight evaluations on validation choose the weights"
+    )
+    if weights is not None:
+        _choose_pretrained(draft, role, steps, _training_labels(seen))
+    digits = seen.characters or (seen.grey and seen.median_side <= 64)
+    because = "no flips: mirrored, they would be something else" if digits else "photos may be mirrored"
+    draft.set(f"{role}.augmentation", "digits" if digits else "natural", because)
+    if seen.imbalance >= IMBALANCE:
+        reason = f"the largest class has {seen.imbalance:.1f} times the images of the smallest"
+        draft.set(f"{role}.class_weights", "balanced", reason)
+
+
+def _choose_pretrained(draft: _Draft, role: str, steps: int, labels: int) -> None:
     """How a pretrained backbone is trained on; with few labels it forgets more than it learns."""
     if labels < FEW_TO_UNFREEZE:
-        put(f"{role}.freeze_steps", steps, f"the backbone stays as it is: {labels} labels are few to train it on")
-        put(f"{role}.learning_rate", 5e-3, "of the new top alone")
-        put(f"{role}.ema", 0.97, "a short training needs a short average")
+        draft.set(f"{role}.freeze_steps", steps, f"the backbone stays as it is: {labels} labels are few to train it on")
+        draft.set(f"{role}.learning_rate", 5e-3, "of the new top alone")
+        draft.set(f"{role}.ema", 0.97, "a short training needs a short average")
         return
-    put(f"{role}.freeze_steps", round(steps * 0.7), "the new top is trained first")
-    put(f"{role}.learning_rate", 2e-3, "with the backbone frozen; a tenth of it (unfreeze_rate) afterwards")
+    draft.set(f"{role}.freeze_steps", round(steps * 0.7), "the new top is trained first")
+    reason = "with the backbone frozen; a tenth of it (unfreeze_rate) afterwards"
+    draft.set(f"{role}.learning_rate", 2e-3, reason)
 
 
 def _backbones(labels: int, wishes: Wishes) -> tuple[str, str | None, str | None]:
@@ -255,10 +270,12 @@ def _backbones(labels: int, wishes: Wishes) -> tuple[str, str | None, str | None
     return teacher, student, weights
 
 
-def _backbone_reason(role: str, backbone: str | None, weights: str | None, teacher: str, wishes: Wishes) -> str:
-    if role == "teacher":
-        return "as asked" if wishes.teacher_backbone else "where the ladder starts; each student is a rung larger"
-    if backbone is None:
+def _teacher_reason(wishes: Wishes) -> str:
+    return "as asked" if wishes.teacher_backbone else "where the ladder starts; each student is a rung larger"
+
+
+def _student_reason(student: str | None, teacher: str, wishes: Wishes) -> str:
+    if student is None:
         return f"the next rung, {next_rung(teacher)}"
     return "as asked" if wishes.student_backbone else "the teacher's: there are no weights for a larger one"
 
