@@ -1,10 +1,10 @@
-"""The errors a user can meet: each says what came in, what was allowed, and what to do."""
+"""Errors that a user can meet: each says what came in, what is allowed, and what to do."""
 
 import click
 
 
 class SelftrainError(click.ClickException):
-    """Root of every expected error; printed as one line by the command line, exit code 1."""
+    """Root of every expected error; the command line prints it as one line, with exit code 1."""
 
     exit_code = 1
 
@@ -20,15 +20,15 @@ class ConfigError(InputError):
 
 
 class SourceError(InputError):
-    """The images or labels a source names are missing, contradictory or too few."""
+    """The images or labels of a source are missing, contradictory or too few."""
 
 
 class QuarantineError(InputError):
-    """More source files were quarantined than the configured share allows."""
+    """More source files are unusable than the configured share allows."""
 
 
 class ManifestError(InputError):
-    """A manifest breaks one of its invariants or does not have the schema."""
+    """A manifest breaks one of its invariants, or does not have the schema."""
 
 
 class ValidationError(InputError):
@@ -40,7 +40,7 @@ class BackboneError(InputError):
 
 
 class UntrustedFileError(InputError):
-    """A model file's digest or format is not what its contract says; it was not loaded."""
+    """The digest or format of a model file differs from its contract; the file was not loaded."""
 
 
 class TrainingDivergedError(SelftrainError):
@@ -48,11 +48,11 @@ class TrainingDivergedError(SelftrainError):
 
 
 class NoFallError(SelftrainError):
-    """A range test saw the loss fall by no more than chance at every learning rate."""
+    """In a range test, the loss fell by no more than chance at every learning rate."""
 
 
 class TrainingHeldError(SelftrainError):
-    """The same training runs in another process; the message names its folder."""
+    """Another process runs the same training; the message names its folder."""
 
 
 class ImageError(InputError):
@@ -64,15 +64,15 @@ class ImageError(InputError):
 
 
 class RegistryError(SelftrainError):
-    """The model registry refused, or does not hold what was asked of it."""
+    """The model registry refused, or does not hold what it was asked for."""
 
 
 class NotRegisteredError(RegistryError, InputError):
-    """The registry answers, and has no model or version of that name or number; exit code 2."""
+    """The registry has no model or version of that name or number; exit code 2."""
 
 
 class WithdrawnError(RegistryError):
-    """A model was withdrawn, or was taught by one that was: it may neither teach nor become champion."""
+    """A model was withdrawn, or trained from one that was: it can neither teach nor become champion."""
 
 
 class PredictionError(SelftrainError):
@@ -80,4 +80,4 @@ class PredictionError(SelftrainError):
 
 
 class SnapshotError(SelftrainError):
-    """DVC could not save or restore a dataset version."""
+    """DVC could not save or restore a version of a data set."""

@@ -1,4 +1,4 @@
-"""Naming: rows and other long lists in the words of an error."""
+"""Naming: rows and other long lists as the text of an error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def name_rows(names: list[str], count: int | None = None) -> str:
 
 
 def named_rows(rows: npt.NDArray[np.integer[Any]]) -> str:
-    """`rows` (k,) in the words of an error.
+    """`rows` (k,) as the text of an error.
 
     >>> import numpy as np
     >>> named_rows(np.array([17])), named_rows(np.arange(8))

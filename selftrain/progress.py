@@ -1,10 +1,10 @@
-"""Progress: how long work tells its caller how far it is."""
+"""Progress: how long-running work reports how far it has come."""
 
 from typing import Protocol
 
 
 class Progress(Protocol):
-    """Called as work goes on; the core never prints."""
+    """Called while work goes on; the core never prints."""
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
         """`done` of `total` units are finished; `note` is a short figure such as 'loss 0.41'."""

@@ -1,4 +1,4 @@
-"""The configuration: one frozen Experiment, parsed once; unknown keys name the nearest valid one."""
+"""The configuration: one frozen Experiment, parsed once. The error for an unknown key names the nearest valid one."""
 
 from selftrain.config.data import (
     EXPECTATIONS,

@@ -26,7 +26,7 @@ def checked(section: type[S], **arguments: object) -> S:
 
 
 def names_of(class_names: object, *, each: str) -> tuple[str, ...]:
-    """`class_names` as a tuple, a name for `each`. Raises ConfigError for no name, and for one that comes twice."""
+    """`class_names` as a tuple, a name for `each`. Raises ConfigError for no name, and for a name that comes twice."""
     ask = f"give a list with a name for {each}, or None"
     if isinstance(class_names, str | bytes) or not isinstance(class_names, Iterable):
         raise ConfigError(f"class_names is {class_names!r}; {ask}")
@@ -35,13 +35,13 @@ def names_of(class_names: object, *, each: str) -> tuple[str, ...]:
         raise ConfigError(f"class_names is empty; {ask}")
     for row, name in enumerate(names):
         if not isinstance(name, str):
-            raise ConfigError(f"class_names: {name!r} (row {row}) is no text; {ask}")
+            raise ConfigError(f"class_names: {name!r} (row {row}) is not text; {ask}")
         if name in names[:row]:
-            raise ConfigError(f"class_names: {name!r} (row {row}) is there twice; give each class a name of its own")
+            raise ConfigError(f"class_names: {name!r} (row {row}) is there twice; give each class its own name")
     return names
 
 
 def check_image_size(image_size: object) -> None:
-    """Raise ConfigError for what is no number of pixels a side."""
+    """Raise ConfigError unless `image_size` is a number of pixels per side."""
     if isinstance(image_size, bool) or not isinstance(image_size, int | np.integer) or image_size < 1:
-        raise ConfigError(f"image_size is {image_size!r}; give pixels a side, such as 32")
+        raise ConfigError(f"image_size is {image_size!r}; give pixels per side, such as 32")

@@ -1,4 +1,4 @@
-"""What is read, and how: sources, splits, ingest, checks."""
+"""Settings of the data: sources, splits, ingest, checks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EXPECTATIONS: Mapping[str, Severity] = {
     "leakage_exact": "stop",
     "leakage_near": "stop",
 }
-"""Each expectation on the manifest, and its severity unless `checks.severity` names another."""
+"""Each expectation on the manifest, and its severity where `checks.severity` names no other."""
 
 
 class DigitsSource(Section):
@@ -44,7 +44,7 @@ class FolderSource(Section):
     """A folder of class folders, and a folder of unlabelled images."""
 
     kind: Literal["folder"] = "folder"
-    labeled: str = Field(description="folder with one sub-folder a class")
+    labeled: str = Field(description="folder with one sub-folder per class")
     unlabeled: str | None = Field(None, description="folder of images without labels, searched recursively")
     validation: str | None = Field(None, description="class folders held out for the gate; None: split off `labeled`")
     test: str | None = Field(None, description="class folders held out for the report; None: split off `labeled`")
@@ -59,33 +59,37 @@ class TableSource(Section):
 
 
 class KerasDatasetSource(Section):
-    """A data set of `keras.datasets` by name: its training images in part labelled, its test images as test."""
+    """A data set of `keras.datasets`: some of its training images labelled, its test images as test."""
 
     kind: Literal["keras_dataset"] = "keras_dataset"
     name: Literal["cifar10", "cifar100", "mnist", "fashion_mnist"] = "cifar10"
     labeled: int = Field(5000, ge=10, description="training images that keep their label, validation included")
-    unlabeled: int | None = Field(20000, ge=0, description="training images used without label; None: all others")
+    unlabeled: int | None = Field(20000, ge=0, description="training images used without labels; None: all others")
     seed: int = 0
 
 
-# Discriminated here, not where it is used: ZenML validates a step's inputs against this very name, and without the
-# discriminator a folder would be tried as digits, and refused for its keys.
+# Discriminated here, not where it is used: ZenML validates a step's inputs against this very name. Without the
+# discriminator it would try a folder as digits, and refuse its keys.
 Source = Annotated[DigitsSource | FolderSource | TableSource | KerasDatasetSource, Field(discriminator="kind")]
 
 
 class Splitting(Section):
-    """How labelled images without a given split are shared out; frozen once made."""
+    """How labelled images get a split where the source names none; a split never changes."""
 
     validation: Share = 0.2
     test: Share = 0.2
-    min_per_class: int = Field(2, ge=1, description="fewest images a class needs in each of the three labelled splits")
+    min_per_class: int = Field(
+        2, ge=1, description="fewest images that a class needs in each of the three labelled splits"
+    )
     seed: int = 0
 
 
 class Ingest(Section):
     """Which source files become part of the data set."""
 
-    max_megapixels: float = Field(64.0, gt=0, description="larger images are quarantined by their header, undecoded")
+    max_megapixels: float = Field(
+        64.0, gt=0, description="larger images are quarantined by their header and not decoded"
+    )
     min_side: int = Field(4, ge=1, description="shortest side allowed, pixels")
     max_quarantine: Share = Field(0.05, description="stop before training above this share of the source files")
 

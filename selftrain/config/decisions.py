@@ -1,4 +1,4 @@
-"""What ends a run, what stops it, and what becomes of its model."""
+"""Settings of the decisions: when a run ends, what stops it, and which models are registered and promoted."""
 
 from __future__ import annotations
 
@@ -37,16 +37,19 @@ class Gate(Section):
 
 
 class Guards(Section):
-    """Limits for what tells that self-training is going wrong; None switches a guard off."""
+    """Limits whose crossing shows that self-training is going wrong; None switches a guard off."""
 
-    acceptance: Share | None = Field(0.01, description="least share of the pool that is accepted")
-    class_mix: Share | None = Field(0.3, description="largest distance (0-1) of the accepted classes from the labels'")
+    acceptance: Share | None = Field(0.01, description="smallest share of the pool that must be accepted")
+    class_mix: Share | None = Field(
+        0.3, description="largest distance (0-1) of the accepted class mix from that of the labels"
+    )
     empty_classes: int | None = Field(0, ge=0, description="most classes without an accepted image")
     churn: Share | None = Field(
-        0.3, description="largest share of the pool that a student calls otherwise than its teacher"
+        0.3, description="largest share of the pool on which a student disagrees with its teacher"
     )
     actions: dict[GuardName, GuardAction] = Field(
-        default_factory=dict, description="guard -> warn | keep_teacher (its student is not kept) | stop; else warn"
+        default_factory=dict,
+        description="guard -> warn | keep_teacher (discard its student) | stop; unnamed guards warn",
     )
 
     def limit(self, guard: GuardName) -> float | None:
@@ -59,7 +62,7 @@ _NO_MODEL_NAME = re.compile(r"""[/:.%@'"\\\x00-\x1f]""")
 
 
 def model_name_of(experiment: str) -> str:
-    """The name of an experiment's model: MLflow takes fewer names than we do.
+    """The name of an experiment's model: MLflow allows fewer characters than we do.
 
     >>> model_name_of("flowers.v2")
     'flowers-v2'
@@ -68,15 +71,15 @@ def model_name_of(experiment: str) -> str:
 
 
 def check_model_name(name: str, *, given_as: str) -> None:
-    """Raise ConfigError, which says where the name was `given_as`, for one that MLflow would not take for a model."""
+    """Raise ConfigError for a model name that MLflow would refuse; the error says where it was `given_as`."""
     if name != name.strip() or len(name) > 200 or _NO_MODEL_NAME.search(name):
-        raise ConfigError(f"{given_as} is {name!r}; MLflow takes 200 characters, but none of / : . % @ \\ or a quote")
+        raise ConfigError(f"{given_as} is {name!r}; MLflow allows 200 characters, without / : . % @ \\ and quotes")
 
 
 class Registry(Section):
     """What a passed run registers, and the floors a champion must pass."""
 
-    model_name: str = Field("", description="empty: the experiment's name, a dot in it as a hyphen")
+    model_name: str = Field("", description="empty: the experiment's name, with hyphens for dots")
     floors: dict[Metric, Share] = Field(default={"accuracy": 0.5}, description="on test")
     alpha: float = Field(0.05, gt=0, lt=1, description="level of the paired test against the champion")
     auto_promote: bool = True

@@ -16,7 +16,7 @@ from selftrain.ladder import resolve
 
 
 def _of_characters(source: object) -> bool:
-    """Whether a data source, parsed or not (None: the default), is one of digits by name."""
+    """Whether a data source, parsed or not (None: the default), holds digits, by its name."""
     if isinstance(source, dict):
         return source.get("kind") == "digits" or (source.get("kind"), source.get("name")) == ("keras_dataset", "mnist")
     return source is None or isinstance(source, DigitsSource) or getattr(source, "name", "") == "mnist"
@@ -28,7 +28,7 @@ TaskName = Literal["classification"]
 class Experiment(Section):
     """Everything a run needs; the defaults are the digits run of `make run`.
 
-    A recipe for digits or MNIST that names no augmentation gets the one that mirrors nothing, `digits`.
+    A recipe for digits or MNIST that names no augmentation gets `digits`, which mirrors nothing.
     """
 
     name: str = Field("digits", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="names dataset, record and model")
@@ -36,10 +36,10 @@ class Experiment(Section):
     task: TaskName = Field("classification", description="what a label says of an image")
     seed: int = 0
     control: Literal["none", "supervised"] = Field(
-        "none", description="supervised: also train the final backbone on human labels alone, as many image-steps"
+        "none", description="supervised: also train the final backbone on human labels alone, for as many image-steps"
     )
     workspace: str = ".selftrain"
-    image_size: int = Field(32, ge=16, description="pixels a side the model reads")
+    image_size: int = Field(32, ge=16, description="pixels per side that the model reads")
     source: Source = DigitsSource()
     splitting: Splitting = Splitting()
     ingest: Ingest = Ingest()
@@ -89,12 +89,12 @@ class Experiment(Section):
                 f"{teacher.backbone!r}: leave student.backbone out, or set student.start to 'student' or 'new'"
             )
         for key in ("weights", "reduce_strides"):
-            ours, its = getattr(student, key), getattr(teacher, key)
-            if ours != its:
+            value, its = getattr(student, key), getattr(teacher, key)
+            if value != its:
                 raise ConfigError(
-                    f"student.start is 'teacher', but student.{key} is {ours!r} and teacher.{key} {its!r}: it is one "
-                    "network, and the student's control begins where its teacher did; set them alike, or student.start "
-                    "to 'student'"
+                    f"student.start is 'teacher', but student.{key} is {value!r} and teacher.{key} {its!r}: they are "
+                    "one network, and the student's control begins where its teacher did. Set both to the same value, "
+                    "or set student.start to 'student'"
                 )
         return self
 

@@ -40,20 +40,26 @@ class Recipe(Section):
     ema: float | None = Field(0.99, ge=0, lt=1, description="momentum of the averaged weights; None: no average")
     augmentation: Augmentation = "natural"
     strength: Literal["weak", "strong"] = "weak"
-    randaugment_operations: int | None = Field(None, ge=0, description="of a strong view; None: the preset's own")
-    randaugment_magnitude: float | None = Field(None, ge=0, le=10, description="largest strength; None: the preset's")
+    randaugment_operations: int | None = Field(None, ge=0, description="per strong view; None: the preset's own")
+    randaugment_magnitude: float | None = Field(
+        None, ge=0, le=10, description="largest strength; None: the preset's own"
+    )
     mixup: float = Field(0.0, ge=0, description="alpha of MixUp's shares; 0: off")
     cutmix: float = Field(0.0, ge=0, description="alpha of CutMix's shares; 0: off. With both, each image draws one")
     class_weights: Literal["balanced"] | None = None
     freeze_steps: int = Field(0, ge=0, description="steps with the pretrained backbone frozen, then unfrozen")
     unfreeze_rate: float = Field(0.1, gt=0, le=1, description="factor on the rate once the backbone is unfrozen")
-    validate_every: int = Field(120, ge=1, description="steps between looks at validation")
+    validate_every: int = Field(120, ge=1, description="steps between evaluations on validation")
     precision: Precision = Field(
         "float32", description="of the training's steps; mixed_bfloat16 is slower on hardware without it"
     )
-    reduce_strides: bool = Field(True, description="EfficientNet and MobileNet from scratch keep more of small images")
+    reduce_strides: bool = Field(
+        True, description="EfficientNet and MobileNet from scratch keep more detail of small images"
+    )
     finish_steps: int | None = Field(
-        None, ge=0, description="after `steps`, on human labels at a tenth of the rate; None: noisy_student 5 %, else 0"
+        None,
+        ge=0,
+        description="after `steps`, on human labels at a tenth of the rate; None: 5 % for noisy_student, else 0",
     )
 
     @model_validator(mode="after")
@@ -72,7 +78,7 @@ class Recipe(Section):
 
     @property
     def in_training(self) -> bool:
-        """Whether unlabelled images are part of the steps, as FixMatch's are; a teacher's never."""
+        """Whether the training steps use unlabelled images, as FixMatch's do; a teacher's never do."""
         return False
 
     @model_validator(mode="after")
@@ -87,7 +93,7 @@ class Recipe(Section):
         return self
 
     def _idle(self) -> dict[str, str]:
-        """Keys that have no effect beside the others, and why: a value other than the default is refused."""
+        """Keys without effect beside the other settings, and why; a value other than the default is refused."""
         idle: dict[str, str] = {}
         if self.augmentation == "none" or not self._strong_views:
             why = "augmentation is none" if self.augmentation == "none" else "strength is weak"
@@ -104,21 +110,23 @@ class Recipe(Section):
 
 
 class Teacher(Recipe):
-    """The first teacher: trained on human labels, or brought along."""
+    """The first teacher: trained on human labels, or a model that the user brings."""
 
     backbone: str = "efficientnet_b0_050"
     start: str = Field("train", description="'train', 'champion', or the path of a .keras file or saved model folder")
 
 
 class Consistency(Section):
-    """What fixmatch, freematch and softmatch make of the unlabelled images of a batch."""
+    """How fixmatch, freematch and softmatch use the unlabelled images of a batch."""
 
     mu: int = Field(3, ge=1, description="unlabelled images in a batch for each labelled one; 7 in the papers")
     weight: float = Field(1.0, ge=0, description="weight of their loss; the labelled images' is 1")
     ramp_up: Share = Field(0.0, description="share of the steps in which their loss rises from 0")
     threshold: Share = Field(0.95, description="fixmatch: confidence from which an image counts")
-    momentum: float = Field(0.99, ge=0, lt=1, description="freematch, softmatch: of what they know of the model")
-    fairness: float = Field(0.01, ge=0, description="freematch: weight of the fairness term, beside `weight`")
+    momentum: float = Field(
+        0.99, ge=0, lt=1, description="freematch, softmatch: of the running averages over the model's predictions"
+    )
+    fairness: float = Field(0.01, ge=0, description="freematch: weight of the fairness term, apart from `weight`")
     n_sigma: float = Field(2.0, gt=0, description="softmatch: divides the Gaussian's width")
 
 
@@ -131,15 +139,16 @@ _OF_METHODS: dict[str, tuple[Method, ...]] = {
 
 
 class Student(Recipe):
-    """Each round's student: a new model, one rung above its teacher unless `backbone` is set; or its teacher, going on.
+    """Each round's student: a new model, or its teacher trained further.
 
-    A method other than noisy_student trains on the labels and the whole pool at once, without pseudo-labels.
+    A new one is a rung above its teacher unless `backbone` is set. A method other than noisy_student trains on the
+    labels and the whole pool at once, without pseudo-labels.
     """
 
     method: Method = "noisy_student"
     start: Literal["new", "teacher", "student"] = Field(
         "new",
-        description="'teacher': from its teacher's weights, of the same backbone; 'student': so from the second on",
+        description="'teacher': from its teacher's weights, with the same backbone; 'student': so from the second on",
     )
     consistency: Consistency = Consistency()
     steps: int = Field(860, ge=1)
@@ -150,13 +159,14 @@ class Student(Recipe):
 
     @property
     def in_training(self) -> bool:
-        """As a Recipe's, by the method."""
+        """Whether the method trains on unlabelled images."""
         return learns_in_training(self.method)
 
     def backbone_after(self, teacher: str) -> str:
-        """The backbone of a student whose teacher's is `teacher`: the one that is set, its teacher's, or the next rung.
+        """The backbone of a student whose teacher has the backbone `teacher`.
 
-        Raises BackboneError for the next rung of a network that is on no ladder.
+        It is the one that is set, the teacher's, or the next rung. Raises BackboneError for the next rung of a network
+        that is not on a ladder.
         """
         if self.backbone is not None:
             return self.backbone
@@ -180,8 +190,8 @@ class Student(Recipe):
             value, default = getattr(self.consistency, key), Consistency.model_fields[key].default
             if self.method not in methods and value != default:
                 raise ConfigError(
-                    f"student.consistency.{key} is {value!r}, and would do nothing: method is {self.method}, and it is "
-                    f"of {' and '.join(methods)}; leave it out, or choose one of these"
+                    f"student.consistency.{key} is {value!r}, and would do nothing: method is {self.method}, and it "
+                    f"belongs to {' and '.join(methods)}; leave it out, or choose one of these"
                 )
         return self
 

@@ -1,4 +1,4 @@
-"""A section: a frozen part of the configuration that names the nearest key for an unknown one."""
+"""A section: a frozen part of the configuration, whose error for an unknown key names the nearest one."""
 
 from __future__ import annotations
 
@@ -37,9 +37,11 @@ class Section(BaseModel):
 
 
 class Machine(Section):
-    """How the work is done on this machine; changes no result, so it is in no cache key and trains nothing anew."""
+    """How this machine does the work. It changes no result: it is in no cache key, and trains nothing again."""
 
-    decoded_mb: int = Field(4096, ge=0, description="budget for decoded images on disk, MB; above it they are streamed")
+    decoded_mb: int = Field(
+        4096, ge=0, description="budget for decoded images on disk, MB; above it images are streamed"
+    )
     checkpoint_s: float = Field(30.0, gt=0, description="seconds between saves of a training")
-    workers: int | None = Field(None, ge=1, description="processes that read and decode images; None: one a core")
+    workers: int | None = Field(None, ge=1, description="processes that read and decode images; None: one per core")
     shard_mb: int = Field(256, ge=1, le=256, description="largest shard that ingest writes")

@@ -1,4 +1,4 @@
-"""Which pseudo-labels are accepted, and what they weigh."""
+"""Settings of the pseudo-labels: which are accepted, and their weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Fixed(Section):
 
 
 class PerClass(Section):
-    """Accept above a confidence of the predicted class's own."""
+    """Accept above a confidence that each predicted class has of its own."""
 
     kind: Literal["per_class"] = "per_class"
     values: dict[str, Share]
@@ -33,21 +33,21 @@ class Quantile(Section):
 
 
 class TargetPrecision(Section):
-    """Accept above the lowest confidence whose precision on held-out human labels is surely high enough."""
+    """Accept above the lowest confidence whose precision, bounded on held-out labels, reaches the target."""
 
     kind: Literal["target_precision"] = "target_precision"
-    target: float = Field(0.9, gt=0, lt=1, description="share of the accepted labels that must be right")
-    alpha: float = Field(0.05, gt=0, le=0.5, description="how often the target may be missed all the same")
-    per_class: bool = Field(True, description="each class its own confidence where it has enough held-out predictions")
+    target: float = Field(0.9, gt=0, lt=1, description="share of the accepted labels that must be correct")
+    alpha: float = Field(0.05, gt=0, le=0.5, description="probability with which the target may still be missed")
+    per_class: bool = Field(True, description="a confidence per class where it has enough held-out predictions")
 
 
 class Adaptive(Section):
-    """Accept above confidences a class that follow from what the teacher is sure of (FreeMatch, over the pool)."""
+    """Accept above confidences per class that follow from the teacher's own on the pool (FreeMatch)."""
 
     kind: Literal["adaptive"] = "adaptive"
     momentum: float = Field(0.999, ge=0, lt=1, description="of the averages over batches")
     batch_size: int = Field(64, ge=1, description="images in such a batch")
-    steps: int = Field(10_000, ge=1, description="fewest batches; a smaller pool is passed over again")
+    steps: int = Field(10_000, ge=1, description="fewest batches; a smaller pool is read again")
 
 
 Threshold = Annotated[Fixed | PerClass | Quantile | TargetPrecision | Adaptive, Field(discriminator="kind")]
@@ -58,13 +58,13 @@ class PseudoLabel(Section):
 
     threshold: Threshold = Fixed()
     targets: Literal["soft", "hard"] = "soft"
-    max_per_class: int | None = Field(None, ge=1, description="quota: the most confident this many of a class")
-    duplicate_up_to: int = Field(1, ge=1, description="rare classes: copies (as weight) an image may count for")
+    max_per_class: int | None = Field(None, ge=1, description="quota: this many of the most confident per class")
+    duplicate_up_to: int = Field(1, ge=1, description="rare classes: as how many copies an image may count")
     align: Literal["none", "labeled_prior"] = Field(
-        "none", description="labeled_prior: move the classes' shares to those of the labels; only if these are trusted"
+        "none", description="labeled_prior: move the class shares to those of the labels; only if you trust these"
     )
     weight: Literal["one", "precision", "softmatch"] = Field(
-        "one", description="of an accepted image: 1, how often its confidence is right, or SoftMatch's Gaussian"
+        "one", description="of an accepted image: 1, the precision at its confidence, or SoftMatch's Gaussian"
     )
     flips: bool = Field(False, description="average the prediction over a horizontal flip")
     batch_size: int = Field(256, ge=1)

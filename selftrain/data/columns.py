@@ -1,4 +1,4 @@
-"""Arrow columns: casts, codes and digests without a Python object a row."""
+"""Arrow columns: casts, codes and digests without a Python object per row."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _HEX[np.frombuffer(b"0123456789abcdef", np.uint8)] = True
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """`table` with exactly the columns and types of `schema`, one chunk each; missing nullable columns become null.
+    """`table` with exactly the columns and types of `schema`, one chunk each; a missing nullable column is null.
 
-    Raises ManifestError for a column that is unknown, missing, of another type, or null where it must not be.
+    Raises ManifestError for a column that is unknown or missing, of another type, or null where none is allowed.
     """
     unknown = sorted(set(table.column_names) - set(schema.names))
     missing = [field.name for field in schema if not field.nullable and field.name not in table.column_names]
@@ -61,7 +61,7 @@ def with_columns(table: pa.Table, columns: Mapping[str, pa.Array | pa.ChunkedArr
 
 
 def fixed_width(column: pa.ChunkedArray, width: int) -> npt.NDArray[np.bytes_] | None:
-    """Text of exactly `width` ASCII bytes a row as a numpy 'S' array; None if a row has another length."""
+    """Text of exactly `width` ASCII bytes per row as a numpy 'S' array; None if a row has another length."""
     parts = []
     for chunk in column.chunks:
         offsets, data = _text(chunk)
@@ -97,7 +97,7 @@ def from_codes(positions: npt.NDArray[np.integer], values: Sequence[str] | type[
 
 
 def rows_where(column: pa.ChunkedArray, predicate: Callable[[str], bool]) -> npt.NDArray[np.bool_]:
-    """(rows,) True where `predicate` holds for the dictionary-encoded text; asked once a distinct text."""
+    """(rows,) True where `predicate` holds for the dictionary-encoded text; called once per distinct text."""
     parts = [np.empty(0, bool)]
     for chunk in column.chunks:
         holds = np.array([*(predicate(text) for text in chunk.dictionary.to_pylist()), False], bool)
@@ -130,7 +130,7 @@ def list_values(column: pa.ChunkedArray | pa.Array, width: int) -> npt.NDArray[n
 
 
 def bad_probabilities(column: pa.ChunkedArray, classes: int) -> npt.NDArray[np.bool_]:
-    """(rows,) True where a list that is there has another length than `classes`, or a value outside 0-1."""
+    """(rows,) True where a list has another length than `classes`, or a value outside 0-1; a null list is fine."""
     parts = [np.empty(0, bool)]
     for chunk in column.chunks:
         lengths = np.asarray(pc.fill_null(pc.list_value_length(chunk), 0))
@@ -143,7 +143,7 @@ def bad_probabilities(column: pa.ChunkedArray, classes: int) -> npt.NDArray[np.b
 
 
 def update_digest(digest: hashlib._Hash, table: pa.Table) -> None:
-    """Feed names and values of `table`, in row order, to `digest`, whatever the chunks, offsets or dictionaries."""
+    """Feed names and values of `table` to `digest` in row order, whatever its chunks, offsets or dictionaries."""
     for name in table.column_names:
         digest.update(f"{name}:{table.num_rows};".encode())
         for start in range(0, table.num_rows, _BLOCK_ROWS):

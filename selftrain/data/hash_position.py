@@ -1,4 +1,4 @@
-"""Hash positions: where an image falls between 0 and 1, by its id and a seed alone."""
+"""Hash positions: numbers in 0-1 that an image id and a seed determine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 
 
 def hash_position(image_id: bytes, *, seed: int) -> float:
-    """A number in 0-1 that the image keeps, whatever other images there are; uniform over ids.
+    """A number in 0-1, uniform over ids, that does not depend on the other images.
 
     >>> round(hash_position(b"a1", seed=0), 4)
     0.8008

@@ -1,4 +1,4 @@
-"""The label map: class names, of which a label is an index."""
+"""The label map: the class names, of which a label is an index."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class LabelMap:
         return len(self.names)
 
     def index(self, name: str) -> int:
-        """The label of class `name`. Raises SourceError naming the nearest class where there is no such class."""
+        """The label of class `name`. Raises SourceError naming the nearest class for an unknown one."""
         if name in self.names:
             return self.names.index(name)
         near = difflib.get_close_matches(name, self.names, n=1, cutoff=0.0)

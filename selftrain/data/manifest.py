@@ -1,4 +1,4 @@
-"""The Manifest: one immutable row an image, with its place, its split and its label."""
+"""The Manifest: one immutable row per image, with its place, its split and its label."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 class Split(StrEnum):
-    """What an image is for; every image is in exactly one."""
+    """What an image is for; every image is in exactly one split."""
 
     TRAIN = "train"
     VALIDATION = "validation"
@@ -72,7 +72,7 @@ _NAMED_ROWS = 5
 
 @dataclass(frozen=True, eq=False)
 class Manifest:
-    """An immutable table with SCHEMA, sorted by `image_id`, and its LabelMap. Make one with `Manifest.build`."""
+    """An immutable table with SCHEMA, sorted by `image_id`, and its LabelMap. `Manifest.build` makes one."""
 
     table: pa.Table
     label_map: LabelMap
@@ -81,7 +81,7 @@ class Manifest:
     def build(cls, table: pa.Table, label_map: LabelMap) -> Manifest:
         """A Manifest of `table`, cast to SCHEMA and sorted by `image_id`; missing nullable columns become null.
 
-        Raises ManifestError for a wrong schema, or naming up to five rows that break an invariant.
+        Raises ManifestError for a wrong schema, and for rows that break an invariant, naming up to five of them.
         """
         conformed = columns.conform(table, SCHEMA)
         ids = columns.fixed_width(conformed.column("image_id"), 64)
@@ -100,14 +100,14 @@ class Manifest:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 (hex) of all columns but `origin`, `shard` and `index`, and of the class names.
+        """sha256 (hex) of all columns except `origin`, `shard` and `index`, and of the class names.
 
-        The same on every machine, and whether the images came at once or day by day.
+        It is the same on every machine, and whether the images came at once or day by day.
         """
         return self._digest(self.table.drop_columns(["origin", "shard", "index"]))
 
     def split_digest(self, split: Split) -> str:
-        """sha256 (hex) of one split's ids and labels, and of the class names: names a test set."""
+        """sha256 (hex) of one split's ids and labels, and of the class names; it identifies a test set."""
         return self._digest(self.table.select(["image_id", "label"]).take(pa.array(self.rows(split))))
 
     def _digest(self, table: pa.Table) -> str:
@@ -116,7 +116,7 @@ class Manifest:
         return digest.hexdigest()
 
     def write(self, path: Path) -> None:
-        """Write one Parquet file, atomically: a reader sees the old file or the new one."""
+        """Write one Parquet file; a reader sees the old file or the new one, whole."""
         labels = json.dumps(self.label_map.names).encode()
         table = self.table.replace_schema_metadata({_FORMAT_KEY: _FORMAT, _LABELS_KEY: labels})
         repeating = [name for name in SCHEMA.names if name not in _RANDOM_TEXT and name != "probs"]
@@ -126,7 +126,7 @@ class Manifest:
     def read(cls, path: Path) -> Manifest:
         """The Manifest that `write` left at `path`; its invariants are checked again.
 
-        Raises ManifestError if there is none, or if it was not written by `write`.
+        Raises ManifestError if the file is missing, or if `write` did not write it.
         """
         try:
             table = pq.ParquetFile(path).read()  # read_table would import pandas, which takes longer than reading
@@ -147,11 +147,11 @@ class Manifest:
         return columns.codes(self.table.column("split"), list(Split))
 
     def labels(self) -> npt.NDArray[np.int32]:
-        """(rows,) index into the LabelMap; -1 where there is no label."""
+        """(rows,) index into the LabelMap; -1 for an image without a label."""
         return np.asarray(pc.fill_null(self.table.column("label"), -1), dtype=np.int32)
 
     def image_ids(self) -> npt.NDArray[np.str_]:
-        """(rows,) fixed-width text, 256 bytes a row; prefer `table["image_id"]` for millions of rows."""
+        """(rows,) fixed-width text, 256 bytes per row; prefer `table["image_id"]` for millions of rows."""
         ids = columns.fixed_width(self.table.column("image_id"), 64)
         return np.empty(0, "U64") if ids is None else ids.astype("U64")
 
@@ -160,16 +160,16 @@ class Manifest:
         return int(np.count_nonzero(columns.codes(self.table.column("label_source"), list(LabelSource)) == 0))
 
     def labeled(self) -> Manifest:
-        """The images with human labels alone: what a change in the unlabelled pool leaves as it is."""
+        """The images with human labels alone, which a change in the unlabelled pool leaves as they are."""
         return self.part(Split.TRAIN, Split.VALIDATION, Split.TEST)
 
     def part(self, *splits: Split) -> Manifest:
-        """The images of some splits, without pseudo-labels: what a change in the others leaves as it is."""
+        """The images of some splits, without pseudo-labels, which a change in the others leaves as they are."""
         plain = self.without_pseudo_labels()
         return Manifest.build(plain.table.take(plain.rows(*splits)), self.label_map)
 
     def class_counts(self, split: Split) -> Int64s:
-        """How many images of each class a split holds, (classes,)."""
+        """(classes,) how many images of each class a split holds."""
         return np.bincount(self.labels()[self.rows(split)], minlength=len(self.label_map)).astype(np.int64)
 
     def without_pseudo_labels(self) -> Manifest:
@@ -202,8 +202,8 @@ class Manifest:
     ) -> Manifest:
         """These k unlabelled images become training images with pseudo-labels; earlier pseudo-labels are dropped.
 
-        labels (k,) int; confidence (k,) 0-1; probs (k, classes) or None; weight one for all or (k,).
-        Raises ManifestError if an image is not in the unlabelled pool, or comes twice.
+        labels (k,) int; confidence (k,) 0-1; probs (k, classes) or None; weight, one for all or (k,). Raises
+        ManifestError if an image is not in the unlabelled pool, or comes twice.
         """
         base = self.without_pseudo_labels()
         rows, n = base.pool_rows(image_ids), len(base)
@@ -294,7 +294,7 @@ def _invariants(manifest: Manifest, ids: npt.NDArray[np.bytes_]) -> Iterator[tup
     weight = np.asarray(table.column("weight"))
     yield "weight is finite and not negative", ~(np.isfinite(weight) & (weight >= 0))
     yield (
-        "probs hold one probability a class",
+        "probs hold one probability per class",
         columns.bad_probabilities(table.column("probs"), len(manifest.label_map)),
     )
 

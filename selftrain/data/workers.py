@@ -1,7 +1,7 @@
-"""Worker processes: plain interpreters fed over a pipe, which end when their parent does, however it ends.
+"""Worker processes: plain interpreters fed over a pipe, which end with their parent, however it ends.
 
-Not `multiprocessing`: its workers import the parent's main module again (ZenML's command line, 2 s each; a user's
-script without a main guard would start itself), and outlive a parent that was killed.
+Not `multiprocessing`, because its workers import the parent's main module again. ZenML's command line takes 2 s each
+time, and a user's script without a main guard would start itself. Its workers also outlive a parent that was killed.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def cores() -> int:
 
 
 def run_tasks(function: str, tasks: Sequence[Json], *, workers: int, inherit: tuple[int, ...] = ()) -> Iterator[int]:
-    """Run `function` ("package.module:name", keyword arguments = a task) on every task; yields their positions as done.
+    """Run `function` ("package.module:name") on every task, its keyword arguments; yields their positions when done.
 
-    This process is the first worker, at work while the others start. Tasks are JSON; results are left on disk by the
-    function. The workers hold the file descriptors `inherit` (a lock's) until they end. Raises SelftrainError for the
-    first task that fails in a worker, and ends all of them.
+    This process is the first worker and works while the others start. Tasks are JSON; the function leaves its results
+    on disk. The workers hold the file descriptors `inherit` (a lock's) until they end. Raises SelftrainError for the
+    first task that fails in a worker, and ends all workers.
     """
     own = threading.local()
     own_lane = threading.Lock()
@@ -55,7 +55,7 @@ def run_tasks(function: str, tasks: Sequence[Json], *, workers: int, inherit: tu
             yield future.result()
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
-        for worker in started:  # ends the tasks in work
+        for worker in started:  # ends the tasks that run
             worker.stop()
         threads.shutdown(wait=True)
         for worker in started:  # one may have been starting
@@ -63,7 +63,7 @@ def run_tasks(function: str, tasks: Sequence[Json], *, workers: int, inherit: tu
 
 
 class _Worker:
-    """One interpreter that answers each line of JSON by one line."""
+    """One interpreter that answers each line of JSON with one line."""
 
     def __init__(self, function: str, inherit: tuple[int, ...]) -> None:
         # One thread a process: the processes already fill the cores.
@@ -90,12 +90,12 @@ class _Worker:
             answer = ""
         if not answer:
             raise SelftrainError(
-                f"a worker process ended with code {self._process.wait()} in the middle of its work "
-                "(killed for memory?); free some, or set ingest.workers lower, and run the same command again"
+                f"a worker process ended with code {self._process.wait()} during its work (killed "
+                "for memory?); free some, or set machine.workers lower, and run the same command again"
             )
         error = json.loads(answer)
         if error:
-            raise SelftrainError(f"a worker process failed: {error}; mend it and run the same command again")
+            raise SelftrainError(f"a worker process failed: {error}; repair it and run the same command again")
 
     def stop(self) -> None:
         self._process.kill()
@@ -117,7 +117,7 @@ def _call(function: Callable[..., object], task: Json) -> None:
 
 
 def _serve(function: str) -> None:
-    """Answer tasks from stdin until it closes: an empty string when done, the error's text when not."""
+    """Answer tasks from stdin until it closes: an empty string for success, else the text of the error."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it ends us.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # What a library prints must not look like an answer.

@@ -1,4 +1,4 @@
-"""File locks: a file that one process at a time holds; the system frees it when that process dies."""
+"""File locks: one process at a time holds a file; the system frees it when the process dies."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _TRIES, _PAUSE_S = 10, 0.1
 
 
 def try_lock(path: Path) -> int | None:
-    """A file descriptor that holds the lock of the file `path`; None where another process holds it.
+    """A file descriptor that holds the lock of the file `path`; None if another process does.
 
-    The file is made if it is not there, and its holder may remove it. The lock is held until the descriptor is closed.
+    The file is made if it is missing, and its holder may remove it. Closing the descriptor frees the lock.
     Raises FileNotFoundError where the folder is missing.
     """
     while True:
@@ -32,7 +32,7 @@ def try_lock(path: Path) -> int | None:
 
 
 def wait_for_lock(path: Path) -> int | None:
-    """As `try_lock`, for up to a second: a killed process that is still ending holds its lock for less.
+    """As `try_lock`, for up to a second: a killed process holds its lock for less.
 
     The folder of `path` is made, and made again where another process removes it meanwhile.
     """
@@ -48,9 +48,9 @@ def wait_for_lock(path: Path) -> int | None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[int]:
-    """Hold the lock of the file `path`, whose folder is made, while the block runs; wait for it as long as it takes.
+    """Wait for the lock of the file `path`, and hold it while the block runs. The folder is made; the file stays.
 
-    Yields the lock's descriptor: a process that inherits it keeps the lock until it has ended too. The file stays.
+    Yields the lock's descriptor: a process that inherits it keeps the lock until it has ended too.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as lock:
@@ -59,7 +59,7 @@ def locked(path: Path) -> Iterator[int]:
 
 
 def let_go(path: Path, lock: int) -> None:
-    """Remove the file `path`, whose lock the descriptor `lock` holds, and free it."""
+    """Remove the file `path` and free its lock, which the descriptor `lock` holds."""
     try:
         path.unlink(missing_ok=True)
     finally:

@@ -14,27 +14,27 @@ def user_path(path: str | os.PathLike[str]) -> Path:
 
 
 def check_out(out: Path, *, workspace: Path | None = None) -> None:
-    """Raise ConfigError unless a new folder can be put at `out`, or in place of the one there; links are followed.
+    """Raise ConfigError unless a new folder can be made at `out`, or replace the one there; links are followed.
 
-    What the folder there holds is not looked at. `workspace` is written to before, and may not lie in it.
+    The contents of a folder there do not matter. `workspace` is written to earlier and must not lie in it.
     """
     place = Path(os.path.realpath(out))
     check_folder(place, option="out")
     check_folder(place.parent, option="out")
     if place == Path.cwd() or os.path.ismount(place):
         kind = "the folder this runs in" if place == Path.cwd() else "a mount point"
-        raise ConfigError(f"out={str(out)!r} is {kind} and cannot be made anew; give a folder in it")
+        raise ConfigError(f"out={str(out)!r} is {kind} and cannot be replaced; give a folder in it")
     if workspace is not None and Path(os.path.realpath(workspace)).is_relative_to(place):
         raise ConfigError(
-            f"workspace={str(workspace)!r} lies in out={str(out)!r}, which is made whole at the end; "
-            f"give a workspace outside it"
+            f"workspace={str(workspace)!r} lies in out={str(out)!r}, which is replaced as a whole at "
+            f"the end; give a workspace outside it"
         )
 
 
 def check_folder(folder: Path, *, option: str) -> None:
-    """Raise ConfigError unless `folder` can be written to, or be made where it is not there; `option` gave it."""
+    """Raise ConfigError unless `folder`, which `option` names, can be written to, or made if it is missing."""
     there = next((each for each in (folder, *folder.parents) if os.path.lexists(each)), Path())
     if not there.is_dir():
-        raise ConfigError(f"{folder} cannot be a folder: {there} is none; give another {option}")
+        raise ConfigError(f"cannot create {folder}: {there} is not a folder; choose another {option}")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise ConfigError(f"{there} cannot be written to; make it writable, or give another {option}")
+        raise ConfigError(f"{there} is not writable; make it writable, or choose another {option}")

@@ -1,4 +1,4 @@
-"""Workspace: where the embedded defaults keep what they write, below one folder."""
+"""Workspace: the folder below which the embedded defaults keep what they write."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Workspace:
 
     @property
     def datasets(self) -> Path:
-        """Folder of all datasets; a DVC repository of its own."""
+        """Folder of all data sets; a DVC repository of its own."""
         return self.root / "datasets"
 
     def dataset(self, name: str) -> Path:
-        """Root of one dataset's ImageStore, versioned by DVC as a whole."""
+        """Root of one data set's ImageStore, which DVC versions as a whole."""
         return self.datasets / name
 
     @property
@@ -32,7 +32,7 @@ class Workspace:
 
     @property
     def models(self) -> Path:
-        """Models brought along, fetched from the registry, or of `selftrain.fit`; safe to delete at any time."""
+        """Models of the user, of the registry and of `selftrain.fit`; safe to delete at any time."""
         return self.root / "cache" / "models"
 
     @property
@@ -52,12 +52,12 @@ class Workspace:
 
     @property
     def locks(self) -> Path:
-        """Lock files that living runs hold."""
+        """Lock files that running processes hold."""
         return self.root / "locks"
 
     @property
     def dvc_remote(self) -> Path:
-        """The local default remote that dataset versions are pushed to."""
+        """The default remote, a local folder, that data set versions are pushed to."""
         return self.root / "dvc-remote"
 
     def ensure(self) -> Workspace:

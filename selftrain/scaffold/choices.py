@@ -1,4 +1,4 @@
-"""Scaffold: from what a user's folders hold to a configuration with a reason beside every choice."""
+"""Choices: from what a user's folders hold to a configuration with a reason beside every choice."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from selftrain.errors import ConfigError, SourceError
 from selftrain.ladder import next_rung, resolve
 from selftrain.scaffold.advice import advice
 
-SIDES = (32, 48, 64, 96, 128, 160, 192, 224, 256, 320)  # pixels; what backbones halve without rest
+SIDES = (32, 48, 64, 96, 128, 160, 192, 224, 256, 320)  # pixels; backbones halve them several times without remainder
 LABELED_SPLITS = 3
 FEW_TO_UNFREEZE = 1000  # flowers, 80 labels and 1,100 pseudo-labels: student 77.5 % frozen, 72 % unfrozen at the end
 IMBALANCE = 1.5
@@ -25,7 +25,7 @@ NO_GOOD_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the user asks for beside the folders; `gpu` says whether the machine has one, `target` is the gate's."""
+    """What the user asks for besides the folders; `gpu`: the machine has one; `target` is the gate's."""
 
     name: str | None = None
     teacher_backbone: str | None = None
@@ -37,12 +37,12 @@ class Wishes:
 
     @property
     def pretrained(self) -> bool:
-        """True when the teacher starts from weights."""
+        """Whether the teacher starts from weights."""
         return self.teacher_weights is not None
 
 
 class Scaffold(BaseModel):
-    """What was seen in the folders, what was chosen for it, what to mind, and the YAML that says so."""
+    """What the folders hold, what was chosen for it, advice for the user, and the YAML file that says so."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -53,10 +53,10 @@ class Scaffold(BaseModel):
 
 
 def scaffold(source: FolderSource, wishes: Wishes, out: Path | None, *, command: str, force: bool = False) -> Scaffold:
-    """Look at the folders of `source`, choose, and write the YAML to `out`; `command` is what its header names.
+    """Look at the folders of `source`, choose, and write the YAML to `out`; its header names `command`.
 
-    None: NAME.yaml in the folder `configs` if there is one, else here. Raises what `survey` and `choose` do, and
-    ConfigError for a file that is there, unless `force`.
+    `out` None: NAME.yaml in the folder `configs` if there is one, else here. Raises what `survey` and `choose` raise,
+    and ConfigError for a file that is there already, unless `force`.
     """
     if out is not None:
         check_free(out, force=force)
@@ -77,8 +77,8 @@ def has_gpu() -> bool:
 def choose(source: FolderSource, seen: Survey, wishes: Wishes) -> Commented:
     """The configuration for the images in `seen`.
 
-    Raises SourceError for fewer than two classes, a class with too few images for the splits, or no unlabelled image;
-    BackboneError and ConfigError for a wish that cannot be met.
+    Raises SourceError for fewer than two classes, a class with too few images for the splits, or no unlabelled image.
+    Raises BackboneError and ConfigError for a wish that cannot be met.
     """
     _check_enough(seen)
     draft = _Draft({"source": source.model_dump(mode="json")})
@@ -131,7 +131,7 @@ def describe_choices(made: Scaffold) -> str:
     lines = [
         f"{len(seen.classes)} classes, {seen.labeled_images} labelled images: {counts}{more}",
         f"{seen.unlabeled_images} unlabelled images" + "".join(f", {each}" for each in given),
-        f"sides {seen.shortest_side} to {seen.longest_side} px, shorter side {seen.median_side} px in the middle; "
+        f"sides {seen.shortest_side} to {seen.longest_side} px, median shorter side {seen.median_side} px; "
         f"{formats} of {seen.sampled} looked at; {'grey' if seen.grey else 'in colour'}",
     ]
     if seen.unreadable or seen.ignored_files:
@@ -141,7 +141,7 @@ def describe_choices(made: Scaffold) -> str:
         f"augmentation {chosen.teacher.augmentation}, {chosen.teacher.steps} and {chosen.student.steps} steps "
         f"of {chosen.teacher.batch_size} and {chosen.student.batch_size} images"
     )
-    return "\n".join([*lines, *(f"mind: {each}" for each in made.advice)])
+    return "\n".join([*lines, *(f"note: {each}" for each in made.advice)])
 
 
 def _check_enough(seen: Survey) -> None:
@@ -154,11 +154,11 @@ def _check_enough(seen: Survey) -> None:
     if few:
         named = ", ".join(f"{name!r} has {count}" for name, count in list(few.items())[:5])
         raise SourceError(
-            f"{named}: a class needs {needed} labelled images or more, one for each of training, validation and test "
-            "(those without a folder of their own); label a few more, or give --validation and --test"
+            f"{named}. A class needs at least {needed} labelled images: one for each of training, validation and test "
+            "that has no folder of its own. Label a few more, or give --validation and --test"
         )
     if seen.unlabeled_images == 0:
-        raise SourceError(f"{seen.unlabeled!r} holds no image; self-training needs unlabelled ones, best ten a label")
+        raise SourceError(f"{seen.unlabeled!r} holds no image; self-training needs unlabelled ones, best ten per label")
 
 
 def _drawn_splits(seen: Survey) -> int:
@@ -181,7 +181,7 @@ def _name(wished: str | None, source: FolderSource) -> str:
 
 
 def _image_size(seen: Survey, wishes: Wishes) -> int:
-    """The largest usual side that the images have and the machine can train at."""
+    """The largest of SIDES that the images have and the machine can train at."""
     if wishes.pretrained:
         most, least = (224 if wishes.gpu else 160), 96
     else:
@@ -250,10 +250,10 @@ def _backbones(labels: int, wishes: Wishes) -> tuple[str, str | None, str | None
     start = "efficientnet_b0" if wishes.gpu else "efficientnet_b0_050" if labels < 5000 else "efficientnet_b0_070"
     for weights, role in ((wishes.teacher_weights, "teacher"), (wishes.student_weights, "student")):
         if weights is not None and weights != "imagenet" and not Path(weights).is_file():
-            raise ConfigError(f"--{role}-weights {weights!r} is no file; allowed: 'imagenet' or a weights file")
+            raise ConfigError(f"--{role}-weights {weights!r} is not a file; allowed: 'imagenet' or a weights file")
         backbone = wishes.teacher_backbone if role == "teacher" else wishes.student_backbone
         if weights is not None and weights != "imagenet" and backbone is None:
-            raise ConfigError(f"--{role}-weights {weights!r} fits one backbone only; name it with --{role}-backbone")
+            raise ConfigError(f"--{role}-weights {weights!r} fits only one backbone; name it with --{role}-backbone")
     if wishes.teacher_weights == "imagenet":
         start = "efficientnet_b0"
     teacher = resolve(wishes.teacher_backbone or start).name
@@ -281,7 +281,7 @@ def _student_reason(student: str | None, teacher: str, wishes: Wishes) -> str:
 
 
 def _steps(role: str, images: int, batch: int, *, pretrained: bool) -> int:
-    """Optimizer steps: enough looks at each image, within what a laptop trains in minutes."""
+    """Optimizer steps: each image often enough, within what a laptop trains in minutes."""
     match role, pretrained:
         case "teacher", False:
             epochs, least, most = 75, 480, 4000
@@ -297,7 +297,7 @@ def _steps(role: str, images: int, batch: int, *, pretrained: bool) -> int:
 
 def _threshold(classes: int, *, pretrained: bool) -> tuple[float, str]:
     if classes <= 10 and pretrained:
-        return 0.8, "confidence, calibrated on validation; a new top on a frozen backbone is seldom surer"
+        return 0.8, "confidence, calibrated on validation; a new top on a frozen backbone is rarely surer"
     if classes <= 10:
         return 0.9, "confidence, calibrated on validation, that a pseudo-label needs"
     return (

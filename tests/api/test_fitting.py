@@ -265,7 +265,7 @@ def test_an_experiment_brings_its_own_source(tmp_path: Path) -> None:
         ({}, ConfigError, "there is nothing to fit on; give labeled= and unlabeled="),
         ({**arrays(), "labeled": (np.zeros((0, 8, 8), np.uint8), [])}, SourceError, "labeled holds no image"),
         ({"labeled": "folder", "unlabeled": np.zeros((3, 8, 8))}, SourceError, "labeled are folders and unlabeled not"),
-        ({"labeled": "nowhere", "unlabeled": "neither"}, SourceError, "'nowhere' is no folder"),
+        ({"labeled": "nowhere", "unlabeled": "neither"}, SourceError, "'nowhere' is not a folder"),
         ({**arrays(), "settings": {"gate": {"targt": 1}}}, ConfigError, "unknown key 'targt'"),
         (
             {
@@ -403,7 +403,10 @@ def test_an_out_that_cannot_be_made_is_said_before_anything_is_trained(
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "loop").symlink_to(tmp_path / "here" / "loop")
     (tmp_path / "file").write_text("mine")
-    for out, said in [(tmp_path / "here" / "loop", "cannot be a folder"), (tmp_path / "file" / "out", "file is none")]:
+    for out, said in [
+        (tmp_path / "here" / "loop", "cannot create"),
+        (tmp_path / "file" / "out", "file is not a folder"),
+    ]:
         with pytest.raises(ConfigError, match=said):
             selftrain.fit(**arrays(), out=out, workspace=tmp_path / "work")
     (tmp_path / "here" / "loop").unlink()

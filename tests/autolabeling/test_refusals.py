@@ -112,7 +112,7 @@ def test_what_does_not_go_together_is_said(
         ({"held_out": np.nan}, "held_out is nan"),
         ({"image_size": 0}, "image_size is 0; give pixels a side"),
         ({"image_size": -3}, "image_size is -3; give pixels a side"),
-        ({"class_names": list(range(10))}, "class_names: 0 (row 0) is no text"),
+        ({"class_names": list(range(10))}, "class_names: 0 (row 0) is not text"),
         ({"class_names": ["a"] * 10}, "class_names: 'a' (row 1) is there twice"),
         ({"class_names": "abcdefghij"}, "class_names is 'abcdefghij'; give a list"),
         ({"class_names": ()}, "class_names is empty; give a list"),
@@ -143,7 +143,7 @@ def test_classes_that_the_model_does_not_know_are_refused(
     model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
 ) -> None:
     images, labels = labeled
-    with pytest.raises(SourceError, match=r"labels are no class index 0\.\.9 .*as the model answers 10 classes"):
+    with pytest.raises(SourceError, match=r"labels are not class indices 0\.\.9 .*as the model answers 10 classes"):
         autolabel(model=model, labeled=(images, labels + 5), unlabeled=pool, out=tmp_path / "a")
     names = np.array(["even", "odd"])[labels % 2]
     with pytest.raises(SourceError, match=r"labeled has 2 classes \(even, odd\), the model answers 10"):
@@ -156,7 +156,7 @@ def test_labels_with_a_missing_one_are_refused_before_they_become_a_class(
     images, labels = labeled
     names = np.array([f"c{label}" for label in labels], object)
     names[labels == 3] = None  # with None there are ten names, as many as the model has outputs
-    with pytest.raises(SourceError, match=r"labeled: labels of rows .* are missing or no label"):
+    with pytest.raises(SourceError, match=r"labeled: labels of rows .* are missing or not a label"):
         autolabel(model=model, labeled=(images, names), unlabeled=pool, out=tmp_path / "out")
 
 

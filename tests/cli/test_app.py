@@ -60,7 +60,7 @@ def test_init_replaces_nothing_without_force(selftrain: Command, pets: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("init", "--labeled", "gone", "--unlabeled", "pets/unlabeled"), "'gone' is no folder"),
+        (("init", "--labeled", "gone", "--unlabeled", "pets/unlabeled"), "'gone' is not a folder"),
         (("init", "--labeled", "pets/unlabeled", "--unlabeled", "pets/labeled"), "holds no class folders"),
         (("init", "--labeled", "pets/labeled", "--unlabeled", "pets/labeled"), "are the same folder"),
         (
@@ -68,7 +68,7 @@ def test_init_replaces_nothing_without_force(selftrain: Command, pets: Path) -> 
             "did you mean",
         ),
         (("init", "--labeled", "pets/labeled", "--unlabeled", "pets/unlabeled", "--name", "a b"), "name: "),
-        (("run", "--config", "gone.yaml"), "gone.yaml is no file"),
+        (("run", "--config", "gone.yaml"), "gone.yaml is not a file"),
         (("predict", "gone.png"), ""),
         (("pseudo-label", "--model", "m", "--images", "gone", "--out", "x.csv"), "gone is not a folder"),
         (("pseudo-label", "--model", "m", "--images", "pets", "--out", "x.csv"), "'m' is no model"),

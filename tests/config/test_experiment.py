@@ -80,7 +80,7 @@ def test_what_must_not_be_mirrored_is_not_however_little_of_a_recipe_is_given(
 
 @pytest.mark.parametrize("name", ["a/b", "a:1", "v1.2", "100%", "it's", 'say "x"', "me@home", " a", "a" * 201, "a\\b"])
 def test_a_model_name_that_mlflow_would_refuse_is_refused_at_once(name: str) -> None:
-    with pytest.raises(ConfigError, match=r"registry\.model_name is .*MLflow takes"):
+    with pytest.raises(ConfigError, match=r"registry\.model_name is .*MLflow allows 200 characters"):
         parse({"registry": {"model_name": name}})
 
 
@@ -113,8 +113,11 @@ def test_a_kind_is_there_even_where_only_what_was_set_is_written(value: DigitsSo
         ),
         ({"student": {"method": "fixmatch", "strength": "weak"}}, "which takes weak and strong views"),
         ({"student": {"consistency": {"mu": 7}}}, "method is noisy_student"),
-        ({"student": {"method": "softmatch", "consistency": {"threshold": 0.9}}}, "it is of fixmatch"),
-        ({"student": {"method": "fixmatch", "consistency": {"momentum": 0.9}}}, "it is of freematch and softmatch"),
+        ({"student": {"method": "softmatch", "consistency": {"threshold": 0.9}}}, "it belongs to fixmatch"),
+        (
+            {"student": {"method": "fixmatch", "consistency": {"momentum": 0.9}}},
+            "it belongs to freematch and softmatch",
+        ),
         ({"teacher": {"randaugment_operations": 3}}, "teacher.randaugment_operations is 3, and would do nothing"),
         ({"student": {"augmentation": "none", "randaugment_magnitude": 3.0}}, "augmentation is none"),
         ({"teacher": {"freeze_steps": 10}}, "without weights there is nothing to keep frozen"),

@@ -44,10 +44,10 @@ def test_nothing_is_said_of_images_that_want_no_advice() -> None:
             "20 labelled images of 'cat' leave 4 for each of validation",
         ),
         ({"drawn": 2, "classes": {"cat": 20, "dog": 500}}, "leave 4 for the held-out split"),
-        ({"unlabeled_images": 2_999}, "2999 unlabelled images to 1000 labelled ones"),
-        ({"classes": {"cat": 20, "dog": 900}}, "classes are 45 to 1; more of 'cat' would help most"),
-        ({"pretrained": False}, "1000 labelled photos from scratch teach little"),
-        ({"unreadable": 4}, "4 of 260 files looked at are no readable images"),
+        ({"unlabeled_images": 2_999}, "2999 unlabelled images for 1000 labelled ones"),
+        ({"classes": {"cat": 20, "dog": 900}}, "classes are 45 to 1; more images of 'cat' would help most"),
+        ({"pretrained": False}, "1000 labelled photos teach little from scratch"),
+        ({"unreadable": 4}, "4 of 260 files looked at are not readable images"),
     ],
 )
 def test_what_is_amiss_is_named_with_its_numbers(asked: dict[str, Any], words: str) -> None:
@@ -57,7 +57,7 @@ def test_what_is_amiss_is_named_with_its_numbers(asked: dict[str, Any], words: s
 def test_below_25_labels_a_class_from_scratch_a_method_that_learns_in_training_is_suggested() -> None:
     scratch = {"pretrained": False, "median_side": 32}
     (sentence,) = told(training_labels=48, **scratch)
-    assert sentence.startswith("about 24 labels a class to train on: below 25")
+    assert sentence.startswith("about 24 labels per class to train on: below 25")
     assert "student: {method: softmatch}" in sentence
     assert told(training_labels=50, **scratch) == ()
     assert told(training_labels=48) == ()

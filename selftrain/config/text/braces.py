@@ -1,4 +1,4 @@
-"""Sections of a configuration in braces, `{a: 1, b: 2}`: changed in the text itself, all else as it was."""
+"""Sections in braces, `{a: 1, b: 2}`: changed in the text itself, which stays as it was elsewhere."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import yaml
 
 
 def changed_in_braces(text: str, path: tuple[str, ...], value: str, *, reason: str = "") -> str | None:
-    """`text` with `value`, itself YAML, at the keys `path`; None where the innermost section there is in no braces.
+    """`text` with `value`, itself YAML, at the keys `path`, whose innermost section is in braces.
 
-    None, too, where that section or a value of it stands elsewhere, at an anchor.
-
-    A `reason` becomes a comment line above the section's first, in place of an earlier one on the same key.
+    None where that section is not in braces, or where it or one of its values stands at an anchor. A `reason` becomes
+    a comment line above the section. It replaces an earlier one on the same key.
 
     >>> changed_in_braces("a: {b: 1}  # mine", ("a", "c"), "2")
     'a: {b: 1, c: 2}  # mine'
@@ -38,7 +37,7 @@ def changed_in_braces(text: str, path: tuple[str, ...], value: str, *, reason: s
 
 
 def _innermost(node: yaml.Node | None, path: tuple[str, ...]) -> tuple[yaml.Node | None, tuple[str, ...]]:
-    """The last mapping on the way along `path`, and the keys that are left; at least one is."""
+    """The last mapping on `path`, and the keys that remain, at least one."""
     for taken, key in enumerate(path[:-1]):
         inner = _at(node, key)
         if not isinstance(inner, yaml.MappingNode):
@@ -50,12 +49,12 @@ def _innermost(node: yaml.Node | None, path: tuple[str, ...]) -> tuple[yaml.Node
 
 
 def _within(node: yaml.Node, part: yaml.Node) -> bool:
-    """Whether `part` of `node` stands in its place; what an alias names stands at its anchor."""
+    """Whether `part` stands inside `node`; what an alias names stands at its anchor."""
     return bool(node.start_mark.index <= part.start_mark.index and part.end_mark.index <= node.end_mark.index)
 
 
 def _at(node: yaml.Node | None, key: str) -> yaml.Node | None:
-    """What the mapping `node` has at `key`, None for nothing."""
+    """The value of the mapping `node` at `key`, or None."""
     pairs = node.value if isinstance(node, yaml.MappingNode) else []
     return next((value for name, value in pairs if name.value == key), None)
 

@@ -1,4 +1,4 @@
-"""Configuration text: an experiment as the commented YAML that `selftrain run --config` reads."""
+"""Commented configuration: an experiment as the YAML that `selftrain run --config` reads, with reasons."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from selftrain.errors import ConfigError
 from selftrain.files.places import check_folder
 from selftrain.files.writing import replace_text
 
-_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")  # what YAML wants escaped, and JSON leaves
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")  # YAML escapes them, JSON does not
 _PLAIN = re.compile(r"[A-Za-z./_][A-Za-z0-9./_-]*[A-Za-z]|[A-Za-z]+(_[a-z0-9]+)*")
 _YAML_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 
 
 @dataclass(frozen=True)
 class Commented:
-    """An experiment, the reason for each of its (dotted) keys that is to be written, and notes for the header."""
+    """An experiment, the reasons for the (dotted) keys to write, and notes for the header."""
 
     experiment: Experiment
     reasons: Mapping[str, str]
@@ -31,7 +31,7 @@ class Commented:
 
 
 def check_free(path: Path, *, force: bool) -> None:
-    """Raise ConfigError where `path` holds something that is not to be replaced, or cannot be written."""
+    """Raise ConfigError if `path` cannot be written, or holds something to keep."""
     check_folder(path.parent, option="--out")
     if path.is_dir() or (path.exists() and not force):
         raise ConfigError(f"{path} exists and was left as it is; give another --out, or --force to replace it")
@@ -47,7 +47,7 @@ def write_commented(commented: Commented, path: Path, *, command: str) -> None:
 
 
 def render_commented(commented: Commented, path: Path, *, command: str) -> str:
-    """The YAML text that both run commands read, a reason beside each choice; `path` is where it will lie."""
+    """The YAML that `selftrain run` and ZenML read, a reason beside each choice; `path` is its place."""
     experiment, there = commented.experiment, _one_line(shlex.quote(str(path)))
     header = [
         f"{experiment.name}: written by `{_one_line(command)}`",
@@ -55,9 +55,9 @@ def render_commented(commented: Commented, path: Path, *, command: str) -> str:
         f"Command    selftrain run --config {there}      (or: zenml pipeline run ssl_pipeline --config {there})",
         f"Hardware   {_cores()}",
         "Expected   unknown until run; write the test accuracy here",
-        *(["", *(f"Mind       {_one_line(note)}" for note in commented.notes)] if commented.notes else []),
+        *(["", *(f"Note       {_one_line(note)}" for note in commented.notes)] if commented.notes else []),
         "",
-        "Relative folders start from where the command is given. Keys that are not here have their defaults.",
+        "Relative folders start from where you give the command. Keys that are not here have their defaults.",
     ]
     lines = [f"# {line}".rstrip() for line in header]
     lines += ["parameters:", "  experiment:"]
@@ -78,7 +78,7 @@ def _at(values: Mapping[str, Any], key: str) -> object:
 
 
 def _yaml(chosen: Mapping[str, object], reasons: Mapping[str, str], *, indent: int) -> list[str]:
-    """Lines of YAML for dotted keys, those of one section together, each with its reason as a comment."""
+    """Lines of YAML for dotted keys, grouped by section, each with its reason as a comment."""
     lines: list[str] = []
     sections: dict[str, list[str]] = {"": []}
     for key, value in chosen.items():
@@ -94,7 +94,7 @@ def _yaml(chosen: Mapping[str, object], reasons: Mapping[str, str], *, indent: i
 
 
 def _scalar(value: object) -> str:
-    """`value` as a plain word where YAML takes it for one, else as JSON, which YAML reads.
+    """`value` as a plain word where YAML reads it as one, else as JSON, which YAML reads too.
 
     >>> _scalar("photos/labeled"), _scalar("no"), _scalar("fleurs: été"), _scalar({"value": 0.9}), _scalar(None)
     ('photos/labeled', '"no"', '"fleurs: été"', '{"value": 0.9}', 'null')

@@ -1,4 +1,4 @@
-"""The configuration file: a YAML read as an Experiment, and changed without losing its comments."""
+"""The configuration file: YAML, read as an Experiment and changed without losing its comments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from selftrain.config.text.braces import changed_in_braces
 from selftrain.errors import ConfigError
 from selftrain.files.writing import replace_text
 
-# What ZenML reads in the file of a run; it passes over any other key without a word.
+# What ZenML reads in the file of a run; it ignores any other key silently.
 RUN_KEYS = frozenset(
     {
         "build",
@@ -57,17 +57,17 @@ RUN_KEYS = frozenset(
 def read_experiment(path: Path) -> Experiment:
     """The Experiment in the YAML file `path`, under `parameters: experiment:`.
 
-    Raises ConfigError naming the file for one that is missing, no YAML, or not an experiment.
+    Raises ConfigError naming the file if it is missing, not YAML, or not an experiment.
     """
     return _parsed(path, _text(path))
 
 
 def change_experiment(path: Path, values: Mapping[str, object], *, reasons: Mapping[str, str]) -> Experiment:
-    """Sets dotted keys such as "teacher.batch_size" in the file, whole or not at all, and returns what it now says.
+    """Set dotted keys such as "teacher.batch_size" in the file, all or none; returns what it now says.
 
-    Comments, order and quotes stay; `reasons` become the comments beside the changed keys, above a section in braces.
-    Raises ConfigError for a file that cannot be read, changed or written, and for a value that is not allowed; the file
-    is then as it was.
+    Comments, order and quotes stay. `reasons` become the comments beside the changed keys, or above a section in
+    braces. Raises ConfigError for a file that cannot be read, changed or written, and for a value that is not allowed.
+    The file then stays as it was.
     """
     text = _text(path)
     _parsed(path, text)
@@ -84,9 +84,9 @@ def change_experiment(path: Path, values: Mapping[str, object], *, reasons: Mapp
 
 @contextmanager
 def overridden_copy(path: Path | None, values: Mapping[str, object]) -> Iterator[Path]:
-    """A copy of the file `path` (None: an empty one) with dotted keys set, for as long as the block lasts.
+    """A copy of the file `path` (None: of an empty one) with dotted keys set, which exists while the block runs.
 
-    The file itself stays as it is, and the copy has no comments. Raises ConfigError for a file that is no
+    The file itself stays as it is, and the copy has no comments. Raises ConfigError for a file that is not a
     configuration, and for a value that is not allowed.
     """
     text = "parameters: {experiment: {}}" if path is None else _text(path)
@@ -102,18 +102,18 @@ def overridden_copy(path: Path | None, values: Mapping[str, object]) -> Iterator
 
 def _text(path: Path) -> str:
     if not path.is_file():
-        raise ConfigError(f"{path} is no file; `selftrain init` writes a configuration, configs/ has examples")
+        raise ConfigError(f"{path} is not a file; `selftrain init` writes a configuration, configs/ has examples")
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
 
 
 def _parsed(path: Path, text: str) -> Experiment:
     try:
         content: Any = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or not isinstance(content.get("parameters", {}), dict):
         raise ConfigError(f"{path} has no `parameters:` section; see configs/digits.yaml")
     _refuse_unknown(path, content, RUN_KEYS, "at the top")
@@ -145,7 +145,7 @@ def _expected(text: str, values: Mapping[str, object]) -> Any:
 
 
 def _unshared(node: Any) -> Any:
-    """A copy in which what an alias repeats is there twice."""
+    """A copy without aliases: what they repeat is written out."""
     return {key: _unshared(value) for key, value in node.items()} if isinstance(node, dict) else node
 
 
@@ -180,7 +180,7 @@ def _changed(text: str, values: Mapping[str, object], reasons: Mapping[str, str]
 
 
 def _as_text(value: object) -> str:
-    """`value` as YAML of every version reads it: 1e-05 is a word to YAML 1.1."""
+    """`value` as every YAML version reads it: to YAML 1.1, 1e-05 is a word."""
     if isinstance(value, float):
         import numpy as np
 
@@ -189,7 +189,7 @@ def _as_text(value: object) -> str:
 
 
 def _comment(node: Any, name: str, reason: str) -> None:
-    """Puts `reason` beside the key; comment lines that follow it stay where they are."""
+    """Put `reason` beside the key; comment lines below it stay where they are."""
     if not reason:
         return
     token = node.ca.items.get(name, [None] * 4)[2]

@@ -1,4 +1,4 @@
-"""Decoding: from the bytes of one image file to RGB pixels, or to the reason why not."""
+"""Decoding: from the bytes of one image file to RGB pixels, or to the reason why it has none."""
 
 from __future__ import annotations
 
@@ -73,28 +73,28 @@ class QuarantineReason(StrEnum):
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What one look at a file found."""
+    """What reading one file found."""
 
     image_id: str  # sha256 of the bytes, hex
     width: int  # pixels, as displayed (EXIF applied)
     height: int
-    gray32: UInt8s  # (32, 32) 0-255, the whole picture squeezed to a square, for phash and close_pixels
+    gray32: UInt8s  # (32, 32) 0-255, the whole picture resized to a square, for hashes and near-duplicates
 
 
 def probe(data: bytes, name: str, *, max_pixels: int, min_side: int) -> None:
-    """Look at header and structure of a file, decode nothing.
+    """Check the header and structure of a file without decoding it.
 
-    Raises ImageError with the Reason; an image over `max_pixels` is refused before memory is taken for it.
+    Raises ImageError with the QuarantineReason. An image over `max_pixels` is refused before it takes memory.
     """
     with _reasons(name):
         _open(data, name, max_pixels=max_pixels, min_side=min_side)
 
 
 def examine(data: bytes, name: str, *, max_pixels: int, min_side: int) -> ImageFacts:
-    """All that ingest wants to know of one file, with one pass of the decoder over all of it.
+    """All that ingest needs to know about one file, with one pass of the decoder over all of it.
 
-    Finds truncation at any offset. JPEG is decoded at the smallest scale that serves: the entropy decoder, which is
-    what fails on damaged data, still reads everything. Raises ImageError with the Reason.
+    It finds truncation at any offset. JPEG is decoded at the smallest scale that suffices: the entropy decoder still
+    reads everything, and it is the part that fails on damaged data. Raises ImageError with the QuarantineReason.
     """
     with _reasons(name):
         image = _open(data, name, max_pixels=max_pixels, min_side=min_side)
@@ -115,9 +115,9 @@ def examine(data: bytes, name: str, *, max_pixels: int, min_side: int) -> ImageF
 def decode(data: bytes, size: int | None, *, max_pixels: int = MAX_PIXELS) -> UInt8s:
     """The RGB pixels of an image file: uint8 0-255, (size, size, 3), or (height, width, 3) as displayed for None.
 
-    `size`: the shorter side is resized to it (antialiased bicubic, small images enlarged), then the centre is cropped.
-    EXIF orientation is applied; transparent parts lie over white; 16 bits become the upper 8. Training and serving
-    both decode with this. Raises ImageError with the Reason.
+    The shorter side is resized to `size` (antialiased bicubic, small images enlarged), then the centre is cropped. EXIF
+    orientation is applied, transparent parts lie over white, and 16 bits become the upper 8. Training and serving both
+    decode with this function. Raises ImageError with the QuarantineReason.
     """
     with _reasons("image"):
         image = _open(data, "", max_pixels=max_pixels, min_side=1)
@@ -135,7 +135,7 @@ def decode(data: bytes, size: int | None, *, max_pixels: int = MAX_PIXELS) -> UI
 
 
 def _open(data: bytes, name: str, *, max_pixels: int, min_side: int) -> ImageFile.ImageFile:
-    """The opened, undecoded image, every rule about headers checked."""
+    """The image, opened but not decoded, after all rules about headers are checked."""
     if not data:
         raise ImageError(QuarantineReason.ZERO_BYTE, "the file is empty; copy it again")
     form = sniff(data)
@@ -192,16 +192,16 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _turn(image: ImageFile.ImageFile) -> Image.Transpose | None:
-    """How a loaded image is yet to be turned; Pillow turns TIFF by itself."""
+    """How a loaded image must still be turned; Pillow turns TIFF by itself."""
     try:
         return _TURNS.get(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # damaged EXIF fails in any way; the pixels are what counts
+    except Exception:  # damaged EXIF can raise anything; the pixels matter more
         return None
 
 
 @contextmanager
 def _reasons(name: str) -> Iterator[None]:
-    """Whatever a decoder raises inside becomes an ImageError with a Reason; Pillow's warnings stay inside."""
+    """Whatever a decoder raises inside becomes an ImageError with a QuarantineReason; Pillow's warnings are hidden."""
     try:
         with _quiet():
             yield
@@ -209,7 +209,7 @@ def _reasons(name: str) -> Iterator[None]:
         raise ImageError(error.reason, f"{name}: {error.message}") from None
     except Image.DecompressionBombError as error:
         raise ImageError(QuarantineReason.TOO_LARGE, f"{name}: {error}") from error
-    except Exception as error:  # decoders raise anything at all on damaged bytes, and one file must not end a run
+    except Exception as error:  # decoders raise anything on damaged bytes, and one file must not end a run
         cut = isinstance(error, EOFError) or isinstance(error.__cause__, (IndexError, EOFError, struct.error))
         reason = QuarantineReason.TRUNCATED if cut or "truncated" in str(error) else QuarantineReason.UNREADABLE
         detail = str(error) or type(error).__name__
@@ -217,7 +217,7 @@ def _reasons(name: str) -> Iterator[None]:
 
 
 class _Quiet:
-    """Pillow's warnings are ignored while any thread is inside; `catch_warnings` alone is not safe between threads."""
+    """Ignores Pillow's warnings while any thread is inside; `catch_warnings` alone is not safe between threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""Image file formats: told apart by their first bytes and walked to their end, nothing decoded."""
+"""Image file formats: recognised by their first bytes, and walked to their end without decoding."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import PurePath
 
 
 class Format(StrEnum):
-    """The formats we read."""
+    """The formats that we read."""
 
     JPEG = "JPEG"
     PNG = "PNG"
@@ -39,7 +39,7 @@ EXTENSIONS = {
 class Outline:
     """What a file's structure says before any pixel is decoded."""
 
-    complete: bool  # its own end is there, as far as the format tells; inside a JPEG only the decoder knows
+    complete: bool  # its end is there, as far as the format tells; inside a JPEG only the decoder knows
     canvas: tuple[int, int] | None = None  # width, height in pixels, where opening the file may already allocate them
 
 
@@ -78,7 +78,7 @@ def outline(data: bytes, form: Format) -> Outline:
 
 
 def _jpeg(data: bytes) -> Outline:
-    """Only the end marker; the decoder finds what is missing before it. Cameras append more, so look anywhere."""
+    """Only the end marker, anywhere, as cameras append data; the decoder finds what is missing before it."""
     return Outline(complete=data.rfind(b"\xff\xd9") > 0)
 
 
@@ -114,7 +114,7 @@ def _bmp(data: bytes) -> Outline:
 
 
 def _gif(data: bytes) -> Outline:
-    """GIF89a specification, section 12 onwards; the canvas grows with frames that stand outside the screen."""
+    """GIF89a specification, section 12 onwards; the canvas grows with frames that lie outside the screen."""
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     position = 13 + _gif_palette(flags)
     while data[position] != 0x3B:
@@ -138,7 +138,7 @@ def _gif_palette(flags: int) -> int:
 
 
 def _tiff(data: bytes) -> Outline:
-    """First directory only; TIFF 6.0, section 2. BigTIFF is left to the decoder."""
+    """Only the first directory; TIFF 6.0, section 2. BigTIFF is left to the decoder."""
     order = "<" if data[:2] == b"II" else ">"
     magic, directory = struct.unpack_from(order + "HI", data, 2)
     if magic != 42:

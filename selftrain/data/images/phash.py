@@ -1,4 +1,4 @@
-"""Perceptual hashes: 64 bits per image, and the pairs of images whose hashes are nearly the same."""
+"""Perceptual hashes: 64 bits per image, and the pairs of images whose hashes are near."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def phash(gray: npt.NDArray[np.uint8]) -> UInt64s:
 
 
 def is_crowded(hashes: UInt64s) -> bool:
-    """Whether so many images share a hash that `near_pairs` pairs neighbours by rank alone."""
+    """Whether so many images share a hash that `near_pairs` pairs only neighbours by rank."""
     return bool(np.unique(hashes, return_counts=True)[1].max(initial=0) > _CROWD)
 
 
@@ -96,14 +96,14 @@ def _near_values(values: UInt64s, bits: int) -> Iterator[Pairs]:
 
 
 def _blocks(count: int) -> list[int]:
-    """The 64 bits dealt out to `count` masks in turn, which separates neighbouring frequencies: they are alike."""
+    """The 64 bits dealt out to `count` masks in turn: neighbouring frequencies are alike."""
     return [sum(1 << bit for bit in range(first, 64, count)) for first in range(count)]
 
 
 def _expand(
     order: Int64s, starts: Int64s, counts: Int64s, a: Int64s, b: Int64s, rank: npt.NDArray[np.floating] | None
 ) -> Iterator[Pairs]:
-    """Pairs of images of the pairs of hash values (a, b), which may be equal.
+    """The pairs of images for the pairs of hash values (a, b), which may be equal.
 
     The images with the value a are order[starts[a] : starts[a] + counts[a]].
     """
@@ -130,7 +130,7 @@ def _runs(sizes: Int64s) -> Iterator[tuple[int, int]]:
 
 
 def _neighbours(members: list[Int64s], rank: npt.NDArray[np.floating] | None) -> Iterator[Pairs]:
-    """Each image with the next _NEIGHBOURS by rank; of two crowds only pairs across, as the others come elsewhere."""
+    """Each image with the next _NEIGHBOURS by rank; of two crowds, only the pairs across."""
     rows = np.concatenate(members)
     crowd = np.repeat(np.arange(len(members)), [len(rows_of_one) for rows_of_one in members])
     order = np.lexsort((rows, rows if rank is None else rank[rows]))

@@ -1,4 +1,4 @@
-"""Chunks: a run of source files becomes one finished shard, its thumbnails and its rows of the index."""
+"""Chunks: consecutive source files become one finished shard, its thumbnails and its rows of the index."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _BYTES_PER_FILE = 1_000
 
 @dataclass(frozen=True)
 class Limits:
-    """What an image may be; anything else is quarantined."""
+    """What an image may be; any other is quarantined."""
 
     max_pixels: int
     min_side: int
@@ -48,14 +48,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class SourceChunk:
-    """Source files that are read together: their paths, sizes in bytes and times, as listed."""
+    """Source files that are read together: listed paths, sizes in bytes and times."""
 
     paths: list[str]
     sizes: list[int]
     mtimes_ns: list[int]
 
     def key(self, limits: Limits) -> str:
-        """Names the chunk: the same files, unchanged, read under the same limits."""
+        """The name of the chunk; the same files under the same limits have the same."""
         read = [self.paths, self.sizes, self.mtimes_ns, asdict(limits)]
         return hashlib.sha256(json.dumps(read).encode()).hexdigest()[:20]
 
@@ -79,7 +79,7 @@ def cut_into_chunks(rows: pa.Table, shard_bytes: int) -> list[SourceChunk]:
 
 
 def write_chunk_of_files(*, root: str, chunk: dict[str, list[Any]], limits: dict[str, int]) -> None:
-    """`write_chunk` in a worker process, of files that it opens itself."""
+    """`write_chunk` in a worker process, which opens the files itself."""
     write_chunk(Path(root), SourceChunk(**chunk), read=_read_file, limits=Limits(**limits))
 
 
@@ -88,11 +88,11 @@ def _read_file(path: str) -> bytes:
 
 
 def write_chunk(root: Path, chunk: SourceChunk, *, read: Callable[[str], bytes], limits: Limits) -> None:
-    """Read a chunk once, in order, into one shard below `root`; leave its rows at `pending/<key>.json`, last.
+    """Read a chunk once, in order, into one shard below `root`; write its rows, at `pending/<key>.json`, last.
 
-    No image raises: a bad one becomes a row with a reason. The shard is named after the images in it, so that the same
-    files give the same names everywhere; a chunk killed half-way leaves only `.part` files. The rows are JSON because
-    pyarrow would take longer to import than a chunk to read.
+    No image raises: a bad one becomes a row with a reason. The shard is named after its images: the same files give the
+    same names everywhere. A chunk that is killed half-way leaves only `.part` files. The rows are JSON, as pyarrow
+    takes longer to import than a chunk takes to read.
     """
     key = chunk.key(limits)
     part = root / PENDING / f"{key}.{os.getpid()}.part"
@@ -122,7 +122,7 @@ def _examine(path: str, *, read: Callable[[str], bytes], limits: Limits) -> tupl
 
 @dataclass
 class _Results:
-    """What became of the files of one chunk so far; images with the same bytes share a record."""
+    """The results for a chunk's files so far; images with the same bytes share a record."""
 
     records: list[int | None] = field(default_factory=list)
     errors: list[ImageError | None] = field(default_factory=list)
@@ -148,7 +148,7 @@ class _Results:
         return np.concatenate([empty, *(one.gray32[None] for one in self.examined)])
 
     def columns(self, chunk: SourceChunk, shard: str | None) -> dict[str, list[Any]]:
-        """One row a file, the columns of store.INDEX_SCHEMA; what the image is stays null for a bad one."""
+        """One row per file, with the columns of INDEX_SCHEMA; the facts of a bad image are null."""
         hashes = phash(self.gray()).tolist() if self.examined else []
         columns: dict[str, list[Any]] = {"path": chunk.paths, "size": chunk.sizes, "mtime_ns": chunk.mtimes_ns}
         columns["shard"] = [None if record is None else shard for record in self.records]
@@ -163,7 +163,7 @@ class _Results:
 
 
 def _finish_shard(folder: Path, part: Path, results: _Results) -> str | None:
-    """Check the written records, name the shard by its content and move it in; None for a chunk without images."""
+    """Check the records, name the shard by its content and move it in; None for a chunk without images."""
     if not results.examined:
         part.unlink()
         return None

@@ -1,4 +1,4 @@
-"""Curation: the files that were read become a Manifest, without unusable files and copies, each in its split."""
+"""Curation: the files that were read become a Manifest, without unusable files and copies."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class CuratedRows:
-    """A Manifest, and what is not in it: `quarantine` (origin, reason, detail), of which `unusable` files count."""
+    """A Manifest, and the files left out of it: `quarantine` (origin, reason, detail); `unusable` of them count."""
 
     manifest: Manifest
     quarantine: pa.Table
@@ -80,7 +80,7 @@ def curate(
 
 
 def unusable(files: ListedFiles, limits: Limits) -> list[LeftOut]:
-    """Files that could not be read, and those that were read under other limits and are outside `limits`."""
+    """Files that could not be read, and files read under other limits that are outside `limits`."""
     rows = np.flatnonzero(files.content < 0)
     unread = files.table.select(["reason", "detail"]).take(pa.array(rows)).combine_chunks()
     width, height = files.column("width"), files.column("height")
@@ -109,7 +109,7 @@ def _assigned(
     splitting: config.Splitting,
     previous: Manifest | None,
 ) -> tuple[Int64s, LeftOut]:
-    """The SplitCode of every file (n), and the labelled near-copies of held-out images, which give way to them."""
+    """The SplitCode of every file (n), and the labelled near-copies of held-out images."""
     rows = kept[files.split[kept] != SplitCode.UNLABELED]
     pairs = (np.searchsorted(rows, among[0]), np.searchsorted(rows, among[1]))
     ids = np.asarray(files.table["image_id"].take(pa.array(rows)).to_pylist(), dtype=np.str_)
@@ -134,9 +134,9 @@ def _assigned(
 
 
 def _copies_of_source_splits(of_source: Int64s, split: Int64s, group: Int64s, copy_of: Int64s, new: Bools) -> Int64s:
-    """`copy_of` (n,), and the same for new images that would join their near-duplicate in a held-out set of the source.
+    """`copy_of` (n,), also for new images that would follow a near-duplicate into a held-out set.
 
-    A set that the user held out gains no images by their looks alone.
+    No image enters a set that the user held out by its looks alone.
     """
     copy_of = copy_of.copy()
     for code in (SplitCode.TEST, SplitCode.VALIDATION):

@@ -1,4 +1,4 @@
-"""The listed files of a source with what reading them found, and those of them that are left out."""
+"""The listed files of a source, the results of reading them, and those left out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CODED_SPLITS: Final = (Split.TEST, Split.VALIDATION, Split.TRAIN, Split.UNLABELE
 
 
 class SplitCode(IntEnum):
-    """A file's split, in the order in which copies are kept; the first four are positions in CODED_SPLITS."""
+    """A file's split, in the order in which copies are kept; see CODED_SPLITS."""
 
     TEST = 0
     VALIDATION = 1
@@ -35,7 +35,7 @@ class SplitCode(IntEnum):
 
 @dataclass(frozen=True)
 class ListedFiles:
-    """The listed files (n), in the order of their paths, with what reading found; columns of equal length."""
+    """The listed files (n), sorted by path, and the results of reading; columns of equal length."""
 
     table: pa.Table  # path and the columns of the index
     content: Int64s  # equal for files with equal bytes; -1 for a file that could not be used
@@ -82,7 +82,7 @@ class ListedFiles:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Rows (k) of ListedFiles that do not enter the manifest, each with a reason and a detail."""
+    """Rows (k) of ListedFiles that are left out of the manifest, each with a reason and a detail."""
 
     rows: Int64s
     reasons: pa.Array  # k strings

@@ -1,4 +1,4 @@
-"""The ingest report: what a run took in, what it left out and why."""
+"""The ingest report: how many images a run took in, how many it left out, and why."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from selftrain.data.ingest.ingest import IngestResult
 
 
 class IngestReport(BaseModel):
-    """What ingest left out, and why a run may still go on: counts of files, and the table that names them."""
+    """Counts of the files that ingest left out, and the table that names them."""
 
     model_config = ConfigDict(frozen=True)
 

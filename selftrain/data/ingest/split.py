@@ -1,4 +1,4 @@
-"""The split: each labelled image goes to training, validation or test once, and stays there."""
+"""The split: each labelled image is assigned to training, validation or test once, and stays there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from selftrain.errors import SourceError
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-# In order of precedence: a near-duplicate pair across two of them is left out of the earlier one.
+# In order of precedence: of a near-duplicate pair across two of them, the image in the earlier one is left out.
 LABELED: Final = (Split.TRAIN, Split.VALIDATION, Split.TEST)
 _TRAIN, _VALIDATION, _TEST = range(3)
 _FREE: Final = -1
@@ -38,7 +38,7 @@ class SplitAssignment:
 
 @dataclass(frozen=True)
 class _Free:
-    """Groups that may go anywhere; columns of equal length."""
+    """Groups without a fixed split; columns of equal length."""
 
     groups: Int64s
     labels: Int64s
@@ -46,7 +46,7 @@ class _Free:
     position: npt.NDArray[np.float64]  # their hash, 0-1
 
     def by_class(self) -> Iterator[tuple[int, _Free]]:
-        """(label, its groups in order of their hash)."""
+        """Each label with its groups, in order of their hash."""
         order = np.lexsort((self.position, self.labels))
         for mine in np.split(order, np.flatnonzero(np.diff(self.labels[order])) + 1):
             if len(mine):
@@ -161,7 +161,7 @@ def _draw(one: _Free, have: Int64s, *, is_split: bool, shares: npt.NDArray[np.fl
 
 
 def _fill(one: _Free, shares: npt.NDArray[np.float64], least: int) -> Int64s:
-    """Exact shares, counted in images: test first, then validation; a group that does not fit goes to training."""
+    """Exact shares, counted in images: first test, then validation; a group that fits neither goes to training."""
     room = np.where(shares > 0, np.maximum(np.rint(shares * one.sizes.sum()), least), 0)
     chosen = np.full(len(one.sizes), _TRAIN)
     for k, size in enumerate(one.sizes.tolist()):
@@ -173,7 +173,7 @@ def _fill(one: _Free, shares: npt.NDArray[np.float64], least: int) -> Int64s:
 
 
 def _top_up(one: _Free, chosen: Int64s, have: Int64s, shares: npt.NDArray[np.float64], least: int) -> Int64s:
-    """Where a split has fewer than `least` images, move the smallest free group that another can spare into it."""
+    """Where a split has fewer than `least` images, move into it the smallest group that another can spare."""
     chosen, counts = chosen.copy(), have + np.bincount(chosen, weights=one.sizes, minlength=3)
     for split in (_TEST, _VALIDATION, _TRAIN):
         while counts[split] < least and (split == _TRAIN or shares[split] > 0):

@@ -1,4 +1,4 @@
-"""Given files: images that lie on disk, in class folders, in any folder or as a list of paths, decoded in chunks."""
+"""Image files of a user: in class folders, in any folder or in a list of paths, decoded in chunks."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ LIMITS = Ingest()
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's L
 
 Read = tuple[str, bytes, int, Pixels] | Unreadable
-"""(path, sha256, bytes, pixels), or why not."""
+"""(path, sha256, size in bytes, pixels), or why the file cannot be read."""
 
 
 def class_folder_stream(folder: str | os.PathLike[str], *, role: str, size: int, channels: int) -> ImageStream:
-    """A folder with one sub-folder of images a class; its name is the label. Raises SourceError."""
+    """A folder with one sub-folder of images per class, named after the class. Raises SourceError."""
     source = FolderImages(FolderSource(labeled=os.fspath(folder)))
     try:
         listing = source.scan()
@@ -42,22 +42,24 @@ def class_folder_stream(folder: str | os.PathLike[str], *, role: str, size: int,
 def folder_stream(folder: str | os.PathLike[str], *, role: str, size: int, channels: int) -> ImageStream:
     """All images below a folder, without labels, in the order of their paths. Raises SourceError."""
     if not os.path.isdir(folder):
-        raise SourceError(f"{role}: {os.fspath(folder)!r} is no folder (seen from {os.getcwd()!r}); correct the path")
+        raise SourceError(
+            f"{role}: {os.fspath(folder)!r} is not a folder (seen from {os.getcwd()!r}); correct the path"
+        )
     paths = sorted(find_images(os.fspath(folder)).paths)
     return ImageStream(_chunks(paths, None, size=size, channels=channels), len(paths))
 
 
 def path_stream(paths: Sequence[object], labels: object | None, *, role: str, size: int, channels: int) -> ImageStream:
-    """Image files named one by one, with `labels` (n,) or (n, classes) or None."""
+    """Image files named one by one, with `labels` (n,), (n, classes) or None. Raises SourceError."""
     given = None if labels is None else to_labels(labels)
     if given is not None and len(given) != len(paths):
-        raise SourceError(f"{role}: {len(paths)} paths and {len(given)} labels; give one label an image")
+        raise SourceError(f"{role}: {len(paths)} paths and {len(given)} labels; give one label per image")
     named = [str(path) for path in paths]
     return ImageStream(_chunks(named, given, size=size, channels=channels), len(named))
 
 
 def read_image(path: str, *, size: int, channels: int) -> Read:
-    """(path, sha256 of the file, its bytes, pixels uint8 (size, size, channels)), decoded as in training."""
+    """(path, sha256 of the file, its size in bytes, pixels uint8 (size, size, channels)), decoded as in training."""
     limit = int(LIMITS.max_megapixels * 1e6)
     try:
         data = Path(path).read_bytes()
@@ -71,7 +73,7 @@ def read_image(path: str, *, size: int, channels: int) -> Read:
 
 
 def in_channels(pixels: Pixels, channels: int) -> Pixels:
-    """RGB pixels (h, w, 3) as they are, or as one channel of grey (h, w, 1)."""
+    """RGB pixels (h, w, 3) unchanged for 3 channels, else as one channel of grey (h, w, 1)."""
     if channels == 3:
         return pixels
     grey: Pixels = np.rint(pixels @ np.array(GREY)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Held-out images: a share of the labelled images, chosen by a hash of their bytes."""
+"""Held-out images: a share of the labelled ones, by a hash of their ids."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ Mask = npt.NDArray[np.bool_]
 
 
 def held_out_mask(ids: npt.NDArray[np.bytes_], *, share: float, seed: int) -> Mask:
-    """Which of `ids` (n,) are held out: a function of the id and the seed alone, about `share` of them."""
+    """(n,) which of `ids` (n,) are held out: about `share` of them, by id and seed alone."""
     return np.array([hash_position(image_id, seed=seed) < share for image_id in ids.tolist()], dtype=np.bool_)

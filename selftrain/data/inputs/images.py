@@ -1,4 +1,4 @@
-"""Given images: whatever a user has - arrays, lists, tf.data, a DataLoader, files - as chunks of numpy arrays."""
+"""Images of a user - arrays, lists, tf.data, a DataLoader, files - as chunks of numpy arrays."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KINDS = "a folder, an array, a list, a tf.data.Dataset or a torch DataLoader"
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A file that is no usable image: `reason` is its quarantine code."""
+    """A file that is not a usable image; `reason` is its quarantine code."""
 
     path: str
     reason: str
@@ -36,11 +36,11 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class ImageChunk:
-    """Some images in the order they came: `images` (n, ...) of dtype uint8, float16 or float32, `ids` (n,) sha256.
+    """Consecutive images: `images` (n, ...) of dtype uint8, float16 or float32, `ids` (n,) sha256.
 
-    `labels` (n,) or (n, classes) are as they were given, None for unlabelled images. `paths` (n,) and `sizes` (n,)
-    (bytes) where the images are files, whose `ids` are of the file's bytes; `unreadable` are files left out. `first` is
-    the row of the first image among all that are not files.
+    `labels` (n,) or (n, classes) are as the user gave them, None for unlabelled images. Images that are files have
+    `paths` (n,) and `sizes` (n,) in bytes, and their `ids` are of the files' bytes. `unreadable` are files left out.
+    `first` is the row of the first image among all that are not files.
     """
 
     images: Array
@@ -55,31 +55,31 @@ class ImageChunk:
         return len(self.images)
 
     def named(self, rows: npt.NDArray[np.int64]) -> str:
-        """The images of `rows` (k,) of this chunk, as a user knows them: files by their paths, others by their rows."""
+        """The images of `rows` (k,) of this chunk as the text of an error: files by path, others by row."""
         return named_rows(rows + self.first) if self.paths is None else name_rows([self.paths[row] for row in rows])
 
 
 @dataclass(frozen=True)
 class ImageStream:
-    """Images that can be read from beginning to end in chunks of at most CHUNK_BYTES; `count` where it is known."""
+    """Images that are read from beginning to end in chunks of at most CHUNK_BYTES; `count` if it is known."""
 
     chunks: Callable[[], Iterator[ImageChunk]]
     count: int | None = None
 
 
 def array_stream(images: object, labels: object | None, *, role: str) -> ImageStream:
-    """An array (n, ...), or a list of images of one shape, with `labels` (n,) or (n, classes) or None."""
+    """An array (n, ...), or a list of images of one shape, with `labels` (n,), (n, classes) or None."""
     stacked = _stack(images, role) if isinstance(images, list | tuple) else to_array(images)
     refuse_shape(stacked.shape[1:], role)
-    given = None if labels is None else to_labels(labels)
-    if given is not None and len(given) != len(stacked):
-        raise SourceError(f"{role}: {len(stacked)} images and {len(given)} labels; give one label an image")
+    label_array = None if labels is None else to_labels(labels)
+    if label_array is not None and len(label_array) != len(stacked):
+        raise SourceError(f"{role}: {len(stacked)} images and {len(label_array)} labels; give one label per image")
     rows = chunk_rows(stacked)
 
     def chunks() -> Iterator[ImageChunk]:
         for start in range(0, len(stacked), rows):
             part = slice(start, start + rows)
-            yield image_chunk(stacked[part], None if given is None else given[part], role, first=start)
+            yield image_chunk(stacked[part], None if label_array is None else label_array[part], role, first=start)
 
     return ImageStream(chunks, len(stacked))
 
@@ -94,7 +94,7 @@ def to_array(value: object) -> Array:
 
 
 def to_labels(value: object) -> Array:
-    """`value` as an array; of a list that mixes text and numbers, such as a NaN, each value as it is."""
+    """`value` as an array; a list that mixes text and numbers, such as a NaN, keeps each value as it is."""
     array = to_array(value)
     if array.dtype.kind not in "US" or not isinstance(value, list | tuple):
         return array
@@ -103,16 +103,16 @@ def to_labels(value: object) -> Array:
 
 
 def as_pixels(images: Array, role: str, *, first: int = 0) -> Array:
-    """`images` as uint8, float16 or float32, C-contiguous; their values are not scaled. The first is row `first`.
+    """`images` as uint8, float16 or float32, C-contiguous, not scaled; the first is row `first`.
 
-    Raises SourceError for a type that holds no pixels, integers outside 0-255, NaN and infinity.
+    Raises SourceError for a type that cannot be pixels, integers outside 0-255, NaN and infinity.
     """
     if images.dtype.kind == "f":
         converted = images if images.dtype in _KEPT else images.astype(np.float32)
         bad = ~np.isfinite(converted).reshape(len(converted), -1).all(axis=1)
         if bad.any():
             rows = named_rows(np.flatnonzero(bad) + first)
-            raise SourceError(f"{role}: {int(bad.sum())} images hold NaN or infinity ({rows}); mend them")
+            raise SourceError(f"{role}: {int(bad.sum())} images hold NaN or infinity ({rows}); repair them")
         return np.ascontiguousarray(converted)
     if images.dtype.kind in "iu":
         if images.dtype != np.uint8 and images.size and (images.min() < 0 or images.max() > 255):
@@ -125,7 +125,7 @@ def as_pixels(images: Array, role: str, *, first: int = 0) -> Array:
 
 
 def image_ids(images: Array) -> Ids:
-    """sha256 (hex) of each image's type, shape and pixels, (n,): the same image has the same id wherever it comes."""
+    """(n,) sha256 (hex) of each image's type, shape and pixels; equal images have equal ids everywhere."""
     head = f"{images.dtype.str}{images.shape[1:]}".encode()
     digests = [hashlib.sha256(head + image.tobytes()).hexdigest() for image in images]
     return np.array(digests, dtype="S64")
@@ -141,18 +141,19 @@ def rows_of_size(image_bytes: int) -> int:
     return max(1, min(MOST_ROWS, CHUNK_BYTES // max(1, image_bytes)))
 
 
-def name_kind(given: object) -> str:
-    """What `given` is, in the words of an error."""
-    shape = getattr(given, "shape", None)
-    return f"{type(given).__name__}{'' if shape is None else f' of shape {tuple(shape)}'}"
+def name_kind(value: object) -> str:
+    """The type and shape of `value`, as the text of an error."""
+    shape = getattr(value, "shape", None)
+    return f"{type(value).__name__}{'' if shape is None else f' of shape {tuple(shape)}'}"
 
 
-def is_array(given: object) -> bool:
+def is_array(value: object) -> bool:
     """True for numpy arrays and for tensors of any framework."""
-    return hasattr(given, "shape") and hasattr(given, "dtype") and not hasattr(given, "element_spec")
+    return hasattr(value, "shape") and hasattr(value, "dtype") and not hasattr(value, "element_spec")
 
 
 def image_chunk(images: Array, labels: Array | None, role: str, *, first: int) -> ImageChunk:
+    """The chunk of these images (n, ...), checked; the first is row `first`. Raises SourceError."""
     pixels = as_pixels(images, role, first=first)
     return ImageChunk(pixels, image_ids(pixels), labels, first=first)
 
@@ -166,7 +167,7 @@ def _stack(images: Sequence[object], role: str) -> Array:
 
 
 def refuse_shape(shape: tuple[int, ...], role: str) -> None:
-    """Raise SourceError unless `shape` is that of one image."""
+    """Raise SourceError unless `shape` is the shape of one image."""
     if len(shape) not in (2, 3) or 0 in shape:
         raise SourceError(
             f"{role}: one image has the shape {shape}; allowed are (height, width), (height, width, channels) and "
@@ -175,5 +176,5 @@ def refuse_shape(shape: tuple[int, ...], role: str) -> None:
 
 
 def is_path(value: object) -> TypeGuard[str | os.PathLike[str]]:
-    """True for what names a file or folder."""
+    """True for a value that can name a file or folder."""
     return isinstance(value, str | os.PathLike)

@@ -1,4 +1,4 @@
-"""Given labels: class indices, one-hot rows or names, as class indices."""
+"""Labels of a user: class indices, one-hot rows or names, as class indices."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from selftrain.naming import named_rows
 Labels = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
 Whose = Literal["model", "class_names"]
-"""Who says which classes there are."""
+"""Who names the classes."""
 
 _SHOWN = 10
 _SAYS: dict[Whose, str] = {"model": "the model answers", "class_names": "class_names has"}
-_UNKNOWN: dict[Whose, str] = {"model": "is no class", "class_names": "is not in class_names"}
+_UNKNOWN: dict[Whose, str] = {"model": "is not a class", "class_names": "is not in class_names"}
 
 
 class LabelForm(StrEnum):
@@ -32,9 +32,9 @@ class LabelForm(StrEnum):
 
 
 def label_form(labels: Labels, *, role: str) -> LabelForm:
-    """The form of `labels` (n,), (n, 1) or (n, classes); objects are names or indices as their values are.
+    """The form of `labels` (n,), (n, 1) or (n, classes); the values of objects decide.
 
-    Raises SourceError for what is none, naming the first rows of missing labels and of names among indices.
+    Raises SourceError for what is not a label, naming the first rows of missing labels and of names among indices.
     """
     if labels.ndim == 2 and labels.shape[1] > 1:
         return LabelForm.ONE_HOT
@@ -48,14 +48,14 @@ def label_form(labels: Labels, *, role: str) -> LabelForm:
 
 
 def class_indices(labels: Labels, *, role: str, class_names: tuple[str, ...], whose: Whose = "model") -> Ints:
-    """`labels`, of any form, as indices into `class_names`: int64 (n,). Raises SourceError naming what does not fit."""
+    """`labels` of any form as indices into `class_names`: int64 (n,). Raises SourceError naming what does not fit."""
     if label_form(labels, role=role) is LabelForm.NAME:
         return _of_names(text(labels), role=role, class_names=class_names, whose=whose)
     return number_indices(labels, role=role, classes=len(class_names), whose=whose)
 
 
 def number_indices(labels: Labels, *, role: str, classes: int | None, whose: Whose = "model") -> Ints:
-    """Class indices or one-hot rows as indices below `classes` (None: any): int64 (n,). Raises SourceError."""
+    """Class indices or one-hot rows as int64 (n,) below `classes` (None: any). Raises SourceError."""
     if label_form(labels, role=role) is LabelForm.ONE_HOT:
         return _of_one_hot(labels, role=role, classes=classes, whose=whose)
     return _of_indices(labels.reshape(-1), role=role, classes=classes, whose=whose)
@@ -67,17 +67,17 @@ def text(labels: Labels) -> list[str]:
 
 
 def sorted_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Each of `names` once, sorted; by their value where all are numbers.
+    """Each of `names` once, sorted; by value if all are numbers.
 
     >>> sorted_names(["10", "9", "1", "9"]), sorted_names(["b10", "b9", "1"])
     (('1', '9', '10'), ('1', 'b10', 'b9'))
     """
-    found = sorted(set(names))
-    return tuple(sorted(found, key=int) if all(name.isdecimal() for name in found) else found)
+    unique = sorted(set(names))
+    return tuple(sorted(unique, key=int) if all(name.isdecimal() for name in unique) else unique)
 
 
 def joined_labels(parts: Sequence[Labels], *, role: str) -> Labels:
-    """The labels of several batches as one array, each value as it was: numbers among text do not become text.
+    """The labels of several batches as one array; numbers among text stay numbers.
 
     Raises SourceError for batches of different forms.
     """
@@ -89,23 +89,23 @@ def joined_labels(parts: Sequence[Labels], *, role: str) -> Labels:
 
 
 def _form_of_values(values: list[object], role: str) -> LabelForm:
-    """NAME or INDEX, where all values are one of the two."""
+    """NAME or INDEX, if all values are the one or the other. Raises SourceError."""
     names = np.array([isinstance(value, str | bytes) and len(value) > 0 for value in values], np.bool_)
     whole = [_is_whole(value) for value in values]
     numbers = np.array(whole, np.bool_)
     none = np.flatnonzero(~names & ~numbers)
     if none.size:
         raise SourceError(
-            f"{role}: labels of {named_rows(none)} are missing or no label (row {none[0]}: {values[none[0]]!r}); give "
-            "each image a class index or a name, and those without to unlabeled"
+            f"{role}: labels of {named_rows(none)} are missing or not a label (row {none[0]}: {values[none[0]]!r}); "
+            "give each image a class index or a name, and move images without a label to unlabeled"
         )
     if names.any() and numbers.any():
-        few, said, others = (
+        few, form, others = (
             (names, "names", "numbers") if names.sum() < numbers.sum() else (numbers, "numbers", "names")
         )
         at = np.flatnonzero(few)
         raise SourceError(
-            f"{role}: labels of {named_rows(at)} are {said} (row {at[0]}: {values[at[0]]!r}), the others {others}; "
+            f"{role}: labels of {named_rows(at)} are {form} (row {at[0]}: {values[at[0]]!r}), the others {others}; "
             "give class indices or names, not both"
         )
     return LabelForm.INDEX if numbers.any() else LabelForm.NAME
@@ -123,14 +123,14 @@ def _of_indices(labels: Labels, *, role: str, classes: int | None, whose: Whose)
         broken = np.flatnonzero(~np.isfinite(labels) | (labels != np.rint(labels)))
         if broken.size:
             first, more = int(broken[0]), f", nor are those of {named_rows(broken[1:])}" if broken.size > 1 else ""
-            raise SourceError(f"{role}: label {labels[first]} (row {first}) is no class index{more}; give {allowed}")
+            raise SourceError(f"{role}: label {labels[first]} (row {first}) is not a class index{more}; give {allowed}")
     indices = labels.astype(np.int64)
     wrong_rows = np.flatnonzero((indices < 0) | (False if classes is None else indices >= classes))
     if wrong_rows.size:
         shown = ", ".join(f"row {row}: {indices[row]}" for row in wrong_rows[:5])
         hint = "; indices start at 0" if indices.min() == 1 and indices.max() == classes else ""
         known = "" if classes is None else f", as {_SAYS[whose]} {classes} classes"
-        raise SourceError(f"{role}: {wrong_rows.size} labels are no class index {allowed} ({shown}){known}{hint}")
+        raise SourceError(f"{role}: {wrong_rows.size} labels are not class indices {allowed} ({shown}){known}{hint}")
     return indices
 
 

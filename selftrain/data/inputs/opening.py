@@ -1,4 +1,4 @@
-"""Opening what a user gives: which of the kinds of images it is, and how it is read."""
+"""Opening a user's images: which kind they are, and how that kind is read."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ from selftrain.errors import SourceError
 def open_images(
     given: object, *, role: str, labeled: bool, image_rank: int | None, image_size: int | None, channels: int = 3
 ) -> ImageStream:
-    """How to read `given`, which an error calls `role`; nothing is read yet but what is in memory.
+    """The stream of the images `given`, which an error calls `role`; only what is in memory is read now.
 
-    Labelled: a folder of class folders, a tuple (images, labels), or a stream of pairs. Unlabelled: a folder, an array,
-    a list of arrays or paths, or a stream. Streams are tf.data, DataLoaders, map-style datasets and any iterable; of
-    `image_rank` dimensions is one image, where that is known. Files are decoded to `image_size` pixels a side and
-    `channels`. Raises SourceError.
+    - labelled images: a folder of class folders, a tuple (images, labels), or a stream of pairs
+    - unlabelled images: a folder, an array, a list of arrays or paths, or a stream
+    - a stream: tf.data, a DataLoader, a map-style dataset or any iterable
+
+    `image_rank` is the number of dimensions of one image, if it is known. Files are decoded to `image_size` pixels per
+    side and `channels`. Raises SourceError.
     """
     if is_path(given):
         size = _size(image_size, role)
@@ -34,14 +36,14 @@ def open_images(
     if paths:
         return path_stream(paths, labels, role=role, size=_size(image_size, role), channels=channels)
     if is_path(images):
-        raise SourceError(f"{role}: a folder comes without labels beside it; its class folders are the labels")
+        raise SourceError(f"{role}: a folder takes no labels beside it; its class folders are the labels")
     if labels is not None or (not labeled and (is_array(images) or _is_list_of_images(images))):
         return array_stream(images, labels, role=role)
     return batch_stream(images, role=role, labeled=labeled, image_rank=image_rank)
 
 
 def _split(given: object, *, role: str, labeled: bool) -> tuple[object, object | None]:
-    """(images, labels) of a tuple of two; anything else alone."""
+    """(images, labels) of a tuple of two; anything else as (images, None)."""
     if isinstance(given, Mapping):
         ask = "give a tuple (images, labels)" if labeled else "give the images alone"
         raise SourceError(f"{role} is a {type(given).__name__} of {', '.join(map(str, given))}; {ask}")
@@ -70,18 +72,18 @@ def _is_many(value: object) -> bool:
 
 
 def _is_list_of_images(value: object) -> bool:
-    """A list of arrays, PIL images or nested numbers; no list of tuples, which is a stream of pairs."""
+    """A list of arrays, PIL images or nested numbers; a list of tuples is a stream of pairs."""
     return isinstance(value, list | tuple) and not (len(value) > 0 and isinstance(value[0], tuple | dict))
 
 
 def _size(image_size: int | None, role: str) -> int:
     if image_size is None:
-        raise SourceError(f"{role}: the model does not say which size it reads; give image_size=, pixels a side")
+        raise SourceError(f"{role}: the model does not say which size it reads; give image_size=, pixels per side")
     return image_size
 
 
 def ids_of(images: object) -> Ids:
-    """The ids (n,) of an array of images, of a list of images, or of a list of files. Raises SourceError."""
+    """The ids (n,) of an array of images, a list of images, or a list of files. Raises SourceError."""
     paths = _paths(images)
     if paths:
         return np.array([_file_id(path) for path in paths], dtype="S64")

@@ -1,4 +1,4 @@
-"""Given images as a source: arrays and streams, written once as PNG to one file, for ingest to read."""
+"""Spooled images: a user's arrays and streams as a source, written once as PNGs to one file."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class _Place:
 
 @dataclass
 class SpooledImages:
-    """Images of any kind as a source: its listing, and the bytes of each in one file, where they are read from.
+    """Images of any kind as a source: a listing, and one file with the bytes of all images.
 
-    A path is made of the image's role and its pixels' digest, so that the same images are the same listing.
+    An image's path is its role and the digest of its pixels: the same images give the same listing.
     """
 
     file: Path
@@ -54,17 +54,16 @@ class SpooledImages:
     _grey: bool = True
     _pixels: PixelValues | None = None
 
-    def add(self, given: ImageStream, *, role: str, split: str | None) -> int:
-        """Read `given` through, an error calling it `role`; its labels are names, or indices into `named`.
+    def add(self, images: ImageStream, *, role: str, split: str | None) -> int:
+        """Read all of `images`, which an error calls `role`; labels are names, or indices into `named`.
 
-        Returns how many images it holds.
-        Raises SourceError for images that are no pictures, or not of the kind of those before, and for labels that are
-        none, naming their rows.
+        Returns the number of images. Raises SourceError for images that are not pictures or differ in kind from those
+        before, and for what is not a label, naming the rows.
         """
         before = len(self._places)
         labels: list[Array] = []
         with self.file.open("ab") as out:
-            for chunk in given.chunks():
+            for chunk in images.chunks():
                 if not len(chunk):
                     continue
                 self._pixels = join_values(self._pixels, chunk.images, role=role)
@@ -84,12 +83,12 @@ class SpooledImages:
         return added
 
     def refuse_range(self) -> None:
-        """Raise SourceError where the values of all that was added are no pixels in 0-1 or 0-255."""
+        """Raise SourceError if the values of all images are in neither 0-1 nor 0-255."""
         if self._pixels is not None:
             self._pixels.refuse_range("images")
 
     def warnings(self) -> tuple[str, ...]:
-        """What a user should know of the pixels."""
+        """What a user should know about the pixels."""
         return () if self._pixels is None else self._pixels.warnings()
 
     def scan(self) -> Listing:
@@ -104,12 +103,11 @@ class SpooledImages:
             return file.read(place.length)
 
     def class_names(self, listing: Listing) -> tuple[str, ...]:
-        """Those named, else the labels, sorted; by their value where all are numbers."""
-        found = training_classes(listing.table)
-        return self.named or sorted_names(found)
+        """`named`, else the labels, sorted; by value if all are numbers."""
+        return self.named or sorted_names(training_classes(listing.table))
 
     def survey(self) -> Survey:
-        """What there is, as `selftrain init` sees a folder."""
+        """What the images are, as `selftrain init` sees a folder."""
         rows = list(zip(self._labels, self._splits, strict=True))
         training = [name for name, split in rows if split is None]
         sides = np.array(self._sides).reshape(-1, 2)
@@ -135,7 +133,7 @@ class SpooledImages:
         )
 
     def _path(self, role: str, image_id: str) -> str:
-        """A path that no other image has, not even another copy."""
+        """A path that no other image has, not even a copy."""
         path, copies = f"{role}/{image_id}.png", 1
         while path in self._places:
             copies += 1
@@ -145,16 +143,16 @@ class SpooledImages:
 
 @contextmanager
 def spooled(beside: Path, class_names: tuple[str, ...] | None) -> Iterator[SpooledImages]:
-    """An empty source, whose file lies in a temporary folder in `beside` until the block ends."""
+    """An empty source, in a temporary folder in `beside` while the block runs."""
     beside.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="given-", dir=beside) as folder:
         yield SpooledImages(Path(folder) / "images.bin", class_names)
 
 
 def label_names(labels: Array, class_names: tuple[str, ...] | None, role: str) -> list[str]:
-    """`labels`, names, class indices or one-hot rows, as names: of `class_names`, or the indices as text.
+    """`labels` (names, class indices or one-hot rows) as names: of `class_names`, or the indices as text.
 
-    Raises SourceError for what is no label, and for what is not in `class_names`.
+    Raises SourceError for what is not a label, and for what is not in `class_names`.
     """
     if class_names is not None:
         indices = class_indices(labels, role=role, class_names=class_names, whose="class_names")

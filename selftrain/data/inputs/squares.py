@@ -56,7 +56,7 @@ class JoinedImages:
 
     @property
     def size(self) -> int:
-        """Pixels a side."""
+        """Pixels per side."""
         return self.parts[0].size
 
     def __len__(self) -> int:

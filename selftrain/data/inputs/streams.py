@@ -30,9 +30,9 @@ _BATCHED = 256
 def batch_stream(stream: object, *, role: str, labeled: bool, image_rank: int | None) -> ImageStream:
     """A tf.data.Dataset, a DataLoader, a map-style dataset or any iterable, of batches or of single images.
 
-    Labelled elements are (images, labels); of unlabelled ones that are tuples only the first part is read. Whether an
-    element is a batch is told by `image_rank` (the dimensions of one image) if it is known, else by the first one's
-    shapes. Nothing is kept of what has been read.
+    Labelled elements are (images, labels); an unlabelled tuple is read for its first part alone. `image_rank` (the
+    dimensions of one image), if it is known, tells whether an element is a batch; otherwise the shapes of the first
+    element do. Nothing is kept of what has been read.
     """
     count = _length(stream, role=role, labeled=labeled, rank=image_rank)
     single: bool | None = None
@@ -50,7 +50,7 @@ def batch_stream(stream: object, *, role: str, labeled: bool, image_rank: int | 
 
 
 def _elements(stream: Any, role: str) -> Iterator[object]:
-    """What `stream` yields, from its beginning."""
+    """The elements of `stream`, from its beginning."""
     if hasattr(stream, "as_numpy_iterator"):
         return iter(stream.as_numpy_iterator())
     if isinstance(stream, Iterable) and not isinstance(stream, str | bytes | Mapping):
@@ -61,14 +61,14 @@ def _elements(stream: Any, role: str) -> Iterator[object]:
 
 
 def _batched(stream: Any) -> object:
-    """A tf.data.Dataset of single elements in batches, by TensorFlow itself: one at a time costs more than a model."""
+    """A tf.data.Dataset of single elements, batched by TensorFlow: one by one they cost more than a model."""
     return stream.batch(_BATCHED)
 
 
 def _pairs(
     stream: object, *, role: str, labeled: bool, rank: int | None, single: bool | None
 ) -> Iterator[tuple[Array, Array | None]]:
-    """(images, labels) of each element, single ones with a batch dimension of 1; `single` None: the first one tells."""
+    """(images, labels) of each element, with a batch dimension of 1 for single ones; `single` None: the first tells."""
     for number, element in enumerate(_elements(stream, role)):
         image, label = _halves(element, role=role, labeled=labeled)
         if labeled and label is None:
@@ -83,7 +83,7 @@ def _pairs(
         refuse_shape(images.shape[1:], role)
         if labels is not None and (labels.ndim == 0 or len(labels) != len(images)):
             raise SourceError(
-                f"{role}: a batch has {len(images)} images and labels of shape {labels.shape}; give one label an image"
+                f"{role}: a batch has {len(images)} images and labels of shape {labels.shape}; give one label per image"
             )
         yield images, labels
 
@@ -100,7 +100,7 @@ def _halves(element: object, *, role: str, labeled: bool) -> tuple[object, objec
 
 
 def is_single(image: Sequence[int | None], label: Sequence[int | None] | None, rank: int | None) -> bool:
-    """Whether an element of these shapes is one image, and no batch; `rank` is one image's, if it is known.
+    """Whether an element of these shapes is one image and not a batch; `rank` is that of an image, if known.
 
     >>> is_single((32, 32, 3), None, None), is_single((16, 8, 8), (16,), None), is_single((8, 8, 1), (10,), None)
     (True, False, True)
@@ -115,25 +115,29 @@ def is_single(image: Sequence[int | None], label: Sequence[int | None] | None, r
 
 
 def _is_single(spec: Any, *, role: str, labeled: bool, rank: int | None) -> bool:
-    """`is_single` of a tf.data element_spec; False where it does not say."""
+    """`is_single` for a tf.data element_spec; False where it does not say."""
     image, label = _shape_of(spec, role=role, labeled=labeled)
     return image is not None and not _says_batch(image) and is_single(image, label, rank)
 
 
 def _shape_of(spec: Any, *, role: str, labeled: bool) -> tuple[Shape | None, Shape | None]:
     """The shapes of the image and the label in a tf.data element_spec; None where it does not say."""
-    shapes = [getattr(part, "shape", None) for part in _halves(spec, role=role, labeled=labeled)]
-    image, label = (None if shape is None or shape.rank is None else tuple(shape) for shape in shapes)
-    return image, label
+    image, label = _halves(spec, role=role, labeled=labeled)
+    return _known_shape(image), _known_shape(label)
+
+
+def _known_shape(spec: object) -> Shape | None:
+    shape: Any = getattr(spec, "shape", None)
+    return None if shape is None or shape.rank is None else tuple(shape)
 
 
 def _says_batch(shape: Shape | None) -> bool:
-    """Whether a shape's first side alone is unknown: a batch's, the last of which is smaller."""
+    """Whether only the first side is unknown, as for a batch, the last of which is smaller."""
     return shape is not None and len(shape) > 2 and shape[0] is None and None not in shape[1:]
 
 
 def _length(stream: Any, *, role: str, labeled: bool, rank: int | None) -> int | None:
-    """How many images `stream` has, if that can be known without reading it."""
+    """The number of images of `stream`, if it can be known without reading it."""
     for sized in (getattr(stream, "dataset", stream), stream):
         spec = getattr(sized, "element_spec", None)
         if spec is not None and not _is_single(spec, role=role, labeled=labeled, rank=rank):
@@ -146,9 +150,9 @@ def _length(stream: Any, *, role: str, labeled: bool, rank: int | None) -> int |
 
 
 def _rechunked(pairs: Iterator[tuple[Array, Array | None]], role: str) -> Iterator[ImageChunk]:
-    """Chunks of one number of rows, however the pairs were cut."""
+    """Chunks with the same number of rows, however the pairs were cut."""
     waiting: list[tuple[Array, Array | None]] = []
-    held = rows = first = 0
+    count = rows = first = 0
     for images, labels in pairs:
         if waiting and images.shape[1:] != waiting[0][0].shape[1:]:
             raise SourceError(
@@ -157,14 +161,14 @@ def _rechunked(pairs: Iterator[tuple[Array, Array | None]], role: str) -> Iterat
             )
         rows = rows or chunk_rows(images)
         waiting.append((images, labels))
-        held += len(images)
-        while held >= rows:
+        count += len(images)
+        while count >= rows:
             images, labels = _joined(waiting, role)
             yield image_chunk(images[:rows], None if labels is None else labels[:rows], role, first=first)
             first += rows
             waiting = [(images[rows:], None if labels is None else labels[rows:])]
-            held -= rows
-    if held:
+            count -= rows
+    if count:
         images, labels = _joined(waiting, role)
         yield image_chunk(images, labels, role, first=first)
 

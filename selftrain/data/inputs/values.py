@@ -1,4 +1,4 @@
-"""Given pixels: one shape, one type, one range of values for all images of an analysis."""
+"""Pixel values: the one shape, type and range that all images of a user share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from selftrain.errors import SourceError
 
 _OVERSHOOT = 0.1
 _ENOUGH = 16  # images; a few may be dark
-_NARROW, _WIDE = 32.0, 2 * 255.0  # an eighth of 0-255; twice of it, more than resizing overshoots
+_NARROW, _WIDE = 32.0, 2 * 255.0  # an eighth of 0-255; twice 0-255, more than resizing overshoots
 
 
 class Scale(IntEnum):
@@ -24,7 +24,7 @@ class Scale(IntEnum):
 
 @dataclass(frozen=True)
 class PixelValues:
-    """What all images of an analysis share: one's shape, type, and the values seen in `images` of them."""
+    """What all images share: shape and type of one, and the range of values in `images` of them."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -34,7 +34,7 @@ class PixelValues:
 
     @property
     def scale(self) -> Scale:
-        """What the values look like; resizing may overshoot a little."""
+        """The scale of the values; resizing may overshoot it a little."""
         if self.high == 0 == self.low:
             return Scale.BLACK
         if self.low < -_OVERSHOOT * max(self.high, 1.0):
@@ -43,11 +43,11 @@ class PixelValues:
 
     @property
     def is_dark(self) -> bool:
-        """True where the values fill neither 0-1 nor an eighth of 0-255, so that as 0-255 all is nearly black."""
+        """Whether 16 or more images would be nearly black: as 0-255, their values fill at most an eighth."""
         return self.scale is Scale.TO_255 and self.high <= _NARROW and self.images >= _ENOUGH
 
     def warnings(self) -> tuple[str, ...]:
-        """What to say of integers that may be in another range than 0-255, such as 0-16; they can be dark pictures."""
+        """A warning for integers that may have another range than 0-255, or may be dark pictures."""
         if self.dtype != "uint8" or not self.is_dark:
             return ()
         return (
@@ -56,7 +56,7 @@ class PixelValues:
         )
 
     def refuse_range(self, role: str) -> None:
-        """Raise SourceError for floats in neither 0-1 nor 0-255; ask when all images have been seen."""
+        """Raise SourceError for floats in neither 0-1 nor 0-255; call it after all images have been read."""
         too_wide = self.scale is Scale.TO_255 and self.high > _WIDE
         if self.dtype != "uint8" and (self.is_dark or too_wide):
             raise SourceError(
@@ -66,7 +66,7 @@ class PixelValues:
             )
 
     def refuse_others(self, others: PixelValues, role: str) -> None:
-        """Raise SourceError where `others` have another shape or type, or values of quite another range."""
+        """Raise SourceError if `others` have another shape or type, or a clearly different range."""
         if (others.shape, others.dtype) != (self.shape, self.dtype):
             raise SourceError(
                 f"{role}: images of shape {others.shape}, type {others.dtype}; those before have {self.shape}, "
@@ -87,7 +87,7 @@ def values_of(images: Array) -> PixelValues:
 
 
 def join_values(seen: PixelValues | None, images: Array, *, role: str) -> PixelValues:
-    """`seen` (None: nothing yet) and `images` (n, ...); SourceError where they do not go together."""
+    """The PixelValues of `seen` (None: nothing yet) and `images`. Raises SourceError if they do not fit."""
     others = values_of(images)
     if seen is None:
         return others

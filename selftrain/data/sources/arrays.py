@@ -1,4 +1,4 @@
-"""Sources that are arrays in memory: scikit-learn's digits and the data sets of keras.datasets, encoded as PNG."""
+"""Array sources: scikit-learn's digits and the data sets of keras.datasets, encoded as PNG."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class DigitsImages:
-    """scikit-learn's 1,797 scanned digits, 8x8 grey, with all four splits given by the seed."""
+    """scikit-learn's 1,797 scanned digits, 8x8 grey; the seed determines all four splits."""
 
     settings: config.DigitsSource
     on_disk: bool = False
 
     def scan(self) -> Listing:
         _, labels = _digits()
-        given = self.settings
-        wanted = given.labeled + given.validation + given.test
+        sizes = [self.settings.labeled, self.settings.validation, self.settings.test]
+        wanted = sum(sizes)
         if wanted > len(labels):
             raise SourceError(
                 f"source: labeled + validation + test is {wanted}, but there are {len(labels)} digits; ask for fewer"
             )
         split = np.full(len(labels), "unlabeled", dtype=object)
-        order = stratified_order(labels, seed=given.seed)
-        ends = np.cumsum([given.labeled, given.validation, given.test])
+        order = stratified_order(labels, seed=self.settings.seed)
+        ends = np.cumsum(sizes)
         for name, rows in zip(("train", "validation", "test"), np.split(order, ends)[:3], strict=True):
             split[rows] = name
         label = [None if part == "unlabeled" else str(digit) for part, digit in zip(split, labels, strict=True)]
@@ -68,7 +68,7 @@ class DigitsImages:
 
 @dataclass(frozen=True)
 class KerasImages:
-    """A data set of keras.datasets: training images in part labelled (stratified by the seed), test images as test."""
+    """A data set of keras.datasets: some training images labelled, stratified by the seed; test images as test."""
 
     settings: config.KerasDatasetSource
     on_disk: bool = False
@@ -100,7 +100,7 @@ class KerasImages:
 
 
 def stratified_order(labels: Labels, *, seed: int) -> Labels:
-    """A random order of the rows of `labels` (n,) in which every beginning holds the classes in their proportion.
+    """A random order of the rows of `labels` (n,) whose every beginning holds the classes in proportion.
 
     >>> labels = np.array([0, 0, 0, 0, 1, 1, 1, 1])
     >>> sorted(labels[stratified_order(labels, seed=3)[:4]].tolist())
@@ -117,7 +117,7 @@ def stratified_order(labels: Labels, *, seed: int) -> Labels:
 
 @lru_cache(maxsize=1)
 def _digits() -> tuple[Pictures, Labels]:
-    """Pictures (1797, 8, 8) 0-255 and labels; the scans count 0-16 in each of 8x8 cells."""
+    """Pictures (1797, 8, 8) 0-255 and labels; the scans count to 16 in each cell."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
@@ -126,7 +126,7 @@ def _digits() -> tuple[Pictures, Labels]:
 
 @lru_cache(maxsize=1)
 def _keras_dataset(name: str) -> tuple[tuple[Pictures, Labels], tuple[Pictures, Labels]]:
-    """Training and test pictures (n, h, w[, 3]) and labels (n,), loaded (once downloaded) by Keras itself."""
+    """Training and test pictures (n, h, w[, 3]) and labels (n,), downloaded once by Keras itself."""
     import keras
 
     try:
@@ -143,11 +143,11 @@ def _keras_dataset(name: str) -> tuple[tuple[Pictures, Labels], tuple[Pictures, 
 def _row(path: str, *, prefix: str, count: int) -> int:
     digits = path.removeprefix(prefix).removesuffix(".png")
     if not digits.isdecimal() or int(digits) >= count:
-        raise FileNotFoundError(f"{path!r} is none of the {count} images {prefix}*.png")
+        raise FileNotFoundError(f"{path!r} is not one of the {count} images {prefix}*.png")
     return int(digits)
 
 
 def _listing(paths: list[str], label: Sequence[str | None], split: Sequence[str | None]) -> Listing:
-    """Array sources never change: every row has size and time 0."""
+    """Array sources never change, so every row has size and time 0."""
     zeros = np.zeros(len(paths), dtype=np.int64)
     return checked_listing(pa.table([paths, label, split, zeros, zeros], schema=LISTING_SCHEMA))

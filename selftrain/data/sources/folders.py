@@ -17,9 +17,9 @@ from selftrain.naming import name_rows
 
 @dataclass(frozen=True)
 class FolderImages:
-    """A folder of class folders, a folder of unlabelled images, optionally class folders for validation and test.
+    """Class folders, a folder of unlabelled images, and optionally class folders for validation and test.
 
-    The paths of its listing start with the folders as they were configured.
+    The paths of its listing start with the folders as configured.
     """
 
     settings: config.FolderSource
@@ -46,7 +46,7 @@ class FolderImages:
         return training_classes(listing.table)
 
     def _roots(self) -> dict[str, str]:
-        """Configured folders by their role; SourceError if one is missing or two are the same."""
+        """Configured folders by role. Raises SourceError if one is missing, or two are the same."""
         named = {
             "labeled": self.settings.labeled,
             "validation": self.settings.validation,
@@ -57,7 +57,9 @@ class FolderImages:
         real: dict[str, str] = {}
         for role, root in roots.items():
             if not os.path.isdir(root):
-                raise SourceError(f"source.{role}: {root!r} is no folder (seen from {os.getcwd()!r}); correct the path")
+                raise SourceError(
+                    f"source.{role}: {root!r} is not a folder (seen from {os.getcwd()!r}); correct the path"
+                )
             same = real.setdefault(os.path.realpath(root), role)
             if same != role:
                 raise SourceError(f"source.{role} and source.{same} are the same folder {root!r}; give each its own")
@@ -65,15 +67,15 @@ class FolderImages:
 
 
 def _class_folders(root: str, *, split: str | None, apart_from: tuple[str, ...]) -> tuple[pa.Table, int]:
-    """The images of the class folders in `root`, with the folder's name as label, and the count left out by name."""
-    apart = {os.path.realpath(other) for other in apart_from}
+    """The images of the class folders in `root`, labelled by folder, and the count left out by name."""
+    excluded = {os.path.realpath(other) for other in apart_from}
     names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
-    names = [name for name in names if os.path.realpath(os.path.join(root, name)) not in apart]
+    names = [name for name in names if os.path.realpath(os.path.join(root, name)) not in excluded]
     if not names:
         raise SourceError(f"{root!r} holds no class folders; put the images of each class into a folder named after it")
     for name in names:
         if any("\udc80" <= letter <= "\udcff" for letter in name):  # os.fsdecode's escapes
-            raise SourceError(f"class folder {name!r} in {root!r} has a name that is no UTF-8; rename it")
+            raise SourceError(f"class folder {name!r} in {root!r} has a name that is not UTF-8; rename it")
     folders = {name: os.path.join(root, name) for name in names}
     parts, ignored = [], 0
     for name, folder in folders.items():
@@ -85,20 +87,20 @@ def _class_folders(root: str, *, split: str | None, apart_from: tuple[str, ...])
     loose, left_out = _rows(root, label=None, split=split, apart_from=(*apart_from, *folders.values()))
     if loose.num_rows:
         raise SourceError(
-            f"{loose.num_rows} image(s) without label directly in {root!r}: {name_rows(loose['path'].to_pylist())}; "
+            f"{loose.num_rows} image(s) without a label directly in {root!r}: {name_rows(loose['path'].to_pylist())}; "
             "move each into its class folder, or into source.unlabeled"
         )
     return pa.concat_tables(parts), ignored + left_out
 
 
 def _rows(root: str, *, label: str | None, split: str | None, apart_from: tuple[str, ...]) -> tuple[pa.Table, int]:
-    found = find_images(root, apart_from=apart_from)
-    count = len(found.paths)
+    files = find_images(root, apart_from=apart_from)
+    count = len(files.paths)
     columns = {
-        "path": pa.array(found.paths, pa.string()),
+        "path": pa.array(files.paths, pa.string()),
         "label": pa.array([label] * count, pa.string()),
         "split": pa.array([split] * count, pa.string()),
-        "size": pa.array(found.sizes, pa.int64()),
-        "mtime_ns": pa.array(found.mtimes_ns, pa.int64()),
+        "size": pa.array(files.sizes, pa.int64()),
+        "mtime_ns": pa.array(files.mtimes_ns, pa.int64()),
     }
-    return pa.table(columns, schema=LISTING_SCHEMA), found.ignored
+    return pa.table(columns, schema=LISTING_SCHEMA), files.ignored

@@ -1,4 +1,4 @@
-"""Listing: what a source holds right now - paths, labels and splits as given, sizes and times - without reading it."""
+"""Listing: what a source holds now - paths, labels, splits, sizes and times - without reading any image."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ LISTING_SCHEMA = pa.schema(
         pa.field("mtime_ns", pa.int64(), nullable=False),
     ]
 )
-# What an image file may be called. The second line cannot be decoded here; listed all the same, such a file is
-# quarantined where its owner sees it. Everything else (.txt, Thumbs.db) is counted and left out.
+# Suffixes of image files. Those of the second line cannot be decoded here. Such a file is still listed, so that its
+# owner sees it in quarantine. Everything else (.txt, Thumbs.db) is counted and left out.
 _IMAGE_NAMES = """jpg jpeg jpe jfif png webp bmp dib gif tif tiff
     apng avif heic heif jp2 j2k jxl ico svg psd raw cr2 cr3 nef arw dng orf rw2 ppm pgm pbm pnm tga"""
 _IMAGE_SUFFIXES = frozenset(_IMAGE_NAMES.split())
@@ -34,10 +34,10 @@ UNREADABLE_SIZE = -1
 
 @dataclass(frozen=True)
 class Listing:
-    """One row a source image, sorted by path; `ignored` counts the files that are no images by their name.
+    """One row per source image, sorted by path; `ignored` counts the files without an image's name.
 
-    `label` and `split` are what the source says, null where it says nothing. `size` is in bytes (-1: it could not be
-    asked), `mtime_ns` in nanoseconds. A path, size and time that stay the same mean a file that is not read again.
+    `label` and `split` are what the source says, null where it says nothing. `size` is in bytes (-1: unknown),
+    `mtime_ns` in nanoseconds. A file whose path, size and time stay the same is not read again.
     """
 
     table: pa.Table
@@ -51,7 +51,7 @@ class Listing:
 
     @cached_property
     def digest(self) -> str:
-        """Sha256 over all columns: changes whenever a file, its label or its split does."""
+        """sha256 (hex) over all columns: it changes whenever a file, its label or its split does."""
         sha = hashlib.sha256()
         for name in LISTING_SCHEMA.names:
             column = self.table.column(name)
@@ -92,7 +92,7 @@ def _text_bytes(chunk: pa.Array) -> bytes:
 
 @dataclass
 class FoundFiles:
-    """Files below one folder, as three columns of equal length, and how many were left out by their name."""
+    """Files below one folder: three columns of equal length, and the count of files left out by name."""
 
     paths: list[str] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
@@ -104,10 +104,10 @@ def find_images(folder: str, *, apart_from: tuple[str, ...] = ()) -> FoundFiles:
     """All image files below `folder`, by name and not by content, in no particular order.
 
     Hidden files and folders are skipped. Links are followed, each real folder once, so that a cycle ends. The folders
-    `apart_from` are left out (an unlabelled folder inside the labelled one is no class). A dangling link is listed
-    with size -1; reading it will say what is wrong. Raises SourceError for a folder that cannot be read.
+    `apart_from` are left out: an unlabelled folder inside the labelled one is not a class. A dangling link is listed
+    with size -1; reading it says what is wrong. Raises SourceError for a folder that cannot be read.
     """
-    found = FoundFiles()
+    files = FoundFiles()
     visited = {_identity(path) for path in apart_from if os.path.isdir(path)} - {_identity(folder)}
     waiting = [folder]
     while waiting:
@@ -116,12 +116,12 @@ def find_images(folder: str, *, apart_from: tuple[str, ...] = ()) -> FoundFiles:
         if identity in visited:
             continue
         visited.add(identity)
-        waiting += _scan_folder(current, found)
-    return found
+        waiting += _scan_folder(current, files)
+    return files
 
 
-def _scan_folder(folder: str, found: FoundFiles) -> list[str]:
-    """Add the files of one folder to `found`; returns its sub-folders, last name first."""
+def _scan_folder(folder: str, files: FoundFiles) -> list[str]:
+    """Add the files of one folder to `files`; returns its sub-folders, last name first."""
     try:
         with os.scandir(folder) as entries:
             ordered = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda e: e.name)
@@ -139,11 +139,11 @@ def _scan_folder(folder: str, found: FoundFiles) -> list[str]:
         if is_dir:
             folders.append(entry.path)
         elif not is_file or not _named_like_an_image(entry.name):
-            found.ignored += 1
+            files.ignored += 1
         else:
-            found.paths.append(_as_text(entry.path))
-            found.sizes.append(UNREADABLE_SIZE if status is None else status.st_size)
-            found.mtimes_ns.append(0 if status is None else status.st_mtime_ns)
+            files.paths.append(_as_text(entry.path))
+            files.sizes.append(UNREADABLE_SIZE if status is None else status.st_size)
+            files.mtimes_ns.append(0 if status is None else status.st_mtime_ns)
     return folders[::-1]
 
 
@@ -153,7 +153,7 @@ def _named_like_an_image(name: str) -> bool:
 
 
 def _as_text(path: str) -> str:
-    """`path` with bytes that are no UTF-8 written as escapes; such a file is found, and quarantined when read."""
+    """`path` with escapes for bytes that are not UTF-8; such a file is listed, and quarantined when read."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

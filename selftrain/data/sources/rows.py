@@ -15,7 +15,7 @@ SPLITS = ("train", "validation", "test", "unlabeled")
 
 
 def training_classes(table: pa.Table) -> tuple[str, ...]:
-    """Labels of the rows that are, or may become, training images; sorted."""
+    """The sorted labels of the rows that are, or may become, training images."""
     training = pc.or_(pc.is_null(table["split"]), pc.fill_null(pc.equal(table["split"], "train"), False))
     labels = table["label"].filter(training).drop_null().unique().to_pylist()
     return tuple(sorted(labels))

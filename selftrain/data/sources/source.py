@@ -1,4 +1,4 @@
-"""Sources: where a user's images, labels and given splits come from; never written to."""
+"""Sources: where a user's images, labels and splits come from; they are never written to."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from selftrain.data.sources.listing import Listing
 
 
 class ImageSource(Protocol):
-    """What ingest needs of a source. `scan` is cheap: it reads no image."""
+    """What ingest needs from a source. `scan` is cheap: it reads no image."""
 
     @property
     def on_disk(self) -> bool:
-        """True when a path of the listing is a file that any process can open; False: only `read` knows."""
+        """Whether any process can open a path of the listing; if not, only `read` can."""
 
     def scan(self) -> Listing:
         """Everything the source holds now. Raises SourceError where labels, images and splits do not fit together."""
 
     def read(self, path: str) -> bytes:
-        """The encoded image at `path`, one of the listing's. Raises OSError."""
+        """The encoded image at `path`, which the listing names. Raises OSError."""
 
     def class_names(self, listing: Listing) -> tuple[str, ...]:
         """The classes in the order of the model's outputs."""

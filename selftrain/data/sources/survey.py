@@ -1,4 +1,4 @@
-"""Survey: what a user's folders of images hold, seen without reading more than names and some headers."""
+"""Survey: what a user's folders of images hold, by names and a sample of headers."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from selftrain.data.sources.source import open_source
 from selftrain.errors import ImageError, SourceError
 
 SAMPLED = 256  # files whose header is read
-SMALL_SIDE = 64  # pixels; below it pictures are looked at for colour
+SMALL_SIDE = 64  # pixels; smaller pictures are decoded to find colour
 _HEADER_BYTES = 32
 _GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "F"})
 
 
 class Survey(BaseModel):
-    """What `labeled` and the other folders of a FolderSource hold; counts are of files with an image's name.
+    """What `labeled` and the other folders of a FolderSource hold; it counts files with an image's name.
 
-    Sides are pixels, of the `sampled` files whose header could be read; `unreadable` of the looked-at could not.
-    `grey` is True when no sampled image has colour.
+    Sides are in pixels, of the `sampled` files with a readable header; `unreadable` more had none. `grey`: no sampled
+    image has colour.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -52,25 +52,25 @@ class Survey(BaseModel):
 
     @property
     def labeled_images(self) -> int:
-        """Labelled images that are not in a given validation or test folder."""
+        """Labelled images outside the validation and test folders."""
         return sum(self.classes.values())
 
     @property
     def imbalance(self) -> float:
-        """Images of the largest class for one of the smallest."""
+        """Images of the largest class per image of the smallest."""
         return max(self.classes.values()) / min(self.classes.values())
 
     @property
     def characters(self) -> bool:
-        """True when the classes are single letters or digits: a mirrored 2 is no 2."""
+        """Whether the classes are single letters or digits: a mirrored 2 is not a 2."""
         return all(len(name) == 1 and name.isalnum() for name in self.classes)
 
 
 def survey(source: FolderSource, *, seed: int = 0) -> Survey:
-    """Look at the folders of `source`; reads names, and the headers of a few hundred files.
+    """Look at the folders of `source`: at all names, and the headers of a few hundred files.
 
-    Raises SourceError for folders that are missing, empty or contradict each other, and when none of the files looked
-    at is an image.
+    Raises SourceError for folders that are missing, empty or contradict each other, and if no file in the sample is an
+    image.
     """
     listing = open_source(source).scan()
     table = listing.table
@@ -110,10 +110,10 @@ class _Look(BaseModel):
 
 
 def _look(path: Path) -> _Look | None:
-    """What the header at `path` says, None where there is none; a small picture is decoded to see if it has colour."""
+    """What the header at `path` says, or None; a small picture is decoded to find colour."""
     try:
         with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's word about large images; nothing of them is decoded here
+            warnings.simplefilter("ignore")  # Pillow warns about large images; they are not decoded here
             form = sniff(file.read(_HEADER_BYTES))
             if form is None:
                 return None

@@ -1,4 +1,4 @@
-"""The table source: a CSV or Parquet list of images with path, label and split."""
+"""Table source: a CSV or Parquet list of images with path, label and split."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _COLUMNS = ("path", "label", "split")
 
 @dataclass(frozen=True)
 class TableImages:
-    """Images named by the rows of a CSV or Parquet file; `label` and `split` may be left out or empty.
+    """Images named by the rows of a CSV or Parquet file; `label` and `split` may be missing or empty.
 
-    Paths are relative to `root` (the table's own folder if that is not set) or absolute, and may not leave it: a list
-    from elsewhere must not reach into other folders. To allow the whole machine, say `root: /`. Rows are counted
-    from 1, the header of a CSV not among them.
+    Paths are relative to `root` (by default the table's own folder) or absolute, and may not leave it: a list from
+    elsewhere must not reach into other folders. `root: /` allows the whole machine. Rows are counted from 1, without
+    the header of a CSV.
     """
 
     settings: config.TableSource
@@ -38,12 +38,12 @@ class TableImages:
 
     def scan(self) -> Listing:
         table = _read_table(Path(self.settings.path).expanduser())
-        given: list[str] = table["path"].to_pylist()
+        written: list[str] = table["path"].to_pylist()
 
         def row_name(row: int) -> str:
-            return f"row {row + 1} ({given[row]!r})"
+            return f"row {row + 1} ({written[row]!r})"
 
-        inside = [_inside(self.root, path) for path in given]
+        inside = [_inside(self.root, path) for path in written]
         stop_at_rows(
             [row for row, path in enumerate(inside) if path is None],
             row_name=row_name,
@@ -77,7 +77,7 @@ class TableImages:
 def _read_table(path: Path) -> pa.Table:
     """The columns path, label and split as strings, empty cells as null. Raises SourceError."""
     if not path.is_file():
-        raise SourceError(f"source.path: {str(path)!r} is no file (seen from {os.getcwd()!r}); correct the path")
+        raise SourceError(f"source.path: {str(path)!r} is not a file (seen from {os.getcwd()!r}); correct the path")
     try:
         table = _read_parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _read_csv(path)
         table.validate(full=True)  # that text is UTF-8: a damaged Parquet page may hold any bytes
@@ -96,7 +96,7 @@ def _read_table(path: Path) -> pa.Table:
     if "path" not in table.column_names:
         raise SourceError(f"{str(path)!r} has no column 'path'; allowed are {', '.join(_COLUMNS)}")
     if table.num_rows == 0:
-        raise SourceError(f"{str(path)!r} has no rows; list one image a row")
+        raise SourceError(f"{str(path)!r} has no rows; list one image per row")
     missing = pa.nulls(table.num_rows, pa.string())
     text = {name: table[name] if name in table.column_names else missing for name in _COLUMNS}
     nothing = pc.indices_nonzero(pc.is_null(text["path"])).to_pylist()
@@ -126,14 +126,14 @@ def _read_parquet(path: Path) -> pa.Table:
 
 
 def _inside(root: str, path: str) -> str | None:
-    """`path` joined to `root`, without `..`; None where it leaves it. Links are their owner's and are followed."""
+    """`path` joined to `root`, without `..`; None if it leaves `root`. Links are followed, as their owner made them."""
     joined = os.path.normpath(os.path.join(root, path))
     top, full = os.path.abspath(root), os.path.abspath(joined)
     return joined if os.path.commonpath([top, full]) == top else None
 
 
 def _stat(path: str) -> tuple[int, int] | None:
-    """Size in bytes and time in nanoseconds of the file at `path`; None where there is none."""
+    """Size in bytes and time in nanoseconds of the file at `path`; None if it is missing."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""A data set of a workspace, opened: its image store, and its pixels at one resolution."""
+"""An opened data set: its image store, its checkpoints, and its pixels at one resolution."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Dataset:
         return ImageStore(self.workspace.dataset(self.name))
 
     def checkpoints(self, code: str) -> Path:
-        """Folder of the trainings by the code with the digest `code`; other code does not continue them."""
+        """Folder for the trainings by the code with this digest; other code does not continue them."""
         return self.workspace.checkpoints / code[:12]
 
     def pixels(self, manifest: Manifest, size: int, *, progress: Progress = silent) -> Pixels:
         """The images of `manifest` as uint8 (n, size, size, 3), aligned with its rows.
 
-        They are decoded once, then memory-mapped, where they take at most `machine.decoded_mb`; else they are read
-        from the shards each time.
+        If they take at most `machine.decoded_mb`, they are decoded once and memory-mapped. Otherwise they are read from
+        the shards each time.
         """
         return decoded(
             manifest,
@@ -48,5 +48,5 @@ class Dataset:
 
 
 def open_dataset(place: Place, machine: Machine | None = None) -> Dataset:
-    """The data set at `place`, in a workspace that is made if it is not there; `machine` None: the defaults."""
+    """The data set at `place`, whose workspace is made if it is missing; `machine` None: the defaults."""
     return Dataset(Workspace(Path(place.workspace)).ensure(), place.dataset, machine or Machine())

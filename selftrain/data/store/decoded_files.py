@@ -1,4 +1,4 @@
-"""Decoded files: the cache of decoded images on disk, its least lately used files removed to fit a budget."""
+"""Decoded files: the cache of decoded images on disk, pruned to a budget by last use."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from selftrain.files.locks import try_lock
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A new file, to be written while the block runs and then renamed to `path`; removed when the block raises.
+    """A new file to write while the block runs, renamed to `path` at its end, removed if the block raises.
 
-    It is locked meanwhile: `prune` removes what a killed process left.
+    It is locked meanwhile, so that `prune` can tell it from what a killed process left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
@@ -33,15 +33,16 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def mark_used(path: Path) -> None:
-    """Note that `path` is used now, for `prune`. Raises FileNotFoundError when it is not there."""
-    with contextlib.suppress(PermissionError):  # another user's cache, read alone
+    """Mark `path` as used now, for `prune`. Raises FileNotFoundError if it is missing."""
+    with contextlib.suppress(PermissionError):  # another user's cache, read-only
         os.utime(path)
 
 
 def prune(folder: Path, *, budget_mb: int) -> None:
-    """Keeps of the decoded files in `folder` those used last that take `budget_mb` together, and removes the others.
+    """Keep the decoded files in `folder` that were used last and take `budget_mb` together; remove the others.
 
-    With them goes what killed processes were writing. A process that has a removed file mapped keeps it until it ends.
+    The unfinished files of killed processes are removed too. A process that has a removed file mapped keeps it until
+    it ends.
     """
     for part in folder.glob(".*.part"):
         _remove_unless_written(part)
@@ -53,9 +54,9 @@ def prune(folder: Path, *, budget_mb: int) -> None:
 
 
 def _decoded(folder: Path) -> Iterator[tuple[int, Path, int]]:
-    """When it was used last (ns), its path and its bytes, of each decoded file."""
+    """Time of last use (ns), path and size in bytes of each decoded file."""
     for path in folder.glob("*.npy"):
-        with contextlib.suppress(FileNotFoundError):  # another run is at it too
+        with contextlib.suppress(FileNotFoundError):  # another run prunes too
             stat = path.stat()
             yield stat.st_mtime_ns, path, stat.st_size
 
@@ -69,5 +70,5 @@ def _remove_unless_written(part: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    with contextlib.suppress(OSError):  # not ours to remove: the next run may
+    with contextlib.suppress(OSError):  # not ours to remove; the next run may
         path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The image store: encoded images in immutable ArrayRecord shards, and the index of what each source file became."""
+"""The image store: encoded images in immutable ArrayRecord shards, and the index of all source files."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ INDEX_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class ImageStore:
-    """One dataset's folder: `shards/`, `index.parquet`, `manifest.parquet`, `quarantine.csv`; DVC versions it whole.
+    """The folder of one data set: `shards/`, `index.parquet`, `manifest.parquet`, `quarantine.csv`.
 
-    Files are written under another name and renamed, never changed in place: DVC may have made them read-only links
+    DVC versions it as a whole. Files are replaced and never changed in place: DVC may have made them read-only links
     into its cache. What must not travel with a version (the store's id, its lock) lies beside the folder.
     """
 
@@ -61,7 +61,7 @@ class ImageStore:
 
     @property
     def pending(self) -> Path:
-        """Rows (JSON) of the chunks that an unfinished ingest has completed; gone once it has finished."""
+        """Rows (JSON) of the chunks that an unfinished ingest has completed."""
         return self.root / PENDING
 
     @property
@@ -77,9 +77,9 @@ class ImageStore:
         return self.root / "quarantine.csv"
 
     def index(self) -> pa.Table:
-        """One row a source file ever read, the newest reading of each path; empty before the first ingest.
+        """One row per source file ever read, as last read; empty before the first ingest.
 
-        A damaged index is an empty one: the source still says all of it.
+        A damaged index counts as empty: the source still holds everything.
         """
         try:
             return pq.read_table(self.index_path)
@@ -87,7 +87,7 @@ class ImageStore:
             return INDEX_SCHEMA.empty_table()
 
     def clear_unfinished(self) -> None:
-        """Remove what killed writers left; call it when every finished chunk is in the index."""
+        """Remove what killed writers left; call it once the index has every finished chunk."""
         shutil.rmtree(self.pending, ignore_errors=True)
         for folder in (self.root, self.shards):
             for part in folder.glob(".*.part"):
@@ -101,21 +101,21 @@ class ImageStore:
         return read_records(self.shards, shard, index)
 
     def gray(self, shard: ShardNames, index: Int64s) -> Gray:
-        """Grey thumbnails uint8 (n, 32, 32) of the images at (shard, index), for comparing near-duplicates."""
+        """Grey thumbnails uint8 (n, 32, 32) of the images at (shard, index), to compare near-duplicates."""
         return read_gray(self.shards, shard, index)
 
     def intact(self, index: pa.Table) -> pa.Table:
-        """The rows of `index` whose image is where they say, and those that were quarantined."""
+        """The rows of `index` whose shard is whole, and those of quarantined files."""
         named = index["shard"].drop_null()
         whole = [name for name in named.unique().to_pylist() if is_whole(self.shards / name)]
         there = pc.is_in(index["shard"], pa.array(whole, pa.string()))
         return index.filter(pc.or_(there, pc.is_null(index["shard"])))
 
     def id(self) -> str:
-        """A random name of this store, which a cached ingest depends on: it holds as long as all files do.
+        """A random name of this store, on which a cached ingest depends: it stays while all files stay.
 
-        Kept beside the folder, with the size of every shard and the digest of the manifest at the last `seal`. A store
-        that was wiped, is another, or was taken back to an older version gets a new one, and is ingested again.
+        It is kept beside the folder, with the sizes and digests of the files at the last `seal`. A store that was
+        wiped, replaced, or taken back to an older version gets a new one and is ingested again.
         """
         record = self._read_record()
         if record is None or record.files != self._states(record.files):
@@ -123,7 +123,7 @@ class ImageStore:
         return record.id
 
     def seal(self) -> None:
-        """Record that the store is complete as it is now; its id stays."""
+        """Record that the store is complete as it is; its id stays."""
         record = self._read_record()
         shards = (path.relative_to(self.root).as_posix() for path in sorted(self.shards.glob("*.*")))
         files = self._states([*shards, self.index_path.name, self.manifest_path.name, self.quarantine_path.name])
@@ -161,7 +161,7 @@ class _Record:
 
 
 def _state(path: Path) -> str:
-    """What tells that a file is still the same: the digest of a table, the size of a (large, immutable) shard."""
+    """What identifies a file's content: a table's digest, or a (large, immutable) shard's size."""
     if not path.exists():
         return "missing"
     if path.suffix == ".parquet":

@@ -1,4 +1,4 @@
-"""Pixels: a manifest's images decoded to one size, from memory, from a memory-mapped cache, or from the shards."""
+"""Pixels: a manifest's images at one size, from memory, a memory-mapped cache, or the shards."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ if TYPE_CHECKING:
 Images = npt.NDArray[np.uint8]
 Int64s = npt.NDArray[np.int64]
 
-# Raise it when `decode` gives other pixels: caches made before are then left alone.
+# Raise it when `decode` gives other pixels: older caches are then not used.
 _DECODING = 1
 _CHUNK = 1024
 
 
 class Pixels(Protocol):
-    """The images of a manifest, in the order of its rows, as RGB uint8 0-255 of `size` pixels a side."""
+    """The images of a manifest, in the order of its rows, as RGB uint8 0-255 of `size` pixels per side."""
 
     @property
     def size(self) -> int:
-        """Pixels a side."""
+        """Pixels per side."""
 
     def __len__(self) -> int: ...
 
     def gather(self, rows: Int64s) -> Images:
-        """uint8 (k, size, size, 3) of `rows` (k,), in that order, in memory of its own."""
+        """uint8 (k, size, size, 3) of `rows` (k,), in that order, in new memory."""
 
 
 @dataclass(frozen=True, eq=False)
 class ArrayPixels:
-    """Pixels that are an array uint8 (n, size, size, 3), in memory or memory-mapped.
+    """Pixels in an array uint8 (n, size, size, 3), in memory or memory-mapped.
 
     >>> ArrayPixels(np.zeros((3, 8, 8, 3), np.uint8)).gather(np.array([2, 0])).shape
     (2, 8, 8, 3)
@@ -67,7 +67,7 @@ class ArrayPixels:
 
 @dataclass(frozen=True, eq=False)
 class StoredPixels:
-    """Pixels decoded from the shards at each `gather`, by threads; for what is too large to keep decoded."""
+    """Pixels that threads decode from the shards at each `gather`, for large data."""
 
     folder: Path  # of the shards
     shards: npt.NDArray[np.object_]  # (n,)
@@ -92,7 +92,7 @@ class StoredPixels:
             images[position] = decode(data, self.size, max_pixels=_ANY)
 
 
-_ANY = max(MAX_PIXELS, 1 << 40)  # what ingest has let in was measured there
+_ANY = max(MAX_PIXELS, 1 << 40)  # ingest has checked the size
 
 
 def decoded(
@@ -106,7 +106,7 @@ def decoded(
     alone_up_to: int = 2048,
     progress: Progress = silent,
 ) -> Pixels:
-    """The images of `manifest`, aligned with its rows, at `size` pixels a side.
+    """The images of `manifest`, aligned with its rows, at `size` pixels per side.
 
     If all of them take at most `budget_mb`, they are decoded once into a file in `cache_dir` and memory-mapped. Any
     manifest of the same images uses the same file, which is marked as used now. `workers` processes decode (None: one
@@ -129,14 +129,14 @@ def decoded(
 
 
 def _key(manifest: Manifest, size: int) -> str:
-    """Names the decoded images: the ids in their order, size and way of decoding; not labels or splits."""
+    """The name of the decoded images, by ids, size and way of decoding; labels and splits do not count."""
     ids = hashlib.sha256("".join(manifest.table["image_id"].to_pylist()).encode())
     ids.update(f"{size}:{_DECODING}".encode())
     return f"{ids.hexdigest()[:24]}-{size}"
 
 
 def _build(path: Path, stored: StoredPixels, *, workers: int, progress: Progress) -> None:
-    """Decode everything, in the order it lies in the shards, into a file that is renamed to `path` when complete."""
+    """Decode everything, in the order of the shards, into a file that becomes `path` when it is complete."""
     count = len(stored)
     order = np.lexsort((stored.records, stored.shards.astype(str)))
     chunks = [order[start : start + _CHUNK] for start in range(0, count, _CHUNK)]
@@ -173,7 +173,7 @@ def _decode_chunks(chunks: list[Int64s], part: Path, stored: StoredPixels, *, wo
 
 
 def decode_into(*, part: str, folder: str, rows: list[int], shards: list[str], records: list[int]) -> None:
-    """Decode the images at (shards, records) into `rows` of the array file `part`; the work of one process."""
+    """Decode the images at (shards, records) into `rows` of the array file `part`, in one process."""
     array = np.load(part, mmap_mode="r+")
     names = np.asarray(shards, dtype=object)
     stored = StoredPixels(Path(folder), names, np.asarray(records), int(array.shape[1]), workers=1)

@@ -1,4 +1,4 @@
-"""Shards: ArrayRecord files of encoded images, and their thumbnails; what a worker process needs, and no more."""
+"""Shards: ArrayRecord files of encoded images, and their thumbnails; no more than a worker process needs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 SHARDS, PENDING = "shards", "pending"  # folders of a store
 SHARD_SUFFIX = ".arrayrecord"
 GRAY_SIDE = 32
-# Random access, each record by itself; compression makes encoded images no smaller, and four times slower to write.
+# Random access, each record by itself. Compression would not make encoded images smaller, and writes take four times
+# as long.
 _WRITE_OPTIONS = "group_size:1,uncompressed"
 _READ_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
 
@@ -59,12 +60,12 @@ def read_gray(folder: Path, shard: ShardNames, index: Int64s) -> Gray:
 
 
 def gray_path(shard: Path) -> Path:
-    """Where the thumbnails of `shard` lie: beside it."""
+    """The file of the thumbnails of `shard`, beside it."""
     return shard.with_name(f"{shard.name.removesuffix(SHARD_SUFFIX)}.gray.npy")
 
 
 def is_whole(shard: Path) -> bool:
-    """True if the shard and its thumbnails are there and agree."""
+    """Whether the shard and its thumbnails are there and agree."""
     gray = gray_path(shard)
     if not shard.exists() or not gray.exists():
         return False
@@ -83,19 +84,19 @@ def count_records(shard: Path) -> int:
 
 @contextmanager
 def open_shard(path: Path) -> Iterator[ArrayRecordReader]:
-    """A reader of random records. A truncated shard opens too, and is not `ok()`."""
+    """A reader of random records. A truncated shard opens too, but is not `ok()`."""
     from array_record.python.array_record_module import ArrayRecordReader
 
     reader = ArrayRecordReader(str(path), _READ_OPTIONS)
     try:
         yield reader
     finally:
-        with contextlib.suppress(RuntimeError):  # says once more what `ok` and `read` have said
+        with contextlib.suppress(RuntimeError):  # repeats what `ok` and `read` have said
             reader.close()
 
 
 def create_shard(path: Path) -> ArrayRecordWriter:
-    """A writer of records, to be closed; readable only then."""
+    """A writer of records, which must be closed before the shard can be read."""
     from array_record.python.array_record_module import ArrayRecordWriter
 
     path.parent.mkdir(parents=True, exist_ok=True)

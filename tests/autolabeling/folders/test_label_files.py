@@ -193,12 +193,12 @@ def test_what_lies_beside_the_table_and_is_not_ours_is_not_replaced(photos: Path
 def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "f").write_text("a file")
     out = tmp_path / "l.csv"
-    with pytest.raises(ConfigError, match=r"f is none; give another --out"):
+    with pytest.raises(ConfigError, match=r"f is not a folder; choose another --out"):
         plan_outputs(photos, tmp_path / "f" / "l.csv")
     for charts in (tmp_path / "f", tmp_path / "f" / "x"):
-        with pytest.raises(ConfigError, match=r"f is none; give another --charts"):
+        with pytest.raises(ConfigError, match=r"f is not a folder; choose another --charts"):
             plan_outputs(photos, out, charts=charts)
-    with pytest.raises(ConfigError, match=r"f is none; give another --materialize"):
+    with pytest.raises(ConfigError, match=r"f is not a folder; choose another --materialize"):
         plan_outputs(photos, out, folders=tmp_path / "f" / "x")
     assert sorted(os.listdir(tmp_path)) == ["f", "photos"]
 

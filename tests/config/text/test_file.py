@@ -198,14 +198,14 @@ def test_an_alias_that_a_change_would_spread_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a: [", "is no YAML"), ("- 1", "no `parameters:`"), ("parameters: {experiment: {x: 1}}", "did")],
+    [("a: [", "is not YAML"), ("- 1", "no `parameters:`"), ("parameters: {experiment: {x: 1}}", "did")],
 )
 def test_what_is_no_configuration_is_said(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "x.yaml"
     file.write_text(text)
     with pytest.raises(ConfigError, match=message):
         read_experiment(file)
-    with pytest.raises(ConfigError, match="is no file"):
+    with pytest.raises(ConfigError, match="is not a file"):
         read_experiment(tmp_path / "y.yaml")
 
 

@@ -334,7 +334,7 @@ def test_a_grey_model_gets_grey_files(folder: Path) -> None:
 
 @pytest.mark.parametrize("labeled", [True, False])
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path, labeled: bool) -> None:
-    with pytest.raises(SourceError, match=r"gone.* is no folder"):
+    with pytest.raises(SourceError, match=r"gone.* is not a folder"):
         files(tmp_path / "gone", labeled=labeled)
 
 

@@ -96,9 +96,9 @@ def test_names_that_are_numbers_and_integers_of_a_table_keep_their_order(tmp_pat
         (np.repeat(np.eye(3), 20, axis=0) * (np.arange(60) > 1)[:, None], r"not one-hot \(row 0: .*; also row 1\)"),
         (np.repeat(np.eye(3), 20, axis=0) * 0.5 + 0.1, "60 rows of labels are not one-hot"),
         (["a"] * 59 + [None], "labels of row 59 are missing"),
-        (["a"] * 59 + [float("nan")], r"labels of row 59 are missing or no label \(row 59: nan\)"),
+        (["a"] * 59 + [float("nan")], r"labels of row 59 are missing or not a label \(row 59: nan\)"),
         ([0] * 59 + [None], "labels of row 59 are missing"),
-        ([0] * 59 + [float("nan")], r"label nan \(row 59\) is no class index"),
+        ([0] * 59 + [float("nan")], r"label nan \(row 59\) is not a class index"),
         (["a"] * 59 + [1], r"labels of row 59 are numbers"),
     ],
 )
@@ -137,7 +137,7 @@ def test_a_label_that_class_names_lacks_is_named(pictures: Pixels, tmp_path: Pat
 
 
 def test_what_is_not_a_label_is_said() -> None:
-    with pytest.raises(SourceError, match=r"1 labels are no class index 0, 1, 2, \.\.\. \(row 0: -1\)"):
+    with pytest.raises(SourceError, match=r"1 labels are not class indices 0, 1, 2, \.\.\. \(row 0: -1\)"):
         label_names(np.array([-1, 2]), None, "labeled")
     with pytest.raises(SourceError, match=r"\(row 1: 2\), as class_names has 2 classes"):
         label_names(np.array([0, 2]), ("a", "b"), "labeled")

@@ -70,7 +70,7 @@ def test_a_class_that_only_a_test_folder_has_stops_with_the_image_named(folders:
 
 def test_an_image_beside_the_class_folders_stops_with_its_name(folders: Path, draw) -> None:
     draw(folders / "labeled" / "stray.png", seed=901)
-    with pytest.raises(SourceError, match=r"without label.*stray\.png"):
+    with pytest.raises(SourceError, match=r"without a label.*stray\.png"):
         open_source(folder_source(folders, labeled="labeled")).scan()
 
 
@@ -83,7 +83,7 @@ def test_an_empty_class_folder_is_named(folders: Path) -> None:
 def test_a_class_folder_whose_name_is_no_utf_8_is_named(folders: Path, draw) -> None:
     latin_1 = os.fsdecode(os.fsencode(folders / "labeled") + b"/caf\xe9")
     draw(Path(latin_1) / "00.png", seed=1)
-    with pytest.raises(SourceError, match=r"class folder 'caf\\udce9' .* no UTF-8; rename it") as error:
+    with pytest.raises(SourceError, match=r"class folder 'caf\\udce9' .* not UTF-8; rename it") as error:
         open_source(folder_source(folders, labeled="labeled")).scan()
     error.value.message.encode()
 
