@@ -57,8 +57,8 @@ class Experiment(Section):
     def _model_is_named(cls, values: object) -> object:
         if not isinstance(values, dict):
             return values
-        name, given = values.get("name", cls.model_fields["name"].default), values.get("registry", {})
-        registry = given.model_dump(exclude_unset=True) if isinstance(given, Registry) else given
+        name, section = values.get("name", cls.model_fields["name"].default), values.get("registry", {})
+        registry = section.model_dump(exclude_unset=True) if isinstance(section, Registry) else section
         if not isinstance(name, str) or not isinstance(registry, dict) or registry.get("model_name"):
             return values
         # Set, not defaulted: ZenML hands a step only what was set.
@@ -72,8 +72,8 @@ class Experiment(Section):
             return values
         changed = dict(values)
         for role, kind in (("teacher", Teacher), ("student", Student)):
-            given = values.get(role, {})
-            recipe = given.model_dump(exclude_unset=True) if isinstance(given, kind) else given
+            section = values.get(role, {})
+            recipe = section.model_dump(exclude_unset=True) if isinstance(section, kind) else section
             if isinstance(recipe, dict):
                 changed[role] = {"augmentation": "digits", **recipe}  # set, not defaulted, as above
         return changed

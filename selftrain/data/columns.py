@@ -84,9 +84,9 @@ def codes(column: pa.ChunkedArray, values: Sequence[str]) -> npt.NDArray[np.int8
     """(rows,) position of each text in `values`; -1 for null and for any other text."""
     parts = [np.empty(0, np.int8)]
     for chunk in column.chunks:
-        known = [values.index(text) if text in values else -1 for text in chunk.dictionary.to_pylist()]
-        lookup = np.array([*known, -1], np.int8)
-        parts.append(lookup[np.asarray(pc.fill_null(chunk.indices, len(known)))])
+        positions = [values.index(text) if text in values else -1 for text in chunk.dictionary.to_pylist()]
+        lookup = np.array([*positions, -1], np.int8)
+        parts.append(lookup[np.asarray(pc.fill_null(chunk.indices, len(positions)))])
     return np.concatenate(parts)
 
 

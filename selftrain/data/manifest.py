@@ -231,10 +231,10 @@ class Manifest:
 
         Raises ManifestError if an image is not in it, or comes twice.
         """
-        known = isinstance(image_ids, pa.Array | pa.ChunkedArray)
-        wanted = image_ids if known else pa.array(image_ids, pa.string())
-        found = pc.index_in(wanted, value_set=self.table.column("image_id").combine_chunks())
-        rows = np.asarray(pc.fill_null(found, -1), dtype=np.int64)
+        is_column = isinstance(image_ids, pa.Array | pa.ChunkedArray)
+        wanted = image_ids if is_column else pa.array(image_ids, pa.string())
+        positions = pc.index_in(wanted, value_set=self.table.column("image_id").combine_chunks())
+        rows = np.asarray(pc.fill_null(positions, -1), dtype=np.int64)
         outside = (rows < 0) | (self._split_codes[rows] != list(Split).index(Split.UNLABELED))
         if outside.any():
             named = [str(wanted[int(k)]) for k in np.flatnonzero(outside)[:_NAMED_ROWS]]

@@ -108,8 +108,8 @@ class _Worker:
 
 def _find(function: str) -> Callable[..., object]:
     module, _, name = function.partition(":")
-    found: Callable[..., object] = getattr(importlib.import_module(module), name)
-    return found
+    task_function: Callable[..., object] = getattr(importlib.import_module(module), name)
+    return task_function
 
 
 def _call(function: Callable[..., object], task: Json) -> None:

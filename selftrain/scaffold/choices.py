@@ -116,21 +116,21 @@ class _Draft:
         self.reasons[key] = reason
 
 
-def describe_choices(made: Scaffold) -> str:
+def describe_choices(scaffold: Scaffold) -> str:
     """What was seen and chosen, in a few lines for a person."""
-    seen, chosen = made.survey, made.experiment
+    seen, chosen = scaffold.survey, scaffold.experiment
     per_class = sorted(seen.classes.items(), key=lambda item: -item[1])
     counts = ", ".join(f"{name} {count}" for name, count in per_class[:8])
     more = f" and {len(per_class) - 8} more" if len(per_class) > 8 else ""
     formats = ", ".join(f"{name} {count}" for name, count in seen.formats.items())
-    given = [
+    held_out = [
         f"{count} {role} images" for role, count in (("validation", seen.validation_images), ("test", seen.test_images))
         if count is not None
     ]  # fmt: skip
     student = chosen.student.backbone or f"{next_rung(chosen.teacher.backbone or '')} (the next rung)"
     lines = [
         f"{len(seen.classes)} classes, {seen.labeled_images} labelled images: {counts}{more}",
-        f"{seen.unlabeled_images} unlabelled images" + "".join(f", {each}" for each in given),
+        f"{seen.unlabeled_images} unlabelled images" + "".join(f", {each}" for each in held_out),
         f"sides {seen.shortest_side} to {seen.longest_side} px, median shorter side {seen.median_side} px; "
         f"{formats} of {seen.sampled} looked at; {'grey' if seen.grey else 'in colour'}",
     ]
@@ -141,7 +141,7 @@ def describe_choices(made: Scaffold) -> str:
         f"augmentation {chosen.teacher.augmentation}, {chosen.teacher.steps} and {chosen.student.steps} steps "
         f"of {chosen.teacher.batch_size} and {chosen.student.batch_size} images"
     )
-    return "\n".join([*lines, *(f"note: {each}" for each in made.advice)])
+    return "\n".join([*lines, *(f"note: {each}" for each in scaffold.advice)])
 
 
 def _check_enough(seen: Survey) -> None:

@@ -125,10 +125,10 @@ def _parsed(path: Path, text: str) -> Experiment:
         raise ConfigError(f"{path}: {error.message}") from error
 
 
-def _refuse_unknown(path: Path, content: Mapping[str, object], known: frozenset[str], where: str) -> None:
+def _refuse_unknown(path: Path, content: Mapping[str, object], allowed: frozenset[str], where: str) -> None:
     for key in content:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), sorted(known), n=1, cutoff=0.0)[0]
+        if key not in allowed:
+            near = difflib.get_close_matches(str(key), sorted(allowed), n=1, cutoff=0.0)[0]
             raise ConfigError(f"{path}: unknown key {key!r} {where}; did you mean {near!r}?")
 
 

@@ -51,11 +51,11 @@ def folder_stream(folder: str | os.PathLike[str], *, role: str, size: int, chann
 
 def path_stream(paths: Sequence[object], labels: object | None, *, role: str, size: int, channels: int) -> ImageStream:
     """Image files named one by one, with `labels` (n,), (n, classes) or None. Raises SourceError."""
-    given = None if labels is None else to_labels(labels)
-    if given is not None and len(given) != len(paths):
-        raise SourceError(f"{role}: {len(paths)} paths and {len(given)} labels; give one label per image")
+    label_array = None if labels is None else to_labels(labels)
+    if label_array is not None and len(label_array) != len(paths):
+        raise SourceError(f"{role}: {len(paths)} paths and {len(label_array)} labels; give one label per image")
     named = [str(path) for path in paths]
-    return ImageStream(_chunks(named, given, size=size, channels=channels), len(named))
+    return ImageStream(_chunks(named, label_array, size=size, channels=channels), len(named))
 
 
 def read_image(path: str, *, size: int, channels: int) -> Read:

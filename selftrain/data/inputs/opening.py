@@ -42,22 +42,22 @@ def open_images(
     return batch_stream(images, role=role, labeled=labeled, image_rank=image_rank)
 
 
-def _split(given: object, *, role: str, labeled: bool) -> tuple[object, object | None]:
+def _split(value: object, *, role: str, labeled: bool) -> tuple[object, object | None]:
     """(images, labels) of a tuple of two; anything else as (images, None)."""
-    if isinstance(given, Mapping):
+    if isinstance(value, Mapping):
         ask = "give a tuple (images, labels)" if labeled else "give the images alone"
-        raise SourceError(f"{role} is a {type(given).__name__} of {', '.join(map(str, given))}; {ask}")
+        raise SourceError(f"{role} is a {type(value).__name__} of {', '.join(map(str, value))}; {ask}")
     if labeled:
-        if isinstance(given, list) and len(given) == 2 and all(is_array(each) for each in given):
+        if isinstance(value, list) and len(value) == 2 and all(is_array(each) for each in value):
             raise SourceError(f"{role} is a list of two arrays; give a tuple (images, labels)")
-        if isinstance(given, tuple) and len(given) == 2 and all(_is_many(each) for each in given):
-            return given
-        if is_array(given):
-            raise SourceError(f"{role} is {name_kind(given)} without labels; give a tuple (images, labels)")
-        return given, None
-    if isinstance(given, tuple) and len(given) == 2 and all(is_array(each) for each in given):
+        if isinstance(value, tuple) and len(value) == 2 and all(_is_many(each) for each in value):
+            return value
+        if is_array(value):
+            raise SourceError(f"{role} is {name_kind(value)} without labels; give a tuple (images, labels)")
+        return value, None
+    if isinstance(value, tuple) and len(value) == 2 and all(is_array(each) for each in value):
         raise SourceError(f"{role} is a tuple of two arrays; give the images alone")
-    return given, None
+    return value, None
 
 
 def _paths(images: object) -> Sequence[str | os.PathLike[str]]:

@@ -77,11 +77,11 @@ def survey(source: FolderSource, *, seed: int = 0) -> Survey:
     training = table.filter(pc.is_null(table["split"]))
     counted = training["label"].value_counts()
     classes = {str(each["values"].as_py()): int(each["counts"].as_py()) for each in counted}
-    looks = [_look(Path(path)) for path in _sample(table, seed)]
-    seen = [look for look in looks if look is not None]
-    if not seen:
+    sample = _sample(table, seed)
+    looks = [look for look in map(_look, map(Path, sample)) if look is not None]
+    if not looks:
         raise SourceError(
-            f"none of the {len(looks)} files looked at in {source.labeled!r} and {source.unlabeled!r} is an image "
+            f"none of the {len(sample)} files looked at in {source.labeled!r} and {source.unlabeled!r} is an image "
             "that can be read; give folders of JPEG, PNG, WebP, BMP, GIF or TIFF files"
         )
     return Survey(
@@ -92,13 +92,13 @@ def survey(source: FolderSource, *, seed: int = 0) -> Survey:
         validation_images=_count(table, "validation") if source.validation else None,
         test_images=_count(table, "test") if source.test else None,
         ignored_files=listing.ignored,
-        formats=dict(Counter(look.format for look in seen).most_common()),
-        sampled=len(seen),
-        unreadable=len(looks) - len(seen),
-        shortest_side=min(look.short for look in seen),
-        median_side=int(median(look.short for look in seen)),
-        longest_side=max(look.long for look in seen),
-        grey=all(look.grey for look in seen),
+        formats=dict(Counter(look.format for look in looks).most_common()),
+        sampled=len(looks),
+        unreadable=len(sample) - len(looks),
+        shortest_side=min(look.short for look in looks),
+        median_side=int(median(look.short for look in looks)),
+        longest_side=max(look.long for look in looks),
+        grey=all(look.grey for look in looks),
     )
 
 

@@ -43,10 +43,10 @@ def read_records(folder: Path, shard: ShardNames, index: Int64s) -> list[bytes]:
             raise ManifestError(f"shard {str(folder / name)!r} is missing; {_REMEDY}")
         with open_shard(folder / name) as reader:
             try:
-                found = reader.read(wanted)
+                read = reader.read(wanted)
             except (RuntimeError, IndexError) as error:
                 raise ManifestError(f"shard {str(folder / name)!r} is damaged ({error}); {_REMEDY}") from error
-        for row, record in zip(rows, found, strict=True):
+        for row, record in zip(rows, read, strict=True):
             records[row] = record
     return records
 
