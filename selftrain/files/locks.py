@@ -14,7 +14,7 @@ _TRIES, _PAUSE_S = 10, 0.1
 
 
 def try_lock(path: Path) -> int | None:
-    """A file descriptor that holds the lock of the file `path`; None if another process does.
+    """A descriptor that holds the lock of the file `path`; None if another process does.
 
     The file is made if it is missing, and its holder may remove it. Closing the descriptor frees the lock.
     Raises FileNotFoundError where the folder is missing.
@@ -34,7 +34,7 @@ def try_lock(path: Path) -> int | None:
 def wait_for_lock(path: Path) -> int | None:
     """As `try_lock`, for up to a second: a killed process holds its lock for less.
 
-    The folder of `path` is made, and made again where another process removes it meanwhile.
+    The folder of `path` is made, and made again if another process removes it.
     """
     for _ in range(_TRIES):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def locked(path: Path) -> Iterator[int]:
 
 
 def let_go(path: Path, lock: int) -> None:
-    """Remove the file `path` and free its lock, which the descriptor `lock` holds."""
+    """Remove the file `path` and free its lock, the descriptor `lock`."""
     try:
         path.unlink(missing_ok=True)
     finally:

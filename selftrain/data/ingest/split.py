@@ -77,14 +77,12 @@ def assign(
     """
     ids = np.asarray(image_ids, dtype=np.str_)
     label: Int64s = np.asarray(labels, dtype=np.int64)
-    rank = np.empty(len(ids), np.int64)
-    rank[np.argsort(ids.astype(np.bytes_))] = np.arange(len(ids))
+    rank = _ranks(ids)
     group: Int64s = np.unique(np.asarray(groups), return_inverse=True)[1]
     named = _codes([None] * len(ids) if source_splits is None else source_splits)
     before = _codes([(previous or {}).get(image_id) for image_id in ids.tolist()])
     level = np.where(named >= 0, named, before)
     stays = (before >= 0) & (level == before)
-
     level, copy_of = _settle(level, stays, group, rank)
     free = _free_groups(ids, label, group, rank, level, seed=splitting.seed)
     counts = _counts(label, level, (level != _FREE) & (copy_of < 0), len(class_names))
@@ -96,6 +94,13 @@ def assign(
     level = np.where(level == _FREE, draw[group], level)
     _refuse_few(label, level, copy_of < 0, group, least, class_names)
     return SplitAssignment(np.array(LABELED, dtype=np.str_)[level], copy_of)
+
+
+def _ranks(ids: npt.NDArray[np.str_]) -> Int64s:
+    """(n,) the position of each id when they are sorted by their bytes."""
+    rank = np.empty(len(ids), np.int64)
+    rank[np.argsort(ids.astype(np.bytes_))] = np.arange(len(ids))
+    return rank
 
 
 def _codes(splits: Sequence[str | None]) -> Int64s:

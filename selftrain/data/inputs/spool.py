@@ -1,4 +1,4 @@
-"""Spooled images: a user's arrays and streams as a source, written once as PNGs to one file."""
+"""Spooled images: a user's arrays and streams as a source, as PNGs in one file."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class SpooledImages:
         return added
 
     def refuse_range(self) -> None:
-        """Raise SourceError if the values of all images are in neither 0-1 nor 0-255."""
+        """Raise SourceError if the values of all images fit neither 0-1 nor 0-255."""
         if self._pixels is not None:
             self._pixels.refuse_range("images")
 
@@ -150,7 +150,7 @@ def spooled(beside: Path, class_names: tuple[str, ...] | None) -> Iterator[Spool
 
 
 def label_names(labels: Array, class_names: tuple[str, ...] | None, role: str) -> list[str]:
-    """`labels` (names, class indices or one-hot rows) as names: of `class_names`, or the indices as text.
+    """`labels` (names, indices or one-hot rows) as names; without `class_names`, indices as text.
 
     Raises SourceError for what is not a label, and for what is not in `class_names`.
     """

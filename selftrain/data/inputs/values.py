@@ -47,7 +47,7 @@ class PixelValues:
         return self.scale is Scale.TO_255 and self.high <= _NARROW and self.images >= _ENOUGH
 
     def warnings(self) -> tuple[str, ...]:
-        """A warning for integers that may have another range than 0-255, or may be dark pictures."""
+        """A warning for integers that look dark: they may have another range."""
         if self.dtype != "uint8" or not self.is_dark:
             return ()
         return (
@@ -56,7 +56,7 @@ class PixelValues:
         )
 
     def refuse_range(self, role: str) -> None:
-        """Raise SourceError for floats in neither 0-1 nor 0-255; call it after all images have been read."""
+        """Raise SourceError for floats in neither 0-1 nor 0-255; call it after all images."""
         too_wide = self.scale is Scale.TO_255 and self.high > _WIDE
         if self.dtype != "uint8" and (self.is_dark or too_wide):
             raise SourceError(
@@ -66,7 +66,7 @@ class PixelValues:
             )
 
     def refuse_others(self, others: PixelValues, role: str) -> None:
-        """Raise SourceError if `others` have another shape or type, or a clearly different range."""
+        """Raise SourceError if `others` differ in shape, type or, clearly, in range."""
         if (others.shape, others.dtype) != (self.shape, self.dtype):
             raise SourceError(
                 f"{role}: images of shape {others.shape}, type {others.dtype}; those before have {self.shape}, "

@@ -27,7 +27,7 @@ _GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "F"})
 
 
 class Survey(BaseModel):
-    """What `labeled` and the other folders of a FolderSource hold; it counts files with an image's name.
+    """What the folders of a FolderSource hold; it counts files with an image's name.
 
     Sides are in pixels, of the `sampled` files with a readable header; `unreadable` more had none. `grey`: no sampled
     image has colour.
@@ -62,7 +62,7 @@ class Survey(BaseModel):
 
     @property
     def characters(self) -> bool:
-        """Whether the classes are single letters or digits: a mirrored 2 is not a 2."""
+        """Whether all classes are letters or digits: a mirrored 2 is not a 2."""
         return all(len(name) == 1 and name.isalnum() for name in self.classes)
 
 
@@ -110,7 +110,7 @@ class _Look(BaseModel):
 
 
 def _look(path: Path) -> _Look | None:
-    """What the header at `path` says, or None; a small picture is decoded to find colour."""
+    """What the header at `path` says; a small picture is decoded to find colour."""
     try:
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about large images; they are not decoded here

@@ -87,7 +87,7 @@ class ImageStore:
             return INDEX_SCHEMA.empty_table()
 
     def clear_unfinished(self) -> None:
-        """Remove what killed writers left; call it once the index has every finished chunk."""
+        """Remove what killed writers left, once the index has every finished chunk."""
         shutil.rmtree(self.pending, ignore_errors=True)
         for folder in (self.root, self.shards):
             for part in folder.glob(".*.part"):
@@ -101,7 +101,7 @@ class ImageStore:
         return read_records(self.shards, shard, index)
 
     def gray(self, shard: ShardNames, index: Int64s) -> Gray:
-        """Grey thumbnails uint8 (n, 32, 32) of the images at (shard, index), to compare near-duplicates."""
+        """Grey thumbnails uint8 (n, 32, 32) of the images at (shard, index)."""
         return read_gray(self.shards, shard, index)
 
     def intact(self, index: pa.Table) -> pa.Table:

@@ -106,7 +106,7 @@ def decoded(
     alone_up_to: int = 2048,
     progress: Progress = silent,
 ) -> Pixels:
-    """The images of `manifest`, aligned with its rows, at `size` pixels per side.
+    """The images of `manifest`, in its order, at `size` pixels per side.
 
     If all of them take at most `budget_mb`, they are decoded once into a file in `cache_dir` and memory-mapped. Any
     manifest of the same images uses the same file, which is marked as used now. `workers` processes decode (None: one
@@ -136,7 +136,7 @@ def _key(manifest: Manifest, size: int) -> str:
 
 
 def _build(path: Path, stored: StoredPixels, *, workers: int, progress: Progress) -> None:
-    """Decode everything, in the order of the shards, into a file that becomes `path` when it is complete."""
+    """Decode everything, in the order of the shards, into the file `path`."""
     count = len(stored)
     order = np.lexsort((stored.records, stored.shards.astype(str)))
     chunks = [order[start : start + _CHUNK] for start in range(0, count, _CHUNK)]
@@ -173,7 +173,7 @@ def _decode_chunks(chunks: list[Int64s], part: Path, stored: StoredPixels, *, wo
 
 
 def decode_into(*, part: str, folder: str, rows: list[int], shards: list[str], records: list[int]) -> None:
-    """Decode the images at (shards, records) into `rows` of the array file `part`, in one process."""
+    """Decode the images at (shards, records) into `rows` of the array file `part`."""
     array = np.load(part, mmap_mode="r+")
     names = np.asarray(shards, dtype=object)
     stored = StoredPixels(Path(folder), names, np.asarray(records), int(array.shape[1]), workers=1)
