@@ -212,7 +212,7 @@ class Pretraining(Section):
     """
 
     backbone: str = Field("efficientnet_b0_050", description="ladder name or keras.applications class")
-    image_size: int = Field(32, ge=1, description="pixels a side")
+    image_size: int = Field(32, ge=1, description="pixels per side")
     objective: Objective = "simclr"
     steps: int = Field(2000, ge=1)
     batch_size: int = Field(128, ge=2, description="images; each is seen in two views")
@@ -225,10 +225,13 @@ class Pretraining(Section):
     augmentation: Augmentation = "natural"
     strength: Literal["weak", "strong"] = "strong"
     crop_area: float = Field(
-        0.2, gt=0, le=1, description="natural: least share of a photo's area that a view shows, enlarged; 1: all of it"
+        0.2,
+        gt=0,
+        le=1,
+        description="natural: smallest share of a photo's area that a view shows, enlarged; 1: all of it",
     )
     precision: Precision = Field("float32", description="of the steps, as a recipe's")
-    look_every: int = Field(200, ge=1, description="steps between looks at the features")
+    look_every: int = Field(200, ge=1, description="steps between evaluations of the features")
     reduce_strides: bool = Field(True, description="as a recipe's")
     checkpoint_s: float = Field(30.0, gt=0, description="seconds between saves; changes no result")
 
@@ -246,7 +249,7 @@ class Distillation(Section):
     batch_size: int = Field(32, ge=1)
     learning_rate: float = Field(3e-3, gt=0)
     augmentation: Augmentation = "natural"
-    validate_every: int = Field(200, ge=1, description="steps between looks at validation")
+    validate_every: int = Field(200, ge=1, description="steps between evaluations on validation")
     freeze_steps: int = Field(0, ge=0, description="as a recipe's")
     precision: Precision = Field("float32", description="of the steps, as a recipe's")
     checkpoint_s: float = Field(30.0, gt=0, description="seconds between saves; changes no result")
