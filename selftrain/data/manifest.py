@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,6 +19,7 @@ import pyarrow.parquet as pq
 
 from selftrain.data import columns
 from selftrain.errors import ManifestError, SourceError
+from selftrain.files.writing import replace
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -145,14 +145,8 @@ class Manifest:
         """Write one Parquet file, atomically: a reader sees the old file or the new one."""
         labels = json.dumps(self.label_map.names).encode()
         table = self.table.replace_schema_metadata({_FORMAT_KEY: _FORMAT, _LABELS_KEY: labels})
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            repeating = [name for name in SCHEMA.names if name not in _RANDOM_TEXT and name != "probs"]
-            pq.write_table(table, part, compression="zstd", use_dictionary=repeating)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        repeating = [name for name in SCHEMA.names if name not in _RANDOM_TEXT and name != "probs"]
+        replace(path, lambda part: pq.write_table(table, part, compression="zstd", use_dictionary=repeating))
 
     @classmethod
     def read(cls, path: Path) -> Manifest:

@@ -1,4 +1,4 @@
-"""File locks: a file that one process at a time holds; the system lets go of it when that process dies."""
+"""File locks: a file that one process at a time holds; the system frees it when that process dies."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import contextlib
 import fcntl
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _TRIES, _PAUSE_S = 10, 0.1
 
 
 def try_lock(path: Path) -> int | None:
-    """A file descriptor that holds the lock of the file `path`, made if it is not there; None: another one holds it.
+    """A file descriptor that holds the lock of the file `path`; None where another process holds it.
 
-    It is held until the descriptor is closed. Whoever holds it may remove the file. Raises FileNotFoundError where
-    there is no such folder.
+    The file is made if it is not there, and its holder may remove it. The lock is held until the descriptor is closed.
+    Raises FileNotFoundError where the folder is missing.
     """
     while True:
         lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -30,7 +32,7 @@ def try_lock(path: Path) -> int | None:
 
 
 def wait_for_lock(path: Path) -> int | None:
-    """As `try_lock`, for up to a second: a killed process that is not quite gone holds a lock for less.
+    """As `try_lock`, for up to a second: a killed process that is still ending holds its lock for less.
 
     The folder of `path` is made, and made again where another process removes it meanwhile.
     """
@@ -42,6 +44,18 @@ def wait_for_lock(path: Path) -> int | None:
                 return lock
         time.sleep(_PAUSE_S)
     return None
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[int]:
+    """Hold the lock of the file `path`, whose folder is made, while the block runs; wait for it as long as it takes.
+
+    Yields the lock's descriptor: a process that inherits it keeps the lock until it has ended too. The file stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield lock.fileno()
 
 
 def let_go(path: Path, lock: int) -> None:

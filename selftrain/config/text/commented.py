@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -15,6 +14,7 @@ from typing import Any
 from selftrain.config import Experiment
 from selftrain.errors import ConfigError
 from selftrain.files.places import check_folder
+from selftrain.files.writing import replace_text
 
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")  # what YAML wants escaped, and JSON leaves
 _PLAIN = re.compile(r"[A-Za-z./_][A-Za-z0-9./_-]*[A-Za-z]|[A-Za-z]+(_[a-z0-9]+)*")
@@ -39,16 +39,11 @@ def check_free(path: Path, *, force: bool) -> None:
 
 def write(commented: Commented, path: Path, *, command: str) -> None:
     """Write the YAML to `path`, whole or not at all. Raises ConfigError where it cannot be written."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    text = render(commented, path, command=command)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(render(commented, path, command=command), encoding="utf-8")
-        part.replace(path)
+        replace_text(path, text)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written ({error.strerror}); give another --out") from error
-    finally:
-        with contextlib.suppress(OSError):  # it must not hide why
-            part.unlink(missing_ok=True)
 
 
 def render(commented: Commented, path: Path, *, command: str) -> str:

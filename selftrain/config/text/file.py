@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ import yaml
 from selftrain.config import Experiment, parse
 from selftrain.config.text.braces import changed_in_braces
 from selftrain.errors import ConfigError
+from selftrain.files.writing import replace_text
 
 # What ZenML reads in the file of a run; it passes over any other key without a word.
 RUN_KEYS = frozenset(
@@ -76,15 +75,10 @@ def change(path: Path, values: Mapping[str, object], *, reasons: Mapping[str, st
     experiment = _parsed(path, changed)
     if yaml.safe_load(changed) != _expected(text, values):
         raise ConfigError(f"{path} is too unusual to be changed by a program; set {dict(values)} in it yourself")
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_text(changed, encoding="utf-8")
-        part.replace(path)
+        replace_text(path, changed)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written ({error.strerror}); set {dict(values)} in it yourself") from error
-    finally:
-        with contextlib.suppress(OSError):  # it must not hide why
-            part.unlink(missing_ok=True)
     return experiment
 
 

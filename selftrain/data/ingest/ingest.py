@@ -208,7 +208,6 @@ def _adopt(store: ImageStore, index: pa.Table, keys: list[str], *, limits: Limit
     older = index.filter(pc.invert(pc.is_in(index["path"], rows["path"].combine_chunks())))
     merged = pa.concat_tables([older.replace_schema_metadata(None), rows]).sort_by("path").combine_chunks()
     merged = merged.replace_schema_metadata({_LIMITS_KEY: _limits_text(limits)} if limits else None)
-    store.root.mkdir(parents=True, exist_ok=True)
     replace(store.index_path, lambda to: pq.write_table(merged, to))
     store.clear_unfinished()
     return merged

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +23,10 @@ from selftrain.data.store.shards import (
     read_gray,
     read_records,
 )
-from selftrain.files.writing import replace
+from selftrain.files.locks import locked
+from selftrain.files.writing import replace_text
 
+SHARDS, PENDING = "shards", "pending"  # folders of a store
 INDEX_SCHEMA = pa.schema(
     [
         ("path", pa.string()),
@@ -138,25 +139,18 @@ class ImageStore:
             return None
 
     def _write_record(self, record: _Record) -> _Record:
-        path = self._beside("store.json")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace(path, lambda part: part.write_text(json.dumps({"id": record.id, "files": record.files}, indent=1)))
+        replace_text(self._beside("store.json"), json.dumps({"id": record.id, "files": record.files}, indent=1))
         return record
 
     def _beside(self, suffix: str) -> Path:
         return self.root.with_name(f"{self.root.name}.{suffix}")
 
-    @contextmanager
-    def locked(self) -> Iterator[int]:
+    def locked(self) -> AbstractContextManager[int]:
         """Hold the store for writing; a second process waits until the first has finished or died.
 
         Yields the lock's file descriptor: worker processes that inherit it keep the lock until they too have ended.
         """
-        path = self._beside("lock")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield lock.fileno()
+        return locked(self._beside("lock"))
 
 
 @dataclass(frozen=True)
@@ -173,6 +167,3 @@ def _state(path: Path) -> str:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     return str(path.stat().st_size)
-
-
-SHARDS, PENDING = "shards", "pending"
