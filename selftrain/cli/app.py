@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -228,11 +227,9 @@ app.command("recall")(lineage.recall)
 
 def main() -> None:
     """The `selftrain` command: an expected error is one line with an exit code of its own, never a traceback."""
-    if "run" not in sys.argv[1:2]:
-        # The live view of a run reads ZenML's lines; other commands print only their answer.
-        os.environ.setdefault("ZENML_LOGGING_VERBOSITY", "ERROR")
-        # A run waits for a registry that is down: four minutes, by MLflow's default of 7. A person wants to know now.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    from selftrain.adapters.process.settings import prepare_command
+
+    prepare_command(runs="run" in sys.argv[1:2])
     try:
         app()
     except SelftrainError as error:

@@ -19,6 +19,7 @@ from packaging.specifiers import SpecifierSet
 from pydantic import BaseModel, ConfigDict
 
 from selftrain.adapters.doctor import probes
+from selftrain.adapters.process.settings import zenml_folder
 from selftrain.adapters.runs import run_lock
 from selftrain.files.workspace import Workspace
 
@@ -39,10 +40,10 @@ class Finding(BaseModel):
     advice: str = ""
 
 
-def diagnose(workspace_root: Path) -> list[Finding]:
+def diagnose(workspace_root: Path, *, ask_keras: Callable[[], probes.ProbeResult] = probes.keras) -> list[Finding]:
     """Everything a run needs, in a fixed order; takes as long as importing TensorFlow. Changes nothing.
 
-    A check that itself fails is a Finding that is not ok, never an exception.
+    A check that fails to run is a Finding that is not ok, never an exception.
     """
     workspace = Workspace(workspace_root)
     checks: list[tuple[str, Callable[[], Finding]]] = [
@@ -58,7 +59,7 @@ def diagnose(workspace_root: Path) -> list[Finding]:
         ("dead runs", lambda: dead_runs(workspace)),
     ]
     with ThreadPoolExecutor(len(checks) + 1) as pool:
-        answer = pool.submit(probes.keras)
+        answer = pool.submit(ask_keras)
         return list(pool.map(lambda check: _guarded(*check), checks))
 
 
@@ -125,7 +126,7 @@ def _nearest(path: Path) -> Path:
 
 def zenml_store() -> Finding:
     """ZenML's store and active stack, asked in a process of their own, as a dead server keeps its client waiting."""
-    folder = probes.zenml_folder()
+    folder = zenml_folder()
     if not (folder / "config.yaml").exists() and "ZENML_STORE_URL" not in os.environ:
         return Finding(name="zenml", ok=True, found=f"not set up in {folder} yet; the first run does it")
     answer = probes.run_probe(probes.ZENML)

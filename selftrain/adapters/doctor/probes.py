@@ -101,13 +101,6 @@ def driver_gpus() -> str:
     return ", ".join(done.stdout.split("\n")).strip(", ") if done.returncode == 0 else ""
 
 
-def zenml_folder() -> Path:
-    """Where ZenML keeps its configuration, by ZenML's own rule."""
-    import click
-
-    return Path(os.environ.get("ZENML_CONFIG_PATH") or click.get_app_dir("zenml"))
-
-
 def mlflow_schema() -> str:
     """The newest database revision that the installed MLflow knows, read from its migrations without importing it."""
     spec = importlib.util.find_spec("mlflow")

@@ -29,6 +29,7 @@ from selftrain.adapters.expectations.frames import Frames, frames, schema_frame
 from selftrain.config import Checks, Severity
 from selftrain.data.manifest import Manifest
 from selftrain.errors import ValidationError
+from selftrain.files.workspace import Workspace
 from selftrain.report.validation import ClassCount, ExpectationResult, ValidationReport, sentence
 
 if TYPE_CHECKING:
@@ -56,10 +57,10 @@ TALKATIVE = "great_expectations.data_context.types.base"  # sets a level of its 
 PAGE, REPORT, RESULT = "validation.html", "validation.json", "great_expectations.json"
 
 
-def report_folder(root: Path, manifest: Manifest, quarantine_share: float, checks: Checks) -> Path:
-    """Where the reports on this manifest, under these checks, lie in the workspace `root`."""
-    asked = hashlib.sha256(f"{manifest.digest} {quarantine_share} {checks.model_dump_json()}".encode()).hexdigest()
-    return root / "validation" / asked[:16]
+def report_folder(workspace: Workspace, manifest: Manifest, quarantine_share: float, checks: Checks) -> Path:
+    """Where the reports on this manifest, under these checks, lie in `workspace`."""
+    key = hashlib.sha256(f"{manifest.digest} {quarantine_share} {checks.model_dump_json()}".encode()).hexdigest()
+    return workspace.root / "validation" / key[:16]
 
 
 def validate(

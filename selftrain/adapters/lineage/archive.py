@@ -18,7 +18,7 @@ from selftrain.adapters.registry import recall_log
 from selftrain.adapters.registry import versions as registry
 from selftrain.adapters.registry.references import find_version
 from selftrain.adapters.registry.versions import CHALLENGER, CHAMPION, Version
-from selftrain.adapters.runs.records import known
+from selftrain.adapters.runs.records import has_runs
 from selftrain.adapters.tracking.store import open_existing
 from selftrain.errors import InputError, RegistryError, SourceError
 from selftrain.learn.models.contract import file_digest
@@ -171,7 +171,7 @@ def find_labels(
         check_label_file(out)
     prefix = _image_id(image) if image is not None else ""
     archive = open_archive(workspace)
-    if not known():
+    if not has_runs():
         raise SourceError("there is no run yet; start one with `selftrain run`")
     chosen = archive.kept
     if teacher is not None:

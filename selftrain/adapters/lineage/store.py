@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from selftrain.adapters.runs.materializers import TABLE
-from selftrain.adapters.runs.records import known
+from selftrain.adapters.runs.records import has_runs
 from selftrain.errors import SelftrainError
 from selftrain.selflabel.lineage import rows
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
@@ -66,7 +66,7 @@ def kept_labels() -> tuple[list[KeptLabels], list[str]]:
     from zenml.exceptions import ZenMLBaseException
     from zenml.utils.pagination_utils import depaginate_stream
 
-    if not known():
+    if not has_runs():
         return [], []
     there: list[KeptLabels] = []
     gone: list[str] = []

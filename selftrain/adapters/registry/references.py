@@ -166,7 +166,7 @@ def _load_folder(folder: Path, called: str, workspace: Path) -> LoadedModel:
     read_contract(folder)
     start_keras()
     model, contract = load(folder)
-    concern = recall_log.concern_given(recall_log.descent_of(contract), called, workspace)
+    concern = recall_log.concern_about_file(recall_log.descent_of(contract), called, workspace)
     return LoadedModel(model, contract, called, concern)
 
 
@@ -178,7 +178,7 @@ def _load_file(path: Path, class_names: tuple[str, ...], workspace: Path) -> Loa
     start_keras()
     model, contract = adopt(path, class_names=class_names, image_size=_image_size(path))
     itself = Descent(frozenset({file_digest(path), values_digest(model)}))  # it has no contract to say who taught it
-    return LoadedModel(model, contract, str(path), recall_log.concern_given(itself, str(path), workspace))
+    return LoadedModel(model, contract, str(path), recall_log.concern_about_file(itself, str(path), workspace))
 
 
 def _image_size(path: Path) -> int:

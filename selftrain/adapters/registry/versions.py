@@ -78,9 +78,7 @@ def answering(tracking: Tracking) -> Iterator[None]:
 def versions(tracking: Tracking, name: str) -> list[Version]:
     """All versions of the model `name`, by number; none when there is no such model."""
     aliases = _aliases(tracking, name)
-    listed: list[ModelVersion] = _all_pages(
-        tracking, partial(tracking.client.search_model_versions, f"name = '{name}'")
-    )
+    listed: list[ModelVersion] = all_pages(tracking, partial(tracking.client.search_model_versions, f"name = '{name}'"))
     return sorted((_version(one, aliases) for one in listed), key=lambda version: version.number)
 
 
@@ -92,7 +90,7 @@ def names(tracking: Tracking, where: str | None = None) -> list[str]:
 def all_versions(tracking: Tracking) -> list[Version]:
     """Every version of every registered model, by name and number."""
     aliases = {model.name: _as_text(model.aliases) for model in _models(tracking)}
-    listed: list[ModelVersion] = _all_pages(tracking, tracking.client.search_model_versions)
+    listed: list[ModelVersion] = all_pages(tracking, tracking.client.search_model_versions)
     every = [_version(one, aliases.get(one.name, {})) for one in listed]
     return sorted(every, key=lambda version: (version.name, version.number))
 
@@ -179,10 +177,10 @@ def _as_text(aliases: Mapping[str, str | int]) -> dict[str, str]:
 
 
 def _models(tracking: Tracking, where: str | None = None) -> list[RegisteredModel]:
-    return _all_pages(tracking, partial(tracking.client.search_registered_models, where))
+    return all_pages(tracking, partial(tracking.client.search_registered_models, where))
 
 
-def _all_pages(tracking: Tracking, search: Callable[..., PagedList[T]]) -> list[T]:
+def all_pages(tracking: Tracking, search: Callable[..., PagedList[T]]) -> list[T]:
     """What `search` finds, page after page."""
     with answering(tracking):
         page = search()

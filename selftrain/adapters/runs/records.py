@@ -24,7 +24,7 @@ def latest_runs(count: int) -> list[RunRecord]:
     from zenml.constants import PAGE_SIZE_MAXIMUM
     from zenml.utils.pagination_utils import depaginate_stream
 
-    if not known():
+    if not has_runs():
         return []
     runs = depaginate_stream(
         Client().list_pipeline_runs,
@@ -96,7 +96,7 @@ def _parameter(run: PipelineRunResponse, key: str, default: str) -> object:
     return experiment.get(key, default) if isinstance(experiment, dict) else getattr(experiment, key, default)
 
 
-def known() -> bool:
+def has_runs() -> bool:
     """Whether the pipeline was ever run with ZenML's store."""
     from zenml.client import Client
 

@@ -7,7 +7,6 @@ renames it over the old one, never into it.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
@@ -19,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from selftrain.errors import SelftrainError, SnapshotError, SourceError
+from selftrain.files.locks import locked
+from selftrain.files.writing import replace_text
 
 if TYPE_CHECKING:
     from selftrain.files.workspace import Workspace
@@ -74,14 +75,14 @@ def restore(
     pointer = workspace.datasets / f"{dataset}.dvc"
     with _opened(workspace, remote) as repo:
         before = pointer.read_text() if pointer.exists() else None
-        _replace(pointer, f"outs:\n- md5: {version}\n  hash: md5\n  path: {dataset}\n")
+        replace_text(pointer, f"outs:\n- md5: {version}\n  hash: md5\n  path: {dataset}\n")
         try:
             _check_out(repo, pointer, version, overwrite=overwrite)
         except BaseException:
             if before is None:
                 pointer.unlink(missing_ok=True)
             else:
-                _replace(pointer, before)
+                replace_text(pointer, before)
             raise
     return folder
 
@@ -146,7 +147,8 @@ def _opened(workspace: Workspace, remote: str | None, *, remember: bool = True) 
 
     workspace.ensure()
     url = _absolute(remote or os.environ.get(REMOTE_VARIABLE))
-    with _locked(workspace.root / "dvc.lock"), _quiet("dvc", "dvc_data", "dvc_objects"):
+    # DVC itself gives up after three seconds beside another process.
+    with locked(workspace.root / "dvc.lock"), _quiet("dvc", "dvc_data", "dvc_objects"):
         try:
             _prepare(workspace)
             with Repo(str(workspace.datasets), config=_settings(workspace.datasets, url)) as repo:
@@ -190,9 +192,9 @@ def _prepare(workspace: Workspace) -> None:
     folder.mkdir(exist_ok=True)
     ignore = workspace.datasets / ".dvcignore"
     if not ignore.exists():
-        _replace(ignore, IGNORED)
+        replace_text(ignore, IGNORED)
     if not (folder / "config").exists():
-        _replace(folder / "config", "[core]\n    no_scm = True\n    analytics = False\n")
+        replace_text(folder / "config", "[core]\n    no_scm = True\n    analytics = False\n")
     if not Config(str(folder))["core"].get("remote"):
         _point(workspace, str(workspace.dvc_remote.resolve()))
 
@@ -212,21 +214,6 @@ def _point(workspace: Workspace, url: str) -> None:
     with config.edit() as changed:
         changed["core"]["remote"] = REMOTE
         changed["remote"].setdefault(REMOTE, {})["url"] = url
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write `path` whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    part.replace(path)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Wait for the lock file `path`: DVC itself gives up after three seconds beside another process."""
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 @contextmanager
