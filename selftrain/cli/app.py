@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from selftrain.cli import lineage, models
+from selftrain.cli import datasets, lineage, models
 from selftrain.cli.options import DEFAULT_WORKSPACE, AsJson, WorkspaceOption, print_columns, print_json, print_rich
 from selftrain.errors import SelftrainError
 from selftrain.version import __version__
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from zenml.pipelines.pipeline_definition import Pipeline
 
     from selftrain.scaffold.choices import Scaffold
+    from selftrain.selflabel.rounds.record import RunRecord
 
 app = typer.Typer(
     name="selftrain",
@@ -206,14 +207,21 @@ def runs(
     if as_json:
         print_json(records)
         return
-    rows = [("run", "experiment", "status", "verdict", "rounds", "test", "version")]
-    for each in records:
-        test = f"{each.test_accuracy * 100:.1f} %" if each.test_accuracy is not None else "-"
-        students = str(max(0, len(each.rounds) - 1))
-        verdict = each.verdict.value if each.verdict else "-"
-        version = str(each.registered_version or "-")
-        rows.append((each.run_id, each.name, each.status, verdict, students, test, version))
-    print_columns(rows)
+    header = ("run", "experiment", "status", "verdict", "rounds", "test", "version")
+    print_columns([header, *(run_row(each) for each in records)])
+
+
+def run_row(record: RunRecord) -> tuple[str, ...]:
+    """One line of `selftrain runs`."""
+    from selftrain.adapters.runs.records import EARLIER
+
+    if record.error == EARLIER:
+        return (record.run_id, record.name, record.status, "-", "-", "-", EARLIER)
+    test = f"{record.test_accuracy * 100:.1f} %" if record.test_accuracy is not None else "-"
+    students = str(max(0, len(record.rounds) - 1))
+    verdict = record.verdict.value if record.verdict else "-"
+    version = str(record.registered_version or "-")
+    return (record.run_id, record.name, record.status, verdict, students, test, version)
 
 
 app.command("predict")(models.predict)
@@ -223,6 +231,7 @@ app.command("rollback")(models.rollback)
 app.command("history")(models.history)
 app.command("labels")(lineage.labels)
 app.command("recall")(lineage.recall)
+app.command("restore")(datasets.restore)
 
 
 def main() -> None:

@@ -167,7 +167,7 @@ def test_what_was_refused_has_withdrawn_nothing(here: Site, first: dict[str, Any
 def test_before_the_first_run_there_is_nothing_to_ask_about(here: Site, tmp_path: Path) -> None:
     fresh = replace(here, folder=tmp_path)
     fresh = replace(fresh, root=copy_of_repository(tmp_path / "repository"))
-    assert "there is no run yet" in refused(fresh, "labels", "--image", "0" * 64, code=2)
+    assert "no run was started yet" in refused(fresh, "labels", "--image", "0" * 64, code=2)
     assert "there is no registry" in refused(fresh, "recall", "1", "--reason", "x", code=1)
     assert asked(fresh, "recall", "--list") == []
 

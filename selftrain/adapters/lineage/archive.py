@@ -172,7 +172,7 @@ def find_labels(
     prefix = _image_id(image) if image is not None else ""
     archive = open_archive(workspace)
     if not has_runs():
-        raise SourceError("there is no run yet; start one with `selftrain run`")
+        raise SourceError("no run was started yet; start one with `selftrain run`")
     chosen = archive.kept
     if teacher is not None:
         chosen = archive.by(archive.teacher(teacher, workspace=workspace, model_name=model_name))

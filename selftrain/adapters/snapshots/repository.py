@@ -109,7 +109,7 @@ def _check_out(repo: Any, pointer: Path, version: str, *, overwrite: bool) -> No
     except DvcException as error:
         raise SnapshotError(
             f"{pointer.with_suffix('')} was not replaced: {_reason(error)}. Files that no snapshot holds are only "
-            "removed with overwrite=True; take a snapshot first to keep them"
+            "removed with --overwrite (overwrite=True); take a snapshot first to keep them"
         ) from error
 
 
