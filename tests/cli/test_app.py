@@ -71,7 +71,7 @@ def test_init_replaces_nothing_without_force(selftrain: Command, pets: Path) -> 
         (("run", "--config", "gone.yaml"), "gone.yaml is no file"),
         (("predict", "gone.png"), ""),
         (("pseudo-label", "--model", "m", "--images", "gone", "--out", "x.csv"), "gone is not a folder"),
-        (("pseudo-label", "--model", "m", "--images", "pets", "--out", "x.csv"), "'m' is no model"),
+        (("pseudo-label", "--model", "m", "--images", "pets", "--out", "x.csv"), "'m' is not a model"),
         (
             ("pseudo-label", "--model", "m", "--images", "pets", "--out", "x.csv", "--per-class", "cat"),
             "'cat' is not CLASS=SHARE",
@@ -80,7 +80,7 @@ def test_init_replaces_nothing_without_force(selftrain: Command, pets: Path) -> 
             ("pseudo-label", "--model", "m", "--images", "pets", "--out", "x.csv", "--per-class", "cat=2"),
             "share from 0 to 1",
         ),
-        (("pseudo-label", "--model", "models:/x", "--images", "pets", "--out", "x.csv"), "no model address"),
+        (("pseudo-label", "--model", "models:/x", "--images", "pets", "--out", "x.csv"), "not a model address"),
         (("promote", "--force"), "add --why"),
     ],
 )

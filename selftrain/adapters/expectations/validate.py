@@ -1,14 +1,14 @@
-"""Expectations: what a good manifest looks like, stated in Great Expectations 1.x, each with a severity.
+"""Validation: a manifest held to expectations in Great Expectations 1.x, each with a severity.
 
 | name | expectation | severity unless configured |
 |---|---|---|
-| schema | every column there, with its type | stop |
-| unique_ids | an image comes once | stop |
+| schema | every column, with its type | stop |
+| unique_ids | each image once | stop |
 | label_set | labels are indices of known classes | stop |
 | labels_present | labelled splits have labels | stop |
 | human_held_out | validation and test have only human labels | stop |
 | class_balance | largest class / smallest <= `max_class_ratio`, in training labels | stop |
-| images_per_class | >= `min_images_per_class` of every class in every labelled split | stop |
+| images_per_class | >= `min_images_per_class` per class in every labelled split | stop |
 | smallest_side, largest_side | image sides within `min_image_side`-`max_image_side` pixels | warn |
 | quarantine_share | <= `max_quarantine` of the source files unreadable | stop |
 | unlabeled_pool | there are unlabelled images | warn |
@@ -53,7 +53,7 @@ SEVERITIES: dict[str, Severity] = {
     "leakage_near": "stop",
 }
 NAMED_ROWS = 5
-TALKATIVE = "great_expectations.data_context.types.base"  # sets a level of its own when it is imported
+TALKATIVE = "great_expectations.data_context.types.base"  # sets its own level when it is imported
 PAGE, REPORT, RESULT = "validation.html", "validation.json", "great_expectations.json"
 
 
@@ -68,8 +68,9 @@ def validate(
 ) -> ValidationReport:
     """Hold `manifest` to the expectations; write an HTML page, the report, and Great Expectations' own JSON.
 
-    `quarantine_share` is 0-1 of the source files. `store` lets near-duplicates be confirmed by their pixels; without
-    it they are known by hash alone, and only warned of. A missed expectation is in the report (`require_passed`).
+    `quarantine_share` is 0-1 of the source files. With a `store`, near-duplicates are confirmed by their pixels.
+    Without it they are known by hash alone, and only cause a warning. A missed expectation is in the report; it raises
+    nothing before `require_passed`.
     """
     severities: dict[str, Severity] = {**SEVERITIES, **checks.severity}
     results, documents = _run(schema_checks(), schema_frame(manifest), severities)
@@ -92,7 +93,7 @@ def validate(
 def _run(
     stated: list[Check], frame: pd.DataFrame, severities: dict[str, Severity]
 ) -> tuple[list[ExpectationResult], list[dict[str, Any]]]:
-    """Great Expectations' results for `stated` on `frame`, in order: ours, and its own document."""
+    """The results of the checks `stated` on `frame`, in order, and Great Expectations' own document."""
     import great_expectations as gx
 
     logging.getLogger(TALKATIVE).setLevel(logging.WARNING)
@@ -118,24 +119,24 @@ def _run(
     return results, [done.to_json_dict()]
 
 
-def _result(check: Check, found: Any, severity: Severity) -> ExpectationResult:
-    broken = _exception(found.exception_info)
-    rows = found.result.get("partial_unexpected_index_list") or []
+def _result(check: Check, answer: Any, severity: Severity) -> ExpectationResult:
+    broken = _exception(answer.exception_info)
+    rows = answer.result.get("partial_unexpected_index_list") or []
     named = [check.describe({name: row[name] for name in check.shown}) for row in rows[:NAMED_ROWS] if check.shown]
     return ExpectationResult(
         expectation=check.name,
         severity=severity,
-        success=bool(found.success),
+        success=bool(answer.success),
         allowed=check.allowed,
         observed=f"could not be checked: {broken}" if broken else check.observed,
-        unexpected=int(found.result.get("unexpected_count", 0)),
+        unexpected=int(answer.result.get("unexpected_count", 0)),
         rows=tuple(named),
         advice=check.advice,
     )
 
 
 def _exception(info: dict[str, Any]) -> str:
-    """What an expectation raised, if it did: Great Expectations files that flat, or under a metric's name."""
+    """What an expectation raised, if anything. Great Expectations keeps it flat, or under a metric's name."""
     inner = [value for value in info.values() if isinstance(value, dict)]
     messages = [str(each["exception_message"]) for each in (info, *inner) if each.get("exception_message")]
     return "; ".join(messages)
@@ -166,11 +167,11 @@ def require_passed(report: ValidationReport) -> None:
     missed = [result for result in report.results if result.severity == "stop" and not result.success]
     if not missed:
         return
-    said = " ".join(f"{sentence(result)} {result.advice}" for result in missed)
-    if report.page and not Path(report.page).exists():  # the cache answered, in a wiped workspace or another clone
+    text = " ".join(f"{sentence(result)} {result.advice}" for result in missed)
+    if report.page and not Path(report.page).exists():  # it came from the cache, in another clone
         write_report(report, Path(report.page).parent)
     where = f" The whole report: {report.page}" if report.page else ""
-    raise ValidationError(f"the data did not pass {len(missed)} of {len(report.results)} expectations: {said}{where}")
+    raise ValidationError(f"the data did not pass {len(missed)} of {len(report.results)} expectations: {text}{where}")
 
 
 def write_report(report: ValidationReport, out_dir: Path) -> None:

@@ -81,8 +81,8 @@ def rollback(tracking: Tracking, name: str, *, who: str, why: str = "") -> Versi
 
     Repeated, it goes one champion further back each time. It passes over champions that are now withdrawn or tainted.
     The champion is the version that has the alias. A promotion that was killed before its alias was set never took
-    effect, so the log takes it back; a rollback that was killed there is completed. Raises RegistryError when there is
-    no earlier champion, and WithdrawnError when none of them may be champion again.
+    effect, so the log takes it back; a rollback that was killed there is completed. Raises RegistryError without an
+    earlier champion, and WithdrawnError when all of them are withdrawn or tainted.
     """
     recalled = recall_log.recalled(tracking)
     present = champion(tracking, name)
@@ -96,7 +96,7 @@ def rollback(tracking: Tracking, name: str, *, who: str, why: str = "") -> Versi
     while champions and present is not None and champions[-1] == present.number:
         champions.pop()
     if present is None or not champions:
-        now = "there is no champion" if present is None else f"version {present.number} is the first champion"
+        now = "it has no champion" if present is None else f"version {present.number} is the first champion"
         raise RegistryError(f"{name!r} has no earlier champion to go back to ({now}); promote a version instead")
     version = _newest_trusted(tracking, name, champions, recalled)
     log.reverting(unfinished).with_line("rollback", present.number, version.number, why or "asked for")
@@ -125,7 +125,7 @@ def current_user() -> str:
 
 
 def history(tracking: Tracking, name: str) -> list[Change]:
-    """Every change of the champion of the model `name`, oldest first; empty when there is no such model."""
+    """Every change of the champion of the model `name`, oldest first; empty for an unknown model."""
     from mlflow.exceptions import MlflowException
 
     try:

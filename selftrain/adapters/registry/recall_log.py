@@ -53,7 +53,7 @@ def append(tracking: Tracking, line: Recall) -> Recall:
 
 
 def recalled(tracking: Tracking) -> Recalled:
-    """What is withdrawn now, and who taught whom by the registry, which is only asked if anything is withdrawn."""
+    """What is withdrawn now. The registry is only asked who taught whom if anything is."""
     log = read_log(tracking)
     holds = bool(Recalled.of(log).withdrawn)
     return Recalled.of(log, [version.descent for version in versions.all_versions(tracking)] if holds else ())
@@ -119,7 +119,7 @@ def withdrawn(place: Place) -> list[str]:
 
 
 def refuse_withdrawn(model: SavedModel, place: Place) -> None:
-    """Raise WithdrawnError if `model`, which a run made or took from the cache, is withdrawn or tainted."""
+    """Raise WithdrawnError if `model`, of a run or its cache, is withdrawn or tainted."""
     tracking = open_log(Path(place.workspace))
     if tracking is not None:
         refuse(tracking, model.contract)
@@ -132,14 +132,14 @@ def refuse(tracking: Tracking, contract: Contract) -> None:
 
 
 def refuse_file(model: Descent, called: str, workspace: Path, *, advice: str) -> None:
-    """Raise WithdrawnError if a model that the user named, as a folder or file, is withdrawn or tainted."""
+    """Raise WithdrawnError if a user's model, a folder or file, is withdrawn or tainted."""
     tracking = known_log(workspace)
     if tracking is not None:
         recalled(tracking).refuse(model, called, advice=advice)
 
 
 def concern_about_file(model: Descent, called: str, workspace: Path) -> str | None:
-    """What the user must know about a model that they named as a folder or file; None where nothing was withdrawn."""
+    """What to tell the user about their model, a folder or file; None where nothing was withdrawn."""
     try:
         tracking = known_log(workspace)
         return recalled(tracking).concern(model, called) if tracking is not None else None
@@ -148,7 +148,7 @@ def concern_about_file(model: Descent, called: str, workspace: Path) -> str | No
 
 
 def alarm(tracking: Tracking, champion: versions.Version | None) -> str:
-    """What a line about `champion` must add if it is withdrawn or tainted: why, and what to do; else nothing."""
+    """What a line about `champion` adds if it is withdrawn or tainted: why, and what to do."""
     if champion is None:
         return ""
     concern = recalled(tracking).concern(champion.descent, f"the champion {champion.uri}")
@@ -161,7 +161,7 @@ def descent_of(contract: Contract) -> Descent:
 
 
 def descent_at(path: Path) -> Descent:
-    """Who taught the model in the folder `path`, as its contract says; a `.keras` file only has its digest."""
+    """Who taught the model in the folder `path`, as its contract says. A `.keras` file only has its digest."""
     from selftrain.learn.models.contract import file_digest, read_contract
 
     return descent_of(read_contract(path)) if path.is_dir() else Descent(frozenset({file_digest(path)}))

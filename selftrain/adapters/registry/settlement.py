@@ -1,4 +1,4 @@
-"""Settlement: a passed run's model goes into the registry, and becomes champion if the decision allows it."""
+"""Settlement: a passed run's model is registered, and becomes champion if the decision allows it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from selftrain.selflabel.rounds.record import Registration
 
 @dataclass(frozen=True)
 class Candidate:
-    """A run's final model, with what is known of it: how its loop ended, and its report on the test images."""
+    """A run's final model, how its loop ended, and the report on test."""
 
     manifest: Manifest
     model: SavedModel
@@ -44,7 +44,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class RunKeys:
-    """What a run is known by: `run_id` to ZenML, `run_key` by its result, and the data set's version to DVC."""
+    """A run's id in ZenML, the key of its result, and the data set's version in DVC."""
 
     run_id: str
     run_key: str
@@ -63,7 +63,7 @@ class OpenStores:
 def register_and_promote(candidate: Candidate, run: RunKeys, stores: OpenStores) -> Registration:
     """Register the model of a passed run once, judge it against the champion, and say what came of it.
 
-    Raises WithdrawnError for a model that is withdrawn or tainted. Where the champion is, the reason says so.
+    Raises WithdrawnError for a model that is withdrawn or tainted. If the champion is, the reason says so.
     """
     tracking, settings = stores.tracking, stores.settings
     present = versions.champion(tracking, settings.model_name)
@@ -111,7 +111,7 @@ def _register(candidate: Candidate, run: RunKeys, stores: OpenStores) -> Version
 
 
 def _champion_again(stores: OpenStores, version: Version) -> Registration:
-    """What came of a version that is champion already; promoted, if the run that did it died before it said so."""
+    """A version that is champion already counts as promoted if the run that did it died before it recorded that."""
     tracking = stores.tracking
     champion = champions.finish_promotion(tracking, version)
     decision = champions.decision_on(champion)
@@ -144,7 +144,7 @@ def _judge(
 
 
 def _against(present: Version, candidate: Candidate, run: RunKeys, stores: OpenStores) -> Comparison | None:
-    """The candidate against the champion on its test images; None where the champion knows other classes."""
+    """The candidate against the champion on test; None where their classes differ."""
     start_keras()
     from selftrain.selflabel.teaching.evaluation_count import count_evaluations
     from selftrain.selflabel.teaching.scoring import probs_on_test

@@ -1,4 +1,4 @@
-"""Starting models: the teacher and the weights files that a run starts from, located, named for the cache, adopted."""
+"""Starting models: the teacher and the weights files that a run starts from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def teacher_backbone(e: Experiment, workspace: Workspace) -> str:
     """The network of the first teacher: the one to train, or that of the model that `teacher.start` names.
 
-    Raises SourceError or RegistryError where there is no such model, and WithdrawnError as `starting_teacher` does.
+    Raises SourceError or RegistryError for a missing model, and WithdrawnError as `starting_teacher` does.
     """
     if e.teacher.start == "train":
         return e.teacher.backbone
@@ -93,7 +93,7 @@ def _located(start: str, workspace: Workspace, settings: Registry) -> Path:
 
 
 def _champion(workspace: Workspace, settings: Registry) -> tuple[Tracking, Version | None]:
-    """The registry and its champion. The registry is only opened here: a run that does not need it makes none."""
+    """The registry, which is only opened here, and its champion."""
     from selftrain.adapters.registry.versions import champion
     from selftrain.adapters.tracking.store import open_tracking
 
@@ -110,7 +110,7 @@ def _refuse_withdrawn(path: Path, start: str, workspace: Workspace) -> None:
 
 
 def _of_classes(model: SavedModel, class_names: tuple[str, ...]) -> SavedModel:
-    """`model`, if it knows exactly these classes in this order; any other teacher would label wrongly, unnoticed."""
+    """`model`, if it knows exactly these classes in this order. Any other would label wrongly."""
     if model.contract.class_names != class_names:
         raise SourceError(
             f"the teacher knows the classes {', '.join(model.contract.class_names)}, the data has "
@@ -120,7 +120,7 @@ def _of_classes(model: SavedModel, class_names: tuple[str, ...]) -> SavedModel:
 
 
 def _content(path: Path) -> str:
-    """sha256 of a file, or of a saved model's contract, which holds that of its weights; 'missing' without either."""
+    """sha256 of a file, or of a saved model's contract, which holds its weights' sha256; else 'missing'."""
     from selftrain.learn.models.contract import CONTRACT_FILE, file_digest
 
     file = path / CONTRACT_FILE if path.is_dir() else path

@@ -1,4 +1,4 @@
-"""The life of a run: what is done around a pipeline's steps - set-up, the lock, an end for dead runs, the run's key."""
+"""The life of a run: set-up, the lock, an end for dead runs, the run's key."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from selftrain.learn.training.checkpoint import prune
 
 @contextmanager
 def pipeline_run(place: Place, machine: Machine) -> Iterator[None]:
-    """Around a pipeline's body: clean up the workspace, end runs of dead processes, hold this run's lock."""
+    """For a pipeline's body: clean up the workspace, end dead runs, hold this run's lock."""
     from zenml.execution.pipeline.dynamic.run_context import DynamicPipelineRunContext
 
     prepare_process()

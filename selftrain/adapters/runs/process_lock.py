@@ -1,8 +1,8 @@
-"""Process locks: which process started a run, by a name that the run carries from the moment it exists.
+"""Process locks: which process started a run, by a name that the run carries from its start.
 
 A run's own lock (`run_lock`) is held while the pipeline's function runs. A process may be killed before that, or after
-it and before ZenML has written the run's end. It then leaves a run that looks alive and has no lock; the process's lock
-shows that it is dead.
+it and before ZenML has written the run's end. Its run then looks alive and has no lock. The process's lock shows that
+it is dead.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ FIELD = "selftrain_process"
 
 
 def process_tag() -> dict[str, str]:
-    """What to put into a pipeline's `extra`: the name of this process, whose lock is held until the process dies.
+    """What goes into a pipeline's `extra`: the name of this process, whose lock is held until the process dies.
 
-    Empty where ZenML's folder takes no lock; its runs are then only found by their own locks.
+    Empty where ZenML's folder takes no lock. Runs are then only found by their own locks.
     """
     try:
         return {FIELD: _name()}
@@ -35,7 +35,7 @@ def process_tag() -> dict[str, str]:
 
 
 def end_orphaned_runs() -> list[str]:
-    """Mark unfinished runs that a dead process of this machine started as failed in ZenML's store; returns their ids.
+    """Mark unfinished runs of this machine's dead processes as failed in ZenML's store; returns their ids.
 
     Only runs on the local orchestrator are ended. On any other, a run may outlive the process that started it.
     """
@@ -56,7 +56,7 @@ def _name() -> str:
 
 
 def _dead_names() -> set[str]:
-    """Names of this machine's dead processes: a lock says nothing about another machine's, even on a shared disk."""
+    """Names of this machine's dead processes; even on a shared disk, locks say nothing about another's."""
     return {name for name in run_lock.dead_runs(_folder()) if name.rpartition(".")[0] == socket.gethostname()}
 
 

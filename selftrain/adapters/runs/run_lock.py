@@ -1,4 +1,4 @@
-"""Run locks: which pipeline runs are alive, by a file lock that each process holds, and an end for the dead ones."""
+"""Run locks: which pipeline runs are alive, by a file lock each, and an end for the dead ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def hold(folder: Path, run_id: str) -> Iterator[None]:
 
 
 def take(folder: Path, name: str) -> int:
-    """Take the lock `name` in `folder`; it is held until the returned descriptor is closed, or the process dies.
+    """Take the lock `name` in `folder`, until the returned descriptor is closed or the process dies.
 
     A forked process inherits the lock, which is then held until both have died.
     """
@@ -35,10 +35,10 @@ def dead_runs(folder: Path) -> list[str]:
 
 
 def end_dead_runs(folder: Path) -> list[str]:
-    """Mark the runs of dead processes as failed in ZenML's store; returns their ids, whose locks are still there.
+    """Mark the runs of dead processes as failed in ZenML's store; returns their ids, whose locks stay.
 
-    A run that this store does not hold is left out, since it must be ended in its own store. Only runs of this machine
-    are ended: a lock says nothing about a process elsewhere.
+    A run of another store is left out, and must be ended there. Runs of another machine are not found: a lock says
+    nothing about a process elsewhere.
     """
     return [run_id for run_id in dead_runs(folder) if end(run_id)]
 

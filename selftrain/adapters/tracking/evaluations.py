@@ -1,4 +1,4 @@
-"""Test-set evaluations in MLflow: which models were evaluated on which test images, as tags of the experiment."""
+"""Test-set evaluations in MLflow: which model was evaluated on which test set, as tags of the experiment."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TrackedEvaluations:
     run_id: str
 
     def models(self, test_digest: str) -> Set[str]:
-        """Digests of the models that any experiment in this store evaluated on the test set `test_digest`."""
+        """Digests of the models that any experiment here evaluated on the test set `test_digest`."""
         from mlflow.entities import ViewType
 
         models: set[str] = set()
@@ -35,7 +35,7 @@ class TrackedEvaluations:
                 return models
 
     def add(self, test_digest: str, models: Set[str]) -> None:
-        """Tag this experiment with those of `models` that it has not evaluated on the test set before."""
+        """Tag the experiment with each of `models` that it has not evaluated on the test set yet."""
         tracking = self.tracking
         tags = tracking.client.get_experiment(tracking.experiment_id).tags
         when = datetime.now(UTC).isoformat(timespec="seconds")

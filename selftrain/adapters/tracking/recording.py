@@ -1,4 +1,4 @@
-"""Recording: a run's rounds and its result, into MLflow and into the record that `selftrain status` shows."""
+"""Recording: a run's rounds and its result, in MLflow and in the record for `selftrain status`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class RunFacts(BaseModel):
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run that went through: its data, how its loop ended, its test report, and what became of its model."""
+    """A completed run: its data, how its loop ended, its test report, and what became of its model."""
 
     run_id: str
     manifest: Manifest
@@ -60,7 +60,7 @@ def log_round(
     *,
     run_id: str,
 ) -> None:
-    """Put one round into the run's MLflow run: metrics with the round as step, curves and confidence charts."""
+    """Log one round to the run's MLflow run: metrics with the round as step, and charts."""
     from selftrain.report import charts
     from selftrain.report.coverage import precision_by_coverage
 

@@ -393,10 +393,10 @@ def test_a_teacher_is_named_by_version_address_or_the_beginning_of_a_digest(
     ("named", "said"),
     [
         ("9", "no version 9; there are: 1, 2, 3, 4"),
-        ("abc", "names no model"),
+        ("abc", "does not name a model"),
         ("12345678", "no model known here"),
         ("e" * 64, "no model known here"),
-        ("models:/m/x", "no model address"),
+        ("models:/m/x", "not a model address"),
     ],
 )
 def test_what_names_no_teacher_is_wrong_input(archive: Archive, tmp_path: Path, named: str, said: str) -> None:
