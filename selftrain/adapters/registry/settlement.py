@@ -88,14 +88,7 @@ def register_and_promote(candidate: Candidate, run: RunKeys, stores: OpenStores)
 
 
 def _register(candidate: Candidate, run: RunKeys, stores: OpenStores) -> Version:
-    contract, outcome = candidate.model.contract, candidate.outcome
-    tags = {
-        "selftrain.manifest_digest": candidate.manifest.digest,
-        "selftrain.dataset": stores.dataset.name,
-        "selftrain.dataset_version": run.dataset_version,
-        "selftrain.code": everything(),
-        "selftrain.verdict": outcome.verdict.value,
-    }
+    contract = candidate.model.contract
     with versions.answering(stores.tracking):
         return registration.register(
             stores.tracking,
@@ -103,11 +96,21 @@ def _register(candidate: Candidate, run: RunKeys, stores: OpenStores) -> Version
             contract=contract,
             report=candidate.report,
             run_key=run.run_key,
-            tags=tags,
-            card=model_card(contract, candidate.report, outcome.history.rounds),
+            tags=_tags(candidate, run, stores),
+            card=model_card(contract, candidate.report, candidate.outcome.history.rounds),
             settings=stores.settings,
             run_id=run.run_id,
         )
+
+
+def _tags(candidate: Candidate, run: RunKeys, stores: OpenStores) -> dict[str, str]:
+    return {
+        "selftrain.manifest_digest": candidate.manifest.digest,
+        "selftrain.dataset": stores.dataset.name,
+        "selftrain.dataset_version": run.dataset_version,
+        "selftrain.code": everything(),
+        "selftrain.verdict": candidate.outcome.verdict.value,
+    }
 
 
 def _champion_again(stores: OpenStores, version: Version) -> Registration:
