@@ -57,7 +57,7 @@ def test_a_teacher_off_the_ladder_needs_the_students_backbone(tmp_path: Path, mi
 def test_a_teacher_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert "'gone.keras', which does not exist" in refused(experiment(tmp_path, teacher={"start": "gone.keras"}))
     (tmp_path / "text.keras").write_text("no archive")
-    assert "no .keras archive" in refused(experiment(tmp_path, teacher={"start": str(tmp_path / "text.keras")}))
+    assert "is not a .keras archive" in refused(experiment(tmp_path, teacher={"start": str(tmp_path / "text.keras")}))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
