@@ -5,9 +5,6 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CONFIG ?= configs/digits.yaml
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-export ZENML_ANALYTICS_OPT_IN ?= false
-export AUTO_OPEN_DASHBOARD ?= false
-export GX_ANALYTICS_ENABLED ?= false
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test slow lint format bench lock clean

@@ -3,6 +3,6 @@
 import sys
 
 from pipelines.ssl_pipeline import ssl_pipeline
-from selftrain.adapters.runs.entry import entry
+from selftrain.adapters.runs.entry import Entry
 
-sys.modules[__name__] = entry(ssl_pipeline)  # type: ignore[assignment]
+sys.modules[__name__] = Entry(ssl_pipeline)  # type: ignore[assignment]

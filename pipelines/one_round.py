@@ -43,7 +43,7 @@ from selftrain.selflabel.teaching.task import Destination, TaskData, label_pool,
 ROUND = Path(".round")
 SETTINGS = ROUND / "settings"
 PLOTS = ROUND / "plots"
-LOOKED_BY = "dvc"  # in place of a run's id where looks at test are counted
+EVALUATED_BY = "dvc"  # in place of a run's id where test-set evaluations are counted
 
 T = TypeVar("T", bound=StageSettings)
 
@@ -62,16 +62,18 @@ def configure() -> None:
 def scan() -> None:
     """What lies outside this repository, as digests: source files, image store, models brought or withdrawn."""
     from selftrain.adapters.registry.recall_log import withdrawn
-    from selftrain.adapters.registry.starting_models import check, described
+    from selftrain.adapters.registry.starting_models import described_start, teacher_backbone
     from selftrain.data.sources.source import open_source
+    from selftrain.selflabel.rounds.start import check_start
 
     place, teacher = _place(), _settings("teacher", TeacherSettings).plan.recipe
-    check(Experiment.model_validate_json((SETTINGS / "experiment.json").read_text()), place)
+    experiment = Experiment.model_validate_json((SETTINGS / "experiment.json").read_text())
+    check_start(experiment, teacher_backbone(experiment, open_dataset(place).workspace))
     listing = open_source(_settings("ingest", IngestSettings).source).scan()
     facts = {"listing": listing.digest, "images": len(listing), "store": open_dataset(place).store.id()}
     write_json(ROUND / "scan.json", facts)
     registry = _where().registry
-    started = described(teacher.start, place=place, registry=registry)
+    started = described_start(teacher.start, workspace=open_dataset(place).workspace, settings=registry)
     write_json(ROUND / "brought" / "teacher.json", {"start": started, "weights": _weights(teacher)})
     student = _settings("student", StudentSettings).student
     write_json(ROUND / "brought" / "student.json", {"weights": _weights(student)})
@@ -123,15 +125,15 @@ def validate() -> None:
 def teacher() -> None:
     """The first teacher, trained on human labels or brought along."""
     start_keras()
-    from selftrain.adapters.registry.starting_models import bring_teacher
+    from selftrain.adapters.registry.starting_models import starting_teacher
     from selftrain.selflabel.selection.thresholds import check_classes
 
     plan, place, manifest = _settings("teacher", TeacherSettings).plan, _place(), _manifest()
     check_classes(_settings("pseudo_label", PseudoLabelSettings).pseudo_label.threshold, manifest.label_map.names)
     if plan.recipe.start != "train":
-        model = bring_teacher(
+        model = starting_teacher(
             plan.recipe.start,
-            place=place,
+            workspace=open_dataset(place).workspace,
             settings=_where().registry,
             class_names=manifest.label_map.names,
             image_size=plan.image_size,
@@ -188,12 +190,14 @@ def evaluate() -> None:
     """Teacher and student on validation, the better of them on test against the teacher; all metrics and plots."""
     start_keras()
     from selftrain.adapters.snapshots import receipts
-    from selftrain.adapters.tracking.looks import count_looks
+    from selftrain.adapters.tracking.evaluations import TrackedEvaluations
+    from selftrain.adapters.tracking.store import open_tracking
     from selftrain.learn.models.contract import SavedModel
     from selftrain.learn.training.curve import read_curve
     from selftrain.selflabel.rounds.history import History
     from selftrain.selflabel.rounds.results import student_round, teacher_round, with_guards, with_round_of
     from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
+    from selftrain.selflabel.teaching.evaluation_count import count_evaluations
 
     settings, place, manifest = _settings("evaluate", EvaluateSettings), _place(), _manifest()
     gate, guards, method = settings.gate, settings.guards, settings.method
@@ -206,7 +210,8 @@ def evaluate() -> None:
     finished = student_round(1, manifest, labels, models[1], scores[1], gate, method=method)
     history = with_round_of(history, guards, gate, finished)
     final = models[history.best.index]
-    looks = count_looks(manifest, (final, models[0]), place=place, run_id=LOOKED_BY)
+    log = TrackedEvaluations(open_tracking(open_dataset(place).workspace.root), EVALUATED_BY)
+    looks = count_evaluations(log, manifest, (final, models[0]))
     report = task.evaluate_on_test(data, final, models[0], None)
     write_json(ROUND / "metrics.json", receipts.metrics(scores, labels, history, report, test_looks=looks))
     (ROUND / "evaluation.json").write_text(report.model_dump_json(indent=2) + "\n")

@@ -5,15 +5,17 @@ from zenml.execution.pipeline.dynamic.outputs import OutputArtifact
 
 from selftrain.adapters.expectations.validate import require_passed
 from selftrain.adapters.registry.recall_log import refuse_withdrawn
-from selftrain.adapters.registry.starting_models import check, described_weights
+from selftrain.adapters.registry.starting_models import described_weights, teacher_backbone
 from selftrain.adapters.runs.lifecycle import pipeline_run, run_key
 from selftrain.adapters.tracking.recording import RunFacts
 from selftrain.config import Experiment
+from selftrain.data.store.dataset import open_dataset
 from selftrain.selflabel.rounds.gate import judge
 from selftrain.selflabel.rounds.history import History, Verdict
 from selftrain.selflabel.rounds.outcome import minutes, outcome
 from selftrain.selflabel.rounds.plan import control_plan, plan, teacher_plan
 from selftrain.selflabel.rounds.results import student_round, teacher_round, with_guards, with_round_of
+from selftrain.selflabel.rounds.start import check_start
 from selftrain.selflabel.selection.thresholds import check_classes
 from steps.adopt_teacher import adopt_teacher
 from steps.ingest import ingest
@@ -37,7 +39,7 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
     """Ingest, validate, train a teacher; label the pool and train a student until the gate; test, register, record."""
     e, place = experiment, experiment.place
     with pipeline_run(place, e.machine):
-        check(e, place)
+        check_start(e, teacher_backbone(e, open_dataset(place).workspace))
         listing, store_id, machine = scan(e.source, place, e.machine)
         manifest, development, test, ingested = ingest(
             listing, store_id, e.source, place, e.ingest, e.splitting, machine

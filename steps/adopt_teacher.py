@@ -5,10 +5,11 @@ from typing import Annotated
 from zenml import step
 
 from selftrain.adapters.process.quiet_start import start_keras
-from selftrain.adapters.registry.starting_models import bring_teacher
+from selftrain.adapters.registry.starting_models import starting_teacher
 from selftrain.adapters.runs.materializers import ModelMaterializer
 from selftrain.config import Place, Registry
 from selftrain.data.manifest import Manifest
+from selftrain.data.store.dataset import open_dataset
 from selftrain.learn.models.contract import SavedModel
 
 
@@ -16,11 +17,11 @@ from selftrain.learn.models.contract import SavedModel
 def adopt_teacher(
     manifest: Manifest, place: Place, start: str, image_size: int, settings: Registry
 ) -> Annotated[SavedModel, "teacher"]:
-    """The champion, or a model file of the user's, as the first teacher; asked for anew in every run."""
+    """The champion, or a user's own model, as the first teacher. Every run asks again."""
     start_keras()
-    return bring_teacher(
+    return starting_teacher(
         start,
-        place=place,
+        workspace=open_dataset(place).workspace,
         settings=settings,
         class_names=manifest.label_map.names,
         image_size=image_size,

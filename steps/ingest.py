@@ -35,10 +35,10 @@ def ingest(
     Annotated[Manifest, "test"],
     Annotated[IngestReport, "ingest_report"],
 ]:
-    """Ingest what is new in `listing` into the store; `store_id` makes another or a wiped store ingest again.
+    """Ingest what is new in `listing` into the store; for another or a wiped store, `store_id` differs.
 
-    `development` is the manifest's training and validation part, `test` its test part: a step that takes one alone
-    stays cached while the others change, and none that trains is given test.
+    `development` is the manifest's training and validation part, `test` its test part. A step that takes only one of
+    them stays cached while the others change. No step that trains gets the test part.
     """
     store = open_dataset(place).store
     with progress("ingest") as show:

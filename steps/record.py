@@ -4,9 +4,11 @@ from typing import Annotated
 
 from zenml import get_step_context, step
 
-from selftrain.adapters.tracking.recording import RunFacts, record_run
+from selftrain.adapters.tracking.recording import FinishedRun, RunFacts, record_run
+from selftrain.adapters.tracking.store import open_tracking
 from selftrain.config import Experiment
 from selftrain.data.manifest import Manifest
+from selftrain.data.store.dataset import open_dataset
 from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.selflabel.rounds.outcome import Outcome
 from selftrain.selflabel.rounds.record import Registration, RunRecord
@@ -22,5 +24,5 @@ def record(
     registration: Registration,
 ) -> Annotated[RunRecord, "record"]:
     """Close the run's MLflow run with all its numbers, print the summary, keep the record."""
-    run_id = str(get_step_context().pipeline_run.id)
-    return record_run(experiment, manifest, facts, ended, report, registration, run_id=run_id)
+    run = FinishedRun(str(get_step_context().pipeline_run.id), manifest, facts, ended, report, registration)
+    return record_run(open_tracking(open_dataset(experiment.place).workspace.root), experiment, run)

@@ -4,9 +4,11 @@ from typing import Annotated
 
 from zenml import get_step_context, step
 
-from selftrain.adapters.registry.settlement import register_and_promote
+from selftrain.adapters.registry.settlement import Candidate, OpenStores, RunKeys, register_and_promote
+from selftrain.adapters.tracking.store import open_tracking
 from selftrain.config import Machine, Place, Registry
 from selftrain.data.manifest import Manifest
+from selftrain.data.store.dataset import open_dataset
 from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.learn.models.contract import SavedModel
 from selftrain.selflabel.rounds.outcome import Outcome
@@ -26,16 +28,9 @@ def register(
     dataset_version: str,
 ) -> Annotated[Registration, "registration"]:
     """Register the model of a passed run, once; never taken from the cache."""
-    run_id = str(get_step_context().pipeline_run.id)
+    dataset = open_dataset(place, machine)
     return register_and_promote(
-        manifest,
-        final,
-        report,
-        ended,
-        place=place,
-        settings=settings,
-        machine=machine,
-        run_id=run_id,
-        run_key=run_key,
-        dataset_version=dataset_version,
+        Candidate(manifest, final, report, ended),
+        RunKeys(str(get_step_context().pipeline_run.id), run_key, dataset_version),
+        OpenStores(dataset, open_tracking(dataset.workspace.root), settings),
     )

@@ -1,4 +1,4 @@
-"""The scan step: a cheap listing of the source, so that the cache sees the files behind a path."""
+"""The scan step: a cheap listing of the source, so that the cache notices changed files."""
 
 from typing import Annotated
 
@@ -15,8 +15,8 @@ from selftrain.data.store.dataset import open_dataset
 def scan(
     source: Source, place: Place, machine: Machine
 ) -> tuple[Annotated[Listing, "listing"], Annotated[str, "store_id"], Annotated[Machine, "machine"]]:
-    """List the source (path, size, mtime), and name the image store it will be ingested into.
+    """List the source (path, size, mtime), and name the image store that it goes to.
 
-    `machine` passes through: ZenML keeps an artifact out of a later step's cache key when asked, a parameter never.
+    `machine` passes through: ZenML can keep an artifact out of a later step's cache key, but not a parameter.
     """
     return open_source(source).scan(), open_dataset(place).store.id(), machine

@@ -13,6 +13,7 @@ from selftrain.data.store.dataset import open_dataset
 @step(enable_cache=False)
 def snapshot(manifest: Manifest, place: Place) -> Annotated[str, "dataset_version"]:
     """Add the ingested data set to DVC and push it; never taken from the cache, and idempotent."""
-    version = take_snapshot(open_dataset(place).workspace, place.dataset)
+    dataset = open_dataset(place)
+    version = take_snapshot(dataset.workspace, dataset.name)
     log_metadata({"dataset_version": version.hash, "manifest_digest": manifest.digest, "images": len(manifest)})
     return version.hash

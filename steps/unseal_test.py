@@ -1,13 +1,16 @@
-"""The step that counts the looks at test before they are taken."""
+"""The step that counts test-set evaluations before any is made."""
 
 from typing import Annotated
 
 from zenml import get_step_context, step
 
-from selftrain.adapters.tracking.looks import count_looks
+from selftrain.adapters.tracking.evaluations import TrackedEvaluations
+from selftrain.adapters.tracking.store import open_tracking
 from selftrain.config import Place
 from selftrain.data.manifest import Manifest
+from selftrain.data.store.dataset import open_dataset
 from selftrain.learn.models.contract import SavedModel
+from selftrain.selflabel.teaching.evaluation_count import count_evaluations
 
 
 @step(enable_cache=False)
@@ -18,6 +21,7 @@ def unseal_test(
     place: Place,
     control: SavedModel | None = None,
 ) -> Annotated[int, "test_looks"]:
-    """Count each model that will be read on the test images, once; returns how many there have been."""
-    run_id = str(get_step_context().pipeline_run.id)
-    return count_looks(manifest, (final, first_teacher, control), place=place, run_id=run_id)
+    """Count each model that will be evaluated on the test images, once; returns all evaluations so far."""
+    tracking = open_tracking(open_dataset(place).workspace.root)
+    log = TrackedEvaluations(tracking, str(get_step_context().pipeline_run.id))
+    return count_evaluations(log, manifest, (final, first_teacher, control))

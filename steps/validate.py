@@ -21,6 +21,7 @@ def validate(
     manifest: Manifest, ingested: IngestReport, place: Place, checks: Checks
 ) -> tuple[Annotated[ValidationReport, "validation"], Annotated[HTMLString, "validation_page"]]:
     """Validate with Great Expectations; the page and the JSON stay with the run, whatever the outcome."""
-    folder = expectations.report_folder(open_dataset(place).workspace.root, manifest, ingested.quarantine_share, checks)
-    report = expectations.validate(manifest, ingested.quarantine_share, checks, folder, open_dataset(place).store)
+    dataset, share = open_dataset(place), ingested.quarantine_share
+    folder = expectations.report_folder(dataset.workspace, manifest, share, checks)
+    report = expectations.validate(manifest, share, checks, folder, dataset.store)
     return report, HTMLString(Path(report.page).read_text())

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +14,8 @@ from pydantic import BaseModel
 
 from selftrain.adapters.process import code_digest
 from selftrain.adapters.process.quiet_start import start_keras
-from selftrain.adapters.registry.starting_models import bring_teacher, check, described_weights
+from selftrain.adapters.process.result_key import result_key
+from selftrain.adapters.registry.starting_models import described_weights, starting_teacher, teacher_backbone
 from selftrain.api.fit_images import FitImages, open_source_of
 from selftrain.config import Experiment, parse
 from selftrain.data.ingest.ingest import IngestResult, ingest
@@ -28,14 +27,15 @@ from selftrain.data.store import decoded_files
 from selftrain.data.store.dataset import Dataset, open_dataset
 from selftrain.errors import ConfigError, SourceError
 from selftrain.files.places import check_out, user_path
-from selftrain.files.writing import replace
-from selftrain.learn.models import divergence
+from selftrain.files.workspace import Workspace
 from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.training.checkpoint import Checkpoints, prune
 from selftrain.progress import Progress, noting
 from selftrain.selflabel.loop import LoopResult, evaluate_on_test, run_loop
 from selftrain.selflabel.rounds.outcome import outcome
 from selftrain.selflabel.rounds.record import RunRecord, run_record
+from selftrain.selflabel.rounds.start import check_start
+from selftrain.selflabel.teaching.evaluation_count import EvaluationFiles, count_evaluations
 
 MODEL, RECORD, LABELS, EVALUATION, EXPERIMENT = (
     "model",
@@ -80,7 +80,7 @@ def fit(
     prepared = _prepare(images, base, changes, workspace, out, noting(progress, "ingest"))
     e, dataset, manifest = prepared.e, prepared.dataset, prepared.ingested.manifest
     run_id, loop = _run(e, manifest, dataset, progress)
-    looks = _count_looks(loop, manifest, dataset)
+    evaluations = _count_evaluations(loop, manifest, dataset)
     report = evaluate_on_test(e, loop)
     record = run_record(
         e,
@@ -89,7 +89,7 @@ def fit(
         report,
         run_id=run_id,
         ingested=report_ingested(prepared.ingested, dataset.store.quarantine_path),
-        test_looks=looks,
+        test_looks=evaluations,
         warnings=prepared.warnings,
     )
     texts = {RECORD: record.model_dump_json(indent=2), EVALUATION: report.model_dump_json(indent=2)}
@@ -122,7 +122,7 @@ def _prepare(
     with open_source_of(images, base, workspace) as (source, e):
         e = _at_home(with_changes(e, changes))
         check_out(out, workspace=Path(e.workspace))
-        check(e, e.place)
+        check_start(e, teacher_backbone(e, Workspace(Path(e.workspace))))
         dataset = open_dataset(e.place, e.machine)
         _prune(dataset)
         start_keras()
@@ -134,7 +134,7 @@ def _prepare(
 
 def _run(e: Experiment, manifest: Manifest, dataset: Dataset, progress: Progress) -> tuple[str, LoopResult]:
     """The key of the loop and its result."""
-    first_teacher = _starting_teacher(e, manifest)
+    first_teacher = _starting_teacher(e, manifest, dataset)
     key = run_key(e, manifest, first_teacher)
     loop = run_loop(
         e,
@@ -148,10 +148,10 @@ def _run(e: Experiment, manifest: Manifest, dataset: Dataset, progress: Progress
     return key, loop
 
 
-def _count_looks(loop: LoopResult, manifest: Manifest, dataset: Dataset) -> int:
+def _count_evaluations(loop: LoopResult, manifest: Manifest, dataset: Dataset) -> int:
     """Count the models that will be evaluated on test before they are; returns how many ever were."""
-    models = divergence.trained((loop.final, loop.models[0], loop.control))
-    return count_looks(dataset.workspace.root / "looks", manifest.split_digest(Split.TEST), models)
+    log = EvaluationFiles(dataset.workspace.root / "looks")
+    return count_evaluations(log, manifest, (loop.final, loop.models[0], loop.control))
 
 
 def with_changes(e: Experiment, changes: Mapping[str, Any]) -> Experiment:
@@ -159,27 +159,15 @@ def with_changes(e: Experiment, changes: Mapping[str, Any]) -> Experiment:
     return parse(_merged(e.model_dump(mode="json"), changes)) if changes else e
 
 
-def count_looks(folder: Path, test_digest: str, models: Iterable[SavedModel]) -> int:
-    """Count each of `models` once as evaluated on a test set; returns how many models ever were."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{test_digest[:32]}.json"
-    digests = set(json.loads(path.read_text())) if path.is_file() else set()
-    digests |= {model.digest for model in models}
-    replace(path, lambda part: part.write_text(json.dumps(sorted(digests), indent=1)))
-    return len(digests)
-
-
 def run_key(e: Experiment, manifest: Manifest, first_teacher: SavedModel | None) -> str:
     """The key of a loop: a digest of all that decides its models.
 
     These are the settings, the images, the weights files, the code, and a first teacher that was not trained here.
     """
-    settings = e.model_dump_json(exclude={"title", "workspace", "machine", "source"})
     files = [str(described_weights(recipe.weights)) for recipe in (e.teacher, e.student)]
     teacher = first_teacher.digest if first_teacher else "trained"
     code = code_digest.digest(["selftrain.selflabel.loop", "selftrain.data.store.dataset"])
-    text = "\n".join([settings, manifest.digest, *files, teacher, code])
-    return f"fit-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return f"fit-{result_key(e, manifest.digest, *files, teacher, code, leave_out={'source'})[:16]}"
 
 
 def _at_home(e: Experiment) -> Experiment:
@@ -214,13 +202,13 @@ def _ingest(source: ImageSource, e: Experiment, dataset: Dataset, progress: Prog
     return ingested
 
 
-def _starting_teacher(e: Experiment, manifest: Manifest) -> SavedModel | None:
+def _starting_teacher(e: Experiment, manifest: Manifest, dataset: Dataset) -> SavedModel | None:
     """The model that `teacher.start` names; None: the first teacher is trained."""
     if e.teacher.start == "train":
         return None
     names = manifest.label_map.names
-    return bring_teacher(
-        e.teacher.start, place=e.place, settings=e.registry, class_names=names, image_size=e.image_size
+    return starting_teacher(
+        e.teacher.start, workspace=dataset.workspace, settings=e.registry, class_names=names, image_size=e.image_size
     )
 
 

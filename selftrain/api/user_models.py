@@ -33,10 +33,10 @@ def open_user_model(model: object) -> tuple[UserModel, tuple[str, ...] | None]:
 
 def refuse_withdrawn(teacher: Path, workspace: Path) -> None:
     """Raise WithdrawnError where the recall log of `workspace` names the model in the folder `teacher`."""
-    from selftrain.adapters.registry.recall_log import ANOTHER_TEACHER, descent_at, refuse_given
+    from selftrain.adapters.registry.recall_log import ANOTHER_TEACHER, descent_at, refuse_file
 
     if teacher.is_dir():  # loading anything else fails with its own message
-        refuse_given(descent_at(teacher), str(teacher), workspace, advice=ANOTHER_TEACHER)
+        refuse_file(descent_at(teacher), str(teacher), workspace, advice=ANOTHER_TEACHER)
 
 
 def _is_torch(model: object) -> bool:

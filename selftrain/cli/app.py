@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from selftrain.cli import lineage, models
+from selftrain.cli import datasets, lineage, models
 from selftrain.cli.options import DEFAULT_WORKSPACE, AsJson, WorkspaceOption, print_columns, print_json, print_rich
 from selftrain.errors import SelftrainError
 from selftrain.version import __version__
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from zenml.pipelines.pipeline_definition import Pipeline
 
     from selftrain.scaffold.choices import Scaffold
+    from selftrain.selflabel.rounds.record import RunRecord
 
 app = typer.Typer(
     name="selftrain",
@@ -207,14 +207,21 @@ def runs(
     if as_json:
         print_json(records)
         return
-    rows = [("run", "experiment", "status", "verdict", "rounds", "test", "version")]
-    for each in records:
-        test = f"{each.test_accuracy * 100:.1f} %" if each.test_accuracy is not None else "-"
-        students = str(max(0, len(each.rounds) - 1))
-        verdict = each.verdict.value if each.verdict else "-"
-        version = str(each.registered_version or "-")
-        rows.append((each.run_id, each.name, each.status, verdict, students, test, version))
-    print_columns(rows)
+    header = ("run", "experiment", "status", "verdict", "rounds", "test", "version")
+    print_columns([header, *(run_row(each) for each in records)])
+
+
+def run_row(record: RunRecord) -> tuple[str, ...]:
+    """One line of `selftrain runs`."""
+    from selftrain.adapters.runs.records import EARLIER
+
+    if record.error == EARLIER:
+        return (record.run_id, record.name, record.status, "-", "-", "-", EARLIER)
+    test = f"{record.test_accuracy * 100:.1f} %" if record.test_accuracy is not None else "-"
+    students = str(max(0, len(record.rounds) - 1))
+    verdict = record.verdict.value if record.verdict else "-"
+    version = str(record.registered_version or "-")
+    return (record.run_id, record.name, record.status, verdict, students, test, version)
 
 
 app.command("predict")(models.predict)
@@ -224,15 +231,14 @@ app.command("rollback")(models.rollback)
 app.command("history")(models.history)
 app.command("labels")(lineage.labels)
 app.command("recall")(lineage.recall)
+app.command("restore")(datasets.restore)
 
 
 def main() -> None:
     """The `selftrain` command: an expected error is one line with an exit code of its own, never a traceback."""
-    if "run" not in sys.argv[1:2]:
-        # The live view of a run reads ZenML's lines; other commands print only their answer.
-        os.environ.setdefault("ZENML_LOGGING_VERBOSITY", "ERROR")
-        # A run waits for a registry that is down: four minutes, by MLflow's default of 7. A person wants to know now.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    from selftrain.adapters.process.settings import prepare_command
+
+    prepare_command(runs="run" in sys.argv[1:2])
     try:
         app()
     except SelftrainError as error:

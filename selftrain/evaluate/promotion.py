@@ -1,11 +1,29 @@
-"""Promotion: whether a challenger becomes the champion, from measured facts alone."""
+"""Promotion: whether a challenger becomes the champion, from measured facts and the log of changes alone."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field
 
 from selftrain.config import Registry
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport, Facts
+
+Action = Literal["promote", "rollback", "refuse"]
+
+
+class Change(Facts):
+    """One line of the promotion log: version `to` replaced `previous` as champion, or was refused."""
+
+    number: int
+    when: str
+    who: str
+    action: Action
+    previous: int | None = Field(description="champion before")
+    to: int
+    why: str
 
 
 class MeasuredOnTest(Facts):
@@ -101,3 +119,64 @@ def _not_better(settings: Registry, comparison: Comparison | None, against: str)
             f"p = {comparison.p_value:.2g}, needed below {settings.alpha:g}"
         ]
     return []
+
+
+def reason_to_wait(settings: Registry, decision: PromotionDecision, log: Sequence[Change], version: int) -> str | None:
+    """Why a run does not make `version` champion itself; None where it does.
+
+    A version that lost the champion's place is only promoted by hand: a repeated run undoes no rollback.
+    """
+    if not decision.promote:
+        return decision.text
+    by_hand = f"`selftrain promote {version}` makes it champion: {decision.text}"
+    if not settings.auto_promote:
+        return f"registry.auto_promote is off; {by_hand}"
+    if was_champion(log, version):
+        return f"it was champion before and was taken back; {by_hand}"
+    return None
+
+
+def was_champion(log: Sequence[Change], version: int) -> bool:
+    """Whether `version` was champion once.
+
+    A promotion to it that is the last move does not count: a kill may have come between the log and the alias.
+    """
+    past = moves(log)
+    if past and past[-1].action == "promote" and past[-1].to == version:
+        past = past[:-1]
+    return any(version in (change.to, change.previous) for change in past)
+
+
+def promoted_by_decision(log: Sequence[Change], version: int, decision: PromotionDecision) -> bool:
+    """Whether the last move made `version` champion for the reasons of `decision`: a run did it, not a user."""
+    return [(last.to, last.why) for last in moves(log)[-1:]] == [(version, decision.text)]
+
+
+def unfinished_move(log: Sequence[Change], champion: int | None) -> Change | None:
+    """The last move, if a kill came before its alias was set: `champion` is still the one before."""
+    last = next(iter(moves(log)[-1:]), None)
+    return last if last is not None and last.to != champion and last.previous == champion else None
+
+
+def champions_in_order(log: Sequence[Change]) -> list[int]:
+    """The champions by the log, each after the one that it replaced; a rollback removes the last."""
+    champions: list[int] = []
+    for change in log:
+        match change.action:
+            case "promote":
+                if change.previous in champions:
+                    del champions[champions.index(change.previous) + 1 :]
+                elif change.previous is not None:
+                    champions.append(change.previous)  # made champion by other means than ours
+                champions.append(change.to)
+            case "rollback":
+                while champions and champions[-1] != change.to:
+                    champions.pop()
+            case "refuse":
+                pass
+    return champions
+
+
+def moves(log: Sequence[Change]) -> list[Change]:
+    """The changes of `log` that moved the champion's place, refusals left out."""
+    return [change for change in log if change.action != "refuse"]

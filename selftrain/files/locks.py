@@ -58,6 +58,29 @@ def locked(path: Path) -> Iterator[int]:
         yield lock.fileno()
 
 
+def take_new(path: Path) -> int:
+    """A file descriptor that holds the lock of the new file `path`, which is locked before anyone can see it.
+
+    The lock is held until the descriptor is closed, also in a process that inherits it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    lock = os.open(part, os.O_WRONLY | os.O_CREAT, 0o644)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    part.rename(path)
+    return lock
+
+
+def is_abandoned(path: Path) -> bool:
+    """Whether the lock file `path` is there and nobody holds its lock."""
+    try:
+        with path.open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (FileNotFoundError, BlockingIOError):
+        return False
+    return True
+
+
 def let_go(path: Path, lock: int) -> None:
     """Remove the file `path` and free its lock, the descriptor `lock`."""
     try:

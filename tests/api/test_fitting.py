@@ -14,7 +14,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import selftrain
-from selftrain.api.fitting import FitResult, count_looks, run_key, with_changes
+from selftrain.api.fitting import FitResult, run_key, with_changes
 from selftrain.config import Experiment, Fixed, TargetPrecision
 from selftrain.data.ingest.ingest import ingest
 from selftrain.data.inputs.opening import open_images
@@ -371,13 +371,6 @@ def test_the_key_of_a_loop_names_all_that_its_models_follow_from(colour_model: P
     weights.write_bytes(b"after")
     others.append(key({}))
     assert len({first, *others}) == 6
-
-
-def test_looks_at_test_are_counted_once_a_model(colour_model: Path, tmp_path: Path) -> None:
-    model = SavedModel.read(colour_model)
-    other = SavedModel(colour_model, model.contract.model_copy(update={"temperature": 2.0}))
-    assert [count_looks(tmp_path, "a" * 64, each) for each in ([model], [model, model], [model, other])] == [1, 1, 2]
-    assert count_looks(tmp_path, "b" * 64, [model]) == 1
 
 
 def test_a_workspace_in_out_is_said_before_anything_is_written(tmp_path: Path) -> None:

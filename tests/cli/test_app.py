@@ -71,7 +71,7 @@ def test_init_replaces_nothing_without_force(selftrain: Command, pets: Path) -> 
         (("run", "--config", "gone.yaml"), "gone.yaml is not a file"),
         (("predict", "gone.png"), ""),
         (("pseudo-label", "--model", "m", "--images", "gone", "--out", "x.csv"), "gone is not a folder"),
-        (("pseudo-label", "--model", "m", "--images", "pets", "--out", "x.csv"), "'m' is no model"),
+        (("pseudo-label", "--model", "m", "--images", "pets", "--out", "x.csv"), "'m' is not a model"),
         (
             ("pseudo-label", "--model", "m", "--images", "pets", "--out", "x.csv", "--per-class", "cat"),
             "'cat' is not CLASS=SHARE",
@@ -80,7 +80,7 @@ def test_init_replaces_nothing_without_force(selftrain: Command, pets: Path) -> 
             ("pseudo-label", "--model", "m", "--images", "pets", "--out", "x.csv", "--per-class", "cat=2"),
             "share from 0 to 1",
         ),
-        (("pseudo-label", "--model", "models:/x", "--images", "pets", "--out", "x.csv"), "no model address"),
+        (("pseudo-label", "--model", "models:/x", "--images", "pets", "--out", "x.csv"), "not a model address"),
         (("promote", "--force"), "add --why"),
     ],
 )
@@ -124,3 +124,14 @@ def test_the_version_is_printed_and_loads_nothing_heavy() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.splitlines() == ["selftrain 0.1.0", "[]"]
+
+
+def test_a_run_of_an_earlier_version_is_a_line_of_the_list_that_says_so() -> None:
+    from selftrain.adapters.runs.records import EARLIER
+    from selftrain.cli.app import run_row
+    from selftrain.selflabel.rounds.record import RunRecord
+
+    old = RunRecord(run_id="r", name="digits", status="completed", error=EARLIER)
+    assert run_row(old) == ("r", "digits", "completed", "-", "-", "-", "made by an earlier version of selftrain")
+    new = RunRecord(run_id="r", name="digits", status="failed", test_accuracy=0.9, registered_version=3)
+    assert run_row(new) == ("r", "digits", "failed", "-", "0", "90.0 %", "3")

@@ -259,7 +259,7 @@ def test_a_model_or_version_that_is_not_there_is_wrong_input(
     paint(tmp_path / "a.png", "green")
     unknown = selftrain(*command, "--model-name", "nosuch")
     assert (unknown.code, unknown.out) == (2, "")
-    assert "there is no model 'nosuch'; there are: colours" in unknown.err
+    assert "no model is called 'nosuch'; there are: colours" in unknown.err
     for name in ("it's", "a/b", "x" * 201):
         impossible = selftrain(*command, "--model-name", name)
         assert (impossible.code, impossible.out) == (2, "")
@@ -276,7 +276,7 @@ def test_predict_with_a_version_or_address_that_is_not_there_is_wrong_input(
     assert "'colours' has no version 9; there are: 1, 2" in ended.err
     for address, said in (
         ("models:/it's/1", "the model's name is"),
-        ("models:/shapes/1", "there is no model 'shapes'"),
+        ("models:/shapes/1", "no model is called 'shapes'"),
     ):
         ended = selftrain("predict", "a.png", "--model", address)
         assert ended.code == 2
@@ -428,4 +428,4 @@ def test_without_a_registered_model_commands_say_so(
     paint(tmp_path / "a.png", "green")
     ended = selftrain(*command, "--model-name", "nobody")
     assert (ended.code, ended.out) == (2, "")
-    assert "there is no model 'nobody'; there are: none" in ended.err
+    assert "no model is called 'nobody'; there are: none" in ended.err

@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 
 from selftrain.config import Registry
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport, compare, evaluate
-from selftrain.evaluate.promotion import MeasuredOnTest, PromotionDecision, judge_promotion
+from selftrain.evaluate.promotion import (
+    Action,
+    Change,
+    MeasuredOnTest,
+    PromotionDecision,
+    champions_in_order,
+    judge_promotion,
+    promoted_by_decision,
+    reason_to_wait,
+    unfinished_move,
+    was_champion,
+)
 
 CLASSES = ("cat", "dog")
 LABELS = np.arange(100) % 2
@@ -102,3 +113,62 @@ def test_a_higher_floor_never_lets_more_models_through(low: float, high: float) 
     low, high = sorted((low, high))
     if judge(measured(), floors={"accuracy": high}).promote:
         assert judge(measured(), floors={"accuracy": low}).promote
+
+
+def log(*lines: tuple[Action, int | None, int], why: str = "judged") -> list[Change]:
+    """The log with these (action, previous champion, version)."""
+    return [
+        Change(number=number, when="now", who="run", action=action, previous=previous, to=to, why=why)
+        for number, (action, previous, to) in enumerate(lines, start=1)
+    ]
+
+
+ALLOWED = PromotionDecision(promote=True, reasons=("judged",))
+
+
+def test_a_version_that_lost_its_place_is_promoted_by_hand_only() -> None:
+    taken_back = log(("promote", None, 1), ("promote", 1, 2), ("rollback", 2, 1))
+    assert was_champion(taken_back, 2)
+    assert not was_champion(taken_back, 3)
+    assert reason_to_wait(Registry(), ALLOWED, taken_back, 3) is None
+    reason = reason_to_wait(Registry(), ALLOWED, taken_back, 2) or ""
+    assert reason == "it was champion before and was taken back; `selftrain promote 2` makes it champion: judged"
+
+
+def test_a_promotion_that_may_have_been_cut_short_is_repeated() -> None:
+    begun = log(("promote", None, 1), ("promote", 1, 2), ("refuse", 1, 3))
+    assert not was_champion(begun, 2)
+    assert was_champion(begun, 1)
+    assert reason_to_wait(Registry(), ALLOWED, begun, 2) is None
+
+
+def test_a_refused_version_waits_for_its_reasons_and_an_allowed_one_for_a_user_without_auto_promote() -> None:
+    refused = PromotionDecision(promote=False, reasons=("too low", "too slow"))
+    assert reason_to_wait(Registry(), refused, [], 1) == "too low; too slow"
+    by_hand = Registry(auto_promote=False)
+    assert reason_to_wait(by_hand, ALLOWED, [], 1) == (
+        "registry.auto_promote is off; `selftrain promote 1` makes it champion: judged"
+    )
+
+
+def test_a_run_promoted_a_version_if_the_last_move_gives_its_own_reasons() -> None:
+    assert promoted_by_decision(log(("promote", None, 1), ("refuse", 1, 2)), 1, ALLOWED)
+    assert not promoted_by_decision(log(("promote", None, 1), why="by hand"), 1, ALLOWED)
+    assert not promoted_by_decision(log(("promote", None, 1), ("promote", 1, 2)), 1, ALLOWED)
+    assert not promoted_by_decision([], 1, ALLOWED)
+
+
+def test_a_move_is_unfinished_while_the_champion_is_the_one_before() -> None:
+    moved = log(("promote", None, 1), ("promote", 1, 2), ("refuse", 1, 3))
+    assert unfinished_move(moved, 1) == moved[1]
+    assert unfinished_move(moved, 2) is None
+    assert unfinished_move(moved, 7) is None  # made champion by other means
+    assert unfinished_move([], None) is None
+
+
+def test_champions_stand_in_order_and_a_rollback_removes_the_last() -> None:
+    assert champions_in_order(log(("promote", None, 1), ("promote", 1, 2), ("promote", 2, 3))) == [1, 2, 3]
+    back = (("promote", None, 1), ("promote", 1, 2), ("rollback", 2, 1))
+    assert champions_in_order(log(*back)) == [1]
+    assert champions_in_order(log(*back, ("promote", 1, 4), ("refuse", 4, 5))) == [1, 4]
+    assert champions_in_order(log(("promote", 9, 1))) == [9, 1]  # 9 was made champion by other means

@@ -1,4 +1,4 @@
-"""Doctor: what a run needs from this machine, looked at without changing anything."""
+"""Doctor: what a run needs from this machine, checked without changing anything."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from packaging.specifiers import SpecifierSet
 from pydantic import BaseModel, ConfigDict
 
 from selftrain.adapters.doctor import probes
+from selftrain.adapters.process.settings import zenml_folder
 from selftrain.adapters.runs import run_lock
 from selftrain.files.workspace import Workspace
 
@@ -29,7 +30,7 @@ ANSWER_S = 5
 
 
 class Finding(BaseModel):
-    """One thing looked at: whether it is fine, what was found, and what to do if it is not."""
+    """One check: whether all is well, what was found, and what to do if it is not."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -39,10 +40,10 @@ class Finding(BaseModel):
     advice: str = ""
 
 
-def diagnose(workspace_root: Path) -> list[Finding]:
+def diagnose(workspace_root: Path, *, ask_keras: Callable[[], probes.ProbeResult] = probes.keras) -> list[Finding]:
     """Everything a run needs, in a fixed order; takes as long as importing TensorFlow. Changes nothing.
 
-    A check that itself fails is a Finding that is not ok, never an exception.
+    A check that fails to run is a Finding that is not ok, never an exception.
     """
     workspace = Workspace(workspace_root)
     checks: list[tuple[str, Callable[[], Finding]]] = [
@@ -58,7 +59,7 @@ def diagnose(workspace_root: Path) -> list[Finding]:
         ("dead runs", lambda: dead_runs(workspace)),
     ]
     with ThreadPoolExecutor(len(checks) + 1) as pool:
-        answer = pool.submit(probes.keras)
+        answer = pool.submit(ask_keras)
         return list(pool.map(lambda check: _guarded(*check), checks))
 
 
@@ -82,7 +83,7 @@ def package_versions() -> Finding:
     """Installed packages against the project's own requirements, extras left out."""
     requirements = [Requirement(text) for text in importlib.metadata.requires(PACKAGE) or []]
     needed = [each for each in requirements if each.marker is None or each.marker.evaluate({"extra": ""})]
-    wrong = [said for each in needed if (said := _wrong(each))]
+    wrong = [fault for each in needed if (fault := _wrong(each))]
     found = "; ".join(wrong) if wrong else f"all {len(needed)} as required"
     return Finding(name="packages", ok=not wrong, found=found, advice=INSTALL if wrong else "")
 
@@ -99,12 +100,12 @@ def _wrong(requirement: Requirement) -> str:
 
 
 def writable(root: Path) -> Finding:
-    """Whether the workspace can be written, or made where it is not there yet."""
-    there = _nearest(root)
-    ok = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+    """Whether the workspace can be written, or made if it does not exist yet."""
+    nearest = _nearest(root)
+    ok = nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
     state = "writable" if ok else "not writable"
-    found = f"{root} is {state}" if there == root else f"{root} is not there yet; {there} is {state}"
-    advice = "" if ok else f"give yourself write rights on {there}, or set `workspace` in the configuration"
+    found = f"{root} is {state}" if nearest == root else f"{root} does not exist yet; {nearest} is {state}"
+    advice = "" if ok else f"give yourself write rights on {nearest}, or set `workspace` in the configuration"
     return Finding(name="workspace", ok=ok, found=found, advice=advice)
 
 
@@ -124,8 +125,8 @@ def _nearest(path: Path) -> Path:
 
 
 def zenml_store() -> Finding:
-    """ZenML's store and active stack, asked in a process of their own, as a dead server keeps its client waiting."""
-    folder = probes.zenml_folder()
+    """ZenML's store and active stack, asked in a separate process: a dead server keeps its client waiting."""
+    folder = zenml_folder()
     if not (folder / "config.yaml").exists() and "ZENML_STORE_URL" not in os.environ:
         return Finding(name="zenml", ok=True, found=f"not set up in {folder} yet; the first run does it")
     answer = probes.run_probe(probes.ZENML)
@@ -149,7 +150,7 @@ def mlflow_store(workspace: Workspace) -> Finding:
         return Finding(name="mlflow", ok=True, found=f"{uri} (MLFLOW_TRACKING_URI; not looked into)")
     path = Path(uri.removeprefix("sqlite:///")) if uri else workspace.mlflow_database
     if not path.exists():
-        return Finding(name="mlflow", ok=True, found=f"{path} is not there yet; the first run makes it")
+        return Finding(name="mlflow", ok=True, found=f"{path} does not exist yet; the first run makes it")
     return _mlflow_database(path)
 
 
@@ -159,17 +160,17 @@ def _mlflow_database(path: Path) -> Finding:
             [version] = database.execute("select version_num from alembic_version").fetchone()
             [runs] = database.execute("select count(*) from runs").fetchone()
     except (sqlite3.Error, TypeError) as error:
-        advice = f"move {path} away to start afresh, or put back a copy of it"
+        advice = f"move {path} away to start again, or restore it from a copy"
         return Finding(name="mlflow", ok=False, found=f"{path} cannot be read: {error}", advice=advice)
     found = f"{path}, {runs:,} runs"
     if version == probes.mlflow_schema():
         return Finding(name="mlflow", ok=True, found=found)
-    advice = f"copy the file, then `mlflow db upgrade sqlite:///{path}`; if that fails it is of a newer MLflow"
+    advice = f"copy the file, then `mlflow db upgrade sqlite:///{path}`; if that fails, a newer MLflow wrote it"
     return Finding(name="mlflow", ok=False, found=f"{found}, schema {version} of another MLflow", advice=advice)
 
 
 def dvc_repository(workspace: Workspace) -> Finding:
-    """The datasets' DVC repository, and whether its remote can be spoken to from here."""
+    """The datasets' DVC repository, and whether its remote can be reached from here."""
     path = workspace.datasets / ".dvc" / "config"
     if not path.exists():
         return Finding(name="dvc", ok=True, found=f"no repository in {workspace.datasets} yet; the first run makes it")
@@ -186,9 +187,9 @@ def dvc_repository(workspace: Workspace) -> Finding:
         ok = importlib.util.find_spec(plugin) is not None
         advice = "" if ok else f"install {plugin.replace('_', '-')}; for S3: the extra selftrain[s3]"
         return Finding(name="dvc", ok=ok, found=found, advice=advice)
-    place = _nearest(Path(os.path.normpath(path.parent / url)))
-    ok = os.access(place, os.W_OK | os.X_OK)
-    return Finding(name="dvc", ok=ok, found=found, advice="" if ok else f"give yourself write rights on {place}")
+    folder = _nearest(Path(os.path.normpath(path.parent / url)))
+    ok = os.access(folder, os.W_OK | os.X_OK)
+    return Finding(name="dvc", ok=ok, found=found, advice="" if ok else f"give yourself write rights on {folder}")
 
 
 def keras_backend(answer: probes.ProbeResult) -> Finding:
@@ -201,9 +202,9 @@ def keras_backend(answer: probes.ProbeResult) -> Finding:
 
 def gpu(answer: probes.ProbeResult, driver: str) -> Finding:
     """The accelerators that Keras' backend sees, beside those that the driver sees ('' for none)."""
-    seen = answer["gpus"]
-    if seen:
-        return Finding(name="gpu", ok=True, found=f"{len(seen.split(', '))}: {seen}")
+    gpus = answer["gpus"]
+    if gpus:
+        return Finding(name="gpu", ok=True, found=f"{len(gpus.split(', '))}: {gpus}")
     if not driver:
         return Finding(name="gpu", ok=True, found="none; training runs on the CPU")
     advice = "install the GPU build of the backend: pip install 'tensorflow[and-cuda]', or jax[cuda12]"
@@ -216,6 +217,6 @@ def dead_runs(workspace: Workspace) -> Finding:
     found = f"{len(dead)}: {', '.join(dead)}" if dead else "none"
     advice = (
         "start any run with this workspace and the same ZENML_CONFIG_PATH: it ends them and continues; "
-        f"of a run that was deleted, remove the file in {workspace.locks}"
+        f"for a run that was deleted, remove its file in {workspace.locks}"
     )
     return Finding(name="dead runs", ok=not dead, found=found, advice=advice if dead else "")

@@ -1,4 +1,4 @@
-"""Probes: questions to libraries that are slow to import, or may hang, each in a process of its own."""
+"""Probes: questions to libraries that are slow to import or may hang, each in its own process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ except Exception:
 answer = {"keras": keras.__version__, "backend": keras.backend.backend(), "gpus": ", ".join(gpus)}
 """
 
-# Nothing of these may write, migrate, phone home, or take a GPU's whole memory from a training that uses it.
+# No probe may write, migrate, phone home, or take a GPU's whole memory from a training that uses it.
 QUIET = {
     "DISABLE_DATABASE_MIGRATION": "true",
     "ZENML_ANALYTICS_OPT_IN": "false",
@@ -46,7 +46,7 @@ QUIET = {
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What a probe said: texts by name ('' where there is none), or an error in one line."""
+    """A probe's answer: texts by name ('' for an unknown one), or an error in one line."""
 
     values: dict[str, str] = field(default_factory=dict)
     error: str = ""
@@ -71,11 +71,11 @@ def run_probe(
     except subprocess.TimeoutExpired:
         return ProbeResult(error=f"no answer in {timeout_s:g} s")
     if done.returncode:
-        return ProbeResult(error=_said(done.stderr) or f"exit code {done.returncode}")
+        return ProbeResult(error=_error_line(done.stderr) or f"exit code {done.returncode}")
     return ProbeResult(values=json.loads(done.stdout.splitlines()[-1]))
 
 
-def _said(stderr: str) -> str:
+def _error_line(stderr: str) -> str:
     """The line of a traceback that names the error, else its last line."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     named = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Missing|Refused)\b", line)]
@@ -83,7 +83,7 @@ def _said(stderr: str) -> str:
 
 
 def keras() -> ProbeResult:
-    """Keras' version, backend and GPUs. Keras writes a keras.json where it finds none: not at home."""
+    """Keras' version, backend and GPUs. Keras writes a missing keras.json, so here it writes to a scratch folder."""
     home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
     if (home / "keras.json").exists():
         return run_probe(KERAS)
@@ -99,13 +99,6 @@ def driver_gpus() -> str:
     query = [command, "--query-gpu=name", "--format=csv,noheader"]
     done = subprocess.run(query, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     return ", ".join(done.stdout.split("\n")).strip(", ") if done.returncode == 0 else ""
-
-
-def zenml_folder() -> Path:
-    """Where ZenML keeps its configuration, by ZenML's own rule."""
-    import click
-
-    return Path(os.environ.get("ZENML_CONFIG_PATH") or click.get_app_dir("zenml"))
 
 
 def mlflow_schema() -> str:

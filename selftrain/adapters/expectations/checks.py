@@ -1,4 +1,4 @@
-"""The expectations themselves: each check's arguments for Great Expectations, and what to say about it."""
+"""The checks of a manifest: each one's arguments for Great Expectations, and what to say about it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Row = Mapping[str, Any]
 
 
 def image_row(row: Row) -> str:
-    """An image by the start of its id, its origin and split, and the value at fault if there is one."""
-    known = {"image_id", "origin", "split"}
-    rest = "".join(f", {name.replace('_', ' ')} {_plain(row[name])}" for name in row if name not in known)
+    """An image: the start of its id, its origin and split, and any value at fault."""
+    named = {"image_id", "origin", "split"}
+    rest = "".join(f", {name.replace('_', ' ')} {_plain(row[name])}" for name in row if name not in named)
     return f"{str(row['image_id'])[:12]} ({row['origin']}, {row['split']}{rest})"
 
 
@@ -29,13 +29,13 @@ def class_row(row: Row) -> str:
 
 
 def column_row(row: Row) -> str:
-    """A column with the type it has and the one it should have."""
+    """A column with its type and the one that it should have."""
     return f"{row['column']}: {row['found']} instead of {row['expected']}"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One expectation. `shown` are the frame's columns that name a row at fault, and `describe` says it."""
+    """One expectation. The frame's columns `shown` name a row at fault, and `describe` puts them in words."""
 
     name: str
     expectation: str

@@ -1,7 +1,7 @@
 """Manifest frames: a manifest as the small pandas tables that expectations are stated on.
 
-`images` has a row an image, `classes` a row a class and labelled split, `dataset` one row of totals, `columns` a row
-a column of the schema. Everything is vectorised: no Python object a row.
+`images` has one row per image, `classes` one per class and labelled split, `dataset` one row of totals. The schema's
+frame has one row per column. Everything is vectorised: no row is a Python object.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class Frames:
 
 
 def schema_frame(manifest: Manifest) -> pd.DataFrame:
-    """A row a column that the schema or the table has: `column`, `expected` type, `found` type ('missing')."""
+    """One row per column of the schema or the table: `column`, `expected` type, `found` type ('missing')."""
     import pandas as pd
 
     expected = {field.name: str(field.type) for field in SCHEMA}
-    found = {field.name: str(field.type) for field in manifest.table.schema}
-    names = [*expected, *(name for name in found if name not in expected)]
-    rows = [(name, expected.get(name, "none"), found.get(name, "missing")) for name in names]
+    actual = {field.name: str(field.type) for field in manifest.table.schema}
+    names = [*expected, *(name for name in actual if name not in expected)]
+    rows = [(name, expected.get(name, "none"), actual.get(name, "missing")) for name in names]
     return pd.DataFrame(rows, columns=["column", "expected", "found"])
 
 
@@ -100,7 +100,7 @@ def _text() -> pd.ArrowDtype:
 
 
 def _classes(manifest: Manifest) -> pd.DataFrame:
-    """Human-labelled images of each class in each labelled split; zero where there are none."""
+    """Counts of human-labelled images per class and labelled split, zeros included."""
     import pandas as pd
 
     labels = manifest.labels()
@@ -115,11 +115,10 @@ def _classes(manifest: Manifest) -> pd.DataFrame:
 
 
 def _near_copies(manifest: Manifest, images: pd.DataFrame, store: ImageStore | None) -> pd.Series[str]:
-    """For each image with a near-duplicate in validation or test that it is not in: 'id (origin, split)'; else null.
+    """Per image, its near-duplicate in a held-out split other than its own: 'id (origin, split)'; else null.
 
-    Of a pair between validation and test it is the validation image's row.
-    Near-duplicates have perceptual hashes within 2 bits, and, where `store` can say, close pixels; two images with
-    different labels are none.
+    A pair between validation and test is named in the validation image's row. Near-duplicates have perceptual hashes
+    within 2 bits and, if there is a `store` to compare them, close pixels. Images with different labels do not count.
     """
     import pandas as pd
 
@@ -127,14 +126,14 @@ def _near_copies(manifest: Manifest, images: pd.DataFrame, store: ImageStore | N
     rank = images["split"].map({str(Split.TEST): 2, str(Split.VALIDATION): 1}).astype("float").fillna(0).to_numpy()
     rows, first = np.unique(np.where(rank[i] < rank[j], i, j), return_index=True)
     copies = images.iloc[np.where(rank[i] < rank[j], j, i)[first]]
-    said = copies["image_id"].astype(str).str[:12] + " (" + copies["origin"].astype(str) + ", "
+    names = copies["image_id"].astype(str).str[:12] + " (" + copies["origin"].astype(str) + ", "
     result = pd.Series(None, index=images.index, dtype="object")
-    result.iloc[rows] = (said + copies["split"].astype(str) + ")").to_numpy()
+    result.iloc[rows] = (names + copies["split"].astype(str) + ")").to_numpy()
     return result
 
 
 def _crossing_pairs(manifest: Manifest, images: pd.DataFrame, store: ImageStore | None) -> tuple[Rows, Rows]:
-    """Near-duplicate pairs of rows in different splits of which one is held out, and not of different classes."""
+    """Near-duplicate pairs of rows in different splits at least one held out, and not of different classes."""
     from selftrain.data.images.near_duplicates import near_duplicates
 
     split = images["split"].cat.codes.to_numpy()

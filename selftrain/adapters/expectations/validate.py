@@ -13,6 +13,7 @@ from selftrain.adapters.expectations.frames import Frames, frames, schema_frame
 from selftrain.config import Checks, Severity
 from selftrain.data.manifest import Manifest
 from selftrain.errors import ValidationError
+from selftrain.files.workspace import Workspace
 from selftrain.report.validation import ClassCount, ExpectationResult, ValidationReport, sentence
 
 if TYPE_CHECKING:
@@ -21,14 +22,14 @@ if TYPE_CHECKING:
     from selftrain.data.store.image_store import ImageStore
 
 NAMED_ROWS = 5
-TALKATIVE = "great_expectations.data_context.types.base"  # sets a level of its own when it is imported
+TALKATIVE = "great_expectations.data_context.types.base"  # sets its own level when it is imported
 PAGE, REPORT, RESULT = "validation.html", "validation.json", "great_expectations.json"
 
 
-def report_folder(root: Path, manifest: Manifest, quarantine_share: float, checks: Checks) -> Path:
-    """Where the reports on this manifest, under these checks, lie in the workspace `root`."""
-    asked = hashlib.sha256(f"{manifest.digest} {quarantine_share} {checks.model_dump_json()}".encode()).hexdigest()
-    return root / "validation" / asked[:16]
+def report_folder(workspace: Workspace, manifest: Manifest, quarantine_share: float, checks: Checks) -> Path:
+    """Where the reports on this manifest, under these checks, lie in `workspace`."""
+    key = hashlib.sha256(f"{manifest.digest} {quarantine_share} {checks.model_dump_json()}".encode()).hexdigest()
+    return workspace.root / "validation" / key[:16]
 
 
 def validate(
@@ -36,8 +37,9 @@ def validate(
 ) -> ValidationReport:
     """Hold `manifest` to the expectations; write an HTML page, the report, and Great Expectations' own JSON.
 
-    `quarantine_share` is 0-1 of the source files. `store` lets near-duplicates be confirmed by their pixels; without
-    it they are known by hash alone, and only warned of. A missed expectation is in the report (`require_passed`).
+    `quarantine_share` is 0-1 of the source files. With a `store`, near-duplicates are confirmed by their pixels.
+    Without it they are known by hash alone, and only cause a warning. A missed expectation is in the report; it raises
+    nothing before `require_passed`.
     """
     severities = checks.severities
     results, documents = _run(schema_checks(), schema_frame(manifest), severities)
@@ -60,7 +62,7 @@ def validate(
 def _run(
     stated: list[Check], frame: pd.DataFrame, severities: dict[str, Severity]
 ) -> tuple[list[ExpectationResult], list[dict[str, Any]]]:
-    """Great Expectations' results for `stated` on `frame`, in order: ours, and its own document."""
+    """The results of the checks `stated` on `frame`, in order, and Great Expectations' own document."""
     import great_expectations as gx
 
     logging.getLogger(TALKATIVE).setLevel(logging.WARNING)
@@ -86,24 +88,24 @@ def _run(
     return results, [done.to_json_dict()]
 
 
-def _result(check: Check, found: Any, severity: Severity) -> ExpectationResult:
-    broken = _exception(found.exception_info)
-    rows = found.result.get("partial_unexpected_index_list") or []
+def _result(check: Check, answer: Any, severity: Severity) -> ExpectationResult:
+    broken = _exception(answer.exception_info)
+    rows = answer.result.get("partial_unexpected_index_list") or []
     named = [check.describe({name: row[name] for name in check.shown}) for row in rows[:NAMED_ROWS] if check.shown]
     return ExpectationResult(
         expectation=check.name,
         severity=severity,
-        success=bool(found.success),
+        success=bool(answer.success),
         allowed=check.allowed,
         observed=f"could not be checked: {broken}" if broken else check.observed,
-        unexpected=int(found.result.get("unexpected_count", 0)),
+        unexpected=int(answer.result.get("unexpected_count", 0)),
         rows=tuple(named),
         advice=check.advice,
     )
 
 
 def _exception(info: dict[str, Any]) -> str:
-    """What an expectation raised, if it did: Great Expectations files that flat, or under a metric's name."""
+    """What an expectation raised, if anything. Great Expectations keeps it flat, or under a metric's name."""
     inner = [value for value in info.values() if isinstance(value, dict)]
     messages = [str(each["exception_message"]) for each in (info, *inner) if each.get("exception_message")]
     return "; ".join(messages)
@@ -134,11 +136,11 @@ def require_passed(report: ValidationReport) -> None:
     missed = [result for result in report.results if result.severity == "stop" and not result.success]
     if not missed:
         return
-    said = " ".join(f"{sentence(result)} {result.advice}" for result in missed)
-    if report.page and not Path(report.page).exists():  # the cache answered, in a wiped workspace or another clone
+    text = " ".join(f"{sentence(result)} {result.advice}" for result in missed)
+    if report.page and not Path(report.page).exists():  # it came from the cache, in another clone
         write_report(report, Path(report.page).parent)
     where = f" The whole report: {report.page}" if report.page else ""
-    raise ValidationError(f"the data did not pass {len(missed)} of {len(report.results)} expectations: {said}{where}")
+    raise ValidationError(f"the data did not pass {len(missed)} of {len(report.results)} expectations: {text}{where}")
 
 
 def write_report(report: ValidationReport, out_dir: Path) -> None:

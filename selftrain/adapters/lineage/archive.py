@@ -1,4 +1,4 @@
-"""The label archive: what runs and registry together know of every pseudo-label, and of who taught whom."""
+"""The label archive: every pseudo-label, and who taught whom, by runs and registry together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from selftrain.adapters.registry import recall_log
 from selftrain.adapters.registry import versions as registry
 from selftrain.adapters.registry.references import find_version
 from selftrain.adapters.registry.versions import CHALLENGER, CHAMPION, Version
-from selftrain.adapters.runs.records import known
+from selftrain.adapters.runs.records import has_runs
 from selftrain.adapters.tracking.store import open_existing
 from selftrain.errors import InputError, RegistryError, SourceError
 from selftrain.learn.models.contract import file_digest
@@ -35,13 +35,13 @@ from selftrain.selflabel.lineage.rows import (
 )
 
 WHOLE = 64  # characters of a digest
-SHORTEST = 8  # of a digest that is named by its beginning: fewer digits are a version's number
+SHORTEST = 8  # characters of a digest's beginning: fewer digits are a version's number
 NAMED = 5
 
 
 @dataclass(frozen=True)
 class NamedTeacher:
-    """A model that was named: its identity, its file's sha256 (empty: not known), and what the user calls it."""
+    """A model that a user named: its identity, its file's sha256 (empty: unknown), and its name for the user."""
 
     identity: str
     file: str
@@ -49,12 +49,12 @@ class NamedTeacher:
 
     @property
     def names(self) -> frozenset[str]:
-        """What the model is known by."""
+        """Every name of the model."""
         return frozenset({self.identity, self.file} - {""})
 
 
 class LabelPage(BaseModel):
-    """The pseudo-labels that were asked for: `total` of them, the first as `labels`, all in the file `written`.
+    """The pseudo-labels that match a query: `total` of them, the first as `labels`, all in the file `written`.
 
     `gone` are the addresses of rounds whose labels are no longer in the artifact store.
     """
@@ -78,25 +78,25 @@ class Archive:
 
     @cached_property
     def descents(self) -> tuple[Descent, ...]:
-        """All models that are known, and who taught them."""
-        asked = (Descent(frozenset({each.facts.teacher}), each.facts.lineage) for each in self.kept)
-        return (*(version.descent for version in self.versions), *asked)
+        """All known models, and who taught them."""
+        teachers = (Descent(frozenset({each.facts.teacher}), each.facts.lineage) for each in self.kept)
+        return (*(version.descent for version in self.versions), *teachers)
 
     @cached_property
     def recalled(self) -> Recalled:
         """What is withdrawn now."""
         return Recalled.of(self.log, self.descents)
 
-    def given(self, kept: KeptLabels, recalled: Recalled | None = None) -> RoundLabels:
-        """`kept` with the addresses of its teacher, and what that is worth by `recalled` (None: by the whole log)."""
+    def round_labels(self, kept: KeptLabels, recalled: Recalled | None = None) -> RoundLabels:
+        """`kept` with its teacher's addresses, and its trust by `recalled` (None: by the whole log)."""
         model = Descent(frozenset({kept.facts.teacher}), kept.facts.lineage)
         trust = (recalled or self.recalled).trust(model)
         return RoundLabels(kept.run, kept.facts, self.addresses(model.names), trust)
 
     def addresses(self, names: frozenset[str]) -> str | None:
-        """The addresses in the registry of the model that is known by `names`."""
-        found = [version.uri for version in self.versions if not names.isdisjoint(version.descent.names)]
-        return ", ".join(found) or None
+        """The registry addresses of the model that has one of `names`, comma-separated; None: unregistered."""
+        uris = [version.uri for version in self.versions if not names.isdisjoint(version.descent.names)]
+        return ", ".join(uris) or None
 
     def by(self, teacher: NamedTeacher) -> tuple[KeptLabels, ...]:
         """The rounds that `teacher` labelled."""
@@ -105,7 +105,7 @@ class Archive:
     def teacher(self, reference: str, *, workspace: Path, model_name: str | None) -> NamedTeacher:
         """The model that `reference` names: a version's number, address or alias, or the beginning of a digest.
 
-        Raises InputError for what names none, or more than one, and RegistryError for a version that is not ours.
+        Raises InputError unless it names exactly one model, and RegistryError for a version that others registered.
         """
         number = reference.isdecimal() and len(reference) < SHORTEST
         if number or reference in (CHAMPION, CHALLENGER) or reference.startswith("models:/"):
@@ -115,8 +115,8 @@ class Archive:
             return NamedTeacher(version.identity, version.model_digest, version.uri)
         if not re.fullmatch(rf"[0-9a-f]{{{SHORTEST},{WHOLE}}}", reference):
             raise InputError(
-                f"{reference!r} names no model: give a version's number, models:/NAME/NUMBER, champion, or at least "
-                f"{SHORTEST} characters of a teacher's digest"
+                f"{reference!r} does not name a model: give a version's number, models:/NAME/NUMBER, champion, or at "
+                f"least {SHORTEST} characters of a teacher's digest"
             )
         return self._by_digest(reference)
 
@@ -125,23 +125,25 @@ class Archive:
         taught = (name for model in self.descents for name in model.lineage)
         identities = {*files.values(), *taught, *(each.facts.teacher for each in self.kept)}
         identities |= {line.identity for line in self.log}
-        found = {name for name in identities if name.startswith(beginning)}
-        found |= {identity for file, identity in files.items() if file.startswith(beginning)}
-        if not found:
+        matches = {name for name in identities if name.startswith(beginning)}
+        matches |= {identity for file, identity in files.items() if file.startswith(beginning)}
+        if not matches:
             raise InputError(
-                f"no model known here has a digest that begins with {beginning}: none of that name labelled in any run "
-                "or was registered"
+                f"no model known here has a digest that begins with {beginning}: such a model neither labelled in any "
+                "run nor was registered"
             )
-        if len(found) > 1:
-            listed = ", ".join(name[: max(SHOWN, len(beginning) + 4)] for name in sorted(found)[:NAMED])
-            raise InputError(f"{len(found)} models have digests that begin with {beginning}: {listed}; give more of it")
-        (identity,) = found
+        if len(matches) > 1:
+            listed = ", ".join(name[: max(SHOWN, len(beginning) + 4)] for name in sorted(matches)[:NAMED])
+            raise InputError(
+                f"{len(matches)} models have digests that begin with {beginning}: {listed}; give more characters"
+            )
+        (identity,) = matches
         file = next((file for file, name in files.items() if name == identity), "")
         return NamedTeacher(identity, file, self.addresses(frozenset({identity})) or f"teacher {identity[:SHOWN]}")
 
 
 def open_archive(workspace: Path) -> Archive:
-    """The archive of ZenML's store and of the registry that runs in `workspace` register in; nothing is created."""
+    """The archive of ZenML's store and of the workspace's registry; nothing is created."""
     prepare_process()
     tracking = open_existing(workspace)
     kept, gone = kept_labels()
@@ -162,8 +164,8 @@ def find_labels(
 ) -> LabelPage:
     """The pseudo-labels of one image (a file, or the beginning of its image_id), by one teacher, or both.
 
-    All of them go to `out`. Raises InputError for what names no image or teacher, or several, SourceError before the
-    first run, ConfigError for an `out` that cannot be written.
+    All of them go to `out`. Raises InputError unless `image` and `teacher` name exactly one each, SourceError before
+    the first run, and ConfigError for an `out` that cannot be written.
     """
     if image is None and teacher is None:
         raise InputError("say whose labels: --image with an image_id or a file, --teacher with a version or a digest")
@@ -171,8 +173,8 @@ def find_labels(
         check_label_file(out)
     prefix = _image_id(image) if image is not None else ""
     archive = open_archive(workspace)
-    if not known():
-        raise SourceError("there is no run yet; start one with `selftrain run`")
+    if not has_runs():
+        raise SourceError("no run was started yet; start one with `selftrain run`")
     chosen = archive.kept
     if teacher is not None:
         chosen = archive.by(archive.teacher(teacher, workspace=workspace, model_name=model_name))
@@ -194,7 +196,7 @@ def all_rows(
     """The rows of the rounds `chosen`, a group of rows at a time."""
     for each in chosen:
         with each.opened() as labels, each.manifest() as manifest:
-            yield from rows(archive.given(each, recalled), labels, manifest, prefix=prefix)
+            yield from rows(archive.round_labels(each, recalled), labels, manifest, prefix=prefix)
 
 
 def write_all(
@@ -221,28 +223,28 @@ def write_all(
 
 
 def _image_id(image: str) -> str:
-    """The image_id, or its beginning, that `image` gives; that of a file is the sha256 of its bytes."""
+    """The image_id, or its beginning, that `image` gives. A file's is the sha256 of its bytes."""
     if Path(image).is_file():
         return file_digest(Path(image))
     if re.fullmatch(rf"[0-9a-f]{{{SHORTEST},{WHOLE}}}", image):
         return image
-    raise InputError(f"--image {image!r} is no file and no image_id, of which {SHORTEST} characters or more are needed")
+    raise InputError(f"--image {image!r} is neither a file nor an image_id; give at least {SHORTEST} characters of one")
 
 
 def _counted(chosen: Sequence[KeptLabels], prefix: str) -> list[int]:
-    """How many rows of each round are of images whose id begins with `prefix`; InputError where it is not one image."""
+    """The rows of each round whose image_id begins with `prefix`, counted; InputError unless they are one image."""
     if not prefix:
         return [each.images for each in chosen]
     counts: list[int] = []
     ids: set[str] = set()
     for each in chosen:
         with each.opened() as file:
-            found = matching_ids(file, prefix)
-        counts.append(len(found))
-        ids |= set(pc.unique(found).slice(0, NAMED).to_pylist())
+            matches = matching_ids(file, prefix)
+        counts.append(len(matches))
+        ids |= set(pc.unique(matches).slice(0, NAMED).to_pylist())
     if len(ids) > 1:
         listed = ", ".join(name[: len(prefix) + 4] for name in sorted(ids)[:NAMED])
-        raise InputError(f"several images have an image_id that begins with {prefix}: {listed}; give more of it")
+        raise InputError(f"several images have an image_id that begins with {prefix}: {listed}; give more characters")
     if not ids and len(prefix) < WHOLE:
-        raise InputError(f"no pseudo-label was given to an image whose image_id begins with {prefix}")
+        raise InputError(f"no image whose image_id begins with {prefix} has a pseudo-label")
     return counts

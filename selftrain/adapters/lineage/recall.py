@@ -1,4 +1,4 @@
-"""Recall: a teacher withdrawn, with everything it said, everyone it taught, and whose champion that concerns."""
+"""Recall: a teacher withdrawn, with its pseudo-labels, the models it taught, and the champions among them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class LabelCount(BaseModel):
 
 
 class RoundCount(BaseModel):
-    """What a withdrawn or tainted teacher said in one round of one run."""
+    """The pseudo-labels of a withdrawn or tainted teacher in one round of one run."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -48,7 +48,7 @@ class RoundCount(BaseModel):
 
 
 class ConcernedVersion(BaseModel):
-    """A registered version that is withdrawn, or was trained on what was, at whatever remove."""
+    """A registered version that is withdrawn, or that descends from a withdrawn model."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -61,8 +61,8 @@ class ConcernedVersion(BaseModel):
 class RecallReport(BaseModel):
     """A recall, and all that it concerns: rounds of pseudo-labels, and registered versions.
 
-    `new` says whether it is made now. `written` holds every label of the rounds; `gone` are the addresses of rounds
-    whose labels are no longer in the artifact store and are not counted.
+    `new` says whether it was made now. The file `written` holds every label of the rounds. `gone` are the addresses of
+    rounds whose labels have left the artifact store, and are not counted.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -91,20 +91,21 @@ def withdraw(
 ) -> RecallReport:
     """Withdraw the model that `reference` names, once, and report all that this concerns; nothing is deleted.
 
-    Every label goes to `out` too. A model that is withdrawn already is reported alone. Raises InputError for what names
-    no model or several, and for a first recall without a reason; ConfigError for an `out` that cannot be written.
+    Every label goes to `out` too. A model that is withdrawn already is only reported. Raises InputError unless
+    `reference` names exactly one model, and for a first recall without a reason. Raises ConfigError for an `out` that
+    cannot be written.
     """
     if out is not None:
         check_label_file(out)
     archive = open_archive(workspace)
     teacher = archive.teacher(reference, workspace=workspace, model_name=model_name)
-    there = archive.recalled.withdrawn.get(teacher.identity)
-    line = there or _append(teacher, "withdraw", why=_checked(reason), workspace=workspace)
+    earlier = archive.recalled.withdrawn.get(teacher.identity)
+    line = earlier or _append(teacher, "withdraw", why=_checked(reason), workspace=workspace)
     alone = Recalled.of([line], archive.descents)
-    concerned = [each for each in archive.kept if archive.given(each, alone).trust is not Trust.TRUSTED]
+    concerned = [each for each in archive.kept if archive.round_labels(each, alone).trust is not Trust.TRUSTED]
     report = RecallReport(
         recall=line,
-        new=there is None,
+        new=earlier is None,
         rounds=tuple(_count(archive, each, alone) for each in concerned),
         versions=tuple(_concerned(version, alone) for version in archive.versions if alone.cause(version.descent)),
         written=out,
@@ -117,7 +118,7 @@ def withdraw(
 
 
 def take_back(reference: str, *, reason: str, workspace: Path, model_name: str | None = None) -> Recall:
-    """Take back the recall of the model that `reference` names; raises InputError unless it is withdrawn."""
+    """Take back the recall of the model that `reference` names. Raises InputError unless it is withdrawn."""
     archive = open_archive(workspace)
     teacher = archive.teacher(reference, workspace=workspace, model_name=model_name)
     if teacher.identity not in archive.recalled.withdrawn:
@@ -127,21 +128,21 @@ def take_back(reference: str, *, reason: str, workspace: Path, model_name: str |
 
 
 def recall_history(workspace: Path) -> list[Recall]:
-    """Every line of the recall log, oldest first; none where there is no store yet."""
+    """Every line of the recall log, oldest first; empty before the first run."""
     tracking = open_existing(workspace)
     return recall_log.read_log(tracking) if tracking is not None else []
 
 
 def concern_of(model_uri: str | None, workspace: Path) -> str | None:
-    """What is to be said now of the version that a run in `workspace` registered; None: there is none, or nothing."""
-    found = ADDRESS.fullmatch(model_uri or "")
-    if found is None:
+    """Why the version that a run in `workspace` registered may not be trusted; None: it may, or there is none."""
+    address = ADDRESS.fullmatch(model_uri or "")
+    if address is None:
         return None
     try:
         tracking = recall_log.open_log(workspace)
         if tracking is None:
             return None
-        version = registry.get_version(tracking, name=found["name"], number=int(found["number"]))
+        version = registry.get_version(tracking, name=address["name"], number=int(address["number"]))
         return recall_log.recalled(tracking).concern(version.descent, version.uri)
     except NotRegisteredError:
         return None  # it was deleted
@@ -150,25 +151,25 @@ def concern_of(model_uri: str | None, workspace: Path) -> str | None:
 
 
 def roll_back(report: RecallReport, *, workspace: Path) -> tuple[Version, ...]:
-    """Give each champion's place that `report` concerns to the one before it that is trusted; returns those.
+    """Replace each champion that `report` concerns by the last trusted one before it; returns the new champions.
 
-    Raises RegistryError, once all were tried, where some have none to go back to.
+    Raises RegistryError, after all were tried, where some have no trusted champion before them.
     """
     tracking = open_tracking(workspace)
     why = f"{report.recall.called} was recalled: {report.recall.why}"
     who = promotion.current_user()
     champions: list[Version] = []
-    left: list[SelftrainError] = []
+    errors: list[SelftrainError] = []
     for version in report.champions:
         try:
             champions.append(promotion.rollback(tracking, version.name, who=who, why=why))
         except SelftrainError as error:
-            left.append(error)
-    if left and len(report.champions) == 1:
-        raise left[0]
-    if left:
+            errors.append(error)
+    if errors and len(report.champions) == 1:
+        raise errors[0]
+    if errors:
         done = [f"{champion.uri} is the champion of {champion.name!r} again" for champion in champions]
-        raise RegistryError("; ".join([*(error.message for error in left), *done]))
+        raise RegistryError("; ".join([*(error.message for error in errors), *done]))
     return tuple(champions)
 
 
@@ -195,16 +196,16 @@ def _append(teacher: NamedTeacher, action: Literal["withdraw", "restore"], *, wh
 
 
 def _count(archive: Archive, kept: KeptLabels, recalled: Recalled) -> RoundCount:
-    given = archive.given(kept, recalled)
+    labels = archive.round_labels(kept, recalled)
     names = kept.facts.class_names
     with kept.opened() as file:
         counts = class_counts(file, classes=len(names)).tolist()
     return RoundCount(
-        run=given.run,
+        run=labels.run,
         round=kept.facts.round,
         teacher=kept.facts.teacher,
-        version=given.version,
-        trust=given.trust,
+        version=labels.version,
+        trust=labels.trust,
         given=sum(each for each, _ in counts),
         accepted=sum(each for _, each in counts),
         classes={name: LabelCount(given=all_, accepted=sure) for name, (all_, sure) in zip(names, counts, strict=True)},

@@ -1,4 +1,4 @@
-"""The label store: every round's pseudo-labels, as runs left them in ZenML's artifact store."""
+"""The label store: every round's pseudo-labels, in ZenML's artifact store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from selftrain.adapters.runs.materializers import TABLE
-from selftrain.adapters.runs.records import known
+from selftrain.adapters.runs.records import has_runs
 from selftrain.errors import SelftrainError
 from selftrain.selflabel.lineage import rows
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
@@ -21,7 +21,7 @@ from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 if TYPE_CHECKING:
     from zenml.models import ArtifactVersionResponse
 
-ARTIFACT = "pseudo_labels"  # what the step calls them
+ARTIFACT = "pseudo_labels"  # their name in the step
 
 
 @dataclass(frozen=True)
@@ -41,34 +41,34 @@ class KeptLabels:
 
     @contextmanager
     def manifest(self) -> Iterator[pq.ParquetFile | None]:
-        """The file of the manifest that their images are in; None where the run was deleted from ZenML's store."""
+        """The file of their images' manifest; None where the run was deleted from ZenML's store."""
         from zenml.client import Client
 
         step = self.artifact.producer_step_run_id
         try:
-            found = Client().get_run_step(step).inputs.get("manifest", []) if step is not None else []
+            manifests = Client().get_run_step(step).inputs.get("manifest", []) if step is not None else []
         except KeyError:
-            found = []
-        if not found:
+            manifests = []
+        if not manifests:
             yield None
             return
-        with _opened(found[0]) as file:
+        with _opened(manifests[0]) as file:
             yield file
 
 
 def kept_labels() -> tuple[list[KeptLabels], list[str]]:
     """The pseudo-labels of all runs, oldest first, and the addresses of those whose files are gone.
 
-    Labels that a run took from the cache are those of the run that made them.
+    Labels that a run took from the cache belong to the run that made them.
     """
     from zenml.client import Client
     from zenml.constants import PAGE_SIZE_MAXIMUM
     from zenml.exceptions import ZenMLBaseException
     from zenml.utils.pagination_utils import depaginate_stream
 
-    if not known():
+    if not has_runs():
         return [], []
-    there: list[KeptLabels] = []
+    kept: list[KeptLabels] = []
     gone: list[str] = []
     listed = depaginate_stream(
         Client().list_artifact_versions,
@@ -86,8 +86,8 @@ def kept_labels() -> tuple[list[KeptLabels], list[str]]:
         except (OSError, RuntimeError, ZenMLBaseException, pa.ArrowInvalid, SelftrainError):
             gone.append(str(artifact.uri))
             continue
-        there.append(KeptLabels(str(artifact.producer_pipeline_run_id or "deleted"), facts, images, artifact))
-    return there, gone
+        kept.append(KeptLabels(str(artifact.producer_pipeline_run_id or "deleted"), facts, images, artifact))
+    return kept, gone
 
 
 @contextmanager

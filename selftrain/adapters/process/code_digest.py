@@ -1,7 +1,7 @@
 """Code digests: what ZenML's cache must know of the core code behind a step.
 
-ZenML keys a step by its own source only. Each function here is a step's `cache_func`: a sha256 over the sources of
-the core modules that the step calls, followed through their imports.
+ZenML keys a step by its own source only. Each function here is a step's `cache_func`. It gives a sha256 over the
+sources of the core modules that the step calls, followed through their imports.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ def digest(modules: list[str], root: Path = ROOT, *, alone: tuple[str, ...] = ()
 
 def closure(modules: list[str], root: Path = ROOT) -> set[str]:
     """`modules` and the selftrain modules that they import, directly or not, type-checking imports left out."""
-    found: set[str] = set()
+    seen: set[str] = set()
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
-        if name in found or WITHOUT_EFFECT.fullmatch(name):
+        if name in seen or WITHOUT_EFFECT.fullmatch(name):
             continue
-        found.add(name)
+        seen.add(name)
         waiting.extend(_imports(source_of(name, root), root))
-    return found
+    return seen
 
 
 def source_of(module: str, root: Path = ROOT) -> Path:

@@ -1,4 +1,4 @@
-"""The console: progress of long work as a bar on a terminal, as plain lines elsewhere."""
+"""The console: progress as a bar on a terminal, as plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STDERR = 2  # the file itself: ZenML copies what is written to sys.stderr into a
 
 @contextmanager
 def progress(what: str) -> Iterator[Progress]:
-    """A Progress for one piece of work: a bar on a terminal; elsewhere a line each ten seconds and one at the end."""
+    """A Progress for one piece of work: a bar on a terminal; elsewhere a line every ten seconds."""
     if sys.stderr.isatty():
         with _bar(what) as show:
             yield show
@@ -31,17 +31,17 @@ def progress(what: str) -> Iterator[Progress]:
 
 
 def plain(file: TextIO | None = None) -> Console:
-    """A console on `file` (None: stdout) that reads no markup in text: the names of files and classes are a user's."""
+    """A console on `file` (None: stdout) that ignores markup. Names of files and classes come from users."""
     return Console(file=file, markup=False, emoji=False, highlight=False)
 
 
 def show(what: RenderableType) -> None:
-    """Print `what` to the standard error of the process, past whatever a step's log captures."""
+    """Print `what` to the process's standard error, which no step's log captures."""
     plain(sys.__stderr__).print(what)
 
 
 def logs_to_stderr() -> None:
-    """Send what libraries log to the standard error: importing ZenML sets up that it goes to the standard output."""
+    """Send what libraries log to the standard error. ZenML, once imported, sends it to the standard output."""
     from zenml.logger import ZenMLConsoleHandler
 
     for handler in logging.getLogger().handlers:

@@ -1,4 +1,4 @@
-"""Quiet start: Keras and its devices are loaded without the lines that TensorFlow's C++ writes whatever it is told."""
+"""Quiet start: Keras loads without the lines that TensorFlow's C++ always writes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from contextlib import contextmanager
 
 
 def start_keras() -> None:
-    """Import Keras and wake its devices; what native code writes to stderr meanwhile shows only if it fails.
+    """Import Keras and start its devices. What native code writes to stderr is only shown if that fails.
 
-    Python's own warnings and errors are not hidden, nor is anything written later. `selftrain doctor` says what GPU
-    there is.
+    Python's own warnings and errors are not hidden, nor is anything written later. `selftrain doctor` names the GPUs.
     """
     if "keras" in sys.modules:
         return
@@ -25,7 +24,7 @@ def start_keras() -> None:
 
 @contextmanager
 def _native_stderr_held() -> Iterator[None]:
-    """File descriptor 2 goes to a file for the block, and on to the screen if the block fails."""
+    """Send file descriptor 2 to a file for the block, and to the screen if the block fails."""
     sys.stderr.flush()
     try:
         screen = os.dup(2)

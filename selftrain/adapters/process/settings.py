@@ -1,16 +1,36 @@
-"""Process settings: what ZenML, MLflow and their loggers are told before they start."""
+"""Process settings: what ZenML, MLflow, TensorFlow and their loggers are told before they start.
+
+Each sets a variable of the environment only where it is not set: the user's own values win.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
+from pathlib import Path
 
-# ZenML uploads each larger parameter of a dynamic step as an artifact of its own, 0.1 s apiece.
-PARAMETER_BYTES = "65536"
+import click
 
+_MLFLOW = {"MLFLOW_DISABLE_TELEMETRY": "true"}
+_PROCESS = {
+    # ZenML uploads each larger parameter of a dynamic step as an artifact of its own, which takes 0.1 s.
+    "ZENML_PARAMETER_SIZE_THRESHOLD": "65536",
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+    "TF_ENABLE_ONEDNN_OPTS": "1",
+    "GX_ANALYTICS_ENABLED": "false",
+    **_MLFLOW,
+}
+_COMMAND = {"ZENML_ANALYTICS_OPT_IN": "false", "AUTO_OPEN_DASHBOARD": "false"}
+_QUERY = {
+    # The live view of a run reads ZenML's lines; in any other command they would mix with the answer.
+    "ZENML_LOGGING_VERBOSITY": "ERROR",
+    # A run waits for a registry that is down, four minutes by MLflow's default of 7; a query answers soon.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+}
 
-# Each logs many lines a run that tell a user nothing they can act on.
-NOISY = {
+# Each logs many lines per run that tell a user nothing they can act on.
+_NOISY = {
     "great_expectations": logging.WARNING,
     "tensorflow": logging.ERROR,
     "absl": logging.ERROR,
@@ -18,11 +38,27 @@ NOISY = {
 
 
 def prepare_process() -> None:
-    """Settings of this process that TensorFlow and ZenML read from the environment; the user's own go before."""
-    os.environ.setdefault("ZENML_PARAMETER_SIZE_THRESHOLD", PARAMETER_BYTES)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    for name, level in NOISY.items():
+    """The settings of a process that trains, asks the registry, or runs the pipeline."""
+    _set_defaults(_PROCESS)
+    for name, level in _NOISY.items():
         logging.getLogger(name).setLevel(level)
+
+
+def prepare_mlflow() -> None:
+    """Turn MLflow's telemetry off, which MLflow reads when it is imported."""
+    _set_defaults(_MLFLOW)
+
+
+def prepare_command(*, runs: bool) -> None:
+    """The settings of the `selftrain` command; `runs`: it starts a run, and does not only ask."""
+    _set_defaults(_COMMAND if runs else {**_COMMAND, **_QUERY})
+
+
+def zenml_folder() -> Path:
+    """Where ZenML keeps its configuration. ZenML only tells once it is imported, which takes seconds: its own rule."""
+    return Path(os.environ.get("ZENML_CONFIG_PATH") or click.get_app_dir("zenml")).resolve()
+
+
+def _set_defaults(variables: Mapping[str, str]) -> None:
+    for name, value in variables.items():
+        os.environ.setdefault(name, value)

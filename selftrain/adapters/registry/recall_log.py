@@ -1,7 +1,7 @@
 """The recall log: which models are withdrawn, since when and why; it only grows.
 
-Its lines are tags of the MLflow experiment that runs go to: most teachers are never registered, and a model taught by
-one may be registered under any name.
+Its lines are tags of the MLflow experiment that runs go to, rather than of a registered model. Most teachers are never
+registered, and a model taught by one may be registered under any name.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
+from selftrain.adapters.process.settings import prepare_mlflow, zenml_folder
 from selftrain.adapters.registry import tag_log, versions
 from selftrain.adapters.tracking.store import Tracking, open_existing, stack_tracker_uri
 from selftrain.errors import RegistryError
@@ -43,7 +42,7 @@ def read_log(tracking: Tracking) -> list[Recall]:
 
 
 def append(tracking: Tracking, line: Recall) -> Recall:
-    """`line` as the log's next one: its number and time are filled in."""
+    """Append `line`, with its number and time filled in, and return it."""
     log = read_log(tracking)
     number = log[-1].number + 1 if log else 1
     line = line.model_copy(update={"number": number, "when": tag_log.now()})
@@ -54,7 +53,7 @@ def append(tracking: Tracking, line: Recall) -> Recall:
 
 
 def recalled(tracking: Tracking) -> Recalled:
-    """What is withdrawn now, and what the registry knows of who taught whom; it is asked only if anything is."""
+    """What is withdrawn now. The registry is only asked who taught whom if anything is."""
     log = read_log(tracking)
     holds = bool(Recalled.of(log).withdrawn)
     return Recalled.of(log, [version.descent for version in versions.all_versions(tracking)] if holds else ())
@@ -63,64 +62,64 @@ def recalled(tracking: Tracking) -> Recalled:
 def lines_about(tracking: Tracking, name: str) -> list[Recall]:
     """The lines that concern any version of the model `name`, oldest first."""
     log = read_log(tracking)
-    known = [version.descent for version in versions.all_versions(tracking)] if log else []
+    every = [version.descent for version in versions.all_versions(tracking)] if log else []
     own = [version.descent for version in versions.versions(tracking, name)] if log else []
 
     def concerns(line: Recall) -> bool:
-        alone = Recalled.of([line.model_copy(update={"action": "withdraw"})], known)
+        alone = Recalled.of([line.model_copy(update={"action": "withdraw"})], every)
         return any(alone.cause(model) is not None for model in own)
 
     return [line for line in log if concerns(line)]
 
 
 def open_log(workspace: Path) -> Tracking | None:
-    """The store of `workspace` if its log may hold a line.
+    """The store of `workspace`, or None where its log cannot hold a line.
 
-    The embedded one is asked in SQL, read-only: MLflow takes seconds to load, and most workspaces have no recall.
+    The embedded store is asked in SQL, read-only: MLflow takes seconds to load, and most workspaces have no recall.
     """
     elsewhere = os.environ.get("MLFLOW_TRACKING_URI") or stack_tracker_uri()
-    if not elsewhere and not _has_lines(Workspace(workspace).mlflow_database):
+    if not elsewhere and not may_hold_lines(Workspace(workspace).mlflow_database):
         return None
     return open_existing(workspace)
 
 
 def known_log(workspace: Path) -> Tracking | None:
-    """`open_log`, for what works without any store; None also where none was used yet.
+    """`open_log`, for what works without any store; None also where no store was used yet.
 
-    ZenML takes seconds to load, and makes a store of its own where there is none: it is asked for its stack only where
-    both it and `workspace` are there already.
+    ZenML takes seconds to load, and makes a store of its own where there is none. It is only asked for its stack where
+    it was set up before and `workspace` exists.
     """
-    used = workspace.is_dir() and (_zenml_is_set_up() or _has_lines(Workspace(workspace).mlflow_database))
+    used = workspace.is_dir() and (_zenml_is_set_up() or may_hold_lines(Workspace(workspace).mlflow_database))
     if not used and not os.environ.get("MLFLOW_TRACKING_URI"):
         return None
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # MLflow reads it when it is imported
+    prepare_mlflow()
     return open_log(workspace)
 
 
 def _zenml_is_set_up() -> bool:
-    folder = os.environ.get("ZENML_CONFIG_PATH") or click.get_app_dir("zenml")
-    return "ZENML_STORE_URL" in os.environ or (Path(folder) / "config.yaml").is_file()
+    return "ZENML_STORE_URL" in os.environ or (zenml_folder() / "config.yaml").is_file()
 
 
-def _has_lines(database: Path) -> bool:
+def may_hold_lines(database: Path) -> bool:
+    """Whether the log in the embedded store `database` has a line, or only MLflow can tell."""
     if not database.exists():
         return False
     try:
         with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as store:
-            found = store.execute("SELECT 1 FROM experiment_tags WHERE key LIKE ? LIMIT 1", (f"{LOG_TAG}%",)).fetchone()
+            line = store.execute("SELECT 1 FROM experiment_tags WHERE key LIKE ? LIMIT 1", (f"{LOG_TAG}%",)).fetchone()
     except sqlite3.DatabaseError:
         return True  # it is locked, broken, or has tables of another MLflow, which has to be asked itself
-    return found is not None
+    return line is not None
 
 
 def withdrawn(place: Place) -> list[str]:
-    """The identities of what is withdrawn now, sorted; none where there is no store yet."""
+    """The identities of what is withdrawn now, sorted; empty before the first run."""
     tracking = open_log(Path(place.workspace))
     return sorted({line.identity for line in Recalled.of(read_log(tracking)).in_force}) if tracking is not None else []
 
 
 def refuse_withdrawn(model: SavedModel, place: Place) -> None:
-    """Raise WithdrawnError if `model`, which a run made or took from the cache, is withdrawn or tainted."""
+    """Raise WithdrawnError if `model`, of a run or its cache, is withdrawn or tainted."""
     tracking = open_log(Path(place.workspace))
     if tracking is not None:
         refuse(tracking, model.contract)
@@ -132,15 +131,15 @@ def refuse(tracking: Tracking, contract: Contract) -> None:
     recalled(tracking).refuse(descent_of(contract), called, advice=ANOTHER_MODEL)
 
 
-def refuse_given(model: Descent, called: str, workspace: Path, *, advice: str) -> None:
-    """Raise WithdrawnError if a model that the user gave, as a folder or file, is withdrawn or tainted."""
+def refuse_file(model: Descent, called: str, workspace: Path, *, advice: str) -> None:
+    """Raise WithdrawnError if a user's model, a folder or file, is withdrawn or tainted."""
     tracking = known_log(workspace)
     if tracking is not None:
         recalled(tracking).refuse(model, called, advice=advice)
 
 
-def concern_given(model: Descent, called: str, workspace: Path) -> str | None:
-    """What is to be said of a model that the user gave, as a folder or file; None: nothing, or there is no log."""
+def concern_about_file(model: Descent, called: str, workspace: Path) -> str | None:
+    """What to tell the user about their model, a folder or file; None where nothing was withdrawn."""
     try:
         tracking = known_log(workspace)
         return recalled(tracking).concern(model, called) if tracking is not None else None
@@ -149,7 +148,7 @@ def concern_given(model: Descent, called: str, workspace: Path) -> str | None:
 
 
 def alarm(tracking: Tracking, champion: versions.Version | None) -> str:
-    """What is to be added to a line about `champion` if it is withdrawn or tainted, and what to do; else nothing."""
+    """What a line about `champion` adds if it is withdrawn or tainted: why, and what to do."""
     if champion is None:
         return ""
     concern = recalled(tracking).concern(champion.descent, f"the champion {champion.uri}")
@@ -157,12 +156,12 @@ def alarm(tracking: Tracking, champion: versions.Version | None) -> str:
 
 
 def descent_of(contract: Contract) -> Descent:
-    """Who taught the model that `contract` describes, as it says itself."""
+    """Who taught the model that `contract` describes, as the contract says."""
     return Descent(frozenset({contract.identity, contract.weights_sha256} - {""}), contract.lineage)
 
 
 def descent_at(path: Path) -> Descent:
-    """Who taught the model in the folder `path`, as it says itself; of a `.keras` file only its digest is known."""
+    """Who taught the model in the folder `path`, as its contract says. A `.keras` file only has its digest."""
     from selftrain.learn.models.contract import file_digest, read_contract
 
     return descent_of(read_contract(path)) if path.is_dir() else Descent(frozenset({file_digest(path)}))

@@ -1,4 +1,4 @@
-"""Model references: what a user writes for a model - a folder, a file, a registry address - as a loaded model."""
+"""Model references: a folder, a file or a registry address, and the model that it names."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<number
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model ready to predict, its contract, how it is called, and what is to be said if it is not to be trusted."""
+    """A model ready to predict, its contract, its name for the user, and any reason not to trust it."""
 
     model: keras.Model
     contract: Contract
@@ -51,7 +51,7 @@ class OpenRegistry:
 
 
 class Standing(BaseModel):
-    """Which versions of a model stand where now; `concern` says why its champion is not to be trusted, if it is not."""
+    """The champion and the challenger of a model; `concern` is any reason not to trust the champion."""
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
@@ -77,11 +77,11 @@ def standing(opened: OpenRegistry) -> Standing:
 
 
 def open_registry(workspace: Path, name: str | None = None) -> OpenRegistry:
-    """The registry that runs in `workspace` register in.
+    """The registry that runs in `workspace` register in; nothing is created.
 
-    Without `name`: the registry's only model, else the last registered run's. Raises RegistryError where there is no
-    registry yet, or none of its models can be meant, NotRegisteredError naming its models where none is called `name`,
-    and ConfigError for what can be no model's name; nothing is created.
+    Without `name`: the registry's only model, else the last registered run's. Raises RegistryError before the first
+    run, and where no single model can be meant. Raises NotRegisteredError, with the names of the models, for an
+    unknown `name`, and ConfigError for one that MLflow does not allow.
     """
     if name:
         check_model_name(name, given_as="the model's name")
@@ -89,12 +89,12 @@ def open_registry(workspace: Path, name: str | None = None) -> OpenRegistry:
     tracking = open_existing(workspace)
     if tracking is None:
         raise RegistryError(
-            f"there is no registry in {workspace} yet; `selftrain run` registers a model that passes its gate "
+            f"{workspace} has no registry yet; `selftrain run` registers a model that passes its gate "
             "(or give --workspace)"
         )
     if name:
         _check_registered(tracking, name)
-    return OpenRegistry(tracking, name or _usual_name(tracking), Workspace(workspace).models)
+    return OpenRegistry(tracking, name or _default_name(tracking), Workspace(workspace).models)
 
 
 def load_reference(
@@ -107,8 +107,8 @@ def load_reference(
     """The model that `reference` names: a saved model's folder, a `.keras` file, `models:/NAME@ALIAS`,
     `models:/NAME/NUMBER`, or `champion`.
 
-    A `.keras` file without its contract needs `class_names`, in the order of its outputs. Raises ConfigError for a
-    reference that is none of these, RegistryError for a version that is not there, UntrustedFileError.
+    A `.keras` file without its contract needs `class_names`, in the order of its outputs. Raises ConfigError for any
+    other reference, RegistryError for an unknown version, and UntrustedFileError.
     """
     prepare_process()
     path = Path(reference)
@@ -119,7 +119,7 @@ def load_reference(
     if path.suffix == ".keras" and path.is_file():
         return _load_file(path, class_names, workspace)
     raise ConfigError(
-        f"{reference!r} is no model: give a saved model's folder, a .keras file, models:/NAME@champion, "
+        f"{reference!r} is not a model: give a saved model's folder, a .keras file, models:/NAME@champion, "
         "models:/NAME/NUMBER, or champion"
     )
 
@@ -135,11 +135,11 @@ def load_version(reference: str, *, workspace: Path, model_name: str | None = No
 
 def find_version(reference: str, *, workspace: Path, model_name: str | None = None) -> tuple[OpenRegistry, Version]:
     """The version that `champion`, `challenger`, a number or a `models:/` address names, and its registry."""
-    found = ADDRESS.fullmatch(reference)
-    if reference.startswith("models:/") and found is None:
-        raise ConfigError(f"{reference!r} is no model address; write models:/NAME@champion or models:/NAME/NUMBER")
-    opened = open_registry(workspace, found["name"] if found else model_name)
-    key = (found["alias"] or found["number"]) if found else reference
+    address = ADDRESS.fullmatch(reference)
+    if reference.startswith("models:/") and address is None:
+        raise ConfigError(f"{reference!r} is not a model address; write models:/NAME@champion or models:/NAME/NUMBER")
+    opened = open_registry(workspace, address["name"] if address else model_name)
+    key = (address["alias"] or address["number"]) if address else reference
     return opened, _version(opened, key)
 
 
@@ -147,26 +147,28 @@ def _version(opened: OpenRegistry, key: str) -> Version:
     if key.isdecimal():
         return versions.get_version(opened.tracking, name=opened.name, number=int(key))
     if key == CHAMPION:
-        found = versions.champion(opened.tracking, opened.name)
+        version = versions.champion(opened.tracking, opened.name)
     elif key == CHALLENGER:
-        found = versions.challenger(opened.tracking, opened.name)
+        version = versions.challenger(opened.tracking, opened.name)
     else:
-        raise ConfigError(f"{key!r} is no alias we set; allowed: {CHAMPION}, {CHALLENGER}, or a version's number")
-    if found is None:
-        there = versions.versions(opened.tracking, opened.name)
-        known = ", ".join(str(version.number) for version in there) or "none"
+        raise ConfigError(
+            f"{key!r} is not one of our aliases; allowed: {CHAMPION}, {CHALLENGER}, or a version's number"
+        )
+    if version is None:
+        every = versions.versions(opened.tracking, opened.name)
+        numbers = ", ".join(str(each.number) for each in every) or "none"
         raise RegistryError(
-            f"{opened.name!r} has no {key} (versions: {known}); "
+            f"{opened.name!r} has no {key} (versions: {numbers}); "
             "`selftrain promote` makes one, or name a version or a model's folder instead"
         )
-    return found
+    return version
 
 
 def _load_folder(folder: Path, called: str, workspace: Path) -> LoadedModel:
     read_contract(folder)
     start_keras()
     model, contract = load(folder)
-    concern = recall_log.concern_given(recall_log.descent_of(contract), called, workspace)
+    concern = recall_log.concern_about_file(recall_log.descent_of(contract), called, workspace)
     return LoadedModel(model, contract, called, concern)
 
 
@@ -177,29 +179,29 @@ def _load_file(path: Path, class_names: tuple[str, ...], workspace: Path) -> Loa
         raise ConfigError(f"{path} does not name its classes; give --classes a,b,c in the order of its outputs")
     start_keras()
     model, contract = adopt(path, class_names=class_names, image_size=_image_size(path))
-    itself = Descent(frozenset({file_digest(path), values_digest(model)}))  # it has no contract to say who taught it
-    return LoadedModel(model, contract, str(path), recall_log.concern_given(itself, str(path), workspace))
+    descent = Descent(frozenset({file_digest(path), values_digest(model)}))  # no contract says who taught it
+    return LoadedModel(model, contract, str(path), recall_log.concern_about_file(descent, str(path), workspace))
 
 
 def _image_size(path: Path) -> int:
-    """The side that a `.keras` file's model reads, from its description alone; 224 where it reads any size."""
+    """The side in pixels that a `.keras` file's model reads, by its description; 224 where it reads any size."""
     try:
         with zipfile.ZipFile(path) as archive:
             described: Any = json.loads(archive.read("config.json"))
         inputs = [layer for layer in described["config"]["layers"] if layer["class_name"] == "InputLayer"]
         side = inputs[0]["config"]["batch_shape"][1]
     except (*UNREADABLE_ZIP, TypeError, IndexError):
-        return ANY_SIDE  # whatever is wrong with the file, loading it says so
+        return ANY_SIDE  # if the file is broken, loading it says so
     return side if isinstance(side, int) else ANY_SIDE
 
 
 def _check_registered(tracking: Tracking, name: str) -> None:
     if not versions.names(tracking, f"name = '{name}'"):
-        known = ", ".join(versions.names(tracking)) or "none"
-        raise NotRegisteredError(f"there is no model {name!r}; there are: {known}")
+        names = ", ".join(versions.names(tracking)) or "none"
+        raise NotRegisteredError(f"no model is called {name!r}; there are: {names}")
 
 
-def _usual_name(tracking: Tracking) -> str:
+def _default_name(tracking: Tracking) -> str:
     names = versions.names(tracking)
     if not names:
         raise RegistryError("no model is registered yet; `selftrain run` registers one that passes its gate")

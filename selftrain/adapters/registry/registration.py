@@ -1,7 +1,11 @@
-"""Registration: one MLflow version a run key, found again before one is made, whole or completed.
+"""Registration: one MLflow version per run key, found again before one is made, and completed after a kill.
 
-A version is made in four steps that can each be repeated after a kill: the model's record (found by its run key), its
-files, the version with all its tags in one call, the alias `challenger` with the mark that registering is done.
+A version is made in four steps, and each can be repeated after a kill:
+
+1. the model's record, found by its run key
+2. the model's files
+3. the version with all its tags, in one call
+4. the alias `challenger`, with the mark that registering is done
 """
 
 from __future__ import annotations
@@ -37,7 +41,7 @@ if TYPE_CHECKING:
     from selftrain.learn.models.contract import Contract
 
 DONE = "selftrain.registered"
-LINK = "mlflow.modelVersions"  # by which MLflow's own pages go from a model to its versions
+LINK = "mlflow.modelVersions"  # MLflow's own pages follow it from a model to its versions
 LONGEST_DESCRIPTION = 5000
 
 
@@ -55,40 +59,43 @@ def register(
 ) -> Version:
     """The version of `run_key`: the one that is there, completed if a kill left it half-made, else a new one.
 
-    `model_folder` is what `learn.models.saving.save` wrote. A new version gets `tags`, the numbers of `report`,
-    the model card and the alias `challenger`; `run_id` (the pipeline run's) ties it to that run's record in MLflow.
+    `model_folder` is what `learn.models.saving.save` wrote. A new version gets `tags`, the numbers of `report`, the
+    model card and the alias `challenger`. `run_id`, that of the pipeline run, ties it to that run's record in MLflow.
     Raises RegistryError when the run key belongs to a version of another model file.
     """
     name = settings.model_name
     _ensure_name(tracking, name)
-    found = find(tracking, name=name, run_key=run_key)
-    if found is not None and found.model_digest != contract.weights_sha256:
+    version = find(tracking, name=name, run_key=run_key)
+    if version is not None and version.model_digest != contract.weights_sha256:
         raise RegistryError(
-            f"{found.uri} was registered for run key {run_key!r} with the model {found.model_digest[:12]}, and now "
+            f"{version.uri} was registered for run key {run_key!r} with the model {version.model_digest[:12]}, and now "
             f"{contract.weights_sha256[:12]} came; a run key names one model: give this one another key"
         )
-    if found is not None and DONE in found.tags and has_files(tracking, found.source):
-        return found
-    mlflow_run = ensure_run(tracking, run_id, name)
-    logged = _ensure_model(tracking, name, run_key, mlflow_run)
-    if found is not None and found.source != logged.artifact_location:
-        raise RegistryError(f"{found.uri} has lost its model's record and files; delete that version and run again")
+    if version is not None and DONE in version.tags and has_files(tracking, version.source):
+        return version
+    logged = _ensure_model(tracking, name, run_key, ensure_run(tracking, run_id, name))
+    if version is not None and version.source != logged.artifact_location:
+        raise RegistryError(f"{version.uri} has lost its model's record and files; delete that version and run again")
     if not has_files(tracking, logged.artifact_location) or logged.status != "READY":
         _upload(tracking, logged, model_folder=model_folder, contract=contract, card=card)
-    if found is None:
+    if version is None:
         digests = {MODEL_DIGEST: contract.weights_sha256, **lineage_tags(contract)}
-        everything = {**_numbers_as_tags(report), **tags, **digests, RUN_KEY: run_key}
-        # Not `models:/<id>`, nor without the run: MLflow 3.17 would look in the process's global store, not this one.
-        made = tracking.client.create_model_version(
-            name,
-            logged.artifact_location,
-            run_id=mlflow_run,
-            tags=everything,
-            description=_shortened(card),
-            model_id=logged.model_id,
-        )
-        found = get_version(tracking, name=name, number=int(made.version))
-    return _finish(tracking, found, logged.model_id)
+        all_tags = {**_numbers_as_tags(report), **tags, **digests, RUN_KEY: run_key}
+        version = _new_version(tracking, name, logged, tags=all_tags, card=card)
+    return _finish(tracking, version, logged.model_id)
+
+
+def _new_version(tracking: Tracking, name: str, logged: LoggedModel, *, tags: Mapping[str, str], card: str) -> Version:
+    # Not `models:/<id>`, nor without the run: MLflow 3.17 would look in the process's global store, not this one.
+    made = tracking.client.create_model_version(
+        name,
+        logged.artifact_location,
+        run_id=logged.source_run_id,
+        tags=dict(tags),
+        description=_shortened(card),
+        model_id=logged.model_id,
+    )
+    return get_version(tracking, name=name, number=int(made.version))
 
 
 def _ensure_name(tracking: Tracking, name: str) -> None:
@@ -102,11 +109,11 @@ def _ensure_name(tracking: Tracking, name: str) -> None:
 
 
 def _ensure_model(tracking: Tracking, name: str, run_key: str, mlflow_run: str) -> LoggedModel:
-    """The model's record of `run_key`, made if there is none."""
+    """The model's record of `run_key`, made if it is missing."""
     where = f"tags.`{RUN_KEY}` = '{run_key}' AND name = '{name}'"
-    there = tracking.client.search_logged_models([tracking.experiment_id], filter_string=where, max_results=1)
-    if there:
-        return there[0]
+    logged = tracking.client.search_logged_models([tracking.experiment_id], filter_string=where, max_results=1)
+    if logged:
+        return logged[0]
     return tracking.client.create_logged_model(
         tracking.experiment_id, name=name, source_run_id=mlflow_run, tags={RUN_KEY: run_key}
     )

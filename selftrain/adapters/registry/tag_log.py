@@ -1,4 +1,4 @@
-"""Tag logs: append-only logs kept as MLflow tags, each line a tag that is written once and never changed."""
+"""Tag logs: append-only logs kept as MLflow tags, one tag per line, written once and never changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model registry as it is read: versions, pinned by their numbers, their aliases and their files."""
+"""Versions: what the model registry holds, each pinned by its number, with its aliases and its files."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Version:
 
     @property
     def identity(self) -> str:
-        """What the version's model is known by as a teacher; empty for one that other means registered."""
+        """What the version's model is known by as a teacher; empty unless selftrain registered it."""
         return self.tags.get(IDENTITY, self.model_digest)
 
     @property
@@ -59,7 +59,7 @@ class Version:
 
 
 def find(tracking: Tracking, *, name: str, run_key: str) -> Version | None:
-    """The version of the model `name` with the tag `run_key`, or None; the first one should there be two."""
+    """The version of the model `name` with the tag `run_key`, or None; the first if there are two."""
     same = [version for version in versions(tracking, name) if version.run_key == run_key]
     return same[0] if same else None
 
@@ -76,11 +76,9 @@ def answering(tracking: Tracking) -> Iterator[None]:
 
 
 def versions(tracking: Tracking, name: str) -> list[Version]:
-    """All versions of the model `name`, by number; none when there is no such model."""
+    """All versions of the model `name`, by number; empty where the model is unknown."""
     aliases = _aliases(tracking, name)
-    listed: list[ModelVersion] = _all_pages(
-        tracking, partial(tracking.client.search_model_versions, f"name = '{name}'")
-    )
+    listed: list[ModelVersion] = all_pages(tracking, partial(tracking.client.search_model_versions, f"name = '{name}'"))
     return sorted((_version(one, aliases) for one in listed), key=lambda version: version.number)
 
 
@@ -92,23 +90,23 @@ def names(tracking: Tracking, where: str | None = None) -> list[str]:
 def all_versions(tracking: Tracking) -> list[Version]:
     """Every version of every registered model, by name and number."""
     aliases = {model.name: _as_text(model.aliases) for model in _models(tracking)}
-    listed: list[ModelVersion] = _all_pages(tracking, tracking.client.search_model_versions)
+    listed: list[ModelVersion] = all_pages(tracking, tracking.client.search_model_versions)
     every = [_version(one, aliases.get(one.name, {})) for one in listed]
     return sorted(every, key=lambda version: (version.name, version.number))
 
 
 def get_version(tracking: Tracking, *, name: str, number: int) -> Version:
     """Version `number` of the model `name`; raises NotRegisteredError naming the versions there are."""
-    there = versions(tracking, name)
-    for version in there:
+    every = versions(tracking, name)
+    for version in every:
         if version.number == number:
             return version
-    known = ", ".join(str(version.number) for version in there) or "none"
-    raise NotRegisteredError(f"{name!r} has no version {number}; there are: {known}")
+    numbers = ", ".join(str(version.number) for version in every) or "none"
+    raise NotRegisteredError(f"{name!r} has no version {number}; there are: {numbers}")
 
 
 def champion(tracking: Tracking, name: str) -> Version | None:
-    """The champion of the model `name`, resolved once to its number, or None; use its `uri` from here on."""
+    """The champion of the model `name`, pinned by its number, or None; the alias may move while you use it."""
     return _aliased(tracking, name, CHAMPION)
 
 
@@ -120,7 +118,7 @@ def challenger(tracking: Tracking, name: str) -> Version | None:
 def load_model_folder(tracking: Tracking, version: Version, *, cache: Path) -> Path:
     """The saved model folder (`.keras` and contract) of `version`, fetched once into `cache`.
 
-    `selftrain.learn.models.contract.load` reads it and checks its digest. Raises RegistryError when the files are gone.
+    `learn.models.loading.load` reads it and checks its digest. Raises RegistryError when the files are gone.
     """
     which = hashlib.sha256(f"{version.run_key} {version.model_digest} {version.source}".encode()).hexdigest()[:12]
     target = cache / f"{version.name}-{version.number}-{which}"
@@ -147,7 +145,7 @@ def load_model_folder(tracking: Tracking, version: Version, *, cache: Path) -> P
 
 
 def has_files(tracking: Tracking, source: str) -> bool:
-    """Whether the files of the model at `source` are there: a wiped artifact store leaves only its record."""
+    """Whether the files of the model at `source` exist: a wiped artifact store leaves only the model's record."""
     from mlflow.artifacts import list_artifacts
     from mlflow.exceptions import MlflowException
 
@@ -179,18 +177,18 @@ def _as_text(aliases: Mapping[str, str | int]) -> dict[str, str]:
 
 
 def _models(tracking: Tracking, where: str | None = None) -> list[RegisteredModel]:
-    return _all_pages(tracking, partial(tracking.client.search_registered_models, where))
+    return all_pages(tracking, partial(tracking.client.search_registered_models, where))
 
 
-def _all_pages(tracking: Tracking, search: Callable[..., PagedList[T]]) -> list[T]:
-    """What `search` finds, page after page."""
+def all_pages(tracking: Tracking, search: Callable[..., PagedList[T]]) -> list[T]:
+    """All pages that `search` answers, as one list."""
     with answering(tracking):
         page = search()
-        found = list(page)
+        items = list(page)
         while page.token:
             page = search(page_token=page.token)
-            found += page
-    return found
+            items += page
+    return items
 
 
 def _version(made: ModelVersion, aliases: Mapping[str, str]) -> Version:

@@ -1,4 +1,4 @@
-"""Where a step's training goes: a folder for the model, the workspace's checkpoints, a bar on the screen."""
+"""Where a step's training goes: the model's folder, the checkpoints, a bar on the screen."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from selftrain.selflabel.teaching.task import Destination
 
 @contextmanager
 def destination(dataset: Dataset, note: str) -> Iterator[Destination]:
-    """A destination whose checkpoints are found again by the same code; ZenML stores the model from its folder."""
+    """A destination whose checkpoints the same code finds again. ZenML stores the model from its folder."""
     checkpoints = Checkpoints(dataset.checkpoints(code_digest.train()), dataset.machine.checkpoint_s)
     with progress(note) as show:
         yield Destination(Path(mkdtemp(prefix="selftrain-")), checkpoints, show)

@@ -11,18 +11,23 @@ from selftrain.adapters.runs.process_lock import process_tag
 from selftrain.config.text.file import read_experiment
 
 
-def entry(pipeline: Pipeline) -> Pipeline:
-    """`pipeline` with this process's signature; `with_options(config_path=...)` raises ConfigError for a wrong file.
+class Entry(Pipeline):  # type: ignore[misc]  # zenml ships no types
+    """`pipeline` as `zenml pipeline run` takes it, with this process's tag.
 
-    ZenML itself passes over unknown keys, and answers a wrong value with a traceback.
+    That command wants a Pipeline, calls its `with_options(config_path=...)`, and runs what it gets. Here that raises
+    ConfigError for a wrong file; ZenML itself ignores unknown keys, and answers a wrong value with a traceback.
     """
-    signed = pipeline.with_options(extra=process_tag())
-    signed.__class__ = type(type(signed).__name__, (_ReadsItsFile, type(signed)), {})
-    return signed
 
+    def __init__(self, pipeline: Pipeline) -> None:
+        super().__init__(name=pipeline.name, entrypoint=pipeline.entrypoint)
+        self._pipeline = pipeline.with_options(extra=process_tag())
 
-class _ReadsItsFile(Pipeline):  # type: ignore[misc]
     def with_options(self, *args: Any, config_path: str | None = None, **options: Any) -> Pipeline:
+        """The pipeline itself, configured; raises ConfigError for a wrong file."""
         if config_path is not None:
             read_experiment(Path(config_path))
-        return super().with_options(*args, config_path=config_path, **options)
+        return self._pipeline.with_options(*args, config_path=config_path, **options)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the pipeline itself."""
+        return self._pipeline(*args, **kwargs)

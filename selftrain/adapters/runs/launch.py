@@ -25,9 +25,8 @@ def launch(
 
     `load_pipeline` imports the pipeline and returns it; it is called once ZenML has been told how to log.
 
-    With `control` the supervised control is trained, whatever `config` says. On a stack that runs elsewhere and does
-    not wait, the record is that of a run which goes on: `goes_on` tells. Raises SelftrainError (its kinds) for expected
-    failures.
+    With `control` the supervised control is trained, whatever `config` says. A stack that runs elsewhere may not wait:
+    then the run has not ended, and `goes_on` tells. Raises SelftrainError (its kinds) for expected failures.
     """
     if config is not None:
         read_experiment(config)  # say what is wrong with it before ZenML starts
@@ -66,7 +65,7 @@ def _on_stack(name: str | None) -> Iterator[None]:
         client.activate_stack(name)
     except KeyError as error:
         known = ", ".join(stack.name for stack in client.list_stacks())
-        raise ConfigError(f"there is no stack {name!r}; there are: {known}") from error
+        raise ConfigError(f"no stack is called {name!r}; there are: {known}") from error
     try:
         yield
     finally:

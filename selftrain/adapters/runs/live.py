@@ -1,4 +1,4 @@
-"""The live view of `selftrain run`: a line a step as ZenML ends it, bars for the long ones in between."""
+"""The live view of `selftrain run`: a line for each step that ends, a bar for each long one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FAILED = re.compile(r"Failed to run step `?(?P<step>\w+)`?")
 
 @contextmanager
 def live_view(console: Console) -> Iterator[None]:
-    """Show on `console` what the pipeline does inside the block, in place of ZenML's own log lines."""
+    """Show on `console` what the pipeline does in the block, instead of ZenML's log lines."""
     logs_to_stderr()
     logger = logging.getLogger("zenml")
     view = _View(console)
@@ -32,7 +32,7 @@ def live_view(console: Console) -> Iterator[None]:
 
 
 class _View(logging.Handler):
-    """Turns ZenML's log records of steps into lines of ours."""
+    """Turns ZenML's log records of steps into our own lines."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(level=logging.INFO)
@@ -40,14 +40,14 @@ class _View(logging.Handler):
         self.start = time.monotonic()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show `record` if it tells of a step's end, or of an error."""
+        """Show `record` if it reports a step's end or an error."""
         text = re.sub(r"\x1b\[[0-9;]*m", "", record.getMessage())
-        if found := CACHED.search(text):
-            self._line(found["step"], "cached", "dim")
-        elif found := FINISHED.search(text):
-            self._line(found["step"], f"done in {found['time'].rstrip('.')}", "green")
-        elif found := FAILED.search(text):
-            self._line(found["step"], "failed", "red")
+        if cached := CACHED.search(text):
+            self._line(cached["step"], "cached", "dim")
+        elif finished := FINISHED.search(text):
+            self._line(finished["step"], f"done in {finished['time'].rstrip('.')}", "green")
+        elif failed := FAILED.search(text):
+            self._line(failed["step"], "failed", "red")
         elif record.levelno >= logging.ERROR:
             self.console.print(text, style="red", highlight=False, markup=False)
 

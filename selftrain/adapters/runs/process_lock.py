@@ -1,7 +1,8 @@
-"""Process locks: which process started a run, by a name that the run carries from the moment it exists.
+"""Process locks: which process started a run, by a name that the run carries from its start.
 
-A run's own lock (`run_lock`) is held while the pipeline's function runs. A process that is killed before, or after it
-and before ZenML has written the run's end, leaves a run that looks alive and has no lock: this one tells.
+A run's own lock (`run_lock`) is held while the pipeline's function runs. A process may be killed before that, or after
+it and before ZenML has written the run's end. Its run then looks alive and has no lock. The process's lock shows that
+it is dead.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from selftrain.adapters.process.settings import zenml_folder
 from selftrain.adapters.runs import run_lock
-from selftrain.adapters.runs.records import PIPELINE, known
+from selftrain.adapters.runs.records import PIPELINE, has_runs
 
 if TYPE_CHECKING:
     from zenml.models import PipelineRunResponse
@@ -22,9 +24,9 @@ FIELD = "selftrain_process"
 
 
 def process_tag() -> dict[str, str]:
-    """What to put into a pipeline's `extra`: the name of this process, whose lock is held from now until it has died.
+    """What goes into a pipeline's `extra`: the name of this process, whose lock is held until the process dies.
 
-    Empty where ZenML's folder takes no lock; its runs are then found by their own locks alone.
+    Empty where ZenML's folder takes no lock. Runs are then only found by their own locks.
     """
     try:
         return {FIELD: _name()}
@@ -33,16 +35,16 @@ def process_tag() -> dict[str, str]:
 
 
 def end_orphaned_runs() -> list[str]:
-    """Mark unfinished runs that a dead process of this machine had started as failed in ZenML's store; their ids.
+    """Mark unfinished runs of this machine's dead processes as failed in ZenML's store; returns their ids.
 
-    A run on any orchestrator but the local one may outlive the process that started it, and is left alone.
+    Only runs on the local orchestrator are ended. On any other, a run may outlive the process that started it.
     """
     names = _dead_names()
-    found = _started_by(names) if names else []
-    for run_id in found:
+    orphans = _unfinished_runs_of(names) if names else []
+    for run_id in orphans:
         run_lock.end(run_id)
     run_lock.forget(_folder(), names)
-    return found
+    return orphans
 
 
 @functools.cache
@@ -54,16 +56,16 @@ def _name() -> str:
 
 
 def _dead_names() -> set[str]:
-    """Of processes of this machine: a lock says nothing of another's, even where both see its file."""
+    """Names of this machine's dead processes; even on a shared disk, locks say nothing about another's."""
     return {name for name in run_lock.dead_runs(_folder()) if name.rpartition(".")[0] == socket.gethostname()}
 
 
-def _started_by(names: set[str]) -> list[str]:
+def _unfinished_runs_of(names: set[str]) -> list[str]:
     from zenml.client import Client
     from zenml.enums import ExecutionStatus as Status
     from zenml.utils.pagination_utils import depaginate
 
-    if not known():
+    if not has_runs():
         return []
     states = ",".join(f'"{status.value}"' for status in (Status.INITIALIZING, Status.PROVISIONING, Status.RUNNING))
     runs = depaginate(Client().list_pipeline_runs, pipeline=PIPELINE, status=f"oneof:[{states}]", hydrate=True)
@@ -71,9 +73,7 @@ def _started_by(names: set[str]) -> list[str]:
 
 
 def _folder() -> Path:
-    from zenml.config.global_config import GlobalConfiguration
-
-    return Path(GlobalConfiguration().config_directory) / "selftrain" / "processes"
+    return zenml_folder() / "selftrain" / "processes"
 
 
 def _ran_in_process(run: PipelineRunResponse) -> bool:

@@ -1,7 +1,7 @@
-"""Standalone code: the served model's modules as a package of another name, frozen with the model.
+"""Frozen code: the served model's modules as a package of another name, frozen with the model.
 
-MLflow puts a model's code first on `sys.path`. A copy under the name `selftrain` would hide the installed package, or
-be hidden by it, and two versions could not be loaded side by side; so the copy is named by its content.
+MLflow puts a model's code first on `sys.path`. A copy called `selftrain` would hide the installed package, or be hidden
+by it. Two versions could not be loaded side by side. So the copy is named by its content.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import re
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from selftrain.adapters.process import code_digest
 from selftrain.version import __version__
 
 ROOT_MODULE = "selftrain.adapters.serving.served"
-BASIS = ("selftrain.errors", "selftrain.progress", "selftrain.naming", "selftrain.version", "selftrain.ladder")
+GROUND = ("selftrain.errors", "selftrain.progress", "selftrain.naming", "selftrain.version", "selftrain.ladder")
 SETTINGS = "selftrain.config"
 ENTRY = """\
 from mlflow.models import set_model
@@ -34,9 +34,12 @@ IMPORT = re.compile(r"^(\s*(?:from|import)\s+)selftrain(?=[\s.])", re.MULTILINE)
 OF_KERAS_HUB = ("keras-hub", "tensorflow-text")
 
 
-def write_standalone(into: Path) -> tuple[Path, Path]:
-    """Write the package and its entry file below `into`; returns (entry file, package folder)."""
-    sources = _sources()
+def write_package(into: Path, ground: Sequence[str] = GROUND) -> tuple[Path, Path]:
+    """Write the package and its entry file below `into`; returns (entry file, package folder).
+
+    `ground` are modules that every copy holds, besides those that the served model imports.
+    """
+    sources = _sources(ground)
     text = "".join(f"{name}\n{source}" for name, source in sorted(sources.items()))
     package = f"selftrain_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     folder = into / "code" / package
@@ -52,17 +55,17 @@ def write_standalone(into: Path) -> tuple[Path, Path]:
     return entry, folder
 
 
-def _sources() -> dict[str, str]:
-    """Source text of every selftrain module the served model needs, by module name."""
+def _sources(ground: Sequence[str] = GROUND) -> dict[str, str]:
+    """Source text of every selftrain module that the served model needs, by module name."""
     settings = {f"{SETTINGS}.{path.stem}" for path in code_digest.source_of(SETTINGS).parent.glob("[!_]*.py")}
-    names = code_digest.closure([ROOT_MODULE]) | {*BASIS, SETTINGS} | settings
+    names = code_digest.closure([ROOT_MODULE]) | {*ground, SETTINGS} | settings
     paths = {name: code_digest.source_of(name) for name in names}
     return {name: path.read_text() for name, path in paths.items() if path.is_file()}
 
 
 @contextmanager
 def importable(package: Path) -> Iterator[None]:
-    """Let `package` be imported while the block runs, and leave no trace in `sys`."""
+    """Let `package` be imported while the block runs; afterwards `sys` is as before."""
     sys.path.insert(0, str(package.parent))
     try:
         yield

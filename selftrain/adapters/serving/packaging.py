@@ -1,4 +1,4 @@
-"""Packaging: from a saved model folder to an MLflow model that serves raw images, without a pickle."""
+"""Packaging: a saved model folder becomes an MLflow model that serves raw images, without a pickle."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selftrain.adapters.serving.frozen_code import importable, requirements, write_standalone
+from selftrain.adapters.serving.frozen_code import importable, requirements, write_package
 from selftrain.adapters.tracking.store import quiet
 
 if TYPE_CHECKING:
@@ -29,13 +29,13 @@ def stage(
     model_id: str | None = None,
     mlflow_run: str | None = None,
 ) -> None:
-    """Write the MLflow model of `model_folder` to `folder` (which must not exist): model from code, with its card."""
+    """Write the MLflow model of `model_folder`, with its card, to the new folder `folder`."""
     with tempfile.TemporaryDirectory() as temporary, quiet():
         import mlflow.pyfunc
         from mlflow.models import Model
 
-        entry, package = write_standalone(Path(temporary))
-        model = Path(temporary) / "model"  # its name below the artifacts, whatever the user's folder is called
+        entry, package = write_package(Path(temporary))
+        model = Path(temporary) / "model"  # the artifact has this name, whatever the user's folder is called
         shutil.copytree(model_folder, model)
         with importable(package):
             mlflow.pyfunc.save_model(
@@ -55,7 +55,7 @@ def stage(
 
 
 def model_signature() -> ModelSignature:
-    """One binary column in; label, confidence, probabilities and error out, each of them null or not by row."""
+    """One binary column in; label, confidence, probabilities and error out, each of which may be null."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
     from mlflow.types.schema import Array
@@ -80,7 +80,7 @@ def example(image_size: int) -> pd.DataFrame:
 
 
 def _facts(contract: Contract) -> dict[str, object]:
-    """What a client of the model may want to know without loading it: the order of the probabilities, first of all."""
+    """What a client may want to know without loading the model: above all, the order of the probabilities."""
     return {
         "class_names": list(contract.class_names),
         "image_size": contract.image_size,

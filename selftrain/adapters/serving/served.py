@@ -1,7 +1,7 @@
-"""The served model: raw images in; label, calibrated confidence, all probabilities or an error out, a row an image.
+"""The served model: raw images in; label, calibrated confidence and all probabilities, or an error, out per image.
 
-A copy of this module and of the core modules it imports travels with each registered model (standalone.py), so that
-images are decoded where it is served exactly as they were in training. It imports no other adapter.
+A copy of this module and of the core modules it imports travels with each registered model (frozen_code.py), so
+that images are decoded exactly as in training. It imports no other adapter.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 Pixels = npt.NDArray[np.uint8]
 COLUMNS = ("label", "confidence", "probabilities", "error")
 IMAGES_A_BATCH = 64
-MAX_PIXELS = 64_000_000  # of one image, by its header: larger ones are refused before they are decoded
+MAX_PIXELS = 64_000_000  # per image, by its header: a larger one is refused before it is decoded
 
 
 class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow ships no types
     """An MLflow pyfunc around a saved model folder (`.keras` and contract), named `model` among its artifacts."""
 
     def load_context(self, context: mlflow.pyfunc.PythonModelContext) -> None:
-        """Load the model, its digest checked against the contract, and compile it before the first request.
+        """Load the model, check its digest against the contract, and compile it before the first request.
 
-        Raises UntrustedFileError when the file is not the one that was registered.
+        Raises UntrustedFileError where the file is not the registered one.
         """
         self._model, self._contract = load(Path(context.artifacts["model"]))
         side = self._contract.image_size
@@ -52,14 +52,14 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow sh
     ) -> pd.DataFrame:
         """Answer each row of the column `image`: encoded bytes, base64 text, or a uint8 array (h, w), (h, w, 3|4).
 
-        Columns: `label`, `confidence` (0-1, calibrated), `probabilities` (classes,) and `error`; either `error` or
-        the three others are null.
+        Columns: `label`, `confidence` (0-1, calibrated), `probabilities` (classes,) and `error`. Either `error` is
+        null, or the other three are.
         """
         return answer(self._model, self._contract, model_input["image"].tolist())
 
 
 def answer(model: keras.Model, contract: Contract, images: Sequence[object]) -> pd.DataFrame:
-    """One row an image, in order; an image that cannot be read has its reason in `error` and nothing else."""
+    """One row per image, in order. An image that cannot be read only has its reason, in `error`."""
     rows: list[tuple[str | None, float | None, list[float] | None, str | None]] = []
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
         for start in range(0, len(images), IMAGES_A_BATCH):
@@ -80,12 +80,12 @@ def answer(model: keras.Model, contract: Contract, images: Sequence[object]) -> 
 
 
 def read_image(image: object, size: int) -> Pixels:
-    """`image` as uint8 (size, size, 3) the way training saw it; raises ImageError saying what was wrong."""
+    """`image` as uint8 (size, size, 3), as training saw it; raises ImageError."""
     return decode(_encoded(image), size, max_pixels=MAX_PIXELS)
 
 
 def predict_logits(model: keras.Model, pixels: Pixels) -> npt.NDArray[np.float32]:
-    """Logits (n, classes) of at most IMAGES_A_BATCH images, padded to a power of two: few shapes to compile."""
+    """Logits (n, classes) of at most IMAGES_A_BATCH images. Padding to a power of two keeps compiled shapes few."""
     count = len(pixels)
     padded = np.zeros((1 << (count - 1).bit_length(), *pixels.shape[1:]), np.uint8)
     padded[:count] = pixels
@@ -127,7 +127,7 @@ def _encoded(image: object) -> bytes:
 
 
 def _array(nested: list[object]) -> npt.NDArray[np.generic]:
-    """JSON's nested lists as an array of integers 0-255, where they are one."""
+    """JSON's nested lists as an array, of uint8 where all are integers 0-255."""
     try:
         array = np.asarray(nested)
     except ValueError as error:
@@ -137,7 +137,7 @@ def _array(nested: list[object]) -> npt.NDArray[np.generic]:
 
 
 def _bitmap(array: npt.NDArray[np.generic]) -> bytes:
-    """A lossless image file of `array`, so that arrays take the same way through decoding as files."""
+    """A lossless image file of `array`, so that arrays are decoded as files are."""
     from PIL import Image
 
     shaped = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))

@@ -1,4 +1,4 @@
-"""Receipts: the numbers and tables that `dvc metrics` and `dvc plots` show of one round."""
+"""Receipts: the numbers and tables of one round that `dvc metrics` and `dvc plots` show."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from selftrain.selflabel.rounds.scores import Scores
 
 BINS = 20
-DIGITS = 6  # of a metric: more are noise of the machine, and make every diff unreadable
+DIGITS = 6  # of a metric: more are the machine's noise, and make every diff unreadable
 MODELS = ("teacher", "student")
 SCORED = ("accuracy", "macro_f1", "log_loss", "calibration_error")
 
@@ -91,12 +91,12 @@ def _rounded(values: Mapping[str, Number]) -> dict[str, Number]:
 
 
 def curve_rows(curve: pa.Table) -> tuple[list[str], list[list[object]]]:
-    """Header and rows of a training curve, a row a look at validation."""
+    """Header and rows of a training curve, one row per validation."""
     return curve.schema.names, [list(look.values()) for look in curve.to_pylist()]
 
 
 def confusion_rows(report: EvaluationReport) -> tuple[list[str], list[list[object]]]:
-    """Header and a row a test image (true and predicted class), which is what DVC's confusion template counts."""
+    """Header and one row per test image (true and predicted class), which DVC's confusion template counts."""
     names = report.class_names
     rows: list[list[object]] = []
     for actual, counts in zip(names, report.confusion, strict=True):
@@ -106,7 +106,7 @@ def confusion_rows(report: EvaluationReport) -> tuple[list[str], list[list[objec
 
 
 def confidence_rows(labels: PseudoLabels) -> tuple[list[str], list[list[object]]]:
-    """Header and a row a bin of confidence (its lower edge): images accepted and rejected, and all."""
+    """Header and one row per bin of confidence (its lower edge): images accepted and rejected, and all."""
     confidence = labels.table["confidence"].to_numpy()
     accepted = labels.table["accepted"].to_numpy()
     edges = np.linspace(0, 1, BINS + 1).astype(np.float32)  # as the confidences: 0.9 falls into the bin from 0.90
@@ -119,10 +119,10 @@ def confidence_rows(labels: PseudoLabels) -> tuple[list[str], list[list[object]]
 
 
 def coverage_rows(labels: PseudoLabels) -> tuple[list[str], list[list[object]]]:
-    """Header and a row a cut-off: share of the pool above it, and how right held-out labels say that is.
+    """Header and one row per cut-off: the share of the pool above it, and its precision by held-out labels.
 
-    `low` and `high` are the ends of the precision's interval. A cut-off that no held-out image reaches has no row, for
-    it has no precision; without held-out labels there is none at all.
+    `low` and `high` are the ends of the precision's interval. A cut-off that no held-out image reaches has no precision
+    and no row. Without held-out labels there are no rows.
     """
     header = ["cutoff", "coverage", "images", "precision", "low", "high"]
     table = labels.curve.table().to_pylist() if labels.curve else []
@@ -131,7 +131,7 @@ def coverage_rows(labels: PseudoLabels) -> tuple[list[str], list[list[object]]]:
 
 
 def round_rows(history: History) -> tuple[list[str], list[list[object]]]:
-    """Header and a row a model: its round, backbone and accuracy on validation."""
+    """Header and one row per model: its round, backbone and accuracy on validation."""
     rows: list[list[object]] = [
         [each.index, each.backbone, round(each.validation_accuracy, DIGITS), each.kept] for each in history.rounds
     ]

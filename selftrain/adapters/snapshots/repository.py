@@ -1,13 +1,12 @@
-"""Snapshots: every dataset version of a workspace, content-addressed by DVC, pushed to a remote, restorable by hash.
+"""Snapshots: every dataset version of a workspace, addressed by its content in DVC, and restorable from a remote.
 
 The datasets folder is a DVC repository of its own, without scm, so that a run never touches the user's git tree. DVC
-replaces the files of a dataset by read-only links into its cache: whoever changes a dataset writes a new file and
-renames it over the old one, never into it.
+replaces the files of a dataset by read-only links into its cache. To change a dataset, write a new file and rename it
+over the old one; never write into the old one.
 """
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
@@ -19,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from selftrain.errors import SelftrainError, SnapshotError, SourceError
+from selftrain.files.locks import locked
+from selftrain.files.writing import replace_text
 
 if TYPE_CHECKING:
     from selftrain.files.workspace import Workspace
@@ -30,7 +31,7 @@ IGNORED = "*.part\n*.tmp\npending/\n"  # what a killed ingest may leave behind
 
 
 class DatasetVersion(BaseModel):
-    """What DVC knows a dataset's content by: `hash` is the md5 of its file list, ending in '.dir'; size in bytes."""
+    """A dataset's content in DVC: `hash` is the md5 of its file list, ending in '.dir'; size in bytes."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -43,9 +44,9 @@ class DatasetVersion(BaseModel):
 def snapshot(workspace: Workspace, dataset: str, *, remote: str | None = None) -> DatasetVersion:
     """Add `datasets/<dataset>` to DVC and push it; the same content gives the same version, and costs next to nothing.
 
-    `remote` is a DVC URL (a path, s3://..., ...). None: the variable SELFTRAIN_DVC_REMOTE, else what the repository is
-    configured with, at first a folder of the workspace. It is safe to kill and to repeat: whatever the cache or the
-    remote lack is put there again. Raises SourceError without such a dataset, SnapshotError when DVC refuses.
+    `remote` is a DVC URL (a path, s3://..., ...). None: the variable SELFTRAIN_DVC_REMOTE, else the repository's own
+    setting, which is a folder of the workspace at first. It is safe to kill and repeat: what the cache or the remote
+    lacks is added again. Raises SourceError for an unknown dataset, and SnapshotError when DVC refuses.
     """
     folder = workspace.datasets / dataset
     if not folder.is_dir() or not any(folder.iterdir()):
@@ -61,10 +62,10 @@ def snapshot(workspace: Workspace, dataset: str, *, remote: str | None = None) -
 def restore(
     workspace: Workspace, dataset: str, version: str, *, remote: str | None = None, overwrite: bool = False
 ) -> Path:
-    """Make `datasets/<dataset>` exactly the snapshot with the hash `version`, pulling what is not here; returns it.
+    """Make `datasets/<dataset>` exactly the snapshot with the hash `version`, pulling what is missing; returns it.
 
     Files that no snapshot holds are only lost with `overwrite`. Raises SnapshotError when neither cache nor remote
-    hold the version, or when unsaved files are in the way; what was there before then stays.
+    holds the version, or when unsaved files are in the way. The dataset then stays as it was.
     """
     if not re.fullmatch(VERSION, version):
         raise SourceError(
@@ -74,20 +75,20 @@ def restore(
     pointer = workspace.datasets / f"{dataset}.dvc"
     with _opened(workspace, remote) as repo:
         before = pointer.read_text() if pointer.exists() else None
-        _replace(pointer, f"outs:\n- md5: {version}\n  hash: md5\n  path: {dataset}\n")
+        replace_text(pointer, f"outs:\n- md5: {version}\n  hash: md5\n  path: {dataset}\n")
         try:
             _check_out(repo, pointer, version, overwrite=overwrite)
         except BaseException:
             if before is None:
                 pointer.unlink(missing_ok=True)
             else:
-                _replace(pointer, before)
+                replace_text(pointer, before)
             raise
     return folder
 
 
 def exists(workspace: Workspace, version: str, *, remote: str | None = None) -> bool:
-    """Whether the remote holds the snapshot `version` with all of its files, so that it can be restored elsewhere."""
+    """Whether the remote holds the snapshot `version` with all its files, so that it can be restored elsewhere."""
     if not workspace.datasets.is_dir():
         return False
     with _opened(workspace, remote, remember=False) as repo:
@@ -95,20 +96,22 @@ def exists(workspace: Workspace, version: str, *, remote: str | None = None) -> 
 
 
 def _check_out(repo: Any, pointer: Path, version: str, *, overwrite: bool) -> None:
-    """Fetch, then link; in two parts, as DVC's `pull` empties the folder when the remote lacks the version."""
+    """Fetch, then link. DVC's `pull` does both, but empties the folder when the remote lacks the version."""
     from dvc.exceptions import DvcException
 
     with suppress(FileNotFoundError):
         repo.fetch(targets=[str(pointer)])
     if _missing(repo.cache.local, version):
-        place = repo.cloud.get_remote_odb().path
-        raise SnapshotError(f"{version} is in neither this cache nor the remote {place}; push it there where it is")
+        remote = repo.cloud.get_remote_odb().path
+        raise SnapshotError(
+            f"neither this cache nor the remote {remote} holds {version}; push it from where it was made"
+        )
     try:
         repo.checkout(targets=[str(pointer)], force=overwrite)
     except DvcException as error:
         raise SnapshotError(
             f"{pointer.with_suffix('')} was not replaced: {_reason(error)}. Files that no snapshot holds are only "
-            "removed with overwrite=True; take a snapshot first to keep them"
+            "removed with --overwrite (overwrite=True); take a snapshot first to keep them"
         ) from error
 
 
@@ -124,7 +127,7 @@ def _missing(odb: Any, version: str) -> bool:
 
 
 def _push(repo: Any, pointer: str, version: str) -> None:
-    """Push, and again file by file where files are gone: DVC takes a file list in the remote for all of its files."""
+    """Push, and again file by file where files are missing: DVC trusts a file list in the remote for its files."""
     repo.push(targets=[pointer])
     odb = repo.cloud.get_remote_odb()
     if not _missing(odb, version):
@@ -138,15 +141,16 @@ def _push(repo: Any, pointer: str, version: str) -> None:
 
 @contextmanager
 def _opened(workspace: Workspace, remote: str | None, *, remember: bool = True) -> Iterator[Any]:
-    """The workspace's DVC repository, made on first use, for this process alone.
+    """The workspace's DVC repository, made on first use, for this process only.
 
-    A remote that was asked for is what `dvc` by hand uses, too, once work with it has succeeded (`remember`).
+    With `remember`, a remote that worked also becomes the one that `dvc` uses by hand.
     """
     from dvc.repo import Repo
 
     workspace.ensure()
     url = _absolute(remote or os.environ.get(REMOTE_VARIABLE))
-    with _locked(workspace.root / "dvc.lock"), _quiet("dvc", "dvc_data", "dvc_objects"):
+    # DVC itself gives up after three seconds beside another process.
+    with locked(workspace.root / "dvc.lock"), _quiet("dvc", "dvc_data", "dvc_objects"):
         try:
             _prepare(workspace)
             with Repo(str(workspace.datasets), config=_settings(workspace.datasets, url)) as repo:
@@ -164,7 +168,7 @@ def _absolute(url: str | None) -> str | None:
 
 
 def _settings(datasets: Path, url: str | None) -> dict[str, Any]:
-    """What holds for this process: no scm, hash records inside the workspace, links instead of copies, the remote."""
+    """This process's settings: no scm, hash records in the workspace, links instead of copies, the remote."""
     site = datasets / ".dvc" / "site"
     core = {"no_scm": True, "analytics": False, "check_update": False, "site_cache_dir": str(site)}
     settings: dict[str, Any] = {"core": core, "cache": {"type": _links(datasets)}}
@@ -174,7 +178,7 @@ def _settings(datasets: Path, url: str | None) -> dict[str, Any]:
 
 
 def _links(folder: Path) -> str:
-    """Cache link types, best first. DVC takes a copy for a reflink, so reflink is named only where it works."""
+    """Cache link types, best first. DVC mistakes a copy for a reflink, so reflink is only named where it works."""
     from dvc_objects.fs.generic import test_links
     from dvc_objects.fs.local import localfs
 
@@ -183,24 +187,24 @@ def _links(folder: Path) -> str:
 
 
 def _prepare(workspace: Workspace) -> None:
-    """Make the repository where there is none, with a folder of the workspace as its remote."""
+    """Make the repository if it is missing, with a folder of the workspace as its remote."""
     from dvc.config import Config
 
     folder = workspace.datasets / ".dvc"
     folder.mkdir(exist_ok=True)
     ignore = workspace.datasets / ".dvcignore"
     if not ignore.exists():
-        _replace(ignore, IGNORED)
+        replace_text(ignore, IGNORED)
     if not (folder / "config").exists():
-        _replace(folder / "config", "[core]\n    no_scm = True\n    analytics = False\n")
+        replace_text(folder / "config", "[core]\n    no_scm = True\n    analytics = False\n")
     if not Config(str(folder))["core"].get("remote"):
         _point(workspace, str(workspace.dvc_remote.resolve()))
 
 
 def _point(workspace: Workspace, url: str) -> None:
-    """Write `url` into `.dvc/config` as the default remote; what else is set there stays.
+    """Write `url` into `.dvc/config` as the default remote; the other settings stay.
 
-    A folder of the workspace is written relative, so that it is found where the workspace is moved.
+    A folder of the workspace is written as a relative path, so that the workspace can be moved.
     """
     from dvc.config import Config
 
@@ -214,24 +218,9 @@ def _point(workspace: Workspace, url: str) -> None:
         changed["remote"].setdefault(REMOTE, {})["url"] = url
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write `path` whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    part.replace(path)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Wait for the lock file `path`: DVC itself gives up after three seconds beside another process."""
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
 @contextmanager
 def _quiet(*names: str) -> Iterator[None]:
-    """Keep DVC's progress bars and hints, which follow its loggers' level, away from our own output."""
+    """Hide DVC's progress bars and hints, which follow the level of its loggers."""
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -244,7 +233,7 @@ def _quiet(*names: str) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """The error and what it was caused by, in one line."""
-    said = " ".join(str(error).split()) or type(error).__name__
+    """The error and its cause, in one line."""
+    message = " ".join(str(error).split()) or type(error).__name__
     cause = error.__cause__
-    return f"{said} ({_reason(cause)})" if cause and str(cause) and str(cause) not in said else said
+    return f"{message} ({_reason(cause)})" if cause and str(cause) and str(cause) not in message else message

@@ -1,4 +1,4 @@
-"""Round settings: what each stage of `dvc.yaml` reads, from params.yaml, its config and the defaults.
+"""Round settings: what each stage of `dvc.yaml` reads from params.yaml, its config and the defaults.
 
 params.yaml names a config and holds only what differs from it; every number has one owner. Each stage's settings are a
 file of their own, with a digest of the code behind the stage, so that DVC runs again exactly what a change concerns.
@@ -93,7 +93,7 @@ class EvaluateSettings(StageSettings):
 
 
 class RoundPlace(BaseModel):
-    """Where the data lies, how this machine works, the registry a champion comes from; in no stage's key."""
+    """Where the data lies, how this machine works, and the champion's registry. No stage's key has them."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -110,11 +110,11 @@ def resolve_settings(params: Path) -> Experiment:
     ConfigError naming the key.
     """
     if not params.is_file():
-        raise ConfigError(f"{params} is no file; run dvc from the root of the repository")
+        raise ConfigError(f"{params} is not a file; run dvc from the root of the repository")
     try:
         values: Any = yaml.safe_load(params.read_text())
     except yaml.YAMLError as error:
-        raise ConfigError(f"{params} is no YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{params} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict) or not isinstance(values.get("config"), str):
         raise ConfigError(f"{params} has no `config:`; name an experiment's YAML, such as configs/digits.yaml")
     base = read_experiment(Path(values["config"]))

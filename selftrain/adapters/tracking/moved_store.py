@@ -1,4 +1,4 @@
-"""A moved workspace: the artifact folders, which MLflow keeps absolute, follow where the workspace lies now."""
+"""A moved workspace: MLflow keeps absolute paths of its artifacts, and here they follow the workspace."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ WAIT_S = 30.0
 def follow_artifacts(database: Path, *, experiment: str, artifacts: str) -> bool:
     """Make the addresses in an embedded store begin with `artifacts`, where `experiment`'s begin with another folder.
 
-    Also for a copy of a workspace, which else would write into the folder of the one that it was copied from. Returns
-    whether anything was changed; all of it is, or nothing. A database that is not there or has no such experiment is
-    left alone. Raises RegistryError for one that is broken, stays locked, or was moved and may not be written.
+    A copied workspace needs this too: it would write into the folder of the original. All addresses are changed, or
+    none; returns which. A database that is missing or lacks the experiment stays as it is. Raises RegistryError for one
+    that is broken, stays locked, or was moved and is read-only.
     """
     if not database.exists():
         return False

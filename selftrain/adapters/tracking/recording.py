@@ -1,8 +1,9 @@
-"""Recording: a run's rounds and its result, into MLflow and into the record that `selftrain status` shows."""
+"""Recording: a run's rounds and its result, in MLflow and in the record for `selftrain status`."""
 
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from pyarrow.csv import write_csv
@@ -10,13 +11,12 @@ from pydantic import BaseModel, ConfigDict
 
 from selftrain.adapters.expectations.validate import write_report
 from selftrain.adapters.process import console
-from selftrain.adapters.tracking.looks import counted_looks
+from selftrain.adapters.tracking.evaluations import TrackedEvaluations
 from selftrain.adapters.tracking.runs import LoggedRun, log_run
-from selftrain.adapters.tracking.store import open_tracking
+from selftrain.adapters.tracking.store import Tracking
 from selftrain.config import Experiment
 from selftrain.data.ingest.report import IngestReport
 from selftrain.data.manifest import Manifest
-from selftrain.data.store.dataset import open_dataset
 from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.training.curve import read_curve
@@ -26,6 +26,7 @@ from selftrain.selflabel.rounds.history import Round
 from selftrain.selflabel.rounds.outcome import Outcome
 from selftrain.selflabel.rounds.record import Registration, RunRecord, run_record
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
+from selftrain.selflabel.teaching.evaluation_count import evaluations_so_far
 
 
 class RunFacts(BaseModel):
@@ -38,14 +39,31 @@ class RunFacts(BaseModel):
     dataset_version: str
 
 
+@dataclass(frozen=True)
+class FinishedRun:
+    """A completed run: its data, how its loop ended, its test report, and what became of its model."""
+
+    run_id: str
+    manifest: Manifest
+    facts: RunFacts
+    outcome: Outcome
+    report: EvaluationReport
+    registration: Registration
+
+
 def log_round(
-    experiment: Experiment, finished: Round, model: SavedModel, labels: PseudoLabels | None, *, run_id: str
+    tracking: Tracking,
+    experiment: Experiment,
+    finished: Round,
+    model: SavedModel,
+    labels: PseudoLabels | None,
+    *,
+    run_id: str,
 ) -> None:
-    """Put one round into the run's MLflow run: metrics with the round as step, curves and confidence charts."""
+    """Log one round to the run's MLflow run: metrics with the round as step, and charts."""
     from selftrain.report import charts
     from selftrain.report.coverage import precision_by_coverage
 
-    tracking = open_tracking(open_dataset(experiment.place).workspace.root)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / f"round_{finished.index}"
         folder.mkdir()
@@ -56,81 +74,75 @@ def log_round(
         if labels is not None and labels.curve is not None:
             precision_by_coverage(labels, folder / "precision.png")
             write_csv(labels.curve.table(), folder / "precision.csv")
-        log_run(
-            tracking,
-            LoggedRun(
-                run_id=run_id,
-                name=experiment.name,
-                status="RUNNING",
-                config=experiment,
-                rounds=[finished],
-                artifacts=[folder],
-            ),
+        round_only = LoggedRun(
+            run_id=run_id,
+            name=experiment.name,
+            status="RUNNING",
+            config=experiment,
+            rounds=[finished],
+            artifacts=[folder],
         )
+        log_run(tracking, round_only)
 
 
-def record_run(
-    experiment: Experiment,
-    manifest: Manifest,
-    facts: RunFacts,
-    ended: Outcome,
-    report: EvaluationReport,
-    registration: Registration,
-    *,
-    run_id: str,
-) -> RunRecord:
-    """The record of a run that went through, also written to MLflow, whose run it ends."""
-    done = run_record(
+def record_run(tracking: Tracking, experiment: Experiment, run: FinishedRun) -> RunRecord:
+    """The record of `run`, which is also written to MLflow and ends the MLflow run."""
+    record = run_record(
         experiment,
-        manifest,
-        ended,
-        report,
-        run_id=run_id,
-        ingested=facts.ingested,
-        test_looks=counted_looks(manifest, place=experiment.place),
-        registration=registration,
-        dataset_version=facts.dataset_version,
-        warnings=facts.validation.warnings,
+        run.manifest,
+        run.outcome,
+        run.report,
+        run_id=run.run_id,
+        ingested=run.facts.ingested,
+        test_looks=evaluations_so_far(TrackedEvaluations(tracking, run.run_id), run.manifest),
+        registration=run.registration,
+        dataset_version=run.facts.dataset_version,
+        warnings=run.facts.validation.warnings,
     )
-    _log(experiment, done, report, facts.validation)
-    console.show(summary(done))
-    return done
+    _log(tracking, experiment, record, run)
+    console.show(summary(record))
+    return record
 
 
-def _log(experiment: Experiment, done: RunRecord, report: EvaluationReport, validation: ValidationReport) -> None:
+def _log(tracking: Tracking, experiment: Experiment, record: RunRecord, run: FinishedRun) -> None:
     from selftrain.report import charts
 
+    numbers, tags = _metrics(record, run.report), _tags(record)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        (folder / "record.json").write_text(done.model_dump_json(indent=2))
-        (folder / "evaluation.json").write_text(report.model_dump_json(indent=2))
-        charts.confusion_matrix(report, folder / "confusion_matrix.png")
-        write_report(validation, folder / "validation")  # from the report itself: the cache may have answered
-        numbers = {
-            "test_accuracy": done.test_accuracy,
-            "test_macro_f1": done.macro_f1,
-            "test_calibration_error": report.calibration_error,
-            "test_log_loss": report.log_loss,
-            "teacher_test_accuracy": done.teacher_test_accuracy,
-            "p_value": done.p_value,
-            "control_test_accuracy": done.control_test_accuracy,
-            "control_p_value": done.control_p_value,
-        }
-        tags = {
-            "verdict": done.verdict,
-            "manifest_digest": done.manifest_digest,
-            "dataset_version": done.dataset_version,
-            "registered_version": done.registered_version,
-        }
-        log_run(
-            open_tracking(open_dataset(experiment.place).workspace.root),
-            LoggedRun(
-                run_id=done.run_id,
-                name=experiment.name,
-                config=experiment,
-                rounds=done.rounds,
-                metrics={name: value for name, value in numbers.items() if value is not None},
-                tags={f"selftrain.{name}": str(value) for name, value in tags.items() if value is not None},
-                artifacts=sorted(folder.iterdir()),
-            ),
+        (folder / "record.json").write_text(record.model_dump_json(indent=2))
+        (folder / "evaluation.json").write_text(run.report.model_dump_json(indent=2))
+        charts.confusion_matrix(run.report, folder / "confusion_matrix.png")
+        write_report(run.facts.validation, folder / "validation")  # from the report: the cache may have answered
+        whole_run = LoggedRun(
+            run_id=record.run_id,
+            name=experiment.name,
+            config=experiment,
+            rounds=record.rounds,
+            metrics={name: value for name, value in numbers.items() if value is not None},
+            tags={f"selftrain.{name}": str(value) for name, value in tags.items() if value is not None},
+            artifacts=sorted(folder.iterdir()),
         )
+        log_run(tracking, whole_run)
+
+
+def _metrics(record: RunRecord, report: EvaluationReport) -> dict[str, float | None]:
+    return {
+        "test_accuracy": record.test_accuracy,
+        "test_macro_f1": record.macro_f1,
+        "test_calibration_error": report.calibration_error,
+        "test_log_loss": report.log_loss,
+        "teacher_test_accuracy": record.teacher_test_accuracy,
+        "p_value": record.p_value,
+        "control_test_accuracy": record.control_test_accuracy,
+        "control_p_value": record.control_p_value,
+    }
+
+
+def _tags(record: RunRecord) -> dict[str, object]:
+    return {
+        "verdict": record.verdict,
+        "manifest_digest": record.manifest_digest,
+        "dataset_version": record.dataset_version,
+        "registered_version": record.registered_version,
+    }

@@ -1,4 +1,4 @@
-"""MLflow runs: found, begun, logged to and ended."""
+"""MLflow runs, one per pipeline run: begun, logged to and ended."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from selftrain.adapters.tracking.store import Tracking, first_line
 from selftrain.errors import RegistryError
 
 if TYPE_CHECKING:
@@ -15,34 +16,20 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from selftrain.selflabel.rounds.history import Round
-from selftrain.adapters.tracking.store import Tracking, _one_line
 
 T = TypeVar("T")
-
-
-RUN_TAG = "selftrain.run_id"
-
-
-ERROR_TAG = "selftrain.error"
-
-
+RUN_TAG, ERROR_TAG = "selftrain.run_id", "selftrain.error"
 VERSION_TAG, NAME_PARAM = "selftrain.registered_version", "registry.model_name"
-
-
 RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
-
-
 PARAMS_A_BATCH, METRICS_A_BATCH = 100, 900  # MLflow refuses more than 100 and 1,000 (and 1,000 of all kinds)
-
-
 LONGEST_VALUE = 6000  # characters of a param or tag
 
 
 @dataclass(frozen=True)
 class LoggedRun:
-    """What one pipeline run leaves in MLflow; logging it again, or more of it later, adds nothing twice.
+    """What one pipeline run leaves in MLflow; what is logged again is not there twice.
 
-    `config` becomes flattened params, `rounds` metrics named `round_*` with the round's index as step.
+    `config` becomes flattened params. `rounds` become metrics named `round_*`, with the round's index as step.
     """
 
     run_id: str
@@ -57,21 +44,21 @@ class LoggedRun:
 
 def find_run(tracking: Tracking, run_id: str) -> str | None:
     """The MLflow run id of the pipeline run `run_id`, or None."""
-    found = _runs(tracking, run_id)
-    return str(found[0].info.run_id) if found else None
+    runs = _runs(tracking, run_id)
+    return str(runs[0].info.run_id) if runs else None
 
 
 def ensure_run(tracking: Tracking, run_id: str, name: str) -> str:
-    """The MLflow run id of the pipeline run `run_id`; the run is made, with status RUNNING, if there is none."""
-    found = find_run(tracking, run_id)
-    if found is not None:
-        return found
+    """The MLflow run id of the pipeline run `run_id`; the run is made, with status RUNNING, if it is missing."""
+    mlflow_id = find_run(tracking, run_id)
+    if mlflow_id is not None:
+        return mlflow_id
     run = tracking.client.create_run(tracking.experiment_id, run_name=name, tags={RUN_TAG: run_id})
     return str(run.info.run_id)
 
 
 def log_run(tracking: Tracking, logged: LoggedRun) -> str:
-    """Record `logged` and return the MLflow run id; the same pipeline run is one MLflow run however often it is logged.
+    """Record `logged` and return the MLflow run id. A pipeline run is one MLflow run, however often it is logged.
 
     Raises RegistryError when a param is logged again with another value.
     """
@@ -93,20 +80,20 @@ def log_run(tracking: Tracking, logged: LoggedRun) -> str:
         for part in _parts(metrics, METRICS_A_BATCH):
             client.log_batch(mlflow_id, metrics=part)
     except MlflowException as error:
-        raise RegistryError(f"MLflow refused the record of run {logged.run_id}: {_one_line(error)}") from error
+        raise RegistryError(f"MLflow refused the record of run {logged.run_id}: {first_line(error)}") from error
     for path in logged.artifacts:
         if path.is_dir():
             client.log_artifacts(mlflow_id, str(path), path.name)
         else:
             client.log_artifact(mlflow_id, str(path))
-    client.update_run(mlflow_id, status="RUNNING", name=logged.name)  # who opened it may not have known the name
+    client.update_run(mlflow_id, status="RUNNING", name=logged.name)  # whoever opened it may not have known the name
     if logged.status != "RUNNING":
         client.set_terminated(mlflow_id, logged.status)
     return mlflow_id
 
 
 def is_recorded(tracking: Tracking, *, model_name: str, version: int) -> bool:
-    """Whether a run that came to its end has recorded that its model is `version` of the model `model_name`."""
+    """Whether a finished run has recorded that its model is `version` of the model `model_name`."""
     where = (
         f"tags.`{VERSION_TAG}` = '{version}' and params.`{NAME_PARAM}` = '{model_name}' "
         "and attributes.status = 'FINISHED'"
@@ -166,8 +153,7 @@ def _round_points(rounds: Sequence[Round]) -> Iterator[tuple[str, float, int]]:
 
 def _runs(tracking: Tracking, run_id: str) -> list[Run]:
     where = f"tags.`{RUN_TAG}` = '{run_id}'"
-    found = tracking.client.search_runs([tracking.experiment_id], where, order_by=["attributes.start_time ASC"])
-    return list(found)
+    return list(tracking.client.search_runs([tracking.experiment_id], where, order_by=["attributes.start_time ASC"]))
 
 
 def _parts(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:

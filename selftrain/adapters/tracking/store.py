@@ -1,4 +1,4 @@
-"""Tracking: where runs are recorded in MLflow, one MLflow run a pipeline run, and how often test was looked at."""
+"""Tracking: the MLflow store that runs are recorded in, opened."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from selftrain.files.workspace import Workspace
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-
 EXPERIMENT = "selftrain"
 
 
@@ -34,7 +33,7 @@ class Tracking:
 
 
 def stack_tracker_uri() -> str | None:
-    """The address of the active ZenML stack's MLflow tracker, its credentials put in the environment; None: no such."""
+    """The address of the active ZenML stack's MLflow tracker, or None. Sets its credentials in the environment."""
     from zenml.client import Client
     from zenml.enums import StackComponentType
 
@@ -53,8 +52,8 @@ def open_tracking(
 ) -> Tracking:
     """The MLflow store to use: `MLFLOW_TRACKING_URI`, else the active stack's tracker, else one in the workspace.
 
-    The embedded one is SQLite, with its artifacts in a folder beside it, wherever the workspace was moved. Raises
-    RegistryError when the store cannot be reached.
+    The last is SQLite with a folder of artifacts beside it, and may be moved with its workspace. Raises RegistryError
+    when the store cannot be reached.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or stack()
     artifacts: str | None = None
@@ -71,14 +70,14 @@ def open_tracking(
             experiment_id = _experiment(client, experiment, artifacts)
     except MlflowException as error:
         raise RegistryError(
-            f"the MLflow store at {uri} does not answer ({_one_line(error)}); "
+            f"the MLflow store at {uri} does not answer ({first_line(error)}); "
             "start its server, or unset MLFLOW_TRACKING_URI to use the store in the workspace"
         ) from error
     return Tracking(client, uri, experiment, experiment_id)
 
 
 def open_existing(workspace_root: Path) -> Tracking | None:
-    """The store that `open_tracking` opens, or None where there is none yet; nothing is created in the workspace."""
+    """The store that `open_tracking` opens, or None before its first use; nothing is created in the workspace."""
     uri = os.environ.get("MLFLOW_TRACKING_URI") or stack_tracker_uri()
     if not uri and not Workspace(workspace_root).mlflow_database.exists():
         return None
@@ -105,7 +104,7 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hide what MLflow says of its own work: database set-up, progress bars of copies, warnings about its own code."""
+    """Hide what MLflow says about itself: database set-up, progress bars, warnings about its code."""
     from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR as BARS
 
     loggers = [logging.getLogger(name) for name in ("alembic", "mlflow.store.db.utils", "mlflow.pyfunc")]
@@ -127,5 +126,6 @@ def quiet() -> Iterator[None]:
             BARS.set(bars)
 
 
-def _one_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of the error's message."""
     return str(error).strip().splitlines()[0]

@@ -18,7 +18,7 @@ from selftrain.adapters.lineage.recall import ConcernedVersion, RecallReport, co
 from selftrain.adapters.registry import champions as p
 from selftrain.adapters.registry import lineage_tags, recall_log
 from selftrain.adapters.registry import versions as r
-from selftrain.adapters.registry.starting_models import bring_teacher, check
+from selftrain.adapters.registry.starting_models import starting_teacher, teacher_backbone
 from selftrain.adapters.tracking.store import Tracking, open_tracking
 from selftrain.config import Experiment, Registry, parse
 from selftrain.errors import InputError, RegistryError, WithdrawnError
@@ -89,6 +89,14 @@ def champion(store: Tracking) -> int | None:
     return found.number if found is not None else None
 
 
+class WritesElsewhere:
+    """A client whose store fails between a question and a tag."""
+
+    def __init__(self, read: Tracking, written: Tracking) -> None:
+        self.get_experiment = read.client.get_experiment
+        self.set_experiment_tag = written.client.set_experiment_tag
+
+
 def test_the_log_grows_in_the_tracking_store_and_numbers_its_lines(store: Tracking) -> None:
     assert recall_log.read_log(store) == []
     lines = [recall(store, 1), recall(store, 4), recall(store, 1, "restore")]
@@ -107,19 +115,18 @@ def test_a_store_that_fails_after_it_was_opened_is_an_error_that_names_it(
     down = Tracking(MlflowClient(tracking_uri=gone), gone, store.experiment, store.experiment_id)
     with pytest.raises(RegistryError, match=f"{gone} does not answer"):
         recall_log.read_log(down)
-    monkeypatch.setattr(recall_log, "read_log", lambda tracking: [])
     with pytest.raises(RegistryError, match=f"{gone} does not answer"):
-        recall(down, 1)
+        recall(Tracking(WritesElsewhere(store, down), gone, store.experiment, store.experiment_id), 1)
 
 
 def test_a_log_without_a_line_is_not_opened(store: Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     database = Workspace(tmp_path / "workspace").mlflow_database
-    assert not recall_log._has_lines(database)
-    assert not recall_log._has_lines(database.with_name("none.db"))
+    assert not recall_log.may_hold_lines(database)
+    assert not recall_log.may_hold_lines(database.with_name("none.db"))
     recall(store, 1)
-    assert recall_log._has_lines(database)
+    assert recall_log.may_hold_lines(database)
     database.with_name("other.db").touch()
-    assert recall_log._has_lines(database.with_name("other.db")), "MLflow has to say what is in it"
+    assert recall_log.may_hold_lines(database.with_name("other.db")), "MLflow has to say what is in it"
 
 
 def test_versions_carry_their_lineage_however_long_it_is() -> None:
@@ -203,7 +210,7 @@ def test_a_champion_that_was_recalled_is_no_teacher_to_start_from(store: Trackin
     recall(store, 2)
     e = parse({"workspace": str(tmp_path / "workspace"), "teacher": {"start": "champion"}, "name": "m"})
     with pytest.raises(WithdrawnError, match=r"teacher\.start is 'champion', and models:/m/3 is tainted"):
-        check(e, e.place)
+        teacher_backbone(e, Workspace(tmp_path / "workspace"))
 
 
 def saved(folder: Path, made: Contract) -> Path:
@@ -234,14 +241,14 @@ def test_a_run_starts_from_no_folder_of_a_recalled_model(
     recall(store, 1)
     e = starting_from(saved(tmp_path / "saved", made), tmp_path / "workspace")
     with pytest.raises(WithdrawnError, match=rf"teacher\.start is '.*saved', and the model there {said}") as caught:
-        check(e, e.place)
+        teacher_backbone(e, Workspace(tmp_path / "workspace"))
     assert "to 'train' or to another model's folder" in caught.value.message
 
 
 def test_a_run_starts_from_the_folder_of_a_model_that_no_recall_concerns(store: Tracking, tmp_path: Path) -> None:
     recall(store, 1)
     e = starting_from(saved(tmp_path / "saved", contract(4)), tmp_path / "workspace")
-    check(e, e.place)
+    teacher_backbone(e, Workspace(tmp_path / "workspace"))
 
 
 def test_a_fit_starts_from_no_folder_of_a_recalled_model(store: Tracking, tmp_path: Path) -> None:
@@ -280,9 +287,9 @@ def test_a_recalled_models_file_without_its_contract_is_known_by_its_weights(
     recall_log.append(store, recall(store, 1).model_copy(update={"identity": made.identity}))
     own = Path(shutil.copy(colour_model / "model.keras", tmp_path / "own.keras"))
     with pytest.raises(WithdrawnError, match=r"own\.keras', and the model there is withdrawn"):
-        bring_teacher(
+        starting_teacher(
             str(own),
-            place=starting_from(own, tmp_path / "workspace").place,
+            workspace=Workspace(tmp_path / "workspace"),
             settings=Registry(),
             class_names=made.class_names,
             image_size=made.image_size,
@@ -296,7 +303,7 @@ def test_a_recalled_models_file_without_its_contract_is_known_by_its_digest(stor
     recall_log.append(store, recall(store, 1).model_copy(update={"file": file}))
     e = starting_from(own, tmp_path / "workspace")
     with pytest.raises(WithdrawnError, match=r"own\.keras', and the model there is withdrawn"):
-        check(e, e.place)
+        teacher_backbone(e, Workspace(tmp_path / "workspace"))
 
 
 def test_without_a_workspace_no_log_is_asked_and_none_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -350,7 +357,7 @@ def test_a_store_that_is_no_database_is_an_error_that_names_it(tmp_path: Path, m
     place.mlflow_database.write_text("no database\n" * 100)
     with pytest.raises(RegistryError, match=rf"{place.mlflow_database} cannot be used \(file is not a database\)"):
         open_tracking(place.root, stack=lambda: None)
-    assert recall_log._has_lines(place.mlflow_database)  # so that MLflow's store is opened, and says so
+    assert recall_log.may_hold_lines(place.mlflow_database)  # so that MLflow's store is opened, and says so
 
 
 def test_who_taught_whom_is_not_asked_of_the_registry_once_every_recall_is_taken_back(store: Tracking) -> None:
@@ -386,10 +393,10 @@ def test_a_teacher_is_named_by_version_address_or_the_beginning_of_a_digest(
     ("named", "said"),
     [
         ("9", "no version 9; there are: 1, 2, 3, 4"),
-        ("abc", "names no model"),
+        ("abc", "does not name a model"),
         ("12345678", "no model known here"),
         ("e" * 64, "no model known here"),
-        ("models:/m/x", "no model address"),
+        ("models:/m/x", "not a model address"),
     ],
 )
 def test_what_names_no_teacher_is_wrong_input(archive: Archive, tmp_path: Path, named: str, said: str) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from selftrain.adapters.registry import champions, recall_log, registration, settlement, versions
-from selftrain.adapters.tracking.looks import count_looks, counted_looks
-from selftrain.adapters.tracking.recording import RunFacts, record_run
+from selftrain.adapters.tracking.evaluations import TrackedEvaluations
+from selftrain.adapters.tracking.recording import FinishedRun, RunFacts, record_run
 from selftrain.adapters.tracking.store import Tracking, open_tracking
 from selftrain.config import Experiment, FolderSource, Ingest, Machine, Place, Registry, Splitting
 from selftrain.data.ingest.ingest import IngestResult, ingest
@@ -32,6 +32,7 @@ from selftrain.selflabel.rounds.history import History, Round, Verdict
 from selftrain.selflabel.rounds.outcome import Outcome
 from selftrain.selflabel.rounds.record import Registration, RunRecord
 from selftrain.selflabel.teaching import scoring
+from selftrain.selflabel.teaching.evaluation_count import count_evaluations
 
 pytestmark = [
     pytest.mark.keras,
@@ -85,17 +86,14 @@ class Colours:
     def settle(self, model: SavedModel, key: str, settings: Registry = SURE) -> Registration:
         """What `register_and_promote` does with a run that passed with `model`."""
         return settlement.register_and_promote(
-            self.manifest,
-            model,
-            self.read(model),
-            self.ended(model),
-            place=self.place,
-            settings=settings,
-            machine=MACHINE,
-            run_id=key,
-            run_key=key,
-            dataset_version="v",
+            settlement.Candidate(self.manifest, model, self.read(model), self.ended(model)),
+            settlement.RunKeys(run_id=key, run_key=key, dataset_version="v"),
+            settlement.OpenStores(open_dataset(self.place, MACHINE), self.tracking, settings),
         )
+
+    def count(self, models: tuple[SavedModel | None, ...], run_id: str) -> int:
+        """How many test-set evaluations there were, once `models` are counted."""
+        return count_evaluations(TrackedEvaluations(self.tracking, run_id), self.manifest, models)
 
     def record(self, model: SavedModel, registration: Registration, key: str) -> RunRecord:
         """The record of the run `key`, whose model was settled."""
@@ -111,8 +109,8 @@ class Colours:
         )
         ingested = report_ingested(self.ingested, Path("quarantine.csv"))
         facts = RunFacts(ingested=ingested, validation=validation, dataset_version="v")
-        ended, report = self.ended(model), self.read(model)
-        return record_run(self.experiment, self.manifest, facts, ended, report, registration, run_id=key)
+        run = FinishedRun(key, self.manifest, facts, self.ended(model), self.read(model), registration)
+        return record_run(self.tracking, self.experiment, run)
 
 
 @pytest.fixture(scope="module")
@@ -242,20 +240,20 @@ def test_a_champion_that_was_recalled_is_said_to_be_in_the_record_of_each_run(
     assert "selftrain rollback" in settled.reason
 
 
-def test_a_record_says_all_looks_at_test_its_own_runs_and_the_champions_included(
+def test_a_record_says_all_test_set_evaluations_its_own_runs_and_the_champions_included(
     colours: Colours, good: SavedModel, bad: SavedModel
 ) -> None:
     loose = SURE.model_copy(update={"floors": {"accuracy": 0.1}})
-    assert count_looks(colours.manifest, (bad, bad, None), place=colours.place, run_id="one") == 1
+    assert colours.count((bad, bad, None), "one") == 1
     first = colours.settle(bad, "one", loose)
     assert colours.record(bad, first, "one").test_looks == 1
-    assert count_looks(colours.manifest, (good, good), place=colours.place, run_id="two") == 2
+    assert colours.count((good, good), "two") == 2
     second = colours.settle(good, "two", loose)
     assert (second.champion_version, second.promoted) == (2, True)
     assert colours.record(good, second, "two").test_looks == 2
 
 
-def test_a_champion_of_another_store_is_a_look_more_when_it_is_compared(
+def test_a_champion_of_another_store_is_one_more_evaluation_when_it_is_compared(
     colours: Colours, good: SavedModel, bad: SavedModel
 ) -> None:
     registered = registration.register(
@@ -270,7 +268,7 @@ def test_a_champion_of_another_store_is_a_look_more_when_it_is_compared(
         run_id="elsewhere",
     )
     champions.promote(colours.tracking, "colours", registered.number, who="ada", why="trusted", force=True)
-    assert count_looks(colours.manifest, (good,), place=colours.place, run_id="one") == 1
+    assert colours.count((good,), "one") == 1
     settled = colours.settle(good, "one")
-    assert counted_looks(colours.manifest, place=colours.place) == 2
+    assert colours.count((), "any") == 2
     assert colours.record(good, settled, "one").test_looks == 2

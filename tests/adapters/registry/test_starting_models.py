@@ -1,4 +1,4 @@
-"""What is brought along is looked at before a run reads or trains anything."""
+"""What a run starts from is checked before it reads or trains anything."""
 
 from pathlib import Path
 from typing import Any
@@ -6,18 +6,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from selftrain.adapters.registry.starting_models import check
+from selftrain.adapters.registry.starting_models import teacher_backbone
 from selftrain.config import Experiment, parse
 from selftrain.errors import RegistryError, SelftrainError
+from selftrain.files.workspace import Workspace
+from selftrain.selflabel.rounds.start import check_start
 
 
 def experiment(tmp_path: Path, **changes: Any) -> Experiment:
     return parse({"workspace": str(tmp_path / "workspace"), **changes})
 
 
+def check(e: Experiment) -> None:
+    check_start(e, teacher_backbone(e, Workspace(Path(e.workspace))))
+
+
 def refused(e: Experiment) -> str:
     with pytest.raises(SelftrainError) as caught:
-        check(e, e.place)
+        check(e)
     return caught.value.message
 
 
@@ -41,24 +47,24 @@ def test_a_teacher_off_the_ladder_needs_the_students_backbone(tmp_path: Path, mi
     assert "'mine'" in said
     assert "set student.backbone" in said
     named = experiment(tmp_path, teacher=teacher, student={"backbone": "efficientnet_b0_050"})
-    check(named, named.place)
+    check(named)
     warm = refused(experiment(tmp_path, teacher=teacher, student={"start": "teacher"}))
-    assert "a student goes on from a teacher of its own network alone" in warm
+    assert "A student only continues from a teacher with the same network" in warm
     none = experiment(tmp_path, teacher=teacher, gate={"min_rounds": 0, "max_rounds": 0})
-    check(none, none.place)
+    check(none)
 
 
 def test_a_teacher_that_is_not_there_is_named(tmp_path: Path) -> None:
-    assert "'gone.keras': no file" in refused(experiment(tmp_path, teacher={"start": "gone.keras"}))
+    assert "'gone.keras', which does not exist" in refused(experiment(tmp_path, teacher={"start": "gone.keras"}))
     (tmp_path / "text.keras").write_text("no archive")
-    assert "no .keras archive" in refused(experiment(tmp_path, teacher={"start": str(tmp_path / "text.keras")}))
+    assert "is not a .keras archive" in refused(experiment(tmp_path, teacher={"start": str(tmp_path / "text.keras")}))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_champion_that_there_is_not_is_missed_at_once(tmp_path: Path) -> None:
     e = experiment(tmp_path, teacher={"start": "champion"})
     with pytest.raises(RegistryError, match="'digits' has none"):
-        check(e, e.place)
+        check(e)
 
 
 def test_weights_that_are_not_there_name_the_role(tmp_path: Path) -> None:
@@ -66,11 +72,11 @@ def test_weights_that_are_not_there_name_the_role(tmp_path: Path) -> None:
     assert "teacher.weights is 'gone.h5'" in refused(experiment(tmp_path, teacher={"weights": "gone.h5"}))
     np.savez(tmp_path / "there.npz", np.ones(1))
     there = experiment(tmp_path, student={"weights": str(tmp_path / "there.npz")})
-    check(there, there.place)
+    check(there)
 
 
 def test_a_student_from_published_weights_needs_a_rung_that_has_them(tmp_path: Path) -> None:
     said = refused(experiment(tmp_path, student={"weights": "imagenet"}))
     assert "'efficientnet_b0_070', the rung above 'efficientnet_b0_050', has no published weights" in said
     larger = experiment(tmp_path, teacher={"backbone": "efficientnet_b0"}, student={"weights": "imagenet"})
-    check(larger, larger.place)
+    check(larger)

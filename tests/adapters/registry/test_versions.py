@@ -26,7 +26,7 @@ from PIL import Image
 from selftrain.adapters.registry import champions, registration
 from selftrain.adapters.registry import versions as r
 from selftrain.adapters.tracking import store as t
-from selftrain.adapters.tracking.looks import count_test_look
+from selftrain.adapters.tracking.evaluations import TrackedEvaluations
 from selftrain.adapters.tracking.runs import LoggedRun, log_run
 from selftrain.config import Registry
 from selftrain.data.images.decode import decode
@@ -116,13 +116,13 @@ def test_a_search_is_read_to_its_last_page_and_its_failure_names_the_registry(st
     from mlflow.store.entities import PagedList
 
     pages = {None: PagedList([1, 2], "a"), "a": PagedList([3], "b"), "b": PagedList([4], None)}
-    assert r._all_pages(store, lambda page_token=None: pages[page_token]) == [1, 2, 3, 4]
+    assert r.all_pages(store, lambda page_token=None: pages[page_token]) == [1, 2, 3, 4]
 
     def down(page_token: str | None = None) -> PagedList[int]:
         raise MlflowException("503")
 
     with pytest.raises(RegistryError, match="does not answer: 503"):
-        r._all_pages(store, down)
+        r.all_pages(store, down)
 
 
 def photo(seed: int, size: tuple[int, int] = (40, 30), form: str = "JPEG") -> bytes:
@@ -437,7 +437,8 @@ def test_a_tracking_server_takes_the_same_calls(
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
         store = t.open_tracking(tmp_path / "workspace", stack=lambda: None)
         log_run(store, LoggedRun("run", "pets", status="RUNNING", metrics={"loss": 1.0}))
-        assert count_test_look(store, test_digest="set", run_id="run", model_digest="m") == 1
+        TrackedEvaluations(store, "run").add("set", {"m"})
+        assert TrackedEvaluations(store, "run").models("set") == {"m"}
         version = register(store, model, name)
         assert register(store, model, name) == version
         assert champions.promote(store, name, 1, who="ada", why="by hand", force=True).aliases == ("champion",)

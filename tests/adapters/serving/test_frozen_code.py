@@ -14,7 +14,7 @@ from selftrain.adapters.serving import frozen_code
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    return frozen_code.write_standalone(tmp_path)[1]
+    return frozen_code.write_package(tmp_path)[1]
 
 
 def keras_file(folder: Path, config: str) -> Path:
@@ -69,10 +69,9 @@ def test_the_copy_decodes_in_a_process_that_cannot_see_selftrain(package: Path, 
 
 
 def test_the_copys_name_follows_from_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = frozen_code.write_standalone(tmp_path / "a")[1].name
-    assert frozen_code.write_standalone(tmp_path / "b")[1].name == first
-    monkeypatch.setattr(frozen_code, "BASIS", ("selftrain.errors",))
-    assert frozen_code.write_standalone(tmp_path / "c")[1].name != first
+    first = frozen_code.write_package(tmp_path / "a")[1].name
+    assert frozen_code.write_package(tmp_path / "b")[1].name == first
+    assert frozen_code.write_package(tmp_path / "c", ("selftrain.errors",))[1].name != first
 
 
 def test_requirements_are_pinned_as_installed_and_name_keras_hub_only_where_the_model_uses_it(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Tracking: one MLflow run a pipeline run, and a count of the looks at test that only grows."""
+"""Tracking: one MLflow run per pipeline run, and a count of test-set evaluations that only grows."""
 
 import math
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from selftrain.adapters.tracking import store as t
-from selftrain.adapters.tracking.looks import count_test_look, looks_at_test
+from selftrain.adapters.tracking.evaluations import TrackedEvaluations
 from selftrain.adapters.tracking.runs import LoggedRun, close_dead_runs, ensure_run, fail_run, find_run, log_run
 from selftrain.config import Experiment
 from selftrain.errors import RegistryError
@@ -160,20 +160,24 @@ def test_a_failed_run_says_why_and_a_run_that_was_never_opened_is_none(store: t.
     assert find_run(store, "never opened") is None
 
 
-def test_looks_at_a_test_set_are_counted_once_a_model_and_across_experiments(
-    tmp_path: Path,
-) -> None:
+def test_evaluations_on_a_test_set_are_counted_once_a_model_and_across_experiments(tmp_path: Path) -> None:
     digits = t.open_tracking(tmp_path, stack=lambda: None)
     other = t.open_tracking(tmp_path, experiment="other", stack=lambda: None)
-    assert looks_at_test(digits, "set") == 0
-    assert count_test_look(digits, test_digest="set", run_id="r1", model_digest="m1") == 1
-    assert count_test_look(digits, test_digest="set", run_id="r1", model_digest="m1") == 1
-    assert count_test_look(digits, test_digest="set", run_id="r1", model_digest="m2") == 2
-    assert count_test_look(digits, test_digest="set", run_id="r2", model_digest="m1") == 2
-    assert count_test_look(other, test_digest="set", run_id="r3", model_digest="m1") == 2
-    assert count_test_look(other, test_digest="set", run_id="r3", model_digest="m3") == 3
-    assert count_test_look(other, test_digest="another set", run_id="r2", model_digest="m1") == 1
-    assert looks_at_test(digits, "set") == 3
+
+    def count(store: t.Tracking, run: str, *models: str, test: str = "set") -> int:
+        log = TrackedEvaluations(store, run)
+        log.add(test, set(models))
+        return len(log.models(test))
+
+    assert count(digits, "r1") == 0
+    assert count(digits, "r1", "m1") == 1
+    assert count(digits, "r1", "m1") == 1
+    assert count(digits, "r1", "m1", "m2") == 2
+    assert count(digits, "r2", "m1") == 2
+    assert count(other, "r3", "m1") == 2
+    assert count(other, "r3", "m3") == 3
+    assert count(other, "r2", "m1", test="another set") == 1
+    assert TrackedEvaluations(digits, "any").models("set") == {"m1", "m2", "m3"}
 
 
 STACK = """

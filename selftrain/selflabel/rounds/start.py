@@ -1,0 +1,57 @@
+"""The start of a run: what its configuration starts from, checked before anything is read or trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from selftrain.config import Experiment, Recipe
+from selftrain.errors import BackboneError, ConfigError
+from selftrain.ladder import resolve
+
+
+def check_start(e: Experiment, teacher_backbone: str) -> None:
+    """Raise ConfigError for what would stop the run only after its teacher's training; the message names the key.
+
+    `teacher_backbone` names the network of the first teacher, which may be a user's own model. Refused are a weights
+    file that is missing, and a teacher without a next rung where `student.backbone` names none. So are a next rung
+    without published weights where the student needs them, and a student that cannot continue from its teacher.
+    """
+    if e.teacher.start == "train":
+        _check_weights("teacher", e.teacher)
+    if e.gate.max_rounds == 0:
+        return
+    _check_weights("student", e.student)
+    try:
+        student = e.student.backbone_after(teacher_backbone)
+    except BackboneError as error:
+        raise ConfigError(
+            f"teacher.start is {e.teacher.start!r}, a model named {teacher_backbone!r}, which is not on any ladder and "
+            "has no next rung; set student.backbone, such as 'efficientnet_b0'"
+        ) from error
+    if e.student.start == "teacher" and not _same(student, teacher_backbone):
+        raise ConfigError(
+            f"student.start is 'teacher', but student.backbone is {student!r} and teacher.start {e.teacher.start!r} is "
+            f"a {teacher_backbone!r}. A student only continues from a teacher with the same network; set "
+            "student.start to 'student' or 'new'"
+        )
+    if e.student.weights == "imagenet" and resolve(student).application is None:
+        raise ConfigError(
+            f"student.weights is 'imagenet', but {student!r}, the rung above {teacher_backbone!r}, has no published "
+            "weights; set student.backbone to one that has, such as 'efficientnet_b0', or student.weights to null or a "
+            "file"
+        )
+
+
+def _same(student: str, teacher: str) -> bool:
+    """Whether two names are of one network that can be built; a user's own model cannot."""
+    try:
+        return resolve(student) == resolve(teacher)
+    except BackboneError:
+        return False
+
+
+def _check_weights(role: str, recipe: Recipe) -> None:
+    if recipe.weights not in (None, "imagenet") and not Path(recipe.weights).is_file():
+        raise ConfigError(
+            f"{role}.weights is {recipe.weights!r}, which is not a file; allowed: null, 'imagenet', or a weights file"
+        )
