@@ -1,4 +1,4 @@
-"""The step that reads test: once, after the verdict, for the number that is reported."""
+"""The step that evaluates on test: once, after the verdict, for the report."""
 
 from typing import Annotated
 
