@@ -34,7 +34,7 @@ from steps.validate import validate
 
 @pipeline(dynamic=True)
 def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 - zenml reads the default
-    """Ingest, validate, train a teacher; label the pool and train a student until the gate; test, register, record."""
+    """Ingest, validate, train a teacher, then students on its pseudo-labels until the gate; test, register, record."""
     e, place = experiment, experiment.place
     with pipeline_run(place, e.machine):
         check(e, place)

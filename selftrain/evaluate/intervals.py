@@ -38,7 +38,7 @@ def wilson(successes: int, images: int, *, alpha: float = 0.05) -> Interval:
 
 
 def standard_error(share: float, images: int) -> float:
-    """The standard error of a `share` in 0-1 of `images`; it is above 0 even without a mistake.
+    """The standard error of a `share` in 0-1 of `images`, above 0 even without a mistake.
 
     The estimate adds two right and two wrong images (Agresti and Coull, The American Statistician 52 (1998),
     119-126).

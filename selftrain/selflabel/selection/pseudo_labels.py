@@ -25,7 +25,13 @@ from selftrain.evaluate.coverage import CoverageCurve, HeldOut, MeasuredPrecisio
 from selftrain.evaluate.probabilities import checked_probs
 from selftrain.files import writing
 from selftrain.selflabel.selection.alignment import aligned, alignment_ratio
-from selftrain.selflabel.selection.thresholds import Acceptance, above_own_class, decide, describe_threshold
+from selftrain.selflabel.selection.thresholds import (
+    Acceptance,
+    above_own_class,
+    decide,
+    describe_threshold,
+    within_quota,
+)
 from selftrain.selflabel.selection.weights import weigh
 
 if TYPE_CHECKING:
@@ -269,23 +275,6 @@ def _measured(decision: Acceptance, held_out: HeldOut | None) -> MeasuredPrecisi
         images=int(above.sum()),
         right=int(held_out.right[above].sum()),
     )
-
-
-def within_quota(passed: Mask, confidence: Floats, labels: Ints, *, max_per_class: int | None) -> Mask:
-    """The most confident `max_per_class` of the `passed` rows (n,) of each predicted class; earlier rows win ties.
-
-    >>> within_quota(np.array([True] * 3), np.float32([0.7, 0.9, 0.8]), np.array([1, 1, 0]), max_per_class=1)
-    array([False,  True,  True])
-    """
-    if max_per_class is None:
-        return passed
-    rows = np.flatnonzero(passed)
-    rows = rows[np.lexsort((-confidence[rows], labels[rows]))]
-    sorted_labels = labels[rows]
-    rank_in_class = np.arange(rows.size) - np.searchsorted(sorted_labels, sorted_labels, side="left")
-    kept = np.zeros_like(passed)
-    kept[rows[rank_in_class < max_per_class]] = True
-    return kept
 
 
 def probs_column(probs: Floats) -> pa.ListArray:

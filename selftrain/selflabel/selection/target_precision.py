@@ -60,7 +60,7 @@ def lowest_cutoff(
     accepted, however good it looks, so testing many candidates costs nothing. If too few held-out images reach even the
     pool's lowest confidence, the one candidate is 0: the whole pool, if the held-out images as a whole pass.
 
-    What holds, if held-out and pool images are drawn alike: the candidates come from the pool, so each test is of a
+    What holds, if held-out and pool images are drawn alike: the candidates come from the pool. So each test is of a
     fixed cut-off, and the right answers above it are binomial. An accepted precision is below the target only if the
     first cut-off on the walk whose true precision is below it passed. The probability of that is at most alpha. The
     start of the walk depends on how many held-out images are above a cut-off, not on whether they are right. This keeps

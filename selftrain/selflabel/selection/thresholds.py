@@ -108,6 +108,23 @@ def most_confident(confidence: Floats, share: float) -> Mask:
     return accepted
 
 
+def within_quota(passed: Mask, confidence: Floats, labels: Ints, *, max_per_class: int | None) -> Mask:
+    """The most confident `max_per_class` of the `passed` rows (n,) of each predicted class; earlier rows win ties.
+
+    >>> within_quota(np.array([True] * 3), np.float32([0.7, 0.9, 0.8]), np.array([1, 1, 0]), max_per_class=1)
+    array([False,  True,  True])
+    """
+    if max_per_class is None:
+        return passed
+    rows = np.flatnonzero(passed)
+    rows = rows[np.lexsort((-confidence[rows], labels[rows]))]
+    sorted_labels = labels[rows]
+    rank_in_class = np.arange(rows.size) - np.searchsorted(sorted_labels, sorted_labels, side="left")
+    kept = np.zeros_like(passed)
+    kept[rows[rank_in_class < max_per_class]] = True
+    return kept
+
+
 def curriculum_share(threshold: Quantile, round_index: int) -> float:
     """The share of the pool that round `round_index` (from 1) accepts.
 
