@@ -76,8 +76,8 @@ def run_loop(
 ) -> LoopResult:
     """Train a teacher, then a student per round on its pseudo-labels, until the gate or a guard ends the loop.
 
-    - `folder`: where the models are saved. A model that is there is not trained again (a student only if it has the
-      same teacher), so loops of other settings, data or code must not share the folder.
+    - `folder`: where the models are saved. A model that is there is not trained again, if it has the same teacher.
+      Loops of other settings, data or code must not share the folder.
     - `checkpoints`: a killed loop goes on from them, in the round and the training that it was in.
     - `first_teacher`: a model that was brought along; None trains one.
     - `task`: None takes the one that `e` names.

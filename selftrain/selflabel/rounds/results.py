@@ -1,4 +1,4 @@
-"""Results: a Round from a saved model, its scores and its pseudo-labels, and the guards on it."""
+"""Results: a Round from a model, its scores and its pseudo-labels."""
 
 from __future__ import annotations
 

@@ -48,9 +48,7 @@ class GroupCutoff:
 def lowest_cutoff(
     pool: Floats, confidence: Floats, right: Mask, *, target: float, alpha: float = 0.05, steps: int = STEPS
 ) -> Reached:
-    """The lowest cut-off on `pool` (m,) at which held-out answers are right often enough.
-
-    `confidence` (n,) and `right` (n,) are those of the held-out images.
+    """The lowest cut-off on `pool` (m,) at which held-out answers, `confidence` and `right` (n,), are right enough.
 
     Fixed-sequence testing, Learn then Test (arXiv:2110.01052), section 2.3, with the Clopper-Pearson bound as test. The
     candidates are the confidences of the most confident 1 %, 2 %, ... of the pool, tested from the highest down. The
@@ -130,15 +128,9 @@ def rules(
     def cutoff_of(group: tuple[int, ...]) -> GroupCutoff:
         member = np.zeros(classes, np.bool_)
         member[list(group)] = True
-        of_pool, of_held_out = member[predicted], member[held_out.predicted]
-        reached = lowest_cutoff(
-            confidence[of_pool],
-            held_out.confidence[of_held_out],
-            held_out.right[of_held_out],
-            target=target,
-            alpha=alpha,
-        )
-        return GroupCutoff(group, int(of_held_out.sum()), reached)
+        pool, held = confidence[member[predicted]], member[held_out.predicted]
+        reached = lowest_cutoff(pool, held_out.confidence[held], held_out.right[held], target=target, alpha=alpha)
+        return GroupCutoff(group, int(held.sum()), reached)
 
     if not per_class:
         return (cutoff_of(tuple(range(classes))),)

@@ -42,7 +42,7 @@ def score(manifest: Manifest, pixels: Pixels, saved: SavedModel, *, seed: int = 
 
 
 def _no_scores(*, images: int) -> Scores:
-    """The scores of a training that diverged and left no model."""
+    """NaN for a training that diverged."""
     return Scores(
         images=images,
         accuracy=math.nan,

@@ -64,8 +64,7 @@ def train_student(
 
     Noisy Student (Xie et al., 2020, algorithm 1, step 3), with soft targets where the labels keep probabilities. The
     model's contract names the cut-offs of the labels and the teacher that gave them. The training resumes as
-    `train_teacher` does. A method that learns in training reads the unlabelled images themselves. It uses `labels` only
-    to compare the answers.
+    `train_teacher` does. A method that learns in training reads the images themselves, and `labels` only for `churn`.
 
     If the plan asks for it, the network begins with the weights of `teacher` (the paper's "warm-start"). Raises
     ConfigError if that model is missing or its architecture differs.
