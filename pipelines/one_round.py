@@ -1,7 +1,7 @@
 """One round as DVC stages: `python -m pipelines.one_round STAGE`, the commands of dvc.yaml.
 
-Each stage reads its settings and what the stages before it left under .round/, calls the functions that the ZenML steps
-call, and leaves its own results there. docs/dvc.md says how they fit together.
+Each stage reads its settings and the results of earlier stages under .round/, and leaves its own results there. It
+calls the same functions as the ZenML steps. See docs/dvc.md.
 """
 
 from __future__ import annotations
@@ -43,13 +43,14 @@ from selftrain.selflabel.teaching.task import Destination, TaskData, label_pool,
 ROUND = Path(".round")
 SETTINGS = ROUND / "settings"
 PLOTS = ROUND / "plots"
-EVALUATED_BY = "dvc"  # in place of a run's id where test-set evaluations are counted
+EVALUATED_BY = "dvc"
+"""Stands for a run's id where test-set evaluations are counted."""
 
 T = TypeVar("T", bound=StageSettings)
 
 
 def configure() -> None:
-    """params.yaml, its config and the defaults, as one file of settings a stage, with the digest of its code."""
+    """Write one settings file per stage, with the digest of its code, from params.yaml, its config and the defaults."""
     experiment = resolve_settings(Path("params.yaml"))
     SETTINGS.mkdir(parents=True, exist_ok=True)
     for name, settings in stage_settings(experiment).items():
@@ -60,7 +61,7 @@ def configure() -> None:
 
 
 def scan() -> None:
-    """What lies outside this repository, as digests: source files, image store, models brought or withdrawn."""
+    """Write digests of what lies outside this repository: source files, image store, starting and withdrawn models."""
     from selftrain.adapters.registry.recall_log import withdrawn
     from selftrain.adapters.registry.starting_models import described_start, teacher_backbone
     from selftrain.data.sources.source import open_source
@@ -73,15 +74,15 @@ def scan() -> None:
     facts = {"listing": listing.digest, "images": len(listing), "store": open_dataset(place).store.id()}
     write_json(ROUND / "scan.json", facts)
     registry = _where().registry
-    started = described_start(teacher.start, workspace=open_dataset(place).workspace, settings=registry)
-    write_json(ROUND / "brought" / "teacher.json", {"start": started, "weights": _weights(teacher)})
+    start = described_start(teacher.start, workspace=open_dataset(place).workspace, settings=registry)
+    write_json(ROUND / "brought" / "teacher.json", {"start": start, "weights": _weights(teacher)})
     student = _settings("student", StudentSettings).student
     write_json(ROUND / "brought" / "student.json", {"weights": _weights(student)})
     write_json(ROUND / "brought" / "withdrawn.json", {"withdrawn": withdrawn(place)})
 
 
 def ingest() -> None:
-    """Source files into the workspace's image store, a version of it in DVC, and the manifest."""
+    """Ingest the source files into the workspace's image store; write its DVC version and the manifest."""
     from selftrain.adapters.snapshots.repository import snapshot
     from selftrain.data.ingest.ingest import ingest as ingest_images
     from selftrain.data.ingest.report import report_ingested
@@ -110,7 +111,7 @@ def ingest() -> None:
 
 
 def validate() -> None:
-    """The manifest held to the expectations: a page, the details, and a receipt that training waits for."""
+    """Check the manifest against the expectations; write a page, the details, and a receipt that training needs."""
     import json
 
     from selftrain.adapters.expectations import validate as expectations
@@ -123,7 +124,7 @@ def validate() -> None:
 
 
 def teacher() -> None:
-    """The first teacher, trained on human labels or brought along."""
+    """Train the first teacher on human labels, or copy the one that was brought along."""
     start_keras()
     from selftrain.adapters.registry.starting_models import starting_teacher
     from selftrain.selflabel.selection.thresholds import check_classes
@@ -145,7 +146,7 @@ def teacher() -> None:
 
 
 def pseudo_label() -> None:
-    """The pool labelled by the teacher; how sure it was, and how right each share of the pool would be."""
+    """Label the pool with the teacher; write its confidences, and the precision of each share of the pool."""
     start_keras()
     from selftrain.adapters.registry.recall_log import refuse_withdrawn
     from selftrain.adapters.snapshots.receipts import confidence_rows, coverage_rows
@@ -162,7 +163,7 @@ def pseudo_label() -> None:
 
 
 def student() -> None:
-    """A new, larger model, trained on human and pseudo-labels."""
+    """Train a new, larger model on human and pseudo-labels."""
     start_keras()
     from selftrain.learn.models import divergence
     from selftrain.learn.models.contract import SavedModel
@@ -183,11 +184,11 @@ def student() -> None:
         into = _into("student", show)
         trained = task_of(plan.task).train_student(_data(_manifest()), labels, plan, teacher=teacher, into=into)
     if (reason := divergence.reason(trained)) is not None:
-        raise TrainingDivergedError(reason)  # one round has no other student
+        raise TrainingDivergedError(reason)  # one round has only one student
 
 
 def evaluate() -> None:
-    """Teacher and student on validation, the better of them on test against the teacher; all metrics and plots."""
+    """Evaluate teacher and student on validation, and the better one on test; write all metrics and plots."""
     start_keras()
     from selftrain.adapters.snapshots import receipts
     from selftrain.adapters.tracking.evaluations import TrackedEvaluations
@@ -207,8 +208,8 @@ def evaluate() -> None:
     scores = [task.score(data, model) for model in models]
     history = History().with_round(teacher_round(manifest, models[0], scores[0], gate))
     history = with_guards(history, guards, manifest, labels, method=method)
-    finished = student_round(1, manifest, labels, models[1], scores[1], gate, method=method)
-    history = with_round_of(history, guards, gate, finished)
+    latest = student_round(1, manifest, labels, models[1], scores[1], gate, method=method)
+    history = with_round_of(history, guards, gate, latest)
     final = models[history.best.index]
     log = TrackedEvaluations(open_tracking(open_dataset(place).workspace.root), EVALUATED_BY)
     looks = count_evaluations(log, manifest, (final, models[0]))
@@ -235,7 +236,7 @@ def _where() -> RoundPlace:
 
 
 def _place() -> Place:
-    """The place of the data; queued experiments, which DVC runs in a copy, share the workspace of the original."""
+    """The place of the data. DVC runs queued experiments in a copy; they share the original's workspace."""
     place = _where().place
     root = Path(os.environ.get("DVC_ROOT", "."))
     if root.resolve() == Path.cwd().resolve():
@@ -252,7 +253,7 @@ def _data(manifest: Manifest) -> TaskData:
 
 
 def _into(name: str, show: Progress) -> Destination:
-    """Checkpoints apart from those of ZenML's runs, which may train the same model at the same time."""
+    """Checkpoints are kept apart from those of ZenML's runs, which may train the same model at the same time."""
     folder = open_dataset(_place()).workspace.checkpoints
     prune(folder)
     checkpoints = Checkpoints(folder / "dvc" / code_digest.train()[:12], _where().machine.checkpoint_s)
@@ -266,7 +267,7 @@ def _weights(recipe: Recipe) -> str | None:
 
 
 def main() -> None:
-    """Run one stage; an expected error is one line and its own exit code, never a traceback."""
+    """Run one stage; an expected error is one line with its own exit code, never a traceback."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.one_round", description=__doc__)
     parser.add_argument("stage", choices=list(STAGES))
     stage = STAGES[parser.parse_args().stage]

@@ -1,4 +1,4 @@
-"""The self-training pipeline: wiring only; what it decides, Gate and Threshold decide."""
+"""The self-training pipeline: wiring only. Gates, guards and thresholds make the decisions."""
 
 from zenml import pipeline
 from zenml.execution.pipeline.dynamic.outputs import OutputArtifact
@@ -8,12 +8,12 @@ from selftrain.adapters.registry.recall_log import refuse_withdrawn
 from selftrain.adapters.registry.starting_models import described_weights, teacher_backbone
 from selftrain.adapters.runs.lifecycle import pipeline_run, run_key
 from selftrain.adapters.tracking.recording import RunFacts
-from selftrain.config import Experiment
+from selftrain.config import Experiment, Place
 from selftrain.data.store.dataset import open_dataset
 from selftrain.selflabel.rounds.gate import judge
 from selftrain.selflabel.rounds.history import History, Verdict
 from selftrain.selflabel.rounds.outcome import minutes, outcome
-from selftrain.selflabel.rounds.plan import control_plan, plan, teacher_plan
+from selftrain.selflabel.rounds.plan import Plan, control_plan, plan, teacher_plan
 from selftrain.selflabel.rounds.results import student_round, teacher_round, with_guards, with_round_of
 from selftrain.selflabel.rounds.start import check_start
 from selftrain.selflabel.selection.thresholds import check_classes
@@ -36,7 +36,7 @@ from steps.validate import validate
 
 @pipeline(dynamic=True)
 def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 - zenml reads the default
-    """Ingest, validate, train a teacher; label the pool and train a student until the gate; test, register, record."""
+    """Ingest, validate, train a teacher, then students on its pseudo-labels until the gate; test, register, record."""
     e, place = experiment, experiment.place
     with pipeline_run(place, e.machine):
         check_start(e, teacher_backbone(e, open_dataset(place).workspace))
@@ -52,8 +52,8 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
         check_classes(e.pseudo_label.threshold, images.label_map.names)
         models = [first_teacher(e, development, machine)]
         refuse_withdrawn(models[0].load(), place)
-        scores = score(development, models[0], place, e.task, machine)
-        history = History().with_round(teacher_round(images, models[0].load(), scores.load(), e.gate))
+        scores = score(development, models[0], place, e.task, machine).load()
+        history = History().with_round(teacher_round(images, models[0].load(), scores, e.gate))
         log_round(e, history.latest, models[0])
         while judge(e.gate, history, minutes=minutes(history)) is Verdict.CONTINUE:
             coming = plan(e, history)
@@ -63,17 +63,12 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
             history = with_guards(history, e.guards, images, labels, method=coming.recipe.method)
             if history.stopped:
                 break
-            weights = described_weights(coming.recipe.weights)
-            student = train_student(
-                manifest, pseudo_labels, place, coming, weights, machine, teacher if coming.goes_on else None
-            )
-            trained = student.load()
-            refuse_withdrawn(trained, place)
-            scores = score(development, student, place, e.task, machine)
-            finished = student_round(
-                coming.index, images, labels, trained, scores.load(), e.gate, method=e.student.method
-            )
-            history = with_round_of(history, e.guards, e.gate, finished)
+            student = next_student(place, manifest, pseudo_labels, coming, teacher, machine)
+            model = student.load()
+            refuse_withdrawn(model, place)
+            scores = score(development, student, place, e.task, machine).load()
+            latest = student_round(coming.index, images, labels, model, scores, e.gate, method=e.student.method)
+            history = with_round_of(history, e.guards, e.gate, latest)
             models.append(student)
             log_round(e, history.latest, student, pseudo_labels)
 
@@ -84,25 +79,35 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
         report = read_test(test, final, models[0], place, e.task, machine, control)
         key = run_key(e, images.digest, history.best.model_digest)
         registration = register(manifest, final, report, ended, place, e.registry, e.machine, key, version)
-        facts = RunFacts(
-            ingested=ingested.load(),
-            validation=validation.load(),
-            dataset_version=version.load(),
-        )
+        facts = RunFacts(ingested=ingested.load(), validation=validation.load(), dataset_version=version.load())
         record(e, manifest, facts, ended, report, registration)
 
 
 def first_teacher(e: Experiment, development: OutputArtifact, machine: OutputArtifact) -> OutputArtifact:
-    """The first teacher: trained, or brought along."""
+    """The first teacher: trained, or brought along from elsewhere."""
     if e.teacher.start == "train":
         return train_teacher(development, e.place, teacher_plan(e), described_weights(e.teacher.weights), machine)
     return adopt_teacher(development, e.place, e.teacher.start, e.image_size, e.registry)
 
 
+def next_student(
+    place: Place,
+    manifest: OutputArtifact,
+    pseudo_labels: OutputArtifact,
+    coming: Plan,
+    teacher: OutputArtifact,
+    machine: OutputArtifact,
+) -> OutputArtifact:
+    """The student of the `coming` round; its teacher is an input only if the student begins with its weights."""
+    start = teacher if coming.goes_on else None
+    weights = described_weights(coming.recipe.weights)
+    return train_student(manifest, pseudo_labels, place, coming, weights, machine, start)
+
+
 def supervised_control(
     e: Experiment, development: OutputArtifact, history: History, machine: OutputArtifact
 ) -> OutputArtifact | None:
-    """The control, where it is asked for and a student is the best model: what as many image-steps on labels give."""
+    """The control, if the experiment asks for one and a student is the best model; else None."""
     coming = control_plan(e, history)
     if coming is None:
         return None

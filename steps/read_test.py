@@ -1,4 +1,4 @@
-"""The step that reads test: once, after the verdict, for the number that is reported."""
+"""The step that evaluates on test: once, after the verdict, for the report."""
 
 from typing import Annotated
 
@@ -25,7 +25,7 @@ def read_test(
     machine: Machine,
     control: SavedModel | None = None,
 ) -> Annotated[EvaluationReport, "evaluation"]:
-    """The final model on test, against the first teacher (and the control) on the same images."""
+    """The report on the final model on test, against first teacher and control."""
     start_keras()
     data = TaskData(test, open_dataset(place, machine))
     return task_of(task).evaluate_on_test(data, final, first_teacher, control)

@@ -19,6 +19,6 @@ from selftrain.selflabel.teaching.task import TaskData, task_of
 def score(
     development: Manifest, model: SavedModel, place: Place, task: TaskName, machine: Machine
 ) -> Annotated[Scores, "scores"]:
-    """The gate's metrics and the calibration on validation."""
+    """The scores of `model` on validation: the gate's metrics and the calibration."""
     start_keras()
     return task_of(task).score(TaskData(development, open_dataset(place, machine)), model)

@@ -1,1 +1,1 @@
-"""Evaluation: metrics, intervals, significance."""
+"""Evaluation: metrics, intervals, significance and promotion."""

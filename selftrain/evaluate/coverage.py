@@ -17,15 +17,15 @@ Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 STEPS = 100
-"""How many shares of the pool, 1 % to 100 %, are candidates for a cut-off and points of the curve."""
+"""How many shares of the pool, 1 % to 100 %, are candidate cut-offs and points of the curve."""
 
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
     """A teacher's `probs` (n, classes) for images it did not learn from, and their human `labels` (n,), n >= 1.
 
-    The probabilities must be calibrated as the pool's are, each image's without a look at its own label
-    (`cross_fitted_probs`). Raises PredictionError for probabilities or labels that are none.
+    The probabilities must be calibrated as the pool's are. No image's own label may have calibrated it
+    (`cross_fitted_probs`). Raises PredictionError for invalid probabilities or labels.
     """
 
     probs: Floats
@@ -59,9 +59,10 @@ class HeldOut:
 
 
 class MeasuredPrecision(BaseModel):
-    """A rule's worth: it accepts `accepted` of `pool` images, and `right` of the `images` held-out ones it accepts are.
+    """The measured precision of a rule that accepts `accepted` of `pool` images.
 
-    The interval of the precision is Clopper and Pearson's, each end one-sided at level 1 - alpha.
+    It also accepts `images` held-out images, and `right` of them are right. The interval of the precision is Clopper
+    and Pearson's. Each end is one-sided at level 1 - alpha.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -74,17 +75,17 @@ class MeasuredPrecision(BaseModel):
 
     @property
     def coverage(self) -> float:
-        """The accepted share of the pool; 0 of an empty one."""
+        """The accepted share of the pool; 0 for an empty pool."""
         return self.accepted / max(1, self.pool)
 
     @property
     def precision(self) -> float | None:
-        """The share of right answers among the held-out images it accepts; None where it accepts none."""
+        """The share of right answers among the accepted held-out images; None where there are none."""
         return self.right / self.images if self.images else None
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Between which ends the precision lies; 0 to 1 where no held-out image is accepted."""
+        """The interval of the precision; 0 to 1 where no held-out image is accepted."""
         low, high = (bound(self.right, self.images, alpha=self.alpha) for bound in (lower_bound, upper_bound))
         return float(low[0]), float(high[0])
 
@@ -92,8 +93,8 @@ class MeasuredPrecision(BaseModel):
 class CoverageCurve(BaseModel):
     """What each cut-off (k,), from the highest down, would accept of the pool, and how right that is.
 
-    `accepted` counts pool images with at least that confidence, of `pool`; `images` the held-out ones, of `held_out`,
-    and `right` those of them that are right.
+    `accepted` counts the images, out of `pool`, with at least that confidence. `images` counts the held-out ones, out
+    of `held_out`, and `right` those of them that are right.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -107,7 +108,7 @@ class CoverageCurve(BaseModel):
     alpha: float = 0.05
 
     def table(self) -> pa.Table:
-        """A row a cut-off: cutoff, coverage, images, right, precision (NaN without images), low, high."""
+        """One row per cut-off: cutoff, coverage, images, right, precision (NaN without images), low, high."""
         images, right = np.array(self.images, np.int64), np.array(self.right, np.int64)
         undefined = np.full(images.shape, np.nan)
         return pa.table(
@@ -124,9 +125,9 @@ class CoverageCurve(BaseModel):
 
 
 def candidate_cutoffs(confidence: npt.ArrayLike, *, steps: int = STEPS) -> Floats:
-    """The lowest confidences of the most confident 1/steps, 2/steps, ... of `confidence` (n,), descending, each once.
+    """The lowest confidence in the top 1/steps, 2/steps, ... of `confidence` (n,), descending and without duplicates.
 
-    They depend on the pool alone: no held-out label, nor image, had a say in where they lie.
+    They depend on the pool alone. Held-out images and labels do not move them.
 
     >>> candidate_cutoffs([0.5, 0.9, 0.9, 0.7], steps=4).tolist()
     [0.8999999761581421, 0.699999988079071, 0.5]
@@ -139,7 +140,7 @@ def candidate_cutoffs(confidence: npt.ArrayLike, *, steps: int = STEPS) -> Float
 
 
 def counts_above(confidence: Floats, cutoffs: Floats, *, of: Mask | None = None) -> Ints:
-    """How many of `confidence` (n,), or of those where `of` (n,), reach each of `cutoffs` (k,); int64 (k,).
+    """How many of `confidence` (n,) reach each of `cutoffs` (k,), int64 (k,); `of` (n,) masks those that count.
 
     >>> counts_above(np.float32([0.9, 0.5]), np.float32([0.9, 0.6, 0.5])).tolist()
     [1, 1, 2]
@@ -150,7 +151,7 @@ def counts_above(confidence: Floats, cutoffs: Floats, *, of: Mask | None = None)
 
 
 def coverage_curve(confidence: npt.ArrayLike, held_out: HeldOut, *, alpha: float = 0.05) -> CoverageCurve:
-    """The curve of a pool's `confidence` (n,) over the shares 1 % to 100 % of it, measured on `held_out`."""
+    """The curve over the shares 1 % to 100 % of a pool's `confidence` (n,), measured on `held_out`."""
     pool = np.asarray(confidence, np.float32)
     cutoffs = candidate_cutoffs(pool)
     return CoverageCurve(

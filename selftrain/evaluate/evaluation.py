@@ -1,4 +1,4 @@
-"""Evaluation: every number a report or a gate needs, from human labels and calibrated probabilities."""
+"""Evaluation: the numbers of reports and gates, from human labels and calibrated probabilities."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class ComparisonResult(StrEnum):
 class Comparison(Facts):
     """A model against a reference on the same images, by any `metric`.
 
-    `difference` is the metric's value minus the reference's, with its paired interval at level 1 - alpha. `p_value` is
-    two-sided, by the test that is named. For accuracy, `n10` images are right by the model alone and `n01` by the
-    reference alone; other metrics have no such counts.
+    `difference` is the model's metric minus the reference's, with its paired interval at level 1 - alpha. `p_value`
+    is two-sided; `test` names its test. For accuracy, only the model is right on `n10` images, and only the reference
+    on `n01`. Other metrics have no such counts.
     """
 
     metric: str = "accuracy"
@@ -52,14 +52,14 @@ class Comparison(Facts):
 
     @property
     def finding(self) -> ComparisonResult:
-        """Better or worse only where the p-value is below alpha; a p-value that is not a number decides nothing."""
+        """Better or worse if the p-value is below alpha, else undecided; NaN is undecided."""
         if not self.p_value < self.alpha:
             return ComparisonResult.UNDECIDED
         return ComparisonResult.BETTER if self.difference > 0 else ComparisonResult.WORSE
 
     @property
     def counts(self) -> str:
-        """What the difference rests on: the images won and lost where the metric counts images, else its interval.
+        """The images won and lost, where the metric counts images; else the difference with its interval.
 
         >>> Comparison(reference=.8, reference_interval=(.7, .9), difference=.02, difference_interval=(0, .04),
         ...            p_value=.05, alpha=.05, n10=3, n01=1).counts
@@ -72,7 +72,7 @@ class Comparison(Facts):
 
 
 class ClassScores(Facts):
-    """One class: None where the score is undefined (never predicted, or without images)."""
+    """The scores of one class; None where one is undefined (never predicted, or without images)."""
 
     name: str
     support: int
@@ -82,10 +82,10 @@ class ClassScores(Facts):
 
 
 class EvaluationReport(Facts):
-    """What a model is worth on one split; `confusion` has a row a true class, a column a predicted one.
+    """A model's scores on one split; `confusion` has one row per true class and one column per predicted class.
 
-    `comparison` is with the first teacher, `control` with a model trained as long on human labels alone, unless that
-    one's training diverged: `control_diverged` says how.
+    `comparison` is with the first teacher. `control` is with a model trained as long on human labels alone. If that
+    training diverged, `control_diverged` says how.
     """
 
     images: int
@@ -127,19 +127,18 @@ def evaluate(
     control_probs: npt.ArrayLike | None = None,
     alpha: float = 0.05,
 ) -> EvaluationReport:
-    """The report on `probs` (n, classes) against human `labels` (n,), compared with others' answers if given.
+    """The report on a model's answers for the images of one split, compared with other models' if given.
 
-    The reference is the first teacher's for the same images: what the labels alone gave. The control's come from a
-    model that spent as many image-steps on the labels alone. Raises
-    PredictionError for probabilities or labels that are none.
+    - `labels` (n,): human labels, as class indices.
+    - `probs` (n, classes): the model's calibrated probabilities.
+    - `reference_probs` (n, classes): the first teacher's, which is what the labels alone gave.
+    - `control_probs` (n, classes): those of a model that spent as many image-steps on the labels alone.
+
+    Raises PredictionError for invalid probabilities or labels.
     """
     table = checked_probs(probs, classes=len(class_names))
     truth = checked_labels(labels, images=len(table), classes=len(class_names))
     confusion = metrics.confusion_matrix(truth, table)
-    compared, control = (
-        None if other is None else compare(truth, table, other, alpha=alpha)
-        for other in (reference_probs, control_probs)
-    )
     return EvaluationReport(
         images=len(truth),
         accuracy=metrics.accuracy(truth, table),
@@ -151,8 +150,8 @@ def evaluate(
         per_class=_class_scores(confusion, class_names),
         confusion=tuple(tuple(row) for row in confusion.tolist()),
         alpha=alpha,
-        comparison=compared,
-        control=control,
+        comparison=None if reference_probs is None else compare(truth, table, reference_probs, alpha=alpha),
+        control=None if control_probs is None else compare(truth, table, control_probs, alpha=alpha),
     )
 
 
@@ -160,11 +159,12 @@ def compare(
     labels: npt.ArrayLike, probs: npt.ArrayLike, reference_probs: npt.ArrayLike, *, alpha: float = 0.05
 ) -> Comparison:
     """The paired comparison of `probs` with `reference_probs`, both (n, classes), on the same `labels` (n,)."""
-    ours = checked_probs(probs)
-    theirs = checked_probs(reference_probs, classes=ours.shape[1])
-    truth = checked_labels(labels, images=len(ours), classes=ours.shape[1])
-    checked_labels(labels, images=len(theirs), classes=ours.shape[1])
-    right, reference_right = ours.argmax(axis=1) == truth, theirs.argmax(axis=1) == truth
+    table = checked_probs(probs)
+    classes = table.shape[1]
+    reference = checked_probs(reference_probs, classes=classes)
+    truth = checked_labels(labels, images=len(table), classes=classes)
+    checked_labels(labels, images=len(reference), classes=classes)
+    right, reference_right = table.argmax(axis=1) == truth, reference.argmax(axis=1) == truth
     both, neither = int(np.sum(right & reference_right)), int(np.sum(~right & ~reference_right))
     n10, n01 = int(np.sum(right & ~reference_right)), int(np.sum(~right & reference_right))
     return Comparison(

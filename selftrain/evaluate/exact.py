@@ -1,4 +1,4 @@
-"""Exact binomial bounds: what n images with k right answers say for certain about a share of right answers."""
+"""Exact binomial bounds: the share of right answers that k right of n images show."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ Doubles = npt.NDArray[np.float64]
 def lower_bound(right: npt.ArrayLike, images: npt.ArrayLike, *, alpha: float = 0.05) -> Doubles:
     """The one-sided lower bounds at level 1 - alpha for the shares `right` (k,) of `images` (k,); 0 without images.
 
-    Clopper and Pearson 1934, as a quantile of the beta distribution: a share below the bound would give this many
-    right answers, or more, with a probability of at most alpha. Raises InputError for more right answers than images.
+    Clopper and Pearson 1934, as a quantile of the beta distribution. If the true share were below the bound, this many
+    right answers or more would have a probability of at most alpha. Raises InputError for more right answers than
+    images.
 
     >>> lower_bound([29, 28, 0], [29, 29, 0]).round(4).tolist()
     [0.9019, 0.8466, 0.0]
@@ -31,7 +32,7 @@ def lower_bound(right: npt.ArrayLike, images: npt.ArrayLike, *, alpha: float = 0
 
 
 def upper_bound(right: npt.ArrayLike, images: npt.ArrayLike, *, alpha: float = 0.05) -> Doubles:
-    """The one-sided upper bounds at level 1 - alpha, likewise; 1 without images.
+    """The one-sided upper bounds, as `lower_bound`; 1 without images.
 
     >>> upper_bound([0, 29], [29, 29]).round(4).tolist()
     [0.0981, 1.0]
@@ -41,18 +42,18 @@ def upper_bound(right: npt.ArrayLike, images: npt.ArrayLike, *, alpha: float = 0
 
 
 def fewest_images(target: float, *, alpha: float = 0.05) -> int:
-    """The fewest images whose `lower_bound` can reach `target` (0-1, ends excluded): those that are all right.
+    """The fewest images, all of them right, whose `lower_bound` reaches `target` (0-1, ends excluded).
 
     >>> fewest_images(0.9), fewest_images(0.95), fewest_images(0.99)
     (29, 59, 299)
     """
     if not 0 < target < 1:
-        raise InputError(f"a precision of {target} cannot be shown with images; give a target between 0 and 1")
+        raise InputError(f"no number of images shows a precision of {target}; give a target between 0 and 1")
     return max(1, math.ceil(math.log(alpha) / math.log(target)))
 
 
 def _counts(right: npt.ArrayLike, images: npt.ArrayLike) -> tuple[Doubles, Doubles]:
     k, n = np.atleast_1d(np.asarray(right, np.float64)), np.atleast_1d(np.asarray(images, np.float64))
     if k.shape != n.shape or (k < 0).any() or (k > n).any():
-        raise InputError("right answers and images are no counts of the same groups; give 0 <= right <= images")
+        raise InputError("right and images must count the same groups; give 0 <= right <= images")
     return k, n

@@ -1,4 +1,4 @@
-"""Intervals: how far a share measured on n images may be from the truth."""
+"""Confidence intervals of a share that was measured on n images."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Interval(NamedTuple):
 def wilson(successes: int, images: int, *, alpha: float = 0.05) -> Interval:
     """The Wilson score interval of `successes` in `images` at level 1 - alpha (Wilson 1927; Newcombe 1998, method 3).
 
-    Raises InputError where there are no images, or more successes than images.
+    Raises InputError for zero images, or for more successes than images.
 
     >>> tuple(round(end, 4) for end in wilson(81, 263))
     (0.2553, 0.3662)
     """
     if not 0 <= successes <= images or images == 0:
-        raise InputError(f"{successes} right of {images} images is no share; give 0 <= right <= images, images > 0")
+        raise InputError(f"{successes} right of {images} images is not a share; give 0 <= right <= images, images > 0")
     z = NormalDist().inv_cdf(1 - alpha / 2)
     share = successes / images
     centre = share + z * z / (2 * images)
@@ -38,10 +38,10 @@ def wilson(successes: int, images: int, *, alpha: float = 0.05) -> Interval:
 
 
 def standard_error(share: float, images: int) -> float:
-    """The standard error of a `share` in 0-1 of `images`: no mistake yet is not none ever.
+    """The standard error of a `share` in 0-1 of `images`, above 0 even without a mistake.
 
-    The share is estimated with two more images that are right and two that are wrong (Agresti and Coull, The American
-    Statistician 52 (1998), 119-126).
+    The estimate adds two right and two wrong images (Agresti and Coull, The American Statistician 52 (1998),
+    119-126).
 
     >>> round(standard_error(1.0, 96), 3)
     0.014
@@ -53,8 +53,9 @@ def standard_error(share: float, images: int) -> float:
 def paired_difference(*, both: int, only_first: int, only_second: int, neither: int, alpha: float = 0.05) -> Interval:
     """The interval of the first share minus the second, both measured on the same images.
 
-    The counts are of images where both are right, only one, or neither. Newcombe's square-and-add score interval
-    (Statistics in Medicine 17 (1998), 2635-2650, method 10): it stays inside -1..1 and holds its level at few images.
+    The counts are the images on which both are right, only one is, or neither is. This is Newcombe's square-and-add
+    score interval (Statistics in Medicine 17 (1998), 2635-2650, method 10). It stays inside -1..1 and holds its level
+    at few images.
 
     >>> low, high = paired_difference(both=36, only_first=12, only_second=2, neither=0)
     >>> round(low, 4), round(high, 4)
@@ -76,7 +77,7 @@ def _combined(a: float, b: float, phi: float) -> float:
 
 
 def _phi(both: int, only_first: int, only_second: int, neither: int) -> float:
-    """The correlation of the two, its numerator corrected for continuity as in Newcombe's method 10."""
+    """The correlation of the two, with the numerator's continuity correction of Newcombe's method 10."""
     images = both + only_first + only_second + neither
     margins = (both + only_first) * (only_second + neither) * (both + only_second) * (only_first + neither)
     if margins == 0:

@@ -1,4 +1,4 @@
-"""Metrics: how right, and how honestly sure, class probabilities are about human labels."""
+"""Metrics: the accuracy and calibration of class probabilities against human labels."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 CALIBRATION_BINS = 15
 LOWEST_PROBABILITY = float(np.finfo(np.float32).eps)
-"""Probabilities are float32: a softmax that rounds to 0 costs -log(1.2e-7) = 15.9, not infinity."""
+"""Probabilities are float32. A softmax that rounds to 0 costs -log(1.2e-7) = 15.9, not infinity."""
 
 
 def confusion_matrix(labels: npt.ArrayLike, probs: npt.ArrayLike) -> Ints:
     """Counts int64 (classes, classes) for `labels` (n,) and `probs` (n, classes): rows are true, columns predicted.
 
-    Raises PredictionError, as every metric here does, for probabilities or labels that are none.
+    Like every metric here, raises PredictionError for invalid probabilities or labels.
 
     >>> confusion_matrix([0, 0, 1], [[0.9, 0.1], [0.3, 0.7], [0.2, 0.8]])
     array([[1, 1],
@@ -32,7 +32,7 @@ def confusion_matrix(labels: npt.ArrayLike, probs: npt.ArrayLike) -> Ints:
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """Precision, recall and F1 of each class, float64 (classes,); NaN where there is nothing to divide by."""
+    """Precision, recall and F1 per class, float64 (classes,); NaN where the denominator is 0."""
 
     support: Ints
     precision: Doubles
@@ -63,13 +63,13 @@ def accuracy(labels: npt.ArrayLike, probs: npt.ArrayLike) -> float:
 
 
 def macro_f1(labels: npt.ArrayLike, probs: npt.ArrayLike) -> float:
-    """The mean F1 of the classes that occur, as a label or as a prediction: what scikit-learn calls 'macro'."""
+    """The mean F1 of the classes that occur as a label or a prediction: scikit-learn's 'macro'."""
     return float(np.nanmean(per_class(confusion_matrix(labels, probs)).f1))
 
 
 @dataclass(frozen=True)
 class CalibrationBins:
-    """Equal-width bins of confidence: `count` (bins,), mean `confidence` and `accuracy` in each, NaN where empty."""
+    """Equal-width bins of confidence: `count` (bins,), mean `confidence` and `accuracy` per bin, NaN if empty."""
 
     count: Ints
     confidence: Doubles
@@ -77,7 +77,7 @@ class CalibrationBins:
 
 
 def calibration_bins(labels: npt.ArrayLike, probs: npt.ArrayLike, *, bins: int = CALIBRATION_BINS) -> CalibrationBins:
-    """The predictions `probs` (n, classes) in `bins` equal widths of confidence, (low, high], against `labels` (n,)."""
+    """`probs` (n, classes) against `labels` (n,), in `bins` equal widths (low, high] of confidence."""
     truth, table = _checked(labels, probs)
     confidence = table.max(axis=1).astype(np.float64)
     right = (table.argmax(axis=1) == truth).astype(np.float64)
@@ -91,18 +91,18 @@ def calibration_bins(labels: npt.ArrayLike, probs: npt.ArrayLike, *, bins: int =
 
 
 def expected_calibration_error(labels: npt.ArrayLike, probs: npt.ArrayLike, *, bins: int = CALIBRATION_BINS) -> float:
-    """The mean |accuracy - confidence| over equal-width bins of confidence, weighted by their images.
+    """The mean |accuracy - confidence| over equal-width bins of confidence, weighted by their image counts.
 
     Guo et al., On Calibration of Modern Neural Networks (arXiv:1706.04599), eq. 3.
     """
-    made = calibration_bins(labels, probs, bins=bins)
-    filled = made.count > 0
-    gaps = np.abs(made.accuracy[filled] - made.confidence[filled])
-    return float(np.sum(made.count[filled] / made.count.sum() * gaps))
+    table = calibration_bins(labels, probs, bins=bins)
+    filled = table.count > 0
+    gaps = np.abs(table.accuracy[filled] - table.confidence[filled])
+    return float(np.sum(table.count[filled] / table.count.sum() * gaps))
 
 
 def log_loss(labels: npt.ArrayLike, probs: npt.ArrayLike) -> float:
-    """The mean of -log p(true class), natural logarithm; p no lower than LOWEST_PROBABILITY."""
+    """The mean of -log p(true class), natural logarithm; p is at least LOWEST_PROBABILITY."""
     truth, table = _checked(labels, probs)
     of_true = table[np.arange(len(truth)), truth].astype(np.float64)
     return float(-np.log(np.clip(of_true, LOWEST_PROBABILITY, 1.0)).mean())

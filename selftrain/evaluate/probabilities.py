@@ -1,4 +1,4 @@
-"""Class probabilities: what a model's answers must look like before anything is decided from them."""
+"""Class probabilities and labels, checked before anything is decided from them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from selftrain.errors import PredictionError
 
 Floats = npt.NDArray[np.float32]
 SUM_TOLERANCE = 1e-2
-"""How far a row may be from summing to one: float16 probabilities of a thousand classes are off by a few 1e-3."""
+"""How far a row's sum may be from one. Float16 probabilities of a thousand classes are off by a few 1e-3."""
 
 
 def checked_probs(probs: npt.ArrayLike, *, classes: int | None = None) -> Floats:
     """`probs` as float32 (n, classes), each row finite, within 0 and 1, and summing to one.
 
-    `classes` is how many there must be; None takes as many as there are.
-
-    Raises PredictionError naming the first rows that are not.
+    `classes` is the required number; None accepts any. Raises PredictionError that names the first invalid rows.
 
     >>> checked_probs([[0.25, 0.75]], classes=2)
     array([[0.25, 0.75]], dtype=float32)
@@ -36,22 +34,22 @@ def checked_probs(probs: npt.ArrayLike, *, classes: int | None = None) -> Floats
 def checked_labels(labels: npt.ArrayLike, *, images: int, classes: int) -> npt.NDArray[np.int64]:
     """`labels` as int64 (images,), each a class index; at least one.
 
-    Raises PredictionError when a label is missing (-1) or no class, or the count is not that of the images.
+    Raises PredictionError for a missing label (-1), an index outside the classes, or another number of labels.
     """
-    given = np.asarray(labels)
-    if given.shape != (images,):
-        raise PredictionError(f"labels have shape {given.shape} for {images} images; give one label an image")
+    values = np.asarray(labels)
+    if values.shape != (images,):
+        raise PredictionError(f"labels have shape {values.shape} for {images} images; give one label per image")
     if images == 0:
-        raise PredictionError("there are no labelled images to measure on; give at least one")
-    if given.dtype.kind not in "iu":
-        raise PredictionError(f"labels have the type {given.dtype}; allowed are class indices 0..{classes - 1}")
-    wrong = np.flatnonzero((given < 0) | (given >= classes))
+        raise PredictionError("no labelled images to measure on; give at least one")
+    if values.dtype.kind not in "iu":
+        raise PredictionError(f"labels have the type {values.dtype}; allowed are class indices 0..{classes - 1}")
+    wrong = np.flatnonzero((values < 0) | (values >= classes))
     if wrong.size:
-        shown = ", ".join(f"row {row}: {given[row]}" for row in wrong[:5])
+        shown = ", ".join(f"row {row}: {values[row]}" for row in wrong[:5])
         raise PredictionError(
-            f"{wrong.size} labels are no class index 0..{classes - 1} ({shown}); score only labelled rows"
+            f"{wrong.size} labels are not a class index 0..{classes - 1} ({shown}); score only labelled rows"
         )
-    return given.astype(np.int64)
+    return values.astype(np.int64)
 
 
 def _refuse_rows(bad: npt.ArrayLike, complaint: str) -> None:

@@ -27,7 +27,7 @@ class Change(Facts):
 
 
 class MeasuredOnTest(Facts):
-    """What was measured on test, and of what: the model's and the test set's digest tell whether it still holds.
+    """A model's report on test; the digests of the model and of the test set say whether it still holds.
 
     `comparison` is with the champion of version `against`, on the same images.
     """
@@ -40,7 +40,7 @@ class MeasuredOnTest(Facts):
 
 
 class PromotionDecision(Facts):
-    """Whether a version may become champion, and each reason; `against` is the champion it was compared with."""
+    """Whether a version may become champion, and the reasons; `against` is the champion it was compared with."""
 
     promote: bool
     reasons: tuple[str, ...]
@@ -58,9 +58,9 @@ def judge_promotion(
 ) -> PromotionDecision:
     """Whether the model `model_digest` may become champion; fails closed.
 
-    It must pass every floor on the test set `test_digest` and, where there is a champion, be better than it by
-    a paired test at `settings.alpha`. No floors, and a measurement that is missing, not a number, or of another
-    model, test set or champion, are refusals.
+    It must pass every floor on the test set `test_digest`. Where there is a champion, it must also be better by a
+    paired test at `settings.alpha`. Refused as well: no floors at all, and a measurement that is missing, not a
+    number, or of another model, test set or champion.
     """
     against = None if champion is None else f"champion version {champion}"
     if measured is None:
@@ -83,9 +83,9 @@ def judge_promotion(
 def _stale(measured: MeasuredOnTest, *, model_digest: str, test_digest: str, champion: int | None) -> list[str]:
     refusals = []
     if not model_digest or measured.model_digest != model_digest:
-        refusals.append(f"the numbers are of the model {measured.model_digest[:12]!r}, not {model_digest[:12]!r}")
+        refusals.append(f"the measurement is of the model {measured.model_digest[:12]!r}, not {model_digest[:12]!r}")
     if not test_digest or measured.test_digest != test_digest:
-        refusals.append(f"the numbers are of the test set {measured.test_digest[:12]!r}, not {test_digest[:12]!r}")
+        refusals.append(f"the measurement is of the test set {measured.test_digest[:12]!r}, not {test_digest[:12]!r}")
     if measured.against != champion:
         compared = "no champion" if measured.against is None else f"version {measured.against}"
         present = "there is none" if champion is None else f"the champion is version {champion}"

@@ -1,4 +1,4 @@
-"""The loop in one function: what pipelines/ssl_pipeline.py wires step by step, for those who run without an engine."""
+"""The loop in one function: pipelines/ssl_pipeline.py without an engine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from selftrain.data.manifest import Manifest
 from selftrain.data.store.dataset import Dataset
 from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.progress import Progress, noting, silent
+from selftrain.selflabel.rounds.gate import judge
 from selftrain.selflabel.rounds.history import History, Verdict
+from selftrain.selflabel.rounds.outcome import minutes
 from selftrain.selflabel.rounds.plan import Plan, control_plan, plan, teacher_plan
 from selftrain.selflabel.teaching.task import Destination, Task, TaskData, label_pool, task_of
 
@@ -24,11 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoopResult:
-    """A loop that came to its end: a model a round, and the pseudo-labels of each round after the first teacher.
+    """The result of a loop: one model per round, and the pseudo-labels of each round after the first teacher.
 
-    `labeled` are the images with human labels. A student that diverged is a model without weights. There is one set of
-    labels more than there are students where a guard stopped the loop at them. `control` is the supervised control,
-    where one was asked for; it can have diverged, too.
+    `labeled` are the images with human labels. A student that diverged is a model without weights. If a guard stopped
+    the loop at a set of pseudo-labels, there is no student for that set. `control` is the supervised control, if there
+    is one. It may have diverged, too.
     """
 
     history: History
@@ -45,14 +47,14 @@ class LoopResult:
 
 @dataclass(frozen=True)
 class _Trainings:
-    """The trainings of one loop: a model that is in its folder already is taken as it is."""
+    """The trainings of one loop. A model that is already in its folder is not trained again."""
 
     folder: Path
     checkpoints: Checkpoints
     progress: Progress
 
     def once(self, name: str, note: str, train: Callable[[Destination], SavedModel]) -> SavedModel:
-        """The model in the folder `name`, trained if it is not there."""
+        """The model in the folder `name`, trained first if it is missing."""
         from selftrain.learn.models.contract import CONTRACT_FILE, SavedModel
 
         place = self.folder / name
@@ -69,56 +71,60 @@ def run_loop(
     folder: Path,
     checkpoints: Checkpoints,
     first_teacher: SavedModel | None = None,
+    task: Task | None = None,
     progress: Progress = silent,
 ) -> LoopResult:
-    """Teacher, then pseudo-labels and a student a round, until the gate or a guard ends it; test is not read.
+    """Train a teacher, then a student per round on its pseudo-labels, until the gate or a guard ends the loop.
 
-    Models are saved below `folder`, which no loop of other settings, data or code may share: a model that is there is
-    taken as it is, a student if the same teacher taught it. So a loop that was killed goes on with the round it was in,
-    and with the training it was in from its `checkpoints`. `first_teacher` None: it is trained.
+    - `folder`: where the models are saved. A model that is there is not trained again, if it has the same teacher.
+      Loops of other settings, data or code must not share the folder.
+    - `checkpoints`: a killed loop goes on from them, in the round and the training that it was in.
+    - `first_teacher`: a model that was brought along; None trains one.
+    - `task`: None takes the one that `e` names.
+
+    The test set is not read. Raises ConfigError for a threshold that names an unknown class.
     """
-    from selftrain.selflabel.rounds.gate import judge
-    from selftrain.selflabel.rounds.outcome import minutes
     from selftrain.selflabel.rounds.results import student_round, teacher_round, with_guards, with_round_of
     from selftrain.selflabel.selection.thresholds import check_classes
 
     check_classes(e.pseudo_label.threshold, manifest.label_map.names)
-    task, images = task_of(e.task), TaskData(manifest, dataset)
-    labeled, trainings = TaskData(manifest.labeled(), dataset), _Trainings(folder, checkpoints, progress)
-    first = teacher_plan(e)
-    teacher = first_teacher or trainings.once(
-        "0", "teacher", lambda into: task.train_teacher(labeled, first, into=into)
-    )
-    models, labels = [teacher], list["PseudoLabels"]()
-    history = History().with_round(teacher_round(manifest, teacher, task.score(labeled, teacher), e.gate))
+    task = task or task_of(e.task)
+    images, labeled = TaskData(manifest, dataset), TaskData(manifest.labeled(), dataset)
+    trainings = _Trainings(folder, checkpoints, progress)
+    models, labels = [first_teacher or _teacher(e, task, labeled, trainings)], list["PseudoLabels"]()
+    history = History().with_round(teacher_round(manifest, models[0], task.score(labeled, models[0]), e.gate))
     while judge(e.gate, history, minutes=minutes(history)) is Verdict.CONTINUE:
         coming = plan(e, history)
         teacher = models[coming.teacher]
-        pseudo_labels = label_pool(
-            task,
-            images,
-            teacher,
-            settings=e.pseudo_label,
-            round_index=coming.index,
-            progress=noting(progress, f"round {coming.index}, pseudo-labels"),
-        )
+        pseudo_labels = _label(e, task, images, teacher, coming, progress)
         history = with_guards(history, e.guards, manifest, pseudo_labels, method=coming.recipe.method)
         labels.append(pseudo_labels)
         if history.stopped:
             break
         student = _student(task, images, pseudo_labels, coming, teacher, trainings)
         scores = task.score(labeled, student)
-        finished = student_round(
-            coming.index, manifest, pseudo_labels, student, scores, e.gate, method=e.student.method
-        )
-        history = with_round_of(history, e.guards, e.gate, finished)
+        method = e.student.method
+        latest = student_round(coming.index, manifest, pseudo_labels, student, scores, e.gate, method=method)
+        history = with_round_of(history, e.guards, e.gate, latest)
         models.append(student)
     return LoopResult(history, tuple(models), tuple(labels), _control(e, task, labeled, history, trainings), labeled)
 
 
-def evaluate_on_test(e: Experiment, ended: LoopResult) -> EvaluationReport:
-    """The final model on test, against the first teacher (and the control) on the same images: once, at the end."""
-    return task_of(e.task).evaluate_on_test(ended.labeled, ended.final, ended.models[0], ended.control)
+def evaluate_on_test(e: Experiment, result: LoopResult) -> EvaluationReport:
+    """Evaluate the final model on test, once and at the end, against the first teacher and the control if any."""
+    return task_of(e.task).evaluate_on_test(result.labeled, result.final, result.models[0], result.control)
+
+
+def _teacher(e: Experiment, task: Task, labeled: TaskData, trainings: _Trainings) -> SavedModel:
+    first = teacher_plan(e)
+    return trainings.once("0", "teacher", lambda into: task.train_teacher(labeled, first, into=into))
+
+
+def _label(
+    e: Experiment, task: Task, images: TaskData, teacher: SavedModel, coming: Plan, progress: Progress
+) -> PseudoLabels:
+    show = noting(progress, f"round {coming.index}, pseudo-labels")
+    return label_pool(task, images, teacher, settings=e.pseudo_label, round_index=coming.index, progress=show)
 
 
 def _student(

@@ -51,7 +51,7 @@ def test_a_call_that_failed_before_anything_was_labelled_is_mended_in_the_same_f
     with pytest.raises(SourceError, match="unlabeled: images of shape"):
         autolabel(**arguments, unlabeled=pool[..., 0], class_names=names)
     other = NearestMean(labeled[0], labeled[1])
-    with pytest.raises(ConfigError, match="names 'digit X', which is no class"):
+    with pytest.raises(ConfigError, match="names 'digit X', which is not a class"):
         autolabel(**arguments, unlabeled=pool, class_names=names, threshold=PerClass(values={"digit X": 0.5}))
     changed = {**arguments, "model": other, "unlabeled": pool, "class_names": names, "resume": resume}
     assert autolabel(**changed) == autolabel(**{**changed, "out": tmp_path / "fresh"})

@@ -1,14 +1,15 @@
 """Evaluation: one report with every number, compared with a reference on the same images."""
 
 import json
+import math
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from selftrain.errors import PredictionError
-from selftrain.evaluate.evaluation import ComparisonResult, EvaluationReport, compare, evaluate
-from selftrain.evaluate.intervals import paired_difference
+from selftrain.evaluate.evaluation import Comparison, ComparisonResult, EvaluationReport, compare, evaluate
+from selftrain.evaluate.intervals import Interval, paired_difference
 
 NAMES = ("cat", "dog", "elk")
 
@@ -61,6 +62,47 @@ def test_the_finding_has_a_direction() -> None:
     assert compare(labels[:5], right[:5], wrong[:5], alpha=0.0625).finding is ComparisonResult.UNDECIDED
     assert (compare(labels, right, wrong).n10, compare(labels, right, wrong).n01) == (8, 0)
     assert (compare(labels, right, wrong).difference, compare(labels, wrong, right).difference) == (1.0, -1.0)
+
+
+def by_mean_precision(*, difference: float, p_value: float) -> Comparison:
+    """A comparison by a metric that counts no images."""
+    return Comparison(
+        metric="mean_average_precision",
+        reference=0.4,
+        reference_interval=Interval(0.35, 0.45),
+        difference=difference,
+        difference_interval=Interval(difference - 0.02, difference + 0.02),
+        p_value=p_value,
+        alpha=0.05,
+        test="bootstrap",
+    )
+
+
+@pytest.mark.parametrize(
+    ("difference", "p_value", "finding"),
+    [
+        (0.03, 0.01, ComparisonResult.BETTER),
+        (-0.03, 0.01, ComparisonResult.WORSE),
+        (0.03, 0.05, ComparisonResult.UNDECIDED),
+        (0.03, math.nan, ComparisonResult.UNDECIDED),
+        (-0.03, math.nan, ComparisonResult.UNDECIDED),
+    ],
+)
+def test_a_metric_without_counts_is_decided_by_its_p_value(
+    difference: float, p_value: float, finding: ComparisonResult
+) -> None:
+    assert by_mean_precision(difference=difference, p_value=p_value).finding is finding
+
+
+def test_a_comparison_names_its_counts_or_its_interval() -> None:
+    assert compare(LABELS, MODEL, TEACHER).counts == "3 images won, 1 lost"
+    by_interval = "difference in mean_average_precision +0.0300 (+0.0100 to +0.0500)"
+    assert by_mean_precision(difference=0.03, p_value=0.01).counts == by_interval
+
+
+def test_a_comparison_without_counts_survives_json() -> None:
+    compared = by_mean_precision(difference=0.03, p_value=0.01)
+    assert Comparison.model_validate_json(compared.model_dump_json()) == compared
 
 
 def test_a_class_that_is_never_seen_has_no_scores() -> None:

@@ -32,7 +32,7 @@ def test_a_perfect_share_reaches_one() -> None:
 
 @pytest.mark.parametrize(("successes", "images"), [(0, 0), (3, 2), (-1, 2)])
 def test_a_share_that_is_none_is_refused(successes: int, images: int) -> None:
-    with pytest.raises(InputError, match="is no share"):
+    with pytest.raises(InputError, match="is not a share"):
         wilson(successes, images)
 
 

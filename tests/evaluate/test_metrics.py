@@ -129,7 +129,7 @@ def test_nan_probabilities_are_never_measured(measure) -> None:  # type: ignore[
 @pytest.mark.parametrize(
     ("labels", "complaint"),
     [
-        ([0, -1], r"1 labels are no class index 0\.\.1 \(row 1: -1\)"),
+        ([0, -1], r"1 labels are not a class index 0\.\.1 \(row 1: -1\)"),
         ([0, 2], r"row 1: 2"),
         ([0], r"shape \(1,\) for 2 images"),
         ([0.0, 1.0], r"type float64"),

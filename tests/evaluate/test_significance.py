@@ -29,5 +29,5 @@ def test_five_images_cannot_be_significant_and_six_can() -> None:
 
 
 def test_negative_counts_are_refused() -> None:
-    with pytest.raises(InputError, match="no counts"):
+    with pytest.raises(InputError, match="are not counts"):
         mcnemar(-1, 2)

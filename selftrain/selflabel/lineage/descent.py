@@ -1,4 +1,4 @@
-"""Lineage: which model was taught by which, and what the withdrawal of one means for the others."""
+"""Lineage: which model taught which, and what the withdrawal of one means for the others."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from pydantic import BaseModel, ConfigDict
 
 from selftrain.errors import WithdrawnError
 
-SHOWN = 12  # characters of a digest, for people; commands take them as its prefix
+SHOWN = 12
+"""How many characters of a digest people see. Commands accept them as its prefix."""
 
 
 class Trust(StrEnum):
-    """Whether what a model says may still be used."""
+    """Whether a model's answers may still be used."""
 
     TRUSTED = "trusted"
     TAINTED = "tainted"
@@ -24,9 +25,9 @@ class Trust(StrEnum):
 
 @dataclass(frozen=True)
 class Descent:
-    """A model by its names (its identity, and the sha256 of its file where that is known), and who taught it.
+    """A model's names (its identity and, if known, the sha256 of its file), and who taught it.
 
-    `lineage` are the identities of its teachers and of theirs, as far as the model itself says.
+    `lineage` are the identities of its teachers and of their teachers, as far as the model itself says.
     """
 
     names: frozenset[str]
@@ -34,9 +35,9 @@ class Descent:
 
 
 class Recall(BaseModel):
-    """One line of the recall log: the model `identity` was withdrawn, or restored; `called` is how the user named it.
+    """One line of the recall log: the model `identity` was withdrawn or restored.
 
-    `file` is the sha256 of its file, empty where that is not known.
+    `called` is how the user named the model. `file` is the sha256 of its file, empty where that is unknown.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,7 +53,7 @@ class Recall(BaseModel):
 
     @property
     def names(self) -> frozenset[str]:
-        """What the model is known by."""
+        """The model's names."""
         return frozenset({self.identity, self.file} - {""})
 
     @property
@@ -65,16 +66,16 @@ class Recall(BaseModel):
 
 @dataclass(frozen=True)
 class Recalled:
-    """What is withdrawn now, each by all its names, and who is known to have taught whom."""
+    """What is withdrawn now, under each of its names, and who is known to have taught whom."""
 
     withdrawn: Mapping[str, Recall]
     teachers: Mapping[str, frozenset[str]]
 
     @classmethod
     def of(cls, log: Iterable[Recall], known: Iterable[Descent] = ()) -> Recalled:
-        """What the lines of `log`, oldest first, come to; a model's last line holds.
+        """The state after the lines of `log`, oldest first; a model's last line holds.
 
-        `known` models fill the gaps where another's lineage names one of them but not its teachers.
+        A lineage may name a model without its teachers. The `known` models fill such gaps.
         """
         standing: dict[str, Recall] = {}
         for line in log:
@@ -94,24 +95,24 @@ class Recalled:
         return tuple(sorted(set(self.withdrawn.values()), key=lambda line: line.number))
 
     def ancestors(self, model: Descent) -> frozenset[str]:
-        """The names of every model that `model` descends from, as far as known; not its own."""
-        found: set[str] = set()
+        """The names of every model that `model` descends from, as far as known, without its own."""
+        ancestors: set[str] = set()
         waiting = [*model.lineage, *(each for name in model.names for each in self.teachers.get(name, ()))]
         while waiting:
             name = waiting.pop()
-            if name not in found:
-                found.add(name)
+            if name not in ancestors:
+                ancestors.add(name)
                 waiting += self.teachers.get(name, ())
-        return frozenset(found) - model.names
+        return frozenset(ancestors) - model.names
 
     def trust(self, model: Descent) -> Trust:
-        """Whether `model` is withdrawn, or tainted: taught, at whatever remove, by one that is."""
+        """Whether `model` is withdrawn, tainted (it descends from a withdrawn model), or trusted."""
         if not self.withdrawn.keys().isdisjoint(model.names):
             return Trust.WITHDRAWN
         return Trust.TRUSTED if self.withdrawn.keys().isdisjoint(self.ancestors(model)) else Trust.TAINTED
 
     def cause(self, model: Descent) -> Recall | None:
-        """The withdrawal that `model` is not to be trusted for: its own, else the first of its ancestors'."""
+        """The withdrawal that makes `model` untrusted: its own, else the first of its ancestors'."""
         for names in (model.names, self.ancestors(model)):
             lines = {self.withdrawn[name] for name in names & self.withdrawn.keys()}
             if lines:
@@ -119,7 +120,7 @@ class Recalled:
         return None
 
     def concern(self, model: Descent, called: str) -> str | None:
-        """What is to be said of `model`, which is `called` so, in one line; None: it is trusted."""
+        """One line on why `model`, named `called`, is not trusted; None if it is."""
         cause = self.cause(model)
         if cause is None:
             return None
@@ -128,7 +129,7 @@ class Recalled:
         return f"{called} is tainted: it was taught by {cause.text}"
 
     def refuse(self, model: Descent, called: str, *, advice: str) -> None:
-        """Raise WithdrawnError, with `advice` what to do, unless `model`, which is `called` so, is trusted."""
+        """Raise WithdrawnError, with `advice` on what to do, unless `model`, named `called`, is trusted."""
         concern = self.concern(model, called)
         if concern is not None:
             raise WithdrawnError(f"{concern}; {advice}")

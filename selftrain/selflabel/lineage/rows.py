@@ -1,7 +1,7 @@
-"""Label rows: what teachers said of images as flat tables, a row an image and round: who said it, and why it counted.
+"""Label rows: pseudo-labels as flat tables, one row per image and round, with their teacher and the reason.
 
-They are read from files of pseudo-labels a group of rows at a time, without a Python object a row. Besides one group,
-only the ids and origins of the manifest are held.
+They are read from files of pseudo-labels, one group of rows at a time and without a Python object per row. Besides one
+group, only the ids and origins of the manifest are in memory.
 """
 
 from __future__ import annotations
@@ -45,14 +45,16 @@ SCHEMA = pa.schema(
         pa.field("weight", pa.float32()),
     ]
 )
-ORIGINS = ["image_id", "origin"]  # of a manifest
+ORIGIN_COLUMNS = ["image_id", "origin"]
+"""The columns of a manifest that say where the user keeps its images."""
 AFTER_HEX = "g"
+"""Sorts after every hexadecimal digit."""
 
 
 class LabelRow(BaseModel):
-    """What one teacher said of one image; `cutoff` is the lowest confidence at which the predicted class passed.
+    """One teacher's answer for one image; `cutoff` is the lowest confidence at which the predicted class passed.
 
-    `version` are the addresses of the teacher's model in the registry, if it has any.
+    `version` is where the registry has the teacher's model, if it has it: one address or more.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -76,7 +78,7 @@ class LabelRow(BaseModel):
 
 @dataclass(frozen=True)
 class RoundLabels:
-    """One round's pseudo-labels: the run that made them, their facts (no row), and what their teacher is worth now."""
+    """One round's pseudo-labels: the run that made them, their facts without rows, and their teacher's trust now."""
 
     run: str
     facts: PseudoLabels
@@ -85,49 +87,49 @@ class RoundLabels:
 
 
 def open_labels(file: IO[bytes]) -> pq.ParquetFile:
-    """The table in `file`, any store's open file: this module's functions read it in the thread that calls them.
+    """The table in `file`, an open file of any store; this module reads it in the calling thread.
 
-    Threads of Arrow's own would hold Python's objects, and a command that ends while they let go of them aborts.
+    Arrow's own threads would hold Python objects. A command that ends while they release them aborts.
     """
     return pq.ParquetFile(file, pre_buffer=False)
 
 
 def head(file: pq.ParquetFile, path: object) -> PseudoLabels:
-    """The facts of the pseudo-labels in `file`, without a row; PredictionError, naming `path`, if it holds none."""
+    """The facts of the pseudo-labels in `file`, without rows; PredictionError naming `path` for any other table."""
     return PseudoLabels.of(file.schema_arrow.empty_table(), path)
 
 
 def matching_ids(file: pq.ParquetFile, prefix: str) -> pa.ChunkedArray:
-    """The image_ids in `file`, a manifest's or pseudo-labels', that begin with `prefix`."""
+    """The image_ids that begin with `prefix` in `file`, a manifest or pseudo-labels."""
     chunks = [chunk for _, table in _groups(file, ["image_id"], prefix) for chunk in table["image_id"].chunks]
     return pa.chunked_array(chunks, pa.string())
 
 
 def rows(
-    given: RoundLabels, labels: pq.ParquetFile, manifest: pq.ParquetFile | None = None, *, prefix: str = ""
+    source: RoundLabels, labels: pq.ParquetFile, manifest: pq.ParquetFile | None = None, *, prefix: str = ""
 ) -> Iterator[pa.Table]:
-    """The rows of `labels` whose image_id begins with `prefix`: SCHEMA, and a column `p_<class>` for each class.
+    """The rows of `labels` whose image_id begins with `prefix`: SCHEMA and one column `p_<class>` per class.
 
-    `manifest` says where their images are from.
+    `labels` are those of `source`, and `manifest` has the origins of their images.
     """
     origins = _origins(manifest, prefix)
-    for group, found in _groups(labels, ["image_id"], prefix):
-        if found.num_rows:
+    for group, ids in _groups(labels, ["image_id"], prefix):
+        if ids.num_rows:
             table = labels.read_row_group(group, use_threads=False)
-            yield _flat(given, table.filter(_begins(table, prefix)) if prefix else table, origins)
+            yield _flat(source, table.filter(_begins(table, prefix)) if prefix else table, origins)
 
 
 def values(table: pa.Table) -> list[LabelRow]:
-    """Each row of a table that `rows` gave, as a value."""
-    found = []
-    for row in table.to_pylist():
-        probabilities = {name[2:]: row[name] for name in table.column_names if name.startswith("p_")}
-        found.append(LabelRow(**row, predicted=row["class"], probabilities=probabilities))
-    return found
+    """Each row of a table from `rows`, as a value."""
+    classes = [name for name in table.column_names if name.startswith("p_")]
+    return [
+        LabelRow(**row, predicted=row["class"], probabilities={name[2:]: row[name] for name in classes})
+        for row in table.to_pylist()
+    ]
 
 
 def class_counts(labels: pq.ParquetFile, *, classes: int) -> npt.NDArray[np.int64]:
-    """How many labels of each class there are, and how many were accepted, (classes, 2)."""
+    """The number of labels per class and of accepted ones, int64 (classes, 2)."""
     counts = np.zeros((classes, 2), np.int64)
     for batch in labels.iter_batches(columns=["label", "accepted"], use_threads=False):
         label = np.asarray(batch.column("label"))
@@ -140,33 +142,33 @@ def class_counts(labels: pq.ParquetFile, *, classes: int) -> npt.NDArray[np.int6
 def check_label_file(out: Path) -> None:
     """Raise ConfigError unless `out` is a new .parquet or .csv file in a folder that can be written to."""
     if out.suffix not in (".parquet", ".csv"):
-        raise ConfigError(f"--out {out} is no table; name a new .parquet or .csv file")
+        raise ConfigError(f"--out {out} is not a table; name a new .parquet or .csv file")
     if out.exists():
-        raise ConfigError(f"{out} exists and was left as it was; give another --out")
+        raise ConfigError(f"{out} exists and was left unchanged; give another --out")
     check_folder(out.parent, option="--out")
 
 
 def write_rows(tables: Iterable[pa.Table], out: Path, *, class_names: Sequence[str]) -> int:
-    """Write what `rows` gave, of one round or many, to `out` (.parquet or .csv), whole or not at all; returns how many.
+    """Write the `tables` that `rows` gave to `out` (.parquet or .csv), whole or not at all; returns the row count.
 
-    `class_names` are those of all rounds; a probability that a round's model has not is null.
+    `class_names` are those of all rounds. A class that a round's model lacks has null probabilities.
     """
     schema = pa.schema([*SCHEMA, *(pa.field(f"p_{name}", pa.float32()) for name in class_names)])
     if out.suffix == ".csv":
         schema = pa.schema([(field.name, _plain(field.type)) for field in schema])
-    counted = 0
+    count = 0
 
     def write(part: Path) -> None:
-        nonlocal counted
+        nonlocal count
         writer_of = pyarrow.csv.CSVWriter if out.suffix == ".csv" else pq.ParquetWriter
         with writer_of(part, schema) as writer:
             for table in tables:
                 writer.write_table(_conformed(table, schema))
-                counted += table.num_rows
+                count += table.num_rows
 
     out.parent.mkdir(parents=True, exist_ok=True)
     replace(out, write)
-    return counted
+    return count
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
@@ -174,19 +176,19 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 
 def _conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    there, count = set(table.column_names), table.num_rows
+    names, count = set(table.column_names), table.num_rows
     columns = [
-        table[field.name].cast(field.type) if field.name in there else pa.nulls(count, field.type) for field in schema
+        table[field.name].cast(field.type) if field.name in names else pa.nulls(count, field.type) for field in schema
     ]
     return pa.table(columns, schema=schema)
 
 
 def _groups(file: pq.ParquetFile, columns: list[str], prefix: str) -> Iterator[tuple[int, pa.Table]]:
-    """(number, rows whose image_id begins with `prefix`) of the groups that may hold such; the others stay unread."""
+    """(group, rows whose image_id begins with `prefix`), for each group that may hold such; the others stay unread."""
     for group in range(file.metadata.num_row_groups):
-        known = file.metadata.row_group(group).column(0).statistics  # of image_id, the first column of each such file
-        ranged = prefix and known is not None and known.has_min_max
-        if ranged and (known.max < prefix or known.min >= prefix + AFTER_HEX):
+        ids = file.metadata.row_group(group).column(0).statistics  # image_id is the first column of each such file
+        ranged = prefix and ids is not None and ids.has_min_max
+        if ranged and (ids.max < prefix or ids.min >= prefix + AFTER_HEX):
             continue
         table = file.read_row_group(group, columns=columns, use_threads=False)
         yield group, table.filter(_begins(table, prefix)) if prefix else table
@@ -198,39 +200,41 @@ def _begins(table: pa.Table, prefix: str) -> pa.ChunkedArray:
 
 @dataclass(frozen=True)
 class _Origins:
-    """Where the user keeps images: `places` aligned with their sorted `ids`."""
+    """Where the user keeps images: `places`, aligned with their sorted `ids`."""
 
     ids: npt.NDArray[np.bytes_]
     places: pa.ChunkedArray
 
     def of(self, image_ids: pa.ChunkedArray) -> pa.ChunkedArray:
-        """The place of each image, null where it is not known."""
+        """The place of each image, null where it is unknown."""
         wanted = fixed_width(image_ids, self.ids.itemsize)
         if wanted is None or not len(self.ids):
             return pa.chunked_array([pa.nulls(len(image_ids), pa.string())])
-        found = np.minimum(np.searchsorted(self.ids, wanted), len(self.ids) - 1)
-        return self.places.take(pa.array(found, mask=self.ids[found] != wanted))
+        at = np.minimum(np.searchsorted(self.ids, wanted), len(self.ids) - 1)
+        return self.places.take(pa.array(at, mask=self.ids[at] != wanted))
 
 
 def _origins(manifest: pq.ParquetFile | None, prefix: str) -> _Origins:
-    tables = [] if manifest is None else [table for _, table in _groups(manifest, ORIGINS, prefix)]
-    table = pa.concat_tables(tables) if tables else pa.table({name: pa.array([], pa.string()) for name in ORIGINS})
+    tables = [] if manifest is None else [table for _, table in _groups(manifest, ORIGIN_COLUMNS, prefix)]
+    table = (
+        pa.concat_tables(tables) if tables else pa.table({name: pa.array([], pa.string()) for name in ORIGIN_COLUMNS})
+    )
     ids = fixed_width(table["image_id"], 64)
     return _Origins(np.empty(0, "S64") if ids is None else ids, table["origin"])
 
 
-def _flat(given: RoundLabels, table: pa.Table, origins: _Origins) -> pa.Table:
-    facts, count = given.facts, table.num_rows
+def _flat(source: RoundLabels, table: pa.Table, origins: _Origins) -> pa.Table:
+    facts, count = source.facts, table.num_rows
     labels = table["label"].to_numpy()
     names = pa.array(facts.class_names, pa.string())
     columns = {
         "image_id": table["image_id"],
         "origin": origins.of(table["image_id"]),
-        "run": _same(given.run, count),
+        "run": _same(source.run, count),
         "round": pa.array(np.full(count, facts.round, np.int16)),
         "teacher": _same(facts.teacher, count),
-        "version": _same(given.version, count),
-        "trust": _same(given.trust.value, count),
+        "version": _same(source.version, count),
+        "trust": _same(source.trust.value, count),
         "class": pa.DictionaryArray.from_arrays(pa.array(labels, pa.int32()), names),
         "confidence": table["confidence"],
         "threshold": _same(facts.threshold, count),
@@ -244,7 +248,7 @@ def _flat(given: RoundLabels, table: pa.Table, origins: _Origins) -> pa.Table:
 
 
 def _same(value: str | None, count: int) -> pa.Array:
-    """One text `count` times, held once."""
+    """One text `count` times, stored once."""
     if value is None:
         return pa.nulls(count, _TEXT_SET)
     return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([value], pa.string()))

@@ -1,4 +1,4 @@
-"""Alarms: what a guard says when it goes off."""
+"""Alarms: what guards report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from selftrain.config import GuardAction, GuardName
 
 
 class Alarm(BaseModel):
-    """A guard that went off in round `round`: what was measured, its limit, and what the run does about it."""
+    """The alarm of a guard in round `round`: the value measured, its limit, and what the run does about it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 

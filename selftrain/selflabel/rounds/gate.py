@@ -1,4 +1,4 @@
-"""The gate: after each round, whether the loop goes on and why it stops; it reads validation only."""
+"""The gate: whether the loop goes on after a round, and why it stops. It reads validation only."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from selftrain.config import Gate
 from selftrain.selflabel.rounds.history import History, Round, Verdict
 
 ROUNDING = 1e-9
-"""0.57 - 0.56 < 0.01 in binary: a gain of exactly `min_gain` must not miss it by a bit."""
+"""In binary, 0.57 - 0.56 < 0.01. A gain of exactly `min_gain` must not miss it by one bit."""
 
 
 def judge(gate: Gate, history: History, *, minutes: float) -> Verdict:
-    """The verdict on `history` after `minutes` of work, the first that holds of:
+    """The verdict on `history` after `minutes` of work: the first of these that holds.
 
-    - passed: the best model's metric is at least `target`, after at least `min_rounds` rounds;
-    - stalled: a guard stopped the loop; or the last `patience` rounds together gained less than `min_gain` on the
-      best before them. The latter is not asked before `min_rounds`: whoever wants two rounds is not stopped after one;
-    - exhausted: `max_rounds` are done, or `minutes` have reached the budget;
+    - passed: the best model's metric is at least `target`, after at least `min_rounds` rounds.
+    - stalled: a guard stopped the loop. Or, after at least `min_rounds` rounds, the last `patience` rounds together
+      gained less than `min_gain` on the best before them.
+    - exhausted: `max_rounds` are done, or `minutes` have reached the budget.
     - continue.
 
-    A metric that is NaN never passes and is no gain. Raises InputError for an empty history.
+    A metric that is NaN never passes and never counts as a gain. Raises InputError for an empty history.
     """
     best = history.best.validation_metric
     enough = history.students >= gate.min_rounds
@@ -44,7 +44,7 @@ def stalled(gate: Gate, history: History) -> bool:
 
 
 def explain(verdict: Verdict, gate: Gate, history: History, *, minutes: float) -> str:
-    """`verdict` as one sentence for the user: the metric, the target, and what would change the outcome."""
+    """`verdict` in one sentence: the metric, the target, and what would change the outcome."""
     best = history.best
     name = gate.metric.replace("_", " ")
     reached = f"validation {name} {best.validation_metric:.4f} (round {best.index})"

@@ -1,4 +1,4 @@
-"""Guards: what tells that self-training is going wrong, each an alarm with a reason and an action."""
+"""Guards: signs that self-training is going wrong. Each raises an alarm with a reason and an action."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Floats = npt.NDArray[np.float64]
 
 
 def watch(guards: Guards, labels: PseudoLabels, *, prior: npt.ArrayLike) -> tuple[Alarm, ...]:
-    """The alarms of a round's pseudo-labels, asked before a student is trained on them.
+    """The alarms about a round's pseudo-labels, before a student is trained on them.
 
-    `prior` (classes,) counts the human training labels of each class. A guard whose limit is None is off. Raises
+    `prior` (classes,) counts the human training labels per class. A guard whose limit is None is off. Raises
     PredictionError for a prior of another number of classes.
     """
     counts = np.asarray(prior, np.float64)
@@ -28,13 +28,13 @@ def watch(guards: Guards, labels: PseudoLabels, *, prior: npt.ArrayLike) -> tupl
 
 
 def watch_student(guards: Guards, churn: float | None, *, round_index: int) -> tuple[Alarm, ...]:
-    """The alarms of a trained student that calls a share `churn` (0-1) of the pool otherwise than its teacher.
+    """The alarms about a trained student that disagrees with its teacher on a share `churn` (0-1) of the pool.
 
-    It is counted on a sample of the pool. None: nobody counted.
+    The share is counted on a sample of the pool; None if it was not counted.
     """
     if churn is None or guards.churn is None or churn <= guards.churn:
         return ()
-    reason = f"the student calls {churn:.1%} of the pool otherwise than its teacher"
+    reason = f"the student disagrees with its teacher on {churn:.1%} of the pool"
     return (_alarm(guards, "churn", churn, reason, round_index=round_index),)
 
 
@@ -46,11 +46,11 @@ def _alarms(guards: Guards, labels: PseudoLabels, prior: Floats) -> Iterator[Ala
         reason = f"{share:.1%} of {len(labels)} images were accepted, less than {least:.1%}"
         yield _alarm(guards, "acceptance", share, reason, round_index=labels.round)
     if accepted.sum() == 0:
-        return  # the others would say the same in other words
+        return  # the other guards would only repeat it
     shift = mix_shift(accepted, prior)
     if guards.class_mix is not None and shift > guards.class_mix:
         named = _most_shifted(accepted, prior, labels.class_names)
-        reason = f"accepted classes are {shift:.2f} off the labels', {named}"
+        reason = f"the accepted class mix is {shift:.2f} off the labels' mix, {named}"
         yield _alarm(guards, "class_mix", shift, reason, round_index=labels.round)
     empty = [name for name, n in zip(labels.class_names, accepted.tolist(), strict=True) if n == 0]
     if guards.empty_classes is not None and len(empty) > guards.empty_classes:
@@ -80,6 +80,6 @@ def _shares(counts: npt.ArrayLike) -> Floats:
 
 
 def _most_shifted(accepted: npt.ArrayLike, prior: npt.ArrayLike, class_names: tuple[str, ...]) -> str:
-    ours, theirs = _shares(accepted), _shares(prior)
-    at = int(np.abs(ours - theirs).argmax())
-    return f"most of all {class_names[at]!r}: {ours[at]:.1%} of the accepted, {theirs[at]:.1%} of the labels"
+    pool, labels = _shares(accepted), _shares(prior)
+    at = int(np.abs(pool - labels).argmax())
+    return f"most of all {class_names[at]!r}: {pool[at]:.1%} of the accepted, {labels[at]:.1%} of the labels"

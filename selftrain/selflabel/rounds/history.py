@@ -1,4 +1,4 @@
-"""Rounds: what each model of a run was, and which of them is the teacher now."""
+"""The history of a run: its rounds, one model each, and which of them is the teacher now."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from selftrain.selflabel.rounds.alarms import Alarm
 
 
 class Verdict(StrEnum):
-    """What the gate says about a run after a round; all but `continue` end the loop."""
+    """The gate's verdict after a round; all but `continue` end the loop."""
 
     PASSED = "passed"
     CONTINUE = "continue"
@@ -25,16 +25,20 @@ class Verdict(StrEnum):
 class Round(BaseModel):
     """One trained model: round 0 is the first teacher, round r the student that was trained by `method`.
 
-    `labeled` human-labelled images were trained on, `accepted` of `pool` unlabelled ones were added by `threshold` (in
-    words); a student `in_training` reads no pseudo-label, and has neither. `image_steps` is the training's steps times
-    the images of a step. `validation_metric` is the gate's metric (it may be accuracy itself) on `validation_images`,
-    and `validation_log_loss` the cross-fitted one; NaN survives JSON as "NaN". `calibration_error` is the model's
-    expected one on validation (15 bins) after temperature scaling, cross-fitted, and `calibration_error_uncalibrated`
-    before it. Of the validation images that `threshold` accepts, the teacher got a share of `pseudo_precision` right;
-    `pseudo_precision_low` is the lower end of its 95 % interval. Both are measured on the labels that the teacher was
-    calibrated on and that a target precision chose its cut-off by: of new images a little less may be right. `findings`
-    is what the threshold had to say, `churn` the share of the pool that the student calls otherwise than its teacher.
-    `diverged` is why there is no model: its metrics are NaN.
+    - `labeled`: how many human-labelled images it was trained on.
+    - `accepted`, `pool`, `threshold`: `threshold` (in words) added `accepted` of `pool` unlabelled images. A student
+      `in_training` reads no pseudo-labels and has none of the three.
+    - `image_steps`: the training's steps times the images per step.
+    - `validation_metric`: the gate's metric, which may be accuracy itself, on `validation_images`.
+    - `validation_log_loss`: cross-fitted, like the calibration errors.
+    - `calibration_error`: the expected one on validation (15 bins) after temperature scaling;
+      `calibration_error_uncalibrated` is the one before it.
+    - `pseudo_precision`: the share of right answers among the validation images that `threshold` accepts;
+      `pseudo_precision_low` is the lower end of its 95 % interval. The same labels calibrated the teacher and chose a
+      target precision's cut-off, so the precision on new images may be a little lower.
+    - `findings`: the findings of the threshold.
+    - `churn`: the share of the pool on which the student disagrees with its teacher.
+    - `diverged`: why the training gave no model. The metrics are then NaN, which survives JSON as "NaN".
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings", protected_namespaces=())
@@ -64,14 +68,14 @@ class Round(BaseModel):
 
     @property
     def in_training(self) -> bool:
-        """Whether the model learnt from the unlabelled images themselves, not from pseudo-labels."""
+        """Whether the model learnt from the unlabelled images themselves instead of pseudo-labels."""
         return learns_in_training(self.method)
 
 
 class History(BaseModel):
-    """The rounds of one run so far, the first teacher at index 0, and what the guards said.
+    """The rounds of one run so far, with the first teacher at index 0, and the guards' alarms.
 
-    Grows by `with_alarms` and `with_round` only.
+    Only `with_alarms` and `with_round` make it longer.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
@@ -87,19 +91,21 @@ class History(BaseModel):
         return self
 
     def with_alarms(self, alarms: tuple[Alarm, ...]) -> History:
-        """This history and what the guards said of the coming round: of its pseudo-labels, or of its student."""
+        """This history and the guards' `alarms` about the coming round's pseudo-labels or student."""
         return History(rounds=self.rounds, alarms=(*self.alarms, *alarms))
 
     def with_round(self, finished: Round, *, target: float = math.inf) -> History:
         """This history and `finished`, whose `kept` is decided here; a student that is not kept is an alarm.
 
-        The first model is kept, and a student that is not worse than its teacher, unless a guard's action for its
-        round is `keep_teacher` or `stop`. A NaN is worse than any number. A metric behind the teacher's, and behind the
-        highest of a kept model, by less than one standard error of the difference is undecided (as Breiman et al. 1984,
-        section 3.4.3, choose among trees): the log loss decides, which a few images move less. But no such student
-        takes the place of a teacher that reaches the gate's `target` unless it does too.
+        The first model is always kept. A student is kept if it is not worse than its teacher, unless a guard's action
+        for its round is `keep_teacher` or `stop`. NaN is worse than any number.
 
-        The error is that of two models asked about different images: too wide by what they agree on.
+        A student may be behind its teacher, and behind the kept model with the highest metric, by less than one
+        standard error of the difference. Then the log loss decides, because a few images move it less (Breiman et al.
+        1984, section 3.4.3, choose among trees in the same way). Such a student never replaces a teacher that meets
+        the gate's `target` unless it meets the target as well.
+
+        The error is that of two models on different images. It is too wide, because these models agree on many.
         """
         worse = self._worse(finished, target) if self.rounds else ()
         alarms = (*self.alarms, *worse)
@@ -131,7 +137,7 @@ class History(BaseModel):
 
     @property
     def first_teacher(self) -> Round:
-        """The model that human labels alone gave."""
+        """The model that was trained on human labels alone."""
         return self._started()[0]
 
     @property
@@ -141,7 +147,7 @@ class History(BaseModel):
 
     @property
     def best(self) -> Round:
-        """The newest kept model: none that was kept before it was found to be better."""
+        """The newest kept model; no earlier one was found to be better."""
         return self.teacher
 
     @property
@@ -160,7 +166,7 @@ class History(BaseModel):
 
     def _started(self) -> tuple[Round, ...]:
         if not self.rounds:
-            raise InputError("the history holds no round yet; train the teacher first")
+            raise InputError("the history has no rounds yet; train the teacher first")
         return self.rounds
 
 
@@ -169,13 +175,13 @@ def _comparable(finished: Round) -> float:
 
 
 def _surer(student: Round, teacher: Round, highest: Round) -> bool:
-    """Whether `student`'s metric is behind `highest`'s by less than their error, and its log loss below `teacher`'s."""
-    images, ours, its = teacher.validation_images, student.validation_log_loss, teacher.validation_log_loss
-    if images == 0 or ours is None or its is None:
+    """Whether `student` is behind `highest` by less than their standard error, with a lower log loss than `teacher`."""
+    images, loss, teacher_loss = teacher.validation_images, student.validation_log_loss, teacher.validation_log_loss
+    if images == 0 or loss is None or teacher_loss is None:
         return False
     behind = highest.validation_metric - student.validation_metric
     errors = (standard_error(each.validation_metric, images) for each in (highest, student))
-    return behind < math.hypot(*errors) and ours < its
+    return behind < math.hypot(*errors) and loss < teacher_loss
 
 
 def _undecided(student: Round, teacher: Round) -> str:

@@ -1,4 +1,4 @@
-"""The outcome of a loop: the best model, its test numbers, and whether the unlabelled images helped."""
+"""The outcome of a loop: the verdict, and what the reader of a run must not miss."""
 
 from __future__ import annotations
 
@@ -28,32 +28,36 @@ def outcome(gate: Gate, history: History) -> Outcome:
 
 
 def minutes(history: History) -> float:
-    """Minutes that the models of `history` took to train; the same however often the cache answers."""
+    """The minutes it took to train the models of `history`, even where the cache answered."""
     return sum(each.seconds for each in history.rounds) / 60
 
 
-def findings(history: History, report: EvaluationReport | None, *, brought: str | None = None) -> tuple[str, ...]:
-    """What the reader of a run must not miss, a sentence each; `brought` names a first teacher of another training."""
-    found = [str(each) for each in history.alarms]
-    found += [f"round {each.index}: {finding}" for each in history.rounds for finding in each.findings]
+def findings(history: History, report: EvaluationReport | None, *, teacher_start: str | None = None) -> tuple[str, ...]:
+    """What the reader of a run must not miss, one sentence each.
+
+    `teacher_start` names a first teacher that was brought along; None if the run trained it.
+    """
+    sentences = [str(each) for each in history.alarms]
+    sentences += [f"round {each.index}: {finding}" for each in history.rounds for finding in each.findings]
     if history.students and history.best.index == 0:
-        found.append("the unlabelled data did not help: the first teacher is still the best model")
+        sentences.append("the unlabelled data did not help: the first teacher is still the best model")
     if report is not None and report.comparison is not None and history.best.index > 0:
-        found.append(f"on test: {_helped(report.comparison, 'the first teacher')}")
+        sentences.append(f"on test: {_helped(report.comparison, 'the first teacher')}")
     if report is not None and report.control_diverged is not None:
-        found.append(f"did the unlabelled data help? unknown: the control's training failed: {report.control_diverged}")
+        why = f"the control's training failed: {report.control_diverged}"
+        sentences.append(f"did the unlabelled data help? unknown: {why}")
     if report is not None and report.control is not None:
         against = "the same backbone trained as long on human labels alone"
-        found.append(f"did the unlabelled data help? {_helped(report.control, against)}")
-        if brought is not None:
-            found.append(_uncounted(brought, history.first_teacher.image_steps))
-    return tuple(found)
+        sentences.append(f"did the unlabelled data help? {_helped(report.control, against)}")
+        if teacher_start is not None:
+            sentences.append(_uncounted(teacher_start, history.first_teacher.image_steps))
+    return tuple(sentences)
 
 
-def _uncounted(brought: str, image_steps: int) -> str:
-    """What the control's image-steps leave out; `image_steps` are those that a brought teacher names itself."""
-    begin = f"the first teacher was brought along ({brought}), and its own training is not counted in the control's"
-    return f"{begin} image-steps" + (f", but for the {image_steps:,} of its last one" if image_steps else "")
+def _uncounted(start: str, image_steps: int) -> str:
+    """What the control's image-steps leave out; `image_steps` are those that the teacher itself names."""
+    begin = f"the first teacher was brought along ({start}), and its own training is not counted in the control's"
+    return f"{begin} image-steps" + (f", except for the {image_steps:,} of its last one" if image_steps else "")
 
 
 def _helped(compared: Comparison, against: str) -> str:

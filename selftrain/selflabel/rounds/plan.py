@@ -1,4 +1,4 @@
-"""Plans: what the next training is, decided from the configuration and the rounds so far."""
+"""Plans: the next training, from the configuration and the rounds so far."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ class TeacherPlan(Section):
 class Plan(Section):
     """The training of round `index`: a student's, or that of the control of round `index`'s student.
 
-    The model of round `teacher` labels the pool for it, and where `goes_on` is true, lends it its weights to begin
-    with.
+    The model of round `teacher` labels the pool for it. Where `goes_on` is true, it also lends its weights.
     """
 
     task: TaskName
@@ -44,12 +43,15 @@ class Plan(Section):
 
 
 def teacher_plan(e: Experiment) -> TeacherPlan:
-    """The plan of the first teacher, where it is trained."""
+    """The plan of the first teacher, unless it is brought along."""
     return TeacherPlan(task=e.task, recipe=e.teacher, image_size=e.image_size, seed=e.seed)
 
 
 def plan(e: Experiment, history: History) -> Plan:
-    """The plan of the round after `history`, which holds the first teacher at least; the newest kept model teaches."""
+    """The plan of the round after `history`, whose newest kept model teaches.
+
+    Raises InputError for a history without a first teacher.
+    """
     teacher = history.teacher
     return round_plan(
         e.student,
@@ -67,8 +69,8 @@ def round_plan(
 ) -> Plan:
     """The plan of round `index`, whose teacher is the model of round `teacher`, a network named `taught_by`.
 
-    The student is one rung larger, unless its recipe names its backbone. Each round has a seed of its own, counted up
-    from the run's. Raises BackboneError for a teacher without a next rung.
+    The student is one rung larger than its teacher, unless its recipe names a backbone or it goes on from its teacher.
+    Each round has its own seed, counted up from the run's. Raises BackboneError for a teacher without a next rung.
     """
     recipe = recipe_after(student, teacher)
     return Plan(
@@ -83,9 +85,9 @@ def round_plan(
 
 
 def control_plan(e: Experiment, history: History) -> Plan | None:
-    """The plan of the supervised control: the best student's network, on human labels alone, for as many image-steps.
+    """The plan of the supervised control: the best student's network on human labels alone, for as many image-steps.
 
-    None where no control is asked for, or no student is the best model.
+    None if `e` asks for no control, or if the first teacher is still the best model.
     """
     best = history.best
     if e.control == "none" or best.index == 0:

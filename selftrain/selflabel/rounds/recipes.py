@@ -1,4 +1,4 @@
-"""Recipes of a round: the training of a student after its teacher, and of the control."""
+"""Recipes of a round: how a student is trained after its teacher, and how the control is."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from selftrain.config import Consistency, Student
 from selftrain.learn.training.defaults import finish, smoothing
 from selftrain.selflabel.rounds.history import History, Round
 
-_UNSET_RATE: float = Student.model_fields["unfreeze_rate"].default  # where nothing is frozen
+_UNSET_RATE: float = Student.model_fields["unfreeze_rate"].default
+"""The `unfreeze_rate` of a recipe that freezes nothing."""
 
 
 def recipe_after(recipe: Student, teacher: int) -> Student:
-    """The recipe of a student whose teacher is the model of round `teacher`: its `start` is 'new' or 'teacher'.
+    """The recipe of a student whose teacher is the model of round `teacher`; its `start` is 'new' or 'teacher'.
 
-    One that goes on from its teacher has no new top to train first: nothing is frozen, at the rate that comes after it
-    - unless all steps are of the top alone.
+    A student that goes on from its teacher has no new top to train first. So it freezes nothing and begins at the rate
+    that would follow, unless the recipe trains the top alone in all its steps.
 
     >>> recipe = Student(start="student", weights="imagenet", steps=100, freeze_steps=20, learning_rate=1e-3)
     >>> recipe_after(recipe, 0).start, recipe_after(recipe, 0).freeze_steps
@@ -40,14 +41,16 @@ def recipe_after(recipe: Student, teacher: int) -> Student:
 
 
 def control_recipe(recipe: Student, history: History) -> Student:
-    """The recipe that spends on human labels alone what the best model and its kept teachers spent, in image-steps.
+    """The recipe that spends the image-steps of the best model and its kept teachers on human labels alone.
 
-    What the recipe trains frozen stays the same share of it; where students go on from one another, of what was spent
-    until the network that went on had been trained, and no less than the recipe names. Validation is looked at about as
-    often as the student's was: the best of many more looks would be better by luck. The labelled images of a student
-    that learnt in training were weakly changed, and so are the control's.
+    The frozen steps stay the same share of all steps. Where students go on from one another, they are that share of the
+    steps until the network that goes on had been trained. They are never fewer than the recipe names.
+
+    The control is validated about as often as the student was, because the best of many more validations would be
+    better by luck. A student that learns in training sees its labelled images weakly augmented, so its control does
+    too.
     """
-    kept = [each for each in history.rounds if each.kept]  # the best is the newest of them
+    kept = [each for each in history.rounds if each.kept]  # the newest of them is the best
     steps = _steps(recipe, kept)
     frozen = _frozen(recipe, kept, steps)
     looks = math.ceil((recipe.steps + finish(recipe)) / recipe.validate_every)
@@ -64,32 +67,32 @@ def control_recipe(recipe: Student, history: History) -> Student:
 
 
 def _steps(recipe: Student, models: Sequence[Round]) -> int:
-    """How many steps of `recipe`, before its finish, spend what `models` spent."""
+    """How many steps of `recipe`, before its finish, spend as many image-steps as `models` did."""
     return max(1, round(sum(each.image_steps for each in models) / recipe.batch_size) - finish(recipe))
 
 
 def _frozen(recipe: Student, kept: Sequence[Round], steps: int) -> int:
-    """How many of the control's `steps` train its new top alone; `kept` are the models that it is compared with."""
+    """How many of the control's `steps` train its new top alone, if it is compared with the `kept` models."""
     share = recipe.freeze_steps / recipe.steps
     match recipe.start:
         case "new":
             return round(share * steps)
         case "teacher":
-            anew = kept[:1]
+            before = kept[:1]
         case "student":
-            anew = kept[:2]
+            before = kept[:2]
         case _:
             assert_never(recipe.start)
     if share == 0 or share >= 1:
         return round(share * steps)
-    return min(steps - 1, max(recipe.freeze_steps, round(share * _steps(recipe, anew))))
+    return min(steps - 1, max(recipe.freeze_steps, round(share * _steps(recipe, before))))
 
 
 def control_seed(recipe: Student, history: History, *, seed: int) -> int:
-    """The seed that the best model's network began with in a run of `seed`.
+    """The seed that the best model's network began with, in a run with `seed`.
 
-    That of the first teacher where students go on from it, of the first kept student where they go on from that one,
-    else the best model's own.
+    If students go on from the first teacher, it is the teacher's. If they go on from the first kept student, it is
+    that student's. Otherwise it is the best model's own.
     """
     match recipe.start:
         case "teacher":
@@ -103,7 +106,7 @@ def control_seed(recipe: Student, history: History, *, seed: int) -> int:
 
 
 def _on_labels(recipe: Student) -> Student:
-    """What is left of the recipe of a student that learns in training, without the unlabelled images."""
+    """The recipe of a student that learns in training, without its unlabelled images."""
     views = {"strength": "weak", "randaugment_operations": None, "randaugment_magnitude": None}
     alone = {"method": "noisy_student", "consistency": Consistency(), "label_smoothing": smoothing(recipe)}
     return recipe.model_copy(update={**alone, **views})

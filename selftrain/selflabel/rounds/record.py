@@ -1,6 +1,8 @@
-"""The record of a run: what `selftrain status` shows, and what stays with the run in ZenML and MLflow."""
+"""The record of a run, for `selftrain status`, ZenML and MLflow."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -14,7 +16,7 @@ from selftrain.selflabel.rounds.outcome import Outcome, findings
 
 
 class Registration(BaseModel):
-    """What became of a run's model in the registry."""
+    """What the registry did with a run's model."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -27,7 +29,7 @@ class Registration(BaseModel):
 
 
 class RunRecord(BaseModel):
-    """One run, whole: shares and accuracies in 0-1, seconds of computing even where the cache answered."""
+    """One run: shares and accuracies in 0-1, and seconds of computing even where the cache answered."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -69,7 +71,7 @@ class RunRecord(BaseModel):
 def run_record(
     e: Experiment,
     manifest: Manifest,
-    ended: Outcome,
+    outcome: Outcome,
     report: EvaluationReport,
     *,
     run_id: str,
@@ -79,33 +81,15 @@ def run_record(
     dataset_version: str | None = None,
     warnings: tuple[str, ...] = (),
 ) -> RunRecord:
-    """The record of a completed run; without a `registration` the model was not offered to a registry."""
-    compared, control = report.comparison, report.control
-    settled = registration or Registration(model_name=e.name)
-    brought = None if e.teacher.start == "train" else e.teacher.start
+    """The record of a completed run. Without a `registration`, the model was not offered to a registry."""
+    history, teacher_start = outcome.history, None if e.teacher.start == "train" else e.teacher.start
     return RunRecord(
         run_id=run_id,
         name=e.name,
         title=e.title,
         status="completed",
-        verdict=ended.verdict,
-        rounds=ended.history.rounds,
-        test_accuracy=report.accuracy,
-        test_interval=report.interval,
-        teacher_test_accuracy=compared.reference if compared else None,
-        difference=compared.difference if compared else None,
-        difference_interval=compared.difference_interval if compared else None,
-        p_value=compared.p_value if compared else None,
-        control_test_accuracy=control.reference if control else None,
-        control_difference=control.difference if control else None,
-        control_interval=control.difference_interval if control else None,
-        control_p_value=control.p_value if control else None,
-        macro_f1=report.macro_f1,
-        registered_version=settled.registered_version,
-        champion_version=settled.champion_version,
-        promoted=settled.promoted,
-        promotion_reason=settled.reason,
-        model_uri=settled.model_uri,
+        verdict=outcome.verdict,
+        rounds=history.rounds,
         manifest_digest=manifest.digest,
         dataset_version=dataset_version,
         labels_used=manifest.human_labels_used(),
@@ -114,6 +98,43 @@ def run_record(
         quarantine_table=ingested.quarantine_table,
         excluded=ingested.excluded,
         warnings=warnings,
-        alarms=ended.history.alarms,
-        findings=(ended.explanation, *findings(ended.history, report, brought=brought)),
+        alarms=history.alarms,
+        findings=(outcome.explanation, *findings(history, report, teacher_start=teacher_start)),
+        **_test_fields(report),
+        **_registry_fields(registration or Registration(model_name=e.name)),
     )
+
+
+def _test_fields(report: EvaluationReport) -> dict[str, Any]:
+    """The fields of a record that say how good the final model is on test."""
+    fields: dict[str, Any] = {
+        "test_accuracy": report.accuracy,
+        "test_interval": report.interval,
+        "macro_f1": report.macro_f1,
+    }
+    if report.comparison is not None:
+        fields |= {
+            "teacher_test_accuracy": report.comparison.reference,
+            "difference": report.comparison.difference,
+            "difference_interval": report.comparison.difference_interval,
+            "p_value": report.comparison.p_value,
+        }
+    if report.control is not None:
+        fields |= {
+            "control_test_accuracy": report.control.reference,
+            "control_difference": report.control.difference,
+            "control_interval": report.control.difference_interval,
+            "control_p_value": report.control.p_value,
+        }
+    return fields
+
+
+def _registry_fields(registration: Registration) -> dict[str, Any]:
+    """The fields of a record that say what became of the model in the registry."""
+    return {
+        "registered_version": registration.registered_version,
+        "champion_version": registration.champion_version,
+        "promoted": registration.promoted,
+        "promotion_reason": registration.reason,
+        "model_uri": registration.model_uri,
+    }

@@ -1,4 +1,4 @@
-"""Finished rounds: from a saved model, its scores and its pseudo-labels to a Round, and the findings of a run."""
+"""Results: a Round from a model, its scores and its pseudo-labels."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def student_round(
     *,
     method: Method,
 ) -> Round:
-    """Round `index`: a student trained on human labels and the accepted ones of `labels`.
+    """Round `index`: a student trained on human labels and on the accepted ones of `labels`.
 
-    One that learns in training read no pseudo-label: its round says nothing of them.
+    A student that learns in training reads no pseudo-labels, so its round says nothing about them.
     """
     trained = _round(index, manifest, model, scores, gate)
     trained = trained.model_copy(
@@ -52,16 +52,16 @@ def student_round(
 def with_guards(
     history: History, guards: Guards, manifest: Manifest, labels: PseudoLabels, *, method: Method
 ) -> History:
-    """`history` and what the guards say of the next round's `labels`.
+    """`history` with the guards' alarms about the next round's `labels`.
 
-    Where the student's `method` reads no label of them, every guard only warns.
+    If the student's `method` does not read them, every guard only warns.
     """
     prior = manifest.class_counts(Split.TRAIN)
     return history.with_alarms(watch(_acting(guards, method), labels, prior=prior))
 
 
 def with_round_of(history: History, guards: Guards, gate: Gate, finished: Round) -> History:
-    """`history` and a student's round, with what the guards say of it; if it learnt in training they only warn."""
+    """`history` with a student's round and the guards' alarms about it; they only warn if it learnt in training."""
     alarms = watch_student(_acting(guards, finished.method), finished.churn, round_index=finished.index)
     return history.with_alarms(alarms).with_round(finished, target=gate.target)
 

@@ -1,4 +1,4 @@
-"""Scores: what a model is worth on validation."""
+"""Scores: the numbers of one model on validation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from selftrain.config import Metric
 class Scores(BaseModel):
     """A model on validation: accuracy and macro-F1 for the gate, calibration with cross-fitted temperatures.
 
-    All are NaN where the model diverged; NaN survives JSON as "NaN".
+    All are NaN if the training diverged. NaN survives JSON as "NaN".
     """
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
@@ -25,7 +25,7 @@ class Scores(BaseModel):
     calibration_error_uncalibrated: float
 
     def metric(self, name: Metric) -> float:
-        """The gate's metric by its name."""
+        """The gate's metric called `name`."""
         match name:
             case "accuracy":
                 return self.accuracy

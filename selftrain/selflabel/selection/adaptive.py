@@ -1,8 +1,8 @@
-"""Adaptive rules: FreeMatch's thresholds and SoftMatch's weights, which follow what a model is sure of.
+"""Adaptive rules: FreeMatch's thresholds and SoftMatch's weights, which follow the model's confidence.
 
-Each is a state, a fresh one, an update by a batch, and what the state says; nothing is kept between calls. Training
-updates a state with every batch. A pool's probabilities, all from one teacher, are passed over in a fixed order, again
-and again, until the start is forgotten.
+Each rule has a state, a fresh state, an update by one batch, and a value of the state. Nothing is kept between calls.
+Training updates a state with every batch. A pool's probabilities all come from one teacher. They are passed over in a
+fixed order, again and again, until the start is forgotten.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 MOMENTUM, BATCH_SIZE, STEPS = 0.999, 64, 10_000
-"""The papers' momentum and batch; after as many steps 0.999**10000 = 0.00005 of the start is left."""
+"""The papers' momentum and batch size. After 10,000 steps, 0.999**10000 = 0.00005 of the start is left."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ def adaptive_over_pool(
 ) -> AdaptiveState:
     """The state after at least `steps` batches and one whole pass over `probs` (n, classes), n >= 1, in their order.
 
-    A last batch that is not full is left out, as training leaves it out, unless it is the only one.
+    An incomplete last batch is left out, as in training, unless it is the only one.
     """
     batches = _batched(np.asarray(probs, np.float32), batch_size)
     start = fresh_adaptive(batches.shape[2])
@@ -89,8 +89,8 @@ def fresh_gaussian(classes: int) -> GaussianState:
 def update_gaussian(state: GaussianState, confidence: npt.ArrayLike, *, momentum: float = MOMENTUM) -> GaussianState:
     """`state` after a batch of confidences (b,).
 
-    SoftMatch (arXiv:2301.10921), eq. 6 and 7: mu_t = m mu_{t-1} + (1 - m) mean_b, and sigma_t^2 likewise with the
-    batch's unbiased variance B / (B - 1) sigma_b^2; a batch of one image has variance 0.
+    SoftMatch (arXiv:2301.10921), eq. 6 and 7: mu_t = m mu_{t-1} + (1 - m) mean_b. sigma_t^2 is updated in the same
+    way, with the batch's unbiased variance B / (B - 1) sigma_b^2. A batch of one image has variance 0.
 
     >>> after = update_gaussian(GaussianState(0.5, 1.0), [0.8, 0.6], momentum=0.5)
     >>> round(after.mean, 4), round(after.variance, 4)
@@ -105,11 +105,11 @@ def update_gaussian(state: GaussianState, confidence: npt.ArrayLike, *, momentum
 
 
 def gaussian_weights(confidence: npt.ArrayLike, state: GaussianState, *, n_sigma: float = 2.0) -> Floats:
-    """The weight in 0-1 of each of `confidence` (n,): 1 from the mean on, below it a Gaussian's fall.
+    """The weight in 0-1 of each of `confidence` (n,): 1 from the mean on, and a Gaussian below it.
 
     SoftMatch (arXiv:2301.10921), eq. 5, the truncated Gaussian with lambda_max = 1: exp(-(max(p) - mu_t)^2 /
-    (2 sigma_t^2)) where max(p) < mu_t. `n_sigma` divides sigma_t, 2 in the authors' code; 1 is the equation as printed.
-    Without spread, all at the mean count and none below.
+    (2 sigma_t^2)) where max(p) < mu_t. `n_sigma` divides sigma_t. It is 2 in the authors' code; 1 is the equation as
+    printed. If the variance is 0, confidences from the mean on have weight 1, and those below have 0.
 
     >>> gaussian_weights([0.9, 0.8, 0.7], GaussianState(0.8, 0.01), n_sigma=1.0).round(4).tolist()
     [1.0, 1.0, 0.6065000295639038]
@@ -138,14 +138,14 @@ def gaussian_over_pool(
 
 
 def _batched(values: Floats, batch_size: int) -> Floats:
-    """`values` (n, ...) as (batches, batch_size, ...); fewer than a batch are one batch."""
+    """`values` (n, ...) as (batches, batch_size, ...); fewer than `batch_size` are one smaller batch."""
     size = min(batch_size, len(values))
     count = len(values) // size
     return values[: count * size].reshape(count, size, *values.shape[1:])
 
 
 def _averaged(start: Doubles, batches: Doubles, *, momentum: float, steps: int) -> Doubles:
-    """The exponential average (k,) of `batches` (b, k), passed over until there were `steps`, begun at `start` (k,)."""
+    """The exponential average (k,) of `batches` (b, k) from `start` (k,), over whole passes of `steps` or more."""
     count = len(batches)
     passes = max(1, math.ceil(steps / count))
     weights = (1 - momentum) * momentum ** np.arange(count - 1, -1, -1, dtype=np.float64)

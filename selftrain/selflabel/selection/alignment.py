@@ -1,4 +1,4 @@
-"""Distribution alignment: a teacher's probabilities, moved so that the classes come as often as they should."""
+"""Distribution alignment: a teacher's probabilities, scaled to the class mix of the labels."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ Doubles = npt.NDArray[np.float64]
 
 
 def alignment_ratio(pool: npt.ArrayLike, prior: npt.ArrayLike) -> Doubles:
-    """p(y) / p~(y), (classes,): how often each class should come over how often `pool` (n, classes) expects it.
+    """p(y) / p~(y), (classes,): the labels' share of each class over its mean probability in `pool` (n, classes).
 
-    ReMixMatch (arXiv:1911.09785), section 3.1. `prior` (classes,) counts human training labels, each class at least
-    once. p~ is the mean over the whole pool, which one teacher has answered: the paper's moving average over 128
-    batches follows a model that changes. A class the pool never expects keeps its 0, and so does an empty pool's.
-    Raises PredictionError for a prior of another number of classes, or of a class without labels.
+    ReMixMatch (arXiv:1911.09785), section 3.1. `prior` (classes,) counts the human training labels, at least one per
+    class. p~ is the mean over the whole pool. One teacher answered all of it. The paper's moving average over 128
+    batches follows a model that changes. A class with mean probability 0 has ratio 1. So has every class of an empty
+    pool. Raises PredictionError for a prior of another number of classes, or with a class without labels.
     """
     counts, table = np.asarray(prior, np.float64), np.asarray(pool, np.float32)
     if table.ndim != 2 or counts.shape != table.shape[1:] or not (counts > 0).all():
         raise PredictionError(
-            f"the class counts {counts.tolist()} are no prior for probabilities of shape {table.shape}; "
-            "alignment needs at least one training label of each class"
+            f"the class counts {counts.tolist()} do not fit probabilities of shape {table.shape}; "
+            "alignment needs at least one training label per class"
         )
     expected = table.mean(axis=0, dtype=np.float64) if len(table) else np.zeros(len(counts))
     ratio: Doubles = np.divide(counts / counts.sum(), expected, out=np.ones_like(counts), where=expected > 0)

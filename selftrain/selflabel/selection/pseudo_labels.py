@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
@@ -24,8 +23,15 @@ from selftrain.data import columns
 from selftrain.errors import ConfigError, PredictionError
 from selftrain.evaluate.coverage import CoverageCurve, HeldOut, MeasuredPrecision, coverage_curve
 from selftrain.evaluate.probabilities import checked_probs
+from selftrain.files import writing
 from selftrain.selflabel.selection.alignment import aligned, alignment_ratio
-from selftrain.selflabel.selection.thresholds import Acceptance, above_own_class, decide, describe_threshold
+from selftrain.selflabel.selection.thresholds import (
+    Acceptance,
+    above_own_class,
+    decide,
+    describe_threshold,
+    within_quota,
+)
 from selftrain.selflabel.selection.weights import weigh
 
 if TYPE_CHECKING:
@@ -47,11 +53,12 @@ SCHEMA = pa.schema(
     ]
 )
 METADATA_KEY = b"selftrain.pseudo_labels"
-ROWS_A_GROUP = 1 << 16  # of the file: who looks for one image, in a column sorted by image_id, reads one group
+ROWS_PER_GROUP = 1 << 16
+"""Rows per row group of the file. Rows sorted by image_id let a search for one image read one group."""
 
 
 class RejectionReason(StrEnum):
-    """Why a prediction is, or is not, a pseudo-label."""
+    """Why a prediction is or is not a pseudo-label."""
 
     ACCEPTED = "accepted"
     BELOW_THRESHOLD = "below_threshold"
@@ -60,14 +67,18 @@ class RejectionReason(StrEnum):
 
 @dataclass(frozen=True)
 class PseudoLabels:
-    """One round's predictions for the pool, a row an image in the order they came, each accepted or with a reason.
+    """One round's predictions for the pool, one row per image in input order, each accepted or with a reason.
 
-    `label` is the predicted class index, `confidence` its probability, `weight` the row's in the loss (0: rejected).
-    `cutoffs` is the lowest confidence that passes, a number a class, 1 where nothing does; `threshold` says the rule
-    in words. `targets` is what a student learns from: the probabilities (soft) or the label alone (hard). Where there
-    were held-out labels, `measured` is how right the threshold's choice is on them, and `curve` how right that of
-    every other cut-off would be. `findings` is what the reader of a run must not miss. `teacher` is the identity of the
-    model that was asked, and `lineage` those of the models that had taught it, oldest first.
+    - `table`: columns of SCHEMA. `label` is the predicted class index, `confidence` its probability, and `weight` the
+      row's weight in the loss (0: rejected).
+    - `teacher`: the identity of the model that made the predictions.
+    - `threshold`: the rule in words.
+    - `cutoffs`: the lowest confidence that passes, one number per class, 1 where nothing does.
+    - `targets`: what a student learns from, the probabilities (soft) or the label alone (hard).
+    - `measured`, `curve`: how right the threshold's choice, and that of every other cut-off, is on held-out labels.
+      None where there were none.
+    - `findings`: what the reader of a run must not miss.
+    - `lineage`: the identities of the models that had taught the teacher, oldest first.
     """
 
     table: pa.Table
@@ -107,7 +118,7 @@ class PseudoLabels:
         return columns.list_values(self.table["probs"], len(self.class_names))
 
     def applied_to(self, manifest: Manifest) -> Manifest:
-        """`manifest` with the accepted images as training images; pseudo-labels of earlier rounds are dropped.
+        """`manifest` with the accepted images as training images, and without pseudo-labels of earlier rounds.
 
         Hard targets leave `probs` empty. Raises ManifestError for an image that is not in the unlabelled pool.
         """
@@ -127,20 +138,17 @@ class PseudoLabels:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 (hex) of every row and fact: equal values have the same, before and after Parquet."""
+        """sha256 (hex) of every row and fact; equal values have equal digests, before and after Parquet."""
         digest = hashlib.sha256(self._facts())
         columns.update_digest(digest, self.table.drop_columns(["accepted"]))  # `reason` says the same
         return digest.hexdigest()
 
-    def write(self, path: Path) -> None:
-        """Write to `path` as Parquet; readers see the whole file or the one before it."""
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            table = self.table.replace_schema_metadata({METADATA_KEY: self._facts()})
-            pq.write_table(table, part, compression="zstd", row_group_size=ROWS_A_GROUP)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+    def write(self, path: Path, *, rows_per_group: int = ROWS_PER_GROUP) -> None:
+        """Write to `path` as Parquet; a reader sees the old file or the whole new one."""
+        table = self.table.replace_schema_metadata({METADATA_KEY: self._facts()})
+        writing.replace(
+            path, lambda part: pq.write_table(table, part, compression="zstd", row_group_size=rows_per_group)
+        )
 
     def _facts(self) -> bytes:
         facts = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "table"}
@@ -148,16 +156,16 @@ class PseudoLabels:
 
     @classmethod
     def read(cls, path: Path) -> PseudoLabels:
-        """The PseudoLabels that `write` put at `path`; PredictionError where the file is another table."""
+        """The PseudoLabels that `write` put at `path`; PredictionError for any other table."""
         return cls.of(pq.read_table(path), path)
 
     @classmethod
     def of(cls, table: pa.Table, path: object) -> PseudoLabels:
-        """The PseudoLabels of `table`, all or some rows of the file that `write` put at `path`; raises as `read`."""
-        kept = (table.schema.metadata or {}).get(METADATA_KEY)
-        if kept is None or table.schema.names != SCHEMA.names:
+        """The PseudoLabels of `table`: all or some rows of the file that `write` put at `path`. Raises as `read`."""
+        metadata = (table.schema.metadata or {}).get(METADATA_KEY)
+        if metadata is None or table.schema.names != SCHEMA.names:
             raise PredictionError(f"{path} holds no pseudo-labels; make them with `selftrain pseudo-label` or a run")
-        facts = json.loads(kept)
+        facts = json.loads(metadata)
         facts |= {name: tuple(facts.get(name, ())) for name in ("class_names", "cutoffs", "findings", "lineage")}
         for name, kind in (("measured", MeasuredPrecision), ("curve", CoverageCurve)):
             facts[name] = None if facts[name] is None else kind.model_validate(facts[name])
@@ -175,12 +183,16 @@ def select(
     held_out: HeldOut | None = None,
     prior: npt.ArrayLike | None = None,
 ) -> PseudoLabels:
-    """The pseudo-labels that `settings` make of the teacher's calibrated `probs` (n, classes) for `image_ids` (n,).
+    """The pseudo-labels that `settings` make of a teacher's answers for a pool.
 
-    `held_out` is the same teacher on human labels it did not learn from, calibrated likewise; `prior` (classes,) counts
-    the human training labels. The same images give the same labels in any order: they are looked at by image_id, and
-    ties in confidence go to the smaller one. Raises PredictionError for probabilities that are none and for image_ids
-    that repeat or do not fit their count, ConfigError where `settings` take held-out labels or a prior, and none came.
+    - `image_ids` (n,): the pool. Images are sorted by them, and ties in confidence go to the smaller one, so the same
+      images get the same labels in any order.
+    - `probs` (n, classes): the teacher's calibrated probabilities.
+    - `held_out`: the same teacher, calibrated in the same way, on human labels that it did not learn from.
+    - `prior` (classes,): the counts of the human training labels.
+
+    Raises PredictionError for invalid probabilities, and for image_ids that repeat or do not fit their number. Raises
+    ConfigError if `settings` need held-out labels or a prior and it is None.
     """
     checked = checked_probs(probs, classes=len(class_names))
     ids = _checked_ids(image_ids, images=len(checked))
@@ -188,22 +200,8 @@ def select(
     checked, held_out = _aligned(checked, held_out, settings, prior=prior, order=order)
     ranked = checked[order]
     decision = decide(ranked, settings.threshold, round_index=round_index, class_names=class_names, held_out=held_out)
-    confidence, predicted = ranked.max(axis=1), ranked.argmax(axis=1)
-    kept = within_quota(decision.accepted, confidence, predicted, max_per_class=settings.max_per_class)
-    weight = weigh(confidence, predicted, kept, settings, held_out=held_out, classes=len(class_names))
-    unsorted = np.empty_like(order)
-    unsorted[order] = np.arange(len(order), dtype=order.dtype)
-    values = [
-        ids,
-        predicted[unsorted].astype(np.int32),
-        confidence[unsorted],
-        probs_column(checked),
-        kept[unsorted],
-        _reasons(decision.accepted[unsorted], kept[unsorted]),
-        weight[unsorted],
-    ]
     return PseudoLabels(
-        table=pa.table(values, schema=SCHEMA),
+        table=_table(ids, checked, ranked, order, decision, settings, held_out),
         class_names=tuple(class_names),
         round=round_index,
         teacher=teacher,
@@ -211,9 +209,36 @@ def select(
         cutoffs=tuple(np.minimum(decision.cutoffs, 1.0).tolist()),
         targets=settings.targets,
         measured=_measured(decision, held_out),
-        curve=None if held_out is None else coverage_curve(confidence, held_out),
+        curve=None if held_out is None else coverage_curve(ranked.max(axis=1), held_out),
         findings=decision.findings,
     )
+
+
+def _table(
+    ids: pa.Array,
+    probs: Floats,
+    ranked: Floats,
+    order: npt.NDArray[np.uint64],
+    decision: Acceptance,
+    settings: PseudoLabel,
+    held_out: HeldOut | None,
+) -> pa.Table:
+    """The rows of SCHEMA for `ids` (n,) and `probs` (n, classes); `ranked` and `decision` are in `order` (n,)."""
+    confidence, predicted = ranked.max(axis=1), ranked.argmax(axis=1)
+    kept = within_quota(decision.accepted, confidence, predicted, max_per_class=settings.max_per_class)
+    weight = weigh(confidence, predicted, kept, settings, held_out=held_out, classes=probs.shape[1])
+    unsorted = np.empty_like(order)
+    unsorted[order] = np.arange(len(order), dtype=order.dtype)
+    values = [
+        ids,
+        predicted[unsorted].astype(np.int32),
+        confidence[unsorted],
+        probs_column(probs),
+        kept[unsorted],
+        _reasons(decision.accepted[unsorted], kept[unsorted]),
+        weight[unsorted],
+    ]
+    return pa.table(values, schema=SCHEMA)
 
 
 def _aligned(
@@ -224,22 +249,23 @@ def _aligned(
     prior: npt.ArrayLike | None,
     order: npt.NDArray[np.uint64],
 ) -> tuple[Floats, HeldOut | None]:
-    """The pool's and the held-out probabilities, aligned alike if `settings` ask for it."""
+    """The pool's and the held-out probabilities, aligned in the same way if `settings` ask for it."""
     match settings.align:
         case "none":
             return probs, held_out
         case "labeled_prior":
             if prior is None:
-                raise ConfigError("pseudo_label.align is 'labeled_prior', which takes training labels; there are none")
+                raise ConfigError("pseudo_label.align is 'labeled_prior', which needs training labels; there are none")
             ratio = alignment_ratio(probs[order], prior)
-            theirs = None if held_out is None else replace(held_out, probs=aligned(held_out.probs, ratio))
-            return aligned(probs, ratio), theirs
+            if held_out is not None:
+                held_out = replace(held_out, probs=aligned(held_out.probs, ratio))
+            return aligned(probs, ratio), held_out
         case _:
             assert_never(settings.align)
 
 
 def _measured(decision: Acceptance, held_out: HeldOut | None) -> MeasuredPrecision | None:
-    """How right the threshold's choice is on `held_out`; quotas, which take the surest, come after it."""
+    """How right the threshold's choice is on `held_out`, before quotas take the most confident of it."""
     if held_out is None:
         return None
     above = above_own_class(held_out.confidence, held_out.predicted, decision.cutoffs)
@@ -251,30 +277,13 @@ def _measured(decision: Acceptance, held_out: HeldOut | None) -> MeasuredPrecisi
     )
 
 
-def within_quota(passed: Mask, confidence: Floats, labels: Ints, *, max_per_class: int | None) -> Mask:
-    """The most confident `max_per_class` of the `passed` rows (n,) of each predicted class; earlier rows among equals.
-
-    >>> within_quota(np.array([True] * 3), np.float32([0.7, 0.9, 0.8]), np.array([1, 1, 0]), max_per_class=1)
-    array([False,  True,  True])
-    """
-    if max_per_class is None:
-        return passed
-    rows = np.flatnonzero(passed)
-    rows = rows[np.lexsort((-confidence[rows], labels[rows]))]
-    sorted_labels = labels[rows]
-    rank_in_class = np.arange(rows.size) - np.searchsorted(sorted_labels, sorted_labels, side="left")
-    kept = np.zeros_like(passed)
-    kept[rows[rank_in_class < max_per_class]] = True
-    return kept
-
-
 def probs_column(probs: Floats) -> pa.ListArray:
-    """Probabilities (n, classes) as a list column; no Python object a row."""
+    """Probabilities (n, classes) as a list column, without a Python object per row."""
     images, classes = probs.shape
     offsets = np.arange(images + 1, dtype=np.int64) * classes
     if offsets[-1] > np.iinfo(np.int32).max:
         raise PredictionError(
-            f"{images} images of {classes} classes are more than a column holds; label the pool in parts"
+            f"{images} images of {classes} classes do not fit into one column; label the pool in parts"
         )
     return pa.ListArray.from_arrays(offsets.astype(np.int32), np.ascontiguousarray(probs).reshape(-1))
 
@@ -285,7 +294,7 @@ def _checked_ids(
     chunked = image_ids if isinstance(image_ids, pa.ChunkedArray) else pa.chunked_array([image_ids], pa.string())
     ids = chunked.cast(pa.string()).combine_chunks()
     if len(ids) != images:
-        raise PredictionError(f"{len(ids)} image_ids for the probabilities of {images} images; give one an image")
+        raise PredictionError(f"{len(ids)} image_ids for the probabilities of {images} images; give one per image")
     distinct = pc.count_distinct(ids).as_py()
     if distinct != images:
         raise PredictionError(f"{images - distinct} of {images} image_ids repeat; give each image once")

@@ -1,4 +1,4 @@
-"""Target precision: the lowest confidence above which held-out human labels show that enough answers are right."""
+"""Target precision: the lowest cut-off whose precision held-out human labels confirm."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Mask = npt.NDArray[np.bool_]
 class Reached:
     """The cut-off that was reached, infinite where none passed, and what was measured there.
 
-    `right` of `images` held-out images are right at the cut-off, or where none passed, at the first one tested; no
-    image at all where there were too few to test any. `bound` is the lower end of that precision.
+    `right` of `images` held-out images are right at the cut-off. If none passed, the counts are those of the first
+    cut-off tested. Both are 0 if there were too few images to test any. `bound` is the lower end of that precision.
     """
 
     cutoff: float
@@ -48,23 +48,25 @@ class GroupCutoff:
 def lowest_cutoff(
     pool: Floats, confidence: Floats, right: Mask, *, target: float, alpha: float = 0.05, steps: int = STEPS
 ) -> Reached:
-    """The lowest cut-off on `pool` (m,) that keeps the precision of held-out `confidence` (n,), `right` (n,), high.
+    """The lowest cut-off on `pool` (m,) at which held-out answers, `confidence` and `right` (n,), are right enough.
 
     Fixed-sequence testing, Learn then Test (arXiv:2110.01052), section 2.3, with the Clopper-Pearson bound as test. The
-    candidates are the confidences of the most confident 1 %, 2 %, ... of the pool. They are walked from the highest
-    down, from the first that a third of the held-out images reach, and as many as any test takes (`fewest_images`): at
-    fewer, one unlucky answer would end the walk of a good teacher. It goes on while the lower bound is at least
-    `target`; the last candidate that passed is the answer. None below the first failure is taken, however good it
-    looks, and that is why testing many costs nothing. Of a pool that is surer than that many held-out images, the one
-    candidate is 0: all of it, if the held-out images are right as a whole.
+    candidates are the confidences of the most confident 1 %, 2 %, ... of the pool, tested from the highest down. The
+    walk starts at the first candidate that enough held-out images reach: a third of them, and as many as any test needs
+    (`fewest_images`). With fewer, one unlucky answer would end the walk of a good teacher. The walk goes on while the
+    lower bound is at least `target`. The last candidate that passed is the answer. Nothing below the first failure is
+    accepted, however good it looks, so testing many candidates costs nothing. If too few held-out images reach even the
+    pool's lowest confidence, the one candidate is 0: the whole pool, if the held-out images as a whole pass.
 
-    What holds: let held-out and pool images be drawn alike. The candidates come from the pool, so each test is of a
-    fixed cut-off, and right answers above it are binomial. An accepted precision is below the target only if the first
-    walked cut-off whose true precision is below it passed, which happens with a probability of at most alpha. Where the
-    walk starts depends on how many held-out images are above a cut-off, not on whether they are right; that keeps the
-    level as long as images between two cut-offs are not more often right than those above them, the same assumption
-    under which a confidence means anything. What does not hold: nothing is said of images unlike the held-out ones, and
-    a teacher that was chosen by these very labels looks a little better on them than it is.
+    What holds, if held-out and pool images are drawn alike: the candidates come from the pool. So each test is of a
+    fixed cut-off, and the right answers above it are binomial. An accepted precision is below the target only if the
+    first cut-off on the walk whose true precision is below it passed. The probability of that is at most alpha. The
+    start of the walk depends on how many held-out images are above a cut-off, not on whether they are right. This keeps
+    the level if images between two cut-offs are not right more often than those above them. A confidence means nothing
+    without that assumption.
+
+    What does not hold: nothing is said about images unlike the held-out ones. A teacher that was chosen by these very
+    labels looks a little better on them than it is.
     """
     fewest = max(fewest_images(target, alpha=alpha), len(confidence) // 3)
     if not len(pool) or len(confidence) < fewest:
@@ -85,9 +87,10 @@ def lowest_cutoff(
 
 
 def groups_of(predictions: Ints, *, fewest: int) -> tuple[tuple[int, ...], ...]:
-    """Classes that are judged together, given their held-out `predictions` (classes,): each alone that has `fewest`.
+    """Groups of classes that are judged together, from the counts of held-out `predictions` (classes,).
 
-    The others are one group; while that has fewer than `fewest`, the next smallest class joins it.
+    A class with at least `fewest` is a group of its own. The others are one group. While that group has fewer than
+    `fewest`, the next smallest class joins it.
 
     >>> groups_of(np.array([40, 10, 25, 50]), fewest=30)
     ((0,), (3,), (1, 2))
@@ -111,68 +114,68 @@ def rules(
     alpha: float = 0.05,
     per_class: bool = True,
 ) -> tuple[GroupCutoff, ...]:
-    """A rule a group of classes for a pool's `confidence` (m,) and `predicted` classes (m,).
+    """One cut-off per group of classes, for a pool's `confidence` (m,) and `predicted` classes (m,).
 
-    The groups are `groups_of` the held-out predictions, or all classes together without `per_class`. Groups whose own
-    walk ends in nothing are, if there are several, one more group that walks once.
+    The groups are `groups_of` the held-out predictions, or all classes together without `per_class`. If several groups
+    find no cut-off of their own, they are tested once more as one group.
 
-    Each rule holds at level 1 - alpha for its group as a whole; of many groups, a share of alpha may miss the target.
-    A second walk does not break that: it is taken after the first ones failed, and given independent answers a failure
-    makes right answers, and so a second walk that passes, less likely (Harris 1960).
+    Each rule holds at level 1 - alpha for its group as a whole. Of many groups, a share of alpha may miss the target.
+    A second walk does not break that. It is taken only after the first ones failed. If answers are independent, a
+    failure makes right answers less likely, and so a second walk that passes (Harris 1960).
     """
     classes = held_out.probs.shape[1]
 
-    def walked(group: tuple[int, ...]) -> GroupCutoff:
+    def cutoff_of(group: tuple[int, ...]) -> GroupCutoff:
         member = np.zeros(classes, np.bool_)
         member[list(group)] = True
-        ours, theirs = member[predicted], member[held_out.predicted]
-        reached = lowest_cutoff(
-            confidence[ours], held_out.confidence[theirs], held_out.right[theirs], target=target, alpha=alpha
-        )
-        return GroupCutoff(group, int(theirs.sum()), reached)
+        pool, held = confidence[member[predicted]], member[held_out.predicted]
+        reached = lowest_cutoff(pool, held_out.confidence[held], held_out.right[held], target=target, alpha=alpha)
+        return GroupCutoff(group, int(held.sum()), reached)
 
     if not per_class:
-        return (walked(tuple(range(classes))),)
+        return (cutoff_of(tuple(range(classes))),)
     counts = np.bincount(held_out.predicted, minlength=classes)
-    made = [walked(group) for group in groups_of(counts, fewest=fewest_images(target, alpha=alpha))]
-    failed = [rule for rule in made if not rule.reached.passed]
-    if len(failed) < 2:
-        return tuple(made)
-    together = walked(tuple(sorted(index for rule in failed for index in rule.classes)))
-    return (*(rule for rule in made if rule.reached.passed), together)
+    first = [cutoff_of(group) for group in groups_of(counts, fewest=fewest_images(target, alpha=alpha))]
+    failures = [rule for rule in first if not rule.reached.passed]
+    if len(failures) < 2:
+        return tuple(first)
+    together = cutoff_of(tuple(sorted(index for rule in failures for index in rule.classes)))
+    return (*(rule for rule in first if rule.reached.passed), together)
 
 
-def rule_cutoffs(made: Iterable[GroupCutoff], *, classes: int) -> Floats:
-    """The confidence each class needs, float32 (classes,); infinite where nothing of it is accepted."""
+def rule_cutoffs(rules: Iterable[GroupCutoff], *, classes: int) -> Floats:
+    """The confidence each class needs, float32 (classes,); infinite where nothing is accepted."""
     values = np.full(classes, np.inf, np.float32)
-    for rule in made:
+    for rule in rules:
         values[list(rule.classes)] = rule.reached.cutoff
     return values
 
 
 def precision_findings(
-    made: Iterable[GroupCutoff], *, target: float, class_names: tuple[str, ...], alpha: float = 0.05
+    rules: Iterable[GroupCutoff], *, target: float, class_names: tuple[str, ...], alpha: float = 0.05
 ) -> tuple[str, ...]:
-    """What the record must say of the rules: which classes were pooled, and of which nothing is accepted, and why."""
+    """Findings for the record: which classes share a threshold, and why nothing is accepted as some of them."""
     fewest = fewest_images(target, alpha=alpha)
-    found = []
-    for rule in made:
+    findings = []
+    for rule in rules:
         names = _named(rule.classes, class_names)
         reached = rule.reached
         if len(rule.classes) > 1:
-            found.append(f"{names} share a threshold, measured on their {rule.held_out} held-out predictions together")
+            findings.append(
+                f"{names} share a threshold, measured on their {rule.held_out} held-out predictions together"
+            )
         if rule.held_out < fewest:
             why = (
-                f"{rule.held_out} held-out predictions, and a precision of {target:g} takes {fewest} that are all right"
+                f"{rule.held_out} held-out predictions, and a precision of {target:g} needs {fewest}, all of them right"
             )
         elif not reached.images:
-            why = "no image of the pool is predicted so"
+            why = "no image of the pool has such a prediction"
         else:
-            shown = f"{reached.right} of the {reached.images} surest held-out predictions are right"
+            shown = f"{reached.right} of the {reached.images} most confident held-out predictions are right"
             why = f"{shown}, which shows a precision of {reached.bound:.3f}, not {target:g}"
         if not reached.passed:
-            found.append(f"nothing is accepted as {names}: {why}")
-    return tuple(found)
+            findings.append(f"nothing is accepted as {names}: {why}")
+    return tuple(findings)
 
 
 def _named(classes: tuple[int, ...], class_names: tuple[str, ...]) -> str:

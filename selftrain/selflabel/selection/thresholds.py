@@ -23,7 +23,7 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Acceptance:
-    """What a threshold makes of a pool: which rows are `accepted` (n,), and what the record must say (`findings`).
+    """The result of a threshold: which rows of a pool are `accepted` (n,), and `findings` for the record.
 
     `cutoffs` (classes,) is the lowest confidence that passes for each class, infinite where nothing does.
     """
@@ -41,15 +41,15 @@ def decide(
     class_names: tuple[str, ...],
     held_out: HeldOut | None = None,
 ) -> Acceptance:
-    """What `threshold` makes of `probs` (n, classes) in round `round_index` (the first student's is 1).
+    """Apply `threshold` to a pool's `probs` (n, classes) in round `round_index` (the first student's is 1).
 
-    The confidence of a prediction is its largest probability; rows with a confidence equal to the threshold pass.
-    `held_out` is the same teacher on human labels, which a target precision takes. Raises PredictionError for
-    probabilities that are none, ConfigError for a per-class name that is no class and for missing held-out labels.
+    The confidence of a prediction is its largest probability. Rows whose confidence equals the threshold pass.
+    `held_out` is the same teacher on human labels; a target precision needs it. Raises PredictionError for invalid
+    probabilities. Raises ConfigError for an unknown class name and for missing held-out labels.
     """
     table = checked_probs(probs, classes=len(class_names))
     confidence, predicted = table.max(axis=1), table.argmax(axis=1)
-    found: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
     match threshold:
         case Fixed(value=value):
             needed = np.full(len(class_names), value or 0.0, np.float32)
@@ -60,12 +60,12 @@ def decide(
             lowest = confidence[accepted].min(initial=np.float32(np.inf))
             return Acceptance(accepted, np.full(len(class_names), lowest, np.float32))
         case TargetPrecision():
-            needed, found = _precise(confidence, predicted, threshold, class_names, held_out)
+            needed, findings = _precise(confidence, predicted, threshold, class_names, held_out)
         case Adaptive():
             needed = adaptive_cutoffs(table, threshold)
         case _:
             assert_never(threshold)
-    return Acceptance(above_own_class(confidence, predicted, needed), needed, found)
+    return Acceptance(above_own_class(confidence, predicted, needed), needed, findings)
 
 
 def accept(
@@ -81,12 +81,11 @@ def accept(
     >>> accept([[0.95, 0.05], [0.4, 0.6]], Fixed(value=0.9), round_index=1, class_names=("cat", "dog"))
     array([ True, False])
     """
-    made = decide(probs, threshold, round_index=round_index, class_names=class_names, held_out=held_out)
-    return made.accepted
+    return decide(probs, threshold, round_index=round_index, class_names=class_names, held_out=held_out).accepted
 
 
 def above_own_class(confidence: Floats, predicted: Ints, needed: Floats) -> Mask:
-    """Confidence (n,) of at least what is `needed` (classes,) for its `predicted` class (n,).
+    """Which `confidence` (n,) reaches what is `needed` (classes,) for its `predicted` class (n,).
 
     max(q) >= tau, FixMatch (arXiv:2001.07685), eq. 4, where all classes need the same.
     """
@@ -94,19 +93,36 @@ def above_own_class(confidence: Floats, predicted: Ints, needed: Floats) -> Mask
 
 
 def most_confident(confidence: Floats, share: float) -> Mask:
-    """The `share` of rows with the highest confidence, rounded up; among equals the earlier rows.
+    """The `share` of rows with the highest confidence, rounded up; earlier rows win ties.
 
-    The percentile rule of curriculum labelling (arXiv:2001.06001, algorithm 1), but by rank: calibrated confidences
-    pile up at 1, where a percentile would let in every row of the pile.
+    This is the percentile rule of curriculum labelling (arXiv:2001.06001, algorithm 1), but by rank. Calibrated
+    confidences pile up at 1, and a percentile there would accept the whole pile.
 
     >>> most_confident(np.float32([0.5, 0.9, 0.9, 0.7]), 0.5)
     array([False,  True,  True, False])
     """
-    # The subtrahend keeps 0.2 + 0.2 * 2 = 0.6000000000000001 from accepting a row too many.
+    # Without the subtrahend, 0.2 + 0.2 * 2 = 0.6000000000000001 would accept one row too many.
     count = int(np.ceil(share * confidence.size - 1e-9))
     accepted = np.zeros(confidence.shape, dtype=np.bool_)
     accepted[np.argsort(-confidence, kind="stable")[:count]] = True
     return accepted
+
+
+def within_quota(passed: Mask, confidence: Floats, labels: Ints, *, max_per_class: int | None) -> Mask:
+    """The most confident `max_per_class` of the `passed` rows (n,) of each predicted class; earlier rows win ties.
+
+    >>> within_quota(np.array([True] * 3), np.float32([0.7, 0.9, 0.8]), np.array([1, 1, 0]), max_per_class=1)
+    array([False,  True,  True])
+    """
+    if max_per_class is None:
+        return passed
+    rows = np.flatnonzero(passed)
+    rows = rows[np.lexsort((-confidence[rows], labels[rows]))]
+    sorted_labels = labels[rows]
+    rank_in_class = np.arange(rows.size) - np.searchsorted(sorted_labels, sorted_labels, side="left")
+    kept = np.zeros_like(passed)
+    kept[rows[rank_in_class < max_per_class]] = True
+    return kept
 
 
 def curriculum_share(threshold: Quantile, round_index: int) -> float:
@@ -119,27 +135,27 @@ def curriculum_share(threshold: Quantile, round_index: int) -> float:
 
 
 def class_cutoffs(values: dict[str, float], default: float, class_names: tuple[str, ...]) -> Floats:
-    """The confidence each class needs, float32 (classes,); ConfigError for a name that is no class."""
+    """The confidence each class needs, float32 (classes,); ConfigError for an unknown class name."""
     for name in values:
         if name not in class_names:
             near = difflib.get_close_matches(name, class_names, n=1, cutoff=0.0)
             raise ConfigError(
-                f"pseudo_label.threshold.values names {name!r}, which is no class; did you mean {near[0]!r}? "
+                f"pseudo_label.threshold.values names {name!r}, which is not a class; did you mean {near[0]!r}? "
                 f"The classes: {', '.join(class_names[:20])}{', ...' if len(class_names) > 20 else ''}"
             )
     return np.array([values.get(name, default) for name in class_names], dtype=np.float32)
 
 
 def check_classes(threshold: Threshold, class_names: tuple[str, ...]) -> None:
-    """Raise ConfigError for a class that `threshold` names and the data does not have."""
+    """Raise ConfigError if `threshold` names a class that the data does not have."""
     if isinstance(threshold, PerClass):
         class_cutoffs(threshold.values, threshold.default, class_names)
 
 
 def adaptive_cutoffs(probs: Floats, threshold: Adaptive) -> Floats:
-    """The confidence each class needs after FreeMatch's averages went over `probs` (n, classes) in their order.
+    """The confidence each class needs after FreeMatch's averages have passed over `probs` (n, classes), in order.
 
-    FreeMatch (arXiv:2205.07246), eq. 5-8: see `adaptive`. An empty pool leaves them at their start.
+    FreeMatch (arXiv:2205.07246), eq. 5-8: see `adaptive`. An empty pool leaves the averages at their start.
     """
     classes = probs.shape[1]
     if not len(probs):
@@ -186,12 +202,12 @@ def _precise(
 ) -> tuple[Floats, tuple[str, ...]]:
     if held_out is None:
         raise ConfigError(
-            "pseudo_label.threshold is target_precision, which takes human labels that the teacher did not learn from; "
+            "pseudo_label.threshold is target_precision, which needs human labels that the teacher did not learn from; "
             "there are none: hold images out (splitting.validation), or set a threshold of kind fixed"
         )
     target, alpha = threshold.target, threshold.alpha
-    made = target_precision.rules(
+    rules = target_precision.rules(
         confidence, predicted, held_out, target=target, alpha=alpha, per_class=threshold.per_class
     )
-    found = target_precision.precision_findings(made, target=target, alpha=alpha, class_names=class_names)
-    return target_precision.rule_cutoffs(made, classes=len(class_names)), found
+    findings = target_precision.precision_findings(rules, target=target, alpha=alpha, class_names=class_names)
+    return target_precision.rule_cutoffs(rules, classes=len(class_names)), findings

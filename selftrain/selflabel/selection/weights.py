@@ -21,9 +21,9 @@ Mask = npt.NDArray[np.bool_]
 def weigh(
     confidence: Floats, predicted: Ints, kept: Mask, settings: PseudoLabel, *, held_out: HeldOut | None, classes: int
 ) -> Floats:
-    """The weights (n,) that `settings` give a pool's `kept` (n,) rows; those that are not kept have 0.
+    """The weights (n,) that `settings` give a pool's `kept` (n,) rows; the other rows have 0.
 
-    `held_out` is the same teacher on human labels. Raises ConfigError where `settings` take it and there is none.
+    `held_out` is the same teacher on human labels. Raises ConfigError if `settings` need it and it is None.
     """
     copies = repeats(predicted, kept, per_class=settings.max_per_class, at_most=settings.duplicate_up_to)
     match settings.weight:
@@ -40,17 +40,17 @@ def weigh(
 
 
 def by_precision(confidence: Floats, held_out: HeldOut | None) -> Floats:
-    """The weight of each of `confidence` (n,): how often held-out answers of that confidence are right, 0-1.
+    """The weight in 0-1 of each of `confidence` (n,): how often held-out answers so confident are right.
 
     Raises ConfigError without held-out images.
     """
     if held_out is None:
-        raise ConfigError("pseudo_label.weight is 'precision', which takes held-out human labels; there are none")
+        raise ConfigError("pseudo_label.weight is 'precision', which needs held-out human labels; there are none")
     return fit_precision(held_out.confidence, held_out.right).at(confidence)
 
 
 def by_softmatch(confidence: Floats, *, classes: int) -> Floats:
-    """SoftMatch's truncated Gaussian of each of a pool's `confidence` (n,), its mean and variance the pool's own.
+    """SoftMatch's truncated Gaussian of each of a pool's `confidence` (n,), with the pool's mean and variance.
 
     SoftMatch (arXiv:2301.10921), eq. 5: see `adaptive.gaussian_weights`.
     """
@@ -62,10 +62,13 @@ def by_softmatch(confidence: Floats, *, classes: int) -> Floats:
 def repeats(labels: Ints, kept: Mask, *, per_class: int | None, at_most: int) -> Floats:
     """How many copies of each image of a pool a student sees, float32 (n,): more than one for rare classes.
 
-    Noisy Student (arXiv:1911.04252), section 3.1, data balancing: classes with too few images have them duplicated
-    until all have the same number. A copy is a weight here, so that every image stays one row: a class with k `kept`
-    (n,) rows of predicted `labels` (n,) counts for `per_class` images, None for as many as the largest class has, but
-    none of its images for more than `at_most`, which keeps one wrong answer from becoming a hundred.
+    Noisy Student (arXiv:1911.04252), section 3.1, data balancing: the images of small classes are duplicated until all
+    classes have the same number. Here a copy is a weight, so every image stays one row.
+
+    - `labels` (n,): the predicted class of each row.
+    - `kept` (n,): the rows that are pseudo-labels.
+    - `per_class`: how many images each class shall count for; None for as many as the largest class has.
+    - `at_most`: the most copies of one image, so that one wrong answer does not become a hundred.
 
     >>> repeats(np.array([0, 0, 0, 1, 2]), np.array([True] * 4 + [False]), per_class=None, at_most=2).tolist()
     [1.0, 1.0, 1.0, 2.0, 1.0]

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 class Classification:
-    """A task (`task.Task`) whose models read squares and answer logits (n, classes).
+    """A task (`task.Task`) whose models read square images and answer logits (n, classes).
 
-    Each method imports what it needs: a step's cache key names the module behind it.
+    Each method imports what it needs, because a step's cache key names the module behind it.
     """
 
     def train_teacher(self, data: TaskData, plan: TeacherPlan, *, into: Destination) -> SavedModel:

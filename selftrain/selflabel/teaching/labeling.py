@@ -1,4 +1,4 @@
-"""Labelling the pool: what a teacher answers, shard by shard, and the pseudo-labels that all of it makes."""
+"""Labelling the pool: a teacher's answers, shard by shard, and the pseudo-labels that they make together."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
 def label_shard(
     pixels: Pixels, teacher: SavedModel, rows: Int64s, *, settings: PseudoLabel, progress: Progress = silent
 ) -> pa.Table:
-    """The logits of `teacher` for the images at `rows` (k,) of `pixels`: columns `row` and `logits`, in that order."""
+    """The columns `row` and `logits` of `teacher` for the images at `rows` (k,) of `pixels`, in the order of `rows`."""
     model, _ = load(teacher.folder)
     logits = predict_logits(
         model, pixels, rows, batch_size=settings.batch_size, flips=settings.flips, progress=progress
@@ -44,9 +44,9 @@ def join(
 ) -> PseudoLabels:
     """Pseudo-labels for every unlabelled image of `manifest`, from the shards' logits in any order.
 
-    Probabilities are calibrated and what is accepted is measured on the validation images: each image's temperature is
-    fitted on the others, the pool's on all of them. Too few of them to fit one leave the temperature of the contract.
-    Raises PredictionError where an image has no answer, or more than one.
+    The validation images calibrate the probabilities and measure what is accepted. Each of them has a temperature that
+    was fitted on the others. The pool has one that was fitted on all of them, or the contract's if they are too few.
+    Raises PredictionError if an image has no answer or more than one.
     """
     contract, held_rows, rows = teacher.contract, manifest.rows(Split.VALIDATION), manifest.rows(Split.UNLABELED)
     logits = _in_order(shards, np.concatenate([held_rows, rows]), classes=len(contract.class_names))

@@ -23,7 +23,7 @@ FOLDS = 5
 
 
 def score(manifest: Manifest, pixels: Pixels, saved: SavedModel, *, seed: int = 0) -> Scores:
-    """How `saved` does on the validation images; its temperature is re-fitted off each fold it is judged on."""
+    """The scores of `saved` on validation; each fold is scored with a temperature fitted on the other folds."""
     rows = manifest.rows(Split.VALIDATION)
     if divergence.reason(saved) is not None:
         return _no_scores(images=len(rows))
@@ -42,7 +42,7 @@ def score(manifest: Manifest, pixels: Pixels, saved: SavedModel, *, seed: int = 
 
 
 def _no_scores(*, images: int) -> Scores:
-    """Those of a training that diverged: there is no model to ask."""
+    """NaN for a training that diverged."""
     return Scores(
         images=images,
         accuracy=math.nan,
@@ -54,7 +54,7 @@ def _no_scores(*, images: int) -> Scores:
 
 
 def probs_on_test(manifest: Manifest, pixels: Pixels, saved: SavedModel) -> npt.NDArray[np.float32]:
-    """Calibrated probabilities (n, classes) for the test images, in manifest order: a look at test."""
+    """Calibrated probabilities (n, classes) for the test images, in manifest order: one test-set evaluation."""
     model, contract = load(saved.folder)
     return softmax(predict_logits(model, pixels, manifest.rows(Split.TEST)), contract.temperature)
 
@@ -67,12 +67,12 @@ def evaluate_on_test(
     *,
     pixels_at: Callable[[int], Pixels],
 ) -> EvaluationReport:
-    """The reported numbers: the final model on test, against what the labels alone gave, on the same images.
+    """The report on the final model on test, against the first teacher and the control on the same images.
 
-    Each model reads the images at its own size: `pixels_at(size)` are all of `manifest`'s. Of a control that diverged
-    the report holds the reason.
+    Each model reads the images at its own size: `pixels_at(size)` are all images of `manifest`. If the control
+    diverged, the report holds the reason.
     """
-    lost = None if control is None else divergence.reason(control)
+    diverged = None if control is None else divergence.reason(control)
 
     def answers(model: SavedModel) -> npt.NDArray[np.float32]:
         return probs_on_test(manifest, pixels_at(model.contract.image_size), model)
@@ -82,15 +82,16 @@ def evaluate_on_test(
         answers(final),
         class_names=manifest.label_map.names,
         reference_probs=answers(first_teacher),
-        control_probs=None if control is None or lost else answers(control),
+        control_probs=None if control is None or diverged else answers(control),
     )
-    return report.model_copy(update={"control_diverged": lost})
+    return report.model_copy(update={"control_diverged": diverged})
 
 
 def compare_on_test(
     manifest: Manifest, model: SavedModel, reference: SavedModel, *, pixels_at: Callable[[int], Pixels]
 ) -> Comparison:
-    """`model` against `reference` on the same test images, each at its own size: a test-set evaluation of both."""
+    """`model` against `reference` on the same test images, each at its own size: one test-set evaluation each."""
     labels = manifest.labels()[manifest.rows(Split.TEST)]
-    ours = probs_on_test(manifest, pixels_at(model.contract.image_size), model)
-    return compare(labels, ours, probs_on_test(manifest, pixels_at(reference.contract.image_size), reference))
+    probs = probs_on_test(manifest, pixels_at(model.contract.image_size), model)
+    reference_probs = probs_on_test(manifest, pixels_at(reference.contract.image_size), reference)
+    return compare(labels, probs, reference_probs)

@@ -1,4 +1,4 @@
-"""The task: what the loop asks of classification today, and of detection and instance segmentation next."""
+"""The task: what the loop needs from classification, and later from detection and instance segmentation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TaskData:
-    """The images that a task works on: the rows of `manifest`, and the data set that holds their pixels."""
+    """The images of a task: the rows of `manifest`, and the data set with their pixels."""
 
     manifest: Manifest
     dataset: Dataset
@@ -38,13 +38,13 @@ class TaskData:
         return self.dataset.pixels(self.manifest, size)
 
     def rows_to_label(self) -> Int64s:
-        """The rows (n,) whose answers a round needs: validation, which calibrates the teacher, then the pool."""
+        """The rows (n,) to label in a round: validation, which calibrates the teacher, and then the pool."""
         return np.concatenate([self.manifest.rows(Split.VALIDATION), self.manifest.rows(Split.UNLABELED)])
 
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a trained model is saved, where its checkpoints lie, and who is told how far the training is."""
+    """Where a trained model and its checkpoints go, and where its progress is reported."""
 
     folder: Path
     checkpoints: Checkpoints
@@ -52,10 +52,10 @@ class Destination:
 
 
 class Task(Protocol):
-    """What a task must be able to do for the loop.
+    """What a task must do for the loop.
 
-    The loop decides who teaches whom, and when to stop. A task knows what a label is: how a model learns it, answers
-    it, and is scored by it.
+    The loop decides who teaches whom, and when to stop. The task knows what a label is. It trains models on labels,
+    has them label images, and scores them.
     """
 
     def train_teacher(self, data: TaskData, plan: TeacherPlan, *, into: Destination) -> SavedModel:
@@ -65,7 +65,7 @@ class Task(Protocol):
     def train_student(
         self, data: TaskData, labels: PseudoLabels, plan: Plan, *, teacher: SavedModel | None, into: Destination
     ) -> SavedModel:
-        """A model trained on human and pseudo-labels; `teacher` lends its weights where the plan asks for them."""
+        """A model trained on human and pseudo-labels; `teacher` lends its weights if the plan asks for them."""
         ...
 
     def train_control(self, data: TaskData, plan: Plan, *, into: Destination) -> SavedModel:
@@ -75,9 +75,9 @@ class Task(Protocol):
     def label_shard(
         self, data: TaskData, teacher: SavedModel, rows: Int64s, *, settings: PseudoLabel, progress: Progress = silent
     ) -> pa.Table:
-        """What `teacher` answers for the images at `rows` (k,) of the manifest: one row per image, in that order.
+        """The answers of `teacher` for the images at `rows` (k,) of the manifest: one row per image, in that order.
 
-        Column `row` names the image; the others are the task's own. Shards can be asked for apart from each other.
+        The column `row` names the image. The other columns are the task's own. Shards are independent of each other.
         """
         ...
 
@@ -90,26 +90,26 @@ class Task(Protocol):
         settings: PseudoLabel,
         round_index: int,
     ) -> PseudoLabels:
-        """The shards' answers as one: calibrated on validation, selected by the threshold over the whole pool."""
+        """Pseudo-labels from all shards: calibrated on validation, selected by the threshold over the whole pool."""
         ...
 
     def score(self, data: TaskData, model: SavedModel) -> Scores:
-        """What `model` is worth on validation."""
+        """The scores of `model` on validation."""
         ...
 
     def evaluate_on_test(
         self, data: TaskData, final: SavedModel, first_teacher: SavedModel, control: SavedModel | None
     ) -> EvaluationReport:
-        """The reported numbers of `final`, compared with the others on the same images: a test-set evaluation each."""
+        """The report on `final`, compared with the others on the same images: one test-set evaluation per model."""
         ...
 
     def compare_on_test(self, data: TaskData, model: SavedModel, reference: SavedModel) -> Comparison:
-        """`model` against `reference` on the same test images."""
+        """`model` against `reference` on the same test images: one test-set evaluation each."""
         ...
 
 
 def task_of(name: TaskName) -> Task:
-    """The task of that name."""
+    """The task called `name`."""
     match name:
         case "classification":
             from selftrain.selflabel.teaching.classification import Classification
@@ -128,6 +128,6 @@ def label_pool(
     round_index: int,
     progress: Progress = silent,
 ) -> PseudoLabels:
-    """The pseudo-labels of round `round_index`: validation and the whole pool asked as one shard, then joined."""
+    """The pseudo-labels of round `round_index`, with validation and the whole pool as one shard."""
     shard = task.label_shard(data, teacher, data.rows_to_label(), settings=settings, progress=progress)
     return task.join(data, teacher, [shard], settings=settings, round_index=round_index)

@@ -1,4 +1,4 @@
-"""Teaching: from a manifest and its pixels to a trained, calibrated, saved model."""
+"""Training for classification: from a manifest and its pixels to a trained, calibrated, saved model."""
 
 from __future__ import annotations
 
@@ -31,20 +31,21 @@ from selftrain.learn.training.curve import write_curve
 from selftrain.learn.training.examples import examples, whole_pool
 from selftrain.learn.training.run import train, untrained
 
-if TYPE_CHECKING:  # what a threshold or a plan decides is in a step's inputs: it stays out of the digest of the code
+if TYPE_CHECKING:  # thresholds and plans are inputs of a step, so their code stays out of its code digest
     from selftrain.selflabel.rounds.plan import Plan, TeacherPlan
     from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
     from selftrain.selflabel.teaching.task import Destination
 
 Ints = npt.NDArray[np.int64]
-_COMPARED = 2_048  # images of the pool that teacher and student are compared on: a share to one point
+CHURN_IMAGES = 2_048
+"""Teacher and student are compared on so many images of the pool: their disagreement to one percentage point."""
 
 
 def train_teacher(manifest: Manifest, pixels: Pixels, plan: TeacherPlan, *, into: Destination) -> SavedModel:
     """Train on the human labels of `manifest`, calibrate on validation, save.
 
-    `pixels` are aligned with the manifest's rows. A killed training resumes from its own of the checkpoints. Raises
-    TrainingDivergedError as `train` does.
+    `pixels` are aligned with the manifest's rows. A killed training resumes from its checkpoint. Raises
+    TrainingDivergedError, as `train` does.
     """
     return _train(Lesson(manifest, pixels, plan.recipe, plan.backbone, plan.seed), into)
 
@@ -57,21 +58,23 @@ def train_student(
     *,
     teacher: SavedModel | None = None,
     into: Destination,
+    churn_images: int = CHURN_IMAGES,
 ) -> SavedModel:
-    """Train a new model on the human labels of `manifest` and the accepted of `labels`, calibrate on validation, save.
+    """Train on the human labels of `manifest` and the accepted ones of `labels`, calibrate on validation, save.
 
-    Noisy Student (Xie et al., 2020, algorithm 1, step 3): soft targets where the labels keep probabilities. The
-    confidences that they were accepted above, and whose labels they are, go into the model's contract. Resumes as
-    `train_teacher` does. Another method takes the unlabelled images themselves: `labels` only say what the teacher
-    would have made of them. Where the plan asks for it, the weights to begin with are those of `teacher` (the paper's
-    "warm-start"); ConfigError if it is missing or its architecture differs.
+    Noisy Student (Xie et al., 2020, algorithm 1, step 3), with soft targets where the labels keep probabilities. The
+    model's contract names the cut-offs of the labels and the teacher that gave them. The training resumes as
+    `train_teacher` does. A method that learns in training reads the images themselves, and `labels` only for `churn`.
 
-    The contract's `churn` compares its answers with its teacher's, on at most 2,048 images of the pool. A student that
-    diverges costs no run its teacher: it leaves the reason in place of a model (`divergence.reason`).
+    If the plan asks for it, the network begins with the weights of `teacher` (the paper's "warm-start"). Raises
+    ConfigError if that model is missing or its architecture differs.
+
+    The contract's `churn` is the share of at most `churn_images` of the pool on which student and teacher disagree. A
+    student that diverges does not end the run. It leaves the reason in place of a model (`divergence.reason`).
     """
     recipe, by_rounds = plan.recipe, not plan.recipe.in_training
     start = _weights_of(teacher, plan)
-    learnt_from = (by_rounds and labels.accepted.num_rows > 0) or start is not None
+    by_teacher = (by_rounds and labels.accepted.num_rows > 0) or start is not None
     lesson = Lesson(
         labels.applied_to(manifest) if by_rounds else manifest.without_pseudo_labels(),
         pixels,
@@ -82,29 +85,29 @@ def train_student(
         min_human_share=recipe.min_human_share if by_rounds else 1.0,
         thresholds=labels.cutoffs_by_class() if by_rounds else {},
         unlabeled=None if by_rounds else whole_pool(manifest, recipe),
-        lineage=(*labels.lineage, labels.teacher) if learnt_from else (),
+        lineage=(*labels.lineage, labels.teacher) if by_teacher else (),
         start=start,
-        compared=_sample(manifest, labels, seed=plan.seed),
+        compared=_sample(manifest, labels, churn_images, seed=plan.seed),
     )
     return _train_or_leave_the_reason(lesson, into)
 
 
 def train_control(manifest: Manifest, pixels: Pixels, plan: Plan, *, into: Destination) -> SavedModel:
-    """Train the plan's network by its recipe on the human labels of `manifest` alone: the supervised control.
+    """Train the supervised control: the plan's network on the human labels of `manifest` alone.
 
-    With the image-steps of the models it is compared with (`rounds.recipes.control_recipe`), it says what the
-    unlabelled images gave beyond the longer training. One that diverges leaves the reason in place of a model, as a
-    student does.
+    It has the image-steps of the models that it is compared with (`rounds.recipes.control_recipe`). So it shows what
+    the unlabelled images added beyond the longer training. If it diverges, it leaves the reason in place of a model,
+    as a student does.
     """
     return _train_or_leave_the_reason(Lesson(manifest, pixels, plan.recipe, plan.backbone, plan.seed), into)
 
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    """What a network is trained on: images and targets, by which recipe, and what is known of their teacher.
+    """What a network is trained on: images and targets, the recipe, and the facts about their teacher.
 
-    `unlabeled` images are learnt from in training, `start` lends its weights, and `compared` are rows (n,) of the pool
-    with the classes (n,) that the teacher gave them.
+    `unlabeled` are images to learn from in training. `start` lends its weights. `compared` are rows (n,) of the pool
+    and the classes (n,) that the teacher gave them.
     """
 
     manifest: Manifest
@@ -122,7 +125,7 @@ class Lesson:
 
     @property
     def contract(self) -> Contract:
-        """What is known of the model before it is trained."""
+        """The contract as far as it is known before the training."""
         return Contract(
             backbone=self.backbone,
             image_size=self.pixels.size,
@@ -134,17 +137,17 @@ class Lesson:
 
     @property
     def key(self) -> str:
-        """The name of its checkpoints: everything that decides the training's result."""
+        """The name of its checkpoints, from everything that decides the training's result."""
         weights = Path(self.recipe.weights) if self.recipe.weights else None
         content = file_digest(weights) if weights is not None and weights.is_file() else ""
-        begun = self.start.digest if self.start is not None else ""
+        start = self.start.digest if self.start is not None else ""
         size, seed = str(self.pixels.size), str(self.seed)
-        parts = [self.manifest.digest, self.recipe.model_dump_json(), content, self.backbone, size, seed, begun]
+        parts = [self.manifest.digest, self.recipe.model_dump_json(), content, self.backbone, size, seed, start]
         return hashlib.sha256("|".join(parts).encode()).hexdigest()[:24]
 
 
 def _train_or_leave_the_reason(lesson: Lesson, into: Destination) -> SavedModel:
-    """As `_train`; a training that diverges leaves the reason in place of a model."""
+    """Like `_train`, but a training that diverges leaves the reason in place of a model."""
     began = time.monotonic()
     try:
         return _train(lesson, into)
@@ -185,27 +188,27 @@ def _train(lesson: Lesson, into: Destination) -> SavedModel:
     return saved
 
 
-def _sample(manifest: Manifest, labels: PseudoLabels, *, seed: int) -> tuple[Ints, Ints] | None:
-    """A sample of the pool: rows of `manifest` and the classes that `labels` give them, both (n,); None of no pool.
+def _sample(manifest: Manifest, labels: PseudoLabels, images: int, *, seed: int) -> tuple[Ints, Ints] | None:
+    """At most `images` of the pool: rows of `manifest` and their classes by `labels`, both (n,); None without a pool.
 
     Raises ManifestError for labels of an image that is not in the pool.
     """
     if len(labels) == 0:
         return None
     rows = manifest.without_pseudo_labels().pool_rows(labels.table["image_id"])
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(labels))[:_COMPARED])
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(labels))[:images])
     return rows[chosen], labels.table["label"].to_numpy()[chosen]
 
 
 def _churn(model: keras.Model, pixels: Pixels, rows: Ints, classes: Ints) -> float:
-    """The share in 0-1 of the images at `rows` that `model` does not call by `classes`."""
+    """The share in 0-1 of the images at `rows` for which `model` does not answer `classes`."""
     return float((predict_logits(model, pixels, rows).argmax(axis=1) != classes).mean())
 
 
 def _weights_of(teacher: SavedModel | None, plan: Plan) -> SavedModel | None:
-    """The model that a student starts from; None for a new network."""
+    """The model that lends a student its weights; None for a new network."""
     if plan.recipe.start == "student":
-        raise ConfigError("student.start is 'student': a plan makes it 'new' or 'teacher', by the round")
+        raise ConfigError("student.start is 'student'; a plan must set it to 'new' or 'teacher' for its round")
     if not plan.goes_on:
         return None
     if teacher is None:
@@ -214,18 +217,18 @@ def _weights_of(teacher: SavedModel | None, plan: Plan) -> SavedModel | None:
 
 
 def _take_weights(network: keras.Model, teacher: SavedModel) -> None:
-    known, contract = load(teacher.folder)
-    if _build(known) != _build(network):
+    source, contract = load(teacher.folder)
+    if _build(source) != _build(network):
         raise ConfigError(
-            f"student.start is 'teacher', but its teacher, {contract.backbone} for {contract.image_size} px, is built "
-            f"otherwise than a student of {network.input_shape[1]} px: set student.backbone, weights, reduce_strides "
-            "and image_size as the teacher's, or student.start to 'new'"
+            f"student.start is 'teacher', but the teacher ({contract.backbone}, {contract.image_size} px) and the "
+            f"student ({network.input_shape[1]} px) have different architectures; give it the teacher's backbone, "
+            "weights, reduce_strides and image_size, or set student.start to 'new'"
         )
-    write_weights(network, variables.read(known.weights))
+    write_weights(network, variables.read(source.weights))
 
 
 def _build(model: keras.Model) -> tuple[list[Any], list[Any]]:
-    """The shapes of a model's weights, and its strides, which change no shape."""
+    """The shapes of a model's weights, and its strides, which do not show in those shapes."""
     convolutions = [
         layer for kind in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D) for layer in layers_of_type(model, kind)
     ]

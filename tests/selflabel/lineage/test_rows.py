@@ -20,9 +20,9 @@ from selftrain.config import Fixed, PseudoLabel
 from selftrain.data.label_map import LabelMap
 from selftrain.data.manifest import Manifest
 from selftrain.errors import ConfigError, PredictionError
-from selftrain.selflabel.lineage import rows as label_rows
 from selftrain.selflabel.lineage.descent import Trust
 from selftrain.selflabel.lineage.rows import (
+    SCHEMA,
     RoundLabels,
     check_label_file,
     class_counts,
@@ -33,7 +33,6 @@ from selftrain.selflabel.lineage.rows import (
     values,
     write_rows,
 )
-from selftrain.selflabel.selection import pseudo_labels
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
 
 NAMES = ("cat", "dog", "elk")
@@ -51,8 +50,8 @@ def labelled(count: int, *, seed: int = 0, names: tuple[str, ...] = NAMES) -> Ps
     return select(ids, probs, settings, round_index=2, teacher="t" * 64, class_names=names)
 
 
-def kept(labels: PseudoLabels, folder: Path) -> pq.ParquetFile:
-    labels.write(folder / "labels.parquet")
+def kept(labels: PseudoLabels, folder: Path, **layout: int) -> pq.ParquetFile:
+    labels.write(folder / "labels.parquet", **layout)
     return pq.ParquetFile(folder / "labels.parquet")
 
 
@@ -136,21 +135,31 @@ def test_a_prefix_finds_what_looking_at_every_row_finds(
     tmp_path_factory: pytest.TempPathFactory, count: int, number: int, length: int
 ) -> None:
     folder, prefix = tmp_path_factory.mktemp("labels"), image_id(number)[:length]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pseudo_labels, "ROWS_A_GROUP", 40)
-        file = kept(labelled(count), folder)
+    file = kept(labelled(count), folder, rows_per_group=40)
     expected = [each for each in map(image_id, range(count)) if each.startswith(prefix)]
     assert matching_ids(file, prefix).to_pylist() == expected
     found = [name for table in rows(given_by(file), file, prefix=prefix) for name in table["image_id"].to_pylist()]
     assert found == expected
 
 
-def test_only_the_groups_that_may_hold_an_image_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pseudo_labels, "ROWS_A_GROUP", 100)
-    file = kept(labelled(1000), tmp_path)
+class RecordedFile(pq.ParquetFile):  # type: ignore[misc]
+    """A file that knows which of its groups were read."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.groups: list[int] = []
+
+    def read_row_group(self, i: int, *args: Any, **options: Any) -> pa.Table:
+        self.groups.append(i)
+        return super().read_row_group(i, *args, **options)
+
+
+def test_only_the_groups_that_may_hold_an_image_are_read(tmp_path: Path) -> None:
+    kept(labelled(1000), tmp_path, rows_per_group=100)
+    file = RecordedFile(tmp_path / "labels.parquet")
     assert file.metadata.num_row_groups == 10
-    groups = [group for group, _ in label_rows._groups(file, ["image_id"], image_id(512))]
-    assert groups == [5]
+    assert matching_ids(file, image_id(512)).to_pylist() == [image_id(512)]
+    assert file.groups == [5]
 
 
 def test_an_image_that_the_manifest_lacks_has_no_origin(tmp_path: Path) -> None:
@@ -179,7 +188,7 @@ def test_rounds_with_other_classes_go_into_one_table(tmp_path: Path, suffix: str
     assert write_rows(tables, out, class_names=("cat", "dog", "elk", "fox")) == 9
     written = pq.read_table(out) if suffix == ".parquet" else pyarrow.csv.read_csv(out)
     assert written.num_rows == 9
-    assert written.column_names == [*label_rows.SCHEMA.names, "p_cat", "p_dog", "p_elk", "p_fox"]
+    assert written.column_names == [*SCHEMA.names, "p_cat", "p_dog", "p_elk", "p_fox"]
     assert written["p_cat"].to_pylist()[4:] == [None] * 5
     assert written["p_dog"].null_count == 0
     assert written["class"].to_pylist() == [name for table in tables for name in table["class"].to_pylist()]
@@ -200,7 +209,7 @@ def test_what_could_not_be_written_whole_is_not_there(tmp_path: Path) -> None:
 def test_where_rows_go_is_checked_first(tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text("mine")
     for name, said in (
-        ("mine.csv", "left as it was"),
+        ("mine.csv", "left unchanged"),
         ("x.txt", "parquet or .csv"),
         ("mine.csv/x.csv", "none"),
     ):

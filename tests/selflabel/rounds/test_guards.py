@@ -91,7 +91,7 @@ def test_empty_classes_are_named_and_may_be_allowed() -> None:
 def test_churn_goes_off_above_its_limit(limit: float | None, churn: float | None, goes_off: bool) -> None:
     found = watch_student(OFF.model_copy(update={"churn": limit}), churn, round_index=2)
     assert [(each.guard, each.round, each.value, each.limit) for each in found] == [("churn", 2, 0.5, 0.4)] * goes_off
-    assert all("calls 50.0% of the pool otherwise" in each.reason for each in found)
+    assert all("disagrees with its teacher on 50.0% of the pool" in each.reason for each in found)
 
 
 @pytest.mark.parametrize(

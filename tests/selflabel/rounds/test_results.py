@@ -79,7 +79,7 @@ def test_that_a_target_cannot_be_shown_is_told_to_the_reader_of_the_run() -> Non
     assert history.latest.accepted == 0
     told = [each for each in findings(history, None) if each.startswith("round 1: nothing is accepted as")]
     assert len(told) == 1
-    assert "20 held-out predictions, and a precision of 0.9 takes 29" in told[0]
+    assert "20 held-out predictions, and a precision of 0.9 needs 29" in told[0]
 
 
 def test_the_round_of_a_student_in_training_claims_no_pseudo_label() -> None:
@@ -109,16 +109,16 @@ def with_control() -> EvaluationReport:
 def test_that_a_brought_teachers_training_is_not_in_the_control_is_told_to_the_reader_of_the_run() -> None:
     first = teacher_round(manifest_of(training=6, pool=90), MODEL, SCORES, Gate())
     assert "control's" not in " ".join(findings(History().with_round(first), with_control()))
-    found = findings(History().with_round(first), with_control(), brought="model.keras")[-1]
+    found = findings(History().with_round(first), with_control(), teacher_start="model.keras")[-1]
     assert found == (
         "the first teacher was brought along (model.keras), and its own training is not counted in the control's "
         "image-steps"
     )
     champion = History().with_round(first.model_copy(update={"image_steps": 4800}))
-    assert findings(champion, with_control(), brought="champion")[-1].endswith(
-        "control's image-steps, but for the 4,800 of its last one"
+    assert findings(champion, with_control(), teacher_start="champion")[-1].endswith(
+        "control's image-steps, except for the 4,800 of its last one"
     )
-    assert "brought" not in " ".join(findings(champion, None, brought="champion"))
+    assert "brought" not in " ".join(findings(champion, None, teacher_start="champion"))
 
 
 def compared(difference: float, interval: tuple[float, float], *, n10: int, n01: int, p_value: float) -> Comparison:

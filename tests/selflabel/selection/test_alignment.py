@@ -58,5 +58,5 @@ def test_an_empty_pool_has_a_ratio_of_one() -> None:
 
 @pytest.mark.parametrize("prior", [[1, 0], [1], [1, 1, 1]])
 def test_a_prior_without_a_label_of_each_class_is_refused(prior: list[int]) -> None:
-    with pytest.raises(PredictionError, match="at least one training label of each class"):
+    with pytest.raises(PredictionError, match="at least one training label per class"):
         alignment_ratio([[0.5, 0.5]], prior)

@@ -142,7 +142,7 @@ def test_where_not_even_the_pooled_rule_can_pass_nothing_is_accepted_and_the_rea
     assert np.isinf(rule_cutoffs(made, classes=2)).all()
     assert precision_findings(made, target=0.9, class_names=("cat", "dog"))[-1] == (
         "nothing is accepted as all classes: "
-        "20 held-out predictions, and a precision of 0.9 takes 29 that are all right"
+        "20 held-out predictions, and a precision of 0.9 needs 29, all of them right"
     )
 
 
@@ -154,8 +154,8 @@ def test_a_class_that_is_often_wrong_is_refused_with_the_numbers_that_show_it() 
     assert np.isinf(rule_cutoffs(made, classes=2)).tolist() == [False, True]
     bound = lower_bound([30], [60])[0]
     assert precision_findings(made, target=0.9, class_names=("cat", "dog")) == (
-        "nothing is accepted as dog: 30 of the 60 surest held-out predictions are right, which shows a precision of "
-        f"{bound:.3f}, not 0.9",
+        "nothing is accepted as dog: 30 of the 60 most confident held-out predictions are right, which shows a "
+        f"precision of {bound:.3f}, not 0.9",
     )
 
 
@@ -182,7 +182,7 @@ def test_a_class_that_no_image_of_the_pool_is_taken_for_is_said_to_be_so() -> No
     answers = held(np.full(80, 0.7, np.float32), np.arange(80) % 2, np.ones(80, np.bool_), classes=2)
     made = rules(np.full(50, 0.9, np.float32), np.zeros(50, np.int64), answers, target=0.9)
     assert precision_findings(made, target=0.9, class_names=("cat", "dog")) == (
-        "nothing is accepted as dog: no image of the pool is predicted so",
+        "nothing is accepted as dog: no image of the pool has such a prediction",
     )
 
 

@@ -22,7 +22,7 @@ def test_a_weight_is_how_often_answers_of_that_confidence_are_right() -> None:
 
 
 def test_without_held_out_labels_there_is_no_precision() -> None:
-    with pytest.raises(ConfigError, match="takes held-out human labels"):
+    with pytest.raises(ConfigError, match="needs held-out human labels"):
         by_precision(np.float32([0.9]), None)
 
 
