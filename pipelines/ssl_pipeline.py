@@ -78,7 +78,7 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
         unseal_test(test, final, models[0], place, control)
         report = read_test(test, final, models[0], place, e.task, machine, control)
         key = run_key(e, images.digest, history.best.model_digest)
-        registration = register(manifest, final, report, ended, place, e.registry, e.machine, key, version)
+        registration = register(manifest, final, report, ended, place, e.task, e.registry, e.machine, key, version)
         facts = RunFacts(ingested=ingested.load(), validation=validation.load(), dataset_version=version.load())
         record(e, manifest, facts, ended, report, registration)
 

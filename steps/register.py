@@ -6,7 +6,7 @@ from zenml import get_step_context, step
 
 from selftrain.adapters.registry.settlement import Candidate, OpenStores, RunKeys, register_and_promote
 from selftrain.adapters.tracking.store import open_tracking
-from selftrain.config import Machine, Place, Registry
+from selftrain.config import Machine, Place, Registry, TaskName
 from selftrain.data.manifest import Manifest
 from selftrain.data.store.dataset import open_dataset
 from selftrain.evaluate.evaluation import EvaluationReport
@@ -22,6 +22,7 @@ def register(
     report: EvaluationReport,
     ended: Outcome,
     place: Place,
+    task: TaskName,
     settings: Registry,
     machine: Machine,
     run_key: str,
@@ -30,7 +31,7 @@ def register(
     """Register the model of a passed run, once; never taken from the cache."""
     dataset = open_dataset(place, machine)
     return register_and_promote(
-        Candidate(manifest, final, report, ended),
+        Candidate(manifest, final, report, ended, task),
         RunKeys(str(get_step_context().pipeline_run.id), run_key, dataset_version),
         OpenStores(dataset, open_tracking(dataset.workspace.root), settings),
     )

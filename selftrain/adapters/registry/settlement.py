@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
 from selftrain.adapters.process.code_digest import everything
 from selftrain.adapters.process.quiet_start import start_keras
 from selftrain.adapters.registry import champions, recall_log, registration, versions
@@ -14,10 +11,10 @@ from selftrain.adapters.registry.versions import Version
 from selftrain.adapters.tracking.evaluations import TrackedEvaluations
 from selftrain.adapters.tracking.runs import is_recorded
 from selftrain.adapters.tracking.store import Tracking
-from selftrain.config import Registry
+from selftrain.config import Registry, TaskName
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.store.dataset import Dataset
-from selftrain.evaluate.evaluation import Comparison, EvaluationReport, compare
+from selftrain.evaluate.evaluation import Comparison, EvaluationReport
 from selftrain.evaluate.promotion import (
     MeasuredOnTest,
     PromotionDecision,
@@ -34,12 +31,13 @@ from selftrain.selflabel.rounds.record import Registration
 
 @dataclass(frozen=True)
 class Candidate:
-    """A run's final model, how its loop ended, and the report on test."""
+    """A run's final model, its task, how its loop ended, and the report on test."""
 
     manifest: Manifest
     model: SavedModel
     report: EvaluationReport
     outcome: Outcome
+    task: TaskName = "classification"
 
 
 @dataclass(frozen=True)
@@ -150,7 +148,7 @@ def _against(present: Version, candidate: Candidate, run: RunKeys, stores: OpenS
     """The candidate against the champion on test; None where their classes differ."""
     start_keras()
     from selftrain.selflabel.teaching.evaluation_count import count_evaluations
-    from selftrain.selflabel.teaching.scoring import probs_on_test
+    from selftrain.selflabel.teaching.task import TaskData, task_of
 
     manifest, dataset = candidate.manifest, stores.dataset
     folder = versions.load_model_folder(stores.tracking, present, cache=dataset.workspace.models)
@@ -158,11 +156,7 @@ def _against(present: Version, candidate: Candidate, run: RunKeys, stores: OpenS
     if champion.contract.class_names != manifest.label_map.names:
         return None
     count_evaluations(TrackedEvaluations(stores.tracking, run.run_id), manifest, (candidate.model, champion))
-
-    def probs(model: SavedModel) -> npt.NDArray[np.float32]:
-        return probs_on_test(manifest, dataset.pixels(manifest, model.contract.image_size), model)
-
-    return compare(manifest.labels()[manifest.rows(Split.TEST)], probs(candidate.model), probs(champion))
+    return task_of(candidate.task).compare_on_test(TaskData(manifest, dataset), candidate.model, champion)
 
 
 def _registration(
