@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MEDIAN, P90 = 14, 30
 """What prose may have at most, in words per sentence."""
 FOREIGN = re.compile(
-    r"\b(?:is|are|was|were) no (?!longer|more|less|better|worse|later|such)[a-z]"
+    r"(?<!\b[Tt]here )\b(?:is|are|was|were) no (?!longer|more|less|better|worse|later|such)[a-z]"
     r"|\bthat (?:is|are) none\b|\banew\b|\bmind:|\bcalls? otherwise\b"
     r"|\bin the midst of\b|\bat whatever remove\b|\bin the middle\b"
 )
