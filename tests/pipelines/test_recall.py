@@ -130,7 +130,7 @@ def test_all_labels_of_a_teacher_go_into_a_table(here: Site, teacher: str, colou
     assert text["image_id"].to_pylist() == said["image_id"].to_pylist()
     assert text["p_red"].to_pylist() == pytest.approx(said["p_red"].to_pylist())
     again = refused(here, "labels", "--teacher", teacher, "--out", tmp_path / "said.csv", code=2)
-    assert "left as it was" in again
+    assert "was left unchanged" in again
 
 
 def test_a_version_that_labelled_nothing_has_no_labels(here: Site, first: dict[str, Any]) -> None:
@@ -150,8 +150,8 @@ def test_a_version_that_labelled_nothing_has_no_labels(here: Site, first: dict[s
         (("recall", "1"), "needs a reason"),
         (("recall", "9", "--reason", "x"), "no version 9; there are: 1"),
         (("recall", "1", "--undo"), "is not withdrawn"),
-        (("recall", "1", "--undo", "--rollback"), "leave out --out, --rollback"),
-        (("recall", "1", "--list"), "give it alone"),
+        (("recall", "1", "--undo", "--rollback"), "leave out --out and --rollback"),
+        (("recall", "1", "--list"), "use it alone"),
     ],
 )
 def test_what_cannot_be_meant_is_one_line(
