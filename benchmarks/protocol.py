@@ -125,7 +125,7 @@ class Loop:
     @cached_property
     def configuration(self) -> str:
         """A digest of all that is chosen: not of the code, nor of where it runs."""
-        chosen = _without_folders(self.experiment).model_dump_json(exclude={"workspace", "machine"})
+        chosen = _without_folders(self.experiment).model_dump_json(exclude={"workspace", "machine", "task"})
         parts = (self.task, str(self.seed), chosen, self.draw.source.scan().digest)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 

@@ -354,3 +354,19 @@ def test_what_is_kept_is_made_once_a_configuration_and_goes_on_after_a_kill(
     assert kept.kept(_Number, "name", "a", make, fresh=True).value == 4
     assert made == [False, True, False, False]
     assert sorted(os.listdir(tmp_path / "name")) == sorted(path.name for path in (tmp_path / "name").glob("*.json"))
+
+
+def test_every_row_of_every_record_can_be_read() -> None:
+    from benchmarks import guarantees, protocol
+
+    assert len(protocol.recorded_rows()) >= 20
+    assert guarantees.recorded_rows()
+
+
+def test_a_recorded_configuration_is_found_again() -> None:
+    """A row of many hours is known by its configuration: another digest would measure it again."""
+    from benchmarks import digits_labels, protocol
+
+    task = digits_labels.task(10, quick=False)
+    loop = protocol.Loop(task.name, 0, task.experiment(0), task.draw(0))
+    assert loop.configuration in protocol.recorded_rows()

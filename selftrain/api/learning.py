@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def distill(
     labeled: object = None,
     validation: object = None,
     out: PathLike,
-    recipe: Distillation = Distillation(),  # noqa: B008 - frozen
+    recipe: Distillation | Mapping[str, object] = Distillation(),  # noqa: B008 - frozen
     seed: int = 0,
     workspace: PathLike = ".selftrain",
     progress: Progress = silent,
@@ -76,7 +77,8 @@ def distill(
         They are never learned from, even if they are also given elsewhere. None: hold out a fifth of `labeled`.
       - `out`: the folder of the new model. It must be new or empty, or hold an earlier model distilled from the same
         teacher, which is replaced.
-      - `recipe`: how to train, a `selftrain.config.Distillation`: backbone, temperature, steps and the other settings.
+      - `recipe`: how to train, a `selftrain.config.Distillation` or a mapping of its keys: backbone, temperature,
+        steps and the other settings.
       - `seed`: the first weights, the order of the images, and which of `labeled` are held out.
       - `workspace`: the folder for decoded images and checkpoints, with the recall log.
       - `progress`: called with the units done, their total, and a note.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 import numpy as np
@@ -23,6 +23,20 @@ def checked(section: type[S], **arguments: object) -> S:
         where = ".".join(str(part) for part in first["loc"])
         allowed = first["msg"].replace("Input should", "it should")
         raise ConfigError(f"{where} is {first['input']!r}; {allowed}") from error
+
+
+def as_section(section: type[S], value: object, *, name: str) -> S:
+    """The argument `name` as a `section`: itself, or a mapping of its keys. Raises ConfigError for anything else.
+
+    >>> from selftrain.config import Distillation
+    >>> as_section(Distillation, {"temperature": 2.0}, name="recipe").temperature
+    2.0
+    """
+    if isinstance(value, section):
+        return value
+    if isinstance(value, Mapping):
+        return checked(section, **value)
+    raise ConfigError(f"{name} is {value!r}; give a selftrain.config.{section.__name__}, or a mapping of its keys")
 
 
 def names_of(class_names: object, *, each: str) -> tuple[str, ...]:

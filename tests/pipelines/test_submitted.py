@@ -21,7 +21,7 @@ def test_a_run_that_was_only_submitted_is_exit_code_0_and_says_how_to_follow_it(
     record = json.loads(done.stdout)
     assert record["status"] == "provisioning"
     assert record["verdict"] is None
-    assert f"submitted: run {record['run_id']} goes on" in done.stderr
+    assert f"submitted: run {record['run_id']} continues" in done.stderr
     assert f"follow it: selftrain status {record['run_id']}" in done.stderr
     shown = site.run("selftrain", "status", record["run_id"], "--json")
     assert json.loads(shown.stdout)["name"] == "tiny"

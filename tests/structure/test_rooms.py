@@ -98,7 +98,7 @@ def _names(module: str) -> Iterator[str]:
                 above = package.rsplit(".", level - 1)[0] if level else ""
                 base = ".".join(filter(None, (above, source)))
                 yield from (f"{base}.{alias.name}" for alias in names)
-            case ast.Call(args=[ast.Constant(value=str(text)), *_]) if ":" in text:  # run_tasks("module:function")
+            case ast.Constant(value=str(text)) if re.fullmatch(r"selftrain[.\w]+:\w+", text):  # run_tasks's address
                 yield text.split(":")[0]
             case ast.Call(func=ast.Attribute(attr="import_module"), args=[ast.Constant(value=str(text)), *_]):
                 yield text

@@ -12,8 +12,8 @@ ENGINES = {"zenml", "mlflow", "dvc", "dvc_data", "great_expectations", "kubernet
 # Doors: they may call the adapters, and import them inside their commands only.
 ENTRY_POINTS = sorted(
     [
-        *(f"selftrain/api/{name}.py" for name in ("calls", "learning")),
-        *(f"selftrain/cli/{name}.py" for name in ("app", "lineage", "models", "options")),
+        *(f"selftrain/api/{name}.py" for name in ("calls", "learning", "loading")),
+        *(f"selftrain/cli/{path.name}" for path in (ROOT / "selftrain" / "cli").glob("[!_]*.py")),
     ]
 )
 # They train, or draw: what they import is heavy.

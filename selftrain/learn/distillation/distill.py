@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from selftrain.config import Distillation, Recipe
-from selftrain.config.arguments import checked
+from selftrain.config.arguments import as_section, checked
 from selftrain.files.places import check_out, user_path
 from selftrain.files.workspace import Workspace
 from selftrain.learn.distillation.material import Material, material, one_hot
@@ -63,7 +64,7 @@ def distill(
     labeled: object = None,
     validation: object = None,
     out: str | os.PathLike[str],
-    recipe: Distillation = Distillation(),  # noqa: B008 - frozen
+    recipe: Distillation | Mapping[str, object] = Distillation(),  # noqa: B008 - frozen
     seed: int = 0,
     workspace: str | os.PathLike[str] = ".selftrain",
     progress: Progress = silent,
@@ -72,6 +73,7 @@ def distill(
     from selftrain.learn.training.checkpoint import Checkpoints
     from selftrain.learn.training.run import train_course, untrained
 
+    recipe = as_section(Distillation, recipe, name="recipe")
     steps = recipe_of_steps(recipe)
     out, workspace = user_path(out), user_path(workspace)
     check_out(out, workspace=workspace)

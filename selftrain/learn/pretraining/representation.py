@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selftrain.config import Pretraining
+from selftrain.config.arguments import as_section
 from selftrain.data.inputs.squares import gather, gathered_pixels
 from selftrain.errors import BackboneError, ConfigError
 from selftrain.files.places import check_folder, user_path
@@ -54,7 +56,7 @@ def learn_representation(
     *,
     images: object,
     labeled: object = None,
-    recipe: Pretraining = Pretraining(),  # noqa: B008 - frozen
+    recipe: Pretraining | Mapping[str, object] = Pretraining(),  # noqa: B008 - frozen
     out: str | os.PathLike[str] | None = None,
     seed: int = 0,
     workspace: str | os.PathLike[str] = ".selftrain",
@@ -70,8 +72,8 @@ def learn_representation(
         recipe's `image_size`.
       - `labeled`: class folders, or (images, labels), which are not learned from. Each look at the features says for
         how many of them the nearest neighbours find the label (arXiv:1805.01978).
-      - `recipe`: how to train, a `selftrain.config.Pretraining`: backbone, image size, objective, steps and the other
-        settings.
+      - `recipe`: how to train, a `selftrain.config.Pretraining` or a mapping of its keys: backbone, image size,
+        objective, steps and the other settings.
       - `out`: the file, *.weights.h5. None: `workspace`/representations/BACKBONE-OBJECTIVE.weights.h5. A file there is
         replaced only by the same call, because a configuration may name it.
       - `seed`: the first weights, the order of the images, and the views.
@@ -84,13 +86,15 @@ def learn_representation(
     Raises:
       - SourceError: images cannot be used, or there is a single labelled image.
       - BackboneError: the backbone cannot be built, or `out` has another suffix.
-      - ConfigError: `out` holds other weights or something else, or there are fewer images than a batch.
+      - ConfigError: `recipe` is not allowed, `out` holds other weights or something else, or there are fewer images
+        than a batch.
       - TrainingDivergedError: the loss is not finite, or the features collapse.
     """
     from selftrain.learn.networks import backbones
     from selftrain.learn.pretraining.pretrain import curve_of, identity, pretrain
     from selftrain.learn.training.checkpoint import Checkpoints
 
+    recipe = as_section(Pretraining, recipe, name="recipe")
     place = Workspace(user_path(workspace)).ensure()
     weights = _weights_file(out, recipe, place)
     size = recipe.image_size
