@@ -25,9 +25,8 @@ LEAST_WORDS = 3  # of a sentence; what is shorter is a label, or the end of a li
 
 
 def pages() -> list[Path]:
-    """Every page that a user or a maintainer reads, apart from the ones that are written by a command."""
-    top = [path for path in ROOT.glob("*.md") if path.name != "LICENSE"]
-    return sorted([*top, *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").rglob("*.md")])
+    """Every page that a user or a maintainer reads."""
+    return sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").rglob("*.md")])
 
 
 def modules() -> list[Path]:

@@ -33,13 +33,14 @@ Example = tuple[Any, ...]
 class LabeledImages:
     """Images with labels by row, as the loaders of torch and Grain read them: `len`, and an item per row.
 
-    `labels` are int64 (n,), or float32 (n, classes). `weights` are float32 (n,), or None. An item is (x, y) or
-    (x, y, w), of numpy values.
+    `labels` are int64 (n,), or float32 (n, classes). `weights` are float32 (n,), or None. The first `people` labels
+    are people's, the others the model's. An item is (x, y) or (x, y, w), of numpy values.
     """
 
     images: KeptImages
     labels: Array
     weights: Floats | None
+    people: int
     class_names: tuple[str, ...]
     files: bool
 
@@ -138,7 +139,7 @@ def _training(folder: AnalysisFolder, *, unlabeled_weight: float | None, labels:
     if unlabeled_weight is not None:
         of_pool = accepted["weight"].to_numpy() * np.float32(unlabeled_weight)
         weights = np.concatenate([np.ones(len(human), np.float32), of_pool]).astype(np.float32)
-    return _checked(images.take(rows), targets, weights, analysis)
+    return _checked(images.take(rows), targets, weights, analysis, people=len(human))
 
 
 def _held_out(folder: AnalysisFolder, *, labels: LabelKind | None, weighted: bool) -> LabeledImages:
@@ -150,12 +151,14 @@ def _held_out(folder: AnalysisFolder, *, labels: LabelKind | None, weighted: boo
     kind = labels or _default_kind(analysis)
     targets = _encoded(_labels(images, rows), kind, classes=len(analysis.class_names))
     weights = np.ones(len(rows), np.float32) if weighted else None
-    return _checked(images.take(rows), targets, weights, analysis)
+    return _checked(images.take(rows), targets, weights, analysis, people=len(rows))
 
 
-def _checked(images: KeptImages, labels: Array, weights: Floats | None, analysis: Analysis) -> LabeledImages:
+def _checked(
+    images: KeptImages, labels: Array, weights: Floats | None, analysis: Analysis, *, people: int
+) -> LabeledImages:
     images.check_files()
-    return LabeledImages(images, labels, weights, analysis.class_names, analysis.files)
+    return LabeledImages(images, labels, weights, people, analysis.class_names, analysis.files)
 
 
 def _default_kind(analysis: Analysis) -> LabelKind:

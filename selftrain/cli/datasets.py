@@ -13,7 +13,7 @@ def restore(
     dataset: Annotated[str, typer.Argument(help="Name of the data set, which is its experiment's name.")],
     version: Annotated[str, typer.Argument(help="Its version, `dataset_version` in `selftrain status --json`.")],
     remote: Annotated[
-        str | None, typer.Option("--remote", help="DVC remote (a path, s3://...); none: the workspace's own.")
+        str | None, typer.Option("--remote", help="DVC remote (a path, s3://...). Default: the workspace's own.")
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Also replace files that no version holds; they are lost.")

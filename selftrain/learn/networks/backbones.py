@@ -77,7 +77,7 @@ def save_weights(model: keras.Model, path: Path, *, learned: str = "") -> None:
     import h5py
 
     def write(part: Path) -> None:
-        with TemporaryDirectory(dir=part.parent) as folder:
+        with TemporaryDirectory(prefix=part.name, dir=part.parent) as folder:
             named = Path(folder, "backbone.weights.h5")  # Keras refuses another suffix
             model.get_layer("backbone").save_weights(named)
             with h5py.File(named, "r+") as file:

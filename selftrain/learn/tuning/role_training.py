@@ -88,7 +88,7 @@ def _refuse(experiment: Experiment, role: Role) -> None:
         raise ConfigError(f"role is {role!r}; give one of {', '.join(get_args(Role))}")
     if role == "student" and experiment.student.start == "teacher":
         raise ConfigError(
-            "student.start is 'teacher', and there is not a teacher yet to start from: ask for role='teacher', "
+            "student.start is 'teacher', and there is no teacher yet to start from: ask for role='teacher', "
             "whose network it is, or set student.start to 'student' or 'new'"
         )
 

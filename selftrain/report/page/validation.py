@@ -1,4 +1,4 @@
-"""The validation page: one HTML file without a network; that of Great Expectations loads scripts from a CDN."""
+"""The validation page: one HTML file that needs no network, unlike Great Expectations' own with its CDN scripts."""
 
 from __future__ import annotations
 

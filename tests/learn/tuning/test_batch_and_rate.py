@@ -105,7 +105,7 @@ def test_what_can_find_nothing_is_refused_before_anything_is_read(tmp_path: Path
     with pytest.raises(ConfigError, match="role is 'pupil'; give one of teacher, student"):
         learn_optimization(config=config, role="pupil")
     config.write_text(config.read_text().replace("backbone: wide_resnet_16_1", "start: teacher"))
-    with pytest.raises(ConfigError, match="there is not a teacher yet to start from: ask for role='teacher'"):
+    with pytest.raises(ConfigError, match="there is no teacher yet to start from: ask for role='teacher'"):
         learn_optimization(config=config, role="student")
     assert not (tmp_path / "work").exists()
 
