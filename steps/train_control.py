@@ -13,7 +13,7 @@ from selftrain.config import Machine, Place
 from selftrain.data.manifest import Manifest
 from selftrain.data.store.dataset import open_dataset
 from selftrain.learn.models.contract import SavedModel
-from selftrain.selflabel.rounds.plan import Plan
+from selftrain.selflabel.rounds.plan import ControlPlan
 from selftrain.selflabel.teaching.task import TaskData, task_of
 
 
@@ -22,7 +22,7 @@ from selftrain.selflabel.teaching.task import TaskData, task_of
     output_materializers={"control": ModelMaterializer},
 )
 def train_control(
-    development: Manifest, place: Place, plan: Plan, weights: str | None, machine: Machine
+    development: Manifest, place: Place, plan: ControlPlan, weights: str | None, machine: Machine
 ) -> Annotated[SavedModel, "control"]:
     """Train the plan's network on the human labels alone; `weights` is what its file holds now, for the cache."""
     start_keras()

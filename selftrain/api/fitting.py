@@ -81,7 +81,7 @@ def fit(
     e, dataset, manifest = prepared.e, prepared.dataset, prepared.ingested.manifest
     run_id, loop = _run(e, manifest, dataset, progress)
     evaluations = _count_evaluations(loop, manifest, dataset)
-    report = evaluate_on_test(e, loop)
+    report = evaluate_on_test(loop)
     record = run_record(
         e,
         manifest,

@@ -109,7 +109,7 @@ def _below_floors(settings: Registry, report: EvaluationReport) -> list[str]:
 def _not_better(settings: Registry, comparison: Comparison | None, against: str) -> list[str]:
     if comparison is None:
         return [f"not compared with {against} on the same test images"]
-    if not math.isfinite(comparison.p_value):
+    if not math.isfinite(comparison.p_value) or not math.isfinite(comparison.difference):
         return [f"the comparison with {against} is not a number"]
     if comparison.difference <= 0:
         return [f"not better than {against} ({comparison.counts})"]

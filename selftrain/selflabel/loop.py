@@ -38,6 +38,7 @@ class LoopResult:
     labels: tuple[PseudoLabels, ...]
     control: SavedModel | None
     labeled: TaskData
+    task: Task
 
     @property
     def final(self) -> SavedModel:
@@ -107,12 +108,13 @@ def run_loop(
         latest = student_round(coming.index, manifest, pseudo_labels, student, scores, e.gate, method=method)
         history = with_round_of(history, e.guards, e.gate, latest)
         models.append(student)
-    return LoopResult(history, tuple(models), tuple(labels), _control(e, task, labeled, history, trainings), labeled)
+    control = _control(e, task, labeled, history, trainings)
+    return LoopResult(history, tuple(models), tuple(labels), control, labeled, task)
 
 
-def evaluate_on_test(e: Experiment, result: LoopResult) -> EvaluationReport:
+def evaluate_on_test(result: LoopResult) -> EvaluationReport:
     """Evaluate the final model on test, once and at the end, against the first teacher and the control if any."""
-    return task_of(e.task).evaluate_on_test(result.labeled, result.final, result.models[0], result.control)
+    return result.task.evaluate_on_test(result.labeled, result.final, result.models[0], result.control)
 
 
 def _teacher(e: Experiment, task: Task, labeled: TaskData, trainings: _Trainings) -> SavedModel:

@@ -83,6 +83,7 @@ def test_a_model_that_may_be_no_better_than_the_champion_is_refused(champion_wro
 
 NOT_A_NUMBER = report().model_copy(update={"accuracy": math.nan})
 NO_P_VALUE = against(slice(0, 20)).model_copy(update={"p_value": math.nan})
+NO_DIFFERENCE = against(slice(0, 20)).model_copy(update={"difference": math.nan})
 
 
 @pytest.mark.parametrize(
@@ -96,6 +97,7 @@ NO_P_VALUE = against(slice(0, 20)).model_copy(update={"p_value": math.nan})
         (measured(), 3, {"accuracy": 0.5}, "compared with no champion"),
         (measured(against=3), 3, {"accuracy": 0.5}, "not compared with champion version 3"),
         (measured(against=3, comparison=NO_P_VALUE), 3, {"accuracy": 0.5}, "is not a number"),
+        (measured(against=3, comparison=NO_DIFFERENCE), 3, {"accuracy": 0.5}, "is not a number"),
         (measured(against=2, comparison=against(slice(0, 20))), 3, {"accuracy": 0.5}, "compared with version 2"),
         (measured(against=2, comparison=against(slice(0, 20))), None, {"accuracy": 0.5}, "but there is none"),
     ],

@@ -20,6 +20,8 @@ WITHOUT_EFFECT = re.compile(r"selftrain(\.errors|\.progress|\.naming|\.version|\
 
 # The seam behind which a task's own modules lie: each step's key names those that it reaches through it.
 TASKS = ("selftrain.selflabel.teaching.task", "selftrain.selflabel.teaching.classification")
+PLAN = "selftrain.selflabel.rounds.plan"  # its values are a step's inputs; its properties are code
+DATASET = "selftrain.data.store.dataset"
 
 
 def digest(modules: list[str], root: Path = ROOT, *, alone: tuple[str, ...] = ()) -> str:
@@ -82,42 +84,36 @@ def _running(tree: ast.AST) -> list[ast.AST]:
     return nodes
 
 
-def ingest() -> str:
+def ingest(root: Path = ROOT) -> str:
     """Key of the ingest step."""
-    return digest(["selftrain.data.ingest.ingest", "selftrain.data.ingest.report", "selftrain.data.store.dataset"])
+    return digest(["selftrain.data.ingest.ingest", "selftrain.data.ingest.report", DATASET], root)
 
 
-def validate() -> str:
+def validate(root: Path = ROOT) -> str:
     """Key of the validate step; the severities belong to it, though they stand in the configuration."""
-    code = digest(["selftrain.adapters.expectations.validate", "selftrain.data.store.dataset"])
+    code = digest(["selftrain.adapters.expectations.validate", DATASET], root)
     return hashlib.sha256(f"{code} {sorted(EXPECTATIONS.items())}".encode()).hexdigest()
 
 
-def train() -> str:
+def train(root: Path = ROOT) -> str:
     """Key of the teacher's training step, and of all trainings' checkpoints."""
-    return digest(["selftrain.selflabel.teaching.training", "selftrain.data.store.dataset"], alone=TASKS)
+    return digest(["selftrain.selflabel.teaching.training", DATASET], root, alone=(*TASKS, PLAN))
 
 
-def train_student() -> str:
+def train_student(root: Path = ROOT) -> str:
     """Key of the student's training step, which applies the pseudo-labels too."""
-    return digest(
-        [
-            "selftrain.selflabel.teaching.training",
-            "selftrain.selflabel.selection.pseudo_labels",
-            "selftrain.data.store.dataset",
-        ],
-        alone=TASKS,
-    )
+    modules = ["selftrain.selflabel.teaching.training", "selftrain.selflabel.selection.pseudo_labels", DATASET]
+    return digest(modules, root, alone=(*TASKS, PLAN))
 
 
-def pseudo_label() -> str:
+def pseudo_label(root: Path = ROOT) -> str:
     """Key of the pseudo-labelling step."""
-    return digest(["selftrain.selflabel.teaching.labeling", "selftrain.data.store.dataset"], alone=TASKS)
+    return digest(["selftrain.selflabel.teaching.labeling", DATASET], root, alone=TASKS)
 
 
-def evaluate() -> str:
+def evaluate(root: Path = ROOT) -> str:
     """Key of the steps that score a model on validation or test."""
-    return digest(["selftrain.selflabel.teaching.scoring", "selftrain.data.store.dataset"], alone=TASKS)
+    return digest(["selftrain.selflabel.teaching.scoring", DATASET], root, alone=TASKS)
 
 
 def everything() -> str:

@@ -73,7 +73,8 @@ def register(
         )
     if version is not None and DONE in version.tags and has_files(tracking, version.source):
         return version
-    logged = _ensure_model(tracking, name, run_key, ensure_run(tracking, run_id, name))
+    mlflow_run = ensure_run(tracking, run_id, name)
+    logged = _ensure_model(tracking, name, run_key, mlflow_run)
     if version is not None and version.source != logged.artifact_location:
         raise RegistryError(f"{version.uri} has lost its model's record and files; delete that version and run again")
     if not has_files(tracking, logged.artifact_location) or logged.status != "READY":
@@ -81,16 +82,18 @@ def register(
     if version is None:
         digests = {MODEL_DIGEST: contract.weights_sha256, **lineage_tags(contract)}
         all_tags = {**_numbers_as_tags(report), **tags, **digests, RUN_KEY: run_key}
-        version = _new_version(tracking, name, logged, tags=all_tags, card=card)
+        version = _new_version(tracking, name, logged, mlflow_run, tags=all_tags, card=card)
     return _finish(tracking, version, logged.model_id)
 
 
-def _new_version(tracking: Tracking, name: str, logged: LoggedModel, *, tags: Mapping[str, str], card: str) -> Version:
+def _new_version(
+    tracking: Tracking, name: str, logged: LoggedModel, mlflow_run: str, *, tags: Mapping[str, str], card: str
+) -> Version:
     # Not `models:/<id>`, nor without the run: MLflow 3.17 would look in the process's global store, not this one.
     made = tracking.client.create_model_version(
         name,
         logged.artifact_location,
-        run_id=logged.source_run_id,
+        run_id=mlflow_run,
         tags=dict(tags),
         description=_shortened(card),
         model_id=logged.model_id,

@@ -156,24 +156,20 @@ def stage_settings(e: Experiment) -> dict[str, StageSettings]:
         "validate": ValidateSettings(code=code_digest.validate(), checks=e.checks),
         "teacher": TeacherSettings(code=code_digest.train(), plan=teacher_plan(e)),
         "pseudo_label": PseudoLabelSettings(
-            code=code_digest.digest(["selftrain.selflabel.teaching.labeling", "selftrain.adapters.snapshots.receipts"]),
+            code=_with(code_digest.pseudo_label(), "selftrain.adapters.snapshots.receipts"),
             task=e.task,
             pseudo_label=e.pseudo_label,
         ),
         "student": StudentSettings(
-            code=code_digest.train_student(),
+            code=_with(code_digest.train_student(), "selftrain.selflabel.rounds.plan"),
             task=e.task,
             student=recipe_after(e.student, 0),
             image_size=e.image_size,
             seed=e.seed,
         ),
         "evaluate": EvaluateSettings(
-            code=code_digest.digest(
-                [
-                    "selftrain.selflabel.teaching.scoring",
-                    "selftrain.selflabel.rounds.results",
-                    "selftrain.adapters.snapshots.receipts",
-                ]
+            code=_with(
+                code_digest.evaluate(), "selftrain.selflabel.rounds.results", "selftrain.adapters.snapshots.receipts"
             ),
             task=e.task,
             gate=e.gate,
@@ -181,3 +177,8 @@ def stage_settings(e: Experiment) -> dict[str, StageSettings]:
             method=e.student.method,
         ),
     }
+
+
+def _with(key: str, *modules: str) -> str:
+    """The key of a ZenML step and the digest of what its stage calls beside it."""
+    return hashlib.sha256(f"{key} {code_digest.digest(list(modules))}".encode()).hexdigest()

@@ -22,19 +22,24 @@ class TeacherPlan(Section):
         return self.recipe.backbone
 
 
-class Plan(Section):
-    """The training of round `index`: a student's, or that of the control of round `index`'s student.
-
-    The model of round `teacher` labels the pool for it. Where `goes_on` is true, it also lends its weights.
-    """
+class ControlPlan(Section):
+    """The training of a student's network on human labels alone: the control of round `index`."""
 
     task: TaskName
     index: int
-    teacher: int
     recipe: Student
     backbone: str
     image_size: int
     seed: int
+
+
+class Plan(ControlPlan):
+    """The training of round `index`'s student.
+
+    The model of round `teacher` labels the pool for it. Where `goes_on` is true, it also lends its weights.
+    """
+
+    teacher: int
 
     @property
     def goes_on(self) -> bool:
@@ -84,7 +89,7 @@ def round_plan(
     )
 
 
-def control_plan(e: Experiment, history: History) -> Plan | None:
+def control_plan(e: Experiment, history: History) -> ControlPlan | None:
     """The plan of the supervised control: the best student's network on human labels alone, for as many image-steps.
 
     None if `e` asks for no control, or if the first teacher is still the best model.
@@ -92,10 +97,9 @@ def control_plan(e: Experiment, history: History) -> Plan | None:
     best = history.best
     if e.control == "none" or best.index == 0:
         return None
-    return Plan(
+    return ControlPlan(
         task=e.task,
         index=best.index,
-        teacher=0,
         recipe=control_recipe(e.student, history),
         backbone=best.backbone,
         image_size=e.image_size,

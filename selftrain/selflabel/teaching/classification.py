@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from selftrain.data.manifest import Int64s
     from selftrain.evaluate.evaluation import Comparison, EvaluationReport
     from selftrain.learn.models.contract import SavedModel
-    from selftrain.selflabel.rounds.plan import Plan, TeacherPlan
+    from selftrain.selflabel.rounds.plan import ControlPlan, Plan, TeacherPlan
     from selftrain.selflabel.rounds.scores import Scores
     from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
     from selftrain.selflabel.teaching.task import Destination, TaskData
@@ -40,7 +40,7 @@ class Classification:
 
         return train_student(data.manifest, labels, data.pixels(plan.image_size), plan, teacher=teacher, into=into)
 
-    def train_control(self, data: TaskData, plan: Plan, *, into: Destination) -> SavedModel:
+    def train_control(self, data: TaskData, plan: ControlPlan, *, into: Destination) -> SavedModel:
         """See `training.train_control`."""
         from selftrain.selflabel.teaching.training import train_control
 

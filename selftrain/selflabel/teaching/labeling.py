@@ -66,9 +66,18 @@ def join(
     return replace(labels, lineage=contract.lineage)
 
 
+def _no_answers(classes: int) -> pa.Table:
+    """A shard without images."""
+    return pa.table({"row": pa.array([], pa.int64()), "logits": pa.array([], pa.list_(pa.float32(), classes))})
+
+
 def _in_order(shards: Sequence[pa.Table], rows: Int64s, *, classes: int) -> npt.NDArray[np.float32]:
     """The logits (n, classes) of `rows` (n,), from shards in any order."""
-    table = pa.concat_tables(shards).combine_chunks()
+    for shard in shards:
+        width = shard.schema.field("logits").type.list_size
+        if width != classes:
+            raise PredictionError(f"a shard has {width} logits per image for {classes} classes: ask another teacher")
+    table = pa.concat_tables([_no_answers(classes), *shards]).combine_chunks()
     answered = table["row"].to_numpy()
     order = np.argsort(answered, kind="stable")
     if not np.array_equal(answered[order], np.sort(rows)):

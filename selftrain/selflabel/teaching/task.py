@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from selftrain.evaluate.evaluation import Comparison, EvaluationReport
     from selftrain.learn.models.contract import SavedModel
     from selftrain.learn.training.checkpoint import Checkpoints
-    from selftrain.selflabel.rounds.plan import Plan, TeacherPlan
+    from selftrain.selflabel.rounds.plan import ControlPlan, Plan, TeacherPlan
     from selftrain.selflabel.rounds.scores import Scores
     from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
@@ -68,7 +68,7 @@ class Task(Protocol):
         """A model trained on human and pseudo-labels; `teacher` lends its weights if the plan asks for them."""
         ...
 
-    def train_control(self, data: TaskData, plan: Plan, *, into: Destination) -> SavedModel:
+    def train_control(self, data: TaskData, plan: ControlPlan, *, into: Destination) -> SavedModel:
         """The plan's network trained on the human labels alone."""
         ...
 

@@ -32,7 +32,7 @@ from selftrain.learn.training.examples import examples, whole_pool
 from selftrain.learn.training.run import train, untrained
 
 if TYPE_CHECKING:  # thresholds and plans are inputs of a step, so their code stays out of its code digest
-    from selftrain.selflabel.rounds.plan import Plan, TeacherPlan
+    from selftrain.selflabel.rounds.plan import ControlPlan, Plan, TeacherPlan
     from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
     from selftrain.selflabel.teaching.task import Destination
 
@@ -92,7 +92,7 @@ def train_student(
     return _train_or_leave_the_reason(lesson, into)
 
 
-def train_control(manifest: Manifest, pixels: Pixels, plan: Plan, *, into: Destination) -> SavedModel:
+def train_control(manifest: Manifest, pixels: Pixels, plan: ControlPlan, *, into: Destination) -> SavedModel:
     """Train the supervised control: the plan's network on the human labels of `manifest` alone.
 
     It has the image-steps of the models that it is compared with (`rounds.recipes.control_recipe`). So it shows what

@@ -1,21 +1,23 @@
 """Code digests: a changed line in a module behind a step changes that step's key, and no other's."""
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
 from selftrain.adapters.process import code_digest
-from selftrain.adapters.process.code_digest import ROOT, closure, digest
+from selftrain.adapters.process.code_digest import ROOT, closure
 
 STEPS = {
-    "ingest": ["selftrain.data.ingest.ingest"],
-    "train": ["selftrain.selflabel.teaching.training"],
-    "train_student": ["selftrain.selflabel.teaching.training", "selftrain.selflabel.selection.pseudo_labels"],
-    "pseudo_label": ["selftrain.selflabel.teaching.labeling"],
-    "evaluate": ["selftrain.selflabel.teaching.scoring"],
-    "validate": ["selftrain.adapters.expectations.validate"],
+    "ingest": code_digest.ingest,
+    "train": code_digest.train,
+    "train_student": code_digest.train_student,
+    "pseudo_label": code_digest.pseudo_label,
+    "evaluate": code_digest.evaluate,
+    "validate": code_digest.validate,
 }
+MODELS = {"train", "train_student", "pseudo_label", "evaluate"}
 
 
 @pytest.fixture
@@ -25,10 +27,10 @@ def tree(tmp_path: Path) -> Path:
 
 
 def changed_by(tree: Path, module: str) -> set[str]:
-    before = {name: digest(modules, tree) for name, modules in STEPS.items()}
+    before = {name: key(tree) for name, key in STEPS.items()}
     path = tree.joinpath(*module.split(".")).with_suffix(".py")
     path.write_text(path.read_text() + "\n# another line\n")
-    return {name for name, modules in STEPS.items() if digest(modules, tree) != before[name]}
+    return {name for name, key in STEPS.items() if key(tree) != before[name]}
 
 
 @pytest.mark.parametrize(
@@ -39,6 +41,9 @@ def changed_by(tree: Path, module: str) -> set[str]:
         ("selftrain.selflabel.selection.thresholds", {"pseudo_label", "train_student"}),
         ("selftrain.evaluate.significance", {"evaluate"}),
         ("selftrain.learn.models.predict", {"train", "train_student", "pseudo_label", "evaluate"}),
+        ("selftrain.selflabel.teaching.task", MODELS),
+        ("selftrain.selflabel.teaching.classification", MODELS),
+        ("selftrain.selflabel.rounds.plan", {"train", "train_student"}),
         ("selftrain.selflabel.rounds.gate", set()),
         ("selftrain.selflabel.rounds.history", set()),
         ("selftrain.config.recipes", set()),  # its values are in the keys
@@ -64,3 +69,10 @@ def test_imports_for_type_checking_only_do_not_count(tmp_path: Path) -> None:
 def test_each_step_has_its_own_key() -> None:
     training = {code_digest.train(), code_digest.train_student()}
     assert len(training | {code_digest.ingest(), code_digest.pseudo_label(), code_digest.evaluate()}) == 5
+
+
+def test_every_module_that_the_task_reaches_is_in_a_key() -> None:
+    """The seam's imports are not followed: a module that it begins to use must be named by a step's key."""
+    seam = code_digest.source_of("selftrain.selflabel.teaching.classification").read_text()
+    reached = set(re.findall(r"^        from (selftrain[.\w]+) import", seam, re.MULTILINE))
+    assert reached == {f"selftrain.selflabel.teaching.{name}" for name in ("training", "labeling", "scoring")}

@@ -88,9 +88,20 @@ def test_a_shard_that_is_missing_or_there_twice_is_refused(colour_model: Path) -
     manifest, pixels = painted(validation=30, pool=30)
     teacher, settings = SavedModel.read(colour_model), PseudoLabel()
     one, other = shards_of(manifest, pixels, teacher, settings, 2)
-    for shards in ([one], [one, other, other]):
+    for shards in ([], [one], [one, other, other]):
         with pytest.raises(PredictionError, match="answers for 60 images: each image needs one"):
             join(manifest, teacher, shards, settings=settings, round_index=1)
+
+
+def test_a_shard_of_another_number_of_classes_is_refused(colour_model: Path) -> None:
+    """Cut into rows of three, six logits per image would answer for two images each."""
+    manifest, pixels = painted(validation=30, pool=30)
+    teacher, settings = SavedModel.read(colour_model), PseudoLabel()
+    (shard,) = shards_of(manifest, pixels, teacher, settings)
+    twice = np.asarray(shard["logits"].combine_chunks().flatten()).reshape(-1, 3).repeat(2, axis=1)
+    wide = pa.table({"row": shard["row"], "logits": pa.FixedSizeListArray.from_arrays(twice.reshape(-1), 6)})
+    with pytest.raises(PredictionError, match="a shard has 6 logits per image for 3 classes"):
+        join(manifest, teacher, [wide], settings=settings, round_index=1)
 
 
 def test_what_is_accepted_is_measured_on_the_validation_images(colour_model: Path) -> None:

@@ -19,7 +19,7 @@ from selftrain.learn.models.contract import CONTRACT_FILE, Contract, SavedModel
 from selftrain.learn.training.checkpoint import Checkpoints
 from selftrain.progress import Progress, silent
 from selftrain.selflabel.loop import LoopResult, run_loop
-from selftrain.selflabel.rounds.plan import Plan, TeacherPlan
+from selftrain.selflabel.rounds.plan import ControlPlan, Plan, TeacherPlan
 from selftrain.selflabel.rounds.scores import Scores
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
 from selftrain.selflabel.teaching.task import Destination, Task, TaskData, task_of
@@ -57,7 +57,7 @@ class ScriptedTask:
     ) -> SavedModel:
         return self._train(f"student {plan.index}", plan.backbone, into)
 
-    def train_control(self, data: TaskData, plan: Plan, *, into: Destination) -> SavedModel:
+    def train_control(self, data: TaskData, plan: ControlPlan, *, into: Destination) -> SavedModel:
         assert not len(data.manifest.rows(Split.UNLABELED))
         return self._train(f"control {plan.index}", plan.backbone, into)
 
