@@ -17,6 +17,7 @@ import typer.main
 import yaml
 
 import selftrain
+from selftrain import config
 from selftrain.cli.app import app
 from selftrain.config import Experiment, parse
 
@@ -140,3 +141,13 @@ def test_a_map_finds_a_name_in_the_module_it_points_to(page: str) -> None:
     text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
     pairs = [(name, ROOT / path) for name, path in NAMED.findall(text) if path.endswith(".py")]
     assert not [f"{name} in {path}" for name, path in pairs if path.is_file() and name not in path.read_text()]
+
+
+@pytest.mark.parametrize("recipe", ["Pretraining", "Distillation"])
+def test_the_guide_lists_every_key_of_a_recipe_with_its_default(recipe: str) -> None:
+    fields = getattr(config, recipe).model_fields
+    text = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    for name, field in fields.items():
+        default = str(field.default).lower() if isinstance(field.default, bool) else field.default
+        shown = "none" if default is None else f"`{default}`"
+        assert f"| `{name}` | {shown} |" in text
