@@ -211,7 +211,7 @@ def test_where_rows_go_is_checked_first(tmp_path: Path) -> None:
     for name, said in (
         ("mine.csv", "left unchanged"),
         ("x.txt", "parquet or .csv"),
-        ("mine.csv/x.csv", "none"),
+        ("mine.csv/x.csv", "is not a folder"),
     ):
         with pytest.raises(ConfigError, match=said):
             check_label_file(tmp_path / name)
