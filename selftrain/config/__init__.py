@@ -15,6 +15,17 @@ from selftrain.config.data import (
 )
 from selftrain.config.decisions import Gate, GuardAction, GuardName, Guards, Metric, Registry, check_model_name
 from selftrain.config.experiment import Experiment, TaskName, parse
+from selftrain.config.production import (
+    PRODUCTION,
+    Drift,
+    Event,
+    Inbox,
+    Notify,
+    Retrain,
+    Sampling,
+    SecretReference,
+    Triggers,
+)
 from selftrain.config.recipes import (
     Augmentation,
     Consistency,
@@ -33,12 +44,15 @@ from selftrain.config.selection import Adaptive, Fixed, PerClass, PseudoLabel, Q
 
 __all__ = [
     "EXPECTATIONS",
+    "PRODUCTION",
     "Adaptive",
     "Augmentation",
     "Checks",
     "Consistency",
     "DigitsSource",
     "Distillation",
+    "Drift",
+    "Event",
     "Experiment",
     "Fixed",
     "FolderSource",
@@ -46,11 +60,13 @@ __all__ = [
     "GuardAction",
     "GuardName",
     "Guards",
+    "Inbox",
     "Ingest",
     "KerasDatasetSource",
     "Machine",
     "Method",
     "Metric",
+    "Notify",
     "Objective",
     "PerClass",
     "Place",
@@ -60,6 +76,9 @@ __all__ = [
     "Quantile",
     "Recipe",
     "Registry",
+    "Retrain",
+    "Sampling",
+    "SecretReference",
     "Section",
     "Severity",
     "Share",
@@ -71,6 +90,7 @@ __all__ = [
     "TaskName",
     "Teacher",
     "Threshold",
+    "Triggers",
     "check_model_name",
     "learns_in_training",
     "parse",

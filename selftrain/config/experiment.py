@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from selftrain.config.data import Checks, DigitsSource, Ingest, Place, Source, Splitting
 from selftrain.config.decisions import Gate, Guards, Registry, model_name_of
+from selftrain.config.production import Drift, Inbox, Notify, Retrain
 from selftrain.config.recipes import Student, Teacher
 from selftrain.config.section import Machine, Section
 from selftrain.config.selection import PseudoLabel
@@ -50,6 +51,10 @@ class Experiment(Section):
     gate: Gate = Gate()
     guards: Guards = Guards()
     registry: Registry = Registry()
+    inbox: Inbox | None = Field(None, description="where production leaves new images")
+    retrain: Retrain = Retrain()
+    drift: Drift = Drift()
+    notify: Notify = Notify()
     machine: Machine = Machine()
 
     @model_validator(mode="before")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.pipelines.site import TINY, Site, copy_of_repository, models_read
+from tests.pipelines.site import NETWORK, TINY, Site, copy_of_repository, models_read
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
 
@@ -37,8 +37,8 @@ def here(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Site:
         "name": "colours",
         "workspace": ".selftrain",
         "source": {"kind": "folder", "labeled": str(colours / "labeled"), "unlabeled": str(colours / "unlabeled")},
-        "teacher": {"backbone": "mobilenet_v2_035", "steps": 30, "validate_every": 10, "learning_rate": 0.01},
-        "student": {"backbone": "mobilenet_v2_035", "steps": 1, "validate_every": 1},
+        "teacher": {"backbone": NETWORK, "steps": 30, "validate_every": 10, "learning_rate": 0.01},
+        "student": {"backbone": NETWORK, "steps": 1, "validate_every": 1},
     }
     site = Site(folder, experiment, root=copy_of_repository(folder / "repository"))
     assert ran(site) == KEYED

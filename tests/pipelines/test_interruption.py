@@ -65,7 +65,7 @@ def test_a_run_killed_anywhere_is_failed_at_the_next_start_and_registers_once(si
 
 
 def test_training_resumes_from_its_checkpoint_after_a_kill(tmp_path: Path) -> None:
-    teacher = {**TINY["teacher"], "steps": 1000, "validate_every": 250}
+    teacher = {**TINY["teacher"], "steps": 500, "validate_every": 250}
     site = Site(tmp_path, {**TINY, "teacher": teacher, "machine": {"checkpoint_s": 1.0}})
     process = site.start("selftrain", "run", "--config", str(site.config()))
     deadline = time.monotonic() + 300
@@ -79,6 +79,6 @@ def test_training_resumes_from_its_checkpoint_after_a_kill(tmp_path: Path) -> No
     kill_group(process)
     done = site.run("selftrain", "run", "--config", str(site.config()))
     assert done.returncode in (0, 3), done.stderr
-    first_shown = re.search(r"teacher: (\d+) of 1000", done.stderr)
+    first_shown = re.search(r"teacher: (\d+) of 500", done.stderr)
     assert first_shown is not None
     assert int(first_shown[1]) > 1, "training began anew"

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from benchmarks.photos import SkippedError, archive, unpack_flowers
-from tests.pipelines.site import TINY, Site
+from tests.pipelines.site import NETWORK, TINY, Site
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.keras, pytest.mark.slow]
 
@@ -135,7 +135,7 @@ def test_a_table_with_labels_and_splits(site: Site, images: Path) -> None:
             rows.writerow((path.relative_to(images), path.parent.name, split))
         for path in sorted((images / "unlabeled").glob("*.png")):
             rows.writerow((path.relative_to(images), "", "unlabeled"))
-    recipe = {**SHORT, "backbone": "efficientnet_b0_050"}
+    recipe = {**SHORT, "backbone": NETWORK}
     changes = {
         "name": "table",
         "source": {"kind": "table", "path": str(table)},
@@ -147,4 +147,3 @@ def test_a_table_with_labels_and_splits(site: Site, images: Path) -> None:
     record = run(site, site.config(**changes))
     assert record["rounds"][0]["labeled"] == len(COLOURS) * 8
     assert record["rounds"][1]["pool"] == len(COLOURS) * (ALL - LABELED)
-    check_on_new_files(site, images, "table")

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
-from tests.pipelines.site import ROOT, TINY, Site, copy_of_repository
+from tests.pipelines.site import NETWORK, ROOT, TINY, Site, copy_of_repository
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
 
@@ -35,9 +35,9 @@ def here(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Site:
         "name": "colours",
         "workspace": ".selftrain",
         "source": {"kind": "folder", "labeled": str(colours / "labeled"), "unlabeled": str(colours / "unlabeled")},
-        "teacher": {"backbone": "mobilenet_v2_035", "steps": 1, "validate_every": 1, "learning_rate": 1e-6},
+        "teacher": {"backbone": NETWORK, "steps": 1, "validate_every": 1, "learning_rate": 1e-6},
         "student": {
-            "backbone": "mobilenet_v2_035",
+            "backbone": NETWORK,
             "steps": 30,
             "validate_every": 10,
             "learning_rate": 0.01,

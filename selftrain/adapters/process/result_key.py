@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Set
 
-from selftrain.config import Experiment
+from selftrain.config import PRODUCTION, Experiment
 
-WITHOUT_EFFECT = frozenset({"title", "workspace", "machine"})  # they say where and how, not what
+WITHOUT_EFFECT = frozenset({"title", "workspace", "machine"}) | PRODUCTION  # they say where and how, not what
 
 
 def result_key(experiment: Experiment, *digests: str, leave_out: Set[str] = frozenset()) -> str:

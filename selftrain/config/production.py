@@ -1,0 +1,114 @@
+"""Settings of production: the inbox, when to retrain, drift, notices and serving. None of them changes a result."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from selftrain.config.section import Section, Share
+from selftrain.errors import ConfigError
+
+PRODUCTION = frozenset({"inbox", "retrain", "drift", "notify"})
+"""The sections of this module: they say when a run begins and who hears of it, not what it results in."""
+
+SecretReference = Annotated[str, Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+|zenml:[^.:]+\.[^.:]+)$")]
+"""Where a secret is: `env:NAME`, `file:/absolute/path`, or `zenml:SECRET.KEY`; never the secret itself."""
+
+Event = Literal[
+    "due",
+    "started",
+    "passed",
+    "refused",
+    "promoted",
+    "rolled_back",
+    "failed",
+    "stopped",
+    "quarantine",
+]
+
+
+class Sampling(Section):
+    """Which images are kept, of those that could be."""
+
+    rule: Literal["all", "low_confidence"] = Field(
+        "all", description="low_confidence: only images whose recorded answer is less sure than `below`, or missing"
+    )
+    below: Share = Field(0.9, description="confidence under which low_confidence keeps an image")
+    control: Share = Field(0.05, description="share of all images that is kept at random, whatever the rule")
+    seed: int = 0
+
+
+class Inbox(Section):
+    """Where production leaves new images. It is only ever read."""
+
+    url: str = Field(min_length=1, description="a folder, or a URL that fsspec opens: s3://, gs://, az://")
+    storage: dict[str, str | int | bool] = Field(
+        default_factory=dict, description="options of the file system, such as endpoint_url; no secrets"
+    )
+    secrets: dict[str, SecretReference] = Field(
+        default_factory=dict, description="options of the file system that are secret: option -> env:, file: or zenml:"
+    )
+    settle_s: float = Field(
+        60.0, ge=0, description="a file is taken when its size and version were the same twice, this far apart"
+    )
+    marker: str | None = Field(
+        None, description="take a file only when a file of this name exists, such as {name}.done or {folder}/_SUCCESS"
+    )
+    keep_metadata: bool = Field(False, description="keep EXIF (GPS, owner, serial numbers), XMP and comments")
+    max_per_day: int | None = Field(None, ge=1, description="most images that are taken in on one day (UTC)")
+    sampling: Sampling = Sampling()
+
+
+class Triggers(Section):
+    """Conditions for a retraining; None switches one off."""
+
+    min_new: int | None = Field(None, ge=1, description="usable images that no decided run has seen")
+    max_age_hours: float | None = Field(None, gt=0, description="hours since the last decided run")
+    drift: bool = Field(False, description="the new images have drifted, as the section `drift` decides")
+    performance: Share | None = Field(
+        None, description="the champion's accuracy on labelled production images is below this floor"
+    )
+    manual: bool = Field(False, description="somebody asked for it: selftrain retrain --now")
+
+    @property
+    def named(self) -> bool:
+        """Whether any condition is switched on."""
+        return bool(self.min_new or self.max_age_hours or self.drift or self.performance is not None or self.manual)
+
+
+class Retrain(Section):
+    """When `selftrain retrain` trains."""
+
+    any_of: Triggers = Field(Triggers(min_new=100, manual=True), description="one of these is enough")
+    all_of: Triggers = Field(Triggers(), description="all of these must hold as well")
+    cooldown_hours: float = Field(0.0, ge=0, description="hours after a decided run in which nothing but --now trains")
+    max_failures: int = Field(3, ge=1, description="failures in a row, after which it waits for --resume")
+
+    @model_validator(mode="after")
+    def _something_can_be_due(self) -> Self:
+        if not self.any_of.named and not self.all_of.named:
+            raise ConfigError("retrain.any_of and retrain.all_of name no condition; set one, such as any_of.min_new")
+        return self
+
+
+class Drift(Section):
+    """How far new images must be from the training images to count as drift."""
+
+    min_images: int = Field(100, ge=10, description="fewest new images for a decision")
+    warmup: int = Field(5, ge=1, description="past windows that set the threshold; until then nothing is drift")
+    factor: float = Field(2.0, gt=1, description="drift: the distance is this many times the largest of past windows")
+    floor: float = Field(0.1, ge=0, description="distances below this are never drift")
+
+
+class Notify(Section):
+    """Who is told. A notice that cannot be delivered is recorded, and never fails a run."""
+
+    webhook: SecretReference | None = Field(None, description="reference to the URL that JSON is posted to")
+    command: str | None = Field(None, description="program that gets the JSON on its standard input")
+    alerter: bool = Field(True, description="post with the alerter of the ZenML stack, where it has one")
+    events: tuple[Event, ...] = Field(
+        ("passed", "refused", "promoted", "rolled_back", "failed", "stopped", "quarantine"),
+        description="what is told",
+    )
+    timeout_s: float = Field(10.0, gt=0)
