@@ -152,7 +152,7 @@ def update_digest(digest: hashlib._Hash, table: pa.Table) -> None:
 
 
 def _canonical(column: pa.ChunkedArray) -> Iterator[Any]:
-    """The validity bits of one block of rows, the lengths of its lists or texts, and its values in little-endian."""
+    """The validity bits of one block of rows, the lengths of its lists or texts, and its little-endian values."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     array = pa.concat_arrays(column.chunks)

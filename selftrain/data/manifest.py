@@ -66,7 +66,7 @@ SCHEMA = pa.schema(
 _FORMAT = b"1"
 _FORMAT_KEY, _LABELS_KEY = b"selftrain.manifest", b"selftrain.label_map"
 _PSEUDO_ONLY = ("confidence", "probs", "round", "teacher")
-_RANDOM_TEXT = ("image_id", "origin")  # almost every value is another, so a Parquet dictionary would not help
+_RANDOM_TEXT = ("image_id", "origin")  # almost all values differ, so a Parquet dictionary would not help
 _NAMED_ROWS = 5
 
 

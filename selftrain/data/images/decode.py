@@ -93,7 +93,7 @@ def probe(data: bytes, name: str, *, max_pixels: int, min_side: int) -> None:
 def examine(data: bytes, name: str, *, max_pixels: int, min_side: int) -> ImageFacts:
     """Decode a whole file once, and return all that ingest needs to know about it.
 
-    Truncation at any offset is found. A JPEG is decoded at the smallest scale that suffices: the entropy decoder still
+    Truncation at any offset is found. A JPEG is decoded at the smallest scale that suffices. The entropy decoder still
     reads all of it, and that is the part that fails on damaged data. Raises ImageError with the QuarantineReason.
     """
     with _reasons(name):
@@ -193,7 +193,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _turn(image: ImageFile.ImageFile) -> Image.Transpose | None:
-    """The turn that a loaded image still needs to be as EXIF says; Pillow turns TIFF images itself."""
+    """The turn or flip that EXIF asks for and that loading has not done; Pillow turns TIFF images itself."""
     try:
         return _TURNS.get(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # damaged EXIF can raise anything; the pixels matter more

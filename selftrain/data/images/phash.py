@@ -57,8 +57,8 @@ def near_pairs(hashes: UInt64s, *, bits: int = 2, rank: npt.NDArray[np.floating]
     """All pairs i < j of images whose hashes differ in at most `bits` bits, each once, in blocks of bounded size.
 
     No two near hash values are missed, but a crowd of images may share a value: 100,000 blank pictures would make 5e9
-    pairs. Where a value, or two near ones, have more than 256 x 256 pairs, each image is paired only with the next 64
-    in the order of `rank` (n,), such as the mean brightness. If `rank` is None, that is the order of the rows.
+    pairs. In a crowd (one value, or two near ones, with more than 256 x 256 pairs), each image is paired only with the
+    next 64 by `rank` (n,), such as the mean brightness; None: by row.
     """
     order = np.lexsort((np.arange(len(hashes)) if rank is None else rank, hashes))
     values, starts, counts = np.unique(hashes[order], return_index=True, return_counts=True)

@@ -55,7 +55,7 @@ def curate(
     splitting: config.Splitting,
     previous: Manifest | None,
 ) -> CuratedRows:
-    """Make the Manifest of the files in `listing`, whose results of reading are in `index`; keep `previous` splits.
+    """Make the Manifest of the files in `listing` from their rows in `index`; images in `previous` keep their splits.
 
     Raises SourceError where a class has too few images for a split.
     """

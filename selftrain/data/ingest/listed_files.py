@@ -24,7 +24,7 @@ CODED_SPLITS: Final = (Split.TEST, Split.VALIDATION, Split.TRAIN, Split.UNLABELE
 
 
 class SplitCode(IntEnum):
-    """A file's split, as an index of CODED_SPLITS. Of copies, the one with the lowest code is kept."""
+    """A file's split; all but OPEN are positions in CODED_SPLITS. Of copies, the one with the lowest code is kept."""
 
     TEST = 0
     VALIDATION = 1

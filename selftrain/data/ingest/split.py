@@ -73,7 +73,7 @@ def assign(
       time gets its exact shares, in the order of the hashes. Later groups go where their hash alone puts them.
     - No group lies in two splits: the copy in the lesser one (train < validation < test) is left out, see `copy_of`.
 
-    Raises SourceError that names the classes with fewer than `splitting.min_per_class` images in a split.
+    Raises a SourceError that names the classes with fewer than `splitting.min_per_class` images in a split.
     """
     ids = np.asarray(image_ids, dtype=np.str_)
     label: Int64s = np.asarray(labels, dtype=np.int64)

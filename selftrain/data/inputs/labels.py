@@ -48,7 +48,7 @@ def label_form(labels: Labels, *, role: str) -> LabelForm:
 
 
 def class_indices(labels: Labels, *, role: str, class_names: tuple[str, ...], whose: Whose = "model") -> Ints:
-    """`labels` of any form as indices into `class_names`: int64 (n,). Raises SourceError that names the bad rows."""
+    """`labels` of any form as indices into `class_names`: int64 (n,). Raises a SourceError that names bad rows."""
     if label_form(labels, role=role) is LabelForm.NAME:
         return _of_names(text(labels), role=role, class_names=class_names, whose=whose)
     return number_indices(labels, role=role, classes=len(class_names), whose=whose)

@@ -92,7 +92,7 @@ def _text_bytes(chunk: pa.Array) -> bytes:
 
 @dataclass
 class FoundFiles:
-    """Image files below one folder, as three columns of equal length; `ignored` counts the files of other names."""
+    """Image files below one folder, as three columns of equal length; `ignored` counts the files named otherwise."""
 
     paths: list[str] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)

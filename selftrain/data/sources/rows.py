@@ -24,7 +24,7 @@ def training_classes(table: pa.Table) -> tuple[str, ...]:
 def checked_listing(table: pa.Table, *, ignored: int = 0, row_name: Callable[[int], str] | None = None) -> Listing:
     """The Listing of `table` (LISTING_SCHEMA), whose labels and splits fit together.
 
-    `row_name(row)` is what the user calls a row of `table`; None: its path. Raises SourceError that names the rows of:
+    `row_name(row)` is what the user calls a row of `table`; None: its path. Raises SourceError naming the rows:
 
     - an unknown split
     - a labelled split without a label, or a label in split unlabeled
@@ -49,7 +49,8 @@ def _check_rows(table: pa.Table, *, row_name: Callable[[int], str]) -> None:
     stop_at(pc.invert(known), "unknown split", f"allowed are {', '.join(SPLITS)}, or none: selftrain chooses one")
     unlabeled = pc.fill_null(pc.equal(split, "unlabeled"), False)
     labeled_split = pc.and_(pc.is_valid(split), pc.invert(unlabeled))
-    stop_at(pc.and_(pc.is_null(label), labeled_split), "image without label in a labelled split", "add the label")
+    missing = pc.and_(pc.is_null(label), labeled_split)
+    stop_at(missing, "image without label in a labelled split", "add its label, or put it into split unlabeled")
     stop_at(pc.and_(pc.is_valid(label), unlabeled), "label in split unlabeled", "remove the label or the split")
     classes = training_classes(table)
     unknown = pc.and_(pc.is_valid(label), pc.invert(pc.is_in(label, pa.array(classes, pa.string()))))

@@ -22,9 +22,9 @@ _COLUMNS = ("path", "label", "split")
 class TableImages:
     """Images named by the rows of a CSV or Parquet file; `label` and `split` may be missing or empty.
 
-    Paths are relative to `root` (by default the table's own folder) or absolute, and may not leave it: a list from
-    elsewhere must not reach into other folders. `root: /` allows the whole machine. Rows are counted from 1, without
-    the header of a CSV.
+    Paths are relative to `root` (by default the table's own folder) or absolute. They may not leave it, because a list
+    from elsewhere must not reach into other folders. `root: /` allows the whole machine. Rows are counted from 1,
+    without the header of a CSV.
     """
 
     settings: config.TableSource

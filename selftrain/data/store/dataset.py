@@ -27,7 +27,7 @@ class Dataset:
         return ImageStore(self.workspace.dataset(self.name))
 
     def checkpoints(self, code: str) -> Path:
-        """Checkpoints of trainings by code with this digest; a training by other code does not continue them."""
+        """Folder of the checkpoints of trainings by code with this digest; other code does not continue them."""
         return self.workspace.checkpoints / code[:12]
 
     def pixels(self, manifest: Manifest, size: int, *, progress: Progress = silent) -> Pixels:
