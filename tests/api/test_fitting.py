@@ -273,7 +273,7 @@ def test_an_experiment_brings_its_own_source(tmp_path: Path) -> None:
                 "unlabeled": load_digits().images[150:300],
             },
             SourceError,
-            r"values reach from 0 to 16; allowed are 0-1 and 0-255.* Divide all by the value of white \(by 16 if",
+            r"values reach from 0 to 16; allowed are 0-1 and 0-255.* divide all by the value of white \(16, if",
         ),
         ({"unlabeled": arrays()["unlabeled"]}, ConfigError, "unlabeled= without labeled=; give labeled="),
         (
@@ -404,7 +404,7 @@ def test_an_out_that_cannot_be_made_is_said_before_anything_is_trained(
             selftrain.fit(**arrays(), out=out, workspace=tmp_path / "work")
     (tmp_path / "here" / "loop").unlink()
     monkeypatch.chdir(tmp_path / "here")
-    with pytest.raises(ConfigError, match="is the folder this runs in"):
+    with pytest.raises(ConfigError, match="is the current folder"):
         selftrain.fit(**arrays(), out=".", workspace=tmp_path / "work")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "here"]
 

@@ -166,7 +166,7 @@ def test_the_folder_this_runs_in_is_no_out(tmp_path: Path, monkeypatch: pytest.M
     one, other = (member(tmp_path / name, ("a", "b"), seed=seed) for seed, name in enumerate(("one", "other")))
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    with pytest.raises(ConfigError, match=r"out='\.' is the folder this runs in"):
+    with pytest.raises(ConfigError, match=r"out='\.' is the current folder"):
         ensemble(models=[one, other], out=".")
 
 
