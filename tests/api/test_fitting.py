@@ -264,7 +264,11 @@ def test_an_experiment_brings_its_own_source(tmp_path: Path) -> None:
     [
         ({}, ConfigError, "there is nothing to fit on; give labeled= and unlabeled="),
         ({**arrays(), "labeled": (np.zeros((0, 8, 8), np.uint8), [])}, SourceError, "labeled holds no image"),
-        ({"labeled": "folder", "unlabeled": np.zeros((3, 8, 8))}, SourceError, "labeled are folders and unlabeled not"),
+        (
+            {"labeled": "folder", "unlabeled": np.zeros((3, 8, 8))},
+            SourceError,
+            r"in folders \(labeled\) and others are not \(unlabeled\)",
+        ),
         ({"labeled": "nowhere", "unlabeled": "neither"}, SourceError, "'nowhere' is not a folder"),
         ({**arrays(), "settings": {"gate": {"targt": 1}}}, ConfigError, "unknown key 'targt'"),
         (

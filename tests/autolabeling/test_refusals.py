@@ -207,7 +207,7 @@ def test_a_model_that_answers_other_classes_to_the_pool_is_refused_before_all_of
     def changing(batch: npt.NDArray[Any]) -> Floats:
         return model(batch)[:, : 10 if model.asked < LABELED else 9]
 
-    with pytest.raises(PredictionError, match="unlabeled: the model answers 9 columns, to labelled images 10"):
+    with pytest.raises(PredictionError, match="unlabeled: the model answers 9 columns, but 10 to labelled images"):
         autolabel(model=changing, labeled=labeled, unlabeled=pool, out=tmp_path / "out", batch_size=2000)
 
 
