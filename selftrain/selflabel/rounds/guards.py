@@ -30,7 +30,7 @@ def watch(guards: Guards, labels: PseudoLabels, *, prior: npt.ArrayLike) -> tupl
 def watch_student(guards: Guards, churn: float | None, *, round_index: int) -> tuple[Alarm, ...]:
     """The alarms about a trained student that disagrees with its teacher on a share `churn` (0-1) of the pool.
 
-    The share is counted on a sample of the pool; None if it was not counted.
+    The share is counted on a sample of the pool; `churn` is None if it was not counted.
     """
     if churn is None or guards.churn is None or churn <= guards.churn:
         return ()
