@@ -232,7 +232,7 @@ def _leave(out: Path, loop: LoopResult, texts: Mapping[str, str]) -> None:
 def _refuse_filled(out: Path) -> None:
     """Raise ConfigError where `out` is a file, or a folder that is not empty."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"out={str(out)!r} is not empty; it was left as it is, give another folder")
+        raise ConfigError(f"out={str(out)!r} is not empty and was left as it is; give another folder")
 
 
 def _merged(values: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -122,9 +122,10 @@ def learn_optimization(
 ) -> Optimization:
     """Measure the largest batch size that pays, then the learning rate for it, and write both to the file `config`.
 
-    The batch size doubles until memory runs out, the speed grows by less than 10 %, `most` is reached, or a pass over
-    the training images would have fewer than four steps. A method that learns in training (fixmatch, freematch,
-    softmatch) is measured by its whole step: per labelled image, two views of `consistency.mu` unlabelled ones.
+    The batch size doubles until memory runs out, the speed grows by less than 10 %, or `most` is reached. It also stops
+    where a pass over the training images would have fewer than four steps. A method that learns in training (fixmatch,
+    freematch, softmatch) is measured by its whole step: per labelled image, two views of `consistency.mu` unlabelled
+    ones.
 
     The rate comes from a range test (arXiv:1506.01186), from the weights and with the augmentation of the training. It
     is the rate of the steepest descent within the decade below the rate of the lowest averaged loss. It becomes the

@@ -45,7 +45,7 @@ def _is_torch(model: object) -> bool:
 
 
 def _torch_answer(module: Any) -> Callable[[Array], object]:
-    """`module` as a function of numpy batches: in evaluation mode, without gradients, on its own device."""
+    """A function that runs `module` on numpy batches, in evaluation mode and without gradients, on its own device."""
     torch = importlib.import_module("torch")
     device = next((each.device for each in module.parameters()), torch.device("cpu"))
 

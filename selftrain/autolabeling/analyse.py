@@ -244,7 +244,7 @@ def _class_counts(labeled: Ints, labels: PseudoLabels) -> dict[str, ClassCounts]
 
 def _warnings(counts: Counts, labels: PseudoLabels) -> Iterator[str]:
     if counts.conflicting:
-        yield f"{counts.conflicting} labelled images left out: copies of one image have different labels"
+        yield f"{counts.conflicting} labelled images were left out: copies of one image have different labels"
     if not counts.training:
         yield "no labelled image is left to train on; hold out fewer, or give separate images as validation="
     if counts.unreadable:

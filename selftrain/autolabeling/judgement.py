@@ -124,7 +124,7 @@ def _warnings(labels: Ints, calibration: Calibration, names: tuple[str, ...]) ->
     missing = [name for index, name in enumerate(names) if not (labels == index).any()]
     if missing:
         shown = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
-        yield f"no held-out image of {len(missing)} of {len(names)} classes: {shown}"
+        yield f"{len(missing)} of {len(names)} classes have no held-out image: {shown}"
 
 
 def _refuse_wrong_range(

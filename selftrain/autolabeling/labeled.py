@@ -97,8 +97,8 @@ def read_labeled(
 def class_names_of(reading: Reading, *, classes: int, given: tuple[str, ...] | None, role: str) -> tuple[str, ...]:
     """The class names: those given, the sorted names of the labels, or the indices.
 
-    Raises SourceError where the model has another number of classes. It is also raised where the names are numbers and
-    sort differently by value and as text, because the order of the model's outputs is then unknown.
+    Raises SourceError where the model has another number of classes. If names are numbers that sort differently by
+    value and as text, the order of the model's outputs is unknown. Then it raises SourceError too.
     """
     form = label_form(reading.labels, role=role)
     names = given or (sorted_names(text(reading.labels)) if form is LabelForm.NAME else None)
@@ -107,7 +107,7 @@ def class_names_of(reading: Reading, *, classes: int, given: tuple[str, ...] | N
     if len(names) != classes:
         shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
         raise SourceError(
-            f"{'class_names' if given else role} has {len(names)} classes ({shown}), the model answers {classes}; "
+            f"{'class_names' if given else role} has {len(names)} classes ({shown}), but the model answers {classes}; "
             "give class_names=, one for each output in order"
         )
     if not given and list(names) != sorted(names):

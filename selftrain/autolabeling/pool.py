@@ -22,7 +22,7 @@ _TOLERANCE = 1e-2  # the same model's answers to the same images may differ by t
 
 
 def check_same_model(folder: AnalysisFolder, answers: Floats) -> None:
-    """Keep the `answers` to the held-out images in `folder`, to compare those of a resumed analysis with them.
+    """Keep the `answers` to the held-out images in `folder`. A resumed analysis is compared with them.
 
     Raises ConfigError where an unfinished analysis kept different ones.
     """

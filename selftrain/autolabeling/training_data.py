@@ -150,7 +150,7 @@ def _held_out(folder: AnalysisFolder, *, labels: LabelKind | None, weighted: boo
     images = folder.images(analysis)
     rows = np.flatnonzero(_is_part(images, Part.HELD_OUT))
     if not len(rows):
-        raise SourceError(f"{folder.root} holds out no labelled image; it was given validation images, use those")
+        raise SourceError(f"{folder.root} holds out no labelled image; use the validation images that it was given")
     kind = labels or _default_kind(analysis)
     targets = _encoded(_labels(images, rows), kind, classes=len(analysis.class_names))
     weights = np.ones(len(rows), np.float32) if weighted else None

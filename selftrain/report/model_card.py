@@ -73,7 +73,7 @@ def _against_first_teacher(compared: Comparison) -> str:
     what = {
         ComparisonResult.BETTER: "The unlabelled images helped.",
         ComparisonResult.WORSE: "The unlabelled images made it worse.",
-        ComparisonResult.UNDECIDED: "These test images do not show whether the unlabelled images helped.",
+        ComparisonResult.UNDECIDED: "Whether the unlabelled images helped remains undecided on these test images.",
     }[compared.finding]
     return (
         f"{what} The first teacher, before any pseudo-label, reached {_percent(compared.reference)} "

@@ -33,7 +33,10 @@ class ClassCount(BaseModel):
 
 
 class ValidationReport(BaseModel):
-    """The results of all expectations on one manifest; `passed` is False if one with severity "stop" was missed."""
+    """The results of all expectations on one manifest.
+
+    `passed` is False if an expectation with severity "stop" was missed.
+    """
 
     model_config = ConfigDict(frozen=True)
 

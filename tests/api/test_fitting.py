@@ -189,7 +189,7 @@ def test_a_student_that_diverges_costs_no_fit_its_teacher(workspace: Path, tmp_p
 @pytest.mark.slow
 def test_an_out_that_holds_anything_is_refused_before_any_work(fitted: FitResult, tmp_path: Path) -> None:
     before = sorted(fitted.out.rglob("*"))
-    with pytest.raises(ConfigError, match="is not empty; it was left as it is"):
+    with pytest.raises(ConfigError, match="is not empty and was left as it is"):
         selftrain.fit(**arrays(), settings=SETTINGS, out=fitted.out, workspace=tmp_path / "other")
     assert sorted(fitted.out.rglob("*")) == before
     assert not (tmp_path / "other").exists()

@@ -16,7 +16,7 @@ from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 def check_target(folder: Path) -> None:
     """Raise ConfigError unless `folder` is empty or does not exist."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} is not empty; nothing was written, give a new folder for --materialize")
+        raise ConfigError(f"{folder} is not empty, so nothing was written; give a new folder for --materialize")
 
 
 def check_class_names(class_names: Sequence[str]) -> None:

@@ -139,7 +139,7 @@ def label_folder(
     write_quarantine((*answered.unread, *(held_out.unread if held_out else ())), outputs.quarantine)
     if not answered.paths:
         raise SourceError(
-            f"none of the {len(paths)} files in {images} can be read as an image; reasons in {outputs.quarantine}"
+            f"none of the {len(paths)} files in {images} can be read as an image; {outputs.quarantine} says why"
         )
     labels = _labels(answered, contract, held_out, settings)
     write_labels(labels, outputs.csv)
@@ -256,7 +256,7 @@ def _check_replaceable(planned: OutputPaths) -> None:
         (planned.per_class, "chart drawn by selftrain", is_our_chart),
     ):
         if os.path.lexists(path) and not is_ours(path):
-            raise ConfigError(f"{path} exists and is not a {what}; it was left as it is, give another --out")
+            raise ConfigError(f"{path} exists and is not a {what}, so it was left as it is; give another --out")
 
 
 def _check_apart(planned: OutputPaths) -> None:

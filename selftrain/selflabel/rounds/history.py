@@ -37,7 +37,7 @@ class Round(BaseModel):
     - `pseudo_precision`: the share of right answers among the validation images that `threshold` accepts;
       `pseudo_precision_low` is the lower end of its 95 % interval. The same labels calibrated the teacher and chose the
       cut-off of a target precision, so the precision on new images may be a little lower.
-    - `findings`: notes of the threshold to the reader of the run.
+    - `findings`: what the threshold reports to the reader of the run.
     - `churn`: the share of the pool on which the student disagrees with its teacher.
     - `diverged`: why the training gave no model. The metrics are then NaN, which JSON stores as "NaN".
     """

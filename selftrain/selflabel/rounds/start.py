@@ -12,7 +12,7 @@ from selftrain.ladder import resolve
 def check_start(e: Experiment, teacher_backbone: str) -> None:
     """Raise ConfigError for settings that would otherwise stop the run only later; the message names the key.
 
-    `teacher_backbone` names the network of the first teacher, which may be a user's own model. It refuses these:
+    `teacher_backbone` names the network of the first teacher, which may be a user's own model. These are refused:
 
     - a weights file that is missing
     - a teacher without a next rung, if `student.backbone` is not set
