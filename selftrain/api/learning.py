@@ -36,9 +36,10 @@ class Optimization:
 
 @dataclass(frozen=True)
 class LearnedAugmentation:
-    """A search: the recipe as it was, the best of all trials by loss, and whether that was written to `config`.
+    """The result of a search: the recipe as it was, the trial with the lowest loss, and all trials.
 
-    `seconds` is training time over all starts.
+    `written` says whether the best values were written to `config`. `seconds` is the training time of all trials, with
+    those of earlier, interrupted calls.
     """
 
     config: Path
@@ -79,7 +80,7 @@ def distill(
         teacher, which is replaced.
       - `recipe`: how to train, a `selftrain.config.Distillation` or a mapping of its keys: backbone, temperature,
         steps and the other settings.
-      - `seed`: the first weights, the order of the images, and which of `labeled` are held out.
+      - `seed`: determines the first weights, the order of the images, and which of `labeled` are held out.
       - `workspace`: the folder for decoded images and checkpoints, with the recall log.
       - `progress`: called with the units done, their total, and a note.
 
@@ -121,9 +122,10 @@ def learn_optimization(
 ) -> Optimization:
     """Measure the largest batch size that pays, then the learning rate for it, and write both to the file `config`.
 
-    The batch size doubles until memory fails, the speed grows by less than 10 %, `most` is reached, or a pass over the
-    training images would have fewer than four steps. A method that learns in training (fixmatch, freematch, softmatch)
-    is measured by its whole step: per labelled image, two views of `consistency.mu` unlabelled ones.
+    The batch size doubles until memory runs out, the speed grows by less than 10 %, or `most` is reached. It also stops
+    where a pass over the training images would have fewer than four steps. A method that learns in training (fixmatch,
+    freematch, softmatch) is measured by its whole step: per labelled image, two views of `consistency.mu` unlabelled
+    ones.
 
     The rate comes from a range test (arXiv:1506.01186), from the weights and with the augmentation of the training. It
     is the rate of the steepest descent within the decade below the rate of the lowest averaged loss. It becomes the
@@ -143,7 +145,9 @@ def learn_optimization(
     Raises:
       - ConfigError: the file cannot be read or written, or `most` or `range_steps` is too small.
       - TrainingDivergedError: the loss is not finite at any rate.
-      - NoFallError: the loss falls by no more than chance. After an error the file is as it was.
+      - NoFallError: the loss falls by no more than chance would explain.
+
+    After an error, the file is as it was.
     """
     path = user_path(config)
     found = measure_batch_and_rate(
@@ -167,9 +171,9 @@ def learn_augmentation(
 ) -> LearnedAugmentation:
     """Search the augmentation's strength, RandAugment, MixUp and label smoothing by training again and again.
 
-    Optuna's tree-structured Parzen estimator proposes. Each trial trains the role's recipe on the human labels and is
-    judged by the validation loss; the test set is not read. The first trial is the recipe as it is, and only something
-    better is written. On a small validation set much of the gain is luck, so expect less of it on test.
+    Optuna's tree-structured Parzen estimator proposes the trials. Each trial trains the role's recipe on the human
+    labels and is judged by the validation loss; the test set is not read. The first trial is the recipe as it is, and
+    only a better one is written. On a small validation set much of the gain is luck, so expect a smaller gain on test.
 
     A student whose method learns in training (fixmatch, freematch, softmatch) is trained on the unlabelled images too,
     as in a run. Only its RandAugment is searched. It always takes a weak and a strong view and mixes nothing. Its
@@ -185,8 +189,8 @@ def learn_augmentation(
       - `most_trials`: no trial starts after this many. None: no limit.
       - `steps`: the steps of a trial. None: the recipe's own.
       - `write`: write the best values to the file, each with a comment that says why; other comments stay.
-      - `seed`: what is proposed.
-      - `progress`: called with the seconds of the budget spent, all of them, and a note.
+      - `seed`: determines which trials are proposed.
+      - `progress`: called with the seconds of the budget that are spent, their total, and a note.
 
     Returns:
         The recipe as it was, the best trial, all trials, and whether the file was written.

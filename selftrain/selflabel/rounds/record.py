@@ -29,7 +29,7 @@ class Registration(BaseModel):
 
 
 class RunRecord(BaseModel):
-    """One run: shares and accuracies in 0-1, and seconds of computing even where the cache answered."""
+    """One run. Shares and accuracies are in 0-1; seconds are those of the training, even if a model was cached."""
 
     model_config = ConfigDict(frozen=True)
 
