@@ -16,7 +16,8 @@ from selftrain.files.locks import try_lock
 def written_whole(path: Path) -> Iterator[Path]:
     """A new file to write while the block runs, renamed to `path` at its end, removed if the block raises.
 
-    It is locked meanwhile, so that `prune` can tell it from what a killed process left.
+    It is locked meanwhile, so that `prune` can tell it from what a killed process left; `files.writing.replace` holds
+    no lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
