@@ -94,6 +94,23 @@ def distill(
       - UntrustedFileError: `teacher` is not a saved model, or was changed.
       - WithdrawnError: `selftrain recall` withdrew the teacher, or a model that it was trained from.
       - TrainingDivergedError: the loss is not finite.
+
+    Example:
+        The folder `colours` holds a model that names the strongest colour of an image, whose channels are RGB:
+
+        >>> import numpy as np
+        >>> import selftrain
+        >>> images = np.random.default_rng(0).integers(0, 256, (36, 16, 16, 3), np.uint8)
+        >>> names = np.array(["red", "green", "blue"])[images.mean(axis=(1, 2)).argmax(axis=1)]
+        >>> small = selftrain.distill(
+        ...     teacher="colours",
+        ...     images=images[:24],
+        ...     validation=(images[24:], names[24:]),
+        ...     recipe={"backbone": "wide_resnet_16_1", "steps": 4, "batch_size": 8},
+        ...     out="small",
+        ... )
+        >>> small.images, small.teacher_accuracy, small.saved.folder.name
+        (24, 1.0, 'small')
     """
     from selftrain.api.user_models import refuse_withdrawn
 
@@ -148,6 +165,21 @@ def learn_optimization(
       - NoFallError: the loss falls by no more than chance would explain.
 
     After an error, the file is as it was.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import selftrain
+        >>> config = Path("optimization.yaml")
+        >>> written = config.write_text('''
+        ... parameters:
+        ...   experiment:
+        ...     image_size: 16
+        ...     source: {kind: digits, labeled: 40, validation: 20, test: 20}
+        ...     teacher: {backbone: wide_resnet_16_1}
+        ... ''')
+        >>> found = selftrain.learn_optimization(config=config, range_steps=40)
+        >>> found.batch_size, f"batch_size: 8, learning_rate: {found.learning_rate}" in config.read_text()
+        (8, True)
     """
     path = user_path(config)
     found = measure_batch_and_rate(
@@ -199,6 +231,21 @@ def learn_augmentation(
       - ConfigError: the file is not a configuration, its recipe has no augmentation, the budget or `steps` are not
         above 0, or Optuna is missing.
       - TrainingDivergedError: the recipe as it is diverges.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import selftrain
+        >>> config = Path("augmentation.yaml")
+        >>> written = config.write_text('''
+        ... parameters:
+        ...   experiment:
+        ...     image_size: 16
+        ...     source: {kind: digits, labeled: 40, validation: 20, test: 20}
+        ...     teacher: {backbone: wide_resnet_16_1, augmentation: digits}
+        ... ''')
+        >>> found = selftrain.learn_augmentation(config=config, most_trials=2, steps=1)
+        >>> len(found.trials), found.best.loss <= found.before.loss
+        (2, True)
     """
     path = user_path(config)
     found = search_augmentation(

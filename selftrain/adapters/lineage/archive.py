@@ -15,9 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from selftrain.adapters.lineage.store import KeptLabels, kept_labels
 from selftrain.adapters.process.settings import prepare_process
 from selftrain.adapters.registry import recall_log
-from selftrain.adapters.registry import versions as registry
 from selftrain.adapters.registry.references import find_version
-from selftrain.adapters.registry.versions import CHALLENGER, CHAMPION, Version
+from selftrain.adapters.registry.versions import CHALLENGER, CHAMPION, Version, all_versions
 from selftrain.adapters.runs.records import has_runs
 from selftrain.adapters.tracking.store import open_existing
 from selftrain.errors import InputError, RegistryError, SourceError
@@ -147,7 +146,7 @@ def open_archive(workspace: Path) -> Archive:
     prepare_process()
     tracking = open_existing(workspace)
     kept, gone = kept_labels()
-    versions = registry.all_versions(tracking) if tracking is not None else []
+    versions = all_versions(tracking) if tracking is not None else []
     log = recall_log.read_log(tracking) if tracking is not None else []
     return Archive(tuple(kept), tuple(gone), tuple(versions), tuple(log))
 

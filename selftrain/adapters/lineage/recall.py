@@ -9,11 +9,10 @@ from pydantic import BaseModel, ConfigDict
 
 from selftrain.adapters.lineage.archive import Archive, NamedTeacher, open_archive, write_all
 from selftrain.adapters.lineage.store import KeptLabels
-from selftrain.adapters.registry import champions as promotion
 from selftrain.adapters.registry import recall_log
-from selftrain.adapters.registry import versions as registry
+from selftrain.adapters.registry.champions import current_user, rollback
 from selftrain.adapters.registry.references import ADDRESS
-from selftrain.adapters.registry.versions import CHAMPION, Version
+from selftrain.adapters.registry.versions import CHAMPION, Version, get_version
 from selftrain.adapters.tracking.store import open_existing, open_tracking
 from selftrain.errors import InputError, NotRegisteredError, RegistryError, SelftrainError
 from selftrain.progress import Progress, silent
@@ -142,7 +141,7 @@ def concern_of(model_uri: str | None, workspace: Path) -> str | None:
         tracking = recall_log.open_log(workspace)
         if tracking is None:
             return None
-        version = registry.get_version(tracking, name=address["name"], number=int(address["number"]))
+        version = get_version(tracking, name=address["name"], number=int(address["number"]))
         return recall_log.recalled(tracking).concern(version.descent, version.uri)
     except NotRegisteredError:
         return None  # it was deleted
@@ -157,12 +156,12 @@ def roll_back(report: RecallReport, *, workspace: Path) -> tuple[Version, ...]:
     """
     tracking = open_tracking(workspace)
     why = f"{report.recall.called} was recalled: {report.recall.why}"
-    who = promotion.current_user()
+    who = current_user()
     champions: list[Version] = []
     errors: list[SelftrainError] = []
     for version in report.champions:
         try:
-            champions.append(promotion.rollback(tracking, version.name, who=who, why=why))
+            champions.append(rollback(tracking, version.name, who=who, why=why))
         except SelftrainError as error:
             errors.append(error)
     if errors and len(report.champions) == 1:
@@ -185,7 +184,7 @@ def _append(teacher: NamedTeacher, action: Literal["withdraw", "restore"], *, wh
     line = Recall(
         number=0,
         when="",
-        who=promotion.current_user(),
+        who=current_user(),
         action=action,
         identity=teacher.identity,
         file=teacher.file,

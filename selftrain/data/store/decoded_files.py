@@ -16,7 +16,8 @@ from selftrain.files.locks import try_lock
 def written_whole(path: Path) -> Iterator[Path]:
     """A new file to write in the block; it is renamed to `path` at the end, or removed if the block raises.
 
-    Meanwhile it is locked, so that `prune` can tell it from what a killed process left.
+    Meanwhile it is locked, so that `prune` can tell it from what a killed process left. `files.writing.replace` holds
+    no lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:

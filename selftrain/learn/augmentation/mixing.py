@@ -15,7 +15,7 @@ from keras import ops
 _QUANTILES = 4097
 
 
-class Mix(keras.layers.Layer):  # type: ignore[misc]
+class Mix(keras.layers.Layer):  # type: ignore[misc]  # keras ships no types
     """Mixes each image, and its target, with another of the batch, in a random share.
 
     MixUp (arXiv:1710.09412, eq. 1) blends them. CutMix (arXiv:1905.04899, eq. 1-2) pastes a box of the other image,
@@ -79,7 +79,7 @@ def _beta_quantiles(alpha: float) -> np.ndarray[tuple[int], np.dtype[np.float32]
     return quantiles
 
 
-class MixingTrainer(keras.Model):  # type: ignore[misc]
+class MixingTrainer(keras.Model):  # type: ignore[misc]  # keras ships no types
     """(images, weighted targets) to the loss of the mixed images against their mixed targets.
 
     A target (n, classes) is a label's or a teacher's probabilities times the image's weight. The loss of a mixed image

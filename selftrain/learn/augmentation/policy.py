@@ -104,7 +104,7 @@ def augmenter(
     return Augment(chosen, image_size=image_size, seed=seed, name="augment")
 
 
-class Augment(keras.layers.Layer):  # type: ignore[misc]
+class Augment(keras.layers.Layer):  # type: ignore[misc]  # keras ships no types
     """Applies a Policy, with random numbers per image: colours first, then all moves in one reading, then cutout."""
 
     def __init__(self, policy: Policy, *, image_size: int, seed: int, **options: Any) -> None:

@@ -59,7 +59,7 @@ class Distilling(Supervised):
         return DistillingTrainer(plain.input, plain.output, self.softening)
 
 
-class DistillingTrainer(keras.Model):  # type: ignore[misc]
+class DistillingTrainer(keras.Model):  # type: ignore[misc]  # keras ships no types
     """A network whose targets are `both_targets`."""
 
     def __init__(self, images: keras.KerasTensor, logits: keras.KerasTensor, softening: Softening) -> None:

@@ -75,7 +75,7 @@ class Statistics:
                 dropout.rate = rate
 
 
-class _InTrainingMode(keras.layers.Layer):  # type: ignore[misc]
+class _InTrainingMode(keras.layers.Layer):  # type: ignore[misc]  # keras ships no types
     """A model that is always called in training mode."""
 
     def __init__(self, model: keras.Model) -> None:

@@ -266,7 +266,7 @@ class _PretrainingRun:
         write_arrays(self.state_file, variables.read(self._state()), json.dumps(asdict(self.position)))
 
 
-class _PretrainingWatch(keras.callbacks.Callback):  # type: ignore[misc]
+class _PretrainingWatch(keras.callbacks.Callback):  # type: ignore[misc]  # keras ships no types
     """Stops a pretraining whose loss is not finite, saves it from time to time, and reports progress."""
 
     def __init__(self, run: _PretrainingRun, stop: int) -> None:

@@ -89,6 +89,15 @@ def learn_representation(
       - ConfigError: `recipe` is not allowed, `out` holds other weights or something else, or there are fewer images
         than a batch.
       - TrainingDivergedError: the loss is not finite, or the features collapse.
+
+    Example:
+        >>> import numpy as np
+        >>> import selftrain
+        >>> images = np.random.default_rng(0).integers(0, 256, (32, 8, 8), np.uint8)
+        >>> recipe = {"backbone": "wide_resnet_16_1", "image_size": 8, "steps": 2, "batch_size": 8}
+        >>> found = selftrain.learn_representation(images=images, recipe=recipe, out="noise.weights.h5")
+        >>> print(found.yaml)
+        teacher: {backbone: wide_resnet_16_1, weights: noise.weights.h5}
     """
     from selftrain.learn.networks import backbones
     from selftrain.learn.pretraining.pretrain import curve_of, identity, pretrain

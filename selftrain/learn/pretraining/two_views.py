@@ -35,7 +35,7 @@ def projector(recipe: Pretraining, features: int) -> keras.Model:
     return keras.Sequential([*layers, keras.layers.Dense(widths[-1], use_bias=False, dtype="float32")], name="project")
 
 
-class TwoViews(keras.Model):  # type: ignore[misc]
+class TwoViews(keras.Model):  # type: ignore[misc]  # keras ships no types
     """Images (n, s, s, 3) to the embeddings (n, 2, d) of two augmentations of each, with the loss between them."""
 
     def __init__(self, embed: keras.Model, recipe: Pretraining, *, seed: int) -> None:

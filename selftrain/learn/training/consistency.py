@@ -48,7 +48,7 @@ def hard_loss(strong: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     return ops.mean(weights * -ops.sum(wanted * ops.log_softmax(strong), axis=-1))
 
 
-class FixMatch(keras.layers.Layer):  # type: ignore[misc]
+class FixMatch(keras.layers.Layer):  # type: ignore[misc]  # keras ships no types
     """Counts images whose weak view is surer than one threshold (arXiv:2001.07685, eq. 4)."""
 
     def __init__(self, threshold: float, *, weight: float = 1.0) -> None:
@@ -62,7 +62,7 @@ class FixMatch(keras.layers.Layer):  # type: ignore[misc]
         return self.weight * hard_loss(strong, ops.argmax(probs, axis=-1), counts)
 
 
-class FreeMatch(keras.layers.Layer):  # type: ignore[misc]
+class FreeMatch(keras.layers.Layer):  # type: ignore[misc]  # keras ships no types
     """Thresholds per class that follow the model's own confidence (arXiv:2205.07246), and a term for fairness.
 
     `level` is tau_t (eq. 5), `class_means` (classes,) p~_t (eq. 6), `histogram` (classes,) h~_t of the predictions.
@@ -108,7 +108,7 @@ class FreeMatch(keras.layers.Layer):  # type: ignore[misc]
         return ops.where(ops.sum(counts) > 0, negative_entropy, 0.0)
 
 
-class SoftMatch(keras.layers.Layer):  # type: ignore[misc]
+class SoftMatch(keras.layers.Layer):  # type: ignore[misc]  # keras ships no types
     """Weights every image by a truncated Gaussian of its confidence (arXiv:2301.10921, eq. 9).
 
     The confidence comes from probabilities aligned to a uniform share of the classes (eq. 8); the label does not.
@@ -161,7 +161,7 @@ def _sum_to_one(values: Tensor) -> Tensor:
     return values / ops.maximum(ops.sum(values), 1e-12)
 
 
-class ConsistencyTrainer(keras.Model):  # type: ignore[misc]
+class ConsistencyTrainer(keras.Model):  # type: ignore[misc]  # keras ships no types
     """(labelled images, unlabelled images) to the logits of the labelled; the unlabelled add their loss.
 
     One forward pass sees the labelled images and both views of the unlabelled ones, so that they share their batch's

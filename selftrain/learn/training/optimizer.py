@@ -15,7 +15,7 @@ from selftrain.learn.networks.variables import read
 _UNDECAYED = ("bias", "gamma", "beta")
 
 
-class FlatAdamW(keras.optimizers.Optimizer):  # type: ignore[misc]
+class FlatAdamW(keras.optimizers.Optimizer):  # type: ignore[misc]  # keras ships no types
     """AdamW (arXiv:1711.05101, algorithm 2) with an exponential moving average of the weights.
 
     The weights are those of keras.optimizers.AdamW, from about 30 operations in all instead of 50 per variable. An

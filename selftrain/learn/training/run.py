@@ -277,7 +277,7 @@ class _TrainingRun:
         return TrainingResult(self.averaged, curve, best.step, self.position.seconds, image_steps)
 
 
-class _TrainingWatch(keras.callbacks.Callback):  # type: ignore[misc]
+class _TrainingWatch(keras.callbacks.Callback):  # type: ignore[misc]  # keras ships no types
     """Stops a training whose loss is not finite, saves it from time to time, and reports progress."""
 
     def __init__(self, run: _TrainingRun, stop: int) -> None:

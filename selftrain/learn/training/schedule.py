@@ -65,7 +65,7 @@ def learning_rate(phase: Phase, *, warmup: float) -> keras.optimizers.schedules.
     return _WithFinish(main, steps, phase.rate * FINISH_RATE, phase.finish) if phase.finish else main
 
 
-class _WithFinish(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+class _WithFinish(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]  # keras ships no types
     """`main` for `steps` steps, then half a cosine from `rate` to zero over `finish` more."""
 
     def __init__(
