@@ -1,4 +1,4 @@
-"""Features: what a classifier makes of an image before its last layer names a class."""
+"""Features: the vector that a classifier computes for an image before its last layer names a class."""
 
 from __future__ import annotations
 

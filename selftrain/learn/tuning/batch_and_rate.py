@@ -102,7 +102,7 @@ class Throughput:
         self._training, self._memory = training, HostMemory()
 
     def __call__(self, batch_size: int) -> float:
-        """Raises MemoryError where memory fails, or would."""
+        """Images per second at `batch_size`. Raises MemoryError if memory fails, or would fail."""
         self._memory.check(batch_size)
         try:
             speed = self._measure(batch_size)
@@ -162,7 +162,7 @@ class TrialSteps:
         return float(self._trainer.train_on_batch(x, y, weights, return_dict=True)["loss"])
 
     def step_at(self, rate: float) -> float:
-        """The same; this step and those after it are taken at `rate`."""
+        """The loss as `step` returns it; this step and those after it are taken at `rate`."""
         self._trainer.optimizer.learning_rate = rate
         return self.step()
 
