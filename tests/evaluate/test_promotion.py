@@ -64,7 +64,7 @@ def test_every_floor_must_be_passed() -> None:
     assert "macro_f1 0.95" in decision.text
 
 
-def test_a_surely_better_model_replaces_the_champion() -> None:
+def test_a_significantly_better_model_replaces_the_champion() -> None:
     decision = judge(measured(against=3, comparison=against(slice(0, 20))), champion=3)
     assert decision.promote
     assert decision.against == 3

@@ -54,7 +54,7 @@ def _main_phases(recipe: Recipe) -> tuple[Phase, ...]:
 
 
 def learning_rate(phase: Phase, *, warmup: float) -> keras.optimizers.schedules.LearningRateSchedule:
-    """A linear warm-up over the share `warmup` of the steps, then half a cosine to zero. The finish has its own half cosine."""
+    """A linear warm-up over the share `warmup` of the steps, then half a cosine to zero; the finish has another."""
     steps = phase.stop - phase.finish - phase.start
     rising = min(round(warmup * steps), steps - 1)
     main = (
