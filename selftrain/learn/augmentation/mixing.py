@@ -1,6 +1,6 @@
 """Mixing: MixUp and CutMix of a batch, both images and targets, as one Keras layer.
 
-`keras.layers.MixUp` draws from a gamma distribution, which XLA cannot compile under TensorFlow; `keras.layers.CutMix`
+`keras.layers.MixUp` draws from a gamma distribution, which XLA cannot compile under TensorFlow. `keras.layers.CutMix`
 takes no alpha, and does not mix the targets by the share of pixels. Here shares come from a table of Beta quantiles.
 """
 
@@ -20,7 +20,8 @@ class Mix(keras.layers.Layer):  # type: ignore[misc]
 
     MixUp (arXiv:1710.09412, eq. 1) blends them. CutMix (arXiv:1905.04899, eq. 1-2) pastes a box of the other image; the
     targets are mixed by the share of pixels that the box covers. Shares are drawn from Beta(alpha, alpha). An alpha of
-    0 switches a method off; if both are on, each image draws one of them. The random state is a variable.
+    0 switches a method off; if both are on, each image draws one of them. The random state is a variable, so that a
+    checkpoint keeps it.
     """
 
     def __init__(self, *, mixup: float, cutmix: float, seed: int) -> None:

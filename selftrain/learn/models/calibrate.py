@@ -60,9 +60,9 @@ def _targets_of_no_error(labels: NDArray[np.integer], classes: int) -> NDArray[n
 def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
     """The temperature with the lowest negative log-likelihood; logits (n, classes), labels (n,) class indices.
 
-    Temperature scaling, Guo et al. 2017 (arXiv:1706.04599), section 4.2. The search covers a thousandth to ten times
-    the spread of an image's logits, so that logits times any factor give the same probabilities. If each image's logits
-    are all equal, the temperature is 1.
+    This is temperature scaling (Guo et al. 2017, arXiv:1706.04599, section 4.2). The search covers a thousandth to ten
+    times the spread of an image's logits, so that logits times any factor give the same probabilities. If each image's
+    logits are all equal, the temperature is 1.
 
     If every answer is right, a lower temperature always fits better, and confidences would reach 1. The n images cannot
     support that. Each label then counts as right with probability (n + 1) / (n + 2), and the mean confidence comes near

@@ -25,7 +25,7 @@ UNREADABLE_ZIP = (  # what zipfile raises for a damaged archive
 def load(folder: Path) -> tuple[keras.Model, Contract]:
     """The model in `folder` and its contract.
 
-    The file's digest is compared before anything of it is read. Keras loads it in safe mode: no pickle, no code.
+    The file's digest is checked before anything in it is loaded. Keras loads it in safe mode: no pickle, no code.
     Raises UntrustedFileError if the digest differs, the .keras archive is not whole, or it holds code.
     """
     contract = read_contract(folder)

@@ -29,7 +29,7 @@ def predict_logits(
 ) -> NDArray[np.float32]:
     """Logits (n, classes) of `rows` (n,) of `pixels`; `flips` averages them with those of the mirrored images.
 
-    All batches have one shape, so that the model is compiled once. The last one is padded with images that it repeats.
+    All batches have one shape, so that the model is compiled once. The last one is padded with repeated images.
     """
     n = len(rows)
     if n == 0:

@@ -216,7 +216,7 @@ def preprocessed(rung: Rung, images: keras.KerasTensor, *, weights: str | None) 
     """Images 0-255, rescaled to the range that the backbone and its published weights expect."""
     name = rung.application or rung.name
     if name.startswith(("EfficientNet", "ConvNeXt", "MobileNetV3")) and not _is_ours(rung, weights):
-        return images  # these rescale inside
+        return images  # these networks rescale inside
     if name.startswith("VGG") or name in ("ResNet50", "ResNet101", "ResNet152"):
         bgr = keras.ops.flip(images, axis=-1)
         return keras.layers.Rescaling(1.0, offset=[-mean for mean in _CAFFE_MEAN_BGR], name="rescale")(bgr)

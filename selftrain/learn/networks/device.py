@@ -22,8 +22,8 @@ def keep_freed_memory() -> None:
     """Let glibc keep freed memory for the next training step; without glibc, do nothing.
 
     TensorFlow's generator datasets feed Keras. The first one that opens sets glibc's trim threshold to 128 kB. Its mmap
-    threshold then stops growing too. Every larger tensor would be mapped, zeroed page by page and unmapped in every
-    step.
+    threshold then stops growing too. Without these settings, every larger tensor would be mapped, zeroed page by page
+    and unmapped in every step.
     """
     with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL("libc.so.6").mallopt

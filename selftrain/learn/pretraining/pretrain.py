@@ -39,7 +39,7 @@ STATE_FILE = "pretraining.npz"
 _COLLAPSED = 0.01  # spread; 1 is healthy
 _LOOKED_AT = 512  # unlabelled images for the embeddings' spread
 _MOST_NEIGHBOURS = 5000  # labelled images that vote
-_NOT_OF_THE_STEPS = {"backbone", "image_size", "reduce_strides", "checkpoint_s"}  # the network is compared itself
+_NOT_OF_THE_STEPS = {"backbone", "image_size", "reduce_strides", "checkpoint_s"}  # the network itself is compared
 _SAMPLED = 256  # images whose bytes tell two sets apart
 
 

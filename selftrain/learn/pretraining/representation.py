@@ -70,8 +70,8 @@ def learn_representation(
     Args:
       - `images`: a folder, an array uint8 (n, h, w[, 3]), a list of images or paths, a stream, or Pixels of the
         recipe's `image_size`.
-      - `labeled`: class folders, or (images, labels), which are not learned from. Each look at the features reports the
-        share of them whose nearest neighbours vote for their label (arXiv:1805.01978).
+      - `labeled`: class folders, or (images, labels). The backbone does not learn from them. Each look at the features
+        reports the share of them whose nearest neighbours vote for their label (arXiv:1805.01978).
       - `recipe`: how to train, a `selftrain.config.Pretraining` or a mapping of its keys: backbone, image size,
         objective, steps and the other settings.
       - `out`: the file, *.weights.h5. None: `workspace`/representations/BACKBONE-OBJECTIVE.weights.h5. A file there is

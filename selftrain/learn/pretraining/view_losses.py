@@ -27,7 +27,7 @@ def nt_xent(first: keras.KerasTensor, second: keras.KerasTensor, *, temperature:
     """SimCLR's NT-Xent loss (arXiv:2002.05709, eq. 1) of embeddings (n, d) of the same n images in two views; a scalar.
 
     Each of the 2n embeddings has to find the other view of its image among 2n - 1 others, by cosine similarity over
-    `temperature`. The loss is the mean cross-entropy of doing so.
+    `temperature`. The loss is the mean cross-entropy of that choice.
     """
     n = ops.shape(first)[0]
     unit = ops.normalize(ops.concatenate([first, second]), axis=-1, order=2)

@@ -180,7 +180,7 @@ def write_arrays(path: Path, arrays: list[Array], text: str) -> None:
 
     def write(part: Path) -> None:
         with part.open("wb") as file:
-            # numpy's stub takes `allow_pickle` for one of the arrays
+            # to numpy's stub, one of the arrays could be `allow_pickle`, which is a bool
             np.savez(file, text=np.frombuffer(text.encode(), np.uint8), **{f"a{i}": a for i, a in enumerate(arrays)})  # type: ignore[arg-type]
 
     replace_file(path, write, durable=True)

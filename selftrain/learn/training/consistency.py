@@ -65,7 +65,7 @@ class FixMatch(keras.layers.Layer):  # type: ignore[misc]
 
 
 class FreeMatch(keras.layers.Layer):  # type: ignore[misc]
-    """Uses thresholds per class that follow the model's own confidence (arXiv:2205.07246), and a term for fairness.
+    """Uses thresholds per class that follow the model's own confidence, and a term for fairness (arXiv:2205.07246).
 
     `level` is tau_t (eq. 5), `class_means` (classes,) p~_t (eq. 6), `histogram` (classes,) h~_t of the predictions.
     `weight` and `fairness` are w_u and w_f of eq. 12: neither scales the other's term.
@@ -114,8 +114,8 @@ class SoftMatch(keras.layers.Layer):  # type: ignore[misc]
     """Weights every image by a truncated Gaussian of its confidence (arXiv:2301.10921, eq. 9).
 
     The confidence comes from probabilities aligned to a uniform share of the classes (eq. 8); the label does not.
-    `mean` and `variance` are the Gaussian's (eq. 6 and 7), of aligned probabilities as in the authors' code;
-    `class_means` (classes,) is what the model predicts on average.
+    `mean` and `variance` are the Gaussian's (eq. 6 and 7), taken of aligned probabilities as in the authors' code.
+    `class_means` (classes,) is the model's mean prediction.
     """
 
     def __init__(self, classes: int, *, momentum: float, n_sigma: float, weight: float = 1.0) -> None:

@@ -1,4 +1,4 @@
-"""Courses of training: what a step sees, and the trainer, a network around the model that computes the loss."""
+"""Courses of training: what each step sees, and the trainer (a network around the model that computes the loss)."""
 
 from __future__ import annotations
 

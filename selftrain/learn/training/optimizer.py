@@ -23,8 +23,8 @@ class FlatAdamW(keras.optimizers.Optimizer):  # type: ignore[misc]
     convolutions. Biases and normalisation are not decayed.
 
     `average` is the momentum of the averaged weights, None for no average. After t earlier steps it is at most
-    (1 + t) / (10 + t), as in TensorFlow's ExponentialMovingAverage, so that the first weights are soon forgotten. It
-    works on one device, or with backends that shard a whole program (JAX).
+    (1 + t) / (10 + t), as in TensorFlow's ExponentialMovingAverage, so that the first weights are soon forgotten. The
+    optimizer works on one device, or with backends that shard a whole program (JAX).
     """
 
     def __init__(

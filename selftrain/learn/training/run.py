@@ -40,9 +40,10 @@ _MEASURED_IMAGES, _MEASURED_AT_THE_END = 512, 4096  # images for batch norm's st
 class TrainingResult:
     """A trained model (its best weights by validation) and how it came about.
 
-    `curve` has a row per look, as in `curve.SCHEMA`. A look measures batch norm's statistics on 512 training images,
-    the returned model on up to 4,096. So its answers to validation can differ a little from the row of `best_step`.
-    `image_steps` is the work done: steps times images per step. `seconds` is wall time over all starts.
+    `curve` has a row per look, as in `curve.SCHEMA`. A look measures batch norm's statistics on 512 training images.
+    For the returned model they are measured on up to 4,096. So its answers to validation can differ a little from the
+    row of `best_step`. `image_steps` is the work done: steps times images per step. `seconds` is wall time over all
+    starts.
     """
 
     model: keras.Model
@@ -183,7 +184,7 @@ class _TrainingRun:
                 self._look(stop, statistics)
 
     def _statistics(self, phase: schedule.Phase) -> Statistics:
-        """Batch norm of the averaged model, without the layers that `phase` keeps as published."""
+        """Batch norm's statistics for the averaged model, without the layers that `phase` keeps as published."""
         backbones.set_trainable(self.averaged, frozen=phase.frozen, pretrained=self.recipe.weights is not None)
         return Statistics(self.averaged)
 

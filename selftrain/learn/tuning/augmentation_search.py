@@ -55,7 +55,7 @@ class AugmentationSearch:
 
     @property
     def changes(self) -> dict[str, object]:
-        """The keys of the configuration, dotted, in which the best trial differs from the recipe as it was."""
+        """The dotted keys of the configuration in which the best trial differs from the recipe as it was."""
         values, before = self.best.values, self.before.values
         return {f"{self.role}.{key}": value for key, value in values.items() if value != before[key]}
 
@@ -76,7 +76,7 @@ def search_augmentation(
     seed: int,
     progress: Progress = silent,
 ) -> AugmentationSearch:
-    """Search the augmentation, MixUp and label smoothing that lower the role's validation loss, by training.
+    """Train again and again to find the augmentation, MixUp and label smoothing that lower the validation loss.
 
     `selftrain.learn_augmentation` explains the arguments and raises what this raises.
     """
@@ -164,7 +164,7 @@ class _Search:
         return AugmentationSearch(self.training.role, before, best, self.trials, self.spent_s)
 
     def _give_up_killed(self) -> None:
-        """Queue the trials that a kill cut off again; their training continues from its checkpoint."""
+        """Queue again the trials that a kill cut off; their training continues from its checkpoint."""
         states = _optuna().trial.TrialState
         for cut in self.study.get_trials(states=(states.RUNNING,)):
             self.study.tell(cut.number, state=states.FAIL)
@@ -262,7 +262,7 @@ def _key(training: RoleTraining, steps: int | None, seed: int) -> str:
 
 @contextmanager
 def _few_words_of_optuna() -> Iterator[None]:
-    """Optuna without its line per trial. Raises ConfigError where it is missing."""
+    """Silence Optuna's line per trial. Raises ConfigError if Optuna is missing."""
     logging = _optuna().logging
     level = logging.get_verbosity()
     logging.set_verbosity(logging.WARNING)

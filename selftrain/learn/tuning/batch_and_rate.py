@@ -38,7 +38,7 @@ class BatchAndRate:
 
     @property
     def changes(self) -> dict[str, object]:
-        """The two keys of the configuration, dotted, with their values."""
+        """The two dotted keys of the configuration, with their values."""
         return {f"{self.role}.batch_size": self.batch_size, f"{self.role}.learning_rate": self.learning_rate}
 
     @property
@@ -115,7 +115,7 @@ class Throughput:
 
     def _measure(self, batch_size: int) -> float:
         trial = TrialSteps(self._training, batch_size)
-        trial.step()  # traced and compiled
+        trial.step()  # the first step is traced and compiled
         steps, start, spent = 0, time.perf_counter(), 0.0
         while spent < _MEASURED_S or steps < 2:
             trial.step()
@@ -124,7 +124,7 @@ class Throughput:
 
 
 class TrialSteps:
-    """The steps of a role's training with another batch size, from the weights that it starts from."""
+    """The steps of a role's training with another batch size, from its first weights."""
 
     def __init__(self, training: RoleTraining, batch_size: int) -> None:
         """Compiles the network as the first phase of the training has it."""

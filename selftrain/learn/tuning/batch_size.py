@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from selftrain.errors import ConfigError
 from selftrain.progress import Progress, silent
 
-LEAST_GAIN = 0.1  # share of images per second, for twice the batch
+LEAST_GAIN = 0.1  # share of images per second that twice the batch must gain
 _NO_MEMORY = frozenset({"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"})  # TensorFlow, torch
 _PHRASES = ("RESOURCE_EXHAUSTED", "out of memory")  # XLA
 _LEFT = 0.8  # share of the free memory that the next size may take
@@ -93,7 +93,7 @@ def peak_bytes() -> int:
 
 
 class HostMemory:
-    """Refuses a batch size that would not fit the machine's memory. There, a process is killed without an error."""
+    """Refuses a batch size that would not fit the machine's memory: the system kills the process without an error."""
 
     def __init__(self, peak_bytes: Callable[[], int] = peak_bytes) -> None:
         self._peak_bytes = peak_bytes

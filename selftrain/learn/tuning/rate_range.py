@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 
 _MEMORY = 0.1  # share of the steps in an averaged loss
 _WORSE = 4.0  # times the lowest loss, where the test stops
-_FEWEST = 10  # losses that tell a slope
+_FEWEST = 10  # losses that show a slope
 _DECADE = 10.0  # the suggestion is at most this factor below the rate of the lowest averaged loss
 _ERRORS = 3.0  # standard errors that the loss must fall
 
@@ -41,9 +41,9 @@ def range_test(
 ) -> RateRange:
     """Train by `step` (a rate to that step's loss) while the rate grows from `low` to `high`, by one factor per step.
 
-    Smith 2017 (arXiv:1506.01186, section 3.3), with fastai's exponential growth. It ends when the averaged loss is four
-    times its lowest, or the loss is not finite. Raises TrainingDivergedError for fewer than ten finite losses. Raises
-    NoFallError if the loss does not fall at any rate.
+    This is the range test of Smith 2017 (arXiv:1506.01186, section 3.3), with fastai's exponential growth. It ends when
+    the averaged loss is four times its lowest, or the loss is not finite. Raises TrainingDivergedError for fewer than
+    ten finite losses. Raises NoFallError if the loss does not fall at any rate.
     """
     rates, memory = np.geomspace(low, high, steps), max(1, round(_MEMORY * steps))
     losses: list[float] = []

@@ -59,7 +59,7 @@ class RoleTraining:
 
 
 def open_role(experiment: Experiment, role: Role, *, progress: Progress = silent) -> RoleTraining:
-    """The training of `role` in `experiment`; the source is ingested first if it was not yet.
+    """The training of `role` in `experiment`; the source is ingested first if that was not done.
 
     The unlabelled images are decoded only if the role's method learns from them. Raises ConfigError for another role,
     and what ingest raises for images and labels that cannot be used.
