@@ -193,7 +193,7 @@ def test_what_could_be_champion_and_is_not_says_how_it_becomes_it(
     champions.rollback(colours.tracking, "colours", who="ada")
     again = colours.settle(good, "two")
     assert (again.champion_version, again.promoted) == (1, False)
-    assert again.reason.startswith("it was champion before and was taken back; `selftrain promote 2`")
+    assert again.reason.startswith("it was champion before and was replaced; `selftrain promote 2`")
     champion = versions.champion(colours.tracking, "colours")
     assert champion is not None
     assert champion.number == 1

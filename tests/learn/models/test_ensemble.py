@@ -157,7 +157,7 @@ def test_a_model_that_was_trained_by_the_same_is_not_replaced_by_their_ensemble(
     both = ensemble(models=[one, other], out=tmp_path / "both").folder
     (both / "curve.parquet").write_bytes(b"what a training leaves")
     before = kept(tmp_path)
-    with pytest.raises(ConfigError, match="not made of the same ones"):
+    with pytest.raises(ConfigError, match="not made from the same models"):
         ensemble(models=[one, other], out=both)
     assert kept(tmp_path) == before
 
