@@ -31,7 +31,7 @@ class Commented:
 
 
 def check_free(path: Path, *, force: bool) -> None:
-    """Raise ConfigError if `path` cannot be written, or holds something to keep."""
+    """Raise ConfigError if `path` cannot be written, or exists and is a folder or not to be replaced (`force`)."""
     check_folder(path.parent, option="--out")
     if path.is_dir() or (path.exists() and not force):
         raise ConfigError(f"{path} exists and was left as it is; give another --out, or --force to replace it")
