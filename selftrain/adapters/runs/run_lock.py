@@ -1,4 +1,4 @@
-"""Run locks: which pipeline runs are alive, by a file lock each, and an end for the dead ones."""
+"""Run locks: one file lock per pipeline run shows whether it is alive; dead runs are marked as failed."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def dead_runs(folder: Path) -> list[str]:
 def end_dead_runs(folder: Path) -> list[str]:
     """Mark the runs of dead processes as failed in ZenML's store; returns their ids, whose locks stay.
 
-    A run of another store is left out, and must be ended there. Runs of another machine are not found: a lock says
+    A run of another store is left out, and must be ended from there. Runs of another machine are not found: a lock says
     nothing about a process elsewhere.
     """
     return [run_id for run_id in dead_runs(folder) if end(run_id)]
 
 
 def forget(folder: Path, run_ids: Iterable[str]) -> None:
-    """Remove the locks of runs that were ended everywhere."""
+    """Remove the locks of runs that are marked as ended in every store."""
     for run_id in run_ids:
         _path(folder, run_id).unlink(missing_ok=True)
 

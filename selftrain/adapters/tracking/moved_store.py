@@ -22,9 +22,9 @@ WAIT_S = 30.0
 def follow_artifacts(database: Path, *, experiment: str, artifacts: str) -> bool:
     """Make the addresses in an embedded store begin with `artifacts`, where `experiment`'s begin with another folder.
 
-    A copied workspace needs this too: it would write into the folder of the original. All addresses are changed, or
-    none; returns which. A database that is missing or lacks the experiment stays as it is. Raises RegistryError for one
-    that is broken, stays locked, or was moved and is read-only.
+    A copied workspace needs this too, or it would write into the folder of the original. Changes all addresses or none,
+    and returns whether it did. A database that is missing or lacks the experiment stays as it is. Raises RegistryError
+    for one that is broken, stays locked, or was moved and is read-only.
     """
     if not database.exists():
         return False
