@@ -1,4 +1,4 @@
-"""The label store: every round's pseudo-labels, in ZenML's artifact store."""
+"""The label store: reads every round's pseudo-labels from ZenML's artifact store."""
 
 from __future__ import annotations
 

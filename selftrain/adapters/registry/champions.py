@@ -80,8 +80,8 @@ def rollback(tracking: Tracking, name: str, *, who: str, why: str = "") -> Versi
     """Give the alias `champion` back to the version that had it before, log it, and return that version.
 
     Repeated, it goes one champion further back each time. It passes over champions that are now withdrawn or tainted.
-    The champion is the version that has the alias. A promotion that was killed before its alias was set never took
-    effect, so the log takes it back; a rollback that was killed there is completed. Raises RegistryError without an
+    The champion is the version that has the alias. If a promotion was killed before its alias was set, it never took
+    effect, and the log takes it back. If a rollback was killed there, it is completed. Raises RegistryError without an
     earlier champion, and WithdrawnError when all of them are withdrawn or tainted.
     """
     recalled = recall_log.recalled(tracking)

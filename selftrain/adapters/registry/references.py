@@ -185,7 +185,7 @@ def _load_file(path: Path, class_names: tuple[str, ...], workspace: Path) -> Loa
 
 
 def _image_size(path: Path) -> int:
-    """The side in pixels that a `.keras` file's model reads, by its description; 224 where it reads any size."""
+    """The side in pixels that the model in a `.keras` file reads; 224 where it reads any size."""
     try:
         with zipfile.ZipFile(path) as archive:
             described: Any = json.loads(archive.read("config.json"))

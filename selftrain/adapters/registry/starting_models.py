@@ -114,7 +114,7 @@ def _of_classes(model: SavedModel, class_names: tuple[str, ...]) -> SavedModel:
     if model.contract.class_names != class_names:
         raise SourceError(
             f"the teacher knows the classes {', '.join(model.contract.class_names)}, but the data has "
-            f"{', '.join(class_names)}; both must be the same, in the same order: train a teacher, or name another"
+            f"{', '.join(class_names)}; both must be the same, in the same order. Train a teacher, or name another"
         )
     return model
 

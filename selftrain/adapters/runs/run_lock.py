@@ -22,7 +22,7 @@ def hold(folder: Path, run_id: str) -> Iterator[None]:
 
 
 def take(folder: Path, name: str) -> int:
-    """Take the lock `name` in `folder`, until the returned descriptor is closed or the process dies.
+    """Take the lock `name` in `folder`. It is held until the returned descriptor is closed or the process dies.
 
     A forked process inherits the lock, which is then held until both have died.
     """
@@ -30,7 +30,7 @@ def take(folder: Path, name: str) -> int:
 
 
 def dead_runs(folder: Path) -> list[str]:
-    """Ids of the runs whose lock file is there but held by nobody, sorted."""
+    """Ids of the runs whose lock file exists but is not held, sorted."""
     return sorted(path.stem for path in folder.glob("*.lock") if is_abandoned(path))
 
 

@@ -1,7 +1,7 @@
 """The served model: raw images in; label, calibrated confidence and all probabilities, or an error, out per image.
 
-A copy of this module and of the core modules it imports travels with each registered model (frozen_code.py), so
-that images are decoded exactly as in training. It imports no other adapter.
+A copy of this module and of the core modules it imports travels with each registered model (frozen_code.py). So
+images are decoded exactly as in training. This module imports no other adapter.
 """
 
 from __future__ import annotations

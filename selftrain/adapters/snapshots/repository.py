@@ -1,8 +1,8 @@
 """Snapshots: every dataset version of a workspace, addressed by its content in DVC, and restorable from a remote.
 
-The datasets folder is a DVC repository of its own, without scm, so that a run never touches the user's git tree. DVC
-replaces the files of a dataset with read-only links into its cache. To change a dataset, write a new file and rename it
-over the old one; never write into the old one.
+The datasets folder is a DVC repository without scm, so a run never touches the user's git tree. DVC replaces the files
+of a dataset with read-only links into its cache. To change a dataset, write a new file and rename it over the old one.
+Never write into the old one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Round settings: what each stage of `dvc.yaml` reads from params.yaml, its config and the defaults.
 
-params.yaml names a config and holds only what differs from it; every number has one owner. Each stage's settings are a
-file of their own, with a digest of the code behind the stage, so that DVC runs again exactly what a change concerns.
+params.yaml names a config and holds only what differs from it, so every number has one owner. Each stage has its own
+settings file, with a digest of the code behind the stage. So DVC reruns exactly the stages that a change concerns.
 """
 
 from __future__ import annotations
@@ -105,9 +105,9 @@ class RoundPlace(BaseModel):
 def resolve_settings(params: Path) -> Experiment:
     """The Experiment that `params` (params.yaml) describes: its config, with the values of `params` that are not null.
 
-    A `kind` other than the config's replaces that whole section. Where the data differs from the config's, its dataset
-    gets a name of its own, so that an experiment never changes what a ZenML run of that config reads. Raises
-    ConfigError naming the key.
+    A `kind` other than the config's replaces that whole section. If the data differs from the config's, its
+    dataset gets another name. So an experiment never changes what a ZenML run of that config reads. Raises ConfigError
+    naming the key.
     """
     if not params.is_file():
         raise ConfigError(f"{params} is not a file; run dvc from the root of the repository")

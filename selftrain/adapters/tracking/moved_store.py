@@ -1,4 +1,4 @@
-"""A moved workspace: MLflow keeps absolute paths of its artifacts, and here they follow the workspace."""
+"""A moved workspace: MLflow keeps absolute paths of its artifacts; this module makes them follow."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def follow_artifacts(database: Path, *, experiment: str, artifacts: str) -> bool
         return _follow(database, experiment, artifacts)
     except sqlite3.DatabaseError as error:
         raise RegistryError(
-            f"the MLflow store {database} cannot be used ({error}): let the process that writes it end, make it "
+            f"the MLflow store {database} cannot be used ({error}). Let the process that writes it end, make it "
             "writable where the workspace was moved, or restore it from a copy"
         ) from error
 

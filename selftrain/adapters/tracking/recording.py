@@ -1,4 +1,4 @@
-"""Recording: a run's rounds and its result, in MLflow and in the record for `selftrain status`."""
+"""Recording: writes a run's rounds and result to MLflow, and the record that `selftrain status` shows."""
 
 from __future__ import annotations
 
