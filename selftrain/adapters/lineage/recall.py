@@ -1,4 +1,4 @@
-"""Recall: a teacher withdrawn, with its pseudo-labels, the models it taught, and the champions among them."""
+"""Recall: a teacher is withdrawn, with its pseudo-labels, the models it taught, and the champions among them."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ class ConcernedVersion(BaseModel):
 class RecallReport(BaseModel):
     """A recall, and all that it concerns: rounds of pseudo-labels, and registered versions.
 
-    `new` says whether it was made now. The file `written` holds every label of the rounds. `gone` are the addresses of
-    rounds whose labels have left the artifact store, and are not counted.
+    `new` is False if the recall was made earlier. The file `written` holds every label of the rounds. `gone` are the
+    addresses of rounds whose labels have left the artifact store, and are not counted.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -122,7 +122,7 @@ def take_back(reference: str, *, reason: str, workspace: Path, model_name: str |
     teacher = archive.teacher(reference, workspace=workspace, model_name=model_name)
     if teacher.identity not in archive.recalled.withdrawn:
         listed = ", ".join(line.called for line in archive.recalled.in_force) or "nothing"
-        raise InputError(f"{teacher.called} is not withdrawn; {listed} is")
+        raise InputError(f"{teacher.called} is not withdrawn (withdrawn now: {listed})")
     return _append(teacher, "restore", why=_checked(reason or "asked for"), workspace=workspace)
 
 
@@ -133,7 +133,7 @@ def recall_history(workspace: Path) -> list[Recall]:
 
 
 def concern_of(model_uri: str | None, workspace: Path) -> str | None:
-    """Why the version that a run in `workspace` registered may not be trusted; None: it may, or there is none."""
+    """Why not to trust the version that a run in `workspace` registered; None: trust it, or there is no version."""
     address = ADDRESS.fullmatch(model_uri or "")
     if address is None:
         return None
@@ -146,11 +146,11 @@ def concern_of(model_uri: str | None, workspace: Path) -> str | None:
     except NotRegisteredError:
         return None  # it was deleted
     except RegistryError as error:
-        return f"whether {model_uri} was withdrawn since is not known: {error}"
+        return f"it is not known whether {model_uri} was withdrawn since: {error}"
 
 
 def roll_back(report: RecallReport, *, workspace: Path) -> tuple[Version, ...]:
-    """Replace each champion that `report` concerns by the last trusted one before it; returns the new champions.
+    """Replace each champion that `report` concerns with the last trusted one before it; returns the new champions.
 
     Raises RegistryError, after all were tried, where some have no trusted champion before them.
     """

@@ -14,8 +14,8 @@ from selftrain.config.text.file import read_experiment
 class Entry(DynamicPipeline):  # type: ignore[misc]  # zenml ships no types
     """`pipeline` as `zenml pipeline run` takes it, with this process's tag; every other call answers as its own.
 
-    That command wants a Pipeline, calls its `with_options(config_path=...)`, and runs what it gets. Here that raises
-    ConfigError for a wrong file; ZenML itself ignores unknown keys, and answers a wrong value with a traceback.
+    That command expects a Pipeline, calls its `with_options(config_path=...)`, and runs the result. Here that call
+    raises ConfigError for a wrong file. ZenML itself ignores unknown keys, and shows a traceback for a wrong value.
     """
 
     def __init__(self, pipeline: DynamicPipeline) -> None:

@@ -161,7 +161,7 @@ def test_a_champion_that_a_run_finds_again_is_said_to_be_this_very_model(colours
     colours.record(good, first, "one")
     again = colours.settle(good, "one")
     assert (again.registered_version, again.champion_version, again.promoted) == (1, 1, False)
-    assert again.reason == "it is this very model, found again"
+    assert again.reason == "the champion is this very model"
     assert len(champions.history(colours.tracking, "colours")) == 1
 
 
