@@ -36,51 +36,54 @@ from steps.validate import validate
 
 @pipeline(dynamic=True)
 def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 - zenml reads the default
-    """Ingest, validate, train a teacher, train students until the gate ends the loop; test, register, record."""
-    e, place = experiment, experiment.place
-    with pipeline_run(place, e.machine):
-        check_start(e, teacher_backbone(e, open_dataset(place).workspace))
-        listing, store_id, machine = scan(e.source, place, e.machine)
-        manifest, development, test, ingested = ingest(
-            listing, store_id, e.source, place, e.ingest, e.splitting, machine
-        )
-        version = snapshot(manifest, place)
-        validation, _ = validate(manifest, ingested, place, e.checks)
-        require_passed(validation.load())
+    """Ingest, validate, train a teacher, then students on its pseudo-labels until the gate; test, register, record."""
+    with pipeline_run(experiment.place, experiment.machine):
+        self_training(experiment)
 
-        images = manifest.load()
-        check_classes(e.pseudo_label.threshold, images.label_map.names)
-        models = [first_teacher(e, development, machine)]
-        refuse_withdrawn(models[0].load(), place)
-        scores = score(development, models[0], place, e.task, machine).load()
-        history = History().with_round(teacher_round(images, models[0].load(), scores, e.gate))
-        log_round(e, history.latest, models[0])
-        while judge(e.gate, history, minutes=minutes(history)) is Verdict.CONTINUE:
-            coming = plan(e, history)
-            teacher = models[coming.teacher]
-            pseudo_labels = pseudo_label(manifest, teacher, place, e.task, e.pseudo_label, coming.index, machine)
-            labels = pseudo_labels.load()
-            history = with_guards(history, e.guards, images, labels, method=coming.recipe.method)
-            if history.stopped:
-                break
-            student = next_student(place, manifest, pseudo_labels, coming, teacher, machine)
-            model = student.load()
-            refuse_withdrawn(model, place)
-            scores = score(development, student, place, e.task, machine).load()
-            latest = student_round(coming.index, images, labels, model, scores, e.gate, method=e.student.method)
-            history = with_round_of(history, e.guards, e.gate, latest)
-            models.append(student)
-            log_round(e, history.latest, student, pseudo_labels)
 
-        ended = outcome(e.gate, history)
-        final = models[history.best.index]
-        control = supervised_control(e, development, history, machine)
-        unseal_test(test, final, models[0], place, control)
-        report = read_test(test, final, models[0], place, e.task, machine, control)
-        key = run_key(e, images.digest, history.best.model_digest)
-        registration = register(manifest, final, report, ended, place, e.task, e.registry, e.machine, key, version)
-        facts = RunFacts(ingested=ingested.load(), validation=validation.load(), dataset_version=version.load())
-        record(e, manifest, facts, ended, report, registration)
+def self_training(e: Experiment) -> None:
+    """The loop, within a run of either pipeline."""
+    place = e.place
+    check_start(e, teacher_backbone(e, open_dataset(place).workspace))
+    listing, store_id, machine = scan(e.source, place, e.machine)
+    manifest, development, test, ingested = ingest(listing, store_id, e.source, place, e.ingest, e.splitting, machine)
+    version = snapshot(manifest, place)
+    validation, _ = validate(manifest, ingested, place, e.checks)
+    require_passed(validation.load())
+
+    images = manifest.load()
+    check_classes(e.pseudo_label.threshold, images.label_map.names)
+    models = [first_teacher(e, development, machine)]
+    refuse_withdrawn(models[0].load(), place)
+    scores = score(development, models[0], place, e.task, machine).load()
+    history = History().with_round(teacher_round(images, models[0].load(), scores, e.gate))
+    log_round(e, history.latest, models[0])
+    while judge(e.gate, history, minutes=minutes(history)) is Verdict.CONTINUE:
+        coming = plan(e, history)
+        teacher = models[coming.teacher]
+        pseudo_labels = pseudo_label(manifest, teacher, place, e.task, e.pseudo_label, coming.index, machine)
+        labels = pseudo_labels.load()
+        history = with_guards(history, e.guards, images, labels, method=coming.recipe.method)
+        if history.stopped:
+            break
+        student = next_student(place, manifest, pseudo_labels, coming, teacher, machine)
+        model = student.load()
+        refuse_withdrawn(model, place)
+        scores = score(development, student, place, e.task, machine).load()
+        latest = student_round(coming.index, images, labels, model, scores, e.gate, method=e.student.method)
+        history = with_round_of(history, e.guards, e.gate, latest)
+        models.append(student)
+        log_round(e, history.latest, student, pseudo_labels)
+
+    ended = outcome(e.gate, history)
+    final = models[history.best.index]
+    control = supervised_control(e, development, history, machine)
+    unseal_test(test, final, models[0], place, control)
+    report = read_test(test, final, models[0], place, e.task, machine, control)
+    key = run_key(e, images.digest, history.best.model_digest)
+    registration = register(manifest, final, report, ended, place, e.task, e.registry, e.machine, key, version)
+    facts = RunFacts(ingested=ingested.load(), validation=validation.load(), dataset_version=version.load())
+    record(e, listing, manifest, facts, ended, report, registration)
 
 
 def first_teacher(e: Experiment, development: OutputArtifact, machine: OutputArtifact) -> OutputArtifact:

@@ -21,6 +21,7 @@ FLOORS = (
     "selftrain.adapters.doctor",
     "selftrain.adapters.lineage",
     "selftrain.adapters.snapshots",
+    "selftrain.adapters.retraining",
     "selftrain.adapters.registry",
     "selftrain.adapters.serving",
     "selftrain.adapters.runs",

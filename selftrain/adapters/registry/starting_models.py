@@ -27,6 +27,14 @@ def teacher_backbone(e: Experiment, workspace: Workspace) -> str:
     return backbone_of(_located(e.teacher.start, workspace, e.registry))
 
 
+def retraining_of(e: Experiment) -> Experiment:
+    """`e` as a retraining runs it: from the champion, where there is one."""
+    from selftrain.retraining.start import from_champion
+
+    _, present = _champion(Workspace(Path(e.workspace)).ensure(), e.registry)
+    return from_champion(e) if present else e
+
+
 def starting_teacher(
     start: str, *, workspace: Workspace, settings: Registry, class_names: tuple[str, ...], image_size: int
 ) -> SavedModel:

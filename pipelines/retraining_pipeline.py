@@ -1,0 +1,21 @@
+"""The retraining pipeline: look at the inbox, and if a retraining is due, the self-training loop from the champion."""
+
+from zenml import pipeline
+
+from pipelines.ssl_pipeline import self_training
+from selftrain.adapters.registry.starting_models import retraining_of
+from selftrain.adapters.retraining.life import retraining_run, started
+from selftrain.config import Experiment
+from steps.look import look
+
+
+@pipeline(dynamic=True)
+def retraining_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 - zenml reads the default
+    """Take in what is new; if a retraining is due, train from the champion, and promote the result or refuse it."""
+    with retraining_run(experiment) as alone:
+        if not alone:
+            return
+        found = look(experiment).load()
+        if found.due:
+            started(experiment, found.reason)
+            self_training(retraining_of(experiment))

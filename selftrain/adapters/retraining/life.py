@@ -1,0 +1,108 @@
+"""The life of a retraining: one at a time, failures counted, people told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from selftrain.adapters.notices.sending import notify
+from selftrain.adapters.runs.lifecycle import pipeline_run
+from selftrain.config import Event, Experiment
+from selftrain.data.manifest import Manifest
+from selftrain.data.sources.listing import Listing
+from selftrain.data.store.dataset import open_dataset
+from selftrain.files.locks import let_go, try_lock
+from selftrain.files.workspace import Workspace
+from selftrain.retraining.journal import Journal, journal_of, state_of
+from selftrain.retraining.news import Facts, event_of, events_of, facts_of
+from selftrain.selflabel.rounds.record import RunRecord
+
+
+@contextmanager
+def retraining_run(e: Experiment) -> Iterator[bool]:
+    """Hold the retraining of this data set while the block runs; false, and a line in the journal, if another does.
+
+    An error in the block is counted as a failure. Whoever finds the workspace busy arms one follow-up, however often
+    that happens: `selftrain retrain` looks again when the run has ended.
+    """
+    workspace = open_dataset(e.place).workspace
+    journal = journal_of(workspace, e.name)
+    path = workspace.locks / f"{e.name}.retraining"
+    lock = try_lock(path)
+    if lock is None:
+        journal.append("missed", reason="another retraining is running; it looks again when it has ended")
+        yield False
+        return
+    try:
+        with _told(e, journal), pipeline_run(e.place, e.machine):
+            yield True
+    finally:
+        let_go(path, lock)
+
+
+def is_busy(workspace: Workspace, dataset: str) -> bool:
+    """Whether a retraining of the data set is running on this machine."""
+    path = workspace.locks / f"{dataset}.retraining"
+    if not path.exists():
+        return False
+    lock = try_lock(path)
+    if lock is None:
+        return True
+    os.close(lock)
+    return False
+
+
+@contextmanager
+def _told(e: Experiment, journal: Journal) -> Iterator[None]:
+    """Count an error of the block as a failure, and tell people. An interruption is not a failure."""
+    try:
+        yield
+    except Exception as error:
+        journal.append("failed", reason=str(error))
+        facts: Facts = {"experiment": e.name, "reason": str(error)}
+        tell(e, event_of(error), facts)
+        failures = state_of(journal.lines()).failures
+        if failures == e.retrain.max_failures:
+            tell(e, "stopped", {**facts, "failures": failures})
+        raise
+
+
+def tell(e: Experiment, event: Event, facts: Facts) -> None:
+    """Tell people of `event`, as `notify:` says; a notice that cannot be delivered is recorded, and nothing more."""
+    root = open_dataset(e.place).workspace.root
+    notify(event, facts, settings=e.notify, record=root / "notices.jsonl")
+
+
+def started(e: Experiment, reason: str) -> None:
+    """Write down that a due retraining begins, for `reason`, and tell people."""
+    from zenml.execution.pipeline.dynamic.run_context import DynamicPipelineRunContext
+
+    run = str(DynamicPipelineRunContext.get().run.id)
+    workspace = open_dataset(e.place).workspace
+    journal_of(workspace, e.name).append("started", run=run, reason=reason)
+    events: tuple[Event, ...] = ("due", "started")
+    for event in events:
+        tell(e, event, {"experiment": e.name, "run": run, "reason": reason})
+
+
+def decided(e: Experiment, record: RunRecord, manifest: Manifest, listing: Listing) -> None:
+    """Move the watermark to what a run with a verdict has seen, once, and tell people of it."""
+    from selftrain.data.ingest.intake import read_intake
+    from selftrain.retraining.newness import rows_seen
+
+    dataset = open_dataset(e.place)
+    journal = journal_of(dataset.workspace, dataset.name)
+    if any(line.kind == "decided" and line.facts.get("run") == record.run_id for line in journal.lines()):
+        return
+    journal.append(
+        "decided",
+        run=record.run_id,
+        verdict=record.verdict.value if record.verdict else None,
+        reason=record.promotion_reason,
+        intake_rows=rows_seen(read_intake(dataset.store), listing.table),
+        dataset_version=record.dataset_version,
+        manifest_digest=manifest.digest,
+    )
+    for event in events_of(record):
+        tell(e, event, facts_of(record))

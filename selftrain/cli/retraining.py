@@ -1,0 +1,96 @@
+"""The command that retrains: look at the inbox, and train if a retraining is due."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from selftrain.cli.options import AsJson, print_json
+
+if TYPE_CHECKING:
+    from zenml.pipelines.pipeline_definition import Pipeline
+
+    from selftrain.config import Experiment
+
+Config = Annotated[
+    Path | None, typer.Option("--config", "-c", help="YAML of the experiment. Default: the digits experiment.")
+]
+Stack = Annotated[str | None, typer.Option("--stack", help="ZenML stack. Default: the active one.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would do and why; change nothing.")]
+Now = Annotated[bool, typer.Option("--now", help="Ask for a retraining by hand, if `manual` is a condition.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on after it stopped because of failures.")]
+
+
+def retrain(
+    config: Config = None,
+    stack: Stack = None,
+    dry_run: DryRun = False,
+    now: Now = False,
+    resume: Resume = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take in new images and retrain if a retraining is due, as `zenml pipeline run retraining_pipeline` does.
+
+    Exit code 0: it trained, whatever the verdict, or nothing was due. Each look leaves one line that says why.
+    """
+    from selftrain.adapters.retraining.life import is_busy
+    from selftrain.adapters.retraining.looking import look_at
+    from selftrain.data.store.dataset import open_dataset
+    from selftrain.retraining.journal import journal_of
+
+    experiment = _experiment(config)
+    workspace = open_dataset(experiment.place).workspace
+    journal = journal_of(workspace, experiment.name)
+    for asked, kind in ((resume, "resumed"), (now, "requested")):
+        if asked and not dry_run:
+            journal.append(kind)
+    if not dry_run and is_busy(workspace, experiment.name):
+        journal.append("missed", reason="another retraining is running")
+        typer.echo("another retraining is running; it looks again when it has ended", err=True)
+        return
+    look = look_at(experiment, dry_run=dry_run)
+    typer.echo(f"{'due' if look.due else 'not due'}: {look.reason}", err=as_json)
+    if as_json and not look.due:
+        print_json(look)
+    if look.due and not dry_run:
+        _train(config, stack, experiment, as_json=as_json)
+
+
+def _train(config: Path | None, stack: str | None, experiment: Experiment, *, as_json: bool) -> None:
+    from rich.console import Console
+
+    from selftrain.adapters.runs.launch import launch
+    from selftrain.adapters.runs.live import live_view
+    from selftrain.data.store.dataset import open_dataset
+    from selftrain.retraining.journal import journal_of, state_of
+
+    with live_view(Console(stderr=True)):
+        record = launch(_retraining_pipeline, config, stack=stack)
+    if as_json:
+        print_json(record)
+    journal = journal_of(open_dataset(experiment.place).workspace, experiment.name)
+    if state_of(journal.lines()).requested:  # since it started, others found it busy: look once more, in a new process
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, *_arguments()])
+
+
+def _arguments() -> list[str]:
+    """This process's command line, without the options that were meant for one look."""
+    return [each for each in sys.argv if each not in ("--now", "--resume")]
+
+
+def _experiment(config: Path | None) -> Experiment:
+    from selftrain.config import Experiment
+    from selftrain.config.text.file import read_experiment
+
+    return read_experiment(config) if config else Experiment()
+
+
+def _retraining_pipeline() -> Pipeline:
+    from pipelines.retraining_pipeline import retraining_pipeline
+
+    return retraining_pipeline

@@ -1,0 +1,26 @@
+"""The start of a retraining: the champion teaches, and the student stays as large as in the first run."""
+
+from __future__ import annotations
+
+from selftrain.config import Experiment
+
+
+def from_champion(e: Experiment) -> Experiment:
+    """`e` with the champion as its first teacher, unless `teacher.start` names another model.
+
+    The student's network is the one that `e` trains when its own teacher teaches: without that, each retraining would
+    train one rung more than the champion, which is a student itself.
+    """
+    if e.teacher.start != "train":
+        return e
+    student = e.student.backbone_after(e.teacher.backbone)
+    changed = {
+        "teacher": e.teacher.model_copy(update={"start": "champion"}),
+        "student": e.student.model_copy(update={"backbone": student, "start": _start(e)}),
+    }
+    return e.model_copy(update=changed)
+
+
+def _start(e: Experiment) -> str:
+    """A student that goes on from its teacher does so from a teacher that is a student: their networks are the same."""
+    return "student" if e.student.start == "teacher" else e.student.start

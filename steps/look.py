@@ -1,0 +1,14 @@
+"""The look step: what is new in the inbox, and whether a retraining is due."""
+
+from typing import Annotated
+
+from zenml import get_step_context, step
+
+from selftrain.adapters.retraining.looking import Look, look_at
+from selftrain.config import Experiment
+
+
+@step(enable_cache=False)
+def look(experiment: Experiment) -> Annotated[Look, "look"]:
+    """Take in new images and decide; every look is recorded with its reason. It imports no model library."""
+    return look_at(experiment, run=str(get_step_context().pipeline_run.id))
