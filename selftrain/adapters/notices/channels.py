@@ -1,4 +1,4 @@
-"""Channels: the ways to people. Each delivers a message or raises `NotDelivered`, which holds no secret."""
+"""Channels: the ways to people. Each delivers a message or raises `NotDeliveredError`, which holds no secret."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 OK = range(200, 300)
 
 
-class NotDelivered(Exception):
+class NotDeliveredError(Exception):
     """A notice did not arrive. The text says why in one line, without the secret."""
 
 
@@ -31,7 +31,7 @@ def post(url: str, message: Mapping[str, object], *, timeout_s: float) -> None:
     from urllib.request import Request
 
     if not url.startswith(("https://", "http://")):
-        raise NotDelivered("the webhook is not an http:// or https:// URL")
+        raise NotDeliveredError("the webhook is not an http:// or https:// URL")
     body = json.dumps(message).encode()
     try:
         request = Request(url, data=body, headers={"Content-Type": "application/json"}, method="POST")
@@ -41,13 +41,13 @@ def post(url: str, message: Mapping[str, object], *, timeout_s: float) -> None:
         error.close()
         status = error.code
     except TimeoutError:
-        raise NotDelivered(f"the webhook did not answer within {timeout_s:g} s") from None
+        raise NotDeliveredError(f"the webhook did not answer within {timeout_s:g} s") from None
     except URLError as error:
-        raise NotDelivered(f"the webhook cannot be reached: {_reason(error.reason)}") from None
+        raise NotDeliveredError(f"the webhook cannot be reached: {_reason(error.reason)}") from None
     except (OSError, HTTPException, ValueError) as error:
-        raise NotDelivered(f"the webhook cannot be reached: {_reason(error)}") from None
+        raise NotDeliveredError(f"the webhook cannot be reached: {_reason(error)}") from None
     if status not in OK:
-        raise NotDelivered(f"the webhook answered {status}")
+        raise NotDeliveredError(f"the webhook answered {status}")
 
 
 def hand_to(command: str, message: Mapping[str, object], *, timeout_s: float) -> None:
@@ -59,15 +59,15 @@ def hand_to(command: str, message: Mapping[str, object], *, timeout_s: float) ->
         parts = shlex.split(command)
         process = subprocess.Popen(parts, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
     except (OSError, ValueError, IndexError) as error:
-        raise NotDelivered(f"the command cannot be started: {_reason(error)}") from None
+        raise NotDeliveredError(f"the command cannot be started: {_reason(error)}") from None
     try:
         process.communicate(json.dumps(message).encode(), timeout=timeout_s)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        raise NotDelivered(f"the command did not end within {timeout_s:g} s and was ended") from None
+        raise NotDeliveredError(f"the command did not end within {timeout_s:g} s and was ended") from None
     if process.returncode != 0:
-        raise NotDelivered(f"the command ended with {process.returncode}")
+        raise NotDeliveredError(f"the command ended with {process.returncode}")
 
 
 def alerter_of_stack() -> BaseAlerter | None:
@@ -82,7 +82,7 @@ def alerter_of_stack() -> BaseAlerter | None:
 def tell(alerter: BaseAlerter, text: str) -> None:
     """Post `text` with an alerter of ZenML."""
     if not alerter.post(text):
-        raise NotDelivered(f"the alerter {alerter.name!r} did not post")
+        raise NotDeliveredError(f"the alerter {alerter.name!r} did not post")
 
 
 def _opener() -> OpenerDirector:

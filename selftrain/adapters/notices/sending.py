@@ -13,7 +13,7 @@ from pathlib import Path
 from time import monotonic
 
 from selftrain.adapters.notices import channels
-from selftrain.adapters.notices.channels import NotDelivered
+from selftrain.adapters.notices.channels import NotDeliveredError
 from selftrain.adapters.notices.message import Fact, payload
 from selftrain.adapters.process.secrets import resolve
 from selftrain.config.production import Event, Notify
@@ -75,7 +75,7 @@ def _outcome(attempt: Callable[[], bool]) -> tuple[bool, str | None]:
     """Whether the channel was tried, and what went wrong. Only our own errors are quoted: others may hold a secret."""
     try:
         return attempt(), None
-    except NotDelivered as error:
+    except NotDeliveredError as error:
         return True, str(error)
     except SelftrainError as error:
         return True, error.message
@@ -97,7 +97,7 @@ def _within(seconds: float, call: Callable[[], None]) -> None:
     thread.start()
     thread.join(seconds)
     if thread.is_alive():
-        raise NotDelivered(f"no answer within {seconds:g} s")
+        raise NotDeliveredError(f"no answer within {seconds:g} s")
     if raised:
         raise raised[0]
 

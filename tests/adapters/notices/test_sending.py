@@ -49,8 +49,6 @@ class Answer(BaseHTTPRequestHandler):
                 return
             self.wfile.write(bytes([byte]))
 
-    do_GET = do_POST
-
     def log_message(self, *_: object) -> None:
         pass
 
