@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from selftrain.cli.options import DEFAULT_WORKSPACE, AsJson, WorkspaceOption, print_columns, print_json
-from selftrain.errors import InputError
+from selftrain.errors import InputError, ScheduleError
 
 if TYPE_CHECKING:
     from zenml.pipelines.pipeline_definition import Pipeline
@@ -22,7 +24,7 @@ STARTED_BY = {
     "zenml": "a schedule of ZenML",
     "systemd": "a systemd timer",
     "crontab": "a crontab entry",
-    "foreground": "the process that `selftrain schedule --foreground` is",
+    "foreground": "`selftrain schedule --foreground`",
 }
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -137,8 +139,9 @@ def look(name: Name = None, workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> N
     from selftrain.adapters.schedule.store import clock, schedule_of
     from selftrain.adapters.schedule.store import look as look_at
 
-    look_at(workspace, (schedule_of(workspace, name).name,), clock())
-    _start(workspace)
+    with _writing(workspace):
+        look_at(workspace, (schedule_of(workspace, name).name,), clock())
+    _start(workspace, quiet=True)  # cron mails whatever is printed
 
 
 def _add(cron: str, time_zone: str | None, config: Path | None, *, foreground: bool, workspace: Path) -> None:
@@ -182,17 +185,31 @@ def _keep(workspace: Path) -> None:
     keep(workspace, say=lambda line: typer.echo(line, err=True))
 
 
-def _start(workspace: Path) -> bool:
-    """Run what is armed, and say how it ended. False: another process runs it. Raises Exit if a run failed."""
+def _start(workspace: Path, *, quiet: bool = False) -> bool:
+    """Run what is armed, and say how it ended (`quiet`: if not well). False: another process runs it.
+
+    Raises Exit if a run failed.
+    """
     from selftrain.adapters.schedule.foreground import ending
     from selftrain.adapters.schedule.starting import goes_on, start_armed
 
-    runs = start_armed(workspace)
+    with _writing(workspace):
+        runs = start_armed(workspace)
     for run in runs:
-        typer.echo(ending(run), err=run.failed)
+        if run.failed or not quiet:
+            typer.echo(ending(run), err=True)
     if any(run.failed for run in runs):
         raise typer.Exit(RUN_FAILED)
     return bool(runs) or not goes_on(workspace)
+
+
+@contextmanager
+def _writing(workspace: Path) -> Iterator[None]:
+    """Say in one line that the workspace cannot be written to."""
+    try:
+        yield
+    except OSError as error:
+        raise ScheduleError(f"{workspace} cannot be written to: {error.strerror}; free space, or mend it") from error
 
 
 def _next(entry: Entry) -> str:

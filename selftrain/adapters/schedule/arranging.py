@@ -12,9 +12,11 @@ from urllib.parse import urlsplit
 
 from selftrain.adapters.schedule import crontab, systemd, zenml
 from selftrain.adapters.schedule.cron import cron, hourly_minutes, local_zone
-from selftrain.adapters.schedule.store import Entry, Starter, change, clock, schedule_of, update
+from selftrain.adapters.schedule.store import Entry, Starter, change, clock, schedule_of, schedules, update
 from selftrain.config import Experiment
 from selftrain.config.text.file import read_experiment
+from selftrain.errors import ScheduleError
+from selftrain.files.workspace import Workspace
 
 if TYPE_CHECKING:
     from zenml.pipelines.pipeline_definition import Pipeline
@@ -54,17 +56,16 @@ def add(
         starter=starter,
         since=clock(),
     )
+    Workspace(workspace).ensure()
+    others = [entry for entry in schedules(workspace) if entry.name == made.name and entry.starter != starter]
     _put(made, workspace, load_pipeline)
-    replaced: list[Entry] = []
-
-    def put(before: Entry | None) -> Entry:
-        replaced.extend([before] if before is not None else [])
-        return made.model_copy(update={"armed": before is not None and before.armed})
-
-    change(workspace, made.name, put)
-    for before in replaced:
-        if before.starter != starter:
-            _take(before, workspace)
+    try:
+        for other in others:
+            _take(other, workspace)
+    except ScheduleError:
+        _take(made, workspace)
+        raise
+    change(workspace, made.name, lambda old: made.model_copy(update={"armed": old is not None and old.armed}))
     return made
 
 

@@ -46,13 +46,14 @@ def put(mark: str, command: Sequence[str], minutes: frozenset[int]) -> None:
 
 
 def take(mark: str) -> None:
-    """Remove the entry of `mark`, if it is there."""
-    _edit(lambda table: without_entry(table, mark))
+    """Remove the entry of `mark`, if it is there. Without its program, cron has no table."""
+    if shutil.which("crontab") is not None:
+        _edit(lambda table: without_entry(table, mark))
 
 
 def holds(mark: str) -> bool:
     """Whether the table has the entry of `mark`."""
-    return shutil.which("crontab") is not None and _begin(mark) in _table().splitlines()
+    return shutil.which("crontab") is not None and _begin(mark) in _table().split(b"\n")
 
 
 def with_entry(table: bytes, mark: str, line: bytes) -> bytes:
@@ -70,7 +71,7 @@ def without_entry(table: bytes, mark: str) -> bytes:
     """`table` without what lies between the marks of `mark`. Raises ScheduleError if one mark is missing."""
     begin, end = re.escape(_begin(mark)), re.escape(_end(mark))
     left = re.sub(rb"^%b\n(?:(?!# selftrain: ).*\n)*?%b(?:\n|\Z)" % (begin, end), b"", table, flags=re.MULTILINE)
-    if any(line in (_begin(mark), _end(mark)) for line in left.splitlines()):
+    if any(line in (_begin(mark), _end(mark)) for line in left.split(b"\n")):
         raise ScheduleError(
             f"the crontab has one of the two lines '# selftrain: begin {mark}' and '# selftrain: end {mark}' only; "
             "remove it with `crontab -e`"

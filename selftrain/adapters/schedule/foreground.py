@@ -12,7 +12,7 @@ from pathlib import Path
 from selftrain.adapters.schedule.history import ScheduledRun
 from selftrain.adapters.schedule.starting import start_armed
 from selftrain.adapters.schedule.store import Entry, clock, look, schedules
-from selftrain.errors import ScheduleError
+from selftrain.errors import ScheduleError, SelftrainError
 from selftrain.files.locks import is_abandoned, let_go, wait_for_lock
 
 LONGEST_WAIT_S = 30.0
@@ -29,7 +29,7 @@ def keep(
     """Start what is due in `workspace`, one run at a time, until the process is asked to end (Ctrl-C, SIGTERM).
 
     A run that fails is said and recorded, and the next time comes as always. Raises ScheduleError if another process
-    keeps this workspace's schedules.
+    keeps this workspace's schedules, and InputError if they cannot be read.
     """
     lock = wait_for_lock(_lock(workspace))
     if lock is None:
@@ -39,8 +39,7 @@ def keep(
     try:
         _announce(workspace, say, now())
         while True:
-            _once(workspace, say, now())
-            wait(_pause(workspace, now()))
+            wait(_once(workspace, say, now))
     finally:
         let_go(_lock(workspace), lock)
 
@@ -51,14 +50,18 @@ def is_kept(workspace: Path) -> bool:
     return path.exists() and not is_abandoned(path)
 
 
-def _once(workspace: Path, say: Callable[[str], None], now: datetime) -> None:
-    """One look. A full disk or a damaged file is said, and looked at again later."""
+def _once(workspace: Path, say: Callable[[str], None], now: Callable[[], datetime]) -> float:
+    """One look; returns the seconds until the next. A full disk or a damaged file is said, and looked at again."""
     try:
-        look(workspace, tuple(entry.name for entry in _kept(workspace)), now)
+        look(workspace, tuple(entry.name for entry in _kept(workspace)), now())
         for run in start_armed(workspace):
             say(ending(run))
+        return _pause(workspace, now())
     except OSError as error:
         say(f"nothing could be started: {error.strerror}; the next look is in {LONGEST_WAIT_S:g} s")
+    except SelftrainError as error:
+        say(error.message)
+    return LONGEST_WAIT_S
 
 
 def ending(run: ScheduledRun) -> str:

@@ -23,7 +23,7 @@ def hints(
     said = []
     if starter == "foreground" and not wanted:
         said.append(
-            "neither systemd nor cron runs here: nothing starts until you run `selftrain schedule --foreground`"
+            "neither systemd nor cron runs here: keep `selftrain schedule --foreground` running, or nothing starts"
         )
     if starter == "systemd" and not lingers:
         said.append("systemd ends your timers when you log out; `loginctl enable-linger` keeps them")

@@ -40,9 +40,7 @@ class Overview(BaseModel):
             case "not started":
                 return f"{self.name}: nothing starts it; keep `selftrain schedule --foreground` running"
             case "missing":
-                return (
-                    f"{self.name}: {self.starter} has no entry for it any more; add it again, or `schedule remove` it"
-                )
+                return f"{self.name}: {self.starter} has lost its entry; add it again, or `schedule remove` it"
             case "on" | "paused":
                 return None
 

@@ -58,9 +58,13 @@ def put(unit: str, command: Sequence[str], minutes: frozenset[int]) -> None:
 
 def take(unit: str) -> None:
     """Stop the timer `unit` and remove it, if it is there. A run that goes on is not ended."""
-    if holds(unit):
+    if not holds(unit):
+        return
+    running = runs()
+    if running:
         insist("systemctl", "--user", "disable", "--now", f"{unit}.timer")
-        _remove_files(unit)
+    _remove_files(unit)
+    if running:
         insist("systemctl", "--user", "daemon-reload")
 
 
@@ -101,3 +105,4 @@ def _quoted(part: str) -> str:
 def _remove_files(unit: str) -> None:
     for kind in ("timer", "service"):
         (unit_folder() / f"{unit}.{kind}").unlink(missing_ok=True)
+    (unit_folder() / "timers.target.wants" / f"{unit}.timer").unlink(missing_ok=True)  # what `enable` links
