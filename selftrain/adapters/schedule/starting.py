@@ -7,11 +7,16 @@ starts the next one: however often a schedule was armed meanwhile, one more run 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
+from selftrain.adapters.notices.sending import notify
 from selftrain.adapters.schedule.history import ScheduledRun, new_log, note, runs_of
 from selftrain.adapters.schedule.store import Entry, clock, schedules, update
+from selftrain.config import Experiment
+from selftrain.config.text.file import read_experiment
+from selftrain.errors import SelftrainError
 from selftrain.files.locks import is_abandoned, try_lock
 
 GRACE_S = 60.0
@@ -61,6 +66,7 @@ def _run(entry: Entry, workspace: Path, lock: int) -> ScheduledRun:
     finally:
         run = run.model_copy(update={"ended": clock(), "exit_code": code})
         note(workspace, run)
+    _tell_of_death(entry, run, workspace)
     return run
 
 
@@ -95,6 +101,30 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
             process.kill()
             process.wait()
         raise
+
+
+def _tell_of_death(entry: Entry, run: ScheduledRun, workspace: Path) -> None:
+    """Send the notice `failed` for a run that was killed or did not start, as its configuration says; never raises."""
+    reason = cause_of(run.exit_code)
+    if reason is None:
+        return
+    try:
+        experiment = Experiment() if entry.config is None else read_experiment(Path(entry.config))
+    except SelftrainError:
+        return  # it names nobody
+    facts = {"experiment": entry.name, "reason": reason, "log": run.log}
+    notify("failed", facts, settings=experiment.notify, record=workspace / "notices.jsonl")
+
+
+def cause_of(exit_code: int | None) -> str | None:
+    """Why a run ended without a word of its own; None if it could say so itself.
+
+    >>> cause_of(-9)
+    'the run was killed (SIGKILL)'
+    """
+    if exit_code is None:
+        return "the run could not be started"
+    return f"the run was killed ({signal.Signals(-exit_code).name})" if exit_code < 0 else None
 
 
 def _note_unseen_ends(workspace: Path) -> None:

@@ -46,11 +46,17 @@ def put(load_pipeline: Callable[[], Pipeline], name: str, *, cron: str, time_zon
 
 
 def take(name: str) -> None:
-    """Remove the schedule `name`, if it is there."""
+    """Remove the schedule `name`, if it is there. Raises ScheduleError where the orchestrator cannot."""
     from zenml.client import Client
 
-    if holds(name):
-        Client().delete_schedule(name)
+    if not holds(name):
+        return
+    if not _orchestrator().supports_schedule_deletion:  # ZenML would forget it, and it would run on
+        raise ScheduleError(
+            f"the orchestrator of the active stack cannot remove the schedule {name!r}; remove it there, then use "
+            f"`zenml pipeline schedule delete {name}`"
+        )
+    Client().delete_schedule(name)
 
 
 def holds(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import yaml
 
 from selftrain.adapters.schedule.history import LOGS_KEPT, ScheduledRun, new_log, note, runs_of
 from selftrain.adapters.schedule.starting import goes_on, start_armed
@@ -136,3 +138,33 @@ def test_only_the_newest_logs_are_kept(workspace: Path) -> None:
     names = sorted(path.name for path in (workspace / "logs" / "schedule" / "pets").iterdir())
     assert len(names) == LOGS_KEPT
     assert names[0].startswith("2026-05-04")
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (shell("kill -9 $$"), "the run was killed (SIGKILL)"),
+        (("/no/such/program",), "the run could not be started"),
+        (shell("exit 1"), None),
+    ],
+)
+def test_people_are_told_of_a_run_that_could_not_tell_them(
+    workspace: Path, planned: Planned, tmp_path: Path, command: tuple[str, ...], said: str | None
+) -> None:
+    (tmp_path / "tell").write_text(f"#!/bin/sh\ncat > {tmp_path}/told\n")
+    (tmp_path / "tell").chmod(0o755)
+    notify = {"command": str(tmp_path / "tell"), "alerter": False}
+    config = tmp_path / "pets.yaml"
+    config.write_text(yaml.safe_dump({"parameters": {"experiment": {"name": "pets", "notify": notify}}}))
+    planned(armed=True, command=command, config=str(config))
+    (run,) = start_armed(workspace)
+    told = json.loads((tmp_path / "told").read_text()) if (tmp_path / "told").exists() else None
+    assert (told["facts"] if told else None) == (
+        {"experiment": "pets", "reason": said, "log": run.log} if said is not None else None
+    )
+
+
+def test_a_configuration_that_is_gone_tells_nobody_and_fails_nothing(workspace: Path, planned: Planned) -> None:
+    planned(armed=True, command=("/no/such/program",), config="/no/such.yaml")
+    assert [run.failed for run in start_armed(workspace)] == [True]
+    assert not (workspace / "notices.jsonl").exists()
