@@ -239,7 +239,7 @@ def main() -> None:
     """The `selftrain` command: an expected error is one line with an exit code of its own, never a traceback."""
     from selftrain.adapters.process.settings import prepare_command
 
-    prepare_command(runs="run" in sys.argv[1:2])
+    prepare_command(runs=sys.argv[1:2] in (["run"], ["schedule"]))  # what a schedule starts inherits them
     try:
         app()
     except SelftrainError as error:

@@ -224,7 +224,8 @@ def _row(each: Overview) -> tuple[str, ...]:
 
     last = "-"
     if each.last is not None:
-        how = "goes on" if each.last.ended is None else "failed" if each.last.failed else "ended well"
+        well = each.last.ended is not None and not each.last.failed
+        how = "goes on" if each.running else "ended well" if well else "failed"
         last = f"{local(each.last.started, each.time_zone)}, {how}"
     next_time = local(each.next, each.time_zone) if each.next is not None else "-"
     return (each.name, each.cron, each.time_zone, each.starter, each.state, next_time, last)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from selftrain.adapters.schedule.history import ScheduledRun, note
 from selftrain.adapters.schedule.store import schedule_of, schedules, update
 
 Command = Callable[..., Any]  # tests/conftest.py, selftrain
@@ -70,7 +71,9 @@ def test_the_list_shows_what_is_next_and_what_is_wrong(selftrain: Command, alone
 
 def test_pause_resume_and_remove(selftrain: Command, alone: Path) -> None:
     selftrain("schedule", "--cron", "0 3 * * *", "--config", pets())
+    update(WORKSPACE, "pets", armed=True)
     assert selftrain("schedule", "pause").out == "paused: pets\n"
+    assert not schedule_of(WORKSPACE, "pets").armed
     assert json.loads(selftrain("schedule", "list", "--json").out)[0]["state"] == "paused"
     assert selftrain("schedule", "resume", "pets").out.startswith("resumed: pets; next at ")
     assert selftrain("schedule", "remove", "pets").out == "removed: pets\n"
@@ -92,6 +95,40 @@ def test_run_now_waits_for_the_run_and_ends_as_it_did(selftrain: Command, alone:
     failed = selftrain("schedule", "run-now", "pets")
     assert failed.code == 1
     assert "failed (exit code 1)" in failed.err
+
+
+def test_a_run_that_was_cut_off_with_its_machine_does_not_go_on_for_ever(selftrain: Command, alone: Path) -> None:
+    selftrain("schedule", "--cron", "0 3 * * *", "--config", pets())
+    note(WORKSPACE, ScheduledRun(schedule="pets", started=datetime(2026, 6, 1, 3, tzinfo=UTC), log="pets.log"))
+    (facts,) = json.loads(selftrain("schedule", "list", "--json").out)
+    assert (facts["running"], facts["last"]["ended"]) == (False, None)
+    assert "failed" in selftrain("schedule", "list").out
+
+
+def test_a_run_does_not_inherit_the_short_patience_of_a_query(selftrain: Command, alone: Path) -> None:
+    selftrain("schedule", "--cron", "0 3 * * *", "--config", pets())
+    update(WORKSPACE, "pets", command=("/usr/bin/env",))
+    assert selftrain("schedule", "run-now").code == 0
+    (log,) = (WORKSPACE / "logs" / "schedule" / "pets").iterdir()
+    assert "ZENML_CONFIG_PATH=" in log.read_text()
+    assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in log.read_text()
+
+
+def test_where_the_users_systemd_runs_a_timer_starts_the_runs(selftrain: Command, alone: Path) -> None:
+    said = {"systemctl": 'case "$2" in is-system-running) echo running ;; esac', "loginctl": "echo no"}
+    for name, script in said.items():
+        (alone / name).write_text(f"#!/bin/sh\n{script}\n")
+        (alone / name).chmod(0o755)
+    ended = selftrain("schedule", "--cron", "20 3 * * *", "--time-zone", "UTC", "--config", pets())
+    assert "started by: a systemd timer" in ended.out
+    assert "`loginctl enable-linger` keeps them" in ended.err
+    (timer,) = Path("config/systemd/user").glob("selftrain-pets-*.timer")
+    assert "OnCalendar=*-*-* *:20:00\nPersistent=true" in timer.read_text()
+    (facts,) = json.loads(selftrain("schedule", "list", "--json").out)
+    assert (facts["state"], facts["starter"]) == ("on", "systemd")
+    assert facts["next"] is not None
+    assert selftrain("schedule", "remove").code == 0
+    assert not list(Path("config/systemd/user").iterdir())
 
 
 def test_what_cron_calls_runs_what_is_due_and_nothing_twice(selftrain: Command, alone: Path) -> None:

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from selftrain.adapters.process.console import logs_to_stderr
 from selftrain.adapters.process.settings import stack_is_set
 
 if TYPE_CHECKING:
@@ -74,9 +75,13 @@ def alerter_of_stack() -> BaseAlerter | None:
     """The alerter of ZenML's active stack; None where it has none, or ZenML was never used."""
     if not stack_is_set():
         return None
+    from zenml.alerter import BaseAlerter
     from zenml.client import Client
+    from zenml.enums import StackComponentType
 
-    return Client().active_stack.alerter
+    logs_to_stderr()
+    found = Client().active_stack_model.components.get(StackComponentType.ALERTER)
+    return BaseAlerter.from_model(found[0]) if found else None
 
 
 def tell(alerter: BaseAlerter, text: str) -> None:

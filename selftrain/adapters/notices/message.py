@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Mapping
 from typing import assert_never
@@ -22,6 +23,12 @@ def payload(event: Event, facts: Mapping[str, Fact]) -> dict[str, object]:
     text = sentence(event, facts)
     card = {"@type": "MessageCard", "@context": "https://schema.org/extensions", "summary": text}
     return {**card, "text": text, "event": event, "facts": {key: _plain(value) for key, value in facts.items()}}
+
+
+def for_chat(message: Mapping[str, object]) -> dict[str, object]:
+    """`message` with a sentence that a chat shows as it is: a name such as "<!channel>" in it calls nobody."""
+    text = html.escape(str(message["text"]), quote=False)
+    return {**message, "summary": text, "text": text}
 
 
 def sentence(event: Event, facts: Mapping[str, Fact]) -> str:

@@ -14,7 +14,7 @@ from time import monotonic
 
 from selftrain.adapters.notices import channels
 from selftrain.adapters.notices.channels import NotDeliveredError
-from selftrain.adapters.notices.message import Fact, payload
+from selftrain.adapters.notices.message import Fact, for_chat, payload
 from selftrain.adapters.process.secrets import resolve
 from selftrain.config.production import Event, Notify
 from selftrain.errors import SelftrainError
@@ -54,7 +54,7 @@ def _channels(settings: Notify) -> Iterator[tuple[str, Channel]]:
 
 def _to_webhook(reference: str, message: Message, timeout_s: float) -> bool:
     url = resolve(reference)
-    _within(timeout_s, partial(channels.post, url, message, timeout_s=timeout_s))
+    _within(timeout_s, partial(channels.post, url, for_chat(message), timeout_s=timeout_s))
     return True
 
 

@@ -78,11 +78,11 @@ def remove(workspace: Path, name: str | None) -> Entry:
 
 
 def set_paused(workspace: Path, name: str | None, *, paused: bool) -> Entry:
-    """Pause or resume a schedule (None: the only one). What is missed in a pause is not made up."""
+    """Pause or resume a schedule (None: the only one). What is missed in a pause, or waits, is not made up."""
     entry = schedule_of(workspace, name)
     if entry.starter == "zenml" and entry.paused != paused:
         zenml.set_active(mark_of(entry, workspace), active=not paused)
-    return update(workspace, entry.name, paused=paused, since=clock()) or entry
+    return update(workspace, entry.name, paused=paused, armed=False, since=clock()) or entry
 
 
 def ask_for(workspace: Path, name: str | None) -> Entry:

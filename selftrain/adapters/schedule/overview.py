@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from selftrain.adapters.schedule.arranging import is_held
 from selftrain.adapters.schedule.foreground import is_kept
 from selftrain.adapters.schedule.history import ScheduledRun, runs_of
+from selftrain.adapters.schedule.starting import goes_on
 from selftrain.adapters.schedule.store import Entry, Starter, schedules
 
 State = Literal["on", "paused", "not started", "missing"]
@@ -31,6 +32,7 @@ class Overview(BaseModel):
     state: State
     next: datetime | None
     follows: bool
+    running: bool
     last: ScheduledRun | None
 
     @property
@@ -48,7 +50,8 @@ class Overview(BaseModel):
 def overview(workspace: Path, now: datetime) -> tuple[Overview, ...]:
     """Every schedule of `workspace` at `now`, by name."""
     last = {run.schedule: run for run in runs_of(workspace)}
-    return tuple(_one(entry, workspace, now, last.get(entry.name)) for entry in schedules(workspace))
+    busy = goes_on(workspace)
+    return tuple(_one(entry, workspace, now, last.get(entry.name), busy=busy) for entry in schedules(workspace))
 
 
 def local(moment: datetime, time_zone: str) -> str:
@@ -56,13 +59,14 @@ def local(moment: datetime, time_zone: str) -> str:
     return moment.astimezone(ZoneInfo(time_zone)).strftime("%Y-%m-%d %H:%M %Z")
 
 
-def _one(entry: Entry, workspace: Path, now: datetime, last: ScheduledRun | None) -> Overview:
+def _one(entry: Entry, workspace: Path, now: datetime, last: ScheduledRun | None, *, busy: bool) -> Overview:
     state = _state(entry, workspace)
     return Overview(
         **entry.model_dump(include={"name", "cron", "time_zone", "config", "starter"}),
         state=state,
         next=entry.times.after(now) if state == "on" else None,
         follows=entry.armed,
+        running=busy and last is not None and last.ended is None,
         last=last,
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from selftrain.adapters.process.console import logs_to_stderr
 from selftrain.adapters.process.settings import prepare_process, stack_is_set
 from selftrain.errors import ScheduleError
 
@@ -84,5 +85,8 @@ def settings_for(flavor: str, settings: type | None) -> dict[str, dict[str, str 
 
 def _orchestrator() -> BaseOrchestrator:
     from zenml.client import Client
+    from zenml.enums import StackComponentType
+    from zenml.orchestrators import BaseOrchestrator
 
-    return Client().active_stack.orchestrator
+    logs_to_stderr()
+    return BaseOrchestrator.from_model(Client().active_stack_model.components[StackComponentType.ORCHESTRATOR][0])

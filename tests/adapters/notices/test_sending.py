@@ -90,6 +90,14 @@ def test_a_webhook_gets_one_sentence_and_the_facts(hook: Hook, tmp_path: Path) -
     assert (sent["event"], sent["facts"], sent["@type"]) == ("promoted", FACTS, "MessageCard")
 
 
+def test_a_name_in_a_notice_calls_nobody_in_a_chat(hook: Hook, tmp_path: Path) -> None:
+    facts = {"reason": "class '<!channel>' & more"}
+    notify("refused", facts, settings=settings(webhook="env:HOOK"), record=tmp_path / "n.jsonl")
+    ((_, sent),) = hook.asked
+    assert "class '&lt;!channel&gt;' &amp; more" in sent["text"]
+    assert sent["facts"] == facts
+
+
 def test_a_delivered_notice_is_recorded_without_the_secret(hook: Hook, tmp_path: Path) -> None:
     notify("promoted", FACTS, settings=settings(webhook="env:HOOK"), record=tmp_path / "new" / "n.jsonl")
     (line,) = recorded(tmp_path / "new" / "n.jsonl")
