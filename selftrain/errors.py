@@ -81,3 +81,7 @@ class PredictionError(SelftrainError):
 
 class SnapshotError(SelftrainError):
     """DVC could not save or restore a version of a data set."""
+
+
+class ScheduleError(SelftrainError):
+    """What starts a schedule on this machine (systemd, cron, ZenML) refused, or cannot do what was asked."""

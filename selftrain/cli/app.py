@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from selftrain.cli import datasets, lineage, models, retraining
+from selftrain.cli import datasets, lineage, models, retraining, schedule
 from selftrain.cli.options import DEFAULT_WORKSPACE, AsJson, WorkspaceOption, print_columns, print_json, print_rich
 from selftrain.errors import SelftrainError
 from selftrain.version import __version__
@@ -233,13 +233,14 @@ app.command("labels")(lineage.labels)
 app.command("recall")(lineage.recall)
 app.command("restore")(datasets.restore)
 app.command("retrain")(retraining.retrain)
+app.add_typer(schedule.app, name="schedule")
 
 
 def main() -> None:
     """The `selftrain` command: an expected error is one line with an exit code of its own, never a traceback."""
     from selftrain.adapters.process.settings import prepare_command
 
-    prepare_command(runs="run" in sys.argv[1:2])
+    prepare_command(runs=sys.argv[1:2] in (["run"], ["schedule"]))  # what a schedule starts inherits them
     try:
         app()
     except SelftrainError as error:

@@ -14,7 +14,7 @@ from types import NoneType
 from typing import get_args, get_type_hints
 
 import typer
-from typer.models import ArgumentInfo, CommandInfo, ParameterInfo
+from typer.models import ArgumentInfo, CommandInfo, ParameterInfo, TyperInfo
 
 from selftrain.cli.app import app
 
@@ -50,20 +50,39 @@ class _Parameter:
 
 def reference() -> str:
     """The page, in Markdown. It depends only on the commands, not on the terminal."""
-    return "\n".join([HEADER, *(_command(each) for each in app.registered_commands)])
+    groups = [section for each in app.registered_groups for section in _group(each)]
+    return "\n".join([HEADER, *(_command(each) for each in app.registered_commands), *groups])
+
+
+def _group(group: TyperInfo) -> Iterator[str]:
+    """The section of a command with commands of its own, then theirs."""
+    inner = group.typer_instance
+    if inner is None or inner.registered_callback is None:
+        raise ValueError(f"the group {group.name!r} has no function")
+    yield _section(str(group.name), inner.registered_callback.callback)
+    for each in inner.registered_commands:
+        if not each.hidden:
+            yield _section(f"{group.name} {_name(each)}", each.callback, level=3)
 
 
 def _command(info: CommandInfo) -> str:
-    if info.callback is None:
-        raise ValueError(f"the command {info.name!r} has no function")
-    name = info.name or info.callback.__name__.replace("_", "-")
-    parameters = [_parameter(*each) for each in _annotated(info.callback)]
+    return _section(_name(info), info.callback)
+
+
+def _name(info: CommandInfo) -> str:
+    return info.name or getattr(info.callback, "__name__", "").replace("_", "-")
+
+
+def _section(name: str, callback: Callable[..., object] | None, *, level: int = 2) -> str:
+    if callback is None:
+        raise ValueError(f"the command {name!r} has no function")
+    parameters = [_parameter(*each) for each in _annotated(callback)]
     arguments = [each for each in parameters if each.argument]
     options = [each for each in parameters if not each.argument]
     usage = ["selftrain", name]
     usage += [each.spelled if each.required else f"[{each.spelled}]" for each in arguments]
     usage += [each.spelled for each in options if each.required]
-    parts = [f"## {name}", inspect.cleandoc(info.callback.__doc__ or ""), f"    {' '.join(usage)} [OPTIONS]"]
+    parts = [f"{'#' * level} {name}", inspect.cleandoc(callback.__doc__ or ""), f"    {' '.join(usage)} [OPTIONS]"]
     if arguments:
         parts.append(_table(("argument", "meaning"), [(f"`{each.spelled}`", each.help) for each in arguments]))
     rows = [(f"`{each.spelled}`", each.help, each.default) for each in options]
@@ -71,9 +90,11 @@ def _command(info: CommandInfo) -> str:
 
 
 def _annotated(callback: Callable[..., object]) -> Iterator[tuple[inspect.Parameter, object, ParameterInfo]]:
-    """Each parameter of a command, with its type and its Typer annotation."""
+    """Each parameter of a command, with its type and its Typer annotation; Typer's own context is none."""
     hints = get_type_hints(callback, include_extras=True)
     for parameter in inspect.signature(callback).parameters.values():
+        if hints[parameter.name] is typer.Context:
+            continue
         kind, info = get_args(hints[parameter.name])
         yield parameter, kind, info
 

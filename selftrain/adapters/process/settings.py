@@ -59,6 +59,14 @@ def zenml_folder() -> Path:
     return Path(os.environ.get("ZENML_CONFIG_PATH") or click.get_app_dir("zenml")).resolve()
 
 
+def stack_is_set() -> bool:
+    """Whether ZenML has an active stack. Where it was never used, there is no need to import it to ask."""
+    if os.environ.get("ZENML_ACTIVE_STACK_ID") or os.environ.get("ZENML_STORE_URL"):
+        return True
+    files = (zenml_folder() / "config.yaml", Path(".zen") / "config.yaml")
+    return any("active_stack_id" in file.read_text(errors="replace") for file in files if file.is_file())
+
+
 def _set_defaults(variables: Mapping[str, str]) -> None:
     for name, value in variables.items():
         os.environ.setdefault(name, value)
