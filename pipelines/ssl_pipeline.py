@@ -45,7 +45,7 @@ def self_training(e: Experiment) -> None:
     """The loop, within a run of either pipeline."""
     place = e.place
     check_start(e, teacher_backbone(e, open_dataset(place).workspace))
-    listing, store_id, machine = scan(e.source, place, e.machine)
+    listing, store_id, machine = scan(e.source, place, e.machine, e.ingest, e.inbox)
     manifest, development, test, ingested = ingest(listing, store_id, e.source, place, e.ingest, e.splitting, machine)
     version = snapshot(manifest, place)
     validation, _ = validate(manifest, ingested, place, e.checks)
