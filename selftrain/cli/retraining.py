@@ -45,9 +45,10 @@ def retrain(
     experiment = _experiment(config)
     workspace = open_dataset(experiment.place).workspace
     journal = journal_of(workspace, experiment.name)
-    for asked, kind in ((resume, "resumed"), (now, "requested")):
-        if asked and not dry_run:
-            journal.append(kind)
+    if resume and not dry_run:
+        journal.append("resumed")
+    if now and not dry_run:
+        journal.append("requested")
     if not dry_run and is_busy(workspace, experiment.name):
         journal.append("missed", reason="another retraining is running")
         typer.echo("another retraining is running; it looks again when it has ended", err=True)

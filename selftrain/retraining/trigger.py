@@ -58,7 +58,7 @@ def due(facts: TriggerFacts, policy: Retrain) -> Decision:
 
     >>> now = datetime(2026, 1, 2)
     >>> due(TriggerFacts(now, new=40), Retrain()).reason
-    '40 new images of 100'
+    '40 new images of 100; nobody asked'
     >>> due(TriggerFacts(now, new=140), Retrain())
     Due(reason='140 new images of 100', kind='due')
     """

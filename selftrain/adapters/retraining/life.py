@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from selftrain.adapters.notices.sending import notify
 from selftrain.adapters.runs.lifecycle import pipeline_run
 from selftrain.config import Event, Experiment
+from selftrain.data.intake_table import intake_path, read_intake
 from selftrain.data.manifest import Manifest
 from selftrain.data.sources.listing import Listing
 from selftrain.data.store.dataset import open_dataset
 from selftrain.files.locks import let_go, try_lock
 from selftrain.files.workspace import Workspace
 from selftrain.retraining.journal import Journal, journal_of, state_of
+from selftrain.retraining.newness import rows_seen
 from selftrain.retraining.news import Facts, event_of, events_of, facts_of
 from selftrain.selflabel.rounds.record import RunRecord
 
@@ -88,9 +90,6 @@ def started(e: Experiment, reason: str) -> None:
 
 def decided(e: Experiment, record: RunRecord, manifest: Manifest, listing: Listing) -> None:
     """Move the watermark to what a run with a verdict has seen, once, and tell people of it."""
-    from selftrain.data.ingest.intake import read_intake
-    from selftrain.retraining.newness import rows_seen
-
     dataset = open_dataset(e.place)
     journal = journal_of(dataset.workspace, dataset.name)
     if any(line.kind == "decided" and line.facts.get("run") == record.run_id for line in journal.lines()):
@@ -100,7 +99,7 @@ def decided(e: Experiment, record: RunRecord, manifest: Manifest, listing: Listi
         run=record.run_id,
         verdict=record.verdict.value if record.verdict else None,
         reason=record.promotion_reason,
-        intake_rows=rows_seen(read_intake(dataset.store), listing.table),
+        intake_rows=rows_seen(read_intake(intake_path(dataset.store.root)), listing.table),
         dataset_version=record.dataset_version,
         manifest_digest=manifest.digest,
     )
