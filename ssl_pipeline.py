@@ -1,4 +1,4 @@
-"""The name that `zenml pipeline run ssl_pipeline` takes: this module is the pipeline."""
+"""What `zenml pipeline run ssl_pipeline` imports: this module replaces itself with the pipeline."""
 
 import sys
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from benchmarks.machine import ROOT
 from selftrain.adapters.process import code_digest
+from selftrain.files.writing import replace_text
 
 PLACE = ROOT / ".selftrain" / "benchmarks"
 MODULES = ["selftrain.data.store.dataset", "selftrain.data.ingest.ingest", "selftrain.selflabel.loop"]
@@ -37,11 +38,8 @@ def kept(kind: type[T], name: str, configuration: str, make: Callable[[Path], T]
         path.unlink(missing_ok=True)
         shutil.rmtree(place, ignore_errors=True)
     if path.exists():
-        return kind.model_validate_json(path.read_text())
+        return kind.model_validate_json(path.read_text(encoding="utf-8"))
     result = make(place)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(result.model_dump_json())
-    part.replace(path)
+    replace_text(path, result.model_dump_json())
     shutil.rmtree(place, ignore_errors=True)
     return result

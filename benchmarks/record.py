@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime
-import os
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from benchmarks.machine import ROOT, Machine
+from selftrain.files.writing import replace_text
 
 RESULTS = ROOT / "benchmarks" / "results"
 Relation = Literal["<", "<=", ">", ">="]
@@ -103,13 +103,13 @@ class Record(BaseModel):
 def write(record: Record, folder: Path = RESULTS) -> None:
     """Replace the benchmark's record, and the page over all of them."""
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / f"{record.benchmark}.json", record.model_dump_json(indent=2) + "\n")
-    _replace(folder / "README.md", page(read(folder)))
+    replace_text(folder / f"{record.benchmark}.json", record.model_dump_json(indent=2) + "\n")
+    replace_text(folder / "README.md", page(read(folder)))
 
 
 def read(folder: Path = RESULTS) -> list[Record]:
     """All records, by name."""
-    return [Record.model_validate_json(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    return [Record.model_validate_json(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
 
 
 def page(records: list[Record]) -> str:
@@ -148,9 +148,3 @@ def page(records: list[Record]) -> str:
 def _described(machine: Machine) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
     return f"{machine.short}, {machine.memory_gb:g} GB, {machine.system}, Python {machine.python}, {versions}"
-
-
-def _replace(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text)
-    os.replace(part, path)

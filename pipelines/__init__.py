@@ -1,1 +1,1 @@
-"""Pipelines: wiring only."""
+"""Pipelines: they connect the steps, and decide nothing."""

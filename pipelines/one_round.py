@@ -61,7 +61,7 @@ def configure() -> None:
 
 
 def scan() -> None:
-    """Write digests of what lies outside this repository: source files, image store, starting and withdrawn models."""
+    """Write digests of what DVC does not track here: source files, image store, starting and withdrawn models."""
     from selftrain.adapters.registry.recall_log import withdrawn
     from selftrain.adapters.registry.starting_models import described_start, teacher_backbone
     from selftrain.data.sources.source import open_source
@@ -124,7 +124,7 @@ def validate() -> None:
 
 
 def teacher() -> None:
-    """Train the first teacher on human labels, or copy the one that was brought along."""
+    """Train the first teacher on human labels, or copy the model that `teacher.start` names."""
     start_keras()
     from selftrain.adapters.registry.starting_models import starting_teacher
     from selftrain.selflabel.selection.thresholds import check_classes
@@ -146,7 +146,7 @@ def teacher() -> None:
 
 
 def pseudo_label() -> None:
-    """Label the pool with the teacher; write its confidences, and the precision of each share of the pool."""
+    """Label the pool with the teacher; write the labels, their confidences, and precision by coverage."""
     start_keras()
     from selftrain.adapters.registry.recall_log import refuse_withdrawn
     from selftrain.adapters.snapshots.receipts import confidence_rows, coverage_rows
@@ -163,7 +163,7 @@ def pseudo_label() -> None:
 
 
 def student() -> None:
-    """Train a new, larger model on human and pseudo-labels."""
+    """Train the student on human and pseudo-labels."""
     start_keras()
     from selftrain.learn.models import divergence
     from selftrain.learn.models.contract import SavedModel
@@ -184,7 +184,7 @@ def student() -> None:
         into = _into("student", show)
         trained = task_of(plan.task).train_student(_data(_manifest()), labels, plan, teacher=teacher, into=into)
     if (reason := divergence.reason(trained)) is not None:
-        raise TrainingDivergedError(reason)  # one round has only one student
+        raise TrainingDivergedError(reason)  # no later round can do better
 
 
 def evaluate() -> None:
@@ -253,7 +253,7 @@ def _data(manifest: Manifest) -> TaskData:
 
 
 def _into(name: str, show: Progress) -> Destination:
-    """Checkpoints are kept apart from those of ZenML's runs, which may train the same model at the same time."""
+    """Where the model `name` goes. Its checkpoints are apart from ZenML's runs, which may train the same model now."""
     folder = open_dataset(_place()).workspace.checkpoints
     prune(folder)
     checkpoints = Checkpoints(folder / "dvc" / code_digest.train()[:12], _where().machine.checkpoint_s)

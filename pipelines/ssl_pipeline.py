@@ -36,7 +36,7 @@ from steps.validate import validate
 
 @pipeline(dynamic=True)
 def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 - zenml reads the default
-    """Ingest, validate, train a teacher, then students on its pseudo-labels until the gate; test, register, record."""
+    """Ingest, validate, train a teacher, train students until the gate ends the loop; test, register, record."""
     e, place = experiment, experiment.place
     with pipeline_run(place, e.machine):
         check_start(e, teacher_backbone(e, open_dataset(place).workspace))
@@ -84,7 +84,7 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
 
 
 def first_teacher(e: Experiment, development: OutputArtifact, machine: OutputArtifact) -> OutputArtifact:
-    """The first teacher: trained, or brought along from elsewhere."""
+    """The first teacher: trained here, or the model that `teacher.start` names."""
     if e.teacher.start == "train":
         return train_teacher(development, e.place, teacher_plan(e), described_weights(e.teacher.weights), machine)
     return adopt_teacher(development, e.place, e.teacher.start, e.image_size, e.registry)

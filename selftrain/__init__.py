@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from selftrain.version import __version__
 
 if TYPE_CHECKING:
-    from .api.calls import (  # relative: a served model holds this file under another name, and no api
+    from .api.calls import (
         analyze_data_then_save_to,
         autolabel,
         fit,
@@ -47,7 +47,7 @@ _ELSEWHERE = {
 
 
 def __getattr__(name: str) -> Any:
-    """The functions of the API, imported when they are first used: `import selftrain` alone is cheap."""
+    """Import a function of the API when it is first used, so that `import selftrain` alone is cheap."""
     if name not in __all__:
         raise AttributeError(f"module 'selftrain' has no attribute {name!r}; it has {', '.join(__all__)}")
     return getattr(import_module(f"{__name__}.{_ELSEWHERE.get(name, 'api.calls')}"), name)

@@ -28,7 +28,7 @@ class QuarantineError(InputError):
 
 
 class ManifestError(InputError):
-    """A manifest breaks one of its invariants, or does not have the schema."""
+    """A manifest breaks one of its invariants, or its columns differ from the schema."""
 
 
 class ValidationError(InputError):
@@ -48,7 +48,7 @@ class TrainingDivergedError(SelftrainError):
 
 
 class NoFallError(SelftrainError):
-    """In a range test, the loss fell by no more than chance at every learning rate."""
+    """In a learning-rate range test, the loss did not fall by more than chance at any rate."""
 
 
 class TrainingHeldError(SelftrainError):
@@ -64,7 +64,7 @@ class ImageError(InputError):
 
 
 class RegistryError(SelftrainError):
-    """The model registry refused, or does not hold what it was asked for."""
+    """The model registry refused a request, or lacks the model or version that was asked for."""
 
 
 class NotRegisteredError(RegistryError, InputError):
@@ -72,7 +72,7 @@ class NotRegisteredError(RegistryError, InputError):
 
 
 class WithdrawnError(RegistryError):
-    """A model was withdrawn, or trained from one that was: it can neither teach nor become champion."""
+    """A model was withdrawn, or descends from one that was; it can neither teach nor become champion."""
 
 
 class PredictionError(SelftrainError):

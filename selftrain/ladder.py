@@ -13,7 +13,7 @@ Family = Literal["efficientnet", "efficientnet_v2", "mobilenet_v2", "wide_resnet
 
 @dataclass(frozen=True)
 class Rung:
-    """One backbone. `width` and `depth` multiply B0's filters and repeats; `resolution` is its usual image side.
+    """One backbone. `width` and `depth` multiply B0's filters and repeats; `resolution` is its usual side in pixels.
 
     The `depth` of a wide ResNet is its number of layers; its `width` multiplies 16, 32 and 64 channels. `application`
     is the keras.applications class with published weights for the backbone, or None.
@@ -45,7 +45,7 @@ def _wide_resnet(depth: int, width: int) -> Rung:
     return Rung(f"wide_resnet_{depth}_{width}", "wide_resnet", width, depth, 32, 0.2, None)
 
 
-# Compound scaling, Tan & Le 2019 (arXiv:1905.11946): the values of its reference code; two rungs below B0 by its rule.
+# Compound scaling, Tan & Le 2019 (arXiv:1905.11946): values of its reference code. Two rungs below B0 follow its rule.
 _EFFICIENTNET = (
     _efficientnet("b0_050", 0.5, 0.5, 160, 0.2),
     _efficientnet("b0_070", 0.7, 0.7, 192, 0.2),
@@ -73,7 +73,7 @@ LADDERS: dict[str, tuple[Rung, ...]] = {
 }
 _RUNGS = {rung.name: rung for rungs in LADDERS.values() for rung in rungs}
 
-# keras.applications classes, smallest first where the family has sizes; a single one has no larger rung.
+# keras.applications classes by family, smallest first. A class alone in its family has no larger rung.
 _APPLICATION_LADDERS: tuple[tuple[str, ...], ...] = (
     tuple(f"EfficientNetB{i}" for i in range(8)),
     tuple(f"EfficientNetV2{tag}" for tag in ("B0", "B1", "B2", "B3", "S", "M", "L")),
@@ -116,7 +116,7 @@ def resolve(name: str) -> Rung:
 
 
 def next_rung(name: str) -> str:
-    """The backbone one rung above `name`; above the top of a ladder, or a class without sizes, it is `name` itself.
+    """The backbone one rung above `name`; for the top of a ladder, or a class without sizes, `name` itself.
 
     >>> next_rung("efficientnet_b0_050"), next_rung("efficientnet_b7"), next_rung("ResNet50")
     ('efficientnet_b0_070', 'efficientnet_b7', 'ResNet101')

@@ -1,4 +1,4 @@
-"""Naming: rows and other long lists as the text of an error."""
+"""Naming: rows and other long lists, shortened for an error message."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROWS_NAMED = 5
 
 
 def name_rows(names: list[str], count: int | None = None) -> str:
-    """The first few of `names`, and how many more there are.
+    """The first few of `names`, and how many more there are. `count` is the total if `names` is not complete.
 
     >>> name_rows(["a", "b", "c", "d", "e", "f", "g"])
     'a, b, c, d, e and 2 more'
@@ -22,7 +22,7 @@ def name_rows(names: list[str], count: int | None = None) -> str:
 
 
 def named_rows(rows: npt.NDArray[np.integer[Any]]) -> str:
-    """`rows` (k,) as the text of an error.
+    """`rows` (k,) as text for an error message.
 
     >>> import numpy as np
     >>> named_rows(np.array([17])), named_rows(np.arange(8))

@@ -17,7 +17,7 @@ from selftrain.learn.models.contract import SavedModel
 def adopt_teacher(
     manifest: Manifest, place: Place, start: str, image_size: int, settings: Registry
 ) -> Annotated[SavedModel, "teacher"]:
-    """The champion, or a user's own model, as the first teacher. Every run asks again."""
+    """Take the champion or a user's own model as the first teacher. Every run looks it up again."""
     start_keras()
     return starting_teacher(
         start,

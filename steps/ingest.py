@@ -1,4 +1,4 @@
-"""The ingest step: source files into shards, and a Manifest of them."""
+"""The ingest step: writes source files into shards, and lists them in a Manifest."""
 
 from typing import Annotated
 
@@ -35,10 +35,10 @@ def ingest(
     Annotated[Manifest, "test"],
     Annotated[IngestReport, "ingest_report"],
 ]:
-    """Ingest what is new in `listing` into the store; for another or a wiped store, `store_id` differs.
+    """Ingest what is new in `listing` into the store. Another or a wiped store has another `store_id`, and is filled.
 
-    `development` is the manifest's training and validation part, `test` its test part. A step that takes only one of
-    them stays cached while the others change. No step that trains gets the test part.
+    `development` is the manifest's training and validation part, `test` its test part. A step that takes only one part
+    stays cached while the other changes. Only the steps that count, make or report test evaluations take `test`.
     """
     store = open_dataset(place).store
     with progress("ingest") as show:

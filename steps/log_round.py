@@ -1,4 +1,4 @@
-"""The step that puts a round into MLflow while the loop continues."""
+"""The step that logs each round to MLflow while the loop continues."""
 
 from zenml import get_step_context, step
 
@@ -13,6 +13,6 @@ from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
 @step(enable_cache=False)
 def log_round(experiment: Experiment, finished: Round, model: SavedModel, labels: PseudoLabels | None = None) -> None:
-    """Metrics, training curve and confidence charts of one round, into this run's MLflow run."""
+    """Log the metrics, training curve and confidence charts of one round to this run's MLflow run."""
     tracking = open_tracking(open_dataset(experiment.place).workspace.root)
     log(tracking, experiment, finished, model, labels, run_id=str(get_step_context().pipeline_run.id))

@@ -30,7 +30,7 @@ def pseudo_label(
     round_index: int,
     machine: Machine,
 ) -> Annotated[PseudoLabels, "pseudo_labels"]:
-    """Label the whole unlabelled pool with the newest teacher, and accept by the threshold."""
+    """Label the whole unlabelled pool with the round's teacher, and accept labels by the threshold."""
     start_keras()
     data = TaskData(manifest, open_dataset(place, machine))
     with progress("pseudo-label") as show:

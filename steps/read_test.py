@@ -1,4 +1,4 @@
-"""The step that evaluates on test: once, after the verdict, for the report."""
+"""The step that evaluates on the test set, once, after the verdict."""
 
 from typing import Annotated
 
@@ -25,7 +25,7 @@ def read_test(
     machine: Machine,
     control: SavedModel | None = None,
 ) -> Annotated[EvaluationReport, "evaluation"]:
-    """The report on the final model on test, against first teacher and control."""
+    """Evaluate the final model on test, and compare it with the first teacher and the control."""
     start_keras()
     data = TaskData(test, open_dataset(place, machine))
     return task_of(task).evaluate_on_test(data, final, first_teacher, control)

@@ -1,4 +1,4 @@
-"""The last step: the run's record, in ZenML, in MLflow and on the console."""
+"""The last step: keeps the run's record in ZenML and MLflow, and prints it."""
 
 from typing import Annotated
 
@@ -23,6 +23,6 @@ def record(
     report: EvaluationReport,
     registration: Registration,
 ) -> Annotated[RunRecord, "record"]:
-    """Close the run's MLflow run with all its numbers, print the summary, keep the record."""
+    """Close the MLflow run with all its numbers, print the summary, and return the record."""
     run = FinishedRun(str(get_step_context().pipeline_run.id), manifest, facts, ended, report, registration)
     return record_run(open_tracking(open_dataset(experiment.place).workspace.root), experiment, run)

@@ -28,7 +28,7 @@ def register(
     run_key: str,
     dataset_version: str,
 ) -> Annotated[Registration, "registration"]:
-    """Register the model of a passed run, once; never taken from the cache."""
+    """Register the model of a run that passed, and promote it if it proves better. Never taken from the cache."""
     dataset = open_dataset(place, machine)
     return register_and_promote(
         Candidate(manifest, final, report, ended, task),

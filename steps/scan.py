@@ -17,6 +17,6 @@ def scan(
 ) -> tuple[Annotated[Listing, "listing"], Annotated[str, "store_id"], Annotated[Machine, "machine"]]:
     """List the source (path, size, mtime), and name the image store that it goes to.
 
-    `machine` passes through: ZenML can keep an artifact out of a later step's cache key, but not a parameter.
+    `machine` is returned as it came: ZenML can leave an artifact out of a cache key, but not a parameter.
     """
     return open_source(source).scan(), open_dataset(place).store.id(), machine

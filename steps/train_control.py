@@ -24,7 +24,7 @@ from selftrain.selflabel.teaching.task import TaskData, task_of
 def train_control(
     development: Manifest, place: Place, plan: ControlPlan, weights: str | None, machine: Machine
 ) -> Annotated[SavedModel, "control"]:
-    """Train the plan's network on the human labels alone; `weights` is what its file holds now, for the cache."""
+    """Train the control on human labels alone. `weights` adds the weights file's sha256 to the cache key."""
     start_keras()
     dataset = open_dataset(place, machine)
     with destination(dataset, "control") as into:

@@ -31,7 +31,7 @@ def train_student(
     machine: Machine,
     teacher: SavedModel | None = None,
 ) -> Annotated[SavedModel, "student"]:
-    """Train a student, new or from `teacher` on; `weights` is what the recipe's file holds now, for the cache."""
+    """Train a new student, or `teacher` further. `weights` adds the weights file's sha256 to the cache key."""
     start_keras()
     dataset = open_dataset(place, machine)
     with destination(dataset, "student") as into:

@@ -24,7 +24,7 @@ from selftrain.selflabel.teaching.task import TaskData, task_of
 def train_teacher(
     development: Manifest, place: Place, plan: TeacherPlan, weights: str | None, machine: Machine
 ) -> Annotated[SavedModel, "teacher"]:
-    """Train the first teacher on the human labels; `weights` is what the recipe's file holds now, for the cache."""
+    """Train the first teacher on human labels. `weights` adds the weights file's sha256 to the cache key."""
     start_keras()
     dataset = open_dataset(place, machine)
     with destination(dataset, "teacher") as into:

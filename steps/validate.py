@@ -1,4 +1,4 @@
-"""The validate step: expectations on the manifest, before anything is trained."""
+"""The validate step: checks the manifest before anything is trained."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +20,7 @@ from selftrain.report.validation import ValidationReport
 def validate(
     manifest: Manifest, ingested: IngestReport, place: Place, checks: Checks
 ) -> tuple[Annotated[ValidationReport, "validation"], Annotated[HTMLString, "validation_page"]]:
-    """Validate with Great Expectations; the page and the JSON stay with the run, whatever the outcome."""
+    """Validate with Great Expectations. The report and its page stay with the run, whatever the outcome."""
     dataset, share = open_dataset(place), ingested.quarantine_share
     folder = expectations.report_folder(dataset.workspace, manifest, share, checks)
     report = expectations.validate(manifest, share, checks, folder, dataset.store)

@@ -1,1 +1,1 @@
-"""The only importers of mlflow, dvc, great_expectations and zenml."""
+"""The adapters: in the package, only they import MLflow, DVC, Great Expectations and ZenML."""

@@ -1,6 +1,6 @@
-"""The Python API: self-training for people with training code of their own; no pipeline, no tracking server.
+"""The Python API: self-training for people with training code of their own, without a pipeline or a tracking server.
 
-A call has only its defaults and its documentation here; other modules of this room do the work.
+This module holds only the defaults and the documentation of each call. Other modules of this folder do the work.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ def autolabel(
       - `outputs`: "logits" or "probabilities". None: found from the answers to the held-out images.
       - `held_out`: the share (0-1) of `labeled` to judge the model on, by a hash of each image. `validation` replaces
         it.
-      - `seed`: which images are held out.
-      - `round`: the number of the self-training round, from 1; a `Quantile` threshold grows with it.
+      - `seed`: determines which images are held out.
+      - `round`: the number of the self-training round, from 1. A `Quantile` threshold accepts more in later rounds.
       - `batch_size`: images per call of the model.
       - `resume`: continue an interrupted labelling of the same images by the same model, or return a finished one.
         False: refuse a folder that holds either.
@@ -133,7 +133,7 @@ def fit(
     workspace: PathLike = ".selftrain",
     progress: Progress = silent,
 ) -> FitResult:
-    """Run the whole loop: teacher, pseudo-labels and larger students until the gate; then evaluate on test once.
+    """Train a teacher, then larger students on pseudo-labels until the gate ends the loop, and evaluate on test once.
 
     Images are either all folders, or all arrays, lists or streams as in `autolabel`. Arrays are grey or RGB, with
     values in 0-255 or 0-1.
@@ -156,10 +156,10 @@ def fit(
     Returns:
         The record of the run and the folder of the best model. The record has the fields of `selftrain status --json`;
         those of the registry, tracking and data versions are empty. `out` holds model/, record.json, evaluation.json,
-        pseudo_labels.parquet and experiment.json. After a kill, the same call continues the training where it was.
+        pseudo_labels.parquet and experiment.json. After a kill, the same call continues the training where it stopped.
 
     Raises:
-      - SourceError: images or labels do not fit, or every unlabelled image is a copy of another.
+      - SourceError: images or labels do not fit together, or no unlabelled image is left to learn from.
       - ConfigError: a setting is not allowed, or an argument would not be used.
       - WithdrawnError: `selftrain recall` withdrew the model of `teacher.start`, or one that it was trained from.
       - SelftrainError: any other expected failure; it is the base of all these errors.
@@ -192,7 +192,7 @@ def fit(
 def analyze_data_then_save_to(
     model: object, labeled_training_data: object, unlabeled_training_data: object, path: PathLike
 ) -> Analysis:
-    """Call `autolabel` with its defaults, under the name and with the arguments that users of Masterful know.
+    """Call `autolabel` with its defaults. The name and the arguments are those that users of Masterful know.
 
     Args:
       - `model`: the model, as in `autolabel`.
@@ -201,7 +201,7 @@ def analyze_data_then_save_to(
       - `path`: the folder to write, as `out` of `autolabel`.
 
     Returns:
-        The analysis, as `autolabel` does.
+        The analysis, as from `autolabel`.
 
     Raises:
       - SourceError, PredictionError, ConfigError: as `autolabel` does.
@@ -224,12 +224,12 @@ def analyze_data_then_save_to(
 def held_out(images: object, *, share: float = 0.2, seed: int = 0) -> npt.NDArray[np.bool_]:
     """Tell which of `images` `autolabel` holds out to judge a model on: leave these out of its training.
 
-    Whether an image is held out depends on its own bytes, `share` and `seed` alone.
+    Whether an image is held out depends only on its own bytes, `share` and `seed`.
 
     Args:
       - `images`: an array (n, ...), or a list of n images or image files.
       - `share`: about which share (0-1) of the images is held out.
-      - `seed`: which images are held out.
+      - `seed`: determines which images are held out.
 
     Returns:
         A mask (n,), True for the images that are held out.

@@ -20,7 +20,7 @@ from selftrain.scaffold.choices import Wishes, choose, has_gpu
 
 @dataclass(frozen=True)
 class FitImages:
-    """The images of a call, as the user gave them: all folders, or all arrays, lists or streams; None: not given."""
+    """The images of a call, as the user gave them: all are folders, or all are arrays, lists or streams."""
 
     labeled: object
     unlabeled: object
@@ -29,7 +29,7 @@ class FitImages:
     class_names: tuple[str, ...] | None = None
 
     def roles(self) -> Iterator[tuple[str, object, str | None]]:
-        """(role, images, split) of the images that were given; `labeled` is split later."""
+        """The (role, images, split) of each kind of images that was given; `labeled` gets its splits later."""
         for role, images, split in (
             ("labeled", self.labeled, None),
             ("unlabeled", self.unlabeled, "unlabeled"),
@@ -43,7 +43,7 @@ class FitImages:
 def images_of_call(
     labeled: object, unlabeled: object, validation: object, test: object, class_names: Sequence[str] | None
 ) -> FitImages | None:
-    """The images that `fit` was called with. None: the experiment's own source is used.
+    """The images that `fit` was called with. None: it uses the experiment's own source.
 
     Raises ConfigError for images or class names without labelled images, and for class names that are not a list of
     different texts.
@@ -65,7 +65,11 @@ def images_of_call(
 def open_source_of(
     images: FitImages | None, base: Experiment | None, workspace: Path
 ) -> Iterator[tuple[ImageSource, Experiment]]:
-    """The source of the images, and the settings for it before changes."""
+    """Yield the source of the images, and the settings before the user's changes.
+
+    Raises ConfigError where there are neither images nor settings, or where class names do not apply. Raises
+    SourceError for images that cannot be used.
+    """
     if images is None:
         if base is None:
             raise ConfigError("there is nothing to fit on; give labeled= and unlabeled=, or experiment=")
@@ -75,11 +79,16 @@ def open_source_of(
     folders = [role for role, one, _ in given if is_path(one)]
     if folders and len(folders) < len(given):
         others = ", ".join(role for role, _, _ in given if role not in folders)
-        raise SourceError(f"{', '.join(folders)} are folders and {others} not; give all as folders, or all as arrays")
+        raise SourceError(
+            f"some images are in folders ({', '.join(folders)}) and others are not ({others}); give all as folders, or "
+            "all as arrays"
+        )
     where = {"workspace": base.workspace if base else str(workspace)}
     if folders:
         if images.class_names is not None:
-            raise ConfigError("class_names= names labels that are numbers; those of folders are named by them: drop it")
+            raise ConfigError(
+                "class_names= names labels that are numbers, but folders name their classes; leave it out"
+            )
         source = FolderSource.model_validate({role: str(one) for role, one, _ in given})
         e = base or choose(source, survey(source), Wishes(gpu=has_gpu())).experiment
         yield open_source(source), e.model_copy(update={"source": source, **where})

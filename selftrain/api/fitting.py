@@ -70,11 +70,12 @@ def fit(
 ) -> FitResult:
     """Run the loop on `images` (None: the source of `base`) and write model, record and pseudo-labels to `out`.
 
-    `changes` override the settings of `base`; None: those that `selftrain init` would choose for the images. Models
-    stay in the workspace's cache: the same fit again, or one that was killed, does not train them again.
+    `changes` override the settings of `base`. If `base` is None, they override those that `selftrain init` would choose
+    for the images. Models stay in the workspace's cache, so a fit that is repeated or was killed does not train them
+    again.
 
-    Raises ConfigError where `out` is not empty, cannot be written or holds the workspace; SourceError where copies
-    leave nothing to label; and what the loop raises.
+    Raises ConfigError where `out` is not empty, cannot be written or holds the workspace. Raises SourceError where no
+    image is left to label. The errors of the loop pass through.
     """
     _refuse_filled(out)
     prepared = _prepare(images, base, changes, workspace, out, noting(progress, "ingest"))
@@ -100,7 +101,7 @@ def fit(
 
 @dataclass(frozen=True)
 class _Prepared:
-    """The settings of a fit and its ingested images; those that were `spooled` have no source to name."""
+    """The settings of a fit and its ingested images; `spooled` images came as arrays and have no source to name."""
 
     e: Experiment
     dataset: Dataset
@@ -149,7 +150,7 @@ def _run(e: Experiment, manifest: Manifest, dataset: Dataset, progress: Progress
 
 
 def _count_evaluations(loop: LoopResult, manifest: Manifest, dataset: Dataset) -> int:
-    """Count the models that will be evaluated on test before they are; returns how many ever were."""
+    """Count the models that are about to be evaluated on test; returns how many have ever been counted."""
     log = EvaluationFiles(dataset.workspace.root / "looks")
     return count_evaluations(log, manifest, (loop.final, loop.models[0], loop.control))
 
@@ -160,7 +161,7 @@ def with_changes(e: Experiment, changes: Mapping[str, Any]) -> Experiment:
 
 
 def run_key(e: Experiment, manifest: Manifest, first_teacher: SavedModel | None) -> str:
-    """The key of a loop: a digest of all that decides its models.
+    """The key of a loop: a digest of everything that decides its models.
 
     These are the settings, the images, the weights files, the code, and a first teacher that was not trained here.
     """
@@ -171,12 +172,12 @@ def run_key(e: Experiment, manifest: Manifest, first_teacher: SavedModel | None)
 
 
 def _at_home(e: Experiment) -> Experiment:
-    """`e` with the user's home folder for a leading ~ of its workspace."""
+    """`e` with the user's home folder in place of a leading ~ in its workspace."""
     return e.model_copy(update={"workspace": str(user_path(e.workspace))})
 
 
 def _prune(dataset: Dataset) -> None:
-    """Keep the workspace from growing with every fit, as the start of a pipeline does."""
+    """Remove old checkpoints and decoded images, so that the workspace does not grow with every fit."""
     prune(dataset.workspace.checkpoints)
     decoded_files.prune(dataset.workspace.decoded_cache, budget_mb=dataset.machine.decoded_mb)
 
@@ -213,7 +214,7 @@ def _starting_teacher(e: Experiment, manifest: Manifest, dataset: Dataset) -> Sa
 
 
 def _leave(out: Path, loop: LoopResult, texts: Mapping[str, str]) -> None:
-    """Fill `out` whole or not at all. Raises ConfigError where somebody else has filled it meanwhile."""
+    """Fill `out` whole or not at all. Raises ConfigError where another call has filled it meanwhile."""
     place = Path(os.path.realpath(out))
     place.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as scratch:
@@ -225,13 +226,13 @@ def _leave(out: Path, loop: LoopResult, texts: Mapping[str, str]) -> None:
         for name, content in texts.items():
             (part / name).write_text(content + "\n", encoding="utf-8")
         _refuse_filled(out)
-        part.rename(place)  # in place of an empty folder too
+        part.rename(place)  # this also replaces an empty folder
 
 
 def _refuse_filled(out: Path) -> None:
     """Raise ConfigError where `out` is a file, or a folder that is not empty."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"out={str(out)!r} is not empty; it was left as it is, give another folder")
+        raise ConfigError(f"out={str(out)!r} is not empty and was left as it is; give another folder")
 
 
 def _merged(values: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Labelling with a user's model: what `selftrain.autolabel` and `selftrain.held_out` do once their arguments are in."""
+"""Labelling with a user's model: the work behind `selftrain.autolabel` and `selftrain.held_out`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class LabelingImages:
 def autolabel(
     model: object, images: LabelingImages, settings: Settings, *, out: Path, resume: bool, progress: Progress
 ) -> Analysis:
-    """Let `model` label `images.unlabeled`, and leave labels and analysis in `out`.
+    """Let `model` label `images.unlabeled`, and write the labels and the analysis to `out`.
 
     Raises SourceError, PredictionError and ConfigError.
     """
@@ -70,7 +70,7 @@ def autolabel(
 
 
 def held_out(images: object, *, share: float, seed: int) -> Mask:
-    """Which of `images` (n, ...), or of a list of files, are held out. Raises SourceError, ConfigError."""
+    """A mask (n,) of those of `images` (an array or a list) that are held out. Raises SourceError, ConfigError."""
     if not 0 <= share <= 1:
         raise ConfigError(f"share is {share!r}; give a share of the images from 0 to 1, such as 0.2")
     return held_out_mask(ids_of(images), share=share, seed=seed)

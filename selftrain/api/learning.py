@@ -36,9 +36,10 @@ class Optimization:
 
 @dataclass(frozen=True)
 class LearnedAugmentation:
-    """A search: the recipe as it was, the best of all trials by loss, and whether that was written to `config`.
+    """The result of a search: the recipe as it was, the trial with the lowest loss, and all trials.
 
-    `seconds` is training time over all starts.
+    `written` says whether the best values were written to `config`. `seconds` is the training time of all trials, with
+    those of earlier, interrupted calls.
     """
 
     config: Path
@@ -79,7 +80,7 @@ def distill(
         teacher, which is replaced.
       - `recipe`: how to train, a `selftrain.config.Distillation` or a mapping of its keys: backbone, temperature,
         steps and the other settings.
-      - `seed`: the first weights, the order of the images, and which of `labeled` are held out.
+      - `seed`: determines the first weights, the order of the images, and which of `labeled` are held out.
       - `workspace`: the folder for decoded images and checkpoints, with the recall log.
       - `progress`: called with the units done, their total, and a note.
 
@@ -93,6 +94,23 @@ def distill(
       - UntrustedFileError: `teacher` is not a saved model, or was changed.
       - WithdrawnError: `selftrain recall` withdrew the teacher, or a model that it was trained from.
       - TrainingDivergedError: the loss is not finite.
+
+    Example:
+        The folder `colours` holds a model that names the strongest colour of an image, whose channels are RGB:
+
+        >>> import numpy as np
+        >>> import selftrain
+        >>> images = np.random.default_rng(0).integers(0, 256, (36, 16, 16, 3), np.uint8)
+        >>> names = np.array(["red", "green", "blue"])[images.mean(axis=(1, 2)).argmax(axis=1)]
+        >>> small = selftrain.distill(
+        ...     teacher="colours",
+        ...     images=images[:24],
+        ...     validation=(images[24:], names[24:]),
+        ...     recipe={"backbone": "wide_resnet_16_1", "steps": 4, "batch_size": 8},
+        ...     out="small",
+        ... )
+        >>> small.images, small.teacher_accuracy, small.saved.folder.name
+        (24, 1.0, 'small')
     """
     from selftrain.api.user_models import refuse_withdrawn
 
@@ -121,9 +139,10 @@ def learn_optimization(
 ) -> Optimization:
     """Measure the largest batch size that pays, then the learning rate for it, and write both to the file `config`.
 
-    The batch size doubles until memory fails, the speed grows by less than 10 %, `most` is reached, or a pass over the
-    training images would have fewer than four steps. A method that learns in training (fixmatch, freematch, softmatch)
-    is measured by its whole step: per labelled image, two views of `consistency.mu` unlabelled ones.
+    The batch size doubles until memory runs out, the speed grows by less than 10 %, or `most` is reached. It also stops
+    where a pass over the training images would have fewer than four steps. A method that learns in training (fixmatch,
+    freematch, softmatch) is measured by its whole step: per labelled image, two views of `consistency.mu` unlabelled
+    ones.
 
     The rate comes from a range test (arXiv:1506.01186), from the weights and with the augmentation of the training. It
     is the rate of the steepest descent within the decade below the rate of the lowest averaged loss. It becomes the
@@ -143,7 +162,24 @@ def learn_optimization(
     Raises:
       - ConfigError: the file cannot be read or written, or `most` or `range_steps` is too small.
       - TrainingDivergedError: the loss is not finite at any rate.
-      - NoFallError: the loss falls by no more than chance. After an error the file is as it was.
+      - NoFallError: the loss falls by no more than chance would explain.
+
+    After an error, the file is as it was.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import selftrain
+        >>> config = Path("optimization.yaml")
+        >>> written = config.write_text('''
+        ... parameters:
+        ...   experiment:
+        ...     image_size: 16
+        ...     source: {kind: digits, labeled: 40, validation: 20, test: 20}
+        ...     teacher: {backbone: wide_resnet_16_1}
+        ... ''')
+        >>> found = selftrain.learn_optimization(config=config, range_steps=40)
+        >>> found.batch_size, f"batch_size: 8, learning_rate: {found.learning_rate}" in config.read_text()
+        (8, True)
     """
     path = user_path(config)
     found = measure_batch_and_rate(
@@ -167,9 +203,9 @@ def learn_augmentation(
 ) -> LearnedAugmentation:
     """Search the augmentation's strength, RandAugment, MixUp and label smoothing by training again and again.
 
-    Optuna's tree-structured Parzen estimator proposes. Each trial trains the role's recipe on the human labels and is
-    judged by the validation loss; the test set is not read. The first trial is the recipe as it is, and only something
-    better is written. On a small validation set much of the gain is luck, so expect less of it on test.
+    Optuna's tree-structured Parzen estimator proposes the trials. Each trial trains the role's recipe on the human
+    labels and is judged by the validation loss; the test set is not read. The first trial is the recipe as it is, and
+    only a better one is written. On a small validation set much of the gain is luck, so expect a smaller gain on test.
 
     A student whose method learns in training (fixmatch, freematch, softmatch) is trained on the unlabelled images too,
     as in a run. Only its RandAugment is searched. It always takes a weak and a strong view and mixes nothing. Its
@@ -185,8 +221,8 @@ def learn_augmentation(
       - `most_trials`: no trial starts after this many. None: no limit.
       - `steps`: the steps of a trial. None: the recipe's own.
       - `write`: write the best values to the file, each with a comment that says why; other comments stay.
-      - `seed`: what is proposed.
-      - `progress`: called with the seconds of the budget spent, all of them, and a note.
+      - `seed`: determines which trials are proposed.
+      - `progress`: called with the seconds of the budget that are spent, their total, and a note.
 
     Returns:
         The recipe as it was, the best trial, all trials, and whether the file was written.
@@ -195,6 +231,21 @@ def learn_augmentation(
       - ConfigError: the file is not a configuration, its recipe has no augmentation, the budget or `steps` are not
         above 0, or Optuna is missing.
       - TrainingDivergedError: the recipe as it is diverges.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import selftrain
+        >>> config = Path("augmentation.yaml")
+        >>> written = config.write_text('''
+        ... parameters:
+        ...   experiment:
+        ...     image_size: 16
+        ...     source: {kind: digits, labeled: 40, validation: 20, test: 20}
+        ...     teacher: {backbone: wide_resnet_16_1, augmentation: digits}
+        ... ''')
+        >>> found = selftrain.learn_augmentation(config=config, most_trials=2, steps=1)
+        >>> len(found.trials), found.best.loss <= found.before.loss
+        (2, True)
     """
     path = user_path(config)
     found = search_augmentation(

@@ -32,11 +32,11 @@ def load_from(
 
     Args:
       - `path`: the folder that `autolabel` wrote.
-      - `unlabeled_weight`: the weight w of a label from the model, where a person's has 1. None: no weights.
+      - `unlabeled_weight`: the weight w of a label from the model; a person's label has 1. None: no weights.
       - `labels`: "index" (int64), "one_hot" (float32 (classes,)) or "soft" (float32 (classes,), the model's
         probabilities). None: as the labelled images had them, with names as indices.
       - `part`: "training", or "held_out" for the labelled images that the model was judged on.
-      - `seed`: the order of the examples; each pass draws another. None: people's labels first.
+      - `seed`: determines the order of the examples, a new one in each pass. None: people's labels first.
 
     Returns:
         The data set, whose length is known.

@@ -18,9 +18,9 @@ READ_AT_ONCE = 256
 
 
 def tf_dataset(examples: LabeledImages, *, seed: int | None) -> tf.data.Dataset:
-    """`examples` one by one, (x, y) or (x, y, w), with a known length. Each pass has another order, drawn from `seed`.
+    """A data set of single `examples`, (x, y) or (x, y, w), with a known length.
 
-    None: people's labels first.
+    Each pass has another order, drawn from `seed`. None: people's labels first.
     """
     start_keras()
     import tensorflow as tf

@@ -17,7 +17,7 @@ from selftrain.learn.models.loading import load
 
 
 def open_user_model(model: object) -> tuple[UserModel, tuple[str, ...] | None]:
-    """`model` opened, and the class names of a model that selftrain saved.
+    """`model` as a UserModel, and its class names if selftrain saved it, otherwise None.
 
     Raises PredictionError where `model` cannot be called. Raises UntrustedFileError for a folder that selftrain did not
     save.
@@ -40,12 +40,12 @@ def refuse_withdrawn(teacher: Path, workspace: Path) -> None:
 
 
 def _is_torch(model: object) -> bool:
-    torch = sys.modules.get("torch")  # imported already where `model` is one of its modules
+    torch = sys.modules.get("torch")  # a torch module exists only where torch is already imported
     return torch is not None and isinstance(model, torch.nn.Module)
 
 
 def _torch_answer(module: Any) -> Callable[[Array], object]:
-    """`module` as a function of numpy batches: in evaluation mode, without gradients, on its own device."""
+    """A function that runs `module` on numpy batches, in evaluation mode and without gradients, on its own device."""
     torch = importlib.import_module("torch")
     device = next((each.device for each in module.parameters()), torch.device("cpu"))
 

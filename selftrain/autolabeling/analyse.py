@@ -1,4 +1,4 @@
-"""The analysis: a user's model labels a user's unlabelled images, and a folder holds the result."""
+"""The analysis: a user's model labels the user's unlabelled images, and a folder holds the result."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ LABELED, VALIDATION = "labeled", "validation"
 class _LabeledSet:
     """Labelled images with their classes (n,), and a mask (n,) of those to use.
 
-    The others are counted: further `copies` of an image, and `conflicting` images whose copies have different labels.
+    Two counts cover the others. `copies` are further copies of an image. `conflicting` are images whose copies have
+    different labels.
     """
 
     reading: Reading
@@ -49,14 +50,14 @@ class _LabeledSet:
 
 @dataclass(frozen=True)
 class _Human:
-    """The labelled images: their index with parts and labels, the judgement of the model, and what was left out."""
+    """The labelled images: their index, the judgement of the model on them, and counts of the images left out."""
 
     reading: Reading
     index: pa.Table
     training: Ints  # labels (k,) of the images to train on
     judgement: Judgement
-    answers: Floats  # to the held-out images
-    ids: frozenset[str]  # of labelled and validation images
+    answers: Floats  # the model's answers to the held-out images
+    ids: frozenset[str]  # the ids of all labelled and validation images
     copies: int
     conflicting: int
     unreadable: tuple[Unreadable, ...]
@@ -75,7 +76,8 @@ def analyse(
     """Judge the model on held-out labelled images, let it label the unlabelled ones, and write the result to `folder`.
 
     Images are read once, in chunks. Memory holds the answers to the unlabelled ones: 4 bytes per class and image.
-    `claim_folder` claimed `folder`; images that an interrupted call labelled in it are not labelled again.
+    The caller must have claimed `folder` with `claim_folder`. Images that an interrupted call labelled in it are not
+    labelled again.
 
     Raises SourceError, PredictionError and ConfigError.
     """
@@ -158,7 +160,7 @@ def _read_human(
 
 
 def _index_of(images: _LabeledSet) -> pa.Table:
-    """The rows to use of the index, with their part and label."""
+    """The index of the images to use, with their part and label."""
     parts = np.where(images.reading.held_out, Part.HELD_OUT.value, Part.TRAINING.value)
     index = with_values(with_values(images.reading.index, "part", parts), "label", images.labels)
     return index.filter(pa.array(images.usable))
@@ -170,7 +172,10 @@ def _read_validation(model: UserModel, validation: ImageStream, *, seed: int, ba
 
 
 def _labeled_set(reading: Reading, names: tuple[str, ...], excluded: Iterable[str] = ()) -> _LabeledSet:
-    """The images of `reading`; an image is used once, unless it is `excluded` or its copies have different labels."""
+    """The images of `reading`, with a mask of those to use.
+
+    An image is used once, but not if its id is in `excluded` or its copies have different labels.
+    """
     labels = class_indices(reading.labels, role=reading.role, class_names=names)
     _, first, group = np.unique(reading.ids, return_index=True, return_inverse=True)
     lowest = np.full(len(first), np.iinfo(np.int64).max)
@@ -239,7 +244,7 @@ def _class_counts(labeled: Ints, labels: PseudoLabels) -> dict[str, ClassCounts]
 
 def _warnings(counts: Counts, labels: PseudoLabels) -> Iterator[str]:
     if counts.conflicting:
-        yield f"{counts.conflicting} labelled images left out: copies of one image have different labels"
+        yield f"{counts.conflicting} labelled images were left out: copies of one image have different labels"
     if not counts.training:
         yield "no labelled image is left to train on; hold out fewer, or give separate images as validation="
     if counts.unreadable:

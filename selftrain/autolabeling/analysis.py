@@ -21,10 +21,10 @@ class Facts(BaseModel):
 
 
 class Calibration(Facts):
-    """The model on held-out `images`, before and after calibration by `temperature`.
+    """The model's figures on `images` held-out images, before and after calibration by `temperature`.
 
-    Errors are expected calibration errors. The figures after calibration are cross-fitted: no image is judged by a
-    temperature that was fitted on it.
+    Errors are expected calibration errors. The figures after calibration are cross-fitted: each image is judged with a
+    temperature that was fitted on other images.
     """
 
     images: int
@@ -37,7 +37,7 @@ class Calibration(Facts):
 
 
 class ClassCounts(Facts):
-    """One class: its human labels to train on, the images predicted as it, those accepted, and the cutoff (0-1)."""
+    """One class: how many human labels to train on, predictions and accepted labels it has, and its cutoff (0-1)."""
 
     labeled: int
     predicted: int
@@ -46,11 +46,11 @@ class ClassCounts(Facts):
 
 
 class Counts(Facts):
-    """How many images there were; each is counted once.
+    """How many images there were.
 
-    `training` and `held_out` images have a human label. The model labelled the `unlabeled` ones, and `accepted` of them
-    were accepted. The others were not used: `copies` are further copies of an image, `conflicting` are labelled images
-    whose copies have different labels, and `unreadable` are files that cannot be used.
+    `training` and `held_out` images have a human label. The model labelled the `unlabeled` ones, and `accepted` of
+    those labels were accepted. The other images were not used. `copies` are further copies of an image, `conflicting`
+    are labelled images whose copies have different labels, and `unreadable` are files that cannot be read.
     """
 
     training: int
@@ -65,10 +65,11 @@ class Counts(Facts):
 class Analysis(Facts):
     """What `selftrain.autolabel` returns: counts, calibration, acceptance and warnings.
 
-    `held_out_by` says where the model was judged: on a share of the labelled images ("hash"), or on separate images
-    ("validation"). `threshold` is the rule in words. `measured` is the precision of the labels that it accepts, on the
-    held-out images; `coverage` has the precision at every other confidence. `image_range` holds the lowest and the
-    highest value of the labelled images. `pseudo_labels` is the digest of the table beside this file.
+    `held_out_by` says on which images the model was judged: a share of the labelled images ("hash"), or separate
+    images ("validation"). `threshold` is the threshold's rule in words. `measured` is the precision of the labels that
+    it accepts, measured on the held-out images. `coverage` holds the precision at every other confidence. `image_range`
+    holds the lowest and the highest value of the labelled images. `pseudo_labels` is the digest of the table of
+    pseudo-labels in the same folder.
     """
 
     format_version: Literal[1] = FORMAT_VERSION

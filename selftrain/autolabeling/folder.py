@@ -1,4 +1,4 @@
-"""The folder of an analysis: its files, and who may write to it in which state."""
+"""The folder of an analysis: its files, and when a call may write to it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from selftrain.files.writing import replace
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
 LOCK = "autolabel.lock"
-# The files that are written before the first unlabelled image is labelled. To make them again costs little.
+# The files that are written before the first unlabelled image is labelled. They cost little to make again.
 _BEFORE_LABELLING = re.compile(
     r"settings\.json|autolabel\.lock|images/(un)?labeled-\d{6}\.npy|unfinished/held_out\.npy"
 )
@@ -27,7 +27,7 @@ _BEFORE_LABELLING = re.compile(
 
 @contextmanager
 def claim_folder(folder: AnalysisFolder, settings: Settings, *, resume: bool) -> Iterator[bool]:
-    """Whether `folder` already holds the finished analysis. If not, only this call writes to it while the block runs.
+    """Yield whether `folder` already holds the finished analysis; if not, lock it for this call while the block runs.
 
     With `resume`, an unfinished analysis with the same settings continues. An analysis that failed before it labelled
     an unlabelled image starts again, with any settings. Raises ConfigError for a folder that holds anything else, and
@@ -44,9 +44,9 @@ def claim_folder(folder: AnalysisFolder, settings: Settings, *, resume: bool) ->
 
 
 def _goes_on(folder: AnalysisFolder, settings: Settings, *, resume: bool) -> bool:
-    """Whether `folder` holds an analysis with these settings that has labelled something already.
+    """Whether `folder` holds an analysis with these settings that has already labelled an unlabelled image.
 
-    Raises ConfigError where it holds other files or settings, or an analysis that `resume` does not ask for.
+    Raises ConfigError where it holds other files or settings, or an analysis while `resume` is not set.
     """
     root = folder.root
     if root.exists() and not root.is_dir():
@@ -115,7 +115,7 @@ class AnalysisFolder:
 
     @property
     def settings_path(self) -> Path:
-        """The settings of the call; written first."""
+        """The settings of the call. They are written first."""
         return self.root / "settings.json"
 
     @property
@@ -124,7 +124,7 @@ class AnalysisFolder:
 
     @property
     def arrays(self) -> Path:
-        """Images that are not files of the user."""
+        """The images that the user gave as arrays, not as files."""
         return self.root / "images"
 
     @property
@@ -143,7 +143,7 @@ class AnalysisFolder:
         replace(self.analysis_path, lambda part: part.write_text(text, encoding="utf-8"))
 
     def read(self) -> Analysis:
-        """The analysis in this folder. Raises SourceError where there is none, or an unfinished one."""
+        """The analysis in this folder. Raises SourceError where there is none, or where it is not finished."""
         try:
             return Analysis.model_validate_json(self.analysis_path.read_bytes())
         except OSError as error:

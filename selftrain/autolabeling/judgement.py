@@ -31,18 +31,17 @@ from selftrain.learn.models.calibrate import cross_fitted_probs, fit_temperature
 Ints = npt.NDArray[np.int64]
 
 FEW_HELD_OUT = 50
-# A model is said to read another range of values only where three things hold: at the other range its accuracy is
-# higher by this much, the difference is significant at this level, and the accuracy is surely above this.
-_LEAST_GAIN = 0.1
-_LEVEL = 0.01
-_LEAST_ACCURACY = 1 / 3
+# The images are refused as having the wrong range of values only where three things hold in the other range.
+_LEAST_GAIN = 0.1  # the accuracy is higher by more than this
+_LEVEL = 0.01  # the difference is significant at this level
+_LEAST_ACCURACY = 1 / 3  # the lower bound of the accuracy lies above this
 _SHOWN = 10
 ENOUGH = "label more, or give validation="
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What held-out images show of a model; `held_out` are its calibrated, cross-fitted answers to them."""
+    """What held-out images show about a model; `held_out` holds its calibrated, cross-fitted answers to them."""
 
     class_names: tuple[str, ...]
     outputs: OutputKind
@@ -68,7 +67,8 @@ def judge_model(
     """Judge the model on the held-out rows of `reading` that are `usable` (n,).
 
     `labels` (n,) are the classes of all rows. Raises SourceError where no row is left, or where the images clearly have
-    another range than the model reads. Raises PredictionError for answers that are not what `outputs` says.
+    a different range of values than the model expects. Raises PredictionError for answers that are not of the kind
+    `outputs`.
     """
     used = usable[reading.held_out]
     answers = reading.answers[used]
@@ -80,7 +80,7 @@ def judge_model(
     _refuse_wrong_range(model, reading, labels[reading.held_out], kind, batch_size=batch_size)
     labels = labels[reading.held_out][used]
     logits = as_logits(answers, kind)
-    # Where all answers are right, the likelihood has no maximum: any model would be made certain of everything.
+    # Where all answers are right, the likelihood has no maximum: a fit would make the model certain of every answer.
     all_right = bool((logits.argmax(axis=1) == labels).all())
     temperature = 1.0 if all_right else fit_temperature(logits, labels)
     probs = softmax(logits) if all_right else cross_fitted_probs(logits, labels)
@@ -124,20 +124,20 @@ def _warnings(labels: Ints, calibration: Calibration, names: tuple[str, ...]) ->
     missing = [name for index, name in enumerate(names) if not (labels == index).any()]
     if missing:
         shown = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
-        yield f"no held-out image of {len(missing)} of {len(names)} classes: {shown}"
+        yield f"{len(missing)} of {len(names)} classes have no held-out image: {shown}"
 
 
 def _refuse_wrong_range(
     model: UserModel, reading: Reading, labels: Ints, outputs: OutputKind, *, batch_size: int
 ) -> None:
-    """Raise SourceError where the model is clearly better on the same images in the other usual range."""
+    """Raise SourceError where the model is clearly better on the same images in the other usual range of values."""
     factor = {Scale.TO_1: 255.0, Scale.TO_255: 1 / 255}.get(reading.pixels.scale)
     if factor is None:
         return
     count = len(reading.sample)
     try:
         answers = answers_of(model, (reading.sample * np.float32(factor)).astype(np.float32), batch_size=batch_size)
-    except PredictionError:  # it reads only the type of the images as they are
+    except PredictionError:  # the model may refuse float32 images
         return
     truth = labels[:count]
     right = as_logits(reading.answers[:count], outputs).argmax(axis=1) == truth

@@ -1,4 +1,4 @@
-"""The images of an analysis: arrays in files without pickle, or references to the user's own files."""
+"""The images of an analysis: arrays in .npy files, or references to the user's own files."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Int64s = npt.NDArray[np.int64]
 
 SCHEMA = pa.schema(
     [
-        pa.field("image_id", pa.string(), nullable=False),  # sha256, hex: of the pixels, or of the file
+        pa.field("image_id", pa.string(), nullable=False),  # sha256 in hex, of the pixels or of the file
         pa.field("part", pa.string(), nullable=False),
-        pa.field("label", pa.int32()),  # a person's label: index into the class names
+        pa.field("label", pa.int32()),  # a person's label, as index into the class names
         pa.field("path", pa.string()),  # the user's file
-        pa.field("size", pa.int64()),  # of that file, in bytes
+        pa.field("size", pa.int64()),  # size of that file in bytes
         pa.field("array", pa.string()),  # file name of the array with the image
-        pa.field("row", pa.int32()),  # in that array
+        pa.field("row", pa.int32()),  # row in that array
     ]
 )
 
@@ -54,7 +54,7 @@ def write_array(folder: Path, name: str, values: npt.NDArray[np.generic]) -> Non
 
 
 def index_rows(chunk: ImageChunk, array: str) -> pa.Table:
-    """The index of a chunk's images: unlabelled, and with their pixels in `array` unless they are files."""
+    """The index of a chunk's images, all as unlabelled; their pixels are in `array` unless they are files."""
     count = len(chunk)
     stored = chunk.paths is None
     nothing = [None] * count
@@ -83,9 +83,10 @@ def ids_column(ids: Ids) -> pa.Array:
 
 @dataclass(frozen=True, eq=False)
 class KeptImages:
-    """Images to gather by row: `index` has SCHEMA, arrays are in `folder`, files are where the user keeps them.
+    """Images to gather by row, as `index` (with SCHEMA) lists them.
 
-    `shape` and `dtype` are those of one image; files are decoded to this shape.
+    Arrays are in `folder`; files stay where the user keeps them. `shape` and `dtype` are those of one image. Files are
+    decoded to this shape.
     """
 
     folder: Path
@@ -114,7 +115,7 @@ class KeptImages:
         return KeptImages(self.folder, self.index.take(pa.array(rows)), self.shape, self.dtype)
 
     def check_files(self) -> None:
-        """Raise SourceError naming the first files that are gone or have another size than in the analysis."""
+        """Raise SourceError if files are gone or have another size than in the analysis; name the first of them."""
         files = self.index.filter(self.index["path"].is_valid())
         pairs = zip(files["path"].to_pylist(), files["size"].to_pylist(), strict=True)
         changed = [path for path, size in pairs if _size(path) != size]
@@ -123,7 +124,7 @@ class KeptImages:
             raise SourceError(f"{len(changed)} files are gone or changed since the analysis: {named}; analyse again")
 
     def gather(self, rows: Int64s) -> Array:
-        """The images of `rows` (k,), in that order: (k, *shape), in memory of their own."""
+        """A new array (k, *shape) with the images of `rows` (k,), in that order."""
         images = np.empty((len(rows), *self.shape), np.dtype(self.dtype))
         arrays, within, paths = self._places
         for name in sorted(set(arrays[rows].tolist()) - {""}):
@@ -134,7 +135,7 @@ class KeptImages:
 
     @cached_property
     def _places(self) -> tuple[npt.NDArray[np.object_], Int64s, npt.NDArray[np.object_]]:
-        """For each row: its array, its row in that array, its path; "" where it has none."""
+        """The array, the row in that array, and the path of each image; "" where it has no array or no path."""
         arrays = np.array(self.index["array"].fill_null("").to_pylist(), dtype=object)
         paths = np.array(self.index["path"].fill_null("").to_pylist(), dtype=object)
         return arrays, self.index["row"].fill_null(0).to_numpy().astype(np.int64), paths
@@ -149,7 +150,7 @@ class KeptImages:
 
     def _decode(self, images: Array, rows: Int64s, at: Int64s) -> None:
         """Decode the files of `rows`[`at`] to `images`[`at`]."""
-        if len(at) == 1:  # the workers of a data loader read one at a time
+        if len(at) == 1:  # a data loader's worker reads one image at a time, and needs no threads
             self._decode_one(images, int(rows[at[0]]), int(at[0]))
         elif len(at):
             with ThreadPoolExecutor(cores()) as threads:

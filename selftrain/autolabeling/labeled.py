@@ -25,10 +25,10 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class Reading:
-    """Labelled images, read once: `index` and `labels` have a row per image, as they came; `role` names them.
+    """Labelled images, read once: `index` and `labels` have a row per image, in the order of reading.
 
-    `held_out` (n,) marks those shown to the model, and `answers` (held out, columns) are its answers. `sample` holds
-    the first of these images.
+    `role` is the name of these images in errors. `held_out` (n,) marks those shown to the model, and `answers` (held
+    out, columns) are its answers. `sample` holds the first of these images.
     """
 
     role: str
@@ -42,7 +42,7 @@ class Reading:
     unreadable: tuple[Unreadable, ...]
 
     def name_held_out(self, rows: npt.NDArray[np.int64]) -> str:
-        """The `rows` (k,) of the held-out images, as a user knows them."""
+        """Names for the `rows` (k,) of the held-out images that a user recognizes: paths or row numbers."""
         of_all = np.flatnonzero(self.held_out)[rows]
         return name_rows(self.index["path"].take(of_all).to_pylist()) if self.files else named_rows(of_all)
 
@@ -57,8 +57,8 @@ def read_labeled(
 ) -> Reading:
     """Read `images` once, hold out `share` of them by hash, and show these to the model.
 
-    The pixels are written to the folder `arrays`; None: nowhere. Raises SourceError for images that do not fit
-    together, and where there are none.
+    The pixels are written to the folder `arrays`, unless it is None or the images are files. Raises SourceError for
+    images that do not fit together, and where there are none.
     """
     index, labels, masks, answers, samples = [], [], [], [], []
     pixels, files, unreadable = None, False, list[Unreadable]()
@@ -97,8 +97,8 @@ def read_labeled(
 def class_names_of(reading: Reading, *, classes: int, given: tuple[str, ...] | None, role: str) -> tuple[str, ...]:
     """The class names: those given, the sorted names of the labels, or the indices.
 
-    Raises SourceError where the model has another number of classes. Also raises it for names that are numbers and sort
-    differently by value and as text, because the order of the model's outputs is then unknown.
+    Raises SourceError where the model has another number of classes. If names are numbers that sort differently by
+    value and as text, the order of the model's outputs is unknown. Then it raises SourceError too.
     """
     form = label_form(reading.labels, role=role)
     names = given or (sorted_names(text(reading.labels)) if form is LabelForm.NAME else None)
@@ -107,7 +107,7 @@ def class_names_of(reading: Reading, *, classes: int, given: tuple[str, ...] | N
     if len(names) != classes:
         shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
         raise SourceError(
-            f"{'class_names' if given else role} has {len(names)} classes ({shown}), the model answers {classes}; "
+            f"{'class_names' if given else role} has {len(names)} classes ({shown}), but the model answers {classes}; "
             "give class_names=, one for each output in order"
         )
     if not given and list(names) != sorted(names):
@@ -120,7 +120,7 @@ def class_names_of(reading: Reading, *, classes: int, given: tuple[str, ...] | N
 
 
 def _naming(chunk: ImageChunk, mask: Mask) -> Named:
-    """How to name rows of those images of `chunk` that `mask` (n,) marks."""
+    """A function that names rows of those images of `chunk` that `mask` (n,) marks."""
     rows = np.flatnonzero(mask)
     return lambda bad: chunk.named(rows[bad])
 

@@ -18,11 +18,14 @@ from selftrain.errors import ConfigError, PredictionError, SourceError
 from selftrain.progress import Progress
 
 UNLABELED = "unlabeled"
-_TOLERANCE = 1e-2  # one model's answers to the same images may differ a little
+_TOLERANCE = 1e-2  # the same model's answers to the same images may differ by this much between calls
 
 
 def check_same_model(folder: AnalysisFolder, answers: Floats) -> None:
-    """Keep the answers to the held-out images. Raises ConfigError where an unfinished analysis has different ones."""
+    """Keep the `answers` to the held-out images in `folder`. A resumed analysis is compared with them.
+
+    Raises ConfigError where an unfinished analysis kept different ones.
+    """
     path = folder.held_out_path
     if not path.is_file():
         write_array(path.parent, path.name, answers)
@@ -48,8 +51,8 @@ def read_pool(
 ) -> tuple[pa.Table, Floats, tuple[Unreadable, ...]]:
     """The index of the unlabelled images, the model's answers (n, columns), and the files that cannot be read.
 
-    The images must have the shape, type and range of the labelled ones (`pixels`), and the answers the kind (`outputs`)
-    and number of `columns` of the answers to these. Raises SourceError, PredictionError.
+    The images must have the shape, type and range of the labelled ones (`pixels`). The answers must be of the kind
+    `outputs` and have as many `columns` as those to the labelled images. Raises SourceError, PredictionError.
     """
     index, answers, unreadable = list[pa.Table](), list[Floats](), list[Unreadable]()
     done = 0
@@ -87,7 +90,7 @@ def _answers(
     answers = answers_of(model, chunk.images, batch_size=batch_size, role=UNLABELED, named=chunk.named)
     if answers.shape[1] != columns:
         raise PredictionError(
-            f"{UNLABELED}: the model answers {answers.shape[1]} columns, to labelled images {columns}; "
+            f"{UNLABELED}: the model answers {answers.shape[1]} columns, but {columns} to labelled images; "
             "it must answer (n, classes), the same classes each time"
         )
     if outputs == "probabilities":
@@ -98,7 +101,10 @@ def _answers(
 
 
 def _kept_answers(folder: AnalysisFolder, name: str, ids: npt.NDArray[np.bytes_]) -> Floats | None:
-    """The answers to this chunk in an unfinished analysis. Raises ConfigError where it has other images."""
+    """The answers to this chunk in an unfinished analysis; None where there are none.
+
+    Raises ConfigError where that analysis had other images in this chunk.
+    """
     if not (folder.unfinished / name).is_file():
         return None
     if not np.array_equal(np.load(folder.unfinished / f"ids-{name}", allow_pickle=False), ids):
@@ -111,7 +117,7 @@ def _kept_answers(folder: AnalysisFolder, name: str, ids: npt.NDArray[np.bytes_]
 
 
 def without_copies(index: pa.Table, answers: Floats, labeled: Iterable[str]) -> tuple[pa.Table, Floats, int]:
-    """The images once each and without those whose ids are `labeled`, their answers, and how many were left out."""
+    """One row per image, without those whose ids are in `labeled`; their answers; and how many rows were left out."""
     ids = index["image_id"].combine_chunks()
     _, first = np.unique(ids.to_numpy(zero_copy_only=False).astype("S64"), return_index=True)
     unique = np.zeros(len(ids), np.bool_)

@@ -15,7 +15,7 @@ from selftrain.errors import ConfigError
 
 
 class Settings(Section):
-    """What an analysis depends on, besides the model and the images."""
+    """The settings that an analysis depends on, besides the model and the images."""
 
     pseudo_label: PseudoLabel = PseudoLabel()
     round: int = 1
@@ -26,7 +26,7 @@ class Settings(Section):
 
     @property
     def text(self) -> str:
-        """The settings as JSON, as the folder of an analysis holds them."""
+        """The settings as JSON: the content of `settings.json` in the folder of an analysis."""
         return self.model_dump_json(indent=2) + "\n"
 
 
@@ -42,7 +42,7 @@ def settings_of(
     seed: int,
     outputs: str | None,
 ) -> Settings:
-    """The arguments of `autolabel` as Settings. Raises ConfigError naming the argument that is not allowed."""
+    """The arguments of `autolabel` as Settings. Raises ConfigError, which names the argument that is not allowed."""
     selection = checked(
         PseudoLabel,
         threshold=_rule(threshold),
@@ -57,7 +57,7 @@ def settings_of(
 
 
 def _rule(threshold: object) -> object:
-    """A threshold as it is; a confidence (0-1) or None as Fixed."""
+    """A threshold is returned as it is; a confidence (0-1) or None becomes a Fixed threshold."""
     if isinstance(threshold, Section | Mapping):
         return threshold
     if threshold is None:

@@ -31,10 +31,10 @@ Example = tuple[Any, ...]
 
 @dataclass(frozen=True, eq=False)
 class LabeledImages:
-    """Images with labels by row, as the loaders of torch and Grain read them: `len`, and an item per row.
+    """Images with labels, as the loaders of torch and Grain read them: they have a length, and an item per row.
 
-    `labels` are int64 (n,), or float32 (n, classes). `weights` are float32 (n,), or None. The first `people` labels
-    are people's, the others the model's. An item is (x, y) or (x, y, w), of numpy values.
+    `labels` are int64 (n,), or float32 (n, classes). `weights` are float32 (n,), or None. People gave the first
+    `people` labels, and the model gave the others. An item is (x, y) or (x, y, w), of numpy values.
     """
 
     images: KeptImages
@@ -49,7 +49,7 @@ class LabeledImages:
 
     def __getitem__(self, row: int) -> Example:
         if not -len(self) <= row < len(self):
-            raise IndexError(row)  # ends an iteration
+            raise IndexError(row)  # a loop over the rows ends here
         return tuple(each[0] for each in self.gather(np.array([row % len(self)])))
 
     def gather(self, rows: Int64s) -> Example:
@@ -62,16 +62,17 @@ class LabeledImages:
         return self.gather(np.arange(len(self)))
 
     def batches(self, size: int, *, seed: int | None) -> Iterator[Example]:
-        """All examples once in batches of `size`, shuffled by `seed`; None: people's labels first."""
+        """All examples once in batches of `size`, in an order drawn from `seed`; None: people's labels first."""
         order = np.arange(len(self)) if seed is None else np.random.default_rng(seed).permutation(len(self))
         for start in range(0, len(order), size):
             yield self.gather(order[start : start + size])
 
 
 class ChannelsFirst:
-    """LabeledImages for torch: `transform` is called with each x, a numpy array as stored (files: uint8 (h, w, c)).
+    """LabeledImages for torch: `transform` is called with each x, a numpy array as stored.
 
-    Without a transform, images of files are (c, h, w) and arrays stay as they were given.
+    Images of files are stored as uint8 (h, w, c). Without a transform, they become (c, h, w), and arrays stay as they
+    were given.
     """
 
     def __init__(self, examples: LabeledImages, transform: Callable[[Array], object] | None) -> None:
@@ -97,10 +98,12 @@ def open_training_data(
 ) -> LabeledImages:
     """The examples in the folder `path` that `autolabel` wrote.
 
-    `part` "training" gives the labelled images that were not held out, then the unlabelled ones with an accepted label;
-    "held_out" gives the others that people labelled. A person's label weighs 1 and a pseudo-label `unlabeled_weight`;
-    None: no weights. `labels` says how labels are written. None: as they were given, with names as indices. One-hot
-    labels then become the model's probabilities if the analysis has soft targets.
+    `part` "training" gives the labelled images that were not held out, then the unlabelled ones with an accepted label.
+    "held_out" gives the labelled images that were held out. A person's label has weight 1. A pseudo-label has its own
+    weight times `unlabeled_weight`; None: no weights.
+
+    `labels` says how labels are written. None: as they were given, with names as indices. If they were given as one-hot
+    rows and the analysis has soft targets, pseudo-labels are then the model's probabilities.
 
     Raises ConfigError for an unknown `part` or `labels`. Raises SourceError for a weight that is not a number from 0, a
     folder without a finished analysis, files that are gone, and "held_out" where validation images were given.
@@ -147,7 +150,7 @@ def _held_out(folder: AnalysisFolder, *, labels: LabelKind | None, weighted: boo
     images = folder.images(analysis)
     rows = np.flatnonzero(_is_part(images, Part.HELD_OUT))
     if not len(rows):
-        raise SourceError(f"{folder.root} holds out no labelled image; it was given validation images, use those")
+        raise SourceError(f"{folder.root} holds out no labelled image; use the validation images that it was given")
     kind = labels or _default_kind(analysis)
     targets = _encoded(_labels(images, rows), kind, classes=len(analysis.class_names))
     weights = np.ones(len(rows), np.float32) if weighted else None

@@ -1,4 +1,4 @@
-"""User models: any Keras model or callable, with its answers checked and turned into logits."""
+"""User models: any Keras model or callable, whose answers are checked and turned into logits."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from selftrain.naming import named_rows
 
 Floats = npt.NDArray[np.float32]
 Named = Callable[[npt.NDArray[np.int64]], str]
-"""Names rows (k,) of the images shown to a model, for an error."""
+"""A function that names rows (k,) of the images shown to a model, for an error."""
 OutputKind = Literal["logits", "probabilities"]
 SMALLEST_PROBABILITY = 1e-7
-_ROUNDED = 1e-6  # a softmax of another framework may answer this much less than 0
+_ROUNDED = 1e-6  # rounding may take a probability below 0 by this much
 _SHOWN = 5
 _WITH_CONFIDENCE = "give one that answers probabilities or logits (n, classes), such as predict_proba"
 _WAYS_OUT = "end the model with a softmax, or give its logits"
@@ -29,8 +29,8 @@ _WAYS_OUT = "end the model with a softmax, or give its logits"
 class UserModel:
     """A model that answers batches of images.
 
-    `input_shape` is the shape of one image, with None for a side of any length; None where the model does not say.
-    `even` models get batches of one size only, the last one filled up, so that they are compiled once.
+    `input_shape` is the shape of one image, with None for a side of any length. It is None where the model does not
+    say. A model with `even` gets batches of one size only: the last one is filled up. So it is compiled once.
     """
 
     answer: Callable[[Array], object]
@@ -39,19 +39,19 @@ class UserModel:
 
     @property
     def side(self) -> int | None:
-        """The side of the square images that it reads, in pixels; None where it does not say."""
+        """The side in pixels of the square images that it reads; None where it does not say."""
         shape = self.input_shape
         return shape[0] if shape is not None and len(shape) == 3 and shape[0] == shape[1] else None
 
     @property
     def channels(self) -> int:
-        """The channels that it reads: 1 for grey images, else 3."""
+        """How many channels it reads: 1 for grey images, otherwise 3."""
         shape = self.input_shape
         return 1 if shape is not None and len(shape) == 3 and shape[2] == 1 else 3
 
 
 def open_model(model: Any) -> UserModel:
-    """A Keras model, or any callable that takes a numpy batch, as a UserModel. Raises PredictionError for neither."""
+    """A Keras model, or a callable that takes a numpy batch, as a UserModel. Raises PredictionError for any other."""
     predict = getattr(model, "predict_on_batch", None)
     if callable(predict):
         shape = getattr(model, "input_shape", None)
@@ -70,9 +70,9 @@ def open_model(model: Any) -> UserModel:
 def answers_of(
     model: UserModel, images: Array, *, batch_size: int, role: str = "images", named: Named = named_rows
 ) -> Floats:
-    """The model's answers to `images` (n, ...), float32 (n, columns). The model gets copies of the images.
+    """The model's answers to `images` (n, ...): float32 (n, columns). The model gets copies of the images.
 
-    Raises PredictionError where the model refuses the images, or answers another shape, NaN or infinity. The error
+    Raises PredictionError where the model fails on the images, or answers another shape, NaN or infinity. The error
     calls the images `role` and names their rows with `named`.
     """
     _refuse_other_shape(model, images.shape[1:])
@@ -97,7 +97,7 @@ def answers_of(
 
 
 def refuse_no_probabilities(answers: Floats, *, role: str, named: Named = named_rows) -> None:
-    """Raise PredictionError unless all rows of `answers` (n, columns) are probabilities; `named` names the others.
+    """Raise PredictionError unless all rows of `answers` (n, columns) are probabilities; `named` names the bad rows.
 
     >>> refuse_no_probabilities(np.float32([[0.25, 0.75], [-1, 2]]), role="labeled")
     Traceback (most recent call last):
@@ -144,7 +144,9 @@ def outputs_of(answers: Floats) -> OutputKind:
 
 
 def as_logits(answers: Floats, outputs: OutputKind) -> Floats:
-    """Answers (n, columns) as logits (n, classes): probabilities as their logarithms, one column as two classes.
+    """Answers (n, columns) as logits (n, classes).
+
+    Probabilities become their logarithms. One column becomes two classes.
 
     >>> as_logits(np.float32([[2.0]]), "logits").tolist()
     [[0.0, 2.0]]
@@ -160,7 +162,7 @@ def as_logits(answers: Floats, outputs: OutputKind) -> Floats:
 
 
 def classes_of(answers: Floats) -> int:
-    """How many classes answers (n, columns) have."""
+    """How many classes answers (n, columns) have: two where there is one column."""
     return max(2, int(answers.shape[1]))
 
 
@@ -175,7 +177,7 @@ def _refuse_other_shape(model: UserModel, shape: tuple[int, ...]) -> None:
 
 def _ask_once(model: UserModel, images: Array, fill_to: int) -> Floats:
     count = len(images)
-    batch = images[np.resize(np.arange(count), max(count, fill_to))]  # a copy: preprocess_input writes into floats
+    batch = images[np.resize(np.arange(count), max(count, fill_to))]  # a copy, since preprocess_input changes floats
     try:
         answer = model.answer(batch)
     except Exception as error:  # a user's own code may raise anything
@@ -194,7 +196,7 @@ def _ask_once(model: UserModel, images: Array, fill_to: int) -> Floats:
 
 
 def _numbers(answer: Array, images: int) -> Floats:
-    """An answer as float32. Raises PredictionError for text and the like, and for one class per image."""
+    """An answer as float32. Raises PredictionError for values that are not numbers, and for one class per image."""
     if answer.dtype.kind in "biuUSO" and answer.shape in ((images,), (images, 1)):
         what = "class index" if answer.dtype.kind in "biu" else "name"
         raise PredictionError(

@@ -33,7 +33,7 @@ GATE_MISSED = 3
 NOT_HEALTHY = 1
 
 WEIGHTS = "'imagenet', or a local weights file without the top layer."
-BACKBONE = "Name in the ladder, or a class of keras.applications."
+BACKBONE = "Name on a ladder, or a class of keras.applications."
 Labeled = Annotated[Path, typer.Option("--labeled", help="Folder with one sub-folder of images per class.")]
 Unlabeled = Annotated[Path, typer.Option("--unlabeled", help="Folder of images without labels.")]
 Validation = Annotated[
@@ -142,7 +142,7 @@ def doctor(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: AsJson = Fal
 @app.command()
 def run(
     config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="YAML of the experiment. Default: the digits.")
+        Path | None, typer.Option("--config", "-c", help="YAML of the experiment. Default: the digits experiment.")
     ] = None,
     stack: Annotated[str | None, typer.Option("--stack", help="ZenML stack. Default: the active one.")] = None,
     control: Control = False,

@@ -1,4 +1,4 @@
-"""The commands on the origin of labels: labels, which lists them, and recall, which withdraws a teacher."""
+"""The commands on the origin of labels: `labels` lists them, and `recall` withdraws a teacher."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Version = Annotated[
 ]
 Reason = Annotated[str, typer.Option("--reason", help="Why; the log keeps it, and later errors quote it.")]
 Rollback = Annotated[
-    bool, typer.Option("--rollback", help="Also replace each affected champion by an earlier one that is not affected.")
+    bool, typer.Option("--rollback", help="Also replace each affected champion with an earlier, unaffected one.")
 ]
 Undo = Annotated[bool, typer.Option("--undo", help="Undo the recall of VERSION.")]
 ShowLog = Annotated[bool, typer.Option("--list", help="Show the recall log instead.")]
@@ -213,7 +213,7 @@ def _show_log(workspace: Path, *, as_json: bool) -> None:
         print_json(log)
         return
     if not log:
-        typer.echo("no teacher was withdrawn yet")
+        typer.echo("no teacher has been withdrawn yet")
     print_columns([(each.when, each.who, each.action, each.identity[:12], each.called, each.why) for each in log])
 
 

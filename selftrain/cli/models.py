@@ -230,7 +230,7 @@ def history(
         print_json(log)
         return
     if not log:
-        typer.echo(f"{opened.name}: no version was promoted or refused yet")
+        typer.echo(f"{opened.name}: no version has been promoted or refused yet")
     rows = [(each.when, each.who, str(each.action), _move(each.previous, each.to), each.why) for each in log]
     recalls = recall_log.lines_about(opened.tracking, opened.name)
     rows += [(each.when, each.who, each.action, each.called, each.why) for each in recalls]
@@ -246,7 +246,7 @@ def _names(classes: str | None) -> tuple[str, ...]:
 def _threshold(
     overall: float | None, per_class: list[str], target_precision: float | None, labeled: Path | None
 ) -> Threshold:
-    """The rule that --threshold and --per-class describe, or --target-precision."""
+    """The rule that the options describe: --threshold with --per-class, or --target-precision."""
     if target_precision is not None:
         if labeled is None:
             raise ConfigError("--target-precision needs images with known labels; give their class folders: --labeled")

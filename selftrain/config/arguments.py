@@ -15,7 +15,7 @@ S = TypeVar("S", bound=Section)
 
 
 def checked(section: type[S], **arguments: object) -> S:
-    """A `section` of `arguments`. Raises ConfigError naming the argument, what came in and what is allowed."""
+    """`arguments` as a `section`. Raises ConfigError naming the argument, what came in and what is allowed."""
     try:
         return section.model_validate(arguments)
     except ValidationError as error:
@@ -40,7 +40,7 @@ def as_section(section: type[S], value: object, *, name: str) -> S:
 
 
 def names_of(class_names: object, *, each: str) -> tuple[str, ...]:
-    """`class_names` as a tuple, a name for `each`. Raises ConfigError for no name, and for a name that comes twice."""
+    """`class_names` as a tuple of distinct names. Else raises ConfigError, which asks for a name for `each`."""
     ask = f"give a list with a name for {each}, or None"
     if isinstance(class_names, str | bytes) or not isinstance(class_names, Iterable):
         raise ConfigError(f"class_names is {class_names!r}; {ask}")

@@ -27,7 +27,7 @@ EXPECTATIONS: Mapping[str, Severity] = {
     "leakage_exact": "stop",
     "leakage_near": "stop",
 }
-"""Each expectation on the manifest, and its severity where `checks.severity` names no other."""
+"""Each expectation on the manifest, and its severity unless `checks.severity` names another."""
 
 
 class DigitsSource(Section):
@@ -59,7 +59,7 @@ class TableSource(Section):
 
 
 class KerasDatasetSource(Section):
-    """A data set of `keras.datasets`: some of its training images labelled, its test images as test."""
+    """A data set of `keras.datasets`. Some training images keep their labels; its test images are the test set."""
 
     kind: Literal["keras_dataset"] = "keras_dataset"
     name: Literal["cifar10", "cifar100", "mnist", "fashion_mnist"] = "cifar10"
@@ -118,7 +118,7 @@ class Checks(Section):
 
     @property
     def severities(self) -> dict[str, Severity]:
-        """The severity of every expectation: its own, or the one that `severity` names."""
+        """The severity of every expectation: its default, or the one that `severity` names."""
         return {**EXPECTATIONS, **self.severity}
 
 

@@ -53,7 +53,7 @@ class Guards(Section):
     )
 
     def limit(self, guard: GuardName) -> float | None:
-        """The limit of `guard`; None: it is off."""
+        """The limit of `guard`, or None if it is off."""
         value: float | None = getattr(self, guard)
         return value
 
@@ -81,7 +81,7 @@ class Registry(Section):
 
     model_name: str = Field("", description="empty: the experiment's name, with hyphens for dots")
     floors: dict[Metric, Share] = Field(default={"accuracy": 0.5}, description="on test")
-    alpha: float = Field(0.05, gt=0, lt=1, description="level of the paired test against the champion")
+    alpha: float = Field(0.05, gt=0, lt=1, description="significance level of the paired test against the champion")
     auto_promote: bool = True
 
     @field_validator("model_name", mode="before")

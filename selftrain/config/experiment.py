@@ -17,7 +17,7 @@ from selftrain.ladder import resolve
 
 
 def _of_characters(source: object) -> bool:
-    """Whether a data source, parsed or not (None: the default), holds digits, by its name."""
+    """Whether a data source holds digits, judged by its name. It may be unparsed; None is the default source."""
     if isinstance(source, dict):
         return source.get("kind") == "digits" or (source.get("kind"), source.get("name")) == ("keras_dataset", "mnist")
     return source is None or isinstance(source, DigitsSource) or getattr(source, "name", "") == "mnist"

@@ -17,7 +17,7 @@ Objective = Literal["simclr", "barlow_twins"]
 
 
 def learns_in_training(method: Method | None) -> bool:
-    """Whether `method` labels each batch again with the model in training; None: not a student's.
+    """Whether `method` labels each batch again with the model in training; None is a model that is not a student.
 
     >>> learns_in_training("fixmatch"), learns_in_training("noisy_student"), learns_in_training(None)
     (True, False, False)
@@ -35,7 +35,7 @@ class Recipe(Section):
     learning_rate: float = Field(3e-3, gt=0)
     warmup: Share = Field(0.1, description="share of the steps with a rising rate")
     weight_decay: float = Field(1e-4, ge=0)
-    label_smoothing: Share | None = Field(None, description="None: .1, and 0 for a method that learns in training")
+    label_smoothing: Share | None = Field(None, description="None: 0.1, or 0 for a method that labels in training")
     dropout: Share = 0.2
     ema: float | None = Field(0.99, ge=0, lt=1, description="momentum of the averaged weights; None: no average")
     augmentation: Augmentation = "natural"
@@ -51,7 +51,7 @@ class Recipe(Section):
     unfreeze_rate: float = Field(0.1, gt=0, le=1, description="factor on the rate once the backbone is unfrozen")
     validate_every: int = Field(120, ge=1, description="steps between evaluations on validation")
     precision: Precision = Field(
-        "float32", description="of the training's steps; mixed_bfloat16 is slower on hardware without it"
+        "float32", description="of the training steps; mixed_bfloat16 is slower on hardware without bfloat16"
     )
     reduce_strides: bool = Field(
         True, description="EfficientNet and MobileNet from scratch keep more detail of small images"
@@ -59,7 +59,7 @@ class Recipe(Section):
     finish_steps: int | None = Field(
         None,
         ge=0,
-        description="after `steps`, on human labels at a tenth of the rate; None: 5 % for noisy_student, else 0",
+        description="more steps, on human labels at a tenth of the rate; None: 5 % for noisy_student, else 0",
     )
 
     @model_validator(mode="after")
@@ -93,7 +93,7 @@ class Recipe(Section):
         return self
 
     def _idle(self) -> dict[str, str]:
-        """Keys without effect beside the other settings, and why; a value other than the default is refused."""
+        """Keys that the other settings leave without effect, and why. Only their defaults are accepted."""
         idle: dict[str, str] = {}
         if self.augmentation == "none" or not self._strong_views:
             why = "augmentation is none" if self.augmentation == "none" else "strength is weak"
@@ -120,8 +120,8 @@ class Consistency(Section):
     """How fixmatch, freematch and softmatch use the unlabelled images of a batch."""
 
     mu: int = Field(3, ge=1, description="unlabelled images in a batch for each labelled one; 7 in the papers")
-    weight: float = Field(1.0, ge=0, description="weight of their loss; the labelled images' is 1")
-    ramp_up: Share = Field(0.0, description="share of the steps in which their loss rises from 0")
+    weight: float = Field(1.0, ge=0, description="weight of the unlabelled images' loss; the labelled images' is 1")
+    ramp_up: Share = Field(0.0, description="share of the steps in which that weight rises from 0")
     threshold: Share = Field(0.95, description="fixmatch: confidence from which an image counts")
     momentum: float = Field(
         0.99, ge=0, lt=1, description="freematch, softmatch: of the running averages over the model's predictions"
@@ -148,7 +148,7 @@ class Student(Recipe):
     method: Method = "noisy_student"
     start: Literal["new", "teacher", "student"] = Field(
         "new",
-        description="'teacher': from its teacher's weights, with the same backbone; 'student': so from the second on",
+        description="'teacher': from its teacher's weights, on the same backbone; 'student': only if that is a student",
     )
     consistency: Consistency = Consistency()
     steps: int = Field(860, ge=1)
@@ -165,8 +165,8 @@ class Student(Recipe):
     def backbone_after(self, teacher: str) -> str:
         """The backbone of a student whose teacher has the backbone `teacher`.
 
-        It is the one that is set, the teacher's, or the next rung. Raises BackboneError for the next rung of a network
-        that is not on a ladder.
+        It is `backbone` if that is set, the teacher's own if `start` is 'teacher', else the next rung. Raises
+        BackboneError where the next rung of an unknown network is needed.
         """
         if self.backbone is not None:
             return self.backbone
@@ -230,9 +230,9 @@ class Pretraining(Section):
         le=1,
         description="natural: smallest share of a photo's area that a view shows, enlarged; 1: all of it",
     )
-    precision: Precision = Field("float32", description="of the steps, as a recipe's")
+    precision: Precision = Field("float32", description="of the steps, as in a recipe")
     look_every: int = Field(200, ge=1, description="steps between evaluations of the features")
-    reduce_strides: bool = Field(True, description="as a recipe's")
+    reduce_strides: bool = Field(True, description="as in a recipe")
     checkpoint_s: float = Field(30.0, gt=0, description="seconds between saves; changes no result")
 
 
@@ -240,7 +240,7 @@ class Distillation(Section):
     """How a model learns a saved model's answers (Hinton et al. 2015, arXiv:1503.02531)."""
 
     backbone: str = Field("efficientnet_b0_050", description="ladder name or keras.applications class")
-    weights: str | None = Field(None, description="as a recipe's")
+    weights: str | None = Field(None, description="as in a recipe")
     temperature: float = Field(
         3.0, gt=0, allow_inf_nan=False, description="divides both models' logits; 1: as they are"
     )
@@ -250,6 +250,6 @@ class Distillation(Section):
     learning_rate: float = Field(3e-3, gt=0)
     augmentation: Augmentation = "natural"
     validate_every: int = Field(200, ge=1, description="steps between evaluations on validation")
-    freeze_steps: int = Field(0, ge=0, description="as a recipe's")
-    precision: Precision = Field("float32", description="of the steps, as a recipe's")
+    freeze_steps: int = Field(0, ge=0, description="as in a recipe")
+    precision: Precision = Field("float32", description="of the steps, as in a recipe")
     checkpoint_s: float = Field(30.0, gt=0, description="seconds between saves; changes no result")

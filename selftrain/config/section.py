@@ -37,7 +37,7 @@ class Section(BaseModel):
 
 
 class Machine(Section):
-    """How this machine does the work. It changes no result: it is in no cache key, and trains nothing again."""
+    """How this machine does the work. It changes no result and no cache key, so a new value retrains nothing."""
 
     decoded_mb: int = Field(
         4096, ge=0, description="budget for decoded images on disk, MB; above it images are streamed"

@@ -17,7 +17,7 @@ class Fixed(Section):
 
 
 class PerClass(Section):
-    """Accept above a confidence that each predicted class has of its own."""
+    """Accept above a confidence that is set for each predicted class."""
 
     kind: Literal["per_class"] = "per_class"
     values: dict[str, Share]
@@ -33,16 +33,16 @@ class Quantile(Section):
 
 
 class TargetPrecision(Section):
-    """Accept above the lowest confidence whose precision, bounded on held-out labels, reaches the target."""
+    """Accept above the lowest confidence at which a lower bound of precision on held-out labels meets the target."""
 
     kind: Literal["target_precision"] = "target_precision"
     target: float = Field(0.9, gt=0, lt=1, description="share of the accepted labels that must be correct")
     alpha: float = Field(0.05, gt=0, le=0.5, description="probability with which the target may still be missed")
-    per_class: bool = Field(True, description="a confidence per class where it has enough held-out predictions")
+    per_class: bool = Field(True, description="a threshold per class that has enough held-out predictions")
 
 
 class Adaptive(Section):
-    """Accept above confidences per class that follow from the teacher's own on the pool (FreeMatch)."""
+    """Accept above a confidence per class, which follows from the teacher's confidences on the pool (FreeMatch)."""
 
     kind: Literal["adaptive"] = "adaptive"
     momentum: float = Field(0.999, ge=0, lt=1, description="of the averages over batches")
@@ -59,9 +59,9 @@ class PseudoLabel(Section):
     threshold: Threshold = Fixed()
     targets: Literal["soft", "hard"] = "soft"
     max_per_class: int | None = Field(None, ge=1, description="quota: this many of the most confident per class")
-    duplicate_up_to: int = Field(1, ge=1, description="rare classes: as how many copies an image may count")
+    duplicate_up_to: int = Field(1, ge=1, description="rare classes: how many times one image may count")
     align: Literal["none", "labeled_prior"] = Field(
-        "none", description="labeled_prior: move the class shares to those of the labels; only if you trust these"
+        "none", description="labeled_prior: move the class shares to those of the labels, if you trust these"
     )
     weight: Literal["one", "precision", "softmatch"] = Field(
         "one", description="of an accepted image: 1, the precision at its confidence, or SoftMatch's Gaussian"

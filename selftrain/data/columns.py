@@ -21,7 +21,7 @@ _HEX[np.frombuffer(b"0123456789abcdef", np.uint8)] = True
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """`table` with exactly the columns and types of `schema`, one chunk each; a missing nullable column is null.
 
-    Raises ManifestError for a column that is unknown or missing, of another type, or null where none is allowed.
+    Raises ManifestError for a column that is unknown, missing or of another type, or has nulls that are not allowed.
     """
     unknown = sorted(set(table.column_names) - set(schema.names))
     missing = [field.name for field in schema if not field.nullable and field.name not in table.column_names]
@@ -44,7 +44,7 @@ def _conform_column(table: pa.Table, field: pa.Field) -> pa.Array:
             column = column.cast(field.type.value_type).dictionary_encode()
         column = column.cast(field.type)
         if column.num_chunks == 1 and column.chunk(0).offset == 0:
-            return column.chunk(0)  # as it is: a copy would double the memory of ten million rows
+            return column.chunk(0)  # not copied: that would double the memory of ten million rows
         array = pa.chunked_array(column.chunks, column.type).unify_dictionaries().combine_chunks()
     except pa.ArrowInvalid as error:
         raise ManifestError(f"column {field.name!r} must be {field.type}, got {column.type}: {error}") from error
@@ -54,7 +54,7 @@ def _conform_column(table: pa.Table, field: pa.Field) -> pa.Array:
 
 
 def with_columns(table: pa.Table, columns: Mapping[str, pa.Array | pa.ChunkedArray]) -> pa.Table:
-    """`table` with these columns in the places of its own of the same names."""
+    """`table` with its columns of these names replaced by `columns`."""
     for name, values in columns.items():
         table = table.set_column(table.column_names.index(name), name, values)
     return table
@@ -106,7 +106,7 @@ def rows_where(column: pa.ChunkedArray, predicate: Callable[[str], bool]) -> npt
 
 
 def sparse(n: int, rows: npt.NDArray[np.int64], values: object, dtype: type[np.generic]) -> pa.Array:
-    """n numbers: values[k], or the one number `values`, at rows[k]; null elsewhere."""
+    """A column of n numbers: values[k], or `values` if it is one number, at rows[k]; null elsewhere."""
     full, filled = np.zeros(n, dtype), np.zeros(n, bool)
     full[rows] = values
     filled[rows] = True
@@ -114,7 +114,7 @@ def sparse(n: int, rows: npt.NDArray[np.int64], values: object, dtype: type[np.g
 
 
 def sparse_lists(n: int, rows: npt.NDArray[np.int64], values: npt.NDArray[np.floating] | None) -> pa.Array:
-    """n float16 lists: values[k] at rows[k], null elsewhere."""
+    """A column of n float16 lists: values[k] at rows[k], null elsewhere."""
     if values is None:
         return pa.nulls(n, pa.list_(pa.float16()))
     filled = np.zeros(n, bool)
@@ -130,7 +130,7 @@ def list_values(column: pa.ChunkedArray | pa.Array, width: int) -> npt.NDArray[n
 
 
 def bad_probabilities(column: pa.ChunkedArray, classes: int) -> npt.NDArray[np.bool_]:
-    """(rows,) True where a list has another length than `classes`, or a value outside 0-1; a null list is fine."""
+    """(rows,) True where a list does not have `classes` values, or has one outside 0-1; a null list passes."""
     parts = [np.empty(0, bool)]
     for chunk in column.chunks:
         lengths = np.asarray(pc.fill_null(pc.list_value_length(chunk), 0))
@@ -143,7 +143,7 @@ def bad_probabilities(column: pa.ChunkedArray, classes: int) -> npt.NDArray[np.b
 
 
 def update_digest(digest: hashlib._Hash, table: pa.Table) -> None:
-    """Feed names and values of `table` to `digest` in row order, whatever its chunks, offsets or dictionaries."""
+    """Feed the column names and values of `table` to `digest`; its chunks, offsets and dictionaries do not count."""
     for name in table.column_names:
         digest.update(f"{name}:{table.num_rows};".encode())
         for start in range(0, table.num_rows, _BLOCK_ROWS):
@@ -152,7 +152,7 @@ def update_digest(digest: hashlib._Hash, table: pa.Table) -> None:
 
 
 def _canonical(column: pa.ChunkedArray) -> Iterator[Any]:
-    """Validity bits, lengths where there are any, and little-endian values of one block of rows."""
+    """The validity bits of one block of rows, the lengths of its lists or texts, and its little-endian values."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     array = pa.concat_arrays(column.chunks)
@@ -174,7 +174,7 @@ def _little_endian(array: pa.Array) -> npt.NDArray[Any]:
 
 
 def _text(array: pa.StringArray) -> tuple[npt.NDArray[np.int32], memoryview]:
-    """Offsets (rows + 1,) and the bytes between the first and the last of them."""
+    """The offsets (rows + 1,) of a string array, and its bytes between the first and the last offset."""
     _, offset_buffer, data = array.buffers()
     if not len(array):
         return np.zeros(1, np.int32), memoryview(b"")

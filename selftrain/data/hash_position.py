@@ -6,7 +6,7 @@ import hashlib
 
 
 def hash_position(image_id: bytes, *, seed: int) -> float:
-    """A number in 0-1, uniform over ids, that does not depend on the other images.
+    """A number in 0-1 that depends on the id and the seed alone; over many ids it is uniform.
 
     >>> round(hash_position(b"a1", seed=0), 4)
     0.8008

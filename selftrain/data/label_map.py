@@ -10,7 +10,7 @@ from selftrain.errors import ManifestError, SourceError
 
 @dataclass(frozen=True)
 class LabelMap:
-    """The class names; a label is an index into them. Raises ManifestError for a name that is empty or comes twice.
+    """The class names; a label is an index into them. Raises ManifestError for a name that is empty or occurs twice.
 
     >>> LabelMap(("cat", "dog")).index("dog")
     1
@@ -26,7 +26,7 @@ class LabelMap:
         return len(self.names)
 
     def index(self, name: str) -> int:
-        """The label of class `name`. Raises SourceError naming the nearest class for an unknown one."""
+        """The label of class `name`. For an unknown class, raises SourceError, which names the nearest known one."""
         if name in self.names:
             return self.names.index(name)
         near = difflib.get_close_matches(name, self.names, n=1, cutoff=0.0)

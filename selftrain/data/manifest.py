@@ -55,7 +55,7 @@ SCHEMA = pa.schema(
         pa.field("split", _TEXT_SET, nullable=False),
         pa.field("label", pa.int32()),  # index into the LabelMap
         pa.field("label_source", _TEXT_SET),
-        pa.field("confidence", pa.float32()),  # calibrated, of the pseudo-label
+        pa.field("confidence", pa.float32()),  # calibrated confidence of the pseudo-label
         pa.field("weight", pa.float32(), nullable=False),  # in the loss
         pa.field("probs", pa.list_(pa.float16())),  # (classes,)
         pa.field("round", pa.int16()),
@@ -66,7 +66,7 @@ SCHEMA = pa.schema(
 _FORMAT = b"1"
 _FORMAT_KEY, _LABELS_KEY = b"selftrain.manifest", b"selftrain.label_map"
 _PSEUDO_ONLY = ("confidence", "probs", "round", "teacher")
-_RANDOM_TEXT = ("image_id", "origin")  # Parquet's own dictionary is wasted on them
+_RANDOM_TEXT = ("image_id", "origin")  # almost all values differ, so a Parquet dictionary would not help
 _NAMED_ROWS = 5
 
 
@@ -81,7 +81,7 @@ class Manifest:
     def build(cls, table: pa.Table, label_map: LabelMap) -> Manifest:
         """A Manifest of `table`, cast to SCHEMA and sorted by `image_id`; missing nullable columns become null.
 
-        Raises ManifestError for a wrong schema, and for rows that break an invariant, naming up to five of them.
+        Raises ManifestError for a wrong schema, and for rows that break an invariant; it names up to five of them.
         """
         conformed = columns.conform(table, SCHEMA)
         ids = columns.fixed_width(conformed.column("image_id"), 64)
@@ -102,7 +102,7 @@ class Manifest:
     def digest(self) -> str:
         """sha256 (hex) of all columns except `origin`, `shard` and `index`, and of the class names.
 
-        It is the same on every machine, and whether the images came at once or day by day.
+        It is the same on every machine, and does not depend on whether the images came at once or day by day.
         """
         return self._digest(self.table.drop_columns(["origin", "shard", "index"]))
 
@@ -160,11 +160,11 @@ class Manifest:
         return int(np.count_nonzero(columns.codes(self.table.column("label_source"), list(LabelSource)) == 0))
 
     def labeled(self) -> Manifest:
-        """The images with human labels alone, which a change in the unlabelled pool leaves as they are."""
+        """A manifest of the images with human labels alone; a change in the unlabelled pool does not change it."""
         return self.part(Split.TRAIN, Split.VALIDATION, Split.TEST)
 
     def part(self, *splits: Split) -> Manifest:
-        """The images of some splits, without pseudo-labels, which a change in the others leaves as they are."""
+        """A manifest of these splits, without pseudo-labels; a change in the other splits does not change it."""
         plain = self.without_pseudo_labels()
         return Manifest.build(plain.table.take(plain.rows(*splits)), self.label_map)
 
@@ -200,10 +200,10 @@ class Manifest:
         round: int,
         teacher: str,
     ) -> Manifest:
-        """These k unlabelled images become training images with pseudo-labels; earlier pseudo-labels are dropped.
+        """A manifest in which these k unlabelled images are training images; earlier pseudo-labels are dropped.
 
         labels (k,) int; confidence (k,) 0-1; probs (k, classes) or None; weight, one for all or (k,). Raises
-        ManifestError if an image is not in the unlabelled pool, or comes twice.
+        ManifestError if an image is not in the unlabelled pool, or is given twice.
         """
         base = self.without_pseudo_labels()
         rows, n = base.pool_rows(image_ids), len(base)
@@ -229,7 +229,7 @@ class Manifest:
     def pool_rows(self, image_ids: Sequence[str] | npt.NDArray[np.str_] | pa.Array | pa.ChunkedArray) -> Int64s:
         """The rows (k,) of these k images of the unlabelled pool.
 
-        Raises ManifestError if an image is not in it, or comes twice.
+        Raises ManifestError if an image is not in the pool, or is given twice.
         """
         is_column = isinstance(image_ids, pa.Array | pa.ChunkedArray)
         wanted = image_ids if is_column else pa.array(image_ids, pa.string())
@@ -258,7 +258,7 @@ def _refuse_broken(manifest: Manifest, ids: npt.NDArray[np.bytes_]) -> None:
 
 
 def _invariants(manifest: Manifest, ids: npt.NDArray[np.bytes_]) -> Iterator[tuple[str, Bools]]:
-    """(rule, rows that break it), all vectorised."""
+    """Each rule in words, with a mask (rows,) of the rows that break it."""
     table, n = manifest.table, len(manifest)
     split = manifest._split_codes
     source = columns.codes(table.column("label_source"), list(LabelSource))

@@ -1,7 +1,8 @@
-"""Worker processes: plain interpreters fed over a pipe, which end with their parent, however it ends.
+"""Worker processes: plain interpreters that get tasks over a pipe. They end with their parent, however it ends.
 
-Not `multiprocessing`, because its workers import the parent's main module again. ZenML's command line takes 2 s each
-time, and a user's script without a main guard would start itself. Its workers also outlive a parent that was killed.
+`multiprocessing` is not used, because its workers import the parent's main module again. ZenML's command line takes
+2 s each time, and a user's script without a main guard would start itself. Workers of `multiprocessing` also outlive a
+parent that was killed.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ Json = Mapping[str, object]
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_tasks(function: str, tasks: Sequence[Json], *, workers: int, inherit: tuple[int, ...] = ()) -> Iterator[int]:
-    """Run `function` ("package.module:name") on every task, its keyword arguments; yields their positions when done.
+    """Run `function` ("package.module:name") with each task as keyword arguments; yield its position when it is done.
 
-    This process is the first worker and works while the others start. Tasks are JSON; the function leaves its results
-    on disk. The workers hold the file descriptors `inherit` (a lock's) until they end. Raises SelftrainError for the
-    first task that fails in a worker, and ends all workers.
+    This process is the first worker and works while the others start. Tasks are JSON; the function writes its results
+    to disk. The workers hold the file descriptors `inherit`, such as a lock's, until they end. The first task that
+    fails in a worker ends all workers and raises SelftrainError.
     """
     own = threading.local()
     own_lane = threading.Lock()
@@ -55,10 +56,10 @@ def run_tasks(function: str, tasks: Sequence[Json], *, workers: int, inherit: tu
             yield future.result()
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
-        for worker in started:  # ends the tasks that run
+        for worker in started:  # this ends the tasks that are running
             worker.stop()
         threads.shutdown(wait=True)
-        for worker in started:  # one may have been starting
+        for worker in started:  # one more may have started meanwhile
             worker.stop()
 
 
@@ -66,7 +67,7 @@ class _Worker:
     """One interpreter that answers each line of JSON with one line."""
 
     def __init__(self, function: str, inherit: tuple[int, ...]) -> None:
-        # One thread a process: the processes already fill the cores.
+        # One thread per process: the processes already fill the cores.
         environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
         self._process = subprocess.Popen(
@@ -90,12 +91,12 @@ class _Worker:
             answer = ""
         if not answer:
             raise SelftrainError(
-                f"a worker process ended with code {self._process.wait()} during its work (killed "
-                "for memory?); free some, or set machine.workers lower, and run the same command again"
+                f"a worker process ended with code {self._process.wait()} during its work, perhaps for lack of "
+                "memory; free some, or set machine.workers lower, and run the same command again"
             )
         error = json.loads(answer)
         if error:
-            raise SelftrainError(f"a worker process failed: {error}; repair it and run the same command again")
+            raise SelftrainError(f"a worker process failed: {error}; repair the cause and run the same command again")
 
     def stop(self) -> None:
         self._process.kill()
@@ -117,16 +118,16 @@ def _call(function: Callable[..., object], task: Json) -> None:
 
 
 def _serve(function: str) -> None:
-    """Answer tasks from stdin until it closes: an empty string for success, else the text of the error."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it ends us.
+    """Answer the tasks from stdin until it closes: with an empty string for success, else with the error's text."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent handles Ctrl-C and ends its workers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # What a library prints must not look like an answer.
+    os.dup2(2, 1)  # What a library prints must not be taken for an answer.
     call = _find(function)
     for line in sys.stdin:
         error = ""
         try:
             call(**json.loads(line))
-        except Exception as raised:  # every failure is the parent's to report
+        except Exception as raised:  # the parent reports every failure
             error = f"{type(raised).__name__}: {raised}"
         try:
             print(json.dumps(error), file=answers, flush=True)

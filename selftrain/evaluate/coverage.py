@@ -1,4 +1,4 @@
-"""Coverage and precision: how much of a pool a cut-off accepts, and how right that is on held-out human labels."""
+"""Coverage and precision: how much of a pool a cut-off accepts, and how precise it is on held-out human labels."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 STEPS = 100
-"""How many shares of the pool, 1 % to 100 %, are candidate cut-offs and points of the curve."""
+"""The curve has up to this many points, at the cut-offs that accept 1 %, 2 %, ... 100 % of the pool."""
 
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
     """A teacher's `probs` (n, classes) for images it did not learn from, and their human `labels` (n,), n >= 1.
 
-    The probabilities must be calibrated as the pool's are. No image's own label may have calibrated it
-    (`cross_fitted_probs`). Raises PredictionError for invalid probabilities or labels.
+    The probabilities must be calibrated in the same way as the pool's. An image's own label must not take part in its
+    calibration (see `cross_fitted_probs`). Raises PredictionError for invalid probabilities or labels.
     """
 
     probs: Floats
@@ -61,8 +61,8 @@ class HeldOut:
 class MeasuredPrecision(BaseModel):
     """The measured precision of a rule that accepts `accepted` of `pool` images.
 
-    It also accepts `images` held-out images, and `right` of them are right. The interval of the precision is Clopper
-    and Pearson's. Each end is one-sided at level 1 - alpha.
+    It also accepts `images` held-out images, of which the model labels `right` correctly. The interval of the precision
+    is the Clopper-Pearson interval. Each end is one-sided at level 1 - alpha.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -80,21 +80,21 @@ class MeasuredPrecision(BaseModel):
 
     @property
     def precision(self) -> float | None:
-        """The share of right answers among the accepted held-out images; None where there are none."""
+        """The share of right answers among the accepted held-out images; None if there are none."""
         return self.right / self.images if self.images else None
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The interval of the precision; 0 to 1 where no held-out image is accepted."""
+        """The confidence interval of the precision; 0 to 1 if no held-out image is accepted."""
         low, high = (bound(self.right, self.images, alpha=self.alpha) for bound in (lower_bound, upper_bound))
         return float(low[0]), float(high[0])
 
 
 class CoverageCurve(BaseModel):
-    """What each cut-off (k,), from the highest down, would accept of the pool, and how right that is.
+    """How much of a pool each cut-off (k,) accepts, and how precise it is; the highest cut-off comes first.
 
     `accepted` counts the images, out of `pool`, with at least that confidence. `images` counts the held-out ones, out
-    of `held_out`, and `right` those of them that are right.
+    of `held_out`. The model labels `right` of those correctly.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -127,7 +127,7 @@ class CoverageCurve(BaseModel):
 def candidate_cutoffs(confidence: npt.ArrayLike, *, steps: int = STEPS) -> Floats:
     """The lowest confidence in the top 1/steps, 2/steps, ... of `confidence` (n,), descending and without duplicates.
 
-    They depend on the pool alone. Held-out images and labels do not move them.
+    The cut-offs depend on the pool alone. Held-out images and labels do not change them.
 
     >>> candidate_cutoffs([0.5, 0.9, 0.9, 0.7], steps=4).tolist()
     [0.8999999761581421, 0.699999988079071, 0.5]

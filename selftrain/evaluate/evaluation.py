@@ -32,7 +32,7 @@ class ComparisonResult(StrEnum):
 
 
 class Comparison(Facts):
-    """A model against a reference on the same images, by any `metric`.
+    """A model compared with a reference on the same images, by any `metric`.
 
     `difference` is the model's metric minus the reference's, with its paired interval at level 1 - alpha. `p_value`
     is two-sided; `test` names its test. For accuracy, only the model is right on `n10` images, and only the reference
@@ -59,7 +59,7 @@ class Comparison(Facts):
 
     @property
     def counts(self) -> str:
-        """The images won and lost, where the metric counts images; else the difference with its interval.
+        """The images won and lost if the metric counts images; else the difference with its interval.
 
         >>> Comparison(reference=.8, reference_interval=(.7, .9), difference=.02, difference_interval=(0, .04),
         ...            p_value=.05, alpha=.05, n10=3, n01=1).counts
@@ -72,7 +72,7 @@ class Comparison(Facts):
 
 
 class ClassScores(Facts):
-    """The scores of one class; None where one is undefined (never predicted, or without images)."""
+    """The scores of one class. A score is None if it is undefined: the class is never predicted, or has no images."""
 
     name: str
     support: int
@@ -84,7 +84,7 @@ class ClassScores(Facts):
 class EvaluationReport(Facts):
     """A model's scores on one split; `confusion` has one row per true class and one column per predicted class.
 
-    `comparison` is with the first teacher. `control` is with a model trained as long on human labels alone. If that
+    `comparison` is with the first teacher. `control` is with a model trained for as long on human labels alone. If that
     training diverged, `control_diverged` says how.
     """
 
@@ -127,12 +127,12 @@ def evaluate(
     control_probs: npt.ArrayLike | None = None,
     alpha: float = 0.05,
 ) -> EvaluationReport:
-    """The report on a model's answers for the images of one split, compared with other models' if given.
+    """The report on a model's answers for the images of one split, compared with other models' answers if given.
 
     - `labels` (n,): human labels, as class indices.
     - `probs` (n, classes): the model's calibrated probabilities.
-    - `reference_probs` (n, classes): the first teacher's, which is what the labels alone gave.
-    - `control_probs` (n, classes): those of a model that spent as many image-steps on the labels alone.
+    - `reference_probs` (n, classes): those of the first teacher, which learnt from the labels alone.
+    - `control_probs` (n, classes): those of a model trained for as many image-steps on the labels alone.
 
     Raises PredictionError for invalid probabilities or labels.
     """

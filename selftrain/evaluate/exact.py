@@ -1,4 +1,4 @@
-"""Exact binomial bounds: the share of right answers that k right of n images show."""
+"""Exact binomial bounds on a share, from k right answers on n images."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Doubles = npt.NDArray[np.float64]
 def lower_bound(right: npt.ArrayLike, images: npt.ArrayLike, *, alpha: float = 0.05) -> Doubles:
     """The one-sided lower bounds at level 1 - alpha for the shares `right` (k,) of `images` (k,); 0 without images.
 
-    Clopper and Pearson 1934, as a quantile of the beta distribution. If the true share were below the bound, this many
-    right answers or more would have a probability of at most alpha. Raises InputError for more right answers than
-    images.
+    A bound is a quantile of the beta distribution (Clopper and Pearson 1934). If the true share were below the bound,
+    this many right answers or more would have a probability of at most alpha. Raises InputError for more right answers
+    than images.
 
     >>> lower_bound([29, 28, 0], [29, 29, 0]).round(4).tolist()
     [0.9019, 0.8466, 0.0]
@@ -32,7 +32,7 @@ def lower_bound(right: npt.ArrayLike, images: npt.ArrayLike, *, alpha: float = 0
 
 
 def upper_bound(right: npt.ArrayLike, images: npt.ArrayLike, *, alpha: float = 0.05) -> Doubles:
-    """The one-sided upper bounds, as `lower_bound`; 1 without images.
+    """The one-sided upper bounds, computed as in `lower_bound`; 1 without images.
 
     >>> upper_bound([0, 29], [29, 29]).round(4).tolist()
     [0.0981, 1.0]
@@ -55,5 +55,5 @@ def fewest_images(target: float, *, alpha: float = 0.05) -> int:
 def _counts(right: npt.ArrayLike, images: npt.ArrayLike) -> tuple[Doubles, Doubles]:
     k, n = np.atleast_1d(np.asarray(right, np.float64)), np.atleast_1d(np.asarray(images, np.float64))
     if k.shape != n.shape or (k < 0).any() or (k > n).any():
-        raise InputError("right and images must count the same groups; give 0 <= right <= images")
+        raise InputError("right and images must have the same shape; give 0 <= right <= images in each place")
     return k, n

@@ -31,14 +31,14 @@ def wilson(successes: int, images: int, *, alpha: float = 0.05) -> Interval:
     centre = share + z * z / (2 * images)
     spread = z * math.sqrt(share * (1 - share) / images + z * z / (4 * images * images))
     scale = 1 + z * z / images
-    # A share of exactly 0 or 1 is its own end; rounding must not move it inside.
+    # The interval of a share of exactly 0 or 1 ends there; rounding must not move that end.
     low = 0.0 if successes == 0 else (centre - spread) / scale
     high = 1.0 if successes == images else (centre + spread) / scale
     return Interval(low, high)
 
 
 def standard_error(share: float, images: int) -> float:
-    """The standard error of a `share` in 0-1 of `images`, above 0 even without a mistake.
+    """The standard error of a `share` (0-1) measured on `images`. It is above 0 even for a share of 0 or 1.
 
     The estimate adds two right and two wrong images (Agresti and Coull, The American Statistician 52 (1998),
     119-126).
@@ -54,8 +54,8 @@ def paired_difference(*, both: int, only_first: int, only_second: int, neither: 
     """The interval of the first share minus the second, both measured on the same images.
 
     The counts are the images on which both are right, only one is, or neither is. This is Newcombe's square-and-add
-    score interval (Statistics in Medicine 17 (1998), 2635-2650, method 10). It stays inside -1..1 and holds its level
-    at few images.
+    score interval (Statistics in Medicine 17 (1998), 2635-2650, method 10). It stays within -1..1 and keeps its level
+    even with few images.
 
     >>> low, high = paired_difference(both=36, only_first=12, only_second=2, neither=0)
     >>> round(low, 4), round(high, 4)
@@ -77,7 +77,7 @@ def _combined(a: float, b: float, phi: float) -> float:
 
 
 def _phi(both: int, only_first: int, only_second: int, neither: int) -> float:
-    """The correlation of the two, with the numerator's continuity correction of Newcombe's method 10."""
+    """The correlation of the two models' right answers, with the continuity correction of Newcombe's method 10."""
     images = both + only_first + only_second + neither
     margins = (both + only_first) * (only_second + neither) * (both + only_second) * (only_first + neither)
     if margins == 0:

@@ -19,7 +19,7 @@ LOWEST_PROBABILITY = float(np.finfo(np.float32).eps)
 def confusion_matrix(labels: npt.ArrayLike, probs: npt.ArrayLike) -> Ints:
     """Counts int64 (classes, classes) for `labels` (n,) and `probs` (n, classes): rows are true, columns predicted.
 
-    Like every metric here, raises PredictionError for invalid probabilities or labels.
+    Raises PredictionError for invalid probabilities or labels, as every metric here does.
 
     >>> confusion_matrix([0, 0, 1], [[0.9, 0.1], [0.3, 0.7], [0.2, 0.8]])
     array([[1, 1],
@@ -32,7 +32,7 @@ def confusion_matrix(labels: npt.ArrayLike, probs: npt.ArrayLike) -> Ints:
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """Precision, recall and F1 per class, float64 (classes,); NaN where the denominator is 0."""
+    """Images (`support`), precision, recall and F1 per class, (classes,); NaN where the denominator is 0."""
 
     support: Ints
     precision: Doubles
@@ -77,7 +77,7 @@ class CalibrationBins:
 
 
 def calibration_bins(labels: npt.ArrayLike, probs: npt.ArrayLike, *, bins: int = CALIBRATION_BINS) -> CalibrationBins:
-    """`probs` (n, classes) against `labels` (n,), in `bins` equal widths (low, high] of confidence."""
+    """The calibration of `probs` (n, classes) against `labels` (n,), in `bins` equal-width bins (low, high]."""
     truth, table = _checked(labels, probs)
     confidence = table.max(axis=1).astype(np.float64)
     right = (table.argmax(axis=1) == truth).astype(np.float64)
@@ -102,14 +102,14 @@ def expected_calibration_error(labels: npt.ArrayLike, probs: npt.ArrayLike, *, b
 
 
 def log_loss(labels: npt.ArrayLike, probs: npt.ArrayLike) -> float:
-    """The mean of -log p(true class), natural logarithm; p is at least LOWEST_PROBABILITY."""
+    """The mean of -log p(true class), with the natural logarithm; p is clipped at LOWEST_PROBABILITY."""
     truth, table = _checked(labels, probs)
     of_true = table[np.arange(len(truth)), truth].astype(np.float64)
     return float(-np.log(np.clip(of_true, LOWEST_PROBABILITY, 1.0)).mean())
 
 
 def brier_score(labels: npt.ArrayLike, probs: npt.ArrayLike) -> float:
-    """The mean squared distance to the one-hot label summed over classes, 0 (best) to 2 (Brier 1950, eq. 2)."""
+    """The mean squared distance to the one-hot label, from 0 (best) to 2 (Brier 1950, eq. 2)."""
     truth, table = _checked(labels, probs)
     distance = table.astype(np.float64)
     distance[np.arange(len(truth)), truth] -= 1.0

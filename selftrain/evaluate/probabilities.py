@@ -15,7 +15,8 @@ SUM_TOLERANCE = 1e-2
 def checked_probs(probs: npt.ArrayLike, *, classes: int | None = None) -> Floats:
     """`probs` as float32 (n, classes), each row finite, within 0 and 1, and summing to one.
 
-    `classes` is the required number; None accepts any. Raises PredictionError that names the first invalid rows.
+    `classes` is the required number of columns; None accepts any. Raises PredictionError that names the first invalid
+    rows.
 
     >>> checked_probs([[0.25, 0.75]], classes=2)
     array([[0.25, 0.75]], dtype=float32)
@@ -34,7 +35,8 @@ def checked_probs(probs: npt.ArrayLike, *, classes: int | None = None) -> Floats
 def checked_labels(labels: npt.ArrayLike, *, images: int, classes: int) -> npt.NDArray[np.int64]:
     """`labels` as int64 (images,), each a class index; at least one.
 
-    Raises PredictionError for a missing label (-1), an index outside the classes, or another number of labels.
+    Raises PredictionError for no labels, another number or type of labels, a missing label (-1), or an index outside
+    the classes.
     """
     values = np.asarray(labels)
     if values.shape != (images,):

@@ -1,4 +1,4 @@
-"""Promotion: whether a challenger becomes the champion, from measured facts and the log of changes alone."""
+"""Promotion: whether a challenger becomes the champion, decided from measurements and the promotion log alone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Change(Facts):
 
 
 class MeasuredOnTest(Facts):
-    """A model's report on test; the digests of the model and of the test set say whether it still holds.
+    """A model's report on the test set. The digests of the model and of the test set tell whether it still holds.
 
     `comparison` is with the champion of version `against`, on the same images.
     """
@@ -56,10 +56,10 @@ class PromotionDecision(Facts):
 def judge_promotion(
     settings: Registry, measured: MeasuredOnTest | None, *, model_digest: str, test_digest: str, champion: int | None
 ) -> PromotionDecision:
-    """Whether the model `model_digest` may become champion; fails closed.
+    """Whether the model `model_digest` may become champion. In doubt, it may not.
 
-    It must pass every floor on the test set `test_digest`. Where there is a champion, it must also be better by a
-    paired test at `settings.alpha`. Refused as well: no floors at all, and a measurement that is missing, not a
+    It must pass every floor on the test set `test_digest`. If there is a champion, it must also be better by a paired
+    test at `settings.alpha`. The model is also refused without floors, and for a measurement that is missing, not a
     number, or of another model, test set or champion.
     """
     against = None if champion is None else f"champion version {champion}"
@@ -88,7 +88,7 @@ def _stale(measured: MeasuredOnTest, *, model_digest: str, test_digest: str, cha
         refusals.append(f"the measurement is of the test set {measured.test_digest[:12]!r}, not {test_digest[:12]!r}")
     if measured.against != champion:
         compared = "no champion" if measured.against is None else f"version {measured.against}"
-        present = "there is none" if champion is None else f"the champion is version {champion}"
+        present = "there is no champion" if champion is None else f"the champion is version {champion}"
         refusals.append(f"compared with {compared}, but {present}")
     return refusals
 
@@ -115,16 +115,16 @@ def _not_better(settings: Registry, comparison: Comparison | None, against: str)
         return [f"not better than {against} ({comparison.counts})"]
     if comparison.p_value >= settings.alpha:
         return [
-            f"not surely better than {against}: {comparison.counts}, "
+            f"not significantly better than {against}: {comparison.counts}, "
             f"p = {comparison.p_value:.2g}, needed below {settings.alpha:g}"
         ]
     return []
 
 
 def reason_to_wait(settings: Registry, decision: PromotionDecision, log: Sequence[Change], version: int) -> str | None:
-    """Why a run does not make `version` champion itself; None where it does.
+    """Why a run does not make `version` champion itself; None if it does.
 
-    A version that lost the champion's place is only promoted by hand: a repeated run undoes no rollback.
+    A version that was champion before is only promoted by hand, so that a repeated run does not undo a rollback.
     """
     if not decision.promote:
         return decision.text
@@ -132,14 +132,14 @@ def reason_to_wait(settings: Registry, decision: PromotionDecision, log: Sequenc
     if not settings.auto_promote:
         return f"registry.auto_promote is off; {by_hand}"
     if was_champion(log, version):
-        return f"it was champion before and was taken back; {by_hand}"
+        return f"it was champion before and was replaced; {by_hand}"
     return None
 
 
 def was_champion(log: Sequence[Change], version: int) -> bool:
-    """Whether `version` was champion once.
+    """Whether `version` has been champion before.
 
-    A promotion to it that is the last move does not count: a kill may have come between the log and the alias.
+    If the last move promoted it, that move does not count: the process may have been killed before it set the alias.
     """
     past = moves(log)
     if past and past[-1].action == "promote" and past[-1].to == version:
@@ -148,18 +148,18 @@ def was_champion(log: Sequence[Change], version: int) -> bool:
 
 
 def promoted_by_decision(log: Sequence[Change], version: int, decision: PromotionDecision) -> bool:
-    """Whether the last move made `version` champion for the reasons of `decision`: a run did it, not a user."""
+    """Whether the last move made `version` champion for the reasons of `decision`; if so, a run did it, not a user."""
     return [(last.to, last.why) for last in moves(log)[-1:]] == [(version, decision.text)]
 
 
 def unfinished_move(log: Sequence[Change], champion: int | None) -> Change | None:
-    """The last move, if a kill came before its alias was set: `champion` is still the one before."""
+    """The last move, if a kill came before its alias was set, so that `champion` is still the previous one."""
     last = next(iter(moves(log)[-1:]), None)
     return last if last is not None and last.to != champion and last.previous == champion else None
 
 
 def champions_in_order(log: Sequence[Change]) -> list[int]:
-    """The champions by the log, each after the one that it replaced; a rollback removes the last."""
+    """The champions by the log, each after the one that it replaced. A rollback removes those after its target."""
     champions: list[int] = []
     for change in log:
         match change.action:
@@ -167,7 +167,7 @@ def champions_in_order(log: Sequence[Change]) -> list[int]:
                 if change.previous in champions:
                     del champions[champions.index(change.previous) + 1 :]
                 elif change.previous is not None:
-                    champions.append(change.previous)  # made champion by other means than ours
+                    champions.append(change.previous)  # it became champion without selftrain
                 champions.append(change.to)
             case "rollback":
                 while champions and champions[-1] != change.to:
@@ -178,5 +178,5 @@ def champions_in_order(log: Sequence[Change]) -> list[int]:
 
 
 def moves(log: Sequence[Change]) -> list[Change]:
-    """The changes of `log` that moved the champion's place, refusals left out."""
+    """The changes of `log` that set a new champion; refusals are left out."""
     return [change for change in log if change.action != "refuse"]

@@ -32,7 +32,7 @@ def try_lock(path: Path) -> int | None:
 
 
 def wait_for_lock(path: Path) -> int | None:
-    """As `try_lock`, for up to a second: a killed process holds its lock for less.
+    """Repeat `try_lock` for up to a second; a killed process frees its lock sooner.
 
     The folder of `path` is made, and made again if another process removes it.
     """
@@ -59,7 +59,7 @@ def locked(path: Path) -> Iterator[int]:
 
 
 def take_new(path: Path) -> int:
-    """A file descriptor that holds the lock of the new file `path`, which is locked before anyone can see it.
+    """Create the file `path` and return a descriptor that holds its lock. It is locked before anyone can see it.
 
     The lock is held until the descriptor is closed, also in a process that inherits it.
     """

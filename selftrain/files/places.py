@@ -22,7 +22,7 @@ def check_out(out: Path, *, workspace: Path | None = None) -> None:
     check_folder(place, option="out")
     check_folder(place.parent, option="out")
     if place == Path.cwd() or os.path.ismount(place):
-        kind = "the folder this runs in" if place == Path.cwd() else "a mount point"
+        kind = "the current folder" if place == Path.cwd() else "a mount point"
         raise ConfigError(f"out={str(out)!r} is {kind} and cannot be replaced; give a folder in it")
     if workspace is not None and Path(os.path.realpath(workspace)).is_relative_to(place):
         raise ConfigError(

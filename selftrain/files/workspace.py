@@ -1,4 +1,4 @@
-"""Workspace: the folder below which the embedded defaults keep what they write."""
+"""Workspace: the folder that holds the data sets, the embedded stores and the caches."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Workspace:
 
     @property
     def dvc_remote(self) -> Path:
-        """The default remote, a local folder, that data set versions are pushed to."""
+        """The default DVC remote: a local folder that data set versions are pushed to."""
         return self.root / "dvc-remote"
 
     def ensure(self) -> Workspace:

@@ -1,4 +1,4 @@
-"""Writing: files that a reader sees old or new, never half."""
+"""Writing: a reader sees the old file or the new one, never a part of it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 def replace(path: Path, write: Callable[[Path], object], *, durable: bool = False) -> None:
     """Let `write` make a new file beside `path`, then rename it to `path`; the folder is made if it is missing.
 
-    A reader sees the old file or the whole new one. The new one is removed if `write` raises. `durable`: it is on the
-    disk before the rename, so that a power cut cannot leave an empty file.
+    A reader sees the old file or the whole new one. The new one is removed if `write` raises. With `durable`, it is on
+    the disk before the rename, so that a power cut cannot leave an empty file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")

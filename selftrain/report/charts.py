@@ -43,7 +43,7 @@ KINDS = (
 
 
 def confidence_overall(labels: PseudoLabels, path: Path) -> Path:
-    """Draw the confidences in the pool, and what this and every other threshold accepts. A PNG at `path`."""
+    """Draw a histogram of the confidences in the pool, and the share that each threshold accepts. A PNG at `path`."""
     with figure(path, width=8.6, height=3.4) as drawn:
         histogram, curve = drawn.subplots(1, 2, width_ratios=[3, 2])
         counts = _counts(labels)
@@ -83,7 +83,7 @@ def confidence_per_class(labels: PseudoLabels, path: Path) -> Path:
 
 
 def confusion_matrix(report: EvaluationReport, path: Path) -> Path:
-    """Draw which classes are taken for which: shares of each true class, and counts up to 20 classes. A PNG."""
+    """Draw the confusion matrix: shares of each true class, with counts for up to 20 classes. A PNG at `path`."""
     counts = np.array(report.confusion, dtype=np.int64)
     classes = len(counts)
     support = counts.sum(axis=1, keepdims=True)
@@ -139,7 +139,7 @@ def training_curves(curve: pa.Table, path: Path) -> Path:
 
 
 def _confidence_rows(labels: PseudoLabels, path: Path) -> Path:
-    """Draw the counts of confidence as one row per class, with its threshold."""
+    """Draw how many images have each confidence: one row per class, with its threshold."""
     classes = len(labels.class_names)
     predicted = labels.table["label"].to_numpy()
     confidence = labels.table["confidence"].to_numpy()
@@ -169,7 +169,7 @@ def _confidence_rows(labels: PseudoLabels, path: Path) -> Path:
 
 
 def _counts(labels: PseudoLabels, chosen: npt.NDArray[np.bool_] | None = None) -> Doubles:
-    """How many images of each of KINDS are in each bin of confidence, (kinds, bins)."""
+    """How many images of each of KINDS are in each bin of confidence: (kinds, bins)."""
     table = labels.table if chosen is None else labels.table.filter(pa.array(chosen))
     confidence = table["confidence"].to_numpy()
     reason = table["reason"].to_numpy()

@@ -18,10 +18,10 @@ MOST_LINES = 30
 
 
 def precision_by_coverage(labels: PseudoLabels, path: Path) -> Path:
-    """Draw the precision on held-out labels by share of the pool and by threshold, and mark the chosen ones.
+    """Draw the precision on held-out labels by share of the pool and by threshold, and mark the chosen threshold.
 
-    The band is the interval of the precision. The result is a PNG at `path`. Raises PredictionError for labels that
-    were not measured on held-out labels.
+    The band is the confidence interval of the precision. The result is a PNG at `path`. Raises PredictionError for
+    labels that were not measured on held-out labels.
     """
     if labels.curve is None or labels.measured is None:
         raise PredictionError("these pseudo-labels were not measured on held-out labels, so they have no curve to draw")
@@ -61,7 +61,7 @@ def _chosen(left: Axes, right: Axes, labels: PseudoLabels) -> None:
 
 
 def _lowest(precision: Doubles, measured: MeasuredPrecision) -> float:
-    """The start of the axis: a little below the lowest precision, not at the end of the widest interval."""
+    """The lower end of the precision axis: a little below the lowest precision, although intervals may reach lower."""
     values = [*precision.tolist(), *([measured.interval[0]] if measured.images else [])]
     return max(0.0, min(values, default=0.0) - 0.05)
 

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from selftrain.report.chart_mark import DRAWN_BY
 
-# Okabe and Ito's palette: distinct with every common colour blindness, and in print.
+# The colours of Okabe and Ito's palette stay distinct with every common colour blindness, and in print.
 BLUE, ORANGE, VERMILION, INK, GREY, PALE = "#0072B2", "#E69F00", "#D55E00", "#22272B", "#6B7278", "#C9CED3"
 LONGEST_NAME = 24
 _SCRIPTS = ("Noto Sans CJK JP", "Noto Sans CJK SC", "Hiragino Sans", "Microsoft YaHei", "Arial Unicode MS")
@@ -49,7 +49,7 @@ def figure(path: Path, *, width: float, height: float) -> Iterator[Figure]:
     It ignores the user's matplotlib settings, and the same values give the same bytes.
     """
     with matplotlib.style.context(["default", {**_STYLE, "font.family": _families()}]), warnings.catch_warnings():
-        # A class name without an installed font shows boxes; a warning would not help.
+        # A class name shows boxes if no installed font has its letters; a warning would not help.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         drawn = Figure(figsize=(width, height))
         FigureCanvasAgg(drawn)
@@ -64,7 +64,7 @@ def title(drawn: Figure, text: str) -> None:
 
 
 def plain(name: str, *, longest: int = LONGEST_NAME) -> str:
-    """`name` cut to `longest` characters, so that matplotlib does not read it as mathematics.
+    """`name` cut to `longest` characters, with dollar signs escaped so that matplotlib reads no mathematics.
 
     >>> plain("5$ or 10$")
     '5\\\\$ or 10\\\\$'

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from selftrain.learn.models.contract import Contract
 
 MOST_CLASSES = 30
-MOST_TEACHERS = 10  # the latest ones; the tags of the version name all
+MOST_TEACHERS = 10  # the card names the latest ones; the tags of the registered version name all
 CALIBRATED = 0.05
 
 
@@ -108,8 +108,8 @@ def _how_it_was_made(rounds: Sequence[Round]) -> str:
         for each in rounds
     ]
     method = (
-        "a student learns from human labels and, without pseudo-labels from the teacher, from the unlabelled images "
-        "that it is itself confident of during training"
+        "a student learns from human labels, and from the unlabelled images that it is itself confident of during "
+        "training, without pseudo-labels from the teacher"
         if any(each.in_training for each in rounds)
         else "a teacher learns from human labels and labels the unlabelled images that it is confident of; a student "
         "learns from both"
@@ -178,5 +178,5 @@ def _score(value: float | None) -> str:
 
 
 def _escaped(name: str) -> str:
-    """A name without markup that stays in its table cell."""
+    """`name` with its Markdown escaped, so that it is plain text within one table cell."""
     return re.sub(r"[\\|*`<\[]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", " ".join(name.split()))

@@ -71,12 +71,13 @@ def result_lines(record: RunRecord) -> list[str]:
     if record.teacher_test_accuracy is not None and record.p_value is not None:
         lines.append(
             f"first teacher, on the labels alone: {record.teacher_test_accuracy * 100:.1f} %; "
-            f"McNemar p = {record.p_value:.2g}"
+            f"{record.p_value_test} p = {record.p_value:.2g}"
         )
     if record.control_test_accuracy is not None and record.control_p_value is not None:
         lines.append(
             "supervised control, on the labels alone for as many image-steps: "
-            f"{record.control_test_accuracy * 100:.1f} %; McNemar p = {record.control_p_value:.2g}"
+            f"{record.control_test_accuracy * 100:.1f} %; "
+            f"{record.control_p_value_test} p = {record.control_p_value:.2g}"
         )
     lines += record.findings
     if record.registered_version is not None:

@@ -23,7 +23,7 @@ class ExpectationResult(BaseModel):
 
 
 class ClassCount(BaseModel):
-    """Human-labelled images of one class in one split."""
+    """The number of human-labelled images of one class in one split."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -33,7 +33,10 @@ class ClassCount(BaseModel):
 
 
 class ValidationReport(BaseModel):
-    """All expectations on one manifest; `passed` unless one with severity stop was missed."""
+    """The results of all expectations on one manifest.
+
+    `passed` is False if an expectation with severity "stop" was missed.
+    """
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,4 +1,4 @@
-"""Advice: what a user should know about their images before they pay for a run."""
+"""Advice: what a user should know about their images before a run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from selftrain.data.sources.survey import Survey
 FEW_LABELS = 20  # per class; with fewer, validation is a handful of images
 IN_TRAINING_BELOW = 25  # labels per class to train on
 ENOUGH_UNLABELED = 3  # per label
-SMALL_SIDE = 64  # pixels; larger photos hold more than a few labels can teach from scratch
+SMALL_SIDE = 64  # pixels; a network learns little from few labelled photos that are larger, unless it is pretrained
 MANY_LABELS = 5000
 
 
@@ -31,8 +31,8 @@ def advice(seen: Survey, *, drawn: int, training_labels: int, pretrained: bool) 
     per_class = training_labels / len(seen.classes)
     if per_class < IN_TRAINING_BELOW and not pretrained:
         notes.append(
-            f"about {per_class:.0f} labels per class to train on: below {IN_TRAINING_BELOW}, a method that learns from "
-            "the unlabelled images in the training step itself is worth a run of its own, of thousands of steps; "
+            f"about {per_class:.0f} labels per class to train on: below {IN_TRAINING_BELOW}, also try a method that "
+            "learns from the unlabelled images during training, in a run of its own of thousands of steps; "
             "student: {method: softmatch} chooses one"
         )
     if seen.unlabeled_images < ENOUGH_UNLABELED * seen.labeled_images:
@@ -41,7 +41,10 @@ def advice(seen: Survey, *, drawn: int, training_labels: int, pretrained: bool) 
             "self-training gains most from ten times as many"
         )
     if seen.imbalance > Checks().max_class_ratio:
-        notes.append(f"classes are {seen.imbalance:.0f} to 1; more images of {smallest!r} would help most")
+        notes.append(
+            f"the largest class has {seen.imbalance:.0f} times the images of {smallest!r}; more images of {smallest!r} "
+            "would help most"
+        )
     if not pretrained and seen.median_side > SMALL_SIDE and not seen.grey and seen.labeled_images < MANY_LABELS:
         notes.append(
             f"{seen.labeled_images} labelled photos teach little from scratch; pretrained weights do more: "

@@ -18,14 +18,16 @@ from selftrain.scaffold.advice import advice
 
 SIDES = (32, 48, 64, 96, 128, 160, 192, 224, 256, 320)  # pixels; backbones halve them several times without remainder
 LABELED_SPLITS = 3
-FEW_TO_UNFREEZE = 1000  # flowers, 80 labels and 1,100 pseudo-labels: student 77.5 % frozen, 72 % unfrozen at the end
+# On flowers with 80 labels and 1,100 pseudo-labels, a student with a frozen backbone reached 77.5 %. Unfrozen at the
+# end, it reached 72 %.
+FEW_TO_UNFREEZE = 1000
 IMBALANCE = 1.5
 NO_GOOD_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the user asks for besides the folders; `gpu`: the machine has one; `target` is the gate's."""
+    """What the user asks for besides the folders. `gpu` says whether the machine has one; `target` is the gate's."""
 
     name: str | None = None
     teacher_backbone: str | None = None
@@ -42,7 +44,7 @@ class Wishes:
 
 
 class Scaffold(BaseModel):
-    """What the folders hold, what was chosen for it, advice for the user, and the YAML file that says so."""
+    """What the folders hold, the settings chosen for them, advice for the user, and the path of the YAML file."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -55,8 +57,8 @@ class Scaffold(BaseModel):
 def scaffold(source: FolderSource, wishes: Wishes, out: Path | None, *, command: str, force: bool = False) -> Scaffold:
     """Look at the folders of `source`, choose, and write the YAML to `out`; its header names `command`.
 
-    `out` None: NAME.yaml in the folder `configs` if there is one, else here. Raises what `survey` and `choose` raise,
-    and ConfigError for a file that is there already, unless `force`.
+    If `out` is None, the file is NAME.yaml in the folder `configs` if there is one, otherwise in the current folder.
+    Raises what `survey` and `choose` raise, and ConfigError for a file that already exists, unless `force` is set.
     """
     if out is not None:
         check_free(out, force=force)
@@ -92,7 +94,7 @@ def choose(source: FolderSource, seen: Survey, wishes: Wishes) -> Commented:
     draft.set(
         "gate.target", wishes.target, "validation accuracy that you need; the loop stops when a student reaches it"
     )
-    draft.set("gate.max_rounds", 2, "students at most")
+    draft.set("gate.max_rounds", 2, "the most students to train")
     notes = advice(
         seen, drawn=_drawn_splits(seen), training_labels=_training_labels(seen), pretrained=wishes.pretrained
     )
@@ -181,7 +183,7 @@ def _name(wished: str | None, source: FolderSource) -> str:
 
 
 def _image_size(seen: Survey, wishes: Wishes) -> int:
-    """The largest of SIDES that the images have and the machine can train at."""
+    """The largest of SIDES up to the images' median side and the machine's limit; the smallest allowed if none fits."""
     if wishes.pretrained:
         most, least = (224 if wishes.gpu else 160), 96
     else:
@@ -195,7 +197,7 @@ def _choose_splits(draft: _Draft, seen: Survey) -> None:
     if smallest >= 2 * _drawn_splits(seen):
         return
     draft.set("splitting.min_per_class", 1, f"the smallest class has {smallest} labelled images")
-    draft.set("checks.min_images_per_class", 1, "the same; two or more would be better")
+    draft.set("checks.min_images_per_class", 1, "for the same reason; two or more would be better")
 
 
 def _choose_training(draft: _Draft, seen: Survey, wishes: Wishes) -> None:
@@ -205,7 +207,8 @@ def _choose_training(draft: _Draft, seen: Survey, wishes: Wishes) -> None:
     batch = 16 if labels < 1000 else 32 if labels < 10_000 else 64
     draft.set("teacher.backbone", teacher, _teacher_reason(wishes))
     _choose_recipe(draft, "teacher", seen, weights=wishes.teacher_weights, images=labels, batch=batch)
-    images = labels + (seen.unlabeled_images // 2 if wishes.pretrained else seen.unlabeled_images)  # sure enough of
+    # A pretrained teacher is expected to be confident enough of about half of the pool.
+    images = labels + (seen.unlabeled_images // 2 if wishes.pretrained else seen.unlabeled_images)
     draft.set("student.backbone", student, _student_reason(student, teacher, wishes))
     batch = max(batch, 32 if images > 2000 else 16)
     _choose_recipe(draft, "student", seen, weights=weights, images=images, batch=batch)
@@ -226,7 +229,7 @@ def _choose_recipe(draft: _Draft, role: str, seen: Survey, *, weights: str | Non
     if weights is not None:
         _choose_pretrained(draft, role, steps, _training_labels(seen))
     digits = seen.characters or (seen.grey and seen.median_side <= 64)
-    because = "no flips: mirrored, they would be something else" if digits else "photos may be mirrored"
+    because = "no flips: a mirrored image may mean something else" if digits else "photos may be mirrored"
     draft.set(f"{role}.augmentation", "digits" if digits else "natural", because)
     if seen.imbalance >= IMBALANCE:
         reason = f"the largest class has {seen.imbalance:.1f} times the images of the smallest"
@@ -234,10 +237,10 @@ def _choose_recipe(draft: _Draft, role: str, seen: Survey, *, weights: str | Non
 
 
 def _choose_pretrained(draft: _Draft, role: str, steps: int, labels: int) -> None:
-    """How a pretrained backbone is trained on; with few labels it forgets more than it learns."""
+    """Choose how a pretrained backbone is trained further; with few labels it forgets more than it learns."""
     if labels < FEW_TO_UNFREEZE:
         draft.set(f"{role}.freeze_steps", steps, f"the backbone stays as it is: {labels} labels are few to train it on")
-        draft.set(f"{role}.learning_rate", 5e-3, "of the new top alone")
+        draft.set(f"{role}.learning_rate", 5e-3, "the rate of the new top alone")
         draft.set(f"{role}.ema", 0.97, "a short training needs a short average")
         return
     draft.set(f"{role}.freeze_steps", round(steps * 0.7), "the new top is trained first")
@@ -259,7 +262,7 @@ def _backbones(labels: int, wishes: Wishes) -> tuple[str, str | None, str | None
     teacher = resolve(wishes.teacher_backbone or start).name
     student = resolve(wishes.student_backbone).name if wishes.student_backbone else None
     weights = wishes.student_weights
-    if wishes.pretrained and weights is None:  # from scratch it could not reach a pretrained teacher
+    if wishes.pretrained and weights is None:  # a student from scratch could not reach a pretrained teacher
         weights = wishes.teacher_weights
         if weights != "imagenet":
             if student not in (None, teacher):
@@ -281,7 +284,7 @@ def _student_reason(student: str | None, teacher: str, wishes: Wishes) -> str:
 
 
 def _steps(role: str, images: int, batch: int, *, pretrained: bool) -> int:
-    """Optimizer steps: each image often enough, within what a laptop trains in minutes."""
+    """The optimizer steps of a role: enough passes over its images, but few enough for minutes on a laptop."""
     match role, pretrained:
         case "teacher", False:
             epochs, least, most = 75, 480, 4000
@@ -297,9 +300,9 @@ def _steps(role: str, images: int, batch: int, *, pretrained: bool) -> int:
 
 def _threshold(classes: int, *, pretrained: bool) -> tuple[float, str]:
     if classes <= 10 and pretrained:
-        return 0.8, "confidence, calibrated on validation; a new top on a frozen backbone is rarely surer"
+        return 0.8, "confidence, calibrated on validation; a new top on a frozen backbone is rarely more confident"
     if classes <= 10:
         return 0.9, "confidence, calibrated on validation, that a pseudo-label needs"
     return (
         0.8 if classes <= 50 else 0.7
-    ), f"confidence that a pseudo-label needs; lower, as {classes} classes share it"
+    ), f"confidence that a pseudo-label needs; lower, because {classes} classes share it"

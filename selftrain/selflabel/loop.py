@@ -1,4 +1,4 @@
-"""The loop in one function: pipelines/ssl_pipeline.py without an engine."""
+"""The loop in one function: the rounds of pipelines/ssl_pipeline.py, without a pipeline engine."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class LoopResult:
     """The result of a loop: one model per round, and the pseudo-labels of each round after the first teacher.
 
     `labeled` are the images with human labels. A student that diverged is a model without weights. If a guard stopped
-    the loop at a set of pseudo-labels, there is no student for that set. `control` is the supervised control, if there
-    is one. It may have diverged, too.
+    the loop at a set of pseudo-labels, there is no student for that set. `control` is the supervised control, or None.
+    It may also have diverged.
     """
 
     history: History
@@ -79,9 +79,9 @@ def run_loop(
 
     - `folder`: where the models are saved. A model that is there is not trained again, if it has the same teacher.
       Loops of other settings, data or code must not share the folder.
-    - `checkpoints`: a killed loop goes on from them, in the round and the training that it was in.
-    - `first_teacher`: a model that was brought along; None trains one.
-    - `task`: None takes the one that `e` names.
+    - `checkpoints`: a killed loop continues from them, in the round and the training where it stopped.
+    - `first_teacher`: an existing model to start from; None trains one.
+    - `task`: None uses the task that `e` names.
 
     The test set is not read. Raises ConfigError for a threshold that names an unknown class.
     """
@@ -113,7 +113,7 @@ def run_loop(
 
 
 def evaluate_on_test(result: LoopResult) -> EvaluationReport:
-    """Evaluate the final model on test, once and at the end, against the first teacher and the control if any."""
+    """Evaluate the final model on test, against the first teacher and the control; called once, after the loop."""
     return result.task.evaluate_on_test(result.labeled, result.final, result.models[0], result.control)
 
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import doctest
 import inspect
+import shutil
 from pathlib import Path
 
 import pytest
 
-from selftrain import ensemble, learn_representation
+from selftrain import ensemble
 from selftrain.api import calls, learning, loading
+from selftrain.learn.pretraining import representation
 
 pytestmark = [
     # Keras 3.15 converts TensorFlow variables with numpy's older protocol.
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
 
-MODULES = (calls, learning, loading)
+MODULES = (calls, learning, loading, representation)
 EXAMPLES = {
     test.name.rpartition(".")[2]: test
     for module in MODULES
@@ -28,10 +30,10 @@ CALLS = {
     for module in MODULES
     for name, call in vars(module).items()
     if inspect.isfunction(call) and call.__module__ == module.__name__ and not name.startswith("_")
-} | {"ensemble": ensemble, "learn_representation": learn_representation}
-TRAINING = {name for name in CALLS if name.startswith("learn_")} | {"distill", "ensemble"}  # too long for an example
-OTHERS = [name for name in CALLS if name != "autolabel" and name not in TRAINING]
-MARKS = {"load_from": [pytest.mark.keras], "fit": [pytest.mark.keras, pytest.mark.slow]}
+} | {"ensemble": ensemble}
+OTHERS = [name for name in CALLS if name not in ("autolabel", "ensemble")]
+KERAS = ("load_from", "distill", "learn_augmentation", "learn_optimization", "learn_representation")
+MARKS = {name: [pytest.mark.keras] for name in KERAS} | {"fit": [pytest.mark.keras, pytest.mark.slow]}
 
 
 def run(name: str) -> doctest.TestResults:
@@ -54,7 +56,11 @@ def test_the_example_of_autolabel_runs(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS.get(name, [])) for name in OTHERS])
-def test_the_example_of_another_call_runs(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_of_another_call_runs(
+    name: str, folder: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name == "distill":
+        shutil.copytree(request.getfixturevalue("colour_model"), folder / "colours")
     monkeypatch.chdir(folder)
     result = run(name)
     assert result.attempted

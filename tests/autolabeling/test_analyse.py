@@ -227,7 +227,7 @@ def test_copies_among_the_validation_images_show_nothing_twice_and_conflicts_not
     )
     assert (found.counts.held_out, found.counts.copies, found.counts.conflicting) == (98, 30, 4)
     assert found.calibration.images == 98
-    assert any("4 labelled images left out" in each for each in found.warnings)
+    assert any("4 labelled images were left out" in each for each in found.warnings)
 
 
 def test_thirty_copies_of_one_image_show_no_precision(

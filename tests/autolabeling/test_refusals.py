@@ -77,7 +77,7 @@ def test_labelled_and_unlabelled_images_of_different_ranges_are_refused(
         ({"unlabeled": iter(())}, "unlabeled holds no image"),
         ({"labeled": (np.zeros((0, 8, 8, 1), np.uint8), np.zeros(0))}, "labeled holds no image"),
         ({"labeled": (np.zeros((3, 8, 8, 1), np.uint8), np.arange(3))}, "is held out"),
-        ({"class_names": ["a", "b"]}, "class_names has 2 classes (a, b), the model answers 10"),
+        ({"class_names": ["a", "b"]}, "class_names has 2 classes (a, b), but the model answers 10"),
     ],
 )
 def test_what_does_not_go_together_is_said(
@@ -146,7 +146,7 @@ def test_classes_that_the_model_does_not_know_are_refused(
     with pytest.raises(SourceError, match=r"labels are not class indices 0\.\.9 .*as the model answers 10 classes"):
         autolabel(model=model, labeled=(images, labels + 5), unlabeled=pool, out=tmp_path / "a")
     names = np.array(["even", "odd"])[labels % 2]
-    with pytest.raises(SourceError, match=r"labeled has 2 classes \(even, odd\), the model answers 10"):
+    with pytest.raises(SourceError, match=r"labeled has 2 classes \(even, odd\), but the model answers 10"):
         autolabel(model=model, labeled=(images, names), unlabeled=pool, out=tmp_path / "b")
 
 
@@ -207,7 +207,7 @@ def test_a_model_that_answers_other_classes_to_the_pool_is_refused_before_all_of
     def changing(batch: npt.NDArray[Any]) -> Floats:
         return model(batch)[:, : 10 if model.asked < LABELED else 9]
 
-    with pytest.raises(PredictionError, match="unlabeled: the model answers 9 columns, to labelled images 10"):
+    with pytest.raises(PredictionError, match="unlabeled: the model answers 9 columns, but 10 to labelled images"):
         autolabel(model=changing, labeled=labeled, unlabeled=pool, out=tmp_path / "out", batch_size=2000)
 
 

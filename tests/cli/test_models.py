@@ -225,7 +225,8 @@ def test_a_folder_labels_nothing_while_the_log_does_not_answer(
     paint(tmp_path / "photos" / "a.png", "green")
     refused = selftrain("pseudo-label", "--model", colour_model, "--images", "photos", "--out", "labels.csv")
     assert (refused.code, refused.out) == (1, "")
-    assert f"whether {colour_model} was withdrawn is not known: the MLflow store at http://127.0.0.1:9" in refused.err
+    unknown = f"it is not known whether {colour_model} was withdrawn"
+    assert f"{unknown}: the MLflow store at http://127.0.0.1:9" in refused.err
     answered = selftrain("predict", "--model", colour_model, "photos", "--json")
     assert json.loads(answered.out)[0]["label"] == "green"
 

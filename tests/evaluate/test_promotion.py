@@ -64,7 +64,7 @@ def test_every_floor_must_be_passed() -> None:
     assert "macro_f1 0.95" in decision.text
 
 
-def test_a_surely_better_model_replaces_the_champion() -> None:
+def test_a_significantly_better_model_replaces_the_champion() -> None:
     decision = judge(measured(against=3, comparison=against(slice(0, 20))), champion=3)
     assert decision.promote
     assert decision.against == 3
@@ -73,7 +73,7 @@ def test_a_surely_better_model_replaces_the_champion() -> None:
 
 @pytest.mark.parametrize(
     ("champion_wrong", "why"),
-    [(slice(0, 9), "not surely better"), (slice(0, 5), "not better"), (slice(0, 1), "not better")],
+    [(slice(0, 9), "not significantly better"), (slice(0, 5), "not better"), (slice(0, 1), "not better")],
 )
 def test_a_model_that_may_be_no_better_than_the_champion_is_refused(champion_wrong: slice, why: str) -> None:
     decision = judge(measured(against=3, comparison=against(champion_wrong)), champion=3)
@@ -99,7 +99,7 @@ NO_DIFFERENCE = against(slice(0, 20)).model_copy(update={"difference": math.nan}
         (measured(against=3, comparison=NO_P_VALUE), 3, {"accuracy": 0.5}, "is not a number"),
         (measured(against=3, comparison=NO_DIFFERENCE), 3, {"accuracy": 0.5}, "is not a number"),
         (measured(against=2, comparison=against(slice(0, 20))), 3, {"accuracy": 0.5}, "compared with version 2"),
-        (measured(against=2, comparison=against(slice(0, 20))), None, {"accuracy": 0.5}, "but there is none"),
+        (measured(against=2, comparison=against(slice(0, 20))), None, {"accuracy": 0.5}, "but there is no champion"),
     ],
 )
 def test_missing_stale_and_undefined_numbers_promote_nothing(
@@ -134,7 +134,7 @@ def test_a_version_that_lost_its_place_is_promoted_by_hand_only() -> None:
     assert not was_champion(taken_back, 3)
     assert reason_to_wait(Registry(), ALLOWED, taken_back, 3) is None
     reason = reason_to_wait(Registry(), ALLOWED, taken_back, 2) or ""
-    assert reason == "it was champion before and was taken back; `selftrain promote 2` makes it champion: judged"
+    assert reason == "it was champion before and was replaced; `selftrain promote 2` makes it champion: judged"
 
 
 def test_a_promotion_that_may_have_been_cut_short_is_repeated() -> None:

@@ -38,7 +38,7 @@ def here(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Site:
         "workspace": ".selftrain",
         "source": {"kind": "folder", "labeled": str(colours / "labeled"), "unlabeled": str(colours / "unlabeled")},
         "teacher": {"backbone": NETWORK, "steps": 30, "validate_every": 10, "learning_rate": 0.01},
-        "student": {"backbone": NETWORK, "steps": 1, "validate_every": 1},
+        "student": {"backbone": NETWORK, "steps": 1, "validate_every": 1, "learning_rate": 1e-9},
     }
     site = Site(folder, experiment, root=copy_of_repository(folder / "repository"))
     assert ran(site) == KEYED

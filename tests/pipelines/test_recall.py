@@ -140,7 +140,7 @@ def test_a_version_that_labelled_nothing_has_no_labels(here: Site, first: dict[s
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("labels",), "say whose labels"),
+        (("labels",), "say which labels"),
         (("labels", "--image", "gone.png"), "is neither a file nor an image_id"),
         (("labels", "--image", "0000000000"), "no image whose image_id begins with 0000000000 has a pseudo-label"),
         (("labels", "--teacher", "9"), "no version 9; there are: 1"),
@@ -167,7 +167,7 @@ def test_what_was_refused_has_withdrawn_nothing(here: Site, first: dict[str, Any
 def test_before_the_first_run_there_is_nothing_to_ask_about(here: Site, tmp_path: Path) -> None:
     fresh = replace(here, folder=tmp_path)
     fresh = replace(fresh, root=copy_of_repository(tmp_path / "repository"))
-    assert "no run was started yet" in refused(fresh, "labels", "--image", "0" * 64, code=2)
+    assert "no run has been started yet" in refused(fresh, "labels", "--image", "0" * 64, code=2)
     assert "has no registry yet" in refused(fresh, "recall", "1", "--reason", "x", code=1)
     assert asked(fresh, "recall", "--list") == []
 

@@ -1,11 +1,12 @@
-"""The summary of a run: what its table says of each round."""
+"""The summary of a run: what its table says of each round, and its lines of the result."""
 
 import math
 
 from rich.console import Console
 
-from selftrain.report.summary import rounds_table
+from selftrain.report.summary import result_lines, rounds_table
 from selftrain.selflabel.rounds.history import Round
+from selftrain.selflabel.rounds.record import RunRecord
 
 STUDENT = Round(
     index=1,
@@ -42,3 +43,14 @@ def test_a_student_in_training_shows_no_pseudo_labels() -> None:
 def test_a_student_that_diverged_has_no_accuracy() -> None:
     student = STUDENT.model_copy(update={"diverged": "the loss became nan", "validation_accuracy": math.nan})
     assert row(student) == ["1", "b", "100", "992/2904", "0.9", "diverged", "60", "no"]
+
+
+def test_each_p_value_is_shown_with_the_name_of_its_test() -> None:
+    record = RunRecord(
+        run_id="r", name="digits", status="completed",
+        teacher_test_accuracy=0.8, p_value=0.25, p_value_test="sign",
+        control_test_accuracy=0.9, control_p_value=0.5, control_p_value_test="paired permutation",
+    )  # fmt: skip
+    _, teacher, control = result_lines(record)
+    assert teacher.endswith("80.0 %; sign p = 0.25")
+    assert control.endswith("90.0 %; paired permutation p = 0.5")

@@ -45,7 +45,10 @@ def test_nothing_is_said_of_images_that_want_no_advice() -> None:
         ),
         ({"drawn": 2, "classes": {"cat": 20, "dog": 500}}, "leave 4 for the held-out split"),
         ({"unlabeled_images": 2_999}, "2999 unlabelled images for 1000 labelled ones"),
-        ({"classes": {"cat": 20, "dog": 900}}, "classes are 45 to 1; more images of 'cat' would help most"),
+        (
+            {"classes": {"cat": 20, "dog": 900}},
+            "the largest class has 45 times the images of 'cat'; more images of 'cat' would help most",
+        ),
         ({"pretrained": False}, "1000 labelled photos teach little from scratch"),
         ({"unreadable": 4}, "4 of 260 files looked at are not readable images"),
     ],

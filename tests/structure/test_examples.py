@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-API = ("selftrain.api.calls", "selftrain.api.loading")  # tests/api/test_examples.py runs them in one folder
+API = {  # tests/api/test_examples.py runs them in one folder
+    "selftrain.api.calls",
+    "selftrain.api.learning",
+    "selftrain.api.loading",
+    "selftrain.learn.pretraining.representation",
+}
 
 
 def name_of(path: Path) -> str:

@@ -41,7 +41,7 @@ class Finding(BaseModel):
 
 
 def diagnose(workspace_root: Path, *, ask_keras: Callable[[], probes.ProbeResult] = probes.keras) -> list[Finding]:
-    """Everything a run needs, in a fixed order; takes as long as importing TensorFlow. Changes nothing.
+    """Check everything a run needs, in a fixed order. Changes nothing; takes as long as importing TensorFlow.
 
     A check that fails to run is a Finding that is not ok, never an exception.
     """
@@ -66,9 +66,9 @@ def diagnose(workspace_root: Path, *, ask_keras: Callable[[], probes.ProbeResult
 def _guarded(name: str, check: Callable[[], Finding]) -> Finding:
     try:
         return check()
-    except Exception as error:  # a sick machine must not hide what the other checks found
+    except Exception as error:  # a check that breaks must not hide what the others found
         found = f"could not be checked: {type(error).__name__}: {' '.join(str(error).split())}"
-        return Finding(name=name, ok=False, found=found, advice=f"mend this first, or {INSTALL}")
+        return Finding(name=name, ok=False, found=found, advice=f"fix this first, or {INSTALL}")
 
 
 def python_version() -> Finding:
@@ -125,7 +125,7 @@ def _nearest(path: Path) -> Path:
 
 
 def zenml_store() -> Finding:
-    """ZenML's store and active stack, asked in a separate process: a dead server keeps its client waiting."""
+    """ZenML's store and active stack, asked in a separate process, because a dead server keeps its client waiting."""
     folder = zenml_folder()
     if not (folder / "config.yaml").exists() and "ZENML_STORE_URL" not in os.environ:
         return Finding(name="zenml", ok=True, found=f"not set up in {folder} yet; the first run does it")
@@ -147,7 +147,7 @@ def mlflow_store(workspace: Workspace) -> Finding:
             advice = "start the server, or correct or unset MLFLOW_TRACKING_URI"
             return Finding(name="mlflow", ok=False, found=f"{uri} does not answer: {error}", advice=advice)
     if uri and not uri.startswith("sqlite:///"):
-        return Finding(name="mlflow", ok=True, found=f"{uri} (MLFLOW_TRACKING_URI; not looked into)")
+        return Finding(name="mlflow", ok=True, found=f"{uri} (MLFLOW_TRACKING_URI; not checked)")
     path = Path(uri.removeprefix("sqlite:///")) if uri else workspace.mlflow_database
     if not path.exists():
         return Finding(name="mlflow", ok=True, found=f"{path} does not exist yet; the first run makes it")
@@ -170,7 +170,7 @@ def _mlflow_database(path: Path) -> Finding:
 
 
 def dvc_repository(workspace: Workspace) -> Finding:
-    """The datasets' DVC repository, and whether its remote can be reached from here."""
+    """The datasets' DVC repository, and whether this machine has the plugin or write rights that its remote needs."""
     path = workspace.datasets / ".dvc" / "config"
     if not path.exists():
         return Finding(name="dvc", ok=True, found=f"no repository in {workspace.datasets} yet; the first run makes it")
@@ -212,7 +212,7 @@ def gpu(answer: probes.ProbeResult, driver: str) -> Finding:
 
 
 def dead_runs(workspace: Workspace) -> Finding:
-    """Runs whose process is gone and which nobody has ended yet."""
+    """Runs whose process is gone, but which are not marked as ended yet."""
     dead = run_lock.dead_runs(workspace.locks)
     found = f"{len(dead)}: {', '.join(dead)}" if dead else "none"
     advice = (

@@ -32,7 +32,7 @@ except Exception:
 answer = {"keras": keras.__version__, "backend": keras.backend.backend(), "gpus": ", ".join(gpus)}
 """
 
-# No probe may write, migrate, phone home, or take a GPU's whole memory from a training that uses it.
+# A probe must not write, migrate, phone home, or take a GPU's whole memory from a training that uses it.
 QUIET = {
     "DISABLE_DATABASE_MIGRATION": "true",
     "ZENML_ANALYTICS_OPT_IN": "false",
@@ -83,7 +83,7 @@ def _error_line(stderr: str) -> str:
 
 
 def keras() -> ProbeResult:
-    """Keras' version, backend and GPUs. Keras writes a missing keras.json, so here it writes to a scratch folder."""
+    """Keras' version, backend and GPUs. Keras creates a missing keras.json; here that goes to a temporary folder."""
     home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
     if (home / "keras.json").exists():
         return run_probe(KERAS)

@@ -1,4 +1,4 @@
-"""The checks of a manifest: each one's arguments for Great Expectations, and what to say about it."""
+"""The checks of a manifest: the arguments for Great Expectations, and the report's words for each."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def dataset_checks(checks: Checks, tables: Frames) -> list[Check]:
                "Label more of the small class; or raise checks.max_class_ratio and set class_weights: balanced."),
         Check("quarantine_share", between, {"column": "quarantine_share", "max_value": share},
                f"<= {share:.1%}", f"{totals['quarantine_share']:.1%} of the source files",
-               "Mend or remove the files listed in the data set's quarantine.csv, or raise checks.max_quarantine."),
+               "Fix or remove the files listed in the data set's quarantine.csv, or raise checks.max_quarantine."),
         Check("unlabeled_pool", between, {"column": "unlabeled", "min_value": 1}, "at least one unlabelled image",
                f"{int(totals['unlabeled']):,} unlabelled images",
                "Without unlabelled images a student learns nothing that its teacher did not; name a folder of them."),

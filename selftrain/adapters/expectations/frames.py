@@ -1,7 +1,7 @@
-"""Manifest frames: a manifest as the small pandas tables that expectations are stated on.
+"""Manifest frames: a manifest as the pandas tables that the expectations check.
 
-`images` has one row per image, `classes` one per class and labelled split, `dataset` one row of totals. The schema's
-frame has one row per column. Everything is vectorised: no row is a Python object.
+`images` has one row per image, `classes` one per class and labelled split, `dataset` one row of totals. The schema has
+a table of its own, with one row per column. Everything is vectorised: no row is a Python object.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Frames:
-    """The four tables, and whether near-duplicates were confirmed by their pixels or only by their hashes."""
+    """The tables, and whether near-duplicates were confirmed by their pixels or only by their hashes."""
 
     images: pd.DataFrame
     classes: pd.DataFrame
@@ -37,7 +37,7 @@ class Frames:
 
 
 def schema_frame(manifest: Manifest) -> pd.DataFrame:
-    """One row per column of the schema or the table: `column`, `expected` type, `found` type ('missing')."""
+    """One row per column of the schema or the table: `column`, `expected` type ('none'), `found` type ('missing')."""
     import pandas as pd
 
     expected = {field.name: str(field.type) for field in SCHEMA}
@@ -48,7 +48,7 @@ def schema_frame(manifest: Manifest) -> pd.DataFrame:
 
 
 def frames(manifest: Manifest, quarantine_share: float, store: ImageStore | None) -> Frames:
-    """The tables of `manifest`, whose schema must be right. `quarantine_share` is 0-1 of the source files."""
+    """The tables of `manifest`, whose schema must be right. `quarantine_share` is the share (0-1) of source files."""
     images = _images(manifest)
     images["near_copy_of"] = _near_copies(manifest, images, store)
     classes = _classes(manifest)
@@ -133,7 +133,7 @@ def _near_copies(manifest: Manifest, images: pd.DataFrame, store: ImageStore | N
 
 
 def _crossing_pairs(manifest: Manifest, images: pd.DataFrame, store: ImageStore | None) -> tuple[Rows, Rows]:
-    """Near-duplicate pairs of rows in different splits at least one held out, and not of different classes."""
+    """Near-duplicate pairs of rows in different splits, at least one of them held out, whose labels do not differ."""
     from selftrain.data.images.near_duplicates import near_duplicates
 
     split = images["split"].cat.codes.to_numpy()

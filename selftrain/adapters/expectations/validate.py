@@ -27,7 +27,7 @@ PAGE, REPORT, RESULT = "validation.html", "validation.json", "great_expectations
 
 
 def report_folder(workspace: Workspace, manifest: Manifest, quarantine_share: float, checks: Checks) -> Path:
-    """Where the reports on this manifest, under these checks, lie in `workspace`."""
+    """The folder in `workspace` for the reports on this manifest under these checks."""
     key = hashlib.sha256(f"{manifest.digest} {quarantine_share} {checks.model_dump_json()}".encode()).hexdigest()
     return workspace.root / "validation" / key[:16]
 
@@ -35,11 +35,11 @@ def report_folder(workspace: Workspace, manifest: Manifest, quarantine_share: fl
 def validate(
     manifest: Manifest, quarantine_share: float, checks: Checks, out_dir: Path, store: ImageStore | None = None
 ) -> ValidationReport:
-    """Hold `manifest` to the expectations; write an HTML page, the report, and Great Expectations' own JSON.
+    """Check `manifest` against the expectations; write an HTML page, the report, and Great Expectations' own JSON.
 
-    `quarantine_share` is 0-1 of the source files. With a `store`, near-duplicates are confirmed by their pixels.
-    Without it they are known by hash alone, and only cause a warning. A missed expectation is in the report; it raises
-    nothing before `require_passed`.
+    `quarantine_share` is the share (0-1) of source files. With a `store`, near-duplicates are confirmed by pixels.
+    Without it they are known by hash alone, and only cause a warning. A missed expectation goes into the report, and
+    only `require_passed` raises it.
     """
     severities = checks.severities
     results, documents = _run(schema_checks(), schema_frame(manifest), severities)
@@ -137,7 +137,7 @@ def require_passed(report: ValidationReport) -> None:
     if not missed:
         return
     text = " ".join(f"{sentence(result)} {result.advice}" for result in missed)
-    if report.page and not Path(report.page).exists():  # it came from the cache, in another clone
+    if report.page and not Path(report.page).exists():  # the cache of another clone had the report
         write_report(report, Path(report.page).parent)
     where = f" The whole report: {report.page}" if report.page else ""
     raise ValidationError(f"the data did not pass {len(missed)} of {len(report.results)} expectations: {text}{where}")

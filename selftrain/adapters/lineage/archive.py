@@ -1,4 +1,4 @@
-"""The label archive: every pseudo-label, and who taught whom, by runs and registry together."""
+"""The label archive: every pseudo-label, and who taught whom, from ZenML's runs and the registry."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from selftrain.adapters.lineage.store import KeptLabels, kept_labels
 from selftrain.adapters.process.settings import prepare_process
 from selftrain.adapters.registry import recall_log
-from selftrain.adapters.registry import versions as registry
 from selftrain.adapters.registry.references import find_version
-from selftrain.adapters.registry.versions import CHALLENGER, CHAMPION, Version
+from selftrain.adapters.registry.versions import CHALLENGER, CHAMPION, Version, all_versions
 from selftrain.adapters.runs.records import has_runs
 from selftrain.adapters.tracking.store import open_existing
 from selftrain.errors import InputError, RegistryError, SourceError
@@ -35,7 +34,7 @@ from selftrain.selflabel.lineage.rows import (
 )
 
 WHOLE = 64  # characters of a digest
-SHORTEST = 8  # characters of a digest's beginning: fewer digits are a version's number
+SHORTEST = 8  # characters of a digest's beginning; a shorter number is a version
 NAMED = 5
 
 
@@ -105,7 +104,7 @@ class Archive:
     def teacher(self, reference: str, *, workspace: Path, model_name: str | None) -> NamedTeacher:
         """The model that `reference` names: a version's number, address or alias, or the beginning of a digest.
 
-        Raises InputError unless it names exactly one model, and RegistryError for a version that others registered.
+        Raises InputError unless it names exactly one model, and RegistryError for a version without selftrain's tags.
         """
         number = reference.isdecimal() and len(reference) < SHORTEST
         if number or reference in (CHAMPION, CHALLENGER) or reference.startswith("models:/"):
@@ -129,8 +128,8 @@ class Archive:
         matches |= {identity for file, identity in files.items() if file.startswith(beginning)}
         if not matches:
             raise InputError(
-                f"no model known here has a digest that begins with {beginning}: such a model neither labelled in any "
-                "run nor was registered"
+                f"no model known here has a digest that begins with {beginning}: no such model labelled in a run "
+                "or was registered"
             )
         if len(matches) > 1:
             listed = ", ".join(name[: max(SHOWN, len(beginning) + 4)] for name in sorted(matches)[:NAMED])
@@ -147,7 +146,7 @@ def open_archive(workspace: Path) -> Archive:
     prepare_process()
     tracking = open_existing(workspace)
     kept, gone = kept_labels()
-    versions = registry.all_versions(tracking) if tracking is not None else []
+    versions = all_versions(tracking) if tracking is not None else []
     log = recall_log.read_log(tracking) if tracking is not None else []
     return Archive(tuple(kept), tuple(gone), tuple(versions), tuple(log))
 
@@ -168,13 +167,13 @@ def find_labels(
     the first run, and ConfigError for an `out` that cannot be written.
     """
     if image is None and teacher is None:
-        raise InputError("say whose labels: --image with an image_id or a file, --teacher with a version or a digest")
+        raise InputError("say which labels: --image with an image_id or a file, --teacher with a version or a digest")
     if out is not None:
         check_label_file(out)
     prefix = _image_id(image) if image is not None else ""
     archive = open_archive(workspace)
     if not has_runs():
-        raise SourceError("no run was started yet; start one with `selftrain run`")
+        raise SourceError("no run has been started yet; start one with `selftrain run`")
     chosen = archive.kept
     if teacher is not None:
         chosen = archive.by(archive.teacher(teacher, workspace=workspace, model_name=model_name))
@@ -232,7 +231,7 @@ def _image_id(image: str) -> str:
 
 
 def _counted(chosen: Sequence[KeptLabels], prefix: str) -> list[int]:
-    """The rows of each round whose image_id begins with `prefix`, counted; InputError unless they are one image."""
+    """How many rows of each round have an image_id that begins with `prefix`. InputError unless it is one image."""
     if not prefix:
         return [each.images for each in chosen]
     counts: list[int] = []

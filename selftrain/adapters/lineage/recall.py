@@ -1,4 +1,4 @@
-"""Recall: a teacher withdrawn, with its pseudo-labels, the models it taught, and the champions among them."""
+"""Recall: a teacher is withdrawn, with its pseudo-labels, the models it taught, and the champions among them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from pydantic import BaseModel, ConfigDict
 
 from selftrain.adapters.lineage.archive import Archive, NamedTeacher, open_archive, write_all
 from selftrain.adapters.lineage.store import KeptLabels
-from selftrain.adapters.registry import champions as promotion
 from selftrain.adapters.registry import recall_log
-from selftrain.adapters.registry import versions as registry
+from selftrain.adapters.registry.champions import current_user, rollback
 from selftrain.adapters.registry.references import ADDRESS
-from selftrain.adapters.registry.versions import CHAMPION, Version
+from selftrain.adapters.registry.versions import CHAMPION, Version, get_version
 from selftrain.adapters.tracking.store import open_existing, open_tracking
 from selftrain.errors import InputError, NotRegisteredError, RegistryError, SelftrainError
 from selftrain.progress import Progress, silent
@@ -61,8 +60,8 @@ class ConcernedVersion(BaseModel):
 class RecallReport(BaseModel):
     """A recall, and all that it concerns: rounds of pseudo-labels, and registered versions.
 
-    `new` says whether it was made now. The file `written` holds every label of the rounds. `gone` are the addresses of
-    rounds whose labels have left the artifact store, and are not counted.
+    `new` is False if the recall was made earlier. The file `written` holds every label of the rounds. `gone` are the
+    addresses of rounds whose labels have left the artifact store, and are not counted.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -123,7 +122,7 @@ def take_back(reference: str, *, reason: str, workspace: Path, model_name: str |
     teacher = archive.teacher(reference, workspace=workspace, model_name=model_name)
     if teacher.identity not in archive.recalled.withdrawn:
         listed = ", ".join(line.called for line in archive.recalled.in_force) or "nothing"
-        raise InputError(f"{teacher.called} is not withdrawn; {listed} is")
+        raise InputError(f"{teacher.called} is not withdrawn (withdrawn now: {listed})")
     return _append(teacher, "restore", why=_checked(reason or "asked for"), workspace=workspace)
 
 
@@ -134,7 +133,7 @@ def recall_history(workspace: Path) -> list[Recall]:
 
 
 def concern_of(model_uri: str | None, workspace: Path) -> str | None:
-    """Why the version that a run in `workspace` registered may not be trusted; None: it may, or there is none."""
+    """Why not to trust the version that a run in `workspace` registered; None: trust it, or there is no version."""
     address = ADDRESS.fullmatch(model_uri or "")
     if address is None:
         return None
@@ -142,27 +141,27 @@ def concern_of(model_uri: str | None, workspace: Path) -> str | None:
         tracking = recall_log.open_log(workspace)
         if tracking is None:
             return None
-        version = registry.get_version(tracking, name=address["name"], number=int(address["number"]))
+        version = get_version(tracking, name=address["name"], number=int(address["number"]))
         return recall_log.recalled(tracking).concern(version.descent, version.uri)
     except NotRegisteredError:
         return None  # it was deleted
     except RegistryError as error:
-        return f"whether {model_uri} was withdrawn since is not known: {error}"
+        return f"it is not known whether {model_uri} was withdrawn since: {error}"
 
 
 def roll_back(report: RecallReport, *, workspace: Path) -> tuple[Version, ...]:
-    """Replace each champion that `report` concerns by the last trusted one before it; returns the new champions.
+    """Replace each champion that `report` concerns with the last trusted one before it; returns the new champions.
 
     Raises RegistryError, after all were tried, where some have no trusted champion before them.
     """
     tracking = open_tracking(workspace)
     why = f"{report.recall.called} was recalled: {report.recall.why}"
-    who = promotion.current_user()
+    who = current_user()
     champions: list[Version] = []
     errors: list[SelftrainError] = []
     for version in report.champions:
         try:
-            champions.append(promotion.rollback(tracking, version.name, who=who, why=why))
+            champions.append(rollback(tracking, version.name, who=who, why=why))
         except SelftrainError as error:
             errors.append(error)
     if errors and len(report.champions) == 1:
@@ -185,7 +184,7 @@ def _append(teacher: NamedTeacher, action: Literal["withdraw", "restore"], *, wh
     line = Recall(
         number=0,
         when="",
-        who=promotion.current_user(),
+        who=current_user(),
         action=action,
         identity=teacher.identity,
         file=teacher.file,

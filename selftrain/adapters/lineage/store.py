@@ -1,4 +1,4 @@
-"""The label store: every round's pseudo-labels, in ZenML's artifact store."""
+"""The label store: reads every round's pseudo-labels from ZenML's artifact store."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ARTIFACT = "pseudo_labels"  # their name in the step
 
 @dataclass(frozen=True)
 class KeptLabels:
-    """One round's pseudo-labels where they lie: their `facts` without rows, and the `run` that made them."""
+    """One round's stored pseudo-labels: their `facts` without the rows, and the `run` that made them."""
 
     run: str
     facts: PseudoLabels
@@ -35,13 +35,13 @@ class KeptLabels:
 
     @contextmanager
     def opened(self) -> Iterator[pq.ParquetFile]:
-        """Their file."""
+        """Open their Parquet file."""
         with _opened(self.artifact) as file:
             yield file
 
     @contextmanager
     def manifest(self) -> Iterator[pq.ParquetFile | None]:
-        """The file of their images' manifest; None where the run was deleted from ZenML's store."""
+        """Open the manifest of their images; None where the run was deleted from ZenML's store."""
         from zenml.client import Client
 
         step = self.artifact.producer_step_run_id

@@ -15,10 +15,10 @@ from selftrain.config import EXPECTATIONS
 
 PACKAGE = "selftrain"
 ROOT = Path(__file__).resolve().parents[3]
-# What these say changes no result; the values of a configuration are in a step's key already, as its parameters.
+# These change no result. The values of a configuration are in a step's key already, as its parameters.
 WITHOUT_EFFECT = re.compile(r"selftrain(\.errors|\.progress|\.naming|\.version|\.config(\..*)?)?")
 
-# The seam behind which a task's own modules lie: each step's key names those that it reaches through it.
+# A task's own modules lie behind this seam. Each step's key names those that the step reaches through it.
 TASKS = ("selftrain.selflabel.teaching.task", "selftrain.selflabel.teaching.classification")
 PLAN = "selftrain.selflabel.rounds.plan"  # its values are a step's inputs; its properties are code
 DATASET = "selftrain.data.store.dataset"
@@ -27,7 +27,7 @@ DATASET = "selftrain.data.store.dataset"
 def digest(modules: list[str], root: Path = ROOT, *, alone: tuple[str, ...] = ()) -> str:
     """sha256 (hex) over the sources of `modules` and every selftrain module they import, however deep.
 
-    Of the modules `alone` the imports are not followed: they only choose among others, and `modules` says which.
+    The imports of the modules `alone` are not followed: they only choose among modules that `modules` names.
 
     >>> digest(["selftrain.data.ingest.split"]) == digest(["selftrain.data.ingest.split"])
     True
@@ -40,7 +40,7 @@ def digest(modules: list[str], root: Path = ROOT, *, alone: tuple[str, ...] = ()
 
 
 def closure(modules: list[str], root: Path = ROOT) -> set[str]:
-    """`modules` and the selftrain modules that they import, directly or not, type-checking imports left out."""
+    """`modules` and all selftrain modules behind their imports, except modules WITHOUT_EFFECT and type checking."""
     seen: set[str] = set()
     waiting = list(modules)
     while waiting:
@@ -71,7 +71,7 @@ def _imports(source: Path, root: Path) -> list[str]:
 
 
 def _running(tree: ast.AST) -> list[ast.AST]:
-    """Every node but those under `if TYPE_CHECKING:`."""
+    """Every node except those under `if TYPE_CHECKING:`."""
     nodes: list[ast.AST] = []
     waiting: list[ast.AST] = [tree]
     while waiting:
@@ -90,7 +90,7 @@ def ingest(root: Path = ROOT) -> str:
 
 
 def validate(root: Path = ROOT) -> str:
-    """Key of the validate step; the severities belong to it, though they stand in the configuration."""
+    """Key of the validate step. It covers the default severities, which only the configuration's code holds."""
     code = digest(["selftrain.adapters.expectations.validate", DATASET], root)
     return hashlib.sha256(f"{code} {sorted(EXPECTATIONS.items())}".encode()).hexdigest()
 
@@ -117,7 +117,7 @@ def evaluate(root: Path = ROOT) -> str:
 
 
 def everything() -> str:
-    """Digest of the whole core: part of a run's key."""
+    """Digest of the whole package, part of a run's key."""
     names = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for path in sorted((ROOT / PACKAGE).rglob("*.py"))

@@ -17,12 +17,12 @@ from rich.progress import Progress as Bar
 from selftrain.progress import Progress
 
 LINE_EVERY_S = 10.0
-STDERR = 2  # the file itself: ZenML copies what is written to sys.stderr into a step's log
+STDERR = 2  # the file descriptor: ZenML copies what is written to sys.stderr into a step's log
 
 
 @contextmanager
 def progress(what: str) -> Iterator[Progress]:
-    """A Progress for one piece of work: a bar on a terminal; elsewhere a line every ten seconds."""
+    """A Progress for one piece of work: a bar on a terminal; elsewhere a line every ten seconds at most."""
     if sys.stderr.isatty():
         with _bar(what) as show:
             yield show
@@ -36,12 +36,12 @@ def plain(file: TextIO | None = None) -> Console:
 
 
 def show(what: RenderableType) -> None:
-    """Print `what` to the process's standard error, which no step's log captures."""
+    """Print `what` to the process's own stderr, which is not copied into any step's log."""
     plain(sys.__stderr__).print(what)
 
 
 def logs_to_stderr() -> None:
-    """Send what libraries log to the standard error. ZenML, once imported, sends it to the standard output."""
+    """Send the logs of libraries to stderr. ZenML, once imported, sends them to stdout."""
     from zenml.logger import ZenMLConsoleHandler
 
     for handler in logging.getLogger().handlers:

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 
 def start_keras() -> None:
-    """Import Keras and start its devices. What native code writes to stderr is only shown if that fails.
+    """Import Keras and start its devices. What this writes to stderr is shown only if it fails.
 
-    Python's own warnings and errors are not hidden, nor is anything written later. `selftrain doctor` names the GPUs.
+    What is written later is never hidden. `selftrain doctor` names the GPUs.
     """
     if "keras" in sys.modules:
         return

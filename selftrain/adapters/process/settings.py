@@ -1,6 +1,6 @@
 """Process settings: what ZenML, MLflow, TensorFlow and their loggers are told before they start.
 
-Each sets a variable of the environment only where it is not set: the user's own values win.
+An environment variable that is already set stays as it is: the user's own values win.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _COMMAND = {"ZENML_ANALYTICS_OPT_IN": "false", "AUTO_OPEN_DASHBOARD": "false"}
 _QUERY = {
     # The live view of a run reads ZenML's lines; in any other command they would mix with the answer.
     "ZENML_LOGGING_VERBOSITY": "ERROR",
-    # A run waits for a registry that is down, four minutes by MLflow's default of 7; a query answers soon.
+    # By MLflow's default of 7 retries, a run waits four minutes for a registry that is down. A query fails soon.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
 }
 
@@ -50,12 +50,12 @@ def prepare_mlflow() -> None:
 
 
 def prepare_command(*, runs: bool) -> None:
-    """The settings of the `selftrain` command; `runs`: it starts a run, and does not only ask."""
+    """The settings of the `selftrain` command. `runs` is True if it starts a run, rather than only asks."""
     _set_defaults(_COMMAND if runs else {**_COMMAND, **_QUERY})
 
 
 def zenml_folder() -> Path:
-    """Where ZenML keeps its configuration. ZenML only tells once it is imported, which takes seconds: its own rule."""
+    """Where ZenML keeps its configuration, by ZenML's own rule: importing ZenML to ask it takes seconds."""
     return Path(os.environ.get("ZENML_CONFIG_PATH") or click.get_app_dir("zenml")).resolve()
 
 

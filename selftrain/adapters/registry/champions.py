@@ -46,8 +46,8 @@ def promote(
     """Make version `number` (None: the challenger) of the model `name` the champion, log it, and return it.
 
     Without `force` the version's recorded decision must allow it, against the present champion. With it, `why` must
-    give a reason. Promoting the champion only finishes a promotion that was killed. Raises RegistryError when there is
-    no such version, or when it may not be promoted. A version that is withdrawn or tainted never may: WithdrawnError.
+    give a reason. Promoting the champion again only finishes a promotion that was killed. Raises RegistryError when the
+    version does not exist or may not be promoted, and WithdrawnError when it is withdrawn or tainted.
     """
     version = challenger(tracking, name) if number is None else get_version(tracking, name=name, number=number)
     if version is None:
@@ -80,8 +80,8 @@ def rollback(tracking: Tracking, name: str, *, who: str, why: str = "") -> Versi
     """Give the alias `champion` back to the version that had it before, log it, and return that version.
 
     Repeated, it goes one champion further back each time. It passes over champions that are now withdrawn or tainted.
-    The champion is the version that has the alias. A promotion that was killed before its alias was set never took
-    effect, so the log takes it back; a rollback that was killed there is completed. Raises RegistryError without an
+    The champion is the version that has the alias. If a promotion was killed before its alias was set, it never took
+    effect, and the log takes it back. If a rollback was killed there, it is completed. Raises RegistryError without an
     earlier champion, and WithdrawnError when all of them are withdrawn or tainted.
     """
     recalled = recall_log.recalled(tracking)
@@ -104,14 +104,14 @@ def rollback(tracking: Tracking, name: str, *, who: str, why: str = "") -> Versi
 
 
 def _newest_trusted(tracking: Tracking, name: str, champions: list[int], recalled: Recalled) -> Version:
-    """The last of `champions` that may be champion again; raises WithdrawnError where none may."""
+    """The last of `champions` that may be champion again; raises WithdrawnError if all are withdrawn or tainted."""
     earlier = [get_version(tracking, name=name, number=number) for number in reversed(champions)]
     for version in earlier:
         if recalled.cause(version.descent) is None:
             return version
     concern = recalled.concern(earlier[0].descent, earlier[0].uri)
     raise WithdrawnError(
-        f"{name!r} has no earlier champion that may be one again: {concern}; promote another version "
+        f"{name!r} has no earlier champion that may return: {concern}; promote another version "
         "(selftrain promote NUMBER --force --why ...), or run until one is registered"
     )
 
@@ -157,7 +157,7 @@ class _Log:
         return replace(self, lines=(*self.lines, line))
 
     def reverting(self, unfinished: Change | None) -> _Log:
-        """Take `unfinished` back by its opposite, so that the log still tells who was champion when."""
+        """Log the opposite of `unfinished`, so that the log still says which version was champion when."""
         if unfinished is None or unfinished.previous is None:  # a first promotion has no opposite
             return self
         opposite: Action = "rollback" if unfinished.action == "promote" else "promote"

@@ -1,4 +1,4 @@
-"""The recall log: which models are withdrawn, since when and why; it only grows.
+"""The recall log: which models are withdrawn, since when and why. Lines are only ever added.
 
 Its lines are tags of the MLflow experiment that runs go to, rather than of a registered model. Most teachers are never
 registered, and a model taught by one may be registered under any name.
@@ -53,7 +53,7 @@ def append(tracking: Tracking, line: Recall) -> Recall:
 
 
 def recalled(tracking: Tracking) -> Recalled:
-    """What is withdrawn now. The registry is only asked who taught whom if anything is."""
+    """What is withdrawn now. The registry is asked who taught whom only if anything is withdrawn."""
     log = read_log(tracking)
     holds = bool(Recalled.of(log).withdrawn)
     return Recalled.of(log, [version.descent for version in versions.all_versions(tracking)] if holds else ())
@@ -73,7 +73,7 @@ def lines_about(tracking: Tracking, name: str) -> list[Recall]:
 
 
 def open_log(workspace: Path) -> Tracking | None:
-    """The store of `workspace`, or None where its log cannot hold a line.
+    """The store of `workspace`, or None where its log is certainly empty.
 
     The embedded store is asked in SQL, read-only: MLflow takes seconds to load, and most workspaces have no recall.
     """
@@ -84,10 +84,10 @@ def open_log(workspace: Path) -> Tracking | None:
 
 
 def known_log(workspace: Path) -> Tracking | None:
-    """`open_log`, for what works without any store; None also where no store was used yet.
+    """`open_log` for calls that work without any store; also None where no store has been used yet.
 
-    ZenML takes seconds to load, and makes a store of its own where there is none. It is only asked for its stack where
-    it was set up before and `workspace` exists.
+    ZenML takes seconds to load, and makes a store of its own where there is none. So it is only asked for its stack
+    where it was set up before and `workspace` exists.
     """
     used = workspace.is_dir() and (_zenml_is_set_up() or may_hold_lines(Workspace(workspace).mlflow_database))
     if not used and not os.environ.get("MLFLOW_TRACKING_URI"):
@@ -101,14 +101,14 @@ def _zenml_is_set_up() -> bool:
 
 
 def may_hold_lines(database: Path) -> bool:
-    """Whether the log in the embedded store `database` has a line, or only MLflow can tell."""
+    """Whether the log in the embedded store `database` has a line; True also where only MLflow can tell."""
     if not database.exists():
         return False
     try:
         with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as store:
             line = store.execute("SELECT 1 FROM experiment_tags WHERE key LIKE ? LIMIT 1", (f"{LOG_TAG}%",)).fetchone()
     except sqlite3.DatabaseError:
-        return True  # it is locked, broken, or has tables of another MLflow, which has to be asked itself
+        return True  # it is locked, broken, or has another MLflow's tables: MLflow must say
     return line is not None
 
 
@@ -144,11 +144,11 @@ def concern_about_file(model: Descent, called: str, workspace: Path) -> str | No
         tracking = known_log(workspace)
         return recalled(tracking).concern(model, called) if tracking is not None else None
     except RegistryError as error:
-        return f"whether {called} was withdrawn is not known: {error}"
+        return f"it is not known whether {called} was withdrawn: {error}"
 
 
 def alarm(tracking: Tracking, champion: versions.Version | None) -> str:
-    """What a line about `champion` adds if it is withdrawn or tainted: why, and what to do."""
+    """What to add to a message about `champion` if it is withdrawn or tainted: why, and what to do."""
     if champion is None:
         return ""
     concern = recalled(tracking).concern(champion.descent, f"the champion {champion.uri}")

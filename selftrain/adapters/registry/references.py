@@ -80,7 +80,7 @@ def open_registry(workspace: Path, name: str | None = None) -> OpenRegistry:
     """The registry that runs in `workspace` register in; nothing is created.
 
     Without `name`: the registry's only model, else the last registered run's. Raises RegistryError before the first
-    run, and where no single model can be meant. Raises NotRegisteredError, with the names of the models, for an
+    run, and where it is unclear which model is meant. Raises NotRegisteredError, with the names of the models, for an
     unknown `name`, and ConfigError for one that MLflow does not allow.
     """
     if name:
@@ -108,7 +108,8 @@ def load_reference(
     `models:/NAME/NUMBER`, or `champion`.
 
     A `.keras` file without its contract needs `class_names`, in the order of its outputs. Raises ConfigError for any
-    other reference, RegistryError for an unknown version, and UntrustedFileError.
+    other reference, RegistryError for an unknown version, and UntrustedFileError
+    for a file that differs from its contract.
     """
     prepare_process()
     path = Path(reference)
@@ -184,7 +185,7 @@ def _load_file(path: Path, class_names: tuple[str, ...], workspace: Path) -> Loa
 
 
 def _image_size(path: Path) -> int:
-    """The side in pixels that a `.keras` file's model reads, by its description; 224 where it reads any size."""
+    """The side in pixels that the model in a `.keras` file reads; 224 where it reads any size."""
     try:
         with zipfile.ZipFile(path) as archive:
             described: Any = json.loads(archive.read("config.json"))

@@ -1,4 +1,4 @@
-"""Registration: one MLflow version per run key, found again before one is made, and completed after a kill.
+"""Registration: one MLflow version per run key, which is looked up before it is made, and completed after a kill.
 
 A version is made in four steps, and each can be repeated after a kill:
 
@@ -68,8 +68,8 @@ def register(
     version = find(tracking, name=name, run_key=run_key)
     if version is not None and version.model_digest != contract.weights_sha256:
         raise RegistryError(
-            f"{version.uri} was registered for run key {run_key!r} with the model {version.model_digest[:12]}, and now "
-            f"{contract.weights_sha256[:12]} came; a run key names one model: give this one another key"
+            f"{version.uri} was registered for run key {run_key!r} with the model {version.model_digest[:12]}, but "
+            f"this model is {contract.weights_sha256[:12]}; a run key names one model: give this one another key"
         )
     if version is not None and DONE in version.tags and has_files(tracking, version.source):
         return version
@@ -89,7 +89,7 @@ def register(
 def _new_version(
     tracking: Tracking, name: str, logged: LoggedModel, mlflow_run: str, *, tags: Mapping[str, str], card: str
 ) -> Version:
-    # Not `models:/<id>`, nor without the run: MLflow 3.17 would look in the process's global store, not this one.
+    # With `models:/<id>` as source, or without the run, MLflow 3.17 would look in the process's global store.
     made = tracking.client.create_model_version(
         name,
         logged.artifact_location,

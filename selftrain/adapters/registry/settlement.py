@@ -59,7 +59,7 @@ class OpenStores:
 
 
 def register_and_promote(candidate: Candidate, run: RunKeys, stores: OpenStores) -> Registration:
-    """Register the model of a passed run once, judge it against the champion, and say what came of it.
+    """Register the model of a run that passed, once; judge it against the champion, and return what came of it.
 
     Raises WithdrawnError for a model that is withdrawn or tainted. If the champion is, the reason says so.
     """
@@ -112,7 +112,7 @@ def _tags(candidate: Candidate, run: RunKeys, stores: OpenStores) -> dict[str, s
 
 
 def _champion_again(stores: OpenStores, version: Version) -> Registration:
-    """A version that is champion already counts as promoted if the run that did it died before it recorded that."""
+    """The result for a present champion: promoted, if the run that promoted it died before it recorded that."""
     tracking = stores.tracking
     champion = champions.finish_promotion(tracking, version)
     decision = champions.decision_on(champion)
@@ -120,7 +120,7 @@ def _champion_again(stores: OpenStores, version: Version) -> Registration:
     recorded = is_recorded(tracking, model_name=champion.name, version=champion.number)
     if stores.settings.auto_promote and by_run and not recorded:
         return _registration(stores, champion, champion, promoted=True, reason=decision.text)
-    return _registration(stores, champion, champion, promoted=False, reason="it is this very model, found again")
+    return _registration(stores, champion, champion, promoted=False, reason="the champion is this very model")
 
 
 def _judge(

@@ -30,7 +30,7 @@ def teacher_backbone(e: Experiment, workspace: Workspace) -> str:
 def starting_teacher(
     start: str, *, workspace: Workspace, settings: Registry, class_names: tuple[str, ...], image_size: int
 ) -> SavedModel:
-    """The first teacher where it is not trained: 'champion', a `.keras` file, or a saved model's folder.
+    """The first teacher of a run that does not train one: 'champion', a `.keras` file, or a saved model's folder.
 
     Raises WithdrawnError for a teacher that was withdrawn, or taught by one that was.
     """
@@ -41,7 +41,7 @@ def starting_teacher(
     path = _located(start, workspace, settings)
     if path.is_dir():
         return _of_classes(SavedModel.read(path), class_names)
-    # Kept by the file's digest: saved again, the model would have another digest, and every later step would rerun.
+    # Kept by the file's digest: a second save would have another digest, and every later step would run again.
     folder = workspace.models / f"{file_digest(path)[:24]}-{image_size}"
     if not (folder / CONTRACT_FILE).is_file():
         model, contract = adopt(path, class_names=class_names, image_size=image_size)
@@ -51,7 +51,7 @@ def starting_teacher(
 
 
 def described_start(start: str, *, workspace: Workspace, settings: Registry) -> str:
-    """`teacher.start` with what it means now: the champion's version and digest, or the file's sha256."""
+    """`teacher.start` with what it names now: the champion's version and digest, or the file's sha256."""
     if start == "train":
         return start
     if start != "champion":
@@ -61,7 +61,7 @@ def described_start(start: str, *, workspace: Workspace, settings: Registry) -> 
 
 
 def described_weights(weights: str | None) -> str | None:
-    """A recipe's `weights`, with the file's sha256 where it is a file."""
+    """A recipe's `weights`, with its sha256 if it is a file."""
     return weights if weights in (None, "imagenet") else f"{weights} {_content(Path(weights))}"
 
 
@@ -113,8 +113,8 @@ def _of_classes(model: SavedModel, class_names: tuple[str, ...]) -> SavedModel:
     """`model`, if it knows exactly these classes in this order. Any other would label wrongly."""
     if model.contract.class_names != class_names:
         raise SourceError(
-            f"the teacher knows the classes {', '.join(model.contract.class_names)}, the data has "
-            f"{', '.join(class_names)}; both must be the same, in the same order: train a teacher, or name another"
+            f"the teacher knows the classes {', '.join(model.contract.class_names)}, but the data has "
+            f"{', '.join(class_names)}; both must be the same, in the same order. Train a teacher, or name another"
         )
     return model
 

@@ -49,7 +49,7 @@ class Version:
 
     @property
     def identity(self) -> str:
-        """What the version's model is known by as a teacher; empty unless selftrain registered it."""
+        """The name of the version's model as a teacher; empty unless selftrain registered it."""
         return self.tags.get(IDENTITY, self.model_digest)
 
     @property
@@ -66,7 +66,7 @@ def find(tracking: Tracking, *, name: str, run_key: str) -> Version | None:
 
 @contextmanager
 def answering(tracking: Tracking) -> Iterator[None]:
-    """Turns MLflow's error, when the registry fails to answer in the block, into a RegistryError."""
+    """Turn an error that MLflow raises in the block into a RegistryError: the registry does not answer."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -96,7 +96,7 @@ def all_versions(tracking: Tracking) -> list[Version]:
 
 
 def get_version(tracking: Tracking, *, name: str, number: int) -> Version:
-    """Version `number` of the model `name`; raises NotRegisteredError naming the versions there are."""
+    """Version `number` of the model `name`; raises NotRegisteredError, which lists the existing versions."""
     every = versions(tracking, name)
     for version in every:
         if version.number == number:
@@ -172,7 +172,7 @@ def _aliases(tracking: Tracking, name: str) -> dict[str, str]:
 
 
 def _as_text(aliases: Mapping[str, str | int]) -> dict[str, str]:
-    """Each alias and its version's number, which some stores give as a number."""
+    """Each alias and its version's number as text; some stores give an int."""
     return {alias: str(number) for alias, number in aliases.items()}
 
 

@@ -1,4 +1,4 @@
-"""Where a step's training goes: the model's folder, the checkpoints, a bar on the screen."""
+"""Where a step's training goes: the model's folder, its checkpoints, and a progress bar."""
 
 from __future__ import annotations
 

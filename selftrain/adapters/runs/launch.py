@@ -23,13 +23,13 @@ def launch(
 ) -> RunRecord:
     """Run a pipeline with `config` on `stack` (None: the active one) and return its record.
 
-    `load_pipeline` imports the pipeline and returns it; it is called once ZenML has been told how to log.
+    `load_pipeline` imports the pipeline and returns it; it is called after the process is prepared for ZenML.
 
     With `control` the supervised control is trained, whatever `config` says. A stack that runs elsewhere may not wait:
-    then the run has not ended, and `goes_on` tells. Raises SelftrainError (its kinds) for expected failures.
+    then the run has not ended, and `goes_on` is true. Raises a SelftrainError for expected failures.
     """
     if config is not None:
-        read_experiment(config)  # say what is wrong with it before ZenML starts
+        read_experiment(config)  # a wrong file is reported before ZenML starts
     if control:
         with overridden_copy(config, {"control": "supervised"}) as changed:
             return launch(load_pipeline, changed, stack=stack)
@@ -53,7 +53,7 @@ def goes_on(record: RunRecord) -> bool:
 
 @contextmanager
 def _on_stack(name: str | None) -> Iterator[None]:
-    """Activate the stack `name` for the block, then the one before."""
+    """Activate the stack `name` for the block, then restore the one before."""
     if name is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""The life of a run: set-up, the lock, an end for dead runs, the run's key."""
+"""The life of a run: its set-up, its lock, the end of dead runs, and the run's key."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from selftrain.learn.training.checkpoint import prune
 
 @contextmanager
 def pipeline_run(place: Place, machine: Machine) -> Iterator[None]:
-    """For a pipeline's body: clean up the workspace, end dead runs, hold this run's lock."""
+    """Clean up the workspace and end dead runs, then hold this run's lock while the pipeline's body runs."""
     from zenml.execution.pipeline.dynamic.run_context import DynamicPipelineRunContext
 
     prepare_process()
@@ -35,7 +35,7 @@ def pipeline_run(place: Place, machine: Machine) -> Iterator[None]:
         except Exception as error:
             fail_run(open_tracking(workspace.root), run_id, str(error))
             raise
-        except BaseException:  # interrupted too: its MLflow run must not stay open
+        except BaseException:  # an interrupted run must not leave its MLflow run open
             close_dead_runs(open_tracking(workspace.root), [run_id])
             raise
 
@@ -49,5 +49,5 @@ def _end_dead_runs(workspace: Workspace) -> None:
 
 
 def run_key(experiment: Experiment, manifest_digest: str, model_digest: str) -> str:
-    """sha256 (hex) of configuration, data, code and model: each key is registered once."""
+    """sha256 (hex) of configuration, data, code and model. Each key is registered once."""
     return result_key(experiment, manifest_digest, code_digest.everything(), model_digest)

@@ -1,4 +1,4 @@
-"""Materializers: how our own values lie in ZenML's artifact store, as Parquet or plain files, never pickles."""
+"""Materializers: how ZenML's artifact store keeps our own values, as Parquet or plain files, never pickles."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from selftrain.learn.models.contract import SavedModel
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
 TABLE = "table.parquet"
-TEMPORARY = "selftrain-"  # what the steps call the folders that they train into
+TEMPORARY = "selftrain-"  # how the names of the folders that steps train into begin
 
 
 class Table(Protocol):
@@ -53,7 +53,7 @@ class TableMaterializer(BaseMaterializer):
             return data_type.read(path)
 
     def compute_content_hash(self, data: Table) -> str:
-        """Equal values let later steps stay cached."""
+        """The value's digest, so that equal values let later steps stay cached."""
         return data.digest
 
     @property
@@ -68,7 +68,7 @@ class ModelMaterializer(BaseMaterializer):
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.MODEL
 
     def save(self, data: SavedModel) -> None:
-        """Copy the model's files to the artifact's folder; a step's own temporary folder goes then."""
+        """Copy the model's files to the artifact's folder; then remove a step's own temporary folder."""
         for path in sorted(data.folder.iterdir()):
             fileio.copy(str(path), f"{self.uri}/{path.name}")
         temporary = data.folder.parent == Path(tempfile.gettempdir())
@@ -84,5 +84,5 @@ class ModelMaterializer(BaseMaterializer):
         return SavedModel.read(folder)
 
     def compute_content_hash(self, data: SavedModel) -> str:
-        """The weights and what the model promises; not how long it took to train."""
+        """The digest of the weights and of what the model promises, without how its training went."""
         return data.digest

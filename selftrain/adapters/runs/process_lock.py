@@ -1,4 +1,4 @@
-"""Process locks: which process started a run, by a name that the run carries from its start.
+"""Process locks: they show which process started a run, by a name that the run carries from its start.
 
 A run's own lock (`run_lock`) is held while the pipeline's function runs. A process may be killed before that, or after
 it and before ZenML has written the run's end. Its run then looks alive and has no lock. The process's lock shows that
@@ -26,7 +26,7 @@ FIELD = "selftrain_process"
 def process_tag() -> dict[str, str]:
     """What goes into a pipeline's `extra`: the name of this process, whose lock is held until the process dies.
 
-    Empty where ZenML's folder takes no lock. Runs are then only found by their own locks.
+    Empty where ZenML's folder cannot hold a lock. Dead runs are then only found by their own locks.
     """
     try:
         return {FIELD: _name()}
@@ -49,14 +49,14 @@ def end_orphaned_runs() -> list[str]:
 
 @functools.cache
 def _name() -> str:
-    """The machine's name, and one that no other process on it ever has."""
+    """The name of this process: the machine's, and a random one. Takes the lock of that name."""
     name = f"{socket.gethostname()}.{secrets.token_hex(8)}"
     run_lock.take(_folder(), name)
     return name
 
 
 def _dead_names() -> set[str]:
-    """Names of this machine's dead processes; even on a shared disk, locks say nothing about another's."""
+    """Names of this machine's dead processes. Locks say nothing about another machine's, even on a shared disk."""
     return {name for name in run_lock.dead_runs(_folder()) if name.rpartition(".")[0] == socket.gethostname()}
 
 

@@ -1,4 +1,4 @@
-"""Run records: what ZenML knows of our runs, finished or not, as RunRecords."""
+"""Run records: what ZenML's store knows of each run, finished or not, as a RunRecord."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def find_record(run_id: str | None) -> RunRecord:
     if run_id is None:
         latest = latest_runs(1)
         if not latest:
-            raise SourceError("no run was started yet; start one with `selftrain run`")
+            raise SourceError("no run has been started yet; start one with `selftrain run`")
         return latest[0]
     try:
         return record_of(Client().get_pipeline_run(run_id))
@@ -61,7 +61,7 @@ def find_record(run_id: str | None) -> RunRecord:
 
 
 def record_of(run: PipelineRunResponse) -> RunRecord:
-    """The record that a finished run left; for one that failed or still runs, what its steps have shown so far.
+    """The record that a finished run left; for one that failed or still runs, what its steps left so far.
 
     A run whose values this version cannot read has no rounds, and EARLIER as its error.
     """
@@ -94,7 +94,7 @@ def _error_of(run: PipelineRunResponse) -> str | None:
 
 
 def _rounds(steps: dict[str, StepRunResponse]) -> list[Round]:
-    """The rounds that `log_round` steps got, in order."""
+    """The rounds that were passed to `log_round` steps, in order."""
     logged: list[Any] = [step for name, step in steps.items() if name.startswith("log_round") and step.start_time]
     rounds = []
     for step in sorted(logged, key=lambda step: step.start_time):

@@ -1,4 +1,4 @@
-"""Run locks: which pipeline runs are alive, by a file lock each, and an end for the dead ones."""
+"""Run locks: one file lock per pipeline run shows whether it is alive; dead runs are marked as failed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def hold(folder: Path, run_id: str) -> Iterator[None]:
 
 
 def take(folder: Path, name: str) -> int:
-    """Take the lock `name` in `folder`, until the returned descriptor is closed or the process dies.
+    """Take the lock `name` in `folder`. It is held until the returned descriptor is closed or the process dies.
 
     A forked process inherits the lock, which is then held until both have died.
     """
@@ -30,21 +30,21 @@ def take(folder: Path, name: str) -> int:
 
 
 def dead_runs(folder: Path) -> list[str]:
-    """Ids of the runs whose lock file is there but held by nobody, sorted."""
+    """Ids of the runs whose lock file exists but is not held, sorted."""
     return sorted(path.stem for path in folder.glob("*.lock") if is_abandoned(path))
 
 
 def end_dead_runs(folder: Path) -> list[str]:
     """Mark the runs of dead processes as failed in ZenML's store; returns their ids, whose locks stay.
 
-    A run of another store is left out, and must be ended there. Runs of another machine are not found: a lock says
+    A run of another store is left out, and must be ended from there. Runs of another machine are not found: a lock says
     nothing about a process elsewhere.
     """
     return [run_id for run_id in dead_runs(folder) if end(run_id)]
 
 
 def forget(folder: Path, run_ids: Iterable[str]) -> None:
-    """Remove the locks of runs that were ended everywhere."""
+    """Remove the locks of runs that are marked as ended in every store."""
     for run_id in run_ids:
         _path(folder, run_id).unlink(missing_ok=True)
 

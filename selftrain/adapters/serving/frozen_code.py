@@ -1,4 +1,4 @@
-"""Frozen code: the served model's modules as a package of another name, frozen with the model.
+"""Frozen code: the modules that a served model needs, copied with it as a package of another name.
 
 MLflow puts a model's code first on `sys.path`. A copy called `selftrain` would hide the installed package, or be hidden
 by it. Two versions could not be loaded side by side. So the copy is named by its content.
@@ -65,7 +65,7 @@ def _sources(ground: Sequence[str] = GROUND) -> dict[str, str]:
 
 @contextmanager
 def importable(package: Path) -> Iterator[None]:
-    """Let `package` be imported while the block runs; afterwards `sys` is as before."""
+    """Make `package` importable while the block runs; afterwards `sys.path` and `sys.modules` lack it again."""
     sys.path.insert(0, str(package.parent))
     try:
         yield

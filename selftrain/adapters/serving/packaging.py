@@ -80,7 +80,7 @@ def example(image_size: int) -> pd.DataFrame:
 
 
 def _facts(contract: Contract) -> dict[str, object]:
-    """What a client may want to know without loading the model: above all, the order of the probabilities."""
+    """What a client can read without loading the model, above all the order of the probabilities."""
     return {
         "class_names": list(contract.class_names),
         "image_size": contract.image_size,

@@ -1,7 +1,7 @@
 """The served model: raw images in; label, calibrated confidence and all probabilities, or an error, out per image.
 
-A copy of this module and of the core modules it imports travels with each registered model (frozen_code.py), so
-that images are decoded exactly as in training. It imports no other adapter.
+A copy of this module and of the core modules it imports travels with each registered model (frozen_code.py). So
+images are decoded exactly as in training. This module imports no other adapter.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow sh
 
 
 def answer(model: keras.Model, contract: Contract, images: Sequence[object]) -> pd.DataFrame:
-    """One row per image, in order. An image that cannot be read only has its reason, in `error`."""
+    """One row per image, in order. For an image that cannot be read, only `error` is set, to the reason."""
     rows: list[tuple[str | None, float | None, list[float] | None, str | None]] = []
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
         for start in range(0, len(images), IMAGES_A_BATCH):
@@ -80,12 +80,12 @@ def answer(model: keras.Model, contract: Contract, images: Sequence[object]) -> 
 
 
 def read_image(image: object, size: int) -> Pixels:
-    """`image` as uint8 (size, size, 3), as training saw it; raises ImageError."""
+    """`image` as uint8 (size, size, 3), decoded as in training; raises ImageError."""
     return decode(_encoded(image), size, max_pixels=MAX_PIXELS)
 
 
 def predict_logits(model: keras.Model, pixels: Pixels) -> npt.NDArray[np.float32]:
-    """Logits (n, classes) of at most IMAGES_A_BATCH images. Padding to a power of two keeps compiled shapes few."""
+    """Logits (n, classes) of at most IMAGES_A_BATCH images. Padding to powers of two limits the compiled shapes."""
     count = len(pixels)
     padded = np.zeros((1 << (count - 1).bit_length(), *pixels.shape[1:]), np.uint8)
     padded[:count] = pixels

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from selftrain.selflabel.rounds.scores import Scores
 
 BINS = 20
-DIGITS = 6  # of a metric: more are the machine's noise, and make every diff unreadable
+DIGITS = 6  # of a metric; more would be the machine's noise, and make every diff unreadable
 MODELS = ("teacher", "student")
 SCORED = ("accuracy", "macro_f1", "log_loss", "calibration_error")
 
@@ -29,13 +29,13 @@ Number = int | float | bool | str | None
 
 
 def write_json(path: Path, facts: Mapping[str, object]) -> None:
-    """Write `facts` to `path`, whose folder is made; the same facts give the same bytes."""
+    """Write `facts` as JSON to `path`, and make its folder. The same facts give the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(facts, indent=2, allow_nan=True) + "\n")
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write `rows` under `header` to `path`, whose folder is made."""
+    """Write `rows` under `header` as CSV to `path`, and make its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -44,7 +44,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
 
 
 def split_counts(manifest: Manifest) -> dict[str, int]:
-    """Images in each split."""
+    """The number of images in each split."""
     return {split.value: len(manifest.rows(split)) for split in Split}
 
 
@@ -91,7 +91,7 @@ def _rounded(values: Mapping[str, Number]) -> dict[str, Number]:
 
 
 def curve_rows(curve: pa.Table) -> tuple[list[str], list[list[object]]]:
-    """Header and rows of a training curve, one row per validation."""
+    """Header and rows of a training curve, one row per evaluation on validation."""
     return curve.schema.names, [list(look.values()) for look in curve.to_pylist()]
 
 

@@ -1,8 +1,8 @@
 """Snapshots: every dataset version of a workspace, addressed by its content in DVC, and restorable from a remote.
 
-The datasets folder is a DVC repository of its own, without scm, so that a run never touches the user's git tree. DVC
-replaces the files of a dataset by read-only links into its cache. To change a dataset, write a new file and rename it
-over the old one; never write into the old one.
+The datasets folder is a DVC repository without scm, so a run never touches the user's git tree. DVC replaces the files
+of a dataset with read-only links into its cache. To change a dataset, write a new file and rename it over the old one.
+Never write into the old one.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _missing(odb: Any, version: str) -> bool:
 
 
 def _push(repo: Any, pointer: str, version: str) -> None:
-    """Push, and again file by file where files are missing: DVC trusts a file list in the remote for its files."""
+    """Push, and push again if files are missing: DVC takes a file list in the remote as proof of its files."""
     repo.push(targets=[pointer])
     odb = repo.cloud.get_remote_odb()
     if not _missing(odb, version):
@@ -149,7 +149,7 @@ def _opened(workspace: Workspace, remote: str | None, *, remember: bool = True) 
 
     workspace.ensure()
     url = _absolute(remote or os.environ.get(REMOTE_VARIABLE))
-    # DVC itself gives up after three seconds beside another process.
+    # DVC's own lock gives up after three seconds if another process holds it.
     with locked(workspace.root / "dvc.lock"), _quiet("dvc", "dvc_data", "dvc_objects"):
         try:
             _prepare(workspace)
@@ -168,7 +168,7 @@ def _absolute(url: str | None) -> str | None:
 
 
 def _settings(datasets: Path, url: str | None) -> dict[str, Any]:
-    """This process's settings: no scm, hash records in the workspace, links instead of copies, the remote."""
+    """DVC's settings in this process: no scm, hash records in the workspace, links instead of copies, the remote."""
     site = datasets / ".dvc" / "site"
     core = {"no_scm": True, "analytics": False, "check_update": False, "site_cache_dir": str(site)}
     settings: dict[str, Any] = {"core": core, "cache": {"type": _links(datasets)}}

@@ -1,7 +1,7 @@
 """Round settings: what each stage of `dvc.yaml` reads from params.yaml, its config and the defaults.
 
-params.yaml names a config and holds only what differs from it; every number has one owner. Each stage's settings are a
-file of their own, with a digest of the code behind the stage, so that DVC runs again exactly what a change concerns.
+params.yaml names a config and holds only what differs from it, so every number has one owner. Each stage has its own
+settings file, with a digest of the code behind the stage. So DVC reruns exactly the stages that a change concerns.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class StageSettings(BaseModel):
 
 
 class IngestSettings(StageSettings):
-    """Of the stages scan and ingest."""
+    """Settings of the stages scan and ingest."""
 
     source: Source
     ingest: Ingest
@@ -56,26 +56,26 @@ class IngestSettings(StageSettings):
 
 
 class ValidateSettings(StageSettings):
-    """Of the stage validate."""
+    """Settings of the stage validate."""
 
     checks: Checks
 
 
 class TeacherSettings(StageSettings):
-    """Of the stage teacher."""
+    """Settings of the stage teacher."""
 
     plan: TeacherPlan
 
 
 class PseudoLabelSettings(StageSettings):
-    """Of the stage pseudo_label."""
+    """Settings of the stage pseudo_label."""
 
     task: TaskName
     pseudo_label: PseudoLabel
 
 
 class StudentSettings(StageSettings):
-    """Of the stage student."""
+    """Settings of the stage student."""
 
     task: TaskName
     student: Student
@@ -84,7 +84,7 @@ class StudentSettings(StageSettings):
 
 
 class EvaluateSettings(StageSettings):
-    """Of the stage evaluate."""
+    """Settings of the stage evaluate."""
 
     task: TaskName
     gate: Gate
@@ -93,7 +93,7 @@ class EvaluateSettings(StageSettings):
 
 
 class RoundPlace(BaseModel):
-    """Where the data lies, how this machine works, and the champion's registry. No stage's key has them."""
+    """Where the data lies, how this machine works, and the champion's registry. They are in no stage's key."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -103,11 +103,11 @@ class RoundPlace(BaseModel):
 
 
 def resolve_settings(params: Path) -> Experiment:
-    """The Experiment that the file `params` (params.yaml) describes: its config, with what is not null put over it.
+    """The Experiment that `params` (params.yaml) describes: its config, with the values of `params` that are not null.
 
-    A `kind` other than the config's replaces that whole section. Where the data differs from the config's, its dataset
-    gets a name of its own, so that an experiment never changes what a ZenML run of that config reads. Raises
-    ConfigError naming the key.
+    A `kind` other than the config's replaces that whole section. If the data differs from the config's, its
+    dataset gets another name. So an experiment never changes what a ZenML run of that config reads. Raises ConfigError
+    naming the key.
     """
     if not params.is_file():
         raise ConfigError(f"{params} is not a file; run dvc from the root of the repository")
@@ -180,5 +180,5 @@ def stage_settings(e: Experiment) -> dict[str, StageSettings]:
 
 
 def _with(key: str, *modules: str) -> str:
-    """The key of a ZenML step and the digest of what its stage calls beside it."""
+    """One digest of a ZenML step's key and of the further `modules` that its stage calls."""
     return hashlib.sha256(f"{key} {code_digest.digest(list(modules))}".encode()).hexdigest()

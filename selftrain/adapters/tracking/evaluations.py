@@ -1,4 +1,4 @@
-"""Test-set evaluations in MLflow: which model was evaluated on which test set, as tags of the experiment."""
+"""Test-set evaluations in MLflow: tags of the experiment say which model saw which test set."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TrackedEvaluations:
     run_id: str
 
     def models(self, test_digest: str) -> Set[str]:
-        """Digests of the models that any experiment here evaluated on the test set `test_digest`."""
+        """Digests of the models that any experiment of this store evaluated on the test set `test_digest`."""
         from mlflow.entities import ViewType
 
         models: set[str] = set()

@@ -1,4 +1,4 @@
-"""A moved workspace: MLflow keeps absolute paths of its artifacts, and here they follow the workspace."""
+"""A moved workspace: MLflow keeps absolute paths of its artifacts; this module makes them follow."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ WAIT_S = 30.0
 def follow_artifacts(database: Path, *, experiment: str, artifacts: str) -> bool:
     """Make the addresses in an embedded store begin with `artifacts`, where `experiment`'s begin with another folder.
 
-    A copied workspace needs this too: it would write into the folder of the original. All addresses are changed, or
-    none; returns which. A database that is missing or lacks the experiment stays as it is. Raises RegistryError for one
-    that is broken, stays locked, or was moved and is read-only.
+    A copied workspace needs this too, or it would write into the folder of the original. Changes all addresses or none,
+    and returns whether it did. A database that is missing or lacks the experiment stays as it is. Raises RegistryError
+    for one that is broken, stays locked, or was moved and is read-only.
     """
     if not database.exists():
         return False
@@ -32,7 +32,7 @@ def follow_artifacts(database: Path, *, experiment: str, artifacts: str) -> bool
         return _follow(database, experiment, artifacts)
     except sqlite3.DatabaseError as error:
         raise RegistryError(
-            f"the MLflow store {database} cannot be used ({error}): let the process that writes it end, make it "
+            f"the MLflow store {database} cannot be used ({error}). Let the process that writes it end, make it "
             "writable where the workspace was moved, or restore it from a copy"
         ) from error
 

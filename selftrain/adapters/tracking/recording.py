@@ -1,4 +1,4 @@
-"""Recording: a run's rounds and its result, in MLflow and in the record for `selftrain status`."""
+"""Recording: writes a run's rounds and result to MLflow, and the record that `selftrain status` shows."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def log_round(
 
 
 def record_run(tracking: Tracking, experiment: Experiment, run: FinishedRun) -> RunRecord:
-    """The record of `run`, which is also written to MLflow and ends the MLflow run."""
+    """Write `run` to MLflow, end its MLflow run, print its summary, and return its record."""
     record = run_record(
         experiment,
         run.manifest,
@@ -113,7 +113,7 @@ def _log(tracking: Tracking, experiment: Experiment, record: RunRecord, run: Fin
         (folder / "record.json").write_text(record.model_dump_json(indent=2))
         (folder / "evaluation.json").write_text(run.report.model_dump_json(indent=2))
         charts.confusion_matrix(run.report, folder / "confusion_matrix.png")
-        write_report(run.facts.validation, folder / "validation")  # from the report: the cache may have answered
+        write_report(run.facts.validation, folder / "validation")  # the cache may have answered, without the files
         whole_run = LoggedRun(
             run_id=record.run_id,
             name=experiment.name,

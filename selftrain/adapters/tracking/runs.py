@@ -27,7 +27,7 @@ LONGEST_VALUE = 6000  # characters of a param or tag
 
 @dataclass(frozen=True)
 class LoggedRun:
-    """What one pipeline run leaves in MLflow; what is logged again is not there twice.
+    """What one pipeline run leaves in MLflow. Logging the same again adds nothing.
 
     `config` becomes flattened params. `rounds` become metrics named `round_*`, with the round's index as step.
     """
@@ -60,14 +60,14 @@ def ensure_run(tracking: Tracking, run_id: str, name: str) -> str:
 def log_run(tracking: Tracking, logged: LoggedRun) -> str:
     """Record `logged` and return the MLflow run id. A pipeline run is one MLflow run, however often it is logged.
 
-    Raises RegistryError when a param is logged again with another value.
+    Raises RegistryError when MLflow refuses, as for a param that is logged again with another value.
     """
     from mlflow.entities import Metric, Param, RunTag
     from mlflow.exceptions import MlflowException
 
     client = tracking.client
     mlflow_id = ensure_run(tracking, logged.run_id, logged.name)
-    start = client.get_run(mlflow_id).info.start_time  # a fixed time: the same metric again is the same row
+    start = client.get_run(mlflow_id).info.start_time  # fixed, so that a metric logged again is the same row
     params = [Param(key, value[:LONGEST_VALUE]) for key, value in flat_params(logged.config)]
     tags = [RunTag(key, value[:LONGEST_VALUE]) for key, value in sorted(logged.tags.items())]
     points = [(key, value, 0) for key, value in sorted(logged.metrics.items())] + list(_round_points(logged.rounds))
@@ -86,7 +86,7 @@ def log_run(tracking: Tracking, logged: LoggedRun) -> str:
             client.log_artifacts(mlflow_id, str(path), path.name)
         else:
             client.log_artifact(mlflow_id, str(path))
-    client.update_run(mlflow_id, status="RUNNING", name=logged.name)  # whoever opened it may not have known the name
+    client.update_run(mlflow_id, status="RUNNING", name=logged.name)  # it may have been made under another name
     if logged.status != "RUNNING":
         client.set_terminated(mlflow_id, logged.status)
     return mlflow_id
@@ -102,14 +102,14 @@ def is_recorded(tracking: Tracking, *, model_name: str, version: int) -> bool:
 
 
 def fail_run(tracking: Tracking, run_id: str, reason: str) -> None:
-    """End as FAILED the MLflow run of the pipeline run `run_id`, if it was opened, with `reason` as a tag."""
+    """Mark the MLflow run of the pipeline run `run_id`, if there is one, as FAILED, with `reason` as a tag."""
     for run in _runs(tracking, run_id):
         tracking.client.set_tag(run.info.run_id, ERROR_TAG, reason[:LONGEST_VALUE])
         tracking.client.set_terminated(run.info.run_id, "FAILED")
 
 
 def close_dead_runs(tracking: Tracking, run_ids: Iterable[str]) -> int:
-    """End as KILLED the MLflow runs that dead pipeline runs left open; returns how many."""
+    """Mark the MLflow runs that dead pipeline runs left open as KILLED; returns how many."""
     closed = 0
     for run_id in run_ids:
         for run in _runs(tracking, run_id):

@@ -1,4 +1,4 @@
-"""Tracking: the MLflow store that runs are recorded in, opened."""
+"""Tracking: opens the MLflow store that runs are recorded in."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hide what MLflow says about itself: database set-up, progress bars, warnings about its code."""
+    """Hide MLflow's own output: database set-up, progress bars, warnings about its code."""
     from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR as BARS
 
     loggers = [logging.getLogger(name) for name in ("alembic", "mlflow.store.db.utils", "mlflow.pyfunc")]

@@ -1,4 +1,4 @@
-"""Class folders: accepted images as links or copies in a folder per class; the originals stay as they are."""
+"""Class folders: links to accepted images, or copies of them, in a folder per class; the originals stay unchanged."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 def check_target(folder: Path) -> None:
     """Raise ConfigError unless `folder` is empty or does not exist."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} is not empty; nothing was written, give a new folder for --materialize")
+        raise ConfigError(f"{folder} is not empty, so nothing was written; give a new folder for --materialize")
 
 
 def check_class_names(class_names: Sequence[str]) -> None:
-    """Raise ConfigError for a class that cannot be the name of a folder of its own."""
+    """Raise ConfigError for a class name that cannot be a folder's name, or that differs from another only by case."""
     for name in class_names:
         if not name or name.startswith(".") or any(letter in name for letter in ("/", "\\", "\0")):
             raise ConfigError(
@@ -39,8 +39,8 @@ def materialize(labels: PseudoLabels, folder: Path, *, images: Path, copy: bool)
     """Put each accepted image into folder/<class>/, as a link to its original or, with `copy`, as a copy.
 
     The image_ids of `labels` are paths below `images`. Files with the same name in different folders get different
-    names, see `names_for`. Returns how many images there are. Raises ConfigError when `folder` is not empty, or a class
-    cannot be a folder's name.
+    names, see `names_for`. Returns how many images were put there. Raises ConfigError where `folder` is not empty, or a
+    class cannot be a folder's name.
     """
     check_target(folder)
     check_class_names(labels.class_names)
@@ -60,9 +60,10 @@ def materialize(labels: PseudoLabels, folder: Path, *, images: Path, copy: bool)
 
 
 def names_for(paths: Sequence[str], *, images: Path) -> Mapping[str, str]:
-    """A unique name for each of `paths`, also on disks that ignore case.
+    """A name for each of `paths`, unique even on disks that ignore case.
 
-    A name that occurs once stays. Files that share a name get 8 digits from a hash of their path below `images`.
+    A name that occurs once stays. Files that share a name get 8 or more hexadecimal digits of a hash of their path
+    below `images`.
 
     >>> names_for(["p/a/1.png", "p/2.png"], images=Path("p"))
     {'p/a/1.png': '1.png', 'p/2.png': '2.png'}

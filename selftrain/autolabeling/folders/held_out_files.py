@@ -30,8 +30,8 @@ Floats = npt.NDArray[np.float32]
 class HeldOutFiles:
     """A model's answers to held-out files, calibrated and cross-fitted, and the files that could not be read.
 
-    `temperature` divides logits that the model's contract has already calibrated. `findings` tells which files were
-    left out: an image counts once, however many copies it has.
+    `temperature` divides logits that the model's own temperature has already calibrated. `findings` says which files
+    were left out, because an image counts once, however many copies it has.
     """
 
     answers: HeldOut
@@ -40,7 +40,7 @@ class HeldOutFiles:
     findings: tuple[str, ...]
 
     def calibrated(self, probs: Floats) -> Floats:
-        """The probabilities (n, classes) of the model, calibrated on the held-out files."""
+        """The model's probabilities `probs` (n, classes), calibrated on the held-out files."""
         return softmax(_logits(probs), self.temperature)
 
 
@@ -84,7 +84,7 @@ def _logits(probs: Floats) -> Floats:
 
 
 def _labels(paths: tuple[str, ...], folder: Path, class_names: tuple[str, ...]) -> dict[str, int]:
-    """Path -> class, by the sub-folder of a file."""
+    """The class of each path, by the class folder that holds the file."""
     classes, labels = LabelMap(class_names), {}
     for path in paths:
         first, *rest = Path(path).relative_to(folder).parts
@@ -95,7 +95,7 @@ def _labels(paths: tuple[str, ...], folder: Path, class_names: tuple[str, ...]) 
 
 
 def _unique_images(labels: Mapping[str, int]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The files of `labels` (path -> class) without exact copies, and sentences on the files left out."""
+    """The files of `labels` (path -> class) without exact copies, and sentences about the files left out."""
     copies_of: dict[str, list[str]] = {}
     for path in labels:
         copies_of.setdefault(_content(path), []).append(path)
@@ -112,7 +112,7 @@ def _unique_images(labels: Mapping[str, int]) -> tuple[tuple[str, ...], tuple[st
 
 
 def _content(path: str) -> str:
-    """The digest of a file; the path of one that cannot be opened, which its reader will report."""
+    """The digest of a file, or its path if it cannot be opened; reading the image will report that later."""
     try:
         return file_digest(Path(path))
     except OSError:

@@ -1,4 +1,4 @@
-"""Labelling a folder: a CSV with class, confidence and probabilities of every image, and the charts."""
+"""Labelling a folder: a CSV with the class, confidence and probabilities of every image, and charts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ OUTSIDE_RUNS = 0  # the round of labels that were not made in a run
 
 @dataclass(frozen=True)
 class OutputPaths:
-    """Where the results go: the CSV, the quarantine table, the two charts, and class folders or None."""
+    """The paths of the results: the CSV, the quarantine table, two charts, and the folder for class folders or None."""
 
     csv: Path
     quarantine: Path
@@ -81,8 +81,8 @@ class LabelingSummary(BaseModel):
 def plan_outputs(images: Path, out: Path, *, charts: Path | None = None, folders: Path | None = None) -> OutputPaths:
     """The files that labelling `images` will write. Charts go to the folder `charts`; None: beside the CSV.
 
-    Raises ConfigError before any work where a file of the user's would be overwritten, or a place cannot be written to
-    or is named twice. Also raises it where the next labelling would find results among the images.
+    Raises ConfigError where the user's own file would be overwritten, or a path cannot be written to or is named twice.
+    It is also raised where charts or class folders would be among the images, since the next labelling would read them.
     """
     chart_folder = charts if charts is not None else out.parent
     planned = OutputPaths(
@@ -121,9 +121,9 @@ def label_folder(
 ) -> LabelingSummary:
     """Label every image below `images` by `settings`, and write `outputs`; the images stay as they are.
 
-    Images in the class folders of `labeled`, which the model was not trained on, calibrate it and measure the precision
-    of the accepted labels. Accepted images are linked, or with `copy` copied, into class folders if `outputs.folders`
-    is set. A file that cannot be decoded is in the quarantine table, with the reason.
+    Images in the class folders of `labeled` calibrate the model and measure the precision of the accepted labels. The
+    model must not have been trained on them. If `outputs.folders` is set, accepted images are linked into class
+    folders, or copied with `copy`. The quarantine table lists the files that cannot be decoded, with the reason.
 
     Raises SourceError where no image can be read, and for what `ask_held_out` refuses.
     """
@@ -139,7 +139,7 @@ def label_folder(
     write_quarantine((*answered.unread, *(held_out.unread if held_out else ())), outputs.quarantine)
     if not answered.paths:
         raise SourceError(
-            f"none of the {len(paths)} files in {images} can be read as an image; reasons in {outputs.quarantine}"
+            f"none of the {len(paths)} files in {images} can be read as an image; {outputs.quarantine} says why"
         )
     labels = _labels(answered, contract, held_out, settings)
     write_labels(labels, outputs.csv)
@@ -181,7 +181,7 @@ def image_files(folder: Path) -> tuple[str, ...]:
 
 
 def write_labels(labels: PseudoLabels, path: Path) -> None:
-    """A row per image: path, class, confidence, accepted (true/false), and a column `p_<class>` per class."""
+    """Write a row per image: path, class, confidence, accepted (true/false), and a column `p_<class>` per class."""
     table = labels.table
     names = [labels.class_names[label] for label in table["label"].to_pylist()]
     accepted = ["true" if each else "false" for each in table["accepted"].to_pylist()]
@@ -193,7 +193,7 @@ def write_labels(labels: PseudoLabels, path: Path) -> None:
 
 
 def write_quarantine(unread: Sequence[Unread], path: Path) -> None:
-    """A row per file that could not be read: path, reason, detail; only a header where all could."""
+    """Write a row per file that could not be read: path, reason, detail. Where all could be read, write the header."""
     _write_rows(path, QUARANTINE_COLUMNS, ((each.path, each.reason, each.detail) for each in unread))
 
 
@@ -256,11 +256,11 @@ def _check_replaceable(planned: OutputPaths) -> None:
         (planned.per_class, "chart drawn by selftrain", is_our_chart),
     ):
         if os.path.lexists(path) and not is_ours(path):
-            raise ConfigError(f"{path} exists and is not a {what}; it was left as it is, give another --out")
+            raise ConfigError(f"{path} exists and is not a {what}, so it was left as it is; give another --out")
 
 
 def _check_apart(planned: OutputPaths) -> None:
-    """Raise ConfigError where a path would be both a file and a folder, or a file would be among the class folders."""
+    """Raise ConfigError where a path would be both a file and a folder, or a file would be in `planned.folders`."""
     files = (planned.csv, planned.quarantine, planned.overall, planned.per_class)
     if planned.folders is not None:
         for file in files:
@@ -273,7 +273,7 @@ def _check_apart(planned: OutputPaths) -> None:
 
 
 def _begins_with(path: Path, columns: Sequence[str]) -> bool:
-    """Whether `path` is a CSV with these first columns, so that it may be replaced."""
+    """Whether `path` is a CSV whose first columns are `columns`, so that it may be replaced."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return tuple(next(csv.reader(file), ()))[: len(columns)] == tuple(columns)

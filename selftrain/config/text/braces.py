@@ -1,4 +1,4 @@
-"""Sections in braces, `{a: 1, b: 2}`: changed in the text itself, which stays as it was elsewhere."""
+"""YAML sections in braces, `{a: 1, b: 2}`: one value is changed, and all other text stays as it was."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import yaml
 def changed_in_braces(text: str, path: tuple[str, ...], value: str, *, reason: str = "") -> str | None:
     """`text` with `value`, itself YAML, at the keys `path`, whose innermost section is in braces.
 
-    None where that section is not in braces, or where it or one of its values stands at an anchor. A `reason` becomes
+    None where that section is not in braces, or where it or one of its values is an alias. A `reason` becomes
     a comment line above the section. It replaces an earlier one on the same key.
 
     >>> changed_in_braces("a: {b: 1}  # mine", ("a", "c"), "2")
@@ -37,7 +37,7 @@ def changed_in_braces(text: str, path: tuple[str, ...], value: str, *, reason: s
 
 
 def _innermost(node: yaml.Node | None, path: tuple[str, ...]) -> tuple[yaml.Node | None, tuple[str, ...]]:
-    """The last mapping on `path`, and the keys that remain, at least one."""
+    """The last mapping on `path` (None: behind an alias), and the keys that remain, at least one."""
     for taken, key in enumerate(path[:-1]):
         inner = _at(node, key)
         if not isinstance(inner, yaml.MappingNode):
@@ -49,7 +49,7 @@ def _innermost(node: yaml.Node | None, path: tuple[str, ...]) -> tuple[yaml.Node
 
 
 def _within(node: yaml.Node, part: yaml.Node) -> bool:
-    """Whether `part` stands inside `node`; what an alias names stands at its anchor."""
+    """Whether the text of `part` is inside `node`. The text of an alias is at its anchor."""
     return bool(node.start_mark.index <= part.start_mark.index and part.end_mark.index <= node.end_mark.index)
 
 

@@ -1,4 +1,4 @@
-"""Commented configuration: an experiment as the YAML that `selftrain run --config` reads, with reasons."""
+"""Commented configuration: an experiment as YAML for `selftrain run --config`, with a reason beside each choice."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Commented:
 
 
 def check_free(path: Path, *, force: bool) -> None:
-    """Raise ConfigError if `path` cannot be written, or holds something to keep."""
+    """Raise ConfigError if `path` cannot be written or is a folder, or is a file and `force` is False."""
     check_folder(path.parent, option="--out")
     if path.is_dir() or (path.exists() and not force):
         raise ConfigError(f"{path} exists and was left as it is; give another --out, or --force to replace it")
@@ -78,7 +78,7 @@ def _at(values: Mapping[str, Any], key: str) -> object:
 
 
 def _yaml(chosen: Mapping[str, object], reasons: Mapping[str, str], *, indent: int) -> list[str]:
-    """Lines of YAML for dotted keys, grouped by section, each with its reason as a comment."""
+    """Lines of YAML for dotted keys, grouped by section. Each has its reason as a comment."""
     lines: list[str] = []
     sections: dict[str, list[str]] = {"": []}
     for key, value in chosen.items():

@@ -17,7 +17,7 @@ from selftrain.config.text.braces import changed_in_braces
 from selftrain.errors import ConfigError
 from selftrain.files.writing import replace_text
 
-# What ZenML reads in the file of a run; it ignores any other key silently.
+# The keys that ZenML reads in a run's file. It silently ignores all others.
 RUN_KEYS = frozenset(
     {
         "build",
@@ -63,7 +63,7 @@ def read_experiment(path: Path) -> Experiment:
 
 
 def change_experiment(path: Path, values: Mapping[str, object], *, reasons: Mapping[str, str]) -> Experiment:
-    """Set dotted keys such as "teacher.batch_size" in the file, all or none; returns what it now says.
+    """Set dotted keys such as "teacher.batch_size" in the file, all or none; returns the new Experiment.
 
     Comments, order and quotes stay. `reasons` become the comments beside the changed keys, or above a section in
     braces. Raises ConfigError for a file that cannot be read, changed or written, and for a value that is not allowed.
@@ -102,7 +102,7 @@ def overridden_copy(path: Path | None, values: Mapping[str, object]) -> Iterator
 
 def _text(path: Path) -> str:
     if not path.is_file():
-        raise ConfigError(f"{path} is not a file; `selftrain init` writes a configuration, configs/ has examples")
+        raise ConfigError(f"{path} is not a file; `selftrain init` writes a configuration, and configs/ has examples")
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -180,7 +180,7 @@ def _changed(text: str, values: Mapping[str, object], reasons: Mapping[str, str]
 
 
 def _as_text(value: object) -> str:
-    """`value` as every YAML version reads it: to YAML 1.1, 1e-05 is a word."""
+    """`value` as text that every YAML version reads alike. YAML 1.1 reads 1e-05 as a string."""
     if isinstance(value, float):
         import numpy as np
 

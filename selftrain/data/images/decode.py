@@ -30,7 +30,7 @@ from selftrain.errors import ImageError
 UInt8s = npt.NDArray[np.uint8]
 
 GRAY_SIDE: Final = 32
-MAX_PIXELS: Final = 178_956_970  # twice Pillow's own limit, where it refuses too
+MAX_PIXELS: Final = 178_956_970  # twice Pillow's own limit; above this Pillow refuses too
 
 _BICUBIC, _BILINEAR = Image.Resampling.BICUBIC, Image.Resampling.BILINEAR
 _ORIENTATION_TAG = 0x0112
@@ -43,7 +43,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# The plugins themselves, not Image.open: it warns of large images by a process-wide setting of its own.
+# The plugins are called directly, because `Image.open` checks the size against a process-wide limit of its own.
 _OPENERS: dict[Format, type[ImageFile.ImageFile]] = {
     Format.JPEG: JpegImageFile,
     Format.PNG: PngImageFile,
@@ -73,7 +73,7 @@ class QuarantineReason(StrEnum):
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What reading one file found."""
+    """What ingest learns from reading one image file."""
 
     image_id: str  # sha256 of the bytes, hex
     width: int  # pixels, as displayed (EXIF applied)
@@ -84,17 +84,17 @@ class ImageFacts:
 def probe(data: bytes, name: str, *, max_pixels: int, min_side: int) -> None:
     """Check the header and structure of a file without decoding it.
 
-    Raises ImageError with the QuarantineReason. An image over `max_pixels` is refused before it takes memory.
+    Raises ImageError with the QuarantineReason. An image over `max_pixels` is refused before its pixels take memory.
     """
     with _reasons(name):
         _open(data, name, max_pixels=max_pixels, min_side=min_side)
 
 
 def examine(data: bytes, name: str, *, max_pixels: int, min_side: int) -> ImageFacts:
-    """All that ingest needs to know about one file, with one pass of the decoder over all of it.
+    """Decode a whole file once, and return all that ingest needs to know about it.
 
-    It finds truncation at any offset. JPEG is decoded at the smallest scale that suffices: the entropy decoder still
-    reads everything, and it is the part that fails on damaged data. Raises ImageError with the QuarantineReason.
+    Truncation at any offset is found. A JPEG is decoded at the smallest scale that suffices. The entropy decoder still
+    reads all of it, and that is the part that fails on damaged data. Raises ImageError with the QuarantineReason.
     """
     with _reasons(name):
         image = _open(data, name, max_pixels=max_pixels, min_side=min_side)
@@ -113,11 +113,11 @@ def examine(data: bytes, name: str, *, max_pixels: int, min_side: int) -> ImageF
 
 
 def decode(data: bytes, size: int | None, *, max_pixels: int = MAX_PIXELS) -> UInt8s:
-    """The RGB pixels of an image file: uint8 0-255, (size, size, 3), or (height, width, 3) as displayed for None.
+    """The RGB pixels of an image file, uint8 0-255: (size, size, 3), or (height, width, 3) if `size` is None.
 
     The shorter side is resized to `size` (antialiased bicubic, small images enlarged), then the centre is cropped. EXIF
-    orientation is applied, transparent parts lie over white, and 16 bits become the upper 8. Training and serving both
-    decode with this function. Raises ImageError with the QuarantineReason.
+    orientation is applied, transparent parts are laid over white, and 16-bit values keep their upper 8 bits. Training
+    and serving both decode with this function. Raises ImageError with the QuarantineReason.
     """
     with _reasons("image"):
         image = _open(data, "", max_pixels=max_pixels, min_side=1)
@@ -135,7 +135,7 @@ def decode(data: bytes, size: int | None, *, max_pixels: int = MAX_PIXELS) -> UI
 
 
 def _open(data: bytes, name: str, *, max_pixels: int, min_side: int) -> ImageFile.ImageFile:
-    """The image, opened but not decoded, after all rules about headers are checked."""
+    """Open an image without decoding it, and check all that its header can show."""
     if not data:
         raise ImageError(QuarantineReason.ZERO_BYTE, "the file is empty; copy it again")
     form = sniff(data)
@@ -158,11 +158,12 @@ def _open(data: bytes, name: str, *, max_pixels: int, min_side: int) -> ImageFil
     if min(image.size) < min_side:
         raise ImageError(
             QuarantineReason.TOO_SMALL,
-            f"{image.width}x{image.height} pixels, the shorter side must have {min_side}; leave it out",
+            f"{image.width}x{image.height} pixels, but the shorter side must have {min_side}; leave the image out",
         )
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
-        raise ImageError(QuarantineReason.ANIMATED, f"{frames} frames or pages, one is allowed; save the one you mean")
+        detail = f"{frames} frames or pages, but only one is allowed; save the one that you want"
+        raise ImageError(QuarantineReason.ANIMATED, detail)
     return image
 
 
@@ -171,18 +172,18 @@ def _refuse_large(size: tuple[int, int], max_pixels: int) -> None:
         raise ImageError(
             QuarantineReason.TOO_LARGE,
             f"{size[0]}x{size[1]} pixels, at most {max_pixels / 1e6:g} million are allowed; "
-            "shrink it or raise ingest.max_megapixels",
+            "shrink the image or raise ingest.max_megapixels",
         )
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """Any mode a file can have, as RGB."""
+    """`image`, in any mode that a file can have, converted to RGB."""
     if image.mode in ("I;16", "I;16L", "I;16B", "I;16N"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F", "LAB"):
         raise ImageError(
             QuarantineReason.UNSUPPORTED_MODE,
-            f"pixels of mode {image.mode!r} have no defined range; save it as 8- or 16-bit RGB",
+            f"pixels of mode {image.mode!r} have no defined range; save the image as 8- or 16-bit RGB",
         )
     if image.has_transparency_data:
         layer = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
@@ -192,7 +193,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _turn(image: ImageFile.ImageFile) -> Image.Transpose | None:
-    """How a loaded image must still be turned; Pillow turns TIFF by itself."""
+    """The turn or flip that EXIF asks for and that loading has not done; Pillow turns TIFF images itself."""
     try:
         return _TURNS.get(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # damaged EXIF can raise anything; the pixels matter more
@@ -201,7 +202,7 @@ def _turn(image: ImageFile.ImageFile) -> Image.Transpose | None:
 
 @contextmanager
 def _reasons(name: str) -> Iterator[None]:
-    """Whatever a decoder raises inside becomes an ImageError with a QuarantineReason; Pillow's warnings are hidden."""
+    """Turn whatever a decoder raises into an ImageError with a QuarantineReason, and hide Pillow's warnings."""
     try:
         with _quiet():
             yield

@@ -1,4 +1,4 @@
-"""Image file formats: recognised by their first bytes, and walked to their end without decoding."""
+"""Image file formats: recognised by their first bytes, and followed block by block to their end without decoding."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import PurePath
 
 
 class Format(StrEnum):
-    """The formats that we read."""
+    """The file formats that can be read."""
 
     JPEG = "JPEG"
     PNG = "PNG"
@@ -39,8 +39,8 @@ EXTENSIONS = {
 class Outline:
     """What a file's structure says before any pixel is decoded."""
 
-    complete: bool  # its end is there, as far as the format tells; inside a JPEG only the decoder knows
-    canvas: tuple[int, int] | None = None  # width, height in pixels, where opening the file may already allocate them
+    complete: bool  # the end of the file is there; what is missing inside a JPEG only the decoder can tell
+    canvas: tuple[int, int] | None = None  # width, height in pixels, for formats where opening may allocate them
 
 
 def sniff(data: bytes) -> Format | None:
@@ -70,7 +70,7 @@ def named(name: str) -> Format | None:
 
 
 def outline(data: bytes, form: Format) -> Outline:
-    """Walk the blocks of `data`; a block that runs past the end makes it incomplete, never an exception."""
+    """Follow the blocks of `data` to its end. A block that runs past the end makes it incomplete; nothing is raised."""
     try:
         return _WALKS[form](data)
     except (IndexError, struct.error):
@@ -78,7 +78,7 @@ def outline(data: bytes, form: Format) -> Outline:
 
 
 def _jpeg(data: bytes) -> Outline:
-    """Only the end marker, anywhere, as cameras append data; the decoder finds what is missing before it."""
+    """Look for the end marker anywhere, as cameras append data. The decoder finds what is missing before it."""
     return Outline(complete=data.rfind(b"\xff\xd9") > 0)
 
 
@@ -114,7 +114,7 @@ def _bmp(data: bytes) -> Outline:
 
 
 def _gif(data: bytes) -> Outline:
-    """GIF89a specification, section 12 onwards; the canvas grows with frames that lie outside the screen."""
+    """Follow the blocks (GIF89a specification, section 12 onwards). Frames outside the screen enlarge the canvas."""
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     position = 13 + _gif_palette(flags)
     while data[position] != 0x3B:
@@ -138,7 +138,7 @@ def _gif_palette(flags: int) -> int:
 
 
 def _tiff(data: bytes) -> Outline:
-    """Only the first directory; TIFF 6.0, section 2. BigTIFF is left to the decoder."""
+    """Check the strips and tiles of the first directory (TIFF 6.0, section 2). BigTIFF is left to the decoder."""
     order = "<" if data[:2] == b"II" else ">"
     magic, directory = struct.unpack_from(order + "HI", data, 2)
     if magic != 42:

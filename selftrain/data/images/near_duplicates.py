@@ -1,4 +1,4 @@
-"""Near-duplicates: pairs of images with near hashes and close pixels, and the groups that such pairs form."""
+"""Near-duplicates: pairs of images with similar hashes and similar pixels, and the groups that such pairs form."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _COMPARED_AT_ONCE: Final = 1 << 15  # thumbnails in memory: 32 MB
 Thumbnails = Callable[[Int64s], UInt8s]
 """Gray thumbnails (k, 32, 32) 0-255 of the images in these rows (k,)."""
 Wanted = Callable[[Int64s, Int64s], Bools]
-"""Which (k,) of these pairs are of interest."""
+"""Which of these k pairs are of interest: (k,) bool."""
 
 
 def near_duplicates(hashes: UInt64s, thumbnails: Thumbnails | None, *, wanted: Wanted) -> Pairs:
-    """The `wanted` pairs i < j of images with `hashes` (n,) that are near-duplicates.
+    """The near-duplicate pairs i < j that are `wanted`, among images with these `hashes` (n,).
 
     Their hashes differ in at most 2 bits and their thumbnails are close; without `thumbnails` the hashes alone decide.
-    In a crowd that shares a hash, such as blank pages, only images of about the same brightness are compared.
+    Where very many images share a hash, as blank pages do, only images of about the same brightness are compared.
     """
     rank = None if thumbnails is None or not is_crowded(hashes) else _brightness(len(hashes), thumbnails)
     pairs = [(np.empty(0, np.int64), np.empty(0, np.int64))]
@@ -47,9 +47,9 @@ def close_pixels(gray_a: UInt8s, gray_b: UInt8s, *, tolerance: float = TOLERANCE
 def groups(n: int, i: Int64s, j: Int64s, labels: npt.NDArray[np.integer]) -> Int64s:
     """(n,) the first row of each row's near-duplicate group, by the pairs (i, j); labels (n,), -1 for none.
 
-    A group never chains across labels: labelled images join only images with the same label. Unlabelled images never
-    join two labelled groups. A chain of them belongs to the one labelled group it touches; if it touches several, it
-    belongs to none.
+    Labelled images share a group only with images of the same label, and unlabelled images never connect two labelled
+    groups. A chain of unlabelled images belongs to the labelled group that it touches. If it touches several, it
+    belongs to none of them.
 
     >>> groups(4, np.array([0, 1, 2]), np.array([1, 2, 3]), np.array([0, -1, -1, 0])).tolist()
     [0, 1, 1, 3]

@@ -28,8 +28,8 @@ def phash(gray: npt.NDArray[np.uint8]) -> UInt64s:
     """(n,) 64-bit hashes of (n, 32, 32) gray pictures 0-255; similar pictures differ in few bits.
 
     pHash (Zauner 2010, section 3.2.1): each bit says whether one of the 8x8 lowest DCT-II coefficients lies above their
-    median. The DC coefficient is left out of both, and its bit is 0. The transform's matrix is rounded to integers:
-    all sums are exact in float64, and the hash is the same on every machine.
+    median. The DC coefficient is left out of the median, and its bit is 0. The transform's matrix is rounded to
+    integers, so all sums are exact in float64 and the hash is the same on every machine.
 
     >>> phash(np.zeros((1, 32, 32), np.uint8))
     array([0], dtype=uint64)
@@ -49,16 +49,16 @@ def phash(gray: npt.NDArray[np.uint8]) -> UInt64s:
 
 
 def is_crowded(hashes: UInt64s) -> bool:
-    """Whether so many images share a hash that `near_pairs` pairs only neighbours by rank."""
+    """Whether one hash is shared by so many images that `near_pairs` pairs each only with its neighbours by rank."""
     return bool(np.unique(hashes, return_counts=True)[1].max(initial=0) > _CROWD)
 
 
 def near_pairs(hashes: UInt64s, *, bits: int = 2, rank: npt.NDArray[np.floating] | None = None) -> Iterator[Pairs]:
     """All pairs i < j of images whose hashes differ in at most `bits` bits, each once, in blocks of bounded size.
 
-    The comparison of hash values is exact. A value, or two near ones, may be shared by a crowd (more than 256 x 256
-    pairs): 100,000 blank pictures would make 5e9 pairs. There each image is paired with only the 64 that follow it in
-    the order of `rank` (n,), such as the mean brightness; None: the position.
+    No two near hash values are missed, but a crowd of images may share a value: 100,000 blank pictures would make 5e9
+    pairs. In a crowd (one value, or two near ones, with more than 256 x 256 pairs), each image is paired only with the
+    next 64 by `rank` (n,), such as the mean brightness; None: by row.
     """
     order = np.lexsort((np.arange(len(hashes)) if rank is None else rank, hashes))
     values, starts, counts = np.unique(hashes[order], return_index=True, return_counts=True)
@@ -71,7 +71,8 @@ def near_pairs(hashes: UInt64s, *, bits: int = 2, rank: npt.NDArray[np.floating]
 def _near_values(values: UInt64s, bits: int) -> Iterator[Pairs]:
     """Index pairs of distinct sorted `values` at most `bits` apart, each once.
 
-    Pigeonhole: of `bits` + 3 blocks of bits, at least three agree. Sorted by those three, near values stand together.
+    The 64 bits are divided into `bits` + 3 blocks. Two near values agree in at least three of them. Sorting by each
+    three blocks in turn therefore brings all near values together.
     """
     masks = [np.uint64(sum(blocks)) for blocks in itertools.combinations(_blocks(bits + 3), 3)]
     for number, mask in enumerate(masks):
@@ -96,14 +97,14 @@ def _near_values(values: UInt64s, bits: int) -> Iterator[Pairs]:
 
 
 def _blocks(count: int) -> list[int]:
-    """The 64 bits dealt out to `count` masks in turn: neighbouring frequencies are alike."""
+    """The 64 bits dealt out to `count` masks in turn, because neighbouring frequencies are alike."""
     return [sum(1 << bit for bit in range(first, 64, count)) for first in range(count)]
 
 
 def _expand(
     order: Int64s, starts: Int64s, counts: Int64s, a: Int64s, b: Int64s, rank: npt.NDArray[np.floating] | None
 ) -> Iterator[Pairs]:
-    """The pairs of images for the pairs of hash values (a, b), which may be equal.
+    """The pairs of images that have the pairs of hash values (a, b); a and b may be equal.
 
     The images with the value a are order[starts[a] : starts[a] + counts[a]].
     """
@@ -130,7 +131,7 @@ def _runs(sizes: Int64s) -> Iterator[tuple[int, int]]:
 
 
 def _neighbours(members: list[Int64s], rank: npt.NDArray[np.floating] | None) -> Iterator[Pairs]:
-    """Each image with the next _NEIGHBOURS by rank; of two crowds, only the pairs across."""
+    """Pair each image with the next _NEIGHBOURS by rank; of two crowds, pair only images of different ones."""
     rows = np.concatenate(members)
     crowd = np.repeat(np.arange(len(members)), [len(rows_of_one) for rows_of_one in members])
     order = np.lexsort((rows, rows if rank is None else rank[rows]))

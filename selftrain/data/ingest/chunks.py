@@ -30,8 +30,8 @@ from selftrain.files.writing import replace
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# Shards grow with the dataset between these bounds: a small one still spreads over the cores, a large one has few
-# files. Each file counts a little more than its bytes, as an array source lists no bytes at all.
+# Shards grow with the data set: a small one still spreads over the cores, and a large one has few files. Each source
+# file counts a little more than its bytes, because an array source lists sizes of 0.
 _SMALLEST_SHARD_BYTES = 2_000_000
 _SHARDS_WANTED = 64
 _BYTES_PER_FILE = 1_000
@@ -39,7 +39,7 @@ _BYTES_PER_FILE = 1_000
 
 @dataclass(frozen=True)
 class Limits:
-    """What an image may be; any other is quarantined."""
+    """The limits of a usable image; any other is quarantined."""
 
     max_pixels: int
     min_side: int
@@ -48,14 +48,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class SourceChunk:
-    """Source files that are read together: listed paths, sizes in bytes and times."""
+    """Source files that are read together: their paths, sizes in bytes and times, as listed."""
 
     paths: list[str]
     sizes: list[int]
     mtimes_ns: list[int]
 
     def key(self, limits: Limits) -> str:
-        """The name of the chunk; the same files under the same limits have the same."""
+        """The name of the chunk; the same files under the same limits have the same name."""
         read = [self.paths, self.sizes, self.mtimes_ns, asdict(limits)]
         return hashlib.sha256(json.dumps(read).encode()).hexdigest()[:20]
 
@@ -63,7 +63,7 @@ class SourceChunk:
 def cut_into_chunks(rows: pa.Table, shard_bytes: int) -> list[SourceChunk]:
     """Cut `rows` of a listing, in order, into chunks of about equal bytes and at most `shard_bytes`.
 
-    The chunks depend on the rows alone. A single larger file is a chunk of its own.
+    The chunks depend on `rows` and `shard_bytes` alone. A larger file is a chunk of its own.
     """
     sizes = np.maximum(rows["size"].to_numpy(), 0) + _BYTES_PER_FILE
     ends = np.cumsum(sizes)
@@ -88,11 +88,11 @@ def _read_file(path: str) -> bytes:
 
 
 def write_chunk(root: Path, chunk: SourceChunk, *, read: Callable[[str], bytes], limits: Limits) -> None:
-    """Read a chunk once, in order, into one shard below `root`; write its rows, at `pending/<key>.json`, last.
+    """Read the files of a chunk once, in order, into one shard below `root`; write `pending/<key>.json` last.
 
-    No image raises: a bad one becomes a row with a reason. The shard is named after its images: the same files give the
-    same names everywhere. A chunk that is killed half-way leaves only `.part` files. The rows are JSON, as pyarrow
-    takes longer to import than a chunk takes to read.
+    That file holds the chunk's rows of the index: without it, the chunk counts as unfinished. A bad image does not
+    raise, but becomes a row with a reason. The shard is named after its images, so the same files give the same name
+    everywhere. The rows are JSON, because pyarrow takes longer to import than a chunk takes to read.
     """
     key = chunk.key(limits)
     part = root / PENDING / f"{key}.{os.getpid()}.part"
@@ -111,7 +111,7 @@ def _examine(path: str, *, read: Callable[[str], bytes], limits: Limits) -> tupl
     try:
         data = read(path)
         if len(data) > limits.max_bytes:
-            allowed = f"{limits.max_bytes / 1e6:.0f} MB are allowed"
+            allowed = f"at most {limits.max_bytes / 1e6:.0f} MB are allowed"
             return ImageError(QuarantineReason.TOO_LARGE, f"{len(data) / 1e6:.0f} MB encoded, {allowed}")
         return data, examine(data, path, max_pixels=limits.max_pixels, min_side=limits.min_side)
     except ImageError as error:
@@ -163,7 +163,7 @@ class _Results:
 
 
 def _finish_shard(folder: Path, part: Path, results: _Results) -> str | None:
-    """Check the records, name the shard by its content and move it in; None for a chunk without images."""
+    """Check the number of records, then move the shard into `folder`, named by its content; None without images."""
     if not results.examined:
         part.unlink()
         return None

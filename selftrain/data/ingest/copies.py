@@ -1,4 +1,4 @@
-"""Copies: files with the same bytes or nearly the same looks, and which of them give way to which."""
+"""Copies: files with the same bytes or nearly the same pixels, and which of them is kept."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ Pairs = tuple[Int64s, Int64s]
 
 
 def conflicting(files: ListedFiles, kept: Int64s) -> LeftOut:
-    """All of the `kept` files whose bytes carry more than one label."""
+    """The `kept` files whose bytes occur with more than one label; all of them are left out."""
     labeled = kept[files.label[kept] >= 0]
     order = labeled[np.lexsort((files.label[labeled], files.content[labeled]))]
     content, label = files.content[order], files.label[order]
     differs = (content[1:] == content[:-1]) & (label[1:] != label[:-1])
     rows = kept[np.isin(files.content[kept], content[1:][differs])]
-    detail = "the same bytes carry different labels; keep one"
+    detail = "files with the same bytes have different labels; keep one"
     return LeftOut.because(QuarantineReason.CONFLICTING_LABEL, rows, detail)
 
 
 def copies_by_bytes(files: ListedFiles, kept: Int64s) -> list[LeftOut]:
-    """Copies by bytes among the labelled and among the unlabelled `kept` files.
+    """Files with the same bytes as another, among the labelled and among the unlabelled `kept` files.
 
-    The first by path stays; a given test image comes before a validation image, and that before a training image. A
-    copy that gives way to a held-out image is a held-out copy, any other a duplicate. No copy counts as unusable:
-    nothing of it is lost, and a camera in production may well send an image twice.
+    The first by path stays, but a given test image stays before a validation image, and that before a training image.
+    If the two are in different splits, the one that is left out is a held-out copy; otherwise it is a duplicate. No
+    copy counts as unusable: nothing is lost with it, and a camera in production may well send an image twice.
     """
     rank = np.minimum(files.split[kept], SplitCode.UNLABELED)
     rank[files.split[kept] == SplitCode.OPEN] = SplitCode.TRAIN
@@ -53,9 +53,9 @@ def copies_by_bytes(files: ListedFiles, kept: Int64s) -> list[LeftOut]:
 
 
 def copies_by_looks(files: ListedFiles, kept: Int64s, store: ImageStore) -> tuple[Pairs, Pairs]:
-    """Near-duplicate pairs of `kept` rows: labelled with labelled, and labelled (first) with unlabelled (second).
+    """Near-duplicate pairs of `kept` rows: both labelled; and one labelled (first), the other unlabelled (second).
 
-    Pairs within the pool have no consequence and are not looked for.
+    Pairs of unlabelled images have no consequence and are not searched for.
     """
     shards = files.table["shard"].combine_chunks().take(pa.array(kept)).dictionary_encode()
     records = np.asarray(files.column("index")[kept], dtype=np.int64)
@@ -77,9 +77,9 @@ def copies_by_looks(files: ListedFiles, kept: Int64s, store: ImageStore) -> tupl
 
 
 def copies_in_pool(files: ListedFiles, kept: Int64s, split: Int64s, across: Pairs) -> tuple[list[LeftOut], LeftOut]:
-    """Unlabelled copies, by bytes or by looks, of held-out images; and copies by bytes of training images.
+    """Unlabelled exact or near copies of held-out images, and unlabelled exact copies of training images.
 
-    `split` (n,) are the SplitCodes that all files have by now; `across` are the pairs of `copies_by_looks`.
+    `split` (n,) holds the SplitCode of every file; `across` are the second pairs of `copies_by_looks`.
     """
     labeled, pool = kept[split[kept] != SplitCode.UNLABELED], kept[split[kept] == SplitCode.UNLABELED]
     order = labeled[np.argsort(files.content[labeled], kind="stable")]

@@ -33,7 +33,10 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class CuratedRows:
-    """A Manifest, and the files left out of it: `quarantine` (origin, reason, detail); `unusable` of them count."""
+    """A Manifest, and the files left out of it: the table `quarantine` (origin, reason, detail).
+
+    `unusable` is how many of them count towards the limit of the quarantine; copies do not.
+    """
 
     manifest: Manifest
     quarantine: pa.Table
@@ -52,7 +55,7 @@ def curate(
     splitting: config.Splitting,
     previous: Manifest | None,
 ) -> CuratedRows:
-    """The Manifest of the files in `listing`, read as `index` says; splits of `previous` are kept.
+    """Make the Manifest of the files in `listing` from their rows in `index`; images in `previous` keep their splits.
 
     Raises SourceError where a class has too few images for a split.
     """
@@ -80,7 +83,7 @@ def curate(
 
 
 def unusable(files: ListedFiles, limits: Limits) -> list[LeftOut]:
-    """Files that could not be read, and files read under other limits that are outside `limits`."""
+    """Files that could not be read, and files that were read under other limits and do not meet `limits`."""
     rows = np.flatnonzero(files.content < 0)
     unread = files.table.select(["reason", "detail"]).take(pa.array(rows)).combine_chunks()
     width, height = files.column("width"), files.column("height")
@@ -89,7 +92,7 @@ def unusable(files: ListedFiles, limits: Limits) -> list[LeftOut]:
     parts = [LeftOut(rows, *(unread[name].combine_chunks() for name in ("reason", "detail")))]
     for outside, reason, allowed in (
         (large, QuarantineReason.TOO_LARGE, f"at most {limits.max_pixels / 1e6:g} million are allowed"),
-        (small, QuarantineReason.TOO_SMALL, f"the shorter side must have {limits.min_side}"),
+        (small, QuarantineReason.TOO_SMALL, f"but the shorter side must have {limits.min_side}"),
     ):
         details = [f"{width[row]}x{height[row]} pixels, {allowed}" for row in outside]
         parts.append(LeftOut.because(reason, outside, pa.array(details, pa.string())))
@@ -109,7 +112,7 @@ def _assigned(
     splitting: config.Splitting,
     previous: Manifest | None,
 ) -> tuple[Int64s, LeftOut]:
-    """The SplitCode of every file (n), and the labelled near-copies of held-out images."""
+    """The SplitCode of every file (n), and the labelled near-copies of held-out images, which are left out."""
     rows = kept[files.split[kept] != SplitCode.UNLABELED]
     pairs = (np.searchsorted(rows, among[0]), np.searchsorted(rows, among[1]))
     ids = np.asarray(files.table["image_id"].take(pa.array(rows)).to_pylist(), dtype=np.str_)
@@ -134,9 +137,9 @@ def _assigned(
 
 
 def _copies_of_source_splits(of_source: Int64s, split: Int64s, group: Int64s, copy_of: Int64s, new: Bools) -> Int64s:
-    """`copy_of` (n,), also for new images that would follow a near-duplicate into a held-out set.
+    """`copy_of` (n,), which also leaves out new images that would follow a near-duplicate into a user's held-out set.
 
-    No image enters a set that the user held out by its looks alone.
+    An image does not enter a set that the user held out only because it looks like an image there.
     """
     copy_of = copy_of.copy()
     for code in (SplitCode.TEST, SplitCode.VALIDATION):

@@ -35,8 +35,8 @@ class IngestResult:
     """What ingest made: the Manifest, and the files that are not in it.
 
     `quarantine` has the columns origin, reason, detail. `quarantine_share` is the part of the listed files that are
-    unusable. Copies that were only left out are in the table, but not in the share: an unlabelled copy of a labelled
-    image, a near-copy of a held-out one. `files_read` counts the files that had to be read this time.
+    unusable. Copies are in the table but not in the share, because they were only left out. `files_read` counts the
+    files that had to be read this time.
     """
 
     manifest: Manifest
@@ -61,10 +61,13 @@ def ingest(
 ) -> IngestResult:
     """Bring `store` up to date with `listing`, which `source` scanned, and make its Manifest.
 
-    Only files that are new or changed by path, size or time are read, by `workers` processes (None: one per core), into
-    shards of at most `shard_mb`. A killed ingest that runs again goes on after its last finished chunk. Splits of the
-    manifest that is there are kept. The same files give the same manifest, whatever the number of processes. Raises
-    SourceError for labels that do not fit, QuarantineError above `max_quarantine`.
+    Only new and changed files are read: those whose path, size or time is not in the index. `workers` processes (None:
+    one per core) write them into shards of at most `shard_mb`. An ingest that was killed continues after its last
+    finished chunk. Images keep the splits that the store's present manifest gives them. The same files give the same
+    manifest, whatever the number of processes.
+
+    Raises SourceError for an empty listing and for a class with too few images. Raises QuarantineError if the share of
+    unusable files is above `max_quarantine`.
     """
     if len(listing) == 0:
         raise SourceError("the source lists no image; check its folders or its table")
@@ -97,7 +100,7 @@ def _limits(settings: config.Ingest) -> Limits:
 
 @dataclass(frozen=True)
 class _Reading:
-    """How the files of a source are read into a store, whose `lock` is held."""
+    """Reads the files of a source into a store; the caller holds the store's `lock`."""
 
     source: ImageSource
     store: ImageStore
@@ -106,12 +109,12 @@ class _Reading:
     lock: int
 
     def update(self, listing: Listing, *, shard_bytes: int, progress: Progress) -> tuple[pa.Table, int]:
-        """The index with a row for every listed file, after reading those that it lacked, and their number."""
+        """Read the listed files that the index lacks; returns the complete index and the number of files read."""
         index = _read_index(self.store, self.limits)
         chunks = cut_into_chunks(_missing(listing, index), shard_bytes)
         finished = _finished_chunks(self.store)
         if not finished <= {chunk.key(self.limits) for chunk in chunks}:
-            # Left by an ingest of another listing: their files need no second reading, whatever is listed now.
+            # An ingest of another listing finished these chunks. They go into the index, so no file is read twice.
             _adopt(self.store, index, sorted(finished), limits=None)
             index = _read_index(self.store, self.limits)
             chunks, finished = cut_into_chunks(_missing(listing, index), shard_bytes), set()
@@ -126,7 +129,7 @@ class _Reading:
         return index, sum(len(chunk.paths) for chunk in to_read)
 
     def _write(self, chunks: list[SourceChunk]) -> Iterator[SourceChunk]:
-        """Write the chunks, on all cores where any process can open the files; yields each when it is done."""
+        """Write the chunks, in several processes if any process can open the files; yield each when it is done."""
         if not self.source.on_disk or len(chunks) < 2 or self.workers < 2:
             for chunk in chunks:
                 write_chunk(self.store.root, chunk, read=self.source.read, limits=self.limits)
@@ -140,7 +143,7 @@ class _Reading:
 
 
 def _read_index(store: ImageStore, limits: Limits) -> pa.Table:
-    """The index without rows whose shard is gone, and without those that another reading could change."""
+    """The index without rows whose shard is gone or damaged, and without rows that another reading could change."""
     index = store.index()
     again = [QuarantineReason.UNREADABLE]
     if (index.schema.metadata or {}).get(_LIMITS_KEY) != _limits_text(limits):
@@ -150,7 +153,7 @@ def _read_index(store: ImageStore, limits: Limits) -> pa.Table:
 
 
 def _missing(listing: Listing, index: pa.Table) -> pa.Table:
-    """Rows of the listing that the index does not have, with that size and time."""
+    """Rows of the listing that the index does not have with the same size and time."""
     position = pc.index_in(listing.table["path"], value_set=index["path"].combine_chunks())
     same = [
         pc.equal(index[name].combine_chunks().take(position.combine_chunks()), listing.table[name].combine_chunks())
@@ -174,9 +177,9 @@ def _rows(path: Path) -> pa.Table:
 
 
 def _adopt(store: ImageStore, index: pa.Table, keys: list[str], *, limits: Limits | None) -> pa.Table:
-    """Write the index with the rows of finished chunks, and clear away what is pending; returns that index.
+    """Add the rows of finished chunks to the index, write it, and remove what is pending; returns the new index.
 
-    `limits` are those under which all of it was read; None: under several.
+    `limits` are those that all of its files were read under; None if there were several.
     """
     parts = [_rows(store.pending / f"{key}.json") for key in keys]
     rows = pa.concat_tables([INDEX_SCHEMA.empty_table(), *parts])

@@ -24,13 +24,13 @@ CODED_SPLITS: Final = (Split.TEST, Split.VALIDATION, Split.TRAIN, Split.UNLABELE
 
 
 class SplitCode(IntEnum):
-    """A file's split, in the order in which copies are kept; see CODED_SPLITS."""
+    """A file's split; all but OPEN are positions in CODED_SPLITS. Of copies, the one with the lowest code is kept."""
 
     TEST = 0
     VALIDATION = 1
     TRAIN = 2
     UNLABELED = 3
-    OPEN = 4  # labelled, and its split is ours to choose
+    OPEN = 4  # labelled, and ingest chooses its split
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from selftrain.errors import SourceError
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-# In order of precedence: of a near-duplicate pair across two of them, the image in the earlier one is left out.
+# In rising precedence: if a near-duplicate pair lies across two of them, the image in the earlier one is left out.
 LABELED: Final = (Split.TRAIN, Split.VALIDATION, Split.TEST)
 _TRAIN, _VALIDATION, _TEST = range(3)
 _FREE: Final = -1
@@ -28,7 +28,7 @@ class SplitAssignment:
     """Where each of n labelled images goes."""
 
     splits: npt.NDArray[np.str_]  # (n,) train | validation | test
-    copy_of: Int64s  # (n,) row of the held-out image whose near-copy this one is: leave it out; -1: keep it
+    copy_of: Int64s  # (n,) row of the held-out image for which this near-copy is left out; -1: this image is kept
 
     @property
     def kept(self) -> Bools:
@@ -66,14 +66,14 @@ def assign(
 ) -> SplitAssignment:
     """Split n labelled images; unique ids (n,), labels (n,) >= 0, near-duplicate groups (n,) within one label each.
 
-    - `source_splits`: the split that the source names for an image, or None; it is kept. A split that is named for any
-      image is not drawn.
+    - `source_splits`: the split that the source names for an image, or None; it is kept. If the source names a split
+      for any image, no other images are drawn for that split.
     - `previous`: image_id -> split of an earlier manifest. Nothing in it moves; new members of a group follow it.
     - Other groups follow a hash of `splitting.seed` and their smallest image_id. A class that is split for the first
-      time gets its exact shares, in the order of the hashes. Later groups fall by their hash alone.
+      time gets its exact shares, in the order of the hashes. Later groups go where their hash alone puts them.
     - No group lies in two splits: the copy in the lesser one (train < validation < test) is left out, see `copy_of`.
 
-    Raises SourceError naming the classes with fewer than `splitting.min_per_class` images in a split.
+    Raises a SourceError that names the classes with fewer than `splitting.min_per_class` images in a split.
     """
     ids = np.asarray(image_ids, dtype=np.str_)
     label: Int64s = np.asarray(labels, dtype=np.int64)
@@ -97,7 +97,7 @@ def assign(
 
 
 def _ranks(ids: npt.NDArray[np.str_]) -> Int64s:
-    """(n,) the position of each id when they are sorted by their bytes."""
+    """(n,) the position of each id in the order of their bytes."""
     rank = np.empty(len(ids), np.int64)
     rank[np.argsort(ids.astype(np.bytes_))] = np.arange(len(ids))
     return rank
@@ -109,14 +109,14 @@ def _codes(splits: Sequence[str | None]) -> Int64s:
 
 
 def _shares(splitting: Splitting, named: Int64s) -> npt.NDArray[np.float64]:
-    """(3,) of each split that is drawn; 0 for training, which gets the rest, and for a split that the source names."""
+    """(3,) the share of each split; 0 for training, which gets the rest, and for a split that the source names."""
     validation = 0.0 if _VALIDATION in named else splitting.validation
     test = 0.0 if _TEST in named else splitting.test
     return np.array([0.0, validation, test])
 
 
 def _settle(level: Int64s, stays: Bools, group: Int64s, rank: Int64s) -> tuple[Int64s, Int64s]:
-    """Groups with a member whose split is fixed: the others follow it, or are left out as its copies."""
+    """In groups with a fixed split, let the other members follow it, or leave them out as copies."""
     count = int(group.max(initial=-1)) + 1
     highest = np.full(count, _FREE)
     np.maximum.at(highest, group, level)
@@ -125,7 +125,7 @@ def _settle(level: Int64s, stays: Bools, group: Int64s, rank: Int64s) -> tuple[I
     np.minimum.at(kept_lowest, group[stays], level[stays])
 
     lower = (level != _FREE) & (level < highest[group])
-    # An earlier manifest may hold two images that only a new image links: they stay, the new image is left out.
+    # Two images of an earlier manifest may be linked only by a new image. They stay, and the new image is left out.
     outranked = lower & ~(stays & (kept_highest == highest)[group])
     torn = (level == _FREE) & (kept_lowest < kept_highest)[group]
     follows = (level == _FREE) & ~torn
@@ -139,7 +139,7 @@ def _settle(level: Int64s, stays: Bools, group: Int64s, rank: Int64s) -> tuple[I
 def _free_groups(
     ids: npt.NDArray[np.str_], label: Int64s, group: Int64s, rank: Int64s, level: Int64s, *, seed: int
 ) -> _Free:
-    """The groups without a fixed split; each has the position of its smallest image_id."""
+    """The groups without a fixed split; each has the hash position of its smallest image_id."""
     rows = np.flatnonzero(level == _FREE)
     order = rows[np.lexsort((rank[rows], group[rows]))]
     heads = order[np.unique(group[order], return_index=True)[1]]
@@ -152,7 +152,7 @@ def _free_groups(
 
 
 def _draw(one: _Free, have: Int64s, *, is_split: bool, shares: npt.NDArray[np.float64], least: int) -> Int64s:
-    """(groups,) the split of each free group of one class, of which `have` (3,) images have a split.
+    """(groups,) the split of each free group of one class; `have` (3,) counts the images that have a split already.
 
     `is_split`: an earlier manifest has split the class.
     """
@@ -166,7 +166,7 @@ def _draw(one: _Free, have: Int64s, *, is_split: bool, shares: npt.NDArray[np.fl
 
 
 def _fill(one: _Free, shares: npt.NDArray[np.float64], least: int) -> Int64s:
-    """Exact shares, counted in images: first test, then validation; a group that fits neither goes to training."""
+    """Fill test, then validation, to their exact shares of images; a group that fits in neither goes to training."""
     room = np.where(shares > 0, np.maximum(np.rint(shares * one.sizes.sum()), least), 0)
     chosen = np.full(len(one.sizes), _TRAIN)
     for k, size in enumerate(one.sizes.tolist()):
@@ -178,7 +178,7 @@ def _fill(one: _Free, shares: npt.NDArray[np.float64], least: int) -> Int64s:
 
 
 def _top_up(one: _Free, chosen: Int64s, have: Int64s, shares: npt.NDArray[np.float64], least: int) -> Int64s:
-    """Where a split has fewer than `least` images, move into it the smallest group that another can spare."""
+    """Into a split with fewer than `least` images, move the smallest groups that other splits can spare."""
     chosen, counts = chosen.copy(), have + np.bincount(chosen, weights=one.sizes, minlength=3)
     for split in (_TEST, _VALIDATION, _TRAIN):
         while counts[split] < least and (split == _TRAIN or shares[split] > 0):

@@ -11,5 +11,5 @@ Mask = npt.NDArray[np.bool_]
 
 
 def held_out_mask(ids: npt.NDArray[np.bytes_], *, share: float, seed: int) -> Mask:
-    """(n,) which of `ids` are held out: about `share`, by id and seed alone."""
+    """(n,) True for the `ids` that are held out: about `share` of them, chosen by id and seed alone."""
     return np.array([hash_position(image_id, seed=seed) < share for image_id in ids.tolist()], dtype=np.bool_)

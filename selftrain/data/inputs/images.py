@@ -1,4 +1,4 @@
-"""Images of a user - arrays, lists, tf.data, a DataLoader, files - as chunks of numpy arrays."""
+"""A user's images (arrays, lists, tf.data, a DataLoader, files) as chunks of numpy arrays."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ImageChunk:
 
     `labels` (n,) or (n, classes) are as the user gave them, None for unlabelled images. Images that are files have
     `paths` (n,) and `sizes` (n,) in bytes, and their `ids` are of the files' bytes. `unreadable` are files left out.
-    `first` is the row of the first image among all that are not files.
+    For images that are not files, `first` is the row of the chunk's first image in the whole input.
     """
 
     images: Array
@@ -55,7 +55,7 @@ class ImageChunk:
         return len(self.images)
 
     def named(self, rows: npt.NDArray[np.int64]) -> str:
-        """The images of `rows` (k,) of this chunk as the text of an error: files by path, others by row."""
+        """The images in `rows` (k,) of this chunk as an error names them: files by path, others by row."""
         return named_rows(rows + self.first) if self.paths is None else name_rows([self.paths[row] for row in rows])
 
 
@@ -94,7 +94,7 @@ def to_array(value: object) -> Array:
 
 
 def to_labels(value: object) -> Array:
-    """`value` as an array; a list that mixes text and numbers, such as a NaN, keeps each value as it is."""
+    """`value` as an array; in a list that mixes text and numbers (NaN is one), each value stays as it is."""
     array = to_array(value)
     if array.dtype.kind not in "US" or not isinstance(value, list | tuple):
         return array
@@ -142,7 +142,7 @@ def rows_of_size(image_bytes: int) -> int:
 
 
 def name_kind(value: object) -> str:
-    """The type and shape of `value`, as the text of an error."""
+    """The type and shape of `value`, as an error names them."""
     shape = getattr(value, "shape", None)
     return f"{type(value).__name__}{'' if shape is None else f' of shape {tuple(shape)}'}"
 
@@ -153,7 +153,7 @@ def is_array(value: object) -> bool:
 
 
 def image_chunk(images: Array, labels: Array | None, role: str, *, first: int) -> ImageChunk:
-    """The chunk of these images (n, ...), checked; the first is row `first`. Raises SourceError."""
+    """Check these images (n, ...), of which the first is row `first`, and make a chunk of them. Raises SourceError."""
     pixels = as_pixels(images, role, first=first)
     return ImageChunk(pixels, image_ids(pixels), labels, first=first)
 

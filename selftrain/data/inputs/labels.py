@@ -1,4 +1,4 @@
-"""Labels of a user: class indices, one-hot rows or names, as class indices."""
+"""A user's labels: class indices, one-hot rows or names, read as class indices."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class LabelForm(StrEnum):
 
 
 def label_form(labels: Labels, *, role: str) -> LabelForm:
-    """The form of `labels` (n,), (n, 1) or (n, classes); the values of objects decide.
+    """The form of `labels` (n,), (n, 1) or (n, classes); in an array of text or objects, the values decide.
 
-    Raises SourceError for what is not a label, naming the first rows of missing labels and of names among indices.
+    Raises SourceError for what is not a label. It names the first rows of missing labels and of names among indices.
     """
     if labels.ndim == 2 and labels.shape[1] > 1:
         return LabelForm.ONE_HOT
@@ -48,7 +48,7 @@ def label_form(labels: Labels, *, role: str) -> LabelForm:
 
 
 def class_indices(labels: Labels, *, role: str, class_names: tuple[str, ...], whose: Whose = "model") -> Ints:
-    """`labels` of any form as indices into `class_names`: int64 (n,). Raises SourceError naming what does not fit."""
+    """`labels` of any form as indices into `class_names`: int64 (n,). Raises a SourceError that names bad rows."""
     if label_form(labels, role=role) is LabelForm.NAME:
         return _of_names(text(labels), role=role, class_names=class_names, whose=whose)
     return number_indices(labels, role=role, classes=len(class_names), whose=whose)
@@ -89,7 +89,7 @@ def joined_labels(parts: Sequence[Labels], *, role: str) -> Labels:
 
 
 def _form_of_values(values: list[object], role: str) -> LabelForm:
-    """NAME or INDEX, if all values are the one or the other. Raises SourceError."""
+    """NAME if all values are names, INDEX if all are whole numbers. Raises SourceError for anything else."""
     names = np.array([isinstance(value, str | bytes) and len(value) > 0 for value in values], np.bool_)
     whole = [_is_whole(value) for value in values]
     numbers = np.array(whole, np.bool_)

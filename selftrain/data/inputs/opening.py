@@ -18,7 +18,7 @@ from selftrain.errors import SourceError
 def open_images(
     given: object, *, role: str, labeled: bool, image_rank: int | None, image_size: int | None, channels: int = 3
 ) -> ImageStream:
-    """The stream of the images `given`, which an error calls `role`; only what is in memory is read now.
+    """Open the images `given`, which errors call `role`, as a stream; only what is in memory is read now.
 
     - labelled images: a folder of class folders, a tuple (images, labels), or a stream of pairs
     - unlabelled images: a folder, an array, a list of arrays or paths, or a stream
@@ -36,14 +36,14 @@ def open_images(
     if paths:
         return path_stream(paths, labels, role=role, size=_size(image_size, role), channels=channels)
     if is_path(images):
-        raise SourceError(f"{role}: a folder takes no labels beside it; its class folders are the labels")
+        raise SourceError(f"{role}: a folder takes no labels beside it; its class folders name the labels")
     if labels is not None or (not labeled and (is_array(images) or _is_list_of_images(images))):
         return array_stream(images, labels, role=role)
     return batch_stream(images, role=role, labeled=labeled, image_rank=image_rank)
 
 
 def _split(value: object, *, role: str, labeled: bool) -> tuple[object, object | None]:
-    """(images, labels) of a tuple of two; anything else as (images, None)."""
+    """(images, labels) of a tuple of two; of anything else, (value, None)."""
     if isinstance(value, Mapping):
         ask = "give a tuple (images, labels)" if labeled else "give the images alone"
         raise SourceError(f"{role} is a {type(value).__name__} of {', '.join(map(str, value))}; {ask}")
@@ -78,7 +78,7 @@ def _is_list_of_images(value: object) -> bool:
 
 def _size(image_size: int | None, role: str) -> int:
     if image_size is None:
-        raise SourceError(f"{role}: the model does not say which size it reads; give image_size=, pixels per side")
+        raise SourceError(f"{role}: the model does not say which size it reads; give image_size= in pixels per side")
     return image_size
 
 

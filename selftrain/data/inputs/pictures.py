@@ -16,7 +16,7 @@ _KINDS = {1: "grey", 3: "RGB", 4: "RGBA"}
 def to_pictures(images: Array, scale: Scale, *, channels: tuple[int, ...], role: str) -> UInt8s:
     """`images` (n, h, w), (n, h, w, c) or (n, c, h, w) as uint8 0-255 (n, h, w, c).
 
-    `scale` is that of all the user's images, and c is one of `channels`. An error calls the images `role`. Raises
+    `scale` is that of all the user's images, and c is one of `channels`. Errors call the images `role`. Raises
     SourceError for values below 0, and for another number of channels.
 
     >>> to_pictures(np.ones((2, 3, 8, 8), np.float32), Scale.TO_1, channels=(1, 3), role="images").shape

@@ -1,4 +1,4 @@
-"""Spooled images: a user's arrays and streams as a source, as PNGs in one file."""
+"""Spooled images: a user's arrays and streams as a source, which keeps them as PNGs in one file."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Place:
 class SpooledImages:
     """Images of any kind as a source: a listing, and one file with the bytes of all images.
 
-    An image's path is its role and the digest of its pixels: the same images give the same listing.
+    An image's path is its role and the digest of its pixels, so the same images give the same listing.
     """
 
     file: Path
@@ -55,10 +55,10 @@ class SpooledImages:
     _pixels: PixelValues | None = None
 
     def add(self, images: ImageStream, *, role: str, split: str | None) -> int:
-        """Read all of `images`, which an error calls `role`; labels are names, or indices into `named`.
+        """Read all of `images`, which errors call `role`; labels are names, or indices into `named`.
 
         Returns the number of images. Raises SourceError for images that are not pictures or differ in kind from those
-        before, and for what is not a label, naming the rows.
+        before. Raises it also for what is not a label, and names the rows.
         """
         before = len(self._places)
         labels: list[Array] = []
@@ -88,7 +88,7 @@ class SpooledImages:
             self._pixels.refuse_range("images")
 
     def warnings(self) -> tuple[str, ...]:
-        """What a user should know about the pixels."""
+        """Warnings about the range of the pixels."""
         return () if self._pixels is None else self._pixels.warnings()
 
     def scan(self) -> Listing:
@@ -103,11 +103,11 @@ class SpooledImages:
             return file.read(place.length)
 
     def class_names(self, listing: Listing) -> tuple[str, ...]:
-        """`named`, else the labels, sorted; by value if all are numbers."""
+        """`named` if it is given; otherwise the labels, sorted (by value if all are numbers)."""
         return self.named or sorted_names(training_classes(listing.table))
 
     def survey(self) -> Survey:
-        """What the images are, as `selftrain init` sees a folder."""
+        """The Survey of the images, as `selftrain init` makes one of a folder."""
         rows = list(zip(self._labels, self._splits, strict=True))
         training = [name for name, split in rows if split is None]
         sides = np.array(self._sides).reshape(-1, 2)
@@ -143,7 +143,7 @@ class SpooledImages:
 
 @contextmanager
 def spooled(beside: Path, class_names: tuple[str, ...] | None) -> Iterator[SpooledImages]:
-    """An empty source, in a temporary folder in `beside` while the block runs."""
+    """An empty source, whose file lies in a temporary folder in `beside` while the block runs."""
     beside.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="given-", dir=beside) as folder:
         yield SpooledImages(Path(folder) / "images.bin", class_names)

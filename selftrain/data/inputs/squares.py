@@ -1,4 +1,4 @@
-"""Square images: a user's images of any kind as the uint8 squares that our models read, in a file of the workspace."""
+"""Square images: a user's images of any kind as the uint8 squares that our models read, in a file on disk."""
 
 from __future__ import annotations
 
@@ -85,9 +85,9 @@ def gather(
     """Read `images` (what `open_images` takes) once, into an unnamed file in the folder `cache`.
 
     Files are decoded as in training. Arrays (n, h, w[, c]) or (n, c, h, w), grey or RGB, 0-255 or 0-1, are resized and
-    cropped as files are. `class_names` are the labels' in their order; None: the sorted names, or the indices. Raises
-    SourceError naming `role` for what is not an image or a label, for floats in another range, and where there is not
-    a single image.
+    cropped as files are. `class_names` are the classes in order; None: the sorted names, or the indices. Raises
+    SourceError, which names `role`, for what is not an image or a label, for floats in another range, and if there is
+    not a single image.
     """
     stream = open_images(images, role=role, labeled=labeled, image_rank=None, image_size=image_size)
     cache.mkdir(parents=True, exist_ok=True)
@@ -129,7 +129,7 @@ def gathered_pixels(images: object, *, role: str, image_size: int, cache: Path) 
         return gather(images, role=role, labeled=False, image_size=image_size, cache=cache)
     pixels = cast("Pixels", images)
     if pixels.size != image_size:
-        raise SourceError(f"{role} are Pixels of {pixels.size} px, image_size is {image_size}; give one of the two")
+        raise SourceError(f"{role} are Pixels of {pixels.size} px, but image_size is {image_size}; make them equal")
     return SquareImages(pixels, np.empty(0, "S64"))
 
 

@@ -30,9 +30,9 @@ _BATCHED = 256
 def batch_stream(stream: object, *, role: str, labeled: bool, image_rank: int | None) -> ImageStream:
     """A tf.data.Dataset, a DataLoader, a map-style dataset or any iterable, of batches or of single images.
 
-    Labelled elements are (images, labels); an unlabelled tuple is read for its first part alone. `image_rank` (the
-    dimensions of one image), if it is known, tells whether an element is a batch; otherwise the shapes of the first
-    element do. Nothing is kept of what has been read.
+    Labelled elements are pairs (images, labels); of an unlabelled tuple only the first part is read. `image_rank`, the
+    number of dimensions of one image, tells whether an element is a batch. If it is None, the shapes of the first
+    element tell. What has been read is not kept.
     """
     count = _length(stream, role=role, labeled=labeled, rank=image_rank)
     single: bool | None = None
@@ -61,14 +61,14 @@ def _elements(stream: Any, role: str) -> Iterator[object]:
 
 
 def _batched(stream: Any) -> object:
-    """A tf.data.Dataset of single elements, batched by TensorFlow: one by one they cost more than a model."""
+    """Let TensorFlow batch a tf.data.Dataset of single elements: reading them one by one takes longer than a model."""
     return stream.batch(_BATCHED)
 
 
 def _pairs(
     stream: object, *, role: str, labeled: bool, rank: int | None, single: bool | None
 ) -> Iterator[tuple[Array, Array | None]]:
-    """(images, labels) of each element, with a batch dimension of 1 for single ones; `single` None: the first tells."""
+    """(images, labels) of each element; a single image becomes a batch of 1. If `single` is None, the first tells."""
     for number, element in enumerate(_elements(stream, role)):
         image, label = _halves(element, role=role, labeled=labeled)
         if labeled and label is None:
@@ -115,13 +115,13 @@ def is_single(image: Sequence[int | None], label: Sequence[int | None] | None, r
 
 
 def _is_single(spec: Any, *, role: str, labeled: bool, rank: int | None) -> bool:
-    """`is_single` for a tf.data element_spec; False where it does not say."""
+    """`is_single` for a tf.data element_spec; False if the spec does not tell."""
     image, label = _shape_of(spec, role=role, labeled=labeled)
     return image is not None and not _says_batch(image) and is_single(image, label, rank)
 
 
 def _shape_of(spec: Any, *, role: str, labeled: bool) -> tuple[Shape | None, Shape | None]:
-    """The shapes of the image and the label in a tf.data element_spec; None where it does not say."""
+    """The shapes of the image and the label in a tf.data element_spec; None where the spec does not tell."""
     image, label = _halves(spec, role=role, labeled=labeled)
     return _known_shape(image), _known_shape(label)
 
@@ -132,7 +132,7 @@ def _known_shape(spec: object) -> Shape | None:
 
 
 def _says_batch(shape: Shape | None) -> bool:
-    """Whether only the first side is unknown, as for a batch, the last of which is smaller."""
+    """Whether only the first dimension is unknown, as it is for batches: the last batch may be smaller."""
     return shape is not None and len(shape) > 2 and shape[0] is None and None not in shape[1:]
 
 
@@ -141,7 +141,7 @@ def _length(stream: Any, *, role: str, labeled: bool, rank: int | None) -> int |
     for sized in (getattr(stream, "dataset", stream), stream):
         spec = getattr(sized, "element_spec", None)
         if spec is not None and not _is_single(spec, role=role, labeled=labeled, rank=rank):
-            return None  # it counts batches
+            return None  # its length counts batches
         try:
             return len(sized)
         except (TypeError, AttributeError):

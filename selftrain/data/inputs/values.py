@@ -14,7 +14,7 @@ _NARROW, _WIDE = 32.0, 2 * 255.0  # an eighth of 0-255; twice 0-255, more than r
 
 
 class Scale(IntEnum):
-    """What pixel values look like, from the narrowest range to the widest."""
+    """The range that pixel values seem to have, from the narrowest to the widest."""
 
     BLACK = 0
     TO_1 = 1
@@ -24,7 +24,7 @@ class Scale(IntEnum):
 
 @dataclass(frozen=True)
 class PixelValues:
-    """What all images share: shape and type of one, and the range of values in `images` of them."""
+    """The shape and type that all images share, and the range of values in the `images` seen so far."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -43,7 +43,7 @@ class PixelValues:
 
     @property
     def is_dark(self) -> bool:
-        """Whether 16 or more images would be nearly black: as 0-255, their values fill at most an eighth."""
+        """Whether there are 16 or more images and all look nearly black: values fill at most an eighth of 0-255."""
         return self.scale is Scale.TO_255 and self.high <= _NARROW and self.images >= _ENOUGH
 
     def warnings(self) -> tuple[str, ...]:
@@ -56,13 +56,13 @@ class PixelValues:
         )
 
     def refuse_range(self, role: str) -> None:
-        """Raise SourceError for floats in neither 0-1 nor 0-255; call it after all images."""
+        """Raise SourceError for floats in neither 0-1 nor 0-255; call it after the last image."""
         too_wide = self.scale is Scale.TO_255 and self.high > _WIDE
         if self.dtype != "uint8" and (self.is_dark or too_wide):
             raise SourceError(
-                f"{role}: values reach from {self.low:g} to {self.high:g}; allowed are 0-1 and 0-255, as which these "
-                f"would be nearly {'white' if too_wide else 'black'}. Divide all by the value of white (by "
-                f"{self.high:g} if that is it), for 0-1"
+                f"{role}: values reach from {self.low:g} to {self.high:g}; allowed are 0-1 and 0-255. As 0-255 "
+                f"these would be nearly {'white' if too_wide else 'black'}. For 0-1, divide all by the value of white "
+                f"({self.high:g}, if that is it)"
             )
 
     def refuse_others(self, others: PixelValues, role: str) -> None:
@@ -81,13 +81,13 @@ class PixelValues:
 
 
 def values_of(images: Array) -> PixelValues:
-    """The Pixels of `images` (n, ...)."""
+    """The PixelValues of `images` (n, ...)."""
     low, high = (float(images.min()), float(images.max())) if images.size else (0.0, 0.0)
     return PixelValues(images.shape[1:], str(images.dtype), low, high, len(images))
 
 
 def join_values(seen: PixelValues | None, images: Array, *, role: str) -> PixelValues:
-    """The PixelValues of `seen` (None: nothing yet) and `images`. Raises SourceError if they do not fit."""
+    """The PixelValues of `seen` (None: nothing yet) and `images`. Raises SourceError if they differ."""
     others = values_of(images)
     if seen is None:
         return others

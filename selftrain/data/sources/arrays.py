@@ -68,7 +68,7 @@ class DigitsImages:
 
 @dataclass(frozen=True)
 class KerasImages:
-    """A data set of keras.datasets: some training images labelled, stratified by the seed; test images as test."""
+    """A data set of keras.datasets; the seed draws its labelled training images, stratified by class."""
 
     settings: config.KerasDatasetSource
     on_disk: bool = False
@@ -78,7 +78,8 @@ class KerasImages:
         wanted, pool = self.settings.labeled, self.settings.unlabeled
         if wanted > len(train_labels):
             raise SourceError(
-                f"source.labeled is {wanted}, but {self.settings.name} has {len(train_labels)} training images"
+                f"source.labeled is {wanted}, but {self.settings.name} has {len(train_labels)} training images; "
+                "ask for fewer"
             )
         order = stratified_order(train_labels, seed=self.settings.seed)
         end = len(order) if pool is None else wanted + pool
@@ -100,7 +101,7 @@ class KerasImages:
 
 
 def stratified_order(labels: Labels, *, seed: int) -> Labels:
-    """A random order of the rows of `labels` (n,) whose every beginning holds the classes in proportion.
+    """A random order of the rows of `labels` (n,) in which the first k rows hold the classes in proportion, for any k.
 
     >>> labels = np.array([0, 0, 0, 0, 1, 1, 1, 1])
     >>> sorted(labels[stratified_order(labels, seed=3)[:4]].tolist())
@@ -117,7 +118,7 @@ def stratified_order(labels: Labels, *, seed: int) -> Labels:
 
 @lru_cache(maxsize=1)
 def _digits() -> tuple[Pictures, Labels]:
-    """Pictures (1797, 8, 8) 0-255 and labels; the scans count to 16 in each cell."""
+    """Pictures (1797, 8, 8), scaled from the scans' 0-16 to 0-255, and labels (1797,)."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()

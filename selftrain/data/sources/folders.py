@@ -67,7 +67,7 @@ class FolderImages:
 
 
 def _class_folders(root: str, *, split: str | None, apart_from: tuple[str, ...]) -> tuple[pa.Table, int]:
-    """The images of the class folders in `root`, labelled by folder, and the count left out by name."""
+    """The images of the class folders in `root`, labelled by folder, and the number of files not named like images."""
     excluded = {os.path.realpath(other) for other in apart_from}
     names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
     names = [name for name in names if os.path.realpath(os.path.join(root, name)) not in excluded]

@@ -1,4 +1,4 @@
-"""Listing: what a source holds now - paths, labels, splits, sizes and times - without reading any image."""
+"""Listing: what a source holds now (paths, labels, splits, sizes and times), found without reading any image."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _text_bytes(chunk: pa.Array) -> bytes:
 
 @dataclass
 class FoundFiles:
-    """Files below one folder: three columns of equal length, and the count of files left out by name."""
+    """Image files below one folder, as three columns of equal length; `ignored` counts the files named otherwise."""
 
     paths: list[str] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
@@ -105,7 +105,7 @@ def find_images(folder: str, *, apart_from: tuple[str, ...] = ()) -> FoundFiles:
 
     Hidden files and folders are skipped. Links are followed, each real folder once, so that a cycle ends. The folders
     `apart_from` are left out: an unlabelled folder inside the labelled one is not a class. A dangling link is listed
-    with size -1; reading it says what is wrong. Raises SourceError for a folder that cannot be read.
+    with size -1, and fails when it is read. Raises SourceError for a folder that cannot be read.
     """
     files = FoundFiles()
     visited = {_identity(path) for path in apart_from if os.path.isdir(path)} - {_identity(folder)}

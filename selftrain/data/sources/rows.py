@@ -46,10 +46,11 @@ def _check_rows(table: pa.Table, *, row_name: Callable[[int], str]) -> None:
 
     label, split = table["label"], table["split"]
     known = pc.or_(pc.is_null(split), pc.is_in(split, pa.array(SPLITS)))
-    stop_at(pc.invert(known), "unknown split", f"allowed are {', '.join(SPLITS)} and nothing (split off by selftrain)")
+    stop_at(pc.invert(known), "unknown split", f"allowed are {', '.join(SPLITS)}, or none: selftrain chooses one")
     unlabeled = pc.fill_null(pc.equal(split, "unlabeled"), False)
     labeled_split = pc.and_(pc.is_valid(split), pc.invert(unlabeled))
-    stop_at(pc.and_(pc.is_null(label), labeled_split), "image without label in a labelled split", "label or unlabel it")
+    missing = pc.and_(pc.is_null(label), labeled_split)
+    stop_at(missing, "image without label in a labelled split", "add its label, or put it into split unlabeled")
     stop_at(pc.and_(pc.is_valid(label), unlabeled), "label in split unlabeled", "remove the label or the split")
     classes = training_classes(table)
     unknown = pc.and_(pc.is_valid(label), pc.invert(pc.is_in(label, pa.array(classes, pa.string()))))

@@ -1,4 +1,4 @@
-"""Survey: what a user's folders of images hold, by names and a sample of headers."""
+"""Survey: what a user's folders of images hold, found from file names and a sample of headers."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "F"})
 
 
 class Survey(BaseModel):
-    """What the folders of a FolderSource hold; it counts files with an image's name.
+    """What the folders of a FolderSource hold; the counts are of files with an image's name.
 
-    Sides are in pixels, of the `sampled` files with a readable header; `unreadable` more had none. `grey`: no sampled
-    image has colour.
+    Sides are in pixels, of the `sampled` files with a readable header; `unreadable` more had none. `grey` says that no
+    sampled image has colour.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -57,12 +57,12 @@ class Survey(BaseModel):
 
     @property
     def imbalance(self) -> float:
-        """Images of the largest class per image of the smallest."""
+        """How many times as many images the largest class has as the smallest."""
         return max(self.classes.values()) / min(self.classes.values())
 
     @property
     def characters(self) -> bool:
-        """Whether all classes are letters or digits: a mirrored 2 is not a 2."""
+        """Whether each class is one letter or digit. Such images must not be mirrored: a mirrored 2 is not a 2."""
         return all(len(name) == 1 and name.isalnum() for name in self.classes)
 
 

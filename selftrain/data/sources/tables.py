@@ -22,9 +22,9 @@ _COLUMNS = ("path", "label", "split")
 class TableImages:
     """Images named by the rows of a CSV or Parquet file; `label` and `split` may be missing or empty.
 
-    Paths are relative to `root` (by default the table's own folder) or absolute, and may not leave it: a list from
-    elsewhere must not reach into other folders. `root: /` allows the whole machine. Rows are counted from 1, without
-    the header of a CSV.
+    Paths are relative to `root` (by default the table's own folder) or absolute. They may not leave it, because a list
+    from elsewhere must not reach into other folders. `root: /` allows the whole machine. Rows are counted from 1,
+    without the header of a CSV.
     """
 
     settings: config.TableSource
@@ -80,7 +80,7 @@ def _read_table(path: Path) -> pa.Table:
         raise SourceError(f"source.path: {str(path)!r} is not a file (seen from {os.getcwd()!r}); correct the path")
     try:
         table = _read_parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _read_csv(path)
-        table.validate(full=True)  # that text is UTF-8: a damaged Parquet page may hold any bytes
+        table.validate(full=True)  # checks that text is UTF-8: a damaged Parquet page may hold any bytes
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         problem = f"{str(path)!r} cannot be read as a table: {first_line}"
@@ -126,7 +126,7 @@ def _read_parquet(path: Path) -> pa.Table:
 
 
 def _inside(root: str, path: str) -> str | None:
-    """`path` joined to `root`, without `..`; None if it leaves `root`. Links are followed, as their owner made them."""
+    """`path` joined to `root`, without `..`; None if it leaves `root`. A link in `root` may lead anywhere."""
     joined = os.path.normpath(os.path.join(root, path))
     top, full = os.path.abspath(root), os.path.abspath(joined)
     return joined if os.path.commonpath([top, full]) == top else None

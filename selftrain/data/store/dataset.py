@@ -1,4 +1,4 @@
-"""An opened data set: its image store, its checkpoints, and its pixels at one resolution."""
+"""An opened data set: its image store, its checkpoints, and its pixels at a chosen size."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Dataset:
         return ImageStore(self.workspace.dataset(self.name))
 
     def checkpoints(self, code: str) -> Path:
-        """Folder for the trainings by the code with this digest; other code does not continue them."""
+        """Folder of the checkpoints of trainings by code with this digest; other code does not continue them."""
         return self.workspace.checkpoints / code[:12]
 
     def pixels(self, manifest: Manifest, size: int, *, progress: Progress = silent) -> Pixels:

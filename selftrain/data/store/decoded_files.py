@@ -14,9 +14,10 @@ from selftrain.files.locks import try_lock
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A new file to write while the block runs, renamed to `path` at its end, removed if the block raises.
+    """A new file to write in the block; it is renamed to `path` at the end, or removed if the block raises.
 
-    It is locked meanwhile, so that `prune` can tell it from what a killed process left.
+    Meanwhile it is locked, so that `prune` can tell it from what a killed process left. `files.writing.replace` holds
+    no lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
@@ -39,10 +40,10 @@ def mark_used(path: Path) -> None:
 
 
 def prune(folder: Path, *, budget_mb: int) -> None:
-    """Keep the decoded files in `folder` that were used last and take `budget_mb` together; remove the others.
+    """Keep the most recently used decoded files in `folder`, up to `budget_mb` together; remove the others.
 
-    The unfinished files of killed processes are removed too. A process that has a removed file mapped keeps it until
-    it ends.
+    The unfinished files of killed processes are removed too. A process that has mapped a removed file can read it
+    until it ends.
     """
     for part in folder.glob(".*.part"):
         _remove_unless_written(part)
@@ -70,5 +71,5 @@ def _remove_unless_written(part: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    with contextlib.suppress(OSError):  # not ours to remove; the next run may
+    with contextlib.suppress(OSError):  # this process may not remove it; another run may
         path.unlink(missing_ok=True)

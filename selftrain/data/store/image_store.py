@@ -77,7 +77,7 @@ class ImageStore:
         return self.root / "quarantine.csv"
 
     def index(self) -> pa.Table:
-        """One row per source file ever read, as last read; empty before the first ingest.
+        """One row per source file that was ever read, as it was last read; empty before the first ingest.
 
         A damaged index counts as empty: the source still holds everything.
         """
@@ -87,7 +87,7 @@ class ImageStore:
             return INDEX_SCHEMA.empty_table()
 
     def clear_unfinished(self) -> None:
-        """Remove what killed writers left, once the index has every finished chunk."""
+        """Remove what killed writers left; call it once the index has every finished chunk."""
         shutil.rmtree(self.pending, ignore_errors=True)
         for folder in (self.root, self.shards):
             for part in folder.glob(".*.part"):
@@ -112,10 +112,10 @@ class ImageStore:
         return index.filter(pc.or_(there, pc.is_null(index["shard"])))
 
     def id(self) -> str:
-        """A random name of this store, on which a cached ingest depends: it stays while all files stay.
+        """A random name of this store, which stays while its files stay; a cached ingest depends on it.
 
         It is kept beside the folder, with the sizes and digests of the files at the last `seal`. A store that was
-        wiped, replaced, or taken back to an older version gets a new one and is ingested again.
+        wiped, replaced, or taken back to an older version gets a new name and is ingested again.
         """
         record = self._read_record()
         if record is None or record.files != self._states(record.files):
@@ -123,7 +123,7 @@ class ImageStore:
         return record.id
 
     def seal(self) -> None:
-        """Record that the store is complete as it is; its id stays."""
+        """Record that the store is complete as it is now; its id stays."""
         record = self._read_record()
         shards = (path.relative_to(self.root).as_posix() for path in sorted(self.shards.glob("*.*")))
         files = self._states([*shards, self.index_path.name, self.manifest_path.name, self.quarantine_path.name])

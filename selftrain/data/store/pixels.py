@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Images = npt.NDArray[np.uint8]
 Int64s = npt.NDArray[np.int64]
 
-# Raise it when `decode` gives other pixels: older caches are then not used.
+# Increase it when `decode` gives other pixels, so that older caches are not used.
 _DECODING = 1
 _CHUNK = 1024
 
@@ -110,8 +110,8 @@ def decoded(
 
     If all of them take at most `budget_mb`, they are decoded once into a file in `cache_dir` and memory-mapped. Any
     manifest of the same images uses the same file, which is marked as used now. `workers` processes decode (None: one
-    per core); up to `alone_up_to` images, this one does it alone. Above the budget, images are decoded from the shards
-    on demand. Raises ManifestError for a shard that is missing.
+    per core); up to `alone_up_to` images, this process decodes alone. Above the budget, images are decoded from the
+    shards on demand. Raises ManifestError for a shard that is missing.
     """
     processes = workers or cores()
     shards = np.asarray(manifest.table["shard"].cast("string").to_pylist(), dtype=object)
@@ -123,7 +123,7 @@ def decoded(
         if not path.exists():
             alone = len(manifest) <= alone_up_to
             _build(path, stored, workers=1 if alone else processes, progress=progress)
-        with contextlib.suppress(FileNotFoundError):  # another run removed it in between
+        with contextlib.suppress(FileNotFoundError):  # another run has just removed it
             decoded_files.mark_used(path)
             return ArrayPixels(np.load(path, mmap_mode="r"))
 

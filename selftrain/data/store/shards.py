@@ -1,4 +1,4 @@
-"""Shards: ArrayRecord files of encoded images, and their thumbnails; no more than a worker process needs."""
+"""Shards: ArrayRecord files of encoded images, and their thumbnails. Worker processes import this, so it is small."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 SHARDS, PENDING = "shards", "pending"  # folders of a store
 SHARD_SUFFIX = ".arrayrecord"
 GRAY_SIDE = 32
-# Random access, each record by itself. Compression would not make encoded images smaller, and writes take four times
-# as long.
+# Each record can be read by itself. Compression would not make encoded images smaller, and writing would take four
+# times as long.
 _WRITE_OPTIONS = "group_size:1,uncompressed"
 _READ_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
 
@@ -91,7 +91,7 @@ def open_shard(path: Path) -> Iterator[ArrayRecordReader]:
     try:
         yield reader
     finally:
-        with contextlib.suppress(RuntimeError):  # repeats what `ok` and `read` have said
+        with contextlib.suppress(RuntimeError):  # `ok` and `read` have reported it already
             reader.close()
 
 

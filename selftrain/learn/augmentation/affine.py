@@ -1,4 +1,4 @@
-"""Affine maps: where each pixel of a batch of images comes from; maps are composed, and the images read once."""
+"""Affine maps: where each output pixel comes from. Maps are composed, so that images are interpolated only once."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ Fill = Literal["nearest", "reflect"]
 
 
 class Affine(NamedTuple):
-    """One map per image, (n,) each. The input's place is [[xx, xy], [yx, yy]] @ the output's place, plus (x, y) pixels.
+    """One affine map per image; each field is (n,).
 
-    Places are measured from the image's centre.
+    The output pixel at p is read from the input at [[xx, xy], [yx, yy]] @ p + (x, y). Positions are in pixels from the
+    image's centre.
     """
 
     xx: keras.KerasTensor
@@ -24,7 +25,7 @@ class Affine(NamedTuple):
     y: keras.KerasTensor
 
     def then(self, after: Affine) -> Affine:
-        """This map first, then `after`, as one map."""
+        """The map that changes an image by this map first, then by `after`."""
         return Affine(
             xx=self.xx * after.xx + self.xy * after.yx,
             xy=self.xx * after.xy + self.xy * after.yy,
@@ -44,9 +45,9 @@ class Affine(NamedTuple):
 
 
 def gathered(images: keras.KerasTensor, matrix: keras.KerasTensor, *, fill: Fill) -> keras.KerasTensor:
-    """Images (n, s, s, c) read bilinearly at `matrix` (n, 8): `keras.ops.image.affine_transform`, written with gathers.
+    """Images (n, s, s, c) read bilinearly at `matrix` (n, 8), as `keras.ops.image.affine_transform` does, with gathers.
 
-    TensorFlow needs it on an accelerator, where XLA cannot compile that function's kernel.
+    TensorFlow needs this on an accelerator, where XLA cannot compile that function's kernel.
     """
     size, channels = images.shape[1], images.shape[3]
     at = ops.arange(size, dtype="float32")
@@ -68,7 +69,7 @@ def gathered(images: keras.KerasTensor, matrix: keras.KerasTensor, *, fill: Fill
 
 
 def _inside(place: keras.KerasTensor, size: int, fill: Fill) -> keras.KerasTensor:
-    """Places along one axis, with those outside the image moved inside."""
+    """Positions along one axis; those outside the image are moved inside."""
     if fill == "reflect":
         period = 2 * size
         turned = ops.mod(place + 0.5, period)

@@ -1,7 +1,7 @@
 """Mixing: MixUp and CutMix of a batch, both images and targets, as one Keras layer.
 
-`keras.layers.MixUp` draws from a gamma distribution, which XLA cannot compile under TensorFlow; `keras.layers.CutMix`
-takes no alpha, and its targets' shares are not those of the pixels. Here a Beta share is looked up in a table.
+`keras.layers.MixUp` draws from a gamma distribution, which XLA cannot compile under TensorFlow. `keras.layers.CutMix`
+takes no alpha, and does not mix the targets by the share of pixels. Here shares come from a table of Beta quantiles.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from keras import ops
 _QUANTILES = 4097
 
 
-class Mix(keras.layers.Layer):  # type: ignore[misc]
+class Mix(keras.layers.Layer):  # type: ignore[misc]  # keras ships no types
     """Mixes each image, and its target, with another of the batch, in a random share.
 
-    MixUp (arXiv:1710.09412, eq. 1) blends them. CutMix (arXiv:1905.04899, eq. 1-2) pastes a box of the other image,
-    whose share is that of the covered pixels. The shares are drawn from Beta(alpha, alpha). An alpha of 0 switches one
-    off; with both, each image draws one. The random state is a variable.
+    MixUp (arXiv:1710.09412, eq. 1) blends them. CutMix (arXiv:1905.04899, eq. 1-2) pastes a box of the other image; the
+    targets are mixed by the share of pixels that the box covers. Shares are drawn from Beta(alpha, alpha). An alpha of
+    0 switches a method off; if both are on, each image draws one of them. The random state is a variable, so that a
+    checkpoint keeps it.
     """
 
     def __init__(self, *, mixup: float, cutmix: float, seed: int) -> None:
@@ -79,11 +80,11 @@ def _beta_quantiles(alpha: float) -> np.ndarray[tuple[int], np.dtype[np.float32]
     return quantiles
 
 
-class MixingTrainer(keras.Model):  # type: ignore[misc]
-    """(images, weighted targets) to the loss of the mixed images against their mixed targets.
+class MixingTrainer(keras.Model):  # type: ignore[misc]  # keras ships no types
+    """A network that mixes a batch of (images, weighted targets) and computes the loss of the result.
 
-    A target (n, classes) is a label's or a teacher's probabilities times the image's weight. The loss of a mixed image
-    is then the mix of both weighted losses.
+    A row of the targets (n, classes) is a label or a teacher's probabilities, times the image's weight. The loss of a
+    mixed image is then the mix of both weighted losses.
     """
 
     def __init__(self, network: keras.Model, augment: keras.layers.Layer, mix: Mix) -> None:

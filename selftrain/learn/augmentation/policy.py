@@ -20,14 +20,14 @@ FULL_MAGNITUDE = 10.0
 
 @dataclass(frozen=True)
 class Policy:
-    """Largest random changes; each image draws its own, up to them. 0 switches one off.
+    """The largest random changes. Each image draws its own, up to these limits; 0 switches a change off.
 
     Shifts, crops and the cut-out square are shares of the image's side.
 
     - `shift`: moves by parts of a pixel.
     - `crop`: moves by whole pixels, as padding and cropping does.
-    - `crop_area`: a part with at least this share of the area is enlarged to the whole image; 1 takes the whole.
-    - `operations`: RandAugment's, each at a strength up to `magnitude`, 0-10.
+    - `crop_area`: a part with at least this share of the area is enlarged to the whole image; 1 switches this off.
+    - `operations`: how many RandAugment operations an image gets, each at a strength up to `magnitude`, 0-10.
     - `fill`: what lies outside the image: its border pixels repeated, or the image mirrored.
     """
 
@@ -89,8 +89,8 @@ def augmenter(
 
     It changes images in training mode only, and runs inside the compiled training step on every Keras backend. Its
     random state is a variable, so that a checkpoint resumes the same stream. `operations` and `magnitude` replace the
-    preset's, for strong views only. `crop_area` is the Policy's, for photos only: part of a character can be another
-    character.
+    preset's, for strong views only. `crop_area` is the Policy's, for photos ("natural") only: part of a character can
+    be another character.
     """
     chosen = policy(preset, strength)
     if preset == "natural":
@@ -104,8 +104,8 @@ def augmenter(
     return Augment(chosen, image_size=image_size, seed=seed, name="augment")
 
 
-class Augment(keras.layers.Layer):  # type: ignore[misc]
-    """Applies a Policy, with random numbers per image: colours first, then all moves in one reading, then cutout."""
+class Augment(keras.layers.Layer):  # type: ignore[misc]  # keras ships no types
+    """Applies a Policy, with random numbers per image: colours first, then all moves in one resampling, then cutout."""
 
     def __init__(self, policy: Policy, *, image_size: int, seed: int, **options: Any) -> None:
         super().__init__(trainable=False, **options)

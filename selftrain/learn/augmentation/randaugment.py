@@ -1,10 +1,10 @@
-"""RandAugment (arXiv:1909.13719): each image's own operations, computed for the whole batch at once.
+"""RandAugment (arXiv:1909.13719): each image draws its own operations, computed for the whole batch at once.
 
 The operations and their ranges are FixMatch's (arXiv:2001.07685, table 12). An image's colours are changed operation
 by operation. Its moves are composed, so that its pixels are interpolated once.
 
 `keras.layers.RandAugment` draws one operation for the whole batch and computes all of them. At 32 px on two cores it
-does 546 images per second, on JAX 62.
+processes 546 images per second, and 62 on JAX.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ OPERATIONS = (
 )  # fmt: skip
 
 _BLEND = 0.95  # share of the picture that the strongest blend replaces
-_BITS = 4  # of 8, that the strongest posterize drops
+_BITS = 4  # of 8 that the strongest posterize drops
 _DEGREES = 30.0
 _SHEAR = 0.3
 _TRANSLATE = 0.3  # of the image's side
@@ -32,7 +32,8 @@ _GREY = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow converts
 def recolour(images: keras.KerasTensor, operation: keras.KerasTensor, strength: keras.KerasTensor) -> keras.KerasTensor:
     """Images (n, s, s, 3) 0-255 after each one's `operation` (n,), an index into OPERATIONS, of `strength` (n,) 0-1.
 
-    The levels are those of Pillow's ImageOps and ImageEnhance, except for rounding. Moves change nothing here.
+    The levels are those of Pillow's ImageOps and ImageEnhance, except for rounding. Geometric operations change nothing
+    here.
     """
     is_ = {name: ops.reshape(ops.equal(operation, i), (-1, 1, 1, 1)) for i, name in enumerate(OPERATIONS)}
     strength = ops.reshape(strength, (-1, 1, 1, 1))
@@ -81,7 +82,7 @@ def _mixed(
 
 
 def _sharpened(images: keras.KerasTensor, strength: keras.KerasTensor) -> keras.KerasTensor:
-    """Each image pulled towards itself smoothed."""
+    """Each image blended with a smoothed copy of itself."""
     nine = ops.average_pool(images, 3, strides=1, padding="same", data_format="channels_last")
     smooth = (9 * nine + 4 * images) / 13
     return images + (smooth - images) * (_BLEND * strength)

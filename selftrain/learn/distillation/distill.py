@@ -1,4 +1,4 @@
-"""Distill: a small model learns the answers of a saved one, or of an ensemble, to images without labels."""
+"""Distillation: a small model learns what a saved model, or an ensemble, answers to images without labels."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 class DistillationResult:
     """A distilled model: where it is, both models' accuracy on validation (0-1) and their numbers of parameters.
 
-    `images` were learnt from. `held_out` images were left out because validation holds them, `repeated` ones because
-    they came before. `curve` has a row per look, as in `selftrain.learn.training.curve.SCHEMA`.
+    It learnt from `images` images. It did not learn from `held_out` images, which validation holds, or from `repeated`
+    ones, which came before. `curve` has a row per look at validation, as in `selftrain.learn.training.curve.SCHEMA`.
     """
 
     saved: SavedModel
@@ -51,7 +51,7 @@ class DistillationResult:
 
 @dataclass(frozen=True, eq=False)
 class _Teacher:
-    """The model that is distilled, loaded, and its contract."""
+    """The loaded model that is distilled, and its contract."""
 
     model: keras.Model
     contract: Contract
@@ -69,7 +69,7 @@ def distill(
     workspace: str | os.PathLike[str] = ".selftrain",
     progress: Progress = silent,
 ) -> DistillationResult:
-    """Distil as `selftrain.distill` does, whose docstring explains the arguments, but without asking a recall log."""
+    """Distil as `selftrain.distill` does, but without reading a recall log. See there for the arguments."""
     from selftrain.learn.training.checkpoint import Checkpoints
     from selftrain.learn.training.run import train_course, untrained
 
@@ -95,7 +95,7 @@ def distill(
 
 
 def recipe_of_steps(recipe: Distillation) -> Recipe:
-    """What `recipe` says of the steps, as the training loop reads it. Raises ConfigError for what does not fit."""
+    """The training recipe that `recipe` describes. Raises ConfigError for values that a training does not allow."""
     shared = recipe.model_dump(exclude={"temperature", "label_weight", "checkpoint_s"})
     return checked(Recipe, **shared, label_smoothing=0.0, strength="strong")
 
@@ -106,7 +106,7 @@ def _key(out: Path) -> str:
 
 
 def _course(large: _Teacher, found: Material, recipe: Distillation, *, seed: int, progress: Progress) -> Distilling:
-    """The images with the teacher's softened probabilities and their labels, as `both_targets`."""
+    """The course on the images, with the teacher's softened probabilities and the labels as `both_targets`."""
     from selftrain.learn.distillation.soft_targets import Distilling, Softening, both_targets
     from selftrain.learn.models.calibrate import softmax
     from selftrain.learn.models.predict import predict_logits
@@ -124,7 +124,7 @@ def _course(large: _Teacher, found: Material, recipe: Distillation, *, seed: int
 def _result(
     training: TrainingResult, large: _Teacher, found: Material, out: Path, *, backbone: str, seed: int
 ) -> DistillationResult:
-    """Calibrates the small model on validation, saves it to `out`, and compares it with its teacher there."""
+    """Calibrates the small model on validation, compares it there with its teacher, and saves it to `out`."""
     from selftrain.learn.models.calibrate import fit_temperature
     from selftrain.learn.models.predict import predict_logits
     from selftrain.learn.training.curve import write_curve

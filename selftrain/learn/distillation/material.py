@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Int64s = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 HELD_OUT = 0.2
-"""The share of the labelled images that validates where there are no validation images."""
+"""The share of the labelled images that is held out for validation if no validation images are given."""
 NO_LABEL = -1
 _COMPARED = 256  # images at a time
 
@@ -30,8 +30,8 @@ _COMPARED = 256  # images at a time
 class Material:
     """The images to learn from: `rows` (n,) of `pixels`, with class indices or NO_LABEL in `labels` (n,).
 
-    `held_out` images were left out because `validation` holds them. `repeated` ones were left out because the rows hold
-    them already.
+    `held_out` images were left out because `validation` holds them too, and `repeated` ones because the rows already
+    hold them.
     """
 
     pixels: Pixels
@@ -47,7 +47,7 @@ def material(
 ) -> Material:
     """The images that a user gave to `distill`, at the size and with the classes of the teacher's `contract`.
 
-    Raises ConfigError where there is nothing to validate on or to learn from, SourceError for images or labels that
+    Raises ConfigError if there is nothing to validate on or to learn from, and SourceError for images or labels that
     cannot be used.
     """
     from selftrain.data.inputs.squares import JoinedImages, gather, gathered_pixels
@@ -82,7 +82,7 @@ def _held_out(ids: Ids, *, nothing: bool, seed: int) -> Mask:
 
 
 def _without(validation: Examples, pixels: Pixels, labels: Int64s, held_out: Mask) -> Material:
-    """`pixels` and their `labels` (n,), without those `held_out` (n,), in validation, or repeated."""
+    """The material from `pixels` and `labels` (n,), without images held out, in validation, or repeated."""
     ids = _ids(pixels, np.arange(len(labels)))
     validating = np.isin(ids, _ids(validation.pixels, validation.rows)) & ~held_out
     repeated = _repeated(ids, labels) & ~held_out & ~validating
@@ -93,13 +93,13 @@ def _without(validation: Examples, pixels: Pixels, labels: Int64s, held_out: Mas
 
 
 def _ids(pixels: Pixels, rows: Int64s) -> Ids:
-    """Ids (n,) of what the models read: the same in a file, in another format, and in an array."""
+    """Ids (n,) of the pixels that models read. An image has the same id in a file of any format and in an array."""
     starts = range(0, len(rows), _COMPARED)
     return np.concatenate([np.empty(0, "S64"), *(image_ids(pixels.gather(rows[i : i + _COMPARED])) for i in starts)])
 
 
 def _repeated(ids: Ids, labels: Int64s) -> Mask:
-    """Which images (n,) without a label came before, or come with one elsewhere."""
+    """Which images (n,) without a label repeat an earlier one, or one that has a label."""
     labeled_first = np.argsort(labels == NO_LABEL, kind="stable")
     first = labeled_first[np.unique(ids[labeled_first], return_index=True)[1]]
     repeated: Mask = labels == NO_LABEL

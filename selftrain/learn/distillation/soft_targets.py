@@ -1,4 +1,4 @@
-"""Soft targets: the course of training towards a teacher's softened answers, and labels where there are any."""
+"""Soft targets: a course of training towards a teacher's softened answers, and towards labels if there are any."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Softening:
 def distillation_loss(
     logits: keras.KerasTensor, soft: keras.KerasTensor, labels: keras.KerasTensor, softening: Softening
 ) -> keras.KerasTensor:
-    """Hinton et al. 2015 (arXiv:1503.02531, section 2), the mean over a batch; all arguments (n, classes).
+    """The loss of Hinton et al. 2015 (arXiv:1503.02531, section 2), averaged over a batch; all tensors (n, classes).
 
     One term is the cross-entropy with the teacher's probabilities `soft` at the temperature. It is multiplied by the
     square of the temperature, so that its gradients keep their size. The other term is the cross-entropy with `labels`
-    at temperature 1. A row of labels is one-hot, or all 0 for an image without label.
+    at temperature 1. A row of labels is one-hot, or all 0 for an image without a label.
     """
     warm = softening.temperature
     towards_teacher = -ops.sum(soft * ops.log_softmax(logits / warm), axis=-1) * warm**2
@@ -44,22 +44,22 @@ def both_targets(soft: NDArray[np.float32], labels: NDArray[np.float32]) -> NDAr
 
 @dataclass(frozen=True)
 class Distilling(Supervised):
-    """Augmented images against `both_targets`."""
+    """A course on augmented images and their `both_targets`."""
 
     softening: Softening
 
     @property
     def digest(self) -> str:
-        """From the examples, their order and the softening."""
+        """A digest of the examples, their order and the softening."""
         return f"{super().digest} {self.softening}"
 
     def trainer(self, model: keras.Model) -> keras.Model:
-        """Images to logits, with the loss of distillation."""
+        """A network from images to logits, with the distillation loss."""
         plain = super().trainer(model)
         return DistillingTrainer(plain.input, plain.output, self.softening)
 
 
-class DistillingTrainer(keras.Model):  # type: ignore[misc]
+class DistillingTrainer(keras.Model):  # type: ignore[misc]  # keras ships no types
     """A network whose targets are `both_targets`."""
 
     def __init__(self, images: keras.KerasTensor, logits: keras.KerasTensor, softening: Softening) -> None:

@@ -1,4 +1,4 @@
-"""Answers: a row per image file that a user names, with the model's label or the error of a file it cannot read."""
+"""Answers: a row per image file that a user names, with the model's label, or an error if it cannot be read."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Answer(BaseModel):
 
 
 def named_files(paths: Sequence[Path]) -> tuple[tuple[str, ...], tuple[Answer, ...]]:
-    """The files that `paths` name, each once, folders searched through; and an error row for every other path."""
+    """The files that `paths` name, each once, and an error row for other paths. Folders are searched for images."""
     files: dict[str, None] = {}
     errors: list[Answer] = []
     for path in paths:
@@ -48,7 +48,7 @@ def named_files(paths: Sequence[Path]) -> tuple[tuple[str, ...], tuple[Answer, .
 def answer_files(
     model: keras.Model, contract: Contract, paths: Sequence[str], *, progress: Progress = silent
 ) -> tuple[Answer, ...]:
-    """A row for each of `paths`, in their order. A file that cannot be decoded has its reason in `error`."""
+    """A row for each of `paths`, in their order. A file that cannot be decoded has the reason in `error`."""
     from selftrain.learn.models.predict_files import predict_files
 
     predictions = predict_files(model, contract, paths, progress=progress)

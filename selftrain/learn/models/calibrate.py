@@ -1,4 +1,4 @@
-"""Calibration: a temperature for logits, so that a confidence of 0.9 is right nine times of ten."""
+"""Calibration: a temperature for logits, so that answers with a confidence of 0.9 are right nine times out of ten."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from selftrain.errors import PredictionError
 
 _COLDEST, _HOTTEST = 0.001, 10.0  # times the spread of an image's logits
 FEWEST = 4
-"""With fewer held-out images no fold would have two, and they could not calibrate each other."""
+"""Fewer held-out images do not make two folds of two, so they cannot calibrate each other."""
 
 
 def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[np.float32]:
@@ -41,7 +41,7 @@ def _log_sum(scaled: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _expected_loss(logits: NDArray[np.floating], targets: NDArray[np.float64], temperature: float) -> float:
-    """Mean of -log p(class) at `temperature`, in nats, over classes of the probabilities `targets` (n, classes)."""
+    """Mean cross-entropy at `temperature`, in nats, against the probabilities `targets` (n, classes)."""
     scaled = np.asarray(logits, np.float64) / temperature
     return float(np.mean(_log_sum(scaled) - (targets * scaled).sum(axis=1)))
 
@@ -49,7 +49,7 @@ def _expected_loss(logits: NDArray[np.floating], targets: NDArray[np.float64], t
 def _targets_of_no_error(labels: NDArray[np.integer], classes: int) -> NDArray[np.float64]:
     """Targets (n, classes) for n correct answers: (n + 1) / (n + 2) for the label, the rest for the other classes.
 
-    This is Laplace's estimate of the share of right answers. Platt 1999, section 2.2, takes it for the same reason.
+    This is Laplace's estimate of the share of right answers. Platt 1999, section 2.2, uses it for the same reason.
     """
     wrong = 1 / (len(labels) + 2)
     targets = np.full((len(labels), classes), wrong / max(1, classes - 1))
@@ -58,15 +58,15 @@ def _targets_of_no_error(labels: NDArray[np.integer], classes: int) -> NDArray[n
 
 
 def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
-    """The temperature of least negative log-likelihood; logits (n, classes), labels (n,) indices.
+    """The temperature with the lowest negative log-likelihood; logits (n, classes), labels (n,) class indices.
 
-    Temperature scaling, Guo et al. 2017 (arXiv:1706.04599), section 4.2. The search covers a thousandth to ten times
-    the spread of an image's logits, so that logits times any factor give the same probabilities. Where each image's
+    This is temperature scaling (Guo et al. 2017, arXiv:1706.04599, section 4.2). The search covers a thousandth to ten
+    times the spread of an image's logits, so that logits times any factor give the same probabilities. If each image's
     logits are all equal, the temperature is 1.
 
-    Where every answer is right, the likelihood rises as long as the temperature falls, to confidences of 1 that n
-    images cannot support. The labels then count as right with probability (n + 1) / (n + 2), which the mean confidence
-    comes near. Raises PredictionError for logits that are not finite, ValueError without rows.
+    If every answer is right, a lower temperature always fits better, and confidences would reach 1. The n images cannot
+    support that. Each label then counts as right with probability (n + 1) / (n + 2), and the mean confidence comes near
+    it. Raises PredictionError for logits that are not finite, and ValueError without rows or for unequal numbers.
     """
     from scipy.optimize import minimize_scalar
 
@@ -90,7 +90,7 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
 
 
 def _spread(logits: NDArray[np.floating]) -> float:
-    """The largest minus the smallest logit of an image: the median over the images where it is not 0, else 0."""
+    """The median over images of the largest minus the smallest logit; images where that is 0 do not count."""
     spreads = np.ptp(np.asarray(logits, np.float64), axis=1)
     spreads = spreads[spreads > 0]
     return float(np.median(spreads)) if spreads.size else 0.0
@@ -110,8 +110,8 @@ def cross_fitted_probs(
 ) -> NDArray[np.float32]:
     """Probabilities (n, classes), each row's temperature fitted on the other folds' rows only.
 
-    So few held-out images serve calibration and the gate, and none of them judges itself. With fewer than 2 rows per
-    fold there are fewer folds. With fewer than FEWEST rows the temperature is 1.
+    The same few held-out images can then serve calibration and the gate, and none of them judges itself. With fewer
+    than 2 rows per fold there are fewer folds. With fewer than FEWEST rows the temperature is 1.
     """
     n = len(labels)
     folds = min(folds, n // 2)
@@ -127,9 +127,9 @@ def cross_fitted_probs(
 
 @dataclass(frozen=True, eq=False)
 class PrecisionCurve:
-    """How often answers of a confidence are right: `precision` (k,) never falls along the ascending `confidence` (k,).
+    """How often answers of each confidence are right: `precision` (k,) never falls as `confidence` (k,) rises.
 
-    Between two confidences it is interpolated. Beyond the ends it stays constant.
+    Between two confidences it is interpolated linearly. Beyond the ends it stays constant.
     """
 
     confidence: NDArray[np.float64]
@@ -144,8 +144,9 @@ class PrecisionCurve:
 def fit_precision(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> PrecisionCurve:
     """The least-squares curve through held-out `confidence` (n,) and whether each answer was `right` (n,).
 
-    Isotonic regression by pooling adjacent violators, as in Zadrozny and Elkan 2002. Equal confidences are one point.
-    Raises PredictionError for confidences that are not finite, ValueError without rows.
+    This is isotonic regression by pooling adjacent violators, as in Zadrozny and Elkan 2002. Equal confidences are one
+    point. Raises PredictionError for confidences that are not finite, and ValueError without rows or for unequal
+    numbers.
 
     >>> curve = fit_precision(np.array([0.9, 0.6, 0.5, 0.8]), np.array([True, False, True, True]))
     >>> curve.at(np.array([0.4, 0.6, 0.7, 1.0])).tolist()

@@ -26,9 +26,9 @@ class Contract(BaseModel):
 
     - `thresholds`: the confidence per class name above which its pseudo-labels were accepted.
     - `weights_sha256`: the digest of its .keras file, which differs each time it is saved.
-    - `values_sha256`: the digest of the weights' values, which does not.
-    - `lineage`: the identities of the models whose answers it learnt or whose weights it began with, and of those
-      models' own lineage, oldest first.
+    - `values_sha256`: the digest of the weights' values, which stays the same.
+    - `lineage`: the identities of the models whose answers it learnt or whose weights it started from, and their
+      lineage, oldest first.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,7 +52,7 @@ class Contract(BaseModel):
         None,
         ge=0,
         le=1,
-        description="of a student: share of the pool, or of a sample, for which its teacher disagrees",
+        description="for a student: the share of the pool, or of a sample, on which its teacher disagrees",
     )
     seed: int = 0
 
@@ -76,12 +76,12 @@ class SavedModel:
 
     @classmethod
     def read(cls, folder: Path) -> SavedModel:
-        """The saved model in `folder`, whose file is checked only when it is loaded. Raises UntrustedFileError."""
+        """The saved model in `folder`, whose file is checked only when it is loaded. Raises as `read_contract` does."""
         return cls(folder, read_contract(folder))
 
     @property
     def digest(self) -> str:
-        """sha256 of the weights and of what the model promises, without how its training went."""
+        """sha256 of the contract, which holds the weights' digests; the wall time and the churn are left out."""
         promised = self.contract.model_dump_json(exclude={"seconds", "churn"})
         return hashlib.sha256(promised.encode()).hexdigest()
 

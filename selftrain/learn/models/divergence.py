@@ -12,7 +12,8 @@ from selftrain.learn.models.contract import CONTRACT_FILE, REASON_FILE, Contract
 def leave(reason: str, contract: Contract, folder: Path) -> SavedModel:
     """Write to `folder` the `contract` of a model that does not exist, and the `reason`.
 
-    The folder has no weights, so `loading.load` refuses it. The contract is written last and makes the folder count.
+    The folder has no weights, so `loading.load` refuses it. The contract is written last, because a folder without it
+    does not count.
     """
     replace_text(folder / REASON_FILE, reason + "\n")
     replace_text(folder / CONTRACT_FILE, contract.model_dump_json(indent=2) + "\n")

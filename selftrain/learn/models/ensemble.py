@@ -26,16 +26,16 @@ def ensemble(
 ) -> SavedModel:
     """Save the models in the folders `models` as one model in the folder `out`.
 
-    Its probabilities are the mean of the members' calibrated ones. It answers their logarithm, so that it is used like
-    any saved model: to predict, to label a pool, as `teacher.start`. It is as large and slow as its members together;
-    `distill` makes a small model of it.
+    Its probabilities are the mean of the members' calibrated ones. It answers their logarithm, so that it can be used
+    like any saved model: to predict, to label a pool, or as `teacher.start`. It is as large and slow as its members
+    together; `distill` makes a small model of it.
 
     Args:
       - `models`: folders of saved models. They may read different image sizes; the ensemble reads the largest and
         resizes inside. They may have their classes in different orders; the ensemble has the first one's.
       - `out`: the folder of the new model. It must be new or empty, or hold an earlier ensemble of the same models,
         which is replaced.
-      - `weights`: a number from 0 per model. None: all the same.
+      - `weights`: one number per model, 0 or more. None: all equal.
 
     Returns:
         The saved model.
@@ -85,7 +85,7 @@ def averaged(models: Sequence[keras.Model], contracts: Sequence[Contract], share
 def _shares(weights: Sequence[float] | None, count: int) -> list[float]:
     numbers = [1.0] * count if weights is None else [float(weight) for weight in weights]
     if len(numbers) != count or min(numbers) < 0 or not 0 < sum(numbers) < float("inf"):
-        raise ConfigError(f"weights are {numbers} for {count} models; give one number from 0 each, not all 0")
+        raise ConfigError(f"weights are {numbers} for {count} models; give one number per model, 0 or more, not all 0")
     return [weight / sum(numbers) for weight in numbers]
 
 
@@ -95,7 +95,7 @@ def _check_classes(contracts: Sequence[Contract], models: Sequence[str | os.Path
         if set(contract.class_names) != set(first) or len(contract.class_names) != len(first):
             raise ConfigError(
                 f"the classes of {os.fspath(folder)} are {', '.join(contract.class_names[:10])}, those of "
-                f"{os.fspath(models[0])} {', '.join(first[:10])}; an ensemble's models have the same classes"
+                f"{os.fspath(models[0])} {', '.join(first[:10])}; give models with the same classes"
             )
 
 

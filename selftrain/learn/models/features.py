@@ -1,4 +1,4 @@
-"""Features: what a classifier makes of an image before its last layer names a class."""
+"""Features: the vector that a classifier computes for an image before its last layer names a class."""
 
 from __future__ import annotations
 
@@ -75,5 +75,5 @@ def _before_dropout(tensor: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def _per_image(tensor: keras.KerasTensor) -> keras.KerasTensor:
-    """(n, d) of (n, ..., d)."""
+    """The tensor (n, ..., d), averaged over its positions to (n, d)."""
     return tensor if len(tensor.shape) == 2 else ops.mean(tensor, axis=tuple(range(1, len(tensor.shape) - 1)))

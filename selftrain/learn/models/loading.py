@@ -25,7 +25,7 @@ UNREADABLE_ZIP = (  # what zipfile raises for a damaged archive
 def load(folder: Path) -> tuple[keras.Model, Contract]:
     """The model in `folder` and its contract.
 
-    The file's digest is compared before anything of it is read. Keras loads it in safe mode: no pickle, no code.
+    The file's digest is checked before anything in it is loaded. Keras loads it in safe mode: no pickle, no code.
     Raises UntrustedFileError if the digest differs, the .keras archive is not whole, or it holds code.
     """
     contract = read_contract(folder)
@@ -33,18 +33,18 @@ def load(folder: Path) -> tuple[keras.Model, Contract]:
     digest = file_digest(path) if path.is_file() else "no file"
     if digest != contract.weights_sha256:
         raise UntrustedFileError(
-            f"{path} has sha256 {digest}, its contract says {contract.weights_sha256}; it was changed after it was "
+            f"{path} has sha256 {digest}, but its contract says {contract.weights_sha256}; it was changed after it was "
             f"saved and was not loaded: restore it or train again"
         )
     return _load_keras(path), contract
 
 
 def adopt(path: Path, *, class_names: tuple[str, ...], image_size: int) -> tuple[keras.Model, Contract]:
-    """A user's own .keras classifier as a model of ours: 0-255 images in, logits out, with a contract.
+    """A user's own .keras classifier as one of our models: 0-255 images in, logits out, with a contract.
 
-    It must do its own rescaling. Its answers to random images tell whether it gives logits or probabilities; the
-    logarithm of probabilities is taken. Raises UntrustedFileError as `load` does. Raises BackboneError if its input
-    does not fit `image_size`, its outputs do not fit `class_names`, or these are not two or more different names.
+    It must rescale its input itself. Its answers to random images tell whether it gives logits or probabilities. The
+    logarithm of probabilities serves as logits. Raises UntrustedFileError as `load` does. Raises BackboneError if its
+    input does not fit `image_size`, its outputs do not fit `class_names`, or these are not two or more different names.
     """
     import keras
 
@@ -96,12 +96,10 @@ def _check_whole(path: Path) -> None:
             damaged = archive.testzip()
     except UNREADABLE_ZIP as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UntrustedFileError(
-            f"{path} is damaged ({reason}) and was not loaded; copy it or save it again"
-        ) from error
+        raise UntrustedFileError(f"{path} is damaged ({reason}) and was not loaded; copy or save it again") from error
     if damaged is not None:
         raise UntrustedFileError(
-            f"{path} is damaged ({damaged} differs from its checksum) and was not loaded; copy it or save it again"
+            f"{path} is damaged ({damaged} differs from its checksum) and was not loaded; copy or save it again"
         )
 
 
@@ -124,7 +122,7 @@ def _check_shapes(model: keras.Model, path: Path, *, classes: int, image_size: i
     if not isinstance(inputs, tuple) or len(inputs) != 4 or inputs[3] != 3:
         raise BackboneError(f"{path} reads {inputs}; allowed is one input (n, height, width, 3)")
     if any(side not in (None, image_size) for side in inputs[1:3]):
-        raise BackboneError(f"{path} reads {inputs[1]}x{inputs[2]} px; set image_size to it (it is {image_size})")
+        raise BackboneError(f"{path} reads {inputs[1]}x{inputs[2]} px; set image_size to that (it is {image_size})")
     if not isinstance(outputs, tuple) or len(outputs) != 2 or outputs[1] != classes:
         raise BackboneError(f"{path} answers {outputs}; allowed is (n, {classes}), one column per class name")
 

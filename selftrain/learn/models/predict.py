@@ -29,7 +29,7 @@ def predict_logits(
 ) -> NDArray[np.float32]:
     """Logits (n, classes) of `rows` (n,) of `pixels`; `flips` averages them with those of the mirrored images.
 
-    All batches have one shape, so that the model is compiled once. The last one is filled up.
+    All batches have one shape, so that the model is compiled once. The last one is padded with repeated images.
     """
     n = len(rows)
     if n == 0:
@@ -46,13 +46,13 @@ def predict_logits(
 
 
 def _even_size(n: int, batch_size: int) -> int:
-    """The size of as few batches as `batch_size` allows, equally full: two of 160 for 300 images."""
+    """The size of the fewest batches that `batch_size` allows, all equally full: two of 160 for 300 images."""
     batches = -(-n // batch_size)
     return min(batch_size, -(-n // (batches * _SMALLEST_BATCH)) * _SMALLEST_BATCH)
 
 
 def _read_ahead(pixels: Pixels, rows: NDArray[np.int64], size: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Each batch, and how many images are done after it; the next batch is gathered meanwhile."""
+    """How many images are done after each batch, and the batch. A thread gathers the next one in the meantime."""
 
     def gather(start: int) -> NDArray[np.uint8]:
         batch = rows[start : start + size]

@@ -59,8 +59,8 @@ def predict_files(
 ) -> FilePredictions:
     """The probabilities of the image files `paths`, in their order, and the files that cannot be read.
 
-    Files are decoded as in training, by one thread per core. Meanwhile the batch before is predicted. `strict_names`
-    refuses a file whose name announces another format than its bytes, as ingest does.
+    Files are decoded as in training, by one thread per core. Meanwhile the previous batch is predicted. `strict_names`
+    refuses a file whose name and bytes disagree on the format, as ingest does.
     """
     files = FilePixels(tuple(paths), contract.image_size, strict_names=strict_names)
     with files:
@@ -114,7 +114,7 @@ class FilePixels:
             data = Path(path).read_bytes()
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise ImageError(QuarantineReason.UNREADABLE, f"{reason}; check the path and its rights") from error
+            raise ImageError(QuarantineReason.UNREADABLE, f"{reason}; check the path and its permissions") from error
         limit = int(LIMITS.max_megapixels * 1e6)
         if self.strict_names:
             probe(data, path, max_pixels=limit, min_side=LIMITS.min_side)

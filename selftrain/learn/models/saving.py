@@ -1,4 +1,4 @@
-"""Saving a model: a `.keras` file and its contract, put in place whole."""
+"""Saving a model: a `.keras` file and its contract, written together or not at all."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def save(model: keras.Model, contract: Contract, folder: Path) -> SavedModel:
 
 
 def _put(part: Path, place: Path, *, old: Path) -> None:
-    """Move `part` to `place`, and an earlier model to `old`; put it back on failure."""
+    """Move an earlier model to `old`, and `part` to `place`; on failure, put the earlier model back."""
     there = place.exists()
     if there:
         place.rename(old)
@@ -63,11 +63,11 @@ def _put(part: Path, place: Path, *, old: Path) -> None:
 
 
 def check_no_other_files(folder: Path) -> None:
-    """Raise ConfigError for a `folder` that is not one, or that holds more than a saved model's own files."""
+    """Raise ConfigError if `folder` is a file, or holds anything besides a saved model's own files."""
     if not os.path.lexists(os.path.realpath(folder)):
         return
     if not folder.is_dir():
-        raise ConfigError(f"{str(folder)!r} is not a folder; it was left as it is, give another")
+        raise ConfigError(f"{str(folder)!r} is not a folder; it was left as it is, give another folder")
     others = sorted(path.name for path in folder.iterdir() if not _is_ours(path))
     if others:
         raise ConfigError(
@@ -83,7 +83,7 @@ def _is_ours(path: Path) -> bool:
 def check_replaceable(out: Path, *, lineage: tuple[str, ...], trained: bool) -> None:
     """Raise ConfigError unless `out` is empty or missing, or holds only an earlier model of the same `lineage`.
 
-    A `trained` model has a curve; an ensemble has none. A student of the loop is never replaced.
+    A `trained` model has a curve; an ensemble does not. A student of the loop is never replaced.
     """
     check_no_other_files(out)
     if not out.is_dir() or not any(out.iterdir()):
@@ -94,7 +94,7 @@ def check_replaceable(out: Path, *, lineage: tuple[str, ...], trained: bool) -> 
         raise ConfigError(f"out={str(out)!r} is not empty; it was left as it is, give another folder") from error
     if earlier.lineage != lineage or earlier.churn is not None or (out / CURVE_FILE).is_file() != trained:
         raise ConfigError(
-            f"out={str(out)!r} holds a model that was not made of the same ones; "
+            f"out={str(out)!r} holds a model that was not made from the same models; "
             f"it was left as it is, give another folder"
         )
 

@@ -47,15 +47,15 @@ def build(
 
     The backbone is the layer "backbone". It has only stock Keras layers, so that a saved model loads without KerasHub.
 
-    - `weights`: None (from scratch), "imagenet", or a file of weights without top. The file is of the network from
-      keras.applications where there is one, or of this one if `save_weights` wrote it.
+    - `weights`: None (from scratch), "imagenet", or a file of weights without the top. The file comes from
+      `save_weights`, or from the rung's network in keras.applications if there is one.
     - `dropout`: the rate before the logits.
-    - `reduce_strides`: keep more of small images, where the weights are not published ones.
+    - `reduce_strides`: halve small images fewer times, unless the weights are published ones.
     - `seed`: set as Keras's global random seed, from which the initialisers draw.
 
-    In training, EfficientNets and EfficientNetV2s leave out residual blocks per image (stochastic depth,
+    In training, EfficientNets and EfficientNetV2s skip residual blocks at random per image (stochastic depth,
     arXiv:1603.09382), with or without weights. The rate rises from 0 at the first block to at most .2. Other networks
-    leave nothing out. Raises BackboneError for an unknown name, an image too small for it, or weights that do not fit.
+    skip nothing. Raises BackboneError for an unknown name, an image too small for it, or weights that do not fit.
     """
     rung = resolve(backbone)
     keras.utils.set_random_seed(seed)
@@ -99,7 +99,7 @@ def learned_by(path: Path) -> str | None:
 
 
 def reduced_strides(image_size: int) -> list[int]:
-    """B0's stage strides, with the last halvings dropped until the last feature map is 4 pixels wide.
+    """B0's stage strides, without the last halvings, so that the last feature map is 4 pixels wide or more.
 
     >>> reduced_strides(224), reduced_strides(32)
     ([1, 2, 2, 2, 1, 2, 1], [1, 2, 2, 1, 1, 1, 1])
@@ -213,10 +213,10 @@ def _load(model: keras.Model, rung: Rung, weights: str) -> None:
 
 
 def preprocessed(rung: Rung, images: keras.KerasTensor, *, weights: str | None) -> keras.KerasTensor:
-    """Images 0-255 in the range that the backbone, and its published weights, read."""
+    """Images 0-255, rescaled to the range that the backbone and its published weights expect."""
     name = rung.application or rung.name
     if name.startswith(("EfficientNet", "ConvNeXt", "MobileNetV3")) and not _is_ours(rung, weights):
-        return images  # these rescale inside
+        return images  # these networks rescale inside
     if name.startswith("VGG") or name in ("ResNet50", "ResNet101", "ResNet152"):
         bgr = keras.ops.flip(images, axis=-1)
         return keras.layers.Rescaling(1.0, offset=[-mean for mean in _CAFFE_MEAN_BGR], name="rescale")(bgr)

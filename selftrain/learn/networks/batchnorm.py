@@ -17,7 +17,7 @@ from selftrain.learn.networks import variables
 
 
 def layers_of_type(model: keras.Model, kind: type[keras.layers.Layer]) -> list[keras.layers.Layer]:
-    """Every layer of `kind` at any depth; `model.layers` lists those of one level."""
+    """Every layer of `kind` at any depth; `model.layers` lists one level only."""
     layers = []
     for layer in model.layers:
         if isinstance(layer, kind):
@@ -60,7 +60,7 @@ class Statistics:
 
     @contextmanager
     def _measuring(self) -> Iterator[None]:
-        """The layers' settings for a measurement; the compiled function reads them when traced."""
+        """Change the layers' settings for a measurement; the compiled function reads them when it is traced."""
         momenta, rates = [norm.momentum for norm in self._norms], [dropout.rate for dropout in self._dropouts]
         for norm in self._norms:
             norm.momentum = 0.0
@@ -75,7 +75,7 @@ class Statistics:
                 dropout.rate = rate
 
 
-class _InTrainingMode(keras.layers.Layer):  # type: ignore[misc]
+class _InTrainingMode(keras.layers.Layer):  # type: ignore[misc]  # keras ships no types
     """A model that is always called in training mode."""
 
     def __init__(self, model: keras.Model) -> None:

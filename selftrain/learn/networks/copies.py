@@ -1,4 +1,4 @@
-"""Copies of a network: with its weights, and with layers that compute in bfloat16 (mixed precision)."""
+"""Copies of a network with its weights, in the same precision or in bfloat16 (mixed precision)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def at_precision(model: keras.Model, precision: Precision) -> keras.Model:
     """`model` itself for "float32"; else a copy with its weights, whose layers compute in bfloat16.
 
     The copy's weights and its last layer stay in float32. The loss is not scaled, because bfloat16 has float32's range
-    (arXiv:1905.12322, section 3). The copy has its weights in the model's order, so what it learns is written back
+    (arXiv:1905.12322, section 3). The copy has its weights in the model's order, so what it learns can be written back
     directly. A saved model does not depend on the precision in which it was trained.
     """
     if precision == "float32":
@@ -39,7 +39,7 @@ def at_precision(model: keras.Model, precision: Precision) -> keras.Model:
         lower = isinstance(layer, keras.layers.Layer) and layer is not last  # bare operations keep their input's type
         return type(layer).from_config({**settings, "dtype": precision} if lower else settings)
 
-    with _policy(precision):  # for the layers that a layer makes
+    with _policy(precision):  # for the layers that a layer creates itself
         copy = keras.models.clone_model(model, clone_function=lowered, recursive=True)
     write_weights(copy, variables.read(model.weights))
     return copy

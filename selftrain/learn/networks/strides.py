@@ -8,9 +8,10 @@ import keras
 def with_fewer_halvings(network: keras.Model, *, smallest: int) -> keras.Model:
     """`network` with stride 1 where a convolution's output would have fewer than `smallest` pixels a side.
 
-    For functional networks that halve by strided convolutions outside residual branches, such as keras.applications'
-    MobileNet and MobileNetV2. They pad right and below for a stride of 2. The new network pads all sides. Its weights
-    have the same shapes and order, but new values. A network that keeps enough is returned.
+    This works for functional networks that halve by strided convolutions outside residual branches, such as
+    keras.applications' MobileNet and MobileNetV2. They pad right and below for a stride of 2. The new network pads all
+    sides. Its weights have the same shapes and order, but new values. A network whose outputs are large enough is
+    returned as it is.
     """
     changed = [layer for layer in network.layers if _halves(layer) and layer.output.shape[1] < smallest]
     if not changed:

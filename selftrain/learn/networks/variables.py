@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 def read(variables: Iterable[keras.Variable]) -> list[NDArray[Any]]:
     """Each variable's value, copied, in the variables' order."""
-    # By way of a tensor of its own: numpy 2 warns when it copies a TensorFlow variable itself.
+    # Copied to a tensor first: numpy 2 warns when it copies a TensorFlow variable directly.
     return [keras.ops.convert_to_numpy(keras.ops.copy(variable)) for variable in variables]
 
 

@@ -1,4 +1,4 @@
-"""Wide residual networks, with which the literature measures on small images."""
+"""Wide residual networks, the usual networks of the literature for small images."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import keras
 from keras import layers
 
 _CHANNELS = (16, 32, 64)
-_MOMENTUM = 0.9  # of batch norm's averages, as in KerasHub's EfficientNet: short trainings leave slower ones behind
+_MOMENTUM = 0.9  # of batch norm's averages, as in KerasHub's EfficientNet: slower ones lag behind in short trainings
 
 
 def wide_resnet(*, depth: int, width: int, image_size: int) -> keras.Model:
     """WRN-`depth`-`width` (arXiv:1605.07146, table 1) without its top: (n, s, s, 3) to (n, s/4, s/4, 64 * width).
 
-    Three groups of (depth - 4) / 6 pre-activated blocks of two 3x3 convolutions. They have `width` times 16, 32 and 64
-    channels, and no dropout. Raises ValueError for a depth that does not give whole blocks.
+    It has three groups of (depth - 4) / 6 pre-activated blocks, each of two 3x3 convolutions. The groups have `width`
+    times 16, 32 and 64 channels. The network does not use dropout. Raises ValueError for a depth that does not give
+    whole blocks.
     """
     blocks, left = divmod(depth - 4, 6)
     if left or blocks < 1:
@@ -28,7 +29,7 @@ def wide_resnet(*, depth: int, width: int, image_size: int) -> keras.Model:
 
 
 def _block(features: keras.KerasTensor, channels: int, stride: int, name: str) -> keras.KerasTensor:
-    """The shortcut is a convolution of the activated features where their shape changes."""
+    """A residual block. If the shape changes, its shortcut is a convolution of the activated features."""
     active = _activated(features, f"{name}_a")
     same = stride == 1 and features.shape[-1] == channels
     shortcut = features if same else _convolved(active, channels, 1, stride, f"{name}_shortcut")

@@ -14,9 +14,9 @@ Labels = NDArray[np.integer]
 
 
 def knn_accuracy(features: Features, labels: Labels, *, neighbours: int = 20, temperature: float = 0.07) -> float:
-    """The share of images whose label the others' votes find; features (n, d), labels (n,) class indices.
+    """The share of images whose nearest neighbours vote for their label; features (n, d), labels (n,) class indices.
 
-    An image does not vote for itself. So few labels serve as voters and as questions. Raises SourceError for fewer than
+    An image does not vote for itself, so the same few images can vote and be judged. Raises SourceError for fewer than
     two images.
     """
     if len(labels) < 2:
@@ -38,10 +38,10 @@ def knn_accuracy(features: Features, labels: Labels, *, neighbours: int = 20, te
 def weighted_votes(
     similarity: Features, labels: Labels, *, neighbours: int, temperature: float = 0.07
 ) -> NDArray[np.float64]:
-    """Votes (m, classes) of the `neighbours` most similar; `similarity` (m, n) is the cosine, `labels` (n,).
+    """Votes (m, classes) of the `neighbours` most similar images; `similarity` (m, n) is the cosine, `labels` (n,).
 
     Weighted k-NN (Wu et al. 2018, arXiv:1805.01978, section 3.4): a neighbour of similarity s votes with
-    exp(s / temperature). The votes of a row share a factor, so that they cannot overflow.
+    exp(s / temperature). The votes of a row are scaled by one factor, so that they cannot overflow.
 
     >>> votes = weighted_votes(np.array([[1.0, 0.9, 0.9]]), np.array([0, 1, 1]), neighbours=3, temperature=0.1)
     >>> votes.round(2).tolist()
@@ -56,7 +56,7 @@ def weighted_votes(
 
 
 def spread(features: Features) -> float:
-    """How widely embeddings (n, d) are spread: near 1 over the whole sphere, 0 if collapsed.
+    """How widely embeddings (n, d) are spread: near 1 if they cover the whole sphere, 0 if collapsed.
 
     SimSiam (arXiv:2011.10566, section 4.1): sqrt(d) times the mean standard deviation per normalised dimension.
 

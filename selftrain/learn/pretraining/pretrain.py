@@ -39,7 +39,7 @@ STATE_FILE = "pretraining.npz"
 _COLLAPSED = 0.01  # spread; 1 is healthy
 _LOOKED_AT = 512  # unlabelled images for the embeddings' spread
 _MOST_NEIGHBOURS = 5000  # labelled images that vote
-_NOT_OF_THE_STEPS = {"backbone", "image_size", "reduce_strides", "checkpoint_s"}  # the network is told apart by itself
+_NOT_OF_THE_STEPS = {"backbone", "image_size", "reduce_strides", "checkpoint_s"}  # the network itself is compared
 _SAMPLED = 256  # images whose bytes tell two sets apart
 
 
@@ -56,8 +56,8 @@ class LabeledRows:
 class FeatureLook:
     """The features after `step` steps, and the mean loss since the look before.
 
-    `spread` is the embeddings': 1 is healthy, 0 collapsed. `knn_accuracy` is the share of labelled images whose
-    neighbours find their label, None without labels.
+    `spread` is that of the embeddings: 1 is healthy, 0 is collapsed. `knn_accuracy` is the share of labelled images
+    whose neighbours vote for their label, None without labels.
     """
 
     step: int
@@ -241,7 +241,7 @@ class _PretrainingRun:
         self.save()
 
     def _bring_over(self, statistics: Statistics) -> None:
-        """Copy what was learnt to the network that is judged and returned, and measure its batch norm."""
+        """Copy the learnt weights to the network that is judged and returned, and measure its batch norm."""
         if self.learning is not self.embed:
             variables.write(self.embed.weights, variables.read(self.learning.weights))
         statistics.measure(self._plain_batches())
@@ -266,7 +266,7 @@ class _PretrainingRun:
         write_arrays(self.state_file, variables.read(self._state()), json.dumps(asdict(self.position)))
 
 
-class _PretrainingWatch(keras.callbacks.Callback):  # type: ignore[misc]
+class _PretrainingWatch(keras.callbacks.Callback):  # type: ignore[misc]  # keras ships no types
     """Stops a pretraining whose loss is not finite, saves it from time to time, and reports progress."""
 
     def __init__(self, run: _PretrainingRun, stop: int) -> None:

@@ -29,8 +29,8 @@ WEIGHTS_SUFFIX = ".weights.h5"
 class Representation:
     """A pretrained backbone: `weights` is the file, `yaml` makes a teacher start from it.
 
-    - `knn_before`, `knn_after`: the share of labelled images whose neighbours find their label by the features, before
-      and after pretraining; None without labels.
+    - `knn_before`, `knn_after`: the share of labelled images whose nearest neighbours in the features vote for their
+      label, before and after pretraining; None without labels.
     - `curve`: a row per look with step, loss, spread (1 healthy, 0 collapsed), knn_accuracy and learning_rate.
     - `seconds`: wall time over all starts.
     - `images`, `unreadable`: how many images were learnt from, and how many files were left out.
@@ -48,7 +48,7 @@ class Representation:
 
     @property
     def yaml(self) -> str:
-        """The line for a configuration."""
+        """The line of a configuration that starts a teacher from these weights."""
         return f"teacher: {{backbone: {self.backbone}, weights: {self.weights}}}"
 
 
@@ -64,24 +64,24 @@ def learn_representation(
 ) -> Representation:
     """Pretrain a backbone on `images` without labels, and save its weights.
 
-    A teacher starts from the file by `teacher: {weights: PATH}`. Its batch norm keeps the statistics of these images.
-    After a kill, the same call continues the training.
+    With `teacher: {weights: PATH}`, a teacher starts from the file. Its batch norm keeps the statistics of these
+    images. After a kill, the same call continues the training.
 
     Args:
       - `images`: a folder, an array uint8 (n, h, w[, 3]), a list of images or paths, a stream, or Pixels of the
         recipe's `image_size`.
-      - `labeled`: class folders, or (images, labels), which are not learned from. Each look at the features says for
-        how many of them the nearest neighbours find the label (arXiv:1805.01978).
+      - `labeled`: class folders, or (images, labels). The backbone does not learn from them. Each look at the features
+        reports the share of them whose nearest neighbours vote for their label (arXiv:1805.01978).
       - `recipe`: how to train, a `selftrain.config.Pretraining` or a mapping of its keys: backbone, image size,
         objective, steps and the other settings.
       - `out`: the file, *.weights.h5. None: `workspace`/representations/BACKBONE-OBJECTIVE.weights.h5. A file there is
         replaced only by the same call, because a configuration may name it.
-      - `seed`: the first weights, the order of the images, and the views.
+      - `seed`: sets the first weights, the order of the images, and the views.
       - `workspace`: the folder for decoded images and checkpoints.
       - `progress`: called with the steps done, their total, and a note.
 
     Returns:
-        The file, what the neighbours found before and after, and a row per look at the features.
+        The file, the neighbours' accuracy before and after, and a row per look at the features.
 
     Raises:
       - SourceError: images cannot be used, or there is a single labelled image.
@@ -89,6 +89,15 @@ def learn_representation(
       - ConfigError: `recipe` is not allowed, `out` holds other weights or something else, or there are fewer images
         than a batch.
       - TrainingDivergedError: the loss is not finite, or the features collapse.
+
+    Example:
+        >>> import numpy as np
+        >>> import selftrain
+        >>> images = np.random.default_rng(0).integers(0, 256, (32, 8, 8), np.uint8)
+        >>> recipe = {"backbone": "wide_resnet_16_1", "image_size": 8, "steps": 2, "batch_size": 8}
+        >>> found = selftrain.learn_representation(images=images, recipe=recipe, out="noise.weights.h5")
+        >>> print(found.yaml)
+        teacher: {backbone: wide_resnet_16_1, weights: noise.weights.h5}
     """
     from selftrain.learn.networks import backbones
     from selftrain.learn.pretraining.pretrain import curve_of, identity, pretrain
@@ -131,7 +140,7 @@ def learn_representation(
 
 
 def _weights_file(out: str | os.PathLike[str] | None, recipe: Pretraining, place: Workspace) -> Path:
-    """Where the weights go. Raises BackboneError for another suffix, ConfigError for a file that was not learned."""
+    """Where the weights go. Raises BackboneError for another suffix, ConfigError for a file that is not ours."""
     from selftrain.learn.networks.backbones import learned_by
 
     default = place.root / "representations" / f"{recipe.backbone}-{recipe.objective}{WEIGHTS_SUFFIX}"
@@ -156,7 +165,7 @@ def _judges(labeled: object, size: int, place: Workspace) -> LabeledRows | None:
 
 
 def _refuse_other_weights(weights: Path, learned: str) -> None:
-    """Raise ConfigError where `weights` is there and comes from another training than `learned`."""
+    """Raise ConfigError if `weights` exists and comes from another training than `learned`."""
     from selftrain.learn.networks.backbones import learned_by
 
     if os.path.lexists(weights) and learned_by(weights) != learned:

@@ -15,8 +15,8 @@ from selftrain.learn.pretraining.view_losses import barlow_twins, nt_xent
 def projector(recipe: Pretraining, features: int) -> keras.Model:
     """The MLP between features (n, `features`) and the embeddings (n, d) that the loss compares.
 
-    Barlow Twins: three layers of one width (arXiv:2103.03230, section 2.2). SimCLR: one hidden layer, 128 out
-    (arXiv:2002.05709, section 2.1).
+    Barlow Twins uses three layers of one width (arXiv:2103.03230, section 2.2). SimCLR uses one hidden layer and at
+    most 128 outputs (arXiv:2002.05709, section 2.1).
     """
     match recipe.objective:
         case "barlow_twins":
@@ -35,8 +35,8 @@ def projector(recipe: Pretraining, features: int) -> keras.Model:
     return keras.Sequential([*layers, keras.layers.Dense(widths[-1], use_bias=False, dtype="float32")], name="project")
 
 
-class TwoViews(keras.Model):  # type: ignore[misc]
-    """Images (n, s, s, 3) to the embeddings (n, 2, d) of two augmentations of each, with the loss between them."""
+class TwoViews(keras.Model):  # type: ignore[misc]  # keras ships no types
+    """A network from images (n, s, s, 3) to embeddings (n, 2, d) of two augmentations of each, with their loss."""
 
     def __init__(self, embed: keras.Model, recipe: Pretraining, *, seed: int) -> None:
         size = embed.input_shape[1]

@@ -12,7 +12,7 @@ _NEVER = 1e9
 def barlow_twins(
     first: keras.KerasTensor, second: keras.KerasTensor, *, off_diagonal: float = 0.005
 ) -> keras.KerasTensor:
-    """Barlow Twins (arXiv:2103.03230, eq. 1 and 2) of embeddings (n, d) of the same n images in two views; a scalar.
+    """Barlow Twins' loss (arXiv:2103.03230, eq. 1-2) of embeddings (n, d) of the same n images in two views; a scalar.
 
     The cross-correlation of the embeddings over the batch should be the identity. `off_diagonal` is the paper's lambda,
     the weight of the redundancy term. A dimension that is constant over the batch correlates with nothing.
@@ -24,10 +24,10 @@ def barlow_twins(
 
 
 def nt_xent(first: keras.KerasTensor, second: keras.KerasTensor, *, temperature: float = 0.5) -> keras.KerasTensor:
-    """SimCLR's NT-Xent (arXiv:2002.05709, eq. 1) of embeddings (n, d) of the same n images in two views; a scalar.
+    """SimCLR's NT-Xent loss (arXiv:2002.05709, eq. 1) of embeddings (n, d) of the same n images in two views; a scalar.
 
     Each of the 2n embeddings has to find the other view of its image among 2n - 1 others, by cosine similarity over
-    `temperature`. The loss is the mean cross-entropy of doing so.
+    `temperature`. The loss is the mean cross-entropy of that choice.
     """
     n = ops.shape(first)[0]
     unit = ops.normalize(ops.concatenate([first, second]), axis=-1, order=2)
@@ -38,7 +38,7 @@ def nt_xent(first: keras.KerasTensor, second: keras.KerasTensor, *, temperature:
 
 
 def _standard(embeddings: keras.KerasTensor) -> keras.KerasTensor:
-    """Columns of mean 0 and length 1 over the batch."""
+    """The embeddings, with each column scaled to mean 0 and length 1 over the batch."""
     centred = embeddings - ops.mean(embeddings, axis=0, keepdims=True)
     squares = ops.sum(ops.square(centred), axis=0, keepdims=True)
     return centred / ops.sqrt(ops.maximum(squares, _TINY))

@@ -1,4 +1,4 @@
-"""Batches: the examples that a training step sees, a pure function of the seed and the step."""
+"""Batches: the examples that a training step sees, chosen by the seed and the step alone."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Examples:
     """Images with targets: `rows` (n,) into `pixels`, `targets` (n, classes), `weights` (n,), `human` (n,).
 
     A target row is one-hot (a label) or soft (a teacher's probabilities). `human` marks the labels of people. `hard`
-    (n,) marks the rows that name a class without probabilities; None: the human ones. A teacher's probabilities are
-    soft even where they round to 1. A pseudo-label kept without them is hard.
+    (n,) marks the rows that name a class without probabilities; None means the human ones. A teacher's probabilities
+    are soft even where they round to 1. A pseudo-label stored without probabilities is hard.
     """
 
     pixels: Pixels
@@ -55,7 +55,7 @@ class Examples:
 
     @property
     def digest(self) -> str:
-        """sha256 over rows, targets, weights and sources; the store vouches for the pixels."""
+        """sha256 over rows, targets, weights and `human`. The pixels are not read: the store guarantees them."""
         parts = (self.rows, self.targets, self.weights, self.human)
         return sha256(b"|".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()
 
@@ -63,7 +63,7 @@ class Examples:
 def smooth(targets: NDArray[np.float32], amount: float, *, hard: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Label smoothing (Szegedy et al. 2016, section 7) of the rows that are `hard` (n,).
 
-    A soft row already holds its doubt, even where a teacher's probability is 1 in float32.
+    A soft row already expresses its doubt, even where a teacher's probability is 1 in float32.
 
     >>> smooth(np.array([[1, 0], [0.7, 0.3]], np.float32), 0.1, hard=np.array([True, False])).round(3).tolist()
     [[0.949999988079071, 0.05000000074505806], [0.699999988079071, 0.30000001192092896]]
@@ -88,10 +88,10 @@ def balanced_weights(targets: NDArray[np.float32], weights: NDArray[np.float32])
 
 @dataclass(frozen=True)
 class Batches:
-    """Batch k for every step k. Each source of labels is an endless stream of its own permutations.
+    """The batch of each step. Human labels and pseudo-labels are two endless streams, each of its own permutations.
 
     A batch holds at least ceil(min_human_share * batch_size) human-labelled examples, if there are any. If their
-    natural share is higher, they have that share over the steps. Where it is not a whole number per batch, some batches
+    natural share is higher, they have that share over the steps. If that is not a whole number per batch, some batches
     hold one more than others. From step `labels_only_from` on, batches hold human-labelled examples alone.
     """
 
@@ -102,7 +102,7 @@ class Batches:
     labels_only_from: int | None = None
 
     def humans_before(self, step: int) -> int:
-        """How many human-labelled examples the steps before `step` see, if none of them is of labels only."""
+        """How many human-labelled examples the steps before `step` see, if none sees labels alone."""
         human = int(self.examples.human.sum())
         if human == 0:
             return 0

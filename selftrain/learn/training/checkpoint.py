@@ -52,7 +52,7 @@ class Position:
     def best(self) -> Look | None:
         """The newest look within one standard error of the highest accuracy so far; None before the first look.
 
-        The validation images cannot tell the two apart (Breiman et al. 1984, section 3.4.3), and the newest look has
+        The validation images cannot tell such looks apart (Breiman et al. 1984, section 3.4.3), and the newest look has
         learned most. The best look is always the newest one or the one that was best before it.
         """
         highest = max(self.looks, key=lambda look: look.validation_accuracy, default=None)
@@ -70,7 +70,7 @@ class Position:
 class Checkpoints:
     """The newest state and the best weights of one training, in a folder of its own, saved every `every_s` seconds.
 
-    Of a finished training the best weights and the position stay. The same training then returns at once.
+    Once a training has finished, only its best weights and its position stay. The same training then returns at once.
     """
 
     folder: Path
@@ -120,7 +120,7 @@ class Checkpoints:
         (self.folder / self._state).unlink(missing_ok=True)
 
     def load(self, fingerprint: str) -> tuple[Position, list[Array]] | None:
-        """The saved position and arrays; None if nothing is saved, or only another training.
+        """The saved position and arrays; None if nothing whole is saved, or only another training.
 
         A finished training has an empty list of arrays.
         """
@@ -180,14 +180,14 @@ def write_arrays(path: Path, arrays: list[Array], text: str) -> None:
 
     def write(part: Path) -> None:
         with part.open("wb") as file:
-            # numpy's stub takes `allow_pickle` for one of the arrays
+            # to numpy's stub, one of the arrays could be `allow_pickle`, which is a bool
             np.savez(file, text=np.frombuffer(text.encode(), np.uint8), **{f"a{i}": a for i, a in enumerate(arrays)})  # type: ignore[arg-type]
 
     replace_file(path, write, durable=True)
 
 
 def read_arrays(path: Path) -> tuple[list[Array], str]:
-    """What `write_arrays` wrote to `path`. Raises an error of TORN."""
-    # Opened here: np.load leaves a torn file open when it raises.
+    """What `write_arrays` wrote to `path`. Raises one of the errors in TORN if the file is missing or torn."""
+    # The file is opened here, because np.load leaves a torn file open when it raises.
     with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
         return [saved[f"a{i}"] for i in range(len(saved.files) - 1)], saved["text"].tobytes().decode()

@@ -1,7 +1,7 @@
 """Consistency rules: which unlabelled images of a batch count, how much, and the loss between their two views.
 
-A rule is a layer from the logits of weakly and of strongly augmented images, (n, classes) each in one order, to their
-loss. What it has learnt about the model is in weights that no gradient trains, so that a checkpoint keeps them.
+A rule is a layer. It takes the logits (n, classes) of weakly and of strongly augmented images, in the same order, and
+returns their loss. Its estimates of the model are weights that are not trained, so that a checkpoint keeps them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class ConsistencyLoss(Protocol):
     """The layer in which FixMatch, FreeMatch and SoftMatch differ."""
 
     def __call__(self, weak: Tensor, strong: Tensor) -> Tensor:
-        """The weighted loss of a batch, a scalar; the batch first updates what the rule knows."""
+        """The weighted loss of a batch, a scalar; the batch first updates the rule's estimates."""
         ...
 
 
@@ -37,7 +37,9 @@ def consistency_loss(method: Method, settings: Consistency, *, classes: int) -> 
         case "softmatch":
             return SoftMatch(classes, momentum=settings.momentum, n_sigma=settings.n_sigma, weight=settings.weight)
         case "noisy_student":
-            raise ValueError("noisy_student trains in rounds, by pseudo-labels made before; it has no rule in training")
+            raise ValueError(
+                "noisy_student trains in rounds, on pseudo-labels made before; it does not use a rule in training"
+            )
         case never:
             assert_never(never)
 
@@ -48,8 +50,8 @@ def hard_loss(strong: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     return ops.mean(weights * -ops.sum(wanted * ops.log_softmax(strong), axis=-1))
 
 
-class FixMatch(keras.layers.Layer):  # type: ignore[misc]
-    """Counts images whose weak view is surer than one threshold (arXiv:2001.07685, eq. 4)."""
+class FixMatch(keras.layers.Layer):  # type: ignore[misc]  # keras ships no types
+    """Counts images whose weak view reaches one threshold of confidence (arXiv:2001.07685, eq. 4)."""
 
     def __init__(self, threshold: float, *, weight: float = 1.0) -> None:
         super().__init__(name="fixmatch")
@@ -62,8 +64,8 @@ class FixMatch(keras.layers.Layer):  # type: ignore[misc]
         return self.weight * hard_loss(strong, ops.argmax(probs, axis=-1), counts)
 
 
-class FreeMatch(keras.layers.Layer):  # type: ignore[misc]
-    """Thresholds per class that follow the model's own confidence (arXiv:2205.07246), and a term for fairness.
+class FreeMatch(keras.layers.Layer):  # type: ignore[misc]  # keras ships no types
+    """Uses thresholds per class that follow the model's own confidence, and a term for fairness (arXiv:2205.07246).
 
     `level` is tau_t (eq. 5), `class_means` (classes,) p~_t (eq. 6), `histogram` (classes,) h~_t of the predictions.
     `weight` and `fairness` are w_u and w_f of eq. 12: neither scales the other's term.
@@ -94,10 +96,10 @@ class FreeMatch(keras.layers.Layer):  # type: ignore[misc]
         return self.class_means / ops.max(self.class_means) * self.level
 
     def _unfairness(self, strong: Tensor, counts: Tensor) -> Tensor:
-        """Self-adaptive fairness, eq. 9-11; 0 where no image counts.
+        """Self-adaptive fairness, eq. 9-11; 0 if no image counts.
 
-        A class that no counted image is predicted as adds its expected share times log 1e-12, as in the authors' code.
-        No gradient flows through that number.
+        A class that is not predicted for any counted image adds its expected share times log 1e-12, as in the authors'
+        code. No gradient flows through that number.
         """
         views = ops.softmax(strong)
         predicted = ops.one_hot(ops.argmax(ops.stop_gradient(strong), axis=-1), self.classes, dtype=self.variable_dtype)
@@ -108,12 +110,12 @@ class FreeMatch(keras.layers.Layer):  # type: ignore[misc]
         return ops.where(ops.sum(counts) > 0, negative_entropy, 0.0)
 
 
-class SoftMatch(keras.layers.Layer):  # type: ignore[misc]
+class SoftMatch(keras.layers.Layer):  # type: ignore[misc]  # keras ships no types
     """Weights every image by a truncated Gaussian of its confidence (arXiv:2301.10921, eq. 9).
 
     The confidence comes from probabilities aligned to a uniform share of the classes (eq. 8); the label does not.
-    `mean` and `variance` are the Gaussian's (eq. 6 and 7), of aligned probabilities as in the authors' code;
-    `class_means` (classes,) is what the model predicts on average.
+    `mean` and `variance` are the Gaussian's (eq. 6 and 7), taken of aligned probabilities as in the authors' code.
+    `class_means` (classes,) is the model's mean prediction.
     """
 
     def __init__(self, classes: int, *, momentum: float, n_sigma: float, weight: float = 1.0) -> None:
@@ -139,7 +141,7 @@ class SoftMatch(keras.layers.Layer):  # type: ignore[misc]
         _follow(self.mean, ops.mean(confidence), self.momentum)
         _follow(self.variance, ops.var(confidence) * n / ops.maximum(n - 1, 1.0), self.momentum)
         below = ops.minimum(confidence - self.mean, 0.0)
-        # Without spread, as in `adaptive.gaussian_weights`, images at the mean count and those below do not.
+        # At variance 0, images at the mean count and those below do not, as in `adaptive.gaussian_weights`.
         return ops.exp(-ops.square(below) * self.n_sigma**2 / ops.maximum(2 * self.variance, _TINY))
 
 
@@ -161,12 +163,12 @@ def _sum_to_one(values: Tensor) -> Tensor:
     return values / ops.maximum(ops.sum(values), 1e-12)
 
 
-class ConsistencyTrainer(keras.Model):  # type: ignore[misc]
-    """(labelled images, unlabelled images) to the logits of the labelled; the unlabelled add their loss.
+class ConsistencyTrainer(keras.Model):  # type: ignore[misc]  # keras ships no types
+    """A network from (labelled, unlabelled) images to the logits of the labelled ones; the others add their loss.
 
     One forward pass sees the labelled images and both views of the unlabelled ones, so that they share their batch's
     statistics. The rule's loss, with FreeMatch's fairness, rises from 0 over `ramp_steps`. After `last_step` it is 0,
-    and only the labels teach.
+    and only the labels' loss counts.
     """
 
     def __init__(

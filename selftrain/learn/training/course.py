@@ -1,4 +1,4 @@
-"""Courses of training: what a step sees, and the trainer, a network around the model that computes the loss."""
+"""Courses of training: what each step sees, and the trainer (a network around the model that computes the loss)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import grain
 
 _MEASURED_BATCH = 128
-_STRONG_SEED, _MIX_SEED = 1, 2  # added to the first augmentation's
+_STRONG_SEED, _MIX_SEED = 1, 2  # added to the first augmentation's seed
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Unlabeled:
 
 
 class Course(Protocol):
-    """The part in which trainings differ; the loop around it is the same."""
+    """The part in which trainings differ; the training loop around it is the same."""
 
     @property
     def digest(self) -> str:
@@ -52,7 +52,7 @@ class Course(Protocol):
         ...
 
     def dataset(self, start: int, stop: int) -> grain.IterDataset[Any]:
-        """What steps `start` to `stop` see."""
+        """What steps `start` to `stop` (exclusive) see."""
         ...
 
     def plain_batches(self, most: int) -> Iterator[NDArray[np.uint8]]:
@@ -81,24 +81,24 @@ def _prepared(examples: Examples, recipe: Recipe) -> Examples:
 
 @dataclass(frozen=True)
 class Supervised:
-    """Augmented images against their targets, labels and pseudo-labels alike."""
+    """Trains on augmented images and their targets, labels and pseudo-labels alike."""
 
     recipe: Recipe
     batches: Batches
 
     @property
     def digest(self) -> str:
-        """From the examples, their order and the shares in a batch."""
+        """A digest of the examples, their order and the shares in a batch."""
         batches = self.batches
         return _digest(batches.examples.digest, batches.seed, batches.min_human_share)
 
     @property
     def images_per_step(self) -> int:
-        """The batch."""
+        """The batch size."""
         return self.batches.batch_size
 
     def trainer(self, model: keras.Model) -> keras.Model:
-        """Images to logits; the targets and weights come with the batch."""
+        """A network from images to logits; the targets and weights come with the batch."""
         size = model.input_shape[1]
         image = keras.Input((size, size, 3), name="image")
         return keras.Model(image, model(_augment(self.recipe, self.recipe.strength, size, self.batches.seed)(image)))
@@ -108,16 +108,16 @@ class Supervised:
         return gathered_ahead(self.batches, start, stop)
 
     def plain_batches(self, most: int) -> Iterator[NDArray[np.uint8]]:
-        """Of the training images."""
+        """Batches of the training images."""
         return _plain(self.batches, self.batches.examples.rows, most)
 
 
 @dataclass(frozen=True)
 class Mixed(Supervised):
-    """As `Supervised`, mixed by MixUp or CutMix."""
+    """Trains as `Supervised` does, on images and targets mixed by MixUp or CutMix."""
 
     def trainer(self, model: keras.Model) -> keras.Model:
-        """Images and weighted targets to their loss."""
+        """A network from images and weighted targets to their loss."""
         recipe, seed = self.recipe, self.batches.seed
         mix = Mix(mixup=recipe.mixup, cutmix=recipe.cutmix, seed=seed + _MIX_SEED)
         return MixingTrainer(model, _augment(recipe, recipe.strength, model.input_shape[1], seed), mix)
@@ -134,7 +134,7 @@ class Mixed(Supervised):
 
 @dataclass(frozen=True)
 class Consistent:
-    """Labels, and two views of unlabelled images, in every step; in the finish only the labels' loss counts.
+    """Trains on labels and two views of unlabelled images in every step; in the finish only the labels' loss counts.
 
     The unlabelled images go through the network in the finish too, so that batch norm sees the same kind of images.
     """
@@ -145,18 +145,18 @@ class Consistent:
 
     @property
     def digest(self) -> str:
-        """From the labelled and the unlabelled images, and the method."""
+        """A digest of the labelled and the unlabelled images, and the method."""
         rows = hashlib.sha256(self.unlabeled.rows.tobytes()).hexdigest()
         settings = self.unlabeled.settings.model_dump_json()
         return _digest(self.batches.examples.digest, self.batches.seed, rows, self.unlabeled.method, settings)
 
     @property
     def images_per_step(self) -> int:
-        """The labelled ones and both views of the others."""
+        """The labelled images and both views of the unlabelled ones."""
         return self.batches.batch_size * (1 + 2 * self.unlabeled.settings.mu)
 
     def trainer(self, model: keras.Model) -> keras.Model:
-        """Labelled and unlabelled images to the labelled ones' logits."""
+        """A network from labelled and unlabelled images to the labelled ones' logits."""
         size, seed, settings = model.input_shape[1], self.batches.seed, self.unlabeled.settings
         return ConsistencyTrainer(
             model,
@@ -168,7 +168,7 @@ class Consistent:
         )
 
     def dataset(self, start: int, stop: int) -> grain.IterDataset[Any]:
-        """Labelled and unlabelled images, the labelled ones' targets and weights."""
+        """Labelled and unlabelled images, with the labelled ones' targets and weights."""
         rows, count = self.unlabeled.rows, self.batches.batch_size * self.unlabeled.settings.mu
 
         def both(step: int) -> tuple[Any, NDArray[np.float32], NDArray[np.float32]]:
@@ -179,7 +179,7 @@ class Consistent:
         return gathered_ahead(both, start, stop)
 
     def plain_batches(self, most: int) -> Iterator[NDArray[np.uint8]]:
-        """Of the unlabelled images, which are most of a step."""
+        """Batches of the unlabelled images, which are most of a step."""
         return _plain(self.batches, self.unlabeled.rows, most)
 
 

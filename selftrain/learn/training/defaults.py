@@ -11,7 +11,7 @@ _FINISH = 20  # a student's steps per step of its finish
 def smoothing(recipe: Recipe) -> float:
     """How much of a hard target is shared among all classes.
 
-    It is 0 where a model must become sure during training, which smoothing would prevent.
+    It is 0 for in-training methods, whose model must become sure during training. Smoothing would prevent that.
 
     >>> smoothing(Student()), smoothing(Student(method="fixmatch")), smoothing(Student(label_smoothing=0.2))
     (0.1, 0.0, 0.2)

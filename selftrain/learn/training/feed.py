@@ -21,7 +21,7 @@ def feed(data: grain.IterDataset[Any]) -> object:
         return data
     try:
         from keras.src.trainers.data_adapters.grain_dataset_adapter import GrainDatasetAdapter
-    except ImportError:  # another Keras, which keeps it elsewhere
+    except ImportError:  # another version of Keras keeps it elsewhere
         return data
     dataset = GrainDatasetAdapter(data).get_tf_dataset()
     options = type(dataset.options())()

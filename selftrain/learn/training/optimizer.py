@@ -15,16 +15,16 @@ from selftrain.learn.networks.variables import read
 _UNDECAYED = ("bias", "gamma", "beta")
 
 
-class FlatAdamW(keras.optimizers.Optimizer):  # type: ignore[misc]
+class FlatAdamW(keras.optimizers.Optimizer):  # type: ignore[misc]  # keras ships no types
     """AdamW (arXiv:1711.05101, algorithm 2) with an exponential moving average of the weights.
 
-    The weights are those of keras.optimizers.AdamW, from about 30 operations in all instead of 50 per variable. An
+    It computes the same weights as keras.optimizers.AdamW, in about 30 operations in all instead of 50 per variable. An
     EfficientNet has hundreds of small variables. At 32 px, building and running their graph costs more than the
     convolutions. Biases and normalisation are not decayed.
 
     `average` is the momentum of the averaged weights, None for no average. After t earlier steps it is at most
-    (1 + t) / (10 + t), as in TensorFlow's ExponentialMovingAverage, so that the first weights are soon forgotten. Works
-    on one device, or with backends that shard a whole program (JAX).
+    (1 + t) / (10 + t), as in TensorFlow's ExponentialMovingAverage, so that the first weights are soon forgotten. The
+    optimizer works on one device, or with backends that shard a whole program (JAX).
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class FlatAdamW(keras.optimizers.Optimizer):  # type: ignore[misc]
     def averaged(self) -> list[NDArray[np.float32]]:
         """The averaged weights, one array per variable. Raises ValueError if the optimizer keeps no average."""
         if self.average is None:
-            raise ValueError("this optimizer was made with average=None")
+            raise ValueError("this optimizer was made with average=None; give it the momentum of an average")
         parts = np.split(read(self._vectors[2:])[0], self._bounds)
         return [part.reshape(shape) for part, shape in zip(parts, self._shapes, strict=True)]
 

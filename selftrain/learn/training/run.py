@@ -1,4 +1,4 @@
-"""Training: one model from examples, in steps; it resumes after a kill and keeps the averaged weights of one look."""
+"""Training: one model from examples, in steps. It resumes after a kill, and keeps the best look's averaged weights."""
 
 from __future__ import annotations
 
@@ -40,9 +40,10 @@ _MEASURED_IMAGES, _MEASURED_AT_THE_END = 512, 4096  # images for batch norm's st
 class TrainingResult:
     """A trained model (its best weights by validation) and how it came about.
 
-    `curve` has a row per look, as in `curve.SCHEMA`. A look measures batch norm's statistics on 512 training images,
-    the returned model on up to 4,096. So its answers to validation can differ a little from the row of `best_step`.
-    `image_steps` is the work done: steps times images per step. `seconds` is wall time over all starts.
+    `curve` has a row per look, as in `curve.SCHEMA`. A look measures batch norm's statistics on 512 training images.
+    For the returned model they are measured on up to 4,096. So its answers to validation can differ a little from the
+    row of `best_step`. `image_steps` is the work done: steps times images per step. `seconds` is wall time over all
+    starts.
     """
 
     model: keras.Model
@@ -91,14 +92,14 @@ def train(
     - `checkpoints`: where the training is saved, at each look and from time to time. A call with the same arguments
       continues from there, or returns at once if it had finished. Another training's checkpoint there is replaced.
 
-    Raises TrainingDivergedError naming the step whose loss or answers are not finite, TrainingHeldError if another
-    process runs the same training, ConfigError.
+    Raises TrainingDivergedError, naming the step, for a loss or answers that are not finite. Raises TrainingHeldError
+    if another process runs the same training, and ConfigError for targets that do not fit the model.
     """
     classes = model.output_shape[-1]
     if train.targets.shape[1] != classes or validation.targets.shape[1] != classes:
         raise ConfigError(
             f"targets have {train.targets.shape[1]} (train) and {validation.targets.shape[1]} (validation) columns, "
-            f"the model answers {classes}; build them from one label map"
+            f"but the model answers {classes}; build them from one label map"
         )
     chosen = course(recipe, train, min_human_share=min_human_share, seed=seed, unlabeled=unlabeled)
     return train_course(model, chosen, recipe=recipe, validation=validation, checkpoints=checkpoints, progress=progress)
@@ -113,7 +114,7 @@ def train_course(
     checkpoints: Checkpoints,
     progress: Progress = silent,
 ) -> TrainingResult:
-    """`train`, on a course that the caller chose."""
+    """Train as `train` does, on a course that the caller chose."""
     position = Position(_fingerprint(model, recipe, chosen, validation))
     run = _TrainingRun(recipe, model, chosen, validation, checkpoints, position, progress)
     with checkpoints.held():
@@ -183,7 +184,7 @@ class _TrainingRun:
                 self._look(stop, statistics)
 
     def _statistics(self, phase: schedule.Phase) -> Statistics:
-        """Batch norm of the averaged model, without the layers that `phase` keeps as published."""
+        """Batch norm's statistics for the averaged model, without the layers that `phase` keeps as published."""
         backbones.set_trainable(self.averaged, frozen=phase.frozen, pretrained=self.recipe.weights is not None)
         return Statistics(self.averaged)
 
@@ -244,7 +245,7 @@ class _TrainingRun:
         self.checkpoints.save_best(best.step, self.best_weights)
 
     def _average(self) -> None:
-        """Copy the optimizer's averaged weights, or the live ones without an average, to the averaged model."""
+        """Copy the optimizer's averaged weights, or the live ones if it keeps no average, to the averaged model."""
         variables.write(self.averaged.weights, variables.read(self.live.weights))
         if self.recipe.ema is not None:
             variables.write(self.averaged.trainable_variables, self.trainer.optimizer.averaged())
@@ -277,7 +278,7 @@ class _TrainingRun:
         return TrainingResult(self.averaged, curve, best.step, self.position.seconds, image_steps)
 
 
-class _TrainingWatch(keras.callbacks.Callback):  # type: ignore[misc]
+class _TrainingWatch(keras.callbacks.Callback):  # type: ignore[misc]  # keras ships no types
     """Stops a training whose loss is not finite, saves it from time to time, and reports progress."""
 
     def __init__(self, run: _TrainingRun, stop: int) -> None:
@@ -289,7 +290,7 @@ class _TrainingWatch(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """`logs["loss"]` is the mean over the batches of this fit."""
-        if batch == 0:  # the data set is open
+        if batch == 0:  # by now the data set is open
             keep_freed_memory()
         loss, done = float((logs or {})["loss"]), batch + 1
         step = self.start + done

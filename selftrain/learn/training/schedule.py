@@ -24,13 +24,13 @@ class Phase:
     finish: int = 0
 
 
-FINISH_RATE = 0.1  # of its phase's
+FINISH_RATE = 0.1  # of its phase's rate
 
 
 def phases(recipe: Recipe) -> tuple[Phase, ...]:
     """One phase or two: a pretrained backbone is frozen first, then trained at a lower rate.
 
-    The last phase has the finish.
+    The last phase includes the finish.
 
     >>> [(p.start, p.stop, p.frozen) for p in phases(Recipe(steps=10, weights="imagenet", freeze_steps=4))]
     [(0, 4, True), (4, 10, False)]
@@ -40,7 +40,7 @@ def phases(recipe: Recipe) -> tuple[Phase, ...]:
 
 
 def total_steps(recipe: Recipe) -> int:
-    """All steps of a training, with its finish."""
+    """The number of all steps of a training, with its finish."""
     return recipe.steps + finish(recipe)
 
 
@@ -54,7 +54,7 @@ def _main_phases(recipe: Recipe) -> tuple[Phase, ...]:
 
 
 def learning_rate(phase: Phase, *, warmup: float) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Linear warm-up over the share `warmup` of the steps, half a cosine to zero, another in the finish."""
+    """A linear warm-up over the share `warmup` of the steps, then half a cosine to zero; the finish has another."""
     steps = phase.stop - phase.finish - phase.start
     rising = min(round(warmup * steps), steps - 1)
     main = (
@@ -65,7 +65,7 @@ def learning_rate(phase: Phase, *, warmup: float) -> keras.optimizers.schedules.
     return _WithFinish(main, steps, phase.rate * FINISH_RATE, phase.finish) if phase.finish else main
 
 
-class _WithFinish(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+class _WithFinish(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]  # keras ships no types
     """`main` for `steps` steps, then half a cosine from `rate` to zero over `finish` more."""
 
     def __init__(
@@ -82,7 +82,7 @@ class _WithFinish(keras.optimizers.schedules.LearningRateSchedule):  # type: ign
 
 
 def looks(phase: Phase, *, every: int) -> tuple[int, ...]:
-    """The steps after which validation is read: every `every`, before the finish and at the end.
+    """The steps after which validation is read: every `every` steps, before the finish and at the end.
 
     >>> looks(Phase(0, 10, frozen=False, rate=1.0), every=4)
     (4, 8, 10)

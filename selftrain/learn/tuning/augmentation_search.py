@@ -35,7 +35,7 @@ SMALLEST_PROBABILITY = 1e-7
 class Trial:
     """One training: its values of the searched keys, and its loss and accuracy on validation, None if it diverged.
 
-    `loss` is the mean -log p(label) over the validation images, whose temperature is fitted on other ones.
+    `loss` is the mean -log p(label) over the validation images. Each image's temperature is fitted on other ones.
     """
 
     values: dict[str, Any]
@@ -45,7 +45,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class AugmentationSearch:
-    """A search: the recipe as it was, the best of all trials by loss, and the seconds of training over all starts."""
+    """A search's result: the unchanged recipe, the best of all trials by loss, and the seconds of training in all."""
 
     role: Role
     before: Trial
@@ -55,7 +55,7 @@ class AugmentationSearch:
 
     @property
     def changes(self) -> dict[str, object]:
-        """The keys of the configuration, dotted, in which the best trial differs from the recipe as it was."""
+        """The dotted keys of the configuration in which the best trial differs from the recipe as it was."""
         values, before = self.best.values, self.before.values
         return {f"{self.role}.{key}": value for key, value in values.items() if value != before[key]}
 
@@ -76,7 +76,7 @@ def search_augmentation(
     seed: int,
     progress: Progress = silent,
 ) -> AugmentationSearch:
-    """Search the augmentation, MixUp and label smoothing that lower the role's validation loss, by training.
+    """Train again and again to find the augmentation, MixUp and label smoothing that lower the validation loss.
 
     `selftrain.learn_augmentation` explains the arguments and raises what this raises.
     """
@@ -94,7 +94,7 @@ def search_augmentation(
 
 
 def _refuse(budget_minutes: float, steps: int | None) -> None:
-    """Raise ConfigError for a search or a training that cannot end or begin."""
+    """Raise ConfigError for a budget or a number of steps that is not allowed."""
     if not 0 < budget_minutes < math.inf:
         raise ConfigError(f"budget_minutes is {budget_minutes}; give minutes above 0, such as 30")
     if steps is not None and steps < 1:
@@ -138,7 +138,7 @@ class _Search:
 
     @property
     def trials(self) -> tuple[Trial, ...]:
-        """Those that ended, regularly or by diverging."""
+        """The trials that ended, with those that diverged."""
         ended = [each for each in self.study.trials if SECONDS in each.user_attrs]
         return tuple(Trial(each.user_attrs[VALUES], each.value, each.user_attrs.get(ACCURACY)) for each in ended)
 
@@ -148,7 +148,7 @@ class _Search:
         return float(sum(each.user_attrs.get(SECONDS, 0.0) for each in self.study.trials))
 
     def run(self, budget_s: float, most: int | None, progress: Progress) -> None:
-        """Try the recipe as it is, unless that was done, then what the study proposes, until the budget is spent."""
+        """Try the recipe as it is, unless that was done; then what the study proposes, until the budget is spent."""
         self._give_up_killed()
         if not any(trial.values == _as_it_is(self.training) and trial.loss is not None for trial in self.trials):
             self._try(self.study.ask(), _as_it_is(self.training), budget_s, progress, must=True)
@@ -164,7 +164,7 @@ class _Search:
         return AugmentationSearch(self.training.role, before, best, self.trials, self.spent_s)
 
     def _give_up_killed(self) -> None:
-        """Ask again for trials that a kill cut off; their training continues where it was."""
+        """Queue again the trials that a kill cut off; their training continues from its checkpoint."""
         states = _optuna().trial.TrialState
         for cut in self.study.get_trials(states=(states.RUNNING,)):
             self.study.tell(cut.number, state=states.FAIL)
@@ -262,7 +262,7 @@ def _key(training: RoleTraining, steps: int | None, seed: int) -> str:
 
 @contextmanager
 def _few_words_of_optuna() -> Iterator[None]:
-    """Optuna without its line per trial. Raises ConfigError where it is missing."""
+    """Silence Optuna's line per trial. Raises ConfigError if Optuna is missing."""
     logging = _optuna().logging
     level = logging.get_verbosity()
     logging.set_verbosity(logging.WARNING)

@@ -38,7 +38,7 @@ class BatchAndRate:
 
     @property
     def changes(self) -> dict[str, object]:
-        """The two keys of the configuration, dotted, with their values."""
+        """The two dotted keys of the configuration, with their values."""
         return {f"{self.role}.batch_size": self.batch_size, f"{self.role}.learning_rate": self.learning_rate}
 
     @property
@@ -102,7 +102,7 @@ class Throughput:
         self._training, self._memory = training, HostMemory()
 
     def __call__(self, batch_size: int) -> float:
-        """Raises MemoryError where memory fails, or would."""
+        """Images per second at `batch_size`. Raises MemoryError if memory fails, or would fail."""
         self._memory.check(batch_size)
         try:
             speed = self._measure(batch_size)
@@ -115,7 +115,7 @@ class Throughput:
 
     def _measure(self, batch_size: int) -> float:
         trial = TrialSteps(self._training, batch_size)
-        trial.step()  # traced and compiled
+        trial.step()  # the first step is traced and compiled
         steps, start, spent = 0, time.perf_counter(), 0.0
         while spent < _MEASURED_S or steps < 2:
             trial.step()
@@ -124,7 +124,7 @@ class Throughput:
 
 
 class TrialSteps:
-    """The steps of a role's training with another batch size, from the weights that it starts from."""
+    """The steps of a role's training with another batch size, from its first weights."""
 
     def __init__(self, training: RoleTraining, batch_size: int) -> None:
         """Compiles the network as the first phase of the training has it."""
@@ -162,7 +162,7 @@ class TrialSteps:
         return float(self._trainer.train_on_batch(x, y, weights, return_dict=True)["loss"])
 
     def step_at(self, rate: float) -> float:
-        """The same; this step and those after it are taken at `rate`."""
+        """The loss as `step` returns it; this step and those after it are taken at `rate`."""
         self._trainer.optimizer.learning_rate = rate
         return self.step()
 

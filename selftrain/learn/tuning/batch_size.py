@@ -1,4 +1,4 @@
-"""The batch-size search: twice as many images a step, until memory fails or it no longer pays."""
+"""The batch-size search: twice as many images a step, until memory fails or doubling no longer pays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from selftrain.errors import ConfigError
 from selftrain.progress import Progress, silent
 
-LEAST_GAIN = 0.1  # share of images per second, for twice the batch
+LEAST_GAIN = 0.1  # share of images per second that twice the batch must gain
 _NO_MEMORY = frozenset({"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"})  # TensorFlow, torch
 _PHRASES = ("RESOURCE_EXHAUSTED", "out of memory")  # XLA
 _LEFT = 0.8  # share of the free memory that the next size may take
@@ -19,7 +19,7 @@ _LEFT = 0.8  # share of the free memory that the next size may take
 
 @dataclass(frozen=True)
 class Speed:
-    """Training images per second at a batch size, None where memory failed."""
+    """Training images per second at a batch size, None if memory failed."""
 
     batch_size: int
     images_per_s: float | None
@@ -34,7 +34,7 @@ class BatchSearch:
 
     @property
     def images_per_s(self) -> float:
-        """Of the batch size found."""
+        """The speed at the batch size found."""
         return next(speed.images_per_s or 0.0 for speed in self.tried if speed.batch_size == self.batch_size)
 
 
@@ -48,8 +48,8 @@ def largest_batch(
 ) -> BatchSearch:
     """The largest batch size that is at least `least_gain` faster than half of it, by doubling from `start` to `most`.
 
-    `measure` trains with a batch size and returns images per second; it raises MemoryError where memory fails. If
-    `start` fails, its halves are tried. Raises ConfigError where not even one image fits.
+    `measure` trains with a batch size and returns images per second; it raises MemoryError if memory fails. If `start`
+    fails, half of it is tried, and so on. Raises ConfigError if not even one image fits.
     """
     tried: list[Speed] = []
     size = min(start, most)
@@ -93,7 +93,7 @@ def peak_bytes() -> int:
 
 
 class HostMemory:
-    """Refuses a batch size that would not fit the machine's memory, where a process is killed without an error."""
+    """Refuses a batch size that would not fit the machine's memory: the system kills the process without an error."""
 
     def __init__(self, peak_bytes: Callable[[], int] = peak_bytes) -> None:
         self._peak_bytes = peak_bytes
@@ -101,7 +101,7 @@ class HostMemory:
         self._growth = 0
 
     def check(self, size: int) -> None:
-        """Raises MemoryError if twice what the last size took is more than is free."""
+        """Raise MemoryError if twice what the last size took is more than _LEFT of the free memory."""
         import psutil
 
         free = psutil.virtual_memory().available
@@ -109,6 +109,6 @@ class HostMemory:
             raise MemoryError(f"a batch of {size} would take about {2 * self._growth >> 20} MB of {free >> 20} MB free")
 
     def measured(self) -> None:
-        """To be called after training with a size."""
+        """Call this after training with a size."""
         peak = self._peak_bytes()
         self._before, self._growth = peak, max(peak - self._before, self._growth)

@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 
 _MEMORY = 0.1  # share of the steps in an averaged loss
 _WORSE = 4.0  # times the lowest loss, where the test stops
-_FEWEST = 10  # losses that tell a slope
+_FEWEST = 10  # losses that show a slope
 _DECADE = 10.0  # the suggestion is at most this factor below the rate of the lowest averaged loss
 _ERRORS = 3.0  # standard errors that the loss must fall
 
@@ -41,9 +41,9 @@ def range_test(
 ) -> RateRange:
     """Train by `step` (a rate to that step's loss) while the rate grows from `low` to `high`, by one factor per step.
 
-    Smith 2017 (arXiv:1506.01186, section 3.3), with fastai's exponential growth. It ends when the averaged loss is four
-    times its lowest, or the loss is not finite. Within ten steps that raises TrainingDivergedError. Raises NoFallError
-    if the loss does not fall at any rate.
+    This is the range test of Smith 2017 (arXiv:1506.01186, section 3.3), with fastai's exponential growth. It ends when
+    the averaged loss is four times its lowest, or the loss is not finite. Raises TrainingDivergedError for fewer than
+    ten finite losses. Raises NoFallError if the loss does not fall at any rate.
     """
     rates, memory = np.geomspace(low, high, steps), max(1, round(_MEMORY * steps))
     losses: list[float] = []
@@ -68,10 +68,10 @@ def range_test(
 def suggested(rates: Floats, losses: Floats, smooth: Floats, *, memory: int) -> float:
     """The rate of the steepest descent in the decade that ends at the lowest averaged loss.
 
-    `rates` (k,) grow by a factor. `smooth` (k,) are the `losses` (k,), averaged over about `memory` of them. The first
-    `memory` averages hold few losses each and are skipped. The decade begins at fastai's `minimum` suggestion, a tenth
-    of the rate at the lowest average. A straight line is fitted to neighbouring averages. The suggestion is where it
-    falls most per factor of the rate.
+    `rates` (k,) grow by one factor per step. `smooth` (k,) are the `losses` (k,), averaged over about `memory` of them.
+    The first `memory` averages hold few losses each and are skipped. The decade begins at fastai's `minimum`
+    suggestion, a tenth of the rate at the lowest average. A straight line is fitted to neighbouring averages. The
+    suggestion is where it falls most per factor of the rate.
 
     Raises NoFallError for a fall that may be chance. The lowest average must come at least a decade after the skipped
     ones. It must also lie three standard errors below the mean loss at rates too low to train.
@@ -93,14 +93,14 @@ def suggested(rates: Floats, losses: Floats, smooth: Floats, *, memory: int) -> 
 def _error(losses: Floats, lowest: int, memory: int) -> float:
     """Standard error of the fall from the mean of the first losses to the average at `lowest`.
 
-    The spread is that of the differences of neighbours. A slow fall does not widen it (von Neumann).
+    The spread is that of the differences between neighbours. A slow fall does not widen it (von Neumann).
     """
     spread = float(np.diff(losses[: lowest + 1]).std()) / math.sqrt(2)
     return spread * math.sqrt(1 / max(memory, lowest // 2) + 1 / (2 * memory - 1))
 
 
 def _averaged(losses: list[float], memory: int) -> float:
-    """The exponential average of all `losses`. Its start at zero is corrected."""
+    """The exponential average of all `losses`, corrected for its start at zero."""
     weights = (1 - 1 / memory) ** np.arange(len(losses) - 1, -1, -1)
     return float((weights * losses).sum() / weights.sum())
 

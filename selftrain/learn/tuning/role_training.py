@@ -38,28 +38,28 @@ class RoleTraining:
 
     @property
     def recipe(self) -> Recipe:
-        """The role's."""
+        """The role's recipe."""
         return _recipe(self.experiment, self.role)
 
     @property
     def backbone(self) -> str:
-        """The role's."""
+        """The role's backbone."""
         teacher = self.experiment.teacher.backbone
         return teacher if self.role == "teacher" else self.experiment.student.backbone_after(teacher)
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """In the order of the targets' columns."""
+        """The names of the classes, in the order of the targets' columns."""
         return self.manifest.label_map.names
 
     @property
     def checkpoints(self) -> Path:
-        """Folder for what is trained during a search."""
+        """The folder for what is trained during a search."""
         return open_dataset(self.experiment.place).workspace.checkpoints / "learned"
 
 
 def open_role(experiment: Experiment, role: Role, *, progress: Progress = silent) -> RoleTraining:
-    """The training of `role` in `experiment`; the source is ingested unless that was done.
+    """The training of `role` in `experiment`; the source is ingested first if that was not done.
 
     The unlabelled images are decoded only if the role's method learns from them. Raises ConfigError for another role,
     and what ingest raises for images and labels that cannot be used.

@@ -1,4 +1,4 @@
-"""The validation page: one HTML file that needs no network, unlike Great Expectations' own with its CDN scripts."""
+"""The validation page: one HTML file that needs no network; Great Expectations' own page loads scripts from a CDN."""
 
 from __future__ import annotations
 

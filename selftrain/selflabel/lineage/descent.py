@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from selftrain.errors import WithdrawnError
 
 SHOWN = 12
-"""How many characters of a digest people see. Commands accept them as its prefix."""
+"""How many characters of a digest people see. Commands accept such a prefix instead of the digest."""
 
 
 class Trust(StrEnum):
@@ -27,7 +27,7 @@ class Trust(StrEnum):
 class Descent:
     """A model's names (its identity and, if known, the sha256 of its file), and who taught it.
 
-    `lineage` are the identities of its teachers and of their teachers, as far as the model itself says.
+    `lineage` holds the identities of its teachers and of their teachers, as far as the model itself names them.
     """
 
     names: frozenset[str]
@@ -37,7 +37,7 @@ class Descent:
 class Recall(BaseModel):
     """One line of the recall log: the model `identity` was withdrawn or restored.
 
-    `called` is how the user named the model. `file` is the sha256 of its file, empty where that is unknown.
+    `called` is the name that the user gave. `file` is the sha256 of the model's file, empty where that is unknown.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,16 +66,16 @@ class Recall(BaseModel):
 
 @dataclass(frozen=True)
 class Recalled:
-    """What is withdrawn now, under each of its names, and who is known to have taught whom."""
+    """The models that are withdrawn now, by each of their names, and the known teachers of each model."""
 
     withdrawn: Mapping[str, Recall]
     teachers: Mapping[str, frozenset[str]]
 
     @classmethod
     def of(cls, log: Iterable[Recall], known: Iterable[Descent] = ()) -> Recalled:
-        """The state after the lines of `log`, oldest first; a model's last line holds.
+        """The state after the lines of `log`, oldest first; the last line about a model decides.
 
-        A lineage may name a model without its teachers. The `known` models fill such gaps.
+        A lineage may name a model without its teachers. The lineages of the `known` models fill such gaps.
         """
         standing: dict[str, Recall] = {}
         for line in log:
@@ -95,7 +95,7 @@ class Recalled:
         return tuple(sorted(set(self.withdrawn.values()), key=lambda line: line.number))
 
     def ancestors(self, model: Descent) -> frozenset[str]:
-        """The names of every model that `model` descends from, as far as known, without its own."""
+        """The names of all models that `model` is known to descend from, without its own names."""
         ancestors: set[str] = set()
         waiting = [*model.lineage, *(each for name in model.names for each in self.teachers.get(name, ()))]
         while waiting:
@@ -112,7 +112,7 @@ class Recalled:
         return Trust.TRUSTED if self.withdrawn.keys().isdisjoint(self.ancestors(model)) else Trust.TAINTED
 
     def cause(self, model: Descent) -> Recall | None:
-        """The withdrawal that makes `model` untrusted: its own, else the first of its ancestors'."""
+        """The withdrawal that makes `model` untrusted: its own, or its ancestors' first. None if trusted."""
         for names in (model.names, self.ancestors(model)):
             lines = {self.withdrawn[name] for name in names & self.withdrawn.keys()}
             if lines:
@@ -129,7 +129,7 @@ class Recalled:
         return f"{called} is tainted: it was taught by {cause.text}"
 
     def refuse(self, model: Descent, called: str, *, advice: str) -> None:
-        """Raise WithdrawnError, with `advice` on what to do, unless `model`, named `called`, is trusted."""
+        """Raise WithdrawnError, with `advice` on what to do, if `model` is not trusted; the error names it `called`."""
         concern = self.concern(model, called)
         if concern is not None:
             raise WithdrawnError(f"{concern}; {advice}")

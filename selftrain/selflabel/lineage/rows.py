@@ -1,7 +1,7 @@
 """Label rows: pseudo-labels as flat tables, one row per image and round, with their teacher and the reason.
 
-They are read from files of pseudo-labels, one group of rows at a time and without a Python object per row. Besides one
-group, only the ids and origins of the manifest are in memory.
+They are read from files of pseudo-labels, one group of rows at a time and without a Python object per row. Memory holds
+one group, and the ids and origins of the manifest.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ SCHEMA = pa.schema(
 ORIGIN_COLUMNS = ["image_id", "origin"]
 """The columns of a manifest that say where the user keeps its images."""
 AFTER_HEX = "g"
-"""Sorts after every hexadecimal digit."""
+"""A character that sorts after every hexadecimal digit."""
 
 
 class LabelRow(BaseModel):
     """One teacher's answer for one image; `cutoff` is the lowest confidence at which the predicted class passed.
 
-    `version` is where the registry has the teacher's model, if it has it: one address or more.
+    `version` holds the addresses of the teacher's model in the registry, or None if it is not there.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -78,7 +78,7 @@ class LabelRow(BaseModel):
 
 @dataclass(frozen=True)
 class RoundLabels:
-    """One round's pseudo-labels: the run that made them, their facts without rows, and their teacher's trust now."""
+    """One round's pseudo-labels: the run that made them, their facts without rows, and their teacher's trust today."""
 
     run: str
     facts: PseudoLabels
@@ -87,15 +87,18 @@ class RoundLabels:
 
 
 def open_labels(file: IO[bytes]) -> pq.ParquetFile:
-    """The table in `file`, an open file of any store; this module reads it in the calling thread.
+    """The table in `file`, an open file of any store. It is read in the calling thread.
 
-    Arrow's own threads would hold Python objects. A command that ends while they release them aborts.
+    Arrow's own threads would hold Python objects. A command that ends while those threads release them is aborted.
     """
     return pq.ParquetFile(file, pre_buffer=False)
 
 
 def head(file: pq.ParquetFile, path: object) -> PseudoLabels:
-    """The facts of the pseudo-labels in `file`, without rows; PredictionError naming `path` for any other table."""
+    """The facts of the pseudo-labels in `file`, without rows.
+
+    Raises PredictionError, which names `path`, for any other table.
+    """
     return PseudoLabels.of(file.schema_arrow.empty_table(), path)
 
 
@@ -110,7 +113,7 @@ def rows(
 ) -> Iterator[pa.Table]:
     """The rows of `labels` whose image_id begins with `prefix`: SCHEMA and one column `p_<class>` per class.
 
-    `labels` are those of `source`, and `manifest` has the origins of their images.
+    `labels` holds the rows of `source`, and `manifest` holds the origins of their images.
     """
     origins = _origins(manifest, prefix)
     for group, ids in _groups(labels, ["image_id"], prefix):
@@ -129,7 +132,7 @@ def values(table: pa.Table) -> list[LabelRow]:
 
 
 def class_counts(labels: pq.ParquetFile, *, classes: int) -> npt.NDArray[np.int64]:
-    """The number of labels per class and of accepted ones, int64 (classes, 2)."""
+    """The number of labels per class, and of accepted ones among them: int64 (classes, 2)."""
     counts = np.zeros((classes, 2), np.int64)
     for batch in labels.iter_batches(columns=["label", "accepted"], use_threads=False):
         label = np.asarray(batch.column("label"))
@@ -149,9 +152,9 @@ def check_label_file(out: Path) -> None:
 
 
 def write_rows(tables: Iterable[pa.Table], out: Path, *, class_names: Sequence[str]) -> int:
-    """Write the `tables` that `rows` gave to `out` (.parquet or .csv), whole or not at all; returns the row count.
+    """Write the `tables` from `rows` to `out` (.parquet or .csv), whole or not at all; returns the row count.
 
-    `class_names` are those of all rounds. A class that a round's model lacks has null probabilities.
+    `class_names` are the classes of all rounds. A class that a round's model lacks has null probabilities.
     """
     schema = pa.schema([*SCHEMA, *(pa.field(f"p_{name}", pa.float32()) for name in class_names)])
     if out.suffix == ".csv":
@@ -184,7 +187,7 @@ def _conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def _groups(file: pq.ParquetFile, columns: list[str], prefix: str) -> Iterator[tuple[int, pa.Table]]:
-    """(group, rows whose image_id begins with `prefix`), for each group that may hold such; the others stay unread."""
+    """Each group that may hold image_ids that begin with `prefix`, as (group, those rows); others are not read."""
     for group in range(file.metadata.num_row_groups):
         ids = file.metadata.row_group(group).column(0).statistics  # image_id is the first column of each such file
         ranged = prefix and ids is not None and ids.has_min_max
@@ -248,7 +251,7 @@ def _flat(source: RoundLabels, table: pa.Table, origins: _Origins) -> pa.Table:
 
 
 def _same(value: str | None, count: int) -> pa.Array:
-    """One text `count` times, stored once."""
+    """A column of `count` rows that repeats one text and stores it once."""
     if value is None:
         return pa.nulls(count, _TEXT_SET)
     return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([value], pa.string()))

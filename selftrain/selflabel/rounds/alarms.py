@@ -10,7 +10,7 @@ from selftrain.config import GuardAction, GuardName
 
 
 class Alarm(BaseModel):
-    """The alarm of a guard in round `round`: the value measured, its limit, and what the run does about it."""
+    """The alarm of a guard in round `round`: the measured value, its limit, the reason, and the run's action."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 

@@ -9,7 +9,7 @@ from selftrain.config import Gate
 from selftrain.selflabel.rounds.history import History, Round, Verdict
 
 ROUNDING = 1e-9
-"""In binary, 0.57 - 0.56 < 0.01. A gain of exactly `min_gain` must not miss it by one bit."""
+"""In binary, 0.57 - 0.56 < 0.01. A gain of exactly `min_gain` must not fail because of one bit."""
 
 
 def judge(gate: Gate, history: History, *, minutes: float) -> Verdict:

@@ -30,7 +30,7 @@ def watch(guards: Guards, labels: PseudoLabels, *, prior: npt.ArrayLike) -> tupl
 def watch_student(guards: Guards, churn: float | None, *, round_index: int) -> tuple[Alarm, ...]:
     """The alarms about a trained student that disagrees with its teacher on a share `churn` (0-1) of the pool.
 
-    The share is counted on a sample of the pool; None if it was not counted.
+    The share is counted on a sample of the pool; `churn` is None if it was not counted.
     """
     if churn is None or guards.churn is None or churn <= guards.churn:
         return ()
@@ -50,7 +50,7 @@ def _alarms(guards: Guards, labels: PseudoLabels, prior: Floats) -> Iterator[Ala
     shift = mix_shift(accepted, prior)
     if guards.class_mix is not None and shift > guards.class_mix:
         named = _most_shifted(accepted, prior, labels.class_names)
-        reason = f"the accepted class mix is {shift:.2f} off the labels' mix, {named}"
+        reason = f"the accepted class mix differs from the labels' mix by {shift:.2f}, {named}"
         yield _alarm(guards, "class_mix", shift, reason, round_index=labels.round)
     empty = [name for name, n in zip(labels.class_names, accepted.tolist(), strict=True) if n == 0]
     if guards.empty_classes is not None and len(empty) > guards.empty_classes:

@@ -23,22 +23,23 @@ class Verdict(StrEnum):
 
 
 class Round(BaseModel):
-    """One trained model: round 0 is the first teacher, round r the student that was trained by `method`.
+    """One trained model: round 0 is the first teacher, and every later round is a student that `method` trained.
 
     - `labeled`: how many human-labelled images it was trained on.
-    - `accepted`, `pool`, `threshold`: `threshold` (in words) added `accepted` of `pool` unlabelled images. A student
-      `in_training` reads no pseudo-labels and has none of the three.
+    - `pool`: how many unlabelled images there were.
+    - `accepted`, `threshold`: how many of the pool's pseudo-labels it was trained on, and the threshold in words. They
+      are 0 and None for the first teacher, and for a student `in_training`, which reads no pseudo-labels.
     - `image_steps`: the training's steps times the images per step.
     - `validation_metric`: the gate's metric, which may be accuracy itself, on `validation_images`.
-    - `validation_log_loss`: cross-fitted, like the calibration errors.
-    - `calibration_error`: the expected one on validation (15 bins) after temperature scaling;
-      `calibration_error_uncalibrated` is the one before it.
+    - `validation_log_loss`: cross-fitted, like `calibration_error`.
+    - `calibration_error`: the expected calibration error on validation (15 bins) after temperature scaling;
+      `calibration_error_uncalibrated` is the error before it.
     - `pseudo_precision`: the share of right answers among the validation images that `threshold` accepts;
-      `pseudo_precision_low` is the lower end of its 95 % interval. The same labels calibrated the teacher and chose a
-      target precision's cut-off, so the precision on new images may be a little lower.
-    - `findings`: the findings of the threshold.
+      `pseudo_precision_low` is the lower end of its 95 % interval. The same labels calibrated the teacher and chose the
+      cut-off of a target precision, so the precision on new images may be a little lower.
+    - `findings`: what the threshold reports to the reader of the run.
     - `churn`: the share of the pool on which the student disagrees with its teacher.
-    - `diverged`: why the training gave no model. The metrics are then NaN, which survives JSON as "NaN".
+    - `diverged`: why the training gave no model. The metrics are then NaN, which JSON stores as "NaN".
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings", protected_namespaces=())
@@ -105,7 +106,8 @@ class History(BaseModel):
         1984, section 3.4.3, choose among trees in the same way). Such a student never replaces a teacher that meets
         the gate's `target` unless it meets the target as well.
 
-        The error is that of two models on different images. It is too wide, because these models agree on many.
+        The standard error is that of two models on different images. It is too wide here, because these models are
+        measured on the same images and agree on many.
         """
         worse = self._worse(finished, target) if self.rounds else ()
         alarms = (*self.alarms, *worse)

@@ -28,14 +28,14 @@ def outcome(gate: Gate, history: History) -> Outcome:
 
 
 def minutes(history: History) -> float:
-    """The minutes it took to train the models of `history`, even where the cache answered."""
+    """The minutes that the training of the models in `history` took, even if a model now came from the cache."""
     return sum(each.seconds for each in history.rounds) / 60
 
 
 def findings(history: History, report: EvaluationReport | None, *, teacher_start: str | None = None) -> tuple[str, ...]:
     """What the reader of a run must not miss, one sentence each.
 
-    `teacher_start` names a first teacher that was brought along; None if the run trained it.
+    `teacher_start` names the existing model that was the first teacher; None if the run trained it.
     """
     sentences = [str(each) for each in history.alarms]
     sentences += [f"round {each.index}: {finding}" for each in history.rounds for finding in each.findings]
@@ -55,9 +55,9 @@ def findings(history: History, report: EvaluationReport | None, *, teacher_start
 
 
 def _uncounted(start: str, image_steps: int) -> str:
-    """What the control's image-steps leave out; `image_steps` are those that the teacher itself names."""
-    begin = f"the first teacher was brought along ({start}), and its own training is not counted in the control's"
-    return f"{begin} image-steps" + (f", except for the {image_steps:,} of its last one" if image_steps else "")
+    """What the control's image-steps leave out; they include the `image_steps` that the teacher's contract names."""
+    begin = f"the first teacher is an existing model ({start}), and the control's image-steps do not count its training"
+    return begin + (f", except for the {image_steps:,} image-steps of its last one" if image_steps else "")
 
 
 def _helped(compared: Comparison, against: str) -> str:

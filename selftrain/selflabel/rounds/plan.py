@@ -48,7 +48,7 @@ class Plan(ControlPlan):
 
 
 def teacher_plan(e: Experiment) -> TeacherPlan:
-    """The plan of the first teacher, unless it is brought along."""
+    """The plan of the first teacher's training. It is not used if an existing model is the first teacher."""
     return TeacherPlan(task=e.task, recipe=e.teacher, image_size=e.image_size, seed=e.seed)
 
 
@@ -74,8 +74,9 @@ def round_plan(
 ) -> Plan:
     """The plan of round `index`, whose teacher is the model of round `teacher`, a network named `taught_by`.
 
-    The student is one rung larger than its teacher, unless its recipe names a backbone or it goes on from its teacher.
-    Each round has its own seed, counted up from the run's. Raises BackboneError for a teacher without a next rung.
+    The student is one rung larger than its teacher, unless its recipe names a backbone or it continues from its
+    teacher. Each round has its own seed, counted up from the run's. Raises BackboneError for a teacher without a next
+    rung, if one is needed.
     """
     recipe = recipe_after(student, teacher)
     return Plan(

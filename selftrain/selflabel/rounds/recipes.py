@@ -1,4 +1,4 @@
-"""Recipes of a round: how a student is trained after its teacher, and how the control is."""
+"""Recipes of a round: how a student is trained after its teacher, and how the control is trained."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _UNSET_RATE: float = Student.model_fields["unfreeze_rate"].default
 def recipe_after(recipe: Student, teacher: int) -> Student:
     """The recipe of a student whose teacher is the model of round `teacher`; its `start` is 'new' or 'teacher'.
 
-    A student that goes on from its teacher has no new top to train first. So it freezes nothing and begins at the rate
-    that would follow, unless the recipe trains the top alone in all its steps.
+    A student that continues from its teacher has no new top to train first. So it freezes nothing and begins at the
+    rate that would follow the frozen steps. A recipe that trains only the top in all its steps stays as it is.
 
     >>> recipe = Student(start="student", weights="imagenet", steps=100, freeze_steps=20, learning_rate=1e-3)
     >>> recipe_after(recipe, 0).start, recipe_after(recipe, 0).freeze_steps
@@ -43,12 +43,12 @@ def recipe_after(recipe: Student, teacher: int) -> Student:
 def control_recipe(recipe: Student, history: History) -> Student:
     """The recipe that spends the image-steps of the best model and its kept teachers on human labels alone.
 
-    The frozen steps stay the same share of all steps. Where students go on from one another, they are that share of the
-    steps until the network that goes on had been trained. They are never fewer than the recipe names.
+    The frozen steps keep their share of all steps. If students continue from an earlier model's weights, the share is
+    taken of the steps up to the end of that model's training. It is then at least as many steps as the recipe names.
 
     The control is validated about as often as the student was, because the best of many more validations would be
-    better by luck. A student that learns in training sees its labelled images weakly augmented, so its control does
-    too.
+    better by luck. A student that learns in training sees its labelled images weakly augmented, and so does its
+    control.
     """
     kept = [each for each in history.rounds if each.kept]  # the newest of them is the best
     steps = _steps(recipe, kept)
@@ -72,7 +72,7 @@ def _steps(recipe: Student, models: Sequence[Round]) -> int:
 
 
 def _frozen(recipe: Student, kept: Sequence[Round], steps: int) -> int:
-    """How many of the control's `steps` train its new top alone, if it is compared with the `kept` models."""
+    """How many of the control's `steps` train only its new top; `kept` are the models whose work it repeats."""
     share = recipe.freeze_steps / recipe.steps
     match recipe.start:
         case "new":
@@ -91,8 +91,8 @@ def _frozen(recipe: Student, kept: Sequence[Round], steps: int) -> int:
 def control_seed(recipe: Student, history: History, *, seed: int) -> int:
     """The seed that the best model's network began with, in a run with `seed`.
 
-    If students go on from the first teacher, it is the teacher's. If they go on from the first kept student, it is
-    that student's. Otherwise it is the best model's own.
+    If students continue from the first teacher, it is the teacher's seed. If they continue from the first kept student,
+    it is that student's seed. Otherwise it is the best model's own.
     """
     match recipe.start:
         case "teacher":
@@ -106,7 +106,7 @@ def control_seed(recipe: Student, history: History, *, seed: int) -> int:
 
 
 def _on_labels(recipe: Student) -> Student:
-    """The recipe of a student that learns in training, without its unlabelled images."""
+    """The `recipe` of a student that learns in training, changed to train on labelled images alone."""
     views = {"strength": "weak", "randaugment_operations": None, "randaugment_magnitude": None}
     alone = {"method": "noisy_student", "consistency": Consistency(), "label_smoothing": smoothing(recipe)}
     return recipe.model_copy(update={**alone, **views})

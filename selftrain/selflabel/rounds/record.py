@@ -29,7 +29,10 @@ class Registration(BaseModel):
 
 
 class RunRecord(BaseModel):
-    """One run: shares and accuracies in 0-1, and seconds of computing even where the cache answered."""
+    """One run. Shares and accuracies are in 0-1; seconds are those of the training, even if a model was cached.
+
+    `p_value_test` and `control_p_value_test` name the tests of the p-values. Older records lack them: McNemar's.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -45,10 +48,12 @@ class RunRecord(BaseModel):
     difference: float | None = None
     difference_interval: tuple[float, float] | None = None
     p_value: float | None = None
+    p_value_test: str = "McNemar"
     control_test_accuracy: float | None = None
     control_difference: float | None = None
     control_interval: tuple[float, float] | None = None
     control_p_value: float | None = None
+    control_p_value_test: str = "McNemar"
     macro_f1: float | None = None
     registered_version: int | None = None
     champion_version: int | None = None
@@ -118,6 +123,7 @@ def _test_fields(report: EvaluationReport) -> dict[str, Any]:
             "difference": report.comparison.difference,
             "difference_interval": report.comparison.difference_interval,
             "p_value": report.comparison.p_value,
+            "p_value_test": report.comparison.test,
         }
     if report.control is not None:
         fields |= {
@@ -125,6 +131,7 @@ def _test_fields(report: EvaluationReport) -> dict[str, Any]:
             "control_difference": report.control.difference,
             "control_interval": report.control.difference_interval,
             "control_p_value": report.control.p_value,
+            "control_p_value_test": report.control.test,
         }
     return fields
 

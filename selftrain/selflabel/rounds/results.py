@@ -29,7 +29,7 @@ def student_round(
 ) -> Round:
     """Round `index`: a student trained on human labels and on the accepted ones of `labels`.
 
-    A student that learns in training reads no pseudo-labels, so its round says nothing about them.
+    A student that learns in training reads no pseudo-labels, so its round holds no figures about them.
     """
     trained = _round(index, manifest, model, scores, gate)
     trained = trained.model_copy(

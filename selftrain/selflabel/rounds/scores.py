@@ -10,9 +10,10 @@ from selftrain.config import Metric
 
 
 class Scores(BaseModel):
-    """A model on validation: accuracy and macro-F1 for the gate, calibration with cross-fitted temperatures.
+    """A model's scores on validation: accuracy and macro-F1 for the gate, log loss and calibration errors.
 
-    All are NaN if the training diverged. NaN survives JSON as "NaN".
+    Log loss and `calibration_error` use cross-fitted temperatures. All scores are NaN if the training diverged; JSON
+    stores this as "NaN".
     """
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")

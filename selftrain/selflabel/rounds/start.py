@@ -1,4 +1,4 @@
-"""The start of a run: what its configuration starts from, checked before anything is read or trained."""
+"""The start of a run: its first teacher and its weights are checked before any training."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from selftrain.ladder import resolve
 
 
 def check_start(e: Experiment, teacher_backbone: str) -> None:
-    """Raise ConfigError for what would stop the run only after its teacher's training; the message names the key.
+    """Raise ConfigError for settings that would otherwise stop the run only later; the message names the key.
 
-    `teacher_backbone` names the network of the first teacher, which may be a user's own model. Refused are a weights
-    file that is missing, and a teacher without a next rung where `student.backbone` names none. So are a next rung
-    without published weights where the student needs them, and a student that cannot continue from its teacher.
+    `teacher_backbone` names the network of the first teacher, which may be a user's own model. These are refused:
+
+    - a weights file that is missing
+    - a teacher without a next rung, if `student.backbone` is not set
+    - a student without published weights, if `student.weights` is 'imagenet'
+    - a student that cannot continue from its teacher
     """
     if e.teacher.start == "train":
         _check_weights("teacher", e.teacher)
@@ -43,7 +46,7 @@ def check_start(e: Experiment, teacher_backbone: str) -> None:
 
 
 def _same(student: str, teacher: str) -> bool:
-    """Whether two names are of one network that can be built; a user's own model cannot."""
+    """Whether both names are of the same network on the ladder; a user's own model is not on it."""
     try:
         return resolve(student) == resolve(teacher)
     except BackboneError:

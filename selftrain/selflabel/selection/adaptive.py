@@ -1,8 +1,8 @@
 """Adaptive rules: FreeMatch's thresholds and SoftMatch's weights, which follow the model's confidence.
 
-Each rule has a state, a fresh state, an update by one batch, and a value of the state. Nothing is kept between calls.
-Training updates a state with every batch. A pool's probabilities all come from one teacher. They are passed over in a
-fixed order, again and again, until the start is forgotten.
+Each rule has an initial state, an update by one batch, and a function that reads the state. Nothing is kept between
+calls. Training updates a state with every batch. A pool's probabilities all come from one teacher. They are read in a
+fixed order, again and again, until the initial state no longer matters.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class GaussianState:
 
 
 def fresh_adaptive(classes: int) -> AdaptiveState:
-    """FreeMatch before the first batch: 1 / classes for all, eq. 5 and 6 with t = 0 (arXiv:2205.07246)."""
+    """FreeMatch's state before the first batch: 1 / classes everywhere, eq. 5 and 6 with t = 0 (arXiv:2205.07246)."""
     return AdaptiveState(1 / classes, np.full(classes, 1 / classes))
 
 
@@ -60,7 +60,7 @@ def update_adaptive(state: AdaptiveState, probs: npt.ArrayLike, *, momentum: flo
 def class_thresholds(state: AdaptiveState) -> Doubles:
     """The confidence each class needs, (classes,): eq. 7, tau_t(c) = p~_t(c) / max p~_t * tau_t.
 
-    Eq. 8 accepts max(q) > tau_t(argmax q); the authors' code, and every threshold here, also accept equality.
+    Eq. 8 accepts max(q) > tau_t(argmax q). The authors' code and every threshold here also accept equality.
     """
     thresholds: Doubles = state.class_means / state.class_means.max() * state.level
     return thresholds
@@ -82,7 +82,7 @@ def adaptive_over_pool(
 
 
 def fresh_gaussian(classes: int) -> GaussianState:
-    """SoftMatch before the first batch: mean 1 / classes and variance 1 (arXiv:2301.10921, section 3.1)."""
+    """SoftMatch's state before the first batch: mean 1 / classes, variance 1 (arXiv:2301.10921, section 3.1)."""
     return GaussianState(1 / classes, 1.0)
 
 
@@ -138,7 +138,7 @@ def gaussian_over_pool(
 
 
 def _batched(values: Floats, batch_size: int) -> Floats:
-    """`values` (n, ...) as (batches, batch_size, ...); fewer than `batch_size` are one smaller batch."""
+    """`values` (n, ...) as (batches, batch_size, ...); fewer values than `batch_size` form one smaller batch."""
     size = min(batch_size, len(values))
     count = len(values) // size
     return values[: count * size].reshape(count, size, *values.shape[1:])

@@ -15,9 +15,10 @@ def alignment_ratio(pool: npt.ArrayLike, prior: npt.ArrayLike) -> Doubles:
     """p(y) / p~(y), (classes,): the labels' share of each class over its mean probability in `pool` (n, classes).
 
     ReMixMatch (arXiv:1911.09785), section 3.1. `prior` (classes,) counts the human training labels, at least one per
-    class. p~ is the mean over the whole pool. One teacher answered all of it. The paper's moving average over 128
-    batches follows a model that changes. A class with mean probability 0 has ratio 1. So has every class of an empty
-    pool. Raises PredictionError for a prior of another number of classes, or with a class without labels.
+    class. p~ is the mean over the whole pool, because one teacher answered all of it. The paper takes a moving average
+    over 128 batches, because its model changes. A class with mean probability 0 has ratio 1. If the pool is empty, all
+    classes have ratio 1. Raises PredictionError for a prior of another number of classes, or with a class without
+    labels.
     """
     counts, table = np.asarray(prior, np.float64), np.asarray(pool, np.float32)
     if table.ndim != 2 or counts.shape != table.shape[1:] or not (counts > 0).all():

@@ -75,10 +75,10 @@ class PseudoLabels:
     - `threshold`: the rule in words.
     - `cutoffs`: the lowest confidence that passes, one number per class, 1 where nothing does.
     - `targets`: what a student learns from, the probabilities (soft) or the label alone (hard).
-    - `measured`, `curve`: how right the threshold's choice, and that of every other cut-off, is on held-out labels.
-      None where there were none.
+    - `measured`, `curve`: the precision on held-out labels at the threshold, and at every other cut-off. None where
+      there were no held-out labels.
     - `findings`: what the reader of a run must not miss.
-    - `lineage`: the identities of the models that had taught the teacher, oldest first.
+    - `lineage`: the identities of the teacher's own teachers, oldest first.
     """
 
     table: pa.Table
@@ -156,12 +156,15 @@ class PseudoLabels:
 
     @classmethod
     def read(cls, path: Path) -> PseudoLabels:
-        """The PseudoLabels that `write` put at `path`; PredictionError for any other table."""
+        """The PseudoLabels that `write` put at `path`. Raises PredictionError for any other table."""
         return cls.of(pq.read_table(path), path)
 
     @classmethod
     def of(cls, table: pa.Table, path: object) -> PseudoLabels:
-        """The PseudoLabels of `table`: all or some rows of the file that `write` put at `path`. Raises as `read`."""
+        """The PseudoLabels of `table`, which holds all or some rows of the file that `write` put at `path`.
+
+        Raises PredictionError for any other table.
+        """
         metadata = (table.schema.metadata or {}).get(METADATA_KEY)
         if metadata is None or table.schema.names != SCHEMA.names:
             raise PredictionError(f"{path} holds no pseudo-labels; make them with `selftrain pseudo-label` or a run")
@@ -188,11 +191,12 @@ def select(
     - `image_ids` (n,): the pool. Images are sorted by them, and ties in confidence go to the smaller one, so the same
       images get the same labels in any order.
     - `probs` (n, classes): the teacher's calibrated probabilities.
-    - `held_out`: the same teacher, calibrated in the same way, on human labels that it did not learn from.
+    - `held_out`: the same teacher's answers, calibrated in the same way, to images with human labels that it did not
+      learn from.
     - `prior` (classes,): the counts of the human training labels.
 
-    Raises PredictionError for invalid probabilities, and for image_ids that repeat or do not fit their number. Raises
-    ConfigError if `settings` need held-out labels or a prior and it is None.
+    Raises PredictionError for invalid probabilities, and for image_ids that repeat or are not one per image. Raises
+    ConfigError if `settings` need held-out labels or a prior and there are none.
     """
     checked = checked_probs(probs, classes=len(class_names))
     ids = _checked_ids(image_ids, images=len(checked))
@@ -265,7 +269,7 @@ def _aligned(
 
 
 def _measured(decision: Acceptance, held_out: HeldOut | None) -> MeasuredPrecision | None:
-    """How right the threshold's choice is on `held_out`, before quotas take the most confident of it."""
+    """The precision on `held_out` of the labels that pass the threshold, before quotas reject some of them."""
     if held_out is None:
         return None
     above = above_own_class(held_out.confidence, held_out.predicted, decision.cutoffs)

@@ -1,4 +1,4 @@
-"""Target precision: the lowest cut-off whose precision held-out human labels confirm."""
+"""Target precision: the lowest cut-off at which held-out human labels confirm the wanted precision."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ class Reached:
     """The cut-off that was reached, infinite where none passed, and what was measured there.
 
     `right` of `images` held-out images are right at the cut-off. If none passed, the counts are those of the first
-    cut-off tested. Both are 0 if there were too few images to test any. `bound` is the lower end of that precision.
+    cut-off tested. Both are 0 if there were too few images to test any. `bound` is the lower confidence bound of that
+    precision.
     """
 
     cutoff: float
@@ -48,25 +49,26 @@ class GroupCutoff:
 def lowest_cutoff(
     pool: Floats, confidence: Floats, right: Mask, *, target: float, alpha: float = 0.05, steps: int = STEPS
 ) -> Reached:
-    """The lowest cut-off on `pool` (m,) at which held-out answers, `confidence` and `right` (n,), are right enough.
+    """The lowest cut-off on `pool` (m,) at which held-out answers (`confidence`, `right`: (n,)) are precise enough.
 
     Fixed-sequence testing, Learn then Test (arXiv:2110.01052), section 2.3, with the Clopper-Pearson bound as test. The
     candidates are the confidences of the most confident 1 %, 2 %, ... of the pool, tested from the highest down. The
     walk starts at the first candidate that enough held-out images reach: a third of them, and as many as any test needs
-    (`fewest_images`). With fewer, one unlucky answer would end the walk of a good teacher. The walk goes on while the
+    (`fewest_images`). With fewer, one unlucky answer would end the walk of a good teacher. The walk continues while the
     lower bound is at least `target`. The last candidate that passed is the answer. Nothing below the first failure is
-    accepted, however good it looks, so testing many candidates costs nothing. If too few held-out images reach even the
-    pool's lowest confidence, the one candidate is 0: the whole pool, if the held-out images as a whole pass.
+    accepted, however good it looks, so testing many candidates needs no correction. If too few held-out images reach
+    even the pool's lowest confidence, the only candidate is 0. The whole pool is then accepted if all held-out images
+    together pass.
 
-    What holds, if held-out and pool images are drawn alike: the candidates come from the pool. So each test is of a
-    fixed cut-off, and the right answers above it are binomial. An accepted precision is below the target only if the
-    first cut-off on the walk whose true precision is below it passed. The probability of that is at most alpha. The
-    start of the walk depends on how many held-out images are above a cut-off, not on whether they are right. This keeps
-    the level if images between two cut-offs are not right more often than those above them. A confidence means nothing
-    without that assumption.
+    What holds, if held-out and pool images come from the same distribution: the candidates come from the pool. So each
+    test is of a fixed cut-off, and the number of right answers above it is binomial. An accepted precision is below the
+    target only if the first cut-off on the walk whose true precision is below it passed. The probability of that is at
+    most alpha. The start of the walk depends on how many held-out images are above a cut-off, not on whether they are
+    right. This keeps the level if images between two cut-offs are not right more often than those above them. Without
+    that assumption, a confidence would mean nothing.
 
-    What does not hold: nothing is said about images unlike the held-out ones. A teacher that was chosen by these very
-    labels looks a little better on them than it is.
+    What does not hold: the bound says nothing about images unlike the held-out ones. A teacher that was chosen by these
+    same labels looks a little better on them than it is.
     """
     fewest = max(fewest_images(target, alpha=alpha), len(confidence) // 3)
     if not len(pool) or len(confidence) < fewest:
@@ -120,8 +122,9 @@ def rules(
     find no cut-off of their own, they are tested once more as one group.
 
     Each rule holds at level 1 - alpha for its group as a whole. Of many groups, a share of alpha may miss the target.
-    A second walk does not break that. It is taken only after the first ones failed. If answers are independent, a
-    failure makes right answers less likely, and so a second walk that passes (Harris 1960).
+    The second test does not break that, because it follows only after the first ones failed. If answers are
+    independent, a failure makes right answers less likely, and so makes it less likely that the second test passes
+    (Harris 1960).
     """
     classes = held_out.probs.shape[1]
 

@@ -1,4 +1,4 @@
-"""Thresholds: which of a teacher's predictions are sure enough to become pseudo-labels."""
+"""Thresholds: which of a teacher's predictions are confident enough to become pseudo-labels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Mask = npt.NDArray[np.bool_]
 class Acceptance:
     """The result of a threshold: which rows of a pool are `accepted` (n,), and `findings` for the record.
 
-    `cutoffs` (classes,) is the lowest confidence that passes for each class, infinite where nothing does.
+    `cutoffs` (classes,) holds the lowest confidence that passes for each class, infinite where nothing passes.
     """
 
     accepted: Mask
@@ -44,8 +44,9 @@ def decide(
     """Apply `threshold` to a pool's `probs` (n, classes) in round `round_index` (the first student's is 1).
 
     The confidence of a prediction is its largest probability. Rows whose confidence equals the threshold pass.
-    `held_out` is the same teacher on human labels; a target precision needs it. Raises PredictionError for invalid
-    probabilities. Raises ConfigError for an unknown class name and for missing held-out labels.
+    `held_out` holds the same teacher's answers to images with human labels; a target precision needs it. Raises
+    PredictionError for invalid probabilities. Raises ConfigError for an unknown class name and for missing held-out
+    labels.
     """
     table = checked_probs(probs, classes=len(class_names))
     confidence, predicted = table.max(axis=1), table.argmax(axis=1)
@@ -85,9 +86,9 @@ def accept(
 
 
 def above_own_class(confidence: Floats, predicted: Ints, needed: Floats) -> Mask:
-    """Which `confidence` (n,) reaches what is `needed` (classes,) for its `predicted` class (n,).
+    """Which of `confidence` (n,) reach the confidence `needed` (classes,) for their `predicted` class (n,).
 
-    max(q) >= tau, FixMatch (arXiv:2001.07685), eq. 4, where all classes need the same.
+    Where all classes need the same, this is max(q) >= tau of FixMatch (arXiv:2001.07685), eq. 4.
     """
     return confidence >= needed[predicted]
 
@@ -95,8 +96,8 @@ def above_own_class(confidence: Floats, predicted: Ints, needed: Floats) -> Mask
 def most_confident(confidence: Floats, share: float) -> Mask:
     """The `share` of rows with the highest confidence, rounded up; earlier rows win ties.
 
-    This is the percentile rule of curriculum labelling (arXiv:2001.06001, algorithm 1), but by rank. Calibrated
-    confidences pile up at 1, and a percentile there would accept the whole pile.
+    This is the percentile rule of curriculum labelling (arXiv:2001.06001, algorithm 1), but by rank. Many calibrated
+    confidences are exactly 1, and a percentile there would accept all of them.
 
     >>> most_confident(np.float32([0.5, 0.9, 0.9, 0.7]), 0.5)
     array([False,  True,  True, False])
@@ -135,7 +136,7 @@ def curriculum_share(threshold: Quantile, round_index: int) -> float:
 
 
 def class_cutoffs(values: dict[str, float], default: float, class_names: tuple[str, ...]) -> Floats:
-    """The confidence each class needs, float32 (classes,); ConfigError for an unknown class name."""
+    """The confidence that each class needs, float32 (classes,). Raises ConfigError for an unknown class name."""
     for name in values:
         if name not in class_names:
             near = difflib.get_close_matches(name, class_names, n=1, cutoff=0.0)

@@ -23,7 +23,8 @@ def weigh(
 ) -> Floats:
     """The weights (n,) that `settings` give a pool's `kept` (n,) rows; the other rows have 0.
 
-    `held_out` is the same teacher on human labels. Raises ConfigError if `settings` need it and it is None.
+    `held_out` holds the same teacher's answers to images with human labels. Raises ConfigError if `settings` need it
+    and it is None.
     """
     copies = repeats(predicted, kept, per_class=settings.max_per_class, at_most=settings.duplicate_up_to)
     match settings.weight:
@@ -40,7 +41,7 @@ def weigh(
 
 
 def by_precision(confidence: Floats, held_out: HeldOut | None) -> Floats:
-    """The weight in 0-1 of each of `confidence` (n,): how often held-out answers so confident are right.
+    """The weight in 0-1 of each of `confidence` (n,): how often held-out answers of that confidence are right.
 
     Raises ConfigError without held-out images.
     """
@@ -67,8 +68,8 @@ def repeats(labels: Ints, kept: Mask, *, per_class: int | None, at_most: int) ->
 
     - `labels` (n,): the predicted class of each row.
     - `kept` (n,): the rows that are pseudo-labels.
-    - `per_class`: how many images each class shall count for; None for as many as the largest class has.
-    - `at_most`: the most copies of one image, so that one wrong answer does not become a hundred.
+    - `per_class`: how many images each class should count for; None for as many as the largest class has.
+    - `at_most`: the most copies of one image, so that one wrong answer does not count a hundred times.
 
     >>> repeats(np.array([0, 0, 0, 1, 2]), np.array([True] * 4 + [False]), per_class=None, at_most=2).tolist()
     [1.0, 1.0, 1.0, 2.0, 1.0]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Classification:
     """A task (`task.Task`) whose models read square images and answer logits (n, classes).
 
-    Each method imports what it needs, because a step's cache key names the module behind it.
+    Each method imports what it needs, so that a step's cache key covers only the code behind the step.
     """
 
     def train_teacher(self, data: TaskData, plan: TeacherPlan, *, into: Destination) -> SavedModel:

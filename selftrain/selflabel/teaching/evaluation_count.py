@@ -15,20 +15,20 @@ from selftrain.learn.models.divergence import trained
 
 
 class EvaluationLog(Protocol):
-    """Where test-set evaluations are kept. Entries are added, never removed."""
+    """The store of test-set evaluations. Entries are added, never removed."""
 
     def models(self, test_digest: str) -> Set[str]:
         """Digests of the models that were evaluated on the test set `test_digest`."""
 
     def add(self, test_digest: str, models: Set[str]) -> None:
-        """Add the digests `models`; those that are there already change nothing."""
+        """Add the digests `models`; adding a digest again changes nothing."""
 
 
 def count_evaluations(log: EvaluationLog, manifest: Manifest, models: Iterable[SavedModel | None]) -> int:
     """Count each of `models` as evaluated on the manifest's test images; returns all evaluations so far.
 
-    A model counts once, however often it is evaluated: the same answers on the same images tell nothing new. None, and
-    a model whose training diverged, do not count.
+    A model counts once, however often it is evaluated, because the same answers on the same images tell nothing new.
+    None and a model whose training diverged do not count.
     """
     log.add(manifest.split_digest(Split.TEST), {model.digest for model in trained(models)})
     return evaluations_so_far(log, manifest)

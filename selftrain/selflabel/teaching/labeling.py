@@ -1,4 +1,4 @@
-"""Labelling the pool: a teacher's answers, shard by shard, and the pseudo-labels that they make together."""
+"""Labelling the pool: a teacher's answers, shard by shard, and the pseudo-labels from all shards together."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
 def label_shard(
     pixels: Pixels, teacher: SavedModel, rows: Int64s, *, settings: PseudoLabel, progress: Progress = silent
 ) -> pa.Table:
-    """The columns `row` and `logits` of `teacher` for the images at `rows` (k,) of `pixels`, in the order of `rows`."""
+    """The teacher's logits for the images at `rows` (k,) of `pixels`: columns `row` and `logits`, in that order."""
     model, _ = load(teacher.folder)
     logits = predict_logits(
         model, pixels, rows, batch_size=settings.batch_size, flips=settings.flips, progress=progress
@@ -44,9 +44,10 @@ def join(
 ) -> PseudoLabels:
     """Pseudo-labels for every unlabelled image of `manifest`, from the shards' logits in any order.
 
-    The validation images calibrate the probabilities and measure what is accepted. Each of them has a temperature that
-    was fitted on the others. The pool has one that was fitted on all of them, or the contract's if they are too few.
-    Raises PredictionError if an image has no answer or more than one.
+    The validation images calibrate the probabilities and measure the precision of what is accepted. Each of them gets a
+    temperature that was fitted on others. The pool gets the temperature that was fitted on all of them. If there are
+    too few, it gets the contract's temperature and nothing is measured. Raises PredictionError if an image has no
+    answer or more than one, or if a shard has another number of classes.
     """
     contract, held_rows, rows = teacher.contract, manifest.rows(Split.VALIDATION), manifest.rows(Split.UNLABELED)
     logits = _in_order(shards, np.concatenate([held_rows, rows]), classes=len(contract.class_names))
@@ -76,7 +77,7 @@ def _in_order(shards: Sequence[pa.Table], rows: Int64s, *, classes: int) -> npt.
     for shard in shards:
         width = shard.schema.field("logits").type.list_size
         if width != classes:
-            raise PredictionError(f"a shard has {width} logits per image for {classes} classes: ask another teacher")
+            raise PredictionError(f"a shard has {width} logits per image, not {classes}; label it with this teacher")
     table = pa.concat_tables([_no_answers(classes), *shards]).combine_chunks()
     answered = table["row"].to_numpy()
     order = np.argsort(answered, kind="stable")

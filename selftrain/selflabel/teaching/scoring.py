@@ -42,7 +42,7 @@ def score(manifest: Manifest, pixels: Pixels, saved: SavedModel, *, seed: int = 
 
 
 def _no_scores(*, images: int) -> Scores:
-    """NaN for a training that diverged."""
+    """The scores of a training that diverged: NaN."""
     return Scores(
         images=images,
         accuracy=math.nan,
@@ -54,7 +54,7 @@ def _no_scores(*, images: int) -> Scores:
 
 
 def probs_on_test(manifest: Manifest, pixels: Pixels, saved: SavedModel) -> npt.NDArray[np.float32]:
-    """Calibrated probabilities (n, classes) for the test images, in manifest order: one test-set evaluation."""
+    """Calibrated probabilities (n, classes) for the test images, in manifest order. This is one test-set evaluation."""
     model, contract = load(saved.folder)
     return softmax(predict_logits(model, pixels, manifest.rows(Split.TEST)), contract.temperature)
 
@@ -67,9 +67,9 @@ def evaluate_on_test(
     *,
     pixels_at: Callable[[int], Pixels],
 ) -> EvaluationReport:
-    """The report on the final model on test, against the first teacher and the control on the same images.
+    """The report on the final model on test, compared with the first teacher and the control on the same images.
 
-    Each model reads the images at its own size: `pixels_at(size)` are all images of `manifest`. If the control
+    Each model reads the images at its own size: `pixels_at(size)` gives all images of `manifest`. If the control
     diverged, the report holds the reason.
     """
     diverged = None if control is None else divergence.reason(control)
@@ -90,7 +90,7 @@ def evaluate_on_test(
 def compare_on_test(
     manifest: Manifest, model: SavedModel, reference: SavedModel, *, pixels_at: Callable[[int], Pixels]
 ) -> Comparison:
-    """`model` against `reference` on the same test images, each at its own size: one test-set evaluation each."""
+    """Compare `model` with `reference` on the same test images, each at its own size: one test-set evaluation each."""
     labels = manifest.labels()[manifest.rows(Split.TEST)]
     probs = probs_on_test(manifest, pixels_at(model.contract.image_size), model)
     reference_probs = probs_on_test(manifest, pixels_at(reference.contract.image_size), reference)

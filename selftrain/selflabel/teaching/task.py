@@ -104,7 +104,7 @@ class Task(Protocol):
         ...
 
     def compare_on_test(self, data: TaskData, model: SavedModel, reference: SavedModel) -> Comparison:
-        """`model` against `reference` on the same test images: one test-set evaluation each."""
+        """Compare `model` with `reference` on the same test images: one test-set evaluation each."""
         ...
 
 

@@ -38,11 +38,11 @@ if TYPE_CHECKING:  # thresholds and plans are inputs of a step, so their code st
 
 Ints = npt.NDArray[np.int64]
 CHURN_IMAGES = 2_048
-"""Teacher and student are compared on so many images of the pool: their disagreement to one percentage point."""
+"""Teacher and student are compared on at most this many images: their disagreement to about one percentage point."""
 
 
 def train_teacher(manifest: Manifest, pixels: Pixels, plan: TeacherPlan, *, into: Destination) -> SavedModel:
-    """Train on the human labels of `manifest`, calibrate on validation, save.
+    """Train on the human labels of `manifest`, calibrate on validation, and save.
 
     `pixels` are aligned with the manifest's rows. A killed training resumes from its checkpoint. Raises
     TrainingDivergedError, as `train` does.
@@ -60,11 +60,12 @@ def train_student(
     into: Destination,
     churn_images: int = CHURN_IMAGES,
 ) -> SavedModel:
-    """Train on the human labels of `manifest` and the accepted ones of `labels`, calibrate on validation, save.
+    """Train on the human labels of `manifest` and the accepted ones of `labels`, calibrate on validation, and save.
 
-    Noisy Student (Xie et al., 2020, algorithm 1, step 3), with soft targets where the labels keep probabilities. The
-    model's contract names the cut-offs of the labels and the teacher that gave them. The training resumes as
-    `train_teacher` does. A method that learns in training reads the images themselves, and `labels` only for `churn`.
+    This is Noisy Student (Xie et al., 2020, algorithm 1, step 3), with soft targets where the labels keep
+    probabilities. The model's contract names the cut-offs of the labels and the teacher that gave them. The training
+    resumes as `train_teacher` does. A method that learns in training reads the unlabelled images themselves, and uses
+    `labels` only for `churn`.
 
     If the plan asks for it, the network begins with the weights of `teacher` (the paper's "warm-start"). Raises
     ConfigError if that model is missing or its architecture differs.
@@ -137,7 +138,7 @@ class Lesson:
 
     @property
     def key(self) -> str:
-        """The name of its checkpoints, from everything that decides the training's result."""
+        """The name of its checkpoints: a digest of everything that decides the training's result."""
         weights = Path(self.recipe.weights) if self.recipe.weights else None
         content = file_digest(weights) if weights is not None and weights.is_file() else ""
         start = self.start.digest if self.start is not None else ""

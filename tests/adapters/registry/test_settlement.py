@@ -161,7 +161,7 @@ def test_a_champion_that_a_run_finds_again_is_said_to_be_this_very_model(colours
     colours.record(good, first, "one")
     again = colours.settle(good, "one")
     assert (again.registered_version, again.champion_version, again.promoted) == (1, 1, False)
-    assert again.reason == "it is this very model, found again"
+    assert again.reason == "the champion is this very model"
     assert len(champions.history(colours.tracking, "colours")) == 1
 
 
@@ -193,7 +193,7 @@ def test_what_could_be_champion_and_is_not_says_how_it_becomes_it(
     champions.rollback(colours.tracking, "colours", who="ada")
     again = colours.settle(good, "two")
     assert (again.champion_version, again.promoted) == (1, False)
-    assert again.reason.startswith("it was champion before and was taken back; `selftrain promote 2`")
+    assert again.reason.startswith("it was champion before and was replaced; `selftrain promote 2`")
     champion = versions.champion(colours.tracking, "colours")
     assert champion is not None
     assert champion.number == 1

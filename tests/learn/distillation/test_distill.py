@@ -133,7 +133,7 @@ def test_an_out_that_holds_anything_else_is_refused_first_and_left_as_it_is(
     for name in ("precious", "link"):
         assert "holds other files (thesis.txt)" in refused(teacher, tmp_path / name, tmp_path / "work")
     assert "thesis.txt is not a folder" in refused(teacher, tmp_path / "precious" / "thesis.txt", tmp_path / "work")
-    assert "not made of the same ones" in refused(teacher, teacher, tmp_path / "work")
+    assert "not made from the same models" in refused(teacher, teacher, tmp_path / "work")
     assert "work' lies in out=" in refused(teacher, tmp_path / "out", tmp_path / "out" / "work")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert f"{tmp_path}/out/work" in refused(Path("~/teacher"), Path("~/out"), Path("~/out/work"))

@@ -157,7 +157,7 @@ def test_a_model_that_was_trained_by_the_same_is_not_replaced_by_their_ensemble(
     both = ensemble(models=[one, other], out=tmp_path / "both").folder
     (both / "curve.parquet").write_bytes(b"what a training leaves")
     before = kept(tmp_path)
-    with pytest.raises(ConfigError, match="not made of the same ones"):
+    with pytest.raises(ConfigError, match="not made from the same models"):
         ensemble(models=[one, other], out=both)
     assert kept(tmp_path) == before
 
@@ -166,7 +166,7 @@ def test_the_folder_this_runs_in_is_no_out(tmp_path: Path, monkeypatch: pytest.M
     one, other = (member(tmp_path / name, ("a", "b"), seed=seed) for seed, name in enumerate(("one", "other")))
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    with pytest.raises(ConfigError, match=r"out='\.' is the folder this runs in"):
+    with pytest.raises(ConfigError, match=r"out='\.' is the current folder"):
         ensemble(models=[one, other], out=".")
 
 

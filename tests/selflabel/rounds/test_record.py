@@ -58,6 +58,11 @@ def test_a_record_without_a_control_says_nothing_of_one() -> None:
     assert record.control_p_value is None
 
 
+def test_a_record_names_the_test_of_each_p_value() -> None:
+    record = recorded(comparison=FIRST_TEACHER, control=CONTROL.model_copy(update={"test": "paired permutation"}))
+    assert (record.p_value_test, record.control_p_value_test) == ("McNemar", "paired permutation")
+
+
 def test_a_record_counts_labels_left_out_files_and_versions_apart() -> None:
     record = recorded(comparison=None, control=None)
     assert record.test_accuracy == 0.75

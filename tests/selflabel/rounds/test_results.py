@@ -111,14 +111,13 @@ def test_that_a_brought_teachers_training_is_not_in_the_control_is_told_to_the_r
     assert "control's" not in " ".join(findings(History().with_round(first), with_control()))
     found = findings(History().with_round(first), with_control(), teacher_start="model.keras")[-1]
     assert found == (
-        "the first teacher was brought along (model.keras), and its own training is not counted in the control's "
-        "image-steps"
+        "the first teacher is an existing model (model.keras), and the control's image-steps do not count its training"
     )
     champion = History().with_round(first.model_copy(update={"image_steps": 4800}))
     assert findings(champion, with_control(), teacher_start="champion")[-1].endswith(
-        "control's image-steps, except for the 4,800 of its last one"
+        "do not count its training, except for the 4,800 image-steps of its last one"
     )
-    assert "brought" not in " ".join(findings(champion, None, teacher_start="champion"))
+    assert "existing model" not in " ".join(findings(champion, None, teacher_start="champion"))
 
 
 def compared(difference: float, interval: tuple[float, float], *, n10: int, n01: int, p_value: float) -> Comparison:

@@ -100,7 +100,7 @@ def test_a_shard_of_another_number_of_classes_is_refused(colour_model: Path) -> 
     (shard,) = shards_of(manifest, pixels, teacher, settings)
     twice = np.asarray(shard["logits"].combine_chunks().flatten()).reshape(-1, 3).repeat(2, axis=1)
     wide = pa.table({"row": shard["row"], "logits": pa.FixedSizeListArray.from_arrays(twice.reshape(-1), 6)})
-    with pytest.raises(PredictionError, match="a shard has 6 logits per image for 3 classes"):
+    with pytest.raises(PredictionError, match="a shard has 6 logits per image, not 3"):
         join(manifest, teacher, [wide], settings=settings, round_index=1)
 
 
