@@ -32,6 +32,9 @@ GATE_MISSED = 3
 
 NOT_HEALTHY = 1
 
+STARTING = (["run"], ["retrain"], ["schedule"])
+"""Commands that start a run; what a schedule starts inherits the settings of its process."""
+
 WEIGHTS = "'imagenet', or a local weights file without the top layer."
 BACKBONE = "Name on a ladder, or a class of keras.applications."
 Labeled = Annotated[Path, typer.Option("--labeled", help="Folder with one sub-folder of images per class.")]
@@ -241,7 +244,7 @@ def main() -> None:
     """The `selftrain` command: an expected error is one line with an exit code of its own, never a traceback."""
     from selftrain.adapters.process.settings import prepare_command
 
-    prepare_command(runs=sys.argv[1:2] in (["run"], ["schedule"]))  # what a schedule starts inherits them
+    prepare_command(runs=sys.argv[1:2] in STARTING)
     try:
         app()
     except SelftrainError as error:

@@ -53,7 +53,7 @@ def _channels(settings: Notify) -> Iterator[tuple[str, Channel]]:
 
 
 def _to_webhook(reference: str, message: Message, timeout_s: float) -> bool:
-    url = resolve(reference)
+    url = resolve(reference).strip()
     _within(timeout_s, partial(channels.post, url, for_chat(message), timeout_s=timeout_s))
     return True
 

@@ -17,7 +17,7 @@ from selftrain.adapters.schedule.store import Entry, clock, schedules, update
 from selftrain.config import Experiment
 from selftrain.config.text.file import read_experiment
 from selftrain.errors import SelftrainError
-from selftrain.files.locks import is_abandoned, try_lock
+from selftrain.files.locks import is_abandoned, wait_for_lock
 
 GRACE_S = 60.0
 """How long a run may take to end after it was asked to."""
@@ -28,8 +28,7 @@ def start_armed(workspace: Path) -> tuple[ScheduledRun, ...]:
     ended: list[ScheduledRun] = []
     path = _lock(workspace)
     while _armed(workspace) is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = try_lock(path)
+        lock = wait_for_lock(path)  # who only asks whether a run goes on holds it for a moment
         if lock is None:
             break
         try:

@@ -19,6 +19,7 @@ import yaml
 from selftrain.adapters.schedule.history import LOGS_KEPT, ScheduledRun, new_log, note, runs_of
 from selftrain.adapters.schedule.starting import goes_on, start_armed
 from selftrain.adapters.schedule.store import Entry, schedule_of, update
+from selftrain.files.locks import take_new
 
 Planned = Callable[..., Entry]
 TRIES, PAUSE_S = 1000, 0.02
@@ -168,3 +169,12 @@ def test_a_configuration_that_is_gone_tells_nobody_and_fails_nothing(workspace: 
     planned(armed=True, command=("/no/such/program",), config="/no/such.yaml")
     assert [run.failed for run in start_armed(workspace)] == [True]
     assert not (workspace / "notices.jsonl").exists()
+
+
+def test_a_lock_that_is_held_for_a_moment_keeps_no_run_from_starting(workspace: Path, planned: Planned) -> None:
+    planned(armed=True)
+    held = take_new(workspace / "locks" / "scheduled-run")  # as by one who asks whether a run goes on
+    thread = threading.Timer(0.25, os.close, args=(held,))
+    thread.start()
+    assert len(start_armed(workspace)) == 1
+    thread.join()
