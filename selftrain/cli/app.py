@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from selftrain.cli import datasets, inbox, lineage, models, retraining, schedule
+from selftrain.cli import datasets, inbox, lineage, models, retraining, schedule, upkeep
 from selftrain.cli.options import DEFAULT_WORKSPACE, AsJson, WorkspaceOption, print_columns, print_json, print_rich
 from selftrain.errors import SelftrainError
 from selftrain.version import __version__
@@ -238,6 +238,7 @@ app.command("restore")(datasets.restore)
 app.command("retrain")(retraining.retrain)
 app.add_typer(schedule.app, name="schedule")
 app.command("collect")(inbox.collect)
+app.command("clean")(upkeep.clean)
 
 
 def main() -> None:

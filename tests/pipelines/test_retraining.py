@@ -63,9 +63,7 @@ def retrain(site: Site, *more: str, code: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-def test_nothing_is_due_before_enough_images_came_and_the_reason_is_kept(
-    here: Site, inbox: Path, paint: Paint
-) -> None:
+def test_nothing_is_due_before_enough_images_came_and_the_reason_is_kept(here: Site, inbox: Path, paint: Paint) -> None:
     arrive(inbox, paint, 1, count=3)
     assert "not due: 3 new images of 4; nobody asked" in retrain(here)
     (line,) = journal(here).lines()
