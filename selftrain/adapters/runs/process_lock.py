@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from selftrain.adapters.process.settings import zenml_folder
 from selftrain.adapters.runs import run_lock
-from selftrain.adapters.runs.records import PIPELINE, has_runs
+from selftrain.adapters.runs.records import PIPELINES, has_runs, is_known
 
 if TYPE_CHECKING:
     from zenml.models import PipelineRunResponse
@@ -68,7 +68,8 @@ def _unfinished_runs_of(names: set[str]) -> list[str]:
     if not has_runs():
         return []
     states = ",".join(f'"{status.value}"' for status in (Status.INITIALIZING, Status.PROVISIONING, Status.RUNNING))
-    runs = depaginate(Client().list_pipeline_runs, pipeline=PIPELINE, status=f"oneof:[{states}]", hydrate=True)
+    running = functools.partial(Client().list_pipeline_runs, status=f"oneof:[{states}]", hydrate=True)
+    runs = [run for pipeline in filter(is_known, PIPELINES) for run in depaginate(running, pipeline=pipeline)]
     return sorted(str(run.id) for run in runs if run.config.extra.get(FIELD) in names and _ran_in_process(run))
 
 

@@ -56,7 +56,7 @@ def _runs_of(pipeline: str) -> Iterator[PipelineRunResponse]:
     from zenml.client import Client
     from zenml.utils.pagination_utils import depaginate_stream
 
-    if _is_known(pipeline):
+    if is_known(pipeline):
         yield from depaginate_stream(
             Client().list_pipeline_runs, pipeline=pipeline, size=20, sort_by="desc:created", hydrate=True
         )
@@ -191,10 +191,11 @@ def has_runs() -> bool:
     known = answered(lambda database: pipelines_are_known(database, PIPELINES))
     if known is not None:
         return known
-    return any(map(_is_known, PIPELINES))
+    return any(map(is_known, PIPELINES))
 
 
-def _is_known(pipeline: str) -> bool:
+def is_known(pipeline: str) -> bool:
+    """Whether ZenML's store has ever run this pipeline, as ZenML itself answers."""
     from zenml.client import Client
 
     logs_to_stderr()

@@ -20,7 +20,7 @@ from zenml import pipeline
 from zenml.client import Client
 from selftrain.adapters.runs import process_lock, records
 
-@pipeline(dynamic=True, name=records.PIPELINE)
+@pipeline(dynamic=True, name=records.PIPELINES[0])
 def tiny(how: str) -> None:
     if how == "lives":
         print("it lives", flush=True)
