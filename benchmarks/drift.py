@@ -23,7 +23,7 @@ from selftrain.data.images.decode import decode
 from selftrain.data.store.pixels import ArrayPixels
 from selftrain.retraining.distances import distances
 from selftrain.retraining.drift import Window, look
-from selftrain.retraining.summaries import Space, Summary, describe, space_of
+from selftrain.retraining.summaries import Reference, Summary, describe, refer, space_of
 
 if TYPE_CHECKING:
     import keras
@@ -56,9 +56,9 @@ class Seen:
     probs: Floats
     kinds: Rows
 
-    def described(self, rows: Rows, space: Space) -> Summary:
+    def described(self, rows: Rows, reference: Reference) -> Summary:
         """The summary of the photos `rows`."""
-        return describe([(self.features[rows], self.probs[rows])], space)
+        return describe([(self.features[rows], self.probs[rows])], reference)
 
 
 Draws = Callable[[np.random.Generator], tuple[Seen, Rows]]
@@ -92,7 +92,7 @@ def _windows(
     planted = _planted(model, images[later], clean)
     right = float((clean.probs.argmax(axis=1) == clean.kinds)[clean.kinds < KNOWN].mean())
     space = space_of([reference.features], model="flowers", classes=KNOWN)
-    known = reference.described(np.arange(len(learnt)), space)
+    known = refer([(reference.features, reference.probs)], space)
     settings = Drift()
     calm: tuple[Window, ...] = ()
     for seed in range(windows + settings.warmup):
@@ -113,9 +113,9 @@ def _check(what: str, share: float, relation: str, target: float) -> Check:
     return Check.model_validate({"what": what, "measured": share, "relation": relation, "target": target})
 
 
-def _look(draw: Draws, seed: int, reference: Summary, past: tuple[Window, ...]) -> Window:
+def _look(draw: Draws, seed: int, reference: Reference, past: tuple[Window, ...]) -> Window:
     seen, rows = draw(np.random.default_rng(seed))
-    return look(seen.described(rows, reference.space), name=str(seed), reference=reference, past=past, settings=Drift())
+    return look(seen.described(rows, reference), name=str(seed), reference=reference, past=past, settings=Drift())
 
 
 def _line(name: str, every: list[Window]) -> tuple[str, ...]:
@@ -220,8 +220,9 @@ def _timing(*, repetitions: int) -> tuple[list[Check], dict[str, list[timing.Sec
 
     def ours() -> None:
         space = space_of(np.array_split(old, OLD // 1_000), model="timing", classes=CLASSES)
-        reference, summary = describe([(old, old_probs)], space), describe([(new, new_probs)], space)
-        found["ours"] = distances(summary, reference, against="training")[0].value
+        reference = refer([(old, old_probs)], space)
+        summary = describe([(new, new_probs)], reference)
+        found["ours"] = distances(summary, reference.summary, against="training")[0].value
 
     def exact() -> None:
         found["exact"] = _exact(new, old)

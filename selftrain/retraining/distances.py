@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -22,7 +21,7 @@ CHANCE = 1e-3
 class Distance(BaseModel):
     """One measure of how far a window is from the training images, or from the windows just before it.
 
-    - `value`: the effect size. 0 is the same; its unit is told in `standardised` and `between_confidences`.
+    - `value`: the effect size. 0 is the same; its unit is told in `gap` and `between_confidences`.
     - `chance`: the value that so few images exceed by chance once in a thousand times.
     - `p_value`: of the hypothesis that nothing has changed. It is shown and decides nothing.
     """
@@ -36,56 +35,103 @@ class Distance(BaseModel):
     p_value: float
 
 
-def distances(new: Summary, reference: Summary, *, against: Against) -> tuple[Distance, ...]:
-    """The distances of `new` from `reference`: of embeddings, of confidences and of the predicted class mix.
+class Mean(NamedTuple):
+    """The mean (k,) of `images` vectors, and the traces of C, C^2 and C^3 of their covariance C."""
 
-    Embeddings and class mix are `standardised` distances, confidences are `between_confidences`. Raises DriftError
-    if the two summaries are of different spaces.
+    value: Doubles
+    moments: Moments
+    images: int
+
+
+def distances(new: Summary, others: Summary, *, against: Against) -> tuple[Distance, ...]:
+    """The distances of `new` from `others`: of embeddings, of the predicted class mix and of confidences.
+
+    Embeddings are compared within predicted classes, so that a class mix of another kind is not counted twice. Raises
+    DriftError if the two summaries are of different spaces.
     """
-    together(new, reference)
-    return tuple(_distances(new, reference, against))
-
-
-def _distances(new: Summary, reference: Summary, against: Against) -> Iterator[Distance]:
-    noise = 1 / new.images + 1 / reference.images
-    mix = shares(reference.classes)
-    kernels: tuple[tuple[Measure, Doubles, Doubles, Moments], ...] = (
-        ("embeddings", np.array(new.waves), np.array(reference.waves), reference.moments),
-        ("class_mix", shares(new.classes), mix, _moments_of(mix)),
-    )
-    for measure, ours, theirs, moments in kernels:
-        squared = standardised_square(ours, theirs, images=new.images, others=reference.images)
-        yield Distance(
-            measure=measure,
-            against=against,
-            value=max(squared, 0.0) ** 0.5,
-            chance=_chance(moments, noise),
-            p_value=_p_value(squared, moments, noise),
-        )
-    ours, theirs = shares(new.confidences), shares(reference.confidences)
-    yield Distance(
+    together(new, others)
+    ours, theirs = shares(new.confidences), shares(others.confidences)
+    noise = 1 / new.images + 1 / others.images
+    confidence = Distance(
         measure="confidence",
         against=against,
         value=between_confidences(ours, theirs),
         chance=_chance_of_confidences(theirs, noise),
         p_value=_kolmogorov(ours, theirs, noise),
     )
+    embeddings = gap(_embeddings(new), _embeddings(others)).distance("embeddings", against)
+    return embeddings, gap(_class_mix(new), _class_mix(others)).distance("class_mix", against), confidence
 
 
-def standardised_square(new: Doubles, reference: Doubles, *, images: int, others: int) -> float:
-    """The squared distance between two mean embeddings, in units of the reference's own spread.
+def gap(new: Mean, others: Mean) -> Gap:
+    """The squared distance between two means, in units of the spread of `others`.
 
-    `new` and `reference` are means of vectors of length 1, over `images` and `others` of them. The numerator is the
-    unbiased squared maximum mean discrepancy (Gretton et al. 2012, "A kernel two-sample test"), so that few images do
-    not look far. The denominator is the mean squared distance of a reference image from the reference's mean. The
-    root is Cohen's d for vectors: .1 is a tenth of the spread. Class shares are means of one-hot vectors.
+    Without what few images add by chance, it is the unbiased squared maximum mean discrepancy of the vectors' kernel
+    (Gretton et al. 2012, "A kernel two-sample test"). The unit is the mean squared distance of one of `others` from
+    their mean. So the root is Cohen's d for vectors: .1 is a tenth of the spread.
 
-    >>> round(standardised_square(np.array([.8, .2]), np.array([.5, .5]), images=10**6, others=10**6), 3)
+    >>> half, most = (Mean(np.array([p, 1 - p]), moments_of(np.array([p, 1 - p])), 10**6) for p in (.5, .8))
+    >>> round(gap(most, half).squared, 3)
     0.36
     """
-    own, theirs = _unbiased_square(new, images), _unbiased_square(reference, others)
-    gap = own + theirs - 2 * float(new @ reference)
-    return gap / max(1.0 - theirs, 1.0 / others)
+    one, two, three = (
+        (new.moments[k] ** (1 / (k + 1)) / (new.images - 1) + others.moments[k] ** (1 / (k + 1)) / (others.images - 1))
+        ** (k + 1)
+        for k in range(3)
+    )
+    unit = max(others.moments[0], 1 / others.images) * others.images / (others.images - 1)
+    squared = float(((new.value - others.value) ** 2).sum()) - one
+    degrees = max(two**3 / three**2, 1.0) if three > 0 else 1.0
+    return Gap(squared / unit, degrees, (two / degrees) ** 0.5 / unit)
+
+
+class Gap(NamedTuple):
+    """A squared distance. Without a change, it strays as `scale` * (chi-squared of `degrees` - `degrees`).
+
+    This matches three moments of the weighted sum of squares that it is (Imhof 1961, "Computing the distribution of
+    quadratic forms in normal variables"). The two covariances count as proportional.
+    """
+
+    squared: float
+    degrees: float
+    scale: float
+
+    @property
+    def chance(self) -> float:
+        """The distance whose `p_value` is CHANCE."""
+        from scipy.special import chdtri
+
+        return float((max(float(chdtri(self.degrees, CHANCE)) - self.degrees, 0.0) * self.scale) ** 0.5)
+
+    @property
+    def p_value(self) -> float:
+        """How often images of one kind are as far apart."""
+        from scipy.special import chdtrc
+
+        if self.scale <= 0:
+            return 1.0 if self.squared <= 0 else 0.0
+        return float(chdtrc(self.degrees, max(self.degrees + self.squared / self.scale, 0.0)))
+
+    def distance(self, measure: Measure, against: Against) -> Distance:
+        """The effect size with its name."""
+        value = max(self.squared, 0.0) ** 0.5
+        return Distance(measure=measure, against=against, value=value, chance=self.chance, p_value=self.p_value)
+
+
+def _embeddings(summary: Summary) -> Mean:
+    return Mean(np.array(summary.waves), summary.moments, summary.images)
+
+
+def _class_mix(summary: Summary) -> Mean:
+    mix = shares(summary.classes)
+    return Mean(mix, moments_of(mix), summary.images)
+
+
+def moments_of(mix: Doubles) -> Moments:
+    """The traces of C, C^2 and C^3, where C is the covariance of one image's one-hot class, drawn from `mix`."""
+    two, three, four = (float((mix**power).sum()) for power in (2, 3, 4))
+    traces = 1 - two, two - 2 * three + two**2, three - 3 * four + 3 * two * three - two**3
+    return max(traces[0], 0.0), max(traces[1], 0.0), max(traces[2], 0.0)
 
 
 def between_confidences(new: Doubles, reference: Doubles) -> float:
@@ -105,50 +151,6 @@ def shares(counts: npt.ArrayLike) -> Doubles:
     """Counts (k,) as shares of their sum, which is above 0."""
     values: Doubles = np.asarray(counts, np.float64)
     return values / float(values.sum())
-
-
-def _unbiased_square(mean: Doubles, images: int) -> float:
-    """The squared length of a mean, without the part that its `images` vectors of length 1 add by chance."""
-    return (images * float(mean @ mean) - 1) / (images - 1)
-
-
-def _moments_of(mix: Doubles) -> Moments:
-    """The traces of C, C^2 and C^3, where C is the covariance of one image's one-hot class, drawn from `mix`."""
-    two, three, four = (float((mix**power).sum()) for power in (2, 3, 4))
-    return 1 - two, two - 2 * three + two**2, three - 3 * four + 3 * two * three - two**3
-
-
-class _ChiSquared(NamedTuple):
-    """How a standardised square strays without a change, per unit of noise: `scale` * (chi-squared - `degrees`).
-
-    The three moments of a weighted sum of squares are matched (Imhof 1961, "Computing the distribution of quadratic
-    forms in normal variables", section 4).
-    """
-
-    degrees: float
-    scale: float
-
-    @classmethod
-    def of(cls, moments: Moments) -> _ChiSquared:
-        one, two, three = (max(each, 1e-12) for each in moments)
-        degrees = max(two**3 / three**2, 1.0)
-        return cls(degrees, (two / degrees) ** 0.5 / one)
-
-
-def _p_value(squared: float, moments: Moments, noise: float) -> float:
-    from scipy.special import chdtrc
-
-    chi = _ChiSquared.of(moments)
-    return float(chdtrc(chi.degrees, max(chi.degrees + squared / noise / chi.scale, 0.0)))
-
-
-def _chance(moments: Moments, noise: float) -> float:
-    """The distance whose `_p_value` is CHANCE."""
-    from scipy.special import chdtri
-
-    chi = _ChiSquared.of(moments)
-    excess = max(float(chdtri(chi.degrees, CHANCE)) - chi.degrees, 0.0) * chi.scale
-    return float((excess * noise) ** 0.5)
 
 
 def _chance_of_confidences(reference: Doubles, noise: float) -> float:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from selftrain.config.production import Drift
 from selftrain.errors import DriftError
 from selftrain.retraining.distances import Against, Distance, Measure, distances
-from selftrain.retraining.summaries import Summary, pooled
+from selftrain.retraining.summaries import Reference, Summary, pooled
 
 _NAMES: dict[Measure, str] = {"embeddings": "embeddings", "confidence": "confidences", "class_mix": "predicted classes"}
 _OTHERS: dict[Against, str] = {"training": "the training images", "recent": "the windows before"}
@@ -59,21 +59,21 @@ class _Judged(NamedTuple):
         return self.distance.value / max(self.threshold, 1e-12)
 
 
-def look(summary: Summary, *, name: str, reference: Summary, past: Sequence[Window], settings: Drift) -> Window:
+def look(summary: Summary, *, name: str, reference: Reference, past: Sequence[Window], settings: Drift) -> Window:
     """The window of new images `summary`, compared with the training images and with the last calm windows.
 
     `past` is oldest first. Windows of another space, as of an earlier champion, are left out. Raises DriftError if
     `reference` is of another space than `summary`.
     """
     known = tuple(each for each in past if each.summary.space == summary.space)
-    found = distances(summary, reference, against="training")
+    found = distances(summary, reference.summary, against="training")
     if last := [each.summary for each in calm(known, settings)][-settings.warmup :]:
         found += distances(summary, pooled(last), against="recent")
     decision = decide(found, known, settings, images=summary.images)
     return Window(name=name, summary=summary, distances=found, decision=decision)
 
 
-def replay(summaries: Iterable[tuple[str, Summary]], *, reference: Summary, settings: Drift) -> tuple[Window, ...]:
+def replay(summaries: Iterable[tuple[str, Summary]], *, reference: Reference, settings: Drift) -> tuple[Window, ...]:
     """The windows of past images (name, summary), oldest first, as a new champion sees them: its warm-up."""
     windows: tuple[Window, ...] = ()
     for name, summary in summaries:

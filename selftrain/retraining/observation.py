@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selftrain.progress import Progress, silent
-from selftrain.retraining.summaries import Space, Summary, describe, space_of
+from selftrain.retraining.summaries import Reference, Summary, describe, refer, space_of
 
 if TYPE_CHECKING:
     import keras
@@ -33,8 +33,8 @@ def reference_of(
     temperature: float = 1.0,
     batch_size: int = 256,
     progress: Progress = silent,
-) -> Summary:
-    """The summary of the reference images `rows` of `pixels`, in a space of their own.
+) -> Reference:
+    """The reference that the images `rows` of `pixels` make, as `model` sees them.
 
     `name` is the identity of `model`, and `temperature` its contract's. The first pass reads up to 2,048 images, evenly
     spread over `rows`, and the second pass all of them. Raises PredictionError as `describe` and `space_of` do, and
@@ -43,25 +43,26 @@ def reference_of(
     sample = rows[:: -(-len(rows) // _SPREAD_OF)] if len(rows) else rows
     seen = _answers(model, pixels, sample, temperature=temperature, batch_size=batch_size, progress=silent)
     space = space_of((features for features, _ in seen), model=name, classes=int(model.output_shape[-1]))
-    return window_of(model, pixels, rows, space, temperature=temperature, batch_size=batch_size, progress=progress)
+    every = _answers(model, pixels, rows, temperature=temperature, batch_size=batch_size, progress=progress)
+    return refer(every, space)
 
 
 def window_of(
     model: keras.Model,
     pixels: Pixels,
     rows: Int64s,
-    space: Space,
+    reference: Reference,
     *,
     temperature: float = 1.0,
     batch_size: int = 256,
     progress: Progress = silent,
 ) -> Summary:
-    """The summary of the new images `rows` of `pixels`, in the `space` of the model's reference.
+    """The summary of the new images `rows` of `pixels`, as the model of `reference` sees them.
 
     Features and answers come from one pass of `model`, and memory does not grow with `rows`. Raises as `reference_of`.
     """
     seen = _answers(model, pixels, rows, temperature=temperature, batch_size=batch_size, progress=progress)
-    return describe(seen, space)
+    return describe(seen, reference)
 
 
 def _answers(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,7 @@ class Space(BaseModel):
     - `model`: the identity of the model.
     - `width`, `classes`: the columns of its features and of its probabilities.
     - `spread`: mean squared distance of the reference images' features from their mean.
+    - `centres`: a digest of the reference's centres, "" before there are some.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,13 +45,14 @@ class Space(BaseModel):
     width: int = Field(ge=1)
     classes: int = Field(ge=2)
     spread: float = Field(gt=0)
+    centres: str = ""
     seed: int = 0
 
 
 class Summary(BaseModel):
     """What a model makes of `images` images, of one window or of the reference.
 
-    - `waves` (2 x WAVES,): mean cosine and sine of the features at each frequency.
+    - `waves` (2 x WAVES,): mean cosine and sine of the features at each frequency, from the predicted class's centre.
     - `moments`: the traces of C, C^2 and C^3, where C is the covariance of one image's waves. Half of the waves are
       measured: their traces are a little larger, which errs towards calling a difference chance.
     - `confidences` (BINS,): images per bin of confidence.
@@ -76,6 +79,20 @@ class Summary(BaseModel):
         return self
 
 
+class Reference(BaseModel):
+    """The reference images: their summary, and the mean waves (classes, 2 x WAVES) of each predicted class."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    summary: Summary
+    centres: tuple[tuple[float, ...], ...]
+
+    @property
+    def space(self) -> Space:
+        """The space that new images are described in."""
+        return self.summary.space
+
+
 def space_of(features: Iterable[npt.ArrayLike], *, model: str, classes: int, seed: int = 0) -> Space:
     """The space of `model`, from batches of features (n, width) of reference images; the first of the two passes.
 
@@ -98,34 +115,43 @@ def space_of(features: Iterable[npt.ArrayLike], *, model: str, classes: int, see
     return Space(model=model, width=len(mean), classes=classes, spread=squares / images, seed=seed)
 
 
-def describe(batches: Iterable[tuple[npt.ArrayLike, npt.ArrayLike]], space: Space) -> Summary:
-    """The summary of images, from batches of features (n, width) and probabilities (n, classes), in one pass.
+def refer(batches: Iterable[tuple[npt.ArrayLike, npt.ArrayLike]], space: Space) -> Reference:
+    """The reference of images, from batches of features (n, width) and probabilities (n, classes): the second pass.
+
+    A class that the model predicts for none of them has the centre of all. Raises as `describe`.
+    """
+    tally = _Tally.empty(space)
+    sums = np.zeros((space.classes, 2 * WAVES))
+    for features, probs in _chunks(batches, space):
+        waves = _waves(features, space)
+        np.add.at(sums, probs.argmax(axis=1), waves)
+        tally = tally.plus(waves, probs)
+    _refuse_few(tally.images)
+    counts = tally.classes[:, None]
+    centres = np.where(counts > 0, sums / np.maximum(counts, 1), tally.total / tally.images).round(_DECIMALS)
+    near = centres[:, _MEASURED]
+    covariance = tally.products / tally.images - (near.T * (tally.classes / tally.images)) @ near
+    digest = hashlib.sha256(centres.tobytes()).hexdigest()[:16]
+    summary = tally.summary(space.model_copy(update={"centres": digest}), np.zeros(2 * WAVES), covariance)
+    return Reference(summary=summary, centres=tuple(tuple(row) for row in centres.tolist()))
+
+
+def describe(batches: Iterable[tuple[npt.ArrayLike, npt.ArrayLike]], reference: Reference) -> Summary:
+    """The summary of new images, from batches of features (n, width) and probabilities (n, classes), in one pass.
 
     Memory does not grow with the number of images. The waves are random Fourier features of a Gaussian kernel (Rahimi
     and Recht 2007, "Random features for large-scale kernel machines"). The kernel's variance is the mean squared
     distance of two reference images. Raises PredictionError for features or probabilities that are not finite, do not
-    fit `space`, or belong to fewer than two images.
+    fit the reference's space, or belong to fewer than two images.
     """
-    images, total = 0, np.zeros(2 * WAVES)
-    products = np.zeros((len(_MEASURED), len(_MEASURED)))
-    confidences, classes = np.zeros(BINS, np.int64), np.zeros(space.classes, np.int64)
-    for features, probs in _chunks(batches, space):
-        waves = _waves(features, space)
-        images += len(waves)
-        total += waves.sum(axis=0, dtype=np.float64)
-        products += waves[:, _MEASURED].T @ waves[:, _MEASURED]
-        confidences += _binned(probs.max(axis=1))
-        classes += np.bincount(probs.argmax(axis=1), minlength=space.classes)
-    _refuse_few(images)
-    mean = total / images
-    return Summary(
-        space=space,
-        images=images,
-        waves=tuple(np.round(mean, _DECIMALS).tolist()),
-        moments=_moments(products / images - np.outer(mean[_MEASURED], mean[_MEASURED])),
-        confidences=tuple(confidences.tolist()),
-        classes=tuple(classes.tolist()),
-    )
+    centres = np.asarray(reference.centres, np.float32)
+    tally = _Tally.empty(reference.space)
+    for features, probs in _chunks(batches, reference.space):
+        tally = tally.plus(_waves(features, reference.space) - centres[probs.argmax(axis=1)], probs)
+    _refuse_few(tally.images)
+    mean = tally.total / tally.images
+    near = mean[_MEASURED]
+    return tally.summary(reference.space, mean, tally.products / tally.images - np.outer(near, near))
 
 
 def pooled(summaries: Sequence[Summary]) -> Summary:
@@ -151,6 +177,44 @@ def together(new: Summary, reference: Summary) -> None:
         raise DriftError(
             f"the new images were described by {new.space.model!r} (spread {new.space.spread:g}), the reference by "
             f"{reference.space.model!r} (spread {reference.space.spread:g}); describe both in one space"
+        )
+
+
+class _Tally(NamedTuple):
+    """What is counted over batches."""
+
+    images: int
+    total: Doubles
+    products: Doubles
+    confidences: Counts
+    classes: Counts
+
+    @classmethod
+    def empty(cls, space: Space) -> _Tally:
+        measured = len(_MEASURED)
+        counts = np.zeros(BINS, np.int64), np.zeros(space.classes, np.int64)
+        return cls(0, np.zeros(2 * WAVES), np.zeros((measured, measured)), *counts)
+
+    def plus(self, waves: Floats, probs: Floats) -> _Tally:
+        """With a batch of waves (n, 2 x WAVES) and probabilities (n, classes)."""
+        near = waves[:, _MEASURED]
+        return _Tally(
+            self.images + len(waves),
+            self.total + waves.sum(axis=0, dtype=np.float64),
+            self.products + near.T @ near,
+            self.confidences + _binned(probs.max(axis=1)),
+            self.classes + np.bincount(probs.argmax(axis=1), minlength=len(self.classes)),
+        )
+
+    def summary(self, space: Space, mean: Doubles, covariance: Doubles) -> Summary:
+        """Of all images, with the mean (2 x WAVES,) of their waves and the covariance of the measured ones."""
+        return Summary(
+            space=space,
+            images=self.images,
+            waves=tuple(mean.round(_DECIMALS).tolist()),
+            moments=_moments(covariance),
+            confidences=tuple(self.confidences.tolist()),
+            classes=tuple(self.classes.tolist()),
         )
 
 

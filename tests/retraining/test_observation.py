@@ -9,7 +9,7 @@ import pytest
 from selftrain.data.store.pixels import ArrayPixels, Images, Int64s
 from selftrain.errors import PredictionError
 from selftrain.retraining.observation import reference_of, window_of
-from selftrain.retraining.summaries import describe, space_of
+from selftrain.retraining.summaries import describe, refer, space_of
 
 pytestmark = [
     pytest.mark.keras,
@@ -55,11 +55,14 @@ def test_images_are_described_by_the_features_and_the_calibrated_answers_of_the_
     features, probs = by_hand(IMAGES[rows], 2.0)
     space = space_of([features], model=contract.identity, classes=3)
     assert ours.space.spread == pytest.approx(space.spread, rel=1e-3)
-    naive = describe([(features, probs)], ours.space)
-    np.testing.assert_allclose(ours.waves, naive.waves, atol=1e-4)
-    assert ours.classes == naive.classes
-    assert ours.images == 600
-    assert np.abs(np.cumsum(ours.confidences) - np.cumsum(naive.confidences)).max() <= 3  # at the edges of bins
+    naive = refer([(features, probs)], ours.space)
+    np.testing.assert_allclose(ours.centres, naive.centres, atol=1e-4)
+    later = window_of(model, ArrayPixels(IMAGES), ORDER[600:], ours, temperature=2.0)
+    by_hand_later = describe([by_hand(IMAGES[ORDER[600:]], 2.0)], ours)
+    for one, other in ((ours.summary, naive.summary), (later, by_hand_later)):
+        np.testing.assert_allclose(one.waves, other.waves, atol=1e-4)
+        assert (one.images, one.classes) == (other.images, other.classes)
+        assert np.abs(np.cumsum(one.confidences) - np.cumsum(other.confidences)).max() <= 3  # at the edges of bins
 
 
 def test_each_image_of_a_window_is_asked_once_in_a_few_whole_batches(colour_model: Path) -> None:
@@ -69,7 +72,7 @@ def test_each_image_of_a_window_is_asked_once_in_a_few_whole_batches(colour_mode
     reference = reference_of(model, ArrayPixels(IMAGES), ORDER, name="m")
     pixels, told = Counted(ArrayPixels(IMAGES)), []
     window = window_of(
-        model, pixels, ORDER[:650], reference.space, batch_size=60, progress=lambda done, n, *_: told.append((done, n))
+        model, pixels, ORDER[:650], reference, batch_size=60, progress=lambda done, n, *_: told.append((done, n))
     )
     assert window.images == 650
     assert len(pixels.asked) == 704  # eleven batches of 64, the last one filled up

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from selftrain.retraining.summaries import Space, Summary, describe, space_of
+from selftrain.retraining.summaries import Reference, Summary, describe, refer, space_of
 
 Change = Callable[[np.ndarray], np.ndarray]
 
@@ -38,14 +38,14 @@ class Witness:
         odds = np.exp(-2 * (gaps - gaps.min(axis=1, keepdims=True)))
         return features, odds / odds.sum(axis=1, keepdims=True)
 
-    def window(self, rows: np.ndarray, space: Space, change: Change = np.array) -> Summary:
+    def window(self, rows: np.ndarray, reference: Reference, change: Change = np.array) -> Summary:
         """The summary of the digits `rows`, changed by `change`."""
-        return describe([self.see(change(self.images[rows]))], space)
+        return describe([self.see(change(self.images[rows]))], reference)
 
-    def reference(self, rows: np.ndarray) -> Summary:
-        """The summary of the digits `rows` in a space of their own."""
-        space = space_of([self.see(self.images[rows])[0]], model="digits", classes=len(self.means))
-        return self.window(rows, space)
+    def reference(self, rows: np.ndarray) -> Reference:
+        """The reference that the digits `rows` make."""
+        seen = self.see(self.images[rows])
+        return refer([seen], space_of([seen[0]], model="digits", classes=len(self.means)))
 
 
 def blurred(images: np.ndarray) -> np.ndarray:
