@@ -23,9 +23,7 @@ WAVES = 256
 """Frequencies at which features are compared. Their error falls with the root of this number."""
 BINS = 100
 """Bins of a confidence between 0 and 1."""
-_MEASURED = np.concatenate(
-    [np.arange(WAVES // 2), np.arange(WAVES, WAVES + WAVES // 2)]
-)  # waves whose moments are taken
+_MEASURED = np.arange(2 * WAVES).reshape(2, 2, -1)[:, 0].ravel()  # half of the cosines and of the sines: their moments
 _ROWS = 1024  # that are turned into waves at once
 _DECIMALS = 7  # that are kept of a mean
 
@@ -87,6 +85,12 @@ class Reference(BaseModel):
     summary: Summary
     centres: tuple[tuple[float, ...], ...]
 
+    @model_validator(mode="after")
+    def _has_the_centres_of_its_space(self) -> Self:
+        if _digest(np.array(self.centres)) != self.space.centres:
+            raise DriftError("the centres of a reference are not those of its space; describe its images again")
+        return self
+
     @property
     def space(self) -> Space:
         """The space that new images are described in."""
@@ -131,8 +135,8 @@ def refer(batches: Iterable[tuple[npt.ArrayLike, npt.ArrayLike]], space: Space) 
     centres = np.where(counts > 0, sums / np.maximum(counts, 1), tally.total / tally.images).round(_DECIMALS)
     near = centres[:, _MEASURED]
     covariance = tally.products / tally.images - (near.T * (tally.classes / tally.images)) @ near
-    digest = hashlib.sha256(centres.tobytes()).hexdigest()[:16]
-    summary = tally.summary(space.model_copy(update={"centres": digest}), np.zeros(2 * WAVES), covariance)
+    own = space.model_copy(update={"centres": _digest(centres)})
+    summary = tally.summary(own, np.zeros(2 * WAVES), covariance)
     return Reference(summary=summary, centres=tuple(tuple(row) for row in centres.tolist()))
 
 
@@ -259,6 +263,10 @@ def _frequencies(space: Space) -> Floats:
     drawn = np.random.RandomState(space.seed).standard_normal((space.width, WAVES))
     frequencies: Floats = (drawn / (2 * space.spread) ** 0.5).astype(np.float32)
     return frequencies
+
+
+def _digest(centres: Doubles) -> str:
+    return hashlib.sha256(centres.astype(np.float64).tobytes()).hexdigest()[:16]
 
 
 def _binned(confidences: Floats) -> Counts:

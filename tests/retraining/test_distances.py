@@ -223,3 +223,20 @@ def test_a_damaged_summary_is_refused() -> None:
     text = referred(seen(100)).summary.model_dump_json().replace('"images":100', '"images":101')
     with pytest.raises(DriftError, match="a summary of 101 images counts 100 confidences and 100 classes"):
         Summary.model_validate_json(text)
+
+
+def test_a_damaged_reference_is_refused() -> None:
+    reference = referred(seen(100))
+    with pytest.raises(DriftError, match="centres of a reference are not those of its space"):
+        Reference(summary=reference.summary, centres=reference.centres[::-1])
+    with pytest.raises(DriftError, match="centres of a reference are not those of its space"):
+        Reference(summary=reference.summary, centres=())
+
+
+def test_a_class_that_the_reference_was_never_predicted_has_the_centre_of_all() -> None:
+    features = seen(100)[0]
+    probs = np.tile([0.9, 0.1, 0.0], (100, 1))
+    reference = referred((features, probs))
+    assert reference.centres[0] == reference.centres[1] == reference.centres[2]
+    new = describe([(features, probs[:, [1, 0, 2]])], reference)
+    assert found(new, reference)["embeddings"].value < 0.01
