@@ -97,3 +97,7 @@ class SnapshotError(SelftrainError):
 
 class ScheduleError(SelftrainError):
     """What starts a schedule on this machine (systemd, cron, ZenML) refused, or cannot do what was asked."""
+
+
+class DriftError(InputError):
+    """Summaries of images are damaged, or come from different models, so they cannot be compared."""

@@ -43,6 +43,15 @@ def feature_network(model: keras.Model) -> keras.Model:
     return keras.Model(model.inputs, joined, name=f"{model.name}_features")
 
 
+def with_features(model: keras.Model) -> keras.Model:
+    """A network from images to features and the model's own answers, float32 (n, d + classes), side by side.
+
+    It asks both of each image at once. Raises BackboneError as `feature_network` does.
+    """
+    columns = [ops.cast(tensor, "float32") for tensor in (feature_network(model).output, model.output)]
+    return keras.Model(model.inputs, ops.concatenate(columns, axis=-1), name=f"{model.name}_with_features")
+
+
 def _penultimate(model: keras.Model) -> list[keras.KerasTensor]:
     """What the last layers with a matrix of weights read, in the graph of `model`."""
     inputs_of_last: list[keras.KerasTensor] = []

@@ -87,6 +87,21 @@ def test_an_adopted_model_has_the_features_of_the_one_inside(tmp_path: Path) -> 
     np.testing.assert_allclose(read(adopted), inside.predict_on_batch(IMAGES), rtol=1e-5, atol=1e-6)
 
 
+def test_features_and_answers_come_side_by_side_from_one_call(tmp_path: Path) -> None:
+    from keras import layers
+
+    from selftrain.learn.models.features import with_features
+    from selftrain.learn.models.loading import adopt
+
+    own = with_head(layers.Dense(7, activation="relu"), layers.Dense(3, activation="softmax"))
+    own.save(tmp_path / "own.keras")
+    adopted, _ = adopt(tmp_path / "own.keras", class_names=("a", "b", "c"), image_size=16)
+    for model in (with_head(layers.Dense(7, activation="relu"), layers.Dense(3)), adopted):
+        both = with_features(model).predict_on_batch(IMAGES)
+        np.testing.assert_allclose(both[:, :7], read(model), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(both[:, 7:], model.predict_on_batch(IMAGES), rtol=1e-5, atol=1e-5)
+
+
 def test_an_ensemble_has_the_features_of_its_members_side_by_side(tmp_path: Path, colour_model: Path) -> None:
     from keras import layers
 
