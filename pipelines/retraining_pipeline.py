@@ -7,6 +7,7 @@ from selftrain.adapters.registry.starting_models import retraining_of
 from selftrain.adapters.retraining.life import retraining_run, started
 from selftrain.config import Experiment
 from steps.look import look
+from steps.watch import watch
 
 
 @pipeline(dynamic=True)
@@ -17,5 +18,5 @@ def retraining_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa:
             return
         found = look(experiment).load()
         if found.due:
-            started(experiment, found.reason)
+            started(experiment, found.reason, watch(experiment).load())
             self_training(retraining_of(experiment))

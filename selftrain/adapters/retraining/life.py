@@ -76,16 +76,16 @@ def tell(e: Experiment, event: Event, facts: Facts) -> None:
     notify(event, facts, settings=e.notify, record=root / "notices.jsonl")
 
 
-def started(e: Experiment, reason: str) -> None:
-    """Write down that a due retraining begins, for `reason`, and tell people."""
+def started(e: Experiment, reason: str, drift: str) -> None:
+    """Write down that a due retraining begins, for `reason`, with what is known of `drift`, and tell people."""
     from zenml.execution.pipeline.dynamic.run_context import DynamicPipelineRunContext
 
     run = str(DynamicPipelineRunContext.get().run.id)
     workspace = open_dataset(e.place).workspace
-    journal_of(workspace, e.name).append("started", run=run, reason=reason)
+    journal_of(workspace, e.name).append("started", run=run, reason=reason, drift=drift)
     events: tuple[Event, ...] = ("due", "started")
     for event in events:
-        tell(e, event, {"experiment": e.name, "run": run, "reason": reason})
+        tell(e, event, {"experiment": e.name, "run": run, "reason": reason, "drift": drift})
 
 
 def decided(e: Experiment, record: RunRecord, manifest: Manifest, listing: Listing) -> None:

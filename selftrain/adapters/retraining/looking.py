@@ -1,7 +1,8 @@
-"""Looking: takes in what is new in the inbox, and decides whether a retraining is due. It loads no model."""
+"""Looking: takes in what is new in the inbox, and decides whether a retraining is due. It loads a model only to measure drift."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict
@@ -9,11 +10,11 @@ from pydantic import BaseModel, ConfigDict
 from selftrain.adapters.process.secrets import resolve
 from selftrain.config import Experiment
 from selftrain.data.intake_table import intake_path, read_intake
-from selftrain.data.store.dataset import Dataset, open_dataset
+from selftrain.data.store.dataset import open_dataset
 from selftrain.retraining.collecting import Collected, collect
 from selftrain.retraining.journal import JournalState, journal_of, state_of
 from selftrain.retraining.newness import new_images
-from selftrain.retraining.trigger import Decision, NotDue, TriggerFacts, due
+from selftrain.retraining.trigger import Decision, NotDue, TriggerFacts, due, wants_drift
 
 
 class Look(BaseModel):
@@ -40,19 +41,31 @@ def look_at(e: Experiment, *, run: str = "", dry_run: bool = False, now: datetim
     dataset = open_dataset(e.place, e.machine)
     collected = collect(e, run=run, now=now, resolve=resolve, dry_run=dry_run) if e.inbox else None
     journal = journal_of(dataset.workspace, dataset.name)
-    facts = _facts(dataset, state_of(journal.lines()), now, collected)
+    state = state_of(journal.lines())
+    images = new_images(read_intake(intake_path(dataset.store.root)), seen_rows=state.seen_rows)
+    facts = _facts(state, len(images), now, collected)
+    if not dry_run and wants_drift(facts, e.retrain, min_images=e.drift.min_images):
+        facts = _with_drift(e, facts, images)
     look = _look(due(facts, e.retrain), facts.new, collected)
     if not dry_run:
         journal.append("look", now, run=run, **look.model_dump(exclude={"collected"}))
     return look
 
 
-def _facts(dataset: Dataset, state: JournalState, now: datetime, collected: Collected | None) -> TriggerFacts:
-    intake = read_intake(intake_path(dataset.store.root))
+def _with_drift(e: Experiment, facts: TriggerFacts, images: list[str]) -> TriggerFacts:
+    """`facts` with what the champion says of the new images; only here is a model loaded."""
+    from selftrain.adapters.retraining.watching import watch
+
+    window = watch(e, images)
+    return replace(facts, drift=window.decision.reason) if window is not None and window.drifted else facts
+
+
+def _facts(state: JournalState, new: int, now: datetime, collected: Collected | None) -> TriggerFacts:
+    """Without drift. A dry run takes nothing in: it counts what it would take as new."""
     would_be = collected.taken if collected and collected.dry_run else 0
     return TriggerFacts(
         now=now,
-        new=len(new_images(intake, seen_rows=state.seen_rows)) + would_be,
+        new=new + would_be,
         decided_at=state.watermark.when if state.watermark else None,
         failures=state.failures,
         requested=state.requested,

@@ -1,0 +1,147 @@
+"""Watching: the champion looks at new images, and says whether they have drifted; each window is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from selftrain.adapters.process.quiet_start import start_keras
+from selftrain.adapters.registry import versions
+from selftrain.adapters.tracking.store import open_tracking
+from selftrain.config import Experiment
+from selftrain.data.intake_table import intake_path, read_intake
+from selftrain.data.label_map import LabelMap
+from selftrain.data.manifest import Manifest, Split
+from selftrain.data.store.dataset import Dataset, open_dataset
+from selftrain.data.store.image_store import ImageStore
+from selftrain.errors import SelftrainError
+from selftrain.files.writing import replace_text
+from selftrain.retraining.drift import Window, look
+from selftrain.retraining.journal import journal_of, state_of
+from selftrain.retraining.newness import new_images
+from selftrain.retraining.summaries import Reference
+
+if TYPE_CHECKING:
+    import keras
+
+    from selftrain.learn.models.contract import Contract
+
+
+@dataclass(frozen=True)
+class Watch:
+    """The files of one data set's drift: `windows.jsonl`, and the reference of each champion."""
+
+    folder: Path
+
+    def windows(self) -> list[Window]:
+        """All windows, oldest first."""
+        try:
+            text = (self.folder / "windows.jsonl").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return []
+        return [Window.model_validate_json(line) for line in text.splitlines()]
+
+    def keep(self, windows: Sequence[Window]) -> None:
+        replace_text(self.folder / "windows.jsonl", "".join(f"{each.model_dump_json()}\n" for each in windows))
+
+    def reference(self, identity: str) -> Path:
+        """The file of the reference that the champion `identity` made of its training images."""
+        return self.folder / f"{identity[:24]}.json"
+
+
+def watch_of(dataset: Dataset) -> Watch:
+    """The drift of a data set; it lies beside the folder that DVC versions."""
+    root = dataset.workspace.dataset(dataset.name)
+    return Watch(root.with_name(f"{root.name}.drift"))
+
+
+def drift_line(e: Experiment) -> str:
+    """What the champion says of the images that no decided run has seen, in one line. It never fails a retraining."""
+    dataset = open_dataset(e.place, e.machine)
+    state = state_of(journal_of(dataset.workspace, dataset.name).lines())
+    images = new_images(read_intake(intake_path(dataset.store.root)), seen_rows=state.seen_rows)
+    try:
+        window = watch(e, images)
+    except SelftrainError as error:
+        return f"drift was not measured: {error}"
+    return window.decision.reason if window else "drift was not measured: there is no champion, or no new image"
+
+
+def watch(e: Experiment, image_ids: Sequence[str]) -> Window | None:
+    """The window of these new images, as the champion sees them; None where there is no champion or no image.
+
+    Images that were watched together before are not asked again. A window whose images are among those of this one, as
+    while they wait for a retraining, is replaced by it.
+    """
+    dataset = open_dataset(e.place, e.machine)
+    kept, first = watch_of(dataset), image_ids[0] if image_ids else ""
+    name = f"{first[:12]}+{len(image_ids)}"
+    past = kept.windows()
+    if past and past[-1].name == name:
+        return past[-1]
+    champion = versions.champion(open_tracking(dataset.workspace.root), e.registry.model_name) if first else None
+    if champion is None or not dataset.store.manifest_path.exists():
+        return None
+    start_keras()
+    past = [each for each in past if not each.name.startswith(f"{first[:12]}+")]
+    window = _measure(e, dataset, champion, image_ids, name=name, past=past)
+    kept.keep([*past, window])
+    return window
+
+
+def _measure(
+    e: Experiment,
+    dataset: Dataset,
+    champion: versions.Version,
+    image_ids: Sequence[str],
+    *,
+    name: str,
+    past: Sequence[Window],
+) -> Window:
+    from selftrain.learn.models.loading import load
+    from selftrain.retraining.observation import window_of
+
+    tracking = open_tracking(dataset.workspace.root)
+    folder = versions.load_model_folder(tracking, champion, cache=dataset.workspace.models)
+    model, contract = load(folder)
+    reference = _reference(dataset, model, contract)
+    images = _images(dataset.store, image_ids, contract.class_names)
+    pixels = dataset.pixels(images, contract.image_size)
+    rows = np.arange(len(images))
+    summary = window_of(model, pixels, rows, reference, temperature=contract.temperature)
+    return look(summary, name=name, reference=reference, past=past, settings=e.drift)
+
+
+def _reference(dataset: Dataset, model: keras.Model, contract: Contract) -> Reference:
+    """What the champion sees in the training images; made once per champion, as windows are tied to it."""
+    from selftrain.retraining.observation import reference_of
+
+    path = watch_of(dataset).reference(contract.identity)
+    if path.exists():
+        return Reference.model_validate_json(path.read_text(encoding="utf-8"))
+    manifest = Manifest.read(dataset.store.manifest_path).part(Split.TRAIN)
+    pixels = dataset.pixels(manifest, contract.image_size)
+    rows = np.arange(len(manifest))
+    reference = reference_of(model, pixels, rows, name=contract.identity, temperature=contract.temperature)
+    replace_text(path, reference.model_dump_json())
+    return reference
+
+
+def _images(store: ImageStore, image_ids: Sequence[str], class_names: tuple[str, ...]) -> Manifest:
+    """A manifest of images that no ingest has seen yet, from the store's index."""
+    index = store.index()
+    found = index.filter(pc.is_in(index["image_id"], value_set=pa.array(image_ids, pa.string())))
+    first = found.take(np.unique(np.asarray(found["image_id"].to_pylist()), return_index=True)[1])
+    columns = {name: first[name] for name in ("image_id", "shard", "index", "width", "height", "phash")}
+    plain = {
+        "origin": first["path"],
+        "split": pa.array(["unlabeled"] * len(first)),
+        "weight": pa.array(np.ones(len(first), np.float32)),
+    }
+    return Manifest.build(pa.table({**columns, **plain}), LabelMap(class_names))
