@@ -1,4 +1,4 @@
-"""Looking: takes in what is new in the inbox, and decides whether a retraining is due. It loads a model only to measure drift."""
+"""Looking: takes in what is new in the inbox, and decides whether a retraining is due; a model measures drift only."""
 
 from __future__ import annotations
 
