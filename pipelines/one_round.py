@@ -33,6 +33,7 @@ from selftrain.adapters.snapshots.round_settings import (
 )
 from selftrain.config import Experiment, Place, Recipe
 from selftrain.data.manifest import Manifest
+from selftrain.data.sources.source import ImageSource
 from selftrain.data.store.dataset import open_dataset
 from selftrain.errors import SelftrainError, TrainingDivergedError
 from selftrain.learn.training.checkpoint import Checkpoints, prune
@@ -64,13 +65,12 @@ def scan() -> None:
     """Write digests of what DVC does not track here: source files, image store, starting and withdrawn models."""
     from selftrain.adapters.registry.recall_log import withdrawn
     from selftrain.adapters.registry.starting_models import described_start, teacher_backbone
-    from selftrain.data.sources.source import open_source
     from selftrain.selflabel.rounds.start import check_start
 
     place, teacher = _place(), _settings("teacher", TeacherSettings).plan.recipe
     experiment = Experiment.model_validate_json((SETTINGS / "experiment.json").read_text())
     check_start(experiment, teacher_backbone(experiment, open_dataset(place).workspace))
-    listing = open_source(_settings("ingest", IngestSettings).source).scan()
+    listing = _source().scan()
     facts = {"listing": listing.digest, "images": len(listing), "store": open_dataset(place).store.id()}
     write_json(ROUND / "scan.json", facts)
     registry = _where().registry
@@ -86,10 +86,9 @@ def ingest() -> None:
     from selftrain.adapters.snapshots.repository import snapshot
     from selftrain.data.ingest.ingest import ingest as ingest_images
     from selftrain.data.ingest.report import report_ingested
-    from selftrain.data.sources.source import open_source
 
     settings, place, machine = _settings("ingest", IngestSettings), _place(), _where().machine
-    source, store = open_source(settings.source), open_dataset(place).store
+    source, store = _source(), open_dataset(place).store
     with progress("ingest") as show:
         done = ingest_images(
             source,
@@ -242,6 +241,16 @@ def _place() -> Place:
     if root.resolve() == Path.cwd().resolve():
         return place
     return place.model_copy(update={"workspace": str(root / place.workspace)})
+
+
+def _source() -> ImageSource:
+    """The images of the source, and those that were taken in from the inbox."""
+    from selftrain.adapters.process.secrets import resolve
+    from selftrain.retraining.collecting import open_source_with_inbox
+
+    settings = _settings("ingest", IngestSettings)
+    inbox = Experiment.model_validate_json((SETTINGS / "experiment.json").read_text()).inbox
+    return open_source_with_inbox(settings.source, _place(), settings.ingest, inbox, resolve=resolve)
 
 
 def _manifest() -> Manifest:

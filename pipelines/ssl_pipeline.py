@@ -40,7 +40,7 @@ def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 -
     e, place = experiment, experiment.place
     with pipeline_run(place, e.machine):
         check_start(e, teacher_backbone(e, open_dataset(place).workspace))
-        listing, store_id, machine = scan(e.source, place, e.machine)
+        listing, store_id, machine = scan(e.source, place, e.machine, e.ingest, e.inbox)
         manifest, development, test, ingested = ingest(
             listing, store_id, e.source, place, e.ingest, e.splitting, machine
         )

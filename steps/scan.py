@@ -4,19 +4,21 @@ from typing import Annotated
 
 from zenml import step
 
+from selftrain.adapters.process.secrets import resolve
 from selftrain.adapters.runs.materializers import TableMaterializer
-from selftrain.config import Machine, Place, Source
+from selftrain.config import Inbox, Ingest, Machine, Place, Source
 from selftrain.data.sources.listing import Listing
-from selftrain.data.sources.source import open_source
 from selftrain.data.store.dataset import open_dataset
+from selftrain.retraining.collecting import open_source_with_inbox
 
 
 @step(enable_cache=False, output_materializers={"listing": TableMaterializer})
 def scan(
-    source: Source, place: Place, machine: Machine
+    source: Source, place: Place, machine: Machine, settings: Ingest, inbox: Inbox | None = None
 ) -> tuple[Annotated[Listing, "listing"], Annotated[str, "store_id"], Annotated[Machine, "machine"]]:
-    """List the source (path, size, mtime), and name the image store that it goes to.
+    """List the source (path, size, mtime) and what was taken in from `inbox`, and name the image store.
 
     `machine` is returned as it came: ZenML can leave an artifact out of a cache key, but not a parameter.
     """
-    return open_source(source).scan(), open_dataset(place).store.id(), machine
+    images = open_source_with_inbox(source, place, settings, inbox, resolve=resolve)
+    return images.scan(), open_dataset(place).store.id(), machine

@@ -33,7 +33,7 @@ GRAY_SIDE: Final = 32
 MAX_PIXELS: Final = 178_956_970  # twice Pillow's own limit; above this Pillow refuses too
 
 _BICUBIC, _BILINEAR = Image.Resampling.BICUBIC, Image.Resampling.BILINEAR
-_ORIENTATION_TAG = 0x0112
+ORIENTATION_TAG = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -44,7 +44,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 # The plugins are called directly, because `Image.open` checks the size against a process-wide limit of its own.
-_OPENERS: dict[Format, type[ImageFile.ImageFile]] = {
+OPENERS: dict[Format, type[ImageFile.ImageFile]] = {
     Format.JPEG: JpegImageFile,
     Format.PNG: PngImageFile,
     Format.WEBP: WebPImageFile,
@@ -153,7 +153,7 @@ def _open(data: bytes, name: str, *, max_pixels: int, min_side: int) -> ImageFil
         raise ImageError(
             QuarantineReason.TRUNCATED, f"the {form} data stop before their end marker; copy the file again"
         )
-    image = _OPENERS[form](io.BytesIO(data))
+    image = OPENERS[form](io.BytesIO(data))
     _refuse_large(image.size, max_pixels)
     if min(image.size) < min_side:
         raise ImageError(
@@ -195,7 +195,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 def _turn(image: ImageFile.ImageFile) -> Image.Transpose | None:
     """The turn or flip that EXIF asks for and that loading has not done; Pillow turns TIFF images itself."""
     try:
-        return _TURNS.get(image.getexif().get(_ORIENTATION_TAG, 1))
+        return _TURNS.get(image.getexif().get(ORIENTATION_TAG, 1))
     except Exception:  # damaged EXIF can raise anything; the pixels matter more
         return None
 
@@ -204,7 +204,7 @@ def _turn(image: ImageFile.ImageFile) -> Image.Transpose | None:
 def _reasons(name: str) -> Iterator[None]:
     """Turn whatever a decoder raises into an ImageError with a QuarantineReason, and hide Pillow's warnings."""
     try:
-        with _quiet():
+        with quiet():
             yield
     except ImageError as error:
         raise ImageError(error.reason, f"{name}: {error.message}") from None
@@ -242,4 +242,4 @@ class _Quiet:
                     self._saved.__exit__(None, None, None)
 
 
-_quiet = _Quiet()
+quiet = _Quiet()
