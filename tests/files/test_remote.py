@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.bucket import BucketServer, served
 from selftrain.errors import ConfigError, InboxError
 from selftrain.files.remote import Bucket, FileChangedError, FoundFiles, open_remote
-from tests.bucket import BucketServer, served
 
 
 @pytest.fixture(scope="module")

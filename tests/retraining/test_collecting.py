@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pytest
 from PIL import Image
 
+from benchmarks.bucket import SECRET, BucketServer, served
 from selftrain import config
 from selftrain.data.ingest.ingest import IngestResult, ingest
 from selftrain.data.intake_table import intake_path, read_intake
@@ -19,7 +20,6 @@ from selftrain.errors import ConfigError, InboxError, SourceError
 from selftrain.files.remote import Folder, RemoteFile
 from selftrain.retraining import collecting
 from selftrain.retraining.collecting import Collected, collect, memory_path, open_source_with_inbox
-from tests.bucket import SECRET, BucketServer, served
 
 NOW = datetime(2030, 12, 1, 3, tzinfo=UTC)  # later than any file that a test writes
 

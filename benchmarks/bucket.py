@@ -1,4 +1,4 @@
-"""A bucket: a real S3 server on this machine, which refuses wrong keys, over a folder that a test fills."""
+"""A bucket: a real S3 server on this machine, over a folder that the caller fills; it refuses wrong keys."""
 
 from __future__ import annotations
 
