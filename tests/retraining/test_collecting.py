@@ -17,7 +17,7 @@ from selftrain.data.ingest.ingest import IngestResult, ingest
 from selftrain.data.intake_table import intake_path, read_intake
 from selftrain.data.store.dataset import open_dataset
 from selftrain.errors import ConfigError, InboxError, SourceError
-from selftrain.files.remote import Folder, RemoteFile
+from selftrain.files.remote import Bucket, Folder, RemoteFile
 from selftrain.retraining import collecting
 from selftrain.retraining.collecting import Collected, collect, memory_path, open_source_with_inbox
 
@@ -248,6 +248,7 @@ def test_an_experiment_without_an_inbox_is_told_to_add_one(shop: dict[str, Any])
 
 def test_an_inbox_inside_the_source_is_refused_before_anything_is_taken(shop: dict[str, Any], tmp_path: Path) -> None:
     source = {"kind": "folder", "labeled": str(tmp_path / "labeled"), "unlabeled": str(tmp_path / "inbox" / "..")}
+    shop["inbox"]["url"] = f"file://{tmp_path}/inbox"
     with pytest.raises(ConfigError, match=r"which lie in each other; give the inbox a folder of its own"):
         gather({**shop, "source": source})
 
@@ -339,6 +340,41 @@ class Dying(Folder):
 
     def check(self) -> None:
         raise InboxError("the inbox is gone")
+
+
+class Expiring:
+    """A bucket's file system whose key expires after ten reads, as S3 says it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.reads = folder, 0
+
+    def find(self, path: str, *, detail: bool) -> dict[str, dict[str, object]]:
+        files = sorted(self.folder.iterdir())
+        return {f"{path}/{file.name}": {"size": file.stat().st_size, "mtime": file.stat().st_mtime} for file in files}
+
+    def cat_file(self, path: str) -> bytes:
+        self.reads += 1
+        if self.reads > 10:
+            raise PermissionError("The provided token has expired.")
+        return (self.folder / Path(path).name).read_bytes()
+
+    def info(self, path: str) -> dict[str, object]:
+        raise PermissionError("The provided token has expired.")
+
+
+def test_a_key_that_expires_half_way_says_so_and_loses_nothing(
+    shop: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox = tmp_path / "inbox"
+    for number in range(30):
+        photo(inbox / f"{number:02d}.png", seed=number)
+    key = Expiring(inbox)
+    monkeypatch.setattr(collecting, "open_inbox", lambda *_: Bucket(key, "cameras", "s3://cameras"))
+    with pytest.raises(InboxError, match="refuses the key, which has expired; renew it"):
+        gather(shop)
+    assert rows(shop) == []
+    key.reads = -100
+    assert gather(shop).new_images == 30
 
 
 def test_what_was_finished_before_an_inbox_died_is_not_read_again(
