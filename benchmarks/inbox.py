@@ -19,9 +19,9 @@ from selftrain.data.intake_table import IntakeRow, append_intake, intake_path
 from selftrain.data.store.dataset import open_dataset
 from selftrain.retraining.collecting import inbox_of, look, open_inbox
 
-FOLDER_FILES, OBJECTS, NEW = 100_000, 20_000, 500
+FOLDER_FILES, OBJECTS, NEW = 100_000, 10_000, 500
 SECONDS, RATIO = 5.0, 1.2
-REPETITIONS = 9
+REPETITIONS, IN_BUCKET = 9, 21
 PER_FOLDER = 1_000
 
 
@@ -42,7 +42,7 @@ def measure(*, quick: bool) -> Result:
             in_bucket = experiment(Path(root), {"url": "s3://cameras", "storage": storage}, "bucket")
             taken_before(in_bucket, new)
             calls = {"look": lambda: look_once(in_bucket, new), "bare": lambda: bare_listing(server)}
-            of_bucket = timing.in_turns(calls, repetitions=repetitions)
+            of_bucket = timing.in_turns(calls, repetitions=2 if quick else IN_BUCKET)
         finally:
             server.stop()
     seconds = timing.median(of_folder["look"]).wall
