@@ -21,6 +21,7 @@ NAMES = (
     "precision",
     "ingest",
     "queries",
+    "inbox",
     "pseudo_label",
     "training",
     "small_images",

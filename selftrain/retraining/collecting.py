@@ -21,7 +21,7 @@ from selftrain.data.sources.taken import TakenImages
 from selftrain.data.store.dataset import open_dataset
 from selftrain.data.store.image_store import ImageStore
 from selftrain.errors import ConfigError
-from selftrain.files.remote import Remote, RemoteFile, open_remote
+from selftrain.files.remote import Folder, Remote, RemoteFile, open_remote
 from selftrain.files.writing import replace_text
 from selftrain.progress import Progress, silent
 from selftrain.retraining.inbox import SIDECAR, Sightings, Sorting, sample, sort_files
@@ -119,12 +119,12 @@ def look(experiment: config.Experiment, *, now: datetime, resolve: Resolve) -> L
     Raises ConfigError where there is no inbox, InboxError where it cannot be listed.
     """
     settings = inbox_of(experiment)
-    check_apart(experiment.source, settings)
+    remote = open_inbox(settings, resolve)
+    check_apart(experiment.source, remote)
     store = open_dataset(experiment.place).store
     names = ("path", "size", "mtime_ns", "version", "taken_at", "image_id")
     intake = read_intake(intake_path(store.root), names)
     known = set(zip(*(intake[name].to_pylist() for name in names[:4]), strict=True))
-    remote = open_inbox(settings, resolve)
     seen = _remembered(memory_path(store), settings.url)
     sorting = sort_files(remote.list(), known=known, seen=seen, now=now.timestamp(), settings=settings)
     midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -234,17 +234,17 @@ def inbox_of(experiment: config.Experiment) -> config.Inbox:
     return experiment.inbox
 
 
-def check_apart(source: config.Source, inbox: config.Inbox) -> None:
+def check_apart(source: config.Source, inbox: Remote) -> None:
     """Raise ConfigError where the inbox and a folder of `source` lie in each other: an image would come twice."""
-    if not isinstance(source, config.FolderSource) or "://" in inbox.url:
+    if not isinstance(source, config.FolderSource) or not isinstance(inbox, Folder):
         return
-    own = Path(os.path.realpath(os.path.expanduser(inbox.url)))
+    own = Path(os.path.realpath(inbox.root))
     for role in ("labeled", "unlabeled", "validation", "test"):
         folder = getattr(source, role)
         other = Path(os.path.realpath(os.path.expanduser(folder))) if folder else None
         if other and (own.is_relative_to(other) or other.is_relative_to(own)):
             raise ConfigError(
-                f"inbox.url is {inbox.url!r} and source.{role} {folder!r}, which lie in each other; "
+                f"inbox.url is {inbox.root!r} and source.{role} {folder!r}, which lie in each other; "
                 "give the inbox a folder of its own"
             )
 

@@ -75,6 +75,21 @@ def test_a_new_unlabelled_image_trains_no_teacher_anew(here: Site, colours: Path
     assert ran(here) == {"ingest", "validate", "pseudo_label", "train_student", "score_2"}
 
 
+def test_images_that_were_collected_join_the_pool_and_train_no_teacher_anew(
+    here: Site, tmp_path_factory: pytest.TempPathFactory, paint: Paint
+) -> None:
+    before = here.status()["rounds"][1]["pool"]
+    inbox = tmp_path_factory.mktemp("inbox")
+    for number in range(4):
+        paint(inbox / f"{number}.png", "blue", seed=2000 + number)
+    here.experiment["inbox"] = {"url": str(inbox), "settle_s": 0}
+    collected = here.run("selftrain", "collect", "--config", str(here.config()))
+    assert collected.returncode == 0, collected.stderr
+    assert ran(here) == {"ingest", "validate", "pseudo_label", "train_student", "score_2"}
+    assert here.status()["rounds"][1]["pool"] == before + 4
+    assert ran(here) == set()
+
+
 def test_a_changed_label_trains_everything_anew(here: Site, colours: Path) -> None:
     moved = colours / "labeled" / "red" / "0.png"
     moved.rename(colours / "labeled" / "blue" / "moved.png")

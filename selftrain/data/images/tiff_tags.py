@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
 from selftrain.data.images.decode import QuarantineReason
 from selftrain.errors import ImageError
@@ -14,13 +15,15 @@ _KEPT_TAGS = """254 255 256 257 258 259 262 263 266 273 274 277 278 279 280 281 
 _KEPT = frozenset(map(int, _KEPT_TAGS.split()))
 _DIRECTORIES = frozenset((330, 34665, 34853, 40965))  # sub-images, EXIF, GPS, interoperability
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+_PIXELS = (273, 279, 324, 325)  # where strips are and how long, and tiles
+_INTEGERS = {3: "H", 4: "I"}
 _DEEPEST = 4
 
 
 def without_tags(data: bytes) -> bytes:
     """`data` of the same length, whose directories hold only the tags that a decoder needs.
 
-    Raises ImageError for a BigTIFF, whose layout is another.
+    Raises ImageError for a BigTIFF, whose layout is another, and ValueError for tags that point into the pixels.
     """
     order = "<" if data[:2] == b"II" else ">"
     magic, directory = struct.unpack_from(order + "HI", data, 2)
@@ -30,11 +33,36 @@ def without_tags(data: bytes) -> bytes:
             "the metadata of a BigTIFF cannot be taken out; save it as TIFF or PNG, or set inbox.keep_metadata",
         )
     wiped = bytearray(data)
-    seen: set[int] = set()
+    seen: dict[int, None] = {}
     while directory and directory not in seen:
-        seen.add(directory)
+        seen[directory] = None
         directory = _clean(wiped, directory, order)
-    return data if wiped == data else bytes(wiped)
+    if wiped == data:
+        return data
+    clean = bytes(wiped)
+    for directory in seen:
+        before, after = (list(_needed(each, directory, order)) for each in (data, clean))
+        if before != after:
+            raise ValueError("a tag points into the pixels")
+    return clean
+
+
+def _needed(data: bytes, directory: int, order: str) -> Iterator[bytes]:
+    """What a decoder reads of one directory: its entries, their values, and the strips or tiles."""
+    (count,) = struct.unpack_from(order + "H", data, directory)
+    numbers: dict[int, tuple[int, ...]] = {}
+    for place in range(directory + 2, directory + 2 + 12 * count, 12):
+        tag, kind, length, value = struct.unpack_from(order + "HHII", data, place)
+        if tag not in _KEPT:
+            continue
+        yield data[place : place + 12]
+        start = place + 8 if _BYTES.get(kind, 1) * length <= 4 else value
+        yield data[start : start + _BYTES.get(kind, 1) * length]
+        if tag in _PIXELS and kind in _INTEGERS and start + _BYTES[kind] * length <= len(data):
+            numbers[tag] = struct.unpack_from(f"{order}{length}{_INTEGERS[kind]}", data, start)
+    for starts, lengths in (_PIXELS[:2], _PIXELS[2:]):
+        for start, length in zip(numbers.get(starts, ()), numbers.get(lengths, ()), strict=False):
+            yield data[start : start + length]
 
 
 def _clean(data: bytearray, directory: int, order: str) -> int:

@@ -184,7 +184,7 @@ def _rows(
     position = pc.index_in(pa.array(list(named), pa.string()), value_set=index["path"].combine_chunks())
     read = index.select(["image_id", "reason", "detail"]).take(position).to_pylist()
     others = pc.invert(pc.is_in(index["path"], pa.array(list(named), pa.string())))
-    held = set(index["image_id"].filter(others).to_pylist())
+    held = set(index["image_id"].filter(others).drop_null().to_pylist())
     rows: list[IntakeRow] = []
     waiting: dict[str, str] = {}
     for (name, file), found in zip(named.items(), read, strict=True):
@@ -194,7 +194,7 @@ def _rows(
             continue
         if reason == COPY:
             image_id = found["detail"]
-        elif image_id in held:
+        elif image_id is not None and image_id in held:
             reason = COPY
         held.add(image_id)
         rows.append(_row(file, image_id, reason, answers, run=run, now=now))

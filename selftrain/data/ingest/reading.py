@@ -35,7 +35,7 @@ def limits_of(settings: config.Ingest) -> Limits:
 
 @dataclass(frozen=True)
 class Reading:
-    """How the files of a source are read into a store, whose `lock` is held."""
+    """Reads the files of a source into a store; the caller holds the store's `lock`."""
 
     source: ImageSource
     store: ImageStore
@@ -44,12 +44,12 @@ class Reading:
     lock: int
 
     def update(self, listing: Listing, *, shard_bytes: int, progress: Progress) -> tuple[pa.Table, int]:
-        """The index with a row for every listed file, after reading those that it lacked, and their number."""
+        """Read the listed files that the index lacks; returns the complete index and the number of files read."""
         index = usable_index(self.store, self.limits)
         chunks = cut_into_chunks(_missing(listing, index), shard_bytes)
         finished = _finished_chunks(self.store)
         if not finished <= {chunk.key(self.limits) for chunk in chunks}:
-            # Left by an ingest of another listing: their files need no second reading, whatever is listed now.
+            # An ingest of another listing finished these chunks. They go into the index, so no file is read twice.
             _adopt(self.store, index, sorted(finished), limits=None)
             index = usable_index(self.store, self.limits)
             chunks, finished = cut_into_chunks(_missing(listing, index), shard_bytes), set()
@@ -64,7 +64,7 @@ class Reading:
         return index, sum(len(chunk.paths) for chunk in to_read)
 
     def _write(self, chunks: list[SourceChunk]) -> Iterator[SourceChunk]:
-        """Write the chunks, on all cores where any process can open the files; yields each when it is done."""
+        """Write the chunks, in several processes if any process can open the files; yield each when it is done."""
         if not self.source.on_disk or len(chunks) < 2 or self.workers < 2:
             for chunk in chunks:
                 write_chunk(self.store.root, chunk, read=self.source.read, limits=self.limits)
@@ -78,7 +78,7 @@ class Reading:
 
 
 def usable_index(store: ImageStore, limits: Limits) -> pa.Table:
-    """The index without rows whose shard is gone, and without those that another reading could change."""
+    """The index without rows whose shard is gone or damaged, and without rows that another reading could change."""
     index = store.index()
     again = [QuarantineReason.UNREADABLE]
     if (index.schema.metadata or {}).get(_LIMITS_KEY) != _limits_text(limits):
@@ -88,7 +88,7 @@ def usable_index(store: ImageStore, limits: Limits) -> pa.Table:
 
 
 def _missing(listing: Listing, index: pa.Table) -> pa.Table:
-    """Rows of the listing that the index does not have, with that size and time."""
+    """Rows of the listing that the index does not have with the same size and time."""
     position = pc.index_in(listing.table["path"], value_set=index["path"].combine_chunks())
     same = [
         pc.equal(index[name].combine_chunks().take(position.combine_chunks()), listing.table[name].combine_chunks())
@@ -112,9 +112,9 @@ def _rows(path: Path) -> pa.Table:
 
 
 def _adopt(store: ImageStore, index: pa.Table, keys: list[str], *, limits: Limits | None) -> pa.Table:
-    """Write the index with the rows of finished chunks, and clear away what is pending; returns that index.
+    """Add the rows of finished chunks to the index, write it, and remove what is pending; returns the new index.
 
-    `limits` are those under which all of it was read; None: under several.
+    `limits` are those that all of its files were read under; None if there were several.
     """
     parts = [_rows(store.pending / f"{key}.json") for key in keys]
     rows = pa.concat_tables([INDEX_SCHEMA.empty_table(), *parts])

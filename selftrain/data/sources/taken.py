@@ -42,7 +42,8 @@ class TakenImages:
         nothing = pa.nulls(images.num_rows, pa.string())
         columns = {"path": names, "label": nothing, "split": nothing}
         rows = pa.table({**columns, "size": images["size"], "mtime_ns": images["mtime_ns"]}, schema=LISTING_SCHEMA)
-        return Listing.build(pa.concat_tables([listed.table, rows]), ignored=listed.ignored)
+        table = pa.concat_tables([listed.table, rows], promote_options="default")  # other columns: null
+        return Listing.build(table, ignored=listed.ignored)
 
     def read(self, path: str) -> bytes:
         """The encoded image at `path` of the source. Raises OSError for one of the inbox, which the store holds."""

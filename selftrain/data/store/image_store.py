@@ -47,7 +47,7 @@ INDEX_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class ImageStore:
-    """The folder of one data set: `shards/`, `index.parquet`, `manifest.parquet`, `quarantine.csv`.
+    """The folder of one data set: `shards/`, `index.parquet`, `manifest.parquet`, `quarantine.csv`, `intake.parquet`.
 
     DVC versions it as a whole. Files are replaced and never changed in place: DVC may have made them read-only links
     into its cache. What must not travel with a version (the store's id, its lock) lies beside the folder.

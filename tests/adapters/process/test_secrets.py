@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,3 +44,26 @@ def test_a_value_given_for_a_reference_is_refused_and_not_repeated() -> None:
     said = refused("hunter2")
     assert "env:NAME, file:/absolute/path or zenml:SECRET.KEY" in said
     assert "hunter2" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.pipeline
+def test_a_secret_of_zenml_is_read_by_its_name_and_key(tmp_path: Path) -> None:
+    code = """
+from zenml.client import Client
+from selftrain.adapters.process.secrets import resolve
+from selftrain.errors import SecretError
+Client().create_secret("inbox", {"key": "k3y"})
+print(resolve("zenml:inbox.key"))
+for reference in ("zenml:inbox.other", "zenml:nothing.key"):
+    try:
+        resolve(reference)
+    except SecretError as error:
+        print(error.message)
+"""
+    environment = {**os.environ, "ZENML_CONFIG_PATH": str(tmp_path / "zenml")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    value, no_key, no_secret = done.stdout.strip().splitlines()[-3:]
+    assert value == "k3y"
+    assert no_key == "the secret 'zenml:inbox.other' has no key 'other'; its keys are key"
+    assert "'zenml:nothing.key' is not to be had from ZenML (KeyError)" in no_secret
