@@ -71,6 +71,14 @@ class NotRegisteredError(RegistryError, InputError):
     """The registry has no model or version of that name or number; exit code 2."""
 
 
+class LeaseHeldError(SelftrainError):
+    """Another process does what only one may do at a time; the message names it."""
+
+
+class LeaseLostError(SelftrainError):
+    """This process stopped renewing its claim for too long, and another may have begun; nothing was changed."""
+
+
 class WithdrawnError(RegistryError):
     """A model was withdrawn, or descends from one that was; it can neither teach nor become champion."""
 
