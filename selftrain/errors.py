@@ -87,5 +87,9 @@ class PredictionError(SelftrainError):
     """Class probabilities are not finite, do not sum to one, or do not fit the labels or classes."""
 
 
+class ExportError(SelftrainError):
+    """A model cannot be written in another format, or does not answer there as it should; nothing was left behind."""
+
+
 class SnapshotError(SelftrainError):
     """DVC could not save or restore a version of a data set."""
