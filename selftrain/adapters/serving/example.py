@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ def run_savedmodel(file: Path, images: Any) -> Any:
 
 def run_litert(file: Path, images: Any) -> Any:
     try:
-        import ai_edge_litert.interpreter as litert
+        import ai_edge_litert.interpreter as litert  # type: ignore[import-not-found]
     except ImportError:
         import tensorflow
 
@@ -33,7 +34,7 @@ def run_litert(file: Path, images: Any) -> Any:
 
 
 def run_onnx(file: Path, images: Any) -> Any:
-    import onnxruntime
+    import onnxruntime  # type: ignore[import-untyped]
 
     return onnxruntime.InferenceSession(str(file)).run(["probabilities"], {"image": images})[0]
 
@@ -69,5 +70,6 @@ def script(form: str) -> str:
     """The example for a format: a whole Python file, whose `run` is the function above."""
     function = {"savedmodel": run_savedmodel, "litert": run_litert, "onnx": run_onnx}[form]
     source = inspect.getsource(function).rstrip()
-    plain = source.replace(f"def {function.__name__}(file: Path, images: Any) -> Any:", "def run(file, images):")
+    plain = re.sub(r"  # type: ignore.*", "", source)
+    plain = plain.replace(f"def {function.__name__}(file: Path, images: Any) -> Any:", "def run(file, images):")
     return SCRIPT.format(needs=NEEDS[form], run=plain)

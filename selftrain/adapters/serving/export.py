@@ -223,12 +223,12 @@ def _serving(model: keras.Model, contract: Contract) -> _Serving:
 
     images = tf.TensorSpec((None, contract.image_size, contract.image_size, 3), tf.uint8, name="image")
 
-    @tf.function(input_signature=[images])
     def serve(image: Any) -> dict[str, Any]:
         logits = tf.cast(model(image, training=False), tf.float32)
         return {"probabilities": tf.nn.softmax(logits / contract.temperature)}
 
-    return _Serving(serve, [variable.value for variable in model.variables])
+    function = tf.function(serve, input_signature=[images])
+    return _Serving(function, [variable.value for variable in model.variables])
 
 
 def _litert(served: _Serving, quantize: Quantization | None, images: npt.NDArray[np.uint8]) -> bytes:
@@ -254,7 +254,7 @@ def _litert(served: _Serving, quantize: Quantization | None, images: npt.NDArray
 
 
 def _onnx(served: _Serving, file: Path) -> None:
-    import tf2onnx
+    import tf2onnx  # type: ignore[import-untyped]
 
     signature = served.function.input_signature
     made, _ = tf2onnx.convert.from_function(
