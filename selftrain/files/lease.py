@@ -57,7 +57,7 @@ class Lease(Protocol):
         """Take it, and return None; where another holds it, return its claim and change nothing."""
 
     def renew(self) -> None:
-        """Start `ttl_s` anew. Raises LeaseLostError where another has taken it, or it cannot be written."""
+        """Start `ttl_s` again. Raises LeaseLostError where another has taken it, or it cannot be written."""
 
     def release(self) -> None:
         """Give it back; where another has taken it, change nothing."""

@@ -71,7 +71,7 @@ def register_and_promote(candidate: Candidate, run: RunKeys, stores: OpenStores)
     """Register the model of a run that passed, once; judge it against the champion, and return what came of it.
 
     From the comparison to the moved alias, no other run or command changes the champion. Where it was moved by other
-    means, the comparison is made anew. Raises WithdrawnError for a model that is withdrawn or tainted; if the champion
+    means, they are compared again. Raises WithdrawnError for a model that is withdrawn or tainted; if the champion
     is, the reason says so. Raises LeaseHeldError where another run's turn does not end.
     """
     tracking, settings = stores.tracking, stores.settings
