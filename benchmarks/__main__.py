@@ -14,6 +14,7 @@ from collections.abc import Callable
 # In the order in which they disturb each other least: the short ones first.
 NAMES = (
     "target_precision",
+    "promotion",
     "manifest",
     "augmentation",
     "in_training",

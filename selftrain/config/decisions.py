@@ -80,7 +80,7 @@ class Limits(Section):
     """What serving a version may take; None: any. Both are measured in a fresh process on the machine that promotes."""
 
     latency_ms: float | None = Field(None, gt=0, description="of 95 % of the requests with one image")
-    memory_mb: float | None = Field(None, gt=0, description="peak memory of the process; TensorFlow alone takes 700")
+    memory_mb: float | None = Field(None, gt=0, description="peak memory of the process; its libraries alone take 900")
 
 
 class Registry(Section):

@@ -134,7 +134,7 @@ def _not_better(settings: Registry, comparison: Comparison | None, against: str)
 
 def _classes_that_fell(settings: Registry, classes: Sequence[ClassComparison], against: str) -> list[str]:
     return [
-        f"surely worse than {against} on the class {each.name}: {each.won} images won, {each.lost} lost of "
+        f"significantly worse than {against} on the class {each.name}: {each.won} images won, {each.lost} lost of "
         f"{each.images}, p = {each.p_value:.2g} (Holm over {len(classes)} classes)"
         for each in classes
         if each.fell(settings.alpha)

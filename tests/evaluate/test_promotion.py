@@ -97,10 +97,10 @@ def in_detail(found: DetailedComparison) -> MeasuredOnTest:
     return measured(against=3, comparison=found.overall, per_class=found.per_class, calibration=found.calibration)
 
 
-def test_a_better_model_is_refused_where_a_class_surely_fell() -> None:
+def test_a_better_model_is_refused_where_a_class_fell_significantly() -> None:
     decision = judge(in_detail(detailed(fallen=12)), champion=3)
     assert not decision.promote
-    assert "surely worse than champion version 3 on the class cat: 0 images won, 12 lost of 50" in decision.text
+    assert "significantly worse than champion version 3 on the class cat: 0 images won, 12 lost of 50" in decision.text
     assert judge(in_detail(detailed(fallen=3)), champion=3).promote  # it may be chance
     assert judge(in_detail(detailed(fallen=12)), champion=3, alpha=3e-4).promote
 

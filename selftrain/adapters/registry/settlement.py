@@ -191,7 +191,10 @@ def _try(candidate: Candidate, stores: OpenStores, version: Version) -> Trial:
     start_keras()
     tracking, count = stores.tracking, stores.settings.trial_images
     golden = golden_images(candidate.manifest, stores.dataset.store, candidate.model, count=count)
-    trial = run_trial(version.uri, tracking.uri, golden)
+    if golden is None:
+        trial = Trial(failure="there is no validation image to ask it; set registry.trial_images to 0")
+    else:
+        trial = run_trial(version.uri, tracking.uri, golden)
     with versions.answering(tracking):
         tracking.client.set_model_version_tag(version.name, str(version.number), TRIAL, trial.model_dump_json())
     return trial

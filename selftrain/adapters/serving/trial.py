@@ -46,16 +46,18 @@ class GoldenImages:
     probs: npt.NDArray[np.float32]
 
 
-def golden_images(manifest: Manifest, store: ImageStore, saved: SavedModel, *, count: int) -> GoldenImages:
-    """Up to `count` validation images, spread over the manifest, and the answers of `saved` to them.
+def golden_images(manifest: Manifest, store: ImageStore, saved: SavedModel, *, count: int) -> GoldenImages | None:
+    """Up to `count` validation images, spread over the manifest, and the answers of `saved`; None without any.
 
     The test images are left alone. The answers are those of evaluation: the pixels that it decodes, the model, its
     temperature.
     """
     import keras
 
-    model, contract = load(saved.folder)
     rows = manifest.rows(Split.VALIDATION)
+    if len(rows) == 0:
+        return None
+    model, contract = load(saved.folder)
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int))]
     table = manifest.table.take(rows)
     encoded = store.read(np.asarray(table["shard"].to_pylist(), object), table["index"].to_numpy().astype(np.int64))

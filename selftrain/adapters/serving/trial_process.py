@@ -29,11 +29,10 @@ def main(folder: Path) -> None:
     model = mlflow.pyfunc.load_model(asked["model"])
     golden = [base64.b64decode(image) for image in asked["golden"]]
     broken = {name: base64.b64decode(image) for name, image in asked["broken"].items()}
-    answers = ask(model, golden)
     # Beside a whole image: what is broken must not take its neighbours with it.
     rows = ask(model, [*broken.values(), golden[0]])
     batch = [golden[place % len(golden)] for place in range(asked["batch"])]
-    ask(model, batch)  # its shape is compiled once
+    answers = ask(model, batch)[: len(golden)]  # the first batch: its shape is compiled here, and only once
     began = time.perf_counter()
     whole = ask(model, batch)
     batch_ms = 1000 * (time.perf_counter() - began)
