@@ -15,6 +15,7 @@ from collections.abc import Callable
 NAMES = (
     "target_precision",
     "drift",
+    "promotion",
     "manifest",
     "augmentation",
     "in_training",

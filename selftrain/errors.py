@@ -83,12 +83,24 @@ class NotRegisteredError(RegistryError, InputError):
     """The registry has no model or version of that name or number; exit code 2."""
 
 
+class LeaseHeldError(SelftrainError):
+    """Another process does what only one may do at a time; the message names it."""
+
+
+class LeaseLostError(SelftrainError):
+    """This process stopped renewing its claim for too long, and another may have begun; nothing was changed."""
+
+
 class WithdrawnError(RegistryError):
     """A model was withdrawn, or descends from one that was; it can neither teach nor become champion."""
 
 
 class PredictionError(SelftrainError):
     """Class probabilities are not finite, do not sum to one, or do not fit the labels or classes."""
+
+
+class ExportError(SelftrainError):
+    """A model cannot be written in another format, or does not answer there as it should; nothing was left behind."""
 
 
 class SnapshotError(SelftrainError):

@@ -13,7 +13,7 @@ from selftrain.config.data import (
     Splitting,
     TableSource,
 )
-from selftrain.config.decisions import Gate, GuardAction, GuardName, Guards, Metric, Registry, check_model_name
+from selftrain.config.decisions import Gate, GuardAction, GuardName, Guards, Limits, Metric, Registry, check_model_name
 from selftrain.config.experiment import Experiment, TaskName, parse
 from selftrain.config.production import (
     PRODUCTION,
@@ -63,6 +63,7 @@ __all__ = [
     "Inbox",
     "Ingest",
     "KerasDatasetSource",
+    "Limits",
     "Machine",
     "Method",
     "Metric",

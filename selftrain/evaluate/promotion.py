@@ -9,7 +9,9 @@ from typing import Literal
 from pydantic import Field
 
 from selftrain.config import Registry
+from selftrain.evaluate.detail import CalibrationComparison, ClassComparison
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport, Facts
+from selftrain.evaluate.trial import Trial, objections
 
 Action = Literal["promote", "rollback", "refuse"]
 
@@ -29,7 +31,8 @@ class Change(Facts):
 class MeasuredOnTest(Facts):
     """A model's report on the test set. The digests of the model and of the test set tell whether it still holds.
 
-    `comparison` is with the champion of version `against`, on the same images.
+    `comparison`, `per_class` and `calibration` are with the champion of version `against`, on the same images. `trial`
+    is what the version did in a fresh serving process; None: it had none.
     """
 
     model_digest: str
@@ -37,6 +40,9 @@ class MeasuredOnTest(Facts):
     report: EvaluationReport
     against: int | None = None
     comparison: Comparison | None = None
+    per_class: tuple[ClassComparison, ...] = ()
+    calibration: CalibrationComparison | None = None
+    trial: Trial | None = None
 
 
 class PromotionDecision(Facts):
@@ -59,8 +65,9 @@ def judge_promotion(
     """Whether the model `model_digest` may become champion. In doubt, it may not.
 
     It must pass every floor on the test set `test_digest`. If there is a champion, it must also be better by a paired
-    test at `settings.alpha`. The model is also refused without floors, and for a measurement that is missing, not a
-    number, or of another model, test set or champion.
+    test at `settings.alpha`, and significantly worse on no class; nor may its confidence be clearly further from its
+    accuracy. If there was a trial, it must have served. The model is also refused without floors, and for a measurement
+    that is missing, not a number, or of another model, test set or champion.
     """
     against = None if champion is None else f"champion version {champion}"
     if measured is None:
@@ -71,13 +78,17 @@ def judge_promotion(
     p_value = comparison.p_value if comparison is not None and math.isfinite(comparison.p_value) else None
     if against is not None and measured.against == champion:
         refusals += _not_better(settings, comparison, against)
+        refusals += _classes_that_fell(settings, measured.per_class, against)
+        refusals += _calibration_lost(settings, measured.calibration, against)
+    refusals += [] if measured.trial is None else objections(measured.trial, settings.limits)
     if refusals:
         return PromotionDecision(promote=False, reasons=tuple(refusals), against=champion, p_value=p_value)
     passed = f"every floor passed ({', '.join(f'{name} >= {floor:g}' for name, floor in settings.floors.items())})"
+    served = () if measured.trial is None else (measured.trial.text,)
     if comparison is None or against is None:
-        return PromotionDecision(promote=True, reasons=(passed, "there was no champion"))
+        return PromotionDecision(promote=True, reasons=(passed, "there was no champion", *served))
     better = f"better than {against} by {100 * comparison.difference:.1f} points, p = {comparison.p_value:.2g}"
-    return PromotionDecision(promote=True, reasons=(passed, better), against=champion, p_value=p_value)
+    return PromotionDecision(promote=True, reasons=(passed, better, *served), against=champion, p_value=p_value)
 
 
 def _stale(measured: MeasuredOnTest, *, model_digest: str, test_digest: str, champion: int | None) -> list[str]:
@@ -119,6 +130,28 @@ def _not_better(settings: Registry, comparison: Comparison | None, against: str)
             f"p = {comparison.p_value:.2g}, needed below {settings.alpha:g}"
         ]
     return []
+
+
+def _classes_that_fell(settings: Registry, classes: Sequence[ClassComparison], against: str) -> list[str]:
+    return [
+        f"significantly worse than {against} on the class {each.name}: {each.won} images won, {each.lost} lost of "
+        f"{each.images}, p = {each.p_value:.2g} (Holm over {len(classes)} classes)"
+        for each in classes
+        if each.fell(settings.alpha)
+    ]
+
+
+def _calibration_lost(settings: Registry, found: CalibrationComparison | None, against: str) -> list[str]:
+    """Whether even the low end of the difference's interval is above the margin; NaN is."""
+    margin = settings.calibration_margin
+    if found is None or margin is None or found.difference_interval.low <= margin:
+        return []
+    low, high = (100 * end for end in found.difference_interval)
+    return [
+        f"calibration clearly worse than that of {against}: its mean confidence is {100 * found.gap:+.1f} points from "
+        f"its accuracy, the other's {100 * found.reference_gap:+.1f}: {low:.1f} to {high:.1f} further, "
+        f"registry.calibration_margin is {100 * margin:g}"
+    ]
 
 
 def reason_to_wait(settings: Registry, decision: PromotionDecision, log: Sequence[Change], version: int) -> str | None:

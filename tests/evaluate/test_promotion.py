@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftrain.config import Registry
+from selftrain.evaluate.detail import DetailedComparison, compare_in_detail
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport, compare, evaluate
 from selftrain.evaluate.promotion import (
     Action,
@@ -21,6 +22,7 @@ from selftrain.evaluate.promotion import (
     unfinished_move,
     was_champion,
 )
+from selftrain.evaluate.trial import Trial
 
 CLASSES = ("cat", "dog")
 LABELS = np.arange(100) % 2
@@ -77,6 +79,80 @@ def test_a_significantly_better_model_replaces_the_champion() -> None:
 )
 def test_a_model_that_may_be_no_better_than_the_champion_is_refused(champion_wrong: slice, why: str) -> None:
     decision = judge(measured(against=3, comparison=against(champion_wrong)), champion=3)
+    assert not decision.promote
+    assert why in decision.text
+
+
+def detailed(*, fallen: int = 0, claimed: float = 0.9) -> DetailedComparison:
+    """A model that is right but for `fallen` images of a cat, against one that is wrong on 40 images of a dog."""
+    right = np.where(np.arange(2) == LABELS[:, None], claimed, 1 - claimed)
+    model, champion = right.copy(), right.copy()
+    model[np.flatnonzero(LABELS == 0)[:fallen]] = [1 - claimed, claimed]
+    champion = np.where(right == claimed, 0.9, 0.1)
+    champion[np.flatnonzero(LABELS == 1)[:40]] = [0.9, 0.1]
+    return compare_in_detail(LABELS, model, champion, class_names=CLASSES)
+
+
+def in_detail(found: DetailedComparison) -> MeasuredOnTest:
+    return measured(against=3, comparison=found.overall, per_class=found.per_class, calibration=found.calibration)
+
+
+def test_a_better_model_is_refused_where_a_class_fell_significantly() -> None:
+    decision = judge(in_detail(detailed(fallen=12)), champion=3)
+    assert not decision.promote
+    assert "significantly worse than champion version 3 on the class cat: 0 images won, 12 lost of 50" in decision.text
+    assert judge(in_detail(detailed(fallen=3)), champion=3).promote  # it may be chance
+    assert judge(in_detail(detailed(fallen=12)), champion=3, alpha=3e-4).promote
+
+
+def test_a_better_model_is_refused_where_its_confidence_is_clearly_further_from_its_accuracy() -> None:
+    unsure = in_detail(detailed(claimed=0.51))  # right on all images, and sure of none; the champion is 0.3 too sure
+    decision = judge(unsure, champion=3)
+    assert not decision.promote
+    assert "calibration clearly worse than that of champion version 3" in decision.text
+    assert "-49.0 points from its accuracy" in decision.text
+    assert judge(unsure, champion=3, calibration_margin=None).promote
+    assert judge(in_detail(detailed(claimed=0.6)), champion=3, calibration_margin=0.3).promote
+
+
+SERVED = Trial(
+    images=16,
+    largest_difference=1e-6,
+    batch=64,
+    batch_answered=64,
+    latency_ms=12.0,
+    batch_ms=100.0,
+    memory_mb=800.0,
+    seconds=6.0,
+)
+
+
+def test_a_version_that_served_may_be_promoted_and_the_reasons_say_so_in_the_same_words_each_time() -> None:
+    decision = judge(measured(trial=SERVED))
+    assert decision.promote
+    assert decision.reasons[-1] == "a fresh process served 16 images as evaluated"
+    slower = SERVED.model_copy(update={"latency_ms": 14.0})
+    assert judge(measured(trial=slower)).text == decision.text
+
+
+@pytest.mark.parametrize(
+    ("changed", "limits", "why"),
+    [
+        ({"failure": "MlflowException: no such file"}, {}, "does not serve: MlflowException: no such file"),
+        ({"largest_difference": 2e-4}, {}, r"differ from evaluation's by 0.0002, allowed is 0.0001"),
+        ({"largest_difference": math.nan}, {}, "differ from evaluation's by nan"),
+        ({"images": 0}, {}, "0 golden images"),
+        ({"broken_answered": ("cut short",)}, {}, "no error for broken images (cut short)"),
+        ({"batch_answered": 63}, {}, "answered 63 of the 64 images"),
+        ({}, {"latency_ms": 11}, "an image takes 12.0 ms, registry.limits.latency_ms is 11"),
+        ({"latency_ms": math.nan}, {"latency_ms": 11}, "an image takes nan ms"),
+        ({}, {"memory_mb": 750}, "it takes 800 MB, registry.limits.memory_mb is 750"),
+    ],
+)
+def test_a_version_that_does_not_serve_as_it_should_is_refused(
+    changed: dict[str, object], limits: dict[str, float], why: str
+) -> None:
+    decision = judge(measured(trial=SERVED.model_copy(update=changed)), limits=limits)
     assert not decision.promote
     assert why in decision.text
 

@@ -16,14 +16,14 @@ def start_keras() -> None:
     """
     if "keras" in sys.modules:
         return
-    with _native_stderr_held():
+    with native_stderr_held():
         import keras
 
         keras.ops.zeros((1,))
 
 
 @contextmanager
-def _native_stderr_held() -> Iterator[None]:
+def native_stderr_held() -> Iterator[None]:
     """Send file descriptor 2 to a file for the block, and to the screen if the block fails."""
     sys.stderr.flush()
     try:

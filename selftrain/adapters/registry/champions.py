@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass, replace
 
 from selftrain.adapters.registry import recall_log, tag_log
+from selftrain.adapters.registry.turn import champions_turn
 from selftrain.adapters.registry.versions import (
     CHALLENGER,
     CHAMPION,
@@ -23,6 +24,7 @@ from selftrain.adapters.registry.versions import (
 from selftrain.adapters.tracking.store import Tracking
 from selftrain.errors import RegistryError, WithdrawnError
 from selftrain.evaluate.promotion import Action, Change, PromotionDecision, champions_in_order, unfinished_move
+from selftrain.files.lease import Lease
 from selftrain.selflabel.lineage.descent import Recalled
 
 LOG_TAG = "selftrain.promotion."
@@ -42,14 +44,31 @@ def record_decision(tracking: Tracking, version: Version, decision: PromotionDec
 
 
 def promote(
-    tracking: Tracking, name: str, number: int | None = None, *, who: str, why: str = "", force: bool = False
+    tracking: Tracking,
+    name: str,
+    number: int | None = None,
+    *,
+    who: str,
+    why: str = "",
+    force: bool = False,
+    turn: Lease | None = None,
 ) -> Version:
     """Make version `number` (None: the challenger) of the model `name` the champion, log it, and return it.
 
     Without `force` the version's recorded decision must allow it, against the present champion. With it, `why` must
     give a reason. Promoting the champion again only finishes a promotion that was killed. Raises RegistryError when the
     version does not exist or may not be promoted, and WithdrawnError when it is withdrawn or tainted.
+
+    One process at a time changes the champion. `turn` is the lease of a caller whose turn it is already. Without it,
+    the call waits, and raises LeaseHeldError if the other's turn does not end.
     """
+    with champions_turn(tracking, name, who=who, turn=turn) as mine:
+        return _promote(tracking, name, number, who=who, why=why, force=force, turn=mine)
+
+
+def _promote(
+    tracking: Tracking, name: str, number: int | None, *, who: str, why: str, force: bool, turn: Lease
+) -> Version:
     version = challenger(tracking, name) if number is None else get_version(tracking, name=name, number=number)
     if version is None:
         raise RegistryError(f"{name!r} has no challenger; name a version, or run until one is registered")
@@ -60,21 +79,22 @@ def promote(
     unfinished = unfinished_move(log.lines, present.number if present else None)
     if present is not None and present.number == version.number:
         log.reverting(unfinished)
-        return finish_promotion(tracking, version)
+        return finish_promotion(tracking, version, turn)
     if force and not why:
         raise RegistryError(f"promoting {version.uri} by force needs a reason; say why")
     decision = decision_on(version)
     if not force:
         _refuse_unless_allowed(version, decision, present)
+    turn.renew()  # where it was lost, nothing is logged that does not happen
     if unfinished is None or (unfinished.action, unfinished.to) != ("promote", version.number):
         previous = present.number if present else None
         log.reverting(unfinished).with_line("promote", previous, version.number, why or decision.text)
-    return _crown(tracking, version)
+    return _crown(tracking, version, turn)
 
 
-def finish_promotion(tracking: Tracking, champion: Version) -> Version:
+def finish_promotion(tracking: Tracking, champion: Version, turn: Lease) -> Version:
     """`champion` without the alias `challenger`, which it still has if its promotion was killed halfway."""
-    return _crown(tracking, champion) if CHALLENGER in champion.aliases else champion
+    return _crown(tracking, champion, turn) if CHALLENGER in champion.aliases else champion
 
 
 def rollback(tracking: Tracking, name: str, *, who: str, why: str = "") -> Version:
@@ -83,8 +103,13 @@ def rollback(tracking: Tracking, name: str, *, who: str, why: str = "") -> Versi
     Repeated, it goes one champion further back each time. It passes over champions that are now withdrawn or tainted.
     The champion is the version that has the alias. If a promotion was killed before its alias was set, it never took
     effect, and the log takes it back. If a rollback was killed there, it is completed. Raises RegistryError without an
-    earlier champion, and WithdrawnError when all of them are withdrawn or tainted.
+    earlier champion, WithdrawnError when all of them are withdrawn or tainted, and LeaseHeldError as `promote` does.
     """
+    with champions_turn(tracking, name, who=who) as turn:
+        return _roll_back(tracking, name, who=who, why=why, turn=turn)
+
+
+def _roll_back(tracking: Tracking, name: str, *, who: str, why: str, turn: Lease) -> Version:
     recalled = recall_log.recalled(tracking)
     present = champion(tracking, name)
     log = _open_log(tracking, name, who)
@@ -92,7 +117,7 @@ def rollback(tracking: Tracking, name: str, *, who: str, why: str = "") -> Versi
     if unfinished is not None and unfinished.action == "rollback":
         version = get_version(tracking, name=name, number=unfinished.to)
         if recalled.cause(version.descent) is None:
-            return _crown(tracking, version)
+            return _crown(tracking, version, turn)
     champions = champions_in_order([change for change in log.lines if change is not unfinished])
     while champions and present is not None and champions[-1] == present.number:
         champions.pop()
@@ -100,8 +125,9 @@ def rollback(tracking: Tracking, name: str, *, who: str, why: str = "") -> Versi
         now = "it has no champion" if present is None else f"version {present.number} is the first champion"
         raise RegistryError(f"{name!r} has no earlier champion to go back to ({now}); promote a version instead")
     version = _newest_trusted(tracking, name, champions, recalled)
+    turn.renew()
     log.reverting(unfinished).with_line("rollback", present.number, version.number, why or "asked for")
-    return _crown(tracking, version)
+    return _crown(tracking, version, turn)
 
 
 def _newest_trusted(tracking: Tracking, name: str, champions: list[int], recalled: Recalled) -> Version:
@@ -180,7 +206,9 @@ def _refuse_unless_allowed(version: Version, decision: PromotionDecision, presen
         raise RegistryError(f"{version.uri} is not promoted: {reason}. Run again, or force it and say why")
 
 
-def _crown(tracking: Tracking, version: Version) -> Version:
+def _crown(tracking: Tracking, version: Version, turn: Lease) -> Version:
+    """Move the alias to `version`, in its holder's own `turn`: renewed here, no other can have begun one."""
+    turn.renew()
     with answering(tracking):
         tracking.client.set_registered_model_alias(version.name, CHAMPION, str(version.number))
         if CHALLENGER in version.aliases:

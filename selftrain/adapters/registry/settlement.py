@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from selftrain.adapters.process.code_digest import everything
 from selftrain.adapters.process.quiet_start import start_keras
 from selftrain.adapters.registry import champions, recall_log, registration, versions
+from selftrain.adapters.registry.turn import BY_RUN_S, champions_turn
 from selftrain.adapters.registry.versions import Version
+from selftrain.adapters.serving.trial import golden_images, run_trial
 from selftrain.adapters.tracking.evaluations import TrackedEvaluations
 from selftrain.adapters.tracking.runs import is_recorded
 from selftrain.adapters.tracking.store import Tracking
 from selftrain.config import Registry, TaskName
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.store.dataset import Dataset
-from selftrain.evaluate.evaluation import Comparison, EvaluationReport
+from selftrain.evaluate.detail import DetailedComparison
+from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.evaluate.promotion import (
     MeasuredOnTest,
     PromotionDecision,
@@ -22,11 +26,16 @@ from selftrain.evaluate.promotion import (
     promoted_by_decision,
     reason_to_wait,
 )
+from selftrain.evaluate.trial import Trial
+from selftrain.files.lease import Lease
 from selftrain.learn.models.contract import SavedModel
 from selftrain.report.model_card import model_card
 from selftrain.selflabel.rounds.history import Verdict
 from selftrain.selflabel.rounds.outcome import Outcome
 from selftrain.selflabel.rounds.record import Registration
+
+MOST_COMPARISONS = 3  # with champions that moved meanwhile: by other means than ours, which keep to their turn
+TRIAL = "selftrain.trial"
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,9 @@ class OpenStores:
 def register_and_promote(candidate: Candidate, run: RunKeys, stores: OpenStores) -> Registration:
     """Register the model of a run that passed, once; judge it against the champion, and return what came of it.
 
-    Raises WithdrawnError for a model that is withdrawn or tainted. If the champion is, the reason says so.
+    From the comparison to the moved alias, no other run or command changes the champion. Where it was moved by other
+    means, they are compared again. Raises WithdrawnError for a model that is withdrawn or tainted; if the champion
+    is, the reason says so. Raises LeaseHeldError where another run's turn does not end.
     """
     tracking, settings = stores.tracking, stores.settings
     present = versions.champion(tracking, settings.model_name)
@@ -73,16 +84,40 @@ def register_and_promote(candidate: Candidate, run: RunKeys, stores: OpenStores)
         )
     recall_log.refuse(tracking, candidate.model.contract)
     version = _register(candidate, run, stores)
-    if present is not None and present.number == version.number:
-        return _champion_again(stores, version)
-    decision = _judge(candidate, run, stores, version, present)
-    who = champions.current_user()
+    with champions_turn(tracking, settings.model_name, who=f"run {run.run_id}", wait_s=BY_RUN_S) as turn:
+        return _settle(candidate, run, stores, version, turn)
+
+
+def _settle(candidate: Candidate, run: RunKeys, stores: OpenStores, version: Version, turn: Lease) -> Registration:
+    """Judge `version` against the champion that it then replaces or not."""
+    present = versions.champion(stores.tracking, version.name)
+    for _ in range(MOST_COMPARISONS):
+        if present is not None and present.number == version.number:
+            return _champion_again(stores, version, turn)
+        decision = _judge(candidate, run, stores, version, present)
+        before, present = present, versions.champion(stores.tracking, version.name)
+        if _number(before) == _number(present):
+            return _carry_out(decision, stores, version, present, turn)
+    reason = f"the champion was moved {MOST_COMPARISONS} times while it was compared with it; run again"
+    return _registration(stores, version, present, promoted=False, reason=reason)
+
+
+def _carry_out(
+    decision: PromotionDecision, stores: OpenStores, version: Version, present: Version | None, turn: Lease
+) -> Registration:
+    """Record `decision`, and promote `version` if it allows that."""
+    tracking, who = stores.tracking, champions.current_user()
     champions.record_decision(tracking, version, decision, who=who)
-    wait = reason_to_wait(settings, decision, champions.history(tracking, version.name), version.number)
+    log = champions.history(tracking, version.name)
+    wait = reason_to_wait(stores.settings, decision, log, version.number)
     if wait is not None:
         return _registration(stores, version, present, promoted=False, reason=wait)
-    champions.promote(tracking, settings.model_name, version.number, who=who, why=decision.text)
+    champions.promote(tracking, version.name, version.number, who=who, why=decision.text, turn=turn)
     return _registration(stores, version, version, promoted=True, reason=decision.text)
+
+
+def _number(version: Version | None) -> int | None:
+    return version.number if version is not None else None
 
 
 def _register(candidate: Candidate, run: RunKeys, stores: OpenStores) -> Version:
@@ -111,10 +146,10 @@ def _tags(candidate: Candidate, run: RunKeys, stores: OpenStores) -> dict[str, s
     }
 
 
-def _champion_again(stores: OpenStores, version: Version) -> Registration:
+def _champion_again(stores: OpenStores, version: Version, turn: Lease) -> Registration:
     """The result for a present champion: promoted, if the run that promoted it died before it recorded that."""
     tracking = stores.tracking
-    champion = champions.finish_promotion(tracking, version)
+    champion = champions.finish_promotion(tracking, version, turn)
     decision = champions.decision_on(champion)
     by_run = promoted_by_decision(champions.history(tracking, champion.name), champion.number, decision)
     recorded = is_recorded(tracking, model_name=champion.name, version=champion.number)
@@ -126,25 +161,46 @@ def _champion_again(stores: OpenStores, version: Version) -> Registration:
 def _judge(
     candidate: Candidate, run: RunKeys, stores: OpenStores, version: Version, present: Version | None
 ) -> PromotionDecision:
+    """The decision by the numbers; a version that they allow must then serve in a process of its own."""
     test_digest = candidate.manifest.split_digest(Split.TEST)
-    champion = present.number if present else None
-    measurement = MeasuredOnTest(
+    found = _against(present, candidate, run, stores) if present else None
+    measured = MeasuredOnTest(
         model_digest=candidate.model.contract.weights_sha256,
         test_digest=test_digest,
         report=candidate.report,
-        against=champion,
-        comparison=_against(present, candidate, run, stores) if present else None,
+        against=_number(present),
+        comparison=found.overall if found else None,
+        per_class=found.per_class if found else (),
+        calibration=found.calibration if found else None,
     )
-    return judge_promotion(
+    judge = partial(
+        judge_promotion,
         stores.settings,
-        measurement,
         model_digest=version.model_digest,
         test_digest=test_digest,
-        champion=champion,
+        champion=_number(present),
     )
+    decision = judge(measured)
+    if not decision.promote or stores.settings.trial_images == 0:
+        return decision
+    return judge(measured.model_copy(update={"trial": _try(candidate, stores, version)}))
 
 
-def _against(present: Version, candidate: Candidate, run: RunKeys, stores: OpenStores) -> Comparison | None:
+def _try(candidate: Candidate, stores: OpenStores, version: Version) -> Trial:
+    """What `version` does in a fresh serving process; its numbers become a tag of the version."""
+    start_keras()
+    tracking, count = stores.tracking, stores.settings.trial_images
+    golden = golden_images(candidate.manifest, stores.dataset.store, candidate.model, count=count)
+    if golden is None:
+        trial = Trial(failure="there is no validation image to ask it; set registry.trial_images to 0")
+    else:
+        trial = run_trial(version.uri, tracking.uri, golden)
+    with versions.answering(tracking):
+        tracking.client.set_model_version_tag(version.name, str(version.number), TRIAL, trial.model_dump_json())
+    return trial
+
+
+def _against(present: Version, candidate: Candidate, run: RunKeys, stores: OpenStores) -> DetailedComparison | None:
     """The candidate against the champion on test; None where their classes differ."""
     start_keras()
     from selftrain.selflabel.teaching.evaluation_count import count_evaluations

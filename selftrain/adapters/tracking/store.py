@@ -27,12 +27,13 @@ EXPERIMENT = "selftrain"
 
 @dataclass(frozen=True)
 class Tracking:
-    """An open MLflow store: its client, its address and the experiment that runs go to."""
+    """An open MLflow store: its client, its address, the experiment that runs go to, and where its leases lie."""
 
     client: MlflowClient
     uri: str
     experiment: str
     experiment_id: str
+    leases: Path
 
 
 def stack_tracker_uri() -> str | None:
@@ -83,7 +84,7 @@ def open_tracking(
             f"the MLflow store at {uri} does not answer ({first_line(error)}); "
             "start its server, or unset MLFLOW_TRACKING_URI to use the store in the workspace"
         ) from error
-    return Tracking(client, uri, experiment, experiment_id)
+    return Tracking(client, uri, experiment, experiment_id, _leases(uri, workspace_root))
 
 
 def open_existing(workspace_root: Path) -> Tracking | None:
@@ -105,7 +106,14 @@ def open_to_read(workspace_root: Path) -> Tracking | None:
     if stored is None:
         return open_tracking(workspace_root, stack=lambda: uri)
     client, experiment_id = stored
-    return Tracking(cast("MlflowClient", client), address, EXPERIMENT, experiment_id)
+    leases = _leases(address, workspace_root)
+    return Tracking(cast("MlflowClient", client), address, EXPERIMENT, experiment_id, leases)
+
+
+def _leases(uri: str, workspace_root: Path) -> Path:
+    """A folder that all who write to the store `uri` here share; it may not exist yet."""
+    file = uri.removeprefix("sqlite:///")
+    return Path(file).resolve().parent / "leases" if file != uri else Workspace(workspace_root.resolve()).locks
 
 
 def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:

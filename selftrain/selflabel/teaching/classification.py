@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from selftrain.config import PseudoLabel
     from selftrain.data.manifest import Int64s
-    from selftrain.evaluate.evaluation import Comparison, EvaluationReport
+    from selftrain.evaluate.detail import DetailedComparison
+    from selftrain.evaluate.evaluation import EvaluationReport
     from selftrain.learn.models.contract import SavedModel
     from selftrain.selflabel.rounds.plan import ControlPlan, Plan, TeacherPlan
     from selftrain.selflabel.rounds.scores import Scores
@@ -83,7 +84,7 @@ class Classification:
 
         return evaluate_on_test(data.manifest, final, first_teacher, control, pixels_at=data.pixels)
 
-    def compare_on_test(self, data: TaskData, model: SavedModel, reference: SavedModel) -> Comparison:
+    def compare_on_test(self, data: TaskData, model: SavedModel, reference: SavedModel) -> DetailedComparison:
         """See `scoring.compare_on_test`."""
         from selftrain.selflabel.teaching.scoring import compare_on_test
 

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.store.pixels import Pixels
 from selftrain.evaluate import metrics
-from selftrain.evaluate.evaluation import Comparison, EvaluationReport, compare, evaluate
+from selftrain.evaluate.detail import DetailedComparison, compare_in_detail
+from selftrain.evaluate.evaluation import EvaluationReport, evaluate
 from selftrain.learn.models import divergence
 from selftrain.learn.models.calibrate import cross_fitted_probs, softmax
 from selftrain.learn.models.contract import SavedModel
@@ -89,9 +90,9 @@ def evaluate_on_test(
 
 def compare_on_test(
     manifest: Manifest, model: SavedModel, reference: SavedModel, *, pixels_at: Callable[[int], Pixels]
-) -> Comparison:
+) -> DetailedComparison:
     """Compare `model` with `reference` on the same test images, each at its own size: one test-set evaluation each."""
     labels = manifest.labels()[manifest.rows(Split.TEST)]
     probs = probs_on_test(manifest, pixels_at(model.contract.image_size), model)
     reference_probs = probs_on_test(manifest, pixels_at(reference.contract.image_size), reference)
-    return compare(labels, probs, reference_probs)
+    return compare_in_detail(labels, probs, reference_probs, class_names=manifest.label_map.names)

@@ -18,7 +18,8 @@ from selftrain.progress import Progress, silent
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from selftrain.evaluate.evaluation import Comparison, EvaluationReport
+    from selftrain.evaluate.detail import DetailedComparison
+    from selftrain.evaluate.evaluation import EvaluationReport
     from selftrain.learn.models.contract import SavedModel
     from selftrain.learn.training.checkpoint import Checkpoints
     from selftrain.selflabel.rounds.plan import ControlPlan, Plan, TeacherPlan
@@ -103,7 +104,7 @@ class Task(Protocol):
         """The report on `final`, compared with the others on the same images: one test-set evaluation per model."""
         ...
 
-    def compare_on_test(self, data: TaskData, model: SavedModel, reference: SavedModel) -> Comparison:
+    def compare_on_test(self, data: TaskData, model: SavedModel, reference: SavedModel) -> DetailedComparison:
         """Compare `model` with `reference` on the same test images: one test-set evaluation each."""
         ...
 

@@ -1,29 +1,44 @@
 """Champions: one alias that moves, and a log of every change that only grows."""
 
+import shutil
+import threading
 from pathlib import Path
 
 import pytest
 
 from selftrain.adapters.registry import champions as p
 from selftrain.adapters.registry import versions as r
+from selftrain.adapters.registry.turn import champion_lease, champions_turn
 from selftrain.adapters.tracking.store import Tracking, open_tracking
-from selftrain.errors import RegistryError
+from selftrain.errors import LeaseHeldError, LeaseLostError, RegistryError
 from selftrain.evaluate.promotion import PromotionDecision
+from selftrain.files.workspace import Workspace
 
 # mlflow's SQL store leaves cursors to the garbage collector.
 pytestmark = [pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")]
 
 
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The database of a registry with the versions 1 to 4 of `m`; making one takes MLflow seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        workspace = Workspace(tmp_path_factory.mktemp("made"))
+        tracking = open_tracking(workspace.root, stack=lambda: None)
+        tracking.client.create_registered_model("m")
+        for key in "abcd":
+            tracking.client.create_model_version("m", (workspace.root / key).as_uri(), tags={r.RUN_KEY: key})
+        return workspace.mlflow_database
+
+
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracking:
+def store(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracking:
     """A registry with the versions 1 to 4 of `m`, none of them judged."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-    tracking = open_tracking(tmp_path, stack=lambda: None)
-    tracking.client.create_registered_model("m")
-    for key in "abcd":
-        tracking.client.create_model_version("m", (tmp_path / key).as_uri(), tags={r.RUN_KEY: key})
-    return tracking
+    shutil.copy(database, Workspace(tmp_path).ensure().mlflow_database)
+    return open_tracking(tmp_path, stack=lambda: None)
 
 
 def allow(store: Tracking, number: int, *, over: int | None, promote: bool = True) -> None:
@@ -194,3 +209,37 @@ def test_an_unknown_version_names_the_known_ones_and_an_unknown_model_has_no_his
         p.promote(store, "m", 9, who="ada")
     assert p.history(store, "nobody") == []
     assert r.champion(store, "nobody") is None
+
+
+def test_a_promotion_waits_for_the_turn_of_another_and_is_carried_out_afterwards(store: Tracking) -> None:
+    allow(store, 1, over=None)
+    promotion = threading.Thread(target=p.promote, args=(store, "m", 1), kwargs={"who": "ada"})
+    with champions_turn(store, "m", who="run 7"):
+        promotion.start()
+        promotion.join(0.5)
+        assert promotion.is_alive()
+        assert log(store) == []
+    promotion.join()
+    assert log(store) == [("promote", None, 1)]
+
+
+def test_who_has_the_turn_is_said_and_another_model_has_its_own(store: Tracking) -> None:
+    with champions_turn(store, "m", who="run 7"):
+        with pytest.raises(LeaseHeldError, match=r"run 7 \(process"), champions_turn(store, "m", who="ada", wait_s=0):
+            pass
+        with champions_turn(store, "another/model", who="ada", wait_s=0):
+            pass
+
+
+def test_who_has_lost_the_turn_changes_neither_alias_nor_log(store: Tracking) -> None:
+    p.promote(store, "m", 1, who="ada", why="by hand", force=True)
+    hung = champion_lease(store, "m", "hung")
+    assert hung.take() is None
+    hung.path.unlink()
+    with champions_turn(store, "m", who="next"), pytest.raises(LeaseLostError, match=r"next \(process .* has it since"):
+        p.promote(store, "m", 2, who="hung", why="by hand", force=True, turn=hung)
+    hung.release()
+    champion = r.champion(store, "m")
+    assert champion is not None
+    assert champion.number == 1
+    assert log(store) == [("promote", None, 1)]

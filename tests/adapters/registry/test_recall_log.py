@@ -112,11 +112,11 @@ def test_a_store_that_fails_after_it_was_opened_is_an_error_that_names_it(
 
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     gone = "http://127.0.0.1:9"
-    down = Tracking(MlflowClient(tracking_uri=gone), gone, store.experiment, store.experiment_id)
+    down = Tracking(MlflowClient(tracking_uri=gone), gone, store.experiment, store.experiment_id, store.leases)
     with pytest.raises(RegistryError, match=f"{gone} does not answer"):
         recall_log.read_log(down)
     with pytest.raises(RegistryError, match=f"{gone} does not answer"):
-        recall(Tracking(WritesElsewhere(store, down), gone, store.experiment, store.experiment_id), 1)
+        recall(Tracking(WritesElsewhere(store, down), gone, store.experiment, store.experiment_id, store.leases), 1)
 
 
 def test_a_log_without_a_line_is_not_opened(store: Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,7 @@ from selftrain.adapters.registry import champions, recall_log, registration, set
 from selftrain.adapters.tracking.evaluations import TrackedEvaluations
 from selftrain.adapters.tracking.recording import FinishedRun, RunFacts, record_run
 from selftrain.adapters.tracking.store import Tracking, open_tracking
-from selftrain.config import Experiment, FolderSource, Ingest, Machine, Place, Registry, Splitting
+from selftrain.config import Experiment, FolderSource, Ingest, Limits, Machine, Place, Registry, Splitting
 from selftrain.data.ingest.ingest import IngestResult, ingest
 from selftrain.data.ingest.report import report_ingested
 from selftrain.data.manifest import Manifest
@@ -45,7 +47,7 @@ pytestmark = [
 ]
 
 Paint = Callable[..., Path]
-SURE = Registry(model_name="colours")
+SURE = Registry(model_name="colours", trial_images=0)  # without the seconds of a trial
 MACHINE = Machine(workers=1)
 
 
@@ -272,3 +274,45 @@ def test_a_champion_of_another_store_is_one_more_evaluation_when_it_is_compared(
     settled = colours.settle(good, "one")
     assert colours.count((), "any") == 2
     assert colours.record(good, settled, "one").test_looks == 2
+
+
+def test_a_version_is_tried_in_a_fresh_process_before_it_is_champion(colours: Colours, good: SavedModel) -> None:
+    small = SURE.model_copy(update={"trial_images": 4, "limits": Limits(memory_mb=1)})
+    refused = colours.settle(good, "one", small)
+    assert (refused.registered_version, refused.champion_version, refused.promoted) == (1, None, False)
+    assert "registry.limits.memory_mb is 1" in refused.reason
+    (version,) = versions.versions(colours.tracking, "colours")
+    tried = json.loads(version.tags[settlement.TRIAL])
+    assert (tried["images"], tried["batch_answered"], tried["failure"]) == (4, 64, None)
+    assert tried["largest_difference"] < 1e-4
+
+
+@dataclass
+class MovesTheChampion:
+    """A client of MLflow that moves the alias by itself, before it does what is in `moves` for the next time."""
+
+    client: Any
+    moves: list[str]
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "set_experiment_tag" and self.moves:  # a test-set evaluation is being counted
+            self.client.set_registered_model_alias("colours", versions.CHAMPION, self.moves.pop(0))
+        return getattr(self.client, name)
+
+
+def test_a_champion_that_is_moved_during_the_comparison_is_compared_anew(
+    colours: Colours, good: SavedModel, bad: SavedModel, tmp_path: Path
+) -> None:
+    loose = SURE.model_copy(update={"floors": {"accuracy": 0.1}})
+    assert colours.settle(bad, "one", loose).promoted
+    model, contract = load(bad.folder)
+    twin = save(model, contract.model_copy(update={"seed": 1}), tmp_path / "twin")
+    assert not colours.settle(twin, "two", loose).promoted
+    moving = MovesTheChampion(colours.tracking.client, ["2"])
+    moved = replace(colours, tracking=replace(colours.tracking, client=moving))  # type: ignore[arg-type]
+    settled = moved.settle(good, "three", loose)
+    assert moving.moves == []
+    assert (settled.champion_version, settled.promoted) == (3, True)
+    assert "better than champion version 2" in settled.reason
+    last = champions.history(colours.tracking, "colours")[-1]
+    assert (last.action, last.previous, last.to) == ("promote", 2, 3)

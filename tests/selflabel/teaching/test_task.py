@@ -14,7 +14,8 @@ import pytest
 from selftrain.config import Experiment, Fixed, Gate, PseudoLabel, Student, Teacher
 from selftrain.data.manifest import Int64s, Split
 from selftrain.data.store.dataset import open_dataset
-from selftrain.evaluate.evaluation import Comparison, EvaluationReport
+from selftrain.evaluate.detail import DetailedComparison
+from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.learn.models.contract import CONTRACT_FILE, Contract, SavedModel
 from selftrain.learn.training.checkpoint import Checkpoints
 from selftrain.progress import Progress, silent
@@ -102,7 +103,7 @@ class ScriptedTask:
     ) -> EvaluationReport:
         raise AssertionError("the loop reads no test image")
 
-    def compare_on_test(self, data: TaskData, model: SavedModel, reference: SavedModel) -> Comparison:
+    def compare_on_test(self, data: TaskData, model: SavedModel, reference: SavedModel) -> DetailedComparison:
         raise AssertionError("the loop reads no test image")
 
 

@@ -1,0 +1,36 @@
+"""The turn: one process at a time decides who is champion of a model, from the comparison to the moved alias."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import quote
+
+from selftrain.adapters.tracking.store import Tracking
+from selftrain.files.lease import FileLease, Lease, called, held
+
+BY_HAND_S, BY_RUN_S = 60.0, 3600.0
+"""How long a command and a run wait for their turn. A command's user can look; a run must not fail at night."""
+
+
+def champion_lease(tracking: Tracking, name: str, who: str) -> FileLease:
+    """The lease on the champion's place of the model `name`, which `who` asks for.
+
+    It lies with the store where that is a file, else in the workspace that `tracking` was opened for.
+    """
+    return FileLease(tracking.leases / f"champion-{quote(name, safe='')}.lease", called(who))
+
+
+@contextmanager
+def champions_turn(
+    tracking: Tracking, name: str, *, who: str, turn: Lease | None = None, wait_s: float = BY_HAND_S
+) -> Iterator[Lease]:
+    """Hold the lease on the champion's place of `name` while the block runs; `turn`: the caller holds it already.
+
+    Raises LeaseHeldError, which names the holder, after `wait_s` seconds.
+    """
+    if turn is not None:
+        yield turn
+        return
+    with held(champion_lease(tracking, name, who), wait_s=wait_s) as mine:
+        yield mine
