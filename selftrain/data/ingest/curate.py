@@ -20,10 +20,12 @@ from selftrain.data.ingest.copies import (
     copies_in_pool,
     held_out_copies,
 )
+from selftrain.data.ingest.earlier_splits import EarlierSplits
+from selftrain.data.ingest.left_out import disputed_rows, groups_in_pool, of_held_out_groups, reserved_rows
 from selftrain.data.ingest.listed_files import CODED_SPLITS, QUARANTINE_SCHEMA, LeftOut, ListedFiles, SplitCode
 from selftrain.data.ingest.split import assign
 from selftrain.data.label_map import LabelMap
-from selftrain.data.manifest import Manifest, Split
+from selftrain.data.manifest import Manifest
 from selftrain.data.sources.listing import Listing
 from selftrain.data.store.image_store import ImageStore
 
@@ -35,7 +37,8 @@ Bools = npt.NDArray[np.bool_]
 class CuratedRows:
     """A Manifest, and the files left out of it: the table `quarantine` (origin, reason, detail).
 
-    `unusable` is how many of them count towards the limit of the quarantine; copies do not.
+    `unusable` is how many of them count towards the limit of the quarantine. The others are only counted by reason:
+    copies, images of held-out groups, reserved images, and those in dispute.
     """
 
     manifest: Manifest
@@ -43,6 +46,9 @@ class CuratedRows:
     unusable: int
     held_out_copies: int
     unlabeled_copies: int
+    held_out_groups: int
+    reserved: int
+    disputed: int
 
 
 def curate(
@@ -53,25 +59,31 @@ def curate(
     names: tuple[str, ...],
     limits: Limits,
     splitting: config.Splitting,
-    previous: Manifest | None,
+    earlier: EarlierSplits,
 ) -> CuratedRows:
-    """Make the Manifest of the files in `listing` from their rows in `index`; images in `previous` keep their splits.
+    """Make the Manifest of the files in `listing` from their rows in `index`; images keep their `earlier` splits.
 
-    Raises SourceError where a class has too few images for a split.
+    Raises SourceError where a class has too few images for a split, or given splits cut a group.
     """
-    files = ListedFiles.join(listing, index, names)
+    files = ListedFiles.join(listing, index, names, group_from=splitting.group_from)
     bad = unusable(files, limits)
     kept = _without(np.arange(len(listing)), bad)
+    disputed = disputed_rows(files, listing, kept)
+    kept = _without(kept, [disputed])
     bad.append(conflicting(files, kept))
     kept = _without(kept, bad[-1:])
     copies = copies_by_bytes(files, kept)
     kept = _without(kept, copies)
     among, across = copies_by_looks(files, kept, store)
-    split, giving_way = _assigned(files, kept, among, names=names, splitting=splitting, previous=previous)
-    kept = _without(kept, [giving_way])
+    split, giving_way, barred = _assigned(files, kept, among, names=names, splitting=splitting, earlier=earlier)
+    kept = _without(kept, [giving_way, barred])
     held, twins = copies_in_pool(files, kept, split, across)
     kept = _without(kept, [*held, twins])
-    left_out = [*bad, *copies, giving_way, *held, twins]
+    grouped = groups_in_pool(files, kept, split)
+    kept = _without(kept, [grouped])
+    reserved = reserved_rows(files, kept, split, splitting=splitting, earlier=earlier)
+    kept = _without(kept, [reserved])
+    left_out = [*bad, disputed, *copies, giving_way, barred, *held, twins, grouped, reserved]
     tables = [QUARANTINE_SCHEMA.empty_table(), *(part.table(files) for part in left_out)]
     return CuratedRows(
         manifest=Manifest.build(files.manifest_table(kept, split), LabelMap(names)),
@@ -79,6 +91,9 @@ def curate(
         unusable=sum(len(part.rows) for part in left_out if part.unusable),
         held_out_copies=sum(len(part.rows) for part in (copies[1], giving_way, *held)),
         unlabeled_copies=len(twins.rows),
+        held_out_groups=len(barred.rows) + len(grouped.rows),
+        reserved=len(reserved.rows),
+        disputed=len(disputed.rows),
     )
 
 
@@ -110,14 +125,14 @@ def _assigned(
     *,
     names: tuple[str, ...],
     splitting: config.Splitting,
-    previous: Manifest | None,
-) -> tuple[Int64s, LeftOut]:
-    """The SplitCode of every file (n), and the labelled near-copies of held-out images, which are left out."""
+    earlier: EarlierSplits,
+) -> tuple[Int64s, LeftOut, LeftOut]:
+    """The SplitCode of every file (n), the labelled near-copies of held-out images, and those of held-out groups."""
     rows = kept[files.split[kept] != SplitCode.UNLABELED]
     pairs = (np.searchsorted(rows, among[0]), np.searchsorted(rows, among[1]))
     ids = np.asarray(files.table["image_id"].take(pa.array(rows)).to_pylist(), dtype=np.str_)
     of_source, group = files.split[rows], groups(len(rows), *pairs, files.label[rows])
-    before = {} if previous is None else _splits_of(previous)
+    before, in_pool = earlier.labelled, earlier.in_pool(files.table["image_id"])
     result = assign(
         ids,
         files.label[rows],
@@ -126,14 +141,17 @@ def _assigned(
         class_names=names,
         source_splits=[None if code == SplitCode.OPEN else CODED_SPLITS[code] for code in of_source.tolist()],
         previous=before,
+        seen=files.groups.anywhere(in_pool)[rows],
+        user_groups=files.groups.take(rows),
     )
     split = files.split.copy()
     for code, name in enumerate(CODED_SPLITS):
         split[rows[result.splits == name]] = code
     new = np.array([image_id not in before for image_id in ids.tolist()], dtype=np.bool_)
     copy_of = _copies_of_source_splits(of_source, split[rows], group, result.copy_of, new)
-    out = copy_of >= 0
-    return split, held_out_copies(files, rows[out], rows[copy_of[out]], "looks the same as")
+    out, barred = copy_of >= 0, (result.barred_by >= 0) & (copy_of < 0)
+    copies = held_out_copies(files, rows[out], rows[copy_of[out]], "looks the same as")
+    return split, copies, of_held_out_groups(files, rows[barred])
 
 
 def _copies_of_source_splits(of_source: Int64s, split: Int64s, group: Int64s, copy_of: Int64s, new: Bools) -> Int64s:
@@ -148,9 +166,3 @@ def _copies_of_source_splits(of_source: Int64s, split: Int64s, group: Int64s, co
         leaders = np.flatnonzero(of_source == code)[first]
         copy_of[follows] = leaders[np.searchsorted(named, group[follows])]
     return copy_of
-
-
-def _splits_of(manifest: Manifest) -> dict[str, str]:
-    """image_id -> split of the human-labelled images."""
-    table = manifest.table.take(pa.array(manifest.rows(Split.TRAIN, Split.VALIDATION, Split.TEST)))
-    return dict(zip(table["image_id"].to_pylist(), table["split"].to_pylist(), strict=True))

@@ -16,6 +16,7 @@ from selftrain import config
 from selftrain.data.images.decode import QuarantineReason
 from selftrain.data.ingest.chunks import Limits, SourceChunk, cut_into_chunks, write_chunk
 from selftrain.data.ingest.curate import CuratedRows, curate
+from selftrain.data.ingest.earlier_splits import EarlierSplits
 from selftrain.data.manifest import Manifest
 from selftrain.data.sources.listing import Listing
 from selftrain.data.sources.source import ImageSource
@@ -46,6 +47,9 @@ class IngestResult:
     unlabeled_copies: int
     ignored_files: int
     files_read: int
+    held_out_groups: int = 0
+    reserved: int = 0
+    disputed: int = 0
 
 
 def ingest(
@@ -75,11 +79,11 @@ def ingest(
     with store.locked() as lock:
         reading = _Reading(source, store, limits, workers=workers or cores(), lock=lock)
         index, files_read = reading.update(listing, shard_bytes=shard_mb * 1_000_000, progress=progress)
-        previous = Manifest.read(store.manifest_path) if store.manifest_path.exists() else None
-        names = source.class_names(listing)
-        curated = curate(listing, index, store, names=names, limits=limits, splitting=splitting, previous=previous)
+        earlier, names = EarlierSplits.of(store), source.class_names(listing)
+        curated = curate(listing, index, store, names=names, limits=limits, splitting=splitting, earlier=earlier)
         _write_quarantine(store, curated.quarantine)
         _refuse_too_many(curated, listing, store, settings.max_quarantine)
+        earlier.remember(store, curated.manifest)
         curated.manifest.write(store.manifest_path)
         store.seal()
     return IngestResult(
@@ -90,6 +94,9 @@ def ingest(
         unlabeled_copies=curated.unlabeled_copies,
         ignored_files=listing.ignored,
         files_read=files_read,
+        held_out_groups=curated.held_out_groups,
+        reserved=curated.reserved,
+        disputed=curated.disputed,
     )
 
 

@@ -22,6 +22,9 @@ class IngestReport(BaseModel):
     unlabeled_copies: int
     ignored_files: int
     files_read: int
+    excluded_groups: int = 0
+    reserved: int = 0
+    disputed: int = 0
 
 
 def report_ingested(ingested: IngestResult, quarantine_table: Path) -> IngestReport:
@@ -35,4 +38,7 @@ def report_ingested(ingested: IngestResult, quarantine_table: Path) -> IngestRep
         unlabeled_copies=ingested.unlabeled_copies,
         ignored_files=ingested.ignored_files,
         files_read=ingested.files_read,
+        excluded_groups=ingested.held_out_groups,
+        reserved=ingested.reserved,
+        disputed=ingested.disputed,
     )
