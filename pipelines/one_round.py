@@ -65,13 +65,15 @@ def scan() -> None:
     from selftrain.adapters.registry.recall_log import withdrawn
     from selftrain.adapters.registry.starting_models import described_start, teacher_backbone
     from selftrain.data.sources.source import open_source
+    from selftrain.retraining.label_entry import labelled_listing
     from selftrain.selflabel.rounds.start import check_start
 
     place, teacher = _place(), _settings("teacher", TeacherSettings).plan.recipe
     experiment = Experiment.model_validate_json((SETTINGS / "experiment.json").read_text())
     check_start(experiment, teacher_backbone(experiment, open_dataset(place).workspace))
-    listing = open_source(_settings("ingest", IngestSettings).source).scan()
-    facts = {"listing": listing.digest, "images": len(listing), "store": open_dataset(place).store.id()}
+    store = open_dataset(place).store
+    listing = labelled_listing(open_source(_settings("ingest", IngestSettings).source).scan(), store)
+    facts = {"listing": listing.digest, "images": len(listing), "store": store.id()}
     write_json(ROUND / "scan.json", facts)
     registry = _where().registry
     start = described_start(teacher.start, workspace=open_dataset(place).workspace, settings=registry)
@@ -87,13 +89,14 @@ def ingest() -> None:
     from selftrain.data.ingest.ingest import ingest as ingest_images
     from selftrain.data.ingest.report import report_ingested
     from selftrain.data.sources.source import open_source
+    from selftrain.retraining.label_entry import labelled_listing
 
     settings, place, machine = _settings("ingest", IngestSettings), _place(), _where().machine
     source, store = open_source(settings.source), open_dataset(place).store
     with progress("ingest") as show:
         done = ingest_images(
             source,
-            source.scan(),
+            labelled_listing(source.scan(), store),
             store,
             settings=settings.ingest,
             splitting=settings.splitting,

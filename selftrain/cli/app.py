@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from selftrain.cli import datasets, lineage, models
+from selftrain.cli import datasets, labeling, lineage, models
 from selftrain.cli.options import DEFAULT_WORKSPACE, AsJson, WorkspaceOption, print_columns, print_json, print_rich
 from selftrain.errors import SelftrainError
 from selftrain.version import __version__
@@ -229,6 +229,7 @@ app.command("pseudo-label")(models.pseudo_label)
 app.command("promote")(models.promote)
 app.command("rollback")(models.rollback)
 app.command("history")(models.history)
+app.command("label")(labeling.label)
 app.command("labels")(lineage.labels)
 app.command("recall")(lineage.recall)
 app.command("restore")(datasets.restore)

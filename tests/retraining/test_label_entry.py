@@ -1,0 +1,192 @@
+"""Labels that arrive late, from a label file to the manifest of the next ingest."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from selftrain import config
+from selftrain.data.ingest.ingest import IngestResult, ingest
+from selftrain.data.label_log import read_log
+from selftrain.data.sources.source import open_source
+from selftrain.data.store.image_store import ImageStore
+from selftrain.errors import LabelLogError
+from selftrain.retraining.label_entry import LabelledSet, LabelReport, labelled_listing
+from selftrain.retraining.label_file import LabelledBy
+
+NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
+
+
+def draw(path: Path, seed: int) -> None:
+    cells = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(cells).resize((24, 24), Image.Resampling.BICUBIC).save(path)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Fifteen cats, fifteen dogs and thirty unlabelled images, in PNG files."""
+    for number in range(15):
+        draw(tmp_path / f"labeled/cat/{number}.png", number)
+        draw(tmp_path / f"labeled/dog/{number}.png", 100 + number)
+    for number in range(30):
+        draw(tmp_path / f"pool/{number:02d}.png", 200 + number)
+    return tmp_path
+
+
+@pytest.fixture
+def run(images: Path) -> Callable[..., IngestResult]:
+    """`run(reserve=...)` ingests the images with the labels of the log."""
+    source = open_source(config.FolderSource(labeled=str(images / "labeled"), unlabeled=str(images / "pool")))
+    store = ImageStore(images / "store")
+
+    def ingested(**splitting: float) -> IngestResult:
+        listing = labelled_listing(source.scan(), store)
+        return ingest(
+            source, listing, store, settings=config.Ingest(), splitting=config.Splitting(**splitting), workers=1
+        )
+
+    return ingested
+
+
+def splits(done: IngestResult) -> dict[str, tuple[str, int | None]]:
+    table = done.manifest.table
+    names = [Path(path).relative_to(Path(path).parents[1]).as_posix() for path in table["origin"].to_pylist()]
+    return dict(zip(names, zip(table["split"].to_pylist(), table["label"].to_pylist(), strict=True), strict=True))
+
+
+def take(images: Path, *lines: str, head: str = "path,label", settle: bool = False, who: str = "anna") -> LabelReport:
+    file = images / "labels.csv"
+    file.write_text("\n".join([head, *lines]) + "\n")
+    store = LabelledSet(ImageStore(images / "store"), "pets")
+    return store.take(file, default=LabelledBy(who, NOON), settle=settle)
+
+
+def pool(images: Path, number: int) -> str:
+    return str(images / f"pool/{number:02d}.png")
+
+
+def test_a_label_of_a_pool_image_makes_it_a_training_image(images: Path, run: Callable[..., IngestResult]) -> None:
+    """All models of the first night learned from the pool: none of it is fit to test them."""
+    first = splits(run())
+    report = take(images, *(f"{pool(images, number)},cat" for number in range(30)))
+    assert (report.added, report.labelled, report.conflicts) == (30, 30, ())
+    later = splits(run())
+    assert {later[f"pool/{number:02d}.png"] for number in range(30)} == {("train", 0)}
+    assert {name: split for name, split in later.items() if name.startswith(("cat", "dog"))} == {
+        name: split for name, split in first.items() if name.startswith(("cat", "dog"))
+    }
+
+
+def test_reserved_images_are_kept_out_of_the_pool_and_grow_the_test_set(
+    images: Path, run: Callable[..., IngestResult]
+) -> None:
+    first = run(reserve=1.0)
+    assert 0 < first.reserved < 30
+    assert set(first.quarantine["reason"].to_pylist()) == {"reserved"}
+    assert first.quarantine_share == 0
+    waiting = {Path(path).name for path in first.quarantine["origin"].to_pylist()}
+    take(images, *(f"{pool(images, number)},cat" for number in range(30)))
+    later = splits(run(reserve=1.0))
+    held = {name for name, (split, _) in later.items() if name.startswith("pool") and split in ("validation", "test")}
+    assert {f"pool/{name}" for name in waiting} == held
+    assert {split for split, _ in later.values()} >= {"test"}
+
+
+def test_a_pool_of_an_earlier_night_is_not_reserved_afterwards(images: Path, run: Callable[..., IngestResult]) -> None:
+    run()
+    assert run(reserve=1.0).reserved == 0
+
+
+def test_a_conflict_is_listed_and_the_image_is_used_for_nothing_until_it_is_settled(
+    images: Path, run: Callable[..., IngestResult]
+) -> None:
+    before = splits(run())
+    path = str(images / "labeled/cat/3.png")
+    report = take(images, f"{path},dog", who="bob")
+    assert [(each.path, each.labels) for each in report.conflicts] == [(path, ("cat", "dog"))]
+    assert [(said.label, said.who) for said in report.conflicts[0].said] == [("cat", "source"), ("dog", "bob")]
+    disputed = run()
+    assert (disputed.disputed, disputed.quarantine["reason"].to_pylist()) == (1, ["conflicting_label"])
+    assert "cat/3.png" not in splits(disputed)
+    settled = take(images, f"{path},dog", settle=True)
+    assert (settled.added, settled.conflicts) == (1, ())
+    assert splits(run())["cat/3.png"] == (before["cat/3.png"][0], 1)
+
+
+@pytest.mark.parametrize("name", ["cat/3.png", "dog/5.png", "cat/0.png", "cat/1.png", "dog/2.png"])
+def test_an_image_that_leaves_and_comes_back_goes_where_it_was(
+    images: Path, run: Callable[..., IngestResult], name: str
+) -> None:
+    before = splits(run())[name]
+    path, away = images / "labeled" / name, images / "away.png"
+    path.rename(away)
+    run()
+    away.rename(path)
+    assert splits(run())[name] == before
+
+
+def test_the_same_file_twice_adds_nothing(images: Path, run: Callable[..., IngestResult]) -> None:
+    run()
+    lines = [f"{pool(images, number)},cat" for number in (1, 2, 2)]
+    first, second = take(images, *lines), take(images, *lines)
+    assert (first.added, first.known) == (2, 1)
+    assert (second.added, second.known, second.lines) == (0, 3, 2)
+
+
+def test_a_row_may_name_its_image_by_the_whole_id_and_say_who_when_and_what_was_shown(
+    images: Path, run: Callable[..., IngestResult]
+) -> None:
+    image = run().manifest.table["image_id"][0].as_py()
+    head = "image_id,label,who,when,shown"
+    report = take(images, f"{image},cat,carl,2026-11-30T10:00:00+02:00,dog", head=head)
+    assert report.added == 1
+    line = read_log(images / "store").to_pylist()[-1]
+    assert (line["image_id"], line["who"], line["shown"]) == (image, "carl", "dog")
+    assert line["when"] == datetime(2026, 11, 30, 8, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("head", "line", "message"),
+    [
+        ("path,label", "{pool},lion", r"unknown class \('lion'\): row 2 .*classes of the data set are cat, dog"),
+        ("path,label", "elsewhere.png,cat", r"not in the data set: row 2 \('elsewhere.png'\)"),
+        ("path,label", "{pool},", "row without a label: row 2"),
+        ("path,label", ",cat", "row without an image: row 2"),
+        ("path,image_id,label", ",0123abcd,cat", r"image_id that is not whole: row 2 \('0123abcd'\).*64"),
+        ("path,image_id,label", "{pool}," + "0" * 64 + ",cat", "not in the data set: row 2"),
+        ("path,label,when", "{pool},cat,yesterday", "not ISO 8601: row 2"),
+        ("path,label,score", "{pool},cat,1", "unknown column 'score'.*did you mean"),
+    ],
+)
+def test_a_bad_row_is_named_and_nothing_is_written(
+    images: Path, run: Callable[..., IngestResult], head: str, line: str, message: str
+) -> None:
+    run()
+    columns = len(head.split(","))
+    good = ",".join({"path": pool(images, 1), "label": "cat"}.get(name, "") for name in head.split(","))
+    assert len(good.split(",")) == columns
+    with pytest.raises(LabelLogError, match=message):
+        take(images, good, line.format(pool=pool(images, 2)), head=head)
+    assert read_log(images / "store").num_rows == 0
+
+
+def test_an_image_in_quarantine_cannot_be_labelled(images: Path, run: Callable[..., IngestResult]) -> None:
+    (images / "pool/00.png").write_bytes(b"")
+    run()
+    with pytest.raises(LabelLogError, match=r"image in quarantine: row 1"):
+        take(images, f"{pool(images, 0)},cat")
+
+
+def test_a_file_that_settles_an_image_in_two_ways_is_refused(images: Path, run: Callable[..., IngestResult]) -> None:
+    run()
+    with pytest.raises(LabelLogError, match="second label for an image that the file settles: row 2"):
+        take(images, f"{pool(images, 1)},cat", f"{pool(images, 1)},dog", settle=True)
+
+
+def test_labels_before_the_first_run_are_refused(images: Path) -> None:
+    with pytest.raises(LabelLogError, match="'pets' holds no image yet; run once"):
+        take(images, f"{pool(images, 1)},cat")
