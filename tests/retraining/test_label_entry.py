@@ -11,11 +11,14 @@ from PIL import Image
 from selftrain import config
 from selftrain.data.ingest.ingest import IngestResult, ingest
 from selftrain.data.label_log import read_log
+from selftrain.data.manifest import Split
 from selftrain.data.sources.source import open_source
 from selftrain.data.store.image_store import ImageStore
+from selftrain.data.store.test_sets import TestSets
 from selftrain.errors import LabelLogError
 from selftrain.retraining.label_entry import LabelledSet, LabelReport, labelled_listing
 from selftrain.retraining.label_file import LabelledBy
+from selftrain.selflabel.teaching.scoring import in_both
 
 NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
 
@@ -94,6 +97,33 @@ def test_reserved_images_are_kept_out_of_the_pool_and_grow_the_test_set(
     held = {name for name, (split, _) in later.items() if name.startswith("pool") and split in ("validation", "test")}
     assert {f"pool/{name}" for name in waiting} == held
     assert {split for split, _ in later.values()} >= {"test"}
+
+
+def test_the_test_set_of_yesterday_stays_beside_a_grown_one(images: Path, run: Callable[..., IngestResult]) -> None:
+    first = run(reserve=1.0)
+    assert first.earlier_test is None
+    take(images, *(f"{pool(images, number)},cat" for number in range(30)))
+    second, third = run(reserve=1.0), run(reserve=1.0)
+    assert second.earlier_test == third.earlier_test == f"0001-{first.manifest.split_digest(Split.TEST)[:16]}.parquet"
+    kept = TestSets(images / "store").read(second.earlier_test)
+    assert kept is not None
+    assert kept.split_digest(Split.TEST) == first.manifest.split_digest(Split.TEST)
+    known = in_both(second.manifest, kept)
+    assert np.count_nonzero(known) == len(first.manifest.rows(Split.TEST)) < len(known)
+
+
+def test_a_test_image_whose_label_was_corrected_is_not_in_both_versions(
+    images: Path, run: Callable[..., IngestResult]
+) -> None:
+    first = run().manifest
+    row = first.rows(Split.TEST)[0]
+    path, label = first.table["origin"][int(row)].as_py(), first.labels()[row]
+    take(images, f"{path},{('dog', 'cat')[label]}", settle=True)
+    second = run()
+    kept = TestSets(images / "store").read(second.earlier_test)
+    assert kept is not None
+    known = in_both(second.manifest, kept)
+    assert (len(known), np.count_nonzero(~known)) == (len(first.rows(Split.TEST)), 1)
 
 
 def test_a_pool_of_an_earlier_night_is_not_reserved_afterwards(images: Path, run: Callable[..., IngestResult]) -> None:

@@ -27,11 +27,13 @@ class EarlierSplits:
     table: pa.Table
 
     @classmethod
-    def of(cls, store: ImageStore) -> EarlierSplits:
-        """Those of the store's manifest, and of the images that left it before; none before the first ingest."""
+    def of(cls, store: ImageStore, previous: Manifest | None) -> EarlierSplits:
+        """Those of `previous`, the store's manifest, and of the images that left it before."""
         path = store.root / DEPARTED
         departed = pq.ParquetFile(path).read() if path.exists() else _SCHEMA.empty_table()
-        return cls(_later_first(_splits(store), departed))
+        if previous is None:
+            return cls(departed)
+        return cls(_later_first(previous.table.select(_SCHEMA.names).cast(_SCHEMA), departed))
 
     @cached_property
     def labelled(self) -> dict[str, str]:
@@ -52,12 +54,6 @@ class EarlierSplits:
         path = store.root / DEPARTED
         if gone.num_rows or path.exists():
             replace(path, lambda part: pq.write_table(gone.sort_by("image_id"), part, compression="zstd"))
-
-
-def _splits(store: ImageStore) -> pa.Table:
-    if not store.manifest_path.exists():
-        return _SCHEMA.empty_table()
-    return Manifest.read(store.manifest_path).table.select(_SCHEMA.names).cast(_SCHEMA)
 
 
 def _later_first(later: pa.Table, departed: pa.Table) -> pa.Table:

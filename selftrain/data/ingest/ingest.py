@@ -21,6 +21,7 @@ from selftrain.data.manifest import Manifest
 from selftrain.data.sources.listing import Listing
 from selftrain.data.sources.source import ImageSource
 from selftrain.data.store.image_store import INDEX_SCHEMA, ImageStore
+from selftrain.data.store.test_sets import TestSets
 from selftrain.data.workers import cores, run_tasks
 from selftrain.errors import QuarantineError, SourceError
 from selftrain.files.writing import replace
@@ -50,6 +51,7 @@ class IngestResult:
     held_out_groups: int = 0
     reserved: int = 0
     disputed: int = 0
+    earlier_test: str | None = None
 
 
 def ingest(
@@ -79,11 +81,14 @@ def ingest(
     with store.locked() as lock:
         reading = _Reading(source, store, limits, workers=workers or cores(), lock=lock)
         index, files_read = reading.update(listing, shard_bytes=shard_mb * 1_000_000, progress=progress)
-        earlier, names = EarlierSplits.of(store), source.class_names(listing)
+        previous = Manifest.read(store.manifest_path) if store.manifest_path.exists() else None
+        earlier, names = EarlierSplits.of(store, previous), source.class_names(listing)
         curated = curate(listing, index, store, names=names, limits=limits, splitting=splitting, earlier=earlier)
         _write_quarantine(store, curated.quarantine)
         _refuse_too_many(curated, listing, store, settings.max_quarantine)
         earlier.remember(store, curated.manifest)
+        tests = TestSets(store.root)
+        tests.keep(previous, curated.manifest)
         curated.manifest.write(store.manifest_path)
         store.seal()
     return IngestResult(
@@ -97,6 +102,7 @@ def ingest(
         held_out_groups=curated.held_out_groups,
         reserved=curated.reserved,
         disputed=curated.disputed,
+        earlier_test=tests.before(curated.manifest),
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from selftrain.data.ingest.ingest import IngestResult
+from selftrain.data.store.test_sets import version_after
 
 
 class IngestReport(BaseModel):
@@ -25,6 +26,8 @@ class IngestReport(BaseModel):
     excluded_groups: int = 0
     reserved: int = 0
     disputed: int = 0
+    test_version: int = 1
+    earlier_test: str | None = None
 
 
 def report_ingested(ingested: IngestResult, quarantine_table: Path) -> IngestReport:
@@ -41,4 +44,6 @@ def report_ingested(ingested: IngestResult, quarantine_table: Path) -> IngestRep
         excluded_groups=ingested.held_out_groups,
         reserved=ingested.reserved,
         disputed=ingested.disputed,
+        test_version=version_after(ingested.earlier_test),
+        earlier_test=ingested.earlier_test,
     )
