@@ -17,6 +17,7 @@ NAMES = (
     "manifest",
     "augmentation",
     "in_training",
+    "groups",
     "precision",
     "ingest",
     "pseudo_label",
