@@ -59,7 +59,7 @@ def measure(*, quick: bool) -> Result:
                 unit="s",
             ),
         ),
-        details={"rows": rows, "seconds": timing.as_json(taken)},
+        details={"images": rows, "seconds": timing.as_json(taken)},
     )
 
 

@@ -109,6 +109,10 @@ class Splitting(Section):
         return pattern
 
 
+KEPT_BY_THE_MANIFEST = frozenset({"group_from", "reserve"})
+"""Keys of Splitting that show in the manifest alone: where its digest is part of a key, they are not."""
+
+
 class Ingest(Section):
     """Which source files become part of the data set."""
 
