@@ -106,7 +106,9 @@ def ingest() -> None:
         )
     done.manifest.write(ROUND / "manifest.parquet")
     shutil.copyfile(store.quarantine_path, ROUND / "quarantine.csv")
-    report = report_ingested(done, store.quarantine_path).model_dump(exclude={"quarantine_table", "files_read"})
+    report = report_ingested(done, store.quarantine_path).model_dump(
+        exclude={"quarantine_table", "files_read", "earlier_test"}
+    )
     manifest = done.manifest
     counts = {"manifest_digest": manifest.digest, "labels_used": manifest.human_labels_used(), **split_counts(manifest)}
     write_json(ROUND / "ingest.json", {**counts, **report})

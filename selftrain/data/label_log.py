@@ -44,7 +44,7 @@ def read_log(folder: Path) -> pa.Table:
     """
     path = folder / LABEL_LOG
     if not path.exists():
-        return LABEL_LOG_SCHEMA.empty_table()
+        return pa.Table.from_batches([], schema=LABEL_LOG_SCHEMA)  # empty_table would import pandas
     try:
         return pq.ParquetFile(path).read().select(LABEL_LOG_SCHEMA.names).cast(LABEL_LOG_SCHEMA)
     except (OSError, KeyError, pa.ArrowException) as error:

@@ -126,6 +126,18 @@ def test_a_test_image_whose_label_was_corrected_is_not_in_both_versions(
     assert (len(known), np.count_nonzero(~known)) == (len(first.rows(Split.TEST)), 1)
 
 
+def test_a_new_image_that_looks_like_one_of_the_pool_becomes_a_training_image(
+    images: Path, run: Callable[..., IngestResult]
+) -> None:
+    """The champion learned from its near-copy."""
+    run()
+    for number in range(30):
+        with Image.open(images / f"pool/{number:02d}.png") as image:
+            image.resize((40, 40), Image.Resampling.BICUBIC).save(images / f"labeled/cat/like{number}.png")
+    later = splits(run())
+    assert {later[f"cat/like{number}.png"] for number in range(30)} == {("train", 0)}
+
+
 def test_a_pool_of_an_earlier_night_is_not_reserved_afterwards(images: Path, run: Callable[..., IngestResult]) -> None:
     run()
     assert run(reserve=1.0).reserved == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,7 +76,10 @@ def curate(
     copies = copies_by_bytes(files, kept)
     kept = _without(kept, copies)
     among, across = copies_by_looks(files, kept, store)
-    split, giving_way, barred = _assigned(files, kept, among, names=names, splitting=splitting, earlier=earlier)
+    seen = files.groups.anywhere(_learned_from(files, across, earlier))
+    split, giving_way, barred = _assigned(
+        files, kept, among, names=names, splitting=splitting, before=earlier.labelled, seen=seen
+    )
     kept = _without(kept, [giving_way, barred])
     held, twins = copies_in_pool(files, kept, split, across)
     kept = _without(kept, [*held, twins])
@@ -118,6 +122,15 @@ def _without(rows: Int64s, left_out: list[LeftOut]) -> Int64s:
     return np.setdiff1d(rows, np.concatenate([part.rows for part in left_out]), assume_unique=True)
 
 
+def _learned_from(files: ListedFiles, across: Pairs, earlier: EarlierSplits) -> Bools:
+    """(n,) True for a file of the pool of an earlier manifest, and for a labelled one that looks like such a file."""
+    learned = earlier.in_pool(files.table["image_id"])
+    labelled, unlabelled = across
+    alike = labelled[learned[unlabelled]]
+    learned[alike] = True
+    return learned
+
+
 def _assigned(
     files: ListedFiles,
     kept: Int64s,
@@ -125,14 +138,14 @@ def _assigned(
     *,
     names: tuple[str, ...],
     splitting: config.Splitting,
-    earlier: EarlierSplits,
+    before: Mapping[str, str],
+    seen: Bools,
 ) -> tuple[Int64s, LeftOut, LeftOut]:
     """The SplitCode of every file (n), the labelled near-copies of held-out images, and those of held-out groups."""
     rows = kept[files.split[kept] != SplitCode.UNLABELED]
     pairs = (np.searchsorted(rows, among[0]), np.searchsorted(rows, among[1]))
     ids = np.asarray(files.table["image_id"].take(pa.array(rows)).to_pylist(), dtype=np.str_)
     of_source, group = files.split[rows], groups(len(rows), *pairs, files.label[rows])
-    before, in_pool = earlier.labelled, earlier.in_pool(files.table["image_id"])
     result = assign(
         ids,
         files.label[rows],
@@ -141,7 +154,7 @@ def _assigned(
         class_names=names,
         source_splits=[None if code == SplitCode.OPEN else CODED_SPLITS[code] for code in of_source.tolist()],
         previous=before,
-        seen=files.groups.anywhere(in_pool)[rows],
+        seen=seen[rows],
         user_groups=files.groups.take(rows),
     )
     split = files.split.copy()

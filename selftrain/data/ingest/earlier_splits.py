@@ -44,7 +44,7 @@ class EarlierSplits:
     def in_pool(self, image_ids: pa.Array | pa.ChunkedArray) -> Bools:
         """(n,) True for an image that was last seen in the unlabelled pool: models may have learned from it."""
         pool = self.table.filter(pc.equal(self.table["split"], str(Split.UNLABELED)))["image_id"]
-        return np.asarray(pc.is_in(image_ids, value_set=pool.combine_chunks()), dtype=np.bool_)
+        return np.array(pc.is_in(image_ids, value_set=pool.combine_chunks()), dtype=np.bool_)
 
     def remember(self, store: ImageStore, manifest: Manifest) -> None:
         """Keep the splits of those that `manifest` has no longer: an image that comes back goes where it was."""
