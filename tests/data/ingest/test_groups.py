@@ -108,6 +108,34 @@ def test_a_larger_set_moves_no_image_and_cuts_no_group(images, data):
     assert all(len(found) == 1 for found in sides.values())
 
 
+@settings(max_examples=40, deadline=None)
+@given(grouped_sets(), st.data())
+def test_given_splits_and_an_earlier_manifest_together_cut_no_group(images, data):
+    names, labels, near = images
+    distinct = sorted({name for name in names if name is not None})
+    sides = st.sampled_from(["train", "validation", "test", None, None, None])
+    by_group = {name: data.draw(sides) for name in distinct}
+    given_splits = [by_group.get(name) if data.draw(st.booleans()) else None for name in names]
+    free = {name: data.draw(st.sampled_from([None, "train", "validation", "test"])) for name in distinct}
+    before = {
+        image: free[name]
+        for image, name in zip(ids(len(names)), names, strict=True)
+        if name is not None and by_group[name] is None and free[name] is not None and data.draw(st.booleans())
+    }
+    try:
+        made = split(names, labels, near=near, source_splits=given_splits, previous=before)
+    except SourceError as error:
+        assert "too few" in str(error)
+        return
+    assert cut_groups(names, made) == []
+    kept = np.flatnonzero(made.kept).tolist()
+    known = [image in before for image in ids(len(names))]
+    for k, other in [(k, other) for k in kept for other in kept if near[k] == near[other]]:
+        assert made.splits[k] == made.splits[other] or (known[k] and known[other])  # two that were apart before stay
+    for k, side in enumerate(given_splits):
+        assert side is None or made.splits[k] == side
+
+
 @settings(max_examples=30, deadline=None)
 @given(grouped_sets(), st.randoms(use_true_random=False))
 def test_the_order_of_the_images_does_not_matter(images, random):
