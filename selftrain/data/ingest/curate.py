@@ -23,7 +23,7 @@ from selftrain.data.ingest.copies import (
 )
 from selftrain.data.ingest.earlier_splits import EarlierSplits
 from selftrain.data.ingest.left_out import disputed_rows, groups_in_pool, of_held_out_groups, reserved_rows
-from selftrain.data.ingest.listed_files import CODED_SPLITS, QUARANTINE_SCHEMA, LeftOut, ListedFiles, SplitCode
+from selftrain.data.ingest.listed_files import CODED_SPLITS, LeftOut, ListedFiles, SplitCode
 from selftrain.data.ingest.split import assign
 from selftrain.data.label_map import LabelMap
 from selftrain.data.manifest import Manifest
@@ -88,10 +88,9 @@ def curate(
     reserved = reserved_rows(files, kept, split, splitting=splitting, earlier=earlier)
     kept = _without(kept, [reserved])
     left_out = [*bad, disputed, *copies, giving_way, barred, *held, twins, grouped, reserved]
-    tables = [QUARANTINE_SCHEMA.empty_table(), *(part.table(files) for part in left_out)]
     return CuratedRows(
         manifest=Manifest.build(files.manifest_table(kept, split), LabelMap(names)),
-        quarantine=pa.concat_tables(tables).sort_by("origin"),
+        quarantine=pa.concat_tables([part.table(files) for part in left_out]).sort_by("origin"),
         unusable=sum(len(part.rows) for part in left_out if part.unusable),
         held_out_copies=sum(len(part.rows) for part in (copies[1], giving_way, *held)),
         unlabeled_copies=len(twins.rows),

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from selftrain.config import Splitting
 from selftrain.data.hash_position import hash_position
 from selftrain.data.ingest.group_draw import Given, LabelledImages, draw_together
-from selftrain.data.ingest.group_split import UserGroups, follow_groups, no_groups, refuse_cut_groups
+from selftrain.data.ingest.group_split import Followed, UserGroups, follow_groups, no_groups, refuse_cut_groups
 from selftrain.data.manifest import Split
 from selftrain.errors import SourceError
 
@@ -91,18 +91,11 @@ def assign(
     group: Int64s = np.unique(np.asarray(groups), return_inverse=True)[1]
     named = _codes([None] * len(ids) if source_splits is None else source_splits)
     before = _codes([(previous or {}).get(image_id) for image_id in ids.tolist()])
-    level = np.where(named >= 0, named, before)
-    stays = (before >= 0) & (level == before)
+    stays = (before >= 0) & ((named < 0) | (named == before))
     images = LabelledImages(ids, label, rank, np.zeros(len(ids), np.bool_) if seen is None else seen)
     users = user_groups if user_groups is not None else no_groups(len(ids))
-    left_out, barred_by = np.full(len(ids), -1), np.full(len(ids), -1)
-    if users.any:
-        refuse_cut_groups(users, named, before)
-        followed = follow_groups(named, before, group, users)
-        level, group, left_out, barred_by = followed.level, followed.near, followed.copy_of, followed.barred_by
-    level, copy_of = _settle(level, stays, group, rank)
-    copy_of = np.where(left_out >= 0, left_out, copy_of)
-    kept = (copy_of < 0) & (barred_by < 0)
+    fixed = _fixed(named, before, group, rank, users)
+    kept, level = (fixed.copy_of < 0) & (fixed.barred_by < 0), fixed.level
     given = Given(
         counts=_counts(label, level, (level != _FREE) & kept, len(class_names)),
         is_split=np.bincount(label[stays], minlength=len(class_names)) > 0,
@@ -110,9 +103,23 @@ def assign(
         least=splitting.min_per_class,
         seed=splitting.seed,
     )
-    level = draw_together(images, group, users, level, given) if users.any else _drawn(images, group, level, given)
-    _refuse_few(label, level, kept, group, given.least, class_names, users)
-    return SplitAssignment(np.array(LABELED, dtype=np.str_)[level], copy_of, barred_by)
+    drawn = draw_together(images, fixed.near, users, level, given) if users.any else _drawn(images, group, level, given)
+    _refuse_few(label, drawn, kept, fixed.near, given.least, class_names, users)
+    return SplitAssignment(np.array(LABELED, dtype=np.str_)[drawn], fixed.copy_of, fixed.barred_by)
+
+
+def _fixed(named: Int64s, before: Int64s, group: Int64s, rank: Int64s, users: UserGroups) -> Followed:
+    """The splits that need no draw: those of the source and of `before`, and of all that follows them."""
+    level = np.where(named >= 0, named, before)
+    stays = (before >= 0) & (level == before)
+    nothing = np.full(len(level), -1)
+    followed = Followed(level, group, nothing, nothing)
+    if users.any:
+        refuse_cut_groups(users, named, before)
+        followed = follow_groups(named, before, group, users)
+    level, copy_of = _settle(followed.level, stays, followed.near, rank)
+    copy_of = np.where(followed.copy_of >= 0, followed.copy_of, copy_of)
+    return Followed(level, followed.near, copy_of, followed.barred_by)
 
 
 def _drawn(images: LabelledImages, group: Int64s, level: Int64s, given: Given) -> Int64s:

@@ -124,8 +124,7 @@ def test_given_splits_and_an_earlier_manifest_together_cut_no_group(images, data
     }
     try:
         made = split(names, labels, near=near, source_splits=given_splits, previous=before)
-    except SourceError as error:
-        assert "too few" in str(error)
+    except SourceError:
         return
     assert cut_groups(names, made) == []
     kept = np.flatnonzero(made.kept).tolist()
