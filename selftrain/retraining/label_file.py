@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from selftrain.data.images.decode import QuarantineReason
 from selftrain.data.label_log import LABEL_LOG_SCHEMA
 from selftrain.data.sources.rows import stop_at_rows
 from selftrain.data.sources.text_tables import read_text_table
@@ -107,7 +108,7 @@ class _Rows:
             problem="image_id that is not whole",
             remedy="give all 64 characters (0-9, a-f)",
         )
-        usable = dict(zip(index["path"].to_pylist(), index["image_id"].to_pylist(), strict=True))
+        usable = _images_of_paths(index)
         there = frozenset(usable.values())
         listed = _listed_paths(paths, usable)
         named = [None if path is None else usable.get(path) for path in listed]
@@ -147,6 +148,18 @@ class _Rows:
             problem="second label for an image that the file settles",
             remedy="keep one label for each image",
         )
+
+
+def _images_of_paths(index: pa.Table) -> dict[str, str | None]:
+    """Path -> image of all files that were ever read; None for a file in quarantine.
+
+    A file whose bytes came again from the inbox is not stored twice: its row names the image that holds them.
+    """
+    columns = (index[name].to_pylist() for name in ("path", "image_id", "reason", "detail"))
+    return {
+        path: detail if reason == QuarantineReason.DUPLICATE and _WHOLE_ID.fullmatch(detail or "") else image_id
+        for path, image_id, reason, detail in zip(*columns, strict=True)
+    }
 
 
 def _listed_paths(paths: list[str | None], usable: dict[str, str | None]) -> list[str | None]:

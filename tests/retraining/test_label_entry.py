@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -214,6 +216,21 @@ def test_a_bad_row_is_named_and_nothing_is_written(
     with pytest.raises(LabelLogError, match=message):
         take(images, good, line.format(pool=pool(images, 2)), head=head)
     assert read_log(images / "store").num_rows == 0
+
+
+def test_a_file_that_came_twice_labels_the_image_that_holds_its_bytes(
+    images: Path, run: Callable[..., IngestResult]
+) -> None:
+    run()
+    store = ImageStore(images / "store")
+    index = store.index()
+    image = next(row["image_id"] for row in index.to_pylist() if row["path"] == pool(images, 3))
+    again = {field.name: [None] for field in index.schema} | {
+        "path": ["inbox/again.png"], "size": [1], "mtime_ns": [1], "reason": ["duplicate"], "detail": [image]
+    }  # fmt: skip
+    pq.write_table(pa.concat_tables([index, pa.table(again, schema=index.schema)]), store.index_path)
+    take(images, "inbox/again.png,cat")
+    assert read_log(store.root)["image_id"].to_pylist() == [image]
 
 
 def test_an_image_in_quarantine_cannot_be_labelled(images: Path, run: Callable[..., IngestResult]) -> None:

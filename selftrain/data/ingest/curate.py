@@ -21,13 +21,13 @@ from selftrain.data.ingest.copies import (
     copies_in_pool,
     held_out_copies,
 )
-from selftrain.data.ingest.earlier_splits import EarlierSplits
 from selftrain.data.ingest.left_out import disputed_rows, groups_in_pool, of_held_out_groups, reserved_rows
 from selftrain.data.ingest.listed_files import CODED_SPLITS, LeftOut, ListedFiles, SplitCode
 from selftrain.data.ingest.split import assign
 from selftrain.data.label_map import LabelMap
 from selftrain.data.manifest import Manifest
 from selftrain.data.sources.listing import Listing
+from selftrain.data.store.earlier_splits import EarlierSplits
 from selftrain.data.store.image_store import ImageStore
 
 Int64s = npt.NDArray[np.int64]

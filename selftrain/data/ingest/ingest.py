@@ -16,10 +16,10 @@ from selftrain import config
 from selftrain.data.images.decode import QuarantineReason
 from selftrain.data.ingest.chunks import Limits, SourceChunk, cut_into_chunks, write_chunk
 from selftrain.data.ingest.curate import CuratedRows, curate
-from selftrain.data.ingest.earlier_splits import EarlierSplits
 from selftrain.data.manifest import Manifest
 from selftrain.data.sources.listing import Listing
 from selftrain.data.sources.source import ImageSource
+from selftrain.data.store.earlier_splits import EarlierSplits
 from selftrain.data.store.image_store import INDEX_SCHEMA, ImageStore
 from selftrain.data.store.test_sets import TestSets
 from selftrain.data.workers import cores, run_tasks

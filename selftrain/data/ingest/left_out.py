@@ -10,12 +10,12 @@ import pyarrow.compute as pc
 from selftrain import config
 from selftrain.data.hash_position import hash_position
 from selftrain.data.images.decode import QuarantineReason
-from selftrain.data.ingest.earlier_splits import EarlierSplits
 from selftrain.data.ingest.group_split import position_of_group
 from selftrain.data.ingest.listed_files import CODED_SPLITS, LeftOut, ListedFiles, SplitCode
 from selftrain.data.ingest.split import drawn_shares
 from selftrain.data.manifest import Split
 from selftrain.data.sources.listing import Listing
+from selftrain.data.store.earlier_splits import EarlierSplits
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
