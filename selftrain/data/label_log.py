@@ -55,9 +55,18 @@ def read_log(folder: Path) -> pa.Table:
 
 
 def append_lines(folder: Path, lines: pa.Table) -> None:
-    """Add `lines` to the log in `folder`, all or none; the store's lock must be held."""
+    """Add `lines` to the log in `folder`, all or none; the store's lock must be held.
+
+    Raises LabelLogError where the log cannot be written, such as on a full disk; it stays as it was.
+    """
     table = pa.concat_tables([read_log(folder), lines.select(LABEL_LOG_SCHEMA.names).cast(LABEL_LOG_SCHEMA)])
-    replace(folder / LABEL_LOG, lambda part: pq.write_table(table, part, compression="zstd"), durable=True)
+    try:
+        replace(folder / LABEL_LOG, lambda part: pq.write_table(table, part, compression="zstd"), durable=True)
+    except OSError as error:
+        reason = error.strerror or (str(error).splitlines() or ["unknown error"])[0]
+        raise LabelLogError(
+            f"{folder / LABEL_LOG} cannot be written: {reason}; nothing was added, make room or the folder writable"
+        ) from error
 
 
 def standing(log: pa.Table) -> Standing:

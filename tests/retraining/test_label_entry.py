@@ -1,6 +1,9 @@
 """Labels that arrive late, from a label file to the manifest of the next ingest."""
 
+import resource
+import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,12 +15,12 @@ from PIL import Image
 
 from selftrain import config
 from selftrain.data.ingest.ingest import IngestResult, ingest
-from selftrain.data.label_log import read_log
+from selftrain.data.label_log import LABEL_LOG, read_log
 from selftrain.data.manifest import Split
 from selftrain.data.sources.source import open_source
 from selftrain.data.store.image_store import ImageStore
 from selftrain.data.store.test_sets import TestSets
-from selftrain.errors import LabelLogError
+from selftrain.errors import LabelLogError, SourceError
 from selftrain.retraining.label_entry import LabelledSet, LabelReport, labelled_listing
 from selftrain.retraining.label_file import LabelledBy
 from selftrain.selflabel.teaching.scoring import in_both
@@ -216,6 +219,50 @@ def test_a_bad_row_is_named_and_nothing_is_written(
     with pytest.raises(LabelLogError, match=message):
         take(images, good, line.format(pool=pool(images, 2)), head=head)
     assert read_log(images / "store").num_rows == 0
+
+
+def test_a_class_that_lacks_just_the_images_in_dispute_is_an_error_that_says_so(
+    images: Path, run: Callable[..., IngestResult]
+) -> None:
+    test_cats = [name for name, where in splits(run()).items() if where == ("test", 0)]
+    take(images, *(f"{images / 'labeled' / name},dog" for name in test_cats))
+    with pytest.raises(SourceError, match=r"'cat' has 0 in test.* 3 images are left out because people disagree"):
+        run()
+
+
+def test_labels_that_come_at_once_from_several_places_are_all_added(
+    images: Path, run: Callable[..., IngestResult]
+) -> None:
+    run()
+    store = LabelledSet(ImageStore(images / "store"), "pets")
+
+    def add(number: int) -> LabelReport:
+        file = images / f"{number}.csv"
+        file.write_text(f"path,label\n{pool(images, number)},cat\n")
+        return store.take(file, default=LabelledBy(f"reviewer {number}", NOON), settle=False)
+
+    with ThreadPoolExecutor(8) as several:
+        assert [report.added for report in several.map(add, range(16))] == [1] * 16
+    assert store.report().labelled == 16
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_log_as_it_was(images: Path, run: Callable[..., IngestResult]) -> None:
+    run()
+    take(images, f"{pool(images, 1)},cat")
+    before = (images / "store" / LABEL_LOG).read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))  # no file can grow beyond that
+        with pytest.raises(LabelLogError, match=r"cannot be written.*nothing was added"):
+            LabelledSet(ImageStore(images / "store"), "pets").take(
+                images / "labels.csv", default=LabelledBy("bob", NOON), settle=False
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert (images / "store" / LABEL_LOG).read_bytes() == before
+    assert not list((images / "store").glob(".*.part"))
 
 
 def test_a_file_that_came_twice_labels_the_image_that_holds_its_bytes(

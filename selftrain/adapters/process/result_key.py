@@ -18,6 +18,7 @@ def result_key(experiment: Experiment, *digests: str, leave_out: Set[str] = froz
     >>> result_key(Experiment(), "data") == result_key(Experiment(title="another"), "data")
     True
     """
-    whole = dict.fromkeys(WITHOUT_EFFECT | leave_out, True)
-    settings = experiment.model_dump_json(exclude={"splitting": KEPT_BY_THE_MANIFEST, **whole})
+    left_out: dict[str, set[str] | bool] = {"splitting": set(KEPT_BY_THE_MANIFEST)}
+    left_out |= dict.fromkeys(WITHOUT_EFFECT | leave_out, True)
+    settings = experiment.model_dump_json(exclude=left_out)
     return hashlib.sha256("\n".join([settings, *digests]).encode()).hexdigest()

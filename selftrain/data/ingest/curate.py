@@ -21,7 +21,13 @@ from selftrain.data.ingest.copies import (
     copies_in_pool,
     held_out_copies,
 )
-from selftrain.data.ingest.left_out import disputed_rows, groups_in_pool, of_held_out_groups, reserved_rows
+from selftrain.data.ingest.left_out import (
+    disputed_rows,
+    groups_in_pool,
+    naming_disputes,
+    of_held_out_groups,
+    reserved_rows,
+)
 from selftrain.data.ingest.listed_files import CODED_SPLITS, LeftOut, ListedFiles, SplitCode
 from selftrain.data.ingest.split import assign
 from selftrain.data.label_map import LabelMap
@@ -77,9 +83,10 @@ def curate(
     kept = _without(kept, copies)
     among, across = copies_by_looks(files, kept, store)
     seen = files.groups.anywhere(_learned_from(files, across, earlier))
-    split, giving_way, barred = _assigned(
-        files, kept, among, names=names, splitting=splitting, before=earlier.labelled, seen=seen
-    )
+    with naming_disputes(len(disputed.rows)):
+        split, giving_way, barred = _assigned(
+            files, kept, among, names=names, splitting=splitting, before=earlier.labelled, seen=seen
+        )
     kept = _without(kept, [giving_way, barred])
     held, twins = copies_in_pool(files, kept, split, across)
     kept = _without(kept, [*held, twins])

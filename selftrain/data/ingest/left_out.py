@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -16,6 +19,7 @@ from selftrain.data.ingest.split import drawn_shares
 from selftrain.data.manifest import Split
 from selftrain.data.sources.listing import Listing
 from selftrain.data.store.earlier_splits import EarlierSplits
+from selftrain.errors import SourceError
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -27,6 +31,20 @@ def disputed_rows(files: ListedFiles, listing: Listing, kept: Int64s) -> LeftOut
     rows = kept[np.asarray(pc.is_valid(dispute), dtype=np.bool_)[kept]]
     details = pc.binary_join_element_wise("people disagree: ", dispute.take(pa.array(rows)), "")
     return LeftOut.because(QuarantineReason.CONFLICTING_LABEL, rows, details, unusable=False)
+
+
+@contextmanager
+def naming_disputes(count: int) -> Iterator[None]:
+    """Let a SourceError of the block also say that `count` images are in dispute: a class may lack just those."""
+    try:
+        yield
+    except SourceError as error:
+        if not count:
+            raise
+        raise SourceError(
+            f"{error.message}. {count} images are left out because people disagree about their labels: see "
+            "`selftrain label --list`, and settle them"
+        ) from error
 
 
 def groups_in_pool(files: ListedFiles, kept: Int64s, split: Int64s) -> LeftOut:

@@ -11,7 +11,12 @@ from selftrain.data.store.test_sets import version_after
 
 
 class IngestReport(BaseModel):
-    """Counts of the files that ingest left out, and the table that names them."""
+    """Counts of the files that ingest left out, and the table that names them.
+
+    `quarantined` files cannot be used, or are copies. Images of held-out groups (`excluded_groups`), `reserved` and
+    `disputed` images are in the table too, but have counts of their own. `earlier_test` names the version of the test
+    set before this one, which is the version `test_version`.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -34,7 +39,7 @@ def report_ingested(ingested: IngestResult, quarantine_table: Path) -> IngestRep
     """The counts of `ingested`, whose table of left-out files is at `quarantine_table`."""
     return IngestReport(
         images=len(ingested.manifest),
-        quarantined=ingested.quarantine.num_rows,
+        quarantined=ingested.quarantine.num_rows - ingested.held_out_groups - ingested.reserved - ingested.disputed,
         quarantine_share=ingested.quarantine_share,
         quarantine_table=str(quarantine_table),
         excluded=ingested.held_out_copies,
