@@ -19,6 +19,7 @@ NAMES = (
     "manifest",
     "augmentation",
     "in_training",
+    "groups",
     "precision",
     "ingest",
     "queries",

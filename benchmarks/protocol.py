@@ -26,7 +26,7 @@ from benchmarks.draws import Draw
 from benchmarks.kept import kept
 from benchmarks.record import Check, Result, read
 from benchmarks.rows import Labelled, Row, percent, points, table
-from selftrain.config import PRODUCTION, Experiment, TargetPrecision
+from selftrain.config import KEPT_BY_THE_MANIFEST, PRODUCTION, Experiment, TargetPrecision
 from selftrain.data.manifest import Manifest, Split
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport, compare, evaluate
 from selftrain.learn.models import divergence
@@ -125,7 +125,8 @@ class Loop:
     @cached_property
     def configuration(self) -> str:
         """A digest of all that is chosen: not of the code, nor of where it runs."""
-        left_out = {"workspace", "machine", "task", *PRODUCTION}
+        whole = dict.fromkeys({"workspace", "machine", "task", *PRODUCTION}, True)
+        left_out = {"splitting": set(KEPT_BY_THE_MANIFEST), **whole}  # newer keys, which no row sets
         chosen = _without_folders(self.experiment).model_dump_json(exclude=left_out)
         parts = (self.task, str(self.seed), chosen, self.draw.source.scan().digest)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -65,13 +65,15 @@ def scan() -> None:
     """Write digests of what DVC does not track here: source files, image store, starting and withdrawn models."""
     from selftrain.adapters.registry.recall_log import withdrawn
     from selftrain.adapters.registry.starting_models import described_start, teacher_backbone
+    from selftrain.retraining.label_entry import labelled_listing
     from selftrain.selflabel.rounds.start import check_start
 
     place, teacher = _place(), _settings("teacher", TeacherSettings).plan.recipe
     experiment = Experiment.model_validate_json((SETTINGS / "experiment.json").read_text())
     check_start(experiment, teacher_backbone(experiment, open_dataset(place).workspace))
-    listing = _source().scan()
-    facts = {"listing": listing.digest, "images": len(listing), "store": open_dataset(place).store.id()}
+    store = open_dataset(place).store
+    listing = labelled_listing(_source().scan(), store)
+    facts = {"listing": listing.digest, "images": len(listing), "store": store.id()}
     write_json(ROUND / "scan.json", facts)
     registry = _where().registry
     start = described_start(teacher.start, workspace=open_dataset(place).workspace, settings=registry)
@@ -86,13 +88,14 @@ def ingest() -> None:
     from selftrain.adapters.snapshots.repository import snapshot
     from selftrain.data.ingest.ingest import ingest as ingest_images
     from selftrain.data.ingest.report import report_ingested
+    from selftrain.retraining.label_entry import labelled_listing
 
     settings, place, machine = _settings("ingest", IngestSettings), _place(), _where().machine
     source, store = _source(), open_dataset(place).store
     with progress("ingest") as show:
         done = ingest_images(
             source,
-            source.scan(),
+            labelled_listing(source.scan(), store),
             store,
             settings=settings.ingest,
             splitting=settings.splitting,
@@ -102,7 +105,9 @@ def ingest() -> None:
         )
     done.manifest.write(ROUND / "manifest.parquet")
     shutil.copyfile(store.quarantine_path, ROUND / "quarantine.csv")
-    report = report_ingested(done, store.quarantine_path).model_dump(exclude={"quarantine_table", "files_read"})
+    report = report_ingested(done, store.quarantine_path).model_dump(
+        exclude={"quarantine_table", "files_read", "earlier_test"}
+    )
     manifest = done.manifest
     counts = {"manifest_digest": manifest.digest, "labels_used": manifest.human_labels_used(), **split_counts(manifest)}
     write_json(ROUND / "ingest.json", {**counts, **report})

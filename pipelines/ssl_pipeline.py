@@ -79,7 +79,8 @@ def self_training(e: Experiment) -> None:
     final = models[history.best.index]
     control = supervised_control(e, development, history, machine)
     unseal_test(test, final, models[0], place, control)
-    report = read_test(test, final, models[0], place, e.task, machine, control)
+    earlier = ingested.load().earlier_test
+    report = read_test(test, final, models[0], place, e.task, machine, control, earlier)
     key = run_key(e, images.digest, history.best.model_digest)
     registration = register(manifest, final, report, ended, place, e.task, e.registry, e.machine, key, version)
     facts = RunFacts(ingested=ingested.load(), validation=validation.load(), dataset_version=version.load())

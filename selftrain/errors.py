@@ -35,6 +35,10 @@ class QuarantineError(InputError):
     """More source files are unusable than the configured share allows."""
 
 
+class LabelLogError(InputError):
+    """Labels given later do not fit the data set, or its label log is damaged; nothing was written."""
+
+
 class ManifestError(InputError):
     """A manifest breaks one of its invariants, or its columns differ from the schema."""
 

@@ -24,8 +24,13 @@ def read_test(
     task: TaskName,
     machine: Machine,
     control: SavedModel | None = None,
+    earlier: str | None = None,
 ) -> Annotated[EvaluationReport, "evaluation"]:
-    """Evaluate the final model on test, and compare it with the first teacher and the control."""
+    """Evaluate the final model on test, and compare it with the first teacher and the control.
+
+    `earlier` names the version of the test set before this one; the images of both also have scores of their own.
+    """
     start_keras()
     data = TaskData(test, open_dataset(place, machine))
-    return task_of(task).evaluate_on_test(data, final, first_teacher, control)
+    before = data.dataset.tests.read(earlier)
+    return task_of(task).evaluate_on_test(data, final, first_teacher, control, earlier=before)

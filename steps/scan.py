@@ -10,15 +10,17 @@ from selftrain.config import Inbox, Ingest, Machine, Place, Source
 from selftrain.data.sources.listing import Listing
 from selftrain.data.store.dataset import open_dataset
 from selftrain.retraining.collecting import open_source_with_inbox
+from selftrain.retraining.label_entry import labelled_listing
 
 
 @step(enable_cache=False, output_materializers={"listing": TableMaterializer})
 def scan(
     source: Source, place: Place, machine: Machine, settings: Ingest, inbox: Inbox | None = None
 ) -> tuple[Annotated[Listing, "listing"], Annotated[str, "store_id"], Annotated[Machine, "machine"]]:
-    """List the source (path, size, mtime) and what was taken in from `inbox`, and name the image store.
+    """List the source (path, size, mtime), what was taken in from `inbox`, and labels that came later.
 
-    `machine` is returned as it came: ZenML can leave an artifact out of a cache key, but not a parameter.
+    It also names the image store that all of it goes to. `machine` is returned as it came: ZenML can leave an artifact
+    out of a cache key, but not a parameter.
     """
-    images = open_source_with_inbox(source, place, settings, inbox, resolve=resolve)
-    return images.scan(), open_dataset(place).store.id(), machine
+    images, store = open_source_with_inbox(source, place, settings, inbox, resolve=resolve), open_dataset(place).store
+    return labelled_listing(images.scan(), store), store.id(), machine

@@ -31,6 +31,7 @@ from selftrain.files.workspace import Workspace
 from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.training.checkpoint import Checkpoints, prune
 from selftrain.progress import Progress, noting
+from selftrain.retraining.label_entry import labelled_listing
 from selftrain.selflabel.loop import LoopResult, evaluate_on_test, run_loop
 from selftrain.selflabel.rounds.outcome import outcome
 from selftrain.selflabel.rounds.record import RunRecord, run_record
@@ -186,7 +187,7 @@ def _ingest(source: ImageSource, e: Experiment, dataset: Dataset, progress: Prog
     """The ingested images. Raises SourceError where a round would have nothing to label."""
     ingested = ingest(
         source,
-        source.scan(),
+        labelled_listing(source.scan(), dataset.store),
         dataset.store,
         settings=e.ingest,
         splitting=e.splitting,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from selftrain.cli import datasets, export, inbox, lineage, models, retraining, schedule, upkeep
+from selftrain.cli import datasets, export, inbox, labeling, lineage, models, retraining, schedule, upkeep
 from selftrain.cli.options import DEFAULT_WORKSPACE, AsJson, WorkspaceOption, print_columns, print_json, print_rich
 from selftrain.errors import SelftrainError
 from selftrain.version import __version__
@@ -234,6 +234,7 @@ app.command("rollback")(models.rollback)
 app.command("history")(models.history)
 app.command("compare")(export.compare)
 app.command("export")(export.export)
+app.command("label")(labeling.label)
 app.command("labels")(lineage.labels)
 app.command("recall")(lineage.recall)
 app.command("restore")(datasets.restore)

@@ -2,6 +2,7 @@
 
 from selftrain.config.data import (
     EXPECTATIONS,
+    KEPT_BY_THE_MANIFEST,
     Checks,
     DigitsSource,
     FolderSource,
@@ -44,6 +45,7 @@ from selftrain.config.selection import Adaptive, Fixed, PerClass, PseudoLabel, Q
 
 __all__ = [
     "EXPECTATIONS",
+    "KEPT_BY_THE_MANIFEST",
     "PRODUCTION",
     "Adaptive",
     "Augmentation",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -82,6 +83,34 @@ class Splitting(Section):
         2, ge=1, description="fewest images that a class needs in each of the three labelled splits"
     )
     seed: int = 0
+    group_from: str | None = Field(
+        None,
+        description="what names the group (camera, patient, video) of an image: 'parent', its folder, or a regular "
+        "expression on its path; a column `group` of a table comes first",
+    )
+    reserve: Share = Field(
+        0.0,
+        description="share of the unlabelled images meant for validation and test by their hash that is kept out of "
+        "the pool until they are labelled",
+    )
+
+    @field_validator("group_from")
+    @classmethod
+    def _pattern_is_regular(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ConfigError(
+                f"splitting.group_from: {pattern!r} is not a regular expression ({error}); write 'parent' for the "
+                r"folder of an image, or a pattern such as 'camera_(\d+)'"
+            ) from error
+        if pattern == "":
+            raise ConfigError("splitting.group_from is empty; remove it, or write 'parent' or a regular expression")
+        return pattern
+
+
+KEPT_BY_THE_MANIFEST = frozenset({"group_from", "reserve"})
+"""Keys of Splitting that show in the manifest alone: where its digest is part of a key, they are not."""
 
 
 class Ingest(Section):

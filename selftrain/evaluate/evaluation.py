@@ -81,6 +81,18 @@ class ClassScores(Facts):
     f1: float | None
 
 
+class EarlierPart(Facts):
+    """The scores on those test images that an earlier version of the test set held too, with the same labels.
+
+    `comparison` is with the first teacher, as in the whole report.
+    """
+
+    images: int
+    accuracy: float
+    interval: Interval
+    comparison: Comparison | None = None
+
+
 class EvaluationReport(Facts):
     """A model's scores on one split; `confusion` has one row per true class and one column per predicted class.
 
@@ -101,6 +113,7 @@ class EvaluationReport(Facts):
     comparison: Comparison | None = None
     control: Comparison | None = None
     control_diverged: str | None = None
+    earlier: EarlierPart | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -152,6 +165,27 @@ def evaluate(
         alpha=alpha,
         comparison=None if reference_probs is None else compare(truth, table, reference_probs, alpha=alpha),
         control=None if control_probs is None else compare(truth, table, control_probs, alpha=alpha),
+    )
+
+
+def evaluate_part(
+    labels: npt.ArrayLike,
+    probs: npt.ArrayLike,
+    part: npt.NDArray[np.bool_],
+    *,
+    reference_probs: npt.ArrayLike,
+    alpha: float = 0.05,
+) -> EarlierPart | None:
+    """The scores of `probs` (n, classes) on the images where `part` (n,) is true; None if there are none."""
+    if not part.any():
+        return None
+    table, truth = checked_probs(probs)[part], np.asarray(labels)[part]
+    right = int(np.sum(table.argmax(axis=1) == truth))
+    return EarlierPart(
+        images=len(truth),
+        accuracy=right / len(truth),
+        interval=wilson(right, len(truth), alpha=alpha),
+        comparison=compare(truth, table, checked_probs(reference_probs)[part], alpha=alpha),
     )
 
 

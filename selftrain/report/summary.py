@@ -68,6 +68,8 @@ def result_lines(record: RunRecord) -> list[str]:
             f"(95 % interval {low * 100:.1f} to {high * 100:.1f}; "
             f"models evaluated on this test set so far: {record.test_looks})"
         )
+    if record.earlier_test_accuracy is not None and record.earlier_test_interval is not None:
+        lines.append(_on_earlier_test(record, record.earlier_test_accuracy, record.earlier_test_interval))
     if record.teacher_test_accuracy is not None and record.p_value is not None:
         lines.append(
             f"first teacher, on the labels alone: {record.teacher_test_accuracy * 100:.1f} %; "
@@ -90,7 +92,29 @@ def result_lines(record: RunRecord) -> list[str]:
         lines.append(
             f"{record.excluded} unlabelled images left out: copies or near-copies of a validation or test image"
         )
+    lines += _left_out(record)
     return lines + [f"warning: {each}" for each in record.warnings]
+
+
+def _on_earlier_test(record: RunRecord, accuracy: float, interval: tuple[float, float]) -> str:
+    """The result on the part of a grown test set that the version before held too."""
+    return (
+        f"this test set is version {record.test_version}, with {record.test_images} images; on the "
+        f"{record.earlier_test_images} of them that the version before held too: {accuracy * 100:.1f} % "
+        f"(95 % interval {interval[0] * 100:.1f} to {interval[1] * 100:.1f})"
+    )
+
+
+def _left_out(record: RunRecord) -> list[str]:
+    """Images that were left out although nothing is wrong with them, by reason."""
+    lines = []
+    if record.excluded_groups:
+        lines.append(f"{record.excluded_groups} images left out: their group has images in validation or test")
+    if record.reserved:
+        lines.append(f"{record.reserved} unlabelled images reserved for validation and test, until they are labelled")
+    if record.disputed:
+        lines.append(f"{record.disputed} images left out: people disagree about their label (selftrain label --list)")
+    return lines
 
 
 def _champion(record: RunRecord) -> str:

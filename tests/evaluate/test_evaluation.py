@@ -8,7 +8,14 @@ import numpy.typing as npt
 import pytest
 
 from selftrain.errors import PredictionError
-from selftrain.evaluate.evaluation import Comparison, ComparisonResult, EvaluationReport, compare, evaluate
+from selftrain.evaluate.evaluation import (
+    Comparison,
+    ComparisonResult,
+    EvaluationReport,
+    compare,
+    evaluate,
+    evaluate_part,
+)
 from selftrain.evaluate.intervals import Interval, paired_difference
 
 NAMES = ("cat", "dog", "elk")
@@ -46,6 +53,19 @@ def test_the_comparison_is_paired_image_by_image() -> None:
     assert compared.finding is ComparisonResult.UNDECIDED
     expected = paired_difference(both=4, only_first=3, only_second=1, neither=0)
     assert compared.difference_interval == pytest.approx(expected)
+
+
+def test_the_part_of_a_test_set_has_the_numbers_of_its_images_alone() -> None:
+    probs, reference = np.eye(2)[[0, 0, 1, 1, 1]], np.eye(2)[[0, 1, 1, 1, 0]]
+    part = evaluate_part([0, 0, 1, 0, 0], probs, np.array([True, True, False, True, False]), reference_probs=reference)
+    assert part is not None
+    assert (part.images, part.accuracy) == (3, pytest.approx(2 / 3))
+    assert part.comparison is not None
+    assert (part.comparison.n10, part.comparison.n01) == (1, 0)
+
+
+def test_a_test_set_without_an_image_of_the_version_before_has_no_such_part() -> None:
+    assert evaluate_part([0], np.eye(2)[[0]], np.array([False]), reference_probs=np.eye(2)[[0]]) is None
 
 
 def test_a_model_against_itself_differs_in_nothing() -> None:

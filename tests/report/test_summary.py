@@ -54,3 +54,25 @@ def test_each_p_value_is_shown_with_the_name_of_its_test() -> None:
     _, teacher, control = result_lines(record)
     assert teacher.endswith("80.0 %; sign p = 0.25")
     assert control.endswith("90.0 %; paired permutation p = 0.5")
+
+
+def test_a_grown_test_set_shows_both_numbers() -> None:
+    record = RunRecord(
+        run_id="r", name="digits", status="completed", test_accuracy=0.9, test_interval=(0.85, 0.95), test_looks=3,
+        test_images=500, test_version=2, earlier_test_images=400, earlier_test_accuracy=0.8,
+        earlier_test_interval=(0.75, 0.85),
+    )  # fmt: skip
+    _, whole, part = result_lines(record)
+    assert whole.startswith("test accuracy 90.0 %")
+    assert part == (
+        "this test set is version 2, with 500 images; on the 400 of them that the version before held too: 80.0 % "
+        "(95 % interval 75.0 to 85.0)"
+    )
+
+
+def test_images_that_wait_or_give_way_are_counted_by_their_reason() -> None:
+    record = RunRecord(run_id="r", name="d", status="completed", excluded_groups=4, reserved=5, disputed=6)
+    groups, reserved, disputed = result_lines(record)[1:]
+    assert groups == "4 images left out: their group has images in validation or test"
+    assert reserved.startswith("5 unlabelled images reserved")
+    assert disputed.startswith("6 images left out: people disagree")

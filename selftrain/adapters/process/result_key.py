@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Set
 
-from selftrain.config import PRODUCTION, Experiment
+from selftrain.config import KEPT_BY_THE_MANIFEST, PRODUCTION, Experiment
 
 WITHOUT_EFFECT = frozenset({"title", "workspace", "machine"}) | PRODUCTION  # they say where and how, not what
 
@@ -18,5 +18,7 @@ def result_key(experiment: Experiment, *digests: str, leave_out: Set[str] = froz
     >>> result_key(Experiment(), "data") == result_key(Experiment(title="another"), "data")
     True
     """
-    settings = experiment.model_dump_json(exclude={*WITHOUT_EFFECT, *leave_out})
+    left_out: dict[str, set[str] | bool] = {"splitting": set(KEPT_BY_THE_MANIFEST)}
+    left_out |= dict.fromkeys(WITHOUT_EFFECT | leave_out, True)
+    settings = experiment.model_dump_json(exclude=left_out)
     return hashlib.sha256("\n".join([settings, *digests]).encode()).hexdigest()

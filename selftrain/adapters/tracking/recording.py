@@ -130,6 +130,7 @@ def _metrics(record: RunRecord, report: EvaluationReport) -> dict[str, float | N
     return {
         "test_accuracy": record.test_accuracy,
         "test_macro_f1": record.macro_f1,
+        "earlier_test_accuracy": record.earlier_test_accuracy,
         "test_calibration_error": report.calibration_error,
         "test_log_loss": report.log_loss,
         "teacher_test_accuracy": record.teacher_test_accuracy,

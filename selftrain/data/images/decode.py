@@ -69,6 +69,8 @@ class QuarantineReason(StrEnum):
     UNSUPPORTED_MODE = "unsupported_mode"
     UNREADABLE = "unreadable"
     HELD_OUT_COPY = "held_out_copy"
+    HELD_OUT_GROUP = "held_out_group"
+    RESERVED = "reserved"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,11 +21,19 @@ from selftrain.data.ingest.copies import (
     copies_in_pool,
     held_out_copies,
 )
-from selftrain.data.ingest.listed_files import CODED_SPLITS, QUARANTINE_SCHEMA, LeftOut, ListedFiles, SplitCode
+from selftrain.data.ingest.left_out import (
+    disputed_rows,
+    groups_in_pool,
+    naming_disputes,
+    of_held_out_groups,
+    reserved_rows,
+)
+from selftrain.data.ingest.listed_files import CODED_SPLITS, LeftOut, ListedFiles, SplitCode
 from selftrain.data.ingest.split import assign
 from selftrain.data.label_map import LabelMap
-from selftrain.data.manifest import Manifest, Split
+from selftrain.data.manifest import Manifest
 from selftrain.data.sources.listing import Listing
+from selftrain.data.store.earlier_splits import EarlierSplits
 from selftrain.data.store.image_store import ImageStore
 
 Int64s = npt.NDArray[np.int64]
@@ -35,7 +44,8 @@ Bools = npt.NDArray[np.bool_]
 class CuratedRows:
     """A Manifest, and the files left out of it: the table `quarantine` (origin, reason, detail).
 
-    `unusable` is how many of them count towards the limit of the quarantine; copies do not.
+    `unusable` is how many of them count towards the limit of the quarantine. The others are only counted by reason:
+    copies, images of held-out groups, reserved images, and those in dispute.
     """
 
     manifest: Manifest
@@ -43,6 +53,9 @@ class CuratedRows:
     unusable: int
     held_out_copies: int
     unlabeled_copies: int
+    held_out_groups: int
+    reserved: int
+    disputed: int
 
 
 def curate(
@@ -53,32 +66,44 @@ def curate(
     names: tuple[str, ...],
     limits: Limits,
     splitting: config.Splitting,
-    previous: Manifest | None,
+    earlier: EarlierSplits,
 ) -> CuratedRows:
-    """Make the Manifest of the files in `listing` from their rows in `index`; images in `previous` keep their splits.
+    """Make the Manifest of the files in `listing` from their rows in `index`; images keep their `earlier` splits.
 
-    Raises SourceError where a class has too few images for a split.
+    Raises SourceError where a class has too few images for a split, or given splits cut a group.
     """
-    files = ListedFiles.join(listing, index, names)
+    files = ListedFiles.join(listing, index, names, group_from=splitting.group_from)
     bad = unusable(files, limits)
     kept = _without(np.arange(len(listing)), bad)
+    disputed = disputed_rows(files, listing, kept)
+    kept = _without(kept, [disputed])
     bad.append(conflicting(files, kept))
     kept = _without(kept, bad[-1:])
     copies = copies_by_bytes(files, kept)
     kept = _without(kept, copies)
     among, across = copies_by_looks(files, kept, store)
-    split, giving_way = _assigned(files, kept, among, names=names, splitting=splitting, previous=previous)
-    kept = _without(kept, [giving_way])
+    seen = files.groups.anywhere(_learned_from(files, across, earlier))
+    with naming_disputes(len(disputed.rows)):
+        split, giving_way, barred = _assigned(
+            files, kept, among, names=names, splitting=splitting, before=earlier.labelled, seen=seen
+        )
+    kept = _without(kept, [giving_way, barred])
     held, twins = copies_in_pool(files, kept, split, across)
     kept = _without(kept, [*held, twins])
-    left_out = [*bad, *copies, giving_way, *held, twins]
-    tables = [QUARANTINE_SCHEMA.empty_table(), *(part.table(files) for part in left_out)]
+    grouped = groups_in_pool(files, kept, split)
+    kept = _without(kept, [grouped])
+    reserved = reserved_rows(files, kept, split, splitting=splitting, earlier=earlier)
+    kept = _without(kept, [reserved])
+    left_out = [*bad, disputed, *copies, giving_way, barred, *held, twins, grouped, reserved]
     return CuratedRows(
         manifest=Manifest.build(files.manifest_table(kept, split), LabelMap(names)),
-        quarantine=pa.concat_tables(tables).sort_by("origin"),
+        quarantine=pa.concat_tables([part.table(files) for part in left_out]).sort_by("origin"),
         unusable=sum(len(part.rows) for part in left_out if part.unusable),
         held_out_copies=sum(len(part.rows) for part in (copies[1], giving_way, *held)),
         unlabeled_copies=len(twins.rows),
+        held_out_groups=len(barred.rows) + len(grouped.rows),
+        reserved=len(reserved.rows),
+        disputed=len(disputed.rows),
     )
 
 
@@ -103,6 +128,15 @@ def _without(rows: Int64s, left_out: list[LeftOut]) -> Int64s:
     return np.setdiff1d(rows, np.concatenate([part.rows for part in left_out]), assume_unique=True)
 
 
+def _learned_from(files: ListedFiles, across: Pairs, earlier: EarlierSplits) -> Bools:
+    """(n,) True for a file of the pool of an earlier manifest, and for a labelled one that looks like such a file."""
+    learned = earlier.in_pool(files.table["image_id"])
+    labelled, unlabelled = across
+    alike = labelled[learned[unlabelled]]
+    learned[alike] = True
+    return learned
+
+
 def _assigned(
     files: ListedFiles,
     kept: Int64s,
@@ -110,14 +144,14 @@ def _assigned(
     *,
     names: tuple[str, ...],
     splitting: config.Splitting,
-    previous: Manifest | None,
-) -> tuple[Int64s, LeftOut]:
-    """The SplitCode of every file (n), and the labelled near-copies of held-out images, which are left out."""
+    before: Mapping[str, str],
+    seen: Bools,
+) -> tuple[Int64s, LeftOut, LeftOut]:
+    """The SplitCode of every file (n), the labelled near-copies of held-out images, and those of held-out groups."""
     rows = kept[files.split[kept] != SplitCode.UNLABELED]
     pairs = (np.searchsorted(rows, among[0]), np.searchsorted(rows, among[1]))
     ids = np.asarray(files.table["image_id"].take(pa.array(rows)).to_pylist(), dtype=np.str_)
     of_source, group = files.split[rows], groups(len(rows), *pairs, files.label[rows])
-    before = {} if previous is None else _splits_of(previous)
     result = assign(
         ids,
         files.label[rows],
@@ -126,14 +160,17 @@ def _assigned(
         class_names=names,
         source_splits=[None if code == SplitCode.OPEN else CODED_SPLITS[code] for code in of_source.tolist()],
         previous=before,
+        seen=seen[rows],
+        user_groups=files.groups.take(rows),
     )
     split = files.split.copy()
     for code, name in enumerate(CODED_SPLITS):
         split[rows[result.splits == name]] = code
     new = np.array([image_id not in before for image_id in ids.tolist()], dtype=np.bool_)
     copy_of = _copies_of_source_splits(of_source, split[rows], group, result.copy_of, new)
-    out = copy_of >= 0
-    return split, held_out_copies(files, rows[out], rows[copy_of[out]], "looks the same as")
+    out, barred = copy_of >= 0, (result.barred_by >= 0) & (copy_of < 0)
+    copies = held_out_copies(files, rows[out], rows[copy_of[out]], "looks the same as")
+    return split, copies, of_held_out_groups(files, rows[barred])
 
 
 def _copies_of_source_splits(of_source: Int64s, split: Int64s, group: Int64s, copy_of: Int64s, new: Bools) -> Int64s:
@@ -148,9 +185,3 @@ def _copies_of_source_splits(of_source: Int64s, split: Int64s, group: Int64s, co
         leaders = np.flatnonzero(of_source == code)[first]
         copy_of[follows] = leaders[np.searchsorted(named, group[follows])]
     return copy_of
-
-
-def _splits_of(manifest: Manifest) -> dict[str, str]:
-    """image_id -> split of the human-labelled images."""
-    table = manifest.table.take(pa.array(manifest.rows(Split.TRAIN, Split.VALIDATION, Split.TEST)))
-    return dict(zip(table["image_id"].to_pylist(), table["split"].to_pylist(), strict=True))

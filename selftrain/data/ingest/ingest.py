@@ -12,7 +12,9 @@ from selftrain.data.ingest.reading import Reading, limits_of
 from selftrain.data.manifest import Manifest
 from selftrain.data.sources.listing import Listing
 from selftrain.data.sources.source import ImageSource
+from selftrain.data.store.earlier_splits import EarlierSplits
 from selftrain.data.store.image_store import ImageStore
+from selftrain.data.store.test_sets import TestSets
 from selftrain.data.workers import cores
 from selftrain.errors import QuarantineError, SourceError
 from selftrain.files.writing import replace
@@ -35,6 +37,10 @@ class IngestResult:
     unlabeled_copies: int
     ignored_files: int
     files_read: int
+    held_out_groups: int = 0
+    reserved: int = 0
+    disputed: int = 0
+    earlier_test: str | None = None
 
 
 def ingest(
@@ -65,10 +71,13 @@ def ingest(
         reading = Reading(source, store, limits, workers=workers or cores(), lock=lock)
         index, files_read = reading.update(listing, shard_bytes=shard_mb * 1_000_000, progress=progress)
         previous = Manifest.read(store.manifest_path) if store.manifest_path.exists() else None
-        names = source.class_names(listing)
-        curated = curate(listing, index, store, names=names, limits=limits, splitting=splitting, previous=previous)
+        earlier, names = EarlierSplits.of(store, previous), source.class_names(listing)
+        curated = curate(listing, index, store, names=names, limits=limits, splitting=splitting, earlier=earlier)
         _write_quarantine(store, curated.quarantine)
         _refuse_too_many(curated, listing, store, settings.max_quarantine)
+        earlier.remember(store, curated.manifest)
+        tests = TestSets(store.root)
+        tests.keep(previous, curated.manifest)
         curated.manifest.write(store.manifest_path)
         store.seal()
     return IngestResult(
@@ -79,6 +88,10 @@ def ingest(
         unlabeled_copies=curated.unlabeled_copies,
         ignored_files=listing.ignored,
         files_read=files_read,
+        held_out_groups=curated.held_out_groups,
+        reserved=curated.reserved,
+        disputed=curated.disputed,
+        earlier_test=tests.before(curated.manifest),
     )
 
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from selftrain.data import columns
 from selftrain.data.images.decode import QuarantineReason
+from selftrain.data.ingest.group_split import UserGroups, groups_of
 from selftrain.data.manifest import LabelSource, Split
 from selftrain.data.sources.listing import Listing
 
@@ -41,10 +42,13 @@ class ListedFiles:
     content: Int64s  # equal for files with equal bytes; -1 for a file that could not be used
     label: Int64s  # -1: none
     split: Int64s  # SplitCode
+    groups: UserGroups
 
     @classmethod
-    def join(cls, listing: Listing, index: pa.Table, names: tuple[str, ...]) -> ListedFiles:
-        """Every row of `listing` with its row of `index`."""
+    def join(
+        cls, listing: Listing, index: pa.Table, names: tuple[str, ...], *, group_from: str | None = None
+    ) -> ListedFiles:
+        """Every row of `listing` with its row of `index`; `group_from` names the groups that the listing does not."""
         position = pc.index_in(listing.table["path"], value_set=index["path"].combine_chunks()).combine_chunks()
         read = index.drop_columns(["path", "size", "mtime_ns"]).combine_chunks().take(position)
         table = pa.table({"path": listing.table["path"], **{name: read[name] for name in read.column_names}})
@@ -52,7 +56,8 @@ class ListedFiles:
         split = _codes(listing.table["split"], CODED_SPLITS)
         split = np.where(split >= 0, split, np.where(label >= 0, SplitCode.OPEN, SplitCode.UNLABELED))
         content = table["image_id"].combine_chunks().dictionary_encode().indices
-        return cls(table, np.asarray(pc.fill_null(content, -1), dtype=np.int64), label, split)
+        groups = groups_of(listing, group_from=group_from)
+        return cls(table, np.asarray(pc.fill_null(content, -1), dtype=np.int64), label, split, groups)
 
     def column(self, name: str) -> Int64s:
         """A column of integers without nulls (0 where the file could not be used)."""

@@ -24,6 +24,8 @@ LISTING_SCHEMA = pa.schema(
         pa.field("mtime_ns", pa.int64(), nullable=False),
     ]
 )
+# Columns that a listing has only where one of their values is not null: most data sets have neither.
+OPTIONAL_SCHEMA = pa.schema([pa.field("group", pa.string()), pa.field("dispute", pa.string())])
 # Suffixes of image files. Those of the second line cannot be decoded here. Such a file is still listed, so that its
 # owner sees it in quarantine. Everything else (.txt, Thumbs.db) is counted and left out.
 _IMAGE_NAMES = """jpg jpeg jpe jfif png webp bmp dib gif tif tiff
@@ -37,7 +39,8 @@ class Listing:
     """One row per source image, sorted by path; `ignored` counts the files without an image's name.
 
     `label` and `split` are what the source says, null where it says nothing. `size` is in bytes (-1: unknown),
-    `mtime_ns` in nanoseconds. A file whose path, size and time stay the same is not read again.
+    `mtime_ns` in nanoseconds. A file whose path, size and time stay the same is not read again. Where there are any,
+    `group` names the camera, patient or video of an image, and `dispute` the labels that people disagree about.
     """
 
     table: pa.Table
@@ -45,15 +48,23 @@ class Listing:
 
     @classmethod
     def build(cls, table: pa.Table, *, ignored: int = 0) -> Listing:
-        """The Listing of `table`, cast to LISTING_SCHEMA and sorted by path."""
-        ordered = table.select(LISTING_SCHEMA.names).cast(LISTING_SCHEMA).sort_by("path").combine_chunks()
-        return cls(ordered, ignored)
+        """The Listing of `table`, cast to LISTING_SCHEMA and sorted by path; optional columns of nulls are dropped."""
+        extra = [field for field in OPTIONAL_SCHEMA if field.name in table.column_names]
+        extra = [field for field in extra if table[field.name].null_count < table.num_rows]
+        schema = pa.schema([*LISTING_SCHEMA, *extra])
+        return cls(table.select(schema.names).cast(schema).sort_by("path").combine_chunks(), ignored)
+
+    def optional(self, name: str) -> pa.ChunkedArray:
+        """The optional column `name` (rows,), of nulls where the listing does not have it."""
+        if name in self.table.column_names:
+            return self.table[name]
+        return pa.chunked_array([pa.nulls(len(self), OPTIONAL_SCHEMA.field(name).type)])
 
     @cached_property
     def digest(self) -> str:
         """sha256 (hex) over all columns: it changes whenever a file, its label or its split does."""
         sha = hashlib.sha256()
-        for name in LISTING_SCHEMA.names:
+        for name in self.table.column_names:
             column = self.table.column(name)
             sha.update(name.encode())
             if pa.types.is_integer(column.type):

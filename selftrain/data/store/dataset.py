@@ -9,6 +9,7 @@ from selftrain.config import Machine, Place
 from selftrain.data.manifest import Manifest
 from selftrain.data.store.image_store import ImageStore
 from selftrain.data.store.pixels import Pixels, decoded
+from selftrain.data.store.test_sets import TestSets
 from selftrain.files.workspace import Workspace
 from selftrain.progress import Progress, silent
 
@@ -25,6 +26,11 @@ class Dataset:
     def store(self) -> ImageStore:
         """The images, as they were encoded."""
         return ImageStore(self.workspace.dataset(self.name))
+
+    @property
+    def tests(self) -> TestSets:
+        """The earlier versions of its test set."""
+        return TestSets(self.store.root)
 
     def checkpoints(self, code: str) -> Path:
         """Folder of the checkpoints of trainings by code with this digest; other code does not continue them."""

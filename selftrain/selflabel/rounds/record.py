@@ -64,9 +64,17 @@ class RunRecord(BaseModel):
     dataset_version: str | None = None
     labels_used: int | None = None
     test_looks: int | None = None
+    test_images: int | None = None
+    test_version: int | None = None
+    earlier_test_images: int | None = None
+    earlier_test_accuracy: float | None = None
+    earlier_test_interval: tuple[float, float] | None = None
     quarantined: int | None = None
     quarantine_table: str | None = None
     excluded: int | None = None
+    excluded_groups: int | None = None
+    reserved: int | None = None
+    disputed: int | None = None
     warnings: tuple[str, ...] = ()
     findings: tuple[str, ...] = ()
     alarms: tuple[Alarm, ...] = ()
@@ -99,9 +107,13 @@ def run_record(
         dataset_version=dataset_version,
         labels_used=manifest.human_labels_used(),
         test_looks=test_looks,
+        test_version=ingested.test_version,
         quarantined=ingested.quarantined,
         quarantine_table=ingested.quarantine_table,
         excluded=ingested.excluded,
+        excluded_groups=ingested.excluded_groups,
+        reserved=ingested.reserved,
+        disputed=ingested.disputed,
         warnings=warnings,
         alarms=history.alarms,
         findings=(outcome.explanation, *findings(history, report, teacher_start=teacher_start)),
@@ -116,7 +128,14 @@ def _test_fields(report: EvaluationReport) -> dict[str, Any]:
         "test_accuracy": report.accuracy,
         "test_interval": report.interval,
         "macro_f1": report.macro_f1,
+        "test_images": report.images,
     }
+    if report.earlier is not None:
+        fields |= {
+            "earlier_test_images": report.earlier.images,
+            "earlier_test_accuracy": report.earlier.accuracy,
+            "earlier_test_interval": report.earlier.interval,
+        }
     if report.comparison is not None:
         fields |= {
             "teacher_test_accuracy": report.comparison.reference,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from selftrain.config import PseudoLabel
-    from selftrain.data.manifest import Int64s
+    from selftrain.data.manifest import Int64s, Manifest
     from selftrain.evaluate.detail import DetailedComparison
     from selftrain.evaluate.evaluation import EvaluationReport
     from selftrain.learn.models.contract import SavedModel
@@ -77,12 +77,19 @@ class Classification:
         return score(data.manifest, data.pixels(model.contract.image_size), model)
 
     def evaluate_on_test(
-        self, data: TaskData, final: SavedModel, first_teacher: SavedModel, control: SavedModel | None
+        self,
+        data: TaskData,
+        final: SavedModel,
+        first_teacher: SavedModel,
+        control: SavedModel | None,
+        *,
+        earlier: Manifest | None = None,
     ) -> EvaluationReport:
         """See `scoring.evaluate_on_test`."""
         from selftrain.selflabel.teaching.scoring import evaluate_on_test
 
-        return evaluate_on_test(data.manifest, final, first_teacher, control, pixels_at=data.pixels)
+        images = data.manifest
+        return evaluate_on_test(images, final, first_teacher, control, pixels_at=data.pixels, earlier=earlier)
 
     def compare_on_test(self, data: TaskData, model: SavedModel, reference: SavedModel) -> DetailedComparison:
         """See `scoring.compare_on_test`."""

@@ -7,12 +7,14 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.store.pixels import Pixels
 from selftrain.evaluate import metrics
 from selftrain.evaluate.detail import DetailedComparison, compare_in_detail
-from selftrain.evaluate.evaluation import EvaluationReport, evaluate
+from selftrain.evaluate.evaluation import EvaluationReport, evaluate, evaluate_part
 from selftrain.learn.models import divergence
 from selftrain.learn.models.calibrate import cross_fitted_probs, softmax
 from selftrain.learn.models.contract import SavedModel
@@ -67,25 +69,43 @@ def evaluate_on_test(
     control: SavedModel | None = None,
     *,
     pixels_at: Callable[[int], Pixels],
+    earlier: Manifest | None = None,
 ) -> EvaluationReport:
     """The report on the final model on test, compared with the first teacher and the control on the same images.
 
     Each model reads the images at its own size: `pixels_at(size)` gives all images of `manifest`. If the control
-    diverged, the report holds the reason.
+    diverged, the report holds the reason. `earlier` is an earlier version of the test set: the report also has the
+    scores on the images that both hold.
     """
     diverged = None if control is None else divergence.reason(control)
 
     def answers(model: SavedModel) -> npt.NDArray[np.float32]:
         return probs_on_test(manifest, pixels_at(model.contract.image_size), model)
 
+    labels = manifest.labels()[manifest.rows(Split.TEST)]
+    probs, reference_probs = answers(final), answers(first_teacher)
     report = evaluate(
-        manifest.labels()[manifest.rows(Split.TEST)],
-        answers(final),
+        labels,
+        probs,
         class_names=manifest.label_map.names,
-        reference_probs=answers(first_teacher),
+        reference_probs=reference_probs,
         control_probs=None if control is None or diverged else answers(control),
     )
-    return report.model_copy(update={"control_diverged": diverged})
+    part = None
+    if earlier is not None:
+        part = evaluate_part(labels, probs, in_both(manifest, earlier), reference_probs=reference_probs)
+    return report.model_copy(update={"control_diverged": diverged, "earlier": part})
+
+
+def in_both(manifest: Manifest, earlier: Manifest) -> npt.NDArray[np.bool_]:
+    """(n,) True for the test images of `manifest` that `earlier` has in its test set, with a label of the same name."""
+    rows, before = manifest.rows(Split.TEST), earlier.rows(Split.TEST)
+    ids, old_ids = (each.table["image_id"].combine_chunks() for each in (manifest, earlier))
+    position = pc.index_in(ids.take(pa.array(rows)), value_set=old_ids.take(pa.array(before)))
+    place = np.asarray(pc.fill_null(position, -1), dtype=np.int64)
+    names, old_names = (np.array([*each.label_map.names, ""], dtype=np.str_) for each in (manifest, earlier))
+    old_labels = np.append(earlier.labels()[before], -1)
+    return np.asarray((place >= 0) & (names[manifest.labels()[rows]] == old_names[old_labels[place]]), dtype=np.bool_)
 
 
 def compare_on_test(

@@ -99,9 +99,18 @@ class Task(Protocol):
         ...
 
     def evaluate_on_test(
-        self, data: TaskData, final: SavedModel, first_teacher: SavedModel, control: SavedModel | None
+        self,
+        data: TaskData,
+        final: SavedModel,
+        first_teacher: SavedModel,
+        control: SavedModel | None,
+        *,
+        earlier: Manifest | None = None,
     ) -> EvaluationReport:
-        """The report on `final`, compared with the others on the same images: one test-set evaluation per model."""
+        """The report on `final`, compared with the others on the same images: one test-set evaluation per model.
+
+        The report also has the scores on the images of `earlier`, an earlier version of the test set.
+        """
         ...
 
     def compare_on_test(self, data: TaskData, model: SavedModel, reference: SavedModel) -> DetailedComparison:

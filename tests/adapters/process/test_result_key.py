@@ -2,7 +2,7 @@
 
 from selftrain.adapters.process.result_key import result_key
 from selftrain.config import Experiment, Machine
-from selftrain.config.data import FolderSource
+from selftrain.config.data import FolderSource, Splitting
 
 
 def test_a_key_follows_from_settings_and_digests_and_not_from_where_or_how() -> None:
@@ -16,3 +16,9 @@ def test_a_section_that_a_digest_stands_for_can_be_left_out() -> None:
     other = Experiment().model_copy(update={"source": FolderSource(labeled="photos")})
     assert result_key(other, "data") != result_key(Experiment(), "data")
     assert result_key(other, "data", leave_out={"source"}) == result_key(Experiment(), "data", leave_out={"source"})
+
+
+def test_how_images_are_grouped_shows_in_the_manifest_and_its_digest_stands_for_it() -> None:
+    grouped = Experiment().model_copy(update={"splitting": Splitting(group_from="parent", reserve=0.5)})
+    assert result_key(grouped, "data") == result_key(Experiment(), "data")
+    assert result_key(grouped, "data") != result_key(grouped, "other data")

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from selftrain.config import Experiment, Fixed, Gate, PseudoLabel, Student, Teacher
-from selftrain.data.manifest import Int64s, Split
+from selftrain.data.manifest import Int64s, Manifest, Split
 from selftrain.data.store.dataset import open_dataset
 from selftrain.evaluate.detail import DetailedComparison
 from selftrain.evaluate.evaluation import EvaluationReport
@@ -99,7 +99,13 @@ class ScriptedTask:
         )
 
     def evaluate_on_test(
-        self, data: TaskData, final: SavedModel, first_teacher: SavedModel, control: SavedModel | None
+        self,
+        data: TaskData,
+        final: SavedModel,
+        first_teacher: SavedModel,
+        control: SavedModel | None,
+        *,
+        earlier: Manifest | None = None,
     ) -> EvaluationReport:
         raise AssertionError("the loop reads no test image")
 

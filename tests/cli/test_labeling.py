@@ -1,0 +1,64 @@
+"""label: labels that people give later, and the conflicts among them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selftrain import config
+from selftrain.data.ingest.ingest import ingest
+from selftrain.data.sources.source import open_source
+from selftrain.data.store.dataset import open_dataset
+
+SMALL = config.DigitsSource(labeled=60, validation=60, test=60)
+
+
+@pytest.fixture
+def digits(selftrain: Callable[..., Any], tmp_path: Path) -> dict[str, list[str]]:
+    """The digits, taken in by the workspace of the folder that commands run in: the paths of each split."""
+    source, store = open_source(SMALL), open_dataset(config.Place()).store
+    manifest = ingest(source, source.scan(), store, settings=config.Ingest(), splitting=config.Splitting()).manifest
+    paths: dict[str, list[str]] = {}
+    for path, split in zip(*(manifest.table[name].to_pylist() for name in ("origin", "split")), strict=True):
+        paths.setdefault(split, []).append(path)
+    return paths
+
+
+def test_labels_are_added_once_and_conflicts_are_listed_until_they_are_settled(
+    selftrain: Callable[..., Any], digits: dict[str, list[str]], tmp_path: Path
+) -> None:
+    first, second = digits["unlabeled"][:2]
+    (tmp_path / "labels.csv").write_text(f"path,label,who\n{first},7,anna\n{second},1,anna\n{second},2,bob\n")
+    added = selftrain("label", "--from", "labels.csv")
+    assert added.code == 0
+    assert added.out.splitlines()[:2] == [
+        "added: 3 labels; 0 were known",
+        "digits: 1 images with labels of the log, 1 in conflict",
+    ]
+    assert added.out.splitlines()[3].split()[1:] == [second, "1", "(anna)", "2", "(bob)"]
+    assert selftrain("label", "--from", "labels.csv").out.startswith("added: 0 labels; 3 were known")
+    listed = json.loads(selftrain("label", "--list", "--json").out)
+    assert [(each["path"], each["labels"]) for each in listed["conflicts"]] == [(second, ["1", "2"])]
+    (tmp_path / "settled.csv").write_text(f"image_id,label\n{listed['conflicts'][0]['image_id']},2\n")
+    settled = json.loads(selftrain("label", "--from", "settled.csv", "--settle", "--who", "eva", "--json").out)
+    assert (settled["added"], settled["labelled"], settled["conflicts"]) == (1, 2, [])
+
+
+def test_a_class_that_the_data_set_does_not_have_is_wrong_input(
+    selftrain: Callable[..., Any], digits: dict[str, list[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "labels.csv").write_text(f"path,label\n{digits['unlabeled'][0]},ten\n")
+    ended = selftrain("label", "--from", "labels.csv")
+    assert ended.code == 2
+    assert "label of an unknown class ('ten')" in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_without_a_file_or_a_list_it_says_what_to_give(selftrain: Callable[..., Any]) -> None:
+    ended = selftrain("label")
+    assert (ended.code, ended.out) == (2, "")
+    assert "give --from FILE" in ended.err
