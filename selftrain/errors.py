@@ -81,3 +81,19 @@ class PredictionError(SelftrainError):
 
 class SnapshotError(SelftrainError):
     """DVC could not save or restore a version of a data set."""
+
+
+class ServingError(SelftrainError):
+    """The server cannot start; the message says what is in its way."""
+
+
+class BusyError(SelftrainError):
+    """Too many images wait for an answer; the request may be sent again later."""
+
+
+class RequestError(InputError):
+    """A request that the server refuses; `status` is its HTTP status."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status

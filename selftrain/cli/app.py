@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from selftrain.cli import datasets, lineage, models
+from selftrain.cli import datasets, lineage, models, serving
 from selftrain.cli.options import DEFAULT_WORKSPACE, AsJson, WorkspaceOption, print_columns, print_json, print_rich
 from selftrain.errors import SelftrainError
 from selftrain.version import __version__
@@ -226,6 +226,7 @@ def run_row(record: RunRecord) -> tuple[str, ...]:
 
 app.command("predict")(models.predict)
 app.command("pseudo-label")(models.pseudo_label)
+app.command("serve")(serving.serve)
 app.command("promote")(models.promote)
 app.command("rollback")(models.rollback)
 app.command("history")(models.history)
