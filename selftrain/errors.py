@@ -23,6 +23,14 @@ class SourceError(InputError):
     """The images or labels of a source are missing, contradictory or too few."""
 
 
+class SecretError(InputError):
+    """A reference to a secret leads to nothing; the message names the reference, never a value."""
+
+
+class InboxError(SelftrainError):
+    """The inbox cannot be listed or read: its folder, bucket, server or key."""
+
+
 class QuarantineError(InputError):
     """More source files are unusable than the configured share allows."""
 

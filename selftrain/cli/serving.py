@@ -41,9 +41,9 @@ def serve(
     """
     from selftrain.adapters.registry.live_champion import RegisteredChampion
     from selftrain.adapters.registry.references import open_registry
-    from selftrain.adapters.serving.requests import Limits
-    from selftrain.adapters.serving.server import Settings
-    from selftrain.adapters.serving.server import serve as serve_champion
+    from selftrain.adapters.serving.live.requests import Limits
+    from selftrain.adapters.serving.live.server import Settings
+    from selftrain.adapters.serving.live.server import serve as serve_champion
     from selftrain.config.text.file import read_experiment
 
     inbox = None

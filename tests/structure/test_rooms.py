@@ -22,6 +22,7 @@ FLOORS = (
     "selftrain.adapters.lineage",
     "selftrain.adapters.snapshots",
     "selftrain.adapters.registry",
+    "selftrain.adapters.serving.live",
     "selftrain.adapters.serving",
     "selftrain.adapters.runs",
     "selftrain.adapters.tracking",

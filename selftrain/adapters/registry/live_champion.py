@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from selftrain.adapters.process.quiet_start import start_keras
 from selftrain.adapters.registry import recall_log, versions
 from selftrain.adapters.registry.references import OpenRegistry
-from selftrain.adapters.serving.live_model import LoadedVersion
+from selftrain.adapters.serving.live.live_model import LoadedVersion
 from selftrain.errors import UntrustedFileError
 from selftrain.learn.models.loading import load
 

@@ -138,7 +138,7 @@ def _scan_folder(folder: str, files: FoundFiles) -> list[str]:
             status, is_dir, is_file = None, False, True
         if is_dir:
             folders.append(entry.path)
-        elif not is_file or not _named_like_an_image(entry.name):
+        elif not is_file or not named_like_an_image(entry.name):
             files.ignored += 1
         else:
             files.paths.append(_as_text(entry.path))
@@ -147,7 +147,8 @@ def _scan_folder(folder: str, files: FoundFiles) -> list[str]:
     return folders[::-1]
 
 
-def _named_like_an_image(name: str) -> bool:
+def named_like_an_image(name: str) -> bool:
+    """Whether a file of this name is listed as an image: by its extension, or because it has none."""
     stem, dot, suffix = name.rpartition(".")
     return not dot or not stem or suffix.lower() in _IMAGE_SUFFIXES
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from selftrain.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,3 +46,16 @@ def frozen(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
         return tf.cast(answers, tf.float32)
 
     return logits
+
+
+def fast_predictor(model: keras.Model) -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]:
+    """uint8 images (n, side, side, 3) to logits (n, classes), compiled once; frozen where TensorFlow computes."""
+    import keras
+
+    if keras.config.backend() != "tensorflow":
+        return lambda images: np.asarray(model.predict_on_batch(images), np.float32)
+    import tensorflow as tf
+
+    shape = (None, *model.input_shape[1:])
+    network = tf.function(frozen(model), input_signature=[tf.TensorSpec(shape, tf.uint8)], autograph=False)
+    return lambda images: np.asarray(network(tf.constant(images)))

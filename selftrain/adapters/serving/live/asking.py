@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from selftrain.adapters.serving.batching import LARGEST_BATCH
-from selftrain.adapters.serving.live_model import LiveModel, ServedVersion
-from selftrain.adapters.serving.measures import Measures
-from selftrain.adapters.serving.requests import AskedImage, Limits
-from selftrain.adapters.serving.samples import Sampler
+from selftrain.adapters.serving.live.batching import LARGEST_BATCH
+from selftrain.adapters.serving.live.live_model import LiveModel, ServedVersion
+from selftrain.adapters.serving.live.measures import Measures
+from selftrain.adapters.serving.live.requests import AskedImage, Limits
+from selftrain.adapters.serving.live.samples import Sampler
 from selftrain.adapters.serving.served import encoded
 from selftrain.data.images.decode import QuarantineReason, decode
 from selftrain.data.workers import cores

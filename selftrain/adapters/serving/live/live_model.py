@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from selftrain.adapters.serving.batching import BatchedModel
+from selftrain.adapters.serving.live.batching import BatchedModel
 from selftrain.learn.models.contract import Contract
 
 if TYPE_CHECKING:
     import keras
 
-    from selftrain.adapters.serving.measures import Measures
+    from selftrain.adapters.serving.live.measures import Measures
 
 log = logging.getLogger(__name__)
 LONGEST_PAUSE_S = 300.0

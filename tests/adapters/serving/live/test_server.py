@@ -138,7 +138,7 @@ def site(colour_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     script = "from selftrain.cli.app import main; main()"
     environment = os.environ | {
         "MLFLOW_TRACKING_URI": tracking.uri,
-        "PYTHONPATH": str(Path(__file__).parents[3]),
+        "PYTHONPATH": str(Path(__file__).parents[4]),
         "CUDA_VISIBLE_DEVICES": "",
     }
     with log.open("w") as said:

@@ -8,8 +8,8 @@ import sys
 import threading
 from dataclasses import dataclass
 
-from selftrain.adapters.serving.live_model import Champion
-from selftrain.adapters.serving.requests import Limits
+from selftrain.adapters.serving.live.live_model import Champion
+from selftrain.adapters.serving.live.requests import Limits
 from selftrain.config import Inbox
 from selftrain.errors import ServingError
 
@@ -36,18 +36,18 @@ def serve(champion: Champion, first: int, settings: Settings) -> None:
     """
     import uvicorn
 
-    from selftrain.adapters.serving.app import create_app
-    from selftrain.adapters.serving.asking import Asking
-    from selftrain.adapters.serving.live_model import LiveModel
-    from selftrain.adapters.serving.measures import Measures
-    from selftrain.adapters.serving.samples import Sampler, inbox_writer
+    from selftrain.adapters.serving.live.app import create_app
+    from selftrain.adapters.serving.live.asking import Asking
+    from selftrain.adapters.serving.live.live_model import LiveModel
+    from selftrain.adapters.serving.live.measures import Measures
+    from selftrain.adapters.serving.live.samples import Sampler, open_inbox
 
     _log_to_stderr()
     listening = _listen(settings.host, settings.port)
     measures, stop = Measures(), threading.Event()
     live = LiveModel(champion, first, poll_s=settings.poll_s, measures=measures)
     inbox = settings.inbox
-    sampler = None if inbox is None else Sampler(inbox.sampling, inbox_writer(inbox), measures)
+    sampler = None if inbox is None else Sampler(inbox.sampling, open_inbox(inbox), measures)
     asking = Asking(live, measures, settings.limits, sampler)
     app = create_app(asking, live, measures, settings.limits)
     config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=DRAIN_S)

@@ -12,10 +12,10 @@ from functools import partial
 
 from fastapi import FastAPI, Request, Response
 
-from selftrain.adapters.serving.asking import Asking, Row
-from selftrain.adapters.serving.live_model import LiveModel, ServedVersion
-from selftrain.adapters.serving.measures import CONTENT_TYPE, Measures
-from selftrain.adapters.serving.requests import AskedImage, Limits, check_count, files_of, rows_of
+from selftrain.adapters.serving.live.asking import Asking, Row
+from selftrain.adapters.serving.live.live_model import LiveModel, ServedVersion
+from selftrain.adapters.serving.live.measures import CONTENT_TYPE, Measures
+from selftrain.adapters.serving.live.requests import AskedImage, Limits, check_count, files_of, rows_of
 from selftrain.errors import BusyError, RequestError
 from selftrain.version import __version__
 

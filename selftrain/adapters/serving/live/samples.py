@@ -14,14 +14,16 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Final
-from urllib.parse import urlsplit
+from typing import Any, Final, cast
 
-from selftrain.adapters.serving.measures import Measures
+from selftrain.adapters.process.secrets import resolve
+from selftrain.adapters.serving.live.measures import Measures
 from selftrain.config import Inbox, Sampling
 from selftrain.data.hash_position import hash_position
 from selftrain.data.images.formats import sniff
+from selftrain.files.remote import Bucket, Folder, open_remote
 from selftrain.files.writing import replace
 
 log = logging.getLogger(__name__)
@@ -40,11 +42,10 @@ class Sample:
     model_version: str
     when: datetime
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Its place in the inbox: a folder per day, and the digest of its bytes."""
-        form = sniff(self.data)
-        digest = hashlib.sha256(self.data).hexdigest()
+        form, digest = sniff(self.data), hashlib.sha256(self.data).hexdigest()
         return f"{self.when:%Y-%m-%d}/{digest[:32]}.{form.lower() if form else 'image'}"
 
     @property
@@ -59,24 +60,33 @@ class Sample:
         return json.dumps(answer).encode()
 
 
-def is_sampled(sampling: Sampling, data: bytes, confidence: float) -> bool:
-    """Whether an image goes to the inbox: by the rule, or into the random control slice, which its bytes decide.
+def is_sampled(sampling: Sampling, path: str, confidence: float) -> bool:
+    """Whether an image goes to the inbox as `path`: by the rule, or into the random control slice.
 
-    >>> is_sampled(Sampling(rule="low_confidence", below=0.9, control=0.0), b"", 0.95)
+    `path` is what a listing of the inbox will show, whose hash decides there again, with the same result.
+
+    >>> is_sampled(Sampling(rule="low_confidence", below=0.9, control=0.0), "in/a.jpg", 0.95)
     False
     """
     if sampling.rule == "all" or confidence < sampling.below:
         return True
-    digest = hashlib.sha256(data).hexdigest()
-    return hash_position(digest.encode(), seed=sampling.seed) < sampling.control
+    return hash_position(path.encode(), seed=sampling.seed) < sampling.control
+
+
+@dataclass(frozen=True)
+class InboxPlace:
+    """Where samples are written: `root` as a listing shows it, and how one file below it is written whole."""
+
+    root: str
+    write: Write
 
 
 class Sampler:
     """Takes samples from any thread and writes them, one after the other, by a thread of its own."""
 
-    def __init__(self, sampling: Sampling, write: Write, measures: Measures) -> None:
+    def __init__(self, sampling: Sampling, place: InboxPlace, measures: Measures) -> None:
         self._sampling = sampling
-        self._write = write
+        self._place = place
         self._measures = measures
         self._waiting: queue.Queue[Sample | None] = queue.Queue(WAITING)
         self._known: OrderedDict[str, None] = OrderedDict()
@@ -86,10 +96,11 @@ class Sampler:
 
     def offer(self, data: bytes, *, label: str, confidence: float, model_version: str) -> None:
         """Keep one answered image if the rules say so. It never waits and never raises."""
-        if not is_sampled(self._sampling, data, confidence):
+        sample = Sample(data, label, confidence, model_version, datetime.now(UTC))
+        if not is_sampled(self._sampling, f"{self._place.root}/{sample.name}", confidence):
             return
         try:
-            self._waiting.put_nowait(Sample(data, label, confidence, model_version, datetime.now(UTC)))
+            self._waiting.put_nowait(sample)
         except queue.Full:
             self._measures.sample("dropped")
 
@@ -117,8 +128,8 @@ class Sampler:
             self._known.move_to_end(name)
             self._measures.sample("known")
             return
-        self._write(name, sample.data)
-        self._write(f"{name}.json", sample.sidecar)
+        self._place.write(name, sample.data)
+        self._place.write(f"{name}.json", sample.sidecar)
         self._known[name] = None
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
@@ -128,24 +139,16 @@ class Sampler:
         self._trouble = False
 
 
-def inbox_writer(inbox: Inbox) -> Write:
-    """Writes files below the inbox: aside and renamed in a folder, with one PUT in a bucket.
+def open_inbox(inbox: Inbox) -> InboxPlace:
+    """The inbox to write to: aside and renamed in a folder, with one PUT in a bucket. Nothing is written yet.
 
-    Raises ConfigError for a secret that cannot be resolved; nothing is written yet.
+    Raises ConfigError for a URL that cannot be opened, and SecretError.
     """
-    parts = urlsplit(inbox.url)
-    if parts.scheme in ("", "file"):
-        folder = Path(parts.path if parts.scheme else inbox.url)
-        return lambda name, data: replace(folder / name, lambda part: part.write_bytes(data))
-    import fsspec
-
-    files, root = fsspec.core.url_to_fs(inbox.url, **inbox.storage, **_secrets(inbox))
-    return lambda name, data: files.pipe_file(f"{root.rstrip('/')}/{name}", data)
-
-
-def _secrets(inbox: Inbox) -> dict[str, str]:
-    if not inbox.secrets:
-        return {}
-    from selftrain.adapters.process.secrets import resolve
-
-    return {option: resolve(reference) for option, reference in inbox.secrets.items()}
+    secrets = {option: resolve(reference) for option, reference in inbox.secrets.items()}
+    remote = open_remote(inbox.url, {**inbox.storage, **secrets})
+    if isinstance(remote, Folder):
+        folder = Path(remote.root)
+        return InboxPlace(remote.root, lambda name, data: replace(folder / name, lambda part: part.write_bytes(data)))
+    bucket = cast(Bucket, remote)
+    put = cast(Any, bucket.system).pipe_file
+    return InboxPlace(bucket.url, lambda name, data: put(f"{bucket.root}/{name}", data))
