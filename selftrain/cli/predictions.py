@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,6 +39,7 @@ def predict_into(
 ) -> None:
     """Write a row per image of `sources` to the Parquet file `out`, and say what it holds."""
     from selftrain.adapters.process.console import progress
+    from selftrain.adapters.serving.frozen import fast_predictor
     from selftrain.autolabeling.folders.predictions import Predictor, check_table, predict_table
     from selftrain.autolabeling.folders.sources import list_sources
 
@@ -45,7 +47,7 @@ def predict_into(
     listed = list_sources(sources)  # a wrong source is refused before the model is loaded
     loaded = load()
     with progress("predict") as show:
-        predictor = Predictor(loaded.model, loaded.contract, loaded.called, batch_size)
+        predictor = Predictor(partial(fast_predictor, loaded.model), loaded.contract, loaded.called, batch_size)
         summary = predict_table(predictor, listed, out, progress=show)
     if loaded.concern is not None:
         typer.echo(f"WARNING: {loaded.concern}", err=True)

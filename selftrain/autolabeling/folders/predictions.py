@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -27,10 +27,8 @@ from selftrain.learn.models.calibrate import softmax
 from selftrain.learn.models.contract import Contract
 from selftrain.progress import Progress, silent
 
-if TYPE_CHECKING:
-    import keras
-
 Floats = npt.NDArray[np.floating]
+Logits = Callable[[npt.NDArray[np.uint8]], Floats]
 PART: Final = 4096  # images; what a killed command loses at most
 MARK: Final = b"selftrain.predictions"  # metadata of our tables: the digest of what they were made from
 
@@ -56,19 +54,20 @@ def check_table(out: Path) -> None:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A model that answers batches of `batch_size` images; `called` is its name in the table."""
+    """A model that answers batches of `batch_size` images; `called` is its name in the table.
 
-    model: keras.Model
+    `compiled` makes the function from uint8 images (n, side, side, 3) to logits (n, classes).
+    """
+
+    compiled: Callable[[], Logits]
     contract: Contract
     called: str
     batch_size: int = 32
 
     @cached_property
-    def logits(self) -> Callable[[npt.NDArray[np.uint8]], Floats]:
-        """Compiled at its first use: what was predicted before needs no model."""
-        from selftrain.learn.models.frozen import fast_predictor
-
-        return fast_predictor(self.model)
+    def logits(self) -> Logits:
+        """Made at its first use: what was predicted before needs no model."""
+        return self.compiled()
 
     @property
     def schema(self) -> pa.Schema:
@@ -177,7 +176,7 @@ def _alone(out: Path) -> Iterator[Path]:
 
 
 def _mark(out: Path) -> bytes | None:
-    """What the table `out` was made from; None where it is no table of ours."""
+    """What the table `out` was made from; None where the file is not a table of ours."""
     try:
         metadata: Mapping[bytes, bytes] = pq.read_schema(out).metadata or {}
     except (OSError, pa.ArrowInvalid):
@@ -191,9 +190,9 @@ def _summary(out: Path, called: str, *, found: int) -> PredictionSummary:
     return PredictionSummary(out=out, model_version=called, images=len(errors), errors=len(errors) - read, found=found)
 
 
-def _shifted(progress: Progress, start: int, total: int) -> Progress:
-    def show(done: int, part: int, note: str = "") -> None:
-        del part
-        progress(start + done, total, note)
+def _shifted(progress: Progress, start: int, count: int) -> Progress:
+    def show(done: int, total: int, note: str = "") -> None:
+        del total  # that of a part
+        progress(start + done, count, note)
 
     return show

@@ -12,7 +12,6 @@ from selftrain.data.sources.listing import find_images, named_like_an_image
 from selftrain.data.workers import cores
 from selftrain.errors import SourceError
 from selftrain.files.remote import Remote, open_remote
-from selftrain.learn.models.predict_files import read_file
 
 REMOTE_THREADS: Final = 16  # reads that wait for a server at the same time
 
@@ -71,6 +70,11 @@ def _of_bucket(url: str) -> list[ListedImage]:
         raise SourceError(f"{url} holds no image files; give another URL")
     read = partial(_read_object, remote)
     return [ListedImage(each.path, f"{each.size} {each.mtime_ns} {each.version}", read) for each in files]
+
+
+def read_file(path: str) -> bytes:
+    """The bytes of a file of this machine. Raises OSError."""
+    return Path(path).read_bytes()
 
 
 def _read_object(remote: Remote, path: str) -> bytes:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+from selftrain.adapters.serving.frozen import fast_predictor
 from selftrain.autolabeling.folders import predictions
 from selftrain.autolabeling.folders.predictions import Predictor, predict_table
 from selftrain.autolabeling.folders.sources import list_sources
 from selftrain.errors import ConfigError, SourceError
 from selftrain.learn.models.answers import answer_files
+from selftrain.learn.models.contract import read_contract
 from selftrain.learn.models.loading import load
 
 pytestmark = [
@@ -28,9 +32,13 @@ Command = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def predictor(colour_model: Path) -> Predictor:
-    model, contract = load(colour_model)
-    return Predictor(model, contract, "colours", batch_size=4)
+def model(colour_model: Path) -> Any:
+    return load(colour_model)[0]
+
+
+@pytest.fixture(scope="module")
+def predictor(model: Any, colour_model: Path) -> Predictor:
+    return Predictor(partial(fast_predictor, model), read_contract(colour_model), "colours", batch_size=4)
 
 
 @pytest.fixture
@@ -48,14 +56,14 @@ def rows(out: Path) -> list[dict[str, Any]]:
 
 
 def test_every_file_has_a_row_with_the_answer_of_predict_or_its_error(
-    predictor: Predictor, photos: Path, tmp_path: Path
+    predictor: Predictor, model: Any, photos: Path, tmp_path: Path
 ) -> None:
     sources = list_sources([str(photos), str(photos / "a"), str(tmp_path / "missing.png")])
     summary = predict_table(predictor, sources, tmp_path / "out.parquet")
     assert (summary.images, summary.errors, summary.found) == (12, 2, 0)
     found = rows(tmp_path / "out.parquet")
     assert [row["path"] for row in found] == [image.path for image in sources.images]
-    expected = {row.path: row for row in answer_files(predictor.model, predictor.contract, [r["path"] for r in found])}
+    expected = {row.path: row for row in answer_files(model, predictor.contract, [r["path"] for r in found])}
     for row in found:
         same = expected[row["path"]]
         assert row["label"] == same.label
@@ -97,7 +105,7 @@ def test_another_model_predicts_again(predictor: Predictor, photos: Path, tmp_pa
     sources = list_sources([str(photos)])
     predict_table(predictor, sources, out)
     unsure = predictor.contract.model_copy(update={"temperature": 8.0})
-    assert predict_table(Predictor(predictor.model, unsure, "colours"), sources, out).found == 0
+    assert predict_table(replace(predictor, contract=unsure), sources, out).found == 0
     assert max(row["confidence"] or 0 for row in rows(out)) < 0.6
 
 

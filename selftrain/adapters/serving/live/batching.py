@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
+from selftrain.adapters.serving.frozen import frozen
 from selftrain.errors import BusyError
 from selftrain.learn.models.calibrate import softmax
 from selftrain.learn.models.contract import Contract
-from selftrain.learn.models.frozen import frozen
 
 if TYPE_CHECKING:
     import keras
