@@ -10,12 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from selftrain.adapters.serving.live.batching import LARGEST_BATCH
 from selftrain.adapters.serving.live.live_model import LiveModel, ServedVersion
 from selftrain.adapters.serving.live.measures import Measures
 from selftrain.adapters.serving.live.requests import AskedImage, Limits
 from selftrain.adapters.serving.live.samples import Sampler
-from selftrain.adapters.serving.served import encoded
 from selftrain.data.images.decode import QuarantineReason, decode
 from selftrain.data.workers import cores
 from selftrain.errors import BusyError, ImageError
@@ -79,6 +77,8 @@ class Asking:
         self._measures.waiting.dec()
 
     def _read(self, image: AskedImage, size: int) -> _Image | ImageError:
+        from selftrain.adapters.serving.served import encoded  # it imports MLflow
+
         try:
             data = encoded(image.content)
             return _Image(data, decode(data, size, max_pixels=self._limits.image_pixels))
@@ -93,8 +93,9 @@ class Asking:
     def _answers(self, version: ServedVersion, images: Sequence[_Image]) -> list[Row]:
         rows: list[Row] = []
         names = version.contract.class_names
-        for start in range(0, len(images), LARGEST_BATCH):
-            batch = images[start : start + LARGEST_BATCH]
+        largest = version.batches.largest
+        for start in range(0, len(images), largest):
+            batch = images[start : start + largest]
             for probs in version.batches.probabilities(np.stack([image.pixels for image in batch])):
                 rows.append(Row(names[int(probs.argmax())], float(probs.max()), probs.tolist()))
         if self._sampler is not None:

@@ -21,13 +21,15 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+    Graph = tf.types.experimental.ConcreteFunction
+
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.floating]
 
-LARGEST_BATCH: Final = 32
+LARGEST_ON_CPU: Final = 16  # larger batches take as long per image, and their first image waits longer
+LARGEST_ON_GPU: Final = 64
 BATCHES_WAITING: Final = 64
 WAIT_US: Final = 0  # a free model answers at once; while it is busy, the next batch gathers by itself
-_SIZES: Final = tuple(1 << power for power in range(LARGEST_BATCH.bit_length()))
 _loads = itertools.count(1)
 
 
@@ -38,17 +40,18 @@ class BatchedModel:
         import tensorflow as tf
 
         self.contract = contract
+        self.largest = LARGEST_ON_GPU if tf.config.list_physical_devices("GPU") else LARGEST_ON_CPU
         side = contract.image_size
-        answer = frozen(model)
         images = tf.TensorSpec((None, side, side, 3), tf.uint8)
-        network = tf.function(answer, input_signature=[images], autograph=False).get_concrete_function()
-        for size in _SIZES:
+        network = tf.function(frozen(model), input_signature=[images], autograph=False).get_concrete_function()
+        sizes = [1 << power for power in range(self.largest.bit_length())]
+        for size in sizes:
             network(tf.zeros((size, side, side, 3), tf.uint8))
-        self._ask = _waiting_room(network, images)
+        self._ask = _waiting_room(network, images, sizes)
         self.probabilities(np.zeros((1, side, side, 3), np.uint8))
 
     def probabilities(self, images: Pixels) -> Floats:
-        """Calibrated probabilities (n, classes) of uint8 images (n, side, side, 3).
+        """Calibrated probabilities (n, classes) of at most `largest` uint8 images (n, side, side, 3).
 
         Raises BusyError when too many images wait already.
         """
@@ -61,16 +64,15 @@ class BatchedModel:
         return softmax(logits.numpy(), self.contract.temperature)
 
 
-def _waiting_room(
-    network: tf.types.experimental.ConcreteFunction, images: tf.TensorSpec
-) -> tf.types.experimental.ConcreteFunction:
+def _waiting_room(network: Graph, images: tf.TensorSpec, sizes: list[int]) -> Graph:
+    """`network` for many callers at a time: what they ask together is answered in batches of one of `sizes`."""
     import tensorflow as tf
 
     batched = tf.nondifferentiable_batch_function(
         num_batch_threads=1,
-        max_batch_size=LARGEST_BATCH,
+        max_batch_size=sizes[-1],
         batch_timeout_micros=WAIT_US,
-        allowed_batch_sizes=list(_SIZES),
+        allowed_batch_sizes=sizes,
         max_enqueued_batches=BATCHES_WAITING,
         autograph=False,
     )(network)

@@ -104,6 +104,11 @@ class Sampler:
         except queue.Full:
             self._measures.sample("dropped")
 
+    @property
+    def waiting(self) -> int:
+        """Samples that the thread has not begun."""
+        return self._waiting.qsize()
+
     def close(self, timeout_s: float) -> None:
         """Write what waits, for up to `timeout_s` seconds."""
         try:
