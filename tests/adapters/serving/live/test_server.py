@@ -376,6 +376,19 @@ def test_a_second_server_on_the_port_is_refused_in_one_line(
     assert len(ended.err.splitlines()) == 1
 
 
+def test_what_cannot_be_served_is_refused_in_one_line(
+    first: Site, selftrain: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", first.tracking.uri)
+    (tmp_path / "plain.yaml").write_text("parameters: {experiment: {}}")
+    assert "has no section `inbox:`" in selftrain("serve", "--config", "plain.yaml").err
+    assert "no model is called 'cats'" in selftrain("serve", "--model-name", "cats").err
+    first.tracking.client.delete_registered_model_alias("colours", "champion")
+    ended = selftrain("serve", "--port", 0)
+    assert (ended.code, len(ended.err.splitlines())) == (1, 1)
+    assert "'colours' has no champion to serve" in ended.err
+
+
 def test_a_signal_ends_the_server_after_its_last_answers(first: Site) -> None:
     first.process.send_signal(signal.SIGTERM)
     assert first.process.wait(30) in (0, -signal.SIGTERM)
