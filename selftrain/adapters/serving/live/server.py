@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
 import sys
 import threading
@@ -55,6 +56,7 @@ def serve(champion: Champion, first: int, settings: Settings) -> None:
     log.info("%s serves on http://%s:%s", live.current.uri, *listening.getsockname()[:2])
     if live.current.concern:
         log.warning("%s", live.current.concern)
+    _end_quietly()
     try:
         uvicorn.Server(config).run(sockets=[listening])
     finally:
@@ -73,6 +75,12 @@ def _listen(host: str, port: int) -> socket.socket:
         raise ServingError(
             f"nothing can listen on {host} port {port} ({error.strerror or error}); give another --host or --port"
         ) from error
+
+
+def _end_quietly() -> None:
+    """Let a signal only stop uvicorn, which raises it again when it is done: what waits must still be written."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: None)
 
 
 def _log_to_stderr() -> None:

@@ -389,6 +389,11 @@ def test_what_cannot_be_served_is_refused_in_one_line(
     assert "'colours' has no champion to serve" in ended.err
 
 
-def test_a_signal_ends_the_server_after_its_last_answers(first: Site) -> None:
+def test_a_signal_ends_the_server_when_its_last_samples_are_written(first: Site, paint: Paint, tmp_path: Path) -> None:
+    bodies = [paint(tmp_path / f"{k}.png", "red", strength=8, seed=50 + k).read_bytes() for k in range(8)]
+    for body in bodies:
+        assert first.ask("/predict", body, "image/png").status == 200
     first.process.send_signal(signal.SIGTERM)
-    assert first.process.wait(30) in (0, -signal.SIGTERM)
+    assert first.process.wait(30) == 0
+    kept = [path.read_bytes() for path in first.inbox.rglob("*.png") if Path(f"{path}.json").is_file()]
+    assert set(bodies) <= set(kept)
