@@ -24,6 +24,7 @@ NAMES = (
     "ingest",
     "queries",
     "inbox",
+    "serving",
     "pseudo_label",
     "training",
     "small_images",

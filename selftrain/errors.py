@@ -117,3 +117,19 @@ class ScheduleError(SelftrainError):
 
 class DriftError(InputError):
     """Summaries of images are damaged, or come from different models, so they cannot be compared."""
+
+
+class ServingError(SelftrainError):
+    """The server cannot start; the message says what is in its way."""
+
+
+class OverloadedError(SelftrainError):
+    """Too many images wait for an answer; the request may be sent again later."""
+
+
+class RequestError(InputError):
+    """A request that the server refuses; `status` is its HTTP status."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status

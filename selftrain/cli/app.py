@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from selftrain.cli import datasets, export, inbox, labeling, lineage, models, retraining, schedule, upkeep
+from selftrain.cli import datasets, export, inbox, labeling, lineage, models, retraining, schedule, serving, upkeep
 from selftrain.cli.options import DEFAULT_WORKSPACE, AsJson, WorkspaceOption, print_columns, print_json, print_rich
 from selftrain.errors import SelftrainError
 from selftrain.version import __version__
@@ -229,6 +229,7 @@ def run_row(record: RunRecord) -> tuple[str, ...]:
 
 app.command("predict")(models.predict)
 app.command("pseudo-label")(models.pseudo_label)
+app.command("serve")(serving.serve)
 app.command("promote")(models.promote)
 app.command("rollback")(models.rollback)
 app.command("history")(models.history)

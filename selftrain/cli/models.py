@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ from selftrain.cli.options import (
     print_columns,
     print_json,
 )
+from selftrain.cli.predictions import NOTHING_READ, AtOnce, Table, asked_model, predict_into
 from selftrain.config import Fixed, PerClass, PseudoLabel, TargetPrecision, Threshold
 from selftrain.errors import ConfigError, InputError, WithdrawnError
 
@@ -23,10 +25,10 @@ if TYPE_CHECKING:
     from selftrain.adapters.registry.references import LoadedModel, Standing
     from selftrain.autolabeling.folders.label_files import LabelingSummary
 
-NOTHING_READ = 2
-
 Why = Annotated[str, typer.Option("--why", help="Reason; the log keeps it.")]
-Paths = Annotated[list[Path], typer.Argument(metavar="PATH...", help="Image files, and folders of them.")]
+Sources = Annotated[
+    list[str], typer.Argument(metavar="SRC...", help="Image files, and folders of them; with --out also s3://... URLs.")
+]
 VersionOption = Annotated[
     int | None, typer.Option("--version", min=1, help="Version of the model. Default: the champion.")
 ]
@@ -66,32 +68,33 @@ Flips = Annotated[bool, typer.Option("--flips", help="Average the predictions of
 
 
 def predict(
-    paths: Paths,
+    sources: Sources,
+    out: Table = None,
     version: VersionOption = None,
     model: SavedModelOption = None,
     classes: Classes = None,
+    batch_size: AtOnce = 32,
     model_name: ModelNameOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: AsJson = False,
 ) -> None:
     """Label images with the champion. A file that cannot be read is an error in its row.
 
+    With --out the rows go to a Parquet file, in batches: for folders of any size, and URLs such as s3://bucket/folder.
     Exit code 2: no file could be read.
     """
     from selftrain.adapters.process.console import progress
-    from selftrain.adapters.registry.references import load_reference, load_version
     from selftrain.learn.models.answers import answer_files, named_files
 
     if model is not None and version is not None:
         raise InputError(f"--model {model} and --version {version} are two models; give one of them")
-    files, rows = named_files(paths)
+    load = partial(asked_model, model, version, _names(classes), workspace=workspace, model_name=model_name)
+    if out is not None:
+        predict_into(out, sources, load=load, batch_size=batch_size, as_json=as_json)
+        return
+    files, rows = named_files([Path(source) for source in sources])
     if files:
-        if model is None:
-            reference = "champion" if version is None else str(version)
-            loaded = load_version(reference, workspace=workspace, model_name=model_name)
-        else:
-            names = _names(classes)
-            loaded = load_reference(model, workspace=workspace, model_name=model_name, class_names=names)
+        loaded = load()
         with progress("predict") as show:
             rows = (*answer_files(loaded.model, loaded.contract, files, progress=show), *rows)
         typer.echo(f"by {loaded.called}", err=True)

@@ -24,6 +24,7 @@ FLOORS = (
     "selftrain.adapters.snapshots",
     "selftrain.adapters.retraining",
     "selftrain.adapters.registry",
+    "selftrain.adapters.serving.live",
     "selftrain.adapters.serving",
     "selftrain.adapters.runs",
     "selftrain.adapters.tracking",

@@ -128,6 +128,12 @@ def champion(tracking: Tracking, name: str) -> Version | None:
     return _aliased(tracking, name, CHAMPION)
 
 
+def champion_number(tracking: Tracking, name: str) -> int | None:
+    """The number of the champion of the model `name`, or None; one query, for who asks often."""
+    number = _aliases(tracking, name).get(CHAMPION)
+    return int(number) if number is not None else None
+
+
 def challenger(tracking: Tracking, name: str) -> Version | None:
     """The newest registered version that is not (yet) the champion, or None."""
     return _aliased(tracking, name, CHALLENGER)

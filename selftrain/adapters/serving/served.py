@@ -80,8 +80,8 @@ def answer(model: keras.Model, contract: Contract, images: Sequence[object]) -> 
 
 
 def read_image(image: object, size: int) -> Pixels:
-    """`image` as uint8 (size, size, 3), decoded as in training; raises ImageError."""
-    return decode(_encoded(image), size, max_pixels=MAX_PIXELS)
+    """`image` as uint8 (size, size, 3), as training saw it; raises ImageError."""
+    return decode(encoded(image), size, max_pixels=MAX_PIXELS)
 
 
 def predict_logits(model: keras.Model, pixels: Pixels) -> npt.NDArray[np.float32]:
@@ -105,7 +105,7 @@ def _read(image: object, size: int) -> Pixels | ImageError:
         return error
 
 
-def _encoded(image: object) -> bytes:
+def encoded(image: object) -> bytes:
     """The bytes of an image file that holds `image`."""
     match image:
         case bytes():

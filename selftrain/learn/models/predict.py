@@ -36,7 +36,7 @@ def predict_logits(
         return np.empty((0, model.output_shape[-1]), np.float32)
     size = _even_size(n, batch_size)
     parts = []
-    for done, images in _read_ahead(pixels, rows, size):
+    for done, images in read_ahead(pixels, rows, size):
         logits = model.predict_on_batch(images)
         if flips:
             logits = (logits + model.predict_on_batch(images[:, :, ::-1])) / 2
@@ -51,7 +51,7 @@ def _even_size(n: int, batch_size: int) -> int:
     return min(batch_size, -(-n // (batches * _SMALLEST_BATCH)) * _SMALLEST_BATCH)
 
 
-def _read_ahead(pixels: Pixels, rows: NDArray[np.int64], size: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+def read_ahead(pixels: Pixels, rows: NDArray[np.int64], size: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """How many images are done after each batch, and the batch. A thread gathers the next one in the meantime."""
 
     def gather(start: int) -> NDArray[np.uint8]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
 LIMITS = Ingest()
+
+
+def read_file(path: str) -> bytes:
+    """The bytes of a file of this machine. Raises OSError, or ValueError for what cannot be a path."""
+    return Path(path).read_bytes()
 
 
 @dataclass(frozen=True)
@@ -76,12 +81,22 @@ def predict_files(
 class FilePixels:
     """Pixels of loose files, decoded by `gather`. A file that cannot be decoded is black, and listed in `unread`."""
 
-    def __init__(self, paths: tuple[str, ...], size: int, *, strict_names: bool) -> None:
+    def __init__(
+        self,
+        paths: tuple[str, ...],
+        size: int,
+        *,
+        strict_names: bool,
+        read: Callable[[str], bytes] = read_file,
+        threads: int | None = None,
+    ) -> None:
+        """`read` gives the bytes of a path, or raises OSError; `threads` of None is one per core."""
         self.paths = paths
         self.size = size
         self.strict_names = strict_names
         self.unread: dict[int, Unread] = {}
-        self._threads = ThreadPoolExecutor(cores())
+        self._read = read
+        self._threads = ThreadPoolExecutor(threads or cores())
 
     def __enter__(self) -> FilePixels:
         return self
@@ -111,9 +126,9 @@ class FilePixels:
 
     def _decode(self, path: str) -> npt.NDArray[np.uint8]:
         try:
-            data = Path(path).read_bytes()
+            data = self._read(path)
         except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
+            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
             raise ImageError(QuarantineReason.UNREADABLE, f"{reason}; check the path and its permissions") from error
         limit = int(LIMITS.max_megapixels * 1e6)
         if self.strict_names:

@@ -1,0 +1,178 @@
+"""The app: the routes of the server, and how each answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from functools import partial
+
+from fastapi import FastAPI, Request, Response
+
+from selftrain.adapters.serving.live.asking import Asking, Row
+from selftrain.adapters.serving.live.live_model import LiveModel, ServedVersion
+from selftrain.adapters.serving.live.measures import CONTENT_TYPE, Measures
+from selftrain.adapters.serving.live.requests import AskedImage, Limits, check_count, files_of, rows_of
+from selftrain.errors import OverloadedError, RequestError
+from selftrain.version import __version__
+
+VERSION_HEADER = "X-Model-Version"
+Read = Callable[[str, bytes], tuple[AskedImage, ...]]
+Write = Callable[[ServedVersion, Sequence[AskedImage], Sequence[Row]], tuple[int, object]]
+Refuse = Callable[[int, str], object]
+
+
+def create_app(asking: Asking, live: LiveModel, measures: Measures, limits: Limits) -> FastAPI:
+    """The routes around `asking`. `docs/production.md` describes them."""
+    app = FastAPI(title="selftrain", version=__version__)
+    answer = partial(_answer, asking, live, measures, limits, ThreadPoolExecutor(limits.waiting, "request"))
+
+    @app.post("/predict")
+    async def predict(request: Request) -> Response:
+        """Label image files: multipart/form-data, or one image as the body."""
+        return await answer("/predict", request, files_of, _as_predictions, lambda status, text: {"error": text})
+
+    @app.post("/invocations")
+    async def invocations(request: Request) -> Response:
+        """Label images as MLflow's server does: JSON with the column `image` in base64."""
+        return await answer("/invocations", request, rows_of, _as_mlflow, _as_mlflow_error)
+
+    @app.get("/health")
+    async def health() -> Response:
+        """Whether the process answers."""
+        return _json({"status": "ok"})
+
+    @app.get("/ready")
+    async def ready() -> Response:
+        """Whether a request would be answered now."""
+        free = asking.waiting < limits.waiting
+        return _json({"ready": free, "model_version": live.current.uri}, status=200 if free else 503)
+
+    @app.get("/version")
+    async def version() -> Response:
+        """The version that answers, and what is wrong with the champion or the registry."""
+        return _json(_facts(live), version=live.current.uri)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """What Prometheus collects."""
+        return Response(measures.text(), media_type=CONTENT_TYPE)
+
+    return app
+
+
+async def _answer(
+    asking: Asking,
+    live: LiveModel,
+    measures: Measures,
+    limits: Limits,
+    threads: ThreadPoolExecutor,
+    route: str,
+    request: Request,
+    read: Read,
+    write: Write,
+    refuse: Refuse,
+) -> Response:
+    """One request, from its body to its answer. Whatever goes wrong is an answer too."""
+    begun = time.perf_counter()
+    try:
+        body = await _body(request, limits)
+        begun = time.perf_counter()
+        images = read(request.headers.get("content-type", ""), body)
+        check_count(images, limits)
+        version, rows = await asyncio.get_running_loop().run_in_executor(threads, asking.ask, images)
+        status, content = write(version, images, rows)
+        response = _json(content, status=status, version=version.uri)
+    except RequestError as error:
+        response = _json(refuse(error.status, error.message), status=error.status, version=live.current.uri)
+    except OverloadedError as error:
+        response = _json(refuse(503, error.message), status=503, version=live.current.uri)
+        response.headers["Retry-After"] = "1"
+    measures.requests.labels(route, str(response.status_code)).inc()
+    measures.seconds.labels(route).observe(time.perf_counter() - begun)
+    return response
+
+
+async def _body(request: Request, limits: Limits) -> bytes:
+    """The whole body; raises RequestError 413 as soon as it is known to be too large."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limits.request_bytes:
+        raise _too_large(int(announced), limits)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limits.request_bytes:
+            raise _too_large(len(body), limits)
+    return bytes(body)
+
+
+def _too_large(size: int, limits: Limits) -> RequestError:
+    return RequestError(
+        413, f"the body has {size} bytes or more, {limits.request_bytes} are allowed; send fewer or smaller images"
+    )
+
+
+def _as_predictions(version: ServedVersion, images: Sequence[AskedImage], rows: Sequence[Row]) -> tuple[int, object]:
+    """Each file's answer. Status 413 or 422 where no image could be read."""
+    names = version.contract.class_names
+    predictions = [
+        {
+            "file": image.name,
+            "label": row.label,
+            "confidence": row.confidence,
+            "probabilities": dict(zip(names, row.probabilities, strict=True)) if row.probabilities else None,
+            "error": row.error,
+        }
+        for image, row in zip(images, rows, strict=True)
+    ]
+    return _status(rows), {"model_version": version.uri, "predictions": predictions}
+
+
+def _status(rows: Sequence[Row]) -> int:
+    if any(row.error is None for row in rows):
+        return 200
+    return 413 if all(row.too_large for row in rows) else 422
+
+
+def _as_mlflow(version: ServedVersion, images: Sequence[AskedImage], rows: Sequence[Row]) -> tuple[int, object]:
+    """The answer of MLflow's server, key for key."""
+    del version, images
+    predictions = [
+        {
+            "label": row.label,
+            "confidence": row.confidence,
+            "probabilities": row.probabilities,
+            "error": row.error,
+        }
+        for row in rows
+    ]
+    return 200, {"predictions": predictions}
+
+
+def _as_mlflow_error(status: int, text: str) -> object:
+    code = {413: "REQUEST_LIMIT_EXCEEDED", 503: "TEMPORARILY_UNAVAILABLE"}.get(status, "BAD_REQUEST")
+    return {"error_code": code, "message": text}
+
+
+def _facts(live: LiveModel) -> object:
+    now, failed = live.current, live.failed
+    return {
+        "model_version": now.uri,
+        "version": now.number,
+        "since": now.since,
+        "class_names": now.contract.class_names,
+        "image_size": now.contract.image_size,
+        "weights_sha256": now.contract.weights_sha256,
+        "concern": now.concern,
+        "failed": None if failed is None else {k: v for k, v in asdict(failed).items() if k != "next_try"},
+        "registry": live.trouble or None,
+        "selftrain": __version__,
+    }
+
+
+def _json(content: object, *, status: int = 200, version: str | None = None) -> Response:
+    headers = {VERSION_HEADER: version} if version is not None else None
+    return Response(json.dumps(content), status, headers=headers, media_type="application/json")

@@ -1,0 +1,81 @@
+"""Sources of images to predict: files, folders and buckets, listed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from selftrain.data.sources.listing import find_images, named_like_an_image
+from selftrain.data.workers import cores
+from selftrain.errors import SourceError
+from selftrain.files.remote import Remote, open_remote
+
+REMOTE_THREADS: Final = 16  # reads that wait for a server at the same time
+
+
+@dataclass(frozen=True)
+class ListedImage:
+    """One image file; `state` changes when its content may have changed, and is "" for a path that does not exist."""
+
+    path: str
+    state: str
+    read: Callable[[str], bytes]
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class ListedSources:
+    """The images of all sources in their order, each path once, and the threads that read them best."""
+
+    images: tuple[ListedImage, ...]
+    threads: int
+
+
+def list_sources(sources: Sequence[str]) -> ListedSources:
+    """The images that `sources` name: files, folders with their sub-folders, and URLs that fsspec opens.
+
+    A path that does not exist is one image with an error. Raises SourceError for a URL or folder without images, and
+    InboxError for a bucket that cannot be listed.
+    """
+    found: dict[str, ListedImage] = {}
+    remote = False
+    for source in sources:
+        bucket = "://" in source and not source.startswith("file://")
+        remote |= bucket
+        images = _of_bucket(source) if bucket else _of_disk(Path(source.removeprefix("file://")))
+        found |= {image.path: image for image in images}
+    return ListedSources(tuple(found.values()), max(cores(), REMOTE_THREADS) if remote else cores())
+
+
+def _of_disk(path: Path) -> list[ListedImage]:
+    if path.is_dir():
+        files = find_images(str(path))
+        if not files.paths:
+            raise SourceError(f"{path} holds no image files; give another folder")
+        states = zip(files.paths, files.sizes, files.mtimes_ns, strict=True)
+        return [ListedImage(name, f"{size} {mtime_ns}", read_file) for name, size, mtime_ns in sorted(states)]
+    if path.is_file():
+        status = path.stat()
+        return [ListedImage(str(path), f"{status.st_size} {status.st_mtime_ns}", read_file)]
+    return [ListedImage(str(path), "", read_file, error="no such file or folder")]
+
+
+def _of_bucket(url: str) -> list[ListedImage]:
+    remote = open_remote(url, {})
+    files = [file for file in remote.list().files if named_like_an_image(file.path.rpartition("/")[2])]
+    if not files:
+        raise SourceError(f"{url} holds no image files; give another URL")
+    read = partial(_read_object, remote)
+    return [ListedImage(each.path, f"{each.size} {each.mtime_ns} {each.version}", read) for each in files]
+
+
+def read_file(path: str) -> bytes:
+    """The bytes of a file of this machine. Raises OSError."""
+    return Path(path).read_bytes()
+
+
+def _read_object(remote: Remote, path: str) -> bytes:
+    return remote.read_path(path)

@@ -1,0 +1,63 @@
+"""The command that serves the champion over HTTP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from selftrain.cli.options import DEFAULT_WORKSPACE, ModelNameOption, WorkspaceOption
+from selftrain.errors import ConfigError, RegistryError
+
+MEGA = 1_000_000
+
+
+def serve(
+    host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for every one.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0: any.")] = 8080,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="YAML whose `inbox:` says which requests are kept for training."),
+    ] = None,
+    poll: Annotated[float, typer.Option("--poll", min=0.1, help="Seconds between looks for a new champion.")] = 5.0,
+    max_request_mb: Annotated[
+        float, typer.Option("--max-request-mb", min=0.001, help="Largest request, in MB.")
+    ] = 32.0,
+    max_images: Annotated[int, typer.Option("--max-images", min=1, help="Most images in a request.")] = 256,
+    max_megapixels: Annotated[
+        float, typer.Option("--max-megapixels", min=0.001, help="Largest image, in millions of pixels.")
+    ] = 64.0,
+    max_waiting: Annotated[
+        int, typer.Option("--max-waiting", min=1, help="Requests that are answered at a time; more get status 503.")
+    ] = 128,
+    model_name: ModelNameOption = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Serve the champion over HTTP, and each new champion without a restart.
+
+    Routes: POST /predict with image files, POST /invocations as MLflow's server, GET /health, /ready, /version and
+    /metrics. With --config, requests are kept in the inbox with what was answered.
+    """
+    from selftrain.adapters.registry.live_champion import RegisteredChampion
+    from selftrain.adapters.registry.references import open_registry
+    from selftrain.adapters.serving.live.requests import Limits
+    from selftrain.adapters.serving.live.server import Settings
+    from selftrain.adapters.serving.live.server import serve as serve_champion
+    from selftrain.config.text.file import read_experiment
+
+    inbox = None
+    if config is not None:
+        inbox = read_experiment(config).inbox
+        if inbox is None:
+            raise ConfigError(
+                f"{config} has no section `inbox:`, where requests would be kept; add it, or leave --config out"
+            )
+    champion = RegisteredChampion(open_registry(workspace, model_name))
+    first = champion.number()
+    if first is None:
+        raise RegistryError(
+            f"{champion.opened.name!r} has no champion to serve; `selftrain promote` makes one of its versions champion"
+        )
+    limits = Limits(int(max_request_mb * MEGA), max_images, int(max_megapixels * MEGA), max_waiting)
+    serve_champion(champion, first, Settings(host=host, port=port, poll_s=poll, limits=limits, inbox=inbox))

@@ -1,0 +1,85 @@
+"""A real S3 server: samples are written to it, and files are predicted from it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from selftrain.adapters.serving.live.measures import Measures
+from selftrain.adapters.serving.live.samples import Sampler, open_inbox
+from selftrain.autolabeling.folders.sources import list_sources
+from selftrain.config import Inbox
+from selftrain.errors import InboxError
+
+pytestmark = [
+    pytest.mark.slow,
+    # aiobotocore's sessions are closed by the garbage collector.
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:.*Exception ignored.*:pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture
+def endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of an S3 server over a folder; its key is in the environment."""
+    (tmp_path / "s3" / "photos").mkdir(parents=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    program = Path(sys.executable).with_name("rclone")
+    command = [program, "serve", "s3", "--auth-key", "key,secret", "--addr", f"127.0.0.1:{port}", tmp_path / "s3"]
+    server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(100):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        address = f"http://127.0.0.1:{port}"
+        for name, value in (("ENDPOINT_URL", address), ("ACCESS_KEY_ID", "key"), ("SECRET_ACCESS_KEY", "secret")):
+            monkeypatch.setenv(f"AWS_{name}", value)
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        yield address
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_samples_lie_in_the_bucket_and_are_listed_for_prediction(
+    endpoint: str, tmp_path: Path, paint: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THE_SECRET", "secret")
+    inbox = Inbox(
+        url="s3://photos/new",
+        storage={"key": "key", "client_kwargs.endpoint_url": endpoint},
+        secrets={"secret": "env:THE_SECRET"},
+    )
+    data = paint(tmp_path / "r.png", "red").read_bytes()
+    sampler = Sampler(inbox.sampling, open_inbox(inbox), Measures())
+    sampler.offer(data, label="red", confidence=0.5, model_version="models:/colours/1")
+    sampler.close(30)
+    (image,) = list_sources(["s3://photos/new"]).images
+    assert image.path.startswith("s3://photos/new/")
+    assert image.read(image.path) == data
+    sidecar = json.loads(image.read(f"{image.path}.json"))
+    assert (sidecar["label"], sidecar["model_version"]) == ("red", "models:/colours/1")
+
+
+def test_a_key_that_is_refused_is_counted_for_samples_and_named_for_prediction(
+    endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    measures = Measures()
+    sampler = Sampler(Inbox(url="s3://photos/new").sampling, open_inbox(Inbox(url="s3://photos/new")), measures)
+    sampler.offer(b"GIF89a", label="red", confidence=0.5, model_version="models:/colours/1")
+    sampler.close(60)
+    assert 'selftrain_sampled_total{outcome="failed"} 1.0' in measures.text().decode()
+    with pytest.raises(InboxError, match=r"s3://photos/new.*check the key"):
+        list_sources(["s3://photos/new"])
