@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from selftrain.cli import datasets, export, inbox, labeling, lineage, models, retraining, schedule, serving, upkeep
+from selftrain.cli import export, labeling, lineage, models, retraining, schedule, serving, upkeep
 from selftrain.cli.options import DEFAULT_WORKSPACE, AsJson, WorkspaceOption, print_columns, print_json, print_rich
 from selftrain.errors import SelftrainError
 from selftrain.version import __version__
@@ -238,10 +238,10 @@ app.command("export")(export.export)
 app.command("label")(labeling.label)
 app.command("labels")(lineage.labels)
 app.command("recall")(lineage.recall)
-app.command("restore")(datasets.restore)
+app.command("restore")(upkeep.restore)
 app.command("retrain")(retraining.retrain)
 app.add_typer(schedule.app, name="schedule")
-app.command("collect")(inbox.collect)
+app.command("collect")(retraining.collect)
 app.command("clean")(upkeep.clean)
 
 

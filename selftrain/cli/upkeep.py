@@ -1,4 +1,4 @@
-"""The command that keeps a workspace small: clean."""
+"""The commands that keep a workspace: clean it, and restore a data set."""
 
 from __future__ import annotations
 
@@ -42,3 +42,22 @@ def _show(report: CleanReport) -> None:
     print_columns([(each.kind, f"{each.files:,} files", f"{each.size:,} bytes") for each in report.freed])
     done = "would be freed; nothing was removed" if report.dry_run else "freed"
     typer.echo(f"{report.size:,} bytes {done}; runs kept: {report.kept_runs}")
+
+
+def restore(
+    dataset: Annotated[str, typer.Argument(help="Name of the data set, which is its experiment's name.")],
+    version: Annotated[str, typer.Argument(help="Its version, `dataset_version` in `selftrain status --json`.")],
+    remote: Annotated[
+        str | None, typer.Option("--remote", help="DVC remote (a path, s3://...). Default: the workspace's own.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Also replace files that no version holds; they are lost.")
+    ] = False,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Make a data set exactly what it was in a run, from DVC's cache or its remote. On failure nothing changes."""
+    from selftrain.adapters.snapshots.repository import restore as restore_version
+    from selftrain.files.workspace import Workspace
+
+    folder = restore_version(Workspace(workspace), dataset, version, remote=remote, overwrite=overwrite)
+    typer.echo(f"restored: {folder} is {version}")

@@ -36,6 +36,7 @@ FLOORS = (
     "selftrain.report.page",
     "selftrain.report",
     "selftrain.retraining",
+    "selftrain.retraining.drift",
     "selftrain.selflabel",
     "selftrain.selflabel.teaching",
     "selftrain.selflabel.rounds",

@@ -22,10 +22,10 @@ from selftrain.data.store.dataset import Dataset, open_dataset
 from selftrain.data.store.image_store import ImageStore
 from selftrain.errors import SelftrainError
 from selftrain.files.writing import replace_text
-from selftrain.retraining.drift import Window, look
+from selftrain.retraining.drift.decision import Window, look
 from selftrain.retraining.journal import journal_of, state_of
 from selftrain.retraining.newness import new_images
-from selftrain.retraining.summaries import Reference
+from selftrain.retraining.drift.summaries import Reference
 
 if TYPE_CHECKING:
     import keras
@@ -105,7 +105,7 @@ def _measure(
     past: Sequence[Window],
 ) -> Window:
     from selftrain.learn.models.loading import load
-    from selftrain.retraining.observation import window_of
+    from selftrain.retraining.drift.observation import window_of
 
     tracking = open_tracking(dataset.workspace.root)
     folder = versions.load_model_folder(tracking, champion, cache=dataset.workspace.models)
@@ -120,7 +120,7 @@ def _measure(
 
 def _reference(dataset: Dataset, model: keras.Model, contract: Contract) -> Reference:
     """What the champion sees in the training images; made once per champion, as windows are tied to it."""
-    from selftrain.retraining.observation import reference_of
+    from selftrain.retraining.drift.observation import reference_of
 
     path = watch_of(dataset).reference(contract.identity)
     if path.exists():

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from selftrain.retraining.summaries import Reference, Summary, describe, refer, space_of
+from selftrain.retraining.drift.summaries import Reference, Summary, describe, refer, space_of
 
 Change = Callable[[np.ndarray], np.ndarray]
 

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict
 
 from selftrain.config.production import Drift
 from selftrain.errors import DriftError
-from selftrain.retraining.distances import Against, Distance, Measure, distances
-from selftrain.retraining.summaries import Reference, Summary, pooled
+from selftrain.retraining.drift.distances import Against, Distance, Measure, distances
+from selftrain.retraining.drift.summaries import Reference, Summary, pooled
 
 _NAMES: dict[Measure, str] = {"embeddings": "embeddings", "confidence": "confidences", "class_mix": "predicted classes"}
 _OTHERS: dict[Against, str] = {"training": "the training images", "recent": "the windows before"}

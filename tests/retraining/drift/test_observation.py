@@ -8,8 +8,8 @@ import pytest
 
 from selftrain.data.store.pixels import ArrayPixels, Images, Int64s
 from selftrain.errors import PredictionError
-from selftrain.retraining.observation import reference_of, window_of
-from selftrain.retraining.summaries import describe, refer, space_of
+from selftrain.retraining.drift.observation import reference_of, window_of
+from selftrain.retraining.drift.summaries import describe, refer, space_of
 
 pytestmark = [
     pytest.mark.keras,

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selftrain.progress import Progress, silent
-from selftrain.retraining.summaries import Reference, Summary, describe, refer, space_of
+from selftrain.retraining.drift.summaries import Reference, Summary, describe, refer, space_of
 
 if TYPE_CHECKING:
     import keras

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from selftrain.retraining.summaries import BINS, Moments, Summary, together
+from selftrain.retraining.drift.summaries import BINS, Moments, Summary, together
 
 Measure = Literal["embeddings", "confidence", "class_mix"]
 Against = Literal["training", "recent"]
