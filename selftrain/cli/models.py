@@ -222,9 +222,9 @@ def history(
     The text output also has the recalls that concern the model; `selftrain recall --list --json` prints those as JSON.
     """
     from selftrain.adapters.registry import champions, recall_log
-    from selftrain.adapters.registry.references import open_registry, standing
+    from selftrain.adapters.registry.references import open_registry_to_read, standing
 
-    opened = open_registry(workspace, model_name)
+    opened = open_registry_to_read(workspace, model_name)
     log = champions.history(opened.tracking, opened.name)
     if as_json:
         print_json(log)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from selftrain.adapters.lineage.archive import Archive, NamedTeacher, open_archive, write_all
-from selftrain.adapters.lineage.store import KeptLabels
 from selftrain.adapters.registry import recall_log
 from selftrain.adapters.registry.champions import current_user, rollback
 from selftrain.adapters.registry.references import ADDRESS
 from selftrain.adapters.registry.versions import CHAMPION, Version, get_version
-from selftrain.adapters.tracking.store import open_existing, open_tracking
+from selftrain.adapters.tracking.store import open_to_read, open_tracking
 from selftrain.errors import InputError, NotRegisteredError, RegistryError, SelftrainError
 from selftrain.progress import Progress, silent
 from selftrain.selflabel.lineage.descent import Recall, Recalled, Trust
-from selftrain.selflabel.lineage.rows import check_label_file, class_counts
+
+if TYPE_CHECKING:
+    from selftrain.adapters.lineage.archive import Archive, NamedTeacher
+    from selftrain.adapters.lineage.store import KeptLabels
 
 LONGEST_REASON = 1000  # characters: each later error quotes it
 
@@ -94,6 +95,9 @@ def withdraw(
     `reference` names exactly one model, and for a first recall without a reason. Raises ConfigError for an `out` that
     cannot be written.
     """
+    from selftrain.adapters.lineage.archive import open_archive, write_all
+    from selftrain.selflabel.lineage.rows import check_label_file
+
     if out is not None:
         check_label_file(out)
     archive = open_archive(workspace)
@@ -118,6 +122,8 @@ def withdraw(
 
 def take_back(reference: str, *, reason: str, workspace: Path, model_name: str | None = None) -> Recall:
     """Take back the recall of the model that `reference` names. Raises InputError unless it is withdrawn."""
+    from selftrain.adapters.lineage.archive import open_archive
+
     archive = open_archive(workspace)
     teacher = archive.teacher(reference, workspace=workspace, model_name=model_name)
     if teacher.identity not in archive.recalled.withdrawn:
@@ -128,7 +134,7 @@ def take_back(reference: str, *, reason: str, workspace: Path, model_name: str |
 
 def recall_history(workspace: Path) -> list[Recall]:
     """Every line of the recall log, oldest first; empty before the first run."""
-    tracking = open_existing(workspace)
+    tracking = open_to_read(workspace)
     return recall_log.read_log(tracking) if tracking is not None else []
 
 
@@ -195,6 +201,8 @@ def _append(teacher: NamedTeacher, action: Literal["withdraw", "restore"], *, wh
 
 
 def _count(archive: Archive, kept: KeptLabels, recalled: Recalled) -> RoundCount:
+    from selftrain.selflabel.lineage.rows import class_counts
+
     labels = archive.round_labels(kept, recalled)
     names = kept.facts.class_names
     with kept.opened() as file:

@@ -18,6 +18,7 @@ from selftrain.adapters.registry.versions import (
     challenger,
     champion,
     get_version,
+    registered_model,
 )
 from selftrain.adapters.tracking.store import Tracking
 from selftrain.errors import RegistryError, WithdrawnError
@@ -126,15 +127,8 @@ def current_user() -> str:
 
 def history(tracking: Tracking, name: str) -> list[Change]:
     """Every change of the champion of the model `name`, oldest first; empty for an unknown model."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        tags = tracking.client.get_registered_model(name).tags
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return []
-        raise RegistryError(f"the registry does not answer for the model {name!r}: {error}") from error
-    return tag_log.lines(tags, LOG_TAG, Change)
+    model = registered_model(tracking, name)
+    return tag_log.lines(model.tags, LOG_TAG, Change) if model is not None else []
 
 
 @dataclass(frozen=True)

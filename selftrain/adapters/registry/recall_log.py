@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from selftrain.adapters.process.settings import prepare_mlflow, zenml_folder
 from selftrain.adapters.registry import tag_log, versions
-from selftrain.adapters.tracking.store import Tracking, open_existing, stack_tracker_uri
+from selftrain.adapters.tracking.store import Tracking, open_to_read, stack_tracker_uri
 from selftrain.errors import RegistryError
 from selftrain.files.workspace import Workspace
 from selftrain.selflabel.lineage.descent import SHOWN, Descent, Recall, Recalled
@@ -75,12 +75,12 @@ def lines_about(tracking: Tracking, name: str) -> list[Recall]:
 def open_log(workspace: Path) -> Tracking | None:
     """The store of `workspace`, or None where its log is certainly empty.
 
-    The embedded store is asked in SQL, read-only: MLflow takes seconds to load, and most workspaces have no recall.
+    It is for reading only. MLflow takes seconds to load, and most workspaces have no recall.
     """
     elsewhere = os.environ.get("MLFLOW_TRACKING_URI") or stack_tracker_uri()
     if not elsewhere and not may_hold_lines(Workspace(workspace).mlflow_database):
         return None
-    return open_existing(workspace)
+    return open_to_read(workspace)
 
 
 def known_log(workspace: Path) -> Tracking | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from selftrain.adapters.process.quiet_start import start_keras
 from selftrain.adapters.process.settings import prepare_process
 from selftrain.adapters.registry import recall_log, versions
 from selftrain.adapters.registry.versions import CHALLENGER, CHAMPION, Version
-from selftrain.adapters.tracking.store import Tracking, open_existing
+from selftrain.adapters.tracking.store import Tracking, open_existing, open_to_read
 from selftrain.config import check_model_name
 from selftrain.errors import ConfigError, NotRegisteredError, RegistryError
 from selftrain.files.workspace import Workspace
@@ -83,10 +84,19 @@ def open_registry(workspace: Path, name: str | None = None) -> OpenRegistry:
     run, and where it is unclear which model is meant. Raises NotRegisteredError, with the names of the models, for an
     unknown `name`, and ConfigError for one that MLflow does not allow.
     """
+    return _opened(open_existing, workspace, name)
+
+
+def open_registry_to_read(workspace: Path, name: str | None = None) -> OpenRegistry:
+    """`open_registry` for code that changes nothing, which does not load MLflow where the store is embedded."""
+    return _opened(open_to_read, workspace, name)
+
+
+def _opened(open_store: Callable[[Path], Tracking | None], workspace: Path, name: str | None) -> OpenRegistry:
     if name:
         check_model_name(name, given_as="the model's name")
     prepare_process()
-    tracking = open_existing(workspace)
+    tracking = open_store(workspace)
     if tracking is None:
         raise RegistryError(
             f"{workspace} has no registry yet; `selftrain run` registers a model that passes its gate "

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from selftrain.adapters.registry.lineage_tags import IDENTITY, descent
 from selftrain.adapters.tracking.store import Tracking, quiet
+from selftrain.adapters.tracking.stored_registry import MISSING
 from selftrain.errors import NotRegisteredError, RegistryError
 from selftrain.selflabel.lineage.descent import Descent
 
@@ -67,12 +68,29 @@ def find(tracking: Tracking, *, name: str, run_key: str) -> Version | None:
 @contextmanager
 def answering(tracking: Tracking) -> Iterator[None]:
     """Turn an error that MLflow raises in the block into a RegistryError: the registry does not answer."""
-    from mlflow.exceptions import MlflowException
-
     try:
         yield
-    except MlflowException as error:
+    except Exception as error:
+        if not _is_mlflows(error):
+            raise
         raise RegistryError(f"the registry at {tracking.uri} does not answer: {error}") from error
+
+
+def registered_model(tracking: Tracking, name: str) -> RegisteredModel | None:
+    """The registered model called `name`, or None. Raises RegistryError where the registry does not answer."""
+    try:
+        return tracking.client.get_registered_model(name)
+    except Exception as error:
+        if not _is_mlflows(error):
+            raise
+        if error.error_code == MISSING:  # type: ignore[attr-defined]
+            return None
+        raise RegistryError(f"the registry does not answer for the model {name!r}: {error}") from error
+
+
+def _is_mlflows(error: Exception) -> bool:
+    """Whether MLflow raised `error`, told without its classes: to import them takes seconds."""
+    return hasattr(error, "error_code")
 
 
 def versions(tracking: Tracking, name: str) -> list[Version]:
@@ -161,14 +179,8 @@ def _aliased(tracking: Tracking, name: str, alias: str) -> Version | None:
 
 
 def _aliases(tracking: Tracking, name: str) -> dict[str, str]:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return _as_text(tracking.client.get_registered_model(name).aliases)
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return {}
-        raise RegistryError(f"the registry does not answer for the model {name!r}: {error}") from error
+    model = registered_model(tracking, name)
+    return _as_text(model.aliases) if model is not None else {}
 
 
 def _as_text(aliases: Mapping[str, str | int]) -> dict[str, str]:

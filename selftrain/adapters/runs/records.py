@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
 
 from pydantic import ValidationError
 
 from selftrain.adapters.process.console import logs_to_stderr
+from selftrain.adapters.process.zenml_database import answered
+from selftrain.adapters.process.zenml_runs import (
+    StoredRun,
+    StoredStep,
+    StoredValue,
+    newest_runs,
+    pipeline_is_known,
+    run_of,
+)
 from selftrain.config import Experiment
 from selftrain.errors import SourceError
 from selftrain.selflabel.rounds.history import Round
@@ -28,6 +39,12 @@ class _EarlierVersionError(Exception):
 
 def latest_runs(count: int) -> list[RunRecord]:
     """The records of the newest `count` runs, newest first."""
+    stored = answered(lambda database: [_record_of(run) for run in newest_runs(database, PIPELINE, count)])
+    return _asked_runs(count) if stored is None else stored
+
+
+def _asked_runs(count: int) -> list[RunRecord]:
+    """`latest_runs`, as ZenML itself answers."""
     from zenml.client import Client
     from zenml.constants import PAGE_SIZE_MAXIMUM
     from zenml.utils.pagination_utils import depaginate_stream
@@ -46,14 +63,20 @@ def latest_runs(count: int) -> list[RunRecord]:
 
 def find_record(run_id: str | None) -> RunRecord:
     """The record of the run with the id, name or prefix `run_id`; None: the latest. Raises SourceError."""
-    from zenml.client import Client
-
-    logs_to_stderr()
     if run_id is None:
         latest = latest_runs(1)
         if not latest:
             raise SourceError("no run has been started yet; start one with `selftrain run`")
         return latest[0]
+    stored = answered(lambda database: _record_of(run_of(database, UUID(run_id))))
+    return _asked_record(run_id) if stored is None else stored
+
+
+def _asked_record(run_id: str) -> RunRecord:
+    """The record of the run `run_id`, as ZenML itself answers."""
+    from zenml.client import Client
+
+    logs_to_stderr()
     try:
         return record_of(Client().get_pipeline_run(run_id))
     except KeyError as error:
@@ -65,72 +88,108 @@ def record_of(run: PipelineRunResponse) -> RunRecord:
 
     A run whose values this version cannot read has no rounds, and EARLIER as its error.
     """
+    return _record_of(_stored(run))
+
+
+def _record_of(run: StoredRun) -> RunRecord:
     try:
-        return _finished_record(run.steps) or _record(run, rounds=_rounds(run.steps), error=_error_of(run))
+        return _finished_record(run.steps) or _record(run, rounds=_rounds(run.steps), error=run.error)
     except (_EarlierVersionError, ModuleNotFoundError, ValidationError):
         return _record(run, rounds=[], error=EARLIER)
 
 
-def _finished_record(steps: dict[str, StepRunResponse]) -> RunRecord | None:
-    """What the step `record` left; None where it has not ended well."""
-    if "record" not in steps or not steps["record"].status.is_successful:
-        return None
-    return _load(steps["record"].outputs["record"][0], RunRecord)
-
-
-def _record(run: PipelineRunResponse, *, rounds: list[Round], error: str | None) -> RunRecord:
-    return RunRecord(
-        run_id=str(run.id),
-        name=str(_parameter(run, "name", "?")),
-        title=str(_parameter(run, "title", "")),
+def _stored(run: PipelineRunResponse) -> StoredRun:
+    """`run` as ZenML answered it, with the steps that its record comes from."""
+    steps = {name: step for name, step in run.steps.items() if name == "record" or name.startswith("log_round")}
+    return StoredRun(
+        id=str(run.id),
         status=run.status.value,
+        parameters=run.config.parameters or {},
+        error=run.get_body().status_reason or (run.exception_info.message if run.exception_info else None),
+        steps=tuple(_stored_step(name, step) for name, step in steps.items()),
+    )
+
+
+def _stored_step(name: str, step: StepRunResponse) -> StoredStep:
+    return StoredStep(
+        name=name,
+        succeeded=step.status.is_successful,
+        start=step.start_time,
+        parameters=step.config.parameters,
+        inputs={key: tuple(map(_stored_value, values or ())) for key, values in step.inputs.items()},
+        outputs={key: tuple(map(_stored_value, values or ())) for key, values in step.outputs.items()},
+    )
+
+
+def _stored_value(artifact: ArtifactVersionResponse) -> StoredValue:
+    return StoredValue(artifact.data_type.import_path, lambda _: artifact.load())
+
+
+def _finished_record(steps: Iterable[StoredStep]) -> RunRecord | None:
+    """What the step `record` left; None where it has not ended well."""
+    left = [step for step in steps if step.name == "record" and step.succeeded]
+    return _load(left[-1].outputs["record"][0], RunRecord) if left else None
+
+
+def _record(run: StoredRun, *, rounds: list[Round], error: str | None) -> RunRecord:
+    return RunRecord(
+        run_id=run.id,
+        name=str(_parameter(run.parameters, "name", "?")),
+        title=str(_parameter(run.parameters, "title", "")),
+        status=run.status,
         rounds=tuple(rounds),
         error=error,
     )
 
 
-def _error_of(run: PipelineRunResponse) -> str | None:
-    return run.get_body().status_reason or (run.exception_info.message if run.exception_info else None)
-
-
-def _rounds(steps: dict[str, StepRunResponse]) -> list[Round]:
+def _rounds(steps: Iterable[StoredStep]) -> list[Round]:
     """The rounds that were passed to `log_round` steps, in order."""
-    logged: list[Any] = [step for name, step in steps.items() if name.startswith("log_round") and step.start_time]
+    logged = [step for step in steps if step.name.startswith("log_round") and step.start]
     rounds = []
-    for step in sorted(logged, key=lambda step: step.start_time):
-        value = step.config.parameters.get("finished")
+    for step in sorted(logged, key=lambda step: step.start):
+        value = step.parameters.get("finished")
         if value is not None:
             rounds.append(Round.model_validate(value))
         else:
-            rounds += [_load(artifact, Round) for artifact in (step.inputs.get("finished") or [])[:1]]
+            rounds += [_load(value, Round) for value in step.inputs.get("finished", ())[:1]]
     return rounds
 
 
-def _load(artifact: ArtifactVersionResponse, kind: type[T]) -> T:
-    """The value of `artifact`, which ZenML stored with the path of its class.
+def _load(value: StoredValue, kind: type[T]) -> T:
+    """The value that ZenML stored with the path of its class.
 
     Raises _EarlierVersionError where that is not the path of `kind`; ZenML would log an error of its own.
     """
-    if artifact.data_type.import_path != f"{kind.__module__}.{kind.__qualname__}":
+    if value.import_path != f"{kind.__module__}.{kind.__qualname__}":
         raise _EarlierVersionError
-    value: T = artifact.load()
-    return value
+    found: T = value.read(kind)
+    return found
 
 
 def workspace_of(run_id: str) -> Path:
     """The workspace of the run with the id `run_id`, as its configuration names it."""
+    stored = answered(lambda database: run_of(database, UUID(run_id)).parameters)
+    return Path(
+        str(_parameter(_asked_parameters(run_id) if stored is None else stored, "workspace", Experiment().workspace))
+    )
+
+
+def _asked_parameters(run_id: str) -> Mapping[str, Any]:
     from zenml.client import Client
 
-    return Path(str(_parameter(Client().get_pipeline_run(run_id), "workspace", Experiment().workspace)))
+    return Client().get_pipeline_run(run_id).config.parameters or {}
 
 
-def _parameter(run: PipelineRunResponse, key: str, default: str) -> object:
-    experiment = (run.config.parameters or {}).get("experiment", {})
+def _parameter(parameters: Mapping[str, Any], key: str, default: str) -> object:
+    experiment = parameters.get("experiment", {})
     return experiment.get(key, default) if isinstance(experiment, dict) else getattr(experiment, key, default)
 
 
 def has_runs() -> bool:
     """Whether ZenML's store has ever run the pipeline."""
+    known = answered(lambda database: pipeline_is_known(database, PIPELINE))
+    if known is not None:
+        return known
     from zenml.client import Client
 
     logs_to_stderr()

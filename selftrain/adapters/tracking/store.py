@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from selftrain.adapters.process.console import logs_to_stderr
+from selftrain.adapters.process.zenml_database import answered
 from selftrain.adapters.tracking.moved_store import follow_artifacts
+from selftrain.adapters.tracking.stored_registry import stored_experiment
 from selftrain.errors import RegistryError
 from selftrain.files.workspace import Workspace
 
@@ -33,7 +36,14 @@ class Tracking:
 
 
 def stack_tracker_uri() -> str | None:
-    """The address of the active ZenML stack's MLflow tracker, or None. Sets its credentials in the environment."""
+    """The address of the active ZenML stack's MLflow tracker, or None. Sets its credentials in the environment.
+
+    ZenML takes seconds to load, and most stacks have no tracker. A process that has loaded it may run on another stack
+    than the files name, and asks it.
+    """
+    kinds = answered(lambda database: database.component_kinds()) if "zenml" not in sys.modules else None
+    if kinds is not None and "experiment_tracker" not in kinds:
+        return None
     from zenml.client import Client
     from zenml.enums import StackComponentType
 
@@ -82,6 +92,20 @@ def open_existing(workspace_root: Path) -> Tracking | None:
     if not uri and not Workspace(workspace_root).mlflow_database.exists():
         return None
     return open_tracking(workspace_root, stack=lambda: uri)
+
+
+def open_to_read(workspace_root: Path) -> Tracking | None:
+    """`open_existing` for code that changes nothing. An embedded store is read in SQL, which takes no time to load."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or stack_tracker_uri()
+    database = Workspace(workspace_root.resolve()).mlflow_database
+    if not uri and not database.exists():
+        return None
+    address = uri or f"sqlite:///{database}"
+    stored = stored_experiment(address, EXPERIMENT)
+    if stored is None:
+        return open_tracking(workspace_root, stack=lambda: uri)
+    client, experiment_id = stored
+    return Tracking(cast("MlflowClient", client), address, EXPERIMENT, experiment_id)
 
 
 def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
