@@ -55,6 +55,10 @@ class TrainingHeldError(SelftrainError):
     """Another process runs the same training; the message names its folder."""
 
 
+class BusyError(SelftrainError):
+    """A run is alive in the workspace; the message names it."""
+
+
 class ImageError(InputError):
     """One image cannot be read; `reason` is its quarantine code."""
 

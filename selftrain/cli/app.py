@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from selftrain.cli import datasets, lineage, models
+from selftrain.cli import datasets, lineage, models, upkeep
 from selftrain.cli.options import DEFAULT_WORKSPACE, AsJson, WorkspaceOption, print_columns, print_json, print_rich
 from selftrain.errors import SelftrainError
 from selftrain.version import __version__
@@ -232,6 +232,7 @@ app.command("history")(models.history)
 app.command("labels")(lineage.labels)
 app.command("recall")(lineage.recall)
 app.command("restore")(datasets.restore)
+app.command("clean")(upkeep.clean)
 
 
 def main() -> None:

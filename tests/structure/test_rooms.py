@@ -18,6 +18,7 @@ FLOORS = (
     "steps",
     "selftrain.api",
     "selftrain.adapters.schedule",
+    "selftrain.adapters.upkeep",
     "selftrain.adapters.doctor",
     "selftrain.adapters.lineage",
     "selftrain.adapters.snapshots",

@@ -89,14 +89,15 @@ def known_log(workspace: Path) -> Tracking | None:
     ZenML takes seconds to load, and makes a store of its own where there is none. So it is only asked for its stack
     where it was set up before and `workspace` exists.
     """
-    used = workspace.is_dir() and (_zenml_is_set_up() or may_hold_lines(Workspace(workspace).mlflow_database))
+    used = workspace.is_dir() and (zenml_is_set_up() or may_hold_lines(Workspace(workspace).mlflow_database))
     if not used and not os.environ.get("MLFLOW_TRACKING_URI"):
         return None
     prepare_mlflow()
     return open_log(workspace)
 
 
-def _zenml_is_set_up() -> bool:
+def zenml_is_set_up() -> bool:
+    """Whether ZenML was used on this machine before."""
     return "ZENML_STORE_URL" in os.environ or (zenml_folder() / "config.yaml").is_file()
 
 

@@ -138,8 +138,7 @@ def load_model_folder(tracking: Tracking, version: Version, *, cache: Path) -> P
 
     `learn.models.loading.load` reads it and checks its digest. Raises RegistryError when the files are gone.
     """
-    which = hashlib.sha256(f"{version.run_key} {version.model_digest} {version.source}".encode()).hexdigest()[:12]
-    target = cache / f"{version.name}-{version.number}-{which}"
+    target = cache / cached_name(version)
     if target.is_dir():
         return target
     if not has_files(tracking, version.source):
@@ -160,6 +159,12 @@ def load_model_folder(tracking: Tracking, version: Version, *, cache: Path) -> P
             if not target.is_dir():  # else another process was faster
                 raise
     return target
+
+
+def cached_name(version: Version) -> str:
+    """The name of the folder that `load_model_folder` keeps the files of `version` in."""
+    which = hashlib.sha256(f"{version.run_key} {version.model_digest} {version.source}".encode()).hexdigest()[:12]
+    return f"{version.name}-{version.number}-{which}"
 
 
 def has_files(tracking: Tracking, source: str) -> bool:

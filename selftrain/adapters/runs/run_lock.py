@@ -8,17 +8,37 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-from selftrain.files.locks import is_abandoned, let_go, take_new
+from selftrain.errors import BusyError
+from selftrain.files.locks import is_abandoned, let_go, locked, take_new
+
+CLEANING = "cleaning"
 
 
 @contextmanager
 def hold(folder: Path, run_id: str) -> Iterator[None]:
     """Hold the lock of `run_id` in `folder` while the block runs; the system frees it if the process dies."""
-    lock = take(folder, run_id)
+    with locked(folder / CLEANING):  # no run begins while a workspace is cleaned
+        lock = take(folder, run_id)
     try:
         yield
     finally:
         let_go(_path(folder, run_id), lock)
+
+
+@contextmanager
+def no_run(folder: Path) -> Iterator[None]:
+    """Keep runs from beginning while the block runs. Raises BusyError where one is alive.
+
+    It waits for another such block to end.
+    """
+    with locked(folder / CLEANING):
+        alive = [path.stem for path in folder.glob("*.lock") if path.exists() and not is_abandoned(path)]
+        if alive:
+            raise BusyError(
+                f"run {', '.join(sorted(alive))} is alive and may need what would be removed; wait until it has "
+                "ended, or stop it, then repeat the command"
+            )
+        yield
 
 
 def take(folder: Path, name: str) -> int:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 REMOTE_VARIABLE = "SELFTRAIN_DVC_REMOTE"
 REMOTE = "selftrain"
 VERSION = r"[0-9a-f]{32}\.dir"
+VERSION_LIST = ".dir"  # how the id of a file list ends
 IGNORED = "*.part\n*.tmp\npending/\n"  # what a killed ingest may leave behind
 
 
@@ -51,7 +52,7 @@ def snapshot(workspace: Workspace, dataset: str, *, remote: str | None = None) -
     folder = workspace.datasets / dataset
     if not folder.is_dir() or not any(folder.iterdir()):
         raise SourceError(f"no dataset {dataset!r} in {workspace.datasets} (missing or empty); ingest it first")
-    with _opened(workspace, remote) as repo:
+    with opened(workspace, remote) as repo:
         [stage] = repo.add(str(folder))
         [out] = stage.outs
         _push(repo, stage.path, out.hash_info.value)
@@ -73,7 +74,7 @@ def restore(
         )
     folder = workspace.datasets / dataset
     pointer = workspace.datasets / f"{dataset}.dvc"
-    with _opened(workspace, remote) as repo:
+    with opened(workspace, remote) as repo:
         before = pointer.read_text() if pointer.exists() else None
         replace_text(pointer, f"outs:\n- md5: {version}\n  hash: md5\n  path: {dataset}\n")
         try:
@@ -91,7 +92,7 @@ def exists(workspace: Workspace, version: str, *, remote: str | None = None) -> 
     """Whether the remote holds the snapshot `version` with all its files, so that it can be restored elsewhere."""
     if not workspace.datasets.is_dir():
         return False
-    with _opened(workspace, remote, remember=False) as repo:
+    with opened(workspace, remote, remember=False) as repo:
         return not _missing(repo.cloud.get_remote_odb(), version)
 
 
@@ -140,7 +141,7 @@ def _push(repo: Any, pointer: str, version: str) -> None:
 
 
 @contextmanager
-def _opened(workspace: Workspace, remote: str | None, *, remember: bool = True) -> Iterator[Any]:
+def opened(workspace: Workspace, remote: str | None, *, remember: bool = True) -> Iterator[Any]:
     """The workspace's DVC repository, made on first use, for this process only.
 
     With `remember`, a remote that worked also becomes the one that `dvc` uses by hand.

@@ -54,6 +54,11 @@ def prune(folder: Path, *, budget_mb: int) -> None:
             _remove(path)
 
 
+def decoded_files(folder: Path) -> list[Path]:
+    """All decoded files in `folder`, and what killed processes left of others."""
+    return sorted([*folder.glob("*.npy"), *folder.glob(".*.part")])
+
+
 def _decoded(folder: Path) -> Iterator[tuple[int, Path, int]]:
     """Time of last use (ns), path and size in bytes of each decoded file."""
     for path in folder.glob("*.npy"):

@@ -152,12 +152,18 @@ def prune(root: Path, *, keep: int = 10) -> None:
 
     An unfinished training stays, however old, because it may be continued. So does one that a process holds.
     """
+    folders = finished_trainings(root)
+    for folder in folders[: max(0, len(folders) - keep)]:
+        _remove(folder)
+
+
+def finished_trainings(root: Path) -> list[Path]:
+    """The folders of finished trainings below `root`; the one that finished last comes last."""
     finished: list[tuple[int, Path]] = []
     for path in root.rglob(FINISHED):
         with contextlib.suppress(FileNotFoundError):  # another run removes it too
             finished.append((path.stat().st_mtime_ns, path.parent))
-    for _, folder in sorted(finished)[: max(0, len(finished) - keep)]:
-        _remove(folder)
+    return [folder for _, folder in sorted(finished)]
 
 
 def _remove(folder: Path) -> None:

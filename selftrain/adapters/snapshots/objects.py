@@ -1,0 +1,80 @@
+"""DVC's objects of a workspace: which files in its cache, and in its own remote, no data set version needs."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from selftrain.adapters.snapshots.repository import VERSION_LIST, opened
+from selftrain.errors import SnapshotError
+
+if TYPE_CHECKING:
+    from selftrain.files.workspace import Workspace
+
+
+def versions_here(workspace: Workspace) -> frozenset[str]:
+    """The data set versions whose file list is in the workspace's cache or in its own remote."""
+    if not _has_repository(workspace):
+        return frozenset()
+    with opened(workspace, None, remember=False) as repo:
+        return frozenset(oid for store in _own_stores(repo, workspace) for oid in store.all() if _is_list(oid))
+
+
+def unneeded_objects(workspace: Workspace, needed: Set[str]) -> list[Path]:
+    """The files of DVC's objects that belong to none of the versions `needed`, file lists first.
+
+    Stores outside the workspace, such as a user's own remote, are left alone. Raises SnapshotError where the file list
+    of a needed version cannot be read.
+    """
+    if not _has_repository(workspace):
+        return []
+    with opened(workspace, None, remember=False) as repo:
+        stores = _own_stores(repo, workspace)
+        wanted = {oid for version in needed for oid in _objects_of(stores, version)}
+        found = [Path(store.oid_to_path(oid)) for store in stores for oid in store.all() if oid not in wanted]
+    return sorted(found, key=lambda path: (not _is_list(path.name), path))
+
+
+def remove_objects(workspace: Workspace, needed: Set[str]) -> None:
+    """Remove `unneeded_objects`. A version whose removal was cut short counts as missing, and can be saved again."""
+    for path in unneeded_objects(workspace, needed):
+        with suppress(FileNotFoundError):
+            path.unlink()
+
+
+def _objects_of(stores: list[Any], version: str) -> set[str]:
+    """The ids of the version's file list and of the files that it names; empty where no store holds the list."""
+    from dvc_data.hashfile import load
+    from dvc_data.hashfile.hash_info import HashInfo
+
+    for store in stores:
+        if store.exists(version):
+            try:
+                return {version, *(info.value for _, _, info in load(store, HashInfo("md5", version)))}
+            except Exception as error:
+                raise SnapshotError(
+                    f"the file list of {version} in {store.path} cannot be read ({error}); nothing was removed: "
+                    "restore that version first"
+                ) from error
+    return set()
+
+
+def _own_stores(repo: Any, workspace: Workspace) -> list[Any]:
+    """The cache and the workspace's own remote, where they lie in the workspace."""
+    from dvc_data.hashfile.db import get_odb
+    from dvc_objects.fs.local import LocalFileSystem
+
+    cache, root = repo.cache.local, workspace.root.resolve()
+    remote = workspace.dvc_remote / "files" / "md5"
+    stores = [cache] if Path(cache.path).resolve().is_relative_to(root) else []
+    return [*stores, get_odb(LocalFileSystem(), str(remote.resolve()), hash_name="md5")] if remote.is_dir() else stores
+
+
+def _is_list(oid: str) -> bool:
+    return oid.endswith(VERSION_LIST)
+
+
+def _has_repository(workspace: Workspace) -> bool:
+    return (workspace.datasets / ".dvc").is_dir()
