@@ -19,6 +19,7 @@ NAMES = (
     "in_training",
     "precision",
     "ingest",
+    "queries",
     "pseudo_label",
     "training",
     "small_images",

@@ -77,10 +77,10 @@ def pipeline_is_known(database: ZenMLDatabase, pipeline: str) -> bool:
 
 def run_of(database: ZenMLDatabase, run_id: UUID) -> StoredRun:
     """The run with the whole id `run_id`. Raises LookupError if the database lacks it."""
-    [row] = database.rows(f"{RUNS} WHERE r.id = ?", (run_id.hex,)) or [None]
-    if row is None:
+    rows = database.rows(f"{RUNS} WHERE r.id = ?", (run_id.hex,))
+    if not rows:
         raise LookupError(f"no run {run_id}")
-    return _run(database, row)
+    return _run(database, rows[0])
 
 
 def _run(database: ZenMLDatabase, row: Row) -> StoredRun:

@@ -23,7 +23,7 @@ def versions_here(workspace: Workspace) -> frozenset[str]:
 
 
 def unneeded_objects(workspace: Workspace, needed: Set[str]) -> list[Path]:
-    """The files of DVC's objects that belong to none of the versions `needed`, file lists first.
+    """The files of DVC's objects that no data set is at now, and that none of the versions `needed` has; lists first.
 
     Stores outside the workspace, such as a user's own remote, are left alone. Raises SnapshotError where the file list
     of a needed version cannot be read.
@@ -31,17 +31,32 @@ def unneeded_objects(workspace: Workspace, needed: Set[str]) -> list[Path]:
     if not _has_repository(workspace):
         return []
     with opened(workspace, None, remember=False) as repo:
-        stores = _own_stores(repo, workspace)
-        wanted = {oid for version in needed for oid in _objects_of(stores, version)}
-        found = [Path(store.oid_to_path(oid)) for store in stores for oid in store.all() if oid not in wanted]
-    return sorted(found, key=lambda path: (not _is_list(path.name), path))
+        return _unneeded(repo, workspace, needed)
 
 
 def remove_objects(workspace: Workspace, needed: Set[str]) -> None:
     """Remove `unneeded_objects`. A version whose removal was cut short counts as missing, and can be saved again."""
-    for path in unneeded_objects(workspace, needed):
-        with suppress(FileNotFoundError):
-            path.unlink()
+    if not _has_repository(workspace):
+        return
+    with opened(workspace, None, remember=False) as repo:  # nobody saves a version meanwhile
+        for path in _unneeded(repo, workspace, needed):
+            with suppress(FileNotFoundError):
+                path.unlink()
+
+
+def _unneeded(repo: Any, workspace: Workspace, needed: Set[str]) -> list[Path]:
+    stores = _own_stores(repo, workspace)
+    wanted = {oid for version in needed | _pointed_to(workspace) for oid in _objects_of(stores, version)}
+    found = [Path(store.oid_to_path(oid)) for store in stores for oid in store.all() if oid not in wanted]
+    return sorted(found, key=lambda path: (not _is_list(path.name), path))
+
+
+def _pointed_to(workspace: Workspace) -> set[str]:
+    """The versions that the data sets are at now."""
+    import yaml
+
+    pointers = (path for path in workspace.datasets.glob("*.dvc") if path.is_file())
+    return {out["md5"] for path in pointers for out in yaml.safe_load(path.read_text(encoding="utf-8"))["outs"]}
 
 
 def _objects_of(stores: list[Any], version: str) -> set[str]:
@@ -64,12 +79,12 @@ def _objects_of(stores: list[Any], version: str) -> set[str]:
 def _own_stores(repo: Any, workspace: Workspace) -> list[Any]:
     """The cache and the workspace's own remote, where they lie in the workspace."""
     from dvc_data.hashfile.db import get_odb
-    from dvc_objects.fs.local import LocalFileSystem
+    from dvc_objects.fs.local import localfs
 
     cache, root = repo.cache.local, workspace.root.resolve()
     remote = workspace.dvc_remote / "files" / "md5"
     stores = [cache] if Path(cache.path).resolve().is_relative_to(root) else []
-    return [*stores, get_odb(LocalFileSystem(), str(remote.resolve()), hash_name="md5")] if remote.is_dir() else stores
+    return [*stores, get_odb(localfs, str(remote.resolve()), hash_name="md5")] if remote.is_dir() else stores
 
 
 def _is_list(oid: str) -> bool:

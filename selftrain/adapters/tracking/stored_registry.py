@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from selftrain.errors import RegistryError
 
@@ -107,7 +108,7 @@ class StoredClient:
             self._rows("SELECT key, value FROM model_version_tags WHERE name = ? AND version = ?", (name, number))
         )
 
-    def _rows(self, query: str, values: Sequence[object] = ()) -> list[tuple[str, str]]:
+    def _rows(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         try:
             with closing(_connect(self.path)) as store:
                 return store.execute(query, values).fetchall()

@@ -54,19 +54,19 @@ class Needed:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the stores say: runs, versions, every model's promotion log, and data set versions that users point to."""
+    """What the stores say: runs, versions, each model's promotion log, and what retraining last decided on."""
 
     runs: Sequence[PastRun] = ()
     versions: Sequence[PastVersion] = ()
     logs: dict[str, Sequence[Change]] = field(default_factory=dict)
-    pointed_to: frozenset[str] = frozenset()
+    decided_on: frozenset[str] = frozenset()
 
 
 def needed(facts: Facts, keep_runs: int) -> Needed:
     """What is kept: the newest `keep_runs` finished runs of each experiment, all later ones, and what those need.
 
     A model is kept if it has an alias, was ever champion, or belongs to a kept run. A data set version is kept if a
-    kept run, a registered version or a pointer names it.
+    kept run, a registered version or the last decision on retraining names it.
 
     >>> runs = [PastRun(str(start), "digits", start, True, f"{start}.dir") for start in range(3)]
     >>> needed(Facts(runs), 1).datasets
@@ -77,13 +77,13 @@ def needed(facts: Facts, keep_runs: int) -> Needed:
     named = {run.dataset_version for run in runs} | {version.dataset_version for version in facts.versions}
     models = {run.model for run in runs if run.model is not None} | _champions(facts.logs)
     models |= {(each.name, each.number) for each in facts.versions if each.aliases or each.run in ids}
-    return Needed(ids, facts.pointed_to | {version for version in named if version}, frozenset(models))
+    return Needed(ids, facts.decided_on | {version for version in named if version}, frozenset(models))
 
 
 def _oldest_kept(runs: Iterable[PastRun], experiment: str, keep_runs: int) -> int:
-    """When the oldest kept run of `experiment` began; 0 where it has no more than `keep_runs` finished ones."""
+    """When the oldest kept run of `experiment` began; 0 where it has fewer than `keep_runs` finished ones."""
     starts = sorted((run.start for run in runs if run.experiment == experiment and run.finished), reverse=True)
-    return starts[keep_runs - 1] if len(starts) > keep_runs else 0
+    return starts[keep_runs - 1] if len(starts) >= keep_runs else 0
 
 
 def _champions(logs: dict[str, Sequence[Change]]) -> set[tuple[str, int]]:

@@ -86,4 +86,4 @@ def _artifacts(step: StepRunResponse) -> Iterator[ArtifactVersionResponse]:
 
 def _is_own_model(step: StepRunResponse, artifact: ArtifactVersionResponse) -> bool:
     """Whether `artifact` is a model that `step` itself made, neither took as input nor from the cache."""
-    return artifact.data_type.attribute == MODEL and artifact.producer_step_run_id == step.id
+    return bool(artifact.data_type.attribute == MODEL and artifact.producer_step_run_id == step.id)

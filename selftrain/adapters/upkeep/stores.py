@@ -1,4 +1,4 @@
-"""What the stores of a workspace say: its runs and models in MLflow, and the versions that its data sets point to."""
+"""What the stores of a workspace say: its runs and models in MLflow, and the decisions on retraining."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import json
 from collections.abc import Iterator, Set
 from functools import partial
 from typing import TYPE_CHECKING
-
-import yaml
 
 from selftrain.adapters.registry import champions
 from selftrain.adapters.registry.versions import all_pages, all_versions, cached_name, names
@@ -28,9 +26,9 @@ PAGE = 1000
 
 def read_facts(workspace: Workspace, tracking: Tracking | None) -> Facts:
     """The facts that decide what is needed. Raises RegistryError or SnapshotError where a store does not answer."""
-    pointed_to = frozenset(_pointed_to(workspace))
+    decided_on = frozenset(_decided_on(workspace))
     if tracking is None:
-        return Facts(pointed_to=pointed_to)
+        return Facts(decided_on=decided_on)
     here = versions_here(workspace)
     search = partial(tracking.client.search_runs, [tracking.experiment_id], max_results=PAGE)
     logged: list[Run] = all_pages(tracking, search)
@@ -39,7 +37,7 @@ def read_facts(workspace: Workspace, tracking: Tracking | None) -> Facts:
         runs=tuple(_past_run(run, here) for run in logged if RUN_TAG in run.data.tags),
         versions=tuple(_past_versions(tracking, ids)),
         logs={name: champions.history(tracking, name) for name in names(tracking)},
-        pointed_to=pointed_to,
+        decided_on=decided_on,
     )
 
 
@@ -71,11 +69,8 @@ def _past_versions(tracking: Tracking, runs: dict[str, str]) -> Iterator[PastVer
         )
 
 
-def _pointed_to(workspace: Workspace) -> Iterator[str]:
-    """The versions that the data sets are at now, and the newest that a decision on retraining names."""
-    for pointer in workspace.datasets.glob("*.dvc"):
-        if pointer.is_file():
-            yield from (out["md5"] for out in yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"])
+def _decided_on(workspace: Workspace) -> Iterator[str]:
+    """The newest version that the decisions on retraining name, for each data set: the watermark."""
     for journal in workspace.datasets.glob("*.retraining.jsonl"):
         named = (_named_in(line) for line in reversed(journal.read_text(encoding="utf-8").splitlines()))
         yield from list(filter(None, named))[:1]

@@ -28,7 +28,7 @@ def test_a_failed_run_after_the_oldest_kept_one_is_kept_because_it_may_be_contin
 
 
 def test_an_experiment_without_enough_finished_runs_loses_none() -> None:
-    assert needed(Facts([run(0, finished=False), run(1)]), 1).runs == {"a0", "a1"}
+    assert needed(Facts([run(0, finished=False), run(1)]), 2).runs == {"a0", "a1"}
 
 
 def test_a_model_with_an_alias_a_former_champion_and_the_model_of_a_kept_run_stay() -> None:
@@ -39,9 +39,9 @@ def test_a_model_with_an_alias_a_former_champion_and_the_model_of_a_kept_run_sta
     assert needed(Facts(runs, versions, {"m": log}), 1).models == {("m", number) for number in (1, 2, 3, 4, 7)}
 
 
-def test_data_sets_of_kept_runs_registered_models_and_pointers_stay() -> None:
+def test_data_sets_of_kept_runs_registered_models_and_decisions_stay() -> None:
     versions = [PastVersion("m", 1, "", dataset_version="1.dir")]
-    facts = Facts([run(start) for start in range(5)], versions, pointed_to=frozenset({"p.dir"}))
+    facts = Facts([run(start) for start in range(5)], versions, decided_on=frozenset({"p.dir"}))
     assert needed(facts, 1).datasets == {"4.dir", "1.dir", "p.dir"}
 
 
