@@ -25,7 +25,7 @@ from benchmarks.timing import as_json, in_turns, median
 BEFORE = "00915a9"  # the last commit whose queries load ZenML and MLflow
 COMMANDS = ("status", "runs", "history")
 SHARE = 1 / 3
-REPETITIONS = 5
+REPETITIONS = 3
 ENTRY = "from selftrain.cli.app import main; main()"
 
 

@@ -69,7 +69,9 @@ def clean(root: Path, *, keep_runs: int, dry_run: bool = False) -> CleanReport:
     """
     workspace = Workspace(root)
     if not workspace.datasets.is_dir():
-        raise InputError(f"{root} is no workspace: it has no folder `datasets`; name the right one with --workspace")
+        raise InputError(
+            f"{root} is not a workspace, which has a folder `datasets`; name the right one with --workspace"
+        )
     prepare_process()
     with no_run(workspace.locks):
         facts = read_facts(workspace, open_existing(root))

@@ -253,8 +253,8 @@ def test_a_needed_file_list_that_is_damaged_stops_it_before_anything_is_removed(
     assert files(workspace) == before
 
 
-def test_a_folder_that_is_no_workspace_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is no workspace"):
+def test_a_folder_that_is_not_a_workspace_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is not a workspace"):
         clean(tmp_path, keep_runs=1)
     assert not list(tmp_path.iterdir())
 
