@@ -59,4 +59,3 @@ def test_after_a_clean_runs_go_on_and_a_rollback_finds_its_model(site: Site) -> 
 
     anew = ran(site, 1)
     assert (anew["ingest"], anew["train_teacher"], anew["train_student"]) == ("cached", "completed", "completed")
-    assert len(site.mlflow()["versions"]) == 2, "a run that trained again found its version again"

@@ -21,7 +21,7 @@ from selftrain.adapters.upkeep.run_models import remove_models, unneeded_models
 from selftrain.adapters.upkeep.stores import read_facts
 from selftrain.data.store import decoded_files
 from selftrain.errors import InputError
-from selftrain.files.disk_use import DiskUse, disk_use, half_removed, remove_folder
+from selftrain.files.disk_use import disk_use, half_removed, remove_folder
 from selftrain.files.workspace import Workspace
 from selftrain.learn.training import checkpoint
 
@@ -103,8 +103,7 @@ def _freed(found: Leftovers, *, dry_run: bool) -> Freed:
     use = disk_use(found.paths)
     if not dry_run:
         found.remove()
-        left = disk_use(path for path in found.paths if path.exists())
-        use = DiskUse(use.files - left.files, use.size - left.size)
+        use = use.without(disk_use(found.paths))
     return Freed(kind=found.kind, files=use.files, size=use.size)
 
 
