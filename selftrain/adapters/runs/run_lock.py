@@ -11,13 +11,13 @@ from uuid import UUID
 from selftrain.errors import BusyError
 from selftrain.files.locks import is_abandoned, let_go, locked, take_new
 
-CLEANING = "cleaning"
+CLEANING = "cleaning.lock"  # beside the folder of the run locks
 
 
 @contextmanager
 def hold(folder: Path, run_id: str) -> Iterator[None]:
     """Hold the lock of `run_id` in `folder` while the block runs; the system frees it if the process dies."""
-    with locked(folder / CLEANING):  # no run begins while a workspace is cleaned
+    with locked(folder.with_name(CLEANING)):  # no run begins while a workspace is cleaned
         lock = take(folder, run_id)
     try:
         yield
@@ -31,7 +31,7 @@ def no_run(folder: Path) -> Iterator[None]:
 
     It waits for another such block to end.
     """
-    with locked(folder / CLEANING):
+    with locked(folder.with_name(CLEANING)):
         alive = [path.stem for path in folder.glob("*.lock") if path.exists() and not is_abandoned(path)]
         if alive:
             raise BusyError(

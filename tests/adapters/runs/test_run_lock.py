@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
 from selftrain.adapters.runs import run_lock
+from selftrain.errors import BusyError
 
 HOLDER = """
 import sys, time
@@ -79,3 +81,26 @@ def test_a_dead_run_that_this_store_does_not_hold_keeps_its_lock(tmp_path: Path)
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.strip().rpartition("\n")[2]) == [[run_id], [], [run_id]]
+
+
+def test_a_run_that_starts_while_a_workspace_is_cleaned_waits_for_the_end(tmp_path: Path) -> None:
+    folder, began = tmp_path / "locks", Event()
+
+    def run() -> None:
+        with run_lock.hold(folder, "run-3"):
+            began.set()
+
+    starting = Thread(target=run)
+    with run_lock.no_run(folder):
+        starting.start()
+        assert not began.wait(0.2)
+    starting.join(10)
+    assert began.is_set()
+
+
+def test_nothing_is_cleaned_while_a_run_is_alive(tmp_path: Path) -> None:
+    folder = tmp_path / "locks"
+    with run_lock.hold(folder, "run-4"), pytest.raises(BusyError, match="run run-4 is alive"), run_lock.no_run(folder):
+        pytest.fail("it was cleaned")
+    with run_lock.no_run(folder):
+        assert not run_lock.dead_runs(folder)

@@ -120,7 +120,9 @@ def workspace(made: tuple[Path, dict[int, str]], tmp_path: Path, monkeypatch: py
 def files(workspace: Workspace) -> dict[str, int]:
     ours = (path for path in workspace.root.rglob("*") if path.is_file() and ".dvc/" not in str(path.parent) + "/")
     cached = (path for path in (workspace.datasets / ".dvc" / "cache").rglob("*") if path.is_file())
-    return {str(path): path.stat().st_size for path in (*ours, *cached) if path.name not in ("cleaning", "dvc.lock")}
+    return {
+        str(path): path.stat().st_size for path in (*ours, *cached) if path.name not in ("cleaning.lock", "dvc.lock")
+    }
 
 
 def opened(workspace: Workspace) -> Tracking:
