@@ -96,7 +96,9 @@ class StoredClient:
             f"SELECT name, version, source FROM model_versions WHERE {where} AND current_stage != 'Deleted_Internal'",
             values,
         )
-        return Page(StoredVersion(*each, self._version_tags(each[0], each[1])) for each in found)
+        return Page(
+            StoredVersion(name, number, source, self._version_tags(name, number)) for name, number, source in found
+        )
 
     def _model(self, name: str) -> StoredModel:
         tags = self._rows("SELECT key, value FROM registered_model_tags WHERE name = ?", (name,))
