@@ -21,8 +21,8 @@ from benchmarks.record import Check, Result, Table
 from selftrain.config.production import Drift
 from selftrain.data.images.decode import decode
 from selftrain.data.store.pixels import ArrayPixels
-from selftrain.retraining.drift.distances import distances
 from selftrain.retraining.drift.decision import Window, look
+from selftrain.retraining.drift.distances import distances
 from selftrain.retraining.drift.summaries import Reference, Summary, describe, refer, space_of
 
 if TYPE_CHECKING:

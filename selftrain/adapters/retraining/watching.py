@@ -23,9 +23,9 @@ from selftrain.data.store.image_store import ImageStore
 from selftrain.errors import SelftrainError
 from selftrain.files.writing import replace_text
 from selftrain.retraining.drift.decision import Window, look
+from selftrain.retraining.drift.summaries import Reference
 from selftrain.retraining.journal import journal_of, state_of
 from selftrain.retraining.newness import new_images
-from selftrain.retraining.drift.summaries import Reference
 
 if TYPE_CHECKING:
     import keras

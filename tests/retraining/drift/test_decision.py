@@ -7,8 +7,8 @@ import pytest
 
 from selftrain.config.production import Drift
 from selftrain.errors import DriftError
-from selftrain.retraining.drift.distances import Against, Distance, Measure
 from selftrain.retraining.drift.decision import DriftDecision, Window, decide, look, replay
+from selftrain.retraining.drift.distances import Against, Distance, Measure
 from selftrain.retraining.drift.summaries import Reference, Summary
 from tests.retraining.drift.witness import Change, Witness, blurred, darker, renamed
 

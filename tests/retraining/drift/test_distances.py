@@ -6,7 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selftrain.errors import DriftError, PredictionError
-from selftrain.retraining.drift.distances import CHANCE, Distance, Gap, Mean, between_confidences, distances, gap, moments_of
+from selftrain.retraining.drift.distances import (
+    CHANCE,
+    Distance,
+    Gap,
+    Mean,
+    between_confidences,
+    distances,
+    gap,
+    moments_of,
+)
 from selftrain.retraining.drift.summaries import BINS, Reference, Summary, describe, pooled, refer, space_of
 from tests.retraining.drift.witness import renamed
 
