@@ -39,7 +39,7 @@ def here(colours: Path, inbox: Path, tmp_path_factory: pytest.TempPathFactory) -
         "registry": {"model_name": "colours", "floors": {"accuracy": 0.01}},
         "inbox": {"url": str(inbox), "settle_s": 0},
         "retrain": {"any_of": {"min_new": 4, "manual": True}, "max_failures": 2},
-        "notify": {"command": f"cat >> {inbox.parent / 'notices.txt'}", "events": ["promoted", "refused", "failed"]},
+        "notify": {"command": f"tee -a {inbox.parent / 'notices.txt'}", "events": ["promoted", "refused", "failed"]},
     }
     return Site(tmp_path_factory.mktemp("site"), experiment)
 
