@@ -114,6 +114,8 @@ def export(
     start_keras()
     network, contract = load(found.saved.folder)
     _show_export(export_model(network, contract, pictures, wanted, called=found.called), out, as_json=as_json)
+    if found.concern is not None:
+        typer.echo(f"WARNING: {found.concern}", err=True)
 
 
 def compare(

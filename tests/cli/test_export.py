@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from selftrain.adapters.registry import registration
+from selftrain.adapters.registry import recall_log, registration
 from selftrain.adapters.tracking.store import open_tracking
 from selftrain.config import FolderSource, Ingest, Place, Registry, Splitting
 from selftrain.data.ingest.ingest import ingest
@@ -20,6 +20,7 @@ from selftrain.data.store.dataset import open_dataset
 from selftrain.learn.models.contract import SavedModel, read_contract
 from selftrain.learn.models.loading import load
 from selftrain.learn.models.saving import save
+from selftrain.selflabel.lineage.descent import Recall
 
 pytestmark = [
     pytest.mark.keras,
@@ -94,7 +95,7 @@ def test_two_versions_are_compared_on_the_same_images_and_each_is_counted_once(
     assert again["test_looks"] == 2
     assert again["comparison"]["overall"]["n01"] == 16
     assert [each["lost"] for each in again["comparison"]["per_class"]] == [8, 0, 8]
-    assert selftrain("history").out == "colours: no version was promoted or refused yet\n"
+    assert selftrain("history").out == "colours: no version has been promoted or refused yet\n"
 
 
 def test_a_folder_is_compared_with_a_version_and_other_classes_are_refused(
@@ -128,6 +129,19 @@ def test_a_version_is_exported_after_a_check_on_its_own_images(workspace: Path, 
     again = selftrain("export", "--format", "onnx", "--version", 1, "--out", "onnx")
     assert again.code == 2
     assert "is not empty and was left as it is" in again.err
+
+
+def test_a_withdrawn_version_is_exported_with_a_word_of_it(
+    workspace: Path, colour_model: Path, selftrain: Command
+) -> None:
+    tracking = open_tracking(workspace / ".selftrain")
+    identity = read_contract(colour_model).identity
+    line = Recall(number=0, when="", who="ada", action="withdraw", identity=identity, called="it", why="wrong labels")
+    recall_log.append(tracking, line)
+    ended = selftrain("export", "--format", "onnx", "--version", 1, "--out", "onnx")
+    assert ended.code == 0
+    assert "WARNING: models:/colours/1 is withdrawn" in ended.err
+    assert "wrong labels" in ended.err
 
 
 def test_an_export_beyond_its_limits_is_refused_in_one_line_and_leaves_nothing(

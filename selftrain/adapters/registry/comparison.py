@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from selftrain.adapters.process.quiet_start import start_keras
-from selftrain.adapters.registry import versions
+from selftrain.adapters.registry import recall_log, versions
 from selftrain.adapters.registry.champions import current_user
 from selftrain.adapters.registry.references import OpenRegistry, find_version, open_registry
 from selftrain.adapters.tracking.evaluations import TrackedEvaluations
@@ -22,13 +22,17 @@ DATASET = "selftrain.dataset"
 
 
 class ModelReference(BaseModel):
-    """A model that a user named: a registered version or a folder, and the data set that its version names."""
+    """A model that a user named: a registered version or a folder.
+
+    `dataset` is the one that the version names; `concern` is any reason not to trust the model.
+    """
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
     saved: SavedModel
     called: str
     dataset: str | None = None
+    concern: str | None = None
 
 
 class SideBySide(BaseModel):
@@ -50,11 +54,18 @@ def find_model(reference: str, *, workspace: Path, model_name: str | None = None
 
     Nothing of it is loaded yet. Raises RegistryError and UntrustedFileError.
     """
-    if not reference.isdecimal() and Path(reference).is_dir():
-        return ModelReference(saved=SavedModel.read(Path(reference)), called=reference)
+    named = reference.isdecimal() or reference in (versions.CHAMPION, versions.CHALLENGER)
+    if not named and Path(reference).is_dir():
+        saved = SavedModel.read(Path(reference))
+        concern = recall_log.concern_about_file(recall_log.descent_of(saved.contract), reference, workspace)
+        return ModelReference(saved=saved, called=reference, concern=concern)
     opened, version = find_version(reference, workspace=workspace, model_name=model_name)
-    folder = versions.load_model_folder(opened.tracking, version, cache=opened.cache)
-    return ModelReference(saved=SavedModel.read(folder), called=version.uri, dataset=version.tags.get(DATASET))
+    return ModelReference(
+        saved=SavedModel.read(versions.load_model_folder(opened.tracking, version, cache=opened.cache)),
+        called=version.uri,
+        dataset=version.tags.get(DATASET),
+        concern=recall_log.recalled(opened.tracking).concern(version.descent, version.uri),
+    )
 
 
 def opened_dataset(

@@ -40,7 +40,10 @@ def run_onnx(file: Path, images: Any) -> Any:
 
 
 SCRIPT = '''\
-"""Label image files: python example.py IMAGE... It needs numpy, pillow and {needs}, and nothing of selftrain."""
+"""Label image files: python example.py IMAGE...
+
+It needs numpy, pillow and {needs}, and nothing of selftrain.
+"""
 
 import json
 import sys
@@ -59,6 +62,7 @@ def read(path):
 
 
 {run}
+
 
 probabilities = run(here / contract["file"], np.stack([read(path) for path in sys.argv[1:]]))
 for path, row in zip(sys.argv[1:], probabilities):
