@@ -5,15 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from selftrain.adapters.process.secrets import resolve
+from selftrain.adapters.registry import versions
+from selftrain.adapters.tracking.store import open_to_read
 from selftrain.config import Experiment
 from selftrain.data.intake_table import intake_path, read_intake
-from selftrain.data.store.dataset import open_dataset
+from selftrain.data.label_log import read_log, standing
+from selftrain.data.store.dataset import Dataset, open_dataset
 from selftrain.retraining.collecting import Collected, collect
 from selftrain.retraining.journal import JournalState, journal_of, state_of
 from selftrain.retraining.newness import new_images
+from selftrain.retraining.performance import performance
 from selftrain.retraining.trigger import Decision, NotDue, TriggerFacts, due, wants_drift
 
 
@@ -42,8 +47,11 @@ def look_at(e: Experiment, *, run: str = "", dry_run: bool = False, now: datetim
     collected = collect(e, run=run, now=now, resolve=resolve, dry_run=dry_run) if e.inbox else None
     journal = journal_of(dataset.workspace, dataset.name)
     state = state_of(journal.lines())
-    images = new_images(read_intake(intake_path(dataset.store.root)), seen_rows=state.seen_rows)
+    intake = read_intake(intake_path(dataset.store.root))
+    images = new_images(intake, seen_rows=state.seen_rows)
     facts = _facts(state, len(images), now, collected)
+    if e.retrain.any_of.performance is not None or e.retrain.all_of.performance is not None:
+        facts = replace(facts, accuracy=_accuracy(e, dataset, intake))
     if not dry_run and wants_drift(facts, e.retrain, min_images=e.drift.min_images):
         facts = _with_drift(e, facts, images)
     look = _look(due(facts, e.retrain), facts.new, collected)
@@ -58,6 +66,17 @@ def _with_drift(e: Experiment, facts: TriggerFacts, images: list[str]) -> Trigge
 
     window = watch(e, images)
     return replace(facts, drift=window.decision.reason) if window is not None and window.drifted else facts
+
+
+def _accuracy(e: Experiment, dataset: Dataset, intake: pa.Table) -> float | None:
+    """The champion's accuracy on labelled production images, by its recorded answers; None where it is unknown."""
+    tracking = open_to_read(dataset.workspace.root)
+    champion = versions.champion(tracking, e.registry.model_name) if tracking else None
+    if champion is None:
+        return None
+    labels = standing(read_log(dataset.store.root)).agreed
+    found = performance(intake, labels, version=champion.uri)
+    return found.accuracy if found else None
 
 
 def _facts(state: JournalState, new: int, now: datetime, collected: Collected | None) -> TriggerFacts:
