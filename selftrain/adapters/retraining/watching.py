@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +23,8 @@ from selftrain.data.store.dataset import Dataset, open_dataset
 from selftrain.data.store.image_store import ImageStore
 from selftrain.errors import SelftrainError
 from selftrain.files.writing import replace_text
-from selftrain.retraining.drift.decision import Window, look
-from selftrain.retraining.drift.summaries import Reference
+from selftrain.retraining.drift.decision import Window, look, replay
+from selftrain.retraining.drift.summaries import Reference, Summary
 from selftrain.retraining.journal import journal_of, state_of
 from selftrain.retraining.newness import new_images
 
@@ -74,13 +75,13 @@ def drift_line(e: Experiment) -> str:
 
 
 def watch(e: Experiment, image_ids: Sequence[str]) -> Window | None:
-    """The window of these new images, as the champion sees them; None where there is no champion or no image.
+    """The window of these new images, as the champion sees them; None where there is no champion, or no two images.
 
     Images that were watched together before are not asked again. A window whose images are among those of this one, as
     while they wait for a retraining, is replaced by it.
     """
     dataset = open_dataset(e.place, e.machine)
-    kept, first = watch_of(dataset), image_ids[0] if image_ids else ""
+    kept, first = watch_of(dataset), image_ids[0] if len(image_ids) > 1 else ""
     name = f"{first[:12]}+{len(image_ids)}"
     past = kept.windows()
     if past and past[-1].name == name:
@@ -90,9 +91,9 @@ def watch(e: Experiment, image_ids: Sequence[str]) -> Window | None:
         return None
     start_keras()
     past = [each for each in past if not each.name.startswith(f"{first[:12]}+")]
-    window = _measure(e, dataset, champion, image_ids, name=name, past=past)
-    kept.keep([*past, window])
-    return window
+    windows = _measure(e, dataset, champion, image_ids, name=name, past=past)
+    kept.keep(windows)
+    return windows[-1]
 
 
 def _measure(
@@ -103,7 +104,8 @@ def _measure(
     *,
     name: str,
     past: Sequence[Window],
-) -> Window:
+) -> list[Window]:
+    """`past`, what a new champion sees in the images of earlier decided runs, and the window of `image_ids`."""
     from selftrain.learn.models.loading import load
     from selftrain.retraining.drift.observation import window_of
 
@@ -111,11 +113,26 @@ def _measure(
     folder = versions.load_model_folder(tracking, champion, cache=dataset.workspace.models)
     model, contract = load(folder)
     reference = _reference(dataset, model, contract)
-    images = _images(dataset.store, image_ids, contract.class_names)
-    pixels = dataset.pixels(images, contract.image_size)
-    rows = np.arange(len(images))
-    summary = window_of(model, pixels, rows, reference, temperature=contract.temperature)
-    return look(summary, name=name, reference=reference, past=past, settings=e.drift)
+
+    def seen(ids: Sequence[str]) -> Summary:
+        images = _images(dataset.store, ids, contract.class_names)
+        pixels = dataset.pixels(images, contract.image_size)
+        return window_of(model, pixels, np.arange(len(images)), reference, temperature=contract.temperature)
+
+    known = list(past)
+    if not any(each.summary.space == reference.space for each in past):
+        earlier = [(f"{ids[0][:12]}={len(ids)}", seen(ids)) for ids in _earlier(dataset, e.drift.warmup)]
+        known += replay(earlier, reference=reference, settings=e.drift)
+    return [*known, look(seen(image_ids), name=name, reference=reference, past=known, settings=e.drift)]
+
+
+def _earlier(dataset: Dataset, count: int) -> list[list[str]]:
+    """The images that each of the last `count` decided runs had seen first, where it had seen any; oldest run first."""
+    intake = read_intake(intake_path(dataset.store.root))
+    lines = journal_of(dataset.workspace, dataset.name).lines()
+    ends = [0, *(int(line.facts.get("intake_rows", 0)) for line in lines if line.kind == "decided")]
+    parts = [new_images(intake.slice(0, end), seen_rows=start) for start, end in pairwise(ends)]
+    return [ids for ids in parts if len(ids) > 1][-count:]
 
 
 def _reference(dataset: Dataset, model: keras.Model, contract: Contract) -> Reference:
