@@ -137,8 +137,8 @@ class FileLease:
         return self._ttl_s
 
     def take(self) -> Claim | None:
-        """See `Lease.take`."""
-        with self._alone():
+        """See `Lease.take`. Raises LeaseLostError where the file cannot be written."""
+        with self._writable(), self._alone():
             there = self._read()
             if there is not None and not self._is_over(there):
                 return there
@@ -158,13 +158,8 @@ class FileLease:
 
     def renew(self) -> None:
         """See `Lease.renew`."""
-        try:
-            with self._alone():
-                self._write(self._still_mine().model_copy(update={"at": self._clock()}))
-        except OSError as error:
-            raise LeaseLostError(
-                f"{self.path} cannot be written ({error}); make room or give rights, and repeat"
-            ) from error
+        with self._writable(), self._alone():
+            self._write(self._still_mine().model_copy(update={"at": self._clock()}))
 
     def release(self) -> None:
         """See `Lease.release`."""
@@ -193,6 +188,15 @@ class FileLease:
             abandoned=is_abandoned(self._sign(there)),
             unchanged_s=now - self._seen[1],
         )
+
+    @contextmanager
+    def _writable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise LeaseLostError(
+                f"{self.path} cannot be written ({error}); make room or give rights, and repeat"
+            ) from error
 
     def _alone(self) -> AbstractContextManager[int]:
         """No other process reads and writes the file meanwhile."""

@@ -136,6 +136,12 @@ def test_a_claim_that_cannot_be_renewed_is_said_to_be_lost(tmp_path: Path) -> No
         lease.renew()
 
 
+def test_a_place_that_cannot_be_written_is_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(LeaseLostError, match="cannot be written"):
+        FileLease(tmp_path / "file" / "x.lease", "me").take()
+
+
 HOLDER = """
 import sys, time
 from pathlib import Path
