@@ -96,9 +96,12 @@ def test_the_champion_teaches_the_next_one_by_zenmls_own_command(here: Site, inb
     assert "adopt_teacher" in steps
     assert "train_teacher" not in steps
     assert record["rounds"][1]["pool"] == 30 + 4 + 6
-    told = [json.loads(line) for line in (inbox.parent / "notices.txt").read_text().splitlines()]
+    told = [json.loads(line) for line in (here.workspace / "notices.jsonl").read_text().splitlines()]
+    told = [each for each in told if each["channel"] == "command"]
     assert {each["event"] for each in told} <= {"promoted", "refused"}
     assert told[0]["event"] == "promoted"
+    assert all(each["delivered"] for each in told)
+    assert '"event": "promoted"' in (inbox.parent / "notices.txt").read_text()
 
 
 @pytest.mark.parametrize("name", ["look", "register", "record"])
