@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 
 from selftrain import config
@@ -48,6 +49,8 @@ def forked(inbox: str, store: str, step: int) -> int:
 
 
 if __name__ == "__main__":
+    for late in ("pandas", "array_record.python.array_record_module"):  # once, and not in each fork
+        import_module(late)
     folder, *pairs = sys.argv[1:]
     started = [forked(folder, store, int(step)) for store, step in zip(pairs[::2], pairs[1::2], strict=True)]
     ends = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in started]
