@@ -126,7 +126,8 @@ class Loop:
     def configuration(self) -> str:
         """A digest of all that is chosen: not of the code, nor of where it runs."""
         whole = dict.fromkeys({"workspace", "machine", "task", *PRODUCTION}, True)
-        left_out = {"splitting": set(KEPT_BY_THE_MANIFEST), **whole}  # newer keys, which no row sets
+        newer = {"splitting": set(KEPT_BY_THE_MANIFEST), "registry": {"limits", "trial_images", "calibration_margin"}}
+        left_out = {**newer, **whole}  # no row sets the newer keys
         chosen = _without_folders(self.experiment).model_dump_json(exclude=left_out)
         parts = (self.task, str(self.seed), chosen, self.draw.source.scan().digest)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
