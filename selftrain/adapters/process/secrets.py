@@ -25,7 +25,7 @@ def resolve(reference: str) -> str:
         case "zenml":
             value = _of_zenml(reference, place)
         case _:
-            raise SecretError(f"the secret {kind!r}... is not a reference; allowed are {ALLOWED}")
+            raise SecretError(f"a secret is not a reference; allowed are {ALLOWED}")
     if not value:
         raise SecretError(f"the secret {reference!r} is empty; give it a value")
     return value
