@@ -7,8 +7,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
-from functools import partial
+from dataclasses import asdict, dataclass
 
 from fastapi import FastAPI, Request, Response
 
@@ -20,25 +19,41 @@ from selftrain.errors import OverloadedError, RequestError
 from selftrain.version import __version__
 
 VERSION_HEADER = "X-Model-Version"
-Read = Callable[[str, bytes], tuple[AskedImage, ...]]
-Write = Callable[[ServedVersion, Sequence[AskedImage], Sequence[Row]], tuple[int, object]]
-Refuse = Callable[[int, str], object]
+
+
+@dataclass(frozen=True)
+class Route:
+    """How one route reads a body (content type, bytes), writes rows, and writes a refusal (status, text)."""
+
+    path: str
+    read: Callable[[str, bytes], tuple[AskedImage, ...]]
+    write: Callable[[ServedVersion, Sequence[AskedImage], Sequence[Row]], tuple[int, object]]
+    refuse: Callable[[int, str], object]
 
 
 def create_app(asking: Asking, live: LiveModel, measures: Measures, limits: Limits) -> FastAPI:
     """The routes around `asking`. `docs/production.md` describes them."""
     app = FastAPI(title="selftrain", version=__version__)
-    answer = partial(_answer, asking, live, measures, limits, ThreadPoolExecutor(limits.waiting, "request"))
+    desk = _Desk(asking, live, measures, limits, ThreadPoolExecutor(limits.waiting, "request"))
+    files = Route("/predict", files_of, _as_predictions, lambda status, text: {"error": text})
+    rows = Route("/invocations", rows_of, _as_mlflow, _as_mlflow_error)
 
-    @app.post("/predict")
+    @app.post(files.path)
     async def predict(request: Request) -> Response:
         """Label image files: multipart/form-data, or one image as the body."""
-        return await answer("/predict", request, files_of, _as_predictions, lambda status, text: {"error": text})
+        return await desk.answer(files, request)
 
-    @app.post("/invocations")
+    @app.post(rows.path)
     async def invocations(request: Request) -> Response:
         """Label images as MLflow's server does: JSON with the column `image` in base64."""
-        return await answer("/invocations", request, rows_of, _as_mlflow, _as_mlflow_error)
+        return await desk.answer(rows, request)
+
+    _add_facts(app, asking, live, measures, limits)
+    return app
+
+
+def _add_facts(app: FastAPI, asking: Asking, live: LiveModel, measures: Measures, limits: Limits) -> None:
+    """The routes that tell about the server itself."""
 
     @app.get("/health")
     async def health() -> Response:
@@ -61,39 +76,42 @@ def create_app(asking: Asking, live: LiveModel, measures: Measures, limits: Limi
         """What Prometheus collects."""
         return Response(measures.text(), media_type=CONTENT_TYPE)
 
-    return app
 
+@dataclass(frozen=True)
+class _Desk:
+    """Where requests are answered: `threads` wait for the model, so that the event loop does not."""
 
-async def _answer(
-    asking: Asking,
-    live: LiveModel,
-    measures: Measures,
-    limits: Limits,
-    threads: ThreadPoolExecutor,
-    route: str,
-    request: Request,
-    read: Read,
-    write: Write,
-    refuse: Refuse,
-) -> Response:
-    """One request, from its body to its answer. Whatever goes wrong is an answer too."""
-    begun = time.perf_counter()
-    try:
-        body = await _body(request, limits)
+    asking: Asking
+    live: LiveModel
+    measures: Measures
+    limits: Limits
+    threads: ThreadPoolExecutor
+
+    async def answer(self, route: Route, request: Request) -> Response:
+        """One request, from its body to its answer. A refusal is an answer too."""
         begun = time.perf_counter()
-        images = read(request.headers.get("content-type", ""), body)
-        check_count(images, limits)
-        version, rows = await asyncio.get_running_loop().run_in_executor(threads, asking.ask, images)
-        status, content = write(version, images, rows)
-        response = _json(content, status=status, version=version.uri)
-    except RequestError as error:
-        response = _json(refuse(error.status, error.message), status=error.status, version=live.current.uri)
-    except OverloadedError as error:
-        response = _json(refuse(503, error.message), status=503, version=live.current.uri)
-        response.headers["Retry-After"] = "1"
-    measures.requests.labels(route, str(response.status_code)).inc()
-    measures.seconds.labels(route).observe(time.perf_counter() - begun)
-    return response
+        try:
+            body = await _body(request, self.limits)
+            begun = time.perf_counter()
+            response = await self._answered(route, request.headers.get("content-type", ""), body)
+        except RequestError as error:
+            response = self._refused(route, error.status, error.message)
+        except OverloadedError as error:
+            response = self._refused(route, 503, error.message)
+            response.headers["Retry-After"] = "1"
+        self.measures.requests.labels(route.path, str(response.status_code)).inc()
+        self.measures.seconds.labels(route.path).observe(time.perf_counter() - begun)
+        return response
+
+    async def _answered(self, route: Route, content_type: str, body: bytes) -> Response:
+        images = route.read(content_type, body)
+        check_count(images, self.limits)
+        version, rows = await asyncio.get_running_loop().run_in_executor(self.threads, self.asking.ask, images)
+        status, content = route.write(version, images, rows)
+        return _json(content, status=status, version=version.uri)
+
+    def _refused(self, route: Route, status: int, text: str) -> Response:
+        return _json(route.refuse(status, text), status=status, version=self.live.current.uri)
 
 
 async def _body(request: Request, limits: Limits) -> bytes:

@@ -7,6 +7,7 @@ share a batch.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-    Graph = tf.types.experimental.ConcreteFunction
-
+Graph = Callable[["tf.Tensor"], "tf.Tensor"]
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.floating]
 
@@ -82,4 +82,5 @@ def _waiting_room(network: Graph, images: tf.TensorSpec, sizes: list[int]) -> Gr
         with tf.name_scope(name):
             return batched(batch)
 
-    return tf.function(ask, input_signature=[images], autograph=False).get_concrete_function()
+    compiled: Graph = tf.function(ask, input_signature=[images], autograph=False).get_concrete_function()
+    return compiled

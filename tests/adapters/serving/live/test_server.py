@@ -92,7 +92,7 @@ class Site:
         return 0.0
 
     def until(self, holds: Callable[[], bool]) -> None:
-        ends = time.monotonic() + 60
+        ends = time.monotonic() + 120
         while not holds():
             assert time.monotonic() < ends, self.log.read_text()[-3000:]
             time.sleep(0.05)
@@ -154,7 +154,7 @@ def site(colour_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 def _port(process: subprocess.Popen[str], log: Path) -> int:
     """The port that the log names once the server listens."""
-    ends = time.monotonic() + 120
+    ends = time.monotonic() + 300
     while "serves on http://" not in log.read_text():
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < ends, log.read_text()
@@ -394,6 +394,6 @@ def test_a_signal_ends_the_server_when_its_last_samples_are_written(first: Site,
     for body in bodies:
         assert first.ask("/predict", body, "image/png").status == 200
     first.process.send_signal(signal.SIGTERM)
-    assert first.process.wait(30) == 0
+    assert first.process.wait(120) == 0
     kept = [path.read_bytes() for path in first.inbox.rglob("*.png") if Path(f"{path}.json").is_file()]
     assert set(bodies) <= set(kept)
