@@ -8,29 +8,36 @@ from typing import Annotated
 import typer
 
 from selftrain.cli.options import DEFAULT_WORKSPACE, ModelNameOption, WorkspaceOption
+from selftrain.config import Inbox
 from selftrain.errors import ConfigError, RegistryError
 
 MEGA = 1_000_000
 
 
+Host = Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for every one.")]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0: any.")]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="YAML whose `inbox:` says which requests are kept for training."),
+]
+Poll = Annotated[float, typer.Option("--poll", min=0.1, help="Seconds between looks for a new champion.")]
+RequestMb = Annotated[float, typer.Option("--max-request-mb", min=0.001, help="Largest request, in MB.")]
+MostImages = Annotated[int, typer.Option("--max-images", min=1, help="Most images in a request.")]
+Megapixels = Annotated[float, typer.Option("--max-megapixels", min=0.001, help="Largest image, in millions of pixels.")]
+MostWaiting = Annotated[
+    int, typer.Option("--max-waiting", min=1, help="Requests that are answered at a time; more get status 503.")
+]
+
+
 def serve(
-    host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for every one.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0: any.")] = 8080,
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", "-c", help="YAML whose `inbox:` says which requests are kept for training."),
-    ] = None,
-    poll: Annotated[float, typer.Option("--poll", min=0.1, help="Seconds between looks for a new champion.")] = 5.0,
-    max_request_mb: Annotated[
-        float, typer.Option("--max-request-mb", min=0.001, help="Largest request, in MB.")
-    ] = 32.0,
-    max_images: Annotated[int, typer.Option("--max-images", min=1, help="Most images in a request.")] = 256,
-    max_megapixels: Annotated[
-        float, typer.Option("--max-megapixels", min=0.001, help="Largest image, in millions of pixels.")
-    ] = 64.0,
-    max_waiting: Annotated[
-        int, typer.Option("--max-waiting", min=1, help="Requests that are answered at a time; more get status 503.")
-    ] = 128,
+    host: Host = "127.0.0.1",
+    port: Port = 8080,
+    config: Config = None,
+    poll: Poll = 5.0,
+    max_request_mb: RequestMb = 32.0,
+    max_images: MostImages = 256,
+    max_megapixels: Megapixels = 64.0,
+    max_waiting: MostWaiting = 128,
     model_name: ModelNameOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
@@ -44,15 +51,8 @@ def serve(
     from selftrain.adapters.serving.live.requests import Limits
     from selftrain.adapters.serving.live.server import Settings
     from selftrain.adapters.serving.live.server import serve as serve_champion
-    from selftrain.config.text.file import read_experiment
 
-    inbox = None
-    if config is not None:
-        inbox = read_experiment(config).inbox
-        if inbox is None:
-            raise ConfigError(
-                f"{config} has no section `inbox:`, where requests would be kept; add it, or leave --config out"
-            )
+    inbox = None if config is None else _inbox(config)
     champion = RegisteredChampion(open_registry(workspace, model_name))
     first = champion.number()
     if first is None:
@@ -61,3 +61,15 @@ def serve(
         )
     limits = Limits(int(max_request_mb * MEGA), max_images, int(max_megapixels * MEGA), max_waiting)
     serve_champion(champion, first, Settings(host=host, port=port, poll_s=poll, limits=limits, inbox=inbox))
+
+
+def _inbox(config: Path) -> Inbox:
+    """The inbox of the configuration; raises ConfigError where it has none."""
+    from selftrain.config.text.file import read_experiment
+
+    inbox = read_experiment(config).inbox
+    if inbox is None:
+        raise ConfigError(
+            f"{config} has no section `inbox:`, where requests would be kept; add it, or leave --config out"
+        )
+    return inbox
