@@ -21,10 +21,10 @@ from typing import Any, Final, cast
 from selftrain.adapters.process.secrets import resolve
 from selftrain.adapters.serving.live.measures import Measures
 from selftrain.config import Inbox, Sampling
-from selftrain.data.hash_position import hash_position
 from selftrain.data.images.formats import sniff
 from selftrain.files.remote import Bucket, Folder, open_remote
 from selftrain.files.writing import replace
+from selftrain.retraining.inbox import in_control_slice
 
 log = logging.getLogger(__name__)
 WAITING: Final = 256  # samples; more are dropped
@@ -70,7 +70,7 @@ def is_sampled(sampling: Sampling, path: str, confidence: float) -> bool:
     """
     if sampling.rule == "all" or confidence < sampling.below:
         return True
-    return hash_position(path.encode(), seed=sampling.seed) < sampling.control
+    return in_control_slice(path, sampling)
 
 
 @dataclass(frozen=True)
