@@ -15,6 +15,7 @@ from selftrain.cli.options import AsJson, print_columns, print_json
 if TYPE_CHECKING:
     from zenml.pipelines.pipeline_definition import Pipeline
 
+    from selftrain.adapters.retraining.looking import Look
     from selftrain.config import Experiment
     from selftrain.retraining.collecting import Collected
 
@@ -40,7 +41,6 @@ def retrain(
     Exit code 0: it trained, whatever the verdict, or nothing was due. Each look leaves one line that says why.
     """
     from selftrain.adapters.retraining.life import is_busy
-    from selftrain.adapters.retraining.looking import look_at
     from selftrain.data.store.dataset import open_dataset
     from selftrain.retraining.journal import journal_of
 
@@ -55,12 +55,26 @@ def retrain(
         journal.append("missed", reason="another retraining is running")
         typer.echo("another retraining is running; it looks again when it has ended", err=True)
         return
-    look = look_at(experiment, dry_run=dry_run)
+    look = _look(experiment, dry_run=dry_run)
     typer.echo(f"{'due' if look.due else 'not due'}: {look.reason}", err=as_json)
-    if as_json and not look.due:
+    if as_json and (dry_run or not look.due):
         print_json(look)
     if look.due and not dry_run:
         _train(config, stack, experiment, as_json=as_json)
+
+
+def _look(experiment: Experiment, *, dry_run: bool) -> Look:
+    """The look; one that fails counts as a failed retraining, and people are told. Dead runs are ended before it."""
+    from selftrain.adapters.retraining.life import told
+    from selftrain.adapters.retraining.looking import look_at
+    from selftrain.adapters.runs.lifecycle import end_dead_runs
+    from selftrain.data.store.dataset import open_dataset
+
+    if dry_run:
+        return look_at(experiment, dry_run=True)
+    end_dead_runs(open_dataset(experiment.place).workspace)
+    with told(experiment):
+        return look_at(experiment)
 
 
 def _train(config: Path | None, stack: str | None, experiment: Experiment, *, as_json: bool) -> None:
@@ -76,7 +90,8 @@ def _train(config: Path | None, stack: str | None, experiment: Experiment, *, as
     if as_json:
         print_json(record)
     journal = journal_of(open_dataset(experiment.place).workspace, experiment.name)
-    if state_of(journal.lines()).requested:  # since it started, others found it busy: look once more, in a new process
+    state = state_of(journal.lines())
+    if state.missed or state.requested:  # others found it busy: look once more, in a new process
         sys.stdout.flush()
         os.execv(sys.executable, [sys.executable, *_arguments()])
 

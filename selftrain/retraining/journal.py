@@ -69,13 +69,16 @@ class Journal:
 class JournalState:
     """What the lines of a journal add up to.
 
-    `watermark`: the newest decided run, None before the first. `failures`: failed runs since the last decided or
-    resumed one. `requested`: somebody asked for a run, or a schedule met a busy workspace, since a run last started.
+    - `watermark`: the newest decided run; None before the first.
+    - `failures`: failed runs since the last decided or resumed one.
+    - `requested`: somebody asked for a run since one last started.
+    - `missed`: since the last look, somebody found the data set busy, so another look is owed.
     """
 
     watermark: Line | None
     failures: int
     requested: bool
+    missed: bool
 
     @property
     def seen_rows(self) -> int:
@@ -85,7 +88,7 @@ class JournalState:
 
 def state_of(lines: list[Line]) -> JournalState:
     """The state after `lines`, oldest first."""
-    watermark, failures, requested = None, 0, False
+    watermark, failures, requested, missed = None, 0, False, False
     for line in lines:
         match line.kind:
             case "decided":
@@ -94,13 +97,15 @@ def state_of(lines: list[Line]) -> JournalState:
                 failures += 1
             case "resumed":
                 failures = 0
-            case "requested" | "missed":
+            case "requested":
                 requested = True
+            case "missed":
+                missed = True
             case "started":
                 requested = False
             case "look":
-                pass
-    return JournalState(watermark, failures, requested)
+                missed = False
+    return JournalState(watermark, failures, requested, missed)
 
 
 def journal_of(workspace: Workspace, dataset: str) -> Journal:

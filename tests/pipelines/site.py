@@ -37,6 +37,7 @@ class Site:
     folder: Path
     experiment: dict[str, Any] = field(default_factory=lambda: dict(TINY))
     root: Path = ROOT
+    variables: dict[str, str] = field(default_factory=dict)
 
     @property
     def workspace(self) -> Path:
@@ -58,6 +59,7 @@ class Site:
             "PYTHONUNBUFFERED": "1",
             "NO_COLOR": "1",
             "COLUMNS": "200",
+            **self.variables,
         }
 
     def run(self, *command: str, timeout_s: float = 600) -> subprocess.CompletedProcess[str]:

@@ -19,7 +19,8 @@ def journal(tmp_path: Path) -> Journal:
 
 def test_a_journal_that_does_not_exist_is_empty(journal: Journal) -> None:
     state = state_of(journal.lines())
-    assert (state.watermark, state.failures, state.requested, state.seen_rows) == (None, 0, False, 0)
+    assert (state.watermark, state.failures, state.requested, state.missed) == (None, 0, False, False)
+    assert state.seen_rows == 0
 
 
 def test_lines_come_back_as_they_were_appended(journal: Journal) -> None:
@@ -37,11 +38,17 @@ def test_failures_count_in_a_row_and_a_request_lasts_until_a_run_starts(journal:
     assert state_of(journal.lines()).requested
     journal.append("started")
     assert not state_of(journal.lines()).requested
-    journal.append("missed")
-    journal.append("missed")
-    assert state_of(journal.lines()).requested
     journal.append("resumed")
     assert state_of(journal.lines()).failures == 0
+
+
+def test_whoever_finds_it_busy_arms_one_more_look_and_asks_for_no_run(journal: Journal) -> None:
+    for kind in ("look", "started", "missed", "missed"):
+        journal.append(kind)
+    state = state_of(journal.lines())
+    assert (state.missed, state.requested) == (True, False)
+    journal.append("look")
+    assert not state_of(journal.lines()).missed
 
 
 def test_the_watermark_moves_with_a_decision_and_with_nothing_else(journal: Journal) -> None:

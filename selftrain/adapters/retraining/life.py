@@ -15,7 +15,7 @@ from selftrain.data.sources.listing import Listing
 from selftrain.data.store.dataset import open_dataset
 from selftrain.files.locks import let_go, try_lock
 from selftrain.files.workspace import Workspace
-from selftrain.retraining.journal import Journal, journal_of, state_of
+from selftrain.retraining.journal import journal_of, state_of
 from selftrain.retraining.newness import rows_seen
 from selftrain.retraining.news import Facts, event_of, events_of, facts_of
 from selftrain.selflabel.rounds.record import RunRecord
@@ -37,7 +37,7 @@ def retraining_run(e: Experiment) -> Iterator[bool]:
         yield False
         return
     try:
-        with _told(e, journal), pipeline_run(e.place, e.machine):
+        with told(e), pipeline_run(e.place, e.machine):
             yield True
     finally:
         let_go(path, lock)
@@ -56,8 +56,9 @@ def is_busy(workspace: Workspace, dataset: str) -> bool:
 
 
 @contextmanager
-def _told(e: Experiment, journal: Journal) -> Iterator[None]:
+def told(e: Experiment) -> Iterator[None]:
     """Count an error of the block as a failure, and tell people. An interruption is not a failure."""
+    journal = journal_of(open_dataset(e.place).workspace, e.name)
     try:
         yield
     except Exception as error:

@@ -28,7 +28,7 @@ def pipeline_run(place: Place, machine: Machine) -> Iterator[None]:
     workspace = open_dataset(place, machine).workspace
     prune(workspace.checkpoints)
     decoded_files.prune(workspace.decoded_cache, budget_mb=machine.decoded_mb)
-    _end_dead_runs(workspace)
+    end_dead_runs(workspace)
     with run_lock.hold(workspace.locks, run_id):
         try:
             yield
@@ -40,7 +40,8 @@ def pipeline_run(place: Place, machine: Machine) -> Iterator[None]:
             raise
 
 
-def _end_dead_runs(workspace: Workspace) -> None:
+def end_dead_runs(workspace: Workspace) -> None:
+    """Mark runs whose process died as failed. Only if a lock file shows that there are any, ZenML is loaded."""
     dead = run_lock.end_dead_runs(workspace.locks)
     process_lock.end_orphaned_runs()
     if dead:
