@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from selftrain.cli.options import AsJson, print_columns, print_json
+from selftrain.errors import ConfigError
 
 if TYPE_CHECKING:
     from zenml.pipelines.pipeline_definition import Pipeline
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from selftrain.adapters.retraining.looking import Look
     from selftrain.config import Experiment
     from selftrain.retraining.collecting import Collected
+    from selftrain.retraining.journal import Journal
 
 Config = Annotated[
     Path | None, typer.Option("--config", "-c", help="YAML of the experiment. Default: the digits experiment.")
@@ -47,13 +49,14 @@ def retrain(
     experiment = _experiment(config)
     workspace = open_dataset(experiment.place).workspace
     journal = journal_of(workspace, experiment.name)
+    if now and not (experiment.retrain.any_of.manual or experiment.retrain.all_of.manual):
+        raise ConfigError("--now asks for a retraining by hand, and retrain.any_of.manual is off; set it to true")
     if resume and not dry_run:
         journal.append("resumed")
     if now and not dry_run:
         journal.append("requested")
     if not dry_run and is_busy(workspace, experiment.name):
-        journal.append("missed", reason="another retraining is running")
-        typer.echo("another retraining is running; it looks again when it has ended", err=True)
+        _miss(journal, as_json=as_json)
         return
     look = _look(experiment, dry_run=dry_run)
     typer.echo(f"{'due' if look.due else 'not due'}: {look.reason}", err=as_json)
@@ -61,6 +64,16 @@ def retrain(
         print_json(look)
     if look.due and not dry_run:
         _train(config, stack, experiment, as_json=as_json)
+
+
+def _miss(journal: Journal, *, as_json: bool) -> None:
+    from selftrain.adapters.retraining.looking import Look
+
+    reason = "another retraining is running; it looks again when it has ended well"
+    journal.append("missed", reason=reason)
+    typer.echo(reason, err=True)
+    if as_json:
+        print_json(Look(due=False, reason=reason, stopped=False, new=0))
 
 
 def _look(experiment: Experiment, *, dry_run: bool) -> Look:
@@ -72,33 +85,34 @@ def _look(experiment: Experiment, *, dry_run: bool) -> Look:
 
     if dry_run:
         return look_at(experiment, dry_run=True)
-    end_dead_runs(open_dataset(experiment.place).workspace)
-    with told(experiment):
+    with told(experiment, "look"):
+        end_dead_runs(open_dataset(experiment.place).workspace)
         return look_at(experiment)
 
 
 def _train(config: Path | None, stack: str | None, experiment: Experiment, *, as_json: bool) -> None:
     from rich.console import Console
 
-    from selftrain.adapters.runs.launch import launch
+    from selftrain.adapters.retraining.life import told
+    from selftrain.adapters.runs.launch import goes_on, launch
     from selftrain.adapters.runs.live import live_view
+    from selftrain.adapters.schedule.arranging import program
     from selftrain.data.store.dataset import open_dataset
     from selftrain.retraining.journal import journal_of, state_of
 
-    with live_view(Console(stderr=True)):
+    with told(experiment, "run"), live_view(Console(stderr=True)):
         record = launch(_retraining_pipeline, config, stack=stack)
     if as_json:
         print_json(record)
+    if goes_on(record):
+        typer.echo(f"submitted: run {record.run_id} continues without this command", err=True)
+        return
     journal = journal_of(open_dataset(experiment.place).workspace, experiment.name)
-    state = state_of(journal.lines())
-    if state.missed or state.requested:  # others found it busy: look once more, in a new process
+    if state_of(journal.lines()).owed:  # look once more, in a new process; stdout holds only what this one printed
         sys.stdout.flush()
-        os.execv(sys.executable, [sys.executable, *_arguments()])
-
-
-def _arguments() -> list[str]:
-    """This process's command line, without the options that were meant for one look."""
-    return [each for each in sys.argv if each not in ("--now", "--resume")]
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        command = [*program(), *(each for each in sys.argv[1:] if each not in ("--now", "--resume", "--json"))]
+        os.execv(command[0], command)
 
 
 def _experiment(config: Path | None) -> Experiment:

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from selftrain.cli.options import DEFAULT_WORKSPACE, ModelNameOption, WorkspaceOption
-from selftrain.config import Inbox
-from selftrain.errors import ConfigError, RegistryError
+from selftrain.errors import RegistryError
 
 MEGA = 1_000_000
 
@@ -18,7 +17,9 @@ Host = Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0: any.")]
 Config = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help="YAML whose `inbox:` says which requests are kept for training."),
+    typer.Option(
+        "--config", "-c", help="YAML of the experiment: its model is served, and its `inbox:` says what is kept."
+    ),
 ]
 Poll = Annotated[float, typer.Option("--poll", min=0.1, help="Seconds between looks for a new champion.")]
 RequestMb = Annotated[float, typer.Option("--max-request-mb", min=0.001, help="Largest request, in MB.")]
@@ -44,16 +45,21 @@ def serve(
     """Serve the champion over HTTP, and each new champion without a restart.
 
     Routes: POST /predict with image files, POST /invocations as MLflow's server, GET /health, /ready, /version and
-    /metrics. With --config, requests are kept in the inbox with what was answered.
+    /metrics. If the configuration has an `inbox:`, requests are kept there with what was answered.
     """
     from selftrain.adapters.registry.live_champion import RegisteredChampion
     from selftrain.adapters.registry.references import open_registry
     from selftrain.adapters.serving.live.requests import Limits
     from selftrain.adapters.serving.live.server import Settings
     from selftrain.adapters.serving.live.server import serve as serve_champion
+    from selftrain.config.text.file import read_experiment
 
-    inbox = None if config is None else _inbox(config)
-    champion = RegisteredChampion(open_registry(workspace, model_name))
+    experiment = None if config is None else read_experiment(config)
+    inbox = experiment.inbox if experiment else None
+    if experiment and workspace == DEFAULT_WORKSPACE:
+        workspace = Path(experiment.workspace)
+    name = model_name or (experiment.registry.model_name if experiment else None)
+    champion = RegisteredChampion(open_registry(workspace, name))
     first = champion.number()
     if first is None:
         raise RegistryError(
@@ -61,15 +67,3 @@ def serve(
         )
     limits = Limits(int(max_request_mb * MEGA), max_images, int(max_megapixels * MEGA), max_waiting)
     serve_champion(champion, first, Settings(host=host, port=port, poll_s=poll, limits=limits, inbox=inbox))
-
-
-def _inbox(config: Path) -> Inbox:
-    """The inbox of the configuration; raises ConfigError where it has none."""
-    from selftrain.config.text.file import read_experiment
-
-    inbox = read_experiment(config).inbox
-    if inbox is None:
-        raise ConfigError(
-            f"{config} has no section `inbox:`, where requests would be kept; add it, or leave --config out"
-        )
-    return inbox

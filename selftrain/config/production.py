@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from selftrain.config.section import Section, Share
 from selftrain.errors import ConfigError
@@ -12,7 +13,21 @@ from selftrain.errors import ConfigError
 PRODUCTION = frozenset({"inbox", "retrain", "drift", "notify"})
 """The sections of this module: they say when a run begins and who hears of it, not what it results in."""
 
-SecretReference = Annotated[str, Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+|zenml:[^.:]+\.[^.:]+)$")]
+_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/.+|zenml:[^.:]+\.[^.:]+")
+_SECRET_OPTIONS = frozenset({"secret", "password", "token", "sas_token", "account_key", "connection_string"})
+
+
+def _reference(value: object) -> str:
+    """`value` if it is a reference to a secret; the error never quotes it, as it may be the secret itself."""
+    if not isinstance(value, str) or not _REFERENCE.fullmatch(value):
+        raise ConfigError(
+            "a secret (notify.webhook, inbox.secrets) is given by reference: env:NAME, file:/absolute/path or "
+            "zenml:SECRET.KEY; the value itself must not stand in the file"
+        )
+    return value
+
+
+SecretReference = Annotated[str, BeforeValidator(_reference)]
 """Where a secret is: `env:NAME`, `file:/absolute/path`, or `zenml:SECRET.KEY`; never the secret itself."""
 
 Event = Literal[
@@ -31,6 +46,8 @@ Event = Literal[
 class Sampling(Section):
     """Which images are kept, of those that could be."""
 
+    model_config = ConfigDict(title="inbox.sampling")
+
     rule: Literal["all", "low_confidence"] = Field(
         "all", description="low_confidence: only images whose recorded answer is less sure than `below`, or missing"
     )
@@ -40,7 +57,9 @@ class Sampling(Section):
 
 
 class Inbox(Section):
-    """Where production leaves new images. It is only ever read."""
+    """Where production leaves new images. Collecting only reads it; serving adds what it was asked."""
+
+    model_config = ConfigDict(title="inbox")
 
     url: str = Field(min_length=1, description="a folder, or a URL that fsspec opens: s3://, gs://, az://")
     storage: dict[str, str | int | bool] = Field(
@@ -59,9 +78,22 @@ class Inbox(Section):
     max_per_day: int | None = Field(None, ge=1, description="most images that are taken in on one day (UTC)")
     sampling: Sampling = Sampling()
 
+    @field_validator("storage")
+    @classmethod
+    def _secrets_are_references(cls, storage: dict[str, str | int | bool]) -> dict[str, str | int | bool]:
+        plain = sorted(_SECRET_OPTIONS & storage.keys())
+        if plain:
+            raise ConfigError(
+                f"inbox.storage.{plain[0]} is a secret; put a reference to it under inbox.secrets instead, such as "
+                f"{plain[0]}: env:NAME"
+            )
+        return storage
+
 
 class Triggers(Section):
     """Conditions for a retraining; None switches one off."""
+
+    model_config = ConfigDict(title="retrain.any_of and retrain.all_of")
 
     min_new: int | None = Field(None, ge=1, description="usable images that no decided run has seen")
     max_age_hours: float | None = Field(None, gt=0, description="hours since the last decided run")
@@ -80,6 +112,8 @@ class Triggers(Section):
 class Retrain(Section):
     """When `selftrain retrain` trains."""
 
+    model_config = ConfigDict(title="retrain")
+
     any_of: Triggers = Field(Triggers(min_new=100, manual=True), description="one of these is enough")
     all_of: Triggers = Field(Triggers(), description="all of these must hold as well")
     cooldown_hours: float = Field(0.0, ge=0, description="hours after a decided run in which nothing but --now trains")
@@ -95,6 +129,8 @@ class Retrain(Section):
 class Drift(Section):
     """How far new images must be from the training images to count as drift."""
 
+    model_config = ConfigDict(title="drift")
+
     min_images: int = Field(100, ge=10, description="fewest new images for a decision")
     warmup: int = Field(5, ge=1, description="past windows that set the threshold; until then nothing is drift")
     factor: float = Field(2.0, gt=1, description="drift: the distance is this many times the largest of past windows")
@@ -103,6 +139,8 @@ class Drift(Section):
 
 class Notify(Section):
     """Who is told. A notice that cannot be delivered is recorded, and never fails a run."""
+
+    model_config = ConfigDict(title="notify")
 
     webhook: SecretReference | None = Field(None, description="reference to the URL that JSON is posted to")
     command: str | None = Field(None, description="program that gets the JSON on its standard input")

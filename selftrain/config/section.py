@@ -28,7 +28,7 @@ class Section(BaseModel):
                     raise ConfigError(f"unknown key {key!r} in {cls.__name__}; it belongs to `machine`: machine.{key}")
                 near = difflib.get_close_matches(str(key), list(cls.model_fields), n=1, cutoff=0.0)
                 raise ConfigError(
-                    f"unknown key {key!r} in {cls.__name__}; did you mean {near[0]!r}? "
+                    f"unknown key {key!r} in {cls.model_config.get('title', cls.__name__)}; did you mean {near[0]!r}? "
                     f"Allowed: {', '.join(cls.model_fields)}"
                 )
         kind = cls.model_fields.get("kind")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
+
+import pyarrow as pa
 
 from selftrain.files.locks import locked
 from selftrain.files.workspace import Workspace
 
-Kind = Literal["look", "requested", "started", "decided", "failed", "resumed", "missed"]
+Kind = Literal["look", "requested", "started", "decided", "failed", "stopped", "resumed", "missed", "damaged"]
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,9 @@ class Journal:
     path: Path
 
     def lines(self) -> list[Line]:
-        """All lines, oldest first. A damaged one, which is kept in the file, stands as a look that says so."""
+        """All lines, oldest first. A damaged one stays in the file, and has its own kind here."""
         try:
-            text = self.path.read_text(encoding="utf-8")
+            text = self.path.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return []
         whole = text.split("\n")[:-1]  # what follows the last line break was never finished
@@ -62,50 +65,80 @@ class Journal:
             values = json.loads(text)
             return Line(values.pop("kind"), datetime.fromisoformat(values.pop("when")), values)
         except (ValueError, KeyError, TypeError, AttributeError):
-            return Line("look", datetime.min.replace(tzinfo=UTC), {"reason": f"line {number} is damaged"})
+            return Line("damaged", datetime.min.replace(tzinfo=UTC), {"reason": f"line {number} is damaged"})
 
 
 @dataclass(frozen=True)
 class JournalState:
     """What the lines of a journal add up to.
 
-    - `watermark`: the newest decided run; None before the first.
-    - `failures`: failed runs since the last decided or resumed one.
-    - `requested`: somebody asked for a run since one last started.
-    - `missed`: since the last look, somebody found the data set busy, so another look is owed.
+    - `decided_at`: when the newest run was decided; None before the first.
+    - `failed_looks`: looks that failed since one went well; `failed_runs`: runs that failed since one was decided.
+      Somebody who resumes clears both.
+    - `stopped`: people were told that no run starts after so many failures.
+    - `requested`: somebody asked for a run, and none has been decided or has failed since.
+    - `owed`: since the last run started, somebody found the data set busy or asked for a run: one more look is owed.
     """
 
-    watermark: Line | None
-    failures: int
-    requested: bool
-    missed: bool
+    decided_at: datetime | None = None
+    failed_looks: int = 0
+    failed_runs: int = 0
+    stopped: bool = False
+    requested: bool = False
+    owed: bool = False
 
     @property
-    def seen_rows(self) -> int:
-        """How many rows of the intake table the last decided run had seen."""
-        return int(self.watermark.facts.get("intake_rows", 0)) if self.watermark else 0
+    def failures(self) -> int:
+        """Failures in a row."""
+        return self.failed_looks + self.failed_runs
 
 
-def state_of(lines: list[Line]) -> JournalState:
+def state_of(lines: Iterable[Line]) -> JournalState:
     """The state after `lines`, oldest first."""
-    watermark, failures, requested, missed = None, 0, False, False
+    state = JournalState()
     for line in lines:
-        match line.kind:
-            case "decided":
-                watermark, failures = line, 0
-            case "failed":
-                failures += 1
-            case "resumed":
-                failures = 0
-            case "requested":
-                requested = True
-            case "missed":
-                missed = True
-            case "started":
-                requested = False
-            case "look":
-                missed = False
-    return JournalState(watermark, failures, requested, missed)
+        state = _after(state, line)
+    return state
+
+
+def _after(state: JournalState, line: Line) -> JournalState:
+    match line.kind:
+        case "decided":
+            return JournalState(decided_at=line.when, owed=state.owed)
+        case "failed" if line.facts.get("stage") == "look":
+            return replace(state, failed_looks=state.failed_looks + 1)
+        case "failed":
+            return replace(state, failed_runs=state.failed_runs + 1, requested=False)
+        case "look":
+            return replace(state, failed_looks=0, owed=False)
+        case "resumed":
+            return replace(state, failed_looks=0, failed_runs=0, stopped=False)
+        case "stopped":
+            return replace(state, stopped=True)
+        case "requested":
+            return replace(state, requested=True, owed=True)
+        case "missed":
+            return replace(state, owed=True)
+        case "started" | "damaged":
+            return state
+        case _:
+            assert_never(line.kind)
+
+
+def seen_rows(lines: Iterable[Line], intake: pa.Table) -> int:
+    """How many rows of `intake`, from its first, the decided runs had seen.
+
+    A run that saw less than an earlier one takes nothing back. A data set that was restored, or taken in again, may
+    have other rows now: only lines whose last image still stands in its row count.
+    """
+    return max((rows for line in lines if (rows := _rows_of(line, intake))), default=0)
+
+
+def _rows_of(line: Line, intake: pa.Table) -> int:
+    rows = int(line.facts.get("intake_rows", 0)) if line.kind == "decided" else 0
+    if not 0 < rows <= intake.num_rows or intake["image_id"][rows - 1].as_py() != line.facts.get("last_image"):
+        return 0
+    return rows
 
 
 def journal_of(workspace: Workspace, dataset: str) -> Journal:

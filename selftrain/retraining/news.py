@@ -10,16 +10,16 @@ from selftrain.selflabel.rounds.record import RunRecord
 Facts = dict[str, str | int | float | None]
 
 
-def events_of(record: RunRecord) -> tuple[Event, ...]:
-    """The events of a completed run, most important first."""
-    events: list[Event] = []
+def events_of(record: RunRecord, *, auto_promote: bool) -> tuple[Event, ...]:
+    """The events of a completed run, most important first.
+
+    A run that missed its gate is refused too, with the reason. Without `auto_promote`, a version that waits for a
+    person is not.
+    """
     if record.promoted:
-        events.append("promoted")
-    elif record.registered_version is not None:
-        events.append("refused")
-    if record.verdict is Verdict.PASSED:
-        events.append("passed")
-    return tuple(events)
+        return ("promoted", "passed")
+    passed: tuple[Event, ...] = ("passed",) if record.verdict is Verdict.PASSED else ()
+    return passed if passed and not auto_promote else ("refused", *passed)
 
 
 def event_of(error: BaseException) -> Event:

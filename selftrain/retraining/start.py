@@ -11,7 +11,7 @@ def from_champion(e: Experiment) -> Experiment:
     The student's network is the one that `e` trains when its own teacher teaches: without that, each retraining would
     train one rung more than the champion, which is a student itself.
     """
-    if e.teacher.start != "train":
+    if e.teacher.start not in ("train", "champion"):
         return e
     student = e.student.backbone_after(e.teacher.backbone)
     changed = {

@@ -19,6 +19,8 @@ class TriggerFacts:
     failures: int = 0  # failed retrainings in a row
     requested: bool = False  # somebody asked for it since the last decided run
     drift: str | None = None  # what has drifted; None: nothing, or it was not measured
+    measured: bool = False  # whether drift was measured
+    inbox: bool = True  # whether there is an inbox that new images can come from
     accuracy: float | None = None  # the champion's, 0-1, on labelled production images; None: there are none
 
 
@@ -118,11 +120,13 @@ def _conditions(facts: TriggerFacts, triggers: Triggers) -> list[_Condition]:
     """The conditions that `triggers` switch on."""
     conditions = []
     if triggers.min_new is not None:
-        conditions.append(_Condition(facts.new >= triggers.min_new, f"{facts.new} new images of {triggers.min_new}"))
+        where = "" if facts.inbox else ", as there is no section `inbox`"
+        text = f"{facts.new} new images of {triggers.min_new}{where}"
+        conditions.append(_Condition(facts.new >= triggers.min_new, text))
     if triggers.max_age_hours is not None:
         conditions.append(_age(facts, triggers.max_age_hours))
     if triggers.drift:
-        conditions.append(_Condition(facts.drift is not None, facts.drift or "no drift was found"))
+        conditions.append(_Condition(facts.drift is not None, facts.drift or _no_drift(facts)))
     if triggers.performance is not None:
         conditions.append(_performance(facts.accuracy, triggers.performance))
     if triggers.manual:
@@ -143,6 +147,10 @@ def _performance(accuracy: float | None, floor: float) -> _Condition:
     if accuracy is None:
         return _Condition(False, "no labelled production images to measure the champion on")
     return _Condition(accuracy < floor, f"the champion's accuracy in production is {accuracy:.3f}, floor {floor:g}")
+
+
+def _no_drift(facts: TriggerFacts) -> str:
+    return "no drift was found" if facts.measured else "drift was not measured"
 
 
 def _hours(span: timedelta) -> str:

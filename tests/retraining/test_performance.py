@@ -17,11 +17,12 @@ INTAKE = pa.table(
 
 def test_the_share_of_right_answers_is_that_of_the_labelled_images_of_one_version() -> None:
     labels = {"A": "cat", "B": "cat", "D": "dog", "X": "dog"}
-    assert performance(INTAKE, labels, version="7") == Performance(0.5, 2)
-    assert performance(INTAKE, labels, version="6") == Performance(1.0, 1)
+    assert performance(INTAKE, labels, version="7", least=1) == Performance(0.5, 2)
+    assert performance(INTAKE, labels, version="6", least=1) == Performance(1.0, 1)
 
 
 def test_without_a_labelled_answer_the_accuracy_is_unknown() -> None:
-    assert performance(INTAKE, {}, version="7") is None
-    assert performance(INTAKE, {"A": "cat"}, version="8") is None
+    assert performance(INTAKE, {}, version="7", least=1) is None
+    assert performance(INTAKE, {"A": "cat"}, version="8", least=1) is None
+    assert performance(INTAKE, {"A": "cat"}, version="7") is None
     assert performance(INTAKE.slice(0, 0), {"A": "cat"}, version="7") is None

@@ -27,7 +27,9 @@ QUIET = TriggerFacts(now=NOW, new=0, decided_at=NOW - timedelta(hours=5))
         ({}, {"any_of": {"max_age_hours": 6}}, False, "last decided run 5.0 h ago of 6"),
         ({"decided_at": None}, {"any_of": {"max_age_hours": 6}}, True, "no run was decided yet"),
         ({"drift": "brightness moved"}, {"any_of": {"drift": True}}, True, "brightness moved"),
-        ({}, {"any_of": {"drift": True}}, False, "no drift was found"),
+        ({}, {"any_of": {"drift": True}}, False, "drift was not measured"),
+        ({"measured": True}, {"any_of": {"drift": True}}, False, "no drift was found"),
+        ({"inbox": False}, {}, False, "0 new images of 100, as there is no section `inbox`; nobody asked"),
         (
             {"accuracy": 0.7},
             {"any_of": {"performance": 0.8}},

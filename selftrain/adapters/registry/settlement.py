@@ -83,6 +83,12 @@ def register_and_promote(candidate: Candidate, run: RunKeys, stores: OpenStores)
             reason="not registered: only a run that passes its gate is" + recall_log.alarm(tracking, present),
         )
     recall_log.refuse(tracking, candidate.model.contract)
+    if present is not None and _is_champion(candidate, run, stores, present):
+        return Registration(
+            model_name=settings.model_name,
+            champion_version=present.number,
+            reason=f"not registered: the best model is the champion {present.uri} itself",
+        )
     version = _register(candidate, run, stores)
     with champions_turn(tracking, settings.model_name, who=f"run {run.run_id}", wait_s=BY_RUN_S) as turn:
         return _settle(candidate, run, stores, version, turn)
@@ -114,6 +120,12 @@ def _carry_out(
         return _registration(stores, version, present, promoted=False, reason=wait)
     champions.promote(tracking, version.name, version.number, who=who, why=decision.text, turn=turn)
     return _registration(stores, version, version, promoted=True, reason=decision.text)
+
+
+def _is_champion(candidate: Candidate, run: RunKeys, stores: OpenStores, present: Version) -> bool:
+    """Whether a run, which has registered nothing yet, ended with the very model that is champion."""
+    same = present.model_digest == candidate.model.contract.weights_sha256
+    return same and versions.find(stores.tracking, name=present.name, run_key=run.run_key) is None
 
 
 def _number(version: Version | None) -> int | None:

@@ -28,11 +28,19 @@ def teacher_backbone(e: Experiment, workspace: Workspace) -> str:
 
 
 def retraining_of(e: Experiment) -> Experiment:
-    """`e` as a retraining runs it: from the champion, where there is one."""
+    """`e` as a retraining runs it: from the champion, where there is one that knows the classes of the data."""
+    from selftrain.adapters.registry.versions import load_model_folder
+    from selftrain.data.sources.source import open_source
+    from selftrain.learn.models.contract import read_contract
     from selftrain.retraining.start import from_champion
 
-    _, present = _champion(Workspace(Path(e.workspace)).ensure(), e.registry)
-    return from_champion(e) if present else e
+    workspace = Workspace(Path(e.workspace)).ensure()
+    tracking, present = _champion(workspace, e.registry)
+    if present is None:
+        return e
+    source = open_source(e.source)
+    champion = read_contract(load_model_folder(tracking, present, cache=workspace.models))
+    return from_champion(e) if champion.class_names == source.class_names(source.scan()) else e
 
 
 def starting_teacher(

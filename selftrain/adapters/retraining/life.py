@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 from selftrain.adapters.notices.sending import notify
 from selftrain.adapters.runs.lifecycle import pipeline_run
@@ -15,7 +17,7 @@ from selftrain.data.sources.listing import Listing
 from selftrain.data.store.dataset import open_dataset
 from selftrain.files.locks import let_go, try_lock
 from selftrain.files.workspace import Workspace
-from selftrain.retraining.journal import journal_of, state_of
+from selftrain.retraining.journal import Journal, journal_of, state_of
 from selftrain.retraining.newness import rows_seen
 from selftrain.retraining.news import Facts, event_of, events_of, facts_of
 from selftrain.selflabel.rounds.record import RunRecord
@@ -37,7 +39,7 @@ def retraining_run(e: Experiment) -> Iterator[bool]:
         yield False
         return
     try:
-        with told(e), pipeline_run(e.place, e.machine):
+        with told(e, "run"), pipeline_run(e.place, e.machine):
             yield True
     finally:
         let_go(path, lock)
@@ -56,19 +58,34 @@ def is_busy(workspace: Workspace, dataset: str) -> bool:
 
 
 @contextmanager
-def told(e: Experiment) -> Iterator[None]:
-    """Count an error of the block as a failure, and tell people. An interruption is not a failure."""
+def told(e: Experiment, stage: Literal["look", "run"]) -> Iterator[None]:
+    """Count an error of the block as a failure of this `stage`, once, and tell people.
+
+    An interruption is not a failure. An error that was counted further inside is not counted again.
+    """
     journal = journal_of(open_dataset(e.place).workspace, e.name)
+    before = _failed(journal)
     try:
         yield
     except Exception as error:
-        journal.append("failed", reason=str(error))
-        facts: Facts = {"experiment": e.name, "reason": str(error)}
-        tell(e, event_of(error), facts)
-        failures = state_of(journal.lines()).failures
-        if failures == e.retrain.max_failures:
-            tell(e, "stopped", {**facts, "failures": failures})
+        if _failed(journal) == before:
+            _count(e, journal, stage, error)
         raise
+
+
+def _failed(journal: Journal) -> int:
+    return sum(line.kind == "failed" for line in journal.lines())
+
+
+def _count(e: Experiment, journal: Journal, stage: str, error: Exception) -> None:
+    facts: Facts = {"experiment": e.name, "reason": str(error)}
+    tell(e, event_of(error), facts)
+    with contextlib.suppress(OSError):  # a full disk must not hide what went wrong
+        journal.append("failed", stage=stage, reason=str(error))
+        state = state_of(journal.lines())
+        if state.failures >= e.retrain.max_failures and not state.stopped:
+            tell(e, "stopped", {**facts, "failures": state.failures})
+            journal.append("stopped", failures=state.failures)
 
 
 def tell(e: Experiment, event: Event, facts: Facts) -> None:
@@ -95,14 +112,17 @@ def decided(e: Experiment, record: RunRecord, manifest: Manifest, listing: Listi
     journal = journal_of(dataset.workspace, dataset.name)
     if any(line.kind == "decided" and line.facts.get("run") == record.run_id for line in journal.lines()):
         return
+    intake = read_intake(intake_path(dataset.store.root))
+    rows = rows_seen(intake, listing.table)
     journal.append(
         "decided",
         run=record.run_id,
         verdict=record.verdict.value if record.verdict else None,
         reason=record.promotion_reason,
-        intake_rows=rows_seen(read_intake(intake_path(dataset.store.root)), listing.table),
+        intake_rows=rows,
+        last_image=intake["image_id"][rows - 1].as_py() if rows else None,
         dataset_version=record.dataset_version,
         manifest_digest=manifest.digest,
     )
-    for event in events_of(record):
+    for event in events_of(record, auto_promote=e.registry.auto_promote):
         tell(e, event, facts_of(record))

@@ -16,7 +16,7 @@ from selftrain.data.intake_table import intake_path, read_intake
 from selftrain.data.label_log import read_log, standing
 from selftrain.data.store.dataset import Dataset, open_dataset
 from selftrain.retraining.collecting import Collected, collect
-from selftrain.retraining.journal import JournalState, journal_of, state_of
+from selftrain.retraining.journal import JournalState, journal_of, seen_rows, state_of
 from selftrain.retraining.newness import new_images
 from selftrain.retraining.performance import performance
 from selftrain.retraining.trigger import Decision, NotDue, TriggerFacts, due, wants_drift
@@ -46,10 +46,10 @@ def look_at(e: Experiment, *, run: str = "", dry_run: bool = False, now: datetim
     dataset = open_dataset(e.place, e.machine)
     collected = collect(e, run=run, now=now, resolve=resolve, dry_run=dry_run) if e.inbox else None
     journal = journal_of(dataset.workspace, dataset.name)
-    state = state_of(journal.lines())
-    intake = read_intake(intake_path(dataset.store.root))
-    images = new_images(intake, seen_rows=state.seen_rows)
-    facts = _facts(state, len(images), now, collected)
+    lines = journal.lines()
+    state, intake = state_of(lines), read_intake(intake_path(dataset.store.root))
+    images = new_images(intake, seen_rows=seen_rows(lines, intake))
+    facts = _facts(state, len(images), now, collected, has_inbox=e.inbox is not None)
     if e.retrain.any_of.performance is not None or e.retrain.all_of.performance is not None:
         facts = replace(facts, accuracy=_accuracy(e, dataset, intake))
     if not dry_run and wants_drift(facts, e.retrain, min_images=e.drift.min_images):
@@ -65,7 +65,9 @@ def _with_drift(e: Experiment, facts: TriggerFacts, images: list[str]) -> Trigge
     from selftrain.adapters.retraining.watching import watch
 
     window = watch(e, images)
-    return replace(facts, drift=window.decision.reason) if window is not None and window.drifted else facts
+    if window is None:
+        return facts
+    return replace(facts, measured=True, drift=window.decision.reason if window.drifted else None)
 
 
 def _accuracy(e: Experiment, dataset: Dataset, intake: pa.Table) -> float | None:
@@ -79,15 +81,18 @@ def _accuracy(e: Experiment, dataset: Dataset, intake: pa.Table) -> float | None
     return found.accuracy if found else None
 
 
-def _facts(state: JournalState, new: int, now: datetime, collected: Collected | None) -> TriggerFacts:
+def _facts(
+    state: JournalState, new: int, now: datetime, collected: Collected | None, *, has_inbox: bool
+) -> TriggerFacts:
     """Without drift. A dry run takes nothing in: it counts what it would take as new."""
     would_be = collected.taken if collected and collected.dry_run else 0
     return TriggerFacts(
         now=now,
         new=new + would_be,
-        decided_at=state.watermark.when if state.watermark else None,
+        decided_at=state.decided_at,
         failures=state.failures,
         requested=state.requested,
+        inbox=has_inbox,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import ValidationError
 
 from selftrain.adapters.process.quiet_start import start_keras
 from selftrain.adapters.registry import versions
@@ -21,11 +23,10 @@ from selftrain.data.label_map import LabelMap
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.store.dataset import Dataset, open_dataset
 from selftrain.data.store.image_store import ImageStore
-from selftrain.errors import SelftrainError
 from selftrain.files.writing import replace_text
 from selftrain.retraining.drift.decision import Window, look, replay
 from selftrain.retraining.drift.summaries import Reference, Summary
-from selftrain.retraining.journal import journal_of, state_of
+from selftrain.retraining.journal import journal_of, seen_rows
 from selftrain.retraining.newness import new_images
 
 if TYPE_CHECKING:
@@ -41,12 +42,16 @@ class Watch:
     folder: Path
 
     def windows(self) -> list[Window]:
-        """All windows, oldest first."""
+        """All windows, oldest first; those that this version cannot read are left out."""
         try:
             text = (self.folder / "windows.jsonl").read_text(encoding="utf-8")
         except FileNotFoundError:
             return []
-        return [Window.model_validate_json(line) for line in text.splitlines()]
+        windows = []
+        for line in text.splitlines():
+            with contextlib.suppress(ValidationError):
+                windows.append(Window.model_validate_json(line))
+        return windows
 
     def keep(self, windows: Sequence[Window]) -> None:
         replace_text(self.folder / "windows.jsonl", "".join(f"{each.model_dump_json()}\n" for each in windows))
@@ -65,11 +70,11 @@ def watch_of(dataset: Dataset) -> Watch:
 def drift_line(e: Experiment) -> str:
     """What the champion says of the images that no decided run has seen, in one line. It never fails a retraining."""
     dataset = open_dataset(e.place, e.machine)
-    state = state_of(journal_of(dataset.workspace, dataset.name).lines())
-    images = new_images(read_intake(intake_path(dataset.store.root)), seen_rows=state.seen_rows)
+    intake = read_intake(intake_path(dataset.store.root))
+    seen = seen_rows(journal_of(dataset.workspace, dataset.name).lines(), intake)
     try:
-        window = watch(e, images)
-    except SelftrainError as error:
+        window = watch(e, new_images(intake, seen_rows=seen))
+    except Exception as error:  # whatever is wrong with the measurement, the images can still be trained on
         return f"drift was not measured: {error}"
     return window.decision.reason if window else "drift was not measured: there is no champion, or no new image"
 
@@ -84,11 +89,11 @@ def watch(e: Experiment, image_ids: Sequence[str]) -> Window | None:
     kept, first = watch_of(dataset), image_ids[0] if len(image_ids) > 1 else ""
     name = f"{first[:12]}+{len(image_ids)}"
     past = kept.windows()
-    if past and past[-1].name == name:
-        return past[-1]
     champion = versions.champion(open_tracking(dataset.workspace.root), e.registry.model_name) if first else None
     if champion is None or not dataset.store.manifest_path.exists():
         return None
+    if past and past[-1].name == name and past[-1].summary.space.model == champion.identity:
+        return past[-1]
     start_keras()
     past = [each for each in past if not each.name.startswith(f"{first[:12]}+")]
     windows = _measure(e, dataset, champion, image_ids, name=name, past=past)

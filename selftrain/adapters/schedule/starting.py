@@ -76,7 +76,7 @@ def _process(entry: Entry, log: Path, lock: int) -> int | None:
             process = subprocess.Popen(
                 entry.command,
                 cwd=entry.folder,
-                env={**entry.environment, **os.environ},
+                env={**os.environ, **entry.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=subprocess.STDOUT,

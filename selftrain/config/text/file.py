@@ -128,6 +128,8 @@ def _parsed(path: Path, text: str) -> Experiment:
 def _refuse_unknown(path: Path, content: Mapping[str, object], allowed: frozenset[str], where: str) -> None:
     for key in content:
         if key not in allowed:
+            if key in Experiment.model_fields:
+                raise ConfigError(f"{path}: {key!r} is {where}; it belongs under `parameters: experiment:`")
             near = difflib.get_close_matches(str(key), sorted(allowed), n=1, cutoff=0.0)[0]
             raise ConfigError(f"{path}: unknown key {key!r} {where}; did you mean {near!r}?")
 

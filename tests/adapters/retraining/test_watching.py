@@ -94,8 +94,8 @@ def night(e: Experiment, paint: Paint, number: int, *, strength: int = 200) -> l
 def decide(e: Experiment) -> None:
     """A run is decided on all that was taken in so far."""
     dataset = open_dataset(e.place)
-    rows = read_intake(intake_path(dataset.store.root)).num_rows
-    journal_of(dataset.workspace, dataset.name).append("decided", run=str(rows), intake_rows=rows)
+    ids = read_intake(intake_path(dataset.store.root))["image_id"].to_pylist()
+    journal_of(dataset.workspace, dataset.name).append("decided", intake_rows=len(ids), last_image=ids[-1])
 
 
 def test_without_a_champion_nothing_is_measured(experiment: Experiment, paint: Paint) -> None:

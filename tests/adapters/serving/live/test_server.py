@@ -43,6 +43,7 @@ LIMIT_MB, MEGAPIXELS, IMAGES = 0.2, 0.02, 5
 CONFIG = """\
 parameters:
   experiment:
+    name: colours
     inbox:
       url: {folder}
       sampling: {{rule: low_confidence, below: 0.9, control: 0.0}}
@@ -381,7 +382,7 @@ def test_what_cannot_be_served_is_refused_in_one_line(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", first.tracking.uri)
     (tmp_path / "plain.yaml").write_text("parameters: {experiment: {}}")
-    assert "has no section `inbox:`" in selftrain("serve", "--config", "plain.yaml").err
+    assert "no model is called 'digits'" in selftrain("serve", "--config", "plain.yaml").err
     assert "no model is called 'cats'" in selftrain("serve", "--model-name", "cats").err
     first.tracking.client.delete_registered_model_alias("colours", "champion")
     ended = selftrain("serve", "--port", 0)
