@@ -23,6 +23,7 @@ NAMES = (
     "precision",
     "ingest",
     "queries",
+    "not_due",
     "inbox",
     "serving",
     "pseudo_label",
