@@ -63,8 +63,13 @@ class Site:
         }
 
     def run(self, *command: str, timeout_s: float = 600) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end, in a fork that spends no time on importing what every command imports."""
-        return FORKED.run(command, cwd=self.root, environment=self.environment(), timeout_s=timeout_s)
+        """Run a command to its end: Python's in a fork that spends no time on importing what every one imports."""
+        environment = self.environment()
+        if Path(shutil.which(command[0], path=environment["PATH"]) or "").parent == BIN:
+            return FORKED.run(command, cwd=self.root, environment=environment, timeout_s=timeout_s)
+        return subprocess.run(
+            command, cwd=self.root, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
+        )
 
     def start(self, *command: str) -> subprocess.Popen[str]:
         """Start a command in a process group of its own."""

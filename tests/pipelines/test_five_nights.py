@@ -77,6 +77,7 @@ def here(
             "secrets": {"key": "env:CAMERA_KEY", "secret": "env:CAMERA_SECRET"},
         },
         "retrain": {"any_of": {"min_new": 9, "manual": True}},
+        "drift": {"min_images": 10, "warmup": 3},
     }
     variables = {
         "MLFLOW_TRACKING_URI": mlflow_server,
@@ -96,6 +97,7 @@ def retrain(site: Site, *more: str) -> dict[str, Any]:
     """The record of a retraining that was due."""
     done = site.run("selftrain", "retrain", "--json", "--config", str(site.config()), *more)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("{"), done.stdout + done.stderr
     record: dict[str, Any] = json.loads(done.stdout)
     return record
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import click
 
-_MLFLOW = {"MLFLOW_DISABLE_TELEMETRY": "true"}
+# With a server, MLflow writes the address of each run to stdout, where `--json` has its answer.
+_MLFLOW = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 _PROCESS = {
     # ZenML uploads each larger parameter of a dynamic step as an artifact of its own, which takes 0.1 s.
     "ZENML_PARAMETER_SIZE_THRESHOLD": "65536",
@@ -45,7 +46,7 @@ def prepare_process() -> None:
 
 
 def prepare_mlflow() -> None:
-    """Turn MLflow's telemetry off, which MLflow reads when it is imported."""
+    """Turn off MLflow's telemetry, which it reads when it is imported, and its lines on stdout."""
     _set_defaults(_MLFLOW)
 
 

@@ -30,6 +30,7 @@ def test_a_run_keeps_zenmls_own_lines_for_its_live_view(environment: dict[str, s
 def test_asking_the_recall_log_changes_nothing_but_mlflows_telemetry(environment: dict[str, str]) -> None:
     before = dict(environment)
     prepare_mlflow()
-    assert environment == {**before, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+    assert environment == {**before, **quiet}
     prepare_process()
     assert {"TF_CPP_MIN_LOG_LEVEL", "GX_ANALYTICS_ENABLED", "MLFLOW_DISABLE_TELEMETRY"} <= environment.keys()
