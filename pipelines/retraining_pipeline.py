@@ -18,5 +18,6 @@ def retraining_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa:
             return
         found = look(experiment).load()
         if found.due:
-            started(experiment, found.reason, watch(experiment).load())
-            self_training(retraining_of(experiment))
+            coming = retraining_of(experiment)
+            started(coming, found.reason, watch(experiment).load())
+            self_training(coming)

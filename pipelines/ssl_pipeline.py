@@ -91,7 +91,7 @@ def first_teacher(e: Experiment, development: OutputArtifact, machine: OutputArt
     """The first teacher: trained here, or the model that `teacher.start` names."""
     if e.teacher.start == "train":
         return train_teacher(development, e.place, teacher_plan(e), described_weights(e.teacher.weights), machine)
-    return adopt_teacher(development, e.place, e.teacher.start, e.image_size, e.registry)
+    return adopt_teacher(development, e.place, e.teacher.start, e.image_size, e.registry, e.retrain.from_version)
 
 
 def next_student(

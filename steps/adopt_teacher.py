@@ -15,7 +15,7 @@ from selftrain.learn.models.contract import SavedModel
 
 @step(enable_cache=False, output_materializers={"teacher": ModelMaterializer})
 def adopt_teacher(
-    manifest: Manifest, place: Place, start: str, image_size: int, settings: Registry
+    manifest: Manifest, place: Place, start: str, image_size: int, settings: Registry, version: int | None = None
 ) -> Annotated[SavedModel, "teacher"]:
     """Take the champion or a user's own model as the first teacher. Every run looks it up again."""
     start_keras()
@@ -25,4 +25,5 @@ def adopt_teacher(
         settings=settings,
         class_names=manifest.label_map.names,
         image_size=image_size,
+        version=version,
     )

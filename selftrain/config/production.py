@@ -117,6 +117,9 @@ class Retrain(Section):
     any_of: Triggers = Field(Triggers(min_new=100, manual=True), description="one of these is enough")
     all_of: Triggers = Field(Triggers(), description="all of these must hold as well")
     cooldown_hours: float = Field(0.0, ge=0, description="hours after a decided run in which nothing but --now trains")
+    from_version: int | None = Field(
+        None, ge=1, description="set by selftrain: the version whose model teaches first, if teacher.start is champion"
+    )
     max_failures: int = Field(3, ge=1, description="failures in a row, after which it waits for --resume")
 
     @model_validator(mode="after")

@@ -125,6 +125,21 @@ def _after(state: JournalState, line: Line) -> JournalState:
             assert_never(line.kind)
 
 
+def unfinished_start(lines: Iterable[Line]) -> Line | None:
+    """The start of a retraining that then was neither decided nor failed: it was killed. None if there is none.
+
+    The next one starts from the same version, even if the killed one had moved the champion: it trains nothing else,
+    and finds what was registered.
+    """
+    start: Line | None = None
+    for line in lines:
+        if line.kind == "started":
+            start = line
+        elif line.kind in ("decided", "failed"):
+            start = None
+    return start
+
+
 def seen_rows(lines: Iterable[Line], intake: pa.Table) -> int:
     """How many rows of `intake`, from its first, the decided runs had seen.
 

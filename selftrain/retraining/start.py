@@ -5,8 +5,8 @@ from __future__ import annotations
 from selftrain.config import Experiment
 
 
-def from_champion(e: Experiment) -> Experiment:
-    """`e` with the champion as its first teacher, unless `teacher.start` names another model.
+def from_champion(e: Experiment, version: int) -> Experiment:
+    """`e` with `version`, the champion, as its first teacher, unless `teacher.start` names another model.
 
     The student's network is the one that `e` trains when its own teacher teaches: without that, each retraining would
     train one rung more than the champion, which is a student itself.
@@ -17,6 +17,7 @@ def from_champion(e: Experiment) -> Experiment:
     changed = {
         "teacher": e.teacher.model_copy(update={"start": "champion"}),
         "student": e.student.model_copy(update={"backbone": student, "start": _start(e)}),
+        "retrain": e.retrain.model_copy(update={"from_version": version}),
     }
     return e.model_copy(update=changed)
 

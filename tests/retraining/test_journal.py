@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from selftrain.retraining.journal import Journal, JournalState, seen_rows, state_of
+from selftrain.retraining.journal import Journal, JournalState, seen_rows, state_of, unfinished_start
 
 WHEN = datetime(2026, 12, 1, 3, tzinfo=UTC)
 INTAKE = pa.table({"image_id": pa.array(["A", "B", None, "C"], pa.string())})
@@ -83,6 +83,20 @@ def test_a_restored_data_set_goes_back_to_the_newest_decision_that_fits_its_rows
     assert seen_rows(journal.lines(), INTAKE.slice(0, 3)) == 2
     other = pa.table({"image_id": pa.array(["X", "Y", "Z", "Z"], pa.string())})
     assert seen_rows(journal.lines(), other) == 0
+
+
+def test_a_killed_retraining_is_begun_again_from_the_version_that_it_had_started_from(journal: Journal) -> None:
+    journal.append("started", from_version=3)
+    start = unfinished_start(journal.lines())
+    assert start is not None
+    assert start.facts["from_version"] == 3
+    journal.append("decided", run="a")
+    assert unfinished_start(journal.lines()) is None
+    journal.append("started", from_version=4)
+    journal.append("look")
+    assert unfinished_start(journal.lines()) is not None
+    journal.append("failed", stage="run")
+    assert unfinished_start(journal.lines()) is None
 
 
 @pytest.mark.parametrize("torn", [b'{"kind": "look", "wh', b"\0\0\0\0", b"\xff\xfe"])

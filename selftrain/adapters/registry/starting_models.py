@@ -24,27 +24,39 @@ def teacher_backbone(e: Experiment, workspace: Workspace) -> str:
         return e.teacher.backbone
     from selftrain.learn.models.loading import backbone_of
 
-    return backbone_of(_located(e.teacher.start, workspace, e.registry))
+    return backbone_of(_located(e.teacher.start, workspace, e.registry, e.retrain.from_version))
 
 
 def retraining_of(e: Experiment) -> Experiment:
     """`e` as a retraining runs it: from the champion, where there is one that knows the classes of the data."""
-    from selftrain.adapters.registry.versions import load_model_folder
+    from selftrain.adapters.registry.versions import get_version, load_model_folder
     from selftrain.data.sources.source import open_source
     from selftrain.learn.models.contract import read_contract
+    from selftrain.retraining.journal import journal_of, unfinished_start
     from selftrain.retraining.start import from_champion
 
     workspace = Workspace(Path(e.workspace)).ensure()
     tracking, present = _champion(workspace, e.registry)
     if present is None:
         return e
+    killed = unfinished_start(journal_of(workspace, e.name).lines())
+    number = killed.facts.get("from_version") if killed else present.number
+    if number is None:  # the killed one trained a teacher, and so does this one
+        return e
+    first = get_version(tracking, name=present.name, number=number)
     source = open_source(e.source)
-    champion = read_contract(load_model_folder(tracking, present, cache=workspace.models))
-    return from_champion(e) if champion.class_names == source.class_names(source.scan()) else e
+    champion = read_contract(load_model_folder(tracking, first, cache=workspace.models))
+    return from_champion(e, number) if champion.class_names == source.class_names(source.scan()) else e
 
 
 def starting_teacher(
-    start: str, *, workspace: Workspace, settings: Registry, class_names: tuple[str, ...], image_size: int
+    start: str,
+    *,
+    workspace: Workspace,
+    settings: Registry,
+    class_names: tuple[str, ...],
+    image_size: int,
+    version: int | None = None,
 ) -> SavedModel:
     """The first teacher of a run that does not train one: 'champion', a `.keras` file, or a saved model's folder.
 
@@ -54,7 +66,7 @@ def starting_teacher(
     from selftrain.learn.models.loading import adopt
     from selftrain.learn.models.saving import save
 
-    path = _located(start, workspace, settings)
+    path = _located(start, workspace, settings, version)
     if path.is_dir():
         return _of_classes(SavedModel.read(path), class_names)
     # Kept by the file's digest: a second save would have another digest, and every later step would run again.
@@ -81,7 +93,7 @@ def described_weights(weights: str | None) -> str | None:
     return weights if weights in (None, "imagenet") else f"{weights} {_content(Path(weights))}"
 
 
-def _located(start: str, workspace: Workspace, settings: Registry) -> Path:
+def _located(start: str, workspace: Workspace, settings: Registry, number: int | None = None) -> Path:
     """The `.keras` file or the saved model's folder that `start` names; the champion is fetched."""
     from selftrain.learn.models.contract import CONTRACT_FILE, MODEL_FILE
 
@@ -96,9 +108,11 @@ def _located(start: str, workspace: Workspace, settings: Registry) -> Path:
         _refuse_withdrawn(path, start, workspace)
         return path
     from selftrain.adapters.registry import recall_log
-    from selftrain.adapters.registry.versions import load_model_folder
+    from selftrain.adapters.registry.versions import get_version, load_model_folder
 
     tracking, version = _champion(workspace, settings)
+    if number is not None:
+        version = get_version(tracking, name=settings.model_name, number=number)
     if version is None:
         raise RegistryError(
             f"teacher.start is 'champion', but {settings.model_name!r} has none; run once with 'train', or promote"

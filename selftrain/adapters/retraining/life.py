@@ -95,12 +95,17 @@ def tell(e: Experiment, event: Event, facts: Facts) -> None:
 
 
 def started(e: Experiment, reason: str, drift: str) -> None:
-    """Write down that a due retraining begins, for `reason`, with what is known of `drift`, and tell people."""
+    """Write down that a due retraining begins, for `reason`, with what is known of `drift`, and tell people.
+
+    `e` is the experiment as the retraining runs it.
+    """
     from zenml.execution.pipeline.dynamic.run_context import DynamicPipelineRunContext
 
     run = str(DynamicPipelineRunContext.get().run.id)
     workspace = open_dataset(e.place).workspace
-    journal_of(workspace, e.name).append("started", run=run, reason=reason, drift=drift)
+    journal_of(workspace, e.name).append(
+        "started", run=run, reason=reason, drift=drift, from_version=e.retrain.from_version
+    )
     events: tuple[Event, ...] = ("due", "started")
     for event in events:
         tell(e, event, {"experiment": e.name, "run": run, "reason": reason, "drift": drift})
