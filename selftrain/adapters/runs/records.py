@@ -54,12 +54,13 @@ def _asked_runs(count: int) -> list[RunRecord]:
 def _runs_of(pipeline: str) -> Iterator[PipelineRunResponse]:
     """All runs of a pipeline, newest first, fetched as they are needed."""
     from zenml.client import Client
+    from zenml.constants import PAGE_SIZE_MAXIMUM
     from zenml.utils.pagination_utils import depaginate_stream
 
     if is_known(pipeline):
-        yield from depaginate_stream(
-            Client().list_pipeline_runs, pipeline=pipeline, size=20, sort_by="desc:created", hydrate=True
-        )
+        size = min(20, PAGE_SIZE_MAXIMUM)
+        runs = Client().list_pipeline_runs
+        yield from depaginate_stream(runs, pipeline=pipeline, size=size, sort_by="desc:created", hydrate=True)
 
 
 def find_record(run_id: str | None) -> RunRecord:
