@@ -57,7 +57,7 @@ def test_what_cannot_be_learned_from_is_said_first(tmp_path: Path) -> None:
 
     with pytest.raises(BackboneError, match=r"ends in \.weights\.h5"):
         learn_representation(images=images(4), out=tmp_path / "x.h5", workspace=tmp_path)
-    with pytest.raises(SourceError, match="Pixels of 32 px, image_size is 64"):
+    with pytest.raises(SourceError, match="Pixels of 32 px, but image_size is 64"):
         learn_representation(images=ArrayPixels(images(4)), recipe=Pretraining(image_size=64), workspace=tmp_path)
     with pytest.raises(ConfigError, match="4 images for batches of 8"):
         learn_representation(images=images(4), recipe=tiny(batch_size=8), workspace=tmp_path)
