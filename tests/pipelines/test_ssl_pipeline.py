@@ -138,6 +138,7 @@ def test_a_changed_gate_and_title_train_nothing_and_take_no_new_look(site: Site,
     assert second["test_accuracy"] == first["test_accuracy"]
 
 
+@pytest.mark.slow
 def test_the_same_run_in_another_way_is_cached_and_registers_nothing_twice(site: Site, first: dict[str, Any]) -> None:
     before = site.mlflow()["versions"]
     third = again(site, machine={"decoded_mb": 0, "checkpoint_s": 1.0, "workers": 1, "shard_mb": 100})

@@ -276,6 +276,7 @@ def test_a_champion_of_another_store_is_one_more_evaluation_when_it_is_compared(
     assert colours.record(good, settled, "one").test_looks == 2
 
 
+@pytest.mark.slow
 def test_a_version_is_tried_in_a_fresh_process_before_it_is_champion(colours: Colours, good: SavedModel) -> None:
     small = SURE.model_copy(update={"trial_images": 4, "limits": Limits(memory_mb=1)})
     refused = colours.settle(good, "one", small)

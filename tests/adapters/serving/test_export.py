@@ -28,6 +28,7 @@ from selftrain.learn.models.loading import load
 
 pytestmark = [
     pytest.mark.keras,
+    pytest.mark.slow,
     # Keras 3.15 converts TensorFlow variables with numpy's older protocol.
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
     # TensorFlow announces its interpreter's successor, which is not on every platform.

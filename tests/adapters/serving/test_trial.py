@@ -25,6 +25,7 @@ from selftrain.learn.models.saving import save
 
 pytestmark = [
     pytest.mark.keras,
+    pytest.mark.slow,
     # Keras 3.15 converts TensorFlow variables with numpy's older protocol.
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
     # mlflow's own modules set it off while they are imported.

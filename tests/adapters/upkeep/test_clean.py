@@ -28,6 +28,7 @@ from selftrain.learn.training.checkpoint import Checkpoints, Position
 
 pytestmark = [
     pytest.mark.keras,
+    pytest.mark.slow,
     # mlflow's SQL store leaves cursors to the garbage collector; so does DVC, and pygtrie warns at DVC's use of it.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

@@ -29,6 +29,7 @@ from selftrain.learn.models.saving import save
 
 pytestmark = [
     pytest.mark.keras,
+    pytest.mark.slow,
     # mlflow's SQL store leaves cursors to the garbage collector.
     pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning"),
     # Keras 3.15 converts TensorFlow variables with numpy's older protocol.
