@@ -29,7 +29,7 @@ STEPS = """
     ORDER BY s.created
 """
 ENDED = """
-    (r.status != 'completed'
+    (r.status != 'completed' OR p.name != 'retraining_pipeline'
      OR EXISTS (SELECT 1 FROM step_run s WHERE s.pipeline_run_id = r.id AND s.name = 'record'))
 """
 INPUTS = "SELECT name, artifact_id FROM step_run_input_artifact WHERE step_id = ? ORDER BY name, input_index"
@@ -70,7 +70,7 @@ class StoredRun:
 def newest_runs(database: ZenMLDatabase, pipelines: Sequence[str], count: int) -> list[StoredRun]:
     """The newest `count` runs of these pipelines in the active project, newest first.
 
-    A run that completed without the step `record`, as a retraining does that was not due, is left out.
+    A retraining that was not due, and completed without the step `record`, is left out.
     """
     where = f"WHERE p.name IN ({_marks(pipelines)}) AND r.project_id = ? AND {ENDED} ORDER BY r.created DESC LIMIT ?"
     rows = database.rows(f"{RUNS} {where}", (*pipelines, database.project, count))

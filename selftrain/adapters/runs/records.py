@@ -29,7 +29,8 @@ from selftrain.selflabel.rounds.record import RunRecord
 if TYPE_CHECKING:
     from zenml.models import ArtifactVersionResponse, PipelineRunResponse, StepRunResponse
 
-PIPELINES = ("ssl_pipeline", "retraining_pipeline")
+RETRAINING = "retraining_pipeline"
+PIPELINES = ("ssl_pipeline", RETRAINING)
 EARLIER = "made by an earlier version of selftrain"
 T = TypeVar("T")
 
@@ -47,12 +48,11 @@ def latest_runs(count: int) -> list[RunRecord]:
 def _asked_runs(count: int) -> list[RunRecord]:
     """`latest_runs`, as ZenML itself answers."""
     runs = heapq.merge(*map(_runs_of, PIPELINES), key=lambda run: run.created, reverse=True)
-    ended = (run for run in runs if run.status.value != "completed" or "record" in run.steps)
-    return [record_of(run) for run in islice(ended, count)]
+    return [record_of(run) for run in islice(runs, count)]
 
 
 def _runs_of(pipeline: str) -> Iterator[PipelineRunResponse]:
-    """All runs of a pipeline, newest first, fetched as they are needed."""
+    """All runs of a pipeline, newest first, fetched as they are needed; without retrainings that were not due."""
     from zenml.client import Client
     from zenml.constants import PAGE_SIZE_MAXIMUM
     from zenml.utils.pagination_utils import depaginate_stream
@@ -60,7 +60,9 @@ def _runs_of(pipeline: str) -> Iterator[PipelineRunResponse]:
     if is_known(pipeline):
         size = min(20, PAGE_SIZE_MAXIMUM)
         runs = Client().list_pipeline_runs
-        yield from depaginate_stream(runs, pipeline=pipeline, size=size, sort_by="desc:created", hydrate=True)
+        for run in depaginate_stream(runs, pipeline=pipeline, size=size, sort_by="desc:created", hydrate=True):
+            if pipeline != RETRAINING or run.status.value != "completed" or "record" in run.steps:
+                yield run
 
 
 def find_record(run_id: str | None) -> RunRecord:
