@@ -5,4 +5,4 @@ import sys
 from pipelines.retraining_pipeline import retraining_pipeline
 from selftrain.adapters.runs.entry import Entry
 
-sys.modules[__name__] = Entry(retraining_pipeline)  # type: ignore[assignment]
+sys.modules[__name__] = Entry(retraining_pipeline)  # type: ignore[assignment]  # any object may stand for a module

@@ -5,4 +5,4 @@ import sys
 from pipelines.ssl_pipeline import ssl_pipeline
 from selftrain.adapters.runs.entry import Entry
 
-sys.modules[__name__] = Entry(ssl_pipeline)  # type: ignore[assignment]
+sys.modules[__name__] = Entry(ssl_pipeline)  # type: ignore[assignment]  # any object may stand for a module

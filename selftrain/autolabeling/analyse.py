@@ -77,9 +77,7 @@ def analyse(
 
     Images are read once, in chunks. Memory holds the answers to the unlabelled ones: 4 bytes per class and image.
     The caller must have claimed `folder` with `claim_folder`. Images that an interrupted call labelled in it are not
-    labelled again.
-
-    Raises SourceError, PredictionError and ConfigError.
+    labelled again. Raises SourceError, PredictionError and ConfigError.
     """
     human = _read_human(model, labeled, validation, folder, settings)
     check_classes(settings.pseudo_label.threshold, human.judgement.class_names)

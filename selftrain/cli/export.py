@@ -100,15 +100,11 @@ def export(
     from selftrain.adapters.serving.export import export as export_model
     from selftrain.learn.models.loading import load
 
-    if model is not None and version is not None:
-        raise InputError(f"--model {model} and --version {version} are two models; give one of them")
-    if model is not None and not model.is_dir():
-        raise InputError(f"--model {model} is not a folder; give the folder of a saved model")
+    reference = _reference(model, version)
     allowed = _allowed(quantize, min_agreement, max_difference)
     wanted = Export(form.value, None if quantize is None else quantize.value, out, allowed)
     check_export(wanted)
     prepare_process()
-    reference = str(model) if model is not None else str(version or "champion")
     found = find_model(reference, workspace=workspace, model_name=model_name)
     pictures = _images(found, images, workspace=workspace, count=count)
     start_keras()
@@ -116,6 +112,17 @@ def export(
     _show_export(export_model(network, contract, pictures, wanted, called=found.called), out, as_json=as_json)
     if found.concern is not None:
         typer.echo(f"WARNING: {found.concern}", err=True)
+
+
+def _reference(model: Path | None, version: int | None) -> str:
+    """What the options name: a folder, a version, or else the champion. Raises InputError where they name two."""
+    if model is None:
+        return str(version or "champion")
+    if version is not None:
+        raise InputError(f"--model {model} and --version {version} are two models; give one of them")
+    if not model.is_dir():
+        raise InputError(f"--model {model} is not a folder; give the folder of a saved model")
+    return str(model)
 
 
 def compare(

@@ -22,12 +22,7 @@ def advice(seen: Survey, *, drawn: int, training_labels: int, pretrained: bool) 
     smallest = min(seen.classes, key=lambda name: seen.classes[name])
     count = seen.classes[smallest]
     if drawn > 1 and count <= FEW_LABELS:
-        held = max(1, round(0.2 * count))
-        notes.append(
-            f"{count} labelled images of {smallest!r} leave {held} for "
-            f"{'each of validation and test' if drawn > 2 else 'the held-out split'}: the gate is coarse "
-            "and the reported interval wide; label more images for --validation and --test"
-        )
+        notes.append(_few_held_out(smallest, count, drawn))
     per_class = training_labels / len(seen.classes)
     if per_class < IN_TRAINING_BELOW and not pretrained:
         notes.append(
@@ -53,3 +48,12 @@ def advice(seen: Survey, *, drawn: int, training_labels: int, pretrained: bool) 
     if seen.unreadable:
         notes.append(f"{seen.unreadable} of {seen.sampled + seen.unreadable} files looked at are not readable images")
     return tuple(notes)
+
+
+def _few_held_out(smallest: str, count: int, drawn: int) -> str:
+    held = max(1, round(0.2 * count))
+    splits = "each of validation and test" if drawn > 2 else "the held-out split"
+    return (
+        f"{count} labelled images of {smallest!r} leave {held} for {splits}: the gate is coarse and the reported "
+        "interval wide; label more images for --validation and --test"
+    )

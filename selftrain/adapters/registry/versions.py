@@ -83,7 +83,7 @@ def registered_model(tracking: Tracking, name: str) -> RegisteredModel | None:
     except Exception as error:
         if not _is_mlflows(error):
             raise
-        if error.error_code == MISSING:  # type: ignore[attr-defined]
+        if error.error_code == MISSING:  # type: ignore[attr-defined]  # MlflowException or our MissingError
             return None
         raise RegistryError(f"the registry does not answer for the model {name!r}: {error}") from error
 

@@ -19,7 +19,7 @@ def run_savedmodel(file: Path, images: Any) -> Any:
 
 def run_litert(file: Path, images: Any) -> Any:
     try:
-        import ai_edge_litert.interpreter as litert  # type: ignore[import-not-found]
+        import ai_edge_litert.interpreter as litert  # type: ignore[import-not-found]  # not on every platform
     except ImportError:
         import tensorflow
 
@@ -34,7 +34,7 @@ def run_litert(file: Path, images: Any) -> Any:
 
 
 def run_onnx(file: Path, images: Any) -> Any:
-    import onnxruntime  # type: ignore[import-untyped]
+    import onnxruntime  # type: ignore[import-untyped]  # it ships no types
 
     return onnxruntime.InferenceSession(str(file)).run(["probabilities"], {"image": images})[0]
 

@@ -254,7 +254,7 @@ def _litert(served: _Serving, quantize: Quantization | None, images: npt.NDArray
 
 
 def _onnx(served: _Serving, file: Path) -> None:
-    import tf2onnx  # type: ignore[import-untyped]
+    import tf2onnx  # type: ignore[import-untyped]  # it ships no types
 
     signature = served.function.input_signature
     made, _ = tf2onnx.convert.from_function(

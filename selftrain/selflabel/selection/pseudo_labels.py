@@ -195,8 +195,8 @@ def select(
       learn from.
     - `prior` (classes,): the counts of the human training labels.
 
-    Raises PredictionError for invalid probabilities, and for image_ids that repeat or are not one per image. Raises
-    ConfigError if `settings` need held-out labels or a prior and there are none.
+    Raises PredictionError for invalid probabilities, and for image_ids that repeat or are not one per image, and
+    ConfigError if `settings` need held-out labels or a prior that are missing.
     """
     checked = checked_probs(probs, classes=len(class_names))
     ids = _checked_ids(image_ids, images=len(checked))

@@ -65,10 +65,8 @@ def train_student(
     This is Noisy Student (Xie et al., 2020, algorithm 1, step 3), with soft targets where the labels keep
     probabilities. The model's contract names the cut-offs of the labels and the teacher that gave them. The training
     resumes as `train_teacher` does. A method that learns in training reads the unlabelled images themselves, and uses
-    `labels` only for `churn`.
-
-    If the plan asks for it, the network begins with the weights of `teacher` (the paper's "warm-start"). Raises
-    ConfigError if that model is missing or its architecture differs.
+    `labels` only for `churn`. If the plan asks for it, the network begins with the weights of `teacher` (the paper's
+    "warm-start"). Raises ConfigError if that model is missing or its architecture differs.
 
     The contract's `churn` is the share of at most `churn_images` of the pool on which student and teacher disagree. A
     student that diverges does not end the run. It leaves the reason in place of a model (`divergence.reason`).
