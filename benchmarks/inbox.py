@@ -17,7 +17,7 @@ from benchmarks.record import Check, Result
 from selftrain import config
 from selftrain.data.intake_table import IntakeRow, append_intake, intake_path
 from selftrain.data.store.dataset import open_dataset
-from selftrain.retraining.collecting import inbox_of, look, open_inbox
+from selftrain.retraining.collecting import inbox_of, look_at_inbox, open_inbox
 
 FOLDER_FILES, OBJECTS, NEW = 100_000, 10_000, 500
 SECONDS, RATIO = 5.0, 1.2
@@ -87,7 +87,7 @@ def taken_before(e: config.Experiment, new: int) -> None:
 
 def look_once(e: config.Experiment, new: int) -> None:
     """One look, which must find what is new."""
-    found = len(look(e, now=datetime.now(UTC), resolve=str).sorting.ready)
+    found = len(look_at_inbox(e, now=datetime.now(UTC), resolve=str).sorting.ready)
     if found != new:
         raise ValueError(f"a look found {found} new files, not {new}")
 

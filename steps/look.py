@@ -4,11 +4,11 @@ from typing import Annotated
 
 from zenml import get_step_context, step
 
-from selftrain.adapters.retraining.looking import Look, look_at
+from selftrain.adapters.retraining.looking import RetrainingLook, look_at
 from selftrain.config import Experiment
 
 
 @step(enable_cache=False)
-def look(experiment: Experiment) -> Annotated[Look, "look"]:
+def look(experiment: Experiment) -> Annotated[RetrainingLook, "look"]:
     """Take in new images and decide; every look is recorded with its reason. It imports no model library."""
     return look_at(experiment, run=str(get_step_context().pipeline_run.id))

@@ -16,7 +16,7 @@ from selftrain.errors import ConfigError
 if TYPE_CHECKING:
     from zenml.pipelines.pipeline_definition import Pipeline
 
-    from selftrain.adapters.retraining.looking import Look
+    from selftrain.adapters.retraining.looking import RetrainingLook
     from selftrain.config import Experiment
     from selftrain.retraining.collecting import Collected
     from selftrain.retraining.journal import Journal
@@ -67,16 +67,16 @@ def retrain(
 
 
 def _miss(journal: Journal, *, as_json: bool) -> None:
-    from selftrain.adapters.retraining.looking import Look
+    from selftrain.adapters.retraining.looking import RetrainingLook
 
     reason = "another retraining is running; it looks again when it has ended well"
     journal.append("missed", reason=reason)
     typer.echo(reason, err=True)
     if as_json:
-        print_json(Look(due=False, reason=reason, stopped=False, new=0))
+        print_json(RetrainingLook(due=False, reason=reason, stopped=False, new=0))
 
 
-def _look(experiment: Experiment, *, dry_run: bool) -> Look:
+def _look(experiment: Experiment, *, dry_run: bool) -> RetrainingLook:
     """The look; one that fails counts as a failed retraining, and people are told. Dead runs are ended before it."""
     from selftrain.adapters.retraining.life import told
     from selftrain.adapters.retraining.looking import look_at

@@ -49,7 +49,7 @@ def serve(
     """
     from selftrain.adapters.registry.live_champion import RegisteredChampion
     from selftrain.adapters.registry.references import open_registry
-    from selftrain.adapters.serving.live.requests import Limits
+    from selftrain.adapters.serving.live.requests import RequestLimits
     from selftrain.adapters.serving.live.server import Settings
     from selftrain.adapters.serving.live.server import serve as serve_champion
     from selftrain.config.text.file import read_experiment
@@ -65,5 +65,5 @@ def serve(
         raise RegistryError(
             f"{champion.opened.name!r} has no champion to serve; `selftrain promote` makes one of its versions champion"
         )
-    limits = Limits(int(max_request_mb * MEGA), max_images, int(max_megapixels * MEGA), max_waiting)
+    limits = RequestLimits(int(max_request_mb * MEGA), max_images, int(max_megapixels * MEGA), max_waiting)
     serve_champion(champion, first, Settings(host=host, port=port, poll_s=poll, limits=limits, inbox=inbox))

@@ -14,7 +14,16 @@ from selftrain.config.data import (
     Splitting,
     TableSource,
 )
-from selftrain.config.decisions import Gate, GuardAction, GuardName, Guards, Limits, Metric, Registry, check_model_name
+from selftrain.config.decisions import (
+    Gate,
+    GuardAction,
+    GuardName,
+    Guards,
+    Metric,
+    Registry,
+    ServingLimits,
+    check_model_name,
+)
 from selftrain.config.experiment import Experiment, TaskName, parse
 from selftrain.config.production import (
     PRODUCTION,
@@ -65,7 +74,6 @@ __all__ = [
     "Inbox",
     "Ingest",
     "KerasDatasetSource",
-    "Limits",
     "Machine",
     "Method",
     "Metric",
@@ -83,6 +91,7 @@ __all__ = [
     "Sampling",
     "SecretReference",
     "Section",
+    "ServingLimits",
     "Severity",
     "Share",
     "Source",

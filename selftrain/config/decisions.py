@@ -76,7 +76,7 @@ def check_model_name(name: str, *, given_as: str) -> None:
         raise ConfigError(f"{given_as} is {name!r}; MLflow allows 200 characters, without / : . % @ \\ and quotes")
 
 
-class Limits(Section):
+class ServingLimits(Section):
     """What serving a version may take; None: any. Both are measured in a fresh process on the machine that promotes."""
 
     latency_ms: float | None = Field(None, gt=0, description="of 95 % of the requests with one image")
@@ -90,7 +90,7 @@ class Registry(Section):
     floors: dict[Metric, Share] = Field(default={"accuracy": 0.5}, description="on test")
     alpha: float = Field(0.05, gt=0, lt=1, description="significance level of the paired test against the champion")
     auto_promote: bool = True
-    limits: Limits = Limits()
+    limits: ServingLimits = ServingLimits()
     trial_images: int = Field(
         16, ge=0, le=64, description="images that a version answers in a fresh process before it is champion; 0: none"
     )

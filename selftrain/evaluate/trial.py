@@ -6,7 +6,7 @@ import math
 
 from pydantic import Field
 
-from selftrain.config import Limits
+from selftrain.config import ServingLimits
 from selftrain.evaluate.evaluation import Facts
 
 TOLERANCE = 1e-4
@@ -33,7 +33,7 @@ class Trial(Facts):
         return f"a fresh process served {self.images} images as evaluated"
 
 
-def objections(trial: Trial, limits: Limits) -> list[str]:
+def objections(trial: Trial, limits: ServingLimits) -> list[str]:
     """What speaks against serving the version of `trial`; what was not measured does."""
     if trial.failure is not None:
         return [f"it does not serve: {trial.failure}"]

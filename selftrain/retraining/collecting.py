@@ -59,7 +59,7 @@ class Collected(BaseModel):
 
 
 @dataclass(frozen=True)
-class Look:
+class InboxLook:
     """The inbox as one look sorted it, and how it is read."""
 
     remote: Remote
@@ -113,7 +113,7 @@ def open_source_with_inbox(
     return TakenImages(opened, store.root)
 
 
-def look(experiment: config.Experiment, *, now: datetime, resolve: Resolve) -> Look:
+def look_at_inbox(experiment: config.Experiment, *, now: datetime, resolve: Resolve) -> InboxLook:
     """List the inbox of `experiment` and sort its files; nothing is read or written.
 
     Raises ConfigError where there is no inbox, InboxError where it cannot be listed.
@@ -129,7 +129,7 @@ def look(experiment: config.Experiment, *, now: datetime, resolve: Resolve) -> L
     sorting = sort_files(remote.list(), known=known, seen=seen, now=now.timestamp(), settings=settings)
     midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     today = pc.and_(pc.greater_equal(intake["taken_at"], midnight), pc.is_valid(intake["image_id"]))
-    return Look(remote, sorting, pc.sum(today).as_py() or 0, intake.num_rows)
+    return InboxLook(remote, sorting, pc.sum(today).as_py() or 0, intake.num_rows)
 
 
 def collect(
@@ -148,7 +148,7 @@ def collect(
     """
     settings = inbox_of(experiment)
     store = open_dataset(experiment.place).store
-    seen = look(experiment, now=now, resolve=resolve)
+    seen = look_at_inbox(experiment, now=now, resolve=resolve)
     batch, over_cap, bad_sidecars = choose(seen, settings)
     waiting = dict(seen.sorting.waiting) | ({"over_cap": over_cap} if over_cap else {})
     result = Collected(
@@ -211,7 +211,7 @@ def _with_taken(
     )
 
 
-def choose(seen: Look, settings: config.Inbox) -> tuple[Batch, int, int]:
+def choose(seen: InboxLook, settings: config.Inbox) -> tuple[Batch, int, int]:
     """What is taken in of the ready files, how many wait for another day, and how many sidecars are broken.
 
     The oldest files come first. Answers are read only for files that are taken, unless the rule asks for them.
@@ -254,7 +254,7 @@ def memory_path(store: ImageStore) -> Path:
     return store.root.with_name(f"{store.root.name}.inbox.json")
 
 
-def _answers(seen: Look, files: Sequence[RemoteFile]) -> tuple[Mapping[str, Answer], int]:
+def _answers(seen: InboxLook, files: Sequence[RemoteFile]) -> tuple[Mapping[str, Answer], int]:
     """The answers in the sidecars of `files`, by path, and the number of sidecars that hold none."""
     named = {file.path: f"{file.path}{SIDECAR}" for file in files if f"{file.path}{SIDECAR}" in seen.sorting.others}
     with ThreadPoolExecutor(_THREADS) as threads:
@@ -263,7 +263,7 @@ def _answers(seen: Look, files: Sequence[RemoteFile]) -> tuple[Mapping[str, Answ
     return answers, len(read) - len(answers)
 
 
-def _answer(seen: Look, path: str) -> Answer | None:
+def _answer(seen: InboxLook, path: str) -> Answer | None:
     """The answer in one sidecar; None where it cannot be read or is not one."""
     try:
         said = _Sidecar.model_validate_json(seen.remote.read_path(path))

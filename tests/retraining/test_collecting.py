@@ -301,27 +301,27 @@ def test_a_bucket_that_vanishes_half_way_stops_the_collect_and_the_next_one_take
     for number in range(60):
         photo(bucket / "new" / f"{number:02d}.png", seed=number)
     shop = in_bucket(shop, server, "vanishing")
-    listed = collecting.look
+    listed = collecting.look_at_inbox
 
-    def then_gone(*args: Any, **kwargs: Any) -> collecting.Look:
+    def then_gone(*args: Any, **kwargs: Any) -> collecting.InboxLook:
         seen = listed(*args, **kwargs)
         for number in range(20, 60):
             (bucket / "new" / f"{number:02d}.png").unlink()
         return seen
 
-    def then_all_gone(*args: Any, **kwargs: Any) -> collecting.Look:
+    def then_all_gone(*args: Any, **kwargs: Any) -> collecting.InboxLook:
         seen = listed(*args, **kwargs)
         bucket.rename(server.folder / "away")
         return seen
 
     with monkeypatch.context() as patched:
-        patched.setattr(collecting, "look", then_all_gone)
+        patched.setattr(collecting, "look_at_inbox", then_all_gone)
         with pytest.raises(InboxError, match=r"is not there .*The specified bucket does not exist"):
             gather(shop)
     assert rows(shop) == []
     (server.folder / "away").rename(bucket)
     with monkeypatch.context() as patched:
-        patched.setattr(collecting, "look", then_gone)
+        patched.setattr(collecting, "look_at_inbox", then_gone)
         part = gather(shop)
     assert (part.new_images, part.waiting) == (20, {"unreadable": 40})
     assert len(part.unread) == 5

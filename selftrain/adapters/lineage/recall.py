@@ -139,7 +139,7 @@ def recall_history(workspace: Path) -> list[Recall]:
 
 
 def concern_of(model_uri: str | None, workspace: Path) -> str | None:
-    """Why not to trust the version that a run in `workspace` registered; None: trust it, or there is no version."""
+    """Why the version that a run in `workspace` registered is not to be trusted, or None."""
     address = ADDRESS.fullmatch(model_uri or "")
     if address is None:
         return None

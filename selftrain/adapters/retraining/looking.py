@@ -22,7 +22,7 @@ from selftrain.retraining.performance import performance
 from selftrain.retraining.trigger import Decision, NotDue, TriggerFacts, due, wants_drift
 
 
-class Look(BaseModel):
+class RetrainingLook(BaseModel):
     """What a look found: whether a retraining is due, why, and how many new images there are.
 
     `stopped`: none will be before somebody resumes it. `collected`: what the inbox held; None where there is none.
@@ -37,7 +37,7 @@ class Look(BaseModel):
     collected: Collected | None = None
 
 
-def look_at(e: Experiment, *, run: str = "", dry_run: bool = False, now: datetime | None = None) -> Look:
+def look_at(e: Experiment, *, run: str = "", dry_run: bool = False, now: datetime | None = None) -> RetrainingLook:
     """Take in what the inbox of `e` has, unless it is a `dry_run`, and decide; the journal keeps the line of why.
 
     `run` names the pipeline run that looks. Raises ConfigError, SecretError and InboxError.
@@ -96,7 +96,7 @@ def _facts(
     )
 
 
-def _look(decision: Decision, new: int, collected: Collected | None) -> Look:
+def _look(decision: Decision, new: int, collected: Collected | None) -> RetrainingLook:
     stopped = isinstance(decision, NotDue) and decision.stopped
     is_due = not isinstance(decision, NotDue)
-    return Look(due=is_due, reason=decision.reason, stopped=stopped, new=new, collected=collected)
+    return RetrainingLook(due=is_due, reason=decision.reason, stopped=stopped, new=new, collected=collected)

@@ -18,7 +18,7 @@ HOUR_MIN = 60
 
 
 @dataclass(frozen=True)
-class Look:
+class DueTime:
     """What one look at the clock found: the time that is due, if any, and up to when the schedule is dealt with."""
 
     due: datetime | None
@@ -47,16 +47,16 @@ class Cron:
         """The last time up to `moment`, itself included."""
         return next(each for each in self._times(moment, back=True) if each <= moment)
 
-    def look(self, now: datetime, *, since: datetime) -> Look:
+    def look(self, now: datetime, *, since: datetime) -> DueTime:
         """What is due at `now`, where everything up to `since` is dealt with.
 
         However many times were missed, one is due: the last. A clock that was put back a little makes nothing due
         twice. Where it was put back by more than one time, what was noted with the wrong clock is forgotten.
         """
         if since > self.after(now):
-            return Look(due=None, since=now)
+            return DueTime(due=None, since=now)
         last = self.before(now)
-        return Look(due=last, since=last) if last > since else Look(due=None, since=since)
+        return DueTime(due=last, since=last) if last > since else DueTime(due=None, since=since)
 
     @property
     def minutes(self) -> frozenset[int]:

@@ -16,7 +16,7 @@ from selftrain.adapters.registry import champions, recall_log, registration, set
 from selftrain.adapters.tracking.evaluations import TrackedEvaluations
 from selftrain.adapters.tracking.recording import FinishedRun, RunFacts, record_run
 from selftrain.adapters.tracking.store import Tracking, open_tracking
-from selftrain.config import Experiment, FolderSource, Ingest, Limits, Machine, Place, Registry, Splitting
+from selftrain.config import Experiment, FolderSource, Ingest, Machine, Place, Registry, ServingLimits, Splitting
 from selftrain.data.ingest.ingest import IngestResult, ingest
 from selftrain.data.ingest.report import report_ingested
 from selftrain.data.manifest import Manifest
@@ -278,7 +278,7 @@ def test_a_champion_of_another_store_is_one_more_evaluation_when_it_is_compared(
 
 @pytest.mark.slow
 def test_a_version_is_tried_in_a_fresh_process_before_it_is_champion(colours: Colours, good: SavedModel) -> None:
-    small = SURE.model_copy(update={"trial_images": 4, "limits": Limits(memory_mb=1)})
+    small = SURE.model_copy(update={"trial_images": 4, "limits": ServingLimits(memory_mb=1)})
     refused = colours.settle(good, "one", small)
     assert (refused.registered_version, refused.champion_version, refused.promoted) == (1, None, False)
     assert "registry.limits.memory_mb is 1" in refused.reason
@@ -310,7 +310,7 @@ def test_a_champion_that_is_moved_during_the_comparison_is_compared_anew(
     twin = save(model, contract.model_copy(update={"seed": 1}), tmp_path / "twin")
     assert not colours.settle(twin, "two", loose).promoted
     moving = MovesTheChampion(colours.tracking.client, ["2"])
-    moved = replace(colours, tracking=replace(colours.tracking, client=moving))  # type: ignore[arg-type]
+    moved = replace(colours, tracking=replace(colours.tracking, client=moving))  # type: ignore[arg-type]  # a double
     settled = moved.settle(good, "three", loose)
     assert moving.moves == []
     assert (settled.champion_version, settled.promoted) == (3, True)

@@ -15,7 +15,7 @@ from PIL import Image
 from selftrain.adapters.serving.packaging import stage
 from selftrain.adapters.serving.trial import GoldenImages, broken_images, largest_difference, run_trial
 from selftrain.adapters.serving.trial_process import percentile
-from selftrain.config import Limits
+from selftrain.config import ServingLimits
 from selftrain.data.images.decode import decode
 from selftrain.errors import ImageError
 from selftrain.evaluate.trial import Trial, objections
@@ -59,13 +59,13 @@ def test_a_version_answers_in_a_fresh_process_what_evaluation_says(
     colour_model: Path, golden: GoldenImages, tmp_path: Path
 ) -> None:
     found = trial(staged(colour_model, tmp_path / "served"), golden)
-    assert objections(found, Limits()) == []
+    assert objections(found, ServingLimits()) == []
     assert (found.images, found.batch_answered, found.broken_answered) == (3, 64, ())
     assert found.largest_difference < 1e-4
     assert 0 < found.latency_ms < math.inf
     assert 0 < found.batch_ms < math.inf
     assert found.memory_mb > 50
-    assert objections(found, Limits(latency_ms=1e-3, memory_mb=1))[0].startswith("an image takes")
+    assert objections(found, ServingLimits(latency_ms=1e-3, memory_mb=1))[0].startswith("an image takes")
 
 
 @pytest.mark.slow
@@ -75,7 +75,7 @@ def test_a_version_that_answers_otherwise_than_evaluation_is_objected_to(
     model, contract = load(colour_model)
     other = save(model, contract.model_copy(update={"temperature": 2.0}), tmp_path / "other").folder
     found = trial(staged(other, tmp_path / "served"), golden)
-    assert "differ from evaluation's" in objections(found, Limits())[0]
+    assert "differ from evaluation's" in objections(found, ServingLimits())[0]
 
 
 @pytest.mark.slow
@@ -86,7 +86,7 @@ def test_a_version_whose_file_was_changed_does_not_serve(
     path = folder / "artifacts" / "model" / "contract.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "weights_sha256": "0" * 64}))
     found = trial(folder, golden)
-    (objection,) = objections(found, Limits())
+    (objection,) = objections(found, ServingLimits())
     assert objection.startswith("it does not serve: ")
     assert "its contract says 000" in objection
 

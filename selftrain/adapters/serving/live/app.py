@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request, Response
 from selftrain.adapters.serving.live.asking import Asking, Row
 from selftrain.adapters.serving.live.live_model import LiveModel, ServedVersion
 from selftrain.adapters.serving.live.measures import CONTENT_TYPE, Measures
-from selftrain.adapters.serving.live.requests import AskedImage, Limits, check_count, files_of, rows_of
+from selftrain.adapters.serving.live.requests import AskedImage, RequestLimits, check_count, files_of, rows_of
 from selftrain.errors import OverloadedError, RequestError
 from selftrain.version import __version__
 
@@ -31,7 +31,7 @@ class Route:
     refuse: Callable[[int, str], object]
 
 
-def create_app(asking: Asking, live: LiveModel, measures: Measures, limits: Limits) -> FastAPI:
+def create_app(asking: Asking, live: LiveModel, measures: Measures, limits: RequestLimits) -> FastAPI:
     """The routes around `asking`. `docs/production.md` describes them."""
     app = FastAPI(title="selftrain", version=__version__)
     desk = _Desk(asking, live, measures, limits, ThreadPoolExecutor(limits.waiting, "request"))
@@ -52,7 +52,7 @@ def create_app(asking: Asking, live: LiveModel, measures: Measures, limits: Limi
     return app
 
 
-def _add_facts(app: FastAPI, asking: Asking, live: LiveModel, measures: Measures, limits: Limits) -> None:
+def _add_facts(app: FastAPI, asking: Asking, live: LiveModel, measures: Measures, limits: RequestLimits) -> None:
     """The routes that tell about the server itself."""
 
     @app.get("/health")
@@ -84,7 +84,7 @@ class _Desk:
     asking: Asking
     live: LiveModel
     measures: Measures
-    limits: Limits
+    limits: RequestLimits
     threads: ThreadPoolExecutor
 
     async def answer(self, route: Route, request: Request) -> Response:
@@ -114,7 +114,7 @@ class _Desk:
         return _json(route.refuse(status, text), status=status, version=self.live.current.uri)
 
 
-async def _body(request: Request, limits: Limits) -> bytes:
+async def _body(request: Request, limits: RequestLimits) -> bytes:
     """The whole body; raises RequestError 413 as soon as it is known to be too large."""
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limits.request_bytes:
@@ -127,7 +127,7 @@ async def _body(request: Request, limits: Limits) -> bytes:
     return bytes(body)
 
 
-def _too_large(size: int, limits: Limits) -> RequestError:
+def _too_large(size: int, limits: RequestLimits) -> RequestError:
     return RequestError(
         413, f"the body has {size} bytes or more, {limits.request_bytes} are allowed; send fewer or smaller images"
     )

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from selftrain.adapters.serving.live.live_model import LiveModel, ServedVersion
 from selftrain.adapters.serving.live.measures import Measures
-from selftrain.adapters.serving.live.requests import AskedImage, Limits
+from selftrain.adapters.serving.live.requests import AskedImage, RequestLimits
 from selftrain.adapters.serving.live.samples import Sampler
 from selftrain.data.images.decode import QuarantineReason, decode
 from selftrain.data.workers import cores
@@ -41,7 +41,7 @@ class _Image:
 class Asking:
     """Decodes with one thread per core, and lets the live model answer. Any thread may ask."""
 
-    def __init__(self, live: LiveModel, measures: Measures, limits: Limits, sampler: Sampler | None) -> None:
+    def __init__(self, live: LiveModel, measures: Measures, limits: RequestLimits, sampler: Sampler | None) -> None:
         self._live = live
         self._measures = measures
         self._limits = limits

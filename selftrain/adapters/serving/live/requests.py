@@ -15,7 +15,7 @@ FORMATS: Final = ("dataframe_records", "dataframe_split", "instances", "inputs")
 
 
 @dataclass(frozen=True)
-class Limits:
+class RequestLimits:
     """What one request may hold, and how many requests may wait for an answer."""
 
     request_bytes: int = 32_000_000
@@ -68,7 +68,7 @@ def rows_of(content_type: str, body: bytes) -> tuple[AskedImage, ...]:
     return tuple(AskedImage(str(place), image) for place, image in enumerate(_column(form, content[form])))
 
 
-def check_count(images: Sequence[AskedImage], limits: Limits) -> None:
+def check_count(images: Sequence[AskedImage], limits: RequestLimits) -> None:
     """Raise RequestError 413 for more images than one request may hold."""
     if len(images) > limits.images:
         raise RequestError(413, f"{len(images)} images; one request may hold {limits.images}: send several requests")

@@ -10,12 +10,12 @@ import threading
 from dataclasses import dataclass
 
 from selftrain.adapters.serving.live.live_model import Champion
-from selftrain.adapters.serving.live.requests import Limits
+from selftrain.adapters.serving.live.requests import RequestLimits
 from selftrain.config import Inbox
 from selftrain.errors import ServingError
 
 log = logging.getLogger("selftrain.serve")
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS = RequestLimits()
 DRAIN_S = 10  # for requests, and then for samples, after the signal to stop
 
 
@@ -26,7 +26,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8080
     poll_s: float = 5.0
-    limits: Limits = DEFAULT_LIMITS
+    limits: RequestLimits = DEFAULT_LIMITS
     inbox: Inbox | None = None
 
 

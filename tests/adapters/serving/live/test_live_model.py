@@ -16,7 +16,7 @@ from selftrain.adapters.serving.live.live_model import (
     to_load,
 )
 from selftrain.adapters.serving.live.measures import Measures
-from selftrain.adapters.serving.live.requests import AskedImage, Limits
+from selftrain.adapters.serving.live.requests import AskedImage, RequestLimits
 from selftrain.errors import OverloadedError, RegistryError
 from selftrain.learn.models.loading import load
 
@@ -95,7 +95,7 @@ def test_looks_survive_a_registry_that_is_down_and_a_version_that_breaks(colour_
 def test_more_requests_than_may_wait_are_sent_away(colour_model: Path) -> None:
     measures = Measures()
     live = LiveModel(Registry(colour_model), 1, poll_s=1.0, measures=measures)
-    asking = Asking(live, measures, Limits(waiting=1), None)
+    asking = Asking(live, measures, RequestLimits(waiting=1), None)
     asking.waiting = 1
     with pytest.raises(OverloadedError, match="1 requests wait already"):
         asking.ask([AskedImage("", b"no image")])
