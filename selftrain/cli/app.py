@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from selftrain.cli import export, labeling, lineage, models, retraining, schedule, serving, upkeep
-from selftrain.cli.options import DEFAULT_WORKSPACE, AsJson, WorkspaceOption, print_columns, print_json, print_rich
+from selftrain.cli import export, lineage, models
+from selftrain.cli.production import labeling, retraining, schedule, serving, upkeep
+from selftrain.cli.shared.options import (
+    DEFAULT_WORKSPACE,
+    AsJson,
+    WorkspaceOption,
+    print_columns,
+    print_json,
+    print_rich,
+)
 from selftrain.errors import SelftrainError
 from selftrain.version import __version__
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from selftrain.cli.options import (
+from selftrain.cli.shared.options import (
     DEFAULT_WORKSPACE,
     AsJson,
     ModelNameOption,

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from selftrain.cli.options import DEFAULT_WORKSPACE, AsJson, ModelNameOption, WorkspaceOption, print_columns, print_json
+from selftrain.cli.shared.options import (
+    DEFAULT_WORKSPACE,
+    AsJson,
+    ModelNameOption,
+    WorkspaceOption,
+    print_columns,
+    print_json,
+)
 from selftrain.errors import InputError
 
 if TYPE_CHECKING:

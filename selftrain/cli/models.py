@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from selftrain.cli.options import (
+from selftrain.cli.predictions import NOTHING_READ, AtOnce, Table, asked_model, predict_into
+from selftrain.cli.shared.options import (
     DEFAULT_WORKSPACE,
     AsJson,
     Classes,
@@ -17,7 +18,6 @@ from selftrain.cli.options import (
     print_columns,
     print_json,
 )
-from selftrain.cli.predictions import NOTHING_READ, AtOnce, Table, asked_model, predict_into
 from selftrain.config import Fixed, PerClass, PseudoLabel, TargetPrecision, Threshold
 from selftrain.errors import ConfigError, InputError, WithdrawnError
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from selftrain.cli.options import print_json
+from selftrain.cli.shared.options import print_json
 
 if TYPE_CHECKING:
     from selftrain.adapters.registry.references import LoadedModel

@@ -14,6 +14,8 @@ TOPS = ("pipelines", "steps", "selftrain")
 # selftrain/__init__.py, the package's face, stands above all of them, and nothing imports it.
 FLOORS = (
     "selftrain.cli",
+    "selftrain.cli.production",
+    "selftrain.cli.shared",
     "pipelines",
     "steps",
     "selftrain.api",

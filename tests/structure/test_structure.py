@@ -13,7 +13,7 @@ ENGINES = {"zenml", "mlflow", "dvc", "dvc_data", "great_expectations", "kubernet
 ENTRY_POINTS = sorted(
     [
         *(f"selftrain/api/{name}.py" for name in ("calls", "learning", "loading")),
-        *(f"selftrain/cli/{path.name}" for path in (ROOT / "selftrain" / "cli").glob("[!_]*.py")),
+        *(str(path.relative_to(ROOT)) for path in (ROOT / "selftrain" / "cli").rglob("[!_]*.py")),
     ]
 )
 # They train, or draw: what they import is heavy.

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from selftrain.adapters.process import console
-from selftrain.cli import options
+from selftrain.cli.shared import options
 from selftrain.report.summary import summary
 from selftrain.selflabel.rounds.history import Round, Verdict
 from selftrain.selflabel.rounds.record import RunRecord

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from selftrain.cli.options import DEFAULT_WORKSPACE, AsJson, WorkspaceOption, print_columns, print_json
+from selftrain.cli.shared.options import DEFAULT_WORKSPACE, AsJson, WorkspaceOption, print_columns, print_json
 
 if TYPE_CHECKING:
     from selftrain.adapters.upkeep.clean import CleanReport

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from selftrain.cli.options import DEFAULT_WORKSPACE, AsJson, WorkspaceOption, print_columns, print_json
+from selftrain.cli.shared.options import DEFAULT_WORKSPACE, AsJson, WorkspaceOption, print_columns, print_json
 from selftrain.errors import InputError, ScheduleError
 
 if TYPE_CHECKING:

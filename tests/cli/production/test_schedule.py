@@ -19,7 +19,7 @@ from selftrain.adapters.schedule.store import schedule_of, schedules, update
 
 Command = Callable[..., Any]  # tests/conftest.py, selftrain
 WORKSPACE = Path(".selftrain")
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CRONTAB = """#!/bin/sh
 if [ "$1" = -l ]; then cat "$TABLE" 2>/dev/null || { echo "no crontab for you" >&2; exit 1; }; else cat > "$TABLE"; fi
 """

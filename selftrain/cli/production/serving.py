@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from selftrain.cli.options import DEFAULT_WORKSPACE, ModelNameOption, WorkspaceOption
+from selftrain.cli.shared.options import DEFAULT_WORKSPACE, ModelNameOption, WorkspaceOption
 from selftrain.errors import RegistryError
 
 MEGA = 1_000_000

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from selftrain.cli.options import AsJson, print_columns, print_json
+from selftrain.cli.shared.options import AsJson, print_columns, print_json
 from selftrain.errors import ConfigError
 
 if TYPE_CHECKING:
