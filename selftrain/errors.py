@@ -3,6 +3,14 @@
 import click
 
 
+INTERRUPTED = 75
+"""Exit code of a step that was told to stop and saved its state: run it again, and it continues."""
+NO_DEVICE = 69
+"""Exit code of a step that was promised an accelerator and finds no driver: another node may have one."""
+OUT_OF_MEMORY = 71
+"""Exit code of a step whose accelerator or process ran out of memory: running it again as it is would not help."""
+
+
 class SelftrainError(click.ClickException):
     """Root of every expected error; the command line prints it as one line, with exit code 1."""
 
