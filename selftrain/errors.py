@@ -2,7 +2,6 @@
 
 import click
 
-
 INTERRUPTED = 75
 """Exit code of a step that was told to stop and saved its state: run it again, and it continues."""
 NO_DEVICE = 69
@@ -39,6 +38,10 @@ class InboxError(SelftrainError):
     """The inbox cannot be listed or read: its folder, bucket, server or key."""
 
 
+class MirrorError(SelftrainError):
+    """The store of checkpoints cannot be read or written."""
+
+
 class QuarantineError(InputError):
     """More source files are unusable than the configured share allows."""
 
@@ -61,6 +64,12 @@ class BackboneError(InputError):
 
 class UntrustedFileError(InputError):
     """The digest or format of a model file differs from its contract; the file was not loaded."""
+
+
+class TrainingInterruptedError(SelftrainError):
+    """A training was told to stop, and saved its state; run it again, and it continues."""
+
+    exit_code = INTERRUPTED
 
 
 class TrainingDivergedError(SelftrainError):

@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 import os
+import platform
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from selftrain.adapters.process.leaving import leave
+from selftrain.errors import NO_DEVICE
+
+DEVICE_VARIABLE = "SELFTRAIN_DEVICE"
+
 
 def start_keras() -> None:
     """Import Keras and start its devices. What this writes to stderr is shown only if it fails.
 
-    What is written later is never hidden. `selftrain doctor` names the GPUs.
+    What is written later is never hidden. `selftrain doctor` names the GPUs. Where SELFTRAIN_DEVICE is "gpu" and there
+    is none, this process ends with NO_DEVICE: training on the CPU of a GPU node would go on for days unnoticed.
     """
-    if "keras" in sys.modules:
-        return
-    with native_stderr_held():
-        import keras
+    if "keras" not in sys.modules:
+        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # other steps may share the GPU
+        with native_stderr_held():
+            import keras
 
-        keras.ops.zeros((1,))
+            keras.ops.zeros((1,))
+    if os.environ.get(DEVICE_VARIABLE, "").lower() == "gpu":
+        _check_gpu()
+
+
+def _check_gpu() -> None:
+    import keras
+
+    if not keras.distribution.list_devices("gpu"):
+        leave(
+            NO_DEVICE,
+            f"{DEVICE_VARIABLE} is gpu, but {keras.backend.backend()} finds none on {platform.node()}; check the "
+            "driver and the device plugin of this node, and that the image is the gpu one",
+        )
 
 
 @contextmanager

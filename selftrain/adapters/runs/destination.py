@@ -9,14 +9,22 @@ from tempfile import mkdtemp
 
 from selftrain.adapters.process import code_digest
 from selftrain.adapters.process.console import progress
+from selftrain.adapters.runs.interruption import checkpoint_store, interruptible
 from selftrain.data.store.dataset import Dataset
+from selftrain.files.mirror import Mirror
 from selftrain.learn.training.checkpoint import Checkpoints
 from selftrain.selflabel.teaching.task import Destination
 
 
 @contextmanager
 def destination(dataset: Dataset, note: str) -> Iterator[Destination]:
-    """A destination whose checkpoints the same code finds again. ZenML stores the model from its folder."""
-    checkpoints = Checkpoints(dataset.checkpoints(code_digest.train()), dataset.machine.checkpoint_s)
-    with progress(note) as show:
+    """A destination whose checkpoints the same code finds again. ZenML stores the model from its folder.
+
+    With SELFTRAIN_CHECKPOINTS, they are kept there too, and SIGTERM stops the training gently.
+    """
+    store = checkpoint_store()
+    mirror = Mirror(store, dataset.workspace.checkpoints) if store else None
+    with interruptible() as interruption, progress(note) as show:
+        folder = dataset.checkpoints(code_digest.train())
+        checkpoints = Checkpoints(folder, dataset.machine.checkpoint_s, mirror, interruption.told_to_stop)
         yield Destination(Path(mkdtemp(prefix="selftrain-")), checkpoints, show)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from selftrain.errors import TrainingHeldError
 from selftrain.files.locks import let_go, try_lock, wait_for_lock
+from selftrain.files.mirror import Mirror
 from selftrain.files.writing import replace as replace_file
 
 Array = NDArray[np.generic]
@@ -71,10 +72,14 @@ class Checkpoints:
     """The newest state and the best weights of one training, in a folder of its own, saved every `every_s` seconds.
 
     Once a training has finished, only its best weights and its position stay. The same training then returns at once.
+    With a `mirror`, they are also kept elsewhere, and a folder that holds nothing begins with what the mirror has. A
+    training asks `told_to_stop` after each step.
     """
 
     folder: Path
     every_s: float = 30.0
+    mirror: Mirror | None = None
+    told_to_stop: Callable[[], bool] = lambda: False
     _state: str = field(default="state.npz", init=False)
     _end: str = field(default=FINISHED, init=False)
 
@@ -97,6 +102,8 @@ class Checkpoints:
         try:
             for part in self.folder.glob("*.part"):  # of a process that was killed while it wrote
                 part.unlink()
+            if self.mirror is not None and not any(self.folder.glob("*.npz")):
+                self.mirror.fetch(self.folder)
             yield
         finally:
             let_go(self.folder / LOCK, lock)
@@ -109,6 +116,7 @@ class Checkpoints:
         for path in self.folder.glob("best-*.npz"):
             if path.name != keep:
                 path.unlink()
+        self._send(self._state, keep)
 
     def save_best(self, step: int, arrays: list[Array]) -> None:
         """Write the weights of the look at `step`; they count once a saved state names it."""
@@ -118,6 +126,19 @@ class Checkpoints:
         """Replace the saved state by the position alone; nothing is left to train."""
         write_arrays(self.folder / self._end, [], json.dumps(asdict(position)))
         (self.folder / self._state).unlink(missing_ok=True)
+        if self.mirror is not None:
+            self.mirror.join()
+        self._send(self._end, self._best(position.best.step).name if position.best else "")
+
+    def sent(self) -> None:
+        """Wait until the mirror holds the saved state. Raises MirrorError if it refuses."""
+        if (self.folder / self._state).exists():
+            best = max(self.folder.glob("best-*.npz"), default=None)
+            self._send(self._state, best.name if best is not None else "", wait=True)
+
+    def _send(self, *names: str, wait: bool = False) -> None:
+        if self.mirror is not None:
+            self.mirror.send(self.folder, [name for name in names if name], wait=wait)
 
     def load(self, fingerprint: str) -> tuple[Position, list[Array]] | None:
         """The saved position and arrays; None if nothing whole is saved, or only another training.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -21,13 +20,14 @@ from selftrain.learn.models.predict import predict_logits
 from selftrain.learn.networks import backbones, variables
 from selftrain.learn.networks.batchnorm import Statistics
 from selftrain.learn.networks.copies import at_precision, copied
-from selftrain.learn.networks.device import jit, keep_freed_memory
+from selftrain.learn.networks.device import jit
 from selftrain.learn.training import schedule
 from selftrain.learn.training.batches import Examples
 from selftrain.learn.training.checkpoint import Checkpoints, Look, Position
 from selftrain.learn.training.course import Course, Unlabeled, course
 from selftrain.learn.training.feed import feed
 from selftrain.learn.training.optimizer import FlatAdamW
+from selftrain.learn.training.watch import TrainingWatch
 from selftrain.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def train_course(
 ) -> TrainingResult:
     """Train as `train` does, on a course that the caller chose."""
     position = Position(_fingerprint(model, recipe, chosen, validation))
-    run = _TrainingRun(recipe, model, chosen, validation, checkpoints, position, progress)
+    run = TrainingRun(recipe, model, chosen, validation, checkpoints, position, progress)
     with checkpoints.held():
         return run.to_the_end()
 
@@ -129,7 +129,7 @@ def _fingerprint(model: keras.Model, recipe: Recipe, course: Course, validation:
     return hashlib.sha256(json.dumps((settings, network, data), sort_keys=True).encode()).hexdigest()
 
 
-class _TrainingRun:
+class TrainingRun:
     """One training in progress: the live model, its average, and how far it is."""
 
     def __init__(
@@ -199,7 +199,7 @@ class _TrainingRun:
         optimizer.build(self.trainer.trainable_variables)
 
     def _fit(self, stop: int) -> None:
-        watch = _TrainingWatch(self, stop)
+        watch = TrainingWatch(self, stop)
         steps = stop - self.position.step
         data = feed(self.course.dataset(self.position.step, stop))
         self.trainer.fit(data, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[watch])
@@ -276,37 +276,3 @@ class _TrainingRun:
         curve = pa.Table.from_pylist([{**asdict(look), "kept": look == best} for look in looks], schema=SCHEMA)
         image_steps = self.position.step * self.course.images_per_step
         return TrainingResult(self.averaged, curve, best.step, self.position.seconds, image_steps)
-
-
-class _TrainingWatch(keras.callbacks.Callback):  # type: ignore[misc]  # keras ships no types
-    """Stops a training whose loss is not finite, saves it from time to time, and reports progress."""
-
-    def __init__(self, run: _TrainingRun, stop: int) -> None:
-        super().__init__()
-        self.run, self.start, self.loss_before = run, run.position.step, run.position.loss_sum
-        self.count_before = run.position.loss_count
-        self.stop = stop
-        self.saved_at = time.monotonic()
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """`logs["loss"]` is the mean over the batches of this fit."""
-        if batch == 0:  # by now the data set is open
-            keep_freed_memory()
-        loss, done = float((logs or {})["loss"]), batch + 1
-        step = self.start + done
-        if not math.isfinite(loss):
-            raise TrainingDivergedError(
-                f"the loss became {loss} at step {step} of {self.run.steps}; "
-                f"lower learning_rate (now {self.run.recipe.learning_rate}) or lengthen warmup"
-            )
-        self.run.position = replace(
-            self.run.position,
-            step=step,
-            loss_sum=self.loss_before + loss * done,
-            loss_count=self.count_before + done,
-        )
-        if step < self.stop and time.monotonic() - self.saved_at >= self.run.checkpoints.every_s:
-            _ = self.model  # Keras brings the variables up to date here on backends that keep them apart
-            self.run.save()
-            self.saved_at = time.monotonic()
-        self.run.progress(step, self.run.steps, f"loss {loss:.3f}")

@@ -1,0 +1,157 @@
+"""A mirror: files of folders, kept in a bucket or another folder, so that another machine can go on with them.
+
+Below the mirror's URL, each folder has objects named by their sha256, and `index.json`. The index lists the two newest
+generations, each a set of files with their digests. It is written last, so a generation is whole or not there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from selftrain.errors import ConfigError, MirrorError
+from selftrain.files.writing import replace
+
+INDEX = "index.json"
+KEPT = 2  # generations
+Generation = Mapping[str, str]
+"""sha256 of each file, by its name."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Mirror:
+    """Keeps the folders below `root` under `url`: a folder, or any URL of fsspec such as s3://bucket/prefix.
+
+    The store is opened again for each transfer, so a key may be renewed while a training runs.
+    """
+
+    url: str
+    root: Path
+    _sending: threading.Thread | None = field(default=None, init=False, repr=False)
+
+    def fetch(self, folder: Path) -> bool:
+        """Write the newest whole generation of `folder` to it; False if there is none.
+
+        A generation with a missing or damaged object is passed over. Raises MirrorError if the store does not answer.
+        """
+        store = self._store(folder)
+        for generation in store.generations():
+            contents = {name: store.content(digest) for name, digest in generation.items()}
+            if None not in contents.values():
+                for name, content in contents.items():
+                    replace(folder / name, _writer(content or b""), durable=True)
+                return True
+        return False
+
+    def send(self, folder: Path, names: Sequence[str], *, wait: bool = False) -> None:
+        """Store the files `names` of `folder` as its newest generation, in the background unless `wait`.
+
+        While an earlier transfer goes on, a new one is only made with `wait`. What the store refuses is logged, and
+        raised as MirrorError with `wait`.
+        """
+        if wait:
+            self.join()
+        elif self._sending is not None and self._sending.is_alive():
+            return
+        files = {name: (folder / name).read_bytes() for name in names}
+        if wait:
+            self._store(folder).add(files)
+            return
+        self._sending = threading.Thread(target=self._try_to_add, args=(folder, files), daemon=True)
+        self._sending.start()
+
+    def join(self) -> None:
+        """Wait for the transfer in the background."""
+        if self._sending is not None:
+            self._sending.join()
+
+    def _try_to_add(self, folder: Path, files: Mapping[str, bytes]) -> None:
+        try:
+            self._store(folder).add(files)
+        except MirrorError as error:
+            _log.warning("%s; the training goes on", error.message)
+
+    def _store(self, folder: Path) -> _Store:
+        key = folder.resolve().relative_to(self.root.resolve()).as_posix()
+        return _Store(*_opened(self.url), self.url, key)
+
+
+@dataclass(frozen=True)
+class _Store:
+    """The objects and the index of one folder; `system` is a file system of fsspec."""
+
+    system: Any
+    base: str
+    url: str
+    key: str
+
+    def generations(self) -> tuple[Generation, ...]:
+        """Newest first."""
+        text = self._asked(lambda: self.system.cat_file(self._path(INDEX)))
+        return tuple(json.loads(text)["generations"]) if text is not None else ()
+
+    def content(self, digest: str) -> bytes | None:
+        """The object `digest`; None if it is missing or damaged."""
+        content = self._asked(lambda: self.system.cat_file(self._path(digest)))
+        return content if content is not None and hashlib.sha256(content).hexdigest() == digest else None
+
+    def add(self, files: Mapping[str, bytes]) -> None:
+        """Put what is missing, then the index, then remove what no generation names any more."""
+        earlier = self.generations()
+        newest = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        present = {digest for generation in earlier for digest in generation.values()}
+        for name, digest in newest.items():
+            if digest not in present:
+                self._put(digest, files[name])
+        kept = [newest, *(one for one in earlier if one != newest)][:KEPT]
+        self._put(INDEX, json.dumps({"generations": kept}, indent=1).encode())
+        for digest in present - {digest for generation in kept for digest in generation.values()}:
+            self._asked(lambda digest=digest: self.system.rm_file(self._path(digest)))  # type: ignore[misc]  # bound now
+
+    def _put(self, name: str, content: bytes) -> None:
+        if self.system.protocol in ("file", ("file", "local")):
+            self._asked(lambda: replace(Path(self._path(name)), _writer(content), durable=True))
+        else:
+            self._asked(lambda: self.system.pipe_file(self._path(name), content))
+
+    def _path(self, name: str) -> str:
+        return f"{self.base}/{self.key}/{name}"
+
+    def _asked(self, call: Callable[[], Any]) -> Any:
+        """What `call` returns; None if its file is missing. Raises MirrorError for any other error of the store."""
+        try:
+            return call()
+        except FileNotFoundError:
+            return None
+        except Exception as error:  # each kind of store raises its own library's errors
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise MirrorError(
+                f"the checkpoints at {self.url} cannot be read or written: {reason}; check the address, its key and "
+                "the server (SELFTRAIN_CHECKPOINTS)"
+            ) from error
+
+
+def _opened(url: str) -> tuple[Any, str]:
+    """The file system at `url` with no cache of its own, and the path in it."""
+    fsspec = import_module("fsspec")
+    try:
+        system, path = fsspec.core.url_to_fs(url, use_listings_cache=False, skip_instance_cache=True)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(
+            f"SELFTRAIN_CHECKPOINTS {url!r} cannot be opened: {error}; give a folder or a URL such as "
+            "s3://bucket/checkpoints, and install what its scheme needs"
+        ) from error
+    return system, str(path).rstrip("/")
+
+
+def _writer(content: bytes) -> Callable[[Path], object]:
+    return lambda part: part.write_bytes(content)
