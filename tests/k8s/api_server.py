@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import yaml
 
@@ -39,8 +39,8 @@ class Target:
 class ApiServer:
     """The server. `asked` holds every attempt with whether it was allowed.
 
-    `may` decides: by default everybody may do everything. A client's bearer token is its user name; groups follow it
-    after a bar, as in `ann|selftrain-submitters|others`.
+    `may` decides: by default everybody may do everything. A client's bearer token is its user name, or it asks at
+    `address(user)`. Groups follow the name after a bar, as in `ann|selftrain-submitters|others`.
     """
 
     cluster: Cluster = field(default_factory=Cluster)
@@ -70,24 +70,31 @@ class ApiServer:
         return [attempt for attempt, allowed in self.asked if not allowed]
 
     def kubeconfig(self, path: Path, *users: str, namespace: str = "selftrain") -> Path:
-        """Write a kubeconfig with a context for each user, of the user's name before the bar; the first is current."""
+        """Write a kubeconfig with a context for each user, of the user's name before the bar; the first is current.
+
+        kubectl sends no token where there is no TLS, so the user stands in the address as well.
+        """
         names = [user.split("|")[0] for user in users]
-        path.write_text(
-            yaml.safe_dump(
-                {
-                    "apiVersion": "v1",
-                    "kind": "Config",
-                    "clusters": [{"name": "loopback", "cluster": {"server": self.url}}],
-                    "users": [{"name": name, "user": {"token": user}} for name, user in zip(names, users, strict=True)],
-                    "contexts": [
-                        {"name": name, "context": {"cluster": "loopback", "user": name, "namespace": namespace}}
-                        for name in names
-                    ],
-                    "current-context": names[0],
-                }
-            )
-        )
+        clusters = [
+            {"name": name, "cluster": {"server": self.address(user)}} for name, user in zip(names, users, strict=True)
+        ]
+        contexts = [
+            {"name": name, "context": {"cluster": name, "user": name, "namespace": namespace}} for name in names
+        ]
+        whole = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": clusters,
+            "users": [{"name": name, "user": {"token": user}} for name, user in zip(names, users, strict=True)],
+            "contexts": contexts,
+            "current-context": names[0],
+        }
+        path.write_text(yaml.safe_dump(whole))
         return path
+
+    def address(self, user: str) -> str:
+        """The server's address for one user, who needs no token there."""
+        return f"{self.url}/as/{quote(user, safe='')}"
 
     def ask(self, attempt: Attempt) -> bool:
         answer = self.may(attempt)
@@ -113,7 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         try:
             body = json.loads(self.rfile.read(length) or b"{}") if length else {}
-            self._route(url.path.strip("/").split("/"), query, body)
+            self._route(self._path(url.path), query, body)
         except ApiError as error:
             self._send(error.code, _status(error))
         except json.JSONDecodeError:
@@ -127,8 +134,15 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._act(target_of(path), query, body)
 
+    def _path(self, path: str) -> list[str]:
+        """The parts of a path, without the user that may stand before it."""
+        parts = path.strip("/").split("/")
+        self._named = unquote(parts[1]) if parts[0] == "as" else ""
+        return parts[2:] if self._named else parts
+
     def _who(self) -> tuple[str, tuple[str, ...]]:
-        user, *groups = self.headers.get("Authorization", "").removeprefix("Bearer ").split("|")
+        said = self._named or self.headers.get("Authorization", "").removeprefix("Bearer ")
+        user, *groups = said.split("|")
         if not user:
             raise ApiError(401, "Unauthorized", "Unauthorized")
         return user, (*groups, "system:authenticated")
