@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -30,11 +31,16 @@ Object = dict[str, Any]
 def render(folder: str) -> tuple[Object, ...]:
     """The objects that `kubectl apply -k k8s/FOLDER` would create. A test that asks is skipped without kubectl."""
     kubectl = shutil.which("kubectl")
-    if kubectl is None:
-        pytest.skip("kubectl is not installed, so the manifests are not rendered")
+    if kubectl is None or not _new_enough(kubectl):
+        pytest.skip("kubectl 1.27 or later is not installed, so the manifests are not rendered")
     shown = subprocess.run([kubectl, "kustomize", str(FOLDER / folder)], capture_output=True, text=True, check=False)
     assert shown.returncode == 0, shown.stderr
     return tuple(each for each in yaml.safe_load_all(shown.stdout) if each)
+
+
+def _new_enough(kubectl: str) -> bool:
+    said = subprocess.run([kubectl, "version", "--client", "-o", "json"], capture_output=True, text=True, check=False)
+    return said.returncode == 0 and json.loads(said.stdout).get("kustomizeVersion", "v0") >= "v5"
 
 
 def everything(overlay: str) -> list[Object]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from tests.k8s.manifests import (
     COMPONENTS,
+    FOLDER,
     KSERVE_LABELS,
     OVERLAYS,
     RENDERED,
+    ROOT,
     Object,
     containers,
     everything,
@@ -209,6 +212,21 @@ def test_the_servers_keep_off_gpu_nodes_and_off_spot_nodes_where_there_are_any(o
         assert chooses(term, {}), title(each)
         for key in kept_off:
             assert not chooses(term, {key: labels[key]}), title(each)
+
+
+def test_where_room_is_short_servers_go_before_runs_and_runs_before_trainings() -> None:
+    of = {each["metadata"]["name"]: each for each in render("overlays/gpu-spot") if each["kind"] == "PriorityClass"}
+    run = 0  # a pod that names no class
+    assert of["selftrain-server"]["value"] > run > of["selftrain-training"]["value"] >= -10, "the autoscaler's limit"
+    assert of["selftrain-training"]["preemptionPolicy"] == "Never"
+
+
+@pytest.mark.parametrize("page", ["docs/cluster.md", "k8s/README.md"])
+def test_a_page_names_folders_and_files_of_manifests_that_are_there(page: str) -> None:
+    named = set(re.findall(r"k8s/[\w./-]*\w", (ROOT / page).read_text(encoding="utf-8")))
+    made = {f"k8s/secrets/{path.name.removesuffix('.example')}" for path in (FOLDER / "secrets").glob("*.example")}
+    assert named
+    assert not [path for path in named - made if not (ROOT / path).exists()]
 
 
 def test_pods_of_kserve_are_known_by_the_label_that_the_policies_choose() -> None:
