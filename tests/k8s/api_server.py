@@ -19,7 +19,8 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 import yaml
 
 from tests.k8s.access import Attempt
-from tests.k8s.cluster import PODS, RESOURCES, ApiError, Cluster, Resource
+from tests.k8s.cluster import ApiError, Cluster
+from tests.k8s.resources import PODS, RESOURCES, Resource, discovered
 
 VERBS = {"POST": "create", "GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 REVIEWS = "selfsubjectaccessreviews"
@@ -272,55 +273,6 @@ def carried_out(cluster: Cluster, verb: str, target: Target, query: dict[str, st
             for each in cluster.list(resource, namespace, **chosen):
                 cluster.delete(resource, each["metadata"]["name"], each["metadata"].get("namespace", ""), **how)
             return {"kind": "Status", "apiVersion": "v1", "status": "Success"}
-
-
-def discovered(path: list[str]) -> Any:
-    """The answer to questions on the API itself: its version, its groups, and what a group holds; None for others."""
-    groups = sorted({(each.group, each.version) for each in RESOURCES.values() if each.group})
-    match path:
-        case ["version"]:
-            return {"major": "1", "minor": "32", "gitVersion": "v1.32.0", "platform": "linux/amd64"}
-        case ["api"]:
-            return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
-        case ["apis"]:
-            return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(*each) for each in groups]}
-        case ["api", version]:
-            return _resources("", version)
-        case ["apis", group, version]:
-            return _resources(group, version)
-        case _:
-            return None
-
-
-def _group(name: str, version: str) -> Any:
-    preferred = {"groupVersion": f"{name}/{version}", "version": version}
-    return {"name": name, "versions": [preferred], "preferredVersion": preferred}
-
-
-def _resources(group: str, version: str) -> Any:
-    verbs = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
-    held = [
-        {
-            "name": each.plural,
-            "singularName": each.kind.lower(),
-            "namespaced": each.namespaced,
-            "kind": each.kind,
-            "verbs": verbs,
-        }
-        for each in RESOURCES.values()
-        if each.group == group
-    ]
-    if not group:
-        evictions = {
-            "name": "pods/eviction",
-            "singularName": "",
-            "namespaced": True,
-            "kind": "Eviction",
-            "verbs": ["create"],
-        }
-        held.append({**evictions, "group": "policy", "version": "v1"})
-    named = f"{group}/{version}" if group else version
-    return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": named, "resources": held}
 
 
 def _status(error: ApiError) -> Any:

@@ -16,52 +16,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from tests.k8s.resources import JOBS, PODS, Resource
 from tests.k8s.selectors import fields_match, labels_match
 
 Object = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Resource:
-    """A kind of object: the group and version of its API, its name in paths, and its kind in the objects."""
-
-    group: str
-    version: str
-    plural: str
-    kind: str
-    namespaced: bool = True
-
-    @property
-    def api_version(self) -> str:
-        return f"{self.group}/{self.version}" if self.group else self.version
-
-
-RESOURCES = {
-    (each.group, each.plural): each
-    for each in (
-        Resource("", "v1", "namespaces", "Namespace", namespaced=False),
-        Resource("", "v1", "nodes", "Node", namespaced=False),
-        Resource("", "v1", "pods", "Pod"),
-        Resource("", "v1", "services", "Service"),
-        Resource("", "v1", "secrets", "Secret"),
-        Resource("", "v1", "configmaps", "ConfigMap"),
-        Resource("", "v1", "events", "Event"),
-        Resource("", "v1", "limitranges", "LimitRange"),
-        Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim"),
-        Resource("", "v1", "serviceaccounts", "ServiceAccount"),
-        Resource("apps", "v1", "deployments", "Deployment"),
-        Resource("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler"),
-        Resource("batch", "v1", "jobs", "Job"),
-        Resource("batch", "v1", "cronjobs", "CronJob"),
-        Resource("coordination.k8s.io", "v1", "leases", "Lease"),
-        Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy"),
-        Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget"),
-        Resource("rbac.authorization.k8s.io", "v1", "roles", "Role"),
-        Resource("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding"),
-        Resource("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", namespaced=False),
-    )
-}
-JOBS, PODS = RESOURCES["batch", "jobs"], RESOURCES["", "pods"]
 FOREGROUND = "foregroundDeletion"
 
 

@@ -13,8 +13,9 @@ import pytest
 
 from tests.k8s.access import Attempt, account, allowed
 from tests.k8s.api_server import ApiServer
-from tests.k8s.cluster import JOBS, PODS, RESOURCES, Cluster
+from tests.k8s.cluster import Cluster
 from tests.k8s.manifests import FOLDER, render, title
+from tests.k8s.resources import JOBS, PODS, RESOURCES
 from tests.k8s.selectors import fields_match, labels_match
 
 POD = {"metadata": {"name": "a", "labels": {"app": "x"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}

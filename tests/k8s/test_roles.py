@@ -21,8 +21,9 @@ import pytest
 
 from tests.k8s.access import Attempt, account, allowed
 from tests.k8s.api_server import ApiServer
-from tests.k8s.cluster import JOBS, PODS, ApiError
+from tests.k8s.cluster import ApiError
 from tests.k8s.manifests import ORCHESTRATOR_LABELS, ROOT, STEP_LABELS, Object, render, title
+from tests.k8s.resources import JOBS, PODS
 
 ORCHESTRATOR = account("selftrain-orchestrator")
 pytestmark = pytest.mark.pipeline

@@ -177,6 +177,6 @@ def test_no_variable_of_a_pod_has_a_secret_as_its_value(folder: str) -> None:
             plain = [
                 v
                 for v in container.get("env", [])
-                if "value" in v and re.search("(?i)password|secret|token|key", v["name"])
+                if "value" in v and re.search("(?i)password|secret_|token|key", v["name"])
             ]
             assert not [v["name"] for v in plain if not re.fullmatch(r'"?(?:\$\(\w+\),?)+"?', v["value"])]
