@@ -214,6 +214,13 @@ def test_the_servers_keep_off_gpu_nodes_and_off_spot_nodes_where_there_are_any(o
             assert not chooses(term, {key: labels[key]}), title(each)
 
 
+def test_a_pod_that_asks_for_much_is_not_refused_for_a_limit_that_it_never_set() -> None:
+    """The API gives a container the default limit, and refuses it if it asks for more than that."""
+    (default,) = [each["spec"]["limits"][0] for each in render("base") if each["kind"] == "LimitRange"]
+    assert set(default["default"]) == {"memory"}, "pods of steps set their memory, but may leave their processors open"
+    assert set(default["defaultRequest"]) == {"cpu", "memory"}
+
+
 def test_where_room_is_short_servers_go_before_runs_and_runs_before_trainings() -> None:
     of = {each["metadata"]["name"]: each for each in render("overlays/gpu-spot") if each["kind"] == "PriorityClass"}
     run = 0  # a pod that names no class

@@ -76,27 +76,31 @@ def step_info(run_id: UUID) -> Any:
     )
 
 
-def as_orchestrator() -> list[tuple[str, Callable[[], Any]]]:
-    """The calls of a dynamic run's own pod, and those of one retraining at a time."""
+def lease(k8s: Any) -> list[tuple[str, Callable[[], Any]]]:
+    """The calls of whoever does alone what only one may do at a time."""
     from kubernetes import client
 
+    leases, name = client.CoordinationV1Api(k8s.get_kube_client()), f"champion-{uuid4().hex}"
+    body = {"metadata": {"name": name}, "spec": {"holderIdentity": "a", "leaseDurationSeconds": 30}}
+    return [
+        ("take the lease", lambda: leases.create_namespaced_lease(NAMESPACE, body) and None),
+        ("read the lease", lambda: leases.read_namespaced_lease(name, NAMESPACE) and None),
+        ("renew the lease", lambda: leases.replace_namespaced_lease(name, NAMESPACE, body) and None),
+        ("give it back", lambda: leases.delete_namespaced_lease(name, NAMESPACE) and None),
+    ]
+
+
+def as_orchestrator() -> list[tuple[str, Callable[[], Any]]]:
+    """The calls of a dynamic run's own pod, and those of one retraining at a time."""
     k8s = orchestrator(POD, "selftrain-step")
     info = step_info(uuid4())
     step = SimpleNamespace(id=info.step_run_id)
-    leases = client.CoordinationV1Api(k8s.get_kube_client())
-    body = {
-        "metadata": {"name": f"retraining-{uuid4().hex}"},
-        "spec": {"holderIdentity": "a", "leaseDurationSeconds": 30},
-    }
-    name = body["metadata"]["name"]
     return [
         ("find its Job", k8s.get_orchestrator_run_id),
         ("start a step", lambda: k8s.submit_isolated_step_with_allocation(info, {"A": "b"}, None)),
         ("ask how it goes until it has ended", lambda: _ended(lambda: k8s.get_isolated_step_status(step).value)),
         ("stop it", lambda: k8s.stop_isolated_step(step)),
-        ("take the lease", lambda: leases.create_namespaced_lease(NAMESPACE, body)),
-        ("read the lease", lambda: leases.read_namespaced_lease(name, NAMESPACE)),
-        ("renew the lease", lambda: leases.replace_namespaced_lease(name, NAMESPACE, body)),
+        *lease(k8s),
     ]
 
 
@@ -154,6 +158,7 @@ def as_submitter() -> list[tuple[str, Callable[[], Any]]]:
         ("pause the schedule", lambda: k8s.update_schedule(planned(), ScheduleUpdate(active=False))),
         ("end the schedule", lambda: k8s.delete_schedule(planned())),
         ("fail to start", fail_to_start),
+        *lease(k8s),
     ]
 
 
