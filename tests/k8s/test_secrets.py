@@ -38,7 +38,10 @@ PLAIN = {  # what a secret looks like, wherever it stands
 NAMED = re.compile(
     r"(?i)(?:password|passwd|secret_?(?:access_?)?key|api_?key|token|encryption_?key)\w*[\"']?\s*[:=]\s*(\S+)"
 )
-SPOKEN = re.compile(r"^[\"'`(]?(?:\$|\{|<|\.\.\.|env:|file:|zenml:|NAME|false|true|[\"'`)]*$|[\"'`]?\{\{)")
+# What stands for a value, and is none: a reference, an empty place, or the name of another thing (s3_secret_key).
+SPOKEN = re.compile(
+    r"^[\"'`(]?(?:\$|\{|<|\.\.\.|env:|file:|zenml:|false|true|[\"'`)]*$|(?=.{1,24}$)[a-z0-9]+(?:_[a-z0-9]+)+$)"
+)
 FILES = ("selftrain-s3", "selftrain-mlflow", "mlflow-server", "zenml-server")
 
 
@@ -90,7 +93,14 @@ def test_a_secret_is_found_where_there_is_one(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["password: $(PASSWORD)", "token: env:HOOK", "MLFLOW_TRACKING_PASSWORD=", "sha256:" + "0a" * 32]
+    "text",
+    [
+        "password: $(PASSWORD)",
+        "token: env:HOOK",
+        "AWS_SECRET_ACCESS_KEY=s3_secret_key",
+        "MLFLOW_TRACKING_PASSWORD=",
+        "sha256:" + "0a" * 32,
+    ],
 )
 def test_a_name_or_an_empty_place_is_not_a_secret(text: str) -> None:
     assert not list(secrets_in(text))
