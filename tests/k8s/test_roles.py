@@ -81,6 +81,12 @@ class Zenml:
         ended: dict[str, str] = json.loads(self.process.stdout.readline())
         return ended
 
+    def may(self, attempt: Attempt) -> bool:
+        answer = allowed(attempt, self.rights)
+        if attempt.resource == "pods/log" and not answer:
+            self.end(attempt.name.removesuffix("-1"), "Complete")  # or ZenML would wait for ever
+        return answer
+
     def asked(self, role: str) -> list[tuple[Attempt, bool]]:
         user = USERS[role].split("|")[0]
         return [(attempt, answer) for attempt, answer in self.server.asked if attempt.user == user]
@@ -96,8 +102,6 @@ class Zenml:
         self.pods.append(made)
         if "step_name" in made["metadata"]["labels"]:
             self.end(job["name"], "Failed")
-        else:  # where its log may not be read
-            threading.Timer(1.0, self.end, (job["name"], "Complete")).start()
 
     def log(self, namespace: str, pod: str) -> bytes:
         self.end(pod.removesuffix("-1"), "Complete")
@@ -130,7 +134,7 @@ def zenml(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zenml]:
             text=True,
         ) as process:
             driven = Zenml(server, process)
-            server.may = lambda attempt: allowed(attempt, driven.rights)
+            server.may = driven.may
             own = {"metadata": {"name": socket.gethostname(), "labels": {"job-name": "the-run"}}, "spec": {}}
             server.cluster.create(PODS, own, "selftrain")
             server.cluster.log_of = driven.log
