@@ -43,11 +43,11 @@ def retrain(
     Exit code 0: it trained, whatever the verdict, or nothing was due. Each look leaves one line that says why.
     """
     from selftrain.adapters.retraining.life import is_busy
-    from selftrain.data.store.dataset import open_dataset
+    from selftrain.data.store.dataset import dataset_at, open_dataset
     from selftrain.retraining.journal import journal_of
 
     experiment = _experiment(config)
-    workspace = open_dataset(experiment.place).workspace
+    workspace = (dataset_at if dry_run else open_dataset)(experiment.place).workspace
     journal = journal_of(workspace, experiment.name)
     if now and not (experiment.retrain.any_of.manual or experiment.retrain.all_of.manual):
         raise ConfigError("--now asks for a retraining by hand, and retrain.any_of.manual is off; set it to true")
@@ -78,14 +78,17 @@ def _miss(journal: Journal, *, as_json: bool) -> None:
 
 def _look(experiment: Experiment, *, dry_run: bool) -> RetrainingLook:
     """The look; one that fails counts as a failed retraining, and people are told. Dead runs are ended before it."""
+    from selftrain.adapters.notices.sending import check_command
     from selftrain.adapters.retraining.life import told
     from selftrain.adapters.retraining.looking import look_at
     from selftrain.adapters.runs.lifecycle import end_dead_runs
     from selftrain.data.store.dataset import open_dataset
 
     if dry_run:
+        check_command(experiment.notify)
         return look_at(experiment, dry_run=True)
     with told(experiment, "look"):
+        check_command(experiment.notify)
         end_dead_runs(open_dataset(experiment.place).workspace)
         return look_at(experiment)
 
