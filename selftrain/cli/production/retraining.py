@@ -42,11 +42,20 @@ def retrain(
 
     Exit code 0: it trained, whatever the verdict, or nothing was due. Each look leaves one line that says why.
     """
+    from selftrain.adapters.runs.launch import on_stack
+
+    experiment = _experiment(config)
+    with on_stack(stack):  # the look, too, asks the registry and tells people
+        _retrain(config, experiment, dry_run=dry_run, now=now, resume=resume, as_json=as_json)
+
+
+def _retrain(
+    config: Path | None, experiment: Experiment, *, dry_run: bool, now: bool, resume: bool, as_json: bool
+) -> None:
     from selftrain.adapters.retraining.life import is_busy
     from selftrain.data.store.dataset import dataset_at, open_dataset
     from selftrain.retraining.journal import journal_of
 
-    experiment = _experiment(config)
     workspace = (dataset_at if dry_run else open_dataset)(experiment.place).workspace
     journal = journal_of(workspace, experiment.name)
     if now and not (experiment.retrain.any_of.manual or experiment.retrain.all_of.manual):
@@ -63,7 +72,7 @@ def retrain(
     if as_json and (dry_run or not look.due):
         print_json(look)
     if look.due and not dry_run:
-        _train(config, stack, experiment, as_json=as_json)
+        _train(config, experiment, as_json=as_json)
 
 
 def _miss(journal: Journal, *, as_json: bool) -> None:
@@ -93,7 +102,7 @@ def _look(experiment: Experiment, *, dry_run: bool) -> RetrainingLook:
         return look_at(experiment)
 
 
-def _train(config: Path | None, stack: str | None, experiment: Experiment, *, as_json: bool) -> None:
+def _train(config: Path | None, experiment: Experiment, *, as_json: bool) -> None:
     from rich.console import Console
 
     from selftrain.adapters.retraining.life import told
@@ -104,7 +113,7 @@ def _train(config: Path | None, stack: str | None, experiment: Experiment, *, as
     from selftrain.retraining.journal import journal_of, state_of
 
     with told(experiment, "run"), live_view(Console(stderr=True)):
-        record = launch(_retraining_pipeline, config, stack=stack)
+        record = launch(_retraining_pipeline, config)
     if as_json:
         print_json(record)
     if goes_on(record):
