@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# MLflow 3.17.2 (mlflow-skinny, the client) writes two lines to stdout when a run ends, if its tracking server is an
-# HTTP server. A program whose stdout is data, such as JSON, is broken by that. With a file or SQLite store it writes none.
+# MLflow's client writes two lines to stdout when a run ends, if the tracking store is an HTTP server. That breaks a
+# program whose stdout is data, such as JSON.
 #
 # Seen with MLflow 3.17.2 on Python 3.11, 2026-12-01. The program below prints one line of JSON; its stdout was:
-#     {"accuracy": 0.5}
 #     🏃 View run a-run at: http://127.0.0.1:PORT/#/experiments/0/runs/...
 #     🧪 View experiment at: http://127.0.0.1:PORT/#/experiments/0
+#     {"accuracy": 0.5}
 # MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT=true switches the lines off, and stdout is the JSON alone.
 #
 # Exit code 0: both are still so. 1: MLflow behaves otherwise now.
