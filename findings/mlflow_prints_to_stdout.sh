@@ -10,6 +10,7 @@
 #
 # Exit code 0: both are still so. 1: MLflow behaves otherwise now.
 set -euo pipefail
+unset PYTHONPATH
 folder=$(mktemp -d)
 server=
 trap 'test -z "$server" || kill "$server"; rm -rf "$folder"' EXIT
