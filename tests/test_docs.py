@@ -152,3 +152,28 @@ def test_the_guide_lists_every_key_of_a_recipe_with_its_default(recipe: str) -> 
         default = str(field.default).lower() if isinstance(field.default, bool) else field.default
         shown = "none" if default is None else f"`{default}`"
         assert f"| `{name}` | {shown} |" in text
+
+
+@pytest.mark.parametrize(
+    ("section", "called"),
+    [
+        (config.Inbox, "inbox"),
+        (config.Sampling, "inbox.sampling"),
+        (config.Retrain, "retrain"),
+        (config.Drift, "drift"),
+        (config.Notify, "notify"),
+    ],
+)
+def test_the_guide_to_production_lists_every_key_with_its_default(section: type[config.Section], called: str) -> None:
+    text = (ROOT / "docs" / "production.md").read_text(encoding="utf-8")
+    for name, field in section.model_fields.items():
+        default = "required" if field.is_required() else field.get_default(call_default_factory=True)
+        if isinstance(default, config.Sampling):
+            continue  # its keys stand there themselves
+        if isinstance(default, config.Triggers):
+            default = default.model_dump(exclude_defaults=True)
+        (shown,) = re.findall(rf"^\| `{called}\.{name}` \| (.*?) \|", text, re.MULTILINE)
+        listed = None if shown == "none" else yaml.safe_load(shown.strip("`"))
+        assert listed == (list(default) if isinstance(default, tuple) else default), f"{called}.{name}"
+    conditions = text[text.index("| key of `any_of`") :]
+    assert all(f"| `{name}` |" in conditions for name in config.Triggers.model_fields)

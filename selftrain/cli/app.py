@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from selftrain.cli import export, lineage, models
+from selftrain.cli import champions, export, lineage, models
 from selftrain.cli.production import labeling, retraining, schedule, serving, upkeep
 from selftrain.cli.shared.options import (
     DEFAULT_WORKSPACE,
@@ -238,9 +238,9 @@ def run_row(record: RunRecord) -> tuple[str, ...]:
 app.command("predict")(models.predict)
 app.command("pseudo-label")(models.pseudo_label)
 app.command("serve")(serving.serve)
-app.command("promote")(models.promote)
-app.command("rollback")(models.rollback)
-app.command("history")(models.history)
+app.command("promote")(champions.promote)
+app.command("rollback")(champions.rollback)
+app.command("history")(champions.history)
 app.command("compare")(export.compare)
 app.command("export")(export.export)
 app.command("label")(labeling.label)

@@ -191,6 +191,8 @@ def _show_comparison(found: SideBySide) -> None:
         f"{100 * overall.difference:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f}), {overall.counts}, "
         f"p = {overall.p_value:.2g}: {overall.finding}"
     )
+    if found.comparison.earlier is not None:
+        typer.echo(found.comparison.earlier.text)
     rows = [("class", "images", "first", "second", "difference", "won", "lost", "p (Holm)")]
     for each in found.comparison.per_class:
         shares = (f"{each.recall:.1%}", f"{each.reference:.1%}", f"{100 * each.difference:+.1f}")

@@ -1,4 +1,4 @@
-"""The commands that use models: predict, label folders, and choose the champion."""
+"""The commands that use models: predict, and label folders."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ from selftrain.config import Fixed, PerClass, PseudoLabel, TargetPrecision, Thre
 from selftrain.errors import ConfigError, InputError, WithdrawnError
 
 if TYPE_CHECKING:
-    from selftrain.adapters.registry.references import LoadedModel, Standing
+    from selftrain.adapters.registry.references import LoadedModel
     from selftrain.autolabeling.folders.label_files import LabelingSummary
 
-Why = Annotated[str, typer.Option("--why", help="Reason; the log keeps it.")]
 Sources = Annotated[
     list[str], typer.Argument(metavar="SRC...", help="Image files, and folders of them; with --out also s3://... URLs.")
 ]
@@ -178,69 +177,6 @@ def _show_labeling(summary: LabelingSummary, called: str, *, as_json: bool) -> N
     typer.echo("written: " + ", ".join(str(path) for path in written))
 
 
-def promote(
-    version: Annotated[int | None, typer.Argument(min=1, help="Version. Default: the challenger.")] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Promote a version that did not prove better; needs --why.")
-    ] = False,
-    why: Why = "",
-    model_name: ModelNameOption = None,
-    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    as_json: AsJson = False,
-) -> None:
-    """Make a registered version the champion, if its results on the test set allow it."""
-    from selftrain.adapters.registry import champions
-    from selftrain.adapters.registry.references import open_registry, standing
-
-    if force and not why.strip():
-        raise InputError("--force overrides the test results and needs a reason: add --why '...'")
-    opened = open_registry(workspace, model_name)
-    champions.promote(opened.tracking, opened.name, version, who=champions.current_user(), why=why, force=force)
-    _show(standing(opened), as_json=as_json)
-
-
-def rollback(
-    why: Why = "",
-    model_name: ModelNameOption = None,
-    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    as_json: AsJson = False,
-) -> None:
-    """Restore the previous champion; repeat the command to go further back.
-
-    It skips champions that are withdrawn (`selftrain recall`) or descend from a withdrawn model.
-    """
-    from selftrain.adapters.registry import champions
-    from selftrain.adapters.registry.references import open_registry, standing
-
-    opened = open_registry(workspace, model_name)
-    champions.rollback(opened.tracking, opened.name, who=champions.current_user(), why=why)
-    _show(standing(opened), as_json=as_json)
-
-
-def history(
-    model_name: ModelNameOption = None, workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: AsJson = False
-) -> None:
-    """List every change of the champion, oldest first: when, who, what, why.
-
-    The text output also has the recalls that concern the model; `selftrain recall --list --json` prints those as JSON.
-    """
-    from selftrain.adapters.registry import champions, recall_log
-    from selftrain.adapters.registry.references import open_registry_to_read, standing
-
-    opened = open_registry_to_read(workspace, model_name)
-    log = champions.history(opened.tracking, opened.name)
-    if as_json:
-        print_json(log)
-        return
-    if not log:
-        typer.echo(f"{opened.name}: no version has been promoted or refused yet")
-    rows = [(each.when, each.who, str(each.action), _move(each.previous, each.to), each.why) for each in log]
-    recalls = recall_log.lines_about(opened.tracking, opened.name)
-    rows += [(each.when, each.who, each.action, each.called, each.why) for each in recalls]
-    print_columns(sorted(rows, key=lambda row: row[0]))
-    _warn(standing(opened).concern)
-
-
 def _names(classes: str | None) -> tuple[str, ...]:
     """The classes that --classes lists."""
     return tuple(name.strip() for name in classes.split(",")) if classes else ()
@@ -272,22 +208,9 @@ def _threshold(
     return PerClass(values=values, default=overall) if values else Fixed(value=overall)
 
 
-def _show(now: Standing, *, as_json: bool) -> None:
-    if as_json:
-        print_json(now)
-        return
-    waiting = f", challenger {now.challenger_version}" if now.challenger_version is not None else ""
-    typer.echo(f"{now.model_name}: champion {now.champion_version or 'none'}{waiting}")
-    _warn(now.concern)
-
-
 def _warn(concern: str | None) -> None:
     if concern is not None:
         typer.echo(f"WARNING: {concern}", err=True)
-
-
-def _move(before: int | None, after: int) -> str:
-    return f"{before if before is not None else '-'} -> {after}"
 
 
 def _percent(confidence: float | None) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+import string
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -12,6 +14,9 @@ from selftrain.errors import ConfigError
 
 PRODUCTION = frozenset({"inbox", "retrain", "drift", "notify"})
 """The sections of this module: they say when a run begins and who hears of it, not what it results in."""
+
+MARKER_FIELDS = frozenset({"name", "stem", "folder"})
+"""What stands for a file in `inbox.marker`: its name, its name without the extension, its folder."""
 
 _REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/.+|zenml:[^.:]+\.[^.:]+")
 _SECRET_OPTIONS = frozenset({"secret", "password", "token", "sas_token", "account_key", "connection_string"})
@@ -77,6 +82,30 @@ class Inbox(Section):
     keep_metadata: bool = Field(False, description="keep EXIF (GPS, owner, serial numbers), XMP and comments")
     max_per_day: int | None = Field(None, ge=1, description="most images that are taken in on one day (UTC)")
     sampling: Sampling = Sampling()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_a_section(cls, values: object) -> object:
+        if isinstance(values, str):
+            raise ConfigError(f"inbox is {values!r}, and it is a section; write `inbox: {{url: {values}}}`")
+        return values
+
+    @field_validator("marker")
+    @classmethod
+    def _marker_follows_its_file(cls, marker: str | None) -> str | None:
+        if marker is None:
+            return marker
+        try:
+            parts = string.Formatter().parse(marker)
+            named = {f"{name}{spec}{conversion or ''}" for _, name, spec, conversion in parts if name is not None}
+        except ValueError:
+            named = set()
+        if not named or not named <= MARKER_FIELDS:
+            raise ConfigError(
+                f"inbox.marker is {marker!r}, which must hold {{name}}, {{stem}} or {{folder}} and nothing else in "
+                "braces, such as {name}.done for a marker beside each file, or {folder}/_SUCCESS for one in each folder"
+            )
+        return marker
 
     @field_validator("storage")
     @classmethod
@@ -153,3 +182,14 @@ class Notify(Section):
         description="what is told",
     )
     timeout_s: float = Field(10.0, gt=0)
+
+    @field_validator("command")
+    @classmethod
+    def _command_has_words(cls, command: str | None) -> str | None:
+        try:
+            words = shlex.split(command) if command is not None else ["none"]
+        except ValueError as error:
+            raise ConfigError(f"notify.command is {command!r}, which is not a command: {error}") from error
+        if not words:
+            raise ConfigError("notify.command is empty; name a program, or remove the key")
+        return command

@@ -16,7 +16,7 @@ LABEL_LOG = "label_log.parquet"
 LABEL_LOG_SCHEMA = pa.schema(
     [
         ("image_id", pa.string()),
-        ("label", pa.string()),
+        ("label", pa.string()),  # null: all labels that were given before are taken back
         ("who", pa.string()),
         ("when", pa.timestamp("us", tz="UTC")),
         ("settles", pa.bool_()),  # the line ends an earlier conflict
@@ -29,12 +29,14 @@ LABEL_LOG_SCHEMA = pa.schema(
 class Standing:
     """What a log says by now: image_id -> label where people agree, image_id -> labels where they do not.
 
-    Labels of images in `settled` were given to end a conflict: they hold against the source's own.
+    - Labels of images in `settled` were given to end a conflict: they hold against the source's own.
+    - Images in `retracted` had labels that were taken back, and none since.
     """
 
     agreed: Mapping[str, str]
     settled: frozenset[str]
     disputed: Mapping[str, tuple[str, ...]]
+    retracted: frozenset[str] = frozenset()
 
 
 def read_log(folder: Path) -> pa.Table:
@@ -73,7 +75,7 @@ def standing(log: pa.Table) -> Standing:
     """What the lines of `log`, oldest first, come to.
 
     Labels of one image that differ are a conflict: none of them counts until a line settles it. A later line with
-    another label begins a new conflict.
+    another label begins a new conflict. A line without a label takes back all that was said of its image before.
 
     >>> lines = {"image_id": ["a", "a", "b"], "label": ["cat", "dog", "cat"], "settles": [False, False, False]}
     >>> standing(pa.table(lines)).disputed
@@ -81,9 +83,15 @@ def standing(log: pa.Table) -> Standing:
     """
     said: dict[str, dict[str, None]] = {}
     settled: set[str] = set()
+    retracted: set[str] = set()
     columns = (log[name].to_pylist() for name in ("image_id", "label", "settles"))
     for image_id, label, settles in zip(*columns, strict=True):
-        if settles:
+        retracted.discard(image_id)
+        if label is None:
+            said.pop(image_id, None)
+            settled.discard(image_id)
+            retracted.add(image_id)
+        elif settles:
             said[image_id] = {label: None}
             settled.add(image_id)
         else:
@@ -92,4 +100,20 @@ def standing(log: pa.Table) -> Standing:
         agreed={image_id: next(iter(labels)) for image_id, labels in said.items() if len(labels) == 1},
         settled=frozenset(settled),
         disputed={image_id: tuple(labels) for image_id, labels in said.items() if len(labels) > 1},
+        retracted=frozenset(retracted),
     )
+
+
+def in_force(log: pa.Table) -> pa.Table:
+    """The lines of `log`, oldest first, that were not taken back later; nor those that took back.
+
+    >>> lines = {"image_id": ["a", "b", "a", "a"], "label": ["cat", "dog", None, "cow"]}
+    >>> in_force(pa.table(lines))["label"].to_pylist()
+    ['dog', 'cow']
+    """
+    last: dict[str, int] = {}
+    ids, labels = log["image_id"].to_pylist(), log["label"].to_pylist()
+    for row, (image_id, label) in enumerate(zip(ids, labels, strict=True)):
+        if label is None:
+            last[image_id] = row
+    return log.filter(pa.array([row > last.get(image_id, -1) for row, image_id in enumerate(ids)], pa.bool_()))

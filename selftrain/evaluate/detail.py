@@ -56,15 +56,34 @@ class CalibrationComparison(Facts):
     resamples: int = Field(RESAMPLES, description="samples of the same images, drawn with replacement")
 
 
+class EarlierComparison(Facts):
+    """The accuracies of a model and a reference on those test images that an earlier version of the test set held."""
+
+    images: int
+    accuracy: float
+    reference: float
+
+    @property
+    def text(self) -> str:
+        """Both in words.
+
+        >>> EarlierComparison(images=500, accuracy=0.82, reference=0.814).text
+        'on the 500 test images that the version before held too: 82.0 % against 81.4 %'
+        """
+        both = f"{self.accuracy * 100:.1f} % against {self.reference * 100:.1f} %"
+        return f"on the {self.images} test images that the version before held too: {both}"
+
+
 class DetailedComparison(Facts):
     """A model against a reference on the same images: as a whole, per class in label order, and in calibration.
 
-    Classes without an image are left out.
+    Classes without an image are left out. `earlier` is the part that an earlier version of the test set held, if any.
     """
 
     overall: Comparison
     per_class: tuple[ClassComparison, ...]
     calibration: CalibrationComparison
+    earlier: EarlierComparison | None = None
 
 
 def compare_in_detail(
@@ -74,9 +93,11 @@ def compare_in_detail(
     *,
     class_names: tuple[str, ...],
     alpha: float = 0.05,
+    earlier: Right | None = None,
 ) -> DetailedComparison:
     """`probs` against `reference_probs`, both calibrated and (n, classes), on the same `labels` (n,).
 
+    `earlier` (n,) is True for the images that an earlier version of the test set held too.
     Raises PredictionError for invalid probabilities or labels.
     """
     overall = compare(labels, probs, reference_probs, alpha=alpha)
@@ -92,6 +113,16 @@ def compare_in_detail(
             reference.max(axis=1).astype(np.float64) - reference_right,
             alpha=alpha,
         ),
+        earlier=_earlier(right, reference_right, earlier),
+    )
+
+
+def _earlier(right: Right, reference_right: Right, held: Right | None) -> EarlierComparison | None:
+    """Both accuracies on the images `held` (n,); None without such images."""
+    if held is None or not held.any():
+        return None
+    return EarlierComparison(
+        images=int(held.sum()), accuracy=float(right[held].mean()), reference=float(reference_right[held].mean())
     )
 
 

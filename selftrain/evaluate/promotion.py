@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from selftrain.config import Registry
-from selftrain.evaluate.detail import CalibrationComparison, ClassComparison
+from selftrain.evaluate.detail import CalibrationComparison, ClassComparison, EarlierComparison
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport, Facts
 from selftrain.evaluate.trial import Trial, objections
 
@@ -46,12 +46,16 @@ class MeasuredOnTest(Facts):
 
 
 class PromotionDecision(Facts):
-    """Whether a version may become champion, and the reasons; `against` is the champion it was compared with."""
+    """Whether a version may become champion, and the reasons; `against` is the champion it was compared with.
+
+    `earlier` decides nothing: it is shown where the test set has grown.
+    """
 
     promote: bool
     reasons: tuple[str, ...]
     against: int | None = None
     p_value: float | None = None
+    earlier: EarlierComparison | None = None
 
     @property
     def text(self) -> str:

@@ -113,7 +113,8 @@ def _left_out(record: RunRecord) -> list[str]:
     if record.reserved:
         lines.append(f"{record.reserved} unlabelled images reserved for validation and test, until they are labelled")
     if record.disputed:
-        lines.append(f"{record.disputed} images left out: people disagree about their label (selftrain label --list)")
+        why = "people disagree about their label, or took it back (selftrain label --list)"
+        lines.append(f"{record.disputed} images left out: {why}")
     return lines
 
 

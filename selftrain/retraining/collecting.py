@@ -18,7 +18,7 @@ from selftrain.data.ingest.intake import Batch, mend, take_in
 from selftrain.data.intake_table import Answer, intake_path, read_intake
 from selftrain.data.sources.source import ImageSource, open_source
 from selftrain.data.sources.taken import TakenImages
-from selftrain.data.store.dataset import open_dataset
+from selftrain.data.store.dataset import dataset_at, open_dataset
 from selftrain.data.store.image_store import ImageStore
 from selftrain.errors import ConfigError
 from selftrain.files.remote import Folder, Remote, RemoteFile, open_remote
@@ -121,7 +121,7 @@ def look_at_inbox(experiment: config.Experiment, *, now: datetime, resolve: Reso
     settings = inbox_of(experiment)
     remote = open_inbox(settings, resolve)
     check_apart(experiment.source, remote)
-    store = open_dataset(experiment.place).store
+    store = dataset_at(experiment.place).store
     names = ("path", "size", "mtime_ns", "version", "taken_at", "image_id")
     intake = read_intake(intake_path(store.root), names)
     known = set(zip(*(intake[name].to_pylist() for name in names[:4]), strict=True))
@@ -147,7 +147,6 @@ def collect(
     `taken` counts what would be. Raises ConfigError, SecretError and InboxError.
     """
     settings = inbox_of(experiment)
-    store = open_dataset(experiment.place).store
     seen = look_at_inbox(experiment, now=now, resolve=resolve)
     batch, over_cap, bad_sidecars = choose(seen, settings)
     waiting = dict(seen.sorting.waiting) | ({"over_cap": over_cap} if over_cap else {})
@@ -169,6 +168,7 @@ def collect(
     )
     if dry_run:
         return result
+    store = open_dataset(experiment.place).store
     _remember(memory_path(store), settings.url, now, seen.sorting.sightings)
     return _with_taken(result, experiment, store, seen.remote, batch, run=run, progress=progress)
 

@@ -11,7 +11,6 @@ from typing import Literal
 from selftrain import config
 from selftrain.data.hash_position import hash_position
 from selftrain.data.sources.listing import named_like_an_image
-from selftrain.errors import ConfigError
 from selftrain.files.remote import FoundFiles, Identity, RemoteFile
 
 Wait = Literal["uploading", "empty", "unsettled", "unmarked", "over_cap", "unreadable"]
@@ -109,13 +108,7 @@ def marker_of(path: str, pattern: str) -> str:
     ('in/a.jpg.done', 'in/_SUCCESS')
     """
     folder, name = posixpath.split(path)
-    try:
-        marker = pattern.format(name=name, stem=name.rpartition(".")[0] or name, folder=folder)
-    except (KeyError, IndexError, ValueError) as error:
-        raise ConfigError(
-            f"inbox.marker is {pattern!r}, which cannot be filled in ({error}); allowed are {{name}}, {{stem}} and "
-            "{folder}"
-        ) from error
+    marker = pattern.format(name=name, stem=name.rpartition(".")[0] or name, folder=folder)
     return marker if pattern.startswith("{folder}") else posixpath.join(folder, marker)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 
@@ -16,6 +17,9 @@ from selftrain.data.label_log import LABEL_LOG_SCHEMA
 from selftrain.data.sources.rows import stop_at_rows
 from selftrain.data.sources.text_tables import read_text_table
 from selftrain.errors import LabelLogError, SourceError
+
+Purpose = Literal["add", "settle", "retract"]
+"""What the rows of a label file do: add labels, end conflicts, or take labels back."""
 
 COLUMNS = ("path", "image_id", "label", "who", "when", "shown")
 _WHOLE_ID = re.compile(r"[0-9a-f]{64}")
@@ -30,13 +34,13 @@ class LabelledBy:
 
 
 def read_label_file(
-    path: Path, index: pa.Table, *, classes: Sequence[str], default: LabelledBy, settles: bool
+    path: Path, index: pa.Table, *, classes: Sequence[str], default: LabelledBy, purpose: Purpose
 ) -> pa.Table:
-    """The rows of the file at `path` as lines of the label log, in order; `settles`: they end conflicts.
+    """The rows of the file at `path` as lines of the label log, in order; `purpose` is what they do there.
 
     A row names its image by `path`, as the source or the inbox lists it, or by the 64 characters of its `image_id`.
     `index` is the store's. Raises LabelLogError naming the rows that name no image of the data set, an unknown class
-    or no time; and, where they settle, two labels for an image.
+    or no time; and, where they settle, two labels for an image. Only a row that retracts may have no label.
     """
     try:
         table = read_text_table(path, COLUMNS, option="--from")
@@ -44,6 +48,8 @@ def read_label_file(
         raise LabelLogError(error.message) from error
     rows = _Rows(table)
     rows.refuse_unnamed()
+    if purpose != "retract":
+        rows.refuse_unlabelled()
     rows.refuse_classes(classes)
     lines = pa.table(
         {
@@ -51,12 +57,12 @@ def read_label_file(
             "label": table["label"],
             "who": pa.array([who or default.who for who in table["who"].to_pylist()], pa.string()),
             "when": pa.array(rows.times(default.when), LABEL_LOG_SCHEMA.field("when").type),
-            "settles": pa.array([settles] * table.num_rows, pa.bool_()),
+            "settles": pa.array([purpose == "settle"] * table.num_rows, pa.bool_()),
             "shown": table["shown"],
         },
         schema=LABEL_LOG_SCHEMA,
     )
-    if settles:
+    if purpose == "settle":
         rows.refuse_two_labels(lines)
     return lines
 
@@ -83,19 +89,22 @@ class _Rows:
         return f"row {row + 1} ({next((repr(text) for text in said if text), 'no image')})"
 
     def refuse_unnamed(self) -> None:
-        paths, ids, labels = self.column("path"), self.column("image_id"), self.column("label")
+        paths, ids = self.column("path"), self.column("image_id")
         self.stop_at(
             lambda row: not paths[row] and not ids[row],
             problem="row without an image",
             remedy="give its path or its image_id",
         )
+
+    def refuse_unlabelled(self) -> None:
+        labels = self.column("label")
         self.stop_at(lambda row: not labels[row], problem="row without a label", remedy="label or remove it")
 
     def refuse_classes(self, classes: Sequence[str]) -> None:
         labels, known = self.column("label"), frozenset(classes)
         unknown = sorted({label for label in labels if label and label not in known})
         self.stop_at(
-            lambda row: labels[row] not in known,
+            lambda row: labels[row] is not None and labels[row] not in known,
             problem=f"label of an unknown class ({', '.join(map(repr, unknown[:5]))})",
             remedy=f"the classes of the data set are {', '.join(classes[:20])}",
         )

@@ -25,6 +25,7 @@ from selftrain.learn.models.contract import SavedModel, read_contract
 from selftrain.learn.models.loading import load
 from selftrain.learn.models.saving import save
 from selftrain.selflabel.lineage.descent import Recall
+from tests.adapters.notices.webhook import Hook
 
 pytestmark = [
     pytest.mark.keras,
@@ -123,6 +124,40 @@ def test_a_champion_is_made_refused_forced_and_taken_back(two_versions: None, se
     too_far = selftrain("rollback")
     assert too_far.code == 1
     assert "no earlier champion" in too_far.err
+
+
+def test_people_hear_of_a_champion_that_was_changed_by_hand(
+    two_versions: None, selftrain: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hook = Hook()
+    Thread(target=hook.serve_forever, daemon=True).start()
+    monkeypatch.setenv("HOOK", hook.url)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    experiment = {"name": "colours", "notify": {"webhook": "env:HOOK", "alerter": False}}
+    (tmp_path / "colours.yaml").write_text(json.dumps({"parameters": {"experiment": experiment}}))
+    assert selftrain("promote", 1, "--config", "colours.yaml").code == 0
+    assert selftrain("promote", 1, "--config", "colours.yaml").code == 0  # it is champion: nothing is told again
+    assert selftrain("promote", 2, "--config", "colours.yaml").code == 1
+    assert selftrain("promote", 2, "--force", "--why", "a try", "--config", "colours.yaml").code == 0
+    assert selftrain("rollback", "--why", "it was worse", "--config", "colours.yaml").code == 0
+    hook.shutdown()
+    hook.server_close()
+    told = [(said["event"], said["facts"]) for _, said in hook.asked]
+    assert [(event, facts["previous"], facts["version"], facts["reason"]) for event, facts in told] == [
+        ("promoted", None, 1, None), ("promoted", 1, 2, "a try"), ("rolled_back", 2, 1, "it was worse"),
+    ]  # fmt: skip
+    recorded = [json.loads(line) for line in (tmp_path / ".selftrain" / "notices.jsonl").read_text().splitlines()]
+    assert [each["delivered"] for each in recorded] == [True, True, True]
+
+
+def test_a_champion_changes_although_the_notice_does_not_arrive(
+    two_versions: None, selftrain: Command, tmp_path: Path
+) -> None:
+    experiment = {"name": "colours", "notify": {"command": "/nowhere/page-me", "alerter": False}}
+    (tmp_path / "colours.yaml").write_text(json.dumps({"parameters": {"experiment": experiment}}))
+    assert selftrain("promote", 1, "--config", "colours.yaml").out == "colours: champion 1, challenger 2\n"
+    (line,) = (tmp_path / ".selftrain" / "notices.jsonl").read_text().splitlines()
+    assert json.loads(line)["delivered"] is False
 
 
 @pytest.fixture

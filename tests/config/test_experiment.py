@@ -24,6 +24,13 @@ from selftrain.errors import ConfigError
         ({"student": {"steps": 0}}, "student.steps"),
         ({"gate": {"target": 1.5}}, "gate.target"),
         ({"name": "../up"}, "name"),
+        ({"inbox": "/srv/inbox"}, r"inbox is '/srv/inbox'.*write `inbox: \{url: /srv/inbox\}`"),
+        ({"inbox": {"url": "in", "marker": "_SUCCESS"}}, r"inbox.marker is '_SUCCESS'.*\{name\}.done"),
+        ({"inbox": {"url": "in", "marker": "{file}.done"}}, r"inbox.marker is '\{file\}.done'"),
+        ({"inbox": {"url": "in", "marker": "{name!q}.done"}}, "inbox.marker"),
+        ({"inbox": {"url": "in", "marker": "{name"}}, "inbox.marker"),
+        ({"notify": {"command": "page 'me"}}, "notify.command.*No closing quotation"),
+        ({"notify": {"command": " "}}, "notify.command is empty"),
     ],
 )
 def test_an_error_names_the_key_and_what_came_in(values: dict[str, object], said: str) -> None:

@@ -74,3 +74,11 @@ def test_calibrated_models_that_are_sure_to_different_degrees_rarely_look_miscal
         found = compare_in_detail(truth, tables[0], tables[1], class_names=("cat", "dog")).calibration
         alarms += found.difference_interval.low > 0.01
     assert alarms <= 5
+
+
+def test_the_images_of_an_earlier_test_set_have_accuracies_of_their_own() -> None:
+    held = np.arange(300) < 150  # 50 of each class, and the wrong answers to cats are among the first
+    found = compare_in_detail(LABELS, answers({0: 30}), answers({}), class_names=NAMES, earlier=held)
+    assert found.earlier is not None
+    assert (found.earlier.images, found.earlier.accuracy, found.earlier.reference) == (150, pytest.approx(0.8), 1.0)
+    assert compare_in_detail(LABELS, answers({}), answers({}), class_names=NAMES, earlier=held & False).earlier is None

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftrain import config
-from selftrain.errors import ConfigError
 from selftrain.files.remote import FoundFiles, RemoteFile
 from selftrain.retraining.inbox import (
     Sightings,
@@ -146,8 +145,6 @@ def test_a_marker_is_named_by_the_file_its_stem_or_its_folder() -> None:
     assert marker_of("s3://b/day/a.jpg", "{stem}.ok") == "s3://b/day/a.ok"
     assert marker_of("s3://b/day/a.jpg", "done/{name}") == "s3://b/day/done/a.jpg"
     assert marker_of("a.jpg", "{name}.done") == "a.jpg.done"
-    with pytest.raises(ConfigError, match=r"inbox.marker is '\{file\}.done'.*allowed are \{name\}"):
-        marker_of("a.jpg", "{file}.done")
 
 
 def test_all_files_are_kept_unless_a_rule_says_otherwise() -> None:

@@ -22,7 +22,7 @@ from selftrain.data.store.image_store import ImageStore
 from selftrain.data.store.test_sets import TestSets
 from selftrain.errors import LabelLogError, SourceError
 from selftrain.retraining.label_entry import LabelledSet, LabelReport, labelled_listing
-from selftrain.retraining.label_file import LabelledBy
+from selftrain.retraining.label_file import LabelledBy, Purpose
 from selftrain.selflabel.teaching.scoring import in_both
 
 NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
@@ -66,11 +66,13 @@ def splits(done: IngestResult) -> dict[str, tuple[str, int | None]]:
     return dict(zip(names, zip(table["split"].to_pylist(), table["label"].to_pylist(), strict=True), strict=True))
 
 
-def take(images: Path, *lines: str, head: str = "path,label", settle: bool = False, who: str = "anna") -> LabelReport:
+def take(
+    images: Path, *lines: str, head: str = "path,label", purpose: Purpose = "add", who: str = "anna"
+) -> LabelReport:
     file = images / "labels.csv"
     file.write_text("\n".join([head, *lines]) + "\n")
     store = LabelledSet(ImageStore(images / "store"), "pets")
-    return store.take(file, default=LabelledBy(who, NOON), settle=settle)
+    return store.take(file, default=LabelledBy(who, NOON), purpose=purpose)
 
 
 def pool(images: Path, number: int) -> str:
@@ -123,7 +125,7 @@ def test_a_test_image_whose_label_was_corrected_is_not_in_both_versions(
     first = run().manifest
     row = first.rows(Split.TEST)[0]
     path, label = first.table["origin"][int(row)].as_py(), first.labels()[row]
-    take(images, f"{path},{('dog', 'cat')[label]}", settle=True)
+    take(images, f"{path},{('dog', 'cat')[label]}", purpose="settle")
     second = run()
     kept = TestSets(images / "store").read(second.earlier_test)
     assert kept is not None
@@ -159,7 +161,7 @@ def test_a_conflict_is_listed_and_the_image_is_used_for_nothing_until_it_is_sett
     disputed = run()
     assert (disputed.disputed, disputed.quarantine["reason"].to_pylist()) == (1, ["conflicting_label"])
     assert "cat/3.png" not in splits(disputed)
-    settled = take(images, f"{path},dog", settle=True)
+    settled = take(images, f"{path},dog", purpose="settle")
     assert (settled.added, settled.conflicts) == (1, ())
     assert splits(run())["cat/3.png"] == (before["cat/3.png"][0], 1)
 
@@ -239,7 +241,7 @@ def test_labels_that_come_at_once_from_several_places_are_all_added(
     def add(number: int) -> LabelReport:
         file = images / f"{number}.csv"
         file.write_text(f"path,label\n{pool(images, number)},cat\n")
-        return store.take(file, default=LabelledBy(f"reviewer {number}", NOON), settle=False)
+        return store.take(file, default=LabelledBy(f"reviewer {number}", NOON))
 
     with ThreadPoolExecutor(8) as several:
         assert [report.added for report in several.map(add, range(16))] == [1] * 16
@@ -256,7 +258,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_log_as_it_was(images: Path, run:
         resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))  # no file can grow beyond that
         with pytest.raises(LabelLogError, match=r"cannot be written.*nothing was added"):
             LabelledSet(ImageStore(images / "store"), "pets").take(
-                images / "labels.csv", default=LabelledBy("bob", NOON), settle=False
+                images / "labels.csv", default=LabelledBy("bob", NOON)
             )
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -290,9 +292,63 @@ def test_an_image_in_quarantine_cannot_be_labelled(images: Path, run: Callable[.
 def test_a_file_that_settles_an_image_in_two_ways_is_refused(images: Path, run: Callable[..., IngestResult]) -> None:
     run()
     with pytest.raises(LabelLogError, match="second label for an image that the file settles: row 2"):
-        take(images, f"{pool(images, 1)},cat", f"{pool(images, 1)},dog", settle=True)
+        take(images, f"{pool(images, 1)},cat", f"{pool(images, 1)},dog", purpose="settle")
 
 
 def test_labels_before_the_first_run_are_refused(images: Path) -> None:
-    with pytest.raises(LabelLogError, match="'pets' holds no image yet; run once"):
+    with pytest.raises(LabelLogError, match="'pets' holds no image yet; run or collect once"):
         take(images, f"{pool(images, 1)},cat")
+
+
+def test_a_label_that_is_taken_back_no_longer_counts_and_can_be_given_again(
+    images: Path, run: Callable[..., IngestResult]
+) -> None:
+    run()
+    take(images, f"{pool(images, 1)},cat", f"{pool(images, 2)},cat")
+    assert splits(run())["pool/01.png"] == ("train", 0)
+    back = take(images, f"{pool(images, 1)},", purpose="retract")
+    assert (back.added, back.labelled, back.retracted) == (1, 1, 1)
+    done = run()
+    assert "pool/01.png" not in splits(done)
+    assert splits(done)["pool/02.png"] == ("train", 0)
+    (row,) = (each for each in done.quarantine.to_pylist() if each["detail"] == "its label was taken back")
+    assert (row["origin"], done.disputed) == (pool(images, 1), 1)
+    assert take(images, f"{pool(images, 1)},", purpose="retract").added == 0
+    again = take(images, f"{pool(images, 1)},cat")
+    assert (again.added, again.known, again.retracted) == (1, 0, 0)
+    assert splits(run())["pool/01.png"] == ("train", 0)
+
+
+def test_a_conflict_with_the_source_ends_when_the_late_label_is_taken_back(
+    images: Path, run: Callable[..., IngestResult]
+) -> None:
+    before = splits(run())["cat/3.png"]
+    path = str(images / "labeled/cat/3.png")
+    assert len(take(images, f"{path},dog").conflicts) == 1
+    assert "cat/3.png" not in splits(run())
+    assert take(images, f"{path},dog", purpose="retract").conflicts == ()
+    assert splits(run())["cat/3.png"] == before
+    assert len(take(images, f"{path},dog").conflicts) == 1
+
+
+def test_an_image_of_test_whose_label_is_taken_back_does_not_come_into_the_pool(
+    images: Path, run: Callable[..., IngestResult]
+) -> None:
+    reserved = [each["origin"] for each in run(reserve=1.0).quarantine.to_pylist() if each["reason"] == "reserved"]
+    take(images, *(f"{path},cat" for path in reserved))
+    held = {name for name, (split, _) in splits(run(reserve=1.0)).items() if split == "test" and "pool" in name}
+    assert held
+    take(images, *(f"{path}," for path in reserved), purpose="retract")
+    assert not held & splits(run()).keys()
+
+
+@pytest.mark.parametrize(("label", "said"), [("", "a label"), ("dog", "the label 'dog'")])
+def test_a_label_that_nobody_gave_cannot_be_taken_back(
+    images: Path, run: Callable[..., IngestResult], label: str, said: str
+) -> None:
+    run()
+    given = pool(images, 1 if label else 2)
+    take(images, f"{pool(images, 1)},cat")
+    with pytest.raises(LabelLogError, match=f"row 1: .* has not got {said}"):
+        take(images, f"{given},{label}", purpose="retract")
+    assert read_log(images / "store").num_rows == 1

@@ -59,7 +59,7 @@ def hand_to(command: str, message: Mapping[str, object], *, timeout_s: float) ->
     try:
         parts = shlex.split(command)
         process = subprocess.Popen(parts, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
-    except (OSError, ValueError, IndexError) as error:
+    except (OSError, ValueError) as error:
         raise NotDeliveredError(f"the command cannot be started: {_reason(error)}") from None
     try:
         process.communicate(json.dumps(message).encode(), timeout=timeout_s)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -17,7 +19,7 @@ from selftrain.adapters.notices.channels import NotDeliveredError
 from selftrain.adapters.notices.message import Fact, for_chat, payload
 from selftrain.adapters.process.secrets import resolve
 from selftrain.config.production import Event, Notify
-from selftrain.errors import SelftrainError
+from selftrain.errors import ConfigError, SelftrainError
 
 Message = Mapping[str, object]
 Channel = Callable[[Message, float], bool]
@@ -41,6 +43,18 @@ def notify(event: Event, facts: Mapping[str, Fact], *, settings: Notify, record:
             told = {"when": when, "event": event, "facts": message["facts"], "channel": name}
             ended = {"delivered": error is None, "error": error, "seconds": round(monotonic() - began, 3)}
             _append(record, {**told, **ended})
+
+
+def check_command(settings: Notify) -> None:
+    """Raise ConfigError if the program of `notify.command` is not on this machine: nobody would hear of anything."""
+    if settings.command is None:
+        return
+    program = shlex.split(settings.command)[0]
+    if shutil.which(program) is None:
+        raise ConfigError(
+            f"notify.command starts {program!r}, which is not a program on this machine; install it, give its whole "
+            "path, or remove the key"
+        )
 
 
 def _channels(settings: Notify) -> Iterator[tuple[str, Channel]]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -23,6 +24,7 @@ _PROCESS = {
     **_MLFLOW,
 }
 _COMMAND = {"ZENML_ANALYTICS_OPT_IN": "false", "AUTO_OPEN_DASHBOARD": "false"}
+_STACK = "ZENML_ACTIVE_STACK_ID"
 _QUERY = {
     # The live view of a run reads ZenML's lines; in any other command they would mix with the answer.
     "ZENML_LOGGING_VERBOSITY": "ERROR",
@@ -62,10 +64,24 @@ def zenml_folder() -> Path:
 
 def stack_is_set() -> bool:
     """Whether ZenML has an active stack. Where it was never used, there is no need to import it to ask."""
-    if os.environ.get("ZENML_ACTIVE_STACK_ID") or os.environ.get("ZENML_STORE_URL"):
+    if os.environ.get(_STACK) or os.environ.get("ZENML_STORE_URL"):
         return True
     files = (zenml_folder() / "config.yaml", Path(".zen") / "config.yaml")
     return any("active_stack_id" in file.read_text(errors="replace") for file in files if file.is_file())
+
+
+@contextmanager
+def stack_of_process(stack_id: str) -> Iterator[None]:
+    """Let `stack_id` be ZenML's active stack in this process while the block runs; other processes keep theirs."""
+    before = os.environ.get(_STACK)
+    os.environ[_STACK] = stack_id
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_STACK]
+        else:
+            os.environ[_STACK] = before
 
 
 def _set_defaults(variables: Mapping[str, str]) -> None:

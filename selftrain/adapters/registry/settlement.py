@@ -116,10 +116,11 @@ def _carry_out(
     champions.record_decision(tracking, version, decision, who=who)
     log = champions.history(tracking, version.name)
     wait = reason_to_wait(stores.settings, decision, log, version.number)
+    grown = f"; {decision.earlier.text} of champion version {_number(present)}" if decision.earlier else ""
     if wait is not None:
-        return _registration(stores, version, present, promoted=False, reason=wait)
+        return _registration(stores, version, present, promoted=False, reason=wait + grown)
     champions.promote(tracking, version.name, version.number, who=who, why=decision.text, turn=turn)
-    return _registration(stores, version, version, promoted=True, reason=decision.text)
+    return _registration(stores, version, version, promoted=True, reason=decision.text + grown)
 
 
 def _is_champion(candidate: Candidate, run: RunKeys, stores: OpenStores, present: Version) -> bool:
@@ -193,9 +194,9 @@ def _judge(
         champion=_number(present),
     )
     decision = judge(measured)
-    if not decision.promote or stores.settings.trial_images == 0:
-        return decision
-    return judge(measured.model_copy(update={"trial": _try(candidate, stores, version)}))
+    if decision.promote and stores.settings.trial_images:
+        decision = judge(measured.model_copy(update={"trial": _try(candidate, stores, version)}))
+    return decision.model_copy(update={"earlier": found.earlier if found else None})
 
 
 def _try(candidate: Candidate, stores: OpenStores, version: Version) -> Trial:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from selftrain.adapters.notices.sending import notify
+from selftrain.adapters.notices.sending import check_command, notify
 from selftrain.adapters.runs.lifecycle import pipeline_run
 from selftrain.config import Event, Experiment
 from selftrain.data.intake_table import intake_path, read_intake
@@ -40,6 +40,7 @@ def retraining_run(e: Experiment) -> Iterator[bool]:
         return
     try:
         with told(e, "run"), pipeline_run(e.place, e.machine):
+            check_command(e.notify)
             yield True
     finally:
         let_go(path, lock)

@@ -14,7 +14,7 @@ from selftrain.adapters.tracking.store import open_to_read
 from selftrain.config import Experiment
 from selftrain.data.intake_table import intake_path, read_intake
 from selftrain.data.label_log import read_log, standing
-from selftrain.data.store.dataset import Dataset, open_dataset
+from selftrain.data.store.dataset import Dataset, dataset_at, open_dataset
 from selftrain.retraining.collecting import Collected, collect
 from selftrain.retraining.journal import JournalState, journal_of, seen_rows, state_of
 from selftrain.retraining.newness import new_images
@@ -43,7 +43,7 @@ def look_at(e: Experiment, *, run: str = "", dry_run: bool = False, now: datetim
     `run` names the pipeline run that looks. Raises ConfigError, SecretError and InboxError.
     """
     now = now or datetime.now(UTC)
-    dataset = open_dataset(e.place, e.machine)
+    dataset = dataset_at(e.place, e.machine) if dry_run else open_dataset(e.place, e.machine)
     collected = collect(e, run=run, now=now, resolve=resolve, dry_run=dry_run) if e.inbox else None
     journal = journal_of(dataset.workspace, dataset.name)
     lines = journal.lines()

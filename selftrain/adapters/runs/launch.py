@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selftrain.adapters.process.settings import prepare_process
+from selftrain.adapters.process.settings import prepare_process, stack_of_process
 from selftrain.adapters.runs.process_lock import process_tag
 from selftrain.config.text.file import overridden_copy, read_experiment
 from selftrain.errors import ConfigError
@@ -38,7 +38,7 @@ def launch(
 
     from selftrain.adapters.runs.records import record_of
 
-    with _on_stack(stack):
+    with on_stack(stack):
         configured = load_pipeline().with_options(config_path=str(config) if config else None, extra=process_tag())
         response = configured()
     return record_of(Client().get_pipeline_run(response.id))
@@ -52,21 +52,22 @@ def goes_on(record: RunRecord) -> bool:
 
 
 @contextmanager
-def _on_stack(name: str | None) -> Iterator[None]:
-    """Activate the stack `name` for the block, then restore the one before."""
+def on_stack(name: str | None) -> Iterator[None]:
+    """Let the stack `name` (None: as it is) be the active one of this process while the block runs.
+
+    Everything in the block asks this stack's tracker and alerter. Raises ConfigError for a stack that is not there.
+    """
     if name is None:
         yield
         return
+    prepare_process()
     from zenml.client import Client
 
     client = Client()
-    before = client.active_stack_model.name
     try:
-        client.activate_stack(name)
+        chosen = client.get_stack(name, allow_name_prefix_match=False)
     except KeyError as error:
         known = ", ".join(stack.name for stack in client.list_stacks())
         raise ConfigError(f"no stack is called {name!r}; there are: {known}") from error
-    try:
+    with stack_of_process(str(chosen.id)):
         yield
-    finally:
-        client.activate_stack(before)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 from urllib.parse import urlsplit
 
+from selftrain.adapters.notices.sending import check_command
 from selftrain.adapters.schedule import crontab, systemd, zenml
 from selftrain.adapters.schedule.cron import cron, hourly_minutes, local_zone
 from selftrain.adapters.schedule.store import Entry, Starter, change, clock, schedule_of, schedules, update
@@ -44,6 +45,7 @@ def add(
     """
     times = cron(expression, time_zone or local_zone())
     experiment = Experiment() if config is None else read_experiment(config)
+    check_command(experiment.notify)
     path = str(config.resolve()) if config is not None else None
     made = Entry(
         name=experiment.name,

@@ -42,12 +42,21 @@ def retrain(
 
     Exit code 0: it trained, whatever the verdict, or nothing was due. Each look leaves one line that says why.
     """
-    from selftrain.adapters.retraining.life import is_busy
-    from selftrain.data.store.dataset import open_dataset
-    from selftrain.retraining.journal import journal_of
+    from selftrain.adapters.runs.launch import on_stack
 
     experiment = _experiment(config)
-    workspace = open_dataset(experiment.place).workspace
+    with on_stack(stack):  # the look, too, asks the registry and tells people
+        _retrain(config, experiment, dry_run=dry_run, now=now, resume=resume, as_json=as_json)
+
+
+def _retrain(
+    config: Path | None, experiment: Experiment, *, dry_run: bool, now: bool, resume: bool, as_json: bool
+) -> None:
+    from selftrain.adapters.retraining.life import is_busy
+    from selftrain.data.store.dataset import dataset_at, open_dataset
+    from selftrain.retraining.journal import journal_of
+
+    workspace = (dataset_at if dry_run else open_dataset)(experiment.place).workspace
     journal = journal_of(workspace, experiment.name)
     if now and not (experiment.retrain.any_of.manual or experiment.retrain.all_of.manual):
         raise ConfigError("--now asks for a retraining by hand, and retrain.any_of.manual is off; set it to true")
@@ -63,7 +72,7 @@ def retrain(
     if as_json and (dry_run or not look.due):
         print_json(look)
     if look.due and not dry_run:
-        _train(config, stack, experiment, as_json=as_json)
+        _train(config, experiment, as_json=as_json)
 
 
 def _miss(journal: Journal, *, as_json: bool) -> None:
@@ -78,19 +87,22 @@ def _miss(journal: Journal, *, as_json: bool) -> None:
 
 def _look(experiment: Experiment, *, dry_run: bool) -> RetrainingLook:
     """The look; one that fails counts as a failed retraining, and people are told. Dead runs are ended before it."""
+    from selftrain.adapters.notices.sending import check_command
     from selftrain.adapters.retraining.life import told
     from selftrain.adapters.retraining.looking import look_at
     from selftrain.adapters.runs.lifecycle import end_dead_runs
     from selftrain.data.store.dataset import open_dataset
 
     if dry_run:
+        check_command(experiment.notify)
         return look_at(experiment, dry_run=True)
     with told(experiment, "look"):
+        check_command(experiment.notify)
         end_dead_runs(open_dataset(experiment.place).workspace)
         return look_at(experiment)
 
 
-def _train(config: Path | None, stack: str | None, experiment: Experiment, *, as_json: bool) -> None:
+def _train(config: Path | None, experiment: Experiment, *, as_json: bool) -> None:
     from rich.console import Console
 
     from selftrain.adapters.retraining.life import told
@@ -101,7 +113,7 @@ def _train(config: Path | None, stack: str | None, experiment: Experiment, *, as
     from selftrain.retraining.journal import journal_of, state_of
 
     with told(experiment, "run"), live_view(Console(stderr=True)):
-        record = launch(_retraining_pipeline, config, stack=stack)
+        record = launch(_retraining_pipeline, config)
     if as_json:
         print_json(record)
     if goes_on(record):

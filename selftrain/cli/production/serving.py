@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from selftrain.cli.shared.experiment import place_of, read_if_given
 from selftrain.cli.shared.options import DEFAULT_WORKSPACE, ModelNameOption, WorkspaceOption
 from selftrain.errors import RegistryError
 
@@ -52,14 +53,10 @@ def serve(
     from selftrain.adapters.serving.live.requests import RequestLimits
     from selftrain.adapters.serving.live.server import Settings
     from selftrain.adapters.serving.live.server import serve as serve_champion
-    from selftrain.config.text.file import read_experiment
 
-    experiment = None if config is None else read_experiment(config)
+    experiment = read_if_given(config)
     inbox = experiment.inbox if experiment else None
-    if experiment and workspace == DEFAULT_WORKSPACE:
-        workspace = Path(experiment.workspace)
-    name = model_name or (experiment.registry.model_name if experiment else None)
-    champion = RegisteredChampion(open_registry(workspace, name))
+    champion = RegisteredChampion(open_registry(*place_of(experiment, workspace, model_name)))
     first = champion.number()
     if first is None:
         raise RegistryError(

@@ -111,6 +111,7 @@ def _text(path: Path) -> str:
 
 def _parsed(path: Path, text: str) -> Experiment:
     try:
+        _refuse_repeated(path, yaml.compose(text, Loader=yaml.SafeLoader))
         content: Any = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
@@ -123,6 +124,36 @@ def _parsed(path: Path, text: str) -> Experiment:
         return parse({} if experiment is None else experiment)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error.message}") from error
+
+
+def _refuse_repeated(path: Path, root: yaml.Node | None) -> None:
+    """Raise ConfigError for a key that stands twice in one mapping: YAML would silently take the last."""
+    for mapping in _mappings(root):
+        lines: dict[str, int] = {}
+        for key, _ in mapping.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in lines:
+                raise ConfigError(
+                    f"{path}: the key {key.value!r} in line {line} stands in line {lines[key.value]} already; keep one"
+                )
+            lines[key.value] = line
+
+
+def _mappings(root: yaml.Node | None) -> Iterator[yaml.MappingNode]:
+    """The mappings below `root`, each once: an alias leads to a node again."""
+    nodes, visited = [root], set[int]()
+    while nodes:
+        node = nodes.pop()
+        if id(node) in visited or not isinstance(node, yaml.CollectionNode):
+            continue
+        visited.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            yield node
+            nodes += [value for _, value in node.value]
+        else:
+            nodes += node.value
 
 
 def _refuse_unknown(path: Path, content: Mapping[str, object], allowed: frozenset[str], where: str) -> None:

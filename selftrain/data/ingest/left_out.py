@@ -26,11 +26,10 @@ Bools = npt.NDArray[np.bool_]
 
 
 def disputed_rows(files: ListedFiles, listing: Listing, kept: Int64s) -> LeftOut:
-    """The `kept` files whose labels contradict each other since a label came late: none is used until it is settled."""
+    """The `kept` files whose labels contradict each other since one came late, or were taken back: none is used."""
     dispute = listing.optional("dispute").combine_chunks()
     rows = kept[np.asarray(pc.is_valid(dispute), dtype=np.bool_)[kept]]
-    details = pc.binary_join_element_wise("people disagree: ", dispute.take(pa.array(rows)), "")
-    return LeftOut.because(QuarantineReason.CONFLICTING_LABEL, rows, details, unusable=False)
+    return LeftOut.because(QuarantineReason.CONFLICTING_LABEL, rows, dispute.take(pa.array(rows)), unusable=False)
 
 
 @contextmanager
@@ -42,8 +41,8 @@ def naming_disputes(count: int) -> Iterator[None]:
         if not count:
             raise
         raise SourceError(
-            f"{error.message}. {count} images are left out because people disagree about their labels: see "
-            "`selftrain label --list`, and settle them"
+            f"{error.message}. {count} images are left out because people disagree about their labels, or took "
+            "them back: see `selftrain label --list` and quarantine.csv, and settle them"
         ) from error
 
 

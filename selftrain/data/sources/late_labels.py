@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from selftrain.data.label_log import standing
+from selftrain.data.label_log import Standing, standing
 from selftrain.data.sources.listing import OPTIONAL_SCHEMA, Listing
 
 
@@ -18,6 +18,8 @@ def with_labels(listing: Listing, log: pa.Table, index: pa.Table) -> Listing:
     - A label that settles a conflict replaces the source's own, in the same split.
     - An image whose labels contradict each other has none, and the column `dispute` names them. The labels may be
       those of several people, or one of a person and one of the source.
+    - An image whose labels were taken back, and which has none of the source's, is left out in the same way: it may
+      have been a validation or test image, and must not come into the pool.
 
     A file that was never read, or has changed since, stays as it is.
     """
@@ -29,12 +31,14 @@ def with_labels(listing: Listing, log: pa.Table, index: pa.Table) -> Listing:
     against = pc.and_(pc.not_equal(own, said), pc.invert(_among(ids, now.settled)))
     against = pc.fill_null(against, False)
     disputed = pc.or_(_among(ids, now.disputed), _among(ids, ids.filter(against).drop_null().unique().to_pylist()))
+    retracted = pc.and_(_among(ids, now.retracted), pc.is_null(own))
+    disputed = pc.or_(disputed, retracted)
     newly = pc.and_(pc.is_null(own), pc.is_valid(said))
     nothing = pa.scalar(None, pa.string())
     columns = {
         "label": pc.if_else(disputed, nothing, pc.coalesce(said, own)),
         "split": pc.if_else(pc.or_(disputed, newly), nothing, table["split"].combine_chunks()),
-        "dispute": pc.if_else(disputed, _details(ids, own, said, now.disputed), nothing),
+        "dispute": pc.if_else(disputed, _details(ids, own, said, now), nothing),
     }
     return _with_columns(listing, columns)
 
@@ -59,12 +63,13 @@ def _looked_up(ids: pa.Array, keys: list[str], values: list[str]) -> pa.Array:
     return pa.array(values, pa.string()).take(pc.index_in(ids, value_set=pa.array(keys, pa.string())))
 
 
-def _details(ids: pa.Array, own: pa.Array, said: pa.Array, disputed: Mapping[str, tuple[str, ...]]) -> pa.Array:
-    """(rows,) the labels that contradict each other, in words."""
-    texts = [" and ".join(map(repr, labels)) for labels in disputed.values()]
-    people = _looked_up(ids, list(disputed), texts)
-    source = pc.binary_join_element_wise("'", own, "' in the source, '", said, "' in the log", "")
-    return pc.coalesce(people, source, pa.scalar("a copy of it has another label in the source"))
+def _details(ids: pa.Array, own: pa.Array, said: pa.Array, now: Standing) -> pa.Array:
+    """(rows,) the labels that contradict each other, or that they were taken back, in words."""
+    texts = [f"people disagree: {' and '.join(map(repr, labels))}" for labels in now.disputed.values()]
+    people = _looked_up(ids, list(now.disputed), texts)
+    back = _looked_up(ids, list(now.retracted), ["its label was taken back"] * len(now.retracted))
+    source = pc.binary_join_element_wise("people disagree: '", own, "' in the source, '", said, "' in the log", "")
+    return pc.coalesce(people, source, back, pa.scalar("people disagree: a copy of it has another label in the source"))
 
 
 def _with_columns(listing: Listing, columns: dict[str, pa.Array]) -> Listing:

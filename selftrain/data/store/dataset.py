@@ -53,6 +53,13 @@ class Dataset:
         )
 
 
+def dataset_at(place: Place, machine: Machine | None = None) -> Dataset:
+    """The data set at `place`, to look at: nothing is made on the disk; `machine` None: the defaults."""
+    return Dataset(Workspace(Path(place.workspace)), place.dataset, machine or Machine())
+
+
 def open_dataset(place: Place, machine: Machine | None = None) -> Dataset:
     """The data set at `place`, whose workspace is made if it is missing; `machine` None: the defaults."""
-    return Dataset(Workspace(Path(place.workspace)).ensure(), place.dataset, machine or Machine())
+    dataset = dataset_at(place, machine)
+    dataset.workspace.ensure()
+    return dataset

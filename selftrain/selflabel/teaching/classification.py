@@ -95,4 +95,6 @@ class Classification:
         """See `scoring.compare_on_test`."""
         from selftrain.selflabel.teaching.scoring import compare_on_test
 
-        return compare_on_test(data.manifest, model, reference, pixels_at=data.pixels)
+        tests = data.dataset.tests
+        earlier = tests.read(tests.before(data.manifest))
+        return compare_on_test(data.manifest, model, reference, pixels_at=data.pixels, earlier=earlier)

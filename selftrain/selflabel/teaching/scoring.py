@@ -109,10 +109,19 @@ def in_both(manifest: Manifest, earlier: Manifest) -> npt.NDArray[np.bool_]:
 
 
 def compare_on_test(
-    manifest: Manifest, model: SavedModel, reference: SavedModel, *, pixels_at: Callable[[int], Pixels]
+    manifest: Manifest,
+    model: SavedModel,
+    reference: SavedModel,
+    *,
+    pixels_at: Callable[[int], Pixels],
+    earlier: Manifest | None = None,
 ) -> DetailedComparison:
-    """Compare `model` with `reference` on the same test images, each at its own size: one test-set evaluation each."""
+    """Compare `model` with `reference` on the same test images, each at its own size: one test-set evaluation each.
+
+    `earlier` is an earlier version of the test set: both accuracies on the images that it holds too are given as well.
+    """
     labels = manifest.labels()[manifest.rows(Split.TEST)]
     probs = probs_on_test(manifest, pixels_at(model.contract.image_size), model)
     reference_probs = probs_on_test(manifest, pixels_at(reference.contract.image_size), reference)
-    return compare_in_detail(labels, probs, reference_probs, class_names=manifest.label_map.names)
+    held = None if earlier is None else in_both(manifest, earlier)
+    return compare_in_detail(labels, probs, reference_probs, class_names=manifest.label_map.names, earlier=held)

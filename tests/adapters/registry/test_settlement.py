@@ -19,7 +19,7 @@ from selftrain.adapters.tracking.store import Tracking, open_tracking
 from selftrain.config import Experiment, FolderSource, Ingest, Machine, Place, Registry, ServingLimits, Splitting
 from selftrain.data.ingest.ingest import IngestResult, ingest
 from selftrain.data.ingest.report import report_ingested
-from selftrain.data.manifest import Manifest
+from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources.source import open_source
 from selftrain.data.store.dataset import open_dataset
 from selftrain.errors import WithdrawnError
@@ -299,6 +299,23 @@ class MovesTheChampion:
         if name == "set_experiment_tag" and self.moves:  # a test-set evaluation is being counted
             self.client.set_registered_model_alias("colours", versions.CHAMPION, self.moves.pop(0))
         return getattr(self.client, name)
+
+
+def test_on_a_test_set_that_grew_both_are_also_compared_on_what_the_version_before_held(
+    colours: Colours, good: SavedModel, bad: SavedModel, paint: Paint, tmp_path: Path
+) -> None:
+    first = colours.settle(good, "first")
+    assert "version before" not in first.reason
+    for index, colour in enumerate(("blue", "green", "red")):
+        for number in range(20, 40):
+            paint(tmp_path / "labeled" / colour / f"{number}.png", colour, seed=1000 * index + number)
+    source, store = open_source(FolderSource(labeled="labeled")), open_dataset(colours.place).store
+    done = ingest(source, source.scan(), store, settings=Ingest(), splitting=Splitting(test=0.5), workers=1)
+    second = replace(colours, ingested=done).settle(bad, "second")
+    before = len(colours.manifest.rows(Split.TEST))
+    assert len(done.manifest.rows(Split.TEST)) > before
+    assert f"on the {before} test images that the version before held too: " in second.reason
+    assert second.reason.endswith(" % against 100.0 % of champion version 1")
 
 
 def test_a_champion_that_is_moved_during_the_comparison_is_compared_anew(

@@ -181,16 +181,33 @@ def test_evaluations_on_a_test_set_are_counted_once_a_model_and_across_experimen
 
 
 STACK = """
+import os
 import sys
 from pathlib import Path
 from zenml.client import Client
 from zenml.enums import StackComponentType as Kind
+from selftrain.adapters.runs.launch import on_stack
 from selftrain.adapters.tracking.store import open_tracking, stack_tracker_uri
+from selftrain.cli.app import main
 client = Client()
 assert stack_tracker_uri() is None
 client.create_stack_component("own", "mlflow", Kind.EXPERIMENT_TRACKER, {"tracking_uri": sys.argv[1]})
 parts = {kind: found[0].name for kind, found in client.active_stack_model.components.items()}
 client.create_stack("tracked", {**parts, Kind.EXPERIMENT_TRACKER: "own"})
+with on_stack("tracked"):
+    print("named", open_tracking(Path("workspace")).uri)
+assert stack_tracker_uri() is None
+gone = {"tracking_uri": "http://127.0.0.1:9", "tracking_token": "any"}
+client.create_stack_component("gone", "mlflow", Kind.EXPERIMENT_TRACKER, gone)
+client.create_stack("down", {**parts, Kind.EXPERIMENT_TRACKER: "gone"})
+for stack in ((), ("--stack", "down"), ("--stack", "none")):
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # MLflow sets it for the process that asked a stack's tracker
+    sys.argv = ["selftrain", "retrain", "--dry-run", "--config", "looking.yaml", *stack]
+    try:
+        main()
+    except SystemExit as end:
+        print("ended", end.code)
+os.environ.pop("MLFLOW_TRACKING_URI", None)
 client.activate_stack("tracked")
 print("found", open_tracking(Path("workspace")).uri)
 """
@@ -198,17 +215,25 @@ print("found", open_tracking(Path("workspace")).uri)
 
 @pytest.mark.slow
 @pytest.mark.pipeline
-def test_the_active_zenml_stacks_tracker_is_used(tmp_path: Path) -> None:
+def test_the_tracker_of_the_active_or_named_zenml_stack_is_used(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/stack.db"
     env = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
     env |= {
         "PYTHONPATH": str(Path(t.__file__).parents[3]),
         "ZENML_CONFIG_PATH": str(tmp_path / "zenml"),
         "ZENML_ANALYTICS_OPT_IN": "false",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     }
+    (tmp_path / "looking.yaml").write_text("parameters: {experiment: {retrain: {any_of: {performance: 0.9}}}}")
     script = tmp_path / "script.py"  # zenml wants a main module with a file
     script.write_text(STACK)
     command = [sys.executable, str(script), uri]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert f"found {uri}" in done.stdout, done.stderr[-3000:]
+    assert f"named {uri}" in done.stdout
     assert not (tmp_path / "workspace").exists()
+    # A retraining looks at the champion of the stack that it is given, not of the active one.
+    assert "not due: no labelled production images" in done.stdout
+    assert "the MLflow store at http://127.0.0.1:9 does not answer" in done.stderr
+    assert "no stack is called 'none'; there are: " in done.stderr
+    assert not (tmp_path / ".selftrain").exists()

@@ -71,3 +71,24 @@ def test_collect_imports_no_model_library(selftrain: Callable[..., Ended], confi
     done = subprocess.run([sys.executable, "-c", code], cwd=config.parent, capture_output=True, text=True, check=True)
     assert "taken in     3" in done.stdout
     assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_a_dry_run_makes_no_workspace(selftrain: Callable[..., Ended], config: Path, tmp_path: Path) -> None:
+    assert "would take  3" in selftrain("collect", "--config", config, "--dry-run").out
+    assert "not due: 3 new images of 100" in selftrain("retrain", "--config", config, "--dry-run").out
+    assert not (tmp_path / ".selftrain").exists()
+
+
+def test_a_program_for_notices_that_is_missing_is_refused_before_anything_is_taken_in(
+    selftrain: Callable[..., Ended], config: Path, tmp_path: Path
+) -> None:
+    values = yaml.safe_load(config.read_text())
+    values["parameters"]["experiment"]["notify"] = {"command": "page-nobody --now", "alerter": False}
+    config.write_text(yaml.safe_dump(values))
+    for command in (("retrain", "--dry-run"), ("retrain",), ("schedule", "--cron", "0 3 * * *")):
+        ended = selftrain(*command, "--config", config)
+        assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+        assert "notify.command starts 'page-nobody', which is not a program on this machine" in ended.err
+    (line,) = (tmp_path / ".selftrain" / "datasets" / "shop.retraining.jsonl").read_text().splitlines()
+    assert json.loads(line)["kind"] == "failed"
+    assert not (tmp_path / ".selftrain" / "datasets" / "shop").exists()

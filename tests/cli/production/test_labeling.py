@@ -62,3 +62,39 @@ def test_without_a_file_or_a_list_it_says_what_to_give(selftrain: Callable[..., 
     ended = selftrain("label")
     assert (ended.code, ended.out) == (2, "")
     assert "give --from FILE" in ended.err
+
+
+def test_a_file_that_is_missing_is_named_before_anything_else(selftrain: Callable[..., Any], tmp_path: Path) -> None:
+    ended = selftrain("label", "--from", "labls.csv")
+    assert (ended.code, ended.out) == (2, "")
+    assert "--from: 'labls.csv' is not a file" in ended.err
+    assert not (tmp_path / ".selftrain").exists()
+
+
+def test_images_that_were_collected_can_be_labelled_before_the_first_run(
+    selftrain: Callable[..., Any], tmp_path: Path, paint: Callable[..., Path]
+) -> None:
+    paint(tmp_path / "inbox" / "a.png", "red")
+    (tmp_path / "shop.yaml").write_text("parameters: {experiment: {name: shop, inbox: {url: inbox, settle_s: 0}}}")
+    (tmp_path / "labels.csv").write_text("path,label\ninbox/a.png,7\n")
+    early = selftrain("label", "--from", "labels.csv", "--config", "shop.yaml")
+    assert "holds no image yet; run or collect once" in early.err
+    assert selftrain("collect", "--config", "shop.yaml").code == 0
+    added = selftrain("label", "--from", "labels.csv", "--config", "shop.yaml")
+    assert (added.code, added.out.splitlines()[0]) == (0, "added: 1 labels; 0 were known")
+    (tmp_path / "labels.csv").write_text("path,label\ninbox/a.png,red\n")
+    assert "label of an unknown class ('red')" in selftrain("label", "--from", "labels.csv", "-c", "shop.yaml").err
+
+
+def test_labels_are_taken_back_by_the_file_that_gave_them(
+    selftrain: Callable[..., Any], digits: dict[str, list[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "labels.csv").write_text(f"path,label\n{digits['unlabeled'][0]},7\n")
+    selftrain("label", "--from", "labels.csv")
+    back = selftrain("label", "--from", "labels.csv", "--retract")
+    assert back.out.splitlines() == [
+        "taken back: the labels of 1 images; 0 rows had no more to take back",
+        "digits: 0 images with labels of the log, 0 in conflict, 1 taken back",
+    ]
+    both = selftrain("label", "--from", "labels.csv", "--retract", "--settle")
+    assert "give one of them" in both.err

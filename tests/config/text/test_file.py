@@ -227,3 +227,27 @@ def test_the_keys_at_the_top_are_those_that_zenml_reads() -> None:
     from zenml.config.pipeline_run_configuration import PipelineRunConfiguration
 
     assert set(PipelineRunConfiguration.model_fields) == RUN_KEYS
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("parameters:\n  experiment:\n    name: a\n    gate: {}\n    name: b\n", "'name' in line 5 stands in line 3"),
+        ("parameters:\n  experiment:\n    gate: {target: 0.5, target: 0.9}\n", "'target' in line 3 stands in line 3"),
+        ("parameters: {}\nparameters:\n  experiment: {}\n", "'parameters' in line 2 stands in line 1"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_with_its_lines(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "twice.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        read_experiment(path)
+
+
+def test_a_mapping_that_an_alias_repeats_is_no_repeated_key(tmp_path: Path) -> None:
+    path = tmp_path / "alias.yaml"
+    path.write_text(
+        "parameters:\n  experiment:\n    teacher: &recipe {steps: 7}\n    student: {<<: *recipe, batch_size: 8}\n"
+    )
+    student = read_experiment(path).student
+    assert (student.steps, student.batch_size) == (7, 8)

@@ -62,7 +62,7 @@ def test_a_label_that_repeats_the_source_changes_nothing(listing: Listing, index
 
 def test_a_label_against_the_source_leaves_the_image_without_any(listing: Listing, index: pa.Table) -> None:
     found = rows(with_labels(listing, log(("D", "cat", False)), index))
-    assert found["d"] == (None, None, "'dog' in the source, 'cat' in the log")
+    assert found["d"] == (None, None, "people disagree: 'dog' in the source, 'cat' in the log")
     assert found["c"] == ("cat", None, None)
 
 
@@ -73,7 +73,16 @@ def test_a_settled_label_replaces_that_of_the_source_in_the_same_split(listing: 
 
 def test_people_who_disagree_leave_the_image_without_a_label(listing: Listing, index: pa.Table) -> None:
     found = rows(with_labels(listing, log(("P3", "cat", False), ("P3", "dog", False)), index))
-    assert found["p3"] == (None, None, "'cat' and 'dog'")
+    assert found["p3"] == (None, None, "people disagree: 'cat' and 'dog'")
+
+
+def test_a_label_that_was_taken_back_leaves_the_image_out_or_to_its_source(listing: Listing, index: pa.Table) -> None:
+    given = (("P3", "cat", False), ("D", "cat", True), ("P3", None, False), ("D", None, False))
+    found = rows(with_labels(listing, log(*given), index))
+    assert found["p3"] == (None, None, "its label was taken back")
+    assert found["d"] == ("dog", "test", None)
+    again = rows(with_labels(listing, log(*given, ("P3", "dog", False)), index))
+    assert again["p3"] == ("dog", None, None)
 
 
 def test_a_file_that_changed_since_it_was_labelled_gets_no_label(listing: Listing, index: pa.Table) -> None:
