@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from selftrain.cli import champions, export, lineage, models
+from selftrain.cli.cluster import stack
 from selftrain.cli.production import labeling, retraining, schedule, serving, upkeep
 from selftrain.cli.shared.options import (
     DEFAULT_WORKSPACE,
@@ -249,6 +250,7 @@ app.command("recall")(lineage.recall)
 app.command("restore")(upkeep.restore)
 app.command("retrain")(retraining.retrain)
 app.add_typer(schedule.app, name="schedule")
+app.add_typer(stack.app, name="stack")
 app.command("collect")(retraining.collect)
 app.command("clean")(upkeep.clean)
 
