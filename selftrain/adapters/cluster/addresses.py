@@ -23,7 +23,7 @@ class Site(StrEnum):
 
 
 class Addresses(BaseModel):
-    """What a stack is registered with.
+    """What a stack is registered with. `workspace_claim` names a volume that the orchestrator's pods share over time.
 
     Keys and passwords are references (`selftrain.adapters.process.secrets`), never values. Without them, each process
     takes its credentials from its own environment.
@@ -39,6 +39,7 @@ class Addresses(BaseModel):
     registry: str = ""
     namespace: str = "selftrain"
     context: str = ""
+    workspace_claim: str = ""
     s3_key: str | None = None
     s3_secret: str | None = None
     mlflow_user: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from selftrain.adapters.cluster.addresses import Addresses, Site
-from selftrain.adapters.cluster.pods import GRACE_S, ORCHESTRATOR_ACCOUNT, STEP_ACCOUNT, Json, pod_settings
+from selftrain.adapters.cluster.pods import GRACE_S, ORCHESTRATOR_ACCOUNT, STEP_ACCOUNT, pod_settings
 
 LABEL = {"managed-by": "selftrain"}
 DAY_S = 24 * 3600
@@ -18,7 +18,7 @@ class Component:
     kind: str
     name: str
     flavor: str
-    configuration: dict[str, Json] = field(default_factory=dict)
+    configuration: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ def components_of(addresses: Addresses) -> tuple[Component, ...]:
 
 def _orchestrator(addresses: Addresses) -> Component:
     orchestrating = pod_settings(addresses, api=True)
-    small: dict[str, Json] = {"requests": {"cpu": "1", "memory": "4Gi"}, "limits": {"memory": "4Gi"}}
-    configuration: dict[str, Json] = {
+    small: dict[str, object] = {"requests": {"cpu": "1", "memory": "4Gi"}, "limits": {"memory": "4Gi"}}
+    configuration: dict[str, object] = {
         "incluster": True,  # in a pod; elsewhere ZenML falls back to the context
         "kubernetes_context": addresses.context or None,
         "kubernetes_namespace": addresses.namespace,
@@ -84,7 +84,7 @@ def _orchestrator(addresses: Addresses) -> Component:
 
 def _artifact_store(addresses: Addresses) -> Component:
     secret, _ = secrets_of(addresses)
-    configuration: dict[str, Json] = {
+    configuration: dict[str, object] = {
         "path": addresses.artifacts,
         "client_kwargs": {"endpoint_url": addresses.s3_endpoint},
     }
@@ -95,7 +95,7 @@ def _artifact_store(addresses: Addresses) -> Component:
 
 def _tracker(addresses: Addresses) -> Component:
     _, secret = secrets_of(addresses)
-    configuration: dict[str, Json] = {
+    configuration: dict[str, object] = {
         "tracking_uri": addresses.mlflow,
         "tracking_username": secret.placeholder("user"),
         "tracking_password": secret.placeholder("password"),

@@ -24,14 +24,14 @@ def current_context() -> str:
     from kubernetes import config
 
     try:
-        _, active = config.list_kube_config_contexts()
+        _, active = config.list_kube_config_contexts(_kubeconfig())
     except (config.ConfigException, TypeError):
         return ""
     return str(active["name"])
 
 
 def api_client(context: str | None) -> ApiClient:
-    """A client for the cluster that this process runs in; elsewhere for the `context` of kubeconfig (None: the current).
+    """A client for the cluster of this pod; outside of one for the `context` of kubeconfig (None: the current one).
 
     Raises StackError where kubeconfig has no such context.
     """
@@ -42,7 +42,7 @@ def api_client(context: str | None) -> ApiClient:
         if in_cluster():
             config.load_incluster_config(client_configuration=settings)
         else:
-            config.load_kube_config(context=context, client_configuration=settings)
+            config.load_kube_config(_kubeconfig(), context, settings)
     except config.ConfigException as error:
         raise StackError(
             f"no cluster is known here ({error}); set KUBECONFIG, or name a context of `kubectl config get-contexts` "
@@ -50,3 +50,13 @@ def api_client(context: str | None) -> ApiClient:
         ) from error
     settings.retries = 1
     return client.ApiClient(settings)
+
+
+def status_of(error: Exception) -> int:
+    """The HTTP status of an error of the API; 0 where there was no answer."""
+    return int(getattr(error, "status", None) or 0)
+
+
+def _kubeconfig() -> str | None:
+    """Where kubeconfig lies; the library asks for it when it is imported, and never again."""
+    return os.environ.get("KUBECONFIG")

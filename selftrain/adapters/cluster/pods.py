@@ -5,11 +5,7 @@ The settings satisfy Kubernetes' Pod Security level "restricted", with a read-on
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 from selftrain.adapters.cluster.addresses import Addresses
-
-Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | bool | None"
 
 USER = 10001
 """The uid and gid of the images."""
@@ -21,13 +17,18 @@ GRACE_S = 60
 """Seconds between SIGTERM and SIGKILL: enough to save a checkpoint to the store."""
 
 
-def pod_settings(addresses: Addresses, *, api: bool) -> dict[str, Json]:
-    """ZenML's `pod_settings` of a pod; `api`: whether it is given a token for the cluster's API."""
+def pod_settings(addresses: Addresses, *, api: bool) -> dict[str, object]:
+    """ZenML's `pod_settings` of a step's pod; with `api`, of the orchestrator's.
+
+    The orchestrator's pod is given a token for the cluster's API, and the volume that outlives it, if there is one.
+    """
+    claim = addresses.workspace_claim if api else ""
+    workspace: dict[str, object] = {"persistentVolumeClaim": {"claimName": claim}} if claim else {"emptyDir": {}}
     return {
         "container_security_context": container_security(),
         "additional_pod_spec_args": {"security_context": pod_security(), "automount_service_account_token": api},
         "volumes": [
-            {"name": "workspace", "emptyDir": {}},
+            {"name": "workspace", **workspace},
             {"name": "tmp", "emptyDir": {}},
         ],
         "volume_mounts": [
@@ -38,7 +39,7 @@ def pod_settings(addresses: Addresses, *, api: bool) -> dict[str, Json]:
     }
 
 
-def container_security() -> dict[str, Json]:
+def container_security() -> dict[str, object]:
     """The security context of a container, as Pod Security "restricted" asks for it."""
     return {
         "runAsNonRoot": True,
@@ -52,7 +53,7 @@ def container_security() -> dict[str, Json]:
     }
 
 
-def pod_security() -> dict[str, Json]:
+def pod_security() -> dict[str, object]:
     """The security context of a pod; `fsGroup` makes its volumes writable for the images' user."""
     return {
         "runAsNonRoot": True,
@@ -64,7 +65,7 @@ def pod_security() -> dict[str, Json]:
     }
 
 
-def environment(addresses: Addresses) -> list[Json]:
+def environment(addresses: Addresses) -> list[object]:
     """The variables of a pod. Keys and passwords come from Kubernetes secrets, so they stand in no manifest."""
     plain = {
         "HOME": WORKSPACE,
@@ -74,13 +75,16 @@ def environment(addresses: Addresses) -> list[Json]:
         "MLFLOW_TRACKING_URI": addresses.mlflow,
         "AWS_ENDPOINT_URL": addresses.s3_endpoint,
     }
-    secret = {
-        "AWS_ACCESS_KEY_ID": S3_SECRET,
-        "AWS_SECRET_ACCESS_KEY": S3_SECRET,
-        "MLFLOW_TRACKING_USERNAME": MLFLOW_SECRET,
-        "MLFLOW_TRACKING_PASSWORD": MLFLOW_SECRET,
-    }
+    secret = [(key, name) for name, keys in secret_keys().items() for key in keys]
     return [
         *({"name": name, "value": value} for name, value in plain.items()),
-        *({"name": name, "valueFrom": {"secretKeyRef": {"name": of, "key": name}}} for name, of in secret.items()),
+        *({"name": name, "valueFrom": {"secretKeyRef": {"name": of, "key": name}}} for name, of in secret),
     ]
+
+
+def secret_keys() -> dict[str, tuple[str, ...]]:
+    """The Kubernetes secrets that every pod needs, and their keys, which are the variables' names."""
+    return {
+        S3_SECRET: ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+        MLFLOW_SECRET: ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"),
+    }

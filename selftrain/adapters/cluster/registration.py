@@ -94,6 +94,17 @@ def component_of(name: str, kind: str) -> ComponentResponse | None:
     return parts[0] if parts else None
 
 
+def parts_of(name: str) -> tuple[dict[str, str], dict[str, dict[str, object]]]:
+    """Flavour and configuration of each component of the stack `name`, by ZenML's name of its kind.
+
+    Secrets stand in them as ZenML's placeholders. Raises StackError.
+    """
+    with _zenml():
+        parts = {kind.value: found[0] for kind, found in _stack(name).components.items()}
+    flavors = {kind: str(part.flavor_name) for kind, part in parts.items()}
+    return flavors, {kind: dict(part.configuration) for kind, part in parts.items()}
+
+
 def is_ours(part: ComponentResponse) -> bool:
     """Whether selftrain registered this component."""
     return LABEL.items() <= (part.labels or {}).items()
@@ -167,7 +178,7 @@ def _refuse_foreign(name: str, parts: tuple[Component, ...]) -> None:
         there = _component(part)
         if there is not None and (not is_ours(there) or there.flavor_name != part.flavor):
             raise StackError(
-                f"ZenML has {part.kind} {part.name!r} of flavour {there.flavor_name}, which selftrain did not register; "
+                f"ZenML has {part.kind} {part.name!r} of flavour {there.flavor_name}, not made by selftrain; "
                 "give another --name, or remove it"
             )
     stack = _stack_or_none(name)

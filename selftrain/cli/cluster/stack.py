@@ -37,12 +37,18 @@ def up(
     context: Annotated[
         str | None, typer.Option("--context", help="Context of kubeconfig. Default: the current one.")
     ] = None,
-    bucket: Annotated[str | None, typer.Option("--bucket", help="Bucket of the store. Default: selftrain-data.")] = None,
+    bucket: Annotated[
+        str | None, typer.Option("--bucket", help="Bucket of the store. Default: selftrain-data.")
+    ] = None,
     s3_endpoint: Address = None,
     mlflow: Address = None,
     registry: Annotated[
         str | None,
         typer.Option("--registry", metavar="HOST:PORT", help="Where ZenML would push images; ready ones need none."),
+    ] = None,
+    workspace_claim: Annotated[
+        str | None,
+        typer.Option("--workspace-claim", metavar="NAME", help="Volume claim that keeps the retraining's journal."),
     ] = None,
     s3_key: Annotated[str | None, typer.Option("--s3-key", metavar="REF", help=f"Access key: {REFERENCE}.")] = None,
     s3_secret: Annotated[str | None, typer.Option("--s3-secret", metavar="REF", help="Its secret, likewise.")] = None,
@@ -71,6 +77,7 @@ def up(
         s3_endpoint=s3_endpoint,
         mlflow=mlflow,
         registry=registry,
+        workspace_claim=workspace_claim,
         s3_key=s3_key,
         s3_secret=s3_secret,
         mlflow_user=mlflow_user,
