@@ -16,7 +16,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_
 
 REFERENCE = "env:NAME, file:/absolute/path or zenml:SECRET.KEY"
 StackName = Annotated[str, typer.Argument(help="Name of the stack.")]
-Address = Annotated[str | None, typer.Option(metavar="URL", help="Default: the one of our manifests, or of compose.")]
+OURS = "Default: the one of our manifests, or of compose."
 
 
 @app.callback()
@@ -40,8 +40,10 @@ def up(
     bucket: Annotated[
         str | None, typer.Option("--bucket", help="Bucket of the store. Default: selftrain-data.")
     ] = None,
-    s3_endpoint: Address = None,
-    mlflow: Address = None,
+    s3_endpoint: Annotated[
+        str | None, typer.Option("--s3-endpoint", metavar="URL", help=f"Address of the store. {OURS}")
+    ] = None,
+    mlflow: Annotated[str | None, typer.Option("--mlflow", metavar="URL", help=f"Address of MLflow. {OURS}")] = None,
     registry: Annotated[
         str | None,
         typer.Option("--registry", metavar="HOST:PORT", help="Where ZenML would push images; ready ones need none."),

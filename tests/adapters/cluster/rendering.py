@@ -24,7 +24,9 @@ from zenml.utils import source_utils
 from pipelines.retraining_pipeline import retraining_pipeline
 from pipelines.ssl_pipeline import ssl_pipeline
 from selftrain.adapters.cluster.addresses import Addresses, Site, addresses_of
+from selftrain.adapters.cluster.checks import check_stack
 from selftrain.adapters.cluster.components import components_of
+from selftrain.adapters.cluster.reaping import reap
 from selftrain.adapters.cluster.registration import register, registered, unregister
 from selftrain.adapters.schedule.zenml import settings_for
 from selftrain.errors import SelftrainError
@@ -123,7 +125,30 @@ def rendered(api: Api, orchestrator: KubernetesOrchestrator) -> dict[str, Any]:
     submit(orchestrator, night, None)
     (cron,) = (each for path, each in api.objects.items() if path.startswith(f"{BATCH}/cronjobs/"))
     secrets = [each for path, each in api.objects.items() if path.startswith("/api/v1/namespaces/selftrain/secrets/")]
-    return {"job": job, "steps": steps, "cron": cron, "secrets": len(secrets), "names": list(run.step_configurations)}
+    checks = [each.model_dump(mode="json") for each in check_stack("selftrain")]
+    reaped = reaping(api, str(placeholder.id))
+    jobs_asked = {"job": job, "steps": steps, "cron": cron, "secrets": len(secrets)}
+    return {**jobs_asked, "checks": checks, "reaped": reaped}
+
+
+def reaping(api: Api, run: str) -> dict[str, Any]:
+    """What `runs reap` does while the run's Job lives, after it failed, and where the API does not answer."""
+    told: dict[str, Any] = {"alive": [each.run_id for each in reap("selftrain")]}
+    condition = {"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}
+    for path, each in list(api.objects.items()):
+        if path.startswith(f"{BATCH}/jobs/") and "zenml.io/orchestrator" in each["metadata"]["annotations"]:
+            api.put(path, {**each, "status": {"conditions": [condition]}})
+    api.down = True
+    told["down"] = refusal(lambda: reap("selftrain"))
+    api.down = False
+    told["dry"] = [each.run_id == run for each in reap("selftrain", dry_run=True)]
+    told["before"] = Client().get_pipeline_run(run).status.value
+    told["reaped"] = [each.model_dump() for each in reap("selftrain")]
+    told["again"] = [each.run_id for each in reap("selftrain")]
+    after = Client().get_pipeline_run(run)
+    told["after"] = after.status.value, after.status_reason
+    told["local"] = refusal(lambda: reap("default"))
+    return told
 
 
 def submit(orchestrator: KubernetesOrchestrator, snapshot: PipelineSnapshotResponse, run: Any) -> None:
