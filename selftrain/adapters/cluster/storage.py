@@ -21,7 +21,7 @@ def store_answers(path: str, configuration: Mapping[str, object]) -> float:
     try:
         import s3fs
     except ImportError as error:
-        raise StackError("the store is on S3, which needs two packages: pip install s3fs boto3") from error
+        raise StackError("the store is on S3, which needs more packages: pip install 'selftrain[cluster]'") from error
     began, name, text = time.monotonic(), f"{path}/selftrain-doctor-{secrets.token_hex(4)}", b"selftrain"
     options: dict[str, object] = {key: value_of(configuration.get(key)) for key in ("key", "secret", "token")}
     files = s3fs.S3FileSystem(

@@ -95,6 +95,7 @@ def test_a_gpu_is_asked_for_and_shared_memory_counts_into_the_pods_own(asked: di
             assert "nvidia.com/gpu" not in resources["limits"]
             continue
         assert resources["limits"]["nvidia.com/gpu"] == "1"
+        assert {"name": "SELFTRAIN_DEVICE", "value": "gpu"} in pod["containers"][0]["env"]
         assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in pod["tolerations"]
         (shared,) = (volume["emptyDir"] for volume in pod["volumes"] if volume["name"] == "shm")
         assert shared["medium"] == "Memory"
