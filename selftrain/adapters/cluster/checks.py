@@ -246,7 +246,7 @@ def store(parts: Parts) -> Check:
 
 
 def zenml_version() -> Check:
-    """ZenML's server against our library: they must be of the same version, or a run breaks in the middle."""
+    """ZenML's server against our library. With another version, a run may break in the middle."""
     from zenml.client import Client
     from zenml.enums import StoreType
 

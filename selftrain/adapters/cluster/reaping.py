@@ -120,10 +120,9 @@ def _jobs(context: str | None, namespace: str) -> list[Job]:
 
 
 def _job(job: V1Job) -> Job:
-    meta = job.metadata
-    over = [
-        each for each in job.status.conditions or [] if each.status == "True" and each.type in ("Complete", "Failed")
-    ]
+    meta, status = job.metadata, job.status
+    conditions = (status.conditions or []) if status is not None else []
+    over = [each for each in conditions if each.status == "True" and each.type in ("Complete", "Failed")]
     return Job(
         name=str(meta.name),
         run_id=str((meta.labels or {}).get("run_id", "")),
