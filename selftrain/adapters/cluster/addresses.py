@@ -110,7 +110,7 @@ DEFAULTS: dict[Site, dict[str, str]] = {
     Site.KUBERNETES: {
         "name": "selftrain",
         "bucket": "selftrain-data",
-        "s3_endpoint": "http://s3.selftrain.svc:9000",
+        "s3_endpoint": "http://store.selftrain.svc:9000",
         "mlflow": "http://mlflow.selftrain.svc:5000",
         "registry": "registry.selftrain.svc:5000",
     },

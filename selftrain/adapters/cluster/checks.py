@@ -29,9 +29,9 @@ LARGEST_SKEW_S = 60.0
 NO_IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName")
 JOBS, LEASES = "batch", "coordination.k8s.io"
 RIGHTS: tuple[tuple[str, str, str], ...] = (
-    *((verb, "jobs", JOBS) for verb in ("create", "get", "list", "patch", "delete")),
+    *((verb, "jobs", JOBS) for verb in ("create", "get", "list", "delete")),
     *((verb, "cronjobs", JOBS) for verb in ("create", "patch", "delete")),
-    *((verb, "pods", "") for verb in ("get", "list")),
+    ("list", "pods", ""),
     ("get", "pods/log", ""),
     *((verb, "secrets", "") for verb in ("create", "patch", "delete")),
     *((verb, "leases", LEASES) for verb in ("get", "create", "update", "delete")),
@@ -148,7 +148,9 @@ def rights(client: ApiClient, namespace: str) -> Check:
 
     missing = [f"{verb} {resource}" for verb, resource, group in RIGHTS if not may((verb, resource, group))]
     if missing:
-        advice = f"have a Role in {namespace} with these verbs bound to you; k8s/ has one for the orchestrator"
+        advice = (
+            f"have the Role selftrain-submitter of {namespace} bound to you, as k8s/base/roles.yaml does for a group"
+        )
         return Check(name="rights", level=Level.FAIL, found=f"missing: {', '.join(missing)}", advice=advice)
     return Check(name="rights", level=Level.OK, found=f"all {len(RIGHTS)} that runs and schedules need in {namespace}")
 
@@ -246,7 +248,7 @@ def store(parts: Parts) -> Check:
 
 
 def zenml_version() -> Check:
-    """ZenML's server against our library. With another version, a run may break in the middle."""
+    """ZenML's server against our library. With another version, a run may break off."""
     from zenml.client import Client
     from zenml.enums import StoreType
 

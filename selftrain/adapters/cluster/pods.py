@@ -74,6 +74,7 @@ def environment(addresses: Addresses) -> list[object]:
         "SELFTRAIN_CHECKPOINTS": addresses.checkpoints,
         "MLFLOW_TRACKING_URI": addresses.mlflow,
         "AWS_ENDPOINT_URL": addresses.s3_endpoint,
+        "AWS_DEFAULT_REGION": "us-east-1",  # an S3 of one's own has none, and a client wants one
     }
     secret = [(key, name) for name, keys in secret_keys().items() for key in keys]
     return [

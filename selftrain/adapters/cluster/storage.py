@@ -18,19 +18,20 @@ def store_answers(path: str, configuration: Mapping[str, object]) -> float:
 
     Raises StackError, which names what was refused, and never a key.
     """
-    try:
-        import s3fs
-    except ImportError as error:
-        raise StackError("the store is on S3, which needs more packages: pip install 'selftrain[cluster]'") from error
+    import fsspec
+
     began, name, text = time.monotonic(), f"{path}/selftrain-doctor-{secrets.token_hex(4)}", b"selftrain"
     options: dict[str, object] = {key: value_of(configuration.get(key)) for key in ("key", "secret", "token")}
-    files = s3fs.S3FileSystem(
-        anon=False,
-        skip_instance_cache=True,
-        client_kwargs=configuration.get("client_kwargs"),
-        config_kwargs={"connect_timeout": 5, "read_timeout": 10, "retries": {"max_attempts": 1}},
-        **{key: value for key, value in options.items() if value},
-    )
+    try:
+        files = fsspec.filesystem(
+            "s3",
+            skip_instance_cache=True,
+            client_kwargs=configuration.get("client_kwargs"),
+            config_kwargs={"connect_timeout": 5, "read_timeout": 10, "retries": {"max_attempts": 1}},
+            **{key: value for key, value in options.items() if value},
+        )
+    except ImportError as error:
+        raise StackError("the store is on S3, which needs more packages: pip install 'selftrain[cluster]'") from error
     doing = "write"
     try:
         files.pipe_file(name, text)
@@ -39,7 +40,9 @@ def store_answers(path: str, configuration: Mapping[str, object]) -> float:
             raise StackError(f"{path} gives back other bytes than it was given")
         doing = "remove"
         files.rm_file(name)
-    except (OSError, _errors()) as error:
+    except StackError:
+        raise
+    except Exception as error:  # refused, no route, no bucket: each layer below has errors of its own
         reason = " ".join(str(error).split())[:200]
         raise StackError(
             f"{path}: we cannot {doing} ({type(error).__name__}: {reason}); check the bucket, its address and its key"
@@ -52,9 +55,3 @@ def value_of(setting: object) -> str:
     text = "" if setting is None else str(setting)
     found = PLACEHOLDER.fullmatch(text)
     return resolve(f"zenml:{found[1]}") if found is not None else text
-
-
-def _errors() -> type[Exception]:
-    from botocore.exceptions import BotoCoreError
-
-    return BotoCoreError  # type: ignore[no-any-return]  # botocore is untyped
