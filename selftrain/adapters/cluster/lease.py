@@ -12,7 +12,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -174,20 +174,24 @@ def lease_for(path: Path, purpose: str) -> Lease:
     return KubernetesLease(CoordinationV1Api(api_client(None)), own_namespace(), path.stem, called(purpose))
 
 
-@contextmanager
-def alone_in_cluster(path: Path, purpose: str) -> Iterator[bool]:
+def alone_in_cluster(path: Path, purpose: str) -> AbstractContextManager[bool]:
     """Whether no other pod holds the lease of `path`, which is held while the block runs. Outside a pod always true.
 
     There a lock of the system does the same, and ends with its process.
     """
+    return alone(lease_for(path, purpose)) if in_cluster() else nullcontext(True)
+
+
+@contextmanager
+def alone(lease: Lease) -> Iterator[bool]:
+    """Hold `lease` while the block runs; false, and the block runs without it, where another holds it."""
     with ExitStack() as stack:
-        alone = True
-        if in_cluster():
-            try:
-                stack.enter_context(held(lease_for(path, purpose)))
-            except LeaseHeldError:
-                alone = False
-        yield alone
+        try:
+            stack.enter_context(held(lease))
+            first = True
+        except LeaseHeldError:
+            first = False
+        yield first
 
 
 def own_namespace() -> str:

@@ -6,6 +6,7 @@ import re
 import secrets
 import time
 from collections.abc import Mapping
+from importlib import import_module
 
 from selftrain.adapters.process.secrets import resolve
 from selftrain.errors import StackError
@@ -18,8 +19,7 @@ def store_answers(path: str, configuration: Mapping[str, object]) -> float:
 
     Raises StackError, which names what was refused, and never a key.
     """
-    import fsspec
-
+    fsspec = import_module("fsspec")  # untyped
     began, name, text = time.monotonic(), f"{path}/selftrain-doctor-{secrets.token_hex(4)}", b"selftrain"
     options: dict[str, object] = {key: value_of(configuration.get(key)) for key in ("key", "secret", "token")}
     try:

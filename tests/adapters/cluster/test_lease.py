@@ -10,7 +10,7 @@ import pytest
 from kubernetes.client import CoordinationV1Api
 
 from selftrain.adapters.cluster.kube import api_client
-from selftrain.adapters.cluster.lease import KubernetesLease, lease_for, lease_name
+from selftrain.adapters.cluster.lease import KubernetesLease, alone, lease_for, lease_name
 from selftrain.errors import LeaseHeldError, LeaseLostError
 from selftrain.files.lease import FileLease, held
 from tests.adapters.cluster.api_server import Api
@@ -148,6 +148,18 @@ def test_without_rights_or_a_server_the_line_names_what_is_needed(
     lease.release()  # says nothing: the claim ends by itself
     api.down = False
     assert PATH in api.objects
+
+
+def test_the_second_of_two_retrainings_is_told_so_and_an_error_in_the_first_frees_it(
+    api: Api, contender: Callable[..., KubernetesLease]
+) -> None:
+    def retrain() -> None:
+        with alone(contender("night 1")) as first, alone(contender("night 2")) as second:
+            raise LeaseHeldError(f"an error of the block: {first}, {second}")
+
+    with pytest.raises(LeaseHeldError, match="an error of the block: True, False"):
+        retrain()
+    assert PATH not in api.objects
 
 
 def test_outside_a_pod_the_lease_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
