@@ -19,7 +19,7 @@ from zenml.enums import StackComponentType as Kind
 from zenml.integrations.kubernetes.orchestrators import KubernetesOrchestrator
 from zenml.models import PipelineSnapshotResponse
 from zenml.pipelines.run_utils import create_placeholder_run
-from zenml.utils import source_utils
+from zenml.utils import env_utils, source_utils
 
 from pipelines.retraining_pipeline import retraining_pipeline
 from pipelines.ssl_pipeline import ssl_pipeline
@@ -176,7 +176,8 @@ def submit_step(
         snapshot=snapshot,
         force_write_logs=lambda: None,
     )
-    orchestrator.submit_isolated_step_with_allocation(info, dict(TOKEN), None)
+    configured = env_utils.get_runtime_environment(config=info.config, stack=Client().active_stack)
+    orchestrator.submit_isolated_step_with_allocation(info, {**TOKEN, **configured}, None)
     (job,) = (each for each in jobs(api) if each["metadata"]["name"] not in before)
     return {"job": job, "runtime": str(snapshot.step_configurations[name].config.runtime)}
 
