@@ -2,7 +2,7 @@
 
 from zenml import pipeline
 
-from pipelines.ssl_pipeline import self_training
+from pipelines.ssl_pipeline import ON_DEVICES, self_training
 from selftrain.adapters.registry.starting_models import retraining_of
 from selftrain.adapters.retraining.life import retraining_run, started
 from selftrain.config import Experiment
@@ -10,7 +10,7 @@ from steps.look import look
 from steps.watch import watch
 
 
-@pipeline(dynamic=True)
+@pipeline(dynamic=True, depends_on=ON_DEVICES)
 def retraining_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 - zenml reads the default
     """Take in what is new; if a retraining is due, train from the champion, and promote the result or refuse it."""
     with retraining_run(experiment) as alone:

@@ -33,8 +33,11 @@ from steps.train_teacher import train_teacher
 from steps.unseal_test import unseal_test
 from steps.validate import validate
 
+ON_DEVICES = [train_teacher, train_student, train_control, pseudo_label, score, read_test]
+"""The steps that gain by an accelerator. Only steps that a pipeline depends on can be configured in YAML."""
 
-@pipeline(dynamic=True)
+
+@pipeline(dynamic=True, depends_on=ON_DEVICES)
 def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 - zenml reads the default
     """Ingest, validate, train a teacher, then students on its pseudo-labels until the gate; test, register, record."""
     with pipeline_run(experiment.place, experiment.machine):

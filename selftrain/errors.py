@@ -132,6 +132,10 @@ class ScheduleError(SelftrainError):
     """What starts a schedule on this machine (systemd, cron, ZenML) refused, or cannot do what was asked."""
 
 
+class StackError(SelftrainError):
+    """A stack of ZenML is not there, is not ours to change, or its cluster does not answer."""
+
+
 class DriftError(InputError):
     """Summaries of images are damaged, or come from different models, so they cannot be compared."""
 

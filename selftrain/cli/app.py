@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from selftrain.cli import champions, export, lineage, models
+from selftrain.cli.cluster import checking, reaping
+from selftrain.cli.cluster.stack import app as stack_app
 from selftrain.cli.production import labeling, retraining, schedule, serving, upkeep
 from selftrain.cli.shared.options import (
     DEFAULT_WORKSPACE,
@@ -132,8 +134,15 @@ def _show_choices(choices: Scaffold, *, as_json: bool) -> None:
 
 
 @app.command()
-def doctor(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: AsJson = False) -> None:
+def doctor(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    stack: Annotated[str | None, typer.Option("--stack", help="Check this stack and its cluster instead.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """Check what a run needs from this machine, and say how to fix what is wrong. Exit code 1: something is wrong."""
+    if stack is not None:
+        checking.check(stack, as_json=as_json)
+        return
     from selftrain.adapters.doctor.diagnose import diagnose
     from selftrain.adapters.process.settings import prepare_process
 
@@ -207,11 +216,18 @@ def status(
         typer.echo(f"WARNING: {concern}")
 
 
-@app.command()
+runs_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@runs_app.callback(invoke_without_command=True)
 def runs(
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many runs.")] = 20, as_json: AsJson = False
+    context: typer.Context,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many runs.")] = 20,
+    as_json: AsJson = False,
 ) -> None:
-    """List the runs, newest first."""
+    """List the runs, newest first. `selftrain runs reap` ends those that died in a cluster."""
+    if context.invoked_subcommand is not None:
+        return
     from selftrain.adapters.runs.records import latest_runs
 
     records = latest_runs(count)
@@ -235,6 +251,8 @@ def run_row(record: RunRecord) -> tuple[str, ...]:
     return (record.run_id, record.name, record.status, verdict, students, test, version)
 
 
+runs_app.command("reap")(reaping.reap)
+app.add_typer(runs_app, name="runs")
 app.command("predict")(models.predict)
 app.command("pseudo-label")(models.pseudo_label)
 app.command("serve")(serving.serve)
@@ -249,6 +267,7 @@ app.command("recall")(lineage.recall)
 app.command("restore")(upkeep.restore)
 app.command("retrain")(retraining.retrain)
 app.add_typer(schedule.app, name="schedule")
+app.add_typer(stack_app, name="stack")
 app.command("collect")(retraining.collect)
 app.command("clean")(upkeep.clean)
 

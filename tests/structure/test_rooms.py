@@ -15,6 +15,7 @@ TOPS = ("pipelines", "steps", "selftrain")
 FLOORS = (
     "selftrain.cli",
     "selftrain.cli.production",
+    "selftrain.cli.cluster",
     "selftrain.cli.shared",
     "pipelines",
     "steps",
@@ -28,6 +29,7 @@ FLOORS = (
     "selftrain.adapters.registry",
     "selftrain.adapters.serving.live",
     "selftrain.adapters.serving",
+    "selftrain.adapters.cluster",
     "selftrain.adapters.runs",
     "selftrain.adapters.tracking",
     "selftrain.adapters.expectations",

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+from selftrain.adapters.cluster.lease import alone_in_cluster
 from selftrain.adapters.notices.sending import check_command, notify
 from selftrain.adapters.runs.lifecycle import pipeline_run
 from selftrain.config import Event, Experiment
@@ -39,9 +40,14 @@ def retraining_run(e: Experiment) -> Iterator[bool]:
         yield False
         return
     try:
-        with told(e, "run"), pipeline_run(e.place, e.machine):
-            check_command(e.notify)
-            yield True
+        with alone_in_cluster(path, "retraining") as alone:
+            if not alone:
+                journal.append("missed", reason="another pod is retraining; look again when it has ended")
+                yield False
+                return
+            with told(e, "run"), pipeline_run(e.place, e.machine):
+                check_command(e.notify)
+                yield True
     finally:
         let_go(path, lock)
 

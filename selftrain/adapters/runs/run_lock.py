@@ -69,8 +69,8 @@ def forget(folder: Path, run_ids: Iterable[str]) -> None:
         _path(folder, run_id).unlink(missing_ok=True)
 
 
-def end(run_id: str) -> bool:
-    """Mark a run whose process is gone, and its unfinished steps, as failed; False where ZenML's store lacks it."""
+def end(run_id: str, *, reason: str = "its process is gone") -> bool:
+    """Mark a dead run and its unfinished steps as failed, for this `reason`; False where ZenML's store lacks it."""
     from zenml.client import Client
     from zenml.enums import ExecutionStatus
     from zenml.models import PipelineRunUpdate, StepRunUpdate
@@ -86,7 +86,7 @@ def end(run_id: str) -> bool:
     for step in run.steps.values():
         if not step.status.is_finished:
             store.update_run_step(step.id, StepRunUpdate(status=ExecutionStatus.FAILED, end_time=now))
-    update = PipelineRunUpdate(status=ExecutionStatus.FAILED, status_reason="its process is gone", end_time=now)
+    update = PipelineRunUpdate(status=ExecutionStatus.FAILED, status_reason=reason, end_time=now)
     store.update_run(UUID(run_id), update)
     return True
 

@@ -1,0 +1,73 @@
+"""The store's check, against a real S3 server that refuses a wrong key."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from selftrain.adapters.cluster.storage import store_answers, value_of
+from selftrain.errors import StackError
+
+pytestmark = [
+    # aiobotocore's sessions are closed by the garbage collector.
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:.*Exception ignored.*:pytest.PytestUnraisableExceptionWarning"),
+]
+KEYS = {"key": "key", "secret": "secret"}
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, object]]]:
+    """A bucket's folder, and the configuration that leads to its server."""
+    folder = tmp_path_factory.mktemp("s3")
+    (folder / "data").mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    program = Path(sys.executable).with_name("rclone")
+    command = [program, "serve", "s3", "--auth-key", "key,secret", "--addr", f"127.0.0.1:{port}", folder]
+    server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(100):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        client = {"endpoint_url": f"http://127.0.0.1:{port}", "region_name": "us-east-1"}
+        yield folder / "data", {"client_kwargs": client}
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_a_store_is_written_read_and_left_as_it_was(bucket: tuple[Path, dict[str, object]]) -> None:
+    folder, configuration = bucket
+    assert store_answers("s3://data/artifacts", {**configuration, **KEYS}) > 0
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
+
+
+def test_a_key_that_is_refused_is_said_and_not_repeated(bucket: tuple[Path, dict[str, object]]) -> None:
+    with pytest.raises(StackError, match=r"s3://data/artifacts: we cannot write .*check the bucket") as raised:
+        store_answers("s3://data/artifacts", {**bucket[1], "key": "key", "secret": "wrong-word"})
+    assert "wrong-word" not in raised.value.message
+
+
+def test_a_bucket_that_is_not_there_is_said(bucket: tuple[Path, dict[str, object]]) -> None:
+    with pytest.raises(StackError, match="s3://nowhere/x: we cannot write"):
+        store_answers("s3://nowhere/x", {**bucket[1], **KEYS})
+
+
+def test_a_server_that_is_gone_is_said() -> None:
+    gone = {"client_kwargs": {"endpoint_url": "http://127.0.0.1:9", "region_name": "us-east-1"}, **KEYS}
+    with pytest.raises(StackError, match="s3://data/x: we cannot write"):
+        store_answers("s3://data/x", gone)
+
+
+def test_a_plain_setting_is_its_own_value() -> None:
+    assert (value_of(None), value_of("eu-west-1")) == ("", "eu-west-1")
