@@ -16,6 +16,7 @@ from selftrain.data.intake_table import intake_path, read_intake
 from selftrain.data.manifest import Manifest
 from selftrain.data.sources.listing import Listing
 from selftrain.data.store.dataset import open_dataset
+from selftrain.files.full_disk import full_disk_told
 from selftrain.files.locks import let_go, try_lock
 from selftrain.files.workspace import Workspace
 from selftrain.retraining.journal import Journal, journal_of, state_of
@@ -73,7 +74,8 @@ def told(e: Experiment, stage: Literal["look", "run"]) -> Iterator[None]:
     journal = journal_of(open_dataset(e.place).workspace, e.name)
     before = _failed(journal)
     try:
-        yield
+        with full_disk_told(journal.path.parent):
+            yield
     except Exception as error:
         if _failed(journal) == before:
             _count(e, journal, stage, error)
