@@ -6,7 +6,6 @@ import errno
 import os
 import re
 import sqlite3
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,26 +20,25 @@ from selftrain.data.store.shards import create_shard
 from selftrain.errors import DiskFullError, InputError
 from selftrain.files.full_disk import full_disk, full_disk_told
 from selftrain.files.writing import replace_text
+from tests.files.small_disk import SmallDisk, mounted
 
 Paint = Callable[..., Path]
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 400 kB; `grow` gives it 20 MB."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount a small file system")
-    folder = tmp_path / "small"
-    folder.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "none", folder], capture_output=True, text=True)
-    if made.returncode != 0:
-        pytest.skip(f"this machine does not let root mount a tmpfs: {made.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """A file system of 400 kB."""
+    (tmp_path / "small").mkdir()
+    disk = mounted(tmp_path / "small", "400k")
+    if not isinstance(disk, SmallDisk):
+        pytest.skip(disk)
+    yield disk
+    disk.unmount()
 
 
-def grow(folder: Path) -> None:
-    subprocess.run(["mount", "-o", "remount,size=20m", folder], check=True)
+@pytest.fixture
+def small(disk: SmallDisk) -> Path:
+    return disk.folder
 
 
 def write_text(folder: Path) -> None:
@@ -100,7 +98,7 @@ def test_an_error_that_was_told_keeps_its_line_and_one_that_hides_it_gets_it(tmp
 
 @pytest.mark.slow
 def test_collect_on_a_full_disk_says_so_leaves_nothing_half_written_and_goes_on(
-    small: Path, tmp_path: Path, paint: Paint, selftrain: Callable[..., object]
+    small: Path, disk: SmallDisk, tmp_path: Path, paint: Paint, selftrain: Callable[..., object]
 ) -> None:
     for index in range(40):
         paint(tmp_path / "inbox" / f"{index:02}.png", "red", side=100, seed=index)
@@ -115,7 +113,7 @@ def test_collect_on_a_full_disk_says_so_leaves_nothing_half_written_and_goes_on(
         assert re.fullmatch(rf"Error: the disk of {small}\S* is full: .*\n", ended.err)  # type: ignore[attr-defined]
         kept = sum(path.stat().st_size for path in small.rglob("*") if path.is_file())
         assert kept < 20_000, "a broken part would keep the disk full"
-    grow(small)
+    disk.resize("20m")
     ended = selftrain("collect", "--config", config)
     assert "taken in  40: 40 new" in ended.out  # type: ignore[attr-defined]
     assert read_intake(intake_path(small / "datasets" / "full")).num_rows == 40

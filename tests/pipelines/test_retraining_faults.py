@@ -1,17 +1,21 @@
-"""Faults of a retraining: kill -9 at every step and at random moments, two at once, a poisoned night."""
+"""Faults of a retraining: kill -9 at every step and at random moments, two at once, a full disk, a poisoned night."""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import random
 import signal
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from selftrain.retraining.journal import state_of
+from tests.files.small_disk import SmallDisk, mounted
 from tests.pipelines.nights import Nights, Paint, colours_experiment, timed
 from tests.pipelines.site import Site
 
@@ -42,9 +46,20 @@ SAY = logging.getLogger(__name__).warning  # pytest shows it where a test fails
 
 
 @pytest.fixture(scope="module")
-def here(colours: Path, paint: Paint, tmp_path_factory: pytest.TempPathFactory) -> Nights:
-    inbox = tmp_path_factory.mktemp("inbox")
-    return Nights(Site(tmp_path_factory.mktemp("site"), colours_experiment(colours, inbox)), inbox, paint)
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallDisk | None]:
+    """A file system in memory, where this process may mount one."""
+    folder = tmp_path_factory.mktemp("disk")
+    disk = mounted(folder, "200m")
+    yield disk if isinstance(disk, SmallDisk) else None
+    if isinstance(disk, SmallDisk):
+        disk.unmount()
+
+
+@pytest.fixture(scope="module")
+def here(colours: Path, paint: Paint, disk: SmallDisk | None, tmp_path_factory: pytest.TempPathFactory) -> Nights:
+    inbox, folder = tmp_path_factory.mktemp("inbox"), tmp_path_factory.mktemp("site")
+    workspace = disk.folder / "workspace" if disk else folder / "workspace"
+    return Nights(Site(folder, colours_experiment(colours, inbox, workspace=str(workspace))), inbox, paint)
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +110,55 @@ def test_of_two_retrainings_at_once_one_runs_and_the_other_is_made_up_by_one_loo
     assert kinds[kinds.index("decided") :] == ["decided", "look"], "it looked again, once"
     assert not state_of(here.lines()).owed
     here.check()
+
+
+@pytest.mark.usefixtures("whole_s")
+def test_a_retraining_whose_disk_is_full_says_so_in_one_line_and_the_next_one_goes_on(
+    here: Nights, disk: SmallDisk | None
+) -> None:
+    if disk is None:
+        pytest.skip("only root may mount a small file system")
+    here.arrive()
+    for room_kb in (200, 2000):
+        disk.leave(room_kb)
+        failed = here.site.run(*here.command())
+        assert failed.returncode == 1, f"{room_kb} kB: {failed.stdout}{failed.stderr}"
+        assert "Traceback" not in failed.stdout + failed.stderr
+        (line,) = [line for line in failed.stderr.splitlines() if line.startswith("Error: ")]
+        assert f"the disk of {disk.folder}" in line
+        assert "selftrain clean --keep-runs" in line
+    disk.resize("200m")
+    here.retrain()
+    here.check()
+
+
+@pytest.mark.usefixtures("whole_s")
+def test_a_poisoned_night_is_stopped_by_a_guard_and_what_it_promoted_is_recalled_and_rolled_back(
+    here: Nights,
+) -> None:
+    before = here.champion()
+    here.arrive(("red",) * 60)
+    guarded = {"class_mix": 0.2, "actions": {"class_mix": "keep_teacher"}}
+    guards = replace(here, site=replace(here.site, experiment={**here.site.experiment, "guards": guarded}))
+    guards.retrain()
+    record = here.site.status()
+    assert "class_mix" in [alarm["guard"] for alarm in record["alarms"]]
+    assert not record["rounds"][-1]["kept"]
+    assert (record["promoted"], here.champion()) == (False, before)
+
+    # Nobody guarded another one, and its model became champion.
+    here.arrive(("red",) * 4)
+    here.retrain()
+    poisoned = here.site.status()["registered_version"]
+    assert poisoned is not None
+    where = ("--workspace", str(here.site.workspace), "--model-name", "colours")
+    force = ("selftrain", "promote", str(poisoned), "--force", "--why", "it looked good", *where)
+    if here.champion() != poisoned:
+        assert here.site.run(*force).returncode == 0
+    recalled = here.site.run("selftrain", "recall", str(poisoned), "--reason", "poisoned night", "--rollback", *where)
+    assert recalled.returncode == 0, recalled.stderr
+    history = here.site.run("selftrain", "history", "--json", *where)
+    assert json.loads(history.stdout)[-1]["to"] == before
+    again = here.site.run(*force)
+    assert again.returncode == 1
+    assert "withdrawn" in again.stderr
