@@ -103,7 +103,8 @@ def test_retrainings_killed_at_random_moments_take_each_image_once_and_register_
 def test_of_two_retrainings_at_once_one_runs_and_the_other_is_made_up_by_one_look(here: Nights) -> None:
     here.arrive()
     before = len(here.lines())
-    both = [here.site.start(*here.command()) for _ in range(2)]
+    zenml = ("zenml", "pipeline", "run", "retraining_pipeline", "--config", str(here.site.config()))
+    both = [here.site.start(*command) for command in (here.command(), zenml)]
     said = [process.communicate(timeout=600)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     kinds = [line.kind for line in here.lines()[before:]]
