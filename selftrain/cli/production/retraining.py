@@ -117,9 +117,8 @@ def _train(config: Path | None, experiment: Experiment, *, as_json: bool) -> Non
     if goes_on(record):
         typer.echo(f"submitted: run {record.run_id} continues without this command", err=True)
         return
-    if owes_look(
-        experiment, record.run_id
-    ):  # look once more, in a new process; stdout holds only what this one printed
+    if owes_look(experiment, record.run_id):
+        # In a new process; stdout holds only what this one printed.
         sys.stdout.flush()
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         command = [*program(), *(each for each in sys.argv[1:] if each not in ("--now", "--resume", "--json"))]
