@@ -32,7 +32,9 @@ class MlflowServer:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> MlflowServer:
-        """Start it in a process group of its own, and wait until it answers."""
+        """Start it in a process group of its own, and wait until it answers; one that died is collected."""
+        if self.process is not None:
+            self.process.wait()
         command = [BIN / "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
         files = self.folder / "files"
         stores = ["--backend-store-uri", f"sqlite:///{self.folder}/server.db", "--artifacts-destination", str(files)]
