@@ -78,7 +78,7 @@ def owes_look(e: Experiment, run_id: str) -> bool:
 
 
 def look_again(e: Experiment, run_id: str) -> None:
-    """After ZenML's own command: if a look is owed, start that command anew. It does not return then."""
+    """After ZenML's own command: if a look is owed, run that command once more. Then it does not return."""
     if Path(sys.argv[0]).name == "zenml" and owes_look(e, run_id):
         sys.stdout.flush()
         os.execv(sys.executable, [sys.executable, *sys.argv])
