@@ -109,7 +109,8 @@ def test_of_two_retrainings_at_once_one_runs_and_the_other_is_made_up_by_one_loo
     assert [process.returncode for process in both] == [0, 0], said
     kinds = [line.kind for line in here.lines()[before:]]
     assert (kinds.count("started"), kinds.count("decided"), kinds.count("missed")) == (1, 1, 1)
-    assert kinds[kinds.index("decided") :] == ["decided", "look"], "it looked again, once"
+    after_it = kinds[kinds.index("missed") :]
+    assert after_it.count("look") == 1, "one look made up for it: that of the run, if it came later, or one after it"
     assert not state_of(here.lines()).owed
     here.check()
 
