@@ -16,6 +16,9 @@ _NUMBERS = (errno.ENOSPC, errno.EDQUOT)
 # What SQLite, HDF5, ArrayRecord and others say; they raise errors of their own, without the number.
 _PHRASES = ("no space left on device", "disk is full", "errno = 28", "quota exceeded")
 
+# SQLite's words for any trouble with its files; a full disk is the likely one where little room is left.
+_VAGUE, _LITTLE = "disk i/o error", 1_000_000
+
 
 @contextmanager
 def full_disk_told(*places: Path) -> Iterator[None]:
@@ -37,12 +40,15 @@ def full_disk(error: BaseException, places: Sequence[Path]) -> DiskFullError | N
     """
     chain = list(_chain(error))
     known = next((each for each in chain if isinstance(each, DiskFullError)), None)
-    if known is not None or not any(map(_says_full, chain)):
+    vague = any(_VAGUE in str(each).lower() for each in chain)
+    if known is not None or not (vague or any(map(_says_full, chain))):
         return known
     named = [Path(os.fsdecode(name)) for each in chain if isinstance(each, OSError) and (name := each.filename)]
     there = [_existing(place) for place in (*named[:1], *([] if named else [*places, Path(tempfile.gettempdir())]))]
     fullest = min(there, key=lambda place: shutil.disk_usage(place).free)
     use = shutil.disk_usage(fullest)
+    if vague and use.free > _LITTLE:
+        return None
     return DiskFullError(
         f"the disk of {fullest} is full: {use.free / 1e6:.1f} of {use.total / 1e6:.1f} MB are free. Make room on it: "
         "`selftrain clean --keep-runs 2` frees what no kept run needs. Then repeat the command: it continues"

@@ -69,7 +69,18 @@ def write_database(folder: Path) -> None:
         store.commit()
 
 
-@pytest.mark.parametrize("write", [write_text, write_parquet, write_shard, write_weights, write_database])
+def write_vaguely(folder: Path) -> None:
+    """As DVC's cache of states does, through SQLite: with its shared memory on the full disk."""
+    (folder / "rest").write_bytes(b"x" * 380_000)
+    with sqlite3.connect(folder / "store.db") as store:
+        store.execute("pragma journal_mode=wal")
+        store.execute("create table t (x)")
+        store.execute("insert into t values (randomblob(1000000))")
+
+
+@pytest.mark.parametrize(
+    "write", [write_text, write_parquet, write_shard, write_weights, write_database, write_vaguely]
+)
 def test_whatever_a_library_says_of_a_full_disk_is_one_line_that_names_it(
     small: Path, write: Callable[[Path], None]
 ) -> None:
@@ -85,6 +96,8 @@ def test_an_error_of_another_kind_stays_as_it_is(tmp_path: Path) -> None:
         (tmp_path / "missing").read_bytes()
     with pytest.raises(InputError, match="wrong"), full_disk_told(tmp_path):
         raise InputError("wrong")
+    with pytest.raises(sqlite3.OperationalError), full_disk_told(tmp_path):
+        raise sqlite3.OperationalError("disk I/O error")  # this disk has room
 
 
 def test_an_error_that_was_told_keeps_its_line_and_one_that_hides_it_gets_it(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from collections.abc import Callable
@@ -79,7 +80,11 @@ class Nights:
         return read_intake(intake_path(self.site.workspace / "datasets" / "colours"))
 
     def champion(self) -> int:
-        return int(self.site.status()["champion_version"])
+        where = ("--workspace", str(self.site.workspace), "--model-name", "colours")
+        history = self.site.run("selftrain", "history", "--json", *where)
+        assert history.returncode == 0, history.stderr
+        moves = [line for line in json.loads(history.stdout) if line["action"] != "refuse"]
+        return int(moves[-1]["to"])
 
     def check(self, server: str = "") -> None:
         """Every image was consumed once and registered with once, and nothing is left that runs or is locked."""
