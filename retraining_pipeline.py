@@ -3,6 +3,7 @@
 import sys
 
 from pipelines.retraining_pipeline import retraining_pipeline
+from selftrain.adapters.retraining.life import look_again
 from selftrain.adapters.runs.entry import Entry
 
-sys.modules[__name__] = Entry(retraining_pipeline)  # type: ignore[assignment]  # any object may stand for a module
+sys.modules[__name__] = Entry(retraining_pipeline, then=look_again)  # type: ignore[assignment]  # any object may stand for a module

@@ -30,6 +30,7 @@ NAMES = (
     "training",
     "small_images",
     "run",
+    "growth",
     "guarantees",
 )
 # They train for hours, so they run only when they are named.

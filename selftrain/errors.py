@@ -104,6 +104,10 @@ class NotRegisteredError(RegistryError, InputError):
     """The registry has no model or version of that name or number; exit code 2."""
 
 
+class DiskFullError(SelftrainError):
+    """A disk is full; the message names it. What was being written is not there, and repeating continues."""
+
+
 class LeaseHeldError(SelftrainError):
     """Another process does what only one may do at a time; the message names it."""
 

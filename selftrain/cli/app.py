@@ -22,6 +22,7 @@ from selftrain.cli.shared.options import (
     print_rich,
 )
 from selftrain.errors import SelftrainError
+from selftrain.files.full_disk import full_disk
 from selftrain.version import __version__
 
 if TYPE_CHECKING:
@@ -274,7 +275,7 @@ app.command("clean")(upkeep.clean)
 
 def main() -> None:
     """The `selftrain` command: an expected error is one line with an exit code of its own, never a traceback."""
-    from selftrain.adapters.process.settings import prepare_command
+    from selftrain.adapters.process.settings import prepare_command, zenml_folder
 
     prepare_command(runs=sys.argv[1:2] in STARTING)
     try:
@@ -282,5 +283,11 @@ def main() -> None:
     except SelftrainError as error:
         error.show()
         sys.exit(error.exit_code)
+    except Exception as error:
+        told = full_disk(error, [DEFAULT_WORKSPACE, zenml_folder()])
+        if told is None:
+            raise
+        told.show()
+        sys.exit(told.exit_code)
     except KeyboardInterrupt:
         sys.exit("interrupted; the same command continues where it stopped")

@@ -21,6 +21,7 @@ from selftrain.data.sources.taken import TakenImages
 from selftrain.data.store.dataset import dataset_at, open_dataset
 from selftrain.data.store.image_store import ImageStore
 from selftrain.errors import ConfigError
+from selftrain.files.full_disk import full_disk_told
 from selftrain.files.remote import Folder, Remote, RemoteFile, open_remote
 from selftrain.files.writing import replace_text
 from selftrain.progress import Progress, silent
@@ -144,8 +145,15 @@ def collect(
     """Look at the inbox of `experiment`, and take in what is ready; `run` is who collects ("" for nobody).
 
     `resolve` gives the values of secrets, `now` is an aware time. With `dry_run` nothing is taken in or remembered:
-    `taken` counts what would be. Raises ConfigError, SecretError and InboxError.
+    `taken` counts what would be. Raises ConfigError, SecretError, InboxError and DiskFullError.
     """
+    with full_disk_told(open_dataset(experiment.place).workspace.root):
+        return _collect(experiment, run=run, now=now, resolve=resolve, dry_run=dry_run, progress=progress)
+
+
+def _collect(
+    experiment: config.Experiment, *, run: str, now: datetime, resolve: Resolve, dry_run: bool, progress: Progress
+) -> Collected:
     settings = inbox_of(experiment)
     seen = look_at_inbox(experiment, now=now, resolve=resolve)
     batch, over_cap, bad_sidecars = choose(seen, settings)

@@ -106,12 +106,13 @@ class Site:
         found: dict[str, str] = self.ask(code)
         return found
 
-    def mlflow(self) -> dict[str, Any]:
-        """Runs by ZenML run id, and all versions, as the embedded MLflow store has them."""
+    def mlflow(self, address: str = "") -> dict[str, Any]:
+        """Runs by ZenML run id, and all versions, as the server at `address` or the embedded MLflow store has them."""
+        address = address or f"sqlite:///{self.workspace / 'mlflow' / 'mlflow.db'}"
         code = f"""
 import json
 from mlflow import MlflowClient
-client = MlflowClient("sqlite:///{self.workspace / "mlflow" / "mlflow.db"}")
+client = MlflowClient("{address}")
 runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
 print(json.dumps({{
     "runs": {{

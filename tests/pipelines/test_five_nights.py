@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,8 @@ import pytest
 
 from benchmarks.bucket import BucketServer, served
 from selftrain.retraining.journal import Journal, state_of
-from tests.pipelines.site import BIN, NETWORK, TINY, Site
+from tests.pipelines.mlflow_server import MlflowServer
+from tests.pipelines.site import NETWORK, TINY, Site
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
 
@@ -35,26 +33,10 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BucketServer]:
 
 @pytest.fixture(scope="module")
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of an MLflow server that also hands out the artifacts."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
-    command = [BIN / "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    stores = ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "files")]
-    process = subprocess.Popen(
-        [*command, *stores], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    try:
-        for _ in range(300):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
+    """The address of an MLflow server."""
+    server = MlflowServer(tmp_path_factory.mktemp("mlflow")).start()
+    yield server.address
+    server.stop()
 
 
 @pytest.fixture(scope="module")

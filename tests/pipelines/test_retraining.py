@@ -1,10 +1,8 @@
-"""Retraining on a real store: what is due, what is new, who teaches, and that a kill costs nothing."""
+"""Retraining on a real store: what is due, what is new, who teaches, and when it stops."""
 
 from __future__ import annotations
 
 import json
-import signal
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -106,23 +104,6 @@ def test_the_champion_teaches_the_next_one_by_zenmls_own_command(here: Site, inb
     assert told[0]["event"] == "promoted"
     assert all(each["delivered"] for each in told)
     assert '"event": "promoted"' in (inbox.parent / "notices.txt").read_text()
-
-
-@pytest.mark.parametrize("name", ["look", "register", "record"])
-def test_a_retraining_killed_anywhere_takes_each_image_once_and_is_decided_once(
-    here: Site, inbox: Path, paint: Paint, name: str
-) -> None:
-    before = seen(here)
-    arrive(inbox, paint, 3 + ["look", "register", "record"].index(name), count=4)
-    command = (*RETRAIN, "--config", str(here.config()))
-    killed = here.run(sys.executable, "tests/pipelines/killed_at.py", "returned", name, *command)
-    assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
-    retrain(here)
-    assert state_of(journal(here).lines()).failures == 0
-    assert seen(here) == before + 4
-    assert "running" not in here.run_states()
-    assert "RUNNING" not in {run["status"] for run in here.mlflow()["runs"].values()}
-    assert "not due: 0 new images of 4" in retrain(here)
 
 
 def test_failures_in_a_row_stop_it_until_somebody_resumes(here: Site, inbox: Path, paint: Paint) -> None:

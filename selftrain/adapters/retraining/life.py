@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Literal
 
 from selftrain.adapters.cluster.lease import alone_in_cluster
@@ -16,6 +18,7 @@ from selftrain.data.intake_table import intake_path, read_intake
 from selftrain.data.manifest import Manifest
 from selftrain.data.sources.listing import Listing
 from selftrain.data.store.dataset import open_dataset
+from selftrain.files.full_disk import full_disk_told
 from selftrain.files.locks import let_go, try_lock
 from selftrain.files.workspace import Workspace
 from selftrain.retraining.journal import Journal, journal_of, state_of
@@ -29,7 +32,7 @@ def retraining_run(e: Experiment) -> Iterator[bool]:
     """Hold the retraining of this data set while the block runs; false, and a line in the journal, if another does.
 
     An error in the block is counted as a failure. Whoever finds the workspace busy arms one follow-up, however often
-    that happens: `selftrain retrain` looks again when the run has ended.
+    that happens: the command that runs looks again when its run has ended well.
     """
     workspace = open_dataset(e.place).workspace
     journal = journal_of(workspace, e.name)
@@ -64,6 +67,23 @@ def is_busy(workspace: Workspace, dataset: str) -> bool:
     return False
 
 
+def owes_look(e: Experiment, run_id: str) -> bool:
+    """Whether the run `run_id`, which has ended well, must be followed by one more look.
+
+    It must if it held the retraining of the data set, and somebody asked meanwhile. A run that found the data set busy
+    owes nothing: the one that was running does.
+    """
+    lines = journal_of(open_dataset(e.place).workspace, e.name).lines()
+    return state_of(lines).owed and any(line.facts.get("run") == run_id for line in lines)
+
+
+def look_again(e: Experiment, run_id: str) -> None:
+    """After ZenML's own command: if a look is owed, run that command once more. Then it does not return."""
+    if Path(sys.argv[0]).name == "zenml" and owes_look(e, run_id):
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, *sys.argv])
+
+
 @contextmanager
 def told(e: Experiment, stage: Literal["look", "run"]) -> Iterator[None]:
     """Count an error of the block as a failure of this `stage`, once, and tell people.
@@ -73,7 +93,8 @@ def told(e: Experiment, stage: Literal["look", "run"]) -> Iterator[None]:
     journal = journal_of(open_dataset(e.place).workspace, e.name)
     before = _failed(journal)
     try:
-        yield
+        with full_disk_told(journal.path.parent):
+            yield
     except Exception as error:
         if _failed(journal) == before:
             _count(e, journal, stage, error)

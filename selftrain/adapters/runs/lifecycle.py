@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from selftrain.adapters.process import code_digest
@@ -10,10 +11,11 @@ from selftrain.adapters.process.result_key import result_key
 from selftrain.adapters.process.settings import prepare_process
 from selftrain.adapters.runs import process_lock, run_lock
 from selftrain.adapters.tracking.runs import close_dead_runs, fail_run
-from selftrain.adapters.tracking.store import open_tracking
+from selftrain.adapters.tracking.store import first_line, open_tracking
 from selftrain.config import Experiment, Machine, Place
 from selftrain.data.store import decoded_files
 from selftrain.data.store.dataset import open_dataset
+from selftrain.files.full_disk import full_disk_told
 from selftrain.files.workspace import Workspace
 from selftrain.learn.training.checkpoint import prune
 
@@ -29,15 +31,28 @@ def pipeline_run(place: Place, machine: Machine) -> Iterator[None]:
     prune(workspace.checkpoints)
     decoded_files.prune(workspace.decoded_cache, budget_mb=machine.decoded_mb)
     end_dead_runs(workspace)
-    with run_lock.hold(workspace.locks, run_id):
+    with run_lock.hold(workspace.locks, run_id) as lock:
         try:
-            yield
+            with full_disk_told(workspace.root):
+                yield
         except Exception as error:
-            fail_run(open_tracking(workspace.root), run_id, str(error))
+            reason = str(error)
+            lock.owed = not _told(lambda: fail_run(open_tracking(workspace.root), run_id, reason))
             raise
         except BaseException:  # an interrupted run must not leave its MLflow run open
-            close_dead_runs(open_tracking(workspace.root), [run_id])
+            lock.owed = not _told(lambda: close_dead_runs(open_tracking(workspace.root), [run_id]))
             raise
+
+
+def _told(tell: Callable[[], object]) -> bool:
+    """Whether MLflow could be told. A server that is down or a full disk must not hide why the run failed."""
+    try:
+        tell()
+    except Exception as error:  # whatever MLflow and its stores raise
+        reason = first_line(error) if str(error).strip() else type(error).__name__
+        logging.getLogger(__name__).warning("MLflow is not told yet how the run ended: %s", reason)
+        return False
+    return True
 
 
 def end_dead_runs(workspace: Workspace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,15 +15,25 @@ from selftrain.files.locks import is_abandoned, let_go, locked, take_new
 CLEANING = "cleaning.lock"  # beside the folder of the run locks
 
 
+class Lock:
+    """The lock of a run. It is `owed` where a store could not be told how the run ended: then its file stays."""
+
+    owed = False
+
+
 @contextmanager
-def hold(folder: Path, run_id: str) -> Iterator[None]:
-    """Hold the lock of `run_id` in `folder` while the block runs; the system frees it if the process dies."""
+def hold(folder: Path, run_id: str) -> Iterator[Lock]:
+    """Hold the lock of `run_id` in `folder` while the block runs; the system frees it if the process dies.
+
+    The file of a lock that is `owed` stays. So the next start ends the run in every store, as it does for a dead one.
+    """
+    held = Lock()
     with locked(folder.with_name(CLEANING)):  # no run begins while a workspace is cleaned
         lock = take(folder, run_id)
     try:
-        yield
+        yield held
     finally:
-        let_go(_path(folder, run_id), lock)
+        os.close(lock) if held.owed else let_go(_path(folder, run_id), lock)
 
 
 @contextmanager

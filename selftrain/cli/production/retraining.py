@@ -105,12 +105,10 @@ def _look(experiment: Experiment, *, dry_run: bool) -> RetrainingLook:
 def _train(config: Path | None, experiment: Experiment, *, as_json: bool) -> None:
     from rich.console import Console
 
-    from selftrain.adapters.retraining.life import told
+    from selftrain.adapters.retraining.life import owes_look, told
     from selftrain.adapters.runs.launch import goes_on, launch
     from selftrain.adapters.runs.live import live_view
     from selftrain.adapters.schedule.arranging import program
-    from selftrain.data.store.dataset import open_dataset
-    from selftrain.retraining.journal import journal_of, state_of
 
     with told(experiment, "run"), live_view(Console(stderr=True)):
         record = launch(_retraining_pipeline, config)
@@ -119,8 +117,8 @@ def _train(config: Path | None, experiment: Experiment, *, as_json: bool) -> Non
     if goes_on(record):
         typer.echo(f"submitted: run {record.run_id} continues without this command", err=True)
         return
-    journal = journal_of(open_dataset(experiment.place).workspace, experiment.name)
-    if state_of(journal.lines()).owed:  # look once more, in a new process; stdout holds only what this one printed
+    if owes_look(experiment, record.run_id):
+        # In a new process; stdout holds only what this one printed.
         sys.stdout.flush()
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         command = [*program(), *(each for each in sys.argv[1:] if each not in ("--now", "--resume", "--json"))]

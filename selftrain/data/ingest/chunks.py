@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,13 +98,14 @@ def write_chunk(root: Path, chunk: SourceChunk, *, read: Callable[[str], bytes],
     key = chunk.key(limits)
     part = root / PENDING / f"{key}.{os.getpid()}.part"
     results = _Results()
-    writer = create_shard(part)
     try:
-        for path in chunk.paths:
-            results.add(_examine(path, read=read, limits=limits), write=writer.write)
-    finally:
-        writer.close()
-    columns = results.columns(chunk, _finish_shard(root / SHARDS, part, results))
+        with closing(create_shard(part)) as writer:
+            for path in chunk.paths:
+                results.add(_examine(path, read=read, limits=limits), write=writer.write)
+        columns = results.columns(chunk, _finish_shard(root / SHARDS, part, results))
+    except Exception:
+        part.unlink(missing_ok=True)  # on a full disk it would keep the disk full
+        raise
     replace(root / PENDING / f"{key}.json", lambda to: to.write_text(json.dumps(columns)))
 
 
