@@ -9,6 +9,7 @@ from selftrain.adapters.registry.starting_models import described_weights, teach
 from selftrain.adapters.runs.lifecycle import pipeline_run, run_key
 from selftrain.adapters.tracking.recording import RunFacts
 from selftrain.config import Experiment, Place
+from selftrain.data.manifest import Manifest
 from selftrain.data.store.dataset import open_dataset
 from selftrain.selflabel.rounds.gate import judge
 from selftrain.selflabel.rounds.history import History, Verdict
@@ -17,8 +18,11 @@ from selftrain.selflabel.rounds.plan import Plan, control_plan, plan, teacher_pl
 from selftrain.selflabel.rounds.results import student_round, teacher_round, with_guards, with_round_of
 from selftrain.selflabel.rounds.start import check_start
 from selftrain.selflabel.selection.thresholds import check_classes
+from selftrain.selflabel.teaching.shard_groups import asking, shard_groups
 from steps.adopt_teacher import adopt_teacher
 from steps.ingest import ingest
+from steps.join_labels import join_labels
+from steps.label_shard import label_shard
 from steps.log_round import log_round
 from steps.pseudo_label import pseudo_label
 from steps.read_test import read_test
@@ -64,7 +68,7 @@ def self_training(e: Experiment) -> None:
     while judge(e.gate, history, minutes=minutes(history)) is Verdict.CONTINUE:
         coming = plan(e, history)
         teacher = models[coming.teacher]
-        pseudo_labels = pseudo_label(manifest, teacher, place, e.task, e.pseudo_label, coming.index, machine, version)
+        pseudo_labels = labelled(e, images, manifest, teacher, coming.index, machine, version)
         labels = pseudo_labels.load()
         history = with_guards(history, e.guards, images, labels, method=coming.recipe.method)
         if history.stopped:
@@ -98,6 +102,29 @@ def first_teacher(
         weights = described_weights(e.teacher.weights)
         return train_teacher(development, e.place, teacher_plan(e), weights, machine, version)
     return adopt_teacher(development, e.place, e.teacher.start, e.image_size, e.registry, e.retrain.from_version)
+
+
+def labelled(
+    e: Experiment,
+    images: Manifest,
+    manifest: OutputArtifact,
+    teacher: OutputArtifact,
+    round_index: int,
+    machine: OutputArtifact,
+    version: OutputArtifact,
+) -> OutputArtifact:
+    """The pseudo-labels of a round: by one step, or by one for each group of shards and one that joins their answers.
+
+    One `submit` per group keys each by itself; ZenML's `map` would key each by the whole list.
+    """
+    groups = shard_groups(images, e.machine.label_shards)
+    if not groups:
+        return pseudo_label(manifest, teacher, e.place, e.task, e.pseudo_label, round_index, machine, version)
+    asked = asking(e.pseudo_label)
+    answers = [
+        label_shard.submit(manifest, teacher, e.place, e.task, asked, group, machine, version) for group in groups
+    ]
+    return join_labels(manifest, teacher, answers, e.place, e.task, e.pseudo_label, round_index, machine)
 
 
 def next_student(

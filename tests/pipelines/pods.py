@@ -105,7 +105,7 @@ def main(config: Path, folder: Path) -> None:
     for name in ISOLATED:
         if hasattr(pipeline, name):
             getattr(pipeline, name).configure(runtime="isolated")
-    print(launch(lambda: pipeline.ssl_pipeline, config, stack="pods").model_dump_json())
+    sys.stdout.write(launch(lambda: pipeline.ssl_pipeline, config, stack="pods").model_dump_json())
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def test_a_file_damaged_in_the_remote_is_refused(workspace: Workspace, elsewhere
     (stored,) = (path for path in workspace.dvc_remote.rglob("*") if path.is_file() and path.stat().st_size == 100_000)
     stored.chmod(0o644)
     stored.write_bytes(b"\0" * 100_000)
-    with pytest.raises(SnapshotError, match="1 files of the data set version .* push the version again"):
+    with pytest.raises(SnapshotError, match=r"1 files of the data set version .* push the version again"):
         fetch(elsewhere, "digits", version, [A], remote=str(workspace.dvc_remote))
     assert files_of(elsewhere) == []
 
@@ -110,7 +110,7 @@ def test_machines_that_share_a_cache_fetch_a_file_once_and_keep_their_own_copy(
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    """An S3 server with a bucket `data`; the key is in a credentials file, which can be replaced while a run goes on."""
+    """An S3 server with a bucket `data`; the key is in a credentials file, which can be replaced at any time."""
     (tmp_path / "s3" / "data").mkdir(parents=True)
     made = S3Server(tmp_path / "s3")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
