@@ -7,6 +7,7 @@ from selftrain.adapters.expectations.validate import require_passed
 from selftrain.adapters.registry.recall_log import refuse_withdrawn
 from selftrain.adapters.registry.starting_models import described_weights, teacher_backbone
 from selftrain.adapters.runs.lifecycle import pipeline_run, run_key
+from selftrain.adapters.snapshots.carrying import carried_over
 from selftrain.adapters.tracking.recording import RunFacts
 from selftrain.config import Experiment, Place
 from selftrain.data.manifest import Manifest
@@ -44,7 +45,7 @@ ON_DEVICES = [train_teacher, train_student, train_control, pseudo_label, score, 
 @pipeline(dynamic=True, depends_on=ON_DEVICES)
 def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 - zenml reads the default
     """Ingest, validate, train a teacher, then students on its pseudo-labels until the gate; test, register, record."""
-    with pipeline_run(experiment.place, experiment.machine):
+    with carried_over(experiment.place), pipeline_run(experiment.place, experiment.machine):
         self_training(experiment)
 
 

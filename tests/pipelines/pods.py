@@ -1,6 +1,6 @@
 """Pods as processes: an orchestrator whose isolated steps run as on Kubernetes, each with a disk of its own.
 
-`python -m tests.pipelines.pods CONFIG FOLDER` runs the pipeline on it. Each isolated step is a process that ZenML's own
+`python -m tests.pipelines.pods CONFIG FOLDER` runs the pipeline on it; the pod of the step KILLED is killed at once. Each isolated step is a process that ZenML's own
 entry point starts, in an empty folder below FOLDER that is also its home and holds its temporary files.
 """
 
@@ -19,7 +19,7 @@ from zenml.orchestrators.local.local_orchestrator import LocalOrchestrator, Loca
 from zenml.orchestrators.utils import get_step_entrypoint_command
 from zenml.step_operators.step_operator_entrypoint_configuration import StepOperatorEntrypointConfiguration
 
-FOLDER = "PODS"
+FOLDER, KILLED = "PODS", "KILLED"
 ISOLATED = ("train_teacher", "train_student", "train_control", "pseudo_label", "label_shard", "score", "read_test")
 KEPT = ("PATH", "PYTHONPATH", "ZENML_CONFIG_PATH", "MLFLOW_TRACKING_URI", "SELFTRAIN_DVC_REMOTE", "AWS_ENDPOINT_URL")
 KEPT += ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
@@ -42,13 +42,16 @@ class ProcessPods(LocalOrchestrator):
         (pod / "tmp").mkdir(parents=True)
         kept = {name: os.environ[name] for name in KEPT if name in os.environ}
         with (pod / "log").open("wb") as log:
-            self.processes[str(step_run_info.step_run_id)] = subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, *command[1:], *arguments],
                 cwd=pod,
                 env={**kept, **environment, "HOME": str(pod), "TMPDIR": str(pod / "tmp")},
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+        self.processes[str(step_run_info.step_run_id)] = process
+        if os.environ.get(KILLED) == step_run_info.pipeline_step_name:
+            process.kill()
 
     def get_isolated_step_status(self, step_run: StepRunResponse) -> ExecutionStatus:
         ended = self.processes[str(step_run.id)].poll()
