@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,7 @@ def fetch(workspace: Workspace, dataset: str, version: str, names: Iterable[str]
     """Bring the files `names` (paths in the data set's folder) that are missing here; returns how many these were.
 
     Each comes whole, through DVC's cache, which may be a volume that several machines share; the copy in the data set's
-    folder is on this machine's disk. The remote is opened anew at each call, so that a key that was replaced since is
+    folder is on this machine's disk. The remote is opened again at each call, so that a key that was replaced since is
     read again. A file that is there stays as it is.
     """
     folder = workspace.dataset(dataset)
@@ -95,5 +95,5 @@ def _copy_from(cache: Any, oid: str, path: Path) -> None:
     from dvc_objects.fs.generic import transfer
     from dvc_objects.fs.local import localfs
 
-    links: Mapping[str, list[str]] = {"links": [kind for kind in cache.cache_types if kind != "symlink"]}
-    replace(path, lambda part: transfer(cache.fs, cache.oid_to_path(oid), localfs, str(part), **links))
+    links = [kind for kind in cache.cache_types if kind != "symlink"]
+    replace(path, lambda part: transfer(cache.fs, cache.oid_to_path(oid), localfs, str(part), links=links))

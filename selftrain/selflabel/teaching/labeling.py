@@ -45,11 +45,11 @@ def label_shard(
     return pa.table({"row": asked_rows, "logits": pa.FixedSizeListArray.from_arrays(flat, len(contract.class_names))})
 
 
-def _from(asked: int, total: int, progress: Progress) -> Progress:
-    """The progress of one part, which begins after `asked` of `total` images."""
+def _from(asked: int, whole: int, progress: Progress) -> Progress:
+    """The progress of one part, which begins after `asked` of `whole` images."""
 
-    def show(done: int, _: int, note: str = "") -> None:
-        progress(asked + done, total, note)
+    def show(done: int, total: int, note: str = "") -> None:
+        progress(asked + done, whole, note)
 
     return show
 
