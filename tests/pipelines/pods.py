@@ -1,8 +1,8 @@
 """Pods as processes: an orchestrator whose isolated steps run as on Kubernetes, each with a disk of its own.
 
 `python -m tests.pipelines.pods CONFIG FOLDER` runs the pipeline on it. Each isolated step is a process that ZenML's own
-entry point starts. Its home and temporary files lie in an empty folder below FOLDER, but ZenML moves it to /app, where a
-relative workspace lies. The pod of the step that the variable KILLED names is killed at once.
+entry point starts. Its home and temporary files lie in an empty folder below FOLDER, but ZenML moves it to /app, where
+a relative workspace lies. The pod of the step that the variable KILLED names is killed at once.
 """
 
 from __future__ import annotations
