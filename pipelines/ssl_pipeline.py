@@ -7,8 +7,10 @@ from selftrain.adapters.expectations.validate import require_passed
 from selftrain.adapters.registry.recall_log import refuse_withdrawn
 from selftrain.adapters.registry.starting_models import described_weights, teacher_backbone
 from selftrain.adapters.runs.lifecycle import pipeline_run, run_key
+from selftrain.adapters.snapshots.carrying import carried_over
 from selftrain.adapters.tracking.recording import RunFacts
 from selftrain.config import Experiment, Place
+from selftrain.data.manifest import Manifest
 from selftrain.data.store.dataset import open_dataset
 from selftrain.selflabel.rounds.gate import judge
 from selftrain.selflabel.rounds.history import History, Verdict
@@ -17,8 +19,11 @@ from selftrain.selflabel.rounds.plan import Plan, control_plan, plan, teacher_pl
 from selftrain.selflabel.rounds.results import student_round, teacher_round, with_guards, with_round_of
 from selftrain.selflabel.rounds.start import check_start
 from selftrain.selflabel.selection.thresholds import check_classes
+from selftrain.selflabel.teaching.shard_groups import asking, shard_groups
 from steps.adopt_teacher import adopt_teacher
 from steps.ingest import ingest
+from steps.join_labels import join_labels
+from steps.label_shard import label_shard
 from steps.log_round import log_round
 from steps.pseudo_label import pseudo_label
 from steps.read_test import read_test
@@ -40,7 +45,7 @@ ON_DEVICES = [train_teacher, train_student, train_control, pseudo_label, score, 
 @pipeline(dynamic=True, depends_on=ON_DEVICES)
 def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 - zenml reads the default
     """Ingest, validate, train a teacher, then students on its pseudo-labels until the gate; test, register, record."""
-    with pipeline_run(experiment.place, experiment.machine):
+    with carried_over(experiment.place), pipeline_run(experiment.place, experiment.machine):
         self_training(experiment)
 
 
@@ -56,23 +61,23 @@ def self_training(e: Experiment) -> None:
 
     images = manifest.load()
     check_classes(e.pseudo_label.threshold, images.label_map.names)
-    models = [first_teacher(e, development, machine)]
+    models = [first_teacher(e, development, machine, version)]
     refuse_withdrawn(models[0].load(), place)
-    scores = score(development, models[0], place, e.task, machine).load()
+    scores = score(development, models[0], place, e.task, machine, version).load()
     history = History().with_round(teacher_round(images, models[0].load(), scores, e.gate))
     log_round(e, history.latest, models[0])
     while judge(e.gate, history, minutes=minutes(history)) is Verdict.CONTINUE:
         coming = plan(e, history)
         teacher = models[coming.teacher]
-        pseudo_labels = pseudo_label(manifest, teacher, place, e.task, e.pseudo_label, coming.index, machine)
+        pseudo_labels = labelled(e, images, manifest, teacher, coming.index, machine, version)
         labels = pseudo_labels.load()
         history = with_guards(history, e.guards, images, labels, method=coming.recipe.method)
         if history.stopped:
             break
-        student = next_student(place, manifest, pseudo_labels, coming, teacher, machine)
+        student = next_student(place, manifest, pseudo_labels, coming, teacher, machine, version)
         model = student.load()
         refuse_withdrawn(model, place)
-        scores = score(development, student, place, e.task, machine).load()
+        scores = score(development, student, place, e.task, machine, version).load()
         latest = student_round(coming.index, images, labels, model, scores, e.gate, method=e.student.method)
         history = with_round_of(history, e.guards, e.gate, latest)
         models.append(student)
@@ -80,21 +85,47 @@ def self_training(e: Experiment) -> None:
 
     ended = outcome(e.gate, history)
     final = models[history.best.index]
-    control = supervised_control(e, development, history, machine)
+    control = supervised_control(e, development, history, machine, version)
     unseal_test(test, final, models[0], place, control)
     earlier = ingested.load().earlier_test
-    report = read_test(test, final, models[0], place, e.task, machine, control, earlier)
+    report = read_test(test, final, models[0], place, e.task, machine, version, control, earlier)
     key = run_key(e, images.digest, history.best.model_digest)
     registration = register(manifest, final, report, ended, place, e.task, e.registry, e.machine, key, version)
     facts = RunFacts(ingested=ingested.load(), validation=validation.load(), dataset_version=version.load())
     record(e, listing, manifest, facts, ended, report, registration)
 
 
-def first_teacher(e: Experiment, development: OutputArtifact, machine: OutputArtifact) -> OutputArtifact:
+def first_teacher(
+    e: Experiment, development: OutputArtifact, machine: OutputArtifact, version: OutputArtifact
+) -> OutputArtifact:
     """The first teacher: trained here, or the model that `teacher.start` names."""
     if e.teacher.start == "train":
-        return train_teacher(development, e.place, teacher_plan(e), described_weights(e.teacher.weights), machine)
+        weights = described_weights(e.teacher.weights)
+        return train_teacher(development, e.place, teacher_plan(e), weights, machine, version)
     return adopt_teacher(development, e.place, e.teacher.start, e.image_size, e.registry, e.retrain.from_version)
+
+
+def labelled(
+    e: Experiment,
+    images: Manifest,
+    manifest: OutputArtifact,
+    teacher: OutputArtifact,
+    round_index: int,
+    machine: OutputArtifact,
+    version: OutputArtifact,
+) -> OutputArtifact:
+    """The pseudo-labels of a round: by one step, or by one for each group of shards and one that joins their answers.
+
+    One `submit` per group keys each by itself; ZenML's `map` would key each by the whole list.
+    """
+    groups = shard_groups(images, e.machine.label_shards)
+    if not groups:
+        return pseudo_label(manifest, teacher, e.place, e.task, e.pseudo_label, round_index, machine, version)
+    asked = asking(e.pseudo_label)
+    answers = [
+        label_shard.submit(manifest, teacher, e.place, e.task, asked, group, machine, version) for group in groups
+    ]
+    return join_labels(manifest, teacher, answers, e.place, e.task, e.pseudo_label, round_index, machine)
 
 
 def next_student(
@@ -104,18 +135,20 @@ def next_student(
     coming: Plan,
     teacher: OutputArtifact,
     machine: OutputArtifact,
+    version: OutputArtifact,
 ) -> OutputArtifact:
     """The student of the `coming` round; its teacher is an input only if the student begins with its weights."""
     start = teacher if coming.goes_on else None
     weights = described_weights(coming.recipe.weights)
-    return train_student(manifest, pseudo_labels, place, coming, weights, machine, start)
+    return train_student(manifest, pseudo_labels, place, coming, weights, machine, version, start)
 
 
 def supervised_control(
-    e: Experiment, development: OutputArtifact, history: History, machine: OutputArtifact
+    e: Experiment, development: OutputArtifact, history: History, machine: OutputArtifact, version: OutputArtifact
 ) -> OutputArtifact | None:
     """The control, if the experiment asks for one and a student is the best model; else None."""
     coming = control_plan(e, history)
     if coming is None:
         return None
-    return train_control(development, e.place, coming, described_weights(coming.recipe.weights), machine)
+    weights = described_weights(coming.recipe.weights)
+    return train_control(development, e.place, coming, weights, machine, version)

@@ -7,6 +7,7 @@ from zenml.config.cache_policy import CachePolicy
 
 from selftrain.adapters.process import code_digest
 from selftrain.adapters.process.quiet_start import start_keras
+from selftrain.adapters.snapshots.fetching import with_shards
 from selftrain.config import Machine, Place, TaskName
 from selftrain.data.manifest import Manifest
 from selftrain.data.store.dataset import open_dataset
@@ -15,7 +16,7 @@ from selftrain.learn.models.contract import SavedModel
 from selftrain.selflabel.teaching.task import TaskData, task_of
 
 
-@step(cache_policy=CachePolicy(cache_func=code_digest.evaluate, ignored_inputs=["machine"]))
+@step(cache_policy=CachePolicy(cache_func=code_digest.evaluate, ignored_inputs=["machine", "dataset_version"]))
 def read_test(
     test: Manifest,
     final: SavedModel,
@@ -23,6 +24,7 @@ def read_test(
     place: Place,
     task: TaskName,
     machine: Machine,
+    dataset_version: str,
     control: SavedModel | None = None,
     earlier: str | None = None,
 ) -> Annotated[EvaluationReport, "evaluation"]:
@@ -31,6 +33,6 @@ def read_test(
     `earlier` names the version of the test set before this one; the images of both also have scores of their own.
     """
     start_keras()
-    data = TaskData(test, open_dataset(place, machine))
+    data = TaskData(test, with_shards(open_dataset(place, machine), test, dataset_version, test_set=earlier))
     before = data.dataset.tests.read(earlier)
     return task_of(task).evaluate_on_test(data, final, first_teacher, control, earlier=before)

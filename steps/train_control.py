@@ -9,6 +9,7 @@ from selftrain.adapters.process import code_digest
 from selftrain.adapters.process.quiet_start import start_keras
 from selftrain.adapters.runs.destination import destination
 from selftrain.adapters.runs.materializers import ModelMaterializer
+from selftrain.adapters.snapshots.fetching import with_shards
 from selftrain.config import Machine, Place
 from selftrain.data.manifest import Manifest
 from selftrain.data.store.dataset import open_dataset
@@ -18,14 +19,14 @@ from selftrain.selflabel.teaching.task import TaskData, task_of
 
 
 @step(
-    cache_policy=CachePolicy(cache_func=code_digest.train, ignored_inputs=["machine"]),
+    cache_policy=CachePolicy(cache_func=code_digest.train, ignored_inputs=["machine", "dataset_version"]),
     output_materializers={"control": ModelMaterializer},
 )
 def train_control(
-    development: Manifest, place: Place, plan: ControlPlan, weights: str | None, machine: Machine
+    development: Manifest, place: Place, plan: ControlPlan, weights: str | None, machine: Machine, dataset_version: str
 ) -> Annotated[SavedModel, "control"]:
     """Train the control on human labels alone. `weights` adds the weights file's sha256 to the cache key."""
     start_keras()
-    dataset = open_dataset(place, machine)
+    dataset = with_shards(open_dataset(place, machine), development, dataset_version)
     with destination(dataset, "control") as into:
         return task_of(plan.task).train_control(TaskData(development, dataset), plan, into=into)

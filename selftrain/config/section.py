@@ -45,3 +45,6 @@ class Machine(Section):
     checkpoint_s: float = Field(30.0, gt=0, description="seconds between saves of a training")
     workers: int | None = Field(None, ge=1, description="processes that read and decode images; None: one per core")
     shard_mb: int = Field(256, ge=1, le=256, description="largest shard that ingest writes")
+    label_shards: int | None = Field(
+        None, ge=1, description="shards that one step, and so one pod, labels; None: one step labels the whole pool"
+    )

@@ -31,11 +31,13 @@ _log = logging.getLogger(__name__)
 class Mirror:
     """Keeps the folders below `root` under `url`: a folder, or any URL of fsspec such as s3://bucket/prefix.
 
-    The store is opened again for each transfer, so a key may be renewed while a training runs.
+    The store is opened again for each transfer, so a key may be renewed while a training runs. `variable` is where the
+    URL came from; errors name it.
     """
 
     url: str
     root: Path
+    variable: str = "SELFTRAIN_CHECKPOINTS"
     _sending: threading.Thread | None = field(default=None, init=False, repr=False)
 
     def fetch(self, folder: Path) -> bool:
@@ -82,7 +84,7 @@ class Mirror:
 
     def _store(self, folder: Path) -> _Store:
         key = folder.resolve().relative_to(self.root.resolve()).as_posix()
-        return _Store(*_opened(self.url), self.url, key)
+        return _Store(*_opened(self.url, self.variable), self.url, key, self.variable)
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class _Store:
     base: str
     url: str
     key: str
+    variable: str
 
     def generations(self) -> tuple[Generation, ...]:
         """Newest first."""
@@ -135,20 +138,20 @@ class _Store:
         except Exception as error:  # each kind of store raises its own library's errors
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise MirrorError(
-                f"the checkpoints at {self.url} cannot be read or written: {reason}; check the address, its key and "
-                "the server (SELFTRAIN_CHECKPOINTS)"
+                f"the store at {self.url} cannot be read or written: {reason}; check the address, its key and the "
+                f"server ({self.variable})"
             ) from error
 
 
-def _opened(url: str) -> tuple[Any, str]:
+def _opened(url: str, variable: str) -> tuple[Any, str]:
     """The file system at `url` with no cache of its own, and the path in it."""
     fsspec = import_module("fsspec")
     try:
         system, path = fsspec.core.url_to_fs(url, use_listings_cache=False, skip_instance_cache=True)
     except (ImportError, ValueError) as error:
         raise ConfigError(
-            f"SELFTRAIN_CHECKPOINTS {url!r} cannot be opened: {error}; give a folder or a URL such as "
-            "s3://bucket/checkpoints, and install what its scheme needs"
+            f"{variable} {url!r} cannot be opened: {error}; give a folder or a URL such as s3://bucket/folder, and "
+            "install what its scheme needs"
         ) from error
     return system, str(path).rstrip("/")
 

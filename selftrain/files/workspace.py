@@ -56,6 +56,11 @@ class Workspace:
         return self.root / "locks"
 
     @property
+    def state(self) -> Path:
+        """What was last kept of the data sets for a machine that begins empty, if anything was."""
+        return self.root / "state"
+
+    @property
     def dvc_remote(self) -> Path:
         """The default DVC remote: a local folder that data set versions are pushed to."""
         return self.root / "dvc-remote"

@@ -104,7 +104,7 @@ def test_a_refused_key_is_one_line_and_ends_no_training_in_the_background(
     for name, value in (server.environment | {"AWS_SECRET_ACCESS_KEY": "wrong"}).items():
         monkeypatch.setenv(name, value)
     store, folder = mirror("s3://data/refused", tmp_path), training(tmp_path, state="step 1")
-    with pytest.raises(MirrorError, match=r"^the checkpoints at s3://data/refused cannot be read or written: [^\n]+$"):
+    with pytest.raises(MirrorError, match=r"^the store at s3://data/refused cannot be read or written: [^\n]+$"):
         store.send(folder, ["state"], wait=True)
     with pytest.raises(MirrorError):
         store.fetch(folder)

@@ -111,6 +111,12 @@ def pseudo_label(root: Path = ROOT) -> str:
     return digest(["selftrain.selflabel.teaching.labeling", DATASET], root, alone=TASKS)
 
 
+def label_shard(root: Path = ROOT) -> str:
+    """Key of the steps that label a group of shards, and join the answers of all groups."""
+    modules = ["selftrain.selflabel.teaching.labeling", "selftrain.selflabel.teaching.shard_groups", DATASET]
+    return digest(modules, root, alone=TASKS)
+
+
 def evaluate(root: Path = ROOT) -> str:
     """Key of the steps that score a model on validation or test."""
     return digest(["selftrain.selflabel.teaching.scoring", DATASET], root, alone=TASKS)

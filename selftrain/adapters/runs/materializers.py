@@ -16,6 +16,7 @@ from selftrain.data.manifest import Manifest
 from selftrain.data.sources.listing import Listing
 from selftrain.learn.models.contract import SavedModel
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
+from selftrain.selflabel.teaching.shard_groups import GroupAnswers
 
 TABLE = "table.parquet"
 TEMPORARY = "selftrain-"  # how the names of the folders that steps train into begin
@@ -33,9 +34,9 @@ class Table(Protocol):
 
 
 class TableMaterializer(BaseMaterializer):
-    """A Listing, Manifest or PseudoLabels as one Parquet file; its content hash is its digest."""
+    """A Listing, Manifest, PseudoLabels or GroupAnswers as one Parquet file; its content hash is its digest."""
 
-    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (Listing, Manifest, PseudoLabels)
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (Listing, Manifest, PseudoLabels, GroupAnswers)
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
 
     def save(self, data: Table) -> None:

@@ -37,7 +37,7 @@ def read_records(folder: Path, shard: ShardNames, index: Int64s) -> list[bytes]:
     Raises ManifestError for a shard that is missing or shorter than asked.
     """
     records: list[bytes] = [b""] * len(index)
-    for name, rows in _by_shard(shard):
+    for name, rows in by_shard(shard):
         wanted = [int(i) for i in index[rows]]
         if not (folder / name).exists():
             raise ManifestError(f"shard {str(folder / name)!r} is missing; {_REMEDY}")
@@ -54,7 +54,7 @@ def read_records(folder: Path, shard: ShardNames, index: Int64s) -> list[bytes]:
 def read_gray(folder: Path, shard: ShardNames, index: Int64s) -> Gray:
     """Grey thumbnails uint8 (n, 32, 32) of the images at (shard, index)."""
     thumbnails = np.empty((len(index), GRAY_SIDE, GRAY_SIDE), dtype=np.uint8)
-    for name, rows in _by_shard(shard):
+    for name, rows in by_shard(shard):
         thumbnails[rows] = np.load(gray_path(folder / name), mmap_mode="r")[index[rows]]
     return thumbnails
 
@@ -103,8 +103,8 @@ def create_shard(path: Path) -> ArrayRecordWriter:
     return ArrayRecordWriter(str(path), _WRITE_OPTIONS)
 
 
-def _by_shard(shard: ShardNames) -> list[tuple[str, Int64s]]:
-    """Each shard's name, and the positions of its records."""
+def by_shard(shard: ShardNames) -> list[tuple[str, Int64s]]:
+    """Each shard's name, in order, and the positions in `shard` where it stands, ascending."""
     names, codes = np.unique(np.asarray(shard, dtype=np.str_), return_inverse=True)
     order = np.argsort(codes, kind="stable")
     edges = np.searchsorted(codes[order], np.arange(1, len(names)))

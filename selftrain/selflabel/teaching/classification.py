@@ -50,11 +50,11 @@ class Classification:
     def label_shard(
         self, data: TaskData, teacher: SavedModel, rows: Int64s, *, settings: PseudoLabel, progress: Progress = silent
     ) -> pa.Table:
-        """See `labeling.label_shard`."""
+        """See `labeling.label_shard`; the images of each shard of the store are a part."""
         from selftrain.selflabel.teaching.labeling import label_shard
 
         pixels = data.pixels(teacher.contract.image_size)
-        return label_shard(pixels, teacher, rows, settings=settings, progress=progress)
+        return label_shard(pixels, teacher, *data.by_shard(rows), settings=settings, progress=progress)
 
     def join(
         self,

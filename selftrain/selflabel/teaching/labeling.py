@@ -23,15 +23,35 @@ from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
 
 
 def label_shard(
-    pixels: Pixels, teacher: SavedModel, rows: Int64s, *, settings: PseudoLabel, progress: Progress = silent
+    pixels: Pixels, teacher: SavedModel, *parts: Int64s, settings: PseudoLabel, progress: Progress = silent
 ) -> pa.Table:
-    """The teacher's logits for the images at `rows` (k,) of `pixels`: columns `row` and `logits`, in that order."""
-    model, _ = load(teacher.folder)
-    logits = predict_logits(
-        model, pixels, rows, batch_size=settings.batch_size, flips=settings.flips, progress=progress
-    )
-    lists = pa.FixedSizeListArray.from_arrays(pa.array(logits.reshape(-1)), logits.shape[1])
-    return pa.table({"row": rows, "logits": lists})
+    """The teacher's logits for the images of `pixels` in `parts`: columns `row` and `logits`, in that order.
+
+    Each part holds rows (k,) and is asked in batches of its own. The last bits of a logit may depend on the batch that
+    it was computed in, so a part has the same answers whatever else is asked.
+    """
+    model, contract = load(teacher.folder)
+    total, asked = sum(map(len, parts)), 0
+    answers = [np.empty((0, len(contract.class_names)), np.float32)]
+    for rows in parts:
+        show = _from(asked, total, progress)
+        logits = predict_logits(
+            model, pixels, rows, batch_size=settings.batch_size, flips=settings.flips, progress=show
+        )
+        answers.append(logits)
+        asked += len(rows)
+    flat = pa.array(np.concatenate(answers).reshape(-1))
+    asked_rows = np.concatenate([np.empty(0, np.int64), *parts])
+    return pa.table({"row": asked_rows, "logits": pa.FixedSizeListArray.from_arrays(flat, len(contract.class_names))})
+
+
+def _from(asked: int, whole: int, progress: Progress) -> Progress:
+    """The progress of one part, which begins after `asked` of `whole` images."""
+
+    def show(done: int, total: int, note: str = "") -> None:
+        progress(asked + done, whole, note)
+
+    return show
 
 
 def join(

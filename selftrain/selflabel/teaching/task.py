@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, assert_never
 
 import numpy as np
+import pyarrow as pa
 
 from selftrain.config import PseudoLabel, TaskName
 from selftrain.data.manifest import Int64s, Manifest, Split
 from selftrain.data.store.dataset import Dataset
 from selftrain.data.store.pixels import Pixels
+from selftrain.data.store.shards import by_shard
 from selftrain.progress import Progress, silent
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from selftrain.evaluate.detail import DetailedComparison
     from selftrain.evaluate.evaluation import EvaluationReport
     from selftrain.learn.models.contract import SavedModel
@@ -41,6 +41,11 @@ class TaskData:
     def rows_to_label(self) -> Int64s:
         """The rows (n,) to label in a round: validation, which calibrates the teacher, and then the pool."""
         return np.concatenate([self.manifest.rows(Split.VALIDATION), self.manifest.rows(Split.UNLABELED)])
+
+    def by_shard(self, rows: Int64s) -> list[Int64s]:
+        """`rows` (k,) in one array per shard of the store, by the shards' names; the order within a shard stays."""
+        shards = self.manifest.table["shard"].cast("string").take(pa.array(rows)).to_pylist()
+        return [rows[at] for _, at in by_shard(shards)]
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,11 @@ STEPS = {
     "train": code_digest.train,
     "train_student": code_digest.train_student,
     "pseudo_label": code_digest.pseudo_label,
+    "label_shard": code_digest.label_shard,
     "evaluate": code_digest.evaluate,
     "validate": code_digest.validate,
 }
-MODELS = {"train", "train_student", "pseudo_label", "evaluate"}
+MODELS = {"train", "train_student", "pseudo_label", "label_shard", "evaluate"}
 
 
 @pytest.fixture
@@ -38,17 +39,18 @@ def changed_by(tree: Path, module: str) -> set[str]:
     [
         ("selftrain.learn.augmentation.policy", {"train", "train_student"}),
         ("selftrain.learn.training.run", {"train", "train_student"}),
-        ("selftrain.selflabel.selection.thresholds", {"pseudo_label", "train_student"}),
+        ("selftrain.selflabel.selection.thresholds", {"pseudo_label", "label_shard", "train_student"}),
         ("selftrain.evaluate.significance", {"evaluate"}),
-        ("selftrain.learn.models.predict", {"train", "train_student", "pseudo_label", "evaluate"}),
+        ("selftrain.learn.models.predict", MODELS),
         ("selftrain.selflabel.teaching.task", MODELS),
         ("selftrain.selflabel.teaching.classification", MODELS),
+        ("selftrain.selflabel.teaching.shard_groups", {"label_shard"}),
         ("selftrain.selflabel.rounds.plan", {"train", "train_student"}),
         ("selftrain.selflabel.rounds.gate", set()),
         ("selftrain.selflabel.rounds.history", set()),
         ("selftrain.config.recipes", set()),  # its values are in the keys
         ("selftrain.data.ingest.split", {"ingest"}),
-        ("selftrain.data.manifest", {"ingest", "train", "train_student", "pseudo_label", "evaluate", "validate"}),
+        ("selftrain.data.manifest", MODELS | {"ingest", "validate"}),
     ],
 )
 def test_a_changed_line_changes_exactly_the_steps_behind_it(tree: Path, module: str, steps: set[str]) -> None:
