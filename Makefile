@@ -58,6 +58,7 @@ down:  ## stop what `make up` started, and keep its volumes
 lock: $(READY)  ## resolve requirements.lock again from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --quiet -o requirements.lock
+	UV=$(CURDIR)/$(BIN)/uv docker/lock.sh
 
 clean:  ## remove .venv and caches, but never your data or .selftrain
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
