@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from benchmarks.timing import as_json, in_turns, median
 
 SIZE_GB, CODE_MB, REBUILD_S, START, REPETITIONS = 3.2, 5.0, 10.0, 1.3, 3
 IMAGE = "selftrain-benchmark:cpu"
-FIRST_LINE = re.compile(r"Step `?\w+`? has started")
+FIRST_LINE = re.compile(r"^\d\d:\d\d +scan ")
 MAIN = "from selftrain.cli.app import main; main()"
 
 
@@ -87,14 +88,18 @@ def _sizes(docker: str) -> tuple[int, int]:
 
 
 def _start_outside() -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "ZENML_CONFIG_PATH": f"{folder}/zenml"}
         environment |= {"PYTHONUNBUFFERED": "1", "ZENML_ANALYTICS_OPT_IN": "false"}
         config = str(ROOT / "configs" / "digits.yaml")
-        process = _started([sys.executable, "-c", MAIN, "run", "--config", config], folder, environment)
-        _read_to_first_line(process)
-        process.kill()
-        process.wait()
+        script = Path(folder) / "script.py"  # a file, as ZenML wants one
+        script.write_text(MAIN)
+        process = _started([sys.executable, str(script), "run", "--config", config], folder, environment)
+        try:
+            _read_to_first_line(process)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def _start_container(docker: str) -> None:
@@ -103,14 +108,22 @@ def _start_container(docker: str) -> None:
     process = _started(
         [*command, "selftrain", "run", "--config", "/opt/selftrain/configs/digits.yaml"], "/", os.environ
     )
-    _read_to_first_line(process)
-    subprocess.run([docker, "rm", "--force", "--volumes", name], capture_output=True, check=False)
-    process.wait()
+    try:
+        _read_to_first_line(process)
+    finally:
+        subprocess.run([docker, "rm", "--force", "--volumes", name], capture_output=True, check=False)
+        process.wait()
 
 
 def _started(command: list[str], folder: str, environment: os._Environ[str] | dict[str, str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
 
 
