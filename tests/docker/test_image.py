@@ -48,11 +48,6 @@ def test_what_an_image_adds_is_not_in_the_lock_a_second_time(lock: str) -> None:
     assert not set(pinned(ROOT / "docker" / lock)) & set(pinned(ROOT / "requirements.lock"))
 
 
-def test_the_added_s3_client_is_of_the_lock_s_release() -> None:
-    [added] = pinned(ROOT / "docker" / "servers.lock")["boto3"]
-    assert added in pinned(ROOT / "requirements.lock")["botocore"]
-
-
 def test_every_installation_checks_hashes() -> None:
     runs = [line for line in instructions() if line.startswith("RUN") and " pip install " in line]
     assert len(runs) == 4
@@ -63,7 +58,7 @@ def test_every_installation_checks_hashes() -> None:
 def test_the_image_installs_extras_that_there_are_and_not_those_of_developers() -> None:
     [extras] = re.findall(r'^ARG EXTRAS="(.*)"$', DOCKERFILE, re.MULTILINE)
     known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert {"s3", "serve"} <= set(extras.split()) <= set(known) - {"dev"}
+    assert {"cluster", "serve"} <= set(extras.split()) <= set(known) - {"dev"}
 
 
 @pytest.mark.parametrize("target", ["cpu", "gpu"])
