@@ -104,7 +104,7 @@ def _start_outside() -> None:
 
 def _start_container(docker: str) -> None:
     name = f"selftrain-benchmark-{uuid.uuid4().hex[:8]}"
-    command = [docker, "run", "--rm", "--name", name, "--network=none", "--read-only", "--tmpfs", "/tmp", IMAGE]
+    command = [docker, "run", "--rm", "--name", name, "--network=host", "--read-only", "--tmpfs", "/tmp", IMAGE]
     process = _started(
         [*command, "selftrain", "run", "--config", "/opt/selftrain/configs/digits.yaml"], "/", os.environ
     )
