@@ -54,7 +54,7 @@ build() { (cd "$1" && TARGET=cpu IMAGE="$image" TAG="$tag" BUILDER="$b" FLAGS="$
 mkdir "$work/tree"
 git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$work/tree"
 build "$work/tree"
-echo "# a change" >> "$work/tree/selftrain/version.py"
+echo "# a change that no build has seen: $(date +%s%N)" >> "$work/tree/selftrain/version.py"
 started=$(date +%s.%N)
 build "$work/tree"
 echo "      rebuilt after a change to the code in $(awk "BEGIN {printf \"%.1f\", $(date +%s.%N) - $started}") s"
