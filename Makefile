@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CONFIG ?= configs/digits.yaml
+COMPOSE ?= docker compose --project-name selftrain --file docker/compose.yaml
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test slow lint format bench lock clean
+.PHONY: help setup run test slow lint format bench image up down lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -44,9 +45,20 @@ format: $(READY)  ## let ruff fix what it can
 bench: $(READY)  ## run the measurements and record them under benchmarks/results/
 	$(BIN)/python -m benchmarks
 
+image:  ## build the container image (TARGET=gpu, BASE=, REGISTRY=, IMAGE=, BUILDER=: see docker/build.sh)
+	docker/build.sh
+
+up:  ## start ZenML, MLflow, an S3 store and serving on this machine, with secrets of their own
+	docker/secrets.sh
+	$(COMPOSE) up --detach
+
+down:  ## stop what `make up` started, and keep its volumes
+	$(COMPOSE) down
+
 lock: $(READY)  ## resolve requirements.lock again from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --quiet -o requirements.lock
+	UV=$(CURDIR)/$(BIN)/uv docker/lock.sh
 
 clean:  ## remove .venv and caches, but never your data or .selftrain
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -26,6 +26,7 @@ NAMES = (
     "not_due",
     "inbox",
     "serving",
+    "image",
     "pseudo_label",
     "training",
     "small_images",
