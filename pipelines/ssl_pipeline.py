@@ -38,7 +38,7 @@ from steps.train_teacher import train_teacher
 from steps.unseal_test import unseal_test
 from steps.validate import validate
 
-ON_DEVICES = [train_teacher, train_student, train_control, pseudo_label, score, read_test]
+ON_DEVICES = [train_teacher, train_student, train_control, pseudo_label, label_shard, score, read_test]
 """The steps that gain by an accelerator. Only steps that a pipeline depends on can be configured in YAML."""
 
 

@@ -41,6 +41,7 @@ class MlflowServer:
         self.process = subprocess.Popen(
             [*command, *stores],
             cwd=self.folder,
+            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # else it starts eight processes more
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,

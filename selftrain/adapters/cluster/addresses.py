@@ -101,6 +101,11 @@ class Addresses(BaseModel):
         return f"s3://{self.bucket}/dvc"
 
     @property
+    def state(self) -> str:
+        """What a nightly run needs of the night before: its journal, the intake and the label log."""
+        return f"s3://{self.bucket}/state"
+
+    @property
     def checkpoints(self) -> str:
         """Where interrupted trainings leave their checkpoints."""
         return f"s3://{self.bucket}/checkpoints"

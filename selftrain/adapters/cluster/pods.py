@@ -72,6 +72,7 @@ def environment(addresses: Addresses) -> list[object]:
         "TMPDIR": "/tmp",
         "SELFTRAIN_DVC_REMOTE": addresses.datasets,
         "SELFTRAIN_CHECKPOINTS": addresses.checkpoints,
+        "SELFTRAIN_STATE": addresses.state,
         "MLFLOW_TRACKING_URI": addresses.mlflow,
         "AWS_ENDPOINT_URL": addresses.s3_endpoint,
         "AWS_DEFAULT_REGION": "us-east-1",  # an S3 of one's own has none, and a client wants one
