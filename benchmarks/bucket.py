@@ -19,7 +19,6 @@ class BucketServer:
     folder: Path
     port: int
     process: subprocess.Popen[bytes] | None = None
-    secret: str = SECRET
 
     @property
     def endpoint(self) -> str:
@@ -28,18 +27,12 @@ class BucketServer:
     @property
     def options(self) -> dict[str, str]:
         """What opens its buckets."""
-        return {"endpoint_url": self.endpoint, "key": KEY, "secret": self.secret}
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """Variables with which every S3 client of this process finds it."""
-        names = {"ENDPOINT_URL": self.endpoint, "ACCESS_KEY_ID": KEY, "SECRET_ACCESS_KEY": self.secret}
-        return {f"AWS_{name}": value for name, value in names.items()} | {"AWS_DEFAULT_REGION": "us-east-1"}
+        return {"endpoint_url": self.endpoint, "key": KEY, "secret": SECRET}
 
     def start(self) -> None:
         """Serve, and wait until a connection is taken."""
         command = [str(Path(sys.executable).parent / "rclone"), "serve", "s3", str(self.folder)]
-        options = ["--addr", f"127.0.0.1:{self.port}", "--auth-key", f"{KEY},{self.secret}", "--dir-cache-time", "0s"]
+        options = ["--addr", f"127.0.0.1:{self.port}", "--auth-key", f"{KEY},{SECRET}", "--dir-cache-time", "0s"]
         self.process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for _ in range(200):
             with socket.socket() as asked:

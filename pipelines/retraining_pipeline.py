@@ -14,7 +14,7 @@ from steps.watch import watch
 @pipeline(dynamic=True, depends_on=ON_DEVICES)
 def retraining_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 - zenml reads the default
     """Take in what is new; if a retraining is due, train from the champion, and promote the result or refuse it."""
-    with carried_over(experiment.place), retraining_run(experiment) as alone:
+    with retraining_run(experiment, carried_over(experiment.place)) as alone:
         if not alone:
             return
         found = look(experiment).load()

@@ -3,8 +3,7 @@
 # A file that is there is left as it is. Nothing is printed but the names of the files.
 set -eu
 umask 077
-cd "$(dirname "$0")"
-folder=${1:-.}
+folder=$(cd "${1:-$(dirname "$0")}" && pwd)
 
 random() { od -An -N32 -tx1 /dev/urandom | tr -d ' \n'; }
 

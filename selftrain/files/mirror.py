@@ -40,19 +40,26 @@ class Mirror:
     variable: str = "SELFTRAIN_CHECKPOINTS"
     _sending: threading.Thread | None = field(default=None, init=False, repr=False)
 
-    def fetch(self, folder: Path) -> bool:
+    def fetch(self, folder: Path, *, whole: bool = False) -> bool:
         """Write the newest whole generation of `folder` to it; False if there is none.
 
-        A generation with a missing or damaged object is passed over. Raises MirrorError if the store does not answer.
+        A generation with a missing or damaged object is passed over, which is logged. If none is left, that is an error
+        where something `whole` is demanded. Raises MirrorError for it, and if the store does not answer.
         """
         store = self._store(folder)
-        for generation in store.generations():
-            contents = {name: store.content(digest) for name, digest in generation.items()}
-            if None not in contents.values():
-                for name, content in contents.items():
-                    replace(folder / name, _writer(content or b""), durable=True)
-                return True
-        return False
+        contents = store.newest()
+        for name, content in (contents or {}).items():
+            replace(folder / name, _writer(content), durable=True)
+        if contents is None and whole and store.generations():
+            raise MirrorError(
+                f"no save of {folder.name} at {self.url} is whole: objects are missing or damaged. Bring them back, or "
+                f"remove its {INDEX} to begin with nothing ({self.variable})"
+            )
+        return contents is not None
+
+    def newest(self, folder: Path, name: str) -> bytes | None:
+        """The file `name` of the newest whole generation of `folder`; None if there is none."""
+        return (self._store(folder).newest() or {}).get(name)
 
     def send(self, folder: Path, names: Sequence[str], *, wait: bool = False) -> None:
         """Store the files `names` of `folder` as its newest generation, in the background unless `wait`.
@@ -102,6 +109,16 @@ class _Store:
         text = self._asked(lambda: self.system.cat_file(self._path(INDEX)))
         return tuple(json.loads(text)["generations"]) if text is not None else ()
 
+    def newest(self) -> dict[str, bytes] | None:
+        """The files of the newest generation that is whole; what is passed over is logged. None if there is none."""
+        for generation in self.generations():
+            contents = {name: self.content(digest) for name, digest in generation.items()}
+            found = {name: content for name, content in contents.items() if content is not None}
+            if len(found) == len(generation):
+                return found
+            _log.warning("%s: a save of %s lacks objects, and is passed over", self.url, self.key)
+        return None
+
     def content(self, digest: str) -> bytes | None:
         """The object `digest`; None if it is missing or damaged."""
         content = self._asked(lambda: self.system.cat_file(self._path(digest)))
@@ -113,7 +130,7 @@ class _Store:
         newest = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
         present = {digest for generation in earlier for digest in generation.values()}
         for name, digest in newest.items():
-            if digest not in present:
+            if digest not in present or not self._asked(lambda digest=digest: self.system.exists(self._path(digest))):  # type: ignore[misc]  # bound now
                 self._put(digest, files[name])
         kept = [newest, *(one for one in earlier if one != newest)][:KEPT]
         self._put(INDEX, json.dumps({"generations": kept}, indent=1).encode())
@@ -122,20 +139,23 @@ class _Store:
 
     def _put(self, name: str, content: bytes) -> None:
         if self.system.protocol in ("file", ("file", "local")):
-            self._asked(lambda: replace(Path(self._path(name)), _writer(content), durable=True))
+            self._asked(lambda: replace(Path(self._path(name)), _writer(content), durable=True), writing=True)
         else:
-            self._asked(lambda: self.system.pipe_file(self._path(name), content))
+            self._asked(lambda: self.system.pipe_file(self._path(name), content), writing=True)
 
     def _path(self, name: str) -> str:
         return f"{self.base}/{self.key}/{name}"
 
-    def _asked(self, call: Callable[[], Any]) -> Any:
-        """What `call` returns; None if its file is missing. Raises MirrorError for any other error of the store."""
+    def _asked(self, call: Callable[[], Any], *, writing: bool = False) -> Any:
+        """What `call` returns; None if the file that it reads is missing. Raises MirrorError for any other error.
+
+        What is missing when it is `writing` is the bucket.
+        """
         try:
             return call()
-        except FileNotFoundError:
-            return None
         except Exception as error:  # each kind of store raises its own library's errors
+            if isinstance(error, FileNotFoundError) and not writing:
+                return None
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise MirrorError(
                 f"the store at {self.url} cannot be read or written: {reason}; check the address, its key and the "

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.bucket import BucketServer, served
 from selftrain.errors import ConfigError, MirrorError
 from selftrain.files.mirror import INDEX, Mirror
+from tests.adapters.s3 import S3Server
 
 pytestmark = [
     # aiobotocore's sessions are closed by the garbage collector.
@@ -19,17 +19,22 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BucketServer]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     folder = tmp_path_factory.mktemp("buckets")
     (folder / "data").mkdir()
-    server = served(folder)
+    server = S3Server(folder)
+    server.start("camera", "film")
     yield server
     server.stop()
 
 
+def with_key(server: S3Server, secret: str) -> dict[str, str]:
+    return {**server.environment(), "AWS_ACCESS_KEY_ID": "camera", "AWS_SECRET_ACCESS_KEY": secret}
+
+
 @pytest.fixture(params=["folder", "bucket"])
-def url(request: pytest.FixtureRequest, tmp_path: Path, server: BucketServer, monkeypatch: pytest.MonkeyPatch) -> str:
-    for name, value in server.environment.items():
+def url(request: pytest.FixtureRequest, tmp_path: Path, server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    for name, value in with_key(server, "film").items():
         monkeypatch.setenv(name, value)
     return str(tmp_path / "kept") if request.param == "folder" else f"s3://data/{tmp_path.name}"
 
@@ -89,6 +94,32 @@ def test_a_damaged_generation_is_passed_over(tmp_path: Path, damage: str) -> Non
     assert texts(there) == {"state": "step 1", "best": "same"}
 
 
+def test_an_object_that_every_generation_lacks_is_an_error_where_all_is_demanded_and_the_next_save_mends_it(
+    tmp_path: Path,
+) -> None:
+    store = mirror(str(tmp_path / "kept"), tmp_path)
+    for step in (1, 2):
+        store.send(training(tmp_path, state=f"step {step}", best="same"), ["state", "best"], wait=True)
+    (shared,) = [path for path in (tmp_path / "kept").rglob("*") if path.is_file() and path.read_text() == "same"]
+    shared.unlink()
+    there = training(tmp_path / "there")
+    with pytest.raises(MirrorError, match=r"no save of training at .* is whole"):
+        mirror(str(tmp_path / "kept"), tmp_path / "there").fetch(there, whole=True)
+    assert not mirror(str(tmp_path / "kept"), tmp_path / "there").fetch(there)
+    store.send(training(tmp_path, state="step 3"), ["state", "best"], wait=True)
+    assert mirror(str(tmp_path / "kept"), tmp_path / "there").fetch(there, whole=True)
+    assert texts(there) == {"state": "step 3", "best": "same"}
+
+
+def test_a_bucket_that_is_not_there_is_an_error_when_something_is_kept_in_it(
+    server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in with_key(server, "film").items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(MirrorError, match="s3://dta/kept cannot be read or written"):
+        mirror("s3://dta/kept", tmp_path).send(training(tmp_path, state="step 1"), ["state"], wait=True)
+
+
 def test_a_transfer_in_the_background_arrives(url: str, tmp_path: Path) -> None:
     store = mirror(url, tmp_path)
     store.send(training(tmp_path, state="step 1"), ["state"])
@@ -99,9 +130,9 @@ def test_a_transfer_in_the_background_arrives(url: str, tmp_path: Path) -> None:
 
 
 def test_a_refused_key_is_one_line_and_ends_no_training_in_the_background(
-    server: BucketServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for name, value in (server.environment | {"AWS_SECRET_ACCESS_KEY": "wrong"}).items():
+    for name, value in with_key(server, "wrong").items():
         monkeypatch.setenv(name, value)
     store, folder = mirror("s3://data/refused", tmp_path), training(tmp_path, state="step 1")
     with pytest.raises(MirrorError, match=r"^the store at s3://data/refused cannot be read or written: [^\n]+$"):
@@ -115,22 +146,21 @@ def test_a_refused_key_is_one_line_and_ends_no_training_in_the_background(
 
 
 def test_a_key_that_expires_in_a_training_is_renewed(
-    server: BucketServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in server.environment.items():
+    for name, value in with_key(server, "film").items():
         monkeypatch.setenv(name, value)
     store, folder = mirror("s3://data/renewed", tmp_path), training(tmp_path, state="step 1")
     store.send(folder, ["state"], wait=True)
-    server.stop()
-    server.secret = "a-second-key"
-    server.start()
+    server.start("camera", "a-second-film")
     with pytest.raises(MirrorError):
         store.send(folder, ["state"], wait=True)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", server.secret)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-second-film")
     training(tmp_path, state="step 2")
     store.send(folder, ["state"], wait=True)
     assert store.fetch(folder)
     assert texts(folder) == {"state": "step 2"}
+    server.start("camera", "film")
 
 
 def test_an_unknown_scheme_is_refused(tmp_path: Path) -> None:

@@ -91,15 +91,15 @@ def check_stack(name: str) -> list[Check]:
 
 
 def _cluster_checks(parts: Parts) -> list[tuple[str, Callable[[], Check]]]:
-    client = api_client(parts.setting("orchestrator", "kubernetes_context") or None)
+    context = parts.setting("orchestrator", "kubernetes_context") or None
     namespace = parts.setting("orchestrator", "kubernetes_namespace")
     return [
-        ("api", lambda: api(client)),
-        ("rights", lambda: rights(client, namespace)),
-        ("gpu", lambda: gpus(client)),
-        ("images", lambda: images(client, namespace)),
-        ("secrets", lambda: pod_secrets(client, namespace)),
-        ("clock", lambda: clock(client)),
+        ("api", lambda: api(api_client(context))),
+        ("rights", lambda: rights(api_client(context), namespace)),
+        ("gpu", lambda: gpus(api_client(context))),
+        ("images", lambda: images(api_client(context), namespace)),
+        ("secrets", lambda: pod_secrets(api_client(context), namespace)),
+        ("clock", lambda: clock(api_client(context))),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selftrain.errors import StackError
@@ -14,9 +15,17 @@ ANSWER_S = 10
 """How long a question to the API may take, in seconds."""
 
 
+TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+
+
 def in_cluster() -> bool:
     """Whether this process runs in a pod that has an account for its cluster's API."""
-    return "KUBERNETES_SERVICE_HOST" in os.environ
+    return "KUBERNETES_SERVICE_HOST" in os.environ and TOKEN.exists()
+
+
+def shares_stores() -> bool:
+    """Whether this process runs in such a pod and records its runs on a server, so that other pods may be at it too."""
+    return in_cluster() and os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http")
 
 
 def current_context() -> str:

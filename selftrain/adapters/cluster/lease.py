@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from selftrain.adapters.cluster.kube import ANSWER_S, api_client, in_cluster, status_of
+from selftrain.adapters.cluster.kube import ANSWER_S, api_client, shares_stores, status_of
 from selftrain.errors import LeaseHeldError, LeaseLostError
-from selftrain.files.lease import TTL_S, Claim, FileLease, Lease, called, held, is_over
+from selftrain.files.lease import LOOK_S, TTL_S, Claim, FileLease, Lease, called, held, is_over
 
 if TYPE_CHECKING:
     from kubernetes.client import CoordinationV1Api, V1Lease, V1LeaseSpec
@@ -163,11 +163,11 @@ class KubernetesLease:
 
 
 def lease_for(path: Path, purpose: str) -> Lease:
-    """The lease that all contenders for `path` share: in a pod one of Kubernetes, elsewhere the file `path`.
+    """The lease that all contenders for `path` share: one of Kubernetes in a pod with shared stores, else a file.
 
     Pods share no disk; the file's name, without its folder, is the lease's.
     """
-    if not in_cluster():
+    if not shares_stores():
         return FileLease(path, called(purpose))
     from kubernetes.client import CoordinationV1Api
 
@@ -179,15 +179,18 @@ def alone_in_cluster(path: Path, purpose: str) -> AbstractContextManager[bool]:
 
     There a lock of the system does the same, and ends with its process.
     """
-    return alone(lease_for(path, purpose)) if in_cluster() else nullcontext(True)
+    return alone(lease_for(path, purpose)) if shares_stores() else nullcontext(True)
 
 
 @contextmanager
 def alone(lease: Lease) -> Iterator[bool]:
-    """Hold `lease` while the block runs; false, and the block runs without it, where another holds it."""
+    """Hold `lease` while the block runs; false, and the block runs without it, where another holds it.
+
+    It waits for as long as the claim of a holder that died takes to end.
+    """
     with ExitStack() as stack:
         try:
-            stack.enter_context(held(lease))
+            stack.enter_context(held(lease, wait_s=lease.ttl_s + LOOK_S))  # a dead holder's claim ends meanwhile
             first = True
         except LeaseHeldError:
             first = False

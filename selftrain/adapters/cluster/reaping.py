@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
@@ -13,6 +14,8 @@ from selftrain.adapters.cluster.kube import ANSWER_S, api_client
 from selftrain.adapters.cluster.registration import component_of
 from selftrain.adapters.runs.records import PIPELINES, is_known
 from selftrain.adapters.runs.run_lock import end
+from selftrain.adapters.tracking.runs import close_dead_runs
+from selftrain.adapters.tracking.store import open_existing
 from selftrain.errors import StackError
 
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from kubernetes.client import V1Job
     from zenml.models import PipelineRunResponse
 
+WORKSPACE = Path(".selftrain")  # of an embedded store; a cluster records its runs on a server
 ORCHESTRATOR = "zenml.io/orchestrator"
 """Annotation of the Job that runs a pipeline; the Jobs of its steps have others."""
 PAUSE_S = 600.0
@@ -82,9 +86,18 @@ def reap(stack: str, *, dry_run: bool = False) -> list[Reaped]:
         if reason is not None:
             left = tuple(job.name for job in jobs if job.run_id == str(run.id) and not job.ended)
             reaped.append(Reaped(run_id=str(run.id), name=run.name, reason=reason, left=left))
-    for each in reaped if not dry_run else []:
-        end(each.run_id, reason=each.reason)
+    if reaped and not dry_run:
+        _end(reaped)
     return reaped
+
+
+def _end(reaped: list[Reaped]) -> None:
+    """Mark the runs as failed in ZenML, and in MLflow where they are recorded there."""
+    for each in reaped:
+        end(each.run_id, reason=each.reason)
+    tracking = open_existing(WORKSPACE)
+    if tracking is not None:
+        close_dead_runs(tracking, [each.run_id for each in reaped])
 
 
 def _unfinished(orchestrator: UUID) -> list[PipelineRunResponse]:

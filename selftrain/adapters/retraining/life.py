@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Literal
 
@@ -28,11 +28,12 @@ from selftrain.selflabel.rounds.record import RunRecord
 
 
 @contextmanager
-def retraining_run(e: Experiment) -> Iterator[bool]:
+def retraining_run(e: Experiment, state: AbstractContextManager[None] | None = None) -> Iterator[bool]:
     """Hold the retraining of this data set while the block runs; false, and a line in the journal, if another does.
 
     An error in the block is counted as a failure. Whoever finds the workspace busy arms one follow-up, however often
-    that happens: the command that runs looks again when its run has ended well.
+    that happens: the command that runs looks again when its run has ended well. `state` is entered by the one that
+    holds it alone: it brings what the night before left, and keeps what this one leaves.
     """
     workspace = open_dataset(e.place).workspace
     journal = journal_of(workspace, e.name)
@@ -48,7 +49,8 @@ def retraining_run(e: Experiment) -> Iterator[bool]:
                 journal.append("missed", reason="another pod is retraining; look again when it has ended")
                 yield False
                 return
-            with told(e, "run"), pipeline_run(e.place, e.machine):
+            # The outer one tells of a state that cannot be brought; the inner one counts in the journal that was.
+            with told(e, "run"), state or nullcontext(), told(e, "run"), pipeline_run(e.place, e.machine):
                 check_command(e.notify)
                 yield True
     finally:

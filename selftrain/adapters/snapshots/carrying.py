@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selftrain.adapters.snapshots.repository import restore, snapshot
-from selftrain.errors import SelftrainError
+from selftrain.errors import MirrorError, SelftrainError
 from selftrain.files.mirror import Mirror
 from selftrain.files.workspace import Workspace
 from selftrain.files.writing import replace
@@ -48,7 +48,9 @@ class Carrier:
         Raises SnapshotError where files that no version holds are in the way, and MirrorError where the store does not
         answer. What was cut short is done again at the next call: the mark that it is done is written last.
         """
-        if not self._mirror.fetch(self._folder) or self._read(self._mark) == self._read(self._folder / VERSION):
+        if not self._mirror.fetch(self._folder, whole=True) or self._read(self._mark) == self._read(
+            self._folder / VERSION
+        ):
             return False
         version = json.loads(self._read(self._folder / VERSION) or "{}")["dataset_version"]
         if version is not None:
@@ -60,7 +62,16 @@ class Carrier:
         return True
 
     def keep(self) -> None:
-        """Push the data set's version, then what lies beside it with the name of that version, as one generation."""
+        """Push the data set's version, then what lies beside it with the name of that version, as one generation.
+
+        Raises MirrorError where another machine has kept a state since this one began: what it left is not replaced.
+        """
+        theirs, ours = self._mirror.newest(self._folder, VERSION), self._read(self._mark)
+        if theirs is not None and theirs.decode() != ours:
+            raise MirrorError(
+                f"another run has kept the state of {self.name} at {self.url} meanwhile, and it is not replaced; what "
+                "this run took in and decided is in its workspace alone. Run again: it begins with the newest state"
+            )
         shutil.rmtree(self._folder, ignore_errors=True)
         for path in self._beside():
             content = path.read_bytes()

@@ -174,3 +174,12 @@ def test_any_model_has_a_name_that_kubernetes_allows_and_no_other_model_has(name
     assert len(made) <= 63
     assert set(made) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
     assert lease_name(f"{name}X") != made
+
+
+def test_a_retraining_waits_until_the_claim_of_one_that_died_has_ended(
+    api: Api, contender: Callable[..., KubernetesLease]
+) -> None:
+    assert contender("a pod that is gone", ttl_s=1.0).take() is None
+    with alone(contender("the next night", ttl_s=1.0)) as first:
+        assert first
+    assert PATH not in api.objects

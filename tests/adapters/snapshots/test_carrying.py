@@ -110,6 +110,18 @@ def test_a_state_whose_newest_objects_are_damaged_gives_way_to_the_one_before(tm
         assert state(place(tmp_path, 1)) == (["one"], ["one"], "one", "one")
 
 
+def test_what_another_run_has_kept_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    late = carried_over(place(tmp_path, 0))
+    late.__enter__()
+    work(place(tmp_path, 0), "late")
+    with carried_over(place(tmp_path, 1)):
+        work(place(tmp_path, 1), "first")
+    with pytest.raises(MirrorError, match="another run has kept the state of cats"):
+        late.__exit__(None, None, None)
+    with carried_over(place(tmp_path, 2)):
+        assert state(place(tmp_path, 2)) == (["first"], ["first"], "first", "first")
+
+
 def test_a_restore_that_was_cut_short_is_done_again(tmp_path: Path) -> None:
     with carried_over(place(tmp_path, 0)):
         work(place(tmp_path, 0), "one")
