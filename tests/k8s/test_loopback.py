@@ -10,6 +10,7 @@ import base64
 import json
 import os
 import re
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,7 +34,10 @@ from tests.pipelines.site import TINY, Site, copy_of_repository
 pytestmark = [
     pytest.mark.pipeline,
     pytest.mark.slow,
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root gives each pod a /workspace of its own"),
+    pytest.mark.skipif(
+        os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "true"], check=False).returncode != 0,
+        reason="only root with the right to mount gives each pod a /workspace of its own",
+    ),
 ]
 IMAGES = re.compile(r"\$\{SELFTRAIN_(GPU_)?IMAGE\}")
 ROOT = Path(__file__).resolve().parents[2]
