@@ -147,7 +147,7 @@ def collect(
     `resolve` gives the values of secrets, `now` is an aware time. With `dry_run` nothing is taken in or remembered:
     `taken` counts what would be. Raises ConfigError, SecretError, InboxError and DiskFullError.
     """
-    with full_disk_told(open_dataset(experiment.place).workspace.root):
+    with full_disk_told(dataset_at(experiment.place).workspace.root):
         return _collect(experiment, run=run, now=now, resolve=resolve, dry_run=dry_run, progress=progress)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from selftrain.cli.shared.experiment import read_if_given
 from selftrain.cli.shared.options import DEFAULT_WORKSPACE, AsJson, WorkspaceOption, print_columns, print_json
 from selftrain.errors import InputError, ScheduleError
 
@@ -145,8 +146,12 @@ def look(name: Name = None, workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> N
 
 
 def _add(cron: str, time_zone: str | None, config: Path | None, *, foreground: bool, workspace: Path) -> None:
+    from selftrain.adapters.notices.sending import check_command
     from selftrain.adapters.schedule.arranging import add, best_starter
 
+    experiment = read_if_given(config)
+    if experiment is not None:
+        check_command(experiment.notify)  # before ZenML is asked, which takes seconds
     starter = "foreground" if foreground else best_starter()
     entry = add(
         config,
