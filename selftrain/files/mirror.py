@@ -12,6 +12,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -130,12 +131,12 @@ class _Store:
         newest = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
         present = {digest for generation in earlier for digest in generation.values()}
         for name, digest in newest.items():
-            if digest not in present or not self._asked(lambda digest=digest: self.system.exists(self._path(digest))):  # type: ignore[misc]  # bound now
+            if digest not in present or not self._asked(partial(self.system.exists, self._path(digest))):
                 self._put(digest, files[name])
         kept = [newest, *(one for one in earlier if one != newest)][:KEPT]
         self._put(INDEX, json.dumps({"generations": kept}, indent=1).encode())
         for digest in present - {digest for generation in kept for digest in generation.values()}:
-            self._asked(lambda digest=digest: self.system.rm_file(self._path(digest)))  # type: ignore[misc]  # bound now
+            self._asked(partial(self.system.rm_file, self._path(digest)))
 
     def _put(self, name: str, content: bytes) -> None:
         if self.system.protocol in ("file", ("file", "local")):

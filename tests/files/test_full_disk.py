@@ -20,6 +20,7 @@ from selftrain.data.store.shards import create_shard
 from selftrain.errors import DiskFullError, InputError
 from selftrain.files.full_disk import full_disk, full_disk_told
 from selftrain.files.writing import replace_text
+from tests.conftest import Ended
 from tests.files.small_disk import SmallDisk, mounted
 
 Paint = Callable[..., Path]
@@ -111,7 +112,7 @@ def test_an_error_that_was_told_keeps_its_line_and_one_that_hides_it_gets_it(tmp
 
 @pytest.mark.slow
 def test_collect_on_a_full_disk_says_so_leaves_nothing_half_written_and_goes_on(
-    small: Path, disk: SmallDisk, tmp_path: Path, paint: Paint, selftrain: Callable[..., object]
+    small: Path, disk: SmallDisk, tmp_path: Path, paint: Paint, selftrain: Callable[..., Ended]
 ) -> None:
     for index in range(40):
         paint(tmp_path / "inbox" / f"{index:02}.png", "red", side=100, seed=index)
@@ -122,11 +123,11 @@ def test_collect_on_a_full_disk_says_so_leaves_nothing_half_written_and_goes_on(
     )
     for _ in range(2):
         ended = selftrain("collect", "--config", config)
-        assert ended.code == 1  # type: ignore[attr-defined]
-        assert re.fullmatch(rf"Error: the disk of {small}\S* is full: .*\n", ended.err)  # type: ignore[attr-defined]
+        assert ended.code == 1
+        assert re.fullmatch(rf"Error: the disk of {small}\S* is full: .*\n", ended.err)
         kept = sum(path.stat().st_size for path in small.rglob("*") if path.is_file())
         assert kept < 20_000, "a broken part would keep the disk full"
     disk.resize("20m")
     ended = selftrain("collect", "--config", config)
-    assert "taken in  40: 40 new" in ended.out  # type: ignore[attr-defined]
+    assert "taken in  40: 40 new" in ended.out
     assert read_intake(intake_path(small / "datasets" / "full")).num_rows == 40

@@ -29,7 +29,7 @@ def account(name: str, namespace: str = "selftrain") -> str:
 
 
 def allowed(attempt: Attempt, objects: Iterable[dict[str, Any]]) -> bool:
-    """Whether a rule allows it. There are no rules that forbid: what none allows is refused."""
+    """Whether a rule allows it. Rules only allow; anything that none of them allows is refused."""
     return any(_covers(rule, attempt) for rule in _rules(attempt, list(objects)))
 
 

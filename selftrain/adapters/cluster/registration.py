@@ -56,8 +56,8 @@ def register(addresses: Addresses) -> list[Deed]:
 def unregister(name: str) -> list[Deed]:
     """Remove the registration of the stack `name`: its secrets in ZenML, its components and itself, and nothing else.
 
-    Servers, buckets, runs and pods stay. Raises StackError where there is no such stack, it is the active one, or
-    selftrain did not register it.
+    Servers, buckets, runs and pods stay. Raises StackError for an unknown stack, the active one, or one that
+    selftrain did not register.
     """
     with _zenml():
         from zenml.client import Client

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +9,7 @@ import pytest
 
 from selftrain.adapters.cluster.storage import store_answers, value_of
 from selftrain.errors import StackError
+from tests.adapters.s3 import S3Server
 
 pytestmark = [
     # aiobotocore's sessions are closed by the garbage collector.
@@ -27,23 +24,10 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dic
     """A bucket's folder, and the configuration that leads to its server."""
     folder = tmp_path_factory.mktemp("s3")
     (folder / "data").mkdir()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    program = Path(sys.executable).with_name("rclone")
-    command = [program, "serve", "s3", "--auth-key", "key,secret", "--addr", f"127.0.0.1:{port}", folder]
-    server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        client = {"endpoint_url": f"http://127.0.0.1:{port}", "region_name": "us-east-1"}
-        yield folder / "data", {"client_kwargs": client}
-    finally:
-        server.kill()
-        server.wait()
+    server = S3Server(folder)
+    server.start("key", "secret")
+    yield folder / "data", {"client_kwargs": {"endpoint_url": server.address, "region_name": "us-east-1"}}
+    server.stop()
 
 
 def test_a_store_is_written_read_and_left_as_it_was(bucket: tuple[Path, dict[str, object]]) -> None:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +13,7 @@ from selftrain.adapters.serving.live.samples import Sampler, open_inbox
 from selftrain.autolabeling.folders.sources import list_sources
 from selftrain.config import Inbox
 from selftrain.errors import InboxError
+from tests.adapters.s3 import S3Server
 
 pytestmark = [
     pytest.mark.slow,
@@ -30,26 +27,12 @@ pytestmark = [
 def endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of an S3 server over a folder; its key is in the environment."""
     (tmp_path / "s3" / "photos").mkdir(parents=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    program = Path(sys.executable).with_name("rclone")
-    command = [program, "serve", "s3", "--auth-key", "key,secret", "--addr", f"127.0.0.1:{port}", tmp_path / "s3"]
-    server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        address = f"http://127.0.0.1:{port}"
-        for name, value in (("ENDPOINT_URL", address), ("ACCESS_KEY_ID", "key"), ("SECRET_ACCESS_KEY", "secret")):
-            monkeypatch.setenv(f"AWS_{name}", value)
-        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        yield address
-    finally:
-        server.kill()
-        server.wait()
+    server = S3Server(tmp_path / "s3")
+    server.start("key", "secret")
+    for name, value in {**server.environment(), "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}.items():
+        monkeypatch.setenv(name, value)
+    yield server.address
+    server.stop()
 
 
 def test_samples_lie_in_the_bucket_and_are_listed_for_prediction(
