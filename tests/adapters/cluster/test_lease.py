@@ -154,7 +154,7 @@ def test_the_second_of_two_retrainings_is_told_so_and_an_error_in_the_first_free
     api: Api, contender: Callable[..., KubernetesLease]
 ) -> None:
     def retrain() -> None:
-        with alone(contender("night 1")) as first, alone(contender("night 2")) as second:
+        with alone(contender("night 1", ttl_s=1.0)) as first, alone(contender("night 2", ttl_s=1.0)) as second:
             raise LeaseHeldError(f"an error of the block: {first}, {second}")
 
     with pytest.raises(LeaseHeldError, match="an error of the block: True, False"):

@@ -85,6 +85,7 @@ def test_memory_that_runs_out_ends_a_step_with_a_code_of_its_own(tmp_path: Path)
     assert ended.stderr == "out of memory: unable to allocate 80 GiB; lower batch_size, or give the step more\n"
 
 
+@pytest.mark.slow
 def test_a_step_that_was_promised_a_gpu_ends_with_a_code_of_its_own_without_one() -> None:
     script = "from selftrain.adapters.process.quiet_start import start_keras\nstart_keras()\nprint('trained')\n"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "SELFTRAIN_DEVICE": "gpu"}
@@ -95,6 +96,7 @@ def test_a_step_that_was_promised_a_gpu_ends_with_a_code_of_its_own_without_one(
     assert ended.stderr.startswith("SELFTRAIN_DEVICE is gpu, but tensorflow finds none on ")
 
 
+@pytest.mark.slow
 def test_a_real_tensorflow_allocation_that_fails_counts_as_out_of_memory() -> None:
     import tensorflow as tf
 
