@@ -21,7 +21,7 @@ from selftrain.files.disk_use import disk_use
 NIGHTS, WARM_UP, A_NIGHT = 20, 3, 12  # the first nights fill what `clean --keep-runs 2` keeps
 KEEP = "2"
 SMALL = {"backbone": "wide_resnet_16_1", "steps": 20, "validate_every": 10, "learning_rate": 0.01}
-COMMAND = "from selftrain.cli.app import main; main()"
+COMMAND = Path(sys.executable).with_name("selftrain")
 COLOURS = ("red", "green", "blue")
 PER_NIGHT_KB = 1500.0
 
@@ -133,7 +133,7 @@ def _paint(folder: Path, count: int, *, seed: int, classes: bool = False) -> int
 
 def _run(stores: Stores, *arguments: str) -> None:
     environment = {**os.environ, "ZENML_CONFIG_PATH": str(stores.folder / "zenml")}
-    command = [sys.executable, "-c", COMMAND, *arguments]
+    command = [str(COMMAND), *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{command} ended with {done.returncode}: {done.stdout}{done.stderr}")
