@@ -141,6 +141,7 @@ def _result(
         lineage=large.contract.taught,
         image_steps=training.image_steps,
         seconds=training.seconds,
+        batch_parts=training.parts,
         seed=seed,
     )
     saved = save(training.model, promise, out)

@@ -19,8 +19,9 @@ from selftrain.learn.models.calibrate import negative_log_likelihood
 from selftrain.learn.models.predict import predict_logits
 from selftrain.learn.networks import backbones, variables
 from selftrain.learn.networks.batchnorm import Statistics
-from selftrain.learn.networks.copies import at_precision, copied
+from selftrain.learn.networks.copies import at_precision, copied, write_weights
 from selftrain.learn.networks.device import jit
+from selftrain.learn.networks.memory import halved_once, memory_named
 from selftrain.learn.training import schedule
 from selftrain.learn.training.batches import Examples
 from selftrain.learn.training.checkpoint import Checkpoints, Look, Position
@@ -43,7 +44,7 @@ class TrainingResult:
     `curve` has a row per look, as in `curve.SCHEMA`. A look measures batch norm's statistics on 512 training images.
     For the returned model they are measured on up to 4,096. So its answers to validation can differ a little from the
     row of `best_step`. `image_steps` is the work done: steps times images per step. `seconds` is wall time over all
-    starts.
+    starts. `parts` is 2 if memory ran out, and the steps since then took their batch in two halves.
     """
 
     model: keras.Model
@@ -51,6 +52,7 @@ class TrainingResult:
     best_step: int
     seconds: float
     image_steps: int
+    parts: int = 1
 
 
 def untrained(recipe: Recipe, backbone: str, *, image_size: int, classes: int, seed: int) -> keras.Model:
@@ -92,8 +94,12 @@ def train(
     - `checkpoints`: where the training is saved, at each look and from time to time. A call with the same arguments
       continues from there, or returns at once if it had finished. Another training's checkpoint there is replaced.
 
-    Raises TrainingDivergedError, naming the step, for a loss or answers that are not finite. Raises TrainingHeldError
-    if another process runs the same training, and ConfigError for targets that do not fit the model.
+    If a step does not fit the device's memory, the training goes on from its last save with halves of its batches, as
+    `memory.halved_once` describes.
+
+    Raises TrainingDivergedError, naming the step, for a loss or answers that are not finite. Raises OutOfMemoryError if
+    halves do not fit either, or the recipe does not allow them. Raises TrainingHeldError if another process runs the
+    same training, and ConfigError for targets that do not fit the model.
     """
     classes = model.output_shape[-1]
     if train.targets.shape[1] != classes or validation.targets.shape[1] != classes:
@@ -116,9 +122,16 @@ def train_course(
 ) -> TrainingResult:
     """Train as `train` does, on a course that the caller chose."""
     position = Position(_fingerprint(model, recipe, chosen, validation))
-    run = TrainingRun(recipe, model, chosen, validation, checkpoints, position, progress)
+
+    start = variables.read(model.weights)
+
+    def begin(parts: int) -> TrainingResult:
+        write_weights(model, start)
+        at = replace(position, parts=parts)
+        return TrainingRun(recipe, model, chosen, validation, checkpoints, at, progress).to_the_end()
+
     with checkpoints.held():
-        return run.to_the_end()
+        return halved_once(begin)
 
 
 def _fingerprint(model: keras.Model, recipe: Recipe, course: Course, validation: Examples) -> str:
@@ -159,7 +172,7 @@ class TrainingRun:
         finished = saved is not None and not saved[1]
         self.started = time.monotonic()
         if saved is not None:
-            self.position = saved[0]
+            self.position = replace(saved[0], parts=max(saved[0].parts, self.position.parts))
             self.started -= self.position.seconds
             if self.position.best is not None:
                 self.best_weights = self.checkpoints.load_best(self.position.best.step)
@@ -193,6 +206,7 @@ class TrainingRun:
             schedule.learning_rate(phase, warmup=self.recipe.warmup),
             weight_decay=self.recipe.weight_decay,
             average=self.recipe.ema,
+            parts=self.position.parts,
         )
         loss = keras.losses.CategoricalCrossentropy(from_logits=True)
         self.trainer.compile(optimizer, loss, jit_compile=jit())
@@ -200,9 +214,11 @@ class TrainingRun:
 
     def _fit(self, stop: int) -> None:
         watch = TrainingWatch(self, stop)
-        steps = stop - self.position.step
-        data = feed(self.course.dataset(self.position.step, stop))
-        self.trainer.fit(data, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[watch])
+        parts = self.position.parts
+        steps = (stop - self.position.step) * parts
+        data = feed(self.course.dataset(self.position.step, stop), parts=parts)
+        with memory_named(self.recipe, parts, lambda: self.position.step + 1):
+            self.trainer.fit(data, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[watch])
 
     def _look(self, step: int, statistics: Statistics) -> None:
         """Read validation with the averaged weights, keep them if they are the best, and save."""
@@ -253,13 +269,13 @@ class TrainingRun:
     def save(self) -> None:
         """Write the state to disk."""
         self.position = replace(self.position, seconds=time.monotonic() - self.started)
-        state = (*self.trainer.variables, *self.trainer.optimizer.variables)
+        state = (*self.trainer.variables, *self.trainer.optimizer.kept)
         self.checkpoints.save(self.position, variables.read(state))
 
     def _restore(self, saved: list[NDArray[Any]], *, with_optimizer: bool) -> None:
         state = list(self.trainer.variables)
         if with_optimizer:
-            state += self.trainer.optimizer.variables
+            state += self.trainer.optimizer.kept
         variables.write(state, saved[: len(state)])
 
     def _finished(self) -> TrainingResult:
@@ -275,4 +291,5 @@ class TrainingRun:
         looks = self.position.looks
         curve = pa.Table.from_pylist([{**asdict(look), "kept": look == best} for look in looks], schema=SCHEMA)
         image_steps = self.position.step * self.course.images_per_step
-        return TrainingResult(self.averaged, curve, best.step, self.position.seconds, image_steps)
+        position = self.position
+        return TrainingResult(self.averaged, curve, best.step, position.seconds, image_steps, position.parts)

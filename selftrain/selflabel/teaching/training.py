@@ -180,6 +180,7 @@ def _train(lesson: Lesson, into: Destination) -> SavedModel:
         "thresholds": dict(lesson.thresholds),
         "image_steps": trained.image_steps,
         "seconds": trained.seconds,
+        "batch_parts": trained.parts,
         "churn": None if lesson.compared is None else _churn(trained.model, pixels, *lesson.compared),
     }
     saved = save(trained.model, lesson.contract.model_copy(update=learnt), into.folder)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from selftrain.adapters.runs.interruption import interruptible, ran_out_of_memory
+from selftrain.adapters.runs.interruption import interruptible
 from selftrain.errors import INTERRUPTED, NO_DEVICE, OUT_OF_MEMORY, TrainingInterruptedError
+from selftrain.learn.networks.memory import ran_out_of_memory
 
 pytestmark = pytest.mark.keras
 
