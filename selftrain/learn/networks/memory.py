@@ -12,14 +12,14 @@ from selftrain.errors import OutOfMemoryError
 
 T = TypeVar("T")
 _NO_MEMORY = frozenset({"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"})  # TensorFlow, torch, ours
-_PHRASES = ("RESOURCE_EXHAUSTED", "out of memory")  # XLA
+_PHRASES = ("resource_exhausted", "out of memory")  # XLA
 _LEAST = 2  # images in a half: batch norm needs two
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
     """True if `error` means, on any backend, that a device or this process had no memory left."""
     names = {kind.__name__ for kind in type(error).__mro__}
-    return bool(names & _NO_MEMORY) or any(word in str(error) for word in _PHRASES)
+    return bool(names & _NO_MEMORY) or any(phrase in str(error).lower() for phrase in _PHRASES)
 
 
 def why_not_halved(recipe: Recipe) -> str | None:

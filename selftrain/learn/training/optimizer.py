@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from selftrain.learn.networks import devices
 from selftrain.learn.networks.variables import read
 
 _UNDECAYED = ("bias", "gamma", "beta")
@@ -23,8 +24,8 @@ class FlatAdamW(keras.optimizers.Optimizer):  # type: ignore[misc]  # keras ship
     convolutions. Biases and normalisation are not decayed.
 
     `average` is the momentum of the averaged weights, None for no average. After t earlier steps it is at most
-    (1 + t) / (10 + t), as in TensorFlow's ExponentialMovingAverage, so that the first weights are soon forgotten. The
-    optimizer works on one device, or with backends that shard a whole program (JAX).
+    (1 + t) / (10 + t), as in TensorFlow's ExponentialMovingAverage, so that the first weights are soon forgotten.
+    Where each device runs the program for itself, gradients are added up, and each computes the same new weights.
 
     With `parts` above 1, a step takes that many gradients and applies their mean, so that a batch can be seen in parts.
     `iterations` counts whole steps, so the rate and the average follow the same course. Keras's own
@@ -73,7 +74,7 @@ class FlatAdamW(keras.optimizers.Optimizer):  # type: ignore[misc]  # keras ship
         variables = list(trainable_variables if trainable_variables is not None else self._trainable_variables)
         self.build(variables)
         gradient = _flat([ops.zeros_like(v) if g is None else g for g, v in zip(grads, variables, strict=True)])
-        whole = None
+        gradient, whole = devices.total(gradient), None
         if self.parts > 1:
             gradient, whole = self._gather(gradient)
         weights = self._step(gradient, _flat(variables), whole)
@@ -124,4 +125,4 @@ def _flat(tensors: Sequence[Any]) -> keras.KerasTensor:
 
 
 def _if(whole: keras.KerasTensor | None, after: keras.KerasTensor, before: Any) -> keras.KerasTensor:
-    return after if whole is None else ops.where(whole, after, before)
+    return after if whole is None else ops.where(whole, after, ops.convert_to_tensor(before))

@@ -20,7 +20,7 @@ from selftrain.learn.models.predict import predict_logits
 from selftrain.learn.networks import backbones, variables
 from selftrain.learn.networks.batchnorm import Statistics
 from selftrain.learn.networks.copies import at_precision, copied, write_weights
-from selftrain.learn.networks.device import jit
+from selftrain.learn.networks.devices import Devices, Spread, spread
 from selftrain.learn.networks.memory import halved_once, memory_named
 from selftrain.learn.training import schedule
 from selftrain.learn.training.batches import Examples
@@ -55,19 +55,6 @@ class TrainingResult:
     parts: int = 1
 
 
-def untrained(recipe: Recipe, backbone: str, *, image_size: int, classes: int, seed: int) -> keras.Model:
-    """The model that `recipe` starts from. Raises BackboneError as `backbones.build` does."""
-    return backbones.build(
-        backbone,
-        image_size=image_size,
-        classes=classes,
-        weights=recipe.weights,
-        dropout=recipe.dropout,
-        reduce_strides=recipe.reduce_strides,
-        seed=seed,
-    )
-
-
 def train(
     model: keras.Model,
     *,
@@ -78,6 +65,7 @@ def train(
     checkpoints: Checkpoints,
     min_human_share: float = 0.0,
     unlabeled: Unlabeled | None = None,
+    devices: Devices = 1,
     progress: Progress = silent,
 ) -> TrainingResult:
     """Train `model` on `train`, and keep the weights of the newest look at validation that is as good as the best.
@@ -93,6 +81,7 @@ def train(
     - `unlabeled`: images from which a method learns in the same steps.
     - `checkpoints`: where the training is saved, at each look and from time to time. A call with the same arguments
       continues from there, or returns at once if it had finished. Another training's checkpoint there is replaced.
+    - `devices`: how many devices share each batch (`networks.devices.spread`). Looks at validation stay on one.
 
     If a step does not fit the device's memory, the training goes on from its last save with halves of its batches, as
     `memory.halved_once` describes.
@@ -108,7 +97,15 @@ def train(
             f"but the model answers {classes}; build them from one label map"
         )
     chosen = course(recipe, train, min_human_share=min_human_share, seed=seed, unlabeled=unlabeled)
-    return train_course(model, chosen, recipe=recipe, validation=validation, checkpoints=checkpoints, progress=progress)
+    return train_course(
+        model,
+        chosen,
+        recipe=recipe,
+        validation=validation,
+        checkpoints=checkpoints,
+        devices=devices,
+        progress=progress,
+    )
 
 
 def train_course(
@@ -118,6 +115,7 @@ def train_course(
     recipe: Recipe,
     validation: Examples,
     checkpoints: Checkpoints,
+    devices: Devices = 1,
     progress: Progress = silent,
 ) -> TrainingResult:
     """Train as `train` does, on a course that the caller chose."""
@@ -128,7 +126,8 @@ def train_course(
     def begin(parts: int) -> TrainingResult:
         write_weights(model, start)
         at = replace(position, parts=parts)
-        return TrainingRun(recipe, model, chosen, validation, checkpoints, at, progress).to_the_end()
+        on = spread(devices, recipe, parts=parts)
+        return TrainingRun(recipe, model, chosen, validation, checkpoints, at, on, progress).to_the_end()
 
     with checkpoints.held():
         return halved_once(begin)
@@ -153,15 +152,18 @@ class TrainingRun:
         validation: Examples,
         checkpoints: Checkpoints,
         position: Position,
+        spread: Spread,
         progress: Progress,
     ) -> None:
         self.recipe, self.course, self.validation = recipe, course, validation
         self.checkpoints, self.progress = checkpoints, progress
-        self.position = position
+        self.position, self.spread = position, spread
         self.steps = schedule.total_steps(recipe)
-        self.live = at_precision(model, recipe.precision)
         self.averaged = copied(model)
-        self.trainer = course.trainer(self.live)
+        with spread.scope():
+            self.live = at_precision(model if spread.alone else copied(model), recipe.precision)
+            spread.share_statistics(self.live)
+            self.trainer = course.trainer(self.live)
         self.best_weights: list[NDArray[Any]] = []
         self.statistics: Statistics | None = None
         self.started = time.monotonic()
@@ -188,9 +190,11 @@ class TrainingRun:
     def _train_phase(self, phase: schedule.Phase, saved: list[NDArray[Any]] | None) -> None:
         backbones.set_trainable(self.live, frozen=phase.frozen, pretrained=self.recipe.weights is not None)
         statistics = self.statistics = self._statistics(phase)
-        self._compile(phase)
+        with self.spread.scope():
+            self._compile(phase)
         if saved is not None:
             self._restore(saved, with_optimizer=self.position.step > phase.start)
+        self.spread.own_seeds(self.trainer)
         for stop in schedule.looks(phase, every=self.recipe.validate_every):
             if self.position.step < stop:
                 self._fit(stop)
@@ -209,7 +213,7 @@ class TrainingRun:
             parts=self.position.parts,
         )
         loss = keras.losses.CategoricalCrossentropy(from_logits=True)
-        self.trainer.compile(optimizer, loss, jit_compile=jit())
+        self.trainer.compile(optimizer, loss, jit_compile=self.spread.jit)
         optimizer.build(self.trainer.trainable_variables)
 
     def _fit(self, stop: int) -> None:
@@ -217,7 +221,7 @@ class TrainingRun:
         parts = self.position.parts
         steps = (stop - self.position.step) * parts
         data = feed(self.course.dataset(self.position.step, stop), parts=parts)
-        with memory_named(self.recipe, parts, lambda: self.position.step + 1):
+        with memory_named(self.recipe, parts, lambda: self.position.step + 1), self.spread.scope():
             self.trainer.fit(data, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[watch])
 
     def _look(self, step: int, statistics: Statistics) -> None:

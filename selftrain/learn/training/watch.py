@@ -49,7 +49,7 @@ class TrainingWatch(keras.callbacks.Callback):  # type: ignore[misc]  # keras sh
         if step < self.stop:  # at a look, the look saves
             self._save_in_time(step)
         halves = ", half a batch at a time: memory ran out" if self.parts > 1 else ""
-        self.run.progress(step, self.run.steps, f"loss {loss:.3f}{halves}")
+        self.run.progress(step, self.run.steps, f"loss {loss:.3f}{halves}{self.run.spread.note}")
 
     def _save_in_time(self, step: int) -> None:
         checkpoints = self.run.checkpoints

@@ -137,12 +137,12 @@ class TrialSteps:
         from selftrain.learn.training import schedule
         from selftrain.learn.training.course import course
         from selftrain.learn.training.optimizer import FlatAdamW
-        from selftrain.learn.training.run import untrained
 
         recipe = training.recipe.model_copy(update={"batch_size": batch_size})
         size, classes, seed = training.experiment.image_size, len(training.class_names), training.experiment.seed
         model = at_precision(
-            untrained(recipe, training.backbone, image_size=size, classes=classes, seed=seed), recipe.precision
+            backbones.untrained(recipe, training.backbone, image_size=size, classes=classes, seed=seed),
+            recipe.precision,
         )
         first = schedule.phases(recipe)[0]
         backbones.set_trainable(model, frozen=first.frozen, pretrained=recipe.weights is not None)

@@ -155,6 +155,7 @@ def test_a_recipe_allows_halves_where_they_learn_as_the_whole_batch_does(recipe:
         (type("ResourceExhaustedError", (Exception,), {})("OOM when allocating"), True),
         (type("OutOfMemoryError", (RuntimeError,), {})("CUDA"), True),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying"), True),
+        (RuntimeError("INTERNAL: Error dispatching computation: Out of memory allocating 16 bytes."), True),
         (RuntimeError("shapes differ"), False),
     ],
 )
