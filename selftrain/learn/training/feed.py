@@ -41,7 +41,7 @@ def in_parts(data: grain.IterDataset[Any], parts: int) -> grain.IterDataset[Any]
     """
     from grain import experimental
 
-    class Split(experimental.FlatMapTransform):  # made here: grain takes a second to load
+    class Split(experimental.FlatMapTransform):  # type: ignore[misc]  # made here: grain takes a second to load
         max_fan_out = parts
 
         def flat_map(self, batch: Any) -> Sequence[Any]:

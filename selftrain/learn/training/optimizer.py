@@ -10,7 +10,6 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from selftrain.learn.networks import devices
 from selftrain.learn.networks.variables import read
 
 _UNDECAYED = ("bias", "gamma", "beta")
@@ -74,7 +73,7 @@ class FlatAdamW(keras.optimizers.Optimizer):  # type: ignore[misc]  # keras ship
         variables = list(trainable_variables if trainable_variables is not None else self._trainable_variables)
         self.build(variables)
         gradient = _flat([ops.zeros_like(v) if g is None else g for g, v in zip(grads, variables, strict=True)])
-        gradient, whole = devices.total(gradient), None
+        gradient, whole = self._total(gradient), None
         if self.parts > 1:
             gradient, whole = self._gather(gradient)
         weights = self._step(gradient, _flat(variables), whole)
@@ -83,6 +82,14 @@ class FlatAdamW(keras.optimizers.Optimizer):  # type: ignore[misc]  # keras ship
             variable.assign(ops.reshape(part, shape))
         self._iterations.assign_add(1 if whole is None else ops.cast(whole, self._iterations.dtype))
         return self._iterations
+
+    def _total(self, gradient: keras.KerasTensor) -> keras.KerasTensor:
+        """The sum of all devices' `gradient`, where each runs the program for itself: only TensorFlow's do."""
+        strategy = getattr(self, "_distribution_strategy", None)
+        if strategy is None or strategy.num_replicas_in_sync == 1:
+            return gradient
+        [(total, _)] = self._all_reduce_sum_gradients([(gradient, None)])
+        return total
 
     def _gather(self, gradient: keras.KerasTensor) -> tuple[keras.KerasTensor, keras.KerasTensor]:
         """The mean gradient of the step's parts so far, and whether this part was the last."""

@@ -159,10 +159,11 @@ class TrainingRun:
         self.checkpoints, self.progress = checkpoints, progress
         self.position, self.spread = position, spread
         self.steps = schedule.total_steps(recipe)
-        self.averaged = copied(model)
         with spread.scope():
             self.live = at_precision(model if spread.alone else copied(model), recipe.precision)
             spread.share_statistics(self.live)
+        self.averaged = copied(model)
+        with spread.scope():
             self.trainer = course.trainer(self.live)
         self.best_weights: list[NDArray[Any]] = []
         self.statistics: Statistics | None = None
@@ -287,13 +288,12 @@ class TrainingRun:
 
         from selftrain.learn.training.curve import SCHEMA
 
-        best = self.position.best
+        position, best = self.position, self.position.best
         if best is None:
             raise ConfigError("training never read validation; `steps` must be at least 1")
         variables.write(self.averaged.weights, self.best_weights)
         self.averaged.trainable = True
-        looks = self.position.looks
-        curve = pa.Table.from_pylist([{**asdict(look), "kept": look == best} for look in looks], schema=SCHEMA)
-        image_steps = self.position.step * self.course.images_per_step
-        position = self.position
+        rows = [{**asdict(look), "kept": look == best} for look in position.looks]
+        curve = pa.Table.from_pylist(rows, schema=SCHEMA)
+        image_steps = position.step * self.course.images_per_step
         return TrainingResult(self.averaged, curve, best.step, position.seconds, image_steps, position.parts)

@@ -83,7 +83,8 @@ SCRIPT = textwrap.dedent("""
         Examples(examples.pixels, examples.rows, both_targets(targets * 0.8 + 0.1, targets), ones, labels == 0), 8, 0
     )
     unlabeled = Unlabeled(np.arange(48), "freematch", Consistency(mu=2))
-    free = Student(**plain.model_dump(exclude={"backbone", "strength"}), method="freematch", consistency=Consistency(mu=2))
+    same = plain.model_dump(exclude={"backbone", "strength"})
+    free = Student(**same, method="freematch", consistency=Consistency(mu=2))
     facts = {
         "plain": apart("plain", plain),
         "resumed on one": apart("resumed", plain, stop=4),
