@@ -51,9 +51,9 @@ def measure(*, quick: bool) -> Result:
 
 def training(recipe: Recipe, precision: Precision, size: int, steps: int) -> Callable[[], object]:
     """`steps` steps of `recipe` on images of `size` pixels, in `precision`."""
+    from selftrain.learn.networks.backbones import untrained
     from selftrain.learn.networks.copies import at_precision
     from selftrain.learn.training.course import course
-    from selftrain.learn.training.run import untrained
 
     examples = labelled(size, images=IMAGES, labels=IMAGES)
     chosen = course(recipe, examples, min_human_share=0.0, seed=0, unlabeled=None)

@@ -136,11 +136,12 @@ def _trained(
 ) -> Read:
     import keras
 
+    from selftrain.learn.networks import backbones
     from selftrain.learn.training import run
 
     keras.utils.clear_session()
     recipe = recipe.model_copy(update={"reduce_strides": reduced})
-    live = run.untrained(
+    live = backbones.untrained(
         recipe, str(recipe.backbone), image_size=train.pixels.size, classes=train.targets.shape[1], seed=seed
     )
     trained = run.train(

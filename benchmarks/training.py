@@ -125,7 +125,8 @@ def _with_labels_by_lot(manifest: Manifest) -> Manifest:
 
 def train_ours(task: Task, folder: Path) -> None:
     """As selflabel.teaching does."""
-    from selftrain.learn.training.run import train, untrained
+    from selftrain.learn.networks.backbones import untrained
+    from selftrain.learn.training.run import train
 
     _forget()
     with tempfile.TemporaryDirectory(dir=folder) as checkpoints:

@@ -271,7 +271,7 @@ def _into(name: str, show: Progress) -> Destination:
     folder = open_dataset(_place()).workspace.checkpoints
     prune(folder)
     checkpoints = Checkpoints(folder / "dvc" / code_digest.train()[:12], _where().machine.checkpoint_s)
-    return Destination(ROUND / name, checkpoints, show)
+    return Destination(ROUND / name, checkpoints, show, _where().machine.devices)
 
 
 def _weights(recipe: Recipe) -> str | None:

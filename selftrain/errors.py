@@ -72,6 +72,19 @@ class TrainingInterruptedError(SelftrainError):
     exit_code = INTERRUPTED
 
 
+class OutOfMemoryError(SelftrainError):
+    """A training step did not fit the device's memory; the message says what was tried, and what to lower.
+
+    `halves_may_fit` is True if the training may go on with halves of its batches.
+    """
+
+    exit_code = OUT_OF_MEMORY
+
+    def __init__(self, message: str, *, halves_may_fit: bool) -> None:
+        super().__init__(message)
+        self.halves_may_fit = halves_may_fit
+
+
 class TrainingDivergedError(SelftrainError):
     """The loss became NaN or infinite; the message names the step."""
 

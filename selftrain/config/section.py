@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -45,6 +45,9 @@ class Machine(Section):
     checkpoint_s: float = Field(30.0, gt=0, description="seconds between saves of a training")
     workers: int | None = Field(None, ge=1, description="processes that read and decode images; None: one per core")
     shard_mb: int = Field(256, ge=1, le=256, description="largest shard that ingest writes")
+    devices: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
+        1, description="GPUs that share each batch of a training, in one step's machine; 'all': as many as divide it"
+    )
     label_shards: int | None = Field(
         None, ge=1, description="shards that one step, and so one pod, labels; None: one step labels the whole pool"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from selftrain.config import Experiment
 from selftrain.data.manifest import Manifest
@@ -53,6 +53,7 @@ class _Trainings:
     folder: Path
     checkpoints: Checkpoints
     progress: Progress
+    devices: int | Literal["all"]
 
     def once(self, name: str, note: str, train: Callable[[Destination], SavedModel]) -> SavedModel:
         """The model in the folder `name`, trained first if it is missing."""
@@ -61,7 +62,7 @@ class _Trainings:
         place = self.folder / name
         if (place / CONTRACT_FILE).is_file():
             return SavedModel.read(place)
-        return train(Destination(place, self.checkpoints, noting(self.progress, note)))
+        return train(Destination(place, self.checkpoints, noting(self.progress, note), self.devices))
 
 
 def run_loop(
@@ -91,7 +92,7 @@ def run_loop(
     check_classes(e.pseudo_label.threshold, manifest.label_map.names)
     task = task or task_of(e.task)
     images, labeled = TaskData(manifest, dataset), TaskData(manifest.labeled(), dataset)
-    trainings = _Trainings(folder, checkpoints, progress)
+    trainings = _Trainings(folder, checkpoints, progress, dataset.machine.devices)
     models, labels = [first_teacher or _teacher(e, task, labeled, trainings)], list["PseudoLabels"]()
     history = History().with_round(teacher_round(manifest, models[0], task.score(labeled, models[0]), e.gate))
     while judge(e.gate, history, minutes=minutes(history)) is Verdict.CONTINUE:

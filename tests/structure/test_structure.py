@@ -17,6 +17,8 @@ ENTRY_POINTS = sorted(
         *(str(path.relative_to(ROOT)) for path in (ROOT / "selftrain" / "cli").rglob("[!_]*.py")),
     ]
 )
+# Keras spreads a training over devices under JAX only. Under TensorFlow, this file asks TensorFlow itself.
+SPREADS = "selftrain/learn/networks/devices.py"
 # They train, or draw: what they import is heavy.
 HEAVY_ROOMS = ("selftrain.learn.", "selftrain.selflabel.teaching.", "selftrain.report.", "selftrain.scaffold.")
 
@@ -54,7 +56,8 @@ def test_the_core_imports_no_engine_and_nothing_above_it(path: Path) -> None:
 
 @pytest.mark.parametrize("path", core(), ids=relative)
 def test_the_core_is_backend_neutral(path: Path) -> None:
-    assert not {"tensorflow", "torch", "jax"} & {name.split(".")[0] for name in imported(path)}
+    allowed = {"tensorflow"} if relative(path) == SPREADS else set()
+    assert not ({"tensorflow", "torch", "jax"} - allowed) & {name.split(".")[0] for name in imported(path)}
 
 
 @pytest.mark.parametrize("path", sources("selftrain/adapters"), ids=relative)

@@ -55,7 +55,7 @@ def diagnose(workspace_root: Path, *, ask_keras: Callable[[], probes.ProbeResult
         ("mlflow", lambda: mlflow_store(workspace)),
         ("dvc", lambda: dvc_repository(workspace)),
         ("keras", lambda: keras_backend(answer.result())),
-        ("gpu", lambda: gpu(answer.result(), probes.driver_gpus())),
+        ("gpu", lambda: gpu(answer.result(), probes.driver_gpus(), old=probes.gpus_without_bfloat16())),
         ("dead runs", lambda: dead_runs(workspace)),
     ]
     with ThreadPoolExecutor(len(checks) + 1) as pool:
@@ -200,11 +200,15 @@ def keras_backend(answer: probes.ProbeResult) -> Finding:
     return Finding(name="keras", ok=True, found=f"Keras {answer['keras']} on {answer['backend']}")
 
 
-def gpu(answer: probes.ProbeResult, driver: str) -> Finding:
-    """The accelerators that Keras' backend sees, beside those that the driver sees ('' for none)."""
+def gpu(answer: probes.ProbeResult, driver: str, *, old: str = "") -> Finding:
+    """The accelerators that Keras' backend sees, beside those that the driver sees ('' for none).
+
+    `old` names those that do not compute in bfloat16.
+    """
     gpus = answer["gpus"]
     if gpus:
-        return Finding(name="gpu", ok=True, found=f"{len(gpus.split(', '))}: {gpus}")
+        note = f"; leave precision at float32: {old} does not compute in bfloat16" if old else ""
+        return Finding(name="gpu", ok=True, found=f"{len(gpus.split(', '))}: {gpus}{note}")
     if not driver:
         return Finding(name="gpu", ok=True, found="none; training runs on the CPU")
     advice = "install the GPU build of the backend: pip install 'tensorflow[and-cuda]', or jax[cuda12]"

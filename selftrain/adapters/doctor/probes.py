@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -93,12 +93,32 @@ def keras() -> ProbeResult:
 
 def driver_gpus() -> str:
     """Names of the GPUs that NVIDIA's driver sees; '' for none."""
+    return ", ".join(_asked_of_the_driver("name"))
+
+
+def gpus_without_bfloat16() -> str:
+    """Names of the GPUs that NVIDIA's driver sees and that do not compute in bfloat16; '' for none."""
+    return without_bfloat16(_asked_of_the_driver("name,compute_cap"))
+
+
+def without_bfloat16(gpus: Sequence[str]) -> str:
+    """Which of `gpus`, each a name and a compute capability, came before NVIDIA's Ampere (8.0).
+
+    >>> without_bfloat16(["Tesla T4, 7.5", "NVIDIA H200, 9.0", "unknown, [N/A]"])
+    'Tesla T4'
+    """
+    split = [gpu.rpartition(", ") for gpu in gpus]
+    return ", ".join(name for name, _, number in split if re.fullmatch(r"[1-7]\.\d+", number))
+
+
+def _asked_of_the_driver(fields: str) -> list[str]:
+    """A line per GPU; none where NVIDIA's driver is missing or does not know a field."""
     command = shutil.which("nvidia-smi")
     if command is None:
-        return ""
-    query = [command, "--query-gpu=name", "--format=csv,noheader"]
+        return []
+    query = [command, f"--query-gpu={fields}", "--format=csv,noheader"]
     done = subprocess.run(query, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
-    return ", ".join(done.stdout.split("\n")).strip(", ") if done.returncode == 0 else ""
+    return done.stdout.strip().splitlines() if done.returncode == 0 else []
 
 
 def mlflow_schema() -> str:

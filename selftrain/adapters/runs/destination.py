@@ -27,4 +27,4 @@ def destination(dataset: Dataset, note: str) -> Iterator[Destination]:
     with interruptible() as interruption, progress(note) as show:
         folder = dataset.checkpoints(code_digest.train())
         checkpoints = Checkpoints(folder, dataset.machine.checkpoint_s, mirror, interruption.told_to_stop)
-        yield Destination(Path(mkdtemp(prefix="selftrain-")), checkpoints, show)
+        yield Destination(Path(mkdtemp(prefix="selftrain-")), checkpoints, show, dataset.machine.devices)

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from selftrain.adapters.process.leaving import leave
-from selftrain.errors import INTERRUPTED, OUT_OF_MEMORY, MirrorError, TrainingInterruptedError
+from selftrain.errors import INTERRUPTED, OUT_OF_MEMORY, MirrorError, OutOfMemoryError, TrainingInterruptedError
+from selftrain.learn.networks.memory import ran_out_of_memory
 
 CHECKPOINTS_VARIABLE = "SELFTRAIN_CHECKPOINTS"
 DEADLINE_S = 25.0  # Kubernetes kills a pod 30 s after SIGTERM
@@ -64,18 +65,11 @@ def interruptible() -> Iterator[Interruption]:
         if not interruption.requested:
             raise
         leave(INTERRUPTED, error.message)
+    except OutOfMemoryError as error:
+        leave(OUT_OF_MEMORY, error.message)
     except Exception as error:
         if not ran_out_of_memory(error):
             raise
         leave(OUT_OF_MEMORY, f"out of memory: {str(error).splitlines()[0]}; lower batch_size, or give the step more")
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def ran_out_of_memory(error: BaseException) -> bool:
-    """Whether a device or this process had no memory left: TensorFlow's, JAX's and Python's errors say it each."""
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "ResourceExhaustedError"
-        or "RESOURCE_EXHAUSTED" in str(error)
-    )

@@ -12,6 +12,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from selftrain.learn.networks.devices import share
+
 _QUANTILES = 4097
 
 
@@ -107,4 +109,4 @@ class MixingTrainer(keras.Model):  # type: ignore[misc]  # keras ships no types
     ) -> keras.KerasTensor:
         """Cross-entropy, mean over the batch."""
         logits, targets = y_pred[:, 0], y_pred[:, 1]
-        return ops.mean(-ops.sum(targets * ops.log_softmax(logits), axis=-1))
+        return share(ops.mean(-ops.sum(targets * ops.log_softmax(logits), axis=-1)))

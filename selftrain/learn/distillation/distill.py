@@ -70,8 +70,9 @@ def distill(
     progress: Progress = silent,
 ) -> DistillationResult:
     """Distil as `selftrain.distill` does, but without reading a recall log. See there for the arguments."""
+    from selftrain.learn.networks.backbones import untrained
     from selftrain.learn.training.checkpoint import Checkpoints
-    from selftrain.learn.training.run import train_course, untrained
+    from selftrain.learn.training.run import train_course
 
     recipe = as_section(Distillation, recipe, name="recipe")
     steps = recipe_of_steps(recipe)
@@ -141,6 +142,7 @@ def _result(
         lineage=large.contract.taught,
         image_steps=training.image_steps,
         seconds=training.seconds,
+        batch_parts=training.parts,
         seed=seed,
     )
     saved = save(training.model, promise, out)

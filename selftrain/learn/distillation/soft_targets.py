@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from selftrain.learn.networks.devices import share
 from selftrain.learn.training.course import Supervised
 
 
@@ -76,4 +77,4 @@ class DistillingTrainer(keras.Model):  # type: ignore[misc]  # keras ships no ty
     ) -> keras.KerasTensor:
         """`distillation_loss` of the batch."""
         soft, labels = ops.split(ops.cast(y, "float32"), 2, axis=-1)
-        return distillation_loss(ops.cast(y_pred, "float32"), soft, labels, self.softening)
+        return share(distillation_loss(ops.cast(y_pred, "float32"), soft, labels, self.softening))

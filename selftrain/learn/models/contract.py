@@ -55,6 +55,7 @@ class Contract(BaseModel):
         description="for a student: the share of the pool, or of a sample, on which its teacher disagrees",
     )
     seed: int = 0
+    batch_parts: int = Field(1, ge=1, description="in how many parts it saw each batch: 2 if memory ran out")
 
     @property
     def identity(self) -> str:
@@ -81,8 +82,8 @@ class SavedModel:
 
     @property
     def digest(self) -> str:
-        """sha256 of the contract, which holds the weights' digests; the wall time and the churn are left out."""
-        promised = self.contract.model_dump_json(exclude={"seconds", "churn"})
+        """sha256 of the contract, which holds the weights' digests. Left out is how the training went."""
+        promised = self.contract.model_dump_json(exclude={"seconds", "churn", "batch_parts"})
         return hashlib.sha256(promised.encode()).hexdigest()
 
 

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 import keras
 
+from selftrain.config import Recipe
 from selftrain.errors import BackboneError
 from selftrain.files.writing import replace
 from selftrain.ladder import Rung, resolve
@@ -31,6 +32,19 @@ _SAVED_HERE, _LEARNED = "selftrain_backbone", "selftrain_pretraining"  # attribu
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
+
+
+def untrained(recipe: Recipe, backbone: str, *, image_size: int, classes: int, seed: int) -> keras.Model:
+    """The model that `recipe` starts from. Raises BackboneError as `build` does."""
+    return build(
+        backbone,
+        image_size=image_size,
+        classes=classes,
+        weights=recipe.weights,
+        dropout=recipe.dropout,
+        reduce_strides=recipe.reduce_strides,
+        seed=seed,
+    )
 
 
 def build(

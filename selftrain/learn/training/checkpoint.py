@@ -40,7 +40,10 @@ class Look:
 
 @dataclass(frozen=True)
 class Position:
-    """How far a training is: `step` steps done in `seconds`, its looks, and the running loss since the last one."""
+    """How far a training is: `step` steps done in `seconds`, its looks, and the running loss since the last one.
+
+    `parts` says in how many parts its steps take their batch.
+    """
 
     fingerprint: str
     step: int = 0
@@ -48,6 +51,7 @@ class Position:
     looks: tuple[Look, ...] = ()
     loss_sum: float = 0.0
     loss_count: int = 0
+    parts: int = 1
 
     @property
     def best(self) -> Look | None:

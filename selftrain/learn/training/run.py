@@ -19,8 +19,9 @@ from selftrain.learn.models.calibrate import negative_log_likelihood
 from selftrain.learn.models.predict import predict_logits
 from selftrain.learn.networks import backbones, variables
 from selftrain.learn.networks.batchnorm import Statistics
-from selftrain.learn.networks.copies import at_precision, copied
-from selftrain.learn.networks.device import jit
+from selftrain.learn.networks.copies import at_precision, copied, write_weights
+from selftrain.learn.networks.devices import Devices, Spread, spread
+from selftrain.learn.networks.memory import halved_once, memory_named
 from selftrain.learn.training import schedule
 from selftrain.learn.training.batches import Examples
 from selftrain.learn.training.checkpoint import Checkpoints, Look, Position
@@ -43,7 +44,7 @@ class TrainingResult:
     `curve` has a row per look, as in `curve.SCHEMA`. A look measures batch norm's statistics on 512 training images.
     For the returned model they are measured on up to 4,096. So its answers to validation can differ a little from the
     row of `best_step`. `image_steps` is the work done: steps times images per step. `seconds` is wall time over all
-    starts.
+    starts. `parts` is 2 if memory ran out, and the steps since then took their batch in two halves.
     """
 
     model: keras.Model
@@ -51,19 +52,7 @@ class TrainingResult:
     best_step: int
     seconds: float
     image_steps: int
-
-
-def untrained(recipe: Recipe, backbone: str, *, image_size: int, classes: int, seed: int) -> keras.Model:
-    """The model that `recipe` starts from. Raises BackboneError as `backbones.build` does."""
-    return backbones.build(
-        backbone,
-        image_size=image_size,
-        classes=classes,
-        weights=recipe.weights,
-        dropout=recipe.dropout,
-        reduce_strides=recipe.reduce_strides,
-        seed=seed,
-    )
+    parts: int = 1
 
 
 def train(
@@ -76,6 +65,7 @@ def train(
     checkpoints: Checkpoints,
     min_human_share: float = 0.0,
     unlabeled: Unlabeled | None = None,
+    devices: Devices = 1,
     progress: Progress = silent,
 ) -> TrainingResult:
     """Train `model` on `train`, and keep the weights of the newest look at validation that is as good as the best.
@@ -91,9 +81,14 @@ def train(
     - `unlabeled`: images from which a method learns in the same steps.
     - `checkpoints`: where the training is saved, at each look and from time to time. A call with the same arguments
       continues from there, or returns at once if it had finished. Another training's checkpoint there is replaced.
+    - `devices`: how many devices share each batch (`networks.devices.spread`). Looks at validation stay on one.
 
-    Raises TrainingDivergedError, naming the step, for a loss or answers that are not finite. Raises TrainingHeldError
-    if another process runs the same training, and ConfigError for targets that do not fit the model.
+    If a step does not fit the device's memory, the training goes on from its last save with halves of its batches, as
+    `memory.halved_once` describes.
+
+    Raises TrainingDivergedError, naming the step, for a loss or answers that are not finite. Raises OutOfMemoryError if
+    halves do not fit either, or the recipe does not allow them. Raises TrainingHeldError if another process runs the
+    same training, and ConfigError for targets that do not fit the model.
     """
     classes = model.output_shape[-1]
     if train.targets.shape[1] != classes or validation.targets.shape[1] != classes:
@@ -102,7 +97,15 @@ def train(
             f"but the model answers {classes}; build them from one label map"
         )
     chosen = course(recipe, train, min_human_share=min_human_share, seed=seed, unlabeled=unlabeled)
-    return train_course(model, chosen, recipe=recipe, validation=validation, checkpoints=checkpoints, progress=progress)
+    return train_course(
+        model,
+        chosen,
+        recipe=recipe,
+        validation=validation,
+        checkpoints=checkpoints,
+        devices=devices,
+        progress=progress,
+    )
 
 
 def train_course(
@@ -112,13 +115,22 @@ def train_course(
     recipe: Recipe,
     validation: Examples,
     checkpoints: Checkpoints,
+    devices: Devices = 1,
     progress: Progress = silent,
 ) -> TrainingResult:
     """Train as `train` does, on a course that the caller chose."""
     position = Position(_fingerprint(model, recipe, chosen, validation))
-    run = TrainingRun(recipe, model, chosen, validation, checkpoints, position, progress)
+
+    start = variables.read(model.weights)
+
+    def begin(parts: int) -> TrainingResult:
+        write_weights(model, start)
+        at = replace(position, parts=parts)
+        on = spread(devices, recipe, parts=parts)
+        return TrainingRun(recipe, model, chosen, validation, checkpoints, at, on, progress).to_the_end()
+
     with checkpoints.held():
-        return run.to_the_end()
+        return halved_once(begin)
 
 
 def _fingerprint(model: keras.Model, recipe: Recipe, course: Course, validation: Examples) -> str:
@@ -140,15 +152,19 @@ class TrainingRun:
         validation: Examples,
         checkpoints: Checkpoints,
         position: Position,
+        spread: Spread,
         progress: Progress,
     ) -> None:
         self.recipe, self.course, self.validation = recipe, course, validation
         self.checkpoints, self.progress = checkpoints, progress
-        self.position = position
+        self.position, self.spread = position, spread
         self.steps = schedule.total_steps(recipe)
-        self.live = at_precision(model, recipe.precision)
+        with spread.scope():
+            self.live = at_precision(model if spread.alone else copied(model), recipe.precision)
+            spread.share_statistics(self.live)
         self.averaged = copied(model)
-        self.trainer = course.trainer(self.live)
+        with spread.scope():
+            self.trainer = course.trainer(self.live)
         self.best_weights: list[NDArray[Any]] = []
         self.statistics: Statistics | None = None
         self.started = time.monotonic()
@@ -159,7 +175,7 @@ class TrainingRun:
         finished = saved is not None and not saved[1]
         self.started = time.monotonic()
         if saved is not None:
-            self.position = saved[0]
+            self.position = replace(saved[0], parts=max(saved[0].parts, self.position.parts))
             self.started -= self.position.seconds
             if self.position.best is not None:
                 self.best_weights = self.checkpoints.load_best(self.position.best.step)
@@ -175,9 +191,11 @@ class TrainingRun:
     def _train_phase(self, phase: schedule.Phase, saved: list[NDArray[Any]] | None) -> None:
         backbones.set_trainable(self.live, frozen=phase.frozen, pretrained=self.recipe.weights is not None)
         statistics = self.statistics = self._statistics(phase)
-        self._compile(phase)
+        with self.spread.scope():
+            self._compile(phase)
         if saved is not None:
             self._restore(saved, with_optimizer=self.position.step > phase.start)
+        self.spread.own_seeds(self.trainer)
         for stop in schedule.looks(phase, every=self.recipe.validate_every):
             if self.position.step < stop:
                 self._fit(stop)
@@ -193,16 +211,19 @@ class TrainingRun:
             schedule.learning_rate(phase, warmup=self.recipe.warmup),
             weight_decay=self.recipe.weight_decay,
             average=self.recipe.ema,
+            parts=self.position.parts,
         )
         loss = keras.losses.CategoricalCrossentropy(from_logits=True)
-        self.trainer.compile(optimizer, loss, jit_compile=jit())
+        self.trainer.compile(optimizer, loss, jit_compile=self.spread.jit)
         optimizer.build(self.trainer.trainable_variables)
 
     def _fit(self, stop: int) -> None:
         watch = TrainingWatch(self, stop)
-        steps = stop - self.position.step
-        data = feed(self.course.dataset(self.position.step, stop))
-        self.trainer.fit(data, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[watch])
+        parts = self.position.parts
+        steps = (stop - self.position.step) * parts
+        data = feed(self.course.dataset(self.position.step, stop), parts=parts)
+        with memory_named(self.recipe, parts, lambda: self.position.step + 1), self.spread.scope():
+            self.trainer.fit(data, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[watch])
 
     def _look(self, step: int, statistics: Statistics) -> None:
         """Read validation with the averaged weights, keep them if they are the best, and save."""
@@ -253,13 +274,13 @@ class TrainingRun:
     def save(self) -> None:
         """Write the state to disk."""
         self.position = replace(self.position, seconds=time.monotonic() - self.started)
-        state = (*self.trainer.variables, *self.trainer.optimizer.variables)
+        state = (*self.trainer.variables, *self.trainer.optimizer.kept)
         self.checkpoints.save(self.position, variables.read(state))
 
     def _restore(self, saved: list[NDArray[Any]], *, with_optimizer: bool) -> None:
         state = list(self.trainer.variables)
         if with_optimizer:
-            state += self.trainer.optimizer.variables
+            state += self.trainer.optimizer.kept
         variables.write(state, saved[: len(state)])
 
     def _finished(self) -> TrainingResult:
@@ -267,12 +288,12 @@ class TrainingRun:
 
         from selftrain.learn.training.curve import SCHEMA
 
-        best = self.position.best
+        position, best = self.position, self.position.best
         if best is None:
             raise ConfigError("training never read validation; `steps` must be at least 1")
         variables.write(self.averaged.weights, self.best_weights)
         self.averaged.trainable = True
-        looks = self.position.looks
-        curve = pa.Table.from_pylist([{**asdict(look), "kept": look == best} for look in looks], schema=SCHEMA)
-        image_steps = self.position.step * self.course.images_per_step
-        return TrainingResult(self.averaged, curve, best.step, self.position.seconds, image_steps)
+        rows = [{**asdict(look), "kept": look == best} for look in position.looks]
+        curve = pa.Table.from_pylist(rows, schema=SCHEMA)
+        image_steps = position.step * self.course.images_per_step
+        return TrainingResult(self.averaged, curve, best.step, position.seconds, image_steps, position.parts)

@@ -23,14 +23,17 @@ class TrainingWatch(keras.callbacks.Callback):  # type: ignore[misc]  # keras sh
         super().__init__()
         self.run, self.start, self.loss_before = run, run.position.step, run.position.loss_sum
         self.count_before = run.position.loss_count
-        self.stop = stop
+        self.stop, self.parts = stop, run.position.parts
         self.saved_at = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """`logs["loss"]` is the mean over the batches of this fit."""
+        """`logs["loss"]` is the mean over the batches, or parts of batches, of this fit."""
         if batch == 0:  # by now the data set is open
             keep_freed_memory()
-        loss, done = float((logs or {})["loss"]), batch + 1
+        done, part = divmod(batch + 1, self.parts)
+        if part:
+            return
+        loss = float((logs or {})["loss"])
         step = self.start + done
         if not math.isfinite(loss):
             raise TrainingDivergedError(
@@ -45,7 +48,8 @@ class TrainingWatch(keras.callbacks.Callback):  # type: ignore[misc]  # keras sh
         )
         if step < self.stop:  # at a look, the look saves
             self._save_in_time(step)
-        self.run.progress(step, self.run.steps, f"loss {loss:.3f}")
+        halves = ", half a batch at a time: memory ran out" if self.parts > 1 else ""
+        self.run.progress(step, self.run.steps, f"loss {loss:.3f}{halves}{self.run.spread.note}")
 
     def _save_in_time(self, step: int) -> None:
         checkpoints = self.run.checkpoints

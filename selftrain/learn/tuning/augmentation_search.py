@@ -206,8 +206,9 @@ def _trained(
     """Validation's loss and accuracy after training with `values`, and the seconds it took."""
     from selftrain.learn.models.calibrate import cross_fitted_probs
     from selftrain.learn.models.predict import predict_logits
+    from selftrain.learn.networks.backbones import untrained
     from selftrain.learn.training.checkpoint import Checkpoints
-    from selftrain.learn.training.run import train, untrained
+    from selftrain.learn.training.run import train
 
     recipe = training.recipe.model_copy(update={**values, "steps": steps or training.recipe.steps})
     e = training.experiment

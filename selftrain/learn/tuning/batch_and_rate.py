@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from selftrain.config import Experiment
 from selftrain.errors import ConfigError
-from selftrain.learn.tuning.batch_size import BatchSearch, HostMemory, is_memory_error, largest_batch
+from selftrain.learn.networks.memory import ran_out_of_memory
+from selftrain.learn.tuning.batch_size import BatchSearch, HostMemory, largest_batch
 from selftrain.learn.tuning.rate_range import RateRange, range_test
 from selftrain.learn.tuning.role_training import Role, RoleTraining, open_role
 from selftrain.progress import Progress, noting, silent
@@ -107,7 +108,7 @@ class Throughput:
         try:
             speed = self._measure(batch_size)
         except Exception as error:
-            if is_memory_error(error):
+            if ran_out_of_memory(error):
                 raise MemoryError(str(error)) from error
             raise
         self._memory.measured()
@@ -136,12 +137,12 @@ class TrialSteps:
         from selftrain.learn.training import schedule
         from selftrain.learn.training.course import course
         from selftrain.learn.training.optimizer import FlatAdamW
-        from selftrain.learn.training.run import untrained
 
         recipe = training.recipe.model_copy(update={"batch_size": batch_size})
         size, classes, seed = training.experiment.image_size, len(training.class_names), training.experiment.seed
         model = at_precision(
-            untrained(recipe, training.backbone, image_size=size, classes=classes, seed=seed), recipe.precision
+            backbones.untrained(recipe, training.backbone, image_size=size, classes=classes, seed=seed),
+            recipe.precision,
         )
         first = schedule.phases(recipe)[0]
         backbones.set_trainable(model, frozen=first.frozen, pretrained=recipe.weights is not None)

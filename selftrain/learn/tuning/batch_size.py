@@ -12,8 +12,6 @@ from selftrain.errors import ConfigError
 from selftrain.progress import Progress, silent
 
 LEAST_GAIN = 0.1  # share of images per second that twice the batch must gain
-_NO_MEMORY = frozenset({"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"})  # TensorFlow, torch
-_PHRASES = ("RESOURCE_EXHAUSTED", "out of memory")  # XLA
 _LEFT = 0.8  # share of the free memory that the next size may take
 
 
@@ -78,12 +76,6 @@ def largest_batch(
             break
         size, best = size * 2, faster
     return BatchSearch(size, tuple(tried))
-
-
-def is_memory_error(error: BaseException) -> bool:
-    """True if `error` means, on any backend, that memory ran out."""
-    names = {kind.__name__ for kind in type(error).__mro__}
-    return bool(names & _NO_MEMORY) or any(word in str(error) for word in _PHRASES)
 
 
 def peak_bytes() -> int:

@@ -14,7 +14,7 @@ class Alarm(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
-    guard: GuardName | Literal["worse_student", "nan"]
+    guard: GuardName | Literal["worse_student", "nan", "memory"]
     round: int
     value: float
     limit: float

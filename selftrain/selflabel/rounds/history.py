@@ -30,6 +30,7 @@ class Round(BaseModel):
     - `accepted`, `threshold`: how many of the pool's pseudo-labels it was trained on, and the threshold in words. They
       are 0 and None for the first teacher, and for a student `in_training`, which reads no pseudo-labels.
     - `image_steps`: the training's steps times the images per step.
+    - `batch_parts`: 2 if memory ran out, and the training went on with halves of its batches; else 1.
     - `validation_metric`: the gate's metric, which may be accuracy itself, on `validation_images`.
     - `validation_log_loss`: cross-fitted, like `calibration_error`.
     - `calibration_error`: the expected calibration error on validation (15 bins) after temperature scaling;
@@ -63,6 +64,7 @@ class Round(BaseModel):
     kept: bool = False
     seconds: float
     image_steps: int = 0
+    batch_parts: int = 1
     model_digest: str
     method: Method | None = None
     diverged: str | None = None
@@ -110,7 +112,7 @@ class History(BaseModel):
         measured on the same images and agree on many.
         """
         worse = self._worse(finished, target) if self.rounds else ()
-        alarms = (*self.alarms, *worse)
+        alarms = (*self.alarms, *_short_of_memory(finished), *worse)
         refused = any(each.round == finished.index and each.action != "warn" for each in alarms)
         return History(rounds=(*self.rounds, finished.model_copy(update={"kept": not refused})), alarms=alarms)
 
@@ -170,6 +172,14 @@ class History(BaseModel):
         if not self.rounds:
             raise InputError("the history has no rounds yet; train the teacher first")
         return self.rounds
+
+
+def _short_of_memory(finished: Round) -> tuple[Alarm, ...]:
+    if finished.batch_parts == 1:
+        return ()
+    reason = "memory ran out in training, so each batch was taken in two halves; lower batch_size to avoid this"
+    value, limit = float(finished.batch_parts), 1.0
+    return (Alarm(guard="memory", round=finished.index, value=value, limit=limit, reason=reason, action="warn"),)
 
 
 def _comparable(finished: Round) -> float:

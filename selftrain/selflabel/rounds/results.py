@@ -84,5 +84,6 @@ def _round(index: int, manifest: Manifest, model: SavedModel, scores: Scores, ga
         calibration_error_uncalibrated=scores.calibration_error_uncalibrated,
         seconds=model.contract.seconds,
         image_steps=model.contract.image_steps,
+        batch_parts=model.contract.batch_parts,
         model_digest=model.digest,
     )

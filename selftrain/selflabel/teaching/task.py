@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, assert_never
+from typing import TYPE_CHECKING, Literal, Protocol, assert_never
 
 import numpy as np
 import pyarrow as pa
@@ -50,11 +50,12 @@ class TaskData:
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a trained model and its checkpoints go, and where its progress is reported."""
+    """Where a trained model and its checkpoints go, where its progress is reported, and how many devices train it."""
 
     folder: Path
     checkpoints: Checkpoints
     progress: Progress = silent
+    devices: int | Literal["all"] = 1
 
 
 class Task(Protocol):

@@ -24,12 +24,13 @@ from selftrain.learn.models.loading import load
 from selftrain.learn.models.predict import predict_logits
 from selftrain.learn.models.saving import save
 from selftrain.learn.networks import variables
+from selftrain.learn.networks.backbones import untrained
 from selftrain.learn.networks.batchnorm import layers_of_type
 from selftrain.learn.networks.copies import write_weights
 from selftrain.learn.training.course import Unlabeled
 from selftrain.learn.training.curve import write_curve
 from selftrain.learn.training.examples import examples, whole_pool
-from selftrain.learn.training.run import train, untrained
+from selftrain.learn.training.run import train
 
 if TYPE_CHECKING:  # thresholds and plans are inputs of a step, so their code stays out of its code digest
     from selftrain.selflabel.rounds.plan import ControlPlan, Plan, TeacherPlan
@@ -172,6 +173,7 @@ def _train(lesson: Lesson, into: Destination) -> SavedModel:
         unlabeled=lesson.unlabeled,
         seed=lesson.seed,
         checkpoints=into.checkpoints.of(lesson.key),
+        devices=into.devices,
         progress=into.progress,
     )
     logits = predict_logits(trained.model, pixels, validation.rows)
@@ -180,6 +182,7 @@ def _train(lesson: Lesson, into: Destination) -> SavedModel:
         "thresholds": dict(lesson.thresholds),
         "image_steps": trained.image_steps,
         "seconds": trained.seconds,
+        "batch_parts": trained.parts,
         "churn": None if lesson.compared is None else _churn(trained.model, pixels, *lesson.compared),
     }
     saved = save(trained.model, lesson.contract.model_copy(update=learnt), into.folder)

@@ -181,6 +181,12 @@ def test_a_gpu_that_only_the_driver_sees_is_found() -> None:
     assert "NVIDIA H200" in finding.found
 
 
+def test_a_gpu_that_does_not_compute_in_bfloat16_is_named() -> None:
+    old = probes.without_bfloat16(["Tesla T4, 7.5", "NVIDIA A100, 8.0", "NVIDIA B200, 10.0"])
+    finding = diagnose.gpu(ProbeResult(values={"gpus": "gpu:0, gpu:1, gpu:2"}), "Tesla T4, ...", old=old)
+    assert finding.found.endswith("leave precision at float32: Tesla T4 does not compute in bfloat16")
+
+
 def test_no_gpu_at_all_is_well_and_a_seen_one_is_named() -> None:
     assert diagnose.gpu(ProbeResult(), "").ok
     assert "2: gpu:0, gpu:1" in diagnose.gpu(ProbeResult(values={"gpus": "gpu:0, gpu:1"}), "A, B").found

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from selftrain.adapters.runs.interruption import interruptible, ran_out_of_memory
+from selftrain.adapters.runs.interruption import interruptible
 from selftrain.errors import INTERRUPTED, NO_DEVICE, OUT_OF_MEMORY, TrainingInterruptedError
+from selftrain.learn.networks.memory import ran_out_of_memory
 
 pytestmark = pytest.mark.keras
 
@@ -74,15 +75,29 @@ def test_pods_that_are_stopped_and_killed_end_in_the_weights_of_one_that_never_w
     assert resumed.stdout.split()[-1] == unbroken.stdout.split()[-1]
 
 
-def test_memory_that_runs_out_ends_a_step_with_a_code_of_its_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            "MemoryError('unable to allocate 80 GiB')",
+            "out of memory: unable to allocate 80 GiB; lower batch_size, or give the step more\n",
+        ),
+        (
+            "OutOfMemoryError('out of memory in step 3; lower batch_size', halves_may_fit=False)",
+            "out of memory in step 3; lower batch_size\n",
+        ),
+    ],
+)
+def test_memory_that_runs_out_ends_a_step_with_a_code_of_its_own(tmp_path: Path, error: str, said: str) -> None:
     script = (
         "from selftrain.adapters.runs.interruption import interruptible\n"
-        "with interruptible():\n    raise MemoryError('unable to allocate 80 GiB')\n"
+        "from selftrain.errors import OutOfMemoryError\n"
+        f"with interruptible():\n    raise {error}\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "SELFTRAIN_CHECKPOINTS": str(tmp_path)}
     ended = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == OUT_OF_MEMORY
-    assert ended.stderr == "out of memory: unable to allocate 80 GiB; lower batch_size, or give the step more\n"
+    assert ended.stderr == said
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 import pytest
 
 from selftrain.errors import ConfigError
-from selftrain.learn.tuning.batch_size import HostMemory, Speed, is_memory_error, largest_batch
+from selftrain.learn.tuning.batch_size import HostMemory, Speed, largest_batch
 
 
 class Machine:
@@ -61,20 +61,6 @@ def test_other_errors_are_not_taken_for_memory() -> None:
 
     with pytest.raises(ValueError, match="shapes differ"):
         largest_batch(broken)
-
-
-@pytest.mark.parametrize(
-    ("error", "memory"),
-    [
-        (MemoryError(), True),
-        (type("ResourceExhaustedError", (Exception,), {})("OOM when allocating"), True),
-        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA"), True),
-        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying"), True),
-        (RuntimeError("shapes differ"), False),
-    ],
-)
-def test_each_backend_says_in_its_own_way_that_memory_ran_out(error: Exception, memory: bool) -> None:
-    assert is_memory_error(error) is memory
 
 
 def test_a_size_that_would_outgrow_the_host_is_refused_before_it_is_tried() -> None:

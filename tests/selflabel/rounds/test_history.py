@@ -155,6 +155,16 @@ def test_an_empty_history_has_no_teacher() -> None:
         _ = History().teacher
 
 
+def test_a_model_that_was_short_of_memory_is_named_and_kept() -> None:
+    short = scored(0, 0.8).model_copy(update={"batch_parts": 2})
+    history = History().with_round(short).with_round(scored(1, 0.9))
+    assert kept(history) == [True, True]
+    assert [str(each) for each in history.alarms] == [
+        "round 0: memory ran out in training, so each batch was taken in two halves; lower batch_size to avoid this "
+        "(memory: a warning only)"
+    ]
+
+
 def test_a_student_that_diverged_is_an_alarm_with_its_reason_and_the_teacher_is_kept() -> None:
     lost = scored(1, math.nan).model_copy(update={"diverged": "the loss became nan at step 3 of 60; lower it"})
     history = history_of(0.9).with_round(lost)
