@@ -8,7 +8,6 @@ from typing import Any
 
 from zenml.models import PipelineRunResponse
 from zenml.pipelines.dynamic.pipeline_definition import DynamicPipeline
-from zenml.pipelines.pipeline_definition import Pipeline
 
 from selftrain.adapters.runs.process_lock import process_tag
 from selftrain.config import Experiment
@@ -43,18 +42,3 @@ class Entry(DynamicPipeline):  # type: ignore[misc]  # zenml ships no types
         if self._then and self._experiment and isinstance(run, PipelineRunResponse) and run.status.is_successful:
             self._then(self._experiment, str(run.id))
         return run
-
-
-class UnrolledEntry(Pipeline):  # type: ignore[misc]  # zenml ships no types
-    """The same for a pipeline that is a fixed graph, and so of another class in ZenML."""
-
-    def __init__(self, pipeline: Pipeline) -> None:
-        super().__init__(name=pipeline.name, entrypoint=pipeline.entrypoint)
-        self.__dict__.update(vars(pipeline.with_options(extra=process_tag())))
-
-    def with_options(self, *args: Any, config_path: str | None = None, **options: Any) -> UnrolledEntry:
-        """A copy with other settings; raises ConfigError for a wrong file."""
-        if config_path is not None:
-            read_experiment(Path(config_path))
-        configured: UnrolledEntry = super().with_options(*args, config_path=config_path, **options)
-        return configured
