@@ -1,4 +1,4 @@
-"""What Kubeflow Pipelines is asked for: configs/kubeflow.yaml, compiled and submitted by ZenML itself to an API on loopback.
+"""What Kubeflow Pipelines is asked for: our pipeline, compiled and submitted by ZenML itself to an API on loopback.
 
 `python -m tests.kubeflow.compiling CONFIG` prints it as JSON, on the ZenML store of its environment. It needs kfp.
 """
@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import threading
 from collections.abc import Iterator

@@ -207,6 +207,50 @@ def test_a_missed_gate_is_a_completed_run_with_exit_code_3(site: Site, first: di
     assert record["registered_version"] is None
 
 
+UNROLLED = ("zenml", "pipeline", "run", "pipelines.unrolled_pipeline.unrolled_pipeline")
+
+
+def results(record: dict[str, Any]) -> dict[str, Any]:
+    """What two runs of one experiment have in common, if they are right: all but their id, time and looks at test."""
+    own = {"run_id", "test_looks", "registered_version", "champion_version", "promoted", "promotion_reason"}
+    own |= {"model_uri", "findings"}
+    rounds = [{key: value for key, value in each.items() if key != "seconds"} for each in record["rounds"]]
+    return {key: value for key, value in record.items() if key not in own} | {"rounds": rounds}
+
+
+@pytest.mark.slow
+def test_an_unrolled_loop_that_passes_after_one_of_three_rounds_results_in_the_same_and_trains_nothing_more(
+    site: Site, first: dict[str, Any]
+) -> None:
+    unrolled = again(site, *UNROLLED, gate={"target": 0.05, "min_rounds": 1, "max_rounds": 3})
+    assert results(unrolled) == results(first)
+    code = (
+        "import json\nfrom zenml.client import Client\n"
+        f"steps = Client().get_pipeline_run({unrolled['run_id']!r}).steps\n"
+        "kinds = lambda step: {name: found[0].data_type.attribute for name, found in step.outputs.items()}\n"
+        "print(json.dumps({name: kinds(step) for name, step in steps.items() if name.startswith('next_round')}))"
+    )
+    made = site.ask(code)
+    assert made["next_round"]["student"] == "SavedModel"
+    assert made["next_round"]["pseudo_labels"] == "PseudoLabels"
+    for name in ("next_round_2", "next_round_3"):
+        assert {made[name][output] for output in ("finished", "student", "pseudo_labels")} == {"NoneType"}
+
+
+@pytest.mark.slow
+def test_an_unrolled_loop_that_uses_all_its_rounds_results_in_the_same(site: Site, first: dict[str, Any]) -> None:
+    gate = {"target": 1.0, "min_rounds": 1, "max_rounds": 2, "patience": 3}
+    ignorant = {**TINY["teacher"], "learning_rate": 1e-9}  # whose student is better, and teaches the next
+    changes = {"gate": gate, "teacher": ignorant, "control": "supervised"}
+    done = site.run("selftrain", "run", "--json", "--config", str(site.config(**changes)))
+    assert done.returncode == 3, done.stderr
+    unrolled = again(site, *UNROLLED, **changes)
+    assert unrolled["verdict"] == "exhausted"
+    assert unrolled["rounds"][1]["kept"]
+    assert unrolled["control_test_accuracy"] is not None
+    assert results(unrolled) == results(json.loads(done.stdout))
+
+
 @pytest.mark.parametrize("command", [("zenml", "pipeline", "run", "ssl_pipeline"), ("selftrain", "run")])
 def test_an_unknown_key_is_one_line_with_the_nearest_key(site: Site, command: tuple[str, ...]) -> None:
     done = site.run(*command, "--config", str(site.config(gaet={"target": 0.5})))
