@@ -47,4 +47,5 @@ def settle(
         registration = register.entrypoint(
             manifest, final, report, ended, place, e.task, e.registry, machine, key, dataset_version
         )
-        return record.entrypoint(e, listing, manifest, facts, ended, report, registration)
+        finished: RunRecord = record.entrypoint(e, listing, manifest, facts, ended, report, registration)
+    return finished
