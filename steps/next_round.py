@@ -8,6 +8,7 @@ from zenml.materializers import BuiltInMaterializer
 
 from selftrain.adapters.process import code_digest
 from selftrain.adapters.registry.recall_log import refuse_withdrawn
+from selftrain.adapters.runs.destination import own_copy
 from selftrain.adapters.runs.materializers import ModelMaterializer, TableMaterializer
 from selftrain.config import Experiment, Machine
 from selftrain.data.manifest import Manifest
@@ -58,4 +59,4 @@ def next_round(
         score=lambda student: score.entrypoint(development, student, place, task, *rest),
     )
     done = rounds.next_round(settings, manifest, so_far, work)
-    return done.history, done.newest_kept(teacher), done.finished, done.student, done.labels
+    return done.history, done.newest_kept(teacher), done.finished, own_copy(done.student), done.labels
