@@ -12,7 +12,9 @@ from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
 
 @step(enable_cache=False)
-def log_round(experiment: Experiment, finished: Round, model: SavedModel, labels: PseudoLabels | None = None) -> None:
-    """Log the metrics, training curve and confidence charts of one round to this run's MLflow run."""
+def log_round(
+    experiment: Experiment, finished: Round | None, model: SavedModel | None, labels: PseudoLabels | None = None
+) -> None:
+    """Log the metrics, training curve and confidence charts of one round to this run's MLflow run; None: nothing."""
     tracking = open_tracking(open_dataset(experiment.place).workspace.root)
     log(tracking, experiment, finished, model, labels, run_id=str(get_step_context().pipeline_run.id))

@@ -173,6 +173,7 @@ def run(
 
     A remote stack may accept the run and continue it without this command. Then the command says how to follow the run,
     and its exit code is 0.
+    On a stack whose orchestrator needs a fixed graph, such as Kubeflow's, the rounds are unrolled.
     """
     from rich.console import Console
 
@@ -181,7 +182,7 @@ def run(
     from selftrain.selflabel.rounds.history import Verdict
 
     with live_view(Console(stderr=True)):
-        record = launch(_ssl_pipeline, config, stack=stack, control=control)
+        record = launch(_loop, config, stack=stack, control=control)
     if as_json:
         print_json(record)
     if goes_on(record):
@@ -191,10 +192,17 @@ def run(
         raise typer.Exit(GATE_MISSED)
 
 
-def _ssl_pipeline() -> Pipeline:
-    from pipelines.ssl_pipeline import ssl_pipeline
+def _loop() -> Pipeline:
+    """The pipeline of the active stack: on one that knows only fixed graphs, as on Kubeflow, the loop is unrolled."""
+    from selftrain.adapters.runs.launch import knows_loops
 
-    return ssl_pipeline
+    if knows_loops():
+        from pipelines.ssl_pipeline import ssl_pipeline
+
+        return ssl_pipeline
+    from pipelines.unrolled_pipeline import unrolled_pipeline
+
+    return unrolled_pipeline
 
 
 @app.command()

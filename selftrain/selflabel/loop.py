@@ -12,10 +12,8 @@ from selftrain.data.manifest import Manifest
 from selftrain.data.store.dataset import Dataset
 from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.progress import Progress, noting, silent
-from selftrain.selflabel.rounds.gate import judge
-from selftrain.selflabel.rounds.history import History, Verdict
-from selftrain.selflabel.rounds.outcome import minutes
-from selftrain.selflabel.rounds.plan import Plan, control_plan, plan, teacher_plan
+from selftrain.selflabel.rounds.history import History
+from selftrain.selflabel.rounds.plan import Plan, control_plan, teacher_plan
 from selftrain.selflabel.teaching.task import Destination, Task, TaskData, label_pool, task_of
 
 if TYPE_CHECKING:
@@ -86,7 +84,8 @@ def run_loop(
 
     The test set is not read. Raises ConfigError for a threshold that names an unknown class.
     """
-    from selftrain.selflabel.rounds.results import student_round, teacher_round, with_guards, with_round_of
+    from selftrain.selflabel.rounds.next_round import Work, next_round
+    from selftrain.selflabel.rounds.results import teacher_round
     from selftrain.selflabel.selection.thresholds import check_classes
 
     check_classes(e.pseudo_label.threshold, manifest.label_map.names)
@@ -95,20 +94,15 @@ def run_loop(
     trainings = _Trainings(folder, checkpoints, progress, dataset.machine.devices)
     models, labels = [first_teacher or _teacher(e, task, labeled, trainings)], list["PseudoLabels"]()
     history = History().with_round(teacher_round(manifest, models[0], task.score(labeled, models[0]), e.gate))
-    while judge(e.gate, history, minutes=minutes(history)) is Verdict.CONTINUE:
-        coming = plan(e, history)
-        teacher = models[coming.teacher]
-        pseudo_labels = _label(e, task, images, teacher, coming, progress)
-        history = with_guards(history, e.guards, manifest, pseudo_labels, method=coming.recipe.method)
-        labels.append(pseudo_labels)
-        if history.stopped:
-            break
-        student = _student(task, images, pseudo_labels, coming, teacher, trainings)
-        scores = task.score(labeled, student)
-        method = e.student.method
-        latest = student_round(coming.index, manifest, pseudo_labels, student, scores, e.gate, method=method)
-        history = with_round_of(history, e.guards, e.gate, latest)
-        models.append(student)
+    work = Work(
+        label=lambda coming: _label(e, task, images, models[coming.teacher], coming, progress),
+        train=lambda coming, found: _student(task, images, found, coming, models[coming.teacher], trainings),
+        score=lambda student: task.score(labeled, student),
+    )
+    while (done := next_round(e, manifest, history, work)).labels is not None:
+        history = done.history
+        labels.append(done.labels)
+        models += [done.student] if done.student is not None else []
     control = _control(e, task, labeled, history, trainings)
     return LoopResult(history, tuple(models), tuple(labels), control, labeled, task)
 

@@ -207,6 +207,57 @@ def test_a_missed_gate_is_a_completed_run_with_exit_code_3(site: Site, first: di
     assert record["registered_version"] is None
 
 
+UNROLLED = ("zenml", "pipeline", "run", "pipelines.unrolled_pipeline.unrolled_pipeline")
+
+
+def results(site: Site, record: dict[str, Any]) -> dict[str, Any]:
+    """What two runs of one experiment have in common: numbers, verdict, and the weights of every model by value."""
+    same = {"verdict", "test_accuracy", "test_interval", "teacher_test_accuracy", "difference", "p_value", "macro_f1"}
+    same |= {"control_test_accuracy", "manifest_digest", "dataset_version", "labels_used", "alarms"}
+    rounds = [{**each, "seconds": 0, "model_digest": ""} for each in record["rounds"]]  # a file holds its time
+    code = (
+        "import json\nfrom zenml.client import Client\n"
+        f"steps = Client().get_pipeline_run({record['run_id']!r}).steps.values()\n"
+        "found = [made[0] for step in steps for made in step.outputs.values()]\n"
+        "models = [made.load() for made in found if made.data_type.attribute == 'SavedModel']\n"
+        "print(json.dumps(sorted({model.contract.values_sha256 for model in models})))"
+    )
+    return {**{key: record[key] for key in same}, "rounds": rounds, "models": site.ask(code)}
+
+
+@pytest.mark.slow
+def test_an_unrolled_loop_that_passes_after_one_of_three_rounds_results_in_the_same_and_trains_nothing_more(
+    site: Site, first: dict[str, Any]
+) -> None:
+    gate = {"target": 0.05, "min_rounds": 1, "max_rounds": 3}
+    unrolled = again(site, *UNROLLED, gate=gate, control="supervised")  # the best model is the teacher: no control
+    assert results(site, unrolled) == results(site, first)
+    code = (
+        "import json\nfrom zenml.client import Client\n"
+        f"steps = Client().get_pipeline_run({unrolled['run_id']!r}).steps\n"
+        "kinds = lambda step: {name: found[0].data_type.attribute for name, found in step.outputs.items()}\n"
+        "print(json.dumps({name: kinds(step) for name, step in steps.items() if name.startswith('next_round')}))"
+    )
+    made = site.ask(code)
+    assert made["next_round"]["student"] == "SavedModel"
+    assert made["next_round"]["pseudo_labels"] == "PseudoLabels"
+    for name in ("next_round_2", "next_round_3"):
+        assert {made[name][output] for output in ("finished", "student", "pseudo_labels")} == {"NoneType"}
+
+
+@pytest.mark.slow
+def test_an_unrolled_loop_that_uses_all_its_rounds_results_in_the_same(site: Site, first: dict[str, Any]) -> None:
+    gate = {"target": 1.0, "min_rounds": 1, "max_rounds": 2, "patience": 3}
+    ignorant = {**TINY["teacher"], "learning_rate": 1e-9}  # whose student is better, and teaches the next
+    changes = {"gate": gate, "teacher": ignorant}
+    done = site.run("selftrain", "run", "--json", "--config", str(site.config(**changes)))
+    assert done.returncode == 3, done.stderr
+    unrolled = again(site, *UNROLLED, **changes)
+    assert unrolled["verdict"] == "exhausted"
+    assert unrolled["rounds"][1]["kept"]
+    assert results(site, unrolled) == results(site, json.loads(done.stdout))
+
+
 @pytest.mark.parametrize("command", [("zenml", "pipeline", "run", "ssl_pipeline"), ("selftrain", "run")])
 def test_an_unknown_key_is_one_line_with_the_nearest_key(site: Site, command: tuple[str, ...]) -> None:
     done = site.run(*command, "--config", str(site.config(gaet={"target": 0.5})))

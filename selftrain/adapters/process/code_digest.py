@@ -21,6 +21,7 @@ WITHOUT_EFFECT = re.compile(r"selftrain(\.errors|\.progress|\.naming|\.version|\
 # A task's own modules lie behind this seam. Each step's key names those that the step reaches through it.
 TASKS = ("selftrain.selflabel.teaching.task", "selftrain.selflabel.teaching.classification")
 PLAN = "selftrain.selflabel.rounds.plan"  # its values are a step's inputs; its properties are code
+RESULTS = "selftrain.selflabel.rounds.results"
 DATASET = "selftrain.data.store.dataset"
 
 
@@ -120,6 +121,22 @@ def label_shard(root: Path = ROOT) -> str:
 def evaluate(root: Path = ROOT) -> str:
     """Key of the steps that score a model on validation or test."""
     return digest(["selftrain.selflabel.teaching.scoring", DATASET], root, alone=TASKS)
+
+
+def start_loop(root: Path = ROOT) -> str:
+    """Key of the step that makes round 0 of the first teacher, in a pipeline that is unrolled."""
+    return digest([RESULTS, "selftrain.selflabel.teaching.scoring", DATASET], root, alone=TASKS)
+
+
+def next_round(root: Path = ROOT) -> str:
+    """Key of a whole round in one step, in a pipeline that is unrolled."""
+    work = [f"selftrain.selflabel.teaching.{name}" for name in ("labeling", "training", "scoring")]
+    return digest(["selftrain.selflabel.rounds.next_round", *work, DATASET], root, alone=TASKS)
+
+
+def control(root: Path = ROOT) -> str:
+    """Key of the step that plans and trains the control, in a pipeline that is unrolled."""
+    return digest([PLAN, "selftrain.selflabel.teaching.training", DATASET], root, alone=TASKS)
 
 
 def everything() -> str:

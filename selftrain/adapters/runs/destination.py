@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from shutil import copytree
 from tempfile import mkdtemp
 
 from selftrain.adapters.process import code_digest
 from selftrain.adapters.process.console import progress
 from selftrain.adapters.runs.interruption import checkpoint_store, interruptible
+from selftrain.adapters.runs.materializers import TEMPORARY
 from selftrain.data.store.dataset import Dataset
 from selftrain.files.mirror import Mirror
+from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.training.checkpoint import Checkpoints
 from selftrain.selflabel.teaching.task import Destination
 
@@ -27,4 +31,12 @@ def destination(dataset: Dataset, note: str) -> Iterator[Destination]:
     with interruptible() as interruption, progress(note) as show:
         folder = dataset.checkpoints(code_digest.train())
         checkpoints = Checkpoints(folder, dataset.machine.checkpoint_s, mirror, interruption.told_to_stop)
-        yield Destination(Path(mkdtemp(prefix="selftrain-")), checkpoints, show, dataset.machine.devices)
+        yield Destination(Path(mkdtemp(prefix=TEMPORARY)), checkpoints, show, dataset.machine.devices)
+
+
+def own_copy(model: SavedModel | None) -> SavedModel | None:
+    """`model` in a folder of its own, for a step with two outputs that may be one model: storing it moves its files."""
+    if model is None:
+        return None
+    folder = mkdtemp(prefix=TEMPORARY)
+    return replace(model, folder=Path(copytree(model.folder, folder, dirs_exist_ok=True)))

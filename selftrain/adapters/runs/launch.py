@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from selftrain.adapters.process.settings import prepare_process, stack_of_process
 from selftrain.adapters.runs.process_lock import process_tag
 from selftrain.config.text.file import overridden_copy, read_experiment
-from selftrain.errors import ConfigError
+from selftrain.errors import ConfigError, StackError
 
 if TYPE_CHECKING:
     from zenml.pipelines.pipeline_definition import Pipeline
@@ -42,6 +42,24 @@ def launch(
         configured = load_pipeline().with_options(config_path=str(config) if config else None, extra=process_tag())
         response = configured()
     return record_of(Client().get_pipeline_run(response.id))
+
+
+def knows_loops() -> bool:
+    """Whether the active stack runs pipelines that loop. Kubeflow's orchestrator, for one, needs a fixed graph.
+
+    Raises StackError where the library of the stack's orchestrator is missing.
+    """
+    from zenml.client import Client
+
+    try:
+        return bool(Client().active_stack.orchestrator.supports_dynamic_pipelines)
+    except ImportError as error:
+        name = Client().active_stack_model.name
+        reason = str(error).splitlines()[0]
+        raise StackError(
+            f"the stack {name!r} needs a library that is not installed here ({reason}); for Kubeflow, install what "
+            "docker/kubeflow.lock lists"
+        ) from error
 
 
 def goes_on(record: RunRecord) -> bool:

@@ -10,6 +10,7 @@ from selftrain.adapters.process import code_digest
 from selftrain.adapters.process.result_key import result_key
 from selftrain.adapters.process.settings import prepare_process
 from selftrain.adapters.runs import process_lock, run_lock
+from selftrain.adapters.runs.records import workspace_of
 from selftrain.adapters.tracking.runs import close_dead_runs, fail_run
 from selftrain.adapters.tracking.store import first_line, open_tracking
 from selftrain.config import Experiment, Machine, Place
@@ -25,12 +26,8 @@ def pipeline_run(place: Place, machine: Machine) -> Iterator[None]:
     """Clean up the workspace and end dead runs, then hold this run's lock while the pipeline's body runs."""
     from zenml.execution.pipeline.dynamic.run_context import DynamicPipelineRunContext
 
-    prepare_process()
     run_id = str(DynamicPipelineRunContext.get().run.id)
-    workspace = open_dataset(place, machine).workspace
-    prune(workspace.checkpoints)
-    decoded_files.prune(workspace.decoded_cache, budget_mb=machine.decoded_mb)
-    end_dead_runs(workspace)
+    workspace = clean_up(place, machine)
     with run_lock.hold(workspace.locks, run_id) as lock:
         try:
             with full_disk_told(workspace.root):
@@ -42,6 +39,24 @@ def pipeline_run(place: Place, machine: Machine) -> Iterator[None]:
         except BaseException:  # an interrupted run must not leave its MLflow run open
             lock.owed = not _told(lambda: close_dead_runs(open_tracking(workspace.root), [run_id]))
             raise
+
+
+def clean_up(place: Place, machine: Machine) -> Workspace:
+    """Prepare the process, remove what earlier runs left and no run needs, and end dead runs; returns the workspace."""
+    prepare_process()
+    workspace = open_dataset(place, machine).workspace
+    prune(workspace.checkpoints)
+    decoded_files.prune(workspace.decoded_cache, budget_mb=machine.decoded_mb)
+    end_dead_runs(workspace)
+    return workspace
+
+
+def run_failed(error: BaseException) -> None:
+    """Mark this run as failed in MLflow. ZenML calls it in a step of an unrolled pipeline that raised `error`."""
+    from zenml import get_step_context
+
+    run_id = str(get_step_context().pipeline_run.id)
+    _told(lambda: fail_run(open_tracking(workspace_of(run_id)), run_id, str(error)))
 
 
 def _told(tell: Callable[[], object]) -> bool:

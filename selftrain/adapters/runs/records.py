@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from zenml.models import ArtifactVersionResponse, PipelineRunResponse, StepRunResponse
 
 RETRAINING = "retraining_pipeline"
-PIPELINES = ("ssl_pipeline", RETRAINING)
+UNROLLED = "unrolled_pipeline"
+PIPELINES = ("ssl_pipeline", RETRAINING, UNROLLED)
+NOTHING = "builtins.NoneType"  # the class of None, as ZenML names it
 EARLIER = "made by an earlier version of selftrain"
 T = TypeVar("T")
 
@@ -155,7 +157,8 @@ def _rounds(steps: Iterable[StoredStep]) -> list[Round]:
         if value is not None:
             rounds.append(Round.model_validate(value))
         else:
-            rounds += [_load(value, Round) for value in step.inputs.get("finished", ())[:1]]
+            given = step.inputs.get("finished", ())[:1]
+            rounds += [_load(each, Round) for each in given if each.import_path != NOTHING]
     return rounds
 
 

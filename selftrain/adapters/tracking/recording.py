@@ -54,13 +54,18 @@ class FinishedRun:
 def log_round(
     tracking: Tracking,
     experiment: Experiment,
-    finished: Round,
-    model: SavedModel,
+    finished: Round | None,
+    model: SavedModel | None,
     labels: PseudoLabels | None,
     *,
     run_id: str,
 ) -> None:
-    """Log one round to the run's MLflow run: metrics with the round as step, and charts."""
+    """Log one round to the run's MLflow run: metrics with the round as step, and charts.
+
+    A round that was not run (None), because the loop had ended before, leaves nothing.
+    """
+    if finished is None or model is None:
+        return
     from selftrain.report import charts
     from selftrain.report.coverage import precision_by_coverage
 

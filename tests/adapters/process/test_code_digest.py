@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,11 @@ STEPS = {
     "evaluate": code_digest.evaluate,
     "validate": code_digest.validate,
 }
+UNROLLED = {
+    "start_loop": code_digest.start_loop,
+    "next_round": code_digest.next_round,
+    "control": code_digest.control,
+}
 MODELS = {"train", "train_student", "pseudo_label", "label_shard", "evaluate"}
 
 
@@ -27,11 +33,11 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def changed_by(tree: Path, module: str) -> set[str]:
-    before = {name: key(tree) for name, key in STEPS.items()}
+def changed_by(tree: Path, module: str, of: Mapping[str, Callable[[Path], str]] = STEPS) -> set[str]:
+    before = {name: key(tree) for name, key in of.items()}
     path = tree.joinpath(*module.split(".")).with_suffix(".py")
     path.write_text(path.read_text() + "\n# another line\n")
-    return {name for name, key in STEPS.items() if key(tree) != before[name]}
+    return {name for name, key in of.items() if key(tree) != before[name]}
 
 
 @pytest.mark.parametrize(
@@ -55,6 +61,22 @@ def changed_by(tree: Path, module: str) -> set[str]:
 )
 def test_a_changed_line_changes_exactly_the_steps_behind_it(tree: Path, module: str, steps: set[str]) -> None:
     assert changed_by(tree, module) == steps
+
+
+@pytest.mark.parametrize(
+    ("module", "steps"),
+    [
+        ("selftrain.selflabel.rounds.gate", {"next_round"}),
+        ("selftrain.selflabel.rounds.recipes", {"next_round", "control"}),
+        ("selftrain.learn.training.run", {"next_round", "control"}),
+        ("selftrain.evaluate.significance", {"start_loop", "next_round"}),
+        ("selftrain.selflabel.selection.thresholds", {"start_loop", "next_round"}),
+        ("selftrain.data.ingest.split", set()),
+        ("selftrain.report.charts", set()),
+    ],
+)
+def test_a_step_of_the_unrolled_pipeline_is_keyed_by_all_that_it_does(tree: Path, module: str, steps: set[str]) -> None:
+    assert changed_by(tree, module, UNROLLED) == steps
 
 
 def test_imports_for_type_checking_only_do_not_count(tmp_path: Path) -> None:
