@@ -5,7 +5,7 @@
 #   TAG       default: the package's version and the target
 #   BASE, REGISTRY   the base image, and where it is pulled from
 #   BUILDER   docker, podman or buildah, or a path to one of them
-#   CA, UV_CONFIG    a bundle of certificates and a uv.toml that only the build sees
+#   CA, PIP_CONFIG, UV_CONFIG    a bundle of certificates, a pip.conf and a uv.toml that only the build sees
 #   FLAGS     more flags of the builder, such as --network=host
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -23,6 +23,7 @@ arguments+=(--build-arg "VERSION=$version" --build-arg "REVISION=$(git rev-parse
 if [ -n "${BASE:-}" ]; then arguments+=(--build-arg "BASE=$BASE"); fi
 if [ -n "${REGISTRY:-}" ]; then arguments+=(--build-arg "REGISTRY=$REGISTRY"); fi
 if [ -n "${CA:-}" ]; then arguments+=(--secret "id=ca,src=$CA"); fi
+if [ -n "${PIP_CONFIG:-}" ]; then arguments+=(--secret "id=pip,src=$PIP_CONFIG"); fi
 if [ -n "${UV_CONFIG:-}" ]; then arguments+=(--secret "id=uv,src=$UV_CONFIG"); fi
 
 mkdir -p "$OUT"

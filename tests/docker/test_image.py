@@ -125,6 +125,19 @@ def test_a_builder_that_is_not_installed_is_named() -> None:
     )
 
 
+def test_what_only_the_build_may_see_reaches_each_place_of_the_dockerfile_that_asks_for_it(tmp_path: Path) -> None:
+    builder = tmp_path / "docker"
+    builder.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path / "asked"}\n[ "$1" != cp ] || touch "$3"\n')
+    builder.chmod(0o755)
+    files = {name: str(tmp_path / name) for name in ("CA", "PIP_CONFIG", "UV_CONFIG")}
+    done = build(BUILDER=str(builder), OUT=str(tmp_path / "out"), **files)
+    assert done.returncode == 0, done.stderr
+    (asked,) = (line for line in (tmp_path / "asked").read_text().splitlines() if line.startswith("build "))
+    given = dict(re.findall(r"--secret id=(\w+),src=(\S+)", asked))
+    assert given == {"ca": files["CA"], "pip": files["PIP_CONFIG"], "uv": files["UV_CONFIG"]}
+    assert set(given) == set(re.findall(r"--mount=type=secret,id=(\w+)", DOCKERFILE))
+
+
 def test_the_check_says_aloud_that_it_did_not_run(tmp_path: Path) -> None:
     refusing = tmp_path / "docker"
     refusing.write_text("#!/bin/sh\nexit 1\n")

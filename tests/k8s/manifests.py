@@ -16,7 +16,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "k8s"
 OVERLAYS = ("overlays/cpu", "overlays/gpu", "overlays/gpu-spot")
-COMPONENTS = ("components/serve", "components/kserve", "components/kserve-canary", "components/queue")
+BESIDE = ("components/serve", "components/kserve", "components/reap")  # what may be applied beside an overlay
+COMPONENTS = (*BESIDE, "components/kserve-canary", "components/queue")
 RENDERED = ("base", *OVERLAYS, *COMPONENTS)
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob", "Pod", "InferenceService")
 # The labels that ZenML puts on the pods of a dynamic run: tests/k8s/test_roles.py reads them off its Jobs.
@@ -45,7 +46,7 @@ def _new_enough(kubectl: str) -> bool:
 
 def everything(overlay: str) -> list[Object]:
     """An overlay with all that may be applied beside it."""
-    return [*render(overlay), *(each for part in ("components/serve", "components/kserve") for each in render(part))]
+    return [*render(overlay), *(each for part in BESIDE for each in render(part))]
 
 
 def title(each: Object) -> str:
@@ -71,8 +72,15 @@ def pod_spec(each: Object) -> Object:
 def pod_labels(each: Object) -> dict[str, str]:
     if each["kind"] == "InferenceService":
         return {"serving.kserve.io/inferenceservice": each["metadata"]["name"]}
-    labels: dict[str, str] = each["spec"]["template"]["metadata"]["labels"]
+    spec = each["spec"]["jobTemplate"]["spec"] if each["kind"] == "CronJob" else each["spec"]
+    labels: dict[str, str] = spec["template"]["metadata"]["labels"]
     return labels
+
+
+def rights_in(*folders: str) -> list[Object]:
+    """Who may do what, by the manifests of `folders`."""
+    kinds = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+    return [each for folder in folders for each in render(folder) if each["kind"] in kinds]
 
 
 def workloads(objects: tuple[Object, ...] | list[Object]) -> list[Object]:

@@ -46,6 +46,8 @@ RESOURCES = {
         Resource("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", namespaced=False),
     )
 }
+VERSION = {"major": "1", "minor": "32", "gitVersion": "v1.32.0", "platform": "linux/amd64"}
+VERSION |= dict.fromkeys(("gitCommit", "gitTreeState", "buildDate", "goVersion", "compiler"), "")
 JOBS, PODS = RESOURCES["batch", "jobs"], RESOURCES["", "pods"]
 
 
@@ -54,7 +56,7 @@ def discovered(path: list[str]) -> Any:
     groups = sorted({(each.group, each.version) for each in RESOURCES.values() if each.group})
     match path:
         case ["version"]:
-            return {"major": "1", "minor": "32", "gitVersion": "v1.32.0", "platform": "linux/amd64"}
+            return VERSION
         case ["api"]:
             return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
         case ["apis"]:

@@ -34,13 +34,15 @@ def mlflow_command(*names: str) -> click.Command:
     return command
 
 
-def selftrain_command(name: str) -> click.Command:
+def selftrain_command(*names: str) -> click.Command:
     import typer.main
 
     from selftrain.cli.app import app
 
-    whole = typer.main.get_command(app)
-    return whole.commands[name]  # type: ignore[attr-defined,no-any-return]
+    command: click.Command = typer.main.get_command(app)
+    for name in names:
+        command = command.commands[name]  # type: ignore[attr-defined]
+    return command
 
 
 @pytest.mark.filterwarnings("ignore:.*Any type hint:UserWarning")  # MLflow's own, as it is imported
@@ -50,6 +52,7 @@ def selftrain_command(name: str) -> click.Command:
         ("base", "mlflow", "mlflow"),
         ("components/serve", "serve", "selftrain"),
         ("components/kserve", "kserve-container", "selftrain"),
+        ("components/reap", "reap", "selftrain"),
         ("components/kserve-canary", "kserve-container", "mlflow"),
     ],
 )

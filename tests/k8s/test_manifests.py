@@ -20,6 +20,7 @@ from tests.k8s.manifests import (
     pod_labels,
     pod_spec,
     render,
+    rights_in,
     title,
     workloads,
 )
@@ -81,6 +82,14 @@ def test_a_canary_asks_for_one_version_by_its_uri_and_takes_a_share_of_the_reque
     assert "--model-uri=$(MODEL_URI)" in container["args"]
 
 
+def test_a_look_for_dead_runs_never_overlaps_another_and_ends_by_itself() -> None:
+    (look,) = workloads(render("components/reap"))
+    job = look["spec"]["jobTemplate"]["spec"]
+    assert look["spec"]["concurrencyPolicy"] == "Forbid"
+    assert job["activeDeadlineSeconds"] < 15 * 60, "it has ended before the next one is due"
+    assert pod_spec(look)["restartPolicy"] == "Never"
+
+
 def test_the_queue_is_named_default_and_leads_to_a_queue_with_room_for_gpus() -> None:
     of = {each["kind"]: each for each in render("components/queue")}
     assert of["LocalQueue"]["metadata"] == {"name": "default", "namespace": "selftrain"}
@@ -119,7 +128,8 @@ def test_every_pod_runs_as_our_user_on_a_root_that_it_cannot_write(folder: str) 
         spec = pod_spec(each)
         assert spec["securityContext"]["runAsUser"] == 10001, title(each)
         assert spec["securityContext"]["runAsGroup"] == 10001, title(each)
-        assert spec["automountServiceAccountToken"] is False, title(each)
+        bound = [one["subjects"][0]["name"] for one in rights_in(folder) if one["kind"] == "RoleBinding"]
+        assert spec["automountServiceAccountToken"] is (spec["serviceAccountName"] in bound), title(each)
         assert all(each["securityContext"]["readOnlyRootFilesystem"] for each in containers(spec))
         assert "/tmp" in [mount["mountPath"] for container in containers(spec) for mount in container["volumeMounts"]]
 
@@ -130,14 +140,19 @@ def test_every_container_has_requests_limits_and_probes(folder: str) -> None:
         for container in containers(pod_spec(each)):
             for kind in ("requests", "limits"):
                 assert {"cpu", "memory"} <= set(container["resources"][kind]), f"{title(each)} {container['name']}"
-        for container in pod_spec(each)["containers"]:
+        for container in _serving(each):
             assert {"livenessProbe", "readinessProbe"} <= set(container), f"{title(each)} {container['name']}"
+
+
+def _serving(each: Object) -> list[Object]:
+    """The containers that are asked whether they live; a Job's ends by itself."""
+    return [] if each["kind"] == "CronJob" else list(pod_spec(each)["containers"])
 
 
 @pytest.mark.parametrize("folder", RENDERED)
 def test_a_probe_asks_at_a_port_that_its_container_opens(folder: str) -> None:
     for each in workloads(render(folder)):
-        for container in pod_spec(each)["containers"]:
+        for container in _serving(each):
             opened = {port.get("name") for port in container["ports"]} | {
                 p["containerPort"] for p in container["ports"]
             }
@@ -233,6 +248,7 @@ def test_a_page_names_folders_and_files_of_manifests_that_are_there(page: str) -
     named = set(re.findall(r"k8s/[\w./-]*\w", (ROOT / page).read_text(encoding="utf-8")))
     made = {f"k8s/secrets/{path.name.removesuffix('.example')}" for path in (FOLDER / "secrets").glob("*.example")}
     assert named
+    made |= {path for path in named if path.endswith(".key")}  # test_secrets.py asks which command makes it
     assert not [path for path in named - made if not (ROOT / path).exists()]
 
 

@@ -29,10 +29,12 @@ class Network:
 
     def __init__(self, objects: list[Object]) -> None:
         self.policies = [each for each in objects if each["kind"] == "NetworkPolicy"]
-        deployed = [each for each in objects if each["kind"] == "Deployment"]
+        deployed = [each for each in objects if each["kind"] in ("Deployment", "CronJob")]
         self.pods = {each["metadata"]["name"]: pod_labels(each) for each in deployed}
         self.ports = {
-            each["metadata"]["name"]: {p["containerPort"] for c in pod_spec(each)["containers"] for p in c["ports"]}
+            each["metadata"]["name"]: {
+                p["containerPort"] for c in pod_spec(each)["containers"] for p in c.get("ports", [])
+            }
             for each in deployed
         }
         self.pods |= {"orchestrator": ORCHESTRATOR_LABELS, "step": STEP_LABELS, "kserve": KSERVE_LABELS}
@@ -48,6 +50,16 @@ class Network:
             _in_block(peer.get("ipBlock"), address) and _at_port(rule, port)
             for rule in self._rules("Egress", source)
             for peer in rule["to"]
+        )
+
+    def admits(self, target: str, port: int, *, namespace: dict[str, str]) -> bool:
+        """Whether a pod of ours lets in the pods of another namespace, which is known by its labels."""
+        return any(
+            _at_port(rule, port)
+            and any(
+                "namespaceSelector" in peer and chooses(peer["namespaceSelector"], namespace) for peer in rule["from"]
+            )
+            for rule in self._rules("Ingress", target)
         )
 
     def _rules(self, way: str, pod: str) -> Iterator[dict[str, Any]]:
@@ -104,6 +116,9 @@ def test_who_must_talk_may(network: Network) -> None:
         assert network.reaches(server, "52.216.0.1", 443)
     assert network.allows("selftrain-serve", "mlflow", 5000)
     assert network.allows("kserve", "mlflow", 5000)
+    assert network.allows("selftrain-reap", "zenml", 8080)
+    assert network.allows("selftrain-reap", "mlflow", 5000)
+    assert network.reaches("selftrain-reap", "10.96.0.1", 443), "the Kubernetes API"
     assert network.reaches("orchestrator", "10.96.0.1", 443), "the Kubernetes API"
     assert network.reaches("orchestrator", "192.168.49.2", 6443)
 
@@ -120,6 +135,19 @@ def test_who_need_not_talk_may_not(network: Network) -> None:
     assert not network.allows("mlflow", "zenml", 8080)
     assert not network.allows("step", "selftrain-serve", 8080)
     assert not network.reaches("store", "52.216.0.1", 443)
+    assert not network.allows("selftrain-reap", "store", 9000)
+    assert not network.reaches("selftrain-reap", "52.216.0.1", 443)
+
+
+def test_people_outside_reach_what_the_label_of_their_namespace_is_for(network: Network) -> None:
+    doors = {"zenml": 8080, "mlflow": 5000, "store": 9000, "selftrain-serve": 8080}
+    for label, opened in (("may-log-in", {"zenml", "mlflow", "store"}), ("may-ask", {"selftrain-serve"}), ("x", set())):
+        there = {f"selftrain/{label}": "true"}
+        assert {name for name, port in doors.items() if network.admits(name, port, namespace=there)} == opened, label
+    assert not network.admits("store", 9000, namespace={"selftrain/may-log-in": "false"})
+    assert not any(
+        network.admits(run, 8080, namespace={"selftrain/may-log-in": "true"}) for run in ("orchestrator", "step")
+    )
 
 
 def test_every_opening_is_for_pods_there_are_and_at_a_port_that_they_open(network: Network) -> None:
@@ -156,3 +184,5 @@ def test_the_addresses_in_the_environment_are_those_of_services(overlay: str) ->
     for name, (service, port) in ENV.items():
         assert environment["data"][name] == f"http://{service}.selftrain.svc:{port}"
         assert port in services[service]
+    (reap,) = [each for each in objects if title(each) == "ConfigMap/selftrain-reap"]
+    assert reap["data"]["ZENML_STORE_URL"] == f"http://zenml.selftrain.svc:{services['zenml'][0]}"

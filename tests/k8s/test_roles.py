@@ -1,4 +1,4 @@
-"""The rights: all that ZenML's own code asks of the Kubernetes API is allowed, and no rule can go.
+"""The rights: all that ZenML's own code and ours ask of the Kubernetes API is allowed, and no rule can go.
 
 ZenML runs in a process of its own, with the real Kubernetes client. The API is that of api_server.py, which decides by
 the Roles of k8s/base as a cluster would.
@@ -22,18 +22,20 @@ import pytest
 from tests.k8s.access import Attempt, account, allowed
 from tests.k8s.api_server import ApiServer
 from tests.k8s.cluster import ApiError
-from tests.k8s.manifests import ORCHESTRATOR_LABELS, ROOT, STEP_LABELS, Object, render, title
+from tests.k8s.manifests import ORCHESTRATOR_LABELS, ROOT, STEP_LABELS, Object, render, rights_in, title
 from tests.k8s.resources import JOBS, PODS
 
 ORCHESTRATOR = account("selftrain-orchestrator")
 pytestmark = pytest.mark.pipeline
-USERS = {"orchestrator": ORCHESTRATOR, "submitter": "ann|selftrain-submitters"}
+USERS = {
+    "orchestrator": ORCHESTRATOR,
+    "submitter": "ann|selftrain-submitters",
+    "reap": account("selftrain-reap"),
+}
 
 
 def rights() -> list[Object]:
-    return [
-        each for each in render("base") if each["kind"] in ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
-    ]
+    return rights_in("base", "components/reap")
 
 
 def verbs() -> list[tuple[str, str, str, str]]:

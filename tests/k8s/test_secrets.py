@@ -38,10 +38,12 @@ PLAIN = {  # what a secret looks like, wherever it stands
 NAMED = re.compile(
     r"(?i)(?:password|passwd|secret_?(?:access_?)?key|api_?key|token|encryption_?key)\w*[\"']?\s*[:=]\s*(\S+)"
 )
-# What stands for a value, and is none: a reference, an empty place, or the name of another thing (s3_secret_key).
+# What stands for a value, and is none: a reference, an empty place, a file that git ignores, or the name of another
+# thing (s3_secret_key).
 SPOKEN = re.compile(
-    r"^[\"'`(]?(?:\$|\{|<|\.\.\.|env:|file:|zenml:|false|true|[\"'`)]*$|(?=.{1,24}$)[a-z0-9]+(?:_[a-z0-9]+)+$)"
+    r"^[\"'`(]?(?:\$|\{|<|\.\.\.|env:|file:|zenml:|k8s/secrets/[a-z.]+$|false|true|[\"'`)]*$|(?=.{1,24}$)[a-z0-9]+(?:_[a-z0-9]+)+$)"
 )
+BY_HAND = {"selftrain-zenml": {"ZENML_STORE_API_KEY"}}  # only a server that runs can make it
 FILES = ("selftrain-s3", "selftrain-mlflow", "mlflow-server", "zenml-server")
 
 
@@ -51,7 +53,7 @@ def written() -> list[Path]:
         path for name in ("k8s", "docs", "configs", "docker", "mlflow") for path in sorted((ROOT / name).rglob("*"))
     ]
     found += [*ROOT.glob("*.md"), *ROOT.glob("*.yaml"), ROOT / "Makefile", ROOT / ".ci" / "run"]
-    kept = [path for path in found if path.is_file() and path.suffix not in (".svg", ".env")]
+    kept = [path for path in found if path.is_file() and path.suffix not in (".svg", ".env", ".key")]
     return [path for path in kept if "__pycache__" not in path.parts]
 
 
@@ -165,10 +167,25 @@ def test_every_secret_that_a_pod_names_is_made_with_its_keys(overlay: str, made:
     shown = subprocess.run([kubectl, "kustomize", str(made)], capture_output=True, text=True, check=True).stdout
     secrets = {each["metadata"]["name"]: set(each["data"]) for each in yaml.safe_load_all(shown)}
     assert set(secrets) == set(FILES)
+    secrets |= BY_HAND
     for each in workloads(everything(overlay)):
         for name, key in _asked(pod_spec(each)):
             assert name in secrets, f"{title(each)} names {name}"
             assert key is None or key in secrets[name]
+
+
+@pytest.mark.parametrize(("name", "keys"), BY_HAND.items())
+def test_a_secret_that_is_made_by_hand_has_its_command_in_the_page_and_git_sees_no_file_of_it(
+    name: str, keys: set[str]
+) -> None:
+    page = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
+    (command,) = (line for line in page.splitlines() if f"create secret generic {name} " in line)
+    files = dict(re.findall(r"--from-file=(\w+)=(\S+)", command))
+    assert set(files) == keys
+    for path in files.values():
+        assert f"--output-file {path}" in page, "the command before writes it"
+        asked = subprocess.run(["git", "check-ignore", path], cwd=ROOT, capture_output=True, check=False)
+        assert asked.returncode == 0, path
 
 
 def _asked(spec: Object) -> Iterator[tuple[str, str | None]]:

@@ -2,8 +2,9 @@
 
     python -m tests.k8s.zenml_calls KUBECONFIG
 
-A line is `orchestrator` or `submitter`: what the pod that runs a pipeline asks, and what the machine asks that starts
-it. The answer is a line of JSON: how each call ended. ZenML's configuration must be one with a store of its own.
+A line is `orchestrator`, `submitter` or `reap`: what the pod that runs a pipeline asks, what the machine asks that
+starts it, and what our own look for dead runs asks. The answer is a line of JSON: how each call ended. ZenML's
+configuration must be one with a store of its own.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 NAMESPACE = "selftrain"
+REAP = "system:serviceaccount:selftrain:selftrain-reap"
 IMAGE = "registry.example/selftrain:0.1.0"
 FAST = {"max_api_retries": 0, "job_monitoring_interval": 0.001}
 SNAPSHOT = UUID(int=7)
@@ -162,6 +164,13 @@ def as_submitter() -> list[tuple[str, Callable[[], Any]]]:
     ]
 
 
+def as_reap() -> list[tuple[str, Callable[[], Any]]]:
+    """The call of the CronJob that looks for dead runs."""
+    from selftrain.adapters.cluster.reaping import jobs_in
+
+    return [("see which Jobs there are", lambda: jobs_in(REAP, NAMESPACE) and None)]
+
+
 def outcomes(calls: list[tuple[str, Callable[[], Any]]]) -> dict[str, str]:
     """Make the calls; each one's value, or the error it ended with."""
     ended = {}
@@ -177,7 +186,7 @@ def outcomes(calls: list[tuple[str, Callable[[], Any]]]) -> dict[str, str]:
 def main() -> None:
     os.environ["KUBECONFIG"] = sys.argv[1]
     logging.disable(logging.CRITICAL)
-    sequences = {"orchestrator": as_orchestrator, "submitter": as_submitter}
+    sequences = {"orchestrator": as_orchestrator, "submitter": as_submitter, "reap": as_reap}
     for line in sys.stdin:
         answer = json.dumps(outcomes(sequences[line.strip()]()))
         sys.__stdout__.write(f"{answer}\n")  # type: ignore[union-attr]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import re
@@ -15,36 +14,12 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.pages import commands
 from tests.pipelines.site import NETWORK, ROOT, TINY, Site, copy_of_repository
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
 
-HEADING = "## Ten commands"
-HEREDOC = re.compile(r"<<'(\w+)'$")
-
-
-def commands(page: str) -> list[str]:
-    """The commands of the section, in order; what stands between << and its end belongs to the command before."""
-    section = page[page.index(HEADING) :].split("\n## ")[0]
-    lines = [line for block in re.findall(r"(?:^ {4}.*\n)+", section, re.MULTILINE) for line in _block(block)]
-    found: list[str] = []
-    end = None
-    for line in lines:
-        if end is None:
-            here = HEREDOC.search(line)
-            end = here[1] if here else None
-            found.append(line)
-        else:
-            found[-1] += f"\n{line}"
-            end = None if line == end else end
-    return found
-
-
-def _block(text: str) -> list[str]:
-    return inspect.cleandoc(text).splitlines()
-
-
-TEN = commands((ROOT / "docs" / "production.md").read_text(encoding="utf-8"))
+TEN = commands((ROOT / "docs" / "production.md").read_text(encoding="utf-8"), "## Ten commands")
 
 
 @pytest.fixture(scope="module")

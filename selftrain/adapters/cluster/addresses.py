@@ -25,6 +25,10 @@ class Site(StrEnum):
 class Addresses(BaseModel):
     """What a stack is registered with. `workspace_claim` names a volume that the orchestrator's pods share over time.
 
+    `cache_claim` names one for DVC's cache, which all pods share at once.
+
+    `s3_region` is that of the bucket. Empty: a store of one's own has none, and each client takes its own default.
+
     Keys and passwords are references (`selftrain.adapters.process.secrets`), never values. Without them, each process
     takes its credentials from its own environment.
     """
@@ -35,11 +39,13 @@ class Addresses(BaseModel):
     name: str
     bucket: str
     s3_endpoint: str
+    s3_region: str = ""
     mlflow: str
     registry: str = ""
     namespace: str = "selftrain"
     context: str = ""
     workspace_claim: str = ""
+    cache_claim: str = ""
     s3_key: str | None = None
     s3_secret: str | None = None
     mlflow_user: str | None = None
@@ -65,6 +71,13 @@ class Addresses(BaseModel):
         if not re.fullmatch(r"https?://[^/\s@]+(/\S*)?", value):
             raise ValueError(f"{value!r} is not an address; give http://HOST:PORT or https://HOST, without a password")
         return value.rstrip("/")
+
+    @field_validator("s3_region")
+    @classmethod
+    def _is_a_region(cls, value: str) -> str:
+        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", value):
+            raise ValueError(f"{value!r} is not a region; give its name alone, such as eu-central-1")
+        return value
 
     @field_validator("registry")
     @classmethod

@@ -84,9 +84,10 @@ def _orchestrator(addresses: Addresses) -> Component:
 
 def _artifact_store(addresses: Addresses) -> Component:
     secret, _ = secrets_of(addresses)
+    region = {"region_name": addresses.s3_region} if addresses.s3_region else {}
     configuration: dict[str, object] = {
         "path": addresses.artifacts,
-        "client_kwargs": {"endpoint_url": addresses.s3_endpoint},
+        "client_kwargs": {"endpoint_url": addresses.s3_endpoint, **region},
     }
     keys = {key: secret.placeholder(key) for key in ("key", "secret")}
     configuration |= {key: value for key, value in keys.items() if value is not None}

@@ -77,7 +77,7 @@ def reap(stack: str, *, dry_run: bool = False) -> list[Reaped]:
     part = component_of(stack, "orchestrator")
     if part is None or part.flavor_name != "kubernetes":
         raise StackError(f"the stack {stack!r} runs on no cluster; local runs are ended by the next run")
-    jobs = _jobs(part.configuration.get("kubernetes_context"), part.configuration["kubernetes_namespace"])
+    jobs = jobs_in(part.configuration.get("kubernetes_context"), part.configuration["kubernetes_namespace"])
     now = datetime.now(UTC)
     reaped = []
     for run in _unfinished(part.id):
@@ -117,7 +117,8 @@ def _unfinished(orchestrator: UUID) -> list[PipelineRunResponse]:
     return found
 
 
-def _jobs(context: str | None, namespace: str) -> list[Job]:
+def jobs_in(context: str | None, namespace: str) -> list[Job]:
+    """The Jobs of a namespace, those that have ended too. Raises StackError where the API does not answer."""
     from kubernetes.client import ApiException, BatchV1Api
     from urllib3.exceptions import HTTPError
 

@@ -45,7 +45,8 @@ def store_answers(path: str, configuration: Mapping[str, object]) -> float:
     except Exception as error:  # refused, no route, no bucket: each layer below has errors of its own
         reason = " ".join(str(error).split())[:200]
         raise StackError(
-            f"{path}: we cannot {doing} ({type(error).__name__}: {reason}); check the bucket, its address and its key"
+            f"{path}: we cannot {doing} ({type(error).__name__}: {reason}); check the bucket, its address, "
+            "region and key"
         ) from error
     return time.monotonic() - began
 

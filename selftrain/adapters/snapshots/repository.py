@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from selftrain.files.workspace import Workspace
 
 REMOTE_VARIABLE = "SELFTRAIN_DVC_REMOTE"
+CACHE_VARIABLE = "SELFTRAIN_DVC_CACHE"
+"""A folder for DVC's cache that several machines share, such as a volume of all pods."""
 REMOTE = "selftrain"
 VERSION = r"[0-9a-f]{32}\.dir"
 VERSION_LIST = ".dir"  # how the id of a file list ends
@@ -169,10 +171,15 @@ def _absolute(url: str | None) -> str | None:
 
 
 def _settings(datasets: Path, url: str | None) -> dict[str, Any]:
-    """DVC's settings in this process: no scm, hash records in the workspace, links instead of copies, the remote."""
-    site = datasets / ".dvc" / "site"
+    """DVC's settings in this process: no scm, hash records in the workspace, links instead of copies, cache and remote.
+
+    Nothing is linked by its path to a cache that is shared: what a data set's folder holds is on this machine's disk.
+    """
+    site, shared = datasets / ".dvc" / "site", _absolute(os.environ.get(CACHE_VARIABLE))
     core = {"no_scm": True, "analytics": False, "check_update": False, "site_cache_dir": str(site)}
-    settings: dict[str, Any] = {"core": core, "cache": {"type": _links(datasets)}}
+    links = _links(datasets)
+    cache = {"type": links.replace("symlink,", ""), "dir": shared} if shared else {"type": links}
+    settings: dict[str, Any] = {"core": core, "cache": cache}
     if url:
         settings |= {"core": {**core, "remote": REMOTE}, "remote": {REMOTE: {"url": url}}}
     return settings

@@ -43,6 +43,10 @@ def up(
     s3_endpoint: Annotated[
         str | None, typer.Option("--s3-endpoint", metavar="URL", help=f"Address of the store. {OURS}")
     ] = None,
+    s3_region: Annotated[
+        str | None,
+        typer.Option("--s3-region", metavar="NAME", help="Region of the bucket. A store of your own has none."),
+    ] = None,
     mlflow: Annotated[str | None, typer.Option("--mlflow", metavar="URL", help=f"Address of MLflow. {OURS}")] = None,
     registry: Annotated[
         str | None,
@@ -51,6 +55,10 @@ def up(
     workspace_claim: Annotated[
         str | None,
         typer.Option("--workspace-claim", metavar="NAME", help="Volume claim that keeps the retraining's journal."),
+    ] = None,
+    cache_claim: Annotated[
+        str | None,
+        typer.Option("--cache-claim", metavar="NAME", help="Volume claim of a DVC cache that all pods share."),
     ] = None,
     s3_key: Annotated[str | None, typer.Option("--s3-key", metavar="REF", help=f"Access key: {REFERENCE}.")] = None,
     s3_secret: Annotated[str | None, typer.Option("--s3-secret", metavar="REF", help="Its secret, likewise.")] = None,
@@ -77,9 +85,11 @@ def up(
         context=current_context() if kubernetes and context is None else context,
         bucket=bucket,
         s3_endpoint=s3_endpoint,
+        s3_region=s3_region,
         mlflow=mlflow,
         registry=registry,
         workspace_claim=workspace_claim,
+        cache_claim=cache_claim,
         s3_key=s3_key,
         s3_secret=s3_secret,
         mlflow_user=mlflow_user,

@@ -4,6 +4,8 @@ import pytest
 
 from selftrain.adapters.cluster.addresses import Site, addresses_of
 from selftrain.adapters.cluster.components import components_of
+from selftrain.adapters.cluster.pods import environment
+from selftrain.adapters.snapshots.repository import CACHE_VARIABLE, REMOTE_VARIABLE
 from selftrain.errors import InputError, SecretError
 
 
@@ -19,6 +21,7 @@ def test_without_options_a_stack_has_the_addresses_of_our_manifests() -> None:
         ("name", "My Stack", "--name: 'My Stack' is not a name; use up to 42"),
         ("bucket", "s3://data", "--bucket: 's3://data' is not a bucket; give its name alone"),
         ("s3_endpoint", "minio:9000", "--s3-endpoint: 'minio:9000' is not an address; give http://HOST:PORT"),
+        ("s3_region", "EU Central", "--s3-region: 'EU Central' is not a region; give its name alone, such as eu"),
         ("registry", "http://r:5000", "--registry: 'http://r:5000' is not a registry; give HOST:PORT"),
     ],
 )
@@ -62,5 +65,39 @@ def test_a_volume_that_outlives_pods_is_the_orchestrators_alone() -> None:
     assert kept == {"pod_settings": False, "orchestrator_pod_settings": True}
 
 
+def test_a_cache_that_all_pods_share_is_mounted_where_dvc_is_told_to_look_for_it() -> None:
+    orchestrator = components_of(addresses_of(Site.KUBERNETES, cache_claim="dvc-cache"))[0].configuration
+    for kind in ("pod_settings", "orchestrator_pod_settings"):
+        settings = orchestrator[kind]
+        assert isinstance(settings, dict)
+        (name,) = (each["name"] for each in settings["volumes"] if _claim_of(each) == "dvc-cache")
+        (path,) = (each["mountPath"] for each in settings["volume_mounts"] if each["name"] == name)
+        assert {"name": CACHE_VARIABLE, "value": path} in settings["env"]
+    alone = components_of(addresses_of(Site.KUBERNETES))[0].configuration
+    assert CACHE_VARIABLE not in str(alone)
+    assert REMOTE_VARIABLE in str(alone)
+
+
+def _claim_of(volume: dict[str, dict[str, str]]) -> str:
+    return volume.get("persistentVolumeClaim", {}).get("claimName", "")
+
+
 def test_with_compose_the_steps_run_here() -> None:
     assert [part.flavor for part in components_of(addresses_of(Site.COMPOSE))] == ["local", "s3"]
+
+
+def test_the_region_of_a_bucket_reaches_zenmls_store_and_each_pod() -> None:
+    orchestrator, store, *_ = components_of(addresses_of(Site.KUBERNETES, s3_region="eu-central-1"))
+    assert store.configuration["client_kwargs"] == {
+        "endpoint_url": "http://store.selftrain.svc:9000",
+        "region_name": "eu-central-1",
+    }
+    for kind in ("pod_settings", "orchestrator_pod_settings"):
+        variables = {each["name"]: each.get("value") for each in orchestrator.configuration[kind]["env"]}  # type: ignore[index]
+        assert (variables["AWS_DEFAULT_REGION"], variables["AWS_REGION"]) == ("eu-central-1", "eu-central-1")
+
+
+def test_without_a_region_the_pods_have_one_and_the_store_takes_that_of_its_client() -> None:
+    addresses = addresses_of(Site.KUBERNETES)
+    assert {each["name"]: each.get("value") for each in environment(addresses)}["AWS_REGION"] == "us-east-1"  # type: ignore[index]
+    assert components_of(addresses)[1].configuration["client_kwargs"] == {"endpoint_url": addresses.s3_endpoint}

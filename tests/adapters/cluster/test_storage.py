@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,26 @@ def test_a_server_that_is_gone_is_said() -> None:
     gone = {"client_kwargs": {"endpoint_url": "http://127.0.0.1:9", "region_name": "us-east-1"}, **KEYS}
     with pytest.raises(StackError, match="s3://data/x: we cannot write"):
         store_answers("s3://data/x", gone)
+
+
+def test_a_request_is_signed_for_the_region_of_the_bucket() -> None:
+    signed = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            signed.append(self.headers["Authorization"])
+            self.send_error(403)  # before the body, for which the client asks with "Expect: 100-continue"
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        there = {"endpoint_url": f"http://127.0.0.1:{server.server_port}", "region_name": "eu-central-1"}
+        with pytest.raises(StackError, match="region and key"):
+            store_answers("s3://data/x", {"client_kwargs": there, **KEYS})
+        server.shutdown()
+    assert "/eu-central-1/s3/aws4_request" in signed[0]
 
 
 def test_a_plain_setting_is_its_own_value() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from selftrain.adapters.snapshots.fetching import fetch
-from selftrain.adapters.snapshots.repository import REMOTE_VARIABLE, snapshot
+from selftrain.adapters.snapshots.repository import CACHE_VARIABLE, REMOTE_VARIABLE, restore, snapshot
 from selftrain.errors import SnapshotError
 from selftrain.files.workspace import Workspace
 from tests.adapters.s3 import S3Server
@@ -94,10 +94,9 @@ def test_machines_that_share_a_cache_fetch_a_file_once_and_keep_their_own_copy(
     workspace: Workspace, elsewhere: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version, remote = snapshot(workspace, "digits").hash, workspace.dvc_remote
-    (tmp_path / "dvc").mkdir()
-    (tmp_path / "dvc" / "config").write_text(f"[cache]\n    dir = {tmp_path / 'shared'}\n")
-    monkeypatch.setenv("DVC_SYSTEM_CONFIG_DIR", str(tmp_path / "dvc"))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "shared"))
     fetch(elsewhere, "digits", version, [A], remote=str(remote))
+    assert cached_bytes(elsewhere) == 0
     for path in remote.rglob("*"):
         if path.is_file() and path.stat().st_size == FILES[A]:
             path.unlink()
@@ -106,6 +105,21 @@ def test_machines_that_share_a_cache_fetch_a_file_once_and_keep_their_own_copy(
     assert not (third.dataset("digits") / A).is_symlink()
     shutil.rmtree(tmp_path / "shared")
     assert len((third.dataset("digits") / A).read_bytes()) == FILES[A]
+
+
+def test_a_data_set_that_is_kept_or_brought_with_a_shared_cache_lies_on_the_machines_own_disk(
+    workspace: Workspace, elsewhere: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "shared"))
+    monkeypatch.setenv(REMOTE_VARIABLE, str(tmp_path / "remote"))
+    version = snapshot(workspace, "digits").hash
+    restore(elsewhere, "digits", version)
+    for each in (workspace, elsewhere):
+        assert files_of(each) == sorted(FILES)
+        assert not [path for path in each.dataset("digits").rglob("*") if path.is_symlink()]
+    assert cached_bytes(workspace) + cached_bytes(elsewhere) == 0
+    (tmp_path / "shared").rename(tmp_path / "gone")
+    assert fetch(elsewhere, "digits", version, list(FILES)) == 0
 
 
 @pytest.fixture
