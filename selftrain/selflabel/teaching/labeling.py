@@ -138,9 +138,7 @@ def _no_answers(column: str, width: int) -> pa.Table:
     return pa.table({"row": pa.array([], pa.int64()), column: pa.array([], pa.list_(pa.float32(), width))})
 
 
-def _in_order(
-    shards: Sequence[pa.Table], rows: Int64s, column: str, *, width: int | None
-) -> npt.NDArray[np.float32]:
+def _in_order(shards: Sequence[pa.Table], rows: Int64s, column: str, *, width: int | None) -> npt.NDArray[np.float32]:
     """The lists (n, width) in `column` of `rows` (n,), from shards in any order; `width` None: that of the shards."""
     for shard in shards:
         found = shard.schema.field(column).type.list_size

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
     from selftrain.selflabel.teaching.task import Task, TaskData
 
+
 class ShardGroup(BaseModel):
     """Shards of the store that are labelled together; `images` is the sha256 (hex) of the ids to label, in order.
 

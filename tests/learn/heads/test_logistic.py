@@ -50,7 +50,7 @@ def test_a_class_without_an_example_is_never_answered():
 
 
 def test_one_label_a_class_is_fitted_with_the_usual_penalty():
-    first = np.array([np.flatnonzero(Y == each)[0] for each in range(10)])
+    first = np.array([np.flatnonzero(each == Y)[0] for each in range(10)])
     linear = fit_logistic(X[first], hard(Y[first]), seed=0)
     assert (linear.inverse_penalty, linear.held_out_accuracy) == (USUAL_PENALTY, None)
     assert accuracy(linear, X, Y) > 0.5
