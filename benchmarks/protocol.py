@@ -127,7 +127,10 @@ class Loop:
         """A digest of all that is chosen: not of the code, nor of where it runs."""
         whole = dict.fromkeys({"workspace", "machine", "task", *PRODUCTION}, True)
         newer = {"splitting": set(KEPT_BY_THE_MANIFEST), "registry": {"limits", "trial_images", "calibration_margin"}}
-        left_out = {**newer, **whole}  # no row sets the newer keys
+        for section, key in (("teacher", "head"), ("student", "head"), ("pseudo_label", "labeler")):
+            if key not in getattr(self.experiment, section).model_fields_set:
+                newer[section] = {key}
+        left_out = {**newer, **whole}  # no row sets the other newer keys
         chosen = _without_folders(self.experiment).model_dump_json(exclude=left_out)
         parts = (self.task, str(self.seed), chosen, self.draw.source.scan().digest)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -118,7 +118,7 @@ def labelled(
 
     One `submit` per group keys each by itself; ZenML's `map` would key each by the whole list.
     """
-    groups = shard_groups(images, e.machine.label_shards)
+    groups = shard_groups(images, e.machine.label_shards, e.pseudo_label)
     if not groups:
         return pseudo_label(manifest, teacher, e.place, e.task, e.pseudo_label, round_index, machine, version)
     asked = asking(e.pseudo_label)

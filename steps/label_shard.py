@@ -37,6 +37,6 @@ def label_shard(
     """Ask the teacher for the images of `group`, which names them: a pool that grows elsewhere asks none again."""
     start_keras()
     with named(group), progress("label shards") as show:
-        images = images_of(manifest, group)
+        images = images_of(manifest, group, settings)
         data = TaskData(images, with_shards(open_dataset(place, machine), images, dataset_version))
         return label_group(task_of(task), data, teacher, settings=settings, progress=show)

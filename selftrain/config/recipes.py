@@ -13,6 +13,7 @@ from selftrain.ladder import next_rung, resolve
 Augmentation = Literal["none", "digits", "natural"]
 Method = Literal["noisy_student", "fixmatch", "freematch", "softmatch"]
 Precision = Literal["float32", "mixed_bfloat16"]
+Head = Literal["trained", "fitted"]
 Objective = Literal["simclr", "barlow_twins"]
 
 
@@ -30,7 +31,12 @@ class Recipe(Section):
 
     backbone: str | None = Field(None, description="ladder name or keras.applications class; None: the next rung")
     weights: str | None = Field(None, description="None: from scratch; 'imagenet'; or a local weights file")
-    steps: int = Field(480, ge=1)
+    head: Head = Field(
+        "trained",
+        description="fitted: the last layer by logistic regression on the features of the pretrained backbone, then "
+        "`steps` on the whole network; 0 steps leave the backbone as it is",
+    )
+    steps: int = Field(480, ge=0, description="0 with a fitted head alone")
     batch_size: int = Field(16, ge=1)
     learning_rate: float = Field(3e-3, gt=0)
     warmup: Share = Field(0.1, description="share of the steps with a rising rate")
@@ -81,6 +87,28 @@ class Recipe(Section):
         """Whether the training steps use unlabelled images, as FixMatch's do; a teacher's never do."""
         return False
 
+    @property
+    def fits_only(self) -> bool:
+        """Whether the head is fitted and no step follows."""
+        return self.head == "fitted" and self.steps == 0
+
+    @model_validator(mode="after")
+    def _a_head_can_be_fitted(self) -> Self:
+        role = type(self).__name__.lower()
+        if self.head == "fitted" and self.weights is None:
+            raise ConfigError(
+                f"{role}.head is 'fitted' without {role}.weights: features of an untrained backbone say little; "
+                "give weights, or set head to 'trained'"
+            )
+        if self.steps == 0 and (self.head != "fitted" or self.in_training):
+            raise ConfigError(
+                f"{role}.steps is 0, and nothing would be trained; give steps, or set {role}.head to 'fitted' and "
+                "leave out methods that learn in steps"
+            )
+        if self.steps == 0 and self.finish_steps:
+            raise ConfigError(f"{role}.finish_steps is {self.finish_steps} after no steps; leave it out")
+        return self
+
     @model_validator(mode="after")
     def _nothing_is_idle(self) -> Self:
         for key, why in self._idle().items():
@@ -100,6 +128,8 @@ class Recipe(Section):
             idle |= dict.fromkeys(("randaugment_operations", "randaugment_magnitude"), why)
         if self.weights is None:
             idle["freeze_steps"] = "without weights there is nothing to keep frozen"
+        if self.head == "fitted":
+            idle["freeze_steps"] = "the head is fitted before the first step"
         if self.freeze_steps == 0:
             idle["unfreeze_rate"] = "freeze_steps is 0"
         return idle
@@ -151,7 +181,7 @@ class Student(Recipe):
         description="'teacher': from its teacher's weights, on the same backbone; 'student': only if that is a student",
     )
     consistency: Consistency = Consistency()
-    steps: int = Field(860, ge=1)
+    steps: int = Field(860, ge=0, description="0 with a fitted head alone")
     strength: Literal["weak", "strong"] = "strong"
     dropout: Share = 0.3
     pseudo_weight: float = Field(1.0, ge=0, description="weight of a pseudo-labelled image in the loss; a human's is 1")
@@ -193,6 +223,15 @@ class Student(Recipe):
                     f"student.consistency.{key} is {value!r}, and would do nothing: method is {self.method}, and it "
                     f"belongs to {' and '.join(methods)}; leave it out, or choose one of these"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _fits_a_new_head(self) -> Self:
+        if self.head == "fitted" and self.start != "new":
+            raise ConfigError(
+                f"student.head is 'fitted' and student.start {self.start!r}: a student that continues keeps its "
+                "teacher's head; set start to 'new', or head to 'trained'"
+            )
         return self
 
     @model_validator(mode="after")

@@ -56,6 +56,10 @@ Threshold = Annotated[Fixed | PerClass | Quantile | TargetPrecision | Adaptive, 
 class PseudoLabel(Section):
     """How the teacher's predictions become pseudo-labels."""
 
+    labeler: Literal["teacher", "propagate"] = Field(
+        "teacher",
+        description="propagate: also spread labels and the teacher's answers over a graph of similar images",
+    )
     threshold: Threshold = Fixed()
     targets: Literal["soft", "hard"] = "soft"
     max_per_class: int | None = Field(None, ge=1, description="quota: this many of the most confident per class")

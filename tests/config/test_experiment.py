@@ -127,6 +127,20 @@ def test_a_kind_is_there_even_where_only_what_was_set_is_written(value: DigitsSo
         ),
         ({"teacher": {"randaugment_operations": 3}}, "teacher.randaugment_operations is 3, and would do nothing"),
         ({"student": {"augmentation": "none", "randaugment_magnitude": 3.0}}, "augmentation is none"),
+        ({"teacher": {"head": "fitted"}}, "'fitted' without teacher.weights"),
+        ({"teacher": {"steps": 0}}, "teacher.steps is 0, and nothing would be trained"),
+        (
+            {"teacher": {"weights": "imagenet", "backbone": "efficientnet_b0", "head": "fitted", "freeze_steps": 9}},
+            "the head is fitted before the first step",
+        ),
+        (
+            {"student": {"weights": "imagenet", "head": "fitted", "start": "student"}},
+            "a student that continues keeps its teacher's head",
+        ),
+        (
+            {"student": {"weights": "imagenet", "head": "fitted", "steps": 0, "method": "fixmatch"}},
+            "student.steps is 0, and nothing would be trained",
+        ),
         ({"teacher": {"freeze_steps": 10}}, "without weights there is nothing to keep frozen"),
         ({"student": {"weights": "imagenet", "unfreeze_rate": 0.5}}, "would do nothing: freeze_steps is 0"),
     ],

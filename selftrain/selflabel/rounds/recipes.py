@@ -48,8 +48,10 @@ def control_recipe(recipe: Student, history: History) -> Student:
 
     The control is validated about as often as the student was, because the best of many more validations would be
     better by luck. A student that learns in training sees its labelled images weakly augmented, and so does its
-    control.
+    control. Where the student only fits its head, the control fits it to the labels.
     """
+    if recipe.fits_only:
+        return recipe.model_copy(update={"min_human_share": 1.0, "start": "new"})
     kept = [each for each in history.rounds if each.kept]  # the newest of them is the best
     steps = _steps(recipe, kept)
     frozen = _frozen(recipe, kept, steps)

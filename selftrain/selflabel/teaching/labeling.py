@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +16,14 @@ from selftrain.data.store.pixels import Pixels
 from selftrain.errors import PredictionError
 from selftrain.evaluate.coverage import HeldOut
 from selftrain.learn.models.calibrate import FEWEST, cross_fitted_probs, fit_temperature, softmax
-from selftrain.learn.models.contract import SavedModel
+from selftrain.learn.models.contract import Contract, SavedModel
+from selftrain.learn.models.features import with_features
 from selftrain.learn.models.loading import load
 from selftrain.learn.models.predict import predict_logits
 from selftrain.progress import Progress, silent
+from selftrain.selflabel.graph.propagation import Nodes, as_logits, propagate
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
+from selftrain.selflabel.teaching.asked import asked_rows
 
 
 def label_shard(
@@ -27,22 +31,33 @@ def label_shard(
 ) -> pa.Table:
     """The teacher's logits for the images of `pixels` in `parts`: columns `row` and `logits`, in that order.
 
+    If labels are to be spread over similar images, a column `features` follows.
+
     Each part holds rows (k,) and is asked in batches of its own. The last bits of a logit may depend on the batch that
     it was computed in, so a part has the same answers whatever else is asked.
     """
     model, contract = load(teacher.folder)
+    classes, spreading = len(contract.class_names), settings.labeler == "propagate"
+    network = with_features(model) if spreading else model
     total, asked = sum(map(len, parts)), 0
-    answers = [np.empty((0, len(contract.class_names)), np.float32)]
+    answers = [np.empty((0, network.output_shape[-1]), np.float32)]
     for rows in parts:
         show = _from(asked, total, progress)
-        logits = predict_logits(
-            model, pixels, rows, batch_size=settings.batch_size, flips=settings.flips, progress=show
+        answers.append(
+            predict_logits(network, pixels, rows, batch_size=settings.batch_size, flips=settings.flips, progress=show)
         )
-        answers.append(logits)
         asked += len(rows)
-    flat = pa.array(np.concatenate(answers).reshape(-1))
-    asked_rows = np.concatenate([np.empty(0, np.int64), *parts])
-    return pa.table({"row": asked_rows, "logits": pa.FixedSizeListArray.from_arrays(flat, len(contract.class_names))})
+    values = np.concatenate(answers)
+    columns = {
+        "row": np.concatenate([np.empty(0, np.int64), *parts]),
+        "logits": _lists(values[:, -classes:]),
+    }
+    return pa.table(columns | ({"features": _lists(values[:, :-classes])} if spreading else {}))
+
+
+def _lists(values: npt.NDArray[np.float32]) -> pa.FixedSizeListArray:
+    """The rows of `values` (n, k) as lists of k numbers."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(values).reshape(-1)), values.shape[1])
 
 
 def _from(asked: int, whole: int, progress: Progress) -> Progress:
@@ -66,11 +81,12 @@ def join(
 
     The validation images calibrate the probabilities and measure the precision of what is accepted. Each of them gets a
     temperature that was fitted on others. The pool gets the temperature that was fitted on all of them. If there are
-    too few, it gets the contract's temperature and nothing is measured. Raises PredictionError if an image has no
+    too few, it gets the contract's temperature and nothing is measured. With `settings.labeler` "propagate" all this
+    happens to the answers after labels were spread over similar images. Raises PredictionError if an image has no
     answer or more than one, or if a shard has another number of classes.
     """
     contract, held_rows, rows = teacher.contract, manifest.rows(Split.VALIDATION), manifest.rows(Split.UNLABELED)
-    logits = _in_order(shards, np.concatenate([held_rows, rows]), classes=len(contract.class_names))
+    logits, findings = _answers(manifest, contract, shards, settings=settings)
     held_logits, pool_logits = logits[: len(held_rows)], logits[len(held_rows) :]
     held_labels = manifest.labels()[held_rows].astype(np.int64)
     fits = len(held_rows) >= FEWEST
@@ -84,26 +100,59 @@ def join(
         held_out=HeldOut(cross_fitted_probs(held_logits, held_labels), held_labels) if fits else None,
         prior=np.bincount(manifest.labels()[manifest.rows(Split.TRAIN)], minlength=len(contract.class_names)),
     )
-    return replace(labels, lineage=contract.lineage)
+    return replace(labels, lineage=contract.lineage, findings=(*labels.findings, *findings))
 
 
-def _no_answers(classes: int) -> pa.Table:
+def _answers(
+    manifest: Manifest, contract: Contract, shards: Sequence[pa.Table], *, settings: PseudoLabel
+) -> tuple[npt.NDArray[np.float32], tuple[str, ...]]:
+    """Logits (n, classes) of validation and then the pool, and what the reader of a run should know of them."""
+    asked, classes = asked_rows(manifest, settings), len(contract.class_names)
+    logits = _in_order(shards, asked, "logits", width=classes)
+    match settings.labeler:
+        case "teacher":
+            return logits, ()
+        case "propagate":
+            features = _in_order(shards, asked, "features", width=None)
+            return _propagated(manifest, contract, logits, features)
+        case _:
+            assert_never(settings.labeler)
+
+
+def _propagated(
+    manifest: Manifest, contract: Contract, logits: npt.NDArray[np.float32], features: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.float32], tuple[str, ...]]:
+    """Logits of validation and the pool after spreading; both arguments also hold the labelled images, first."""
+    labels, labelled = manifest.labels(), manifest.rows(Split.TRAIN)
+    held_labels = labels[manifest.rows(Split.VALIDATION)].astype(np.int64)
+    answers = logits[len(labelled) :]
+    fits = len(held_labels) >= FEWEST
+    temperature = fit_temperature(answers[: len(held_labels)], held_labels) if fits else contract.temperature
+    known = labels[labelled].astype(np.int64)
+    spread = propagate(Nodes(features, known, held_labels, softmax(answers, temperature)), fewest=FEWEST)
+    return as_logits(spread.probs), (spread.finding,)
+
+
+def _no_answers(column: str, width: int) -> pa.Table:
     """A shard without images."""
-    return pa.table({"row": pa.array([], pa.int64()), "logits": pa.array([], pa.list_(pa.float32(), classes))})
+    return pa.table({"row": pa.array([], pa.int64()), column: pa.array([], pa.list_(pa.float32(), width))})
 
 
-def _in_order(shards: Sequence[pa.Table], rows: Int64s, *, classes: int) -> npt.NDArray[np.float32]:
-    """The logits (n, classes) of `rows` (n,), from shards in any order."""
+def _in_order(shards: Sequence[pa.Table], rows: Int64s, column: str, *, width: int | None) -> npt.NDArray[np.float32]:
+    """The lists (n, width) in `column` of `rows` (n,), from shards in any order; `width` None: that of the shards."""
     for shard in shards:
-        width = shard.schema.field("logits").type.list_size
-        if width != classes:
-            raise PredictionError(f"a shard has {width} logits per image, not {classes}; label it with this teacher")
-    table = pa.concat_tables([_no_answers(classes), *shards]).combine_chunks()
+        found = shard.schema.field(column).type.list_size
+        width = found if width is None else width
+        if found != width:
+            raise PredictionError(f"a shard has {found} {column} per image, not {width}; label it with this teacher")
+    width = width or 0
+    table = pa.concat_tables([_no_answers(column, width), *(each.select(["row", column]) for each in shards)])
+    table = table.combine_chunks()
     answered = table["row"].to_numpy()
     order = np.argsort(answered, kind="stable")
     if not np.array_equal(answered[order], np.sort(rows)):
         raise PredictionError(
             f"{len(answered)} answers for {len(rows)} images: each image needs one; label the shards of this manifest"
         )
-    logits = np.asarray(table["logits"].combine_chunks().flatten()).reshape(-1, classes)
-    return logits[order[np.searchsorted(answered[order], rows)]]
+    values = np.asarray(table[column].combine_chunks().flatten()).reshape(-1, width)
+    return values[order[np.searchsorted(answered[order], rows)]]

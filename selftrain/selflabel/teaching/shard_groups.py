@@ -18,17 +18,16 @@ from pydantic import BaseModel, ConfigDict
 
 from selftrain.config import PseudoLabel
 from selftrain.data import columns
-from selftrain.data.manifest import Manifest, Split
+from selftrain.data.manifest import Manifest
 from selftrain.errors import PredictionError, SelftrainError
 from selftrain.files.writing import replace
 from selftrain.progress import Progress, silent
+from selftrain.selflabel.teaching.asked import asked_splits
 
 if TYPE_CHECKING:
     from selftrain.learn.models.contract import SavedModel
     from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
     from selftrain.selflabel.teaching.task import Task, TaskData
-
-ASKED = (Split.VALIDATION, Split.UNLABELED)
 
 
 class ShardGroup(BaseModel):
@@ -44,19 +43,19 @@ class ShardGroup(BaseModel):
     images: str
 
 
-def shard_groups(manifest: Manifest, size: int | None) -> tuple[ShardGroup, ...]:
+def shard_groups(manifest: Manifest, size: int | None, settings: PseudoLabel) -> tuple[ShardGroup, ...]:
     """The shards with images to label, `size` to a group; no group at all for None, or without such images."""
     if size is None:
         return ()
-    asked = _images_of(manifest, None)
+    asked = _images_of(manifest, None, settings)
     names = asked.table["shard"].unique().cast("string").to_pylist()
     parts = [tuple(sorted(names)[start : start + size]) for start in range(0, len(names), size)]
-    return tuple(ShardGroup(shards=shards, images=_digest(_images_of(asked, shards))) for shards in parts)
+    return tuple(ShardGroup(shards=shards, images=_digest(_images_of(asked, shards, settings))) for shards in parts)
 
 
-def images_of(manifest: Manifest, group: ShardGroup) -> Manifest:
+def images_of(manifest: Manifest, group: ShardGroup, settings: PseudoLabel) -> Manifest:
     """The images of `manifest` that the group labels. Raises PredictionError if they are others than it names."""
-    images = _images_of(manifest, group.shards)
+    images = _images_of(manifest, group.shards, settings)
     if _digest(images) != group.images:
         raise PredictionError(
             f"the shards {', '.join(group.shards)} hold other images than their group names; make the groups of this "
@@ -65,8 +64,8 @@ def images_of(manifest: Manifest, group: ShardGroup) -> Manifest:
     return images
 
 
-def _images_of(manifest: Manifest, shards: Sequence[str] | None) -> Manifest:
-    rows = manifest.rows(*ASKED)
+def _images_of(manifest: Manifest, shards: Sequence[str] | None, settings: PseudoLabel) -> Manifest:
+    rows = manifest.rows(*asked_splits(settings))
     if shards is not None:
         there = pc.is_in(manifest.table["shard"].cast("string"), value_set=pa.array(shards, pa.string()))
         rows = rows[np.asarray(there)[rows]]
@@ -124,7 +123,7 @@ def label_group(
     progress: Progress = silent,
 ) -> GroupAnswers:
     """The answers of `teacher` for all images to label of `data`, whose manifest is that of one group."""
-    table = task.label_shard(data, teacher, data.rows_to_label(), settings=settings, progress=progress)
+    table = task.label_shard(data, teacher, data.rows_to_label(settings), settings=settings, progress=progress)
     ids = data.manifest.table["image_id"].take(table["row"])
     return GroupAnswers(table.drop_columns(["row"]).add_column(0, "image_id", ids))
 
@@ -155,4 +154,4 @@ def named(group: ShardGroup) -> Iterator[None]:
 
 def asking(settings: PseudoLabel) -> PseudoLabel:
     """What of `settings` the answers follow from: another threshold asks no group again."""
-    return PseudoLabel(flips=settings.flips, batch_size=settings.batch_size)
+    return PseudoLabel(labeler=settings.labeler, flips=settings.flips, batch_size=settings.batch_size)

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, assert_never
 
-import numpy as np
 import pyarrow as pa
 
 from selftrain.config import PseudoLabel, TaskName
-from selftrain.data.manifest import Int64s, Manifest, Split
+from selftrain.data.manifest import Int64s, Manifest
 from selftrain.data.store.dataset import Dataset
 from selftrain.data.store.pixels import Pixels
 from selftrain.data.store.shards import by_shard
 from selftrain.progress import Progress, silent
+from selftrain.selflabel.teaching.asked import asked_rows
 
 if TYPE_CHECKING:
     from selftrain.evaluate.detail import DetailedComparison
@@ -38,9 +38,9 @@ class TaskData:
         """The images as uint8 (n, size, size, 3), aligned with the manifest's rows."""
         return self.dataset.pixels(self.manifest, size)
 
-    def rows_to_label(self) -> Int64s:
-        """The rows (n,) to label in a round: validation, which calibrates the teacher, and then the pool."""
-        return np.concatenate([self.manifest.rows(Split.VALIDATION), self.manifest.rows(Split.UNLABELED)])
+    def rows_to_label(self, settings: PseudoLabel) -> Int64s:
+        """The rows (n,) that a teacher is asked about in a round (`asked.asked_rows`)."""
+        return asked_rows(self.manifest, settings)
 
     def by_shard(self, rows: Int64s) -> list[Int64s]:
         """`rows` (k,) in one array per shard of the store, by the shards' names; the order within a shard stays."""
@@ -145,5 +145,5 @@ def label_pool(
     progress: Progress = silent,
 ) -> PseudoLabels:
     """The pseudo-labels of round `round_index`, with validation and the whole pool as one shard."""
-    shard = task.label_shard(data, teacher, data.rows_to_label(), settings=settings, progress=progress)
+    shard = task.label_shard(data, teacher, data.rows_to_label(settings), settings=settings, progress=progress)
     return task.join(data, teacher, [shard], settings=settings, round_index=round_index)

@@ -27,10 +27,12 @@ from selftrain.learn.networks import variables
 from selftrain.learn.networks.backbones import untrained
 from selftrain.learn.networks.batchnorm import layers_of_type
 from selftrain.learn.networks.copies import write_weights
+from selftrain.learn.training.batches import Examples
 from selftrain.learn.training.course import Unlabeled
 from selftrain.learn.training.curve import write_curve
 from selftrain.learn.training.examples import examples, whole_pool
-from selftrain.learn.training.run import train
+from selftrain.learn.training.fitted import fit_head_to, without_steps
+from selftrain.learn.training.run import TrainingResult, train
 
 if TYPE_CHECKING:  # thresholds and plans are inputs of a step, so their code stays out of its code digest
     from selftrain.selflabel.rounds.plan import ControlPlan, Plan, TeacherPlan
@@ -164,18 +166,7 @@ def _train(lesson: Lesson, into: Destination) -> SavedModel:
     if lesson.start is not None:
         _take_weights(network, lesson.start)
     validation = examples(manifest, pixels, Split.VALIDATION)
-    trained = train(
-        network,
-        recipe=recipe,
-        train=examples(manifest, pixels, Split.TRAIN, pseudo_weight=lesson.pseudo_weight),
-        validation=validation,
-        min_human_share=lesson.min_human_share,
-        unlabeled=lesson.unlabeled,
-        seed=lesson.seed,
-        checkpoints=into.checkpoints.of(lesson.key),
-        devices=into.devices,
-        progress=into.progress,
-    )
+    trained = _taught(network, lesson, validation, into)
     logits = predict_logits(trained.model, pixels, validation.rows)
     learnt = {
         "temperature": fit_temperature(logits, validation.targets.argmax(axis=1)),
@@ -188,6 +179,28 @@ def _train(lesson: Lesson, into: Destination) -> SavedModel:
     saved = save(trained.model, lesson.contract.model_copy(update=learnt), into.folder)
     write_curve(trained.curve, into.folder)
     return saved
+
+
+def _taught(network: keras.Model, lesson: Lesson, validation: Examples, into: Destination) -> TrainingResult:
+    """The lesson's head, if it is to be fitted, and then its steps, if there are any."""
+    recipe, began = lesson.recipe, time.monotonic()
+    lessons = examples(lesson.manifest, lesson.pixels, Split.TRAIN, pseudo_weight=lesson.pseudo_weight)
+    if recipe.head == "fitted":
+        fit_head_to(network, lessons, recipe, seed=lesson.seed, progress=into.progress)
+    if recipe.fits_only:
+        return without_steps(network, validation, began=began)
+    return train(
+        network,
+        recipe=recipe,
+        train=lessons,
+        validation=validation,
+        min_human_share=lesson.min_human_share,
+        unlabeled=lesson.unlabeled,
+        seed=lesson.seed,
+        checkpoints=into.checkpoints.of(lesson.key),
+        devices=into.devices,
+        progress=into.progress,
+    )
 
 
 def _sample(manifest: Manifest, labels: PseudoLabels, images: int, *, seed: int) -> tuple[Ints, Ints] | None:

@@ -8,13 +8,14 @@ import pytest
 
 from selftrain.config import Fixed, PseudoLabel, TargetPrecision
 from selftrain.data.label_map import LabelMap
-from selftrain.data.manifest import Manifest, Split
+from selftrain.data.manifest import Manifest
 from selftrain.data.store.pixels import ArrayPixels
 from selftrain.errors import PredictionError
 from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.models.loading import load
 from selftrain.learn.models.saving import save
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
+from selftrain.selflabel.teaching.asked import asked_rows
 from selftrain.selflabel.teaching.labeling import join, label_shard
 
 pytestmark = [
@@ -62,7 +63,7 @@ def shards_of(
     manifest: Manifest, pixels: ArrayPixels, teacher: SavedModel, settings: PseudoLabel, parts: int = 1
 ) -> list[pa.Table]:
     """The teacher's answers for validation and the pool, in `parts` shards."""
-    rows = manifest.rows(Split.VALIDATION, Split.UNLABELED)
+    rows = asked_rows(manifest, settings)
     return [label_shard(pixels, teacher, some, settings=settings) for some in np.array_split(rows, parts)]
 
 
@@ -149,3 +150,25 @@ def test_without_validation_images_the_pool_is_labelled_and_nothing_measured(col
     manifest, pixels = painted(validation=0, pool=9)
     labels = label_pool(manifest, pixels, SavedModel.read(colour_model), settings=PseudoLabel(), round_index=1)
     assert (len(labels), labels.measured, labels.curve) == (9, None, None)
+
+
+def test_labels_are_spread_over_similar_images_and_the_reader_is_told(colour_model: Path) -> None:
+    manifest, pixels = painted(validation=30, pool=60)
+    teacher = SavedModel.read(colour_model)
+    alone = label_pool(manifest, pixels, teacher, settings=PseudoLabel(), round_index=1)
+    spread = label_pool(manifest, pixels, teacher, settings=PseudoLabel(labeler="propagate"), round_index=1)
+    colours = np.arange(60) % 3
+    right = [float((each.probs().argmax(axis=1) == colours).mean()) for each in (alone, spread)]
+    assert right[1] >= right[0] - 0.05
+    assert any("similar images" in each for each in spread.findings)
+    assert not any("similar images" in each for each in alone.findings)
+
+
+@pytest.mark.parametrize("parts", [2, 5])
+def test_spread_labels_are_the_same_from_any_shards(colour_model: Path, parts: int) -> None:
+    manifest, pixels = painted(validation=30, pool=41)
+    teacher, settings = SavedModel.read(colour_model), PseudoLabel(labeler="propagate")
+    whole = label_pool(manifest, pixels, teacher, settings=settings, round_index=1)
+    shards = shards_of(manifest, pixels, teacher, settings, parts)[::-1]
+    joined = join(manifest, teacher, shards, settings=settings, round_index=1)
+    np.testing.assert_allclose(joined.probs(), whole.probs(), atol=1e-4)

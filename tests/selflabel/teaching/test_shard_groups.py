@@ -95,8 +95,8 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> SavedModel:
 
 def answers_of(dataset: Dataset, manifest: Manifest, teacher: SavedModel, size: int) -> list[GroupAnswers]:
     return [
-        label_group(TASK, TaskData(images_of(manifest, group), dataset), teacher, settings=asking(SETTINGS))
-        for group in shard_groups(manifest, size)
+        label_group(TASK, TaskData(images_of(manifest, group, SETTINGS), dataset), teacher, settings=asking(SETTINGS))
+        for group in shard_groups(manifest, size, SETTINGS)
     ]
 
 
@@ -118,11 +118,11 @@ def test_a_pool_that_grew_by_a_shard_has_its_old_groups_and_their_answers_still_
     dataset: Dataset, teacher: SavedModel
 ) -> None:
     before = stored(dataset, {"b": 40, "c": 20})
-    kept = dict(zip(shard_groups(before, 1), answers_of(dataset, before, teacher, 1), strict=True))
+    kept = dict(zip(shard_groups(before, 1, SETTINGS), answers_of(dataset, before, teacher, 1), strict=True))
     after = stored(dataset, {"a": 30, "b": 40, "c": 20})
-    new = [group for group in shard_groups(after, 1) if group not in kept]
+    new = [group for group in shard_groups(after, 1, SETTINGS) if group not in kept]
     assert [group.shards for group in new] == [("a.arrayrecord",)]
-    data = TaskData(images_of(after, new[0]), dataset)
+    data = TaskData(images_of(after, new[0], SETTINGS), dataset)
     answers = [*kept.values(), label_group(TASK, data, teacher, settings=asking(SETTINGS))]
     whole = label_pool(TASK, TaskData(after, dataset), teacher, settings=SETTINGS, round_index=1)
     assert joined(dataset, after, teacher, answers).digest == whole.digest
@@ -140,17 +140,17 @@ def test_an_image_that_was_labelled_since_makes_its_group_another_one(dataset: D
         round=1,
         teacher="t",
     )
-    first, second = shard_groups(before, 1), shard_groups(moved, 1)
+    first, second = shard_groups(before, 1, SETTINGS), shard_groups(moved, 1, SETTINGS)
     assert len(set(first) - set(second)) == 1
     (changed,) = set(first) - set(second)
     with pytest.raises(PredictionError, match="hold other images than their group names"):
-        images_of(moved, changed)
+        images_of(moved, changed, SETTINGS)
 
 
 def test_without_a_size_or_without_images_to_label_there_is_no_group(dataset: Dataset) -> None:
     manifest = stored(dataset, {"a": 20})
-    assert shard_groups(manifest, None) == ()
-    assert shard_groups(manifest.part(Split.TRAIN), 1) == ()
+    assert shard_groups(manifest, None, SETTINGS) == ()
+    assert shard_groups(manifest.part(Split.TRAIN), 1, SETTINGS) == ()
 
 
 def test_another_threshold_asks_no_group_again_but_another_batch_size_does() -> None:
@@ -179,8 +179,8 @@ def test_a_group_that_is_missing_or_of_another_pool_is_refused_by_the_join(
 
 def test_a_group_whose_shard_cannot_be_read_is_named(dataset: Dataset, teacher: SavedModel) -> None:
     manifest = stored(dataset, {"a": 20, "b": 20})
-    group = shard_groups(manifest, 1)[1]
+    group = shard_groups(manifest, 1, SETTINGS)[1]
     (dataset.store.shards / "b.arrayrecord").unlink()
-    data = TaskData(images_of(manifest, group), dataset)
+    data = TaskData(images_of(manifest, group, SETTINGS), dataset)
     with pytest.raises(ManifestError, match=r"shards b\.arrayrecord were not labelled: .*missing"), named(group):
         label_group(TASK, data, teacher, settings=asking(SETTINGS))

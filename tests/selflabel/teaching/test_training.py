@@ -39,7 +39,7 @@ pytestmark = [
 
 def plan_of(steps: int, backbone: str, **recipe: Any) -> Plan:
     """The plan of round 1, without what a round would change in the recipe."""
-    student = Student(augmentation="digits", steps=steps, batch_size=BATCH, validate_every=steps, **recipe)
+    student = Student(augmentation="digits", steps=steps, batch_size=BATCH, validate_every=max(steps, 1), **recipe)
     return Plan(task="classification", index=1, teacher=0, recipe=student, backbone=backbone, image_size=16, seed=1)
 
 
@@ -247,3 +247,36 @@ def test_a_pseudo_label_without_its_probabilities_names_a_class_and_one_with_the
     train = examples(manifest, pixels, Split.TRAIN, pseudo_weight=1.0)
     assert (train.human.sum(), len(train)) == (40, 40 + len(digits.labels))
     np.testing.assert_array_equal(train.named, train.human | (targets == "hard"))
+
+
+def test_a_fitted_head_is_the_regression_on_the_features_of_its_frozen_backbone(digits: Round, tmp_path: Path) -> None:
+    from selftrain.learn.models.features import features
+    from selftrain.learn.models.loading import load
+    from selftrain.learn.models.predict import predict_logits
+    from selftrain.learn.networks.backbones import build, save_weights
+
+    weights = tmp_path / "backbone.weights.h5"
+    save_weights(build("wide_resnet_16_1", image_size=16, classes=10, seed=5), weights)
+    fitted = {"weights": str(weights), "head": "fitted", "reduce_strides": True}
+    none = digits.labels.table
+    unsure = replace(digits.labels, table=none.set_column(4, none.schema.field(4), [[False] * len(none)]))
+    student = digits.student(unsure, tmp_path / "0", steps=0, **fitted)
+    model, contract = load(student.folder)
+    assert contract.image_steps == 0
+    pixels = open_dataset(digits.e.place, digits.e.machine).pixels(digits.manifest, 16)
+    rows = digits.manifest.rows(Split.TRAIN)
+    right = predict_logits(model, pixels, rows).argmax(axis=1) == digits.manifest.labels()[rows]
+    assert right.mean() > 0.5  # ten classes, an untrained backbone
+    untouched = build("wide_resnet_16_1", image_size=16, classes=10, weights=str(weights))
+    np.testing.assert_allclose(features(model, pixels, rows), features(untouched, pixels, rows), rtol=1e-4, atol=1e-4)
+    again = digits.student(unsure, tmp_path / "1", steps=0, **fitted)
+    assert again.contract.values_sha256 == contract.values_sha256
+
+
+def test_steps_after_a_fitted_head_go_on_from_it(digits: Round, tmp_path: Path) -> None:
+    from selftrain.learn.networks.backbones import build, save_weights
+
+    weights = tmp_path / "backbone.weights.h5"
+    save_weights(build("wide_resnet_16_1", image_size=16, classes=10, seed=5), weights)
+    contract = digits.taught(digits.labels, tmp_path / "0", weights=str(weights), head="fitted", learning_rate=1e-6)
+    assert contract.image_steps == STEPS * BATCH
