@@ -53,4 +53,5 @@ def spread(graph: csr_matrix, known: Floats, share: float) -> Floats:
         if moved < _TOLERANCE:
             break
     total = np.maximum(answers.sum(axis=1, keepdims=True), 1e-12)
-    return (answers / total).astype(np.float32)
+    probs: Floats = (answers / total).astype(np.float32)
+    return probs

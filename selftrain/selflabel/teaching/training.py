@@ -31,8 +31,8 @@ from selftrain.learn.training.batches import Examples
 from selftrain.learn.training.course import Unlabeled
 from selftrain.learn.training.curve import write_curve
 from selftrain.learn.training.examples import examples, whole_pool
-from selftrain.learn.training.fitted import fit_head_to, without_steps
 from selftrain.learn.training.run import TrainingResult, train
+from selftrain.selflabel.teaching.fitted import fit_head_to, without_steps
 
 if TYPE_CHECKING:  # thresholds and plans are inputs of a step, so their code stays out of its code digest
     from selftrain.selflabel.rounds.plan import ControlPlan, Plan, TeacherPlan
