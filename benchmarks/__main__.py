@@ -29,9 +29,11 @@ NAMES = (
     "image",
     "pseudo_label",
     "training",
+    "interruptions",
     "small_images",
     "run",
     "growth",
+    "lost_nodes",
     "guarantees",
 )
 # They train for hours, so they run only when they are named.

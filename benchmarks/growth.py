@@ -88,13 +88,13 @@ def measure(*, quick: bool) -> Result:
 
 def _nights(stores: Stores, nights: int) -> tuple[int, list[dict[str, int]]]:
     """The bytes of images that arrived, and what was used after each night's clean."""
-    _paint(stores.folder / "labeled", 45, seed=0, classes=True)
-    _paint(stores.folder / "unlabeled", 30, seed=1000)
+    paint(stores.folder / "labeled", 45, seed=0, classes=True)
+    paint(stores.folder / "unlabeled", 30, seed=1000)
     config = stores.folder / "growth.yaml"
     config.write_text(yaml.safe_dump({"parameters": {"experiment": _experiment(stores)}}))
     arrived, sizes = 0, []
     for night in range(nights):
-        arrived += _paint(stores.folder / "inbox" / f"{night:02}", A_NIGHT, seed=10_000 + 100 * night)
+        arrived += paint(stores.folder / "inbox" / f"{night:02}", A_NIGHT, seed=10_000 + 100 * night)
         _run(stores, "retrain", "--config", str(config))
         _run(stores, "clean", "--keep-runs", KEEP, "--workspace", str(stores.workspace))
         sizes.append(stores.sizes())
@@ -117,7 +117,7 @@ def _experiment(stores: Stores) -> dict[str, object]:
     }
 
 
-def _paint(folder: Path, count: int, *, seed: int, classes: bool = False) -> int:
+def paint(folder: Path, count: int, *, seed: int, classes: bool = False) -> int:
     """Noisy pictures of three colours, in turn; returns their bytes."""
     written = 0
     for index in range(count):

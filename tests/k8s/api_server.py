@@ -7,6 +7,7 @@ one's own access, the version and discovery. It asks RBAC's question before each
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 import yaml
 
 from tests.k8s.access import Attempt
+from tests.k8s.certificate import made
 from tests.k8s.cluster import ApiError, Cluster
 from tests.k8s.resources import PODS, RESOURCES, Resource, discovered
 
@@ -55,16 +57,27 @@ class ApiServer:
             server_ = outer
 
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
+        self._https = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.certificate = made()
+        context = self.certificate.server_context()
+        # The handshake is left to the thread of each connection.
+        self._https.socket = context.wrap_socket(self._https.socket, server_side=True, do_handshake_on_connect=False)
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
-        threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        for server in (self._http, self._https):
+            threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._http.shutdown()
-        self._http.server_close()
+        for server in (self._http, self._https):
+            server.shutdown()
+            server.server_close()
+
+    @property
+    def secure_port(self) -> int:
+        """The port with TLS, which pods use: their library takes nothing else."""
+        return int(self._https.server_address[1])
 
     @property
     def refused(self) -> list[Attempt]:
@@ -75,20 +88,19 @@ class ApiServer:
 
         kubectl sends no token where there is no TLS, so the user stands in the address as well.
         """
-        names = [user.split("|")[0] for user in users]
-        clusters = [
-            {"name": name, "cluster": {"server": self.address(user)}} for name, user in zip(names, users, strict=True)
-        ]
+        names = {user: user.split("|")[0] for user in users}
+        clusters = [{"name": name, "cluster": {"server": self.address(user)}} for user, name in names.items()]
         contexts = [
-            {"name": name, "context": {"cluster": name, "user": name, "namespace": namespace}} for name in names
+            {"name": name, "context": {"cluster": name, "user": name, "namespace": namespace}}
+            for name in names.values()
         ]
         whole = {
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": clusters,
-            "users": [{"name": name, "user": {"token": user}} for name, user in zip(names, users, strict=True)],
+            "users": [{"name": name, "user": {"token": user}} for user, name in names.items()],
             "contexts": contexts,
-            "current-context": names[0],
+            "current-context": names[users[0]],
         }
         path.write_text(yaml.safe_dump(whole))
         return path
@@ -142,7 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
         return parts[2:] if self._named else parts
 
     def _who(self) -> tuple[str, tuple[str, ...]]:
-        said = self._named or self.headers.get("Authorization", "").removeprefix("Bearer ")
+        said = self._named or re.sub("^bearer ", "", self.headers.get("Authorization", ""), flags=re.IGNORECASE)
         user, *groups = said.split("|")
         if not user:
             raise ApiError(401, "Unauthorized", "Unauthorized")

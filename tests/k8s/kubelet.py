@@ -2,8 +2,8 @@
 
 A Job gets pods one after another, by its `backoffLimit` and `podFailurePolicy`. A pod is a process on this machine,
 with the container's variables and command, and its service account as the user of the API. It sees an empty folder of
-its own as /workspace and /app, for which only root can arrange. A pod that is deleted gets SIGTERM, and SIGKILL after
-its grace period.
+its own as /workspace and /app, and the token of its account unless it has none, for which only root can arrange. A pod
+that is deleted gets SIGTERM, and SIGKILL after its grace period. A CronJob starts a Job when it is told to.
 """
 
 from __future__ import annotations
@@ -29,10 +29,15 @@ from tests.k8s.api_server import ApiServer
 from tests.k8s.cluster import ApiError, Object, now
 from tests.k8s.resources import JOBS, PODS, RESOURCES
 
-SECRETS = RESOURCES["", "secrets"]
+SECRETS, CRON_JOBS = RESOURCES["", "secrets"], RESOURCES["batch", "cronjobs"]
 ENDED = ("Succeeded", "Failed")
-MOUNTS = (Path("/workspace"), Path("/app"))
-MOUNTED = " && ".join(f'mount --bind "$0" {path}' for path in MOUNTS) + ' && cd /workspace && exec "$@"'
+WORKSPACES = (Path("/workspace"), Path("/app"))
+ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+IN_ORDER = (*WORKSPACES, ACCOUNT.parents[1], ACCOUNT.parent, ACCOUNT)  # to make them, each after its parent
+MOUNTED = f"""
+mount --bind "$0" {WORKSPACES[0]} && mount --bind "$0" {WORKSPACES[1]} &&
+if [ -n "$1" ]; then mount --bind "$1" {ACCOUNT}; fi && shift && cd {WORKSPACES[0]} && exec "$@"
+"""
 
 
 @dataclass
@@ -47,7 +52,7 @@ class Kubelet:
     exit_codes: dict[str, int] = field(default_factory=dict)
 
     def __enter__(self) -> Kubelet:
-        self._made = [path for path in MOUNTS if not path.exists()]
+        self._made = [path for path in IN_ORDER if not path.exists()]
         for path in self._made:
             path.mkdir()
         self._stopping = threading.Event()
@@ -66,7 +71,7 @@ class Kubelet:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        for path in self._made:
+        for path in reversed(self._made):
             path.rmdir()
 
     def pods(self, step: str = "") -> list[Object]:
@@ -86,6 +91,21 @@ class Kubelet:
         """Evict a running pod, as the drain of its node does."""
         self.server.cluster.evict(pod["metadata"]["name"], pod["metadata"]["namespace"])
 
+    def start(self, cron_job: str) -> Object:
+        """Start a CronJob's next Job, as when its time has come. Errors: 409 where one goes on and it forbids two."""
+        cluster = self.server.cluster
+        (each,) = cluster.list(CRON_JOBS, fields=f"metadata.name={cron_job}")
+        mine = [job for job in cluster.list(JOBS) if each["metadata"]["uid"] in owners(job)]
+        if each["spec"].get("concurrencyPolicy") == "Forbid" and not all(map(has_ended, mine)):
+            raise ApiError(409, "JobAlreadyActive", f"a Job of {cron_job} goes on")
+        template, where = each["spec"]["jobTemplate"], each["metadata"]
+        metadata = {
+            **(template.get("metadata") or {}),
+            "name": f"{where['name']}-{len(mine):04d}",
+            "ownerReferences": [owner_reference("batch/v1", "CronJob", where)],
+        }
+        return cluster.create(JOBS, {"metadata": metadata, "spec": template["spec"]}, where["namespace"])
+
     def _serve(self) -> None:
         while not self._stopping.wait(0.1):
             cluster = self.server.cluster
@@ -97,7 +117,7 @@ class Kubelet:
 
     def _control(self, job: Object) -> None:
         """Start a Job's next pod, or end the Job."""
-        if any(each["status"] == "True" for each in job["status"].get("conditions", [])):
+        if has_ended(job):
             return
         uid = job["metadata"]["uid"]
         pods = self.server.cluster.list(
@@ -129,17 +149,10 @@ class Kubelet:
 
     def _start(self, job: Object) -> None:
         template, where = job["spec"]["template"], job["metadata"]
-        owner = {
-            "apiVersion": "batch/v1",
-            "kind": "Job",
-            "name": where["name"],
-            "uid": where["uid"],
-            "controller": True,
-        }
         metadata = {
             **template["metadata"],
             "name": f"{where['name']}-{uuid.uuid4().hex[:5]}",
-            "ownerReferences": [owner],
+            "ownerReferences": [owner_reference("batch/v1", "Job", where)],
         }
         with suppress(ApiError):
             self.server.cluster.create(PODS, {"metadata": metadata, "spec": template["spec"]}, where["namespace"])
@@ -186,19 +199,36 @@ class Kubelet:
         account = pod["spec"].get("serviceAccountName", "default")
         user = f"system:serviceaccount:{pod['metadata']['namespace']}:{account}"
         given = {each["name"]: self._value(each, pod) for each in container.get("env", [])}
-        own = {"KUBECONFIG": str(self._kubeconfig(name, user)), "TMPDIR": str(temporary), "HOSTNAME": name}
+        own = {
+            "KUBECONFIG": str(self._kubeconfig(name, user)),
+            "TMPDIR": str(temporary),
+            "HOSTNAME": name,
+            "KUBERNETES_SERVICE_HOST": "127.0.0.1",
+            "KUBERNETES_SERVICE_PORT": str(self.server.secure_port),
+        }
         command = [*container.get("command", []), *container.get("args", [])]
         with self._log(name).open("wb") as log:
             log.write(f"$ {shlex.join(command)}\n".encode())
             log.flush()
             return subprocess.Popen(
-                ["unshare", "--mount", "sh", "-c", MOUNTED, str(workspace), *command],
+                ["unshare", "--mount", "sh", "-c", MOUNTED, str(workspace), self._account(pod, user), *command],
                 cwd=workspace,
                 env={**self.base, **given, **own},
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def _account(self, pod: Object, user: str) -> str:
+        """The folder with what a pod knows its account by; "" for a pod that is given no token."""
+        if pod["spec"].get("automountServiceAccountToken") is False:
+            return ""
+        folder = self.folder / pod["metadata"]["name"] / "account"
+        folder.mkdir()
+        (folder / "token").write_text(user)
+        (folder / "namespace").write_text(pod["metadata"]["namespace"])
+        (folder / "ca.crt").write_bytes(self.server.certificate.public)
+        return str(folder)
 
     def _kubeconfig(self, name: str, user: str) -> Path:
         """What a pod's account is for ZenML, which outside of a real cluster goes by the context of the stack."""
@@ -220,6 +250,21 @@ class Kubelet:
 
     def _log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
+
+
+def owner_reference(version: str, kind: str, owner: Object) -> Object:
+    """What says that an object belongs to another, by the metadata of that `owner`."""
+    return {"apiVersion": version, "kind": kind, "name": owner["name"], "uid": owner["uid"], "controller": True}
+
+
+def owners(held: Object) -> list[str]:
+    """The uids of an object's owners."""
+    return [each["uid"] for each in held["metadata"].get("ownerReferences", [])]
+
+
+def has_ended(job: Object) -> bool:
+    """Whether a Job is complete or has failed."""
+    return any(each["status"] == "True" for each in job["status"].get("conditions", []))
 
 
 def action_of(job: Object, pod: Object) -> str:

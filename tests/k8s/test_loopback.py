@@ -1,16 +1,8 @@
-"""A whole run as on Kubernetes: ZenML's own orchestrator, our roles and settings, a real S3 store and MLflow server.
-
-The API is in memory, and the pods are processes, each in an empty folder. The submitter and the pods have the rights
-that k8s/base gives them.
-"""
+"""Whole runs as on Kubernetes, on a cluster on this machine, with the rights that k8s/base gives."""
 
 from __future__ import annotations
 
-import base64
 import json
-import os
-import re
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,129 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from selftrain.errors import INTERRUPTED
-from tests.adapters.s3 import S3Server
-from tests.k8s.access import allowed
-from tests.k8s.api_server import ApiServer
-from tests.k8s.cluster import Object
-from tests.k8s.kubelet import Kubelet
-from tests.k8s.manifests import render
-from tests.k8s.resources import JOBS, RESOURCES
-from tests.pipelines.mlflow_server import MlflowServer
-from tests.pipelines.site import TINY, Site, copy_of_repository
+from tests.k8s.loopback import Loopback, loopback_cluster, why_not
+from tests.k8s.resources import JOBS
+from tests.pipelines.site import TINY, Site
 
 pytestmark = [
     pytest.mark.pipeline,
     pytest.mark.slow,
-    pytest.mark.skipif(
-        os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "true"], check=False).returncode != 0,
-        reason="only root with the right to mount gives each pod a /workspace of its own",
-    ),
+    pytest.mark.skipif(why_not() is not None, reason=str(why_not())),
 ]
-IMAGES = re.compile(r"\$\{SELFTRAIN_(GPU_)?IMAGE\}")
-ROOT = Path(__file__).resolve().parents[2]
 MACHINE = {"shard_mb": 1}  # the digits take two shards
 SLOWER = {**TINY["student"], "steps": 400, "validate_every": 200}  # long enough to be interrupted
 
 
-@dataclass
-class Loopback:
-    """A site whose stack is a cluster on this machine."""
-
-    site: Site
-    kubelet: Kubelet
-
-    def config(self, **changes: Any) -> Path:
-        """configs/gpu-k8s.yaml with the tiny experiment in it, for nodes without GPUs."""
-        text = (ROOT / "configs" / "gpu-k8s.yaml").read_text(encoding="utf-8")
-        config = yaml.safe_load(IMAGES.sub("registry.example/selftrain:0.1.0", text))
-        experiment = {**self.site.experiment, "workspace": "/workspace/.selftrain", **changes}
-        config["parameters"]["experiment"] = experiment
-        for step in config["steps"].values():
-            step.pop("environment", None)  # no GPU is promised here; the steps are one mapping
-        path = self.site.folder / "cluster.yaml"
-        path.write_text(yaml.safe_dump(config))
-        return path
-
-    def start(self, **changes: Any) -> Any:
-        command = ["zenml", "pipeline", "run", "ssl_pipeline", "--config", str(self.config(**changes))]
-        return self.site.start(*command, "--stack", "selftrain")
-
-    def run(self, **changes: Any) -> dict[str, Any]:
-        """The record of a run to its end."""
-        ended = self.start(**changes)
-        said, _ = ended.communicate(timeout=1500)
-        assert ended.returncode == 0, said + self.logs()
-        return self.site.status()
-
-    def logs(self) -> str:
-        logs = sorted(self.kubelet.folder.glob("*.log"), key=lambda path: path.stat().st_mtime)
-        return "".join(f"\n--- {path.name}\n{path.read_text(errors='replace')[-3000:]}" for path in logs)
-
-    def running(self, step: str, *, word: str, timeout_s: float = 600) -> Object:
-        """The pod of a step once its log has `word`."""
-        ends = time.monotonic() + timeout_s
-        while time.monotonic() < ends:
-            for pod in self.kubelet.pods(step):
-                if pod["status"].get("phase") == "Running" and word in self.kubelet.log(pod):
-                    return pod
-            time.sleep(0.2)
-        raise AssertionError(f"no pod of {step} says {word!r}" + self.logs())
-
-
 @pytest.fixture(scope="module")
 def loopback(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
-    folder = tmp_path_factory.mktemp("loopback")
-    (folder / "s3" / "selftrain-data").mkdir(parents=True)
-    store = S3Server(folder / "s3")
-    (folder / "mlflow").mkdir()
-    mlflow = MlflowServer(folder / "mlflow").start()
-    root = copy_of_repository(folder / "app")
-    site = Site(folder, {**TINY}, root=root, variables={**store.environment(), "AWS_ACCESS_KEY_ID": "pod"})
-    may = lambda attempt: allowed(attempt, held)  # noqa: E731 - the rights are read once
-    held = [
-        each for each in render("base") if each["kind"] in ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
-    ]
-    with ApiServer(may=may) as server, Kubelet(server, folder / "pods", base(site), "ann") as kubelet:
-        try:
-            store.start("pod", "its-secret")
-            kubeconfig = server.kubeconfig(folder / "kubeconfig", "ann|selftrain-submitters")
-            site.variables |= {
-                "KUBECONFIG": str(kubeconfig),
-                "AWS_SECRET_ACCESS_KEY": "its-secret",
-                "MLFLOW_TRACKING_URI": mlflow.address,
-            }
-            hold_secrets(server, AWS_ACCESS_KEY_ID="pod", AWS_SECRET_ACCESS_KEY="its-secret")
-            register(site, store.address, mlflow.address)
-            yield Loopback(site, kubelet)
-        finally:
-            mlflow.stop()
-            store.stop()
-
-
-def base(site: Site) -> dict[str, str]:
-    """What the image has."""
-    kept = ("PATH", "PYTHONPATH", "ZENML_CONFIG_PATH", "PYTHONUNBUFFERED", "COLUMNS", "AWS_DEFAULT_REGION")
-    return {name: value for name, value in site.environment().items() if name in kept}
-
-
-def hold_secrets(server: ApiServer, **s3: str) -> None:
-    mlflow = {"MLFLOW_TRACKING_USERNAME": "ann", "MLFLOW_TRACKING_PASSWORD": "not-asked"}
-    for name, values in (("selftrain-s3", s3), ("selftrain-mlflow", mlflow)):
-        data = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
-        body = {"metadata": {"name": name}, "data": data}
-        server.cluster.create(RESOURCES["", "secrets"], body, "selftrain")
-
-
-def register(site: Site, s3: str, mlflow: str) -> None:
-    """The stack, as docs/cluster.md has it. Without a ZenML server, it must think that the cluster is local."""
-    made = site.run("selftrain", "stack", "up", "--kubernetes", "--s3-endpoint", s3, "--mlflow", mlflow)
-    assert made.returncode == 0, made.stdout + made.stderr
-    options = ("--local=True", "--pass_zenml_token_as_secret=False")
-    told = site.run("zenml", "orchestrator", "update", "selftrain-orchestrator", *options)
-    assert told.returncode == 0, told.stdout + told.stderr
+    with loopback_cluster(tmp_path_factory.mktemp("loopback"), {**TINY}) as running:
+        yield running
 
 
 def results(site: Site, run_id: str) -> dict[str, str]:
