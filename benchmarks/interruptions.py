@@ -22,19 +22,19 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from benchmarks import pod_training
-from benchmarks.bucket import KEY, SECRET, BucketServer, served
 from benchmarks.machine import ROOT
 from benchmarks.pod_training import Reached, reached
 from benchmarks.record import Check, Result, Table
 from selftrain.config import Experiment
 from selftrain.errors import INTERRUPTED
+from tests.adapters.s3 import S3Server
 
 KILLS, SEED = 10, 17
 TRAINING_STEPS, QUICK_STEPS = 1200, 200
 CHECKPOINT_S, MARGIN_S = 2.0, 10.0
 LOOK_S = 0.02
 ENDS = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: INTERRUPTED}
-BUCKET = "selftrain-data"
+BUCKET, KEY, SECRET = "selftrain-data", "training", "steps-and-saves"
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Pods:
     """Starts trainings of one task, each in an empty folder of its own."""
 
     folder: Path
-    store: BucketServer
+    store: S3Server
     started: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -79,8 +79,7 @@ class Pods:
         variables = {
             "PYTHONPATH": str(ROOT),
             "ZENML_CONFIG_PATH": str(disk / "zenml"),
-            "AWS_ENDPOINT_URL": self.store.endpoint,
-            "AWS_DEFAULT_REGION": "us-east-1",
+            **self.store.environment(),
             "AWS_ACCESS_KEY_ID": KEY,
             "AWS_SECRET_ACCESS_KEY": SECRET,
             "SELFTRAIN_CHECKPOINTS": f"s3://{BUCKET}/{checkpoints}",
@@ -117,7 +116,8 @@ def measure(*, quick: bool) -> Result:
     kills, steps = (2, QUICK_STEPS) if quick else (KILLS, TRAINING_STEPS)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "s3" / BUCKET).mkdir(parents=True)
-        store = served(Path(folder) / "s3")
+        store = S3Server(Path(folder) / "s3")
+        store.start(KEY, SECRET)
         try:
             pods = Pods(Path(folder), store)
             (pods.task / pod_training.EXPERIMENT).write_text(_experiment(steps).model_dump_json())
