@@ -85,6 +85,10 @@ class OutOfMemoryError(SelftrainError):
         self.halves_may_fit = halves_may_fit
 
 
+class RunCutOffError(SelftrainError):
+    """The pod of a run was lost during one of its steps; the next run takes finished steps from the cache."""
+
+
 class TrainingDivergedError(SelftrainError):
     """The loss became NaN or infinite; the message names the step."""
 

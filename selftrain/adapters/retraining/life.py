@@ -12,12 +12,14 @@ from typing import Literal
 
 from selftrain.adapters.cluster.lease import alone_in_cluster
 from selftrain.adapters.notices.sending import check_command, notify
+from selftrain.adapters.runs.continuing import refuse_cut_off
 from selftrain.adapters.runs.lifecycle import pipeline_run
 from selftrain.config import Event, Experiment
 from selftrain.data.intake_table import intake_path, read_intake
 from selftrain.data.manifest import Manifest
 from selftrain.data.sources.listing import Listing
 from selftrain.data.store.dataset import open_dataset
+from selftrain.errors import RunCutOffError
 from selftrain.files.full_disk import full_disk_told
 from selftrain.files.locks import let_go, try_lock
 from selftrain.files.workspace import Workspace
@@ -35,6 +37,8 @@ def retraining_run(e: Experiment, state: AbstractContextManager[None] | None = N
     that happens: the command that runs looks again when its run has ended well. `state` is entered by the one that
     holds it alone: it brings what the night before left, and keeps what this one leaves.
     """
+    with lost_told(e):
+        refuse_cut_off()
     workspace = open_dataset(e.place).workspace
     journal = journal_of(workspace, e.name)
     path = workspace.locks / f"{e.name}.retraining"
@@ -55,6 +59,16 @@ def retraining_run(e: Experiment, state: AbstractContextManager[None] | None = N
                 yield True
     finally:
         let_go(path, lock)
+
+
+@contextmanager
+def lost_told(e: Experiment) -> Iterator[None]:
+    """Tell people that a run was lost with its pod. It does not count as a failure: the next run continues it."""
+    try:
+        yield
+    except RunCutOffError as error:
+        tell(e, event_of(error), {"experiment": e.name, "reason": error.message})
+        raise
 
 
 def is_busy(workspace: Workspace, dataset: str) -> bool:

@@ -10,6 +10,7 @@ from selftrain.adapters.process import code_digest
 from selftrain.adapters.process.result_key import result_key
 from selftrain.adapters.process.settings import prepare_process
 from selftrain.adapters.runs import process_lock, run_lock
+from selftrain.adapters.runs.continuing import refuse_cut_off
 from selftrain.adapters.runs.records import workspace_of
 from selftrain.adapters.tracking.runs import close_dead_runs, fail_run
 from selftrain.adapters.tracking.store import first_line, open_tracking
@@ -23,9 +24,13 @@ from selftrain.learn.training.checkpoint import prune
 
 @contextmanager
 def pipeline_run(place: Place, machine: Machine) -> Iterator[None]:
-    """Clean up the workspace and end dead runs, then hold this run's lock while the pipeline's body runs."""
+    """Clean up the workspace and end dead runs, then hold this run's lock while the pipeline's body runs.
+
+    Raises RunCutOffError where a step of this run was lost with the pod that ran it.
+    """
     from zenml.execution.pipeline.dynamic.run_context import DynamicPipelineRunContext
 
+    refuse_cut_off()
     run_id = str(DynamicPipelineRunContext.get().run.id)
     workspace = clean_up(place, machine)
     with run_lock.hold(workspace.locks, run_id) as lock:
