@@ -1,9 +1,9 @@
 """Pods as processes: what a Job controller and a kubelet do for the objects of a Cluster.
 
-A Job gets pods one after another, by its `backoffLimit` and `podFailurePolicy`. A pod is a process on this machine,
-with the container's variables and command, and its service account as the user of the API. It sees an empty folder of
-its own as /workspace and /app, and the token of its account unless it has none, for which only root can arrange. A pod
-that is deleted gets SIGTERM, and SIGKILL after its grace period. A CronJob starts a Job when it is told to.
+A Job gets pods one after another, by its `backoffLimit` and `podFailurePolicy`. A CronJob starts a Job when it is told
+to. A pod is a process on this machine, with the container's variables and command. Its host has its name. It sees an
+empty folder of its own as /workspace and /app, and the token of its account unless it is given none. Only root can
+arrange all this. A pod that is deleted gets SIGTERM, and SIGKILL after its grace period.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import yaml
-
 from tests.k8s.api_server import ApiServer
 from tests.k8s.cluster import ApiError, Object, now
 from tests.k8s.resources import JOBS, PODS, RESOURCES
@@ -35,6 +33,7 @@ WORKSPACES = (Path("/workspace"), Path("/app"))
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 IN_ORDER = (*WORKSPACES, ACCOUNT.parents[1], ACCOUNT.parent, ACCOUNT)  # to make them, each after its parent
 MOUNTED = f"""
+echo "$HOSTNAME" | cut -c1-63 > /proc/sys/kernel/hostname &&
 mount --bind "$0" {WORKSPACES[0]} && mount --bind "$0" {WORKSPACES[1]} &&
 if [ -n "$1" ]; then mount --bind "$1" {ACCOUNT}; fi && shift && cd {WORKSPACES[0]} && exec "$@"
 """
@@ -47,7 +46,6 @@ class Kubelet:
     server: ApiServer
     folder: Path
     base: Mapping[str, str]
-    context: str
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     exit_codes: dict[str, int] = field(default_factory=dict)
 
@@ -200,7 +198,6 @@ class Kubelet:
         user = f"system:serviceaccount:{pod['metadata']['namespace']}:{account}"
         given = {each["name"]: self._value(each, pod) for each in container.get("env", [])}
         own = {
-            "KUBECONFIG": str(self._kubeconfig(name, user)),
             "TMPDIR": str(temporary),
             "HOSTNAME": name,
             "KUBERNETES_SERVICE_HOST": "127.0.0.1",
@@ -211,7 +208,17 @@ class Kubelet:
             log.write(f"$ {shlex.join(command)}\n".encode())
             log.flush()
             return subprocess.Popen(
-                ["unshare", "--mount", "sh", "-c", MOUNTED, str(workspace), self._account(pod, user), *command],
+                [
+                    "unshare",
+                    "--mount",
+                    "--uts",
+                    "sh",
+                    "-c",
+                    MOUNTED,
+                    str(workspace),
+                    self._account(pod, user),
+                    *command,
+                ],
                 cwd=workspace,
                 env={**self.base, **given, **own},
                 stdout=log,
@@ -229,14 +236,6 @@ class Kubelet:
         (folder / "namespace").write_text(pod["metadata"]["namespace"])
         (folder / "ca.crt").write_bytes(self.server.certificate.public)
         return str(folder)
-
-    def _kubeconfig(self, name: str, user: str) -> Path:
-        """What a pod's account is for ZenML, which outside of a real cluster goes by the context of the stack."""
-        path = self.server.kubeconfig(self.folder / name / "kubeconfig", user)
-        config = yaml.safe_load(path.read_text())
-        config["contexts"].append({**config["contexts"][0], "name": self.context})
-        path.write_text(yaml.safe_dump(config))
-        return path
 
     def _value(self, variable: Mapping[str, Any], pod: Object) -> str:
         source = variable.get("valueFrom") or {}

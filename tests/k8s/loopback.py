@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def why_not() -> str | None:
     """Why this machine cannot have pods; None where it can."""
-    if os.geteuid() == 0 and subprocess.run(["unshare", "--mount", "true"], check=False).returncode == 0:
+    if os.geteuid() == 0 and subprocess.run(["unshare", "--mount", "--uts", "true"], check=False).returncode == 0:
         return None
     return "only root with the right to mount gives each pod a /workspace of its own"
 
@@ -136,7 +136,7 @@ def loopback_cluster(folder: Path, experiment: dict[str, Any]) -> Iterator[Loopb
     held = [
         each for each in render("base") if each["kind"] in ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
     ]
-    with ApiServer(may=may) as server, Kubelet(server, folder / "pods", base(site), "ann") as kubelet:
+    with ApiServer(may=may) as server, Kubelet(server, folder / "pods", base(site)) as kubelet:
         try:
             store.start(KEY, SECRET)
             kubeconfig = server.kubeconfig(folder / "kubeconfig", "ann|selftrain-submitters")
