@@ -20,6 +20,7 @@ from tests.k8s.selectors import fields_match, labels_match
 
 POD = {"metadata": {"name": "a", "labels": {"app": "x"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
 JOB = {"metadata": {"name": "j"}, "spec": {"template": {"spec": {"containers": [{"name": "c", "image": "i"}]}}}}
+EVERYBODY = ("system:authenticated",)
 LEASES, SECRETS = RESOURCES["coordination.k8s.io", "leases"], RESOURCES["", "secrets"]
 
 
@@ -54,6 +55,21 @@ def test_an_object_is_created_read_changed_and_deleted(server: ApiServer) -> Non
     assert core.read_namespaced_pod("a", "n").metadata.labels == {"b": "1"}
     core.delete_namespaced_pod("a", "n")
     assert refused(lambda: core.read_namespaced_pod("a", "n")) == 404
+
+
+def test_a_pod_is_known_by_its_token_over_tls(server: ApiServer, tmp_path: Path) -> None:
+    from kubernetes import client
+    from kubernetes.config.incluster_config import InClusterConfigLoader
+
+    token, authority = tmp_path / "token", tmp_path / "ca.crt"
+    token.write_text(account("selftrain-step"))
+    authority.write_bytes(server.certificate.public)
+    where = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(server.secure_port)}
+    configuration = client.Configuration()
+    InClusterConfigLoader(str(token), str(authority), environ=where).load_and_set(configuration)
+    with client.ApiClient(configuration) as connected:
+        assert client.CoreV1Api(connected).list_namespaced_pod("n").items == []
+    assert server.asked == [(Attempt(account("selftrain-step"), "list", "", "pods", "n", "", EVERYBODY), True)]
 
 
 def test_a_name_can_be_drawn_and_must_be_there(server: ApiServer) -> None:
