@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -21,7 +22,6 @@ from selftrain.errors import StackError
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from kubernetes.client import V1Job
     from zenml.models import PipelineRunResponse
 
 WORKSPACE = Path(".selftrain")  # of an embedded store; a cluster records its runs on a server
@@ -118,29 +118,35 @@ def _unfinished(orchestrator: UUID) -> list[PipelineRunResponse]:
 
 
 def jobs_in(context: str | None, namespace: str) -> list[Job]:
-    """The Jobs of a namespace, those that have ended too. Raises StackError where the API does not answer."""
+    """The Jobs of a namespace; `context` as in `api_client`. Raises StackError where the cluster does not answer.
+
+    They are read as plain JSON. The library's own types refuse a Job whose failure policy has rules for exit codes
+    alone, as ours have, although Kubernetes allows it.
+    """
     from kubernetes.client import ApiException, BatchV1Api
     from urllib3.exceptions import HTTPError
 
     try:
-        answer = BatchV1Api(api_client(context)).list_namespaced_job(namespace, _request_timeout=ANSWER_S)
+        answer = BatchV1Api(api_client(context)).list_namespaced_job(
+            namespace, _request_timeout=ANSWER_S, _preload_content=False
+        )
+        items = json.loads(answer.data)["items"]
     except (ApiException, HTTPError, OSError) as error:
         reason = getattr(error, "reason", None) or type(error).__name__
         raise StackError(
             f"the Jobs of namespace {namespace} cannot be listed ({reason}), so no run was marked; "
             "`selftrain doctor --stack NAME` says what is wrong"
         ) from error
-    return [_job(each) for each in answer.items]
+    return [_job(each) for each in items]
 
 
-def _job(job: V1Job) -> Job:
-    meta, status = job.metadata, job.status
-    conditions = (status.conditions or []) if status is not None else []
-    over = [each for each in conditions if each.status == "True" and each.type in ("Complete", "Failed")]
+def _job(job: dict[str, Any]) -> Job:
+    meta, conditions = job["metadata"], job.get("status", {}).get("conditions") or []
+    over = [each for each in conditions if each["status"] == "True" and each["type"] in ("Complete", "Failed")]
     return Job(
-        name=str(meta.name),
-        run_id=str((meta.labels or {}).get("run_id", "")),
-        runs_pipeline=ORCHESTRATOR in (meta.annotations or {}),
-        ended=str(over[0].type) if over else "",
-        reason=" ".join(filter(None, (over[0].reason, over[0].message))) if over else "",
+        name=str(meta["name"]),
+        run_id=str((meta.get("labels") or {}).get("run_id", "")),
+        runs_pipeline=ORCHESTRATOR in (meta.get("annotations") or {}),
+        ended=str(over[0]["type"]) if over else "",
+        reason=" ".join(filter(None, (over[0].get("reason"), over[0].get("message")))) if over else "",
     )

@@ -1,6 +1,16 @@
 """Reaping: which runs are dead, by the Jobs that are left of them."""
 
-from selftrain.adapters.cluster.reaping import PAUSE_S, Job, verdict
+from pathlib import Path
+
+import pytest
+import yaml
+
+from selftrain.adapters.cluster.reaping import ORCHESTRATOR, PAUSE_S, Job, jobs_in, verdict
+from selftrain.errors import StackError
+from tests.k8s.api_server import ApiServer
+from tests.k8s.resources import JOBS
+
+ROOT = Path(__file__).resolve().parents[3]
 
 RUN = "8693b2ec"
 PIPELINE = Job(name="b7bb-ssl-pipeline", run_id=RUN, runs_pipeline=True, ended="")
@@ -46,3 +56,26 @@ def test_a_scheduled_run_is_found_by_the_name_of_its_job_which_has_no_run_in_its
 
 def test_a_job_that_another_run_has_keeps_no_run_alive() -> None:
     assert told(Job("other", "another-run", True, "")) == "its Job is gone from the cluster"
+
+
+def test_jobs_with_the_failure_policy_of_our_configuration_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = yaml.safe_load((ROOT / "configs" / "gpu-k8s.yaml").read_text(encoding="utf-8"))
+    policy = config["steps"]["train_student"]["settings"]["orchestrator.kubernetes"]["pod_failure_policy"]
+    template = {"spec": {"containers": [{"name": "main", "image": "i"}], "restartPolicy": "Never"}}
+    spec = {"template": template, "podFailurePolicy": policy}
+    with ApiServer() as server:
+        monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "kubeconfig", "ann")))
+        server.cluster.create(JOBS, {"metadata": {"name": "c1-train", "labels": {"run_id": RUN}}, "spec": spec}, "n")
+        notes = {"name": "b7bb", "annotations": {ORCHESTRATOR: "kubernetes"}}
+        server.cluster.create(JOBS, {"metadata": notes, "spec": {"template": template}}, "n")
+        failed = {"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "too often"}
+        server.cluster.replace(JOBS, "b7bb", {"status": {"conditions": [failed]}}, "n", part="status")
+        assert jobs_in(None, "n") == [
+            Job("b7bb", "", True, "Failed", "BackoffLimitExceeded too often"),
+            Job("c1-train", RUN, False, ""),
+        ]
+        server.may = lambda attempt: False
+        with pytest.raises(StackError, match="cannot be listed"):
+            jobs_in(None, "n")
