@@ -15,7 +15,8 @@ from selftrain.data.inputs.spool import SpooledImages, spooled
 from selftrain.data.sources.source import ImageSource, open_source
 from selftrain.data.sources.survey import survey
 from selftrain.errors import ConfigError, SourceError
-from selftrain.scaffold.choices import Wishes, choose, has_gpu
+from selftrain.scaffold.choices import choose, has_gpu
+from selftrain.scaffold.draft import Wishes
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,8 @@ def init(
 ) -> None:
     """Look at your folders and write a commented configuration for `selftrain run --config`."""
     from selftrain.config import FolderSource
-    from selftrain.scaffold.choices import Wishes, has_gpu, scaffold
+    from selftrain.scaffold.choices import has_gpu, scaffold
+    from selftrain.scaffold.draft import Wishes
 
     paths = {"labeled": labeled, "unlabeled": unlabeled, "validation": validation, "test": test}
     source = FolderSource.model_validate({role: str(path) if path else None for role, path in paths.items()})

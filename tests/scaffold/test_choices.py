@@ -21,6 +21,7 @@ from selftrain.config import (
     FolderSource,
     Gate,
     KerasDatasetSource,
+    PseudoLabel,
     Source,
     TableSource,
 )
@@ -28,7 +29,8 @@ from selftrain.config.text.commented import Commented, render_commented, write_c
 from selftrain.config.text.file import read_experiment
 from selftrain.data.sources.survey import Survey
 from selftrain.errors import BackboneError, ConfigError, SourceError
-from selftrain.scaffold.choices import Scaffold, Wishes, choose, describe_choices, scaffold
+from selftrain.scaffold.choices import Scaffold, choose, describe_choices, scaffold
+from selftrain.scaffold.draft import Wishes
 
 Paint = Callable[..., Path]
 SOURCE = FolderSource(labeled="photos/labeled", unlabeled="photos/unlabeled")
@@ -194,7 +196,17 @@ def test_the_threshold_is_lower_where_many_classes_share_the_confidence() -> Non
         chosen(classes={f"class {k}": 20 for k in range(count)}).pseudo_label.threshold for count in (2, 10, 40, 200)
     ]
     assert [getattr(each, "value", None) for each in values] == [0.9, 0.9, 0.8, 0.7]
-    assert chosen(Wishes(teacher_weights="imagenet")).pseudo_label.threshold == Fixed(value=0.8)
+    many = {"cat": 2000, "dog": 2000}
+    assert chosen(Wishes(teacher_weights="imagenet"), classes=many).pseudo_label.threshold == Fixed(value=0.8)
+
+
+def test_few_labels_fit_a_head_and_are_spread_and_a_control_says_what_the_pool_gave() -> None:
+    made = chosen(Wishes(teacher_weights="imagenet"))
+    assert made.pseudo_label == PseudoLabel(labeler="propagate", targets="hard", threshold=Fixed(value=0.5))
+    assert (made.student.pseudo_weight, made.control) == (0.5, "supervised")
+    many = chosen(Wishes(teacher_weights="imagenet"), classes={"cat": 2000, "dog": 2000})
+    assert (many.pseudo_label.labeler, many.student.pseudo_weight, many.control) == ("teacher", 1.0, "none")
+    assert (chosen().pseudo_label.labeler, chosen().control) == ("teacher", "none")
 
 
 def test_a_pretrained_backbone_stays_frozen_on_few_labels_and_is_trained_gently_on_many(tmp_path: Path) -> None:
@@ -207,7 +219,7 @@ def test_a_pretrained_backbone_stays_frozen_on_few_labels_and_is_trained_gently_
         assert (made.teacher.backbone, made.teacher.weights) == ("mobilenet_v2_035", str(small))
         assert (made.student.backbone, made.student.weights) == ("mobilenet_v2_100", str(large))
     for recipe in (few.teacher, few.student):
-        assert recipe.freeze_steps == recipe.steps
+        assert recipe.fits_only
     for recipe in (many.teacher, many.student):
         assert 0 < recipe.freeze_steps < recipe.steps
         assert recipe.learning_rate * recipe.unfreeze_rate < 3e-4
