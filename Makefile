@@ -28,10 +28,10 @@ run: $(READY)  ## run the self-training loop on real images (CONFIG=configs/....
 	$(BIN)/selftrain run --config $(CONFIG)
 
 test: $(READY)  ## run the tests: core, models, and the pipeline on a real local store
-	$(BIN)/pytest -q -m "not slow and not gpu" -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -q -m "not slow and not gpu" -n 2 --durations=40 --durations-min=2 --dist loadfile --no-loadscope-reorder
 
 slow: $(READY)  ## run the slow tests: every kill point, broken inputs end to end
-	$(BIN)/pytest -q -m "slow and not gpu" -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -q -m "slow and not gpu" -n 2 --durations=40 --durations-min=2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)  ## run ruff and mypy --strict
 	$(BIN)/ruff check .
