@@ -412,6 +412,7 @@ def test_a_changed_model_file_is_not_loaded(
     assert not (tmp_path / "labels.csv").exists()
 
 
+@pytest.mark.slow
 def test_of_several_models_that_no_run_tells_apart_one_must_be_named(two_versions: None, tmp_path: Path) -> None:
     opened(tmp_path / ".selftrain").client.create_registered_model("shapes")
     command = [Path(sys.executable).with_name("selftrain"), "history"]

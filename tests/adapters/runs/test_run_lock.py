@@ -67,6 +67,7 @@ def test_a_run_that_ended_while_a_store_could_not_be_told_counts_as_dead(tmp_pat
     assert run_lock.dead_runs(tmp_path) == ["run-3"]
 
 
+@pytest.mark.slow
 @pytest.mark.pipeline
 def test_a_dead_run_that_this_store_does_not_hold_keeps_its_lock(tmp_path: Path) -> None:
     run_id = "5a1f0c6e-7d0b-4e0c-9a55-3a3c1b2d4e5f"

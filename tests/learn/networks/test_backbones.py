@@ -176,7 +176,16 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         build("mobilenet_v2_035", image_size=32, classes=3, weights=str(tmp_path / "donor.weights.h5"))
 
 
-@pytest.mark.parametrize("name", ["efficientnet_b0_050", "efficientnet_b0", "mobilenet_v2_035", "wide_resnet_16_1"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "wide_resnet_16_1",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("efficientnet_b0_050", "efficientnet_b0", "mobilenet_v2_035")
+        ),
+    ],
+)
 def test_weights_saved_here_start_the_same_network_at_any_size(name: str, tmp_path: Path) -> None:
     from selftrain.learn.networks.backbones import build, save_weights
     from selftrain.learn.networks.variables import read

@@ -132,6 +132,7 @@ def apart(model, other) -> float:
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
 
 
+@pytest.mark.slow
 def test_a_copy_normalises_images_as_its_model(normalised) -> None:
     from selftrain.learn.networks.copies import copied
 
@@ -139,6 +140,7 @@ def test_a_copy_normalises_images_as_its_model(normalised) -> None:
     assert apart(at_precision(normalised, "mixed_bfloat16"), normalised) < 0.1
 
 
+@pytest.mark.slow
 def test_a_trained_model_answers_as_the_one_that_is_saved(normalised, tmp_path: Path) -> None:
     import keras
 

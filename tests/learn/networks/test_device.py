@@ -37,6 +37,7 @@ def mapped(*arguments: str) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="only glibc 2.33 and newer counts its blocks")
 def test_a_block_as_large_as_a_tensor_is_not_mapped_anew() -> None:
     assert mapped() == 1

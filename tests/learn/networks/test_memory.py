@@ -99,6 +99,7 @@ def test_a_training_whose_first_step_does_not_fit_learns_the_same_from_halves(tm
     assert all(note.endswith("half a batch at a time: memory ran out") for note in notes)
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_later_costs_what_was_not_saved_and_a_restart_stays_with_halves(tmp_path: Path) -> None:
     whole = run(tmp_path / "whole", most=8)
 
@@ -118,6 +119,7 @@ def test_memory_that_runs_out_later_costs_what_was_not_saved_and_a_restart_stays
     assert run(tmp_path / "halved", most=4).parts == 2, "a finished training says it too"
 
 
+@pytest.mark.slow
 def test_halves_that_do_not_fit_either_end_the_training_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(OutOfMemoryError) as raised:
         run(tmp_path, most=2)
@@ -130,6 +132,7 @@ def test_halves_that_do_not_fit_either_end_the_training_in_one_line(tmp_path: Pa
     assert type(raised.value.__cause__).__name__ == "ResourceExhaustedError", "TensorFlow's own"
 
 
+@pytest.mark.slow
 def test_a_batch_without_equal_halves_ends_the_training_at_once(tmp_path: Path) -> None:
     with pytest.raises(OutOfMemoryError, match="a batch of 7 does not have two equal halves"):
         run(tmp_path, RECIPE.model_copy(update={"batch_size": 7}), most=4)

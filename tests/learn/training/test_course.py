@@ -203,6 +203,7 @@ def test_a_teachers_certainty_is_not_smoothed_and_its_hard_label_is() -> None:
     np.testing.assert_allclose(prepared.batches.examples.targets, [[0.9, 0.1], [0.1, 0.9], [1, 0], [0, 1]], rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_a_killed_training_goes_on_to_the_same_weights(method: str, tmp_path: Path) -> None:
     from selftrain.learn.networks.variables import read

@@ -158,6 +158,7 @@ def test_a_training_is_held_while_it_runs(tmp_path: Path) -> None:
     assert not (tmp_path / "training.lock").exists()
 
 
+@pytest.mark.slow
 def test_resuming_at_any_step_gives_the_same_curve_and_weights(tmp_path: Path) -> None:
     from selftrain.learn.networks.variables import read
 
@@ -276,6 +277,7 @@ def test_an_unfrozen_backbone_moves(tmp_path: Path) -> None:
     assert np.abs(moved[0] - before[0]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_killed_process_goes_on_where_it_was(tmp_path: Path) -> None:
     script = textwrap.dedent("""
         import os, signal, sys
