@@ -102,6 +102,7 @@ def test_neighbours_found_by_learned_features_beat_those_of_random_ones(
     assert all(0.1 < look.spread < 1.1 for look in done.looks)
 
 
+@pytest.mark.slow
 def test_a_killed_pretraining_goes_on_to_the_same_looks_and_weights(tmp_path: Path) -> None:
     from selftrain.learn.networks.variables import read
 

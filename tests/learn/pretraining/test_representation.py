@@ -29,6 +29,7 @@ def tiny(**settings: Any) -> Pretraining:
     return Pretraining(**{"backbone": "wide_resnet_16_1", "steps": 1, "batch_size": 4, **settings})
 
 
+@pytest.mark.slow
 def test_a_teacher_starts_from_what_was_learned_by_one_line_of_yaml(tmp_path: Path) -> None:
     from selftrain.config import parse
     from selftrain.learn.networks.backbones import build
@@ -76,6 +77,7 @@ def learned(workspace: Path, *, seed: int = 0, out: Path | None = None) -> Path:
     return learn_representation(images=images(4, seed), recipe=tiny(), out=out, workspace=workspace).weights
 
 
+@pytest.mark.slow
 def test_weights_of_other_images_are_not_replaced_and_the_same_call_gives_the_same(tmp_path: Path) -> None:
     import h5py
 
@@ -95,6 +97,7 @@ def test_weights_of_other_images_are_not_replaced_and_the_same_call_gives_the_sa
     assert values(learned(tmp_path)) == first
 
 
+@pytest.mark.slow
 def test_weights_of_other_strides_are_not_replaced(tmp_path: Path) -> None:
     def strided(reduce_strides: bool) -> Path:
         return learn_representation(

@@ -66,6 +66,7 @@ def test_what_was_measured_is_written_beside_what_was_there(tmp_path: Path) -> N
     assert "surely too high" not in text
 
 
+@pytest.mark.slow
 def test_a_loss_that_falls_by_no_more_than_chance_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     config = configured(tmp_path)
     before = config.read_text()
@@ -74,6 +75,7 @@ def test_a_loss_that_falls_by_no_more_than_chance_leaves_the_file_as_it_was(tmp_
     assert config.read_text() == before
 
 
+@pytest.mark.slow
 def test_the_step_of_a_method_in_training_is_measured_with_its_unlabelled_images(tmp_path: Path) -> None:
     def opened(weight: float) -> RoleTraining:
         return open_role(read_experiment(configured(tmp_path, weight=weight)), "student")
@@ -87,6 +89,7 @@ def test_the_step_of_a_method_in_training_is_measured_with_its_unlabelled_images
     assert open_role(found.experiment, "teacher").unlabeled is None
 
 
+@pytest.mark.slow
 def test_the_step_is_measured_in_the_precision_that_is_configured(tmp_path: Path) -> None:
     config = configured(tmp_path)
     first = TrialSteps(open_role(read_experiment(config), "student"), 2).step()
