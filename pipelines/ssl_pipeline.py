@@ -1,7 +1,10 @@
 """The self-training pipeline: wiring only. Gates, guards and thresholds make the decisions."""
 
+from typing import TypeVar
+
 from zenml import pipeline
 from zenml.execution.pipeline.dynamic.outputs import OutputArtifact
+from zenml.steps.entrypoint_function_utils import StepArtifact
 
 from selftrain.adapters.expectations.validate import require_passed
 from selftrain.adapters.registry.recall_log import refuse_withdrawn
@@ -38,6 +41,7 @@ from steps.train_teacher import train_teacher
 from steps.unseal_test import unseal_test
 from steps.validate import validate
 
+Artifact = TypeVar("Artifact", OutputArtifact, StepArtifact)  # of a dynamic pipeline, and of a fixed graph
 ON_DEVICES = [train_teacher, train_student, train_control, pseudo_label, label_shard, score, read_test]
 """The steps that gain by an accelerator. Only steps that a pipeline depends on can be configured in YAML."""
 
@@ -95,9 +99,7 @@ def self_training(e: Experiment) -> None:
     record(e, listing, manifest, facts, ended, report, registration)
 
 
-def first_teacher(
-    e: Experiment, development: OutputArtifact, machine: OutputArtifact, version: OutputArtifact
-) -> OutputArtifact:
+def first_teacher(e: Experiment, development: Artifact, machine: Artifact, version: Artifact) -> Artifact:
     """The first teacher: trained here, or the model that `teacher.start` names."""
     if e.teacher.start == "train":
         weights = described_weights(e.teacher.weights)

@@ -5,14 +5,12 @@ a disk in `ssl_pipeline` are one step here, because each one may run on a machin
 """
 
 from zenml import pipeline
-from zenml.steps.entrypoint_function_utils import StepArtifact
 
+from pipelines.ssl_pipeline import first_teacher
 from selftrain.adapters.registry.starting_models import described_weights
 from selftrain.adapters.runs.lifecycle import run_failed
 from selftrain.config import Experiment
 from selftrain.selflabel.rounds.next_round import settings_of_rounds
-from selftrain.selflabel.rounds.plan import teacher_plan
-from steps.adopt_teacher import adopt_teacher
 from steps.control_of_best import control_of_best
 from steps.log_round import log_round
 from steps.next_round import next_round
@@ -20,7 +18,6 @@ from steps.prepare_data import prepare_data
 from steps.read_test import read_test
 from steps.settle import settle
 from steps.start_loop import start_loop
-from steps.train_teacher import train_teacher
 from steps.unseal_test import unseal_test
 
 ROUND = "log_round_{}"
@@ -49,13 +46,3 @@ def unrolled_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B
     report = read_test(test, teacher, first, e.place, e.task, machine, version, control, earlier, after=looks)
     facts = (listing, manifest, ingested, validation, history, teacher, report, machine, version)
     settle(e, *facts, id="record", after=ROUND.format(e.gate.max_rounds))
-
-
-def first_teacher(
-    e: Experiment, development: StepArtifact, machine: StepArtifact, version: StepArtifact
-) -> StepArtifact:
-    """The first teacher: trained here, or the model that `teacher.start` names."""
-    if e.teacher.start == "train":
-        weights = described_weights(e.teacher.weights)
-        return train_teacher(development, e.place, teacher_plan(e), weights, machine, version)
-    return adopt_teacher(development, e.place, e.teacher.start, e.image_size, e.registry, e.retrain.from_version)

@@ -42,7 +42,7 @@ def test_a_line_that_a_kill_cut_off_is_left_out(tmp_path: Path) -> None:
 
 def facts(**more: object) -> Facts:
     whole = {"paths": ["a", "b"], "images": ["1", "2"], "seen": 2, "decided": [(1, "x"), (2, "y")]}
-    return Facts(**{**whole, "lines": [], "registered": ["x", "y"], "runs": [], **more})  # type: ignore[arg-type]
+    return Facts(**{**whole, "lines": [], "registered": ["x", "y"], "runs": [], **more})  # type: ignore[arg-type]  # as each field wants it
 
 
 def test_what_is_consumed_twice_is_a_file_an_image_or_a_decision_without_news() -> None:

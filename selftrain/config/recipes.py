@@ -26,6 +26,13 @@ def learns_in_training(method: Method | None) -> bool:
     return method not in (None, "noisy_student")
 
 
+_OF_STEPS = (
+    *("batch_size", "learning_rate", "warmup", "weight_decay", "label_smoothing", "ema"),
+    *("strength", "mixup", "cutmix", "validate_every", "precision"),
+)
+"""Settings of the training steps, without effect where a head is only fitted."""
+
+
 class Recipe(Section):
     """How one model is trained; schedules count optimizer steps, not epochs."""
 
@@ -132,6 +139,8 @@ class Recipe(Section):
             idle["freeze_steps"] = "the head is fitted before the first step"
         if self.freeze_steps == 0:
             idle["unfreeze_rate"] = "freeze_steps is 0"
+        if self.fits_only:
+            idle |= dict.fromkeys(_OF_STEPS, "steps is 0")
         return idle
 
     @property

@@ -107,7 +107,11 @@ def _teacher_reason(wishes: Wishes) -> str:
 def _student_reason(student: str | None, teacher: str, wishes: Wishes) -> str:
     if student is None:
         return f"the next rung, {next_rung(teacher)}"
-    return "as asked" if wishes.student_backbone else "the teacher's: there are no weights for a larger one"
+    return (
+        "as asked"
+        if wishes.student_backbone
+        else "the same as the teacher's, because there are no weights for a larger one"
+    )
 
 
 def _steps(role: str, images: int, batch: int, *, pretrained: bool) -> int:

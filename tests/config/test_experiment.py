@@ -141,6 +141,10 @@ def test_a_kind_is_there_even_where_only_what_was_set_is_written(value: DigitsSo
             {"student": {"weights": "imagenet", "head": "fitted", "steps": 0, "method": "fixmatch"}},
             "student.steps is 0, and nothing would be trained",
         ),
+        (
+            {"student": {"weights": "imagenet", "head": "fitted", "steps": 0, "batch_size": 8}},
+            "student.batch_size is 8, and would do nothing: steps is 0",
+        ),
         ({"teacher": {"freeze_steps": 10}}, "without weights there is nothing to keep frozen"),
         ({"student": {"weights": "imagenet", "unfreeze_rate": 0.5}}, "would do nothing: freeze_steps is 0"),
     ],

@@ -41,7 +41,7 @@ def selftrain_command(*names: str) -> click.Command:
 
     command: click.Command = typer.main.get_command(app)
     for name in names:
-        command = command.commands[name]  # type: ignore[attr-defined]
+        command = command.commands[name]  # type: ignore[attr-defined]  # all but the last are groups
     return command
 
 

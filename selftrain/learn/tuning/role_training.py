@@ -86,6 +86,11 @@ def _refuse(experiment: Experiment, role: Role) -> None:
     """Raise ConfigError for a role that does not exist, or one whose first weights do not exist yet."""
     if role not in get_args(Role):
         raise ConfigError(f"role is {role!r}; give one of {', '.join(get_args(Role))}")
+    if _recipe(experiment, role).head == "fitted":
+        raise ConfigError(
+            f"{role}.head is 'fitted': what is measured and searched here are training steps from a head that was not. "
+            f"Ask for the other role, or set {role}.head to 'trained' and {role}.steps above 0"
+        )
     if role == "student" and experiment.student.start == "teacher":
         raise ConfigError(
             "student.start is 'teacher', and there is no teacher yet to start from: ask for role='teacher', "

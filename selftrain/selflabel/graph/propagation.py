@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from selftrain.selflabel.graph.spreading import Floats, similarity_graph, spread
+from selftrain.selflabel.graph.spreading import Floats, nearest, similarity_graph, spread
 
 Ints = NDArray[np.int64]
 
@@ -56,14 +56,15 @@ def propagate(nodes: Nodes, *, fewest: int) -> Propagated:
     sizes = [size for size in NEIGHBOURS if size < images]
     if not sizes:
         return Propagated(nodes.answers, f"{images} images are too few for a graph: the teacher's answers count")
+    found = nearest(nodes.features, sizes[-1])
     if held < fewest:
         neighbours = min(USUAL[0], sizes[-1])
-        probs = _after_labels(nodes, spread(similarity_graph(nodes.features, neighbours), nodes.known, USUAL[1]))
+        probs = _after_labels(nodes, spread(similarity_graph(found, neighbours), nodes.known, USUAL[1]))
         return Propagated(probs, f"labels were spread over {neighbours} neighbours, unchecked: {held} labels held out")
     alone = _log_loss(nodes.answers[:held], nodes.held_out)
     best, probs, choice = alone, nodes.answers, ""
     for neighbours in sizes:
-        graph = similarity_graph(nodes.features, neighbours)
+        graph = similarity_graph(found, neighbours)
         for share in SHARES:
             candidate = _after_labels(nodes, spread(graph, nodes.known, share))
             loss = _log_loss(candidate[:held], nodes.held_out)

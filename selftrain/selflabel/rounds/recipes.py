@@ -51,7 +51,7 @@ def control_recipe(recipe: Student, history: History) -> Student:
     control. Where the student only fits its head, the control fits it to the labels.
     """
     if recipe.fits_only:
-        return recipe.model_copy(update={"min_human_share": 1.0, "start": "new"})
+        return recipe
     kept = [each for each in history.rounds if each.kept]  # the newest of them is the best
     steps = _steps(recipe, kept)
     frozen = _frozen(recipe, kept, steps)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from dataclasses import asdict
 
 import keras
 import numpy as np
@@ -16,6 +18,7 @@ from selftrain.learn.heads.logistic import Linear, Targets
 from selftrain.learn.models.calibrate import negative_log_likelihood
 from selftrain.learn.models.predict import predict_logits
 from selftrain.learn.training.batches import Examples, balanced_weights
+from selftrain.learn.training.checkpoint import Look
 from selftrain.learn.training.curve import SCHEMA
 from selftrain.learn.training.run import TrainingResult
 from selftrain.progress import Progress, silent
@@ -43,13 +46,13 @@ def without_steps(network: keras.Model, validation: Examples, *, began: float) -
         raise TrainingDivergedError("the fitted head answers with NaN or infinity; look at the weights file")
     labels = validation.targets.argmax(axis=1)
     right = float((logits.argmax(axis=1) == labels).mean())
-    look = {
-        "step": 0,
-        "loss": None,
-        "validation_loss": negative_log_likelihood(logits, labels, 1.0),
-        "validation_accuracy": right,
-        "learning_rate": 0.0,
-        "standard_error": standard_error(right, len(labels)),
-        "kept": True,
-    }
-    return TrainingResult(network, pa.Table.from_pylist([look], schema=SCHEMA), 0, time.monotonic() - began, 0)
+    look = Look(
+        step=0,
+        loss=math.nan,  # no step had one
+        validation_loss=negative_log_likelihood(logits, labels, 1.0),
+        validation_accuracy=right,
+        learning_rate=0.0,
+        standard_error=standard_error(right, len(labels)),
+    )
+    curve = pa.Table.from_pylist([{**asdict(look), "kept": True}], schema=SCHEMA)
+    return TrainingResult(network, curve, best_step=0, seconds=time.monotonic() - began, image_steps=0)

@@ -184,15 +184,15 @@ def _train(lesson: Lesson, into: Destination) -> SavedModel:
 def _taught(network: keras.Model, lesson: Lesson, validation: Examples, into: Destination) -> TrainingResult:
     """The lesson's head, if it is to be fitted, and then its steps, if there are any."""
     recipe, began = lesson.recipe, time.monotonic()
-    lessons = examples(lesson.manifest, lesson.pixels, Split.TRAIN, pseudo_weight=lesson.pseudo_weight)
+    material = examples(lesson.manifest, lesson.pixels, Split.TRAIN, pseudo_weight=lesson.pseudo_weight)
     if recipe.head == "fitted":
-        fit_head_to(network, lessons, recipe, seed=lesson.seed, progress=into.progress)
+        fit_head_to(network, material, recipe, seed=lesson.seed, progress=into.progress)
     if recipe.fits_only:
         return without_steps(network, validation, began=began)
     return train(
         network,
         recipe=recipe,
-        train=lessons,
+        train=material,
         validation=validation,
         min_human_share=lesson.min_human_share,
         unlabeled=lesson.unlabeled,

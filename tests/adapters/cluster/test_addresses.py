@@ -1,5 +1,7 @@
 """Addresses: what is wrong with an option is said in one line, and a key never stands in it."""
 
+from typing import Any
+
 import pytest
 
 from selftrain.adapters.cluster.addresses import Site, addresses_of
@@ -93,11 +95,13 @@ def test_the_region_of_a_bucket_reaches_zenmls_store_and_each_pod() -> None:
         "region_name": "eu-central-1",
     }
     for kind in ("pod_settings", "orchestrator_pod_settings"):
-        variables = {each["name"]: each.get("value") for each in orchestrator.configuration[kind]["env"]}  # type: ignore[index]
+        pod: Any = orchestrator.configuration[kind]
+        variables = {each["name"]: each.get("value") for each in pod["env"]}
         assert (variables["AWS_DEFAULT_REGION"], variables["AWS_REGION"]) == ("eu-central-1", "eu-central-1")
 
 
 def test_without_a_region_the_pods_have_one_and_the_store_takes_that_of_its_client() -> None:
     addresses = addresses_of(Site.KUBERNETES)
-    assert {each["name"]: each.get("value") for each in environment(addresses)}["AWS_REGION"] == "us-east-1"  # type: ignore[index]
+    variables: list[Any] = environment(addresses)
+    assert {each["name"]: each.get("value") for each in variables}["AWS_REGION"] == "us-east-1"
     assert components_of(addresses)[1].configuration["client_kwargs"] == {"endpoint_url": addresses.s3_endpoint}

@@ -107,6 +107,14 @@ def test_what_can_find_nothing_is_refused_before_anything_is_read(tmp_path: Path
         learn_optimization(config=config, range_steps=5)
     with pytest.raises(ConfigError, match="role is 'pupil'; give one of teacher, student"):
         learn_optimization(config=config, role="pupil")
+    fitted = configured(tmp_path)
+    weights = "weights: few.weights.h5\n      head: fitted\n     "
+    fitted.write_text(fitted.read_text().replace("learning_rate: 0.5 ", weights))
+    with pytest.raises(
+        ConfigError, match=r"teacher\.head is 'fitted': what is measured and searched here are training"
+    ):
+        learn_optimization(config=fitted)
+    config = configured(tmp_path)
     config.write_text(config.read_text().replace("backbone: wide_resnet_16_1", "start: teacher"))
     with pytest.raises(ConfigError, match="there is no teacher yet to start from: ask for role='teacher'"):
         learn_optimization(config=config, role="student")

@@ -3,7 +3,7 @@ import pytest
 from sklearn.semi_supervised import LabelSpreading
 
 from selftrain.selflabel.graph.propagation import Nodes, propagate
-from selftrain.selflabel.graph.spreading import similarity_graph, spread
+from selftrain.selflabel.graph.spreading import nearest, similarity_graph, spread
 
 
 def moons(images: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -30,13 +30,13 @@ def accuracy(probs: np.ndarray, *, labelled: int = 20, images: int = 400) -> flo
 
 def test_a_share_of_zero_leaves_what_was_known():
     known = np.array([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]], np.float32)
-    graph = similarity_graph(np.eye(3, dtype=np.float32), 2)
+    graph = similarity_graph(nearest(np.eye(3, dtype=np.float32), 2), 2)
     np.testing.assert_allclose(spread(graph, known, 0.0), known, atol=1e-6)
 
 
 def test_three_images_in_a_row_agree_with_the_closed_form():
     features = np.array([[1, 0], [0.9, 0.436], [0.62, 0.785]], np.float32)
-    graph = similarity_graph(features, 1)
+    graph = similarity_graph(nearest(features, 1), 1)
     known = np.array([[1, 0], [0.5, 0.5], [0, 1]], np.float32)
     exact = np.linalg.solve(np.eye(3) - 0.7 * graph.toarray(), 0.3 * known)
     np.testing.assert_allclose(spread(graph, known, 0.7), exact / exact.sum(axis=1, keepdims=True), atol=1e-3)
@@ -49,7 +49,7 @@ def test_it_spreads_as_scikit_learn_does_where_that_can_be_asked():
     theirs = LabelSpreading(kernel="knn", n_neighbors=10, alpha=0.8, max_iter=200).fit(directions, partly)
     known = np.zeros((120, 2), np.float32)
     known[np.arange(20), labels[:20]] = 1
-    ours = spread(similarity_graph(features, 10), known, 0.8)
+    ours = spread(similarity_graph(nearest(features, 10), 10), known, 0.8)
     assert (ours.argmax(axis=1) == theirs.transduction_).mean() > 0.95
 
 
@@ -84,9 +84,15 @@ def test_an_image_or_two_are_no_graph():
     assert "too few for a graph" in propagated.finding
 
 
+def test_fewer_neighbours_are_the_first_of_more():
+    features, _ = moons(60)
+    few = similarity_graph(nearest(features, 10), 10)
+    assert abs(few - similarity_graph(nearest(features, 40), 10)).max() < 1e-6
+
+
 @pytest.mark.parametrize("share", [0.5, 0.9])
 def test_rows_are_probabilities(share):
     asked = nodes(right=0.8)
-    probs = spread(similarity_graph(asked.features, 10), asked.known, share)
+    probs = spread(similarity_graph(nearest(asked.features, 10), 10), asked.known, share)
     np.testing.assert_allclose(probs.sum(axis=1), 1.0, atol=1e-5)
     assert (probs >= 0).all()

@@ -39,7 +39,8 @@ pytestmark = [
 
 def plan_of(steps: int, backbone: str, **recipe: Any) -> Plan:
     """The plan of round 1, without what a round would change in the recipe."""
-    student = Student(augmentation="digits", steps=steps, batch_size=BATCH, validate_every=max(steps, 1), **recipe)
+    of_steps = {"batch_size": BATCH, "validate_every": steps} if steps else {}
+    student = Student(augmentation="digits", steps=steps, **of_steps, **recipe)
     return Plan(task="classification", index=1, teacher=0, recipe=student, backbone=backbone, image_size=16, seed=1)
 
 
