@@ -22,6 +22,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.slow
 def test_the_first_student_is_new_and_the_second_goes_on_from_it(tmp_path: Path) -> None:
     from selftrain.learn.models.loading import load
     from selftrain.selflabel.loop import run_loop

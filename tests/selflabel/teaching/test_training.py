@@ -172,6 +172,7 @@ def test_whether_a_student_starts_from_its_teacher_is_settled_before_it_is_train
         digits.student(digits.labels, tmp_path, teacher=taught, start="student")
 
 
+@pytest.mark.slow
 def test_a_student_cannot_start_from_a_teacher_that_is_built_otherwise(digits: Round, tmp_path: Path) -> None:
     taught = digits.student(digits.labels, tmp_path / "taught", backbone=STRIDED, reduce_strides=False)
     for backbone, reduced in (("efficientnet_b0", False), (STRIDED, True)):
