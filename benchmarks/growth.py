@@ -111,7 +111,7 @@ def _experiment(stores: Stores) -> dict[str, object]:
         "student": SMALL,
         "pseudo_label": {"threshold": {"kind": "fixed", "value": 0.2}},
         "gate": {"target": 0.05, "min_rounds": 1, "max_rounds": 1},
-        "registry": {"model_name": "growth", "floors": {"accuracy": 0.01}, "trial_images": 0},
+        "registry": {"model_name": "growth", "floors": {"accuracy": 0.01}, "first_champion": "any", "trial_images": 0},
         "inbox": {"url": str(stores.folder / "inbox"), "settle_s": 0},
         "retrain": {"any_of": {"min_new": A_NIGHT}},
     }

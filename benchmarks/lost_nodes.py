@@ -204,7 +204,7 @@ def _experiment(folder: Path, cluster: Loopback) -> dict[str, object]:
         "student": SMALL,
         "pseudo_label": {"threshold": {"kind": "fixed", "value": 0.2}},
         "gate": {"target": 0.05, "min_rounds": 1, "max_rounds": 1},
-        "registry": {"model_name": "colours", "floors": {"accuracy": 0.01}, "trial_images": 0},
+        "registry": {"model_name": "colours", "floors": {"accuracy": 0.01}, "first_champion": "any", "trial_images": 0},
         "inbox": {
             "url": "s3://selftrain-data/inbox",
             "settle_s": 0,

@@ -126,7 +126,10 @@ class Loop:
     def configuration(self) -> str:
         """A digest of all that is chosen: not of the code, nor of where it runs."""
         whole = dict.fromkeys({"workspace", "machine", "task", *PRODUCTION}, True)
-        newer = {"splitting": set(KEPT_BY_THE_MANIFEST), "registry": {"limits", "trial_images", "calibration_margin"}}
+        newer = {
+            "splitting": set(KEPT_BY_THE_MANIFEST),
+            "registry": {"limits", "trial_images", "calibration_margin", "first_champion"},
+        }
         for section, key in (("teacher", "head"), ("student", "head"), ("pseudo_label", "labeler")):
             if key not in getattr(self.experiment, section).model_fields_set:
                 newer[section] = {key}

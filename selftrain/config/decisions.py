@@ -90,6 +90,11 @@ class Registry(Section):
     floors: dict[Metric, Share] = Field(default={"accuracy": 0.5}, description="on test")
     alpha: float = Field(0.05, gt=0, lt=1, description="significance level of the paired test against the champion")
     auto_promote: bool = True
+    first_champion: Literal["better", "any"] = Field(
+        "better",
+        description="without a champion: better: only a model that is better on test than its run's first teacher, or "
+        "is that teacher; any: any model above the floors",
+    )
     limits: ServingLimits = ServingLimits()
     trial_images: int = Field(
         16, ge=0, le=64, description="images that a version answers in a fresh process before it is champion; 0: none"

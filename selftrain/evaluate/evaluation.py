@@ -58,6 +58,11 @@ class Comparison(Facts):
         return ComparisonResult.BETTER if self.difference > 0 else ComparisonResult.WORSE
 
     @property
+    def differs(self) -> bool:
+        """Whether the two answered any image differently, as far as the metric shows; a model is equal to itself."""
+        return self.difference != 0 or bool(self.n10) or bool(self.n01)
+
+    @property
     def counts(self) -> str:
         """The images won and lost if the metric counts images; else the difference with its interval.
 

@@ -68,8 +68,9 @@ def judge_promotion(
 ) -> PromotionDecision:
     """Whether the model `model_digest` may become champion. In doubt, it may not.
 
-    It must pass every floor on the test set `test_digest`. If there is a champion, it must also be better by a paired
-    test at `settings.alpha`, and significantly worse on no class; nor may its confidence be clearly further from its
+    It must pass every floor on the test set `test_digest`. If there is no champion, it must have more right answers
+    there than its run's first teacher, or be that teacher (`settings.first_champion`). If there is one, it must be
+    better by a paired test at `settings.alpha`, and significantly worse on no class; nor may its confidence be clearly further from its
     accuracy. If there was a trial, it must have served. The model is also refused without floors, and for a measurement
     that is missing, not a number, or of another model, test set or champion.
     """
@@ -84,6 +85,8 @@ def judge_promotion(
         refusals += _not_better(settings, comparison, against)
         refusals += _classes_that_fell(settings, measured.per_class, against)
         refusals += _calibration_lost(settings, measured.calibration, against)
+    if champion is None:
+        refusals += _not_better_than_its_teacher(settings, measured.report.comparison)
     refusals += [] if measured.trial is None else objections(measured.trial, settings.limits)
     if refusals:
         return PromotionDecision(promote=False, reasons=tuple(refusals), against=champion, p_value=p_value)
@@ -119,6 +122,16 @@ def _below_floors(settings: Registry, report: EvaluationReport) -> list[str]:
         elif value < floor:
             refusals.append(f"{name} {value:.4f} on test is below its floor {floor:g}")
     return refusals
+
+
+def _not_better_than_its_teacher(settings: Registry, compared: Comparison | None) -> list[str]:
+    """Whether a run ended with another model than its first teacher, and test says that this was in vain."""
+    if settings.first_champion == "any" or compared is None or not compared.differs or compared.difference > 0:
+        return []
+    return [
+        f"not better on test than its run's first teacher ({compared.counts}); "
+        "registry.first_champion: any accepts it all the same"
+    ]
 
 
 def _not_better(settings: Registry, comparison: Comparison | None, against: str) -> list[str]:

@@ -121,4 +121,6 @@ def _left_out(record: RunRecord) -> list[str]:
 def _champion(record: RunRecord) -> str:
     if record.promoted:
         return "now champion"
-    return f"champion stays version {record.champion_version}" if record.champion_version else "no champion"
+    if record.champion_version:
+        return f"champion stays version {record.champion_version}"
+    return "challenger, and there is no champion yet"

@@ -39,6 +39,11 @@ def report(wrong: slice = slice(0, 5)) -> EvaluationReport:
     return evaluate(LABELS, answers(wrong), class_names=CLASSES)
 
 
+def after(teacher: slice) -> EvaluationReport:
+    """The report on a model that is wrong on the first five images, after a first teacher wrong on `teacher`."""
+    return evaluate(LABELS, answers(slice(0, 5)), class_names=CLASSES, reference_probs=answers(teacher))
+
+
 def measured(**changes: object) -> MeasuredOnTest:
     return MeasuredOnTest(model_digest="m", test_digest="t", report=report()).model_copy(update=changes)
 
@@ -58,6 +63,25 @@ def test_the_first_champion_needs_the_floors_only() -> None:
     assert decision.promote
     assert "there was no champion" in decision.text
     assert not judge(measured(), floors={"accuracy": 0.96}).promote
+
+
+def test_a_model_that_test_calls_no_better_than_its_first_teacher_is_not_the_first_champion() -> None:
+    worse, equal = measured(report=after(slice(0, 4))), measured(report=after(slice(50, 55)))
+    for found in (worse, equal):
+        decision = judge(found)
+        assert not decision.promote
+        assert "not better on test than its run's first teacher" in decision.text
+        assert judge(found, first_champion="any").promote
+    assert judge(measured(report=after(slice(0, 6)))).promote
+
+
+def test_a_run_that_ends_with_its_first_teacher_may_make_it_the_first_champion() -> None:
+    assert judge(measured(report=after(slice(0, 5)))).promote
+
+
+def test_the_first_teacher_does_not_count_against_a_champion() -> None:
+    found = measured(against=3, comparison=against(slice(0, 20)), report=after(slice(0, 2)))
+    assert judge(found, champion=3).promote
 
 
 def test_every_floor_must_be_passed() -> None:

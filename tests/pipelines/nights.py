@@ -32,7 +32,7 @@ def colours_experiment(colours: Path, inbox: Path, **more: Any) -> dict[str, Any
         "source": {"kind": "folder", "labeled": str(colours / "labeled"), "unlabeled": str(colours / "unlabeled")},
         "teacher": recipe,
         "student": recipe,
-        "registry": {"model_name": "colours", "floors": {"accuracy": 0.01}, "trial_images": 0},
+        "registry": {"model_name": "colours", "floors": {"accuracy": 0.01}, "first_champion": "any", "trial_images": 0},
         "inbox": {"url": str(inbox), "settle_s": 0},
         "retrain": {"any_of": {"min_new": ENOUGH, "manual": True}},
         **more,

@@ -51,7 +51,7 @@ def here(
         "teacher": recipe,
         "student": recipe,
         "guards": {"class_mix": 0.2, "actions": {"class_mix": "keep_teacher"}},
-        "registry": {"model_name": "colours", "floors": {"accuracy": 0.01}, "trial_images": 4},
+        "registry": {"model_name": "colours", "floors": {"accuracy": 0.01}, "first_champion": "any", "trial_images": 4},
         "inbox": {
             "url": "s3://cameras/new",
             "settle_s": 0,

@@ -43,7 +43,7 @@ def here(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Site:
             "learning_rate": 0.01,
             "pseudo_weight": 0.01,
         },
-        "registry": {"model_name": "colours", "floors": {"accuracy": 0.01}},
+        "registry": {"model_name": "colours", "floors": {"accuracy": 0.01}, "first_champion": "any"},
     }
     return Site(folder, experiment, root=copy_of_repository(folder / "repository"))
 

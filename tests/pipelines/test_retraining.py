@@ -35,7 +35,7 @@ def here(colours: Path, inbox: Path, tmp_path_factory: pytest.TempPathFactory) -
         "source": {"kind": "folder", "labeled": str(colours / "labeled"), "unlabeled": str(colours / "unlabeled")},
         "teacher": recipe,
         "student": recipe,
-        "registry": {"model_name": "colours", "floors": {"accuracy": 0.01}},
+        "registry": {"model_name": "colours", "floors": {"accuracy": 0.01}, "first_champion": "any"},
         "inbox": {"url": str(inbox), "settle_s": 0},
         "retrain": {"any_of": {"min_new": 4, "manual": True}, "max_failures": 2},
         "notify": {"command": f"tee -a {inbox.parent / 'notices.txt'}", "events": ["promoted", "refused", "failed"]},

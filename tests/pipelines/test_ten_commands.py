@@ -42,7 +42,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Site:
     site.variables["PATH"] = f"{programs}:{site.environment()['PATH']}"
     recipe = {"backbone": NETWORK, "steps": 24, "validate_every": 12}
     tiny = {**TINY, "name": "digits", "teacher": recipe, "student": recipe}
-    tiny["registry"] = {"floors": {"accuracy": 0.01}, "trial_images": 0}
+    tiny["registry"] = {"floors": {"accuracy": 0.01}, "first_champion": "any", "trial_images": 0}
     text = yaml.safe_dump({"parameters": {"experiment": tiny}}, default_flow_style=None, indent=2)
     (site.root / "configs" / "digits.yaml").write_text(text)
     shell(site, "selftrain run --config configs/digits.yaml")
