@@ -28,6 +28,5 @@ def scan(
     images, store = open_source_with_inbox(source, place, settings, inbox, resolve=resolve), open_dataset(place).store
     found = images.scan()
     listing = replace(labelled_listing(found, store), notes=found.notes)
-    for line in described(listing):
-        show(line)
+    show("\n".join(described(listing)))
     return listing, store.id(), machine

@@ -31,7 +31,7 @@ class TableImages:
 
     Columns are known by the names that people use (`lists.columns`), or by `settings.columns`. Paths are relative to
     `root` (by default the table's own folder) or absolute. They may not leave it, because a list from elsewhere must
-    not reach into other folders. `root: /` allows the whole machine. Rows are counted from 1, without the header of a CSV.
+    not reach into other folders. `root: /` allows the whole machine. Rows are counted from 1, without a CSV's header.
     """
 
     settings: config.TableSource
