@@ -89,7 +89,7 @@ def _read_table(settings: config.TableSource) -> tuple[pa.Table, tuple[str, ...]
     """
     path = Path(settings.path).expanduser()
     table, name = read_list(path, option="source.path"), repr(str(path))
-    columns = columns_of(table, settings.columns, name=name)
+    columns = columns_of(table, {str(role): column for role, column in settings.columns.items()}, name=name)
     labels, marked = without_marks(labels_of(table, columns, name=name), settings.no_label)
     refuse_several(labels)
     nothing = pa.chunked_array([pa.nulls(table.num_rows, pa.string())])
