@@ -1,13 +1,16 @@
 """The scan step: a cheap listing of the source, so that the cache notices changed files."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from zenml import step
 
+from selftrain.adapters.process.console import show
 from selftrain.adapters.process.secrets import resolve
 from selftrain.adapters.runs.materializers import TableMaterializer
 from selftrain.config import Inbox, Ingest, Machine, Place, Source
 from selftrain.data.sources.listing import Listing
+from selftrain.data.sources.rows import described
 from selftrain.data.store.dataset import open_dataset
 from selftrain.retraining.collecting import open_source_with_inbox
 from selftrain.retraining.label_entry import labelled_listing
@@ -23,4 +26,7 @@ def scan(
     out of a cache key, but not a parameter.
     """
     images, store = open_source_with_inbox(source, place, settings, inbox, resolve=resolve), open_dataset(place).store
-    return labelled_listing(images.scan(), store), store.id(), machine
+    found = images.scan()
+    listing = replace(labelled_listing(found, store), notes=found.notes)
+    show("\n".join(described(listing)))
+    return listing, store.id(), machine

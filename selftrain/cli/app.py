@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -48,8 +48,20 @@ STARTING = (["run"], ["retrain"], ["schedule"])
 
 WEIGHTS = "'imagenet', or a local weights file without the top layer."
 BACKBONE = "Name on a ladder, or a class of keras.applications."
-Labeled = Annotated[Path, typer.Option("--labeled", help="Folder with one sub-folder of images per class.")]
-Unlabeled = Annotated[Path, typer.Option("--unlabeled", help="Folder of images without labels.")]
+Labeled = Annotated[Path | None, typer.Option("--labeled", help="Folder with one sub-folder of images per class.")]
+Unlabeled = Annotated[Path | None, typer.Option("--unlabeled", help="Folder of images without labels.")]
+Table = Annotated[
+    Path | None,
+    typer.Option("--table", help="A list of images instead of folders: CSV, JSON lines or Parquet (docs/data.md)."),
+]
+Splits = Annotated[
+    Literal["given", "auto"],
+    typer.Option("--splits", help="auto: the folders in --labeled are train, val, test and the like."),
+]
+Classes = Annotated[
+    list[str] | None,
+    typer.Option("--class", help="A class although its name says otherwise, such as 'unknown'. May be repeated."),
+]
 Validation = Annotated[
     Path | None, typer.Option("--validation", help="Class folders for the gate. Default: split off --labeled.")
 ]
@@ -91,10 +103,13 @@ def selftrain(
 
 @app.command()
 def init(
-    labeled: Labeled,
-    unlabeled: Unlabeled,
+    labeled: Labeled = None,
+    unlabeled: Unlabeled = None,
     validation: Validation = None,
     test: Test = None,
+    table: Table = None,
+    splits: Splits = "given",
+    classes: Classes = None,
     out: Out = None,
     name: Name = None,
     teacher_backbone: TeacherBackbone = None,
@@ -105,13 +120,13 @@ def init(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Look at your folders and write a commented configuration for `selftrain run --config`."""
-    from selftrain.config import FolderSource
+    """Look at your folders or your list, and write a commented configuration for `selftrain run --config`."""
     from selftrain.scaffold.choices import has_gpu, scaffold
     from selftrain.scaffold.draft import Wishes
+    from selftrain.scaffold.images import source_of
 
-    paths = {"labeled": labeled, "unlabeled": unlabeled, "validation": validation, "test": test}
-    source = FolderSource.model_validate({role: str(path) if path else None for role, path in paths.items()})
+    folders = {"labeled": labeled, "unlabeled": unlabeled, "validation": validation, "test": test}
+    source = source_of(folders, table=table, find_splits=splits == "auto")
     wishes = Wishes(
         name=name,
         teacher_backbone=teacher_backbone,
@@ -120,6 +135,7 @@ def init(
         student_weights=student_weights,
         target=target,
         gpu=has_gpu(),
+        classes=tuple(classes or ()),
     )
     choices = scaffold(source, wishes, out, command=f"selftrain {shlex.join(sys.argv[1:])}", force=force)
     _show_choices(choices, as_json=as_json)

@@ -52,11 +52,17 @@ class FolderSource(Section):
 
 
 class TableSource(Section):
-    """A CSV or Parquet list with the columns path, label and (optionally) split."""
+    """A list of images (CSV, JSON lines, Parquet) with the columns path, label and (optionally) split and group."""
 
     kind: Literal["table"] = "table"
     path: str
     root: str | None = Field(None, description="folder that relative paths start from; None: the table's own")
+    columns: dict[Literal["path", "label", "split", "group"], str] = Field(
+        default_factory=dict, description="which column is which, where its name does not say so"
+    )
+    no_label: list[str] | None = Field(
+        None, description="labels that mean that there is none; None: -1, NaN, NULL and their like"
+    )
 
 
 class KerasDatasetSource(Section):

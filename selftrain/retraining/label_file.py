@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from selftrain.data.images.decode import QuarantineReason
 from selftrain.data.label_log import LABEL_LOG_SCHEMA
+from selftrain.data.lists.text_tables import read_text_table
 from selftrain.data.sources.rows import stop_at_rows
-from selftrain.data.sources.text_tables import read_text_table
 from selftrain.errors import LabelLogError, SourceError
 
 Purpose = Literal["add", "settle", "retract"]

@@ -18,7 +18,12 @@ def advice(seen: Survey, *, drawn: int, training_labels: int, pretrained: bool) 
     `drawn` is how many of training, validation and test are drawn from the labelled images, and `training_labels` how
     many of these are left to train on. `pretrained` says whether the teacher starts from weights.
     """
-    notes = []
+    notes = list(seen.notes)
+    if seen.named_like_characters and not seen.characters:
+        notes.append(
+            "the classes have the names of characters, but the pictures do not look like writing: they are mirrored in "
+            "training; if a mirror image is another class here, set augmentation: digits for teacher and student"
+        )
     smallest = min(seen.classes, key=lambda name: seen.classes[name])
     count = seen.classes[smallest]
     if drawn > 1 and count <= FEW_LABELS:

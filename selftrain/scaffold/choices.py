@@ -7,8 +7,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from selftrain.config import Experiment, FolderSource, Recipe, parse
+from selftrain.config import Experiment, FolderSource, Recipe, TableSource, parse
 from selftrain.config.text.commented import Commented, check_free, write_commented
+from selftrain.data.lists.labels import DOUBTFUL
+from selftrain.data.sources.layout import one_level_too_high
 from selftrain.data.sources.survey import Survey, survey
 from selftrain.errors import SourceError
 from selftrain.ladder import next_rung
@@ -31,8 +33,10 @@ class Scaffold(BaseModel):
     advice: tuple[str, ...]
 
 
-def scaffold(source: FolderSource, wishes: Wishes, out: Path | None, *, command: str, force: bool = False) -> Scaffold:
-    """Look at the folders of `source`, choose, and write the YAML to `out`; its header names `command`.
+def scaffold(
+    source: FolderSource | TableSource, wishes: Wishes, out: Path | None, *, command: str, force: bool = False
+) -> Scaffold:
+    """Look at the folders or the list of `source`, choose, and write the YAML to `out`; its header names `command`.
 
     If `out` is None, the file is NAME.yaml in the folder `configs` if there is one, otherwise in the current folder.
     Raises what `survey` and `choose` raise, and ConfigError for a file that already exists, unless `force` is set.
@@ -40,6 +44,7 @@ def scaffold(source: FolderSource, wishes: Wishes, out: Path | None, *, command:
     if out is not None:
         check_free(out, force=force)
     seen = survey(source)
+    _check_names(source, seen, wishes)
     chosen = choose(source, seen, wishes)
     name = f"{chosen.experiment.name}.yaml"
     path = out if out is not None else Path("configs", name) if Path("configs").is_dir() else Path(name)
@@ -53,7 +58,7 @@ def has_gpu() -> bool:
     return Path("/dev/nvidiactl").exists()
 
 
-def choose(source: FolderSource, seen: Survey, wishes: Wishes) -> Commented:
+def choose(source: FolderSource | TableSource, seen: Survey, wishes: Wishes) -> Commented:
     """The configuration for the images in `seen`.
 
     Raises SourceError for fewer than two classes, a class with too few images for the splits, or no unlabelled image.
@@ -107,10 +112,26 @@ def _work(recipe: Recipe) -> str:
     return "head fitted" if recipe.fits_only else f"{recipe.steps} steps of {recipe.batch_size} images"
 
 
+def _check_names(source: FolderSource | TableSource, seen: Survey, wishes: Wishes) -> None:
+    """Raise SourceError for a class folder whose name may mean that nobody has labelled its images."""
+    if isinstance(source, TableSource):
+        return  # the list's own marks are asked about where it is read
+    for name, images in seen.classes.items():
+        if name.strip().lower() in DOUBTFUL and name not in wishes.classes:
+            folder = str(Path(source.labeled, name))
+            raise SourceError(
+                f"{source.labeled!r} has a class folder {name!r} of {images} images: is that a class, or have they no "
+                f"label? If they have none, give --unlabeled {folder!r}, or move them; if it is a class, give "
+                f"--class {name!r}"
+            )
+
+
 def _check_enough(seen: Survey) -> None:
     if len(seen.classes) < 2:
+        only = next(iter(seen.classes))
         raise SourceError(
-            f"{seen.labeled!r} holds one class folder, {next(iter(seen.classes))!r}; a classifier needs two or more"
+            f"{seen.labeled!r} holds one class folder, {only!r}; a classifier needs two or more"
+            + one_level_too_high(seen.labeled, only)
         )
     needed = drawn_splits(seen)
     few = {name: count for name, count in seen.classes.items() if count < needed}
@@ -124,9 +145,11 @@ def _check_enough(seen: Survey) -> None:
         raise SourceError(f"{seen.unlabeled!r} holds no image; self-training needs unlabelled ones, best ten per label")
 
 
-def _name(wished: str | None, source: FolderSource) -> str:
+def _name(wished: str | None, source: FolderSource | TableSource) -> str:
     if wished is not None:
         return wished
+    if isinstance(source, TableSource):
+        return NO_GOOD_NAME.sub("-", Path(source.path).stem).strip("-_.") or "images"
     labeled = Path(source.labeled).resolve()
     generic = {"labeled", "labelled", "train", "training", "images", "data"}
     stem = labeled.parent.name if labeled.name.lower() in generic else labeled.name

@@ -12,7 +12,10 @@ LABELED_SPLITS = 3
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the user asks for besides the folders. `gpu` says whether the machine has one; `target` is the gate's."""
+    """What the user asks for besides the images.
+
+    `gpu` says whether the machine has one; `target` is the gate's. `classes` are names that look like none, and are.
+    """
 
     name: str | None = None
     teacher_backbone: str | None = None
@@ -21,6 +24,7 @@ class Wishes:
     student_weights: str | None = None
     target: float = 0.9
     gpu: bool = False
+    classes: tuple[str, ...] = ()
 
     @property
     def pretrained(self) -> bool:

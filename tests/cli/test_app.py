@@ -57,6 +57,29 @@ def test_init_replaces_nothing_without_force(selftrain: Command, pets: Path) -> 
     assert selftrain("init", *folders, "--force").code == 0
 
 
+def test_init_takes_a_list_or_finds_the_splits_of_a_download(selftrain: Command, pets: Path) -> None:
+    pictures = sorted(pets.rglob("*.png"))
+    rows = [f"{path.relative_to(pets)},{path.parent.name.replace('unlabeled', '-1')}" for path in pictures]
+    (pets / "list.csv").write_text("\n".join(["filename,class", *rows]))
+    ended = selftrain("init", "--table", pets / "list.csv")
+    assert (ended.code, ended.err) == (0, "")
+    assert "note: 40 rows have no label: they say '-1'" in ended.out
+    assert read_experiment(Path("list.yaml")).source.model_dump()["path"] == "pets/list.csv"
+    (pets / "labeled").rename(pets / "train")
+    (pets / "list.csv").unlink()
+    assert selftrain("init", "--labeled", "pets", "--splits", "auto").code == 0
+    assert read_experiment(Path("pets.yaml")).source.model_dump()["unlabeled"] == "pets/unlabeled"
+
+
+def test_init_asks_about_a_class_whose_name_may_mean_that_nobody_has_looked(selftrain: Command, pets: Path) -> None:
+    (pets / "labeled" / "cat").rename(pets / "labeled" / "unknown")
+    folders = ["--labeled", pets / "labeled", "--unlabeled", pets / "unlabeled"]
+    asked = selftrain("init", *folders)
+    assert (asked.code, asked.out) == (2, "")
+    assert "'unknown' of 8 images: is that a class, or have they no label?" in asked.err
+    assert selftrain("init", *folders, "--class", "unknown").code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -171,7 +171,14 @@ def test_the_image_size_is_the_largest_that_images_and_machine_have(side: int, w
 def test_nothing_is_mirrored_where_a_mirror_image_is_something_else() -> None:
     assert chosen().teacher.augmentation == "natural"
     assert chosen(grey=True, median_side=28).student.augmentation == "digits"
-    assert chosen(classes={"a": 50, "b": 50}).teacher.augmentation == "digits"
+    assert chosen(classes={"a": 50, "b": 50}, grey=True, drawn=True).teacher.augmentation == "digits"
+    letters = dict.fromkeys("abcdefghij", 50)
+    assert chosen(classes=letters, drawn=True).teacher.augmentation == "digits"
+
+
+def test_photos_whose_classes_are_named_by_numbers_are_mirrored_and_it_is_said(tmp_path: Path) -> None:
+    assert chosen(classes={"0": 50, "1": 50}, drawn=True).teacher.augmentation == "natural"
+    assert chosen(classes=dict.fromkeys("0123456789", 50), drawn=False).teacher.augmentation == "natural"
 
 
 def test_unbalanced_classes_are_weighed_and_do_not_stop_the_run() -> None:

@@ -61,6 +61,7 @@ FLOORS = (
     "selftrain.data.ingest",
     "selftrain.data.store",
     "selftrain.data.sources",
+    "selftrain.data.lists",
     "selftrain.data.images",
     "selftrain.data",
     "selftrain.config.text",

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from selftrain import config
+from selftrain.data.sources.layout import folders_in, stop_at_splits, super_classes
 from selftrain.data.sources.listing import LISTING_SCHEMA, Listing, find_images
 from selftrain.data.sources.rows import checked_listing, training_classes
 from selftrain.errors import SourceError
@@ -28,16 +29,20 @@ class FolderImages:
     def scan(self) -> Listing:
         roots = self._roots()
         parts: list[pa.Table] = []
-        ignored = 0
+        ignored, notes = 0, list[str]()
         for split, root in roots.items():
             others = tuple(other for name, other in roots.items() if name != split)
             if split == "unlabeled":
                 table, left_out = _rows(root, label=None, split=split, apart_from=others)
             else:
-                table, left_out = _class_folders(root, split=None if split == "labeled" else split, apart_from=others)
+                stop_at_splits(root, f"source.{split}")
+                table, left_out, said = _class_folders(
+                    root, split=None if split == "labeled" else split, apart_from=others
+                )
+                notes += said
             parts.append(table)
             ignored += left_out
-        return checked_listing(pa.concat_tables(parts), ignored=ignored)
+        return checked_listing(pa.concat_tables(parts), ignored=ignored, notes=tuple(notes))
 
     def read(self, path: str) -> bytes:
         return Path(path).read_bytes()
@@ -66,10 +71,13 @@ class FolderImages:
         return roots
 
 
-def _class_folders(root: str, *, split: str | None, apart_from: tuple[str, ...]) -> tuple[pa.Table, int]:
-    """The images of the class folders in `root`, labelled by folder, and the number of files not named like images."""
+def _class_folders(root: str, *, split: str | None, apart_from: tuple[str, ...]) -> tuple[pa.Table, int, list[str]]:
+    """The images of the class folders in `root`, labelled by folder, and what was left out.
+
+    That is the number of files that are not named like images, and notes on folders.
+    """
     excluded = {os.path.realpath(other) for other in apart_from}
-    names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
+    names = folders_in(root)
     names = [name for name in names if os.path.realpath(os.path.join(root, name)) not in excluded]
     if not names:
         raise SourceError(f"{root!r} holds no class folders; put the images of each class into a folder named after it")
@@ -77,20 +85,34 @@ def _class_folders(root: str, *, split: str | None, apart_from: tuple[str, ...])
         if any("\udc80" <= letter <= "\udcff" for letter in name):  # os.fsdecode's escapes
             raise SourceError(f"class folder {name!r} in {root!r} has a name that is not UTF-8; rename it")
     folders = {name: os.path.join(root, name) for name in names}
-    parts, ignored = [], 0
+    parts, empty, ignored = [], list[str](), 0
     for name, folder in folders.items():
         table, left_out = _rows(folder, label=name, split=split, apart_from=apart_from)
-        if table.num_rows == 0:
-            raise SourceError(f"class folder {folder!r} holds no image; add some, or remove the folder")
-        parts.append(table)
         ignored += left_out
+        if table.num_rows == 0:
+            empty.append(name)
+        else:
+            parts.append(table)
+    if not parts:
+        raise SourceError(f"the class folders in {root!r} hold no image: {name_rows(names)}; add some")
     loose, left_out = _rows(root, label=None, split=split, apart_from=(*apart_from, *folders.values()))
     if loose.num_rows:
         raise SourceError(
             f"{loose.num_rows} image(s) without a label directly in {root!r}: {name_rows(loose['path'].to_pylist())}; "
             "move each into its class folder, or into source.unlabeled"
         )
-    return pa.concat_tables(parts), ignored + left_out
+    return pa.concat_tables(parts), ignored + left_out, _notes(root, names, empty)
+
+
+def _notes(root: str, names: list[str], empty: list[str]) -> list[str]:
+    """What the owner of the class folders `names` in `root` should know."""
+    notes = [f"folders without an image in {root!r} were left out: {name_rows(empty)}"] if empty else []
+    for name, inside in super_classes(root, names).items():
+        notes.append(
+            f"the class {name!r} in {root!r} holds folders of its own ({name_rows(inside)}): all their images are "
+            f"{name!r}"
+        )
+    return notes
 
 
 def _rows(root: str, *, label: str | None, split: str | None, apart_from: tuple[str, ...]) -> tuple[pa.Table, int]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from selftrain.data.sources.layout import LEFT_BEHIND
 from selftrain.errors import SourceError
 
 LISTING_SCHEMA = pa.schema(
@@ -41,18 +42,20 @@ class Listing:
     `label` and `split` are what the source says, null where it says nothing. `size` is in bytes (-1: unknown),
     `mtime_ns` in nanoseconds. A file whose path, size and time stay the same is not read again. Where there are any,
     `group` names the camera, patient or video of an image, and `dispute` the labels that people disagree about.
+    `notes` are decisions of the source that its owner should know of.
     """
 
     table: pa.Table
     ignored: int = 0
+    notes: tuple[str, ...] = ()
 
     @classmethod
-    def build(cls, table: pa.Table, *, ignored: int = 0) -> Listing:
+    def build(cls, table: pa.Table, *, ignored: int = 0, notes: tuple[str, ...] = ()) -> Listing:
         """The Listing of `table`, cast to LISTING_SCHEMA and sorted by path; optional columns of nulls are dropped."""
         extra = [field for field in OPTIONAL_SCHEMA if field.name in table.column_names]
         extra = [field for field in extra if table[field.name].null_count < table.num_rows]
         schema = pa.schema([*LISTING_SCHEMA, *extra])
-        return cls(table.select(schema.names).cast(schema).sort_by("path").combine_chunks(), ignored)
+        return cls(table.select(schema.names).cast(schema).sort_by("path").combine_chunks(), ignored, notes)
 
     def optional(self, name: str) -> pa.ChunkedArray:
         """The optional column `name` (rows,), of nulls where the listing does not have it."""
@@ -147,7 +150,9 @@ def _scan_folder(folder: str, files: FoundFiles) -> list[str]:
             is_dir, is_file = entry.is_dir(), entry.is_file()
         except OSError:
             status, is_dir, is_file = None, False, True
-        if is_dir:
+        if is_dir and entry.name.lower() in LEFT_BEHIND:
+            files.ignored += 1
+        elif is_dir:
             folders.append(entry.path)
         elif not is_file or not named_like_an_image(entry.name):
             files.ignored += 1
@@ -156,6 +161,16 @@ def _scan_folder(folder: str, files: FoundFiles) -> list[str]:
             files.sizes.append(UNREADABLE_SIZE if status is None else status.st_size)
             files.mtimes_ns.append(0 if status is None else status.st_mtime_ns)
     return folders[::-1]
+
+
+def endings_of(folder: str) -> dict[str, list[str]]:
+    """The images in `folder` itself: name without ending -> names with it."""
+    found: dict[str, list[str]] = {}
+    for name in sorted(os.listdir(folder)):
+        stem, dot, suffix = name.rpartition(".")
+        if dot and stem and suffix.lower() in _IMAGE_SUFFIXES:
+            found.setdefault(stem, []).append(name)
+    return found
 
 
 def named_like_an_image(name: str) -> bool:

@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from selftrain.data.lists.labels import refuse_two_spellings
 from selftrain.data.sources.listing import Listing
 from selftrain.errors import SourceError
 from selftrain.naming import ROWS_NAMED, name_rows
 
+CLASSES_NAMED = 20
 SPLITS = ("train", "validation", "test", "unlabeled")
 
 
@@ -21,7 +23,23 @@ def training_classes(table: pa.Table) -> tuple[str, ...]:
     return tuple(sorted(labels))
 
 
-def checked_listing(table: pa.Table, *, ignored: int = 0, row_name: Callable[[int], str] | None = None) -> Listing:
+def described(listing: Listing) -> tuple[str, ...]:
+    """What a run should say before it begins: the images of each class, those without label, and the notes."""
+    counted = listing.table["label"].drop_null().value_counts().to_pylist()
+    counts = sorted(((str(each["values"]), int(each["counts"])) for each in counted), key=lambda item: -item[1])
+    named = ", ".join(f"{name} {count}" for name, count in counts[:CLASSES_NAMED])
+    more = f" and {len(counts) - CLASSES_NAMED} more" if len(counts) > CLASSES_NAMED else ""
+    without = f"{listing.table['label'].null_count} images without label"
+    return (f"{len(counts)} classes: {named}{more}; {without}", *listing.notes)
+
+
+def checked_listing(
+    table: pa.Table,
+    *,
+    ignored: int = 0,
+    row_name: Callable[[int], str] | None = None,
+    notes: tuple[str, ...] = (),
+) -> Listing:
     """The Listing of `table` (LISTING_SCHEMA), whose labels and splits fit together.
 
     `row_name(row)` is what the user calls a row of `table`; None: its path. Raises SourceError naming the rows:
@@ -30,8 +48,11 @@ def checked_listing(table: pa.Table, *, ignored: int = 0, row_name: Callable[[in
     - a labelled split without a label, or a label in split unlabeled
     - a class without training images
     - a path that is listed twice
+
+    It also raises SourceError for two spellings of one class.
     """
-    listing = Listing.build(table, ignored=ignored)
+    listing = Listing.build(table, ignored=ignored, notes=notes)
+    refuse_two_spellings(listing.table["label"].drop_null().unique().to_pylist())
     if row_name is None:
         _check_rows(listing.table, row_name=lambda row: repr(listing.table["path"][row].as_py()))
     else:

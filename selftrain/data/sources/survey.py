@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
-from selftrain.config import FolderSource
+from selftrain.config import FolderSource, TableSource
 from selftrain.data.images.decode import decode
 from selftrain.data.images.formats import sniff
 from selftrain.data.sources.source import open_source
@@ -22,15 +22,21 @@ from selftrain.errors import ImageError, SourceError
 
 SAMPLED = 256  # files whose header is read
 SMALL_SIDE = 64  # pixels; smaller pictures are decoded to find colour
+ALPHABET = 10  # classes
+DECODED = 48  # files that are decoded to tell writing from photos
+SHADE, PAPER = 16, 0.4  # grey levels either side of one shade, and the share of a page that it fills
 _HEADER_BYTES = 32
 _GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "F"})
 
 
 class Survey(BaseModel):
-    """What the folders of a FolderSource hold; the counts are of files with an image's name.
+    """What the folders of a FolderSource, or the list of a TableSource, hold.
+
+    The counts are of rows, or of files with an image's name.
 
     Sides are in pixels, of the `sampled` files with a readable header; `unreadable` more had none. `grey` says that no
-    sampled image has colour.
+    sampled image has colour. `drawn` says that most look like writing: one shade, the paper, fills a large
+    part. `notes` are what the source decided about the folders.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -49,6 +55,8 @@ class Survey(BaseModel):
     median_side: int
     longest_side: int
     grey: bool
+    drawn: bool = True
+    notes: tuple[str, ...] = ()
 
     @property
     def labeled_images(self) -> int:
@@ -62,35 +70,51 @@ class Survey(BaseModel):
 
     @property
     def characters(self) -> bool:
-        """Whether each class is one letter or digit. Such images must not be mirrored: a mirrored 2 is not a 2."""
+        """Whether the classes are letters or digits, by their names and by what the pictures look like.
+
+        Such images must not be mirrored: a mirrored 2 is not a 2. Photos may have numbers for class names, so pictures
+        in colour must also have an alphabet of classes.
+        """
+        looks = (self.grey and self.median_side <= SMALL_SIDE) or (
+            self.drawn and (self.grey or len(self.classes) >= ALPHABET)
+        )
+        return self.named_like_characters and looks
+
+    @property
+    def named_like_characters(self) -> bool:
+        """Whether each class has one letter or digit for its name."""
         return all(len(name) == 1 and name.isalnum() for name in self.classes)
 
 
-def survey(source: FolderSource, *, seed: int = 0) -> Survey:
-    """Look at the folders of `source`: at all names, and the headers of a few hundred files.
+def survey(source: FolderSource | TableSource, *, seed: int = 0) -> Survey:
+    """Look at the folders or the list of `source`: at all names, and the headers of a few hundred files.
 
-    Raises SourceError for folders that are missing, empty or contradict each other, and if no file in the sample is an
-    image.
+    Raises SourceError for folders that are missing, empty or contradict each other, for a list that cannot be used, and
+    if no file in the sample is an image.
     """
     listing = open_source(source).scan()
-    table = listing.table
-    training = table.filter(pc.is_null(table["split"]))
+    table, (labeled, unlabeled) = listing.table, _places(source)
+    anywhere = pc.or_(pc.is_null(table["split"]), pc.fill_null(pc.equal(table["split"], "train"), False))
+    training = table.filter(pc.and_(anywhere, pc.is_valid(table["label"])))
+    pool = table.filter(pc.and_(pc.is_null(table["split"]), pc.is_null(table["label"])))
+    held_out = {split: _count(table, split) for split in ("validation", "test")}
+    given = {split: isinstance(source, FolderSource) and getattr(source, split) is not None for split in held_out}
     counted = training["label"].value_counts()
     classes = {str(each["values"].as_py()): int(each["counts"].as_py()) for each in counted}
     sample = _sample(table, seed)
     looks = [look for look in map(_look, map(Path, sample)) if look is not None]
     if not looks:
         raise SourceError(
-            f"none of the {len(sample)} files looked at in {source.labeled!r} and {source.unlabeled!r} is an image "
-            "that can be read; give folders of JPEG, PNG, WebP, BMP, GIF or TIFF files"
+            f"none of the {len(sample)} files looked at in {labeled!r} and {unlabeled!r} is an image that can be read; "
+            "give JPEG, PNG, WebP, BMP, GIF or TIFF files"
         )
     return Survey(
-        labeled=source.labeled,
-        unlabeled=source.unlabeled,
+        labeled=labeled,
+        unlabeled=unlabeled,
         classes=dict(sorted(classes.items())),
-        unlabeled_images=_count(table, "unlabeled"),
-        validation_images=_count(table, "validation") if source.validation else None,
-        test_images=_count(table, "test") if source.test else None,
+        unlabeled_images=_count(table, "unlabeled") + pool.num_rows,
+        validation_images=held_out["validation"] if given["validation"] or held_out["validation"] else None,
+        test_images=held_out["test"] if given["test"] or held_out["test"] else None,
         ignored_files=listing.ignored,
         formats=dict(Counter(look.format for look in looks).most_common()),
         sampled=len(looks),
@@ -99,7 +123,14 @@ def survey(source: FolderSource, *, seed: int = 0) -> Survey:
         median_side=int(median(look.short for look in looks)),
         longest_side=max(look.long for look in looks),
         grey=all(look.grey for look in looks),
+        drawn=_drawn(sample, seed),
+        notes=listing.notes,
     )
+
+
+def _places(source: FolderSource | TableSource) -> tuple[str, str | None]:
+    """Where the labelled and the unlabelled images of `source` are named."""
+    return (source.path, source.path) if isinstance(source, TableSource) else (source.labeled, source.unlabeled)
 
 
 class _Look(BaseModel):
@@ -137,6 +168,24 @@ def _colourless(path: Path) -> bool:
 def _sample(table: pa.Table, seed: int) -> list[str]:
     rows = np.random.default_rng(seed).permutation(table.num_rows)[:SAMPLED]
     return [str(path) for path in table["path"].take(pa.array(np.sort(rows))).to_pylist()]
+
+
+def _drawn(paths: list[str], seed: int) -> bool:
+    """Whether in most of some images one shade, give or take, fills at least PAPER of the pixels."""
+    chosen = np.random.default_rng(seed).permutation(len(paths))[:DECODED]
+    shares = [share for share in (_largest_shade(Path(paths[row])) for row in chosen) if share is not None]
+    return not shares or median(shares) >= PAPER
+
+
+def _largest_shade(path: Path) -> float | None:
+    """The share in 0-1 of an image's pixels that are within SHADE of its commonest grey level; None: unreadable."""
+    try:
+        pixels = decode(path.read_bytes(), SMALL_SIDE)
+    except (ImageError, OSError):
+        return None
+    levels = np.bincount(pixels.mean(axis=-1).astype(np.int64).ravel(), minlength=256)
+    window = np.convolve(levels, np.ones(2 * SHADE + 1, np.int64), mode="same")
+    return float(window.max() / levels.sum())
 
 
 def _count(table: pa.Table, split: str) -> int:

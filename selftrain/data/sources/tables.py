@@ -1,4 +1,4 @@
-"""Table source: a CSV or Parquet list of images with path, label, split and group."""
+"""Table source: a list of images with path, label, split and group, as CSV, JSON lines or Parquet."""
 
 from __future__ import annotations
 
@@ -10,20 +10,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from selftrain import config
-from selftrain.data.sources.listing import Listing
+from selftrain.data.lists.columns import columns_of, labels_of
+from selftrain.data.lists.labels import refuse_several, without_marks
+from selftrain.data.lists.reading import read_list
+from selftrain.data.sources.listing import Listing, endings_of
 from selftrain.data.sources.rows import checked_listing, stop_at_rows, training_classes
-from selftrain.data.sources.text_tables import read_text_table
+from selftrain.errors import SourceError
 
-_COLUMNS = ("path", "label", "split", "group")
+_SPLITS = {
+    **dict.fromkeys(("training",), "train"),
+    **dict.fromkeys(("val", "valid", "dev"), "validation"),
+    **dict.fromkeys(("testing",), "test"),
+    **dict.fromkeys(("unlabelled", "unsup"), "unlabeled"),
+}
 
 
 @dataclass(frozen=True)
 class TableImages:
-    """Images named by the rows of a CSV or Parquet file; `label`, `split` and `group` may be missing or empty.
+    """Images named by the rows of a list; `label`, `split` and `group` may be missing or empty.
 
-    Paths are relative to `root` (by default the table's own folder) or absolute. They may not leave it, because a list
-    from elsewhere must not reach into other folders. `root: /` allows the whole machine. Rows are counted from 1,
-    without the header of a CSV.
+    Columns are known by the names that people use (`lists.columns`), or by `settings.columns`. Paths are relative to
+    `root` (by default the table's own folder) or absolute. They may not leave it, because a list from elsewhere must
+    not reach into other folders. `root: /` allows the whole machine. Rows are counted from 1, without a CSV's header.
     """
 
     settings: config.TableSource
@@ -36,7 +44,7 @@ class TableImages:
         return os.path.dirname(os.path.expanduser(self.settings.path)) or "."
 
     def scan(self) -> Listing:
-        table = _read_table(Path(self.settings.path).expanduser())
+        table, notes = _read_table(self.settings)
         written: list[str] = table["path"].to_pylist()
 
         def row_name(row: int) -> str:
@@ -49,7 +57,7 @@ class TableImages:
             problem=f"path outside {self.root!r}",
             remedy="move the image there, or set source.root to a folder that holds all images",
         )
-        paths = [path or "" for path in inside]
+        paths = _with_endings([path or "" for path in inside])
         stats = [_stat(path) for path in paths]
         stop_at_rows(
             [row for row, stat in enumerate(stats) if stat is None],
@@ -65,7 +73,7 @@ class TableImages:
             "mtime_ns": pa.array([stat[1] for stat in stats if stat], pa.int64()),
             "group": table["group"],
         }
-        return checked_listing(pa.table(columns), row_name=row_name)
+        return checked_listing(pa.table(columns), row_name=row_name, notes=notes)
 
     def read(self, path: str) -> bytes:
         return Path(path).read_bytes()
@@ -74,12 +82,58 @@ class TableImages:
         return training_classes(listing.table)
 
 
-def _read_table(path: Path) -> pa.Table:
-    """The columns path, label, split and group as strings, empty cells as null. Raises SourceError."""
-    table = read_text_table(path, _COLUMNS, option="source.path", required="path")
-    nothing = pc.indices_nonzero(pc.is_null(table["path"])).to_pylist()
-    stop_at_rows(nothing, row_name=lambda row: f"row {row + 1}", problem="row without path", remedy="name the image")
-    return table
+def _read_table(settings: config.TableSource) -> tuple[pa.Table, tuple[str, ...]]:
+    """The columns path, label, split and group as strings, empty cells as null, and what was decided on the way.
+
+    Raises SourceError.
+    """
+    path = Path(settings.path).expanduser()
+    table, name = read_list(path, option="source.path"), repr(str(path))
+    columns = columns_of(table, {str(role): column for role, column in settings.columns.items()}, name=name)
+    labels, marked = without_marks(labels_of(table, columns, name=name), settings.no_label)
+    refuse_several(labels)
+    nothing = pa.chunked_array([pa.nulls(table.num_rows, pa.string())])
+    chosen = pa.table(
+        {
+            "path": table[columns.path],
+            "label": labels,
+            "split": _splits(table[columns.split]) if columns.split else nothing,
+            "group": table[columns.group] if columns.group else nothing,
+        }
+    )
+    empty = pc.indices_nonzero(pc.is_null(chosen["path"])).to_pylist()
+    stop_at_rows(empty, row_name=lambda row: f"row {row + 1}", problem="row without path", remedy="name the image")
+    unused = ", ".join(map(repr, columns.unused))
+    return chosen, tuple(note for note in (marked, f"columns not used: {unused}" if unused else "") if note)
+
+
+def _splits(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The splits by our names, where they have another usual one."""
+    plain = [None if value is None else value.strip().lower() for value in column.to_pylist()]
+    return pa.chunked_array([pa.array([_SPLITS.get(value, value) if value else None for value in plain], pa.string())])
+
+
+def _with_endings(paths: list[str]) -> list[str]:
+    """`paths`, completed where a list names files without their ending, as `id` columns do.
+
+    Raises SourceError for a name that several images in its folder begin with.
+    """
+    endings: dict[str, dict[str, list[str]]] = {}
+    for row, path in enumerate(paths):
+        folder, stem = os.path.split(path)
+        if os.path.exists(path) or not os.path.isdir(folder or "."):
+            continue
+        if folder not in endings:
+            endings[folder] = endings_of(folder)
+        found = endings[folder].get(stem, [])
+        if len(found) > 1:
+            raise SourceError(
+                f"row {row + 1}: {path!r} is a file name without ending, and {', '.join(map(repr, found))} all fit; "
+                "write the ending"
+            )
+        if found:
+            paths[row] = os.path.join(folder, found[0])
+    return paths
 
 
 def _inside(root: str, path: str) -> str | None:

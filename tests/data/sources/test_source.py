@@ -74,10 +74,17 @@ def test_an_image_beside_the_class_folders_stops_with_its_name(folders: Path, dr
         open_source(folder_source(folders, labeled="labeled")).scan()
 
 
-def test_an_empty_class_folder_is_named(folders: Path) -> None:
+def test_an_empty_class_folder_is_left_out_and_named(folders: Path) -> None:
     (folders / "labeled" / "bird").mkdir()
-    with pytest.raises(SourceError, match=r"bird.* holds no image"):
-        open_source(folder_source(folders, labeled="labeled")).scan()
+    listing = open_source(folder_source(folders, labeled="labeled", unlabeled="unlabeled")).scan()
+    assert len(listing) == 34
+    assert any("bird" in note and "left out" in note for note in listing.notes)
+
+
+def test_class_folders_without_any_image_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "labeled" / "bird").mkdir(parents=True)
+    with pytest.raises(SourceError, match="hold no image: bird; add some"):
+        open_source(folder_source(tmp_path, labeled="labeled")).scan()
 
 
 def test_a_class_folder_whose_name_is_no_utf_8_is_named(folders: Path, draw) -> None:
@@ -156,12 +163,12 @@ CAT = "labeled/cat/00.png"
     ("text", "message"),
     [
         (f"path,label,spilt\n{CAT},cat,\n", "unknown column 'spilt'; did you mean 'split'"),
-        (f"label\n{CAT}\n", "no column 'path'"),
+        (f"label\n{CAT}\n", "no column of paths; it has 'label'"),
         (f"path,label,label\n{CAT},cat,dog\n", "the column 'label' more than once"),
         ("path,label\n", "no rows"),
         (f"path,label\n{CAT},cat,extra\n", "cannot be read as a table"),
         (f"path,label\n{CAT},cat\nlabeled/cat/gone.png,cat\n", r"row without an image file: row 2 \('labeled/cat/gone"),
-        (f"path,label,split\n{CAT},cat,training\n", r"unknown split: row 1 .*allowed are train"),
+        (f"path,label,split\n{CAT},cat,trian\n", r"unknown split: row 1 .*allowed are train"),
         (f"path,label,split\n{CAT},,test\n", r"without label in a labelled split: row 1"),
         (f"path,label,split\n{CAT},cat,unlabeled\n", r"label in split unlabeled: row 1"),
         (f"path,label,split\n{CAT},cat,test\n", r"label without training images: row 1"),

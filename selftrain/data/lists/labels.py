@@ -1,0 +1,90 @@
+"""Labels: marks for "no label", several labels in a cell, and spellings of one class."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from selftrain.errors import SourceError
+
+NOTHING = ("nan", "null", "none", "<na>", "n/a", "-1")
+"""What programs write for a missing value, in lower case; -1 is scikit-learn's mark of an unlabelled example."""
+DOUBTFUL = (
+    *("unlabeled", "unlabelled", "unsup", "unsupervised", "unknown", "no_label", "nolabel", "no label", "unlab", "?"),
+)
+"""Names that may be a class, or mean that nobody has looked, in lower case."""
+_SEPARATORS = ("|", ";", ",")
+
+
+def without_marks(labels: pa.ChunkedArray, no_label: Collection[str] | None) -> tuple[pa.ChunkedArray, str]:
+    """`labels` with null for every mark of a missing label, and what was done in words ("" for nothing).
+
+    The marks are `no_label`, or else NOTHING. Without `no_label`, a name that may be a mark stops with a question.
+    Raises SourceError.
+    """
+    counts = {str(each["values"].as_py()): int(each["counts"].as_py()) for each in labels.drop_null().value_counts()}
+    if no_label is None:
+        ask_about_doubtful(counts)
+        marks = [value for value in counts if value.strip().lower() in NOTHING]
+    else:
+        marks = [value for value in counts if value in set(no_label)]
+    if not marks:
+        return labels, ""
+    rows = sum(counts[mark] for mark in marks)
+    kept = pc.if_else(pc.is_in(labels, pa.array(marks)), pa.scalar(None, pa.string()), labels)
+    return kept, f"{rows} rows have no label: they say {', '.join(map(repr, marks))}"
+
+
+def ask_about_doubtful(counts: dict[str, int]) -> None:
+    """Raise SourceError for a label in `counts` (label -> rows) that may mean that there is none."""
+    for label, rows in counts.items():
+        if label.strip().lower() in DOUBTFUL:
+            raise SourceError(
+                f"{rows} rows have the label {label!r}: is that a class, or have they no label? If they have none, "
+                f"write source.no_label: [{label}]; if it is a class, write source.no_label: []"
+            )
+
+
+def refuse_several(labels: pa.ChunkedArray) -> None:
+    """Raise SourceError for a cell that holds several labels: separated, and at least one of them a label itself."""
+    values = [str(value) for value in labels.drop_null().unique().to_pylist()]
+    known = {_normal(value) for value in values}
+    for value in values:
+        for mark in _SEPARATORS:
+            parts = [_normal(part) for part in value.split(mark)]
+            needed = len(parts) if mark == "," else 1  # a comma may be part of a name
+            if len(parts) > 1 and sum(part in known for part in parts) >= needed:
+                raise SourceError(
+                    f"the label {value!r} names several classes; images with several labels need multi-label "
+                    "classification, which selftrain does not do: keep one label per image"
+                )
+
+
+def refuse_two_spellings(labels: Iterable[str]) -> None:
+    """Raise SourceError for two labels that differ only in letter case, spaces or the form of their characters.
+
+    Single characters are compared as they are: an `a` is no `A`.
+    """
+    spellings: dict[str, list[str]] = defaultdict(list)
+    for label in labels:
+        spellings[_normal(label)].append(label)
+    for same in spellings.values():
+        if len(same) > 1 and len(same[0]) > 1:
+            raise SourceError(
+                f"{' and '.join(map(repr, sorted(same)))} differ only in letter case, spaces or the form of their "
+                "characters; write one class in one way"
+            )
+
+
+def _normal(label: str) -> str:
+    """What all spellings of a label have in common.
+
+    >>> _normal(" Two  Words"), _normal("a"), _normal("A")
+    ('two words', 'a', 'A')
+    """
+    text = " ".join(unicodedata.normalize("NFC", label).split())
+    return text.casefold() if len(text) > 1 else text

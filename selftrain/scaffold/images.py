@@ -1,0 +1,32 @@
+"""Images: from the options of `selftrain init` to the source that they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from selftrain.config import FolderSource, TableSource
+from selftrain.data.sources.layout import taken_as_splits
+from selftrain.errors import ConfigError
+
+
+def source_of(
+    folders: Mapping[str, Path | None], *, table: Path | None = None, find_splits: bool = False
+) -> FolderSource | TableSource:
+    """The source of the list `table`, or of `folders` (role -> path); `find_splits` looks for splits in the labelled.
+
+    Raises ConfigError where both or neither are given, and SourceError as `taken_as_splits` does.
+    """
+    given = {role: str(path) for role, path in folders.items() if path is not None}
+    if table is not None:
+        if given or find_splits:
+            other = f"--{next(iter(given), 'splits')}"
+            raise ConfigError(f"--table and {other} exclude each other: a list names all its images itself")
+        return TableSource(path=str(table))
+    if "labeled" not in given:
+        raise ConfigError("give --labeled FOLDER and --unlabeled FOLDER, or --table FILE: which images are labelled?")
+    if find_splits:
+        return taken_as_splits(FolderSource.model_validate(given))
+    if "unlabeled" not in given:
+        raise ConfigError("give --unlabeled FOLDER: self-training learns from images without labels")
+    return FolderSource.model_validate(given)

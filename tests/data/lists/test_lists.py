@@ -1,0 +1,142 @@
+"""Lists of images as people have them: their columns, separators, marks and mistakes."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from selftrain import config
+from selftrain.data.sources.listing import Listing
+from selftrain.data.sources.source import open_source
+from selftrain.errors import SourceError
+
+CAT, DOG = "labeled/cat/00.png", "labeled/dog/00.jpg"
+
+
+def read(folder: Path, text: str, *, name: str = "list.csv", **settings: object) -> Listing:
+    (folder / name).write_text(text, encoding="utf-8")
+    source = config.TableSource.model_validate({"path": str(folder / name), **settings})
+    return open_source(source).scan()
+
+
+def labels(listing: Listing) -> list[str | None]:
+    found: list[str | None] = listing.table["label"].to_pylist()
+    return found
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_other_separators_are_read_whatever_the_suffix(folders: Path, mark: str) -> None:
+    assert labels(read(folders, f"path{mark}label\n{CAT}{mark}tench, Tinca tinca\n")) == ["tench, Tinca tinca"]
+
+
+@pytest.mark.parametrize("name", ["filename", "File_Name", " image ", "id"])
+def test_the_usual_names_of_a_column_are_known(folders: Path, name: str) -> None:
+    assert labels(read(folders, f"{name},class\n{CAT},cat\n")) == ["cat"]
+
+
+def test_a_pandas_index_and_other_columns_are_left_out_and_said(folders: Path) -> None:
+    listing = read(folders, f",path,label,width\n0,{CAT},cat,32\n")
+    assert labels(listing) == ["cat"]
+    assert listing.notes == ("columns not used: '', 'width'",)
+
+
+def test_a_column_of_any_name_can_be_chosen(folders: Path) -> None:
+    text = f"photo,breed\n{CAT},cat\n"
+    assert labels(read(folders, text, columns={"path": "photo", "label": "breed"})) == ["cat"]
+    with pytest.raises(SourceError, match=r"source\.columns\.label: .* no column 'race'; it has 'photo', 'breed'"):
+        read(folders, text, columns={"path": "photo", "label": "race"})
+
+
+def test_a_list_without_a_header_says_that_its_first_row_must_name_the_columns(folders: Path) -> None:
+    with pytest.raises(SourceError, match="first row must name the columns"):
+        read(folders, f"{CAT},cat\n{DOG},dog\n")
+
+
+def test_json_lines_are_read(folders: Path) -> None:
+    text = f'{{"file_name": "{CAT}", "label": "cat"}}\n{{"file_name": "{DOG}", "label": null}}\n'
+    assert labels(read(folders, text, name="metadata.jsonl")) == ["cat", None]
+
+
+@pytest.mark.parametrize("mark", ["-1", "NaN", "nan", "NULL", "None", "<NA>"])
+def test_marks_of_a_missing_label_are_no_class_and_are_said(folders: Path, mark: str) -> None:
+    listing = read(folders, f"path,label\n{CAT},cat\n{DOG},{mark}\n")
+    assert labels(listing) == ["cat", None]
+    assert listing.notes == (f"1 rows have no label: they say {mark!r}",)
+
+
+@pytest.mark.parametrize("word", ["unknown", "Unlabeled", "no_label"])
+def test_a_name_that_may_mean_no_label_is_asked_about(folders: Path, word: str) -> None:
+    text = f"path,label\n{CAT},cat\n{DOG},{word}\n"
+    with pytest.raises(SourceError, match=rf"1 rows have the label '{word}': is that a class.*no_label: \[{word}\]"):
+        read(folders, text)
+    assert labels(read(folders, text, no_label=[word])) == ["cat", None]
+    assert labels(read(folders, text, no_label=[])) == ["cat", word]
+
+
+def test_numbers_keep_their_meaning_and_a_real_nan_is_no_label(folders: Path) -> None:
+    path = folders / "list.parquet"
+    pq.write_table(pa.table({"path": [CAT, DOG], "label": [0.0, math.nan]}), path)
+    assert labels(open_source(config.TableSource(path=str(path))).scan()) == ["0", None]
+
+
+def test_one_hot_columns_are_classes(folders: Path) -> None:
+    text = f"filename,cat,dog\n{CAT},1,0\n{DOG},0,1\nunlabeled/00.webp,0,0\n"
+    assert labels(read(folders, text)) == ["cat", "dog", None]
+    with pytest.raises(SourceError, match=r"rows with several classes: 1; .*multi-label"):
+        read(folders, f"filename,cat,dog\n{CAT},1,1\n")
+
+
+@pytest.mark.parametrize("cell", ["cat|dog", "cat;dog", "cat | bird"])
+def test_several_labels_in_a_cell_are_refused(folders: Path, cell: str) -> None:
+    with pytest.raises(SourceError, match=r"names several classes; .*multi-label"):
+        read(folders, f'path,label\n{CAT},cat\n{DOG},dog\nlabeled/cat/01.png,"{cell}"\n')
+
+
+def test_a_comma_in_a_name_is_not_several_labels(folders: Path) -> None:
+    text = f'path,label\n{CAT},tench\n{DOG},"tench, Tinca tinca"\n'
+    assert labels(read(folders, text)) == ["tench", "tench, Tinca tinca"]
+
+
+def test_lists_of_one_label_are_that_label_and_longer_ones_are_refused(folders: Path) -> None:
+    path = folders / "list.parquet"
+    pq.write_table(pa.table({"path": [CAT, DOG], "label": [["cat"], []]}), path)
+    assert labels(open_source(config.TableSource(path=str(path))).scan()) == ["cat", None]
+    pq.write_table(pa.table({"path": [CAT, DOG], "label": [["cat"], ["dog", "cat"]]}), path)
+    with pytest.raises(SourceError, match="row 2 has several values of 'label'"):
+        open_source(config.TableSource(path=str(path))).scan()
+
+
+@pytest.mark.parametrize("other", ["Cat", "cat ", "CAT"])
+def test_two_spellings_of_a_class_are_refused_with_both(folders: Path, other: str) -> None:
+    with pytest.raises(SourceError, match="differ only in letter case, spaces") as refused:
+        read(folders, f"path,label\n{CAT},cat\n{DOG},{other}\n")
+    assert repr(other) in refused.value.message
+
+
+def test_two_forms_of_the_same_characters_are_one_name(folders: Path) -> None:
+    with pytest.raises(SourceError, match="form of their characters"):
+        read(folders, f"path,label\n{CAT},c\u00e4t\n{DOG},ca\u0308t\n")
+
+
+def test_single_letters_may_differ_in_case(folders: Path) -> None:
+    assert labels(read(folders, f"path,label\n{CAT},a\n{DOG},A\n")) == ["a", "A"]
+
+
+def test_file_names_without_their_ending_are_found(folders: Path) -> None:
+    listing = read(folders, "id,label\n00,cat\n", root=str(folders / "labeled" / "cat"))
+    assert listing.table["path"].to_pylist() == [f"{folders}/labeled/cat/00.png"]
+    (folders / "labeled" / "cat" / "00.jpg").write_bytes(b"another")
+    with pytest.raises(SourceError, match=r"row 1: .*'00\.jpg', '00\.png' all fit; write the ending"):
+        read(folders, "id,label\n00,cat\n", root=str(folders / "labeled" / "cat"))
+
+
+@pytest.mark.parametrize(
+    ("written", "ours"), [("val", "validation"), ("Valid", "validation"), ("Train", "train"), ("testing", "test")]
+)
+def test_other_usual_names_of_a_split_are_known(folders: Path, written: str, ours: str) -> None:
+    listing = read(folders, f"path,label,split\n{CAT},cat,train\n{DOG},cat,{written}\n")
+    assert listing.table["split"].to_pylist() == ["train", ours]
