@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from selftrain.progress import Progress, silent
 
 if TYPE_CHECKING:
+    import keras
+
     from selftrain.data.store.pixels import Pixels
 
 Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
