@@ -64,7 +64,7 @@ def _logits(
     for done, images in batches:
         logits = network(images)
         if flips:
-            logits = (logits + network(images[:, :, ::-1])) / 2
+            logits = np.asarray((logits + network(images[:, :, ::-1])) / 2, np.float32)
         parts.append(logits)
         progress(done, n)
     return np.concatenate(parts).astype(np.float32, copy=False)

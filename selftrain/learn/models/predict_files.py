@@ -140,7 +140,10 @@ class FilePixels:
     def gather(self, rows: Int64s) -> npt.NDArray[np.uint8]:
         """uint8 (k, size, size, 3) of `rows` (k,), in that order. A row that comes twice is decoded once."""
         once, back = np.unique(rows, return_inverse=True)
-        asked = [self._waiting.pop(row, None) or self._threads.submit(self._pixels, row) for row in once.tolist()]
+        asked = [
+            self._waiting.pop(row) if row in self._waiting else self._threads.submit(self._pixels, row)
+            for row in once.tolist()
+        ]
         self._next = max(self._next, int(once[-1]) + 1) if len(once) else self._next
         self._look_ahead()
         images = np.stack([each.result() for each in asked])
