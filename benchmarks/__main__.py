@@ -28,6 +28,7 @@ NAMES = (
     "serving",
     "image",
     "pseudo_label",
+    "label_folder",
     "training",
     "interruptions",
     "small_images",

@@ -242,7 +242,7 @@ def files(
     model: SavedModel, photos: Sequence[Path], folder: Path, *, repetitions: int
 ) -> dict[str, list[timing.Seconds]]:
     """Seconds of the table of all files, and of `model.predict` on their pixels."""
-    from selftrain.adapters.serving.frozen import fast_predictor
+    from selftrain.adapters.serving.litert import fast_predictor
     from selftrain.autolabeling.folders.predictions import Predictor, predict_table
     from selftrain.autolabeling.folders.sources import list_sources
     from selftrain.data.images.decode import decode

@@ -130,27 +130,35 @@ def pseudo_label(
     known labels (--labeled) calibrate the model and measure the precision of the accepted labels.
     """
     from selftrain.adapters.process.console import progress
-    from selftrain.autolabeling.folders.label_files import image_files, label_folder, plan_outputs
+    from selftrain.adapters.registry.references import find_reference
+    from selftrain.adapters.serving.litert import fast_predictor
+    from selftrain.autolabeling.folders.label_files import image_files, label_folder, open_folder, plan_outputs
 
     rule = _threshold(threshold, per_class or [], target_precision, labeled)
     settings = PseudoLabel(threshold=rule, flips=flips, batch_size=batch_size)
     for folder in (images, *([labeled] if labeled else [])):
         image_files(folder)  # a wrong folder is refused before the model is loaded
     outputs = plan_outputs(images, out, charts=charts, folders=materialize)
-    loaded = _load_trusted(model, workspace=workspace, model_name=model_name, class_names=_names(classes))
-    network, contract = loaded.model, loaded.contract
-    with progress("label") as show:
+    found = find_reference(model, workspace=workspace, model_name=model_name, class_names=_names(classes))
+    with open_folder(images, found.image_size) as files, progress("label") as show:
+        loaded = _trusted(found.load())
+        network = fast_predictor(loaded.model)
         summary = label_folder(
-            network, contract, images, outputs, settings=settings, labeled=labeled, copy=copy, progress=show
+            network,
+            loaded.contract,
+            images,
+            outputs,
+            settings=settings,
+            files=files,
+            labeled=labeled,
+            copy=copy,
+            progress=show,
         )
     _show_labeling(summary, loaded.called, as_json=as_json)
 
 
-def _load_trusted(model: str, *, workspace: Path, model_name: str | None, class_names: tuple[str, ...]) -> LoadedModel:
-    """The model that `model` names. Raises WithdrawnError where it is withdrawn, or may be."""
-    from selftrain.adapters.registry.references import load_reference
-
-    loaded = load_reference(model, workspace=workspace, model_name=model_name, class_names=class_names)
+def _trusted(loaded: LoadedModel) -> LoadedModel:
+    """`loaded`. Raises WithdrawnError where it is withdrawn, or may be."""
     if loaded.concern is not None:
         raise WithdrawnError(f"{loaded.concern}; nothing is labelled with it: name another model")
     return loaded

@@ -39,7 +39,7 @@ def predict_into(
 ) -> None:
     """Write a row per image of `sources` to the Parquet file `out`, and say what it holds."""
     from selftrain.adapters.process.console import progress
-    from selftrain.adapters.serving.frozen import fast_predictor
+    from selftrain.adapters.serving.litert import fast_predictor
     from selftrain.autolabeling.folders.predictions import Predictor, check_table, predict_table
     from selftrain.autolabeling.folders.sources import list_sources
 

@@ -180,7 +180,7 @@ def _stacked(axes: Axes, counts: Doubles, lines: tuple[float, ...], *, tallest: 
     edges = np.linspace(0, 1, BINS + 1)
     below = np.zeros(BINS)
     for kind, (_, name, colour) in zip(counts, KINDS, strict=True):
-        axes.bar(edges[:-1], kind, width=1 / BINS, bottom=below, align="edge", color=colour, label=name)
+        axes.stairs(below + kind, edges, baseline=below, fill=True, color=colour, label=name)
         below = below + kind
     for line in lines:
         axes.axvline(line, color=VERMILION, linewidth=_thickness(lines))

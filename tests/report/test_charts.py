@@ -69,7 +69,8 @@ def test_the_overall_chart_draws_the_threshold_and_counts_the_accepted(tmp_path:
     assert {rgb(drawing.BLUE), rgb(drawing.ORANGE), rgb(drawing.PALE), rgb(drawing.VERMILION)} <= colours(path)
     assert f"{labels.accepted.num_rows:,} of 300 images accepted" in titles(drawn[0])
     assert drawn[0].axes[0].lines[0].get_xdata()[0] == pytest.approx(0.75)
-    bars = sum(patch.get_height() for patch in drawn[0].axes[0].patches)
+    stairs = [patch.get_data() for patch in drawn[0].axes[0].patches]
+    bars = sum((each.values - each.baseline).sum() for each in stairs)
     assert bars == 300
 
 
@@ -95,7 +96,7 @@ def test_each_class_has_its_own_threshold_and_counts(tmp_path: Path, drawn: list
 def test_no_bar_is_cut_off(tmp_path: Path, drawn: list[Figure]) -> None:
     charts.confidence_per_class(pool(400, ("cat", "dog", "elk"), Fixed(value=0.9)), tmp_path / "classes.png")
     for panel in drawn[0].axes:
-        tops = [patch.get_y() + patch.get_height() for patch in panel.patches]
+        tops = np.concatenate([patch.get_data().values for patch in panel.patches]).tolist()
         assert max(tops) < panel.get_ylim()[1]
 
 

@@ -6,29 +6,47 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from selftrain.adapters.process.leaving import leave
 from selftrain.errors import NO_DEVICE
 
+UNUSED = ("matplotlib", "pandas", "sklearn")
+"""What Keras imports if it finds it, for figures, tables and wrappers that a command which predicts never makes."""
+
 DEVICE_VARIABLE = "SELFTRAIN_DEVICE"
 
 
-def start_keras() -> None:
+def start_keras(*, lean: bool = False) -> None:
     """Import Keras and start its devices. What this writes to stderr is shown only if it fails.
 
     What is written later is never hidden. `selftrain doctor` names the GPUs. Where SELFTRAIN_DEVICE is "gpu" and there
     is none, this process ends with NO_DEVICE: training on the CPU of a GPU node would go on for days unnoticed.
+
+    `lean` is for commands that predict: Keras then does without the libraries UNUSED, whose loading takes as long as
+    most of TensorFlow. Others can still import them afterwards.
     """
     if "keras" not in sys.modules:
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # other steps may share the GPU
-        with native_stderr_held():
+        with native_stderr_held(), _hidden(UNUSED if lean else ()):
             import keras
 
             keras.ops.zeros((1,))
     if os.environ.get(DEVICE_VARIABLE, "").lower() == "gpu":
         _check_gpu()
+
+
+@contextmanager
+def _hidden(names: Sequence[str]) -> Iterator[None]:
+    """Let the import of `names` fail within the block, except where they are loaded already."""
+    absent = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None is Python's own mark for it
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
 
 
 def _check_gpu() -> None:

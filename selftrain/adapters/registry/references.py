@@ -43,6 +43,14 @@ class LoadedModel:
 
 
 @dataclass(frozen=True)
+class FoundModel:
+    """A model that is not loaded yet: the side of its images in pixels, and how to load it."""
+
+    image_size: int
+    load: Callable[[], LoadedModel]
+
+
+@dataclass(frozen=True)
 class OpenRegistry:
     """A registry that exists, the model name to use in it, and where fetched models are kept."""
 
@@ -114,21 +122,32 @@ def load_reference(
     model_name: str | None = None,
     class_names: tuple[str, ...] = (),
 ) -> LoadedModel:
+    """The model that `reference` names, as `find_reference` finds it."""
+    return find_reference(reference, workspace=workspace, model_name=model_name, class_names=class_names).load()
+
+
+def find_reference(
+    reference: str,
+    *,
+    workspace: Path,
+    model_name: str | None = None,
+    class_names: tuple[str, ...] = (),
+) -> FoundModel:
     """The model that `reference` names: a saved model's folder, a `.keras` file, `models:/NAME@ALIAS`,
     `models:/NAME/NUMBER`, or `champion`.
 
     A `.keras` file without its contract needs `class_names`, in the order of its outputs. Raises ConfigError for any
-    other reference, RegistryError for an unknown version, and UntrustedFileError
-    for a file that differs from its contract.
+    other reference, and RegistryError for an unknown version. Loading raises UntrustedFileError for a file that differs
+    from its contract.
     """
     prepare_process()
     path = Path(reference)
     if reference in (CHAMPION, CHALLENGER) or reference.startswith("models:/"):
-        return load_version(reference, workspace=workspace, model_name=model_name)
+        return _find_version(reference, workspace=workspace, model_name=model_name)
     if path.is_dir():
-        return _load_folder(path, reference, workspace)
+        return _find_folder(path, reference, workspace)
     if path.suffix == ".keras" and path.is_file():
-        return _load_file(path, class_names, workspace)
+        return _find_file(path, class_names, workspace)
     raise ConfigError(
         f"{reference!r} is not a model: give a saved model's folder, a .keras file, models:/NAME@champion, "
         "models:/NAME/NUMBER, or champion"
@@ -137,11 +156,19 @@ def load_reference(
 
 def load_version(reference: str, *, workspace: Path, model_name: str | None = None) -> LoadedModel:
     """A registered model by `champion`, `challenger`, a number, or its `models:/` address."""
+    return _find_version(reference, workspace=workspace, model_name=model_name).load()
+
+
+def _find_version(reference: str, *, workspace: Path, model_name: str | None) -> FoundModel:
     opened, version = find_version(reference, workspace=workspace, model_name=model_name)
     folder = versions.load_model_folder(opened.tracking, version, cache=opened.cache)
-    start_keras()
-    concern = recall_log.recalled(opened.tracking).concern(version.descent, version.uri)
-    return LoadedModel(*load(folder), called=version.uri, concern=concern)
+
+    def loaded() -> LoadedModel:
+        start_keras(lean=True)
+        concern = recall_log.recalled(opened.tracking).concern(version.descent, version.uri)
+        return LoadedModel(*load(folder), called=version.uri, concern=concern)
+
+    return FoundModel(read_contract(folder).image_size, loaded)
 
 
 def find_version(reference: str, *, workspace: Path, model_name: str | None = None) -> tuple[OpenRegistry, Version]:
@@ -175,23 +202,30 @@ def _version(opened: OpenRegistry, key: str) -> Version:
     return version
 
 
-def _load_folder(folder: Path, called: str, workspace: Path) -> LoadedModel:
-    read_contract(folder)
-    start_keras()
-    model, contract = load(folder)
-    concern = recall_log.concern_about_file(recall_log.descent_of(contract), called, workspace)
-    return LoadedModel(model, contract, called, concern)
+def _find_folder(folder: Path, called: str, workspace: Path) -> FoundModel:
+    def loaded() -> LoadedModel:
+        start_keras(lean=True)
+        model, contract = load(folder)
+        concern = recall_log.concern_about_file(recall_log.descent_of(contract), called, workspace)
+        return LoadedModel(model, contract, called, concern)
+
+    return FoundModel(read_contract(folder).image_size, loaded)
 
 
-def _load_file(path: Path, class_names: tuple[str, ...], workspace: Path) -> LoadedModel:
+def _find_file(path: Path, class_names: tuple[str, ...], workspace: Path) -> FoundModel:
     if path.name == MODEL_FILE and (path.parent / CONTRACT_FILE).is_file():
-        return _load_folder(path.parent, str(path.parent), workspace)
+        return _find_folder(path.parent, str(path.parent), workspace)
     if not class_names:
         raise ConfigError(f"{path} does not name its classes; give --classes a,b,c in the order of its outputs")
-    start_keras()
-    model, contract = adopt(path, class_names=class_names, image_size=_image_size(path))
-    descent = Descent(frozenset({file_digest(path), values_digest(model)}))  # no contract says who taught it
-    return LoadedModel(model, contract, str(path), recall_log.concern_about_file(descent, str(path), workspace))
+    side = _image_size(path)
+
+    def loaded() -> LoadedModel:
+        start_keras(lean=True)
+        model, contract = adopt(path, class_names=class_names, image_size=side)
+        descent = Descent(frozenset({file_digest(path), values_digest(model)}))  # no contract says who taught it
+        return LoadedModel(model, contract, str(path), recall_log.concern_about_file(descent, str(path), workspace))
+
+    return FoundModel(side, loaded)
 
 
 def _image_size(path: Path) -> int:

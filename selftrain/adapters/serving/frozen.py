@@ -48,7 +48,7 @@ def frozen(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     return logits
 
 
-def fast_predictor(model: keras.Model) -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]:
+def frozen_predictor(model: keras.Model) -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]:
     """uint8 images (n, side, side, 3) to logits (n, classes), compiled once; frozen where TensorFlow computes."""
     import keras
 

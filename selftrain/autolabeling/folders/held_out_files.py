@@ -21,6 +21,7 @@ from selftrain.progress import Progress, silent
 if TYPE_CHECKING:
     import keras
 
+    from selftrain.learn.models.predict import Logits
     from selftrain.learn.models.predict_files import Unread
 
 Floats = npt.NDArray[np.float32]
@@ -45,7 +46,7 @@ class HeldOutFiles:
 
 
 def ask_held_out(
-    model: keras.Model,
+    network: keras.Model | Logits,
     contract: Contract,
     folder: Path,
     *,
@@ -53,7 +54,7 @@ def ask_held_out(
     flips: bool = False,
     progress: Progress = silent,
 ) -> HeldOutFiles:
-    """Let `model` answer the images in the class folders of `folder`.
+    """Let `network`, a model or its logits as a function, answer the images in the class folders of `folder`.
 
     Raises SourceError for too few images, an image outside a class folder, and a folder that is not named after a class
     of the model.
@@ -64,7 +65,7 @@ def ask_held_out(
     labels = _labels(paths, folder, contract.class_names)
     unique, findings = _unique_images(labels)
     answered = predict_files(
-        model, contract, unique, batch_size=batch_size, flips=flips, strict_names=True, progress=progress
+        network, contract, unique, batch_size=batch_size, flips=flips, strict_names=True, progress=progress
     )
     if len(answered.paths) < FEWEST:
         raise SourceError(

@@ -29,7 +29,8 @@ from selftrain.selflabel.selection.thresholds import class_cutoffs
 if TYPE_CHECKING:
     import keras
 
-    from selftrain.learn.models.predict_files import FilePredictions, Unread
+    from selftrain.learn.models.predict import Logits
+    from selftrain.learn.models.predict_files import FilePixels, FilePredictions, Unread
 
 COLUMNS = ("path", "class", "confidence", "accepted")
 QUARANTINE_COLUMNS = ("path", "reason", "detail")
@@ -109,17 +110,21 @@ def plan_outputs(images: Path, out: Path, *, charts: Path | None = None, folders
 
 
 def label_folder(
-    model: keras.Model,
+    network: keras.Model | Logits,
     contract: Contract,
     images: Path,
     outputs: OutputPaths,
     *,
     settings: PseudoLabel,
+    files: FilePixels | None = None,
     labeled: Path | None = None,
     copy: bool = False,
     progress: Progress = silent,
 ) -> LabelingSummary:
     """Label every image below `images` by `settings`, and write `outputs`; the images stay as they are.
+
+    `network` is a model, or its logits as a function. `files` are the images as `open_folder` opened them, which lets
+    them be decoded while the model is loaded; None opens them here.
 
     Images in the class folders of `labeled` calibrate the model and measure the precision of the accepted labels. The
     model must not have been trained on them. If `outputs.folders` is set, accepted images are linked into class
@@ -127,19 +132,31 @@ def label_folder(
 
     Raises SourceError where no image can be read, and for what `ask_held_out` refuses.
     """
-    from selftrain.learn.models.predict_files import predict_files
+    from selftrain.learn.models.predict_files import predict_opened
 
     _check_classes(contract, settings, outputs)
-    paths = image_files(images)
+    if files is None:
+        with open_folder(images, contract.image_size) as opened:
+            return label_folder(
+                network,
+                contract,
+                images,
+                outputs,
+                settings=settings,
+                files=opened,
+                labeled=labeled,
+                copy=copy,
+                progress=progress,
+            )
     size, flips = settings.batch_size, settings.flips
     held_out = None
     if labeled is not None:
-        held_out = ask_held_out(model, contract, labeled, batch_size=size, flips=flips, progress=progress)
-    answered = predict_files(model, contract, paths, batch_size=size, flips=flips, strict_names=True, progress=progress)
+        held_out = ask_held_out(network, contract, labeled, batch_size=size, flips=flips, progress=progress)
+    answered = predict_opened(network, contract, files, batch_size=size, flips=flips, progress=progress)
     write_quarantine((*answered.unread, *(held_out.unread if held_out else ())), outputs.quarantine)
     if not answered.paths:
         raise SourceError(
-            f"none of the {len(paths)} files in {images} can be read as an image; {outputs.quarantine} says why"
+            f"none of the {len(files)} files in {images} can be read as an image; {outputs.quarantine} says why"
         )
     labels = _labels(answered, contract, held_out, settings)
     write_labels(labels, outputs.csv)
@@ -168,6 +185,16 @@ def _draw(labels: PseudoLabels, outputs: OutputPaths) -> tuple[Path, ...]:
     from selftrain.report import charts
 
     return charts.confidence_overall(labels, outputs.overall), charts.confidence_per_class(labels, outputs.per_class)
+
+
+def open_folder(folder: Path, size: int) -> FilePixels:
+    """The pixels of all image files below `folder`, `size` per side. A `with` block begins to decode them.
+
+    Raises SourceError where there are none.
+    """
+    from selftrain.learn.models.predict_files import FilePixels
+
+    return FilePixels(image_files(folder), size, strict_names=True)
 
 
 def image_files(folder: Path) -> tuple[str, ...]:

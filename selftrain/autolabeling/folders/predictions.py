@@ -127,10 +127,10 @@ def _table(predictor: Predictor, images: Sequence[ListedImage], threads: int, pr
     )
     logits: list[Floats] = []
     with pixels:
-        for done, batch in read_ahead(pixels, np.arange(len(images)), size):
+        for done, batch in read_ahead(pixels, np.arange(len(images)), size, padded=False):
             logits.append(predictor.logits(batch))
             progress(done, len(images))
-    probs = softmax(np.concatenate(logits)[: len(images)], predictor.contract.temperature)
+    probs = softmax(np.concatenate(logits), predictor.contract.temperature)
     errors = {row: f"{unread.reason}: {unread.detail}" for row, unread in pixels.unread.items()}
     errors |= {row: image.error for row, image in enumerate(images) if image.error is not None}
     return _columns(predictor, [image.path for image in images], probs, errors)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from selftrain.config import Ingest
-from selftrain.data.images.decode import QuarantineReason, decode, probe
+from selftrain.data.images.decode import QuarantineReason, decode, probe, quiet
 from selftrain.data.workers import cores
 from selftrain.errors import ImageError
 from selftrain.learn.models.calibrate import softmax
 from selftrain.learn.models.contract import Contract
-from selftrain.learn.models.predict import predict_logits
+from selftrain.learn.models.predict import Logits, logits_of, predict_logits
 from selftrain.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
 LIMITS = Ingest()
+AHEAD: Final = 1 << 27  # bytes of decoded images that wait for the network
 
 
 def read_file(path: str) -> bytes:
@@ -53,7 +54,7 @@ class FilePredictions:
 
 
 def predict_files(
-    model: keras.Model,
+    network: keras.Model | Logits,
     contract: Contract,
     paths: Sequence[str],
     *,
@@ -64,14 +65,31 @@ def predict_files(
 ) -> FilePredictions:
     """The probabilities of the image files `paths`, in their order, and the files that cannot be read.
 
-    Files are decoded as in training, by one thread per core. Meanwhile the previous batch is predicted. `strict_names`
-    refuses a file whose name and bytes disagree on the format, as ingest does.
+    Files are decoded as in training, by one thread per core. Meanwhile the batches before are predicted. `strict_names`
+    refuses a file whose name and bytes disagree on the format, as ingest does. `network` is a model, or its logits as a
+    function, which answers batches of any size.
     """
-    files = FilePixels(tuple(paths), contract.image_size, strict_names=strict_names)
-    with files:
-        logits = predict_logits(
-            model, files, np.arange(len(files)), batch_size=batch_size, flips=flips, progress=progress
-        )
+    with FilePixels(tuple(paths), contract.image_size, strict_names=strict_names) as files:
+        return predict_opened(network, contract, files, batch_size=batch_size, flips=flips, progress=progress)
+
+
+def predict_opened(
+    network: keras.Model | Logits,
+    contract: Contract,
+    files: FilePixels,
+    *,
+    batch_size: int = 256,
+    flips: bool = False,
+    progress: Progress = silent,
+) -> FilePredictions:
+    """As `predict_files`, for `files` that are already being decoded, at the size that `contract` names."""
+    rows, paths = np.arange(len(files)), files.paths
+    if hasattr(network, "predict_on_batch"):
+        logits = predict_logits(network, files, rows, batch_size=batch_size, flips=flips, progress=progress)
+    elif len(files):
+        logits = logits_of(network, files, rows, batch_size=batch_size, flips=flips, progress=progress)
+    else:
+        logits = np.empty((0, len(contract.class_names)), np.float32)
     unread = tuple(files.unread[row] for row in sorted(files.unread))
     read = np.array([row for row in range(len(files)) if row not in files.unread], np.int64)
     probs = softmax(logits[read], contract.temperature) if len(read) else logits[read]
@@ -79,7 +97,11 @@ def predict_files(
 
 
 class FilePixels:
-    """Pixels of loose files, decoded by `gather`. A file that cannot be decoded is black, and listed in `unread`."""
+    """Pixels of loose files, decoded by threads. A file that cannot be decoded is black, and listed in `unread`.
+
+    Inside the `with` block, the files are decoded in their order before `gather` asks for them, so that this goes on
+    while a model is loaded or predicts. At most AHEAD bytes of images wait.
+    """
 
     def __init__(
         self,
@@ -96,13 +118,21 @@ class FilePixels:
         self.strict_names = strict_names
         self.unread: dict[int, Unread] = {}
         self._read = read
-        self._threads = ThreadPoolExecutor(threads or cores())
+        self._count = threads or cores()
+        self._threads = ThreadPoolExecutor(self._count)
+        self._waiting: dict[int, Future[npt.NDArray[np.uint8]]] = {}
+        self._most = max(2 * self._count, AHEAD // (3 * size * size))
+        self._next = 0
+        self._quiet = quiet()
 
     def __enter__(self) -> FilePixels:
+        self._quiet.__enter__()  # once, here: other threads may set warnings while these decode
+        self._look_ahead()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._threads.shutdown(cancel_futures=True)
+        self._quiet.__exit__(None, None, None)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -110,19 +140,29 @@ class FilePixels:
     def gather(self, rows: Int64s) -> npt.NDArray[np.uint8]:
         """uint8 (k, size, size, 3) of `rows` (k,), in that order. A row that comes twice is decoded once."""
         once, back = np.unique(rows, return_inverse=True)
-        images = np.zeros((len(once), self.size, self.size, 3), np.uint8)
+        asked = [
+            self._waiting.pop(row) if row in self._waiting else self._threads.submit(self._pixels, row)
+            for row in once.tolist()
+        ]
+        self._next = max(self._next, int(once[-1]) + 1) if len(once) else self._next
+        self._look_ahead()
+        images = np.stack([each.result() for each in asked])
+        return images if len(once) == len(rows) and (np.diff(rows) > 0).all() else images[back]
 
-        def read(place: int) -> None:
-            row = int(once[place])
-            try:
-                images[place] = self._decode(self.paths[row])
-            except ImageError as error:
-                detail = error.message.removeprefix(f"{self.paths[row]}: ").removeprefix("image: ")
-                self.unread[row] = Unread(self.paths[row], str(error.reason), detail)
+    def _look_ahead(self) -> None:
+        """Begin to decode the next files, until as many wait as may."""
+        while len(self._waiting) < self._most and self._next < len(self.paths):
+            self._waiting[self._next] = self._threads.submit(self._pixels, self._next)
+            self._next += 1
 
-        for _ in self._threads.map(read, range(len(once))):
-            pass
-        return images[back]
+    def _pixels(self, row: int) -> npt.NDArray[np.uint8]:
+        """The pixels of one file, or black ones with the reason in `unread`."""
+        try:
+            return self._decode(self.paths[row])
+        except ImageError as error:
+            detail = error.message.removeprefix(f"{self.paths[row]}: ").removeprefix("image: ")
+            self.unread[row] = Unread(self.paths[row], str(error.reason), detail)
+            return np.zeros((self.size, self.size, 3), np.uint8)
 
     def _decode(self, path: str) -> npt.NDArray[np.uint8]:
         try:

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from selftrain.adapters.serving.frozen import fast_predictor
+from selftrain.adapters.serving.litert import fast_predictor
 from selftrain.autolabeling.folders import predictions
 from selftrain.autolabeling.folders.predictions import Predictor, predict_table
 from selftrain.autolabeling.folders.sources import list_sources

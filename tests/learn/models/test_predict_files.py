@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from selftrain.data.images.decode import decode
@@ -21,6 +23,16 @@ pytestmark = [
 ]
 
 Paint = Callable[..., Path]
+
+
+def wait_until(holds: Callable[[], bool]) -> bool:
+    """Whether it holds within ten seconds, and still a moment later."""
+    for _ in range(1000):
+        if holds():
+            break
+        time.sleep(0.01)
+    time.sleep(0.05)
+    return holds()
 
 
 @pytest.fixture
@@ -86,6 +98,38 @@ def test_a_row_asked_for_twice_is_read_once(photos: list[str]) -> None:
     np.testing.assert_array_equal(images[0], images[1])
     np.testing.assert_array_equal(images[3], decode(Path(photos[0]).read_bytes(), 16))
     assert not images[2].any()
+
+
+def test_files_are_decoded_before_they_are_asked_for_and_only_as_many_as_may_wait(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def read(path: str) -> bytes:
+        asked.append(path)
+        raise OSError("no such file")
+
+    names = tuple(f"{k}.png" for k in range(6))
+    side = 4096  # two such images are as many bytes as may wait
+    with FilePixels(names, side, strict_names=False, read=read, threads=1) as files:
+        assert wait_until(lambda: len(asked) == 2)
+        files.gather(np.array([0]))
+        assert wait_until(lambda: len(asked) == 3)
+        assert asked == list(names[:3])
+    assert len(asked) == 3
+
+
+def test_a_function_answers_batches_of_any_size_as_its_model_does(colour_model: Path, photos: list[str]) -> None:
+    model, contract = load(colour_model)
+    sizes: list[int] = []
+
+    def network(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        sizes.append(len(images))
+        answers: npt.NDArray[np.float32] = np.asarray(model(images, training=False))
+        return answers
+
+    found = predict_files(network, contract, photos, batch_size=16)
+    assert sizes == [16, 16, 8]
+    np.testing.assert_allclose(found.probs, predict_files(model, contract, photos).probs, atol=1e-5)
+    assert predict_files(network, contract, []).probs.shape == (0, 3)
 
 
 def test_answers_hold_label_confidence_and_probabilities_or_an_error(
