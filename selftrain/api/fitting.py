@@ -153,7 +153,7 @@ def _run(e: Experiment, manifest: Manifest, dataset: Dataset, progress: Progress
 def _count_evaluations(loop: LoopResult, manifest: Manifest, dataset: Dataset) -> int:
     """Count the models that are about to be evaluated on test; returns how many have ever been counted."""
     log = EvaluationFiles(dataset.workspace.root / "looks")
-    return count_evaluations(log, manifest, (loop.final, loop.models[0], loop.control))
+    return count_evaluations(log, manifest, (loop.final, loop.models[0], loop.control, loop.baseline))
 
 
 def with_changes(e: Experiment, changes: Mapping[str, Any]) -> Experiment:

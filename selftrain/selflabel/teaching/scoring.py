@@ -68,19 +68,25 @@ def evaluate_on_test(
     first_teacher: SavedModel,
     control: SavedModel | None = None,
     *,
+    baseline: SavedModel | None = None,
     pixels_at: Callable[[int], Pixels],
     earlier: Manifest | None = None,
 ) -> EvaluationReport:
-    """The report on the final model on test, compared with the first teacher and the control on the same images.
+    """The report on the final model on test, compared with the first teacher, the control and the baseline there.
 
-    Each model reads the images at its own size: `pixels_at(size)` gives all images of `manifest`. If the control
-    diverged, the report holds the reason. `earlier` is an earlier version of the test set: the report also has the
-    scores on the images that both hold.
+    Each model reads the images at its own size: `pixels_at(size)` gives all images of `manifest`. If the control or the
+    baseline diverged, the report holds the reason. A model that is two of these is asked once. `earlier` is an earlier
+    version of the test set: the report also has the scores on the images that both hold.
     """
-    diverged = None if control is None else divergence.reason(control)
+    known: dict[str, npt.NDArray[np.float32]] = {}
 
     def answers(model: SavedModel) -> npt.NDArray[np.float32]:
-        return probs_on_test(manifest, pixels_at(model.contract.image_size), model)
+        if model.digest not in known:
+            known[model.digest] = probs_on_test(manifest, pixels_at(model.contract.image_size), model)
+        return known[model.digest]
+
+    def if_trained(model: SavedModel | None) -> npt.NDArray[np.float32] | None:
+        return answers(model) if model is not None and divergence.reason(model) is None else None
 
     labels = manifest.labels()[manifest.rows(Split.TEST)]
     probs, reference_probs = answers(final), answers(first_teacher)
@@ -89,12 +95,17 @@ def evaluate_on_test(
         probs,
         class_names=manifest.label_map.names,
         reference_probs=reference_probs,
-        control_probs=None if control is None or diverged else answers(control),
+        control_probs=if_trained(control),
+        baseline_probs=if_trained(baseline),
     )
     part = None
     if earlier is not None:
         part = evaluate_part(labels, probs, in_both(manifest, earlier), reference_probs=reference_probs)
-    return report.model_copy(update={"control_diverged": diverged, "earlier": part})
+    failed = {
+        name: None if model is None else divergence.reason(model)
+        for name, model in (("control_diverged", control), ("baseline_failed", baseline))
+    }
+    return report.model_copy(update={**failed, "earlier": part})
 
 
 def in_both(manifest: Manifest, earlier: Manifest) -> npt.NDArray[np.bool_]:
