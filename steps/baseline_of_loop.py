@@ -32,8 +32,9 @@ def baseline_of_loop(
 ) -> Annotated[SavedModel, "baseline"]:
     """Fit a head to the human labels alone; the `control` is passed on if it is that already."""
     coming = baseline_plan(settings, history)
-    if control is not None and same_training(coming, control_plan(settings, history)):
-        return own_copy(control)
+    reused = control if same_training(coming, control_plan(settings, history)) else None
     rest = (weights, machine, dataset_version)
-    fitted: SavedModel = train_baseline.entrypoint(development, first_teacher, settings.place, coming, *rest)
+    fitted: SavedModel = own_copy(reused) or train_baseline.entrypoint(
+        development, first_teacher, settings.place, coming, *rest
+    )
     return fitted
