@@ -23,7 +23,7 @@ from selftrain.data.ingest.report import report_ingested
 from selftrain.data.inputs.spool import SpooledImages
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources.source import ImageSource
-from selftrain.data.store import decoded_files
+from selftrain.data.store import decoded_files, feature_files
 from selftrain.data.store.dataset import Dataset, open_dataset
 from selftrain.errors import ConfigError, SourceError
 from selftrain.files.places import check_out, user_path
@@ -178,9 +178,10 @@ def _at_home(e: Experiment) -> Experiment:
 
 
 def _prune(dataset: Dataset) -> None:
-    """Remove old checkpoints and decoded images, so that the workspace does not grow with every fit."""
+    """Remove old checkpoints, decoded images and features, so that the workspace does not grow with every fit."""
     prune(dataset.workspace.checkpoints)
     decoded_files.prune(dataset.workspace.decoded_cache, budget_mb=dataset.machine.decoded_mb)
+    feature_files.prune(dataset.workspace.features_cache, budget_bytes=dataset.machine.features_mb * 1_000_000)
 
 
 def _ingest(source: ImageSource, e: Experiment, dataset: Dataset, progress: Progress) -> IngestResult:

@@ -14,8 +14,8 @@ from selftrain.learn.models import divergence
 from selftrain.learn.models.calibrate import fit_temperature
 from selftrain.learn.models.contract import Contract, SavedModel
 from selftrain.learn.models.features import feature_network
+from selftrain.learn.models.kept_features import head_logits
 from selftrain.learn.models.loading import load
-from selftrain.learn.models.predict import predict_logits
 from selftrain.learn.models.saving import save
 from selftrain.learn.training.curve import write_curve
 from selftrain.learn.training.examples import examples
@@ -71,7 +71,7 @@ def _on_teacher(
     fit_head_to(network, examples(manifest, pixels, Split.TRAIN), plan.recipe, seed=plan.seed, progress=into.progress)
     validation = examples(manifest, pixels, Split.VALIDATION)
     trained = without_steps(network, validation, began=began)
-    logits = predict_logits(network, pixels, validation.rows)
+    logits = head_logits(network, pixels, validation.rows)
     temperature = fit_temperature(logits, validation.targets.argmax(axis=1))
     learnt = {"temperature": temperature, "seconds": trained.seconds}
     saved = save(network, contract.model_copy(update=learnt), into.folder)

@@ -18,8 +18,8 @@ from selftrain.evaluate.evaluation import EvaluationReport, evaluate, evaluate_p
 from selftrain.learn.models import divergence
 from selftrain.learn.models.calibrate import cross_fitted_probs, softmax
 from selftrain.learn.models.contract import SavedModel
+from selftrain.learn.models.kept_features import logits_of
 from selftrain.learn.models.loading import load
-from selftrain.learn.models.predict import predict_logits
 from selftrain.selflabel.rounds.scores import Scores
 
 FOLDS = 5
@@ -30,9 +30,9 @@ def score(manifest: Manifest, pixels: Pixels, saved: SavedModel, *, seed: int = 
     rows = manifest.rows(Split.VALIDATION)
     if divergence.reason(saved) is not None:
         return _no_scores(images=len(rows))
-    model, _ = load(saved.folder)
+    model, contract = load(saved.folder)
     labels = manifest.labels()[rows]
-    logits = predict_logits(model, pixels, rows)
+    logits = logits_of(model, contract, pixels, rows)
     probs = cross_fitted_probs(logits, labels, folds=FOLDS, seed=seed)
     return Scores(
         images=len(rows),
@@ -59,7 +59,7 @@ def _no_scores(*, images: int) -> Scores:
 def probs_on_test(manifest: Manifest, pixels: Pixels, saved: SavedModel) -> npt.NDArray[np.float32]:
     """Calibrated probabilities (n, classes) for the test images, in manifest order. This is one test-set evaluation."""
     model, contract = load(saved.folder)
-    return softmax(predict_logits(model, pixels, manifest.rows(Split.TEST)), contract.temperature)
+    return softmax(logits_of(model, contract, pixels, manifest.rows(Split.TEST)), contract.temperature)
 
 
 def evaluate_on_test(
