@@ -18,7 +18,7 @@ from selftrain.data.store.dataset import open_dataset
 from selftrain.selflabel.rounds.gate import judge
 from selftrain.selflabel.rounds.history import History, Verdict
 from selftrain.selflabel.rounds.outcome import minutes, outcome
-from selftrain.selflabel.rounds.plan import Plan, control_plan, plan, teacher_plan
+from selftrain.selflabel.rounds.plan import Plan, baseline_plan, control_plan, plan, same_training, teacher_plan
 from selftrain.selflabel.rounds.results import student_round, teacher_round, with_guards, with_round_of
 from selftrain.selflabel.rounds.start import check_start
 from selftrain.selflabel.selection.thresholds import check_classes
@@ -35,6 +35,7 @@ from steps.register import register
 from steps.scan import scan
 from steps.score import score
 from steps.snapshot import snapshot
+from steps.train_baseline import train_baseline
 from steps.train_control import train_control
 from steps.train_student import train_student
 from steps.train_teacher import train_teacher
@@ -42,7 +43,10 @@ from steps.unseal_test import unseal_test
 from steps.validate import validate
 
 Artifact = TypeVar("Artifact", OutputArtifact, StepArtifact)  # of a dynamic pipeline, and of a fixed graph
-ON_DEVICES = [train_teacher, train_student, train_control, pseudo_label, label_shard, score, read_test]
+ON_DEVICES = [
+    *(train_teacher, train_student, train_control, train_baseline),
+    *(pseudo_label, label_shard, score, read_test),
+]
 """The steps that gain by an accelerator. Only steps that a pipeline depends on can be configured in YAML."""
 
 
@@ -90,9 +94,10 @@ def self_training(e: Experiment) -> None:
     ended = outcome(e.gate, history)
     final = models[history.best.index]
     control = supervised_control(e, development, history, machine, version)
-    unseal_test(test, final, models[0], place, control)
+    baseline = fitted_baseline(e, development, history, models[0], machine, version, control)
+    unseal_test(test, final, models[0], place, control, baseline)
     earlier = ingested.load().earlier_test
-    report = read_test(test, final, models[0], place, e.task, machine, version, control, earlier)
+    report = read_test(test, final, models[0], place, e.task, machine, version, control, baseline, earlier)
     key = run_key(e, images.digest, history.best.model_digest)
     registration = register(manifest, final, report, ended, place, e.task, e.registry, e.machine, key, version)
     facts = RunFacts(ingested=ingested.load(), validation=validation.load(), dataset_version=version.load())
@@ -154,3 +159,20 @@ def supervised_control(
         return None
     weights = described_weights(coming.recipe.weights)
     return train_control(development, e.place, coming, weights, machine, version)
+
+
+def fitted_baseline(
+    e: Experiment,
+    development: OutputArtifact,
+    history: History,
+    first_teacher: OutputArtifact,
+    machine: OutputArtifact,
+    version: OutputArtifact,
+    control: OutputArtifact | None,
+) -> OutputArtifact:
+    """A head on frozen features, fitted to the labels alone; the `control`, if it is that already."""
+    coming = baseline_plan(e, history)
+    if control is not None and same_training(coming, control_plan(e, history)):
+        return control
+    weights = described_weights(coming.recipe.weights)
+    return train_baseline(development, first_teacher, e.place, coming, weights, machine, version)

@@ -11,6 +11,7 @@ from selftrain.adapters.registry.starting_models import described_weights
 from selftrain.adapters.runs.lifecycle import run_failed
 from selftrain.config import Experiment
 from selftrain.selflabel.rounds.next_round import settings_of_rounds
+from steps.baseline_of_loop import baseline_of_loop
 from steps.control_of_best import control_of_best
 from steps.log_round import log_round
 from steps.next_round import next_round
@@ -42,7 +43,8 @@ def unrolled_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B
     control = None
     if e.control == "supervised":
         control = control_of_best(development, history, settings, weights, machine, version)
-    looks = unseal_test(test, teacher, first, e.place, control)
-    report = read_test(test, teacher, first, e.place, e.task, machine, version, control, earlier, after=looks)
+    baseline = baseline_of_loop(development, history, first, settings, weights, machine, version, control)
+    looks = unseal_test(test, teacher, first, e.place, control, baseline)
+    report = read_test(test, teacher, first, e.place, e.task, machine, version, control, baseline, earlier, after=looks)
     facts = (listing, manifest, ingested, validation, history, teacher, report, machine, version)
     settle(e, *facts, id="record", after=ROUND.format(e.gate.max_rounds))

@@ -26,13 +26,15 @@ def read_test(
     machine: Machine,
     dataset_version: str,
     control: SavedModel | None = None,
+    baseline: SavedModel | None = None,
     earlier: str | None = None,
 ) -> Annotated[EvaluationReport, "evaluation"]:
-    """Evaluate the final model on test, and compare it with the first teacher and the control.
+    """Evaluate the final model on test, and compare it with the first teacher, the control and the baseline.
 
     `earlier` names the version of the test set before this one; the images of both also have scores of their own.
     """
     start_keras()
     data = TaskData(test, with_shards(open_dataset(place, machine), test, dataset_version, test_set=earlier))
     before = data.dataset.tests.read(earlier)
-    return task_of(task).evaluate_on_test(data, final, first_teacher, control, earlier=before)
+    models = (final, first_teacher, control)
+    return task_of(task).evaluate_on_test(data, *models, baseline=baseline, earlier=before)

@@ -20,8 +20,9 @@ def unseal_test(
     first_teacher: SavedModel,
     place: Place,
     control: SavedModel | None = None,
+    baseline: SavedModel | None = None,
 ) -> Annotated[int, "test_looks"]:
     """Count each model that will be evaluated on the test images, once; returns all evaluations so far."""
     tracking = open_tracking(open_dataset(place).workspace.root)
     log = TrackedEvaluations(tracking, str(get_step_context().pipeline_run.id))
-    return count_evaluations(log, manifest, (final, first_teacher, control))
+    return count_evaluations(log, manifest, (final, first_teacher, control, baseline))

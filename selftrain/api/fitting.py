@@ -23,7 +23,7 @@ from selftrain.data.ingest.report import report_ingested
 from selftrain.data.inputs.spool import SpooledImages
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources.source import ImageSource
-from selftrain.data.store import decoded_files
+from selftrain.data.store import decoded_files, feature_files
 from selftrain.data.store.dataset import Dataset, open_dataset
 from selftrain.errors import ConfigError, SourceError
 from selftrain.files.places import check_out, user_path
@@ -153,7 +153,7 @@ def _run(e: Experiment, manifest: Manifest, dataset: Dataset, progress: Progress
 def _count_evaluations(loop: LoopResult, manifest: Manifest, dataset: Dataset) -> int:
     """Count the models that are about to be evaluated on test; returns how many have ever been counted."""
     log = EvaluationFiles(dataset.workspace.root / "looks")
-    return count_evaluations(log, manifest, (loop.final, loop.models[0], loop.control))
+    return count_evaluations(log, manifest, (loop.final, loop.models[0], loop.control, loop.baseline))
 
 
 def with_changes(e: Experiment, changes: Mapping[str, Any]) -> Experiment:
@@ -178,9 +178,10 @@ def _at_home(e: Experiment) -> Experiment:
 
 
 def _prune(dataset: Dataset) -> None:
-    """Remove old checkpoints and decoded images, so that the workspace does not grow with every fit."""
+    """Remove old checkpoints, decoded images and features, so that the workspace does not grow with every fit."""
     prune(dataset.workspace.checkpoints)
     decoded_files.prune(dataset.workspace.decoded_cache, budget_mb=dataset.machine.decoded_mb)
+    feature_files.prune(dataset.workspace.features_cache, budget_bytes=dataset.machine.features_mb * 1_000_000)
 
 
 def _ingest(source: ImageSource, e: Experiment, dataset: Dataset, progress: Progress) -> IngestResult:

@@ -42,6 +42,9 @@ class Machine(Section):
     decoded_mb: int = Field(
         4096, ge=0, description="budget for decoded images on disk, MB; above it images are streamed"
     )
+    features_mb: int = Field(
+        4096, ge=0, description="budget for frozen networks' features on disk, MB; above it they are computed each time"
+    )
     checkpoint_s: float = Field(30.0, gt=0, description="seconds between saves of a training")
     workers: int | None = Field(None, ge=1, description="processes that read and decode images; None: one per core")
     shard_mb: int = Field(256, ge=1, le=256, description="largest shard that ingest writes")

@@ -102,7 +102,8 @@ class EvaluationReport(Facts):
     """A model's scores on one split; `confusion` has one row per true class and one column per predicted class.
 
     `comparison` is with the first teacher. `control` is with a model trained for as long on human labels alone. If that
-    training diverged, `control_diverged` says how.
+    training diverged, `control_diverged` says how. `baseline` is with logistic regression on frozen features, fitted to
+    the human labels alone; if there is none, `baseline_failed` may say why.
     """
 
     images: int
@@ -118,12 +119,23 @@ class EvaluationReport(Facts):
     comparison: Comparison | None = None
     control: Comparison | None = None
     control_diverged: str | None = None
+    baseline: Comparison | None = None
+    baseline_failed: str | None = None
     earlier: EarlierPart | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """The names of the classes, in label order."""
         return tuple(scores.name for scores in self.per_class)
+
+    @property
+    def on_labels(self) -> Comparison | None:
+        """The comparison with the better of baseline and control, which know the human labels alone; None without both.
+
+        The better one is the one that the model gained less on. Of two that are alike, it is the baseline.
+        """
+        found = [each for each in (self.baseline, self.control) if each is not None]
+        return min(found, key=lambda each: each.difference, default=None)
 
     def metric(self, name: Metric) -> float:
         """The metric called `name` in gates and floors."""
@@ -143,6 +155,7 @@ def evaluate(
     class_names: tuple[str, ...],
     reference_probs: npt.ArrayLike | None = None,
     control_probs: npt.ArrayLike | None = None,
+    baseline_probs: npt.ArrayLike | None = None,
     alpha: float = 0.05,
 ) -> EvaluationReport:
     """The report on a model's answers for the images of one split, compared with other models' answers if given.
@@ -151,6 +164,7 @@ def evaluate(
     - `probs` (n, classes): the model's calibrated probabilities.
     - `reference_probs` (n, classes): those of the first teacher, which learnt from the labels alone.
     - `control_probs` (n, classes): those of a model trained for as many image-steps on the labels alone.
+    - `baseline_probs` (n, classes): those of logistic regression on frozen features, fitted to the labels alone.
 
     Raises PredictionError for invalid probabilities or labels.
     """
@@ -170,6 +184,7 @@ def evaluate(
         alpha=alpha,
         comparison=None if reference_probs is None else compare(truth, table, reference_probs, alpha=alpha),
         control=None if control_probs is None else compare(truth, table, control_probs, alpha=alpha),
+        baseline=None if baseline_probs is None else compare(truth, table, baseline_probs, alpha=alpha),
     )
 
 

@@ -31,6 +31,11 @@ class Workspace:
         return self.root / "cache" / "decoded"
 
     @property
+    def features_cache(self) -> Path:
+        """Features of images by frozen networks; safe to delete at any time."""
+        return self.root / "cache" / "features"
+
+    @property
     def models(self) -> Path:
         """Models of the user, of the registry and of `selftrain.fit`; safe to delete at any time."""
         return self.root / "cache" / "models"

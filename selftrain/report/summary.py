@@ -75,6 +75,12 @@ def result_lines(record: RunRecord) -> list[str]:
             f"first teacher, on the labels alone: {record.teacher_test_accuracy * 100:.1f} %; "
             f"{record.p_value_test} p = {record.p_value:.2g}"
         )
+    if record.baseline_test_accuracy is not None and record.baseline_p_value is not None:
+        lines.append(
+            "frozen features + logistic regression, on the labels alone: "
+            f"{record.baseline_test_accuracy * 100:.1f} %; "
+            f"{record.baseline_p_value_test} p = {record.baseline_p_value:.2g}"
+        )
     if record.control_test_accuracy is not None and record.control_p_value is not None:
         lines.append(
             "supervised control, on the labels alone for as many image-steps: "

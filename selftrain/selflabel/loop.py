@@ -13,7 +13,7 @@ from selftrain.data.store.dataset import Dataset
 from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.progress import Progress, noting, silent
 from selftrain.selflabel.rounds.history import History
-from selftrain.selflabel.rounds.plan import Plan, control_plan, teacher_plan
+from selftrain.selflabel.rounds.plan import Plan, baseline_plan, control_plan, same_training, teacher_plan
 from selftrain.selflabel.teaching.task import Destination, Task, TaskData, label_pool, task_of
 
 if TYPE_CHECKING:
@@ -28,13 +28,14 @@ class LoopResult:
 
     `labeled` are the images with human labels. A student that diverged is a model without weights. If a guard stopped
     the loop at a set of pseudo-labels, there is no student for that set. `control` is the supervised control, or None.
-    It may also have diverged.
+    `baseline` is a head on frozen features, fitted to the labels alone. Either may have diverged, and they may be one.
     """
 
     history: History
     models: tuple[SavedModel, ...]
     labels: tuple[PseudoLabels, ...]
     control: SavedModel | None
+    baseline: SavedModel
     labeled: TaskData
     task: Task
 
@@ -104,12 +105,14 @@ def run_loop(
         labels.append(done.labels)
         models += [done.student] if done.student is not None else []
     control = _control(e, task, labeled, history, trainings)
-    return LoopResult(history, tuple(models), tuple(labels), control, labeled, task)
+    baseline = _baseline(e, task, labeled, history, models[0], control, trainings)
+    return LoopResult(history, tuple(models), tuple(labels), control, baseline, labeled, task)
 
 
 def evaluate_on_test(result: LoopResult) -> EvaluationReport:
-    """Evaluate the final model on test, against the first teacher and the control; called once, after the loop."""
-    return result.task.evaluate_on_test(result.labeled, result.final, result.models[0], result.control)
+    """Evaluate the final model on test, against the models that know the labels alone; called once, after the loop."""
+    models = (result.final, result.models[0], result.control)
+    return result.task.evaluate_on_test(result.labeled, *models, baseline=result.baseline)
 
 
 def _teacher(e: Experiment, task: Task, labeled: TaskData, trainings: _Trainings) -> SavedModel:
@@ -142,3 +145,22 @@ def _control(
         return None
     name = f"control-{history.best.model_digest[:16]}"
     return trainings.once(name, "control", lambda into: task.train_control(labeled, control, into=into))
+
+
+def _baseline(
+    e: Experiment,
+    task: Task,
+    labeled: TaskData,
+    history: History,
+    first: SavedModel,
+    control: SavedModel | None,
+    trainings: _Trainings,
+) -> SavedModel:
+    """The baseline; the `control`, if it is that already."""
+    coming = baseline_plan(e, history)
+    if control is not None and same_training(coming, control_plan(e, history)):
+        return control
+    name = f"baseline-{coming.index}-{first.digest[:16]}"
+    return trainings.once(
+        name, "baseline", lambda into: task.train_baseline(labeled, coming, first_teacher=first, into=into)
+    )

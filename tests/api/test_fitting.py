@@ -90,9 +90,9 @@ def test_the_record_says_what_status_says(fitted: FitResult) -> None:
     assert record.test_interval is not None
     assert record.test_interval[0] <= record.test_accuracy <= record.test_interval[1]
     assert (record.control_test_accuracy is not None) == record.rounds[1].kept
-    assert record.test_looks == len({each.model_digest for each in record.rounds if each.kept}) + bool(
-        record.control_test_accuracy is not None
-    )
+    assert record.baseline_test_accuracy is not None
+    trained = len({each.model_digest for each in record.rounds if each.kept})
+    assert record.test_looks == trained + (record.control_test_accuracy is not None) + 1
     assert record.findings
     assert record.registered_version is None
     assert RunRecord.model_validate_json((fitted.out / "record.json").read_text()) == record

@@ -158,5 +158,5 @@ def kill_group(process: subprocess.Popen[str]) -> None:
 
 
 def models_read(record: dict[str, Any]) -> int:
-    """How many models a run without control and champion reads test with: the final one, and its first teacher."""
-    return 2 if any(each["kept"] for each in record["rounds"][1:]) else 1
+    """How many models a run without control and champion reads test with: final, first teacher and baseline."""
+    return 3 if any(each["kept"] for each in record["rounds"][1:]) else 2

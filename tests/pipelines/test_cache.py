@@ -23,6 +23,7 @@ KEYED = {
     "pseudo_label",
     "train_student",
     "score_2",
+    "train_baseline",
     "read_test",
 }
 Paint = Callable[..., Path]

@@ -26,6 +26,7 @@ STEPS = [
     "pseudo_label",
     "train_student",
     "score_2",
+    "train_baseline",
     "unseal_test",
     "read_test",
     "register",

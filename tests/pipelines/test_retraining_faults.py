@@ -34,6 +34,7 @@ STEPS = [
     "train_student",
     "score_2",
     "log_round_2",
+    "train_baseline",
     "unseal_test",
     "read_test",
     "register",

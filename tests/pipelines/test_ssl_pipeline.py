@@ -22,6 +22,8 @@ RECORD_FIELDS = {
     "test_interval",
     "teacher_test_accuracy",
     "p_value",
+    "baseline_test_accuracy",
+    "baseline_p_value",
     "registered_version",
     "champion_version",
     "manifest_digest",
@@ -40,7 +42,7 @@ ROUND_FIELDS = {
     "kept",
     "seconds",
 }
-TRAINING = {"train_teacher", "train_student"}
+TRAINING = {"train_teacher", "train_student", "train_baseline"}
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +215,14 @@ UNROLLED = ("zenml", "pipeline", "run", "pipelines.unrolled_pipeline.unrolled_pi
 def results(site: Site, record: dict[str, Any]) -> dict[str, Any]:
     """What two runs of one experiment have in common: numbers, verdict, and the weights of every model by value."""
     same = {"verdict", "test_accuracy", "test_interval", "teacher_test_accuracy", "difference", "p_value", "macro_f1"}
-    same |= {"control_test_accuracy", "manifest_digest", "dataset_version", "labels_used", "alarms"}
+    same |= {
+        "control_test_accuracy",
+        "baseline_test_accuracy",
+        "manifest_digest",
+        "dataset_version",
+        "labels_used",
+        "alarms",
+    }
     rounds = [{**each, "seconds": 0, "model_digest": ""} for each in record["rounds"]]  # a file holds its time
     code = (
         "import json\nfrom zenml.client import Client\n"

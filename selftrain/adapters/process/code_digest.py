@@ -134,9 +134,19 @@ def next_round(root: Path = ROOT) -> str:
     return digest(["selftrain.selflabel.rounds.next_round", *work, DATASET], root, alone=TASKS)
 
 
+def baseline(root: Path = ROOT) -> str:
+    """Key of the step that fits the baseline."""
+    return digest(["selftrain.selflabel.teaching.baseline", DATASET], root, alone=(*TASKS, PLAN))
+
+
 def control(root: Path = ROOT) -> str:
     """Key of the step that plans and trains the control, in a pipeline that is unrolled."""
     return digest([PLAN, "selftrain.selflabel.teaching.training", DATASET], root, alone=TASKS)
+
+
+def baseline_of_loop(root: Path = ROOT) -> str:
+    """Key of the step that plans and fits the baseline, in a pipeline that is unrolled."""
+    return digest([PLAN, "selftrain.selflabel.teaching.baseline", DATASET], root, alone=TASKS)
 
 
 def everything() -> str:

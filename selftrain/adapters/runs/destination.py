@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
 from tempfile import mkdtemp
+from typing import overload
 
 from selftrain.adapters.process import code_digest
 from selftrain.adapters.process.console import progress
@@ -34,6 +35,12 @@ def destination(dataset: Dataset, note: str) -> Iterator[Destination]:
         yield Destination(Path(mkdtemp(prefix=TEMPORARY)), checkpoints, show, dataset.machine.devices)
 
 
+@overload
+def own_copy(model: SavedModel) -> SavedModel: ...
+@overload
+def own_copy(model: None) -> None: ...
+@overload
+def own_copy(model: SavedModel | None) -> SavedModel | None: ...
 def own_copy(model: SavedModel | None) -> SavedModel | None:
     """`model` in a folder of its own, for a step with two outputs that may be one model: storing it moves its files."""
     if model is None:

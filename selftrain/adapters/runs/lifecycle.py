@@ -15,7 +15,7 @@ from selftrain.adapters.runs.records import workspace_of
 from selftrain.adapters.tracking.runs import close_dead_runs, fail_run
 from selftrain.adapters.tracking.store import first_line, open_tracking
 from selftrain.config import Experiment, Machine, Place
-from selftrain.data.store import decoded_files
+from selftrain.data.store import decoded_files, feature_files
 from selftrain.data.store.dataset import open_dataset
 from selftrain.files.full_disk import full_disk_told
 from selftrain.files.workspace import Workspace
@@ -52,6 +52,7 @@ def clean_up(place: Place, machine: Machine) -> Workspace:
     workspace = open_dataset(place, machine).workspace
     prune(workspace.checkpoints)
     decoded_files.prune(workspace.decoded_cache, budget_mb=machine.decoded_mb)
+    feature_files.prune(workspace.features_cache, budget_bytes=machine.features_mb * 1_000_000)
     end_dead_runs(workspace)
     return workspace
 

@@ -142,6 +142,8 @@ def _metrics(record: RunRecord, report: EvaluationReport) -> dict[str, float | N
         "p_value": record.p_value,
         "control_test_accuracy": record.control_test_accuracy,
         "control_p_value": record.control_p_value,
+        "baseline_test_accuracy": record.baseline_test_accuracy,
+        "baseline_p_value": record.baseline_p_value,
     }
 
 

@@ -19,7 +19,7 @@ from selftrain.adapters.tracking.store import open_existing
 from selftrain.adapters.upkeep.needed import Facts, Needed, PastVersion, needed
 from selftrain.adapters.upkeep.run_models import remove_models, unneeded_models
 from selftrain.adapters.upkeep.stores import read_facts
-from selftrain.data.store import decoded_files
+from selftrain.data.store import decoded_files, feature_files
 from selftrain.errors import InputError
 from selftrain.files.disk_use import disk_use, half_removed, remove_folder
 from selftrain.files.workspace import Workspace
@@ -86,6 +86,9 @@ def leftovers(workspace: Workspace, facts: Facts, kept: Needed) -> Iterator[Left
     decoded = decoded_files.decoded_files(workspace.decoded_cache)
     prune = partial(decoded_files.prune, workspace.decoded_cache, budget_mb=0)
     yield Leftovers("decoded images", tuple(decoded), prune)
+    features = feature_files.feature_files(workspace.features_cache)
+    prune = partial(feature_files.prune, workspace.features_cache, budget_bytes=0)
+    yield Leftovers("features of images", tuple(features), prune)
     trainings = checkpoint.finished_trainings(workspace.checkpoints)
     prune = partial(checkpoint.prune, workspace.checkpoints, keep=0)
     yield Leftovers("checkpoints of finished trainings", tuple(trainings), prune)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from selftrain.config import Machine, Place
 from selftrain.data.manifest import Manifest
+from selftrain.data.store.feature_files import FeatureFiles
 from selftrain.data.store.image_store import ImageStore
-from selftrain.data.store.pixels import Pixels, decoded
+from selftrain.data.store.pixels import KeptPixels, Pixels, decoded
 from selftrain.data.store.test_sets import TestSets
 from selftrain.files.workspace import Workspace
 from selftrain.progress import Progress, silent
@@ -40,9 +41,9 @@ class Dataset:
         """The images of `manifest` as uint8 (n, size, size, 3), aligned with its rows.
 
         If they take at most `machine.decoded_mb`, they are decoded once and memory-mapped. Otherwise they are read from
-        the shards each time.
+        the shards each time. What frozen networks compute for them is kept, up to `machine.features_mb`.
         """
-        return decoded(
+        pixels = decoded(
             manifest,
             self.store,
             size,
@@ -51,6 +52,8 @@ class Dataset:
             workers=self.machine.workers,
             progress=progress,
         )
+        features = FeatureFiles(self.workspace.features_cache, self.machine.features_mb)
+        return KeptPixels(pixels, tuple(manifest.image_ids()), features)
 
 
 def dataset_at(place: Place, machine: Machine | None = None) -> Dataset:

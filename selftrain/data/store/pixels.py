@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from selftrain.data.images.decode import MAX_PIXELS, decode
 from selftrain.data.store import decoded_files
+from selftrain.data.store.feature_files import FeatureFiles
 from selftrain.data.store.shards import read_records
 from selftrain.data.workers import cores, run_tasks
 from selftrain.progress import Progress, silent
@@ -90,6 +91,25 @@ class StoredPixels:
         encoded = read_records(self.folder, self.shards[rows], self.records[rows])
         for position, data in zip(at, encoded, strict=True):
             images[position] = decode(data, self.size, max_pixels=_ANY)
+
+
+@dataclass(frozen=True, eq=False)
+class KeptPixels:
+    """Pixels whose `features` may be kept on disk, under the ids (n,) of their `images`."""
+
+    pixels: Pixels
+    images: tuple[str, ...]
+    features: FeatureFiles
+
+    @property
+    def size(self) -> int:
+        return self.pixels.size
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def gather(self, rows: Int64s) -> Images:
+        return self.pixels.gather(rows)
 
 
 _ANY = max(MAX_PIXELS, 1 << 40)  # ingest has checked the size

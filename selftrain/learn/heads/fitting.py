@@ -6,12 +6,10 @@ import keras
 import numpy as np
 
 from selftrain.data.store.pixels import Pixels
-from selftrain.learn.heads.logistic import Floats, Ints, Linear, Targets, fit_logistic
+from selftrain.learn.heads.logistic import Ints, Linear, Targets, fit_logistic
 from selftrain.learn.models.features import feature_network
-from selftrain.learn.models.predict import read_ahead
+from selftrain.learn.models.kept_features import views_of
 from selftrain.progress import Progress, silent
-
-_BATCH = 64
 
 
 def fit_head(
@@ -29,7 +27,7 @@ def fit_head(
     `rows` (n,) of `pixels` have the `targets`. Each image is asked once, or twice if it may be `mirrored`: both views
     then count half. Returns the classifier that was written into the layer.
     """
-    views = _views(feature_network(network), pixels, rows, mirrored=mirrored, progress=progress)
+    views = views_of(feature_network(network), pixels, rows, mirrored=mirrored, progress=progress)
     fitted = fit_logistic(np.concatenate(views), _repeated(targets, len(views)), seed=seed)
     network.get_layer("logits").set_weights([fitted.weights.astype(np.float32), fitted.bias.astype(np.float32)])
     return fitted
@@ -40,13 +38,3 @@ def _repeated(targets: Targets, views: int) -> Targets:
     human = np.zeros((views, len(targets.human)), bool)
     human[0] = targets.human
     return Targets(np.tile(targets.probs, (views, 1)), np.tile(targets.weights / views, views), human.reshape(-1))
-
-
-def _views(reader: keras.Model, pixels: Pixels, rows: Ints, *, mirrored: bool, progress: Progress) -> list[Floats]:
-    """The features (n, d) of `rows` as they are, and also `mirrored` if that is wanted."""
-    parts: list[list[Floats]] = [[], []] if mirrored else [[]]
-    for done, images in read_ahead(pixels, rows, min(_BATCH, len(rows))):
-        for part, view in zip(parts, (images, images[:, :, ::-1]), strict=False):
-            part.append(reader.predict_on_batch(view))
-        progress(done, len(rows))
-    return [np.concatenate(part)[: len(rows)].astype(np.float32, copy=False) for part in parts]

@@ -46,12 +46,20 @@ def findings(history: History, report: EvaluationReport | None, *, teacher_start
     if report is not None and report.control_diverged is not None:
         why = f"the control's training failed: {report.control_diverged}"
         sentences.append(f"did the unlabelled data help? unknown: {why}")
-    if report is not None and report.control is not None:
-        against = "the same backbone trained as long on human labels alone"
-        sentences.append(f"did the unlabelled data help? {_helped(report.control, against)}")
-        if teacher_start is not None:
+    elif report is not None and report.on_labels is not None and (report.control or history.best.index > 0):
+        sentences.append(f"did the unlabelled data help? {_helped(report.on_labels, _on_labels(report))}")
+        if teacher_start is not None and report.on_labels is report.control:
             sentences.append(_uncounted(teacher_start, history.first_teacher.image_steps))
     return tuple(sentences)
+
+
+def _on_labels(report: EvaluationReport) -> str:
+    """Which of baseline and control the question is asked against, in words."""
+    control = "the same backbone trained as long on human labels alone"
+    baseline = "logistic regression on frozen features, fitted to human labels alone"
+    if report.on_labels is report.control:
+        return control + (", the better of control and baseline" if report.baseline is not None else "")
+    return baseline + (", the better of baseline and control" if report.control is not None else "")
 
 
 def _uncounted(start: str, image_steps: int) -> str:

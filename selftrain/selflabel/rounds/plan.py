@@ -5,7 +5,7 @@ from __future__ import annotations
 from selftrain.config import Experiment, Student, TaskName, Teacher
 from selftrain.config.section import Section
 from selftrain.selflabel.rounds.history import History
-from selftrain.selflabel.rounds.recipes import control_recipe, control_seed, recipe_after
+from selftrain.selflabel.rounds.recipes import baseline_recipe, control_recipe, control_seed, recipe_after
 
 
 class TeacherPlan(Section):
@@ -31,6 +31,16 @@ class ControlPlan(Section):
     backbone: str
     image_size: int
     seed: int
+
+
+class BaselinePlan(ControlPlan):
+    """A head fitted to human labels alone, on frozen features: the plan's network with its published weights.
+
+    Where `of_teacher` is true, the features are those of the first teacher, a network named `backbone`. The recipe then
+    says only which views and weights the images have.
+    """
+
+    of_teacher: bool = False
 
 
 class Plan(ControlPlan):
@@ -105,4 +115,34 @@ def control_plan(e: Experiment, history: History) -> ControlPlan | None:
         backbone=best.backbone,
         image_size=e.image_size,
         seed=control_seed(e.student, history, seed=e.seed),
+    )
+
+
+def baseline_plan(e: Experiment, history: History) -> BaselinePlan:
+    """The plan of the baseline: a head fitted to human labels alone, which every run is compared with.
+
+    It has the backbone of the best student, or of the last one if the first teacher is still the best model, with the
+    student's `weights`. Without these, or without a student, it has the features of the first teacher.
+    """
+    of = history.best if history.best.index > 0 else history.latest
+    of_teacher = e.student.weights is None or of.index == 0
+    index = 0 if of_teacher else of.index
+    return BaselinePlan(
+        task=e.task,
+        index=index,
+        recipe=baseline_recipe(e.student, of_teacher=of_teacher),
+        backbone=history.first_teacher.backbone if of_teacher else of.backbone,
+        image_size=e.image_size,
+        seed=e.seed + index,
+        of_teacher=of_teacher,
+    )
+
+
+def same_training(baseline: BaselinePlan, control: ControlPlan | None) -> bool:
+    """Whether the `control` is what the `baseline` would be, so that one model is enough for both."""
+    shared = ControlPlan.model_fields
+    return (
+        control is not None
+        and not baseline.of_teacher
+        and all(getattr(control, name) == getattr(baseline, name) for name in shared)
     )

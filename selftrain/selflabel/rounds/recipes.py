@@ -68,6 +68,21 @@ def control_recipe(recipe: Student, history: History) -> Student:
     return (_on_labels(recipe) if recipe.in_training else recipe).model_copy(update=changes)
 
 
+def baseline_recipe(recipe: Student, *, of_teacher: bool) -> Student:
+    """The recipe of a head that is only fitted, with the weights, views and class weights of a student's `recipe`.
+
+    A baseline `of_teacher` reads that model's features, so it names no weights, and the views and class weights count
+    alone.
+    """
+    if recipe.fits_only and not of_teacher:
+        return recipe
+    same = {"augmentation": recipe.augmentation, "class_weights": recipe.class_weights}
+    if of_teacher:
+        return Student.model_validate(same)
+    fitted = {"head": "fitted", "steps": 0, "strength": Student.model_fields["strength"].default}
+    return Student.model_validate(same | fitted | {"weights": recipe.weights, "dropout": recipe.dropout})
+
+
 def _steps(recipe: Student, models: Sequence[Round]) -> int:
     """How many steps of `recipe`, before its finish, spend as many image-steps as `models` did."""
     return max(1, round(sum(each.image_steps for each in models) / recipe.batch_size) - finish(recipe))

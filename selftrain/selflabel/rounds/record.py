@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from selftrain.config import Experiment
 from selftrain.data.ingest.report import IngestReport
 from selftrain.data.manifest import Manifest
-from selftrain.evaluate.evaluation import EvaluationReport
+from selftrain.evaluate.evaluation import Comparison, EvaluationReport
 from selftrain.selflabel.rounds.alarms import Alarm
 from selftrain.selflabel.rounds.history import Round, Verdict
 from selftrain.selflabel.rounds.outcome import Outcome, findings
@@ -31,7 +31,7 @@ class Registration(BaseModel):
 class RunRecord(BaseModel):
     """One run. Shares and accuracies are in 0-1; seconds are those of the training, even if a model was cached.
 
-    `p_value_test` and `control_p_value_test` name the tests of the p-values. Older records lack them: McNemar's.
+    `p_value_test` and the like name the tests of the p-values. Older records lack them: McNemar's.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -54,6 +54,11 @@ class RunRecord(BaseModel):
     control_interval: tuple[float, float] | None = None
     control_p_value: float | None = None
     control_p_value_test: str = "McNemar"
+    baseline_test_accuracy: float | None = None
+    baseline_difference: float | None = None
+    baseline_interval: tuple[float, float] | None = None
+    baseline_p_value: float | None = None
+    baseline_p_value_test: str = "McNemar"
     macro_f1: float | None = None
     registered_version: int | None = None
     champion_version: int | None = None
@@ -144,15 +149,20 @@ def _test_fields(report: EvaluationReport) -> dict[str, Any]:
             "p_value": report.comparison.p_value,
             "p_value_test": report.comparison.test,
         }
-    if report.control is not None:
-        fields |= {
-            "control_test_accuracy": report.control.reference,
-            "control_difference": report.control.difference,
-            "control_interval": report.control.difference_interval,
-            "control_p_value": report.control.p_value,
-            "control_p_value_test": report.control.test,
-        }
-    return fields
+    return fields | _compared("control", report.control) | _compared("baseline", report.baseline)
+
+
+def _compared(name: str, comparison: Comparison | None) -> dict[str, Any]:
+    """The fields of a record about the `comparison` with the model called `name`."""
+    if comparison is None:
+        return {}
+    return {
+        f"{name}_test_accuracy": comparison.reference,
+        f"{name}_difference": comparison.difference,
+        f"{name}_interval": comparison.difference_interval,
+        f"{name}_p_value": comparison.p_value,
+        f"{name}_p_value_test": comparison.test,
+    }
 
 
 def _registry_fields(registration: Registration) -> dict[str, Any]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from selftrain.evaluate.detail import DetailedComparison
     from selftrain.evaluate.evaluation import EvaluationReport
     from selftrain.learn.models.contract import SavedModel
-    from selftrain.selflabel.rounds.plan import ControlPlan, Plan, TeacherPlan
+    from selftrain.selflabel.rounds.plan import BaselinePlan, ControlPlan, Plan, TeacherPlan
     from selftrain.selflabel.rounds.scores import Scores
     from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
     from selftrain.selflabel.teaching.task import Destination, TaskData
@@ -46,6 +46,15 @@ class Classification:
         from selftrain.selflabel.teaching.training import train_control
 
         return train_control(data.manifest, data.pixels(plan.image_size), plan, into=into)
+
+    def train_baseline(
+        self, data: TaskData, plan: BaselinePlan, *, first_teacher: SavedModel, into: Destination
+    ) -> SavedModel:
+        """See `baseline.train_baseline`; the first teacher's features are those of images of its own size."""
+        from selftrain.selflabel.teaching.baseline import train_baseline
+
+        size = first_teacher.contract.image_size if plan.of_teacher else plan.image_size
+        return train_baseline(data.manifest, data.pixels(size), plan, first_teacher=first_teacher, into=into)
 
     def label_shard(
         self, data: TaskData, teacher: SavedModel, rows: Int64s, *, settings: PseudoLabel, progress: Progress = silent
@@ -83,13 +92,14 @@ class Classification:
         first_teacher: SavedModel,
         control: SavedModel | None,
         *,
+        baseline: SavedModel | None = None,
         earlier: Manifest | None = None,
     ) -> EvaluationReport:
         """See `scoring.evaluate_on_test`."""
         from selftrain.selflabel.teaching.scoring import evaluate_on_test
 
-        images = data.manifest
-        return evaluate_on_test(images, final, first_teacher, control, pixels_at=data.pixels, earlier=earlier)
+        models, pixels_at = (final, first_teacher, control), data.pixels
+        return evaluate_on_test(data.manifest, *models, baseline=baseline, pixels_at=pixels_at, earlier=earlier)
 
     def compare_on_test(self, data: TaskData, model: SavedModel, reference: SavedModel) -> DetailedComparison:
         """See `scoring.compare_on_test`."""

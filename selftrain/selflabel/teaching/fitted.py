@@ -16,7 +16,7 @@ from selftrain.evaluate.intervals import standard_error
 from selftrain.learn.heads.fitting import fit_head
 from selftrain.learn.heads.logistic import Linear, Targets
 from selftrain.learn.models.calibrate import negative_log_likelihood
-from selftrain.learn.models.predict import predict_logits
+from selftrain.learn.models.kept_features import head_logits
 from selftrain.learn.training.batches import Examples, balanced_weights
 from selftrain.learn.training.checkpoint import Look
 from selftrain.learn.training.curve import SCHEMA
@@ -41,7 +41,7 @@ def without_steps(network: keras.Model, validation: Examples, *, began: float) -
     `began` is the time (`time.monotonic()`) at which the fitting began. Nothing went back through the network, so it
     took no image-steps. Raises TrainingDivergedError for answers that are not finite.
     """
-    logits = predict_logits(network, validation.pixels, validation.rows)
+    logits = head_logits(network, validation.pixels, validation.rows)
     if not np.isfinite(logits).all():
         raise TrainingDivergedError("the fitted head answers with NaN or infinity; look at the weights file")
     labels = validation.targets.argmax(axis=1)

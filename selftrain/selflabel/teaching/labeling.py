@@ -17,7 +17,8 @@ from selftrain.errors import PredictionError
 from selftrain.evaluate.coverage import HeldOut
 from selftrain.learn.models.calibrate import FEWEST, cross_fitted_probs, fit_temperature, softmax
 from selftrain.learn.models.contract import Contract, SavedModel
-from selftrain.learn.models.features import with_features
+from selftrain.learn.models.features import feature_network, with_features
+from selftrain.learn.models.kept_features import reads_kept, with_kept_features
 from selftrain.learn.models.loading import load
 from selftrain.learn.models.predict import predict_logits
 from selftrain.progress import Progress, silent
@@ -38,14 +39,19 @@ def label_shard(
     """
     model, contract = load(teacher.folder)
     classes, spreading = len(contract.class_names), settings.labeler == "propagate"
-    network = with_features(model) if spreading else model
+    kept = reads_kept(model, contract, pixels)
+    network = with_features(model) if spreading and not kept else model
+    width = classes + (int(feature_network(model).output_shape[-1]) if spreading else 0)
     total, asked = sum(map(len, parts)), 0
-    answers = [np.empty((0, network.output_shape[-1]), np.float32)]
+    answers = [np.empty((0, width), np.float32)]
     for rows in parts:
         show = _from(asked, total, progress)
-        answers.append(
-            predict_logits(network, pixels, rows, batch_size=settings.batch_size, flips=settings.flips, progress=show)
-        )
+        if kept:
+            found = with_kept_features(model, pixels, rows, flips=settings.flips, progress=show)[:, -width:]
+        else:
+            size, flips = settings.batch_size, settings.flips
+            found = predict_logits(network, pixels, rows, batch_size=size, flips=flips, progress=show)
+        answers.append(found)
         asked += len(rows)
     values = np.concatenate(answers)
     columns = {

@@ -18,8 +18,8 @@ from selftrain.evaluate.evaluation import EvaluationReport, evaluate, evaluate_p
 from selftrain.learn.models import divergence
 from selftrain.learn.models.calibrate import cross_fitted_probs, softmax
 from selftrain.learn.models.contract import SavedModel
+from selftrain.learn.models.kept_features import logits_of
 from selftrain.learn.models.loading import load
-from selftrain.learn.models.predict import predict_logits
 from selftrain.selflabel.rounds.scores import Scores
 
 FOLDS = 5
@@ -30,9 +30,9 @@ def score(manifest: Manifest, pixels: Pixels, saved: SavedModel, *, seed: int = 
     rows = manifest.rows(Split.VALIDATION)
     if divergence.reason(saved) is not None:
         return _no_scores(images=len(rows))
-    model, _ = load(saved.folder)
+    model, contract = load(saved.folder)
     labels = manifest.labels()[rows]
-    logits = predict_logits(model, pixels, rows)
+    logits = logits_of(model, contract, pixels, rows)
     probs = cross_fitted_probs(logits, labels, folds=FOLDS, seed=seed)
     return Scores(
         images=len(rows),
@@ -59,7 +59,7 @@ def _no_scores(*, images: int) -> Scores:
 def probs_on_test(manifest: Manifest, pixels: Pixels, saved: SavedModel) -> npt.NDArray[np.float32]:
     """Calibrated probabilities (n, classes) for the test images, in manifest order. This is one test-set evaluation."""
     model, contract = load(saved.folder)
-    return softmax(predict_logits(model, pixels, manifest.rows(Split.TEST)), contract.temperature)
+    return softmax(logits_of(model, contract, pixels, manifest.rows(Split.TEST)), contract.temperature)
 
 
 def evaluate_on_test(
@@ -68,19 +68,25 @@ def evaluate_on_test(
     first_teacher: SavedModel,
     control: SavedModel | None = None,
     *,
+    baseline: SavedModel | None = None,
     pixels_at: Callable[[int], Pixels],
     earlier: Manifest | None = None,
 ) -> EvaluationReport:
-    """The report on the final model on test, compared with the first teacher and the control on the same images.
+    """The report on the final model on test, compared with the first teacher, the control and the baseline there.
 
-    Each model reads the images at its own size: `pixels_at(size)` gives all images of `manifest`. If the control
-    diverged, the report holds the reason. `earlier` is an earlier version of the test set: the report also has the
-    scores on the images that both hold.
+    Each model reads the images at its own size: `pixels_at(size)` gives all images of `manifest`. If the control or the
+    baseline diverged, the report holds the reason. A model that is two of these is asked once. `earlier` is an earlier
+    version of the test set: the report also has the scores on the images that both hold.
     """
-    diverged = None if control is None else divergence.reason(control)
+    known: dict[str, npt.NDArray[np.float32]] = {}
 
     def answers(model: SavedModel) -> npt.NDArray[np.float32]:
-        return probs_on_test(manifest, pixels_at(model.contract.image_size), model)
+        if model.digest not in known:
+            known[model.digest] = probs_on_test(manifest, pixels_at(model.contract.image_size), model)
+        return known[model.digest]
+
+    def if_trained(model: SavedModel | None) -> npt.NDArray[np.float32] | None:
+        return answers(model) if model is not None and divergence.reason(model) is None else None
 
     labels = manifest.labels()[manifest.rows(Split.TEST)]
     probs, reference_probs = answers(final), answers(first_teacher)
@@ -89,12 +95,17 @@ def evaluate_on_test(
         probs,
         class_names=manifest.label_map.names,
         reference_probs=reference_probs,
-        control_probs=None if control is None or diverged else answers(control),
+        control_probs=if_trained(control),
+        baseline_probs=if_trained(baseline),
     )
     part = None
     if earlier is not None:
         part = evaluate_part(labels, probs, in_both(manifest, earlier), reference_probs=reference_probs)
-    return report.model_copy(update={"control_diverged": diverged, "earlier": part})
+    failed = {
+        name: None if model is None else divergence.reason(model)
+        for name, model in (("control_diverged", control), ("baseline_failed", baseline))
+    }
+    return report.model_copy(update={**failed, "earlier": part})
 
 
 def in_both(manifest: Manifest, earlier: Manifest) -> npt.NDArray[np.bool_]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from selftrain.evaluate.evaluation import EvaluationReport
     from selftrain.learn.models.contract import SavedModel
     from selftrain.learn.training.checkpoint import Checkpoints
-    from selftrain.selflabel.rounds.plan import ControlPlan, Plan, TeacherPlan
+    from selftrain.selflabel.rounds.plan import BaselinePlan, ControlPlan, Plan, TeacherPlan
     from selftrain.selflabel.rounds.scores import Scores
     from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
@@ -79,6 +79,12 @@ class Task(Protocol):
         """The plan's network trained on the human labels alone."""
         ...
 
+    def train_baseline(
+        self, data: TaskData, plan: BaselinePlan, *, first_teacher: SavedModel, into: Destination
+    ) -> SavedModel:
+        """A simple classifier on frozen features, fitted to the human labels alone."""
+        ...
+
     def label_shard(
         self, data: TaskData, teacher: SavedModel, rows: Int64s, *, settings: PseudoLabel, progress: Progress = silent
     ) -> pa.Table:
@@ -111,6 +117,7 @@ class Task(Protocol):
         first_teacher: SavedModel,
         control: SavedModel | None,
         *,
+        baseline: SavedModel | None = None,
         earlier: Manifest | None = None,
     ) -> EvaluationReport:
         """The report on `final`, compared with the others on the same images: one test-set evaluation per model.

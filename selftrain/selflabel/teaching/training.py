@@ -20,8 +20,8 @@ from selftrain.errors import ConfigError, TrainingDivergedError
 from selftrain.learn.models import divergence
 from selftrain.learn.models.calibrate import fit_temperature
 from selftrain.learn.models.contract import Contract, SavedModel, file_digest
+from selftrain.learn.models.kept_features import logits_of
 from selftrain.learn.models.loading import load
-from selftrain.learn.models.predict import predict_logits
 from selftrain.learn.models.saving import save
 from selftrain.learn.networks import variables
 from selftrain.learn.networks.backbones import untrained
@@ -167,14 +167,15 @@ def _train(lesson: Lesson, into: Destination) -> SavedModel:
         _take_weights(network, lesson.start)
     validation = examples(manifest, pixels, Split.VALIDATION)
     trained = _taught(network, lesson, validation, into)
-    logits = predict_logits(trained.model, pixels, validation.rows)
+    told = lesson.contract.model_copy(update={"image_steps": trained.image_steps})
+    logits = logits_of(trained.model, told, pixels, validation.rows)
     learnt = {
         "temperature": fit_temperature(logits, validation.targets.argmax(axis=1)),
         "thresholds": dict(lesson.thresholds),
         "image_steps": trained.image_steps,
         "seconds": trained.seconds,
         "batch_parts": trained.parts,
-        "churn": None if lesson.compared is None else _churn(trained.model, pixels, *lesson.compared),
+        "churn": None if lesson.compared is None else _churn(trained.model, told, pixels, *lesson.compared),
     }
     saved = save(trained.model, lesson.contract.model_copy(update=learnt), into.folder)
     write_curve(trained.curve, into.folder)
@@ -215,9 +216,9 @@ def _sample(manifest: Manifest, labels: PseudoLabels, images: int, *, seed: int)
     return rows[chosen], labels.table["label"].to_numpy()[chosen]
 
 
-def _churn(model: keras.Model, pixels: Pixels, rows: Ints, classes: Ints) -> float:
+def _churn(model: keras.Model, contract: Contract, pixels: Pixels, rows: Ints, classes: Ints) -> float:
     """The share in 0-1 of the images at `rows` for which `model` does not answer `classes`."""
-    return float((predict_logits(model, pixels, rows).argmax(axis=1) != classes).mean())
+    return float((logits_of(model, contract, pixels, rows).argmax(axis=1) != classes).mean())
 
 
 def _weights_of(teacher: SavedModel | None, plan: Plan) -> SavedModel | None:

@@ -15,7 +15,10 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.pipeline]
 
 ROOT = Path(__file__).resolve().parents[3]
-GPU_STEPS = ["train_teacher", "train_student", "train_control", "pseudo_label", "label_shard", "score", "read_test"]
+GPU_STEPS = [
+    *("train_teacher", "train_student", "train_control", "train_baseline"),
+    *("pseudo_label", "label_shard", "score", "read_test"),
+]
 UNITS = {"Gi": 2**30, "Mi": 2**20}
 
 

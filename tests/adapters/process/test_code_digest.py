@@ -14,6 +14,7 @@ STEPS = {
     "ingest": code_digest.ingest,
     "train": code_digest.train,
     "train_student": code_digest.train_student,
+    "baseline": code_digest.baseline,
     "pseudo_label": code_digest.pseudo_label,
     "label_shard": code_digest.label_shard,
     "evaluate": code_digest.evaluate,
@@ -23,8 +24,10 @@ UNROLLED = {
     "start_loop": code_digest.start_loop,
     "next_round": code_digest.next_round,
     "control": code_digest.control,
+    "baseline_of_loop": code_digest.baseline_of_loop,
 }
-MODELS = {"train", "train_student", "pseudo_label", "label_shard", "evaluate"}
+TRAINED = {"train", "train_student", "baseline"}
+MODELS = TRAINED | {"pseudo_label", "label_shard", "evaluate"}
 
 
 @pytest.fixture
@@ -43,15 +46,16 @@ def changed_by(tree: Path, module: str, of: Mapping[str, Callable[[Path], str]] 
 @pytest.mark.parametrize(
     ("module", "steps"),
     [
-        ("selftrain.learn.augmentation.policy", {"train", "train_student"}),
-        ("selftrain.learn.training.run", {"train", "train_student"}),
+        ("selftrain.learn.augmentation.policy", TRAINED),
+        ("selftrain.learn.training.run", TRAINED),
         ("selftrain.selflabel.selection.thresholds", {"pseudo_label", "label_shard", "train_student"}),
         ("selftrain.evaluate.significance", {"evaluate"}),
         ("selftrain.learn.models.predict", MODELS),
         ("selftrain.selflabel.teaching.task", MODELS),
         ("selftrain.selflabel.teaching.classification", MODELS),
         ("selftrain.selflabel.teaching.shard_groups", {"label_shard"}),
-        ("selftrain.selflabel.rounds.plan", {"train", "train_student"}),
+        ("selftrain.selflabel.teaching.baseline", {"baseline"}),
+        ("selftrain.selflabel.rounds.plan", TRAINED),
         ("selftrain.selflabel.rounds.gate", set()),
         ("selftrain.selflabel.rounds.history", set()),
         ("selftrain.config.recipes", set()),  # its values are in the keys
@@ -67,8 +71,8 @@ def test_a_changed_line_changes_exactly_the_steps_behind_it(tree: Path, module: 
     ("module", "steps"),
     [
         ("selftrain.selflabel.rounds.gate", {"next_round"}),
-        ("selftrain.selflabel.rounds.recipes", {"next_round", "control"}),
-        ("selftrain.learn.training.run", {"next_round", "control"}),
+        ("selftrain.selflabel.rounds.recipes", {"next_round", "control", "baseline_of_loop"}),
+        ("selftrain.learn.training.run", {"next_round", "control", "baseline_of_loop"}),
         ("selftrain.evaluate.significance", {"start_loop", "next_round"}),
         ("selftrain.selflabel.selection.thresholds", {"start_loop", "next_round"}),
         ("selftrain.data.ingest.split", set()),
@@ -99,4 +103,6 @@ def test_every_module_that_the_task_reaches_is_in_a_key() -> None:
     """The seam's imports are not followed: a module that it begins to use must be named by a step's key."""
     seam = code_digest.source_of("selftrain.selflabel.teaching.classification").read_text()
     reached = set(re.findall(r"^        from (selftrain[.\w]+) import", seam, re.MULTILINE))
-    assert reached == {f"selftrain.selflabel.teaching.{name}" for name in ("training", "labeling", "scoring")}
+    assert reached == {
+        f"selftrain.selflabel.teaching.{name}" for name in ("training", "baseline", "labeling", "scoring")
+    }

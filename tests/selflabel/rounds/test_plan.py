@@ -10,7 +10,15 @@ from selftrain.config import Experiment, Student, Teacher
 from selftrain.errors import BackboneError, InputError
 from selftrain.ladder import next_rung
 from selftrain.selflabel.rounds.history import History, Round
-from selftrain.selflabel.rounds.plan import TeacherPlan, control_plan, plan, round_plan, teacher_plan
+from selftrain.selflabel.rounds.plan import (
+    TeacherPlan,
+    baseline_plan,
+    control_plan,
+    plan,
+    round_plan,
+    same_training,
+    teacher_plan,
+)
 
 SEED = 7
 FIRST = "mobilenet_v2_035"
@@ -147,3 +155,37 @@ def test_a_teachers_plan_survives_json_as_it_reaches_a_step() -> None:
     first = teacher_plan(experiment())
     assert TeacherPlan.model_validate_json(first.model_dump_json()) == first
     assert TeacherPlan.model_validate(first.model_dump(exclude_unset=True)) == first
+
+
+def test_the_baseline_is_fitted_on_the_best_students_backbone_where_it_has_weights() -> None:
+    coming = baseline_plan(experiment(weights="weights.h5"), history(0.5, 0.8, 0.7))
+    assert (coming.backbone, coming.of_teacher, coming.index) == (SECOND, False, 1)
+    assert (coming.recipe.head, coming.recipe.steps, coming.recipe.weights) == ("fitted", 0, "weights.h5")
+
+
+def test_the_baseline_is_fitted_on_the_last_students_backbone_where_no_student_was_kept() -> None:
+    coming = baseline_plan(experiment(weights="weights.h5"), history(0.9, 0.8))
+    assert (coming.backbone, coming.of_teacher) == (SECOND, False)
+
+
+def test_the_baseline_has_the_first_teachers_features_without_weights_or_without_a_student() -> None:
+    for e, rounds in ((experiment(), history(0.5, 0.8)), (experiment(weights="weights.h5"), history(0.5))):
+        coming = baseline_plan(e, rounds)
+        assert (coming.backbone, coming.of_teacher, coming.index) == (FIRST, True, 0)
+        assert coming.recipe.weights is None
+
+
+def test_the_baseline_keeps_the_views_and_class_weights_of_the_student_and_none_of_its_training() -> None:
+    e = experiment(weights="weights.h5", augmentation="none", class_weights="balanced", method="fixmatch")
+    recipe = baseline_plan(e, history(0.5, 0.8)).recipe
+    assert (recipe.augmentation, recipe.class_weights) == ("none", "balanced")
+    assert not recipe.in_training
+
+
+def test_a_control_that_only_fits_a_head_is_the_baseline_already() -> None:
+    fits = Student.model_validate({"weights": "weights.h5", "head": "fitted", "steps": 0})
+    for student, same in ((fits, True), (Student(weights="weights.h5", steps=100, batch_size=10), False)):
+        e = experiment("supervised").model_copy(update={"student": student})
+        rounds = history(0.5, 0.8)
+        assert same_training(baseline_plan(e, rounds), control_plan(e, rounds)) is same
+    assert not same_training(baseline_plan(experiment(), history(0.5, 0.8)), None)

@@ -25,7 +25,7 @@ CONTROL = Comparison(
 )  # fmt: skip
 
 
-def recorded(*, comparison: Comparison | None, control: Comparison | None):
+def recorded(*, comparison: Comparison | None, control: Comparison | None, baseline: Comparison | None = None):
     manifest = manifest_of(training=6, pool=90)
     history = History().with_round(teacher_round(manifest, MODEL, SCORES, Gate()))
     answers = [[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]]
@@ -34,7 +34,7 @@ def recorded(*, comparison: Comparison | None, control: Comparison | None):
         Experiment(name="colours"),
         manifest,
         outcome(Gate(), history),
-        report.model_copy(update={"comparison": comparison, "control": control}),
+        report.model_copy(update={"comparison": comparison, "control": control, "baseline": baseline}),
         run_id="r1",
         ingested=INGESTED,
         test_looks=1,
@@ -49,6 +49,13 @@ def test_a_record_has_the_comparison_with_the_first_teacher_and_that_with_the_co
     assert record.control_test_accuracy == 0.87
     assert (record.control_difference, record.control_interval) == (0.03, (-0.05, 0.11))
     assert record.control_p_value == 0.6072
+
+
+def test_a_record_has_the_comparison_with_the_baseline_in_fields_of_its_own() -> None:
+    record = recorded(comparison=None, control=FIRST_TEACHER, baseline=CONTROL)
+    assert (record.control_test_accuracy, record.baseline_test_accuracy) == (0.78, 0.87)
+    assert (record.baseline_difference, record.baseline_interval) == (0.03, (-0.05, 0.11))
+    assert (record.baseline_p_value, record.baseline_p_value_test) == (0.6072, CONTROL.test)
 
 
 def test_a_record_without_a_control_says_nothing_of_one() -> None:

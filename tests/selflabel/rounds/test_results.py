@@ -155,6 +155,37 @@ def test_whether_the_unlabelled_data_helped_is_told_by_the_control_with_interval
     assert findings(History().with_round(first), report) == (f"did the unlabelled data help? {said}",)
 
 
+@pytest.mark.parametrize(
+    ("control", "baseline", "said"),
+    [
+        (BETTER, UNDECIDED, "+3.0 points {} logistic regression on frozen features, fitted to human labels alone, the "
+         "better of baseline and control, "),
+        (UNDECIDED, BETTER, "+3.0 points {} the same backbone trained as long on human labels alone, the better of "
+         "control and baseline, "),
+        (None, BETTER, "+12.0 points {} logistic regression on frozen features, fitted to human labels alone, "),
+        (WORSE, None, "-12.0 points {} the same backbone trained as long on human labels alone, "),
+    ],
+    ids=["baseline better", "control better", "no control", "no baseline"],
+)  # fmt: skip
+def test_whether_the_pool_helped_is_asked_against_the_better_of_control_and_baseline(control, baseline, said) -> None:
+    manifest = manifest_of(training=6, pool=90)
+    history = History().with_round(teacher_round(manifest, MODEL, SCORES, Gate()))
+    history = history.with_round(
+        student_round(1, manifest, measured_labels(60), MODEL, SCORES, Gate(), method="fixmatch")
+    )
+    report = with_control().model_copy(update={"control": control, "baseline": baseline})
+    (found,) = [each for each in findings(history, report) if "unlabelled data help?" in each]
+    points, against = said.split(" {} ")
+    assert found.startswith(f"did the unlabelled data help? {points} (95 % interval ")
+    assert f" against {against}McNemar p = " in found
+
+
+def test_a_run_without_student_and_control_asks_nothing_of_the_pool() -> None:
+    first = teacher_round(manifest_of(training=6, pool=90), MODEL, SCORES, Gate())
+    report = with_control().model_copy(update={"control": None, "baseline": UNDECIDED})
+    assert findings(History().with_round(first), report) == ()
+
+
 def test_what_the_best_student_gained_on_the_first_teacher_is_told_beside_what_it_gained_on_the_control() -> None:
     manifest = manifest_of(training=6, pool=90)
     history = History().with_round(teacher_round(manifest, MODEL, SCORES, Gate()))

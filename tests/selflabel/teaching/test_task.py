@@ -20,7 +20,7 @@ from selftrain.learn.models.contract import CONTRACT_FILE, Contract, SavedModel
 from selftrain.learn.training.checkpoint import Checkpoints
 from selftrain.progress import Progress, silent
 from selftrain.selflabel.loop import LoopResult, run_loop
-from selftrain.selflabel.rounds.plan import ControlPlan, Plan, TeacherPlan
+from selftrain.selflabel.rounds.plan import BaselinePlan, ControlPlan, Plan, TeacherPlan
 from selftrain.selflabel.rounds.scores import Scores
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
 from selftrain.selflabel.teaching.task import Destination, Task, TaskData, task_of
@@ -61,6 +61,13 @@ class ScriptedTask:
     def train_control(self, data: TaskData, plan: ControlPlan, *, into: Destination) -> SavedModel:
         assert not len(data.manifest.rows(Split.UNLABELED))
         return self._train(f"control {plan.index}", plan.backbone, into)
+
+    def train_baseline(
+        self, data: TaskData, plan: BaselinePlan, *, first_teacher: SavedModel, into: Destination
+    ) -> SavedModel:
+        assert not len(data.manifest.rows(Split.UNLABELED))
+        features = first_teacher.contract.identity if plan.of_teacher else plan.backbone
+        return self._train(f"baseline on {features}", plan.backbone, into)
 
     def label_shard(
         self, data: TaskData, teacher: SavedModel, rows: Int64s, *, settings: PseudoLabel, progress: Progress = silent
@@ -105,6 +112,7 @@ class ScriptedTask:
         first_teacher: SavedModel,
         control: SavedModel | None,
         *,
+        baseline: SavedModel | None = None,
         earlier: Manifest | None = None,
     ) -> EvaluationReport:
         raise AssertionError("the loop reads no test image")
@@ -140,7 +148,7 @@ def test_the_loop_runs_any_task_and_lets_the_newest_kept_model_teach(tmp_path: P
     task = ScriptedTask(ACCURACIES)
     result = looped(task, tmp_path)
     assert [each.kept for each in result.history.rounds] == [True, True, False, True]
-    assert task.trained == ["teacher", "student 1", "student 2", "student 3", "control 3"]
+    assert task.trained == ["teacher", "student 1", "student 2", "student 3", "control 3", "baseline on teacher"]
     assert task.labelled == ["teacher", "student 1", "student 1"]
     assert [each.accepted.num_rows for each in result.labels] == [12, 12, 12]
     assert result.final.contract.identity == "student 3"
