@@ -1,7 +1,7 @@
 """Swap: replace a file of a store only while it is as it was read, so that of two writers one is told.
 
-In a folder a lock makes the two steps one. A server of S3 does so itself where it knows conditional writes. Elsewhere the
-file is read again right before it is written, which leaves a gap of one request.
+In a folder a lock makes the two steps one. A server of S3 does so itself where it knows conditional writes. Elsewhere
+the file is read again right before it is written, which leaves a gap of one request.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A front of an S3 server that knows conditional writes, which rclone's server passes over.
 
-It compares If-Match and If-None-Match of a PUT with the file as it is, as Amazon's servers do, and answers 412 where they
-do not hold. Everything else goes on to the server as it came.
+It compares If-Match and If-None-Match of a PUT with the file as it is, as Amazon's servers do, and answers 412 where
+they do not hold. Everything else goes on to the server as it came.
 """
 
 from __future__ import annotations

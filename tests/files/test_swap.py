@@ -54,7 +54,7 @@ def test_a_server_refuses_the_second_writer_even_between_its_last_look_and_its_w
     path, system = f"data/{tmp_path.name}", s3()
     assert swap(system, path, b"one", Seen(None, None))
     seen = look(system, path)
-    conditional.before_put = lambda: conditional.file(path).write_bytes(b"theirs")
+    conditional.before_put = lambda: s3().pipe_file(path, b"theirs")
     assert not swap(system, path, b"two", seen)
     assert conditional.refused == 1
     assert look(system, path).content == b"theirs"
@@ -63,14 +63,14 @@ def test_a_server_refuses_the_second_writer_even_between_its_last_look_and_its_w
 
 def test_a_file_that_another_made_meanwhile_is_not_replaced(conditional: ConditionalS3, tmp_path: Path) -> None:
     path, system = f"data/{tmp_path.name}", s3()
-    conditional.before_put = lambda: conditional.file(path).write_bytes(b"theirs")
+    conditional.before_put = lambda: s3().pipe_file(path, b"theirs")
     assert not swap(system, path, b"ours", look(system, path))
     assert look(system, path).content == b"theirs"
 
 
 def test_a_write_that_was_sent_twice_counts_as_written(conditional: ConditionalS3, tmp_path: Path) -> None:
     path, system = f"data/{tmp_path.name}", s3()
-    conditional.before_put = lambda: conditional.file(path).write_bytes(b"ours")  # the answer to the first was lost
+    conditional.before_put = lambda: s3().pipe_file(path, b"ours")  # the answer to the first was lost
     assert swap(system, path, b"ours", look(system, path))
     assert conditional.refused == 1
 

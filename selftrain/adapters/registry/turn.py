@@ -25,14 +25,14 @@ def champion_lease(tracking: Tracking, name: str, who: str) -> Lease:
 
 @contextmanager
 def champions_turn(
-    tracking: Tracking, name: str, *, who: str, turn: Lease | None = None, wait_s: float = BY_HAND_S
+    tracking: Tracking, name: str, *, who: str, turn: Lease | None = None, wait_s: float | None = None
 ) -> Iterator[Lease]:
     """Hold the lease on the champion's place of `name` while the block runs; `turn`: the caller holds it already.
 
-    Raises LeaseHeldError, which names the holder, after `wait_s` seconds.
+    Raises LeaseHeldError, which names the holder, after `wait_s` seconds (None: a minute).
     """
     if turn is not None:
         yield turn
         return
-    with held(champion_lease(tracking, name, who), wait_s=wait_s) as mine:
+    with held(champion_lease(tracking, name, who), wait_s=BY_HAND_S if wait_s is None else wait_s) as mine:
         yield mine

@@ -62,9 +62,8 @@ def _retrain(
         raise ConfigError("--now asks for a retraining by hand, and retrain.any_of.manual is off; set it to true")
     place = experiment.place
     workspace = (dataset_at if dry_run else open_dataset)(place).workspace
-    busy = not dry_run and is_busy(
-        workspace, experiment.name
-    )  # by a run of this machine, which keeps what is said here
+    # A run of this machine that makes it busy also keeps what is added to the journal meanwhile.
+    busy = not dry_run and is_busy(workspace, experiment.name)
     with nullcontext() if dry_run or busy else shared_state(place, "retrain"):
         journal = journal_of(workspace, experiment.name)
         if resume and not dry_run:
