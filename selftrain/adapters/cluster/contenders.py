@@ -1,7 +1,7 @@
 """Contenders: who takes turns with whom, and so which lease they share.
 
 Pods meet in the namespace that they run in. A person's machine meets them there too, if it works on the same servers:
-its address of MLflow, such as http://mlflow.selftrain.svc:5000, or SELFTRAIN_NAMESPACE says which namespace that is.
+an address such as http://mlflow.selftrain.svc:5000, or SELFTRAIN_NAMESPACE, says which namespace that is.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from selftrain.files.lease import FileLease, Lease, called, held
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 NAMESPACE_VARIABLE = "SELFTRAIN_NAMESPACE"
+SERVERS = ("MLFLOW_TRACKING_URI", "AWS_ENDPOINT_URL")
 NOBODY = "none"
 """The value of SELFTRAIN_NAMESPACE that says: no pod works on the same."""
 STATE_VARIABLE = "SELFTRAIN_STATE"
@@ -27,12 +28,12 @@ BY_HAND_S = 60.0
 """How long a command waits for its turn: longer than the claim of a holder that died takes to end."""
 
 
-def lease_for(path: Path, purpose: str) -> Lease:
-    """The lease that all contenders for `path` share: one of Kubernetes where pods take part, else a file.
+def lease_for(path: Path, purpose: str, *servers: str) -> Lease:
+    """The lease that all contenders for `path` share: one of Kubernetes where pods use the `servers` too, else a file.
 
     They share no disk: the file's name, without its folder, is the lease's. Raises StackError without a cluster.
     """
-    namespace = shared_namespace()
+    namespace = shared_namespace(*servers)
     return FileLease(path, called(purpose)) if namespace is None else _lease(namespace, path.stem, purpose)
 
 
@@ -42,7 +43,8 @@ def data_set_lease(path: Path, purpose: str) -> Lease | None:
     It is not where machines share the state of the data set (SELFTRAIN_STATE), nor in a pod. Raises StackError where
     the state is in a bucket, and nothing says where its users meet.
     """
-    state, namespace = os.environ.get(STATE_VARIABLE), shared_namespace()
+    state = os.environ.get(STATE_VARIABLE)
+    namespace = shared_namespace(*(os.environ.get(name, "") for name in SERVERS))
     if namespace is not None and (state or shares_stores()):
         return _lease(namespace, path.stem, purpose)
     if not state:
@@ -77,14 +79,14 @@ def turn_at(path: Path, purpose: str) -> Iterator[Lease | None]:
         yield lease
 
 
-def shared_namespace() -> str | None:
-    """The namespace whose pods work on the same servers as this process; None where no pod is known to."""
+def shared_namespace(*servers: str) -> str | None:
+    """The namespace whose pods work on the `servers` (addresses) of this process; None where no pod is known to."""
     given = os.environ.get(NAMESPACE_VARIABLE)
     if given:
         return None if given == NOBODY else given
     if in_cluster():
         return own_namespace() if shares_stores() else None
-    return namespace_in(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    return next((found for each in servers if (found := namespace_in(each))), None)
 
 
 def namespace_in(address: str) -> str | None:

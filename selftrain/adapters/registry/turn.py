@@ -20,7 +20,7 @@ def champion_lease(tracking: Tracking, name: str, who: str) -> Lease:
     Where pods take part it is one of Kubernetes. Elsewhere it lies with the store where that is a file, else in the
     workspace that `tracking` was opened for.
     """
-    return lease_for(tracking.leases / f"champion-{quote(name, safe='')}.lease", who)
+    return lease_for(tracking.leases / f"champion-{quote(name, safe='')}.lease", who, tracking.uri)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from selftrain.data.ingest.ingest import ingest
 from selftrain.data.sources.source import open_source
 from selftrain.data.store.dataset import open_dataset
 from selftrain.errors import LeaseHeldError, LeaseLostError, StackError
-from selftrain.files.lease import held
+from selftrain.files.lease import FileLease, held
 from selftrain.files.workspace import Workspace
 from selftrain.retraining.journal import journal_of
 from tests.adapters.cluster.api_server import Api, served
@@ -69,9 +69,9 @@ def place(tmp_path: Path, machine: str) -> Place:
     return Place(workspace=str(tmp_path / machine), dataset="digits")
 
 
-def night(client: Any = None, *, ttl_s: float = 30.0) -> KubernetesLease:
+def night() -> KubernetesLease:
     """The lease as the pod of a nightly retraining asks for it."""
-    return KubernetesLease(CoordinationV1Api(api_client(None)), "selftrain", "digits", "the night's run", ttl_s=ttl_s)
+    return KubernetesLease(CoordinationV1Api(api_client(None)), "selftrain", "digits", "the night's run")
 
 
 def taken_in(place: Place) -> list[str]:
@@ -185,10 +185,13 @@ def test_machines_that_share_a_folder_meet_there(tmp_path: Path, monkeypatch: py
     assert not (tmp_path / "shared" / "digits.lease").exists()
 
 
-def test_the_address_of_the_servers_says_where_to_meet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_address_of_a_server_says_where_to_meet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(NAMESPACE_VARIABLE)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.selftrain.svc:5000")
-    assert isinstance(contenders.lease_for(tmp_path / "champion-digits.lease", "promote"), KubernetesLease)
+    champion, mlflow = tmp_path / "champion-digits.lease", "http://mlflow.selftrain.svc:5000"
+    assert isinstance(contenders.lease_for(champion, "promote", mlflow), KubernetesLease)
+    assert isinstance(contenders.lease_for(champion, "promote", "https://mlflow.example.com"), FileLease)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://store.selftrain.svc:9000")
+    assert isinstance(contenders.data_set_lease(tmp_path / "digits.retraining", "label"), KubernetesLease)
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     with pytest.raises(StackError, match="may be at champion-digits too"):
-        contenders.lease_for(tmp_path / "champion-digits.lease", "promote")
+        contenders.lease_for(champion, "promote", mlflow)
