@@ -1,5 +1,7 @@
 """The retraining pipeline: look at the inbox, and if a retraining is due, the self-training loop from the champion."""
 
+from functools import partial
+
 from zenml import pipeline
 
 from pipelines.ssl_pipeline import ON_DEVICES, self_training
@@ -14,7 +16,7 @@ from steps.watch import watch
 @pipeline(dynamic=True, depends_on=ON_DEVICES)
 def retraining_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 - zenml reads the default
     """Take in what is new; if a retraining is due, train from the champion, and promote the result or refuse it."""
-    with retraining_run(experiment, carried_over(experiment.place)) as alone:
+    with retraining_run(experiment, partial(carried_over, experiment.place)) as alone:
         if not alone:
             return
         found = look(experiment).load()

@@ -10,7 +10,7 @@ from selftrain.adapters.expectations.validate import require_passed
 from selftrain.adapters.registry.recall_log import refuse_withdrawn
 from selftrain.adapters.registry.starting_models import described_weights, teacher_backbone
 from selftrain.adapters.runs.lifecycle import pipeline_run, run_key
-from selftrain.adapters.snapshots.carrying import carried_over
+from selftrain.adapters.snapshots.carrying import shared_state
 from selftrain.adapters.tracking.recording import RunFacts
 from selftrain.config import Experiment, Place
 from selftrain.data.manifest import Manifest
@@ -53,7 +53,7 @@ ON_DEVICES = [
 @pipeline(dynamic=True, depends_on=ON_DEVICES)
 def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 - zenml reads the default
     """Ingest, validate, train a teacher, then students on its pseudo-labels until the gate; test, register, record."""
-    with carried_over(experiment.place), pipeline_run(experiment.place, experiment.machine):
+    with shared_state(experiment.place, "run"), pipeline_run(experiment.place, experiment.machine):
         self_training(experiment)
 
 

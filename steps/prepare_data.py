@@ -9,7 +9,7 @@ from selftrain.adapters.expectations.validate import require_passed
 from selftrain.adapters.registry.starting_models import teacher_backbone
 from selftrain.adapters.runs.lifecycle import clean_up
 from selftrain.adapters.runs.materializers import TableMaterializer
-from selftrain.adapters.snapshots.carrying import carried_over
+from selftrain.adapters.snapshots.carrying import shared_state
 from selftrain.config import Experiment, Machine
 from selftrain.data.ingest.report import IngestReport
 from selftrain.data.manifest import Manifest
@@ -44,7 +44,7 @@ def prepare_data(
 ]:
     """Scan, ingest, push the version and validate. What a run checks before its first training is checked here."""
     e, place = experiment, experiment.place
-    with carried_over(place):
+    with shared_state(place, "run"):
         clean_up(place, e.machine)
         check_start(e, teacher_backbone(e, open_dataset(place).workspace))
         listing, store_id, machine = scan.entrypoint(e.source, place, e.machine, e.ingest, e.inbox)

@@ -6,7 +6,7 @@ from zenml import step
 
 from selftrain.adapters.registry.recall_log import refuse_withdrawn
 from selftrain.adapters.runs.lifecycle import run_key
-from selftrain.adapters.snapshots.carrying import carried_over
+from selftrain.adapters.snapshots.carrying import shared_state
 from selftrain.adapters.snapshots.fetching import with_shards
 from selftrain.adapters.tracking.recording import RunFacts
 from selftrain.config import Experiment, Machine
@@ -42,7 +42,7 @@ def settle(
     refuse_withdrawn(final, place)
     key = run_key(e, manifest.digest, history.best.model_digest)
     facts = RunFacts(ingested=ingested, validation=validation, dataset_version=dataset_version)
-    with carried_over(place):
+    with shared_state(place, "run"):
         with_shards(open_dataset(place, machine), manifest.part(Split.VALIDATION, Split.TEST), dataset_version)
         registration = register.entrypoint(
             manifest, final, report, ended, place, e.task, e.registry, machine, key, dataset_version

@@ -18,12 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from selftrain.errors import ConfigError, MirrorError
+from selftrain.files.swap import is_folder, look, swap
 from selftrain.files.writing import replace
 
 INDEX = "index.json"
 KEPT = 2  # generations
+SWAPS = 3  # tries to replace an index that others write too
 Generation = Mapping[str, str]
 """sha256 of each file, by its name."""
+Check = Callable[[Mapping[str, bytes] | None], object]
+"""Is given the files of the newest whole generation, None without one; raises where it must not be replaced."""
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +65,20 @@ class Mirror:
     def newest(self, folder: Path, name: str) -> bytes | None:
         """The file `name` of the newest whole generation of `folder`; None if there is none."""
         return (self._store(folder).newest() or {}).get(name)
+
+    def replace(self, folder: Path, names: Sequence[str], check: Check) -> None:
+        """Store the files `names` of `folder` as its newest generation, if `check` allows it.
+
+        What another writes between the check and the end is not replaced either, as far as the store can tell
+        (`selftrain.files.swap`): then the check is made again, on what is there now. Raises what `check` raises, and
+        MirrorError.
+        """
+        files = {name: (folder / name).read_bytes() for name in names}
+        store = self._store(folder)
+        for _ in range(SWAPS):
+            if store.add(files, check):
+                return
+        raise MirrorError(f"{self.url} changes all the time; see who writes to it, and repeat ({self.variable})")
 
     def send(self, folder: Path, names: Sequence[str], *, wait: bool = False) -> None:
         """Store the files `names` of `folder` as its newest generation, in the background unless `wait`.
@@ -107,12 +125,14 @@ class _Store:
 
     def generations(self) -> tuple[Generation, ...]:
         """Newest first."""
-        text = self._asked(lambda: self.system.cat_file(self._path(INDEX)))
-        return tuple(json.loads(text)["generations"]) if text is not None else ()
+        return _generations(self._asked(lambda: self.system.cat_file(self._path(INDEX))))
 
     def newest(self) -> dict[str, bytes] | None:
         """The files of the newest generation that is whole; what is passed over is logged. None if there is none."""
-        for generation in self.generations():
+        return self._whole(self.generations())
+
+    def _whole(self, generations: Sequence[Generation]) -> dict[str, bytes] | None:
+        for generation in generations:
             contents = {name: self.content(digest) for name, digest in generation.items()}
             found = {name: content for name, content in contents.items() if content is not None}
             if len(found) == len(generation):
@@ -125,21 +145,32 @@ class _Store:
         content = self._asked(lambda: self.system.cat_file(self._path(digest)))
         return content if content is not None and hashlib.sha256(content).hexdigest() == digest else None
 
-    def add(self, files: Mapping[str, bytes]) -> None:
-        """Put what is missing, then the index, then remove what no generation names any more."""
-        earlier = self.generations()
+    def add(self, files: Mapping[str, bytes], check: Check | None = None) -> bool:
+        """Put what is missing, then the index, then remove what no generation names any more.
+
+        With a `check` the index must be as it was when it was checked; False, and it is not written, if it is not.
+        """
+        seen = self._asked(lambda: look(self.system, self._path(INDEX)))
+        earlier = _generations(seen.content)
+        if check is not None:
+            check(self._whole(earlier))
         newest = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
         present = {digest for generation in earlier for digest in generation.values()}
         for name, digest in newest.items():
             if digest not in present or not self._asked(partial(self.system.exists, self._path(digest))):
                 self._put(digest, files[name])
         kept = [newest, *(one for one in earlier if one != newest)][:KEPT]
-        self._put(INDEX, json.dumps({"generations": kept}, indent=1).encode())
+        index = json.dumps({"generations": kept}, indent=1).encode()
+        if check is None:
+            self._put(INDEX, index)
+        elif not self._asked(lambda: swap(self.system, self._path(INDEX), index, seen), writing=True):
+            return False
         for digest in present - {digest for generation in kept for digest in generation.values()}:
             self._asked(partial(self.system.rm_file, self._path(digest)))
+        return True
 
     def _put(self, name: str, content: bytes) -> None:
-        if self.system.protocol in ("file", ("file", "local")):
+        if is_folder(self.system):
             self._asked(lambda: replace(Path(self._path(name)), _writer(content), durable=True), writing=True)
         else:
             self._asked(lambda: self.system.pipe_file(self._path(name), content), writing=True)
@@ -162,6 +193,10 @@ class _Store:
                 f"the store at {self.url} cannot be read or written: {reason}; check the address, its key and the "
                 f"server ({self.variable})"
             ) from error
+
+
+def _generations(index: bytes | None) -> tuple[Generation, ...]:
+    return tuple(json.loads(index)["generations"]) if index is not None else ()
 
 
 def _opened(url: str, variable: str) -> tuple[Any, str]:

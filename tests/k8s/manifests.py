@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "k8s"
 OVERLAYS = ("overlays/cpu", "overlays/gpu", "overlays/gpu-spot")
 BESIDE = ("components/serve", "components/kserve", "components/reap")  # what may be applied beside an overlay
-COMPONENTS = (*BESIDE, "components/kserve-canary", "components/queue")
+COMPONENTS = (*BESIDE, "components/serve-inbox", "components/kserve-canary", "components/queue")
 RENDERED = ("base", *OVERLAYS, *COMPONENTS)
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob", "Pod", "InferenceService")
 # The labels that ZenML puts on the pods of a dynamic run: tests/k8s/test_roles.py reads them off its Jobs.

@@ -9,11 +9,17 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 import pytest
 
+from selftrain.adapters.serving.live.measures import Measures
+from selftrain.adapters.serving.live.samples import Sampler, open_inbox
+from selftrain.config import Inbox
+from selftrain.config.text.file import read_experiment
+from tests.adapters.s3 import S3Server
 from tests.k8s.manifests import Object, pod_spec, render, workloads
 
 
@@ -51,6 +57,7 @@ def selftrain_command(*names: str) -> click.Command:
     [
         ("base", "mlflow", "mlflow"),
         ("components/serve", "serve", "selftrain"),
+        ("components/serve-inbox", "serve", "selftrain"),
         ("components/kserve", "kserve-container", "selftrain"),
         ("components/reap", "reap", "selftrain"),
         ("components/kserve-canary", "kserve-container", "mlflow"),
@@ -73,6 +80,41 @@ def test_the_model_that_is_served_is_named_by_a_variable_that_the_pod_has() -> N
     assert "--model-name=$(SELFTRAIN_MODEL)" in run["args"]
     assert {"configMapRef": {"name": "selftrain-serve"}} in run["envFrom"]
     assert settings["data"]["SELFTRAIN_MODEL"]
+
+
+def test_what_a_pod_is_asked_goes_to_the_bucket_that_its_mounted_configuration_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, paint: Callable[..., Path]
+) -> None:
+    objects = render("components/serve-inbox")
+    run = container("components/serve-inbox", "serve")
+    (mounted,) = [each for each in run["volumeMounts"] if each["name"] == "experiment"]
+    (spec,) = [pod_spec(each) for each in workloads(objects)]
+    (volume,) = [each["configMap"]["name"] for each in spec["volumes"] if each["name"] == "experiment"]
+    (held,) = [each["data"] for each in objects if each["metadata"]["name"] == volume]
+    (path,) = [word.removeprefix("--config=") for word in run["args"] if word.startswith("--config=")]
+    assert path == f"{mounted['mountPath']}/experiment.yaml"
+    (tmp_path / "experiment.yaml").write_text(held["experiment.yaml"])
+    inbox = read_experiment(tmp_path / "experiment.yaml").inbox
+    assert inbox
+    data = paint(tmp_path / "r.png", "red").read_bytes()
+    assert written(inbox, data, bucket="selftrain-data", folder=tmp_path / "s3", patch=monkeypatch) == [data]
+
+
+def written(inbox: Inbox, data: bytes, *, bucket: str, folder: Path, patch: pytest.MonkeyPatch) -> list[bytes]:
+    """The images of the inbox, after one was asked about in a pod that has the address of the store and its key."""
+    (folder / bucket).mkdir(parents=True)
+    store = S3Server(folder)
+    store.start("a-key", "a-secret")
+    key = {"AWS_ACCESS_KEY_ID": "a-key", "AWS_SECRET_ACCESS_KEY": "a-secret"}
+    for name, value in {**store.environment(), **key}.items():
+        patch.setenv(name, value)
+    try:
+        sampler = Sampler(inbox.sampling, open_inbox(inbox), Measures())
+        sampler.offer(data, label="3", confidence=0.5, model_version="models:/digits/1")
+        sampler.close(30)
+    finally:
+        store.stop()
+    return [path.read_bytes() for path in (folder / bucket / "inbox").rglob("*.png")]
 
 
 def test_the_store_makes_its_bucket_and_refuses_whoever_has_another_key(tmp_path: Path) -> None:

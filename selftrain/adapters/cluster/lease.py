@@ -12,19 +12,17 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from selftrain.adapters.cluster.kube import ANSWER_S, api_client, shares_stores, status_of
+from selftrain.adapters.cluster.kube import ANSWER_S, status_of
 from selftrain.errors import LeaseHeldError, LeaseLostError
-from selftrain.files.lease import LOOK_S, TTL_S, Claim, FileLease, Lease, called, held, is_over
+from selftrain.files.lease import LOOK_S, TTL_S, Claim, Lease, held, is_over
 
 if TYPE_CHECKING:
     from kubernetes.client import CoordinationV1Api, V1Lease, V1LeaseSpec
 
-NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 HOLDER = "selftrain/holder"
 """Annotation with the holder's name for people; `holderIdentity` is unique to each claim."""
 TTL = "selftrain/ttl-s"
@@ -162,26 +160,6 @@ class KubernetesLease:
             ) from error
 
 
-def lease_for(path: Path, purpose: str) -> Lease:
-    """The lease that all contenders for `path` share: one of Kubernetes in a pod with shared stores, else a file.
-
-    Pods share no disk; the file's name, without its folder, is the lease's.
-    """
-    if not shares_stores():
-        return FileLease(path, called(purpose))
-    from kubernetes.client import CoordinationV1Api
-
-    return KubernetesLease(CoordinationV1Api(api_client(None)), own_namespace(), path.stem, called(purpose))
-
-
-def alone_in_cluster(path: Path, purpose: str) -> AbstractContextManager[bool]:
-    """Whether no other pod holds the lease of `path`, which is held while the block runs. Outside a pod always true.
-
-    There a lock of the system does the same, and ends with its process.
-    """
-    return alone(lease_for(path, purpose)) if shares_stores() else nullcontext(True)
-
-
 @contextmanager
 def alone(lease: Lease) -> Iterator[bool]:
     """Hold `lease` while the block runs; false, and the block runs without it, where another holds it.
@@ -195,14 +173,6 @@ def alone(lease: Lease) -> Iterator[bool]:
         except LeaseHeldError:
             first = False
         yield first
-
-
-def own_namespace() -> str:
-    """The namespace of the pod that this process runs in."""
-    try:
-        return NAMESPACE_FILE.read_text(encoding="utf-8").strip()
-    except OSError:
-        return "selftrain"
 
 
 def lease_name(name: str) -> str:

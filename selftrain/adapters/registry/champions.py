@@ -97,7 +97,7 @@ def finish_promotion(tracking: Tracking, champion: Version, turn: Lease) -> Vers
     return _crown(tracking, champion, turn) if CHALLENGER in champion.aliases else champion
 
 
-def rollback(tracking: Tracking, name: str, *, who: str, why: str = "") -> Version:
+def rollback(tracking: Tracking, name: str, *, who: str, why: str = "", turn: Lease | None = None) -> Version:
     """Give the alias `champion` back to the version that had it before, log it, and return that version.
 
     Repeated, it goes one champion further back each time. It passes over champions that are now withdrawn or tainted.
@@ -105,8 +105,8 @@ def rollback(tracking: Tracking, name: str, *, who: str, why: str = "") -> Versi
     effect, and the log takes it back. If a rollback was killed there, it is completed. Raises RegistryError without an
     earlier champion, WithdrawnError when all of them are withdrawn or tainted, and LeaseHeldError as `promote` does.
     """
-    with champions_turn(tracking, name, who=who) as turn:
-        return _roll_back(tracking, name, who=who, why=why, turn=turn)
+    with champions_turn(tracking, name, who=who, turn=turn) as mine:
+        return _roll_back(tracking, name, who=who, why=why, turn=mine)
 
 
 def _roll_back(tracking: Tracking, name: str, *, who: str, why: str, turn: Lease) -> Version:

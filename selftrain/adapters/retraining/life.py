@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Literal
 
-from selftrain.adapters.cluster.lease import alone_in_cluster
+from selftrain.adapters.cluster.contenders import alone_with, data_set_lease
 from selftrain.adapters.notices.sending import check_command, notify
 from selftrain.adapters.runs.continuing import refuse_cut_off
 from selftrain.adapters.runs.lifecycle import pipeline_run
@@ -21,6 +21,7 @@ from selftrain.data.sources.listing import Listing
 from selftrain.data.store.dataset import open_dataset
 from selftrain.errors import RunCutOffError
 from selftrain.files.full_disk import full_disk_told
+from selftrain.files.lease import Lease
 from selftrain.files.locks import let_go, try_lock
 from selftrain.files.workspace import Workspace
 from selftrain.retraining.journal import Journal, journal_of, state_of
@@ -30,12 +31,15 @@ from selftrain.selflabel.rounds.record import RunRecord
 
 
 @contextmanager
-def retraining_run(e: Experiment, state: AbstractContextManager[None] | None = None) -> Iterator[bool]:
+def retraining_run(
+    e: Experiment, state: Callable[[Lease | None], AbstractContextManager[None]] | None = None
+) -> Iterator[bool]:
     """Hold the retraining of this data set while the block runs; false, and a line in the journal, if another does.
 
     An error in the block is counted as a failure. Whoever finds the workspace busy arms one follow-up, however often
     that happens: the command that runs looks again when its run has ended well. `state` is entered by the one that
-    holds it alone: it brings what the night before left, and keeps what this one leaves.
+    holds it alone, by a lease where others may share it: it brings what the night before left, and keeps what this one
+    leaves.
     """
     with lost_told(e):
         refuse_cut_off()
@@ -48,13 +52,15 @@ def retraining_run(e: Experiment, state: AbstractContextManager[None] | None = N
         yield False
         return
     try:
-        with alone_in_cluster(path, "retraining") as alone:
+        lease = data_set_lease(path, "retraining")
+        with alone_with(lease) as alone:
             if not alone:
-                journal.append("missed", reason="another pod is retraining; look again when it has ended")
+                journal.append("missed", reason="another machine is at this data set; look again when it has ended")
                 yield False
                 return
             # The outer one tells of a state that cannot be brought; the inner one counts in the journal that was.
-            with told(e, "run"), state or nullcontext(), told(e, "run"), pipeline_run(e.place, e.machine):
+            bringing = state(lease) if state is not None else nullcontext()
+            with told(e, "run"), bringing, told(e, "run"), pipeline_run(e.place, e.machine):
                 check_command(e.notify)
                 yield True
     finally:

@@ -12,14 +12,16 @@ import logging
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from selftrain.adapters.cluster.contenders import STATE_VARIABLE, turn_at
 from selftrain.adapters.snapshots.repository import restore, snapshot
 from selftrain.errors import MirrorError, SelftrainError
+from selftrain.files.lease import Lease
 from selftrain.files.mirror import Mirror
 from selftrain.files.workspace import Workspace
 from selftrain.files.writing import replace
@@ -27,7 +29,6 @@ from selftrain.files.writing import replace
 if TYPE_CHECKING:
     from selftrain.config import Place
 
-STATE_VARIABLE = "SELFTRAIN_STATE"
 VERSION = "version.json"
 BESIDE = (".retraining.jsonl", ".inbox.json", ".drift")
 
@@ -61,17 +62,14 @@ class Carrier:
         replace(self._mark, _writer((self._folder / VERSION).read_bytes()), durable=True)
         return True
 
-    def keep(self) -> None:
+    def keep(self, turn: Lease | None = None) -> None:
         """Push the data set's version, then what lies beside it with the name of that version, as one generation.
 
         Raises MirrorError where another machine has kept a state since this one began: what it left is not replaced.
+        `turn` is the lease that this machine holds; where it was lost, LeaseLostError is raised and nothing kept.
         """
-        theirs, ours = self._mirror.newest(self._folder, VERSION), self._read(self._mark)
-        if theirs is not None and theirs.decode() != ours:
-            raise MirrorError(
-                f"another run has kept the state of {self.name} at {self.url} meanwhile, and it is not replaced; what "
-                "this run took in and decided is in its workspace alone. Run again: it begins with the newest state"
-            )
+        theirs = self._mirror.newest(self._folder, VERSION)
+        self._refuse_others({VERSION: theirs} if theirs is not None else None)
         shutil.rmtree(self._folder, ignore_errors=True)
         for path in self._beside():
             content = path.read_bytes()
@@ -79,8 +77,18 @@ class Carrier:
         known = {"dataset_version": self._version(), "saved": secrets.token_hex(8)}
         replace(self._folder / VERSION, _writer(json.dumps(known).encode()))
         names = [path.relative_to(self._folder).as_posix() for path in self._kept()]
-        self._mirror.send(self._folder, [*names, VERSION], wait=True)
+        if turn is not None:
+            turn.renew()
+        self._mirror.replace(self._folder, [*names, VERSION], self._refuse_others)
         replace(self._mark, _writer((self._folder / VERSION).read_bytes()), durable=True)
+
+    def _refuse_others(self, newest: Mapping[str, bytes] | None) -> None:
+        """Raise MirrorError where the `newest` kept state is not the one that this workspace goes on from."""
+        if newest is not None and newest[VERSION].decode() != self._read(self._mark):
+            raise MirrorError(
+                f"another run has kept the state of {self.name} at {self.url} meanwhile, and it is not replaced; what "
+                "this run took in and decided is in its workspace alone. Run again: it begins with the newest state"
+            )
 
     def _version(self) -> str | None:
         folder = self.workspace.dataset(self.name)
@@ -120,11 +128,11 @@ def carrier_of(place: Place) -> Carrier | None:
 
 
 @contextmanager
-def carried_over(place: Place) -> Iterator[None]:
+def carried_over(place: Place, turn: Lease | None = None) -> Iterator[None]:
     """Begin the block with the newest kept state of the data set, and keep what it left, even if it fails.
 
     Without the variable SELFTRAIN_STATE this does nothing. What cannot be kept fails a block that went well: the next
-    night would repeat it.
+    night would repeat it. `turn` is the lease on the data set, which the caller holds.
     """
     carrier = carrier_of(place)
     if carrier is None:
@@ -135,11 +143,31 @@ def carried_over(place: Place) -> Iterator[None]:
         yield
     except BaseException:
         try:
-            carrier.keep()
+            carrier.keep(turn)
         except SelftrainError as error:
             _log.warning("%s; the next machine begins where this one began", error.message)
         raise
-    carrier.keep()
+    carrier.keep(turn)
+
+
+@contextmanager
+def shared_state(place: Place, purpose: str, *, changes: bool = True) -> Iterator[None]:
+    """`carried_over`, while no other machine is at the data set; `purpose` says to others what this one does.
+
+    A block without `changes` only begins with the newest state. Raises LeaseHeldError where another does not end within
+    a minute, and StackError where nothing says how to take turns.
+    """
+    carrier = carrier_of(place)
+    if carrier is None:
+        yield
+        return
+    with turn_at(carrier.workspace.locks / f"{place.dataset}.retraining", purpose) as turn:
+        if changes:
+            with carried_over(place, turn):
+                yield
+        else:
+            carrier.bring()
+            yield
 
 
 def keep_state(place: Place) -> None:

@@ -47,6 +47,7 @@ def label(
     An image with two different labels is in conflict: none of them is used until one is settled with --settle.
     An image whose label was taken back with --retract is left out until it gets a new one.
     """
+    from selftrain.adapters.snapshots.carrying import shared_state
     from selftrain.config import Experiment
     from selftrain.config.text.file import read_experiment
     from selftrain.data.store.dataset import open_dataset
@@ -59,9 +60,10 @@ def label(
     if from_file is not None and not from_file.is_file():
         raise ConfigError(f"--from: {str(from_file)!r} is not a file; correct the path")
     e = read_experiment(config) if config else Experiment()
-    dataset = LabelledSet(open_dataset(e.place).store, e.name, classes=lambda: _classes(e.source))
     purpose: Purpose = "retract" if retract else "settle" if settle else "add"
-    report = dataset.report() if from_file is None else dataset.take(from_file, default=_by(who), purpose=purpose)
+    with shared_state(e.place, "label", changes=from_file is not None):
+        dataset = LabelledSet(open_dataset(e.place).store, e.name, classes=lambda: _classes(e.source))
+        report = dataset.report() if from_file is None else dataset.take(from_file, default=_by(who), purpose=purpose)
     if as_json:
         print_json(report)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -53,21 +54,26 @@ def _retrain(
     config: Path | None, experiment: Experiment, *, dry_run: bool, now: bool, resume: bool, as_json: bool
 ) -> None:
     from selftrain.adapters.retraining.life import is_busy
+    from selftrain.adapters.snapshots.carrying import shared_state
     from selftrain.data.store.dataset import dataset_at, open_dataset
     from selftrain.retraining.journal import journal_of
 
-    workspace = (dataset_at if dry_run else open_dataset)(experiment.place).workspace
-    journal = journal_of(workspace, experiment.name)
     if now and not (experiment.retrain.any_of.manual or experiment.retrain.all_of.manual):
         raise ConfigError("--now asks for a retraining by hand, and retrain.any_of.manual is off; set it to true")
-    if resume and not dry_run:
-        journal.append("resumed")
-    if now and not dry_run:
-        journal.append("requested")
-    if not dry_run and is_busy(workspace, experiment.name):
-        _miss(journal, as_json=as_json)
-        return
-    look = _look(experiment, dry_run=dry_run)
+    place = experiment.place
+    workspace = (dataset_at if dry_run else open_dataset)(place).workspace
+    # A run of this machine that makes it busy also keeps what is added to the journal meanwhile.
+    busy = not dry_run and is_busy(workspace, experiment.name)
+    with nullcontext() if dry_run or busy else shared_state(place, "retrain"):
+        journal = journal_of(workspace, experiment.name)
+        if resume and not dry_run:
+            journal.append("resumed")
+        if now and not dry_run:
+            journal.append("requested")
+        if busy:
+            _miss(journal, as_json=as_json)
+            return
+        look = _look(experiment, dry_run=dry_run)
     typer.echo(f"{'due' if look.due else 'not due'}: {look.reason}", err=as_json)
     if as_json and (dry_run or not look.due):
         print_json(look)
@@ -146,11 +152,12 @@ def collect(
     """Look at the inbox once, and take new images into the data set. Nothing in the inbox is changed."""
     from selftrain.adapters.process import secrets
     from selftrain.adapters.process.console import progress
+    from selftrain.adapters.snapshots.carrying import shared_state
     from selftrain.config.text.file import read_experiment
     from selftrain.retraining import collecting
 
     experiment, now = read_experiment(config), datetime.now(UTC)
-    with progress("collect") as show:
+    with nullcontext() if dry_run else shared_state(experiment.place, "collect"), progress("collect") as show:
         collected = collecting.collect(
             experiment, run="", now=now, resolve=secrets.resolve, dry_run=dry_run, progress=show
         )

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from kubernetes.client import CoordinationV1Api
 
+from selftrain.adapters.cluster.contenders import lease_for
 from selftrain.adapters.cluster.kube import api_client
-from selftrain.adapters.cluster.lease import KubernetesLease, alone, lease_for, lease_name
+from selftrain.adapters.cluster.lease import KubernetesLease, alone, lease_name
 from selftrain.errors import LeaseHeldError, LeaseLostError
 from selftrain.files.lease import FileLease, held
 from tests.adapters.cluster.api_server import Api

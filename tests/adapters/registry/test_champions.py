@@ -2,17 +2,27 @@
 
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from kubernetes.client import CoordinationV1Api
 
+from selftrain.adapters.cluster.kube import api_client
+from selftrain.adapters.cluster.lease import KubernetesLease
 from selftrain.adapters.registry import champions as p
 from selftrain.adapters.registry import versions as r
 from selftrain.adapters.registry.turn import champion_lease, champions_turn
 from selftrain.adapters.tracking.store import Tracking, open_tracking
 from selftrain.errors import LeaseHeldError, LeaseLostError, RegistryError
 from selftrain.evaluate.promotion import PromotionDecision
+from selftrain.files.lease import held
 from selftrain.files.workspace import Workspace
+from tests.adapters.cluster.api_server import served
+
+PROMOTE = ("promote", "--force", "--why", "by hand", "--model-name", "m")
+ROLLBACK = ("rollback", "--model-name", "m")
 
 # mlflow's SQL store leaves cursors to the garbage collector.
 pytestmark = [pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")]
@@ -243,3 +253,36 @@ def test_who_has_lost_the_turn_changes_neither_alias_nor_log(store: Tracking) ->
     assert champion is not None
     assert champion.number == 1
     assert log(store) == [("promote", None, 1)]
+
+
+def test_by_hand_on_an_empty_disk_the_champion_changes_in_turn_with_the_pods_of_the_cluster(
+    selftrain: Callable[..., Any], store: Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{Workspace(tmp_path).mlflow_database}")
+    monkeypatch.setenv("SELFTRAIN_NAMESPACE", "selftrain")
+    monkeypatch.setattr("selftrain.adapters.registry.turn.BY_HAND_S", 1.0)
+    with served(tmp_path) as (api, kubeconfig):
+        monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+        of_run = KubernetesLease(CoordinationV1Api(api_client(None)), "selftrain", "champion-m", "run 7")
+        with held(of_run):
+            refused = [selftrain(*command) for command in (PROMOTE, ROLLBACK)]
+            assert [ended.code for ended in refused] == [1, 1]
+            assert all("run 7 is at it since" in ended.err for ended in refused)
+        assert log(store) == []
+        for number in ("1", "2"):
+            assert selftrain(*PROMOTE, number).code == 0
+        assert selftrain(*ROLLBACK).out.startswith("m: champion 1")
+        assert [path for path in api.objects if "leases" in path] == []
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+        unknown = selftrain(*ROLLBACK)
+    assert unknown.code == 1
+    assert "set KUBECONFIG, or do it in a pod" in unknown.err
+    assert log(store) == [("promote", None, 1), ("promote", 1, 2), ("rollback", 2, 1)]
+
+
+def test_a_rollback_in_a_turn_that_is_held_already_does_not_wait_for_itself(store: Tracking) -> None:
+    for number, over in ((1, None), (2, 1)):
+        allow(store, number, over=over)
+        p.promote(store, "m", number, who="ada")
+    with champions_turn(store, "m", who="ada") as mine:
+        assert p.rollback(store, "m", who="ada", turn=mine).number == 1

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from selftrain.adapters.snapshots.carrying import STATE_VARIABLE, Carrier, carried_over, keep_state
+from selftrain.adapters.cluster.contenders import STATE_VARIABLE
+from selftrain.adapters.snapshots.carrying import Carrier, carried_over, keep_state
 from selftrain.adapters.snapshots.repository import REMOTE_VARIABLE
 from selftrain.config import Place
 from selftrain.errors import MirrorError, SnapshotError
