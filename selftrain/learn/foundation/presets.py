@@ -1,0 +1,115 @@
+"""Presets: KerasHub's encoders with their weights and preprocessing, by name or in a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import keras
+
+from selftrain.errors import BackboneError
+
+_CONVERTER_FILE = "image_converter.json"
+_FAILURES = (ValueError, TypeError, KeyError, AttributeError, OSError, ImportError, json.JSONDecodeError)
+"""What KerasHub raises for a preset that is unknown, damaged, not allowed or not reachable."""
+
+Loaded = TypeVar("Loaded")
+
+
+def load_backbone(preset: str) -> keras.Model:
+    """The backbone of `preset` with its weights, in float32.
+
+    `preset` is a name that KerasHub ships ("vit_base_patch16_224_imagenet"), a handle (kaggle://, hf://), or a folder
+    that `save_to_preset` wrote. All but a folder may be downloaded into the caches of kagglehub and huggingface_hub.
+    Raises BackboneError for a preset that is unknown, damaged, or cannot be fetched.
+    """
+    from keras_hub.models import Backbone
+
+    return _loaded(preset, "its backbone", lambda: Backbone.from_preset(located(preset), dtype="float32"))
+
+
+def load_converter(preset: str) -> Any:
+    """KerasHub's ImageConverter of `preset`: the size, range and mean of the images that its backbone learned from.
+
+    Raises BackboneError as `load_backbone` does, and for a preset without one: its range would be a guess.
+    """
+    from keras_hub.layers import ImageConverter
+
+    converter = _loaded(
+        preset, f"its {_CONVERTER_FILE}", lambda: ImageConverter.from_preset(located(preset), dtype="float32")
+    )
+    if type(converter).call is not ImageConverter.call:
+        raise BackboneError(
+            f"keras_hub preset {preset!r} prepares images by {type(converter).__name__}, which does more than resize "
+            "and rescale; such a preset is not supported: choose an image classifier's or a dual encoder's"
+        )
+    return converter
+
+
+def load_preprocessor(preset: str) -> Any:
+    """KerasHub's preprocessor of `preset`, which turns prompts into tokens. Raises BackboneError as above."""
+    from keras_hub.models import Preprocessor
+
+    return _loaded(preset, "its preprocessor and tokenizer", lambda: Preprocessor.from_preset(located(preset)))
+
+
+def located(preset: str) -> str:
+    """`preset` as KerasHub takes it: a name or handle as it is, a folder with the user's home folder filled in.
+
+    Raises BackboneError for a name that is neither.
+    """
+    folder = Path(preset).expanduser()
+    if preset in published() or "://" in preset:
+        return preset
+    if folder.is_dir():
+        return str(folder)
+    raise BackboneError(
+        f"{preset!r} is neither a preset of KerasHub nor a folder; did you mean {_nearest(preset)!r}? Allowed: a name "
+        "listed on keras.io/keras_hub/presets, a handle such as kaggle://..., or a folder that save_to_preset wrote"
+    )
+
+
+def content(preset: str) -> str:
+    """What identifies the weights of `preset`: the sha256 of a folder's files, or the handle with its version."""
+    known = published()
+    if preset in known:
+        return str(known[preset]["kaggle_handle"])
+    folder = Path(located(preset))
+    if "://" in preset:
+        return preset
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            part = hashlib.file_digest(file, "sha256").hexdigest()
+        digest.update(f"{path.relative_to(folder).as_posix()} {part};".encode())
+    return digest.hexdigest()
+
+
+def published() -> dict[str, Any]:
+    """The presets that the installed KerasHub names, and where each is kept."""
+    from keras_hub.models import Backbone
+
+    return dict(Backbone.presets)
+
+
+def _nearest(preset: str) -> str:
+    import difflib
+
+    return difflib.get_close_matches(preset, list(published()), n=1, cutoff=0.0)[0]
+
+
+def _loaded(preset: str, part: str, load: Callable[[], Loaded]) -> Loaded:
+    """What `load` gives; any failure is a BackboneError that names the `part` of the preset."""
+    try:
+        return load()
+    except BackboneError:
+        raise
+    except _FAILURES as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise BackboneError(
+            f"keras_hub preset {preset!r}: {part} could not be loaded: {reason}. Check the name and the connection, or "
+            "copy the preset to this machine and give its folder"
+        ) from error
