@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from selftrain.config.section import Section, Share
 from selftrain.errors import BackboneError, ConfigError
-from selftrain.ladder import next_rung, resolve
+from selftrain.ladder import next_rung, preset_of, resolve
 
 Augmentation = Literal["none", "digits", "natural"]
 Method = Literal["noisy_student", "fixmatch", "freematch", "softmatch"]
@@ -36,7 +36,7 @@ _OF_STEPS = (
 class Recipe(Section):
     """How one model is trained; schedules count optimizer steps, not epochs."""
 
-    backbone: str | None = Field(None, description="ladder name or keras.applications class; None: the next rung")
+    backbone: str | None = Field(None, description="ladder name, keras.applications class or keras_hub:PRESET; None: the next rung")
     weights: str | None = Field(None, description="None: from scratch; 'imagenet'; or a local weights file")
     head: Head = Field(
         "trained",
@@ -95,6 +95,11 @@ class Recipe(Section):
         return False
 
     @property
+    def preset(self) -> str | None:
+        """The preset of KerasHub that is the frozen backbone; None for any other backbone."""
+        return None if self.backbone is None else preset_of(self.backbone)
+
+    @property
     def fits_only(self) -> bool:
         """Whether the head is fitted and no step follows."""
         return self.head == "fitted" and self.steps == 0
@@ -102,6 +107,8 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _a_head_can_be_fitted(self) -> Self:
         role = type(self).__name__.lower()
+        if self.preset is not None:
+            return self._of_a_preset(role)
         if self.head == "fitted" and self.weights is None:
             raise ConfigError(
                 f"{role}.head is 'fitted' without {role}.weights: features of an untrained backbone say little; "
@@ -114,6 +121,18 @@ class Recipe(Section):
             )
         if self.steps == 0 and self.finish_steps:
             raise ConfigError(f"{role}.finish_steps is {self.finish_steps} after no steps; leave it out")
+        return self
+
+    def _of_a_preset(self, role: str) -> Self:
+        if self.weights is not None:
+            raise ConfigError(
+                f"{role}.weights is {self.weights!r}, but {self.backbone!r} brings its own weights; leave weights out"
+            )
+        if not self.fits_only or self.in_training:
+            raise ConfigError(
+                f"{role}.backbone is {self.backbone!r}, which stays frozen: set {role}.head to 'fitted' and "
+                f"{role}.steps to 0, with student.method noisy_student"
+            )
         return self
 
     @model_validator(mode="after")
@@ -133,6 +152,8 @@ class Recipe(Section):
         if self.augmentation == "none" or not self._strong_views:
             why = "augmentation is none" if self.augmentation == "none" else "strength is weak"
             idle |= dict.fromkeys(("randaugment_operations", "randaugment_magnitude"), why)
+        if self.preset is not None:
+            idle |= dict.fromkeys(("reduce_strides",), "a preset keeps its own strides")
         if self.weights is None:
             idle["freeze_steps"] = "without weights there is nothing to keep frozen"
         if self.head == "fitted":

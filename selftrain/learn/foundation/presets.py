@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
+import importlib.metadata
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,7 @@ import keras
 
 from selftrain.errors import BackboneError
 
+_CONFIG_FILE = "config.json"
 _CONVERTER_FILE = "image_converter.json"
 _FAILURES = (ValueError, TypeError, KeyError, AttributeError, OSError, ImportError, json.JSONDecodeError)
 """What KerasHub raises for a preset that is unknown, damaged, not allowed or not reachable."""
@@ -57,29 +60,36 @@ def load_preprocessor(preset: str) -> Any:
 
 
 def located(preset: str) -> str:
-    """`preset` as KerasHub takes it: a name or handle as it is, a folder with the user's home folder filled in.
+    """`preset` as KerasHub takes it: a folder by its whole path, a name or handle as it is. A folder goes first.
 
-    Raises BackboneError for a name that is neither.
+    Raises BackboneError for a folder that is not a preset, and for a name that is neither.
     """
     folder = Path(preset).expanduser()
-    if preset in published() or "://" in preset:
-        return preset
     if folder.is_dir():
-        return str(folder)
+        missing = [name for name in (_CONFIG_FILE, _CONVERTER_FILE) if not (folder / name).is_file()]
+        if missing:
+            raise BackboneError(
+                f"folder {preset!r} lacks {' and '.join(missing)}, so it is not a whole preset of KerasHub; write it "
+                "with save_to_preset of the backbone and of its image converter or preprocessor"
+            )
+        return str(folder.resolve())
+    if "://" in preset or preset in (known := published()):
+        return preset
+    nearest = difflib.get_close_matches(preset, known, n=1, cutoff=0.0)[0]
     raise BackboneError(
-        f"{preset!r} is neither a preset of KerasHub nor a folder; did you mean {_nearest(preset)!r}? Allowed: a name "
-        "listed on keras.io/keras_hub/presets, a handle such as kaggle://..., or a folder that save_to_preset wrote"
+        f"{preset!r} is neither a preset of KerasHub nor a folder; did you mean {nearest!r}? Allowed: a name listed on "
+        "keras.io/keras_hub/presets, a handle such as kaggle://..., or a folder that save_to_preset wrote"
     )
 
 
 def content(preset: str) -> str:
-    """What identifies the weights of `preset`: the sha256 of a folder's files, or the handle with its version."""
-    known = published()
-    if preset in known:
-        return str(known[preset]["kaggle_handle"])
-    folder = Path(located(preset))
-    if "://" in preset:
-        return preset
+    """What identifies the weights of `preset`: the sha256 of a folder's files, or the name and KerasHub's version.
+
+    KerasHub pins the version of each preset that it names.
+    """
+    folder = Path(preset).expanduser()
+    if not folder.is_dir():
+        return f"{preset} of keras-hub {importlib.metadata.version('keras-hub')}"
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         with path.open("rb") as file:
@@ -88,17 +98,11 @@ def content(preset: str) -> str:
     return digest.hexdigest()
 
 
-def published() -> dict[str, Any]:
-    """The presets that the installed KerasHub names, and where each is kept."""
+def published() -> list[str]:
+    """The names of the presets that the installed KerasHub knows, of all its networks."""
     from keras_hub.models import Backbone
 
-    return dict(Backbone.presets)
-
-
-def _nearest(preset: str) -> str:
-    import difflib
-
-    return difflib.get_close_matches(preset, list(published()), n=1, cutoff=0.0)[0]
+    return sorted(Backbone.presets)
 
 
 def _loaded(preset: str, part: str, load: Callable[[], Loaded]) -> Loaded:
