@@ -95,7 +95,7 @@ class Recipe(Section):
         return False
 
     @property
-    def preset(self) -> str | None:
+    def frozen_preset(self) -> str | None:
         """The preset of KerasHub that is the frozen backbone; None for any other backbone."""
         return None if self.backbone is None else preset_of(self.backbone)
 
@@ -107,7 +107,7 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _a_head_can_be_fitted(self) -> Self:
         role = type(self).__name__.lower()
-        if self.preset is not None:
+        if self.frozen_preset is not None:
             return self._of_a_preset(role)
         if self.head == "fitted" and self.weights is None:
             raise ConfigError(
@@ -152,7 +152,7 @@ class Recipe(Section):
         if self.augmentation == "none" or not self._strong_views:
             why = "augmentation is none" if self.augmentation == "none" else "strength is weak"
             idle |= dict.fromkeys(("randaugment_operations", "randaugment_magnitude"), why)
-        if self.preset is not None:
+        if self.frozen_preset is not None:
             idle |= dict.fromkeys(("reduce_strides",), "a preset keeps its own strides")
         if self.weights is None:
             idle["freeze_steps"] = "without weights there is nothing to keep frozen"

@@ -35,7 +35,7 @@ def image_encoder(network: keras.Model, preset: str) -> keras.Model:
         vectors = network.get_vision_embeddings(images)
     else:
         names = list(network.input) if isinstance(network.input, dict) else []
-        vectors = _one_vector(network, network({names[0]: images} if names else images))
+        vectors = _one_vector(network, network({names[0]: images} if names else images, training=False))
     if vectors is None:
         raise BackboneError(
             f"keras_hub preset {preset!r} is a {type(network).__name__}, which does not give one vector or a map an "
@@ -66,7 +66,7 @@ def prepared(converter: Any, images: keras.KerasTensor, *, size: tuple[int | Non
             pad_to_aspect_ratio=converter.pad_to_aspect_ratio,
             name="resize",
         )
-        images = resizing(images)
+        images = resizing(images, training=False)  # its own default is True, and Keras hands that to later layers
     scale = 1.0 if converter.scale is None else converter.scale
     offset = 0.0 if converter.offset is None else converter.offset
     return keras.layers.Rescaling(scale, offset=offset, name="rescale")(images)
@@ -77,7 +77,7 @@ def _image_shape(network: keras.Model, preset: str) -> tuple[int | None, ...]:
     inputs = network.input
     tensors = list(inputs.values()) if isinstance(inputs, dict) else [inputs]
     if is_dual(network):
-        tensors = [inputs["images"]]
+        tensors = [inputs.get("images")]
     shape = tuple(getattr(tensors[0], "shape", ()))
     if len(tensors) != 1 or len(shape) != 4 or shape[-1] != 3:
         raise BackboneError(

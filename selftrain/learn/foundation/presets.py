@@ -53,10 +53,10 @@ def load_converter(preset: str) -> Any:
 
 
 def load_preprocessor(preset: str) -> Any:
-    """KerasHub's preprocessor of `preset`, which turns prompts into tokens. Raises BackboneError as above."""
-    from keras_hub.models import Preprocessor
+    """KerasHub's preprocessor of a dual encoder's `preset`, from prompts to tokens. Raises BackboneError as above."""
+    from keras_hub.models import CausalLMPreprocessor  # the class that the dual encoders' preprocessors extend
 
-    return _loaded(preset, "its preprocessor and tokenizer", lambda: Preprocessor.from_preset(located(preset)))
+    return _loaded(preset, "its preprocessor and tokenizer", lambda: CausalLMPreprocessor.from_preset(located(preset)))
 
 
 def located(preset: str) -> str:
