@@ -60,7 +60,7 @@ def test_with_one_prompt_its_logits_are_those_of_the_whole_dual_encoder(
     model = classifier(preset, "a photo of a {}")
     ours = model.predict_on_batch(images)
     np.testing.assert_allclose(ours[:3], whole(preset, images, "a photo of a {}"), rtol=1e-4, atol=1e-4)
-    assert ours.std(axis=1).min() > 1e-4
+    assert ours.std(axis=1).min() > 1e-4  # the classes have different texts
     saved = save(model, Contract(backbone="zero_shot", image_size=40, class_names=NAMES), tmp_path / "model")
     np.testing.assert_array_equal(load(saved.folder)[0].predict_on_batch(images), ours)
 
@@ -73,6 +73,11 @@ def test_two_prompts_count_by_the_mean_direction_of_their_texts(preset: str) -> 
     length = np.linalg.norm(one, axis=0)
     mean = one + other
     np.testing.assert_allclose(both, mean / np.linalg.norm(mean, axis=0) * length, rtol=1e-3, atol=1e-5)
+
+
+def test_classes_whose_texts_are_cut_off_alike_are_refused(preset: str) -> None:
+    with pytest.raises(BackboneError, match="'cat' and 'red_fox' mean the same to the preset"):
+        classifier(preset, "the quick brown fox jumps and jumps and jumps and jumps {}")
 
 
 def test_an_encoder_of_images_alone_is_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import keras
 import keras_hub
 
 SIDE = 32
+TOKENS = 40  # a text has about one a letter, as the tiny vocabularies hold little else
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 NORMALISED = {"scale": [1 / (255 * s) for s in STD], "offset": [-m / s for m, s in zip(MEAN, STD, strict=True)]}
 CENTRED = {"scale": 1 / 127.5, "offset": -1.0}
@@ -90,11 +91,11 @@ def clip(folder: Path) -> Path:
     )
     text = keras_hub.models.CLIPTextEncoder(
         vocabulary_size=64, embedding_dim=16, hidden_dim=16, num_layers=1, num_heads=2, intermediate_dim=32,
-        max_sequence_length=12,
+        max_sequence_length=TOKENS,
     )  # fmt: skip
     network = keras_hub.models.CLIPBackbone(vision, text, projection_dim=12)
     converter = keras_hub.layers.CLIPImageConverter(image_size=(SIDE, SIDE), interpolation="bicubic", **NORMALISED)
-    preprocessor = keras_hub.models.CLIPPreprocessor(_clip_tokenizer(), converter, sequence_length=12)
+    preprocessor = keras_hub.models.CLIPPreprocessor(_clip_tokenizer(), converter, sequence_length=TOKENS)
     return _saved(folder, network, preprocessor)
 
 
@@ -104,13 +105,13 @@ def siglip(folder: Path) -> Path:
     )
     text = keras_hub.models.SigLIPTextEncoder(
         vocabulary_size=64, embedding_dim=16, hidden_dim=16, num_layers=1, num_heads=2, intermediate_dim=32,
-        max_sequence_length=12,
+        max_sequence_length=TOKENS,
     )  # fmt: skip
     network = keras_hub.models.SigLIPBackbone(vision, text)
     network.siglip_head.logit_scale.assign(2.0)
     network.siglip_head.logit_bias.assign(-3.0)
     converter = keras_hub.layers.SigLIPImageConverter(image_size=(SIDE, SIDE), **CENTRED)
-    preprocessor = keras_hub.models.SigLIPPreprocessor(_siglip_tokenizer(), converter, sequence_length=12)
+    preprocessor = keras_hub.models.SigLIPPreprocessor(_siglip_tokenizer(), converter, sequence_length=TOKENS)
     return _saved(folder, network, preprocessor)
 
 
