@@ -12,6 +12,9 @@ from selftrain.learn.foundation.presets import load_backbone, load_converter
 _CLASS_TOKEN = ("ViTBackbone", "DeiTBackbone", "DINOV2Backbone", "DINOV3Backbone")
 """Backbones whose first vector stands for the whole image, as KerasHub's own classifiers take it."""
 
+_ANY_SIZE = ("DINOV2Backbone", "DINOV3Backbone")
+"""Backbones whose positions fit any size of images, so that the converter's size counts, not the saved one."""
+
 
 def image_features(preset: str, images: keras.KerasTensor) -> keras.KerasTensor:
     """Feature vectors (n, d) of `images` (n, s, s, 3), 0-255, by the frozen backbone of `preset`.
@@ -19,9 +22,11 @@ def image_features(preset: str, images: keras.KerasTensor) -> keras.KerasTensor:
     The layer "backbone" is the preset's network. Before it the images get the size and range that the preset's own
     image converter gives them. Raises BackboneError for a preset that cannot be loaded, or that does not read images.
     """
-    network = load_backbone(preset)
+    network, converter = load_backbone(preset), load_converter(preset)
+    if type(network).__name__ in _ANY_SIZE and converter.image_size not in (None, _image_shape(network, preset)[:2]):
+        network = load_backbone(preset, size=converter.image_size)
     encoder = image_encoder(network, preset)
-    return encoder(prepared(load_converter(preset), images, size=encoder.input_shape[1:3]))
+    return encoder(prepared(converter, images, size=encoder.input_shape[1:3]))
 
 
 def image_encoder(network: keras.Model, preset: str) -> keras.Model:
@@ -52,12 +57,12 @@ def is_dual(network: keras.Model) -> bool:
 
 
 def prepared(converter: Any, images: keras.KerasTensor, *, size: tuple[int | None, int | None]) -> keras.KerasTensor:
-    """`images` (n, s, s, 3), 0-255, as `converter` prepares them for a network of input `size` (None: any).
+    """`images` (n, s, s, 3), 0-255, as `converter` prepares them for a network that reads `size` (None: any size).
 
     The layers are stock Keras. They give what the converter gives, which is tested.
     """
-    wanted = converter.image_size or size
-    if None not in wanted and wanted != tuple(images.shape[1:3]):
+    wanted = converter.image_size if None in size else size
+    if wanted is not None and wanted != tuple(images.shape[1:3]):
         resizing = keras.layers.Resizing(
             *wanted,
             interpolation=converter.interpolation,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import importlib.metadata
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,14 +15,14 @@ from selftrain.errors import BackboneError
 
 _CONFIG_FILE = "config.json"
 _CONVERTER_FILE = "image_converter.json"
-_FAILURES = (ValueError, TypeError, KeyError, AttributeError, OSError, ImportError, json.JSONDecodeError)
+_FAILURES = (ValueError, TypeError, KeyError, AttributeError, OSError, ImportError, RuntimeError)
 """What KerasHub raises for a preset that is unknown, damaged, not allowed or not reachable."""
 
 Loaded = TypeVar("Loaded")
 
 
-def load_backbone(preset: str) -> keras.Model:
-    """The backbone of `preset` with its weights, in float32.
+def load_backbone(preset: str, *, size: tuple[int, int] | None = None) -> keras.Model:
+    """The backbone of `preset` with its weights, in float32; `size`: for images of that height and width.
 
     `preset` is a name that KerasHub ships ("vit_base_patch16_224_imagenet"), a handle (kaggle://, hf://), or a folder
     that `save_to_preset` wrote. All but a folder may be downloaded into the caches of kagglehub and huggingface_hub.
@@ -31,7 +30,8 @@ def load_backbone(preset: str) -> keras.Model:
     """
     from keras_hub.models import Backbone
 
-    return _loaded(preset, "its backbone", lambda: Backbone.from_preset(located(preset), dtype="float32"))
+    options = {} if size is None else {"image_shape": (*size, 3)}
+    return _loaded(preset, "its backbone", lambda: Backbone.from_preset(located(preset), dtype="float32", **options))
 
 
 def load_converter(preset: str) -> Any:

@@ -86,6 +86,14 @@ def test_a_saved_model_loads_in_safe_mode_and_answers_the_same(
     assert not model.get_layer("backbone").trainable_weights
 
 
+def test_dinov2_reads_images_of_the_converters_size(tmp_path: Path, images: NDArray[np.uint8]) -> None:
+    folder = str(tiny_presets.dinov2(tmp_path / "dinov2", side=40))
+    ours = feature_network(build(f"keras_hub:{folder}", image_size=48, classes=3)).predict_on_batch(images)
+    network = keras_hub.models.Backbone.from_preset(folder, image_shape=(40, 40, 3))
+    theirs = network({"images": presets.load_converter(folder)(images.astype(np.float32))})[:, 0]
+    np.testing.assert_allclose(ours, keras.ops.convert_to_numpy(theirs), atol=1e-5)
+
+
 @pytest.mark.slow
 def test_a_fresh_process_loads_a_saved_model_without_importing_kerashub_first(tmp_path: Path) -> None:
     model = build(f"keras_hub:{tiny_presets.vit(tmp_path / 'vit')}", image_size=48, classes=3)

@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 import keras_hub
+import numpy as np
+from numpy.typing import NDArray
 
 SIDE = 32
 TOKENS = 40  # a text has about one a letter, as the tiny vocabularies hold little else
@@ -23,7 +25,7 @@ def vit(folder: Path) -> Path:
     return _saved(folder, network, keras_hub.layers.ViTImageConverter(image_size=(SIDE, SIDE), **CENTRED))
 
 
-def dinov2(folder: Path) -> Path:
+def dinov2(folder: Path, *, side: int = SIDE) -> Path:
     network = keras_hub.models.DINOV2Backbone(
         patch_size=8,
         num_layers=1,
@@ -35,7 +37,7 @@ def dinov2(folder: Path) -> Path:
         position_embedding_shape=(SIDE, SIDE),
     )
     converter = keras_hub.layers.DINOV2ImageConverter(
-        image_size=(SIDE, SIDE), interpolation="bicubic", antialias=True, **NORMALISED
+        image_size=(side, side), interpolation="bicubic", antialias=True, **NORMALISED
     )
     return _saved(folder, network, converter)
 
@@ -149,3 +151,26 @@ def _siglip_tokenizer() -> Any:
         unk_piece="<unk>",
     )
     return keras_hub.models.SigLIPTokenizer(written.getvalue())
+
+
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+def clip_of_digits(folder: Path, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Path:
+    """A tiny CLIP whose image encoder learned that scans (n, SIDE, SIDE, 3) of digits lie near their words."""
+    clip(folder)
+    network = keras_hub.models.Backbone.from_preset(str(folder))
+    texts = keras_hub.models.CLIPPreprocessor.from_preset(str(folder))(
+        {"prompts": [f"a {word}" for word in WORDS], "images": np.zeros((len(WORDS), 8, 8, 3), np.float32)}
+    )
+    directions = keras.utils.normalize(keras.ops.convert_to_numpy(network.get_text_embeddings(texts["token_ids"])))
+    seen = keras.Input((SIDE, SIDE, 3))
+    scores = keras.layers.Dense(len(WORDS), use_bias=False, trainable=False, name="texts")
+    embedded = keras.layers.UnitNormalization()(network.get_vision_embeddings(seen))
+    model = keras.Model(seen, scores(embedded))
+    scores.set_weights([directions.T * float(np.exp(network.clip_head.logit_scale))])
+    model.compile(keras.optimizers.Adam(3e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    prepared = keras_hub.layers.ImageConverter.from_preset(str(folder))(images.astype(np.float32))
+    model.fit(prepared, labels, batch_size=64, epochs=12, verbose=0)
+    network.save_to_preset(str(folder))
+    return folder
