@@ -15,8 +15,6 @@ from selftrain.errors import BackboneError
 
 _CONFIG_FILE = "config.json"
 _CONVERTER_FILE = "image_converter.json"
-_FAILURES = (ValueError, TypeError, KeyError, AttributeError, OSError, ImportError, RuntimeError)
-"""What KerasHub raises for a preset that is unknown, damaged, not allowed or not reachable."""
 
 Loaded = TypeVar("Loaded")
 
@@ -109,9 +107,9 @@ def _loaded(preset: str, part: str, load: Callable[[], Loaded]) -> Loaded:
     """What `load` gives; any failure is a BackboneError that names the `part` of the preset."""
     try:
         return load()
-    except BackboneError:
+    except (BackboneError, MemoryError):
         raise
-    except _FAILURES as error:
+    except Exception as error:  # KerasHub and the hubs raise errors of many kinds, without a common class
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise BackboneError(
             f"keras_hub preset {preset!r}: {part} could not be loaded: {reason}. Check the name and the connection, or "
