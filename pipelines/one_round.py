@@ -76,7 +76,7 @@ def scan() -> None:
     facts = {"listing": listing.digest, "images": len(listing), "store": store.id()}
     write_json(ROUND / "scan.json", facts)
     registry = _where().registry
-    start = described_start(teacher.start, workspace=open_dataset(place).workspace, settings=registry)
+    start = described_start(teacher, workspace=open_dataset(place).workspace, settings=registry)
     write_json(ROUND / "brought" / "teacher.json", {"start": start, "weights": _weights(teacher)})
     student = _settings("student", StudentSettings).student
     write_json(ROUND / "brought" / "student.json", {"weights": _weights(student)})
@@ -137,7 +137,7 @@ def teacher() -> None:
     check_classes(_settings("pseudo_label", PseudoLabelSettings).pseudo_label.threshold, manifest.label_map.names)
     if plan.recipe.start != "train":
         model = starting_teacher(
-            plan.recipe.start,
+            plan.recipe,
             workspace=open_dataset(place).workspace,
             settings=_where().registry,
             class_names=manifest.label_map.names,
@@ -277,7 +277,7 @@ def _into(name: str, show: Progress) -> Destination:
 def _weights(recipe: Recipe) -> str | None:
     from selftrain.adapters.registry.starting_models import described_weights
 
-    return described_weights(recipe.weights)
+    return described_weights(recipe)
 
 
 def main() -> None:

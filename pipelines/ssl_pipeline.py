@@ -107,9 +107,9 @@ def self_training(e: Experiment) -> None:
 def first_teacher(e: Experiment, development: Artifact, machine: Artifact, version: Artifact) -> Artifact:
     """The first teacher: trained here, or the model that `teacher.start` names."""
     if e.teacher.start == "train":
-        weights = described_weights(e.teacher.weights)
+        weights = described_weights(e.teacher)
         return train_teacher(development, e.place, teacher_plan(e), weights, machine, version)
-    return adopt_teacher(development, e.place, e.teacher.start, e.image_size, e.registry, e.retrain.from_version)
+    return adopt_teacher(development, e.place, e.teacher, e.image_size, e.registry, e.retrain.from_version)
 
 
 def labelled(
@@ -146,7 +146,7 @@ def next_student(
 ) -> OutputArtifact:
     """The student of the `coming` round; its teacher is an input only if the student begins with its weights."""
     start = teacher if coming.goes_on else None
-    weights = described_weights(coming.recipe.weights)
+    weights = described_weights(coming.recipe)
     return train_student(manifest, pseudo_labels, place, coming, weights, machine, version, start)
 
 
@@ -157,7 +157,7 @@ def supervised_control(
     coming = control_plan(e, history)
     if coming is None:
         return None
-    weights = described_weights(coming.recipe.weights)
+    weights = described_weights(coming.recipe)
     return train_control(development, e.place, coming, weights, machine, version)
 
 

@@ -29,7 +29,7 @@ ROUND = "log_round_{}"
 def unrolled_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 - zenml reads the default
     """The loop of `ssl_pipeline` with as many rounds as the gate allows, each of which may find that it has ended."""
     e, settings = experiment, settings_of_rounds(experiment)
-    weights = described_weights(e.student.weights)
+    weights = described_weights(e.student)
     listing, manifest, development, test, ingested, earlier, version, machine, validation, _ = prepare_data(e)
     first = teacher = first_teacher(e, development, machine, version)
     history, finished = start_loop(manifest, development, first, settings, machine, version)

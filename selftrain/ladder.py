@@ -8,7 +8,10 @@ from typing import Literal
 
 from selftrain.errors import BackboneError
 
-Family = Literal["efficientnet", "efficientnet_v2", "mobilenet_v2", "wide_resnet", "application"]
+Family = Literal["efficientnet", "efficientnet_v2", "mobilenet_v2", "wide_resnet", "application", "keras_hub"]
+
+KERAS_HUB = "keras_hub:"
+"""What the name of a preset of KerasHub begins with, as a backbone."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,19 @@ _APPLICATION_LADDERS: tuple[tuple[str, ...], ...] = (
 APPLICATIONS = tuple(name for ladder in _APPLICATION_LADDERS for name in ladder)
 
 
+def preset_of(name: str) -> str | None:
+    """The preset of KerasHub that the backbone `name` stands for; None for any other backbone.
+
+    >>> preset_of("keras_hub:dinov2_small"), preset_of("ResNet50")
+    ('dinov2_small', None)
+    """
+    return name.removeprefix(KERAS_HUB) if name.startswith(KERAS_HUB) else None
+
+
 def resolve(name: str) -> Rung:
-    """The rung called `name`: a name on a ladder, or any class of keras.applications.
+    """The rung called `name`: a name on a ladder, any class of keras.applications, or keras_hub:PRESET.
+
+    Whether there is such a preset shows when it is loaded.
 
     Raises BackboneError naming the nearest known name.
 
@@ -107,21 +121,28 @@ def resolve(name: str) -> Rung:
         return _RUNGS[name]
     if name in APPLICATIONS:
         return Rung(name, "application", 1, 1, 224, 0.2, name)
+    if preset := preset_of(name):
+        return Rung(name, "keras_hub", 1, 1, 224, 0.2, None)
+    if preset == "":
+        raise BackboneError(f"backbone {name!r} names no preset; write it behind the colon, or the path of its folder")
     known = {known.lower(): known for known in (*_RUNGS, *APPLICATIONS)}
     nearest = known[difflib.get_close_matches(name.lower().replace("-", "_"), list(known), n=1, cutoff=0.0)[0]]
     raise BackboneError(
         f"unknown backbone {name!r}; did you mean {nearest!r}? Allowed: {', '.join(_RUNGS)}, "
-        f"or a keras.applications class such as {', '.join(APPLICATIONS[:3])}"
+        f"a keras.applications class such as {', '.join(APPLICATIONS[:3])}, or {KERAS_HUB}PRESET"
     )
 
 
 def next_rung(name: str) -> str:
     """The backbone one rung above `name`; for the top of a ladder, or a class without sizes, `name` itself.
 
+    Raises BackboneError for a preset of KerasHub, which is on no ladder.
+
     >>> next_rung("efficientnet_b0_050"), next_rung("efficientnet_b7"), next_rung("ResNet50")
     ('efficientnet_b0_070', 'efficientnet_b7', 'ResNet101')
     """
-    resolve(name)
+    if resolve(name).family == "keras_hub":
+        raise BackboneError(f"{name!r} is on no ladder and has no next rung; name the student's backbone")
     for ladder in (*(tuple(rung.name for rung in rungs) for rungs in LADDERS.values()), *_APPLICATION_LADDERS):
         if name in ladder:
             return ladder[min(ladder.index(name) + 1, len(ladder) - 1)]

@@ -166,7 +166,7 @@ def run_key(e: Experiment, manifest: Manifest, first_teacher: SavedModel | None)
 
     These are the settings, the images, the weights files, the code, and a first teacher that was not trained here.
     """
-    files = [str(described_weights(recipe.weights)) for recipe in (e.teacher, e.student)]
+    files = [str(described_weights(recipe)) for recipe in (e.teacher, e.student)]
     teacher = first_teacher.digest if first_teacher else "trained"
     code = code_digest.digest(["selftrain.selflabel.loop", "selftrain.data.store.dataset"])
     return f"fit-{result_key(e, manifest.digest, *files, teacher, code, leave_out={'source'})[:16]}"
@@ -211,7 +211,7 @@ def _starting_teacher(e: Experiment, manifest: Manifest, dataset: Dataset) -> Sa
         return None
     names = manifest.label_map.names
     return starting_teacher(
-        e.teacher.start, workspace=dataset.workspace, settings=e.registry, class_names=names, image_size=e.image_size
+        e.teacher, workspace=dataset.workspace, settings=e.registry, class_names=names, image_size=e.image_size
     )
 
 

@@ -1,5 +1,6 @@
 """The configuration: one frozen Experiment, parsed once. The error for an unknown key names the nearest valid one."""
 
+from selftrain.config.beside_the_loop import Distillation, Objective, Pretraining
 from selftrain.config.data import (
     EXPECTATIONS,
     KEPT_BY_THE_MANIFEST,
@@ -39,18 +40,15 @@ from selftrain.config.production import (
 from selftrain.config.recipes import (
     Augmentation,
     Consistency,
-    Distillation,
     Method,
-    Objective,
     Precision,
-    Pretraining,
     Recipe,
     Student,
-    Teacher,
     learns_in_training,
 )
 from selftrain.config.section import Machine, Section, Share
 from selftrain.config.selection import Adaptive, Fixed, PerClass, PseudoLabel, Quantile, TargetPrecision, Threshold
+from selftrain.config.teacher import Teacher, check_prompt
 
 __all__ = [
     "EXPECTATIONS",
@@ -104,6 +102,7 @@ __all__ = [
     "Threshold",
     "Triggers",
     "check_model_name",
+    "check_prompt",
     "learns_in_training",
     "parse",
 ]

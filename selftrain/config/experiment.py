@@ -9,9 +9,10 @@ from pydantic import Field, model_validator
 from selftrain.config.data import Checks, DigitsSource, Ingest, Place, Source, Splitting
 from selftrain.config.decisions import Gate, Guards, Registry, model_name_of
 from selftrain.config.production import Drift, Inbox, Notify, Retrain
-from selftrain.config.recipes import Student, Teacher
+from selftrain.config.recipes import Student
 from selftrain.config.section import Machine, Section
 from selftrain.config.selection import PseudoLabel
+from selftrain.config.teacher import Teacher
 from selftrain.errors import ConfigError
 from selftrain.ladder import resolve
 

@@ -1,4 +1,4 @@
-"""Recipes: how a first teacher, a student, a pretrained backbone and a distilled model are trained."""
+"""Recipes: how the models of the loop are trained."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from pydantic import Field, model_validator
 
 from selftrain.config.section import Section, Share
 from selftrain.errors import BackboneError, ConfigError
-from selftrain.ladder import next_rung, resolve
+from selftrain.ladder import next_rung, preset_of, resolve
 
 Augmentation = Literal["none", "digits", "natural"]
 Method = Literal["noisy_student", "fixmatch", "freematch", "softmatch"]
 Precision = Literal["float32", "mixed_bfloat16"]
 Head = Literal["trained", "fitted"]
-Objective = Literal["simclr", "barlow_twins"]
 
 
 def learns_in_training(method: Method | None) -> bool:
@@ -36,7 +35,9 @@ _OF_STEPS = (
 class Recipe(Section):
     """How one model is trained; schedules count optimizer steps, not epochs."""
 
-    backbone: str | None = Field(None, description="ladder name or keras.applications class; None: the next rung")
+    backbone: str | None = Field(
+        None, description="ladder name, keras.applications class or keras_hub:PRESET; None: the next rung"
+    )
     weights: str | None = Field(None, description="None: from scratch; 'imagenet'; or a local weights file")
     head: Head = Field(
         "trained",
@@ -82,7 +83,8 @@ class Recipe(Section):
             rung = resolve(self.backbone) if self.backbone is not None else None
         except BackboneError as error:
             raise ConfigError(f"{role}.backbone: {error.message}") from error
-        if rung is not None and rung.application is None and self.weights == "imagenet":
+        unpublished = rung is not None and rung.application is None and self.frozen_preset is None
+        if rung is not None and unpublished and self.weights == "imagenet":
             raise ConfigError(
                 f"{role}.weights is 'imagenet', but {rung.name} has no published weights; "
                 f"set {role}.backbone to one that has, such as 'efficientnet_b0', or {role}.weights to null or a file"
@@ -95,6 +97,11 @@ class Recipe(Section):
         return False
 
     @property
+    def frozen_preset(self) -> str | None:
+        """The preset of KerasHub that is the frozen backbone; None for any other backbone."""
+        return None if self.backbone is None else preset_of(self.backbone)
+
+    @property
     def fits_only(self) -> bool:
         """Whether the head is fitted and no step follows."""
         return self.head == "fitted" and self.steps == 0
@@ -102,6 +109,8 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _a_head_can_be_fitted(self) -> Self:
         role = type(self).__name__.lower()
+        if self.frozen_preset is not None:
+            return self._of_a_preset(role)
         if self.head == "fitted" and self.weights is None:
             raise ConfigError(
                 f"{role}.head is 'fitted' without {role}.weights: features of an untrained backbone say little; "
@@ -114,6 +123,18 @@ class Recipe(Section):
             )
         if self.steps == 0 and self.finish_steps:
             raise ConfigError(f"{role}.finish_steps is {self.finish_steps} after no steps; leave it out")
+        return self
+
+    def _of_a_preset(self, role: str) -> Self:
+        if self.weights is not None:
+            raise ConfigError(
+                f"{role}.weights is {self.weights!r}, but {self.backbone!r} brings its own weights; leave weights out"
+            )
+        if not self.fits_only or self.in_training:
+            raise ConfigError(
+                f"{role}.backbone is {self.backbone!r}, which stays frozen: set {role}.head to 'fitted' and "
+                f"{role}.steps to 0, with student.method noisy_student"
+            )
         return self
 
     @model_validator(mode="after")
@@ -133,6 +154,8 @@ class Recipe(Section):
         if self.augmentation == "none" or not self._strong_views:
             why = "augmentation is none" if self.augmentation == "none" else "strength is weak"
             idle |= dict.fromkeys(("randaugment_operations", "randaugment_magnitude"), why)
+        if self.frozen_preset is not None:
+            idle |= dict.fromkeys(("reduce_strides",), "a preset keeps its own strides")
         if self.weights is None:
             idle["freeze_steps"] = "without weights there is nothing to keep frozen"
         if self.head == "fitted":
@@ -146,13 +169,6 @@ class Recipe(Section):
     @property
     def _strong_views(self) -> bool:
         return self.strength == "strong"
-
-
-class Teacher(Recipe):
-    """The first teacher: trained on human labels, or a model that the user brings."""
-
-    backbone: str = "efficientnet_b0_050"
-    start: str = Field("train", description="'train', 'champion', or the path of a .keras file or saved model folder")
 
 
 class Consistency(Section):
@@ -251,53 +267,3 @@ class Student(Recipe):
                 "only noisy_student mixes images: set both to 0"
             )
         return self
-
-
-class Pretraining(Section):
-    """How a backbone learns from images without labels, before any teacher; the schedule counts optimizer steps.
-
-    The objectives are SimCLR (arXiv:2002.05709) and Barlow Twins (arXiv:2103.03230).
-    """
-
-    backbone: str = Field("efficientnet_b0_050", description="ladder name or keras.applications class")
-    image_size: int = Field(32, ge=1, description="pixels per side")
-    objective: Objective = "simclr"
-    steps: int = Field(2000, ge=1)
-    batch_size: int = Field(128, ge=2, description="images; each is seen in two views")
-    learning_rate: float = Field(1e-3, gt=0)
-    warmup: Share = Field(0.1, description="share of the steps with a rising rate")
-    weight_decay: float = Field(1e-4, ge=0)
-    projector: int = Field(512, ge=2, description="width of the projector, which is thrown away afterwards")
-    off_diagonal: float = Field(0.005, gt=0, description="Barlow Twins' weight of the redundancy term")
-    temperature: float = Field(0.5, gt=0, description="SimCLR's temperature")
-    augmentation: Augmentation = "natural"
-    strength: Literal["weak", "strong"] = "strong"
-    crop_area: float = Field(
-        0.2,
-        gt=0,
-        le=1,
-        description="natural: smallest share of a photo's area that a view shows, enlarged; 1: all of it",
-    )
-    precision: Precision = Field("float32", description="of the steps, as in a recipe")
-    look_every: int = Field(200, ge=1, description="steps between evaluations of the features")
-    reduce_strides: bool = Field(True, description="as in a recipe")
-    checkpoint_s: float = Field(30.0, gt=0, description="seconds between saves; changes no result")
-
-
-class Distillation(Section):
-    """How a model learns a saved model's answers (Hinton et al. 2015, arXiv:1503.02531)."""
-
-    backbone: str = Field("efficientnet_b0_050", description="ladder name or keras.applications class")
-    weights: str | None = Field(None, description="as in a recipe")
-    temperature: float = Field(
-        3.0, gt=0, allow_inf_nan=False, description="divides both models' logits; 1: as they are"
-    )
-    label_weight: Share = Field(0.1, description="the label's part in the loss of an image that has one")
-    steps: int = Field(2000, ge=1)
-    batch_size: int = Field(32, ge=1)
-    learning_rate: float = Field(3e-3, gt=0)
-    augmentation: Augmentation = "natural"
-    validate_every: int = Field(200, ge=1, description="steps between evaluations on validation")
-    freeze_steps: int = Field(0, ge=0, description="as in a recipe")
-    precision: Precision = Field("float32", description="of the steps, as in a recipe")
-    checkpoint_s: float = Field(30.0, gt=0, description="seconds between saves; changes no result")

@@ -145,6 +145,22 @@ def test_a_kind_is_there_even_where_only_what_was_set_is_written(value: DigitsSo
             {"student": {"weights": "imagenet", "head": "fitted", "steps": 0, "batch_size": 8}},
             "student.batch_size is 8, and would do nothing: steps is 0",
         ),
+        ({"teacher": {"backbone": "keras_hub:vit"}}, "stays frozen: set teacher.head to 'fitted'"),
+        (
+            {"teacher": {"backbone": "keras_hub:vit", "head": "fitted", "steps": 0, "weights": "imagenet"}},
+            "brings its own weights; leave weights out",
+        ),
+        (
+            {"teacher": {"backbone": "keras_hub:vit", "head": "fitted", "steps": 0, "reduce_strides": False}},
+            "a preset keeps its own strides",
+        ),
+        ({"teacher": {"backbone": "keras_hub:", "head": "fitted", "steps": 0}}, "names no preset"),
+        ({"teacher": {"start": "zero_shot"}}, "'zero_shot' without teacher.preset"),
+        ({"teacher": {"preset": "clip_vit_base_patch32"}}, "would do nothing: teacher.start is 'train'"),
+        (
+            {"teacher": {"start": "zero_shot", "preset": "clip", "prompts": ["a photo"]}},
+            "prompt 'a photo': write {} once",
+        ),
         ({"teacher": {"freeze_steps": 10}}, "without weights there is nothing to keep frozen"),
         ({"student": {"weights": "imagenet", "unfreeze_rate": 0.5}}, "would do nothing: freeze_steps is 0"),
     ],

@@ -56,6 +56,7 @@ FLOORS = (
     "selftrain.learn.heads",
     "selftrain.learn.models",
     "selftrain.learn.networks",
+    "selftrain.learn.foundation",
     "selftrain.evaluate",
     "selftrain.data.inputs",
     "selftrain.data.ingest",

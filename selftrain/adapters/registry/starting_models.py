@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selftrain.config import Experiment, Registry
+from selftrain.adapters.process.quiet_start import start_keras
+from selftrain.config import Experiment, Recipe, Registry, Teacher
 from selftrain.errors import RegistryError, SourceError
 from selftrain.files.workspace import Workspace
 
@@ -13,15 +14,20 @@ if TYPE_CHECKING:
     from selftrain.adapters.registry.versions import Version
     from selftrain.adapters.tracking.store import Tracking
     from selftrain.learn.models.contract import SavedModel
+    from selftrain.learn.models.zero_shot import ZeroShot
 
 
 def teacher_backbone(e: Experiment, workspace: Workspace) -> str:
     """The network of the first teacher: the one to train, or that of the model that `teacher.start` names.
 
-    Raises SourceError or RegistryError for a missing model, and WithdrawnError as `starting_teacher` does.
+    Raises SourceError or RegistryError for a missing model, WithdrawnError as `starting_teacher` does, and
+    BackboneError for a preset of KerasHub that is not there, the student's included.
     """
+    _check_presets(e)
     if e.teacher.start == "train":
         return e.teacher.backbone
+    if e.teacher.start == "zero_shot":
+        return _made_of(e.teacher).backbone
     from selftrain.learn.models.loading import backbone_of
 
     return backbone_of(_located(e.teacher.start, workspace, e.registry, e.retrain.from_version))
@@ -50,7 +56,7 @@ def retraining_of(e: Experiment) -> Experiment:
 
 
 def starting_teacher(
-    start: str,
+    teacher: Teacher,
     *,
     workspace: Workspace,
     settings: Registry,
@@ -58,14 +64,18 @@ def starting_teacher(
     image_size: int,
     version: int | None = None,
 ) -> SavedModel:
-    """The first teacher of a run that does not train one: 'champion', a `.keras` file, or a saved model's folder.
+    """The first teacher of a run that does not train one, as `teacher.start` says.
 
-    Raises WithdrawnError for a teacher that was withdrawn, or taught by one that was.
+    It is the champion, a `.keras` file, a saved model's folder, or a zero-shot model, which is built here. Raises
+    WithdrawnError for a teacher that was withdrawn, or taught by one that was.
     """
     from selftrain.learn.models.contract import CONTRACT_FILE, SavedModel, file_digest
     from selftrain.learn.models.loading import adopt
     from selftrain.learn.models.saving import save
 
+    start = teacher.start
+    if start == "zero_shot":
+        return _zero_shot(teacher, workspace, class_names=class_names, image_size=image_size)
     path = _located(start, workspace, settings, version)
     if path.is_dir():
         return _of_classes(SavedModel.read(path), class_names)
@@ -78,18 +88,57 @@ def starting_teacher(
     return _of_classes(SavedModel.read(folder), class_names)
 
 
-def described_start(start: str, *, workspace: Workspace, settings: Registry) -> str:
-    """`teacher.start` with what it names now: the champion's version and digest, or the file's sha256."""
+def _zero_shot(teacher: Teacher, workspace: Workspace, *, class_names: tuple[str, ...], image_size: int) -> SavedModel:
+    """The zero-shot model of `class_names`, kept by what it was made of."""
+    from selftrain.learn.models.contract import CONTRACT_FILE, SavedModel
+    from selftrain.learn.models.zero_shot import save_zero_shot
+
+    made_of = _made_of(teacher)
+    folder = workspace.models / f"{made_of.digest(class_names)[:24]}-{image_size}"
+    if not (folder / CONTRACT_FILE).is_file():
+        save_zero_shot(made_of, class_names=class_names, folder=folder, image_size=image_size)
+    _refuse_withdrawn(folder, teacher.start, workspace)
+    return SavedModel.read(folder)
+
+
+def _made_of(teacher: Teacher) -> ZeroShot:
+    from selftrain.learn.models.zero_shot import ZeroShot
+
+    return ZeroShot(str(teacher.preset), teacher.prompts, teacher.called)
+
+
+def _check_presets(e: Experiment) -> None:
+    """Raise BackboneError for a preset of KerasHub that is not there. A handle is only checked when it is fetched."""
+    presets = [e.teacher.preset, *(recipe.frozen_preset for recipe in (e.teacher, e.student))]
+    for preset in filter(None, presets):
+        start_keras()
+        from selftrain.learn.foundation.presets import located
+
+        located(preset)
+
+
+def described_start(teacher: Teacher, *, workspace: Workspace, settings: Registry) -> str:
+    """`teacher.start` with what it names now: the champion's version and digest, or what identifies the file."""
+    start = teacher.start
     if start == "train":
         return start
+    if start == "zero_shot":
+        from selftrain.learn.foundation.presets import content
+
+        return f"{start} {content(str(teacher.preset))}"
     if start != "champion":
         return f"{start} {_content(Path(start))}"
     _, present = _champion(workspace, settings)
     return f"{start} {present.number} {present.model_digest}" if present else f"{start} none"
 
 
-def described_weights(weights: str | None) -> str | None:
-    """A recipe's `weights`, with its sha256 if it is a file."""
+def described_weights(recipe: Recipe) -> str | None:
+    """The `weights` of `recipe`, with the sha256 of a file, or what identifies its preset of KerasHub."""
+    if (preset := recipe.frozen_preset) is not None:
+        from selftrain.learn.foundation.presets import content
+
+        return f"{recipe.backbone} {content(preset)}"
+    weights = recipe.weights
     return weights if weights in (None, "imagenet") else f"{weights} {_content(Path(weights))}"
 
 
@@ -100,7 +149,8 @@ def _located(start: str, workspace: Workspace, settings: Registry, number: int |
     if start != "champion":
         if not Path(start).exists():
             raise SourceError(
-                f"teacher.start is {start!r}, which does not exist; give 'train', 'champion', a .keras file or a folder"
+                f"teacher.start is {start!r}, which does not exist; give 'train', 'champion', 'zero_shot', a .keras "
+                "file or a folder"
             )
         path = Path(start)
         saved = path.name == MODEL_FILE and (path.parent / CONTRACT_FILE).is_file()

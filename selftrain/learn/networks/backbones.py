@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +13,8 @@ import keras
 from selftrain.config import Recipe
 from selftrain.errors import BackboneError
 from selftrain.files.writing import replace
-from selftrain.ladder import Rung, resolve
+from selftrain.ladder import Rung, preset_of, resolve
+from selftrain.learn.foundation.encoders import image_features
 from selftrain.learn.networks.batchnorm import layers_of_type
 from selftrain.learn.networks.strides import with_fewer_halvings
 from selftrain.learn.networks.wide_resnet import wide_resnet
@@ -35,7 +37,15 @@ _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 
 
 def untrained(recipe: Recipe, backbone: str, *, image_size: int, classes: int, seed: int) -> keras.Model:
-    """The model that `recipe` starts from. Raises BackboneError as `build` does."""
+    """The model that `recipe` starts from.
+
+    Raises BackboneError as `build` does, and for a preset of KerasHub that is to be trained in steps.
+    """
+    if preset_of(backbone) is not None and not recipe.fits_only:
+        raise BackboneError(
+            f"{backbone!r} stays frozen and cannot be trained in steps; fit its head (head: fitted, steps: 0), or name "
+            "another backbone, such as 'efficientnet_b0'"
+        )
     return build(
         backbone,
         image_size=image_size,
@@ -60,6 +70,7 @@ def build(
     """A model from images (n, image_size, image_size, 3), uint8 or float 0-255, to float32 logits (n, classes).
 
     The backbone is the layer "backbone". It has only stock Keras layers, so that a saved model loads without KerasHub.
+    A preset of KerasHub (keras_hub:PRESET) has KerasHub's own layers, is frozen, and brings its weights.
 
     - `weights`: None (from scratch), "imagenet", or a file of weights without the top. The file comes from
       `save_weights`, or from the rung's network in keras.applications if there is one.
@@ -73,13 +84,16 @@ def build(
     """
     rung = resolve(backbone)
     keras.utils.set_random_seed(seed)
-    trunk = _trunk(rung, image_size=image_size, weights=weights, reduce_strides=reduce_strides)
     images = keras.Input((image_size, image_size, 3), name="image")
-    features = trunk(preprocessed(rung, images, weights=weights))
-    pooled = keras.layers.GlobalAveragePooling2D(name="pool")(features)
+    if (preset := preset_of(backbone)) is not None:
+        pooled = image_features(preset, images)
+    else:
+        trunk = _trunk(rung, image_size=image_size, weights=weights, reduce_strides=reduce_strides)
+        features = trunk(preprocessed(rung, images, weights=weights))
+        pooled = keras.layers.GlobalAveragePooling2D(name="pool")(features)
     kept = keras.layers.Dropout(dropout, name="dropout")(pooled)
     logits = keras.layers.Dense(classes, dtype="float32", name="logits")(kept)
-    return keras.Model(images, logits, name=rung.name)
+    return keras.Model(images, logits, name=re.sub(r"[^A-Za-z0-9_]+", "_", rung.name))
 
 
 def save_weights(model: keras.Model, path: Path, *, learned: str = "") -> None:

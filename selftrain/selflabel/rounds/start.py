@@ -6,7 +6,7 @@ from pathlib import Path
 
 from selftrain.config import Experiment, Recipe
 from selftrain.errors import BackboneError, ConfigError
-from selftrain.ladder import resolve
+from selftrain.ladder import preset_of, resolve
 
 
 def check_start(e: Experiment, teacher_backbone: str) -> None:
@@ -27,6 +27,11 @@ def check_start(e: Experiment, teacher_backbone: str) -> None:
     try:
         student = e.student.backbone_after(teacher_backbone)
     except BackboneError as error:
+        if preset_of(teacher_backbone) is not None:
+            raise ConfigError(
+                f"the first teacher is {teacher_backbone!r}, which is on no ladder and has no next rung; set "
+                "student.backbone to one that can be served cheaply, such as 'efficientnet_b0'"
+            ) from error
         raise ConfigError(
             f"teacher.start is {e.teacher.start!r}, a model named {teacher_backbone!r}, which is not on any ladder and "
             "has no next rung; set student.backbone, such as 'efficientnet_b0'"

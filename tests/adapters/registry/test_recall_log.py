@@ -20,7 +20,7 @@ from selftrain.adapters.registry import lineage_tags, recall_log
 from selftrain.adapters.registry import versions as r
 from selftrain.adapters.registry.starting_models import starting_teacher, teacher_backbone
 from selftrain.adapters.tracking.store import Tracking, open_tracking
-from selftrain.config import Experiment, Registry, parse
+from selftrain.config import Experiment, Registry, Teacher, parse
 from selftrain.errors import InputError, RegistryError, WithdrawnError
 from selftrain.files.workspace import Workspace
 from selftrain.learn.models.contract import CONTRACT_FILE, Contract, read_contract
@@ -288,7 +288,7 @@ def test_a_recalled_models_file_without_its_contract_is_known_by_its_weights(
     own = Path(shutil.copy(colour_model / "model.keras", tmp_path / "own.keras"))
     with pytest.raises(WithdrawnError, match=r"own\.keras', and the model there is withdrawn"):
         starting_teacher(
-            str(own),
+            Teacher(start=str(own)),
             workspace=Workspace(tmp_path / "workspace"),
             settings=Registry(),
             class_names=made.class_names,
