@@ -174,5 +174,5 @@ def fitted_baseline(
     coming = baseline_plan(e, history)
     if control is not None and same_training(coming, control_plan(e, history)):
         return control
-    weights = described_weights(coming.recipe.weights)
+    weights = described_weights(coming.recipe)
     return train_baseline(development, first_teacher, e.place, coming, weights, machine, version)
