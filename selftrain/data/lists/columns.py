@@ -38,7 +38,7 @@ def columns_of(table: pa.Table, chosen: Mapping[str, str], *, name: str) -> Colu
     """The columns of the list `name`: as `chosen` (role -> column), or by the names that people use.
 
     Without a label column, columns of zeros and ones are classes (one-hot). Raises SourceError for a chosen column that
-    is missing, no column of paths, and a name that looks misspelt.
+    is missing, no column of paths or of labels, and a name that looks misspelt.
     """
     names = table.column_names
     for role, column in chosen.items():
@@ -62,6 +62,11 @@ def columns_of(table: pa.Table, chosen: Mapping[str, str], *, name: str) -> Colu
         )
     one_hot = tuple(_one_hot(table, others)) if found["label"] is None else ()
     unused = tuple(other for other in others if other not in one_hot)
+    if found["label"] is None and not one_hot:
+        raise SourceError(
+            f"{name} has no column of labels; it has {_named(names)}. Call it 'label', or say which it is: "
+            "source.columns: {label: ...}"
+        )
     return Columns(path, found["label"], found["split"], found["group"], one_hot, unused)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable
@@ -37,6 +38,16 @@ def without_marks(labels: pa.ChunkedArray, no_label: Collection[str] | None) -> 
     rows = sum(counts[mark] for mark in marks)
     kept = pc.if_else(pc.is_in(labels, pa.array(marks)), pa.scalar(None, pa.string()), labels)
     return kept, f"{rows} rows have no label: they say {', '.join(map(repr, marks))}"
+
+
+def tidied(labels: pa.ChunkedArray) -> pa.ChunkedArray:
+    """`labels` without what their writer added to every one of them: a space after the comma, or `.0`."""
+    values = [str(value) for value in labels.drop_null().unique().to_pylist()]
+    if values and all(value.startswith(" ") for value in values):
+        labels = pc.utf8_ltrim_whitespace(labels)
+    if values and all(re.fullmatch(r"-?\d+\.0", value.strip()) for value in values):
+        labels = pc.replace_substring_regex(labels, r"\.0$", "")
+    return labels
 
 
 def ask_about_doubtful(counts: dict[str, int]) -> None:

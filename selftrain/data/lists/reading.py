@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv as text_csv
 import os
 from pathlib import Path
@@ -13,7 +14,7 @@ from selftrain.errors import SourceError
 
 DELIMITERS = (",", ";", "\t")
 _JSON_LINES, _PARQUET = (".jsonl", ".ndjson"), (".parquet", ".pq")
-_CODE_POINTS = "utf-8-sig"  # with or without a byte order mark
+_MARKS = ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
 def read_list(path: Path, *, option: str) -> pa.Table:
@@ -58,14 +59,27 @@ def _read(path: Path) -> pa.Table:
 def _read_csv(path: Path) -> pa.Table:
     from pyarrow import csv
 
-    with path.open(encoding=_CODE_POINTS, newline="") as file:
+    code = _code_of(path)
+    with path.open(encoding=code, newline="") as file:
         header = file.readline()
     delimiter = max(DELIMITERS, key=lambda mark: len(next(text_csv.reader([header], delimiter=mark), [])))
     names = next(text_csv.reader([header], delimiter=delimiter), [])
     text = csv.ConvertOptions(
         column_types=dict.fromkeys(names, pa.string()), null_values=[""], strings_can_be_null=True
     )
-    return csv.read_csv(path, parse_options=csv.ParseOptions(delimiter=delimiter), convert_options=text)
+    return csv.read_csv(
+        path,
+        read_options=csv.ReadOptions(encoding="utf8" if code == "utf-8-sig" else code),
+        parse_options=csv.ParseOptions(delimiter=delimiter),
+        convert_options=text,
+    )
+
+
+def _code_of(path: Path) -> str:
+    """How the characters of a text are written: UTF-8, or UTF-16 if it begins with that mark, as Excel saves it."""
+    with path.open("rb") as file:
+        start = file.read(2)
+    return next((code for mark, code in _MARKS if start == mark), "utf-8-sig")
 
 
 def _as_text(column: pa.ChunkedArray, name: str, path: Path) -> pa.ChunkedArray:

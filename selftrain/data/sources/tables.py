@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from selftrain import config
 from selftrain.data.lists.columns import columns_of, labels_of
-from selftrain.data.lists.labels import refuse_several, without_marks
+from selftrain.data.lists.labels import refuse_several, tidied, without_marks
 from selftrain.data.lists.reading import read_list
 from selftrain.data.sources.listing import Listing, endings_of
 from selftrain.data.sources.rows import checked_listing, stop_at_rows, training_classes
@@ -50,7 +50,7 @@ class TableImages:
         def row_name(row: int) -> str:
             return f"row {row + 1} ({written[row]!r})"
 
-        inside = [_inside(self.root, path) for path in written]
+        inside = [_inside(self.root, _portable(self.root, path)) for path in written]
         stop_at_rows(
             [row for row, path in enumerate(inside) if path is None],
             row_name=row_name,
@@ -91,6 +91,7 @@ def _read_table(settings: config.TableSource) -> tuple[pa.Table, tuple[str, ...]
     table, name = read_list(path, option="source.path"), repr(str(path))
     columns = columns_of(table, {str(role): column for role, column in settings.columns.items()}, name=name)
     labels, marked = without_marks(labels_of(table, columns, name=name), settings.no_label)
+    labels = tidied(labels)
     refuse_several(labels)
     nothing = pa.chunked_array([pa.nulls(table.num_rows, pa.string())])
     chosen = pa.table(
@@ -134,6 +135,14 @@ def _with_endings(paths: list[str]) -> list[str]:
         if found:
             paths[row] = os.path.join(folder, found[0])
     return paths
+
+
+def _portable(root: str, path: str) -> str:
+    """`path` with slashes for backslashes, if it is a list from Windows: only then is there such a file."""
+    turned = path.replace("\\", "/")
+    if turned == path or os.path.exists(os.path.join(root, path)) or not os.path.exists(os.path.join(root, turned)):
+        return path
+    return turned
 
 
 def _inside(root: str, path: str) -> str | None:

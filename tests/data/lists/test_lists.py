@@ -140,3 +140,24 @@ def test_file_names_without_their_ending_are_found(folders: Path) -> None:
 def test_other_usual_names_of_a_split_are_known(folders: Path, written: str, ours: str) -> None:
     listing = read(folders, f"path,label,split\n{CAT},cat,train\n{DOG},cat,{written}\n")
     assert listing.table["split"].to_pylist() == ["train", ours]
+
+
+def test_a_list_without_labels_asks_which_column_they_are_in(folders: Path) -> None:
+    with pytest.raises(SourceError, match=r"no column of labels; it has 'id', 'breed'"):
+        read(folders, f"id,breed\n{CAT},cat\n")
+
+
+def test_lists_from_excel_and_windows_are_read(folders: Path) -> None:
+    path = folders / "list.csv"
+    path.write_bytes(f"path;label\r\n{CAT};cat\r\n".replace("/", "\\").encode("utf-16"))
+    listing = open_source(config.TableSource(path=str(path))).scan()
+    assert (listing.table["path"].to_pylist(), labels(listing)) == ([f"{folders}/{CAT}"], ["cat"])
+
+
+def test_a_space_after_every_comma_is_no_part_of_a_name(folders: Path) -> None:
+    assert labels(read(folders, f"path, label\n{CAT}, cat\n{DOG}, dog\n")) == ["cat", "dog"]
+
+
+def test_whole_numbers_lose_the_ending_that_a_missing_value_gave_them(folders: Path) -> None:
+    assert labels(read(folders, f"path,label\n{CAT},1.0\n{DOG},nan\n")) == ["1", None]
+    assert labels(read(folders, f"path,label\n{CAT},1.0\n{DOG},1.5\n")) == ["1.0", "1.5"]
