@@ -92,7 +92,7 @@ def _image_shape(network: keras.Model, preset: str) -> tuple[int | None, ...]:
     return shape[1:]
 
 
-def _one_vector(network: keras.Model, answers: object) -> keras.KerasTensor | None:
+def _one_vector(network: keras.Model, answers: Any) -> keras.KerasTensor | None:
     """One vector (n, d) an image from what `network` answers; None if that is neither a sequence nor a map."""
     shape = tuple(getattr(answers, "shape", ()))
     if len(shape) == 2:

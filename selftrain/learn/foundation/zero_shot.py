@@ -83,7 +83,7 @@ def _mean_direction(directions: Floats) -> Floats:
 def _refuse_alike(directions: Floats, class_names: Sequence[str]) -> None:
     """Raise BackboneError for two classes with one direction, which no image could tell apart."""
     alike = directions @ directions.T - 2 * np.eye(len(directions))
-    one, other = np.unravel_index(int(alike.argmax()), alike.shape)
+    one, other = (int(at) for at in np.unravel_index(int(alike.argmax()), alike.shape))
     if alike[one, other] > _SAME:
         raise BackboneError(
             f"the texts of the classes {class_names[one]!r} and {class_names[other]!r} mean the same to the preset; "
