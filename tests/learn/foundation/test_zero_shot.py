@@ -30,7 +30,7 @@ CALLED = {"n007": "dog"}
 TEXTS = {"cat": "cat", "red_fox": "red fox", "n007": "dog"}
 
 
-@pytest.fixture(scope="module", params=["clip", "siglip"])
+@pytest.fixture(scope="module", params=["clip", pytest.param("siglip", marks=pytest.mark.slow)])
 def preset(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     keras.utils.set_random_seed(2)
     return str(getattr(tiny_presets, request.param)(tmp_path_factory.mktemp("presets") / request.param))
