@@ -20,6 +20,7 @@ from selftrain.learn.models.predict import predict_logits
 from selftrain.learn.networks import backbones, variables
 from selftrain.learn.networks.batchnorm import Statistics
 from selftrain.learn.networks.copies import at_precision, copied, write_weights
+from selftrain.learn.networks.depthwise import quick_gradients
 from selftrain.learn.networks.devices import Devices, Spread, spread
 from selftrain.learn.networks.memory import halved_once, memory_named
 from selftrain.learn.training import schedule
@@ -120,7 +121,6 @@ def train_course(
 ) -> TrainingResult:
     """Train as `train` does, on a course that the caller chose."""
     position = Position(_fingerprint(model, recipe, chosen, validation))
-
     start = variables.read(model.weights)
 
     def begin(parts: int) -> TrainingResult:
@@ -222,7 +222,8 @@ class TrainingRun:
         parts = self.position.parts
         steps = (stop - self.position.step) * parts
         data = feed(self.course.dataset(self.position.step, stop), parts=parts)
-        with memory_named(self.recipe, parts, lambda: self.position.step + 1), self.spread.scope():
+        memory = memory_named(self.recipe, parts, lambda: self.position.step + 1)
+        with memory, self.spread.scope(), quick_gradients(self.live):
             self.trainer.fit(data, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[watch])
 
     def _look(self, step: int, statistics: Statistics) -> None:
@@ -293,7 +294,6 @@ class TrainingRun:
             raise ConfigError("training never read validation; `steps` must be at least 1")
         variables.write(self.averaged.weights, self.best_weights)
         self.averaged.trainable = True
-        rows = [{**asdict(look), "kept": look == best} for look in position.looks]
-        curve = pa.Table.from_pylist(rows, schema=SCHEMA)
+        curve = pa.Table.from_pylist([{**asdict(look), "kept": look == best} for look in position.looks], schema=SCHEMA)
         image_steps = position.step * self.course.images_per_step
         return TrainingResult(self.averaged, curve, best.step, position.seconds, image_steps, position.parts)
