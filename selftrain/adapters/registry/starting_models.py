@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selftrain.config import Experiment, Registry
+from selftrain.config import Experiment, Registry, Student
 from selftrain.errors import RegistryError, SourceError
 from selftrain.files.workspace import Workspace
+from selftrain.selflabel.graph.spaces import Spaces, spaces_of
 
 if TYPE_CHECKING:
     from selftrain.adapters.registry.versions import Version
@@ -91,6 +92,13 @@ def described_start(start: str, *, workspace: Workspace, settings: Registry) -> 
 def described_weights(weights: str | None) -> str | None:
     """A recipe's `weights`, with its sha256 if it is a file."""
     return weights if weights in (None, "imagenet") else f"{weights} {_content(Path(weights))}"
+
+
+def described_spaces(e: Experiment, student: Student, backbone: str) -> Spaces:
+    """The feature spaces of a round (`spaces_of`), with the sha256 of their weights files."""
+    found = spaces_of(e, student, backbone).networks
+    described = [each.model_copy(update={"content": described_weights(each.weights) or ""}) for each in found]
+    return Spaces(networks=tuple(described))
 
 
 def _located(start: str, workspace: Workspace, settings: Registry, number: int | None = None) -> Path:
