@@ -13,6 +13,7 @@ class NetworkSpace(Section):
     backbone: str
     weights: str
     image_size: int
+    reduce_strides: bool = True
     content: str = ""
 
     @property
@@ -47,4 +48,5 @@ def spaces_of(e: Experiment, student: Student, backbone: str) -> Spaces:
 def _frozen(name: str, recipe: Recipe, backbone: str, e: Experiment) -> list[NetworkSpace]:
     if not recipe.fits_only or recipe.weights is None:
         return []
-    return [NetworkSpace(name=name, backbone=backbone, weights=recipe.weights, image_size=e.image_size)]
+    same = {"weights": recipe.weights, "reduce_strides": recipe.reduce_strides}
+    return [NetworkSpace(name=name, backbone=backbone, image_size=e.image_size, **same)]

@@ -12,7 +12,7 @@ from selftrain.data.store.pixels import Pixels
 from selftrain.learn.heads.logistic import Targets, fit_logistic
 from selftrain.learn.models.calibrate import fit_temperature, softmax
 from selftrain.learn.models.features import feature_network
-from selftrain.learn.models.predict import predict_logits
+from selftrain.learn.models.kept_features import views_of
 from selftrain.learn.networks.backbones import build
 from selftrain.selflabel.graph.propagation import Space
 from selftrain.selflabel.graph.spaces import NetworkSpace
@@ -25,12 +25,17 @@ def columns_of(
     """The features (n, d) of the images in `parts`, a column for each of `spaces` that is not the teacher's own."""
     own, columns = feature_network(teacher).weights, {}
     for space, pixels in spaces.items():
-        network = build(space.backbone, image_size=space.image_size, classes=2, weights=space.weights)
-        reader = feature_network(network)
+        reader = feature_network(_network(space))
         if not _same_values(reader.weights, own):
-            found = [predict_logits(reader, pixels, rows, flips=flips) for rows in parts]
+            found = [np.mean(views_of(reader, pixels, rows, mirrored=flips), axis=0) for rows in parts if len(rows)]
             columns[space.column] = np.concatenate([np.empty((0, reader.output_shape[-1]), np.float32), *found])
     return columns
+
+
+def _network(space: NetworkSpace) -> keras.Model:
+    """A model with the published weights of `space`; its last layer is new, and not used."""
+    recipe = {"weights": space.weights, "reduce_strides": space.reduce_strides}
+    return build(space.backbone, image_size=space.image_size, classes=2, **recipe)
 
 
 def _same_values(some: list[keras.Variable], others: list[keras.Variable]) -> bool:
