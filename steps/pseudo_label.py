@@ -38,5 +38,6 @@ def pseudo_label(
     start_keras()
     data = TaskData(manifest, with_shards(open_dataset(place, machine), manifest, dataset_version))
     with progress("pseudo-label") as show:
-        rest = {"settings": settings, "round_index": round_index, "spaces": spaces}
-        return label_pool(task_of(task), data, teacher, progress=show, **rest)
+        return label_pool(
+            task_of(task), data, teacher, settings=settings, round_index=round_index, spaces=spaces, progress=show
+        )

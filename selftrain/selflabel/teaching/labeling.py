@@ -135,11 +135,18 @@ def _answers(
         case "teacher":
             return logits, ()
         case "propagate":
-            names = shards[0].column_names[2:] if shards else [_OWN]
-            features = {name: _in_order(shards, asked, name, width=None) for name in names}
+            features = {name: _in_order(shards, asked, name, width=None) for name in _spaces_in(shards)}
             return _propagated(manifest, contract, logits, features)
         case _:
             assert_never(settings.labeler)
+
+
+def _spaces_in(shards: Sequence[pa.Table]) -> list[str]:
+    """The columns of the shards with features. Raises PredictionError if not all shards have the same."""
+    names = [shard.column_names[2:] for shard in shards] or [[_OWN]]
+    if any(each != names[0] for each in names):
+        raise PredictionError(f"the shards have different columns, {names}; label all of them for the same round")
+    return names[0]
 
 
 def _propagated(

@@ -34,8 +34,13 @@ def columns_of(
 
 def _network(space: NetworkSpace) -> keras.Model:
     """A model with the published weights of `space`; its last layer is new, and not used."""
-    recipe = {"weights": space.weights, "reduce_strides": space.reduce_strides}
-    return build(space.backbone, image_size=space.image_size, classes=2, **recipe)
+    return build(
+        space.backbone,
+        image_size=space.image_size,
+        classes=2,
+        weights=space.weights,
+        reduce_strides=space.reduce_strides,
+    )
 
 
 def _same_values(some: list[keras.Variable], others: list[keras.Variable]) -> bool:
