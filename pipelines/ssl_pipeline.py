@@ -8,7 +8,7 @@ from zenml.steps.entrypoint_function_utils import StepArtifact
 
 from selftrain.adapters.expectations.validate import require_passed
 from selftrain.adapters.registry.recall_log import refuse_withdrawn
-from selftrain.adapters.registry.starting_models import described_weights, teacher_backbone
+from selftrain.adapters.registry.starting_models import described_spaces, described_weights, teacher_backbone
 from selftrain.adapters.runs.lifecycle import pipeline_run, run_key
 from selftrain.adapters.snapshots.carrying import shared_state
 from selftrain.adapters.tracking.recording import RunFacts
@@ -77,7 +77,7 @@ def self_training(e: Experiment) -> None:
     while judge(e.gate, history, minutes=minutes(history)) is Verdict.CONTINUE:
         coming = plan(e, history)
         teacher = models[coming.teacher]
-        pseudo_labels = labelled(e, images, manifest, teacher, coming.index, machine, version)
+        pseudo_labels = labelled(e, images, manifest, teacher, coming, machine, version)
         labels = pseudo_labels.load()
         history = with_guards(history, e.guards, images, labels, method=coming.recipe.method)
         if history.stopped:
@@ -117,7 +117,7 @@ def labelled(
     images: Manifest,
     manifest: OutputArtifact,
     teacher: OutputArtifact,
-    round_index: int,
+    coming: Plan,
     machine: OutputArtifact,
     version: OutputArtifact,
 ) -> OutputArtifact:
@@ -125,14 +125,16 @@ def labelled(
 
     One `submit` per group keys each by itself; ZenML's `map` would key each by the whole list.
     """
+    spaces = described_spaces(e, coming.recipe, coming.backbone)
     groups = shard_groups(images, e.machine.label_shards, e.pseudo_label)
     if not groups:
-        return pseudo_label(manifest, teacher, e.place, e.task, e.pseudo_label, round_index, machine, version)
+        return pseudo_label(manifest, teacher, e.place, e.task, e.pseudo_label, coming.index, machine, version, spaces)
     asked = asking(e.pseudo_label)
     answers = [
-        label_shard.submit(manifest, teacher, e.place, e.task, asked, group, machine, version) for group in groups
+        label_shard.submit(manifest, teacher, e.place, e.task, asked, group, machine, version, spaces)
+        for group in groups
     ]
-    return join_labels(manifest, teacher, answers, e.place, e.task, e.pseudo_label, round_index, machine)
+    return join_labels(manifest, teacher, answers, e.place, e.task, e.pseudo_label, coming.index, machine)
 
 
 def next_student(

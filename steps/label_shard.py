@@ -14,6 +14,7 @@ from selftrain.config import Machine, Place, PseudoLabel, TaskName
 from selftrain.data.manifest import Manifest
 from selftrain.data.store.dataset import open_dataset
 from selftrain.learn.models.contract import SavedModel
+from selftrain.selflabel.graph.spaces import NO_SPACES, Spaces
 from selftrain.selflabel.teaching.shard_groups import GroupAnswers, ShardGroup, images_of, label_group, named
 from selftrain.selflabel.teaching.task import TaskData, task_of
 
@@ -33,10 +34,11 @@ def label_shard(
     group: ShardGroup,
     machine: Machine,
     dataset_version: str,
+    spaces: Spaces = NO_SPACES,
 ) -> Annotated[GroupAnswers, "answers"]:
     """Ask the teacher for the images of `group`, which names them: a pool that grows elsewhere asks none again."""
     start_keras()
     with named(group), progress("label shards") as show:
         images = images_of(manifest, group, settings)
         data = TaskData(images, with_shards(open_dataset(place, machine), images, dataset_version))
-        return label_group(task_of(task), data, teacher, settings=settings, progress=show)
+        return label_group(task_of(task), data, teacher, settings=settings, spaces=spaces, progress=show)

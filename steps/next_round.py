@@ -8,6 +8,7 @@ from zenml.materializers import BuiltInMaterializer
 
 from selftrain.adapters.process import code_digest
 from selftrain.adapters.registry.recall_log import refuse_withdrawn
+from selftrain.adapters.registry.starting_models import described_spaces
 from selftrain.adapters.runs.destination import own_copy
 from selftrain.adapters.runs.materializers import ModelMaterializer, TableMaterializer
 from selftrain.config import Experiment, Machine
@@ -53,7 +54,8 @@ def next_round(
     refuse_withdrawn(teacher, place)
     work = rounds.Work(
         label=lambda coming: pseudo_label.entrypoint(
-            manifest, teacher, place, task, settings.pseudo_label, coming.index, *rest
+            *(manifest, teacher, place, task, settings.pseudo_label, coming.index, *rest),
+            described_spaces(settings, coming.recipe, coming.backbone),
         ),
         train=lambda coming, labels: train_student.entrypoint(manifest, labels, place, coming, weights, *rest, teacher),
         score=lambda student: score.entrypoint(development, student, place, task, *rest),

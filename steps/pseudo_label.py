@@ -14,6 +14,7 @@ from selftrain.config import Machine, Place, PseudoLabel, TaskName
 from selftrain.data.manifest import Manifest
 from selftrain.data.store.dataset import open_dataset
 from selftrain.learn.models.contract import SavedModel
+from selftrain.selflabel.graph.spaces import NO_SPACES, Spaces
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 from selftrain.selflabel.teaching.task import TaskData, label_pool, task_of
 
@@ -31,9 +32,12 @@ def pseudo_label(
     round_index: int,
     machine: Machine,
     dataset_version: str,
+    spaces: Spaces = NO_SPACES,
 ) -> Annotated[PseudoLabels, "pseudo_labels"]:
     """Label the whole unlabelled pool with the round's teacher, and accept labels by the threshold."""
     start_keras()
     data = TaskData(manifest, with_shards(open_dataset(place, machine), manifest, dataset_version))
     with progress("pseudo-label") as show:
-        return label_pool(task_of(task), data, teacher, settings=settings, round_index=round_index, progress=show)
+        return label_pool(
+            task_of(task), data, teacher, settings=settings, round_index=round_index, spaces=spaces, progress=show
+        )

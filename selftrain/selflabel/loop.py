@@ -12,6 +12,7 @@ from selftrain.data.manifest import Manifest
 from selftrain.data.store.dataset import Dataset
 from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.progress import Progress, noting, silent
+from selftrain.selflabel.graph.spaces import spaces_of
 from selftrain.selflabel.rounds.history import History
 from selftrain.selflabel.rounds.plan import Plan, baseline_plan, control_plan, same_training, teacher_plan
 from selftrain.selflabel.teaching.task import Destination, Task, TaskData, label_pool, task_of
@@ -124,7 +125,8 @@ def _label(
     e: Experiment, task: Task, images: TaskData, teacher: SavedModel, coming: Plan, progress: Progress
 ) -> PseudoLabels:
     show = noting(progress, f"round {coming.index}, pseudo-labels")
-    return label_pool(task, images, teacher, settings=e.pseudo_label, round_index=coming.index, progress=show)
+    spaces, settings = spaces_of(e, coming.recipe, coming.backbone), e.pseudo_label
+    return label_pool(task, images, teacher, settings=settings, round_index=coming.index, spaces=spaces, progress=show)
 
 
 def _student(

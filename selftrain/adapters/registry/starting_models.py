@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selftrain.adapters.process.quiet_start import start_keras
-from selftrain.config import Experiment, Recipe, Registry, Teacher
+from selftrain.config import Experiment, Recipe, Registry, Student, Teacher
 from selftrain.errors import RegistryError, SourceError
 from selftrain.files.workspace import Workspace
+from selftrain.selflabel.graph.spaces import Spaces, spaces_of
 
 if TYPE_CHECKING:
     from selftrain.adapters.registry.versions import Version
@@ -138,8 +139,18 @@ def described_weights(recipe: Recipe) -> str | None:
         from selftrain.learn.foundation.presets import content
 
         return f"{recipe.backbone} {content(preset)}"
-    weights = recipe.weights
-    return weights if weights in (None, "imagenet") else f"{weights} {_content(Path(weights))}"
+    return None if recipe.weights is None else _described(recipe.weights)
+
+
+def _described(weights: str) -> str:
+    return weights if weights == "imagenet" else f"{weights} {_content(Path(weights))}"
+
+
+def described_spaces(e: Experiment, student: Student, backbone: str) -> Spaces:
+    """The feature spaces of a round (`spaces_of`), with the sha256 of their weights files."""
+    found = spaces_of(e, student, backbone).networks
+    described = [each.model_copy(update={"content": _described(each.weights)}) for each in found]
+    return Spaces(networks=tuple(described))
 
 
 def _located(start: str, workspace: Workspace, settings: Registry, number: int | None = None) -> Path:

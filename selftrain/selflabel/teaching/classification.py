@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from selftrain.progress import Progress, silent
+from selftrain.selflabel.graph.spaces import NO_SPACES, Spaces
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,13 +58,21 @@ class Classification:
         return train_baseline(data.manifest, data.pixels(size), plan, first_teacher=first_teacher, into=into)
 
     def label_shard(
-        self, data: TaskData, teacher: SavedModel, rows: Int64s, *, settings: PseudoLabel, progress: Progress = silent
+        self,
+        data: TaskData,
+        teacher: SavedModel,
+        rows: Int64s,
+        *,
+        settings: PseudoLabel,
+        spaces: Spaces = NO_SPACES,
+        progress: Progress = silent,
     ) -> pa.Table:
         """See `labeling.label_shard`; the images of each shard of the store are a part."""
         from selftrain.selflabel.teaching.labeling import label_shard
 
-        pixels = data.pixels(teacher.contract.image_size)
-        return label_shard(pixels, teacher, *data.by_shard(rows), settings=settings, progress=progress)
+        pixels, parts = data.pixels(teacher.contract.image_size), data.by_shard(rows)
+        others = {space: data.pixels(space.image_size) for space in spaces.networks}
+        return label_shard(pixels, teacher, *parts, settings=settings, spaces=others, progress=progress)
 
     def join(
         self,

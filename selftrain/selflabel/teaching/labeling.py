@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import assert_never
 
 import numpy as np
@@ -22,17 +23,28 @@ from selftrain.learn.models.kept_features import reads_kept, with_kept_features
 from selftrain.learn.models.loading import load
 from selftrain.learn.models.predict import predict_logits
 from selftrain.progress import Progress, silent
-from selftrain.selflabel.graph.propagation import Nodes, as_logits, propagate
+from selftrain.selflabel.graph.propagation import Nodes, Space, as_logits, propagate
+from selftrain.selflabel.graph.spaces import NetworkSpace
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
 from selftrain.selflabel.teaching.asked import asked_rows
+from selftrain.selflabel.teaching.spaces import columns_of, fitted_space
+
+_OWN = "features"
+_NO_SPACES: Mapping[NetworkSpace, Pixels] = MappingProxyType({})
 
 
 def label_shard(
-    pixels: Pixels, teacher: SavedModel, *parts: Int64s, settings: PseudoLabel, progress: Progress = silent
+    pixels: Pixels,
+    teacher: SavedModel,
+    *parts: Int64s,
+    settings: PseudoLabel,
+    spaces: Mapping[NetworkSpace, Pixels] = _NO_SPACES,
+    progress: Progress = silent,
 ) -> pa.Table:
     """The teacher's logits for the images of `pixels` in `parts`: columns `row` and `logits`, in that order.
 
-    If labels are to be spread over similar images, a column `features` follows.
+    If labels are to be spread over similar images, a column `features` follows, and one for each of `spaces` that is
+    not the teacher's own; each has its pixels, of the same images as `pixels`.
 
     Each part holds rows (k,) and is asked in batches of its own. The last bits of a logit may depend on the batch that
     it was computed in, so a part has the same answers whatever else is asked.
@@ -58,7 +70,11 @@ def label_shard(
         "row": np.concatenate([np.empty(0, np.int64), *parts]),
         "logits": _lists(values[:, -classes:]),
     }
-    return pa.table(columns | ({"features": _lists(values[:, :-classes])} if spreading else {}))
+    if spreading:
+        columns[_OWN] = _lists(values[:, :-classes])
+        others = columns_of(spaces, model, parts, flips=settings.flips)
+        columns |= {name: _lists(features) for name, features in others.items()}
+    return pa.table(columns)
 
 
 def _lists(values: npt.NDArray[np.float32]) -> pa.FixedSizeListArray:
@@ -119,23 +135,37 @@ def _answers(
         case "teacher":
             return logits, ()
         case "propagate":
-            features = _in_order(shards, asked, "features", width=None)
+            features = {name: _in_order(shards, asked, name, width=None) for name in _spaces_in(shards)}
             return _propagated(manifest, contract, logits, features)
         case _:
             assert_never(settings.labeler)
 
 
+def _spaces_in(shards: Sequence[pa.Table]) -> list[str]:
+    """The columns of the shards with features. Raises PredictionError if not all shards have the same."""
+    names: list[list[str]] = [shard.column_names[2:] for shard in shards] or [[_OWN]]
+    if any(each != names[0] for each in names):
+        raise PredictionError(f"the shards have different columns, {names}; label all of them for the same round")
+    return names[0]
+
+
 def _propagated(
-    manifest: Manifest, contract: Contract, logits: npt.NDArray[np.float32], features: npt.NDArray[np.float32]
+    manifest: Manifest,
+    contract: Contract,
+    logits: npt.NDArray[np.float32],
+    features: Mapping[str, npt.NDArray[np.float32]],
 ) -> tuple[npt.NDArray[np.float32], tuple[str, ...]]:
-    """Logits of validation and the pool after spreading; both arguments also hold the labelled images, first."""
+    """Logits of validation and the pool after spreading; logits and `features` also hold the labelled images, first."""
     labels, labelled = manifest.labels(), manifest.rows(Split.TRAIN)
     held_labels = labels[manifest.rows(Split.VALIDATION)].astype(np.int64)
     answers = logits[len(labelled) :]
     fits = len(held_labels) >= FEWEST
     temperature = fit_temperature(answers[: len(held_labels)], held_labels) if fits else contract.temperature
-    known = labels[labelled].astype(np.int64)
-    spread = propagate(Nodes(features, known, held_labels, softmax(answers, temperature)), fewest=FEWEST)
+    known, classes = labels[labelled].astype(np.int64), len(contract.class_names)
+    spaces = [Space("the teacher's features", features[_OWN], softmax(answers, temperature))]
+    for name in sorted(features.keys() - {_OWN}):
+        spaces.append(fitted_space(name, features[name], known, held_labels, classes=classes, fewest=FEWEST))
+    spread = propagate(Nodes(tuple(spaces), known, held_labels), fewest=FEWEST)
     return as_logits(spread.probs), (spread.finding,)
 
 

@@ -22,6 +22,7 @@ from selftrain.data.manifest import Manifest
 from selftrain.errors import PredictionError, SelftrainError
 from selftrain.files.writing import replace
 from selftrain.progress import Progress, silent
+from selftrain.selflabel.graph.spaces import NO_SPACES, Spaces
 from selftrain.selflabel.teaching.asked import asked_splits
 
 if TYPE_CHECKING:
@@ -120,10 +121,12 @@ def label_group(
     teacher: SavedModel,
     *,
     settings: PseudoLabel,
+    spaces: Spaces = NO_SPACES,
     progress: Progress = silent,
 ) -> GroupAnswers:
     """The answers of `teacher` for all images to label of `data`, whose manifest is that of one group."""
-    table = task.label_shard(data, teacher, data.rows_to_label(settings), settings=settings, progress=progress)
+    rows = data.rows_to_label(settings)
+    table = task.label_shard(data, teacher, rows, settings=settings, spaces=spaces, progress=progress)
     ids = data.manifest.table["image_id"].take(table["row"])
     return GroupAnswers(table.drop_columns(["row"]).add_column(0, "image_id", ids))
 

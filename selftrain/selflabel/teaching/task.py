@@ -15,6 +15,7 @@ from selftrain.data.store.dataset import Dataset
 from selftrain.data.store.pixels import Pixels
 from selftrain.data.store.shards import by_shard
 from selftrain.progress import Progress, silent
+from selftrain.selflabel.graph.spaces import NO_SPACES, Spaces
 from selftrain.selflabel.teaching.asked import asked_rows
 
 if TYPE_CHECKING:
@@ -86,11 +87,19 @@ class Task(Protocol):
         ...
 
     def label_shard(
-        self, data: TaskData, teacher: SavedModel, rows: Int64s, *, settings: PseudoLabel, progress: Progress = silent
+        self,
+        data: TaskData,
+        teacher: SavedModel,
+        rows: Int64s,
+        *,
+        settings: PseudoLabel,
+        spaces: Spaces = NO_SPACES,
+        progress: Progress = silent,
     ) -> pa.Table:
         """The answers of `teacher` for the images at `rows` (k,) of the manifest: one row per image, in that order.
 
-        The column `row` names the image. The other columns are the task's own. Shards are independent of each other.
+        The column `row` names the image. The other columns are the task's own, among them the images' features in the
+        `spaces`, if labels are to be spread over similar images. Shards are independent of each other.
         """
         ...
 
@@ -149,8 +158,10 @@ def label_pool(
     *,
     settings: PseudoLabel,
     round_index: int,
+    spaces: Spaces = NO_SPACES,
     progress: Progress = silent,
 ) -> PseudoLabels:
     """The pseudo-labels of round `round_index`, with validation and the whole pool as one shard."""
-    shard = task.label_shard(data, teacher, data.rows_to_label(settings), settings=settings, progress=progress)
+    rows = data.rows_to_label(settings)
+    shard = task.label_shard(data, teacher, rows, settings=settings, spaces=spaces, progress=progress)
     return task.join(data, teacher, [shard], settings=settings, round_index=round_index)

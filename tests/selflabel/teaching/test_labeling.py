@@ -14,6 +14,7 @@ from selftrain.errors import PredictionError
 from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.models.loading import load
 from selftrain.learn.models.saving import save
+from selftrain.selflabel.graph.spaces import NetworkSpace
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 from selftrain.selflabel.teaching.asked import asked_rows
 from selftrain.selflabel.teaching.labeling import join, label_shard
@@ -172,3 +173,72 @@ def test_spread_labels_are_the_same_from_any_shards(colour_model: Path, parts: i
     shards = shards_of(manifest, pixels, teacher, settings, parts)[::-1]
     joined = join(manifest, teacher, shards, settings=settings, round_index=1)
     np.testing.assert_allclose(joined.probs(), whole.probs(), atol=1e-4)
+
+
+BACKBONE = "wide_resnet_16_1"
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> NetworkSpace:
+    """A space of a network whose weights lie in a file."""
+    from selftrain.learn.networks.backbones import build, save_weights
+
+    path = tmp_path_factory.mktemp("published") / "own.weights.h5"
+    save_weights(build(BACKBONE, image_size=16, classes=3, seed=4), path)
+    return NetworkSpace(name="the student's network", backbone=BACKBONE, weights=str(path), image_size=16)
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("flips", [False, True])
+def test_each_space_has_a_column_with_the_features_of_its_network(
+    colour_model: Path, published: NetworkSpace, parts: int, flips: bool
+) -> None:
+    from selftrain.learn.models.features import features
+    from selftrain.learn.networks.backbones import build
+
+    _, pixels = painted(validation=30, pool=30)
+    settings, rows = PseudoLabel(labeler="propagate", flips=flips), np.arange(66)
+    split = np.array_split(rows, parts)
+    spaces = {published: pixels}
+    table = label_shard(pixels, SavedModel.read(colour_model), *split, settings=settings, spaces=spaces)
+    assert table.column_names == ["row", "logits", "features", "features of the student's network"]
+    network = build(BACKBONE, image_size=16, classes=2, weights=published.weights)
+    views = [features(network, ArrayPixels(pixels.array[:, :, ::step]), rows) for step in ((1, -1) if flips else (1,))]
+    found = np.asarray(table.column(3).combine_chunks().flatten()).reshape(66, -1)
+    np.testing.assert_allclose(found, np.mean(views, axis=0), atol=1e-4)
+
+
+def test_a_space_of_the_teachers_own_network_is_no_further_one(published: NetworkSpace, tmp_path: Path) -> None:
+    from selftrain.learn.models.contract import Contract
+    from selftrain.learn.networks.backbones import build
+
+    _, pixels = painted(validation=30, pool=30)
+    own = build(BACKBONE, image_size=16, classes=3, weights=published.weights)
+    teacher = save(own, Contract(backbone=BACKBONE, image_size=16, class_names=NAMES), tmp_path / "teacher")
+    settings = PseudoLabel(labeler="propagate")
+    table = label_shard(pixels, teacher, np.arange(66), settings=settings, spaces={published: pixels})
+    assert table.column_names == ["row", "logits", "features"]
+
+
+def test_labels_are_spread_in_all_spaces_and_the_reader_is_told_which_count(
+    colour_model: Path, published: NetworkSpace
+) -> None:
+    manifest, pixels = painted(validation=30, pool=60)
+    teacher, settings = SavedModel.read(colour_model), PseudoLabel(labeler="propagate")
+    rows, spaces = asked_rows(manifest, settings), {published: pixels}
+    shards = [label_shard(pixels, teacher, some, settings=settings, spaces=spaces) for some in np.array_split(rows, 3)]
+    labels = join(manifest, teacher, shards[::-1], settings=settings, round_index=1)
+    assert (labels.probs().argmax(axis=1) == np.arange(60) % 3).mean() > 0.9
+    (finding,) = [each for each in labels.findings if "similar images" in each]
+    assert "the teacher's features: " in finding or "did not help" in finding
+
+
+def test_shards_with_other_spaces_are_refused(colour_model: Path, published: NetworkSpace) -> None:
+    manifest, pixels = painted(validation=30, pool=30)
+    teacher, settings = SavedModel.read(colour_model), PseudoLabel(labeler="propagate")
+    halves = np.array_split(asked_rows(manifest, settings), 2)
+    one = label_shard(pixels, teacher, halves[0], settings=settings, spaces={published: pixels})
+    other = label_shard(pixels, teacher, halves[1], settings=settings)
+    for shards in ([one, other], [other, one]):
+        with pytest.raises(PredictionError, match="the shards have different columns"):
+            join(manifest, teacher, shards, settings=settings, round_index=1)

@@ -19,6 +19,7 @@ from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.learn.models.contract import CONTRACT_FILE, Contract, SavedModel
 from selftrain.learn.training.checkpoint import Checkpoints
 from selftrain.progress import Progress, silent
+from selftrain.selflabel.graph.spaces import NO_SPACES, Spaces
 from selftrain.selflabel.loop import LoopResult, run_loop
 from selftrain.selflabel.rounds.plan import BaselinePlan, ControlPlan, Plan, TeacherPlan
 from selftrain.selflabel.rounds.scores import Scores
@@ -70,7 +71,14 @@ class ScriptedTask:
         return self._train(f"baseline on {features}", plan.backbone, into)
 
     def label_shard(
-        self, data: TaskData, teacher: SavedModel, rows: Int64s, *, settings: PseudoLabel, progress: Progress = silent
+        self,
+        data: TaskData,
+        teacher: SavedModel,
+        rows: Int64s,
+        *,
+        settings: PseudoLabel,
+        spaces: Spaces = NO_SPACES,
+        progress: Progress = silent,
     ) -> pa.Table:
         self.labelled.append(teacher.contract.identity)
         return pa.table({"row": rows})
