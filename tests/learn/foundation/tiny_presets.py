@@ -160,7 +160,6 @@ def clip_of_digits(folder: Path, images: NDArray[np.uint8], labels: NDArray[np.i
     """A tiny CLIP whose image encoder learned that scans (n, SIDE, SIDE, 3) of digits lie near their words."""
     clip(folder)
     network = keras_hub.models.Backbone.from_preset(str(folder))
-    network.clip_head.logit_scale.assign(np.log(100))  # where the published ones end
     texts = keras_hub.models.CLIPPreprocessor.from_preset(str(folder))(
         {"prompts": [f"a {word}" for word in WORDS], "images": np.zeros((len(WORDS), 8, 8, 3), np.float32)}
     )
@@ -170,8 +169,8 @@ def clip_of_digits(folder: Path, images: NDArray[np.uint8], labels: NDArray[np.i
     embedded = keras.layers.UnitNormalization()(network.get_vision_embeddings(seen))
     model = keras.Model(seen, scores(embedded))
     scores.set_weights([directions.T * float(np.exp(network.clip_head.logit_scale))])
-    model.compile(keras.optimizers.Adam(3e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.compile(keras.optimizers.Adam(5e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     prepared = keras_hub.layers.ImageConverter.from_preset(str(folder))(images.astype(np.float32))
-    model.fit(prepared, labels, batch_size=64, epochs=12, verbose=0)
+    model.fit(prepared, labels, batch_size=32, epochs=12, verbose=0)
     network.save_to_preset(str(folder))
     return folder
