@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from selftrain.adapters.process.code_digest import closure
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text()
 LOCKS = ("builder.lock", "gpu.lock", "servers.lock")
@@ -152,3 +154,12 @@ def test_the_check_says_aloud_that_it_did_not_run(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(r"docker/check.sh: NOT RUN, because .*\n", done.stdout)
+
+
+def test_no_room_that_a_step_or_a_serving_pod_imports_is_left_without_bytecode() -> None:
+    (left_out,) = re.findall(r"compileall -q -x '([^']+)'", DOCKERFILE)
+    sources = [path for room in ("steps", "pipelines") for path in (ROOT / room).glob("*.py")]
+    named = {name for path in sources for name in re.findall(r"from (selftrain[\w.]*) import", path.read_text())}
+    needed = {f"/{name.replace('.', '/')}.py" for name in closure([*sorted(named), "selftrain.cli.production.serving"])}
+    assert len(needed) > 100
+    assert not [path for path in sorted(needed) if re.search(left_out, path)]
