@@ -18,8 +18,8 @@ ENTRY_POINTS = sorted(
     ]
 )
 # What Keras cannot say for all backends, these files ask TensorFlow itself, only where it computes: Keras spreads a
-# training over devices under JAX only, and chooses no gradients.
-OF_TENSORFLOW = ("selftrain/learn/networks/devices.py", "selftrain/learn/networks/depthwise.py")
+# training over devices under JAX only, and chooses no kernels.
+OF_TENSORFLOW = tuple(f"selftrain/learn/networks/{name}.py" for name in ("devices", "depthwise", "fused_norm"))
 # They train, or draw: what they import is heavy.
 HEAVY_ROOMS = ("selftrain.learn.", "selftrain.selflabel.teaching.", "selftrain.report.", "selftrain.scaffold.")
 

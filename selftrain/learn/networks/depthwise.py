@@ -1,51 +1,29 @@
-"""Depthwise convolutions: a gradient for large kernels that TensorFlow computes several times faster on a processor."""
+"""Depthwise convolutions: a gradient for large kernels that TensorFlow computes several times faster on a processor.
+
+TensorFlow on a processor gives this gradient to oneDNN, which takes 2 to 5 times as long as TensorFlow's own code for
+5 x 5 kernels. oneDNN leaves explicit padding alone, so the same padding is written in that form. The gradients are the
+same up to rounding.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Final
 
 import keras
 
-from selftrain.learn.networks.batchnorm import layers_of_type
-
 SMALLEST: Final = 5  # pixels; oneDNN is as fast for smaller kernels
-_CALL: Final = "call"
 
 
-@contextmanager
-def quick_gradients(model: keras.Model) -> Iterator[None]:
-    """Let the depthwise layers of `model` compute their kernels' gradients faster, in the block, where that helps.
-
-    TensorFlow on a processor gives this gradient to oneDNN, which takes 2 to 5 times as long as TensorFlow's own code
-    for 5 x 5 kernels. oneDNN leaves explicit padding alone, so the same padding is written in that form. The gradients
-    are the same up to rounding. A step that is traced in the block keeps what it was traced with.
-    """
-    layers = [layer for layer in layers_of_type(model, keras.layers.DepthwiseConv2D) if _gains(layer)]
-    chosen = layers if _on_processor() else []
-    for layer in chosen:
-        object.__setattr__(layer, _CALL, _convolution(layer))  # Keras would try to track it
-    try:
-        yield
-    finally:
-        for layer in chosen:
-            object.__delattr__(layer, _CALL)
-
-
-def _on_processor() -> bool:
-    return keras.backend.backend() == "tensorflow" and not keras.distribution.list_devices("gpu")
-
-
-def _gains(layer: keras.layers.DepthwiseConv2D) -> bool:
+def gains(layer: keras.layers.DepthwiseConv2D) -> bool:
     """Whether `layer` is a bare convolution with a kernel that is large enough."""
     bare = not layer.use_bias and layer.activation is keras.activations.linear
     plain = layer.data_format == "channels_last" and set(layer.dilation_rate) == {1} and len(set(layer.strides)) == 1
     return bare and plain and layer.compute_dtype == "float32" and min(layer.kernel_size) >= SMALLEST
 
 
-def _convolution(layer: keras.layers.DepthwiseConv2D) -> Callable[[Any], Any]:
-    """What `layer` computes, with the other gradient."""
+def convolution(layer: keras.layers.DepthwiseConv2D) -> Callable[[Any], Any]:
+    """What `layer` computes as a function of its images, with the other gradient."""
     import tensorflow as tf
 
     strides, padding = (1, *layer.strides, 1), layer.padding.upper()

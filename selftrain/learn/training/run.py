@@ -20,9 +20,9 @@ from selftrain.learn.models.predict import predict_logits
 from selftrain.learn.networks import backbones, variables
 from selftrain.learn.networks.batchnorm import Statistics
 from selftrain.learn.networks.copies import at_precision, copied, write_weights
-from selftrain.learn.networks.depthwise import quick_gradients
 from selftrain.learn.networks.devices import Devices, Spread, spread
 from selftrain.learn.networks.memory import halved_once, memory_named
+from selftrain.learn.networks.quick_layers import quick_layers
 from selftrain.learn.training import schedule
 from selftrain.learn.training.batches import Examples
 from selftrain.learn.training.checkpoint import Checkpoints, Look, Position
@@ -223,7 +223,7 @@ class TrainingRun:
         steps = (stop - self.position.step) * parts
         data = feed(self.course.dataset(self.position.step, stop), parts=parts)
         memory = memory_named(self.recipe, parts, lambda: self.position.step + 1)
-        with memory, self.spread.scope(), quick_gradients(self.live):
+        with memory, self.spread.scope(), quick_layers(self.live):
             self.trainer.fit(data, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[watch])
 
     def _look(self, step: int, statistics: Statistics) -> None:
