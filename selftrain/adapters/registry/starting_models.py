@@ -147,10 +147,12 @@ def _described(weights: str) -> str:
 
 
 def described_spaces(e: Experiment, student: Student, backbone: str) -> Spaces:
-    """The feature spaces of a round (`spaces_of`), with the sha256 of their weights files."""
+    """The feature spaces of a round (`spaces_of`), with what identifies their weights or presets."""
     found = spaces_of(e, student, backbone).networks
-    described = [each.model_copy(update={"content": _described(each.weights)}) for each in found]
-    return Spaces(networks=tuple(described))
+    recipes = [Recipe(backbone=each.backbone, weights=each.weights, head="fitted", steps=0) for each in found]
+    described = [described_weights(recipe) or "" for recipe in recipes]
+    named = [each.model_copy(update={"content": content}) for each, content in zip(found, described, strict=True)]
+    return Spaces(networks=tuple(named))
 
 
 def _located(start: str, workspace: Workspace, settings: Registry, number: int | None = None) -> Path:

@@ -7,11 +7,14 @@ from selftrain.config.section import Section
 
 
 class NetworkSpace(Section):
-    """The features of a network with published `weights`; `content` is the sha256 of a weights file."""
+    """The features of a network with published `weights`, or of a preset of KerasHub, which brings its own (None).
+
+    `content` identifies a weights file or a preset.
+    """
 
     name: str
     backbone: str
-    weights: str
+    weights: str | None
     image_size: int
     reduce_strides: bool = True
     content: str = ""
@@ -46,7 +49,14 @@ def spaces_of(e: Experiment, student: Student, backbone: str) -> Spaces:
 
 
 def _frozen(name: str, recipe: Recipe, backbone: str, e: Experiment) -> list[NetworkSpace]:
-    if not recipe.fits_only or recipe.weights is None:
+    if not recipe.fits_only:
         return []
-    same = {"weights": recipe.weights, "reduce_strides": recipe.reduce_strides}
-    return [NetworkSpace(name=name, backbone=backbone, image_size=e.image_size, **same)]
+    return [
+        NetworkSpace(
+            name=name,
+            backbone=backbone,
+            weights=recipe.weights,
+            image_size=e.image_size,
+            reduce_strides=recipe.reduce_strides,
+        )
+    ]

@@ -122,10 +122,11 @@ def baseline_plan(e: Experiment, history: History) -> BaselinePlan:
     """The plan of the baseline: a head fitted to human labels alone, which every run is compared with.
 
     It has the backbone of the best student, or of the last one if the first teacher is still the best model, with the
-    student's `weights`. Without these, or without a student, it has the features of the first teacher.
+    student's `weights` or preset. Without these, or without a student, it has the features of the first teacher.
     """
     of = history.best if history.best.index > 0 else history.latest
-    of_teacher = e.student.weights is None or of.index == 0
+    published = e.student.weights is not None or e.student.frozen_preset is not None
+    of_teacher = of.index == 0 or not published
     index = 0 if of_teacher else of.index
     return BaselinePlan(
         task=e.task,

@@ -38,6 +38,12 @@ def test_a_teacher_that_was_brought_is_no_published_network() -> None:
     assert spaces(e) == [("the student's network", LARGE)]
 
 
+def test_a_preset_of_keras_hub_is_a_space_without_weights() -> None:
+    teacher = Teacher(backbone="keras_hub:dinov2_small", head="fitted", steps=0)
+    (_, preset) = spaces_of(experiment(teacher=teacher, student=Student(**FITTED)), Student(**FITTED), LARGE).networks
+    assert (preset.backbone, preset.weights) == ("keras_hub:dinov2_small", None)
+
+
 def test_there_are_none_where_labels_are_not_spread() -> None:
     e = experiment(labeler="teacher", teacher=Teacher(backbone=SMALL, **FITTED), student=Student(**FITTED))
     assert spaces_of(e, e.student, LARGE) == NO_SPACES

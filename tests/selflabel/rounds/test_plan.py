@@ -175,6 +175,12 @@ def test_the_baseline_has_the_first_teachers_features_without_weights_or_without
         assert coming.recipe.weights is None
 
 
+def test_the_baseline_of_a_student_on_a_preset_of_keras_hub_has_its_features() -> None:
+    e = experiment().model_copy(update={"student": Student(backbone="keras_hub:dinov2_small", head="fitted", steps=0)})
+    coming = baseline_plan(e, history(0.5, 0.8))
+    assert (coming.of_teacher, coming.recipe) == (False, e.student)
+
+
 def test_the_baseline_keeps_the_views_and_class_weights_of_the_student_and_none_of_its_training() -> None:
     e = experiment(weights="weights.h5", augmentation="none", class_weights="balanced", method="fixmatch")
     recipe = baseline_plan(e, history(0.5, 0.8)).recipe
