@@ -42,6 +42,14 @@ TARGET_PRECISION = 0.9
 LOOKS = 12  # at validation, in one training
 
 
+NEWER = {
+    "teacher": {"head", "preset", "prompts", "called"},
+    "student": {"head"},
+    "pseudo_label": {"labeler"},
+}
+"""Settings that came after the first records, left out of a configuration where they are not set."""
+
+
 @dataclass(frozen=True)
 class Budget:
     """What a benchmark spends: seeds, and image-steps for the first teacher and for the student of each round.
@@ -126,13 +134,12 @@ class Loop:
     def configuration(self) -> str:
         """A digest of all that is chosen: not of the code, nor of where it runs."""
         whole = dict.fromkeys({"workspace", "machine", "task", *PRODUCTION}, True)
-        newer = {
+        newer: dict[str, set[str]] = {
             "splitting": set(KEPT_BY_THE_MANIFEST),
             "registry": {"limits", "trial_images", "calibration_margin", "first_champion"},
         }
-        for section, key in (("teacher", "head"), ("student", "head"), ("pseudo_label", "labeler")):
-            if key not in getattr(self.experiment, section).model_fields_set:
-                newer[section] = {key}
+        for section, keys in NEWER.items():
+            newer[section] = keys - getattr(self.experiment, section).model_fields_set
         left_out = {**newer, **whole}  # no row sets the other newer keys
         chosen = _without_folders(self.experiment).model_dump_json(exclude=left_out)
         parts = (self.task, str(self.seed), chosen, self.draw.source.scan().digest)
