@@ -110,4 +110,4 @@ def test_kubeflow_gets_one_run_of_that_graph_without_a_cache_of_its_own(compiled
 
 def test_only_the_steps_that_train_have_a_limit_of_processors(compiled: dict[str, Any]) -> None:
     limited = {name for name, each in containers(compiled).items() if "resources" in each}
-    assert limited == {"train-teacher", "next-round", "next-round-2"}
+    assert limited == {"train-teacher", "next-round", "next-round-2", "baseline-of-loop"}

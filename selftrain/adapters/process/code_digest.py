@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
+import threading
 from pathlib import Path
 
 from selftrain.config import EXPECTATIONS
@@ -23,6 +24,9 @@ TASKS = ("selftrain.selflabel.teaching.task", "selftrain.selflabel.teaching.clas
 PLAN = "selftrain.selflabel.rounds.plan"  # its values are a step's inputs; its properties are code
 RESULTS = "selftrain.selflabel.rounds.results"
 DATASET = "selftrain.data.store.dataset"
+
+
+_ALONE = threading.Lock()  # Python 3.11 may raise SystemError where two threads parse at once (gh-106905)
 
 
 def digest(modules: list[str], root: Path = ROOT, *, alone: tuple[str, ...] = ()) -> str:
@@ -61,7 +65,9 @@ def source_of(module: str, root: Path = ROOT) -> Path:
 
 def _imports(source: Path, root: Path) -> list[str]:
     names: list[str] = []
-    for node in _running(ast.parse(source.read_text())):
+    with _ALONE:
+        tree = ast.parse(source.read_text())
+    for node in _running(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:

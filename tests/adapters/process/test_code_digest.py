@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,13 @@ def test_every_module_that_the_task_reaches_is_in_a_key() -> None:
     assert reached == {
         f"selftrain.selflabel.teaching.{name}" for name in ("training", "baseline", "labeling", "scoring")
     }
+
+
+def test_sources_are_parsed_by_one_thread_at_a_time() -> None:
+    """Steps that start together ask for their digests in threads, and Python 3.11 cannot parse in two."""
+    with ThreadPoolExecutor(1) as pool:
+        with code_digest._ALONE:
+            asked = pool.submit(code_digest.digest, ["selftrain.data.ingest.split"])
+            with pytest.raises(TimeoutError):
+                asked.result(timeout=0.5)
+        assert len(asked.result(timeout=60)) == 64
