@@ -55,7 +55,12 @@ def stage(
 
 
 def model_signature() -> ModelSignature:
-    """One binary column in; label, confidence, probabilities and error out, each of which may be null."""
+    """One column of images in; label, confidence, probabilities and error out, each of which may be null.
+
+    The column is called text, so that MLflow's server hands over what a client sent, whatever the format of the
+    request. As a binary column it would refuse a batch for one bad row, and leave base64 under `inputs` as it is. Bytes
+    and arrays pass all the same.
+    """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
     from mlflow.types.schema import Array
@@ -66,7 +71,7 @@ def model_signature() -> ModelSignature:
         ColSpec(Array(DataType.double), "probabilities", required=False),
         ColSpec(DataType.string, "error", required=False),
     ]
-    return ModelSignature(inputs=Schema([ColSpec(DataType.binary, "image")]), outputs=Schema(outputs))
+    return ModelSignature(inputs=Schema([ColSpec(DataType.string, "image")]), outputs=Schema(outputs))
 
 
 def example(image_size: int) -> pd.DataFrame:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import math
 import os
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +23,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from selftrain.data.images.decode import decode
+from selftrain.data.images.formats import sniff
 from selftrain.errors import ImageError
 from selftrain.learn.models.calibrate import softmax
 from selftrain.learn.models.contract import Contract
@@ -32,6 +35,10 @@ if TYPE_CHECKING:
 Pixels = npt.NDArray[np.uint8]
 COLUMNS = ("label", "confidence", "probabilities", "error")
 IMAGES_A_BATCH = 64
+EMPTY_ROW = "the row holds no image; send a file's bytes, or base64 of them"
+_NOTHING = ("", "None", "nan", "null")  # what a missing value becomes on its way through a text column
+_BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+_WRAPPED = re.compile(r"""data:[^,]*;base64,(.*)|\{['"]b64['"]: *['"](.*)['"]\}""", re.DOTALL)
 MAX_PIXELS = 64_000_000  # per image, by its header: a larger one is refused before it is decoded
 
 
@@ -51,6 +58,8 @@ class ServedModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow sh
         self, context: mlflow.pyfunc.PythonModelContext, model_input: pd.DataFrame, params: object = None
     ) -> pd.DataFrame:
         """Answer each row of the column `image`: encoded bytes, base64 text, or a uint8 array (h, w), (h, w, 3|4).
+
+        Text may also be a `data:` address, or `{"b64": TEXT}` as TensorFlow Serving takes it.
 
         Columns: `label`, `confidence` (0-1, calibrated), `probabilities` (classes,) and `error`. Either `error` is
         null, or the other three are.
@@ -108,22 +117,40 @@ def _read(image: object, size: int) -> Pixels | ImageError:
 def encoded(image: object) -> bytes:
     """The bytes of an image file that holds `image`."""
     match image:
-        case bytes():
-            return image
-        case bytearray() | memoryview():
-            return bytes(image)
+        case bytes() | bytearray() | memoryview():
+            return _file(bytes(image))
         case str():
-            try:
-                return base64.b64decode(image, validate=True)
-            except (binascii.Error, ValueError) as error:
-                raise ImageError("not_an_image", f"the text is not base64 ({error}); send base64 of a file") from error
+            return _from_text(image)
+        case {"b64": str(text)}:
+            return _from_text(text)
         case list():
             return _bitmap(_array(image))
         case np.ndarray():
             return _bitmap(image)
+    if image is None or image is pd.NA or (isinstance(image, float) and math.isnan(image)):
+        raise ImageError("not_an_image", EMPTY_ROW)
     raise ImageError(
         "not_an_image", f"got {type(image).__name__}; allowed are a file's bytes, base64 text or a uint8 array"
     )
+
+
+def _file(data: bytes) -> bytes:
+    """`data`, or what it is the base64 of: for a binary column, MLflow makes bytes of text and may not decode it."""
+    if sniff(data) is None and _BASE64.fullmatch(data):
+        return base64.b64decode(data)
+    return data
+
+
+def _from_text(text: str) -> bytes:
+    """The bytes of base64 `text`, which may be a `data:` address or the text of `{"b64": ...}`."""
+    if text.strip() in _NOTHING:
+        raise ImageError("not_an_image", EMPTY_ROW)
+    wrapped = _WRAPPED.fullmatch(text.strip())
+    bare = next(group for group in wrapped.groups() if group is not None) if wrapped else text
+    try:
+        return base64.b64decode("".join(bare.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ImageError("not_an_image", f"the text is not base64 ({error}); send base64 of a file") from error
 
 
 def _array(nested: list[object]) -> npt.NDArray[np.generic]:
