@@ -68,11 +68,11 @@ def judge_promotion(
 ) -> PromotionDecision:
     """Whether the model `model_digest` may become champion. In doubt, it may not.
 
-    It must pass every floor on the test set `test_digest`. If there is no champion, it must have more right answers
-    there than its run's first teacher, or be that teacher (`settings.first_champion`). If there is one, it must be
-    better by a paired test at `settings.alpha`, and significantly worse on no class; nor may its confidence be clearly
-    further from its accuracy. If there was a trial, it must have served. The model is also refused without floors, and
-    for a measurement that is missing, not a number, or of another model, test set or champion.
+    It must pass every floor on the test set `test_digest`. Without a champion, it must beat its run's first teacher
+    there, or be that teacher (`settings.first_champion`). If there is one, it must be better by a paired test at
+    `settings.alpha`, and significantly worse on no class; nor may its confidence be clearly further from its accuracy.
+    If there was a trial, it must have served. The model is also refused without floors, and for a measurement that is
+    missing, not a number, or of another model, test set or champion.
     """
     against = None if champion is None else f"champion version {champion}"
     if measured is None:

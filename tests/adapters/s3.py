@@ -6,6 +6,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,6 +46,18 @@ class S3Server:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+
+@contextmanager
+def bucket(folder: Path) -> Iterator[S3Server]:
+    """A server over `folder` with the bucket "data", whose key is "camera" and secret "film"."""
+    (folder / "data").mkdir()
+    server = S3Server(folder)
+    server.start("camera", "film")
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 def _free_port() -> int:

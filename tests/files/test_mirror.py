@@ -9,7 +9,7 @@ import pytest
 
 from selftrain.errors import ConfigError, MirrorError
 from selftrain.files.mirror import INDEX, Mirror
-from tests.adapters.s3 import S3Server
+from tests.adapters.s3 import S3Server, bucket
 
 pytestmark = [
     # aiobotocore's sessions are closed by the garbage collector.
@@ -20,12 +20,8 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    folder = tmp_path_factory.mktemp("buckets")
-    (folder / "data").mkdir()
-    server = S3Server(folder)
-    server.start("camera", "film")
-    yield server
-    server.stop()
+    with bucket(tmp_path_factory.mktemp("buckets")) as server:
+        yield server
 
 
 def with_key(server: S3Server, secret: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ import pytest
 from selftrain.errors import MirrorError
 from selftrain.files.mirror import Mirror
 from selftrain.files.swap import Seen, look, swap
-from tests.adapters.s3 import S3Server
+from tests.adapters.s3 import S3Server, bucket
 from tests.files.conditional_s3 import ConditionalS3
 
 pytestmark = [
@@ -24,12 +24,8 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    folder = tmp_path_factory.mktemp("buckets")
-    (folder / "data").mkdir()
-    server = S3Server(folder)
-    server.start("camera", "film")
-    yield server
-    server.stop()
+    with bucket(tmp_path_factory.mktemp("buckets")) as server:
+        yield server
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def _hidden(names: Sequence[str]) -> Iterator[None]:
         yield
     finally:
         for name in absent:
-            del sys.modules[name]
+            sys.modules.pop(name, None)
 
 
 def _check_gpu() -> None:

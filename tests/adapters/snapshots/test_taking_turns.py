@@ -25,6 +25,7 @@ from selftrain.errors import LeaseHeldError, LeaseLostError, StackError
 from selftrain.files.lease import FileLease, held
 from selftrain.files.workspace import Workspace
 from selftrain.retraining.journal import journal_of
+from tests.adapters import s3
 from tests.adapters.cluster.api_server import Api, served
 from tests.adapters.s3 import S3Server
 
@@ -41,12 +42,8 @@ SMALL = DigitsSource(labeled=60, validation=60, test=60)
 
 @pytest.fixture(scope="module")
 def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    folder = tmp_path_factory.mktemp("buckets")
-    (folder / "data").mkdir()
-    server = S3Server(folder)
-    server.start("camera", "film")
-    yield server
-    server.stop()
+    with s3.bucket(tmp_path_factory.mktemp("buckets")) as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)
