@@ -213,7 +213,6 @@ def test_a_fitted_model_labels_more_images(fitted: FitResult, tmp_path: Path) ->
 
 @pytest.mark.keras
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:'crypt' is deprecated:DeprecationWarning")  # a library of ZenML imports it
 def test_an_ensemble_is_the_first_teacher_of_another_fit(fitted: FitResult, workspace: Path, tmp_path: Path) -> None:
     both = selftrain.ensemble(models=[fitted.model, fitted.model], out=tmp_path / "both")
     settings = {**SETTINGS, "control": "none", "teacher": {"start": str(both.folder)}}

@@ -235,7 +235,6 @@ def test_a_folder_labels_again_once_the_recall_is_taken_back(
     assert (ended.code, Path("labels.csv").exists()) == (0, True), ended.err
 
 
-@pytest.mark.filterwarnings("ignore:'crypt' is deprecated:DeprecationWarning")  # a library of ZenML imports it
 def test_the_log_of_the_workspace_is_asked_about_a_folder_where_no_variable_names_another(
     champion_withdrawn: None,
     selftrain: Command,

@@ -9,8 +9,7 @@ import pytest
 
 from selftrain.errors import ConfigError
 
-# passlib, which ZenML imports, still tries the standard library's crypt.
-pytestmark = [pytest.mark.pipeline, pytest.mark.filterwarnings("ignore:'crypt' is deprecated:DeprecationWarning")]
+pytestmark = pytest.mark.pipeline
 
 
 @pytest.fixture
