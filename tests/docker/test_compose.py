@@ -56,6 +56,15 @@ def test_a_service_can_write_to_its_volumes_and_tmp_only_and_gains_no_rights(nam
 
 
 @pytest.mark.parametrize("name", SERVICES)
+def test_a_folder_in_memory_belongs_to_the_user_who_writes_there(name: str) -> None:
+    service = SERVICES[name]
+    for folder, _, options in (each.partition(":") for each in service["tmpfs"]):
+        if folder != "/tmp":  # /tmp is everybody's in every image; another folder would be root's
+            user = service.get("user", "10001:10001").split(":")
+            assert options == f"uid={user[0]},gid={user[1]}", folder
+
+
+@pytest.mark.parametrize("name", SERVICES)
 def test_a_service_has_no_secret_in_its_environment(name: str) -> None:
     for key, value in SERVICES[name].get("environment", {}).items():
         if SECRET.search(key):
