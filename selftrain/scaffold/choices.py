@@ -99,7 +99,7 @@ def describe_choices(scaffold: Scaffold) -> str:
         f"{formats} of {seen.sampled} looked at; {'grey' if seen.grey else 'in colour'}",
     ]
     if seen.unreadable or seen.ignored_files:
-        lines.append(f"{seen.unreadable} unreadable, {seen.ignored_files} other files left out by their name")
+        lines.append(f"{seen.unreadable} unreadable, {seen.ignored_files} other files left out: they hold no image")
     lines.append(
         f"chosen: {chosen.image_size} px, teacher {chosen.teacher.backbone} ({_work(chosen.teacher)}), "
         f"student {student} ({_work(chosen.student)}), augmentation {chosen.teacher.augmentation}"

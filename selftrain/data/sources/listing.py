@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from selftrain.data.images.formats import HEADER_BYTES, sniff
 from selftrain.data.sources.layout import LEFT_BEHIND
 from selftrain.errors import SourceError
 
@@ -27,17 +29,22 @@ LISTING_SCHEMA = pa.schema(
 )
 # Columns that a listing has only where one of their values is not null: most data sets have neither.
 OPTIONAL_SCHEMA = pa.schema([pa.field("group", pa.string()), pa.field("dispute", pa.string())])
-# Suffixes of image files. Those of the second line cannot be decoded here. Such a file is still listed, so that its
-# owner sees it in quarantine. Everything else (.txt, Thumbs.db) is counted and left out.
-_IMAGE_NAMES = """jpg jpeg jpe jfif png webp bmp dib gif tif tiff
-    apng avif heic heif jp2 j2k jxl ico svg psd raw cr2 cr3 nef arw dng orf rw2 ppm pgm pbm pnm tga"""
+# Suffixes of image files. Those of the third line cannot be decoded here. Such a file is still listed, so that its
+# owner sees it in quarantine. Files of any other name are looked into where they are on this machine.
+_IMAGE_NAMES = """jpg jpeg jpe jfif png webp bmp dib gif tif tiff mpo
+    apng avif heic heif hif jp2 j2k j2c jpx jxl ppm pgm pbm pnm
+    ico svg psd raw cr2 cr3 nef arw dng orf rw2 tga"""
 _IMAGE_SUFFIXES = frozenset(_IMAGE_NAMES.split())
+# Suffixes of what lies beside images by the thousand: too many to open each of them at every scan.
+_SIDECAR_NAMES = """txt json jsonl xml csv tsv yaml yml md html htm py ipynb npy npz parquet db ini log"""
+_SIDECARS = frozenset(_SIDECAR_NAMES.split())
+_ADDED = re.compile(rf"\.({'|'.join(sorted(_IMAGE_SUFFIXES))})([_~:-]\w+|\.\d+|\(\d+\)|~)$", re.IGNORECASE)
 UNREADABLE_SIZE = -1
 
 
 @dataclass(frozen=True)
 class Listing:
-    """One row per source image, sorted by path; `ignored` counts the files without an image's name.
+    """One row per source image, sorted by path; `ignored` counts the files that hold no image.
 
     `label` and `split` are what the source says, null where it says nothing. `size` is in bytes (-1: unknown),
     `mtime_ns` in nanoseconds. A file whose path, size and time stay the same is not read again. Where there are any,
@@ -106,7 +113,7 @@ def _text_bytes(chunk: pa.Array) -> bytes:
 
 @dataclass
 class FoundFiles:
-    """Image files below one folder, as three columns of equal length; `ignored` counts the files named otherwise."""
+    """Image files below one folder, as three columns of equal length; `ignored` counts the other files."""
 
     paths: list[str] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
@@ -115,7 +122,7 @@ class FoundFiles:
 
 
 def find_images(folder: str, *, apart_from: tuple[str, ...] = ()) -> FoundFiles:
-    """All image files below `folder`, by name and not by content, in no particular order.
+    """All image files below `folder`, in no particular order; what is not named like one is known by its first bytes.
 
     Hidden files and folders are skipped. Links are followed, each real folder once, so that a cycle ends. The folders
     `apart_from` are left out: an unlabelled folder inside the labelled one is not a class. A dangling link is listed
@@ -154,7 +161,7 @@ def _scan_folder(folder: str, files: FoundFiles) -> list[str]:
             files.ignored += 1
         elif is_dir:
             folders.append(entry.path)
-        elif not is_file or not named_like_an_image(entry.name):
+        elif not is_file or not (named_like_an_image(entry.name) or _begins_like_an_image(entry)):
             files.ignored += 1
         else:
             files.paths.append(_as_text(entry.path))
@@ -174,9 +181,28 @@ def endings_of(folder: str) -> dict[str, list[str]]:
 
 
 def named_like_an_image(name: str) -> bool:
-    """Whether a file of this name is listed as an image: by its extension, or because it has none."""
+    """Whether a file of this name is listed as an image: by its extension, or because it has none.
+
+    Browsers and tools add to extensions.
+
+    >>> [named_like_an_image(name) for name in ("a.JPG", "0001", "a.jpg_large", "a.jpg.1", "a.txt")]
+    [True, True, True, True, False]
+    """
     stem, dot, suffix = name.rpartition(".")
-    return not dot or not stem or suffix.lower() in _IMAGE_SUFFIXES
+    if not dot or not stem or suffix.lower() in _IMAGE_SUFFIXES:
+        return True
+    return suffix.lower() not in _SIDECARS and _ADDED.search(name) is not None
+
+
+def _begins_like_an_image(entry: os.DirEntry[str]) -> bool:
+    """Whether the first bytes of a file with another name are those of an image. One that cannot be opened is none."""
+    if entry.name.rpartition(".")[2].lower() in _SIDECARS:
+        return False
+    try:
+        with open(entry.path, "rb") as file:
+            return sniff(file.read(HEADER_BYTES)) is not None
+    except OSError:
+        return False
 
 
 def _as_text(path: str) -> str:
