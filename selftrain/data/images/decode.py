@@ -191,8 +191,8 @@ def _loaded(image: ImageFile.ImageFile, *, lenient: bool) -> Image.Image:
             f"pixels of mode {image.mode!r} have no defined range; save the image as 8- or 16-bit RGB",
         )
     if deep and not lenient:  # the decoder has taken the upper 8 bits
-        bands = [band for band in image.getbands() if band != "A"]
-        _refuse_shallow(max(int(image.getchannel(band).getextrema()[1]) for band in bands) << 8)
+        colours = [place for place, band in enumerate(image.getbands()) if band != "A"]
+        _refuse_shallow(int(np.atleast_3d(np.asarray(image))[..., colours].max()) << 8)
     return _over_white(image, lenient=lenient) if image.has_transparency_data else image
 
 

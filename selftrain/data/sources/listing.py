@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from selftrain.data.images.formats import HEADER_BYTES, sniff
-from selftrain.data.sources.layout import LEFT_BEHIND
+from selftrain.data.images.names import IMAGE_SUFFIXES, LEFT_BEHIND, SIDECARS, named_like_an_image
 from selftrain.errors import SourceError
 
 LISTING_SCHEMA = pa.schema(
@@ -29,16 +28,6 @@ LISTING_SCHEMA = pa.schema(
 )
 # Columns that a listing has only where one of their values is not null: most data sets have neither.
 OPTIONAL_SCHEMA = pa.schema([pa.field("group", pa.string()), pa.field("dispute", pa.string())])
-# Suffixes of image files. Those of the third line cannot be decoded here. Such a file is still listed, so that its
-# owner sees it in quarantine. Files of any other name are looked into where they are on this machine.
-_IMAGE_NAMES = """jpg jpeg jpe jfif png webp bmp dib gif tif tiff mpo
-    apng avif heic heif hif jp2 j2k j2c jpx jxl ppm pgm pbm pnm
-    ico svg psd raw cr2 cr3 nef arw dng orf rw2 tga"""
-_IMAGE_SUFFIXES = frozenset(_IMAGE_NAMES.split())
-# Suffixes of what lies beside images by the thousand: too many to open each of them at every scan.
-_SIDECAR_NAMES = """txt json jsonl xml csv tsv yaml yml md html htm py ipynb npy npz parquet db ini log"""
-_SIDECARS = frozenset(_SIDECAR_NAMES.split())
-_ADDED = re.compile(rf"\.({'|'.join(sorted(_IMAGE_SUFFIXES))})([_~:-]\w+|\.\d+|\(\d+\)|~)$", re.IGNORECASE)
 UNREADABLE_SIZE = -1
 
 
@@ -175,28 +164,14 @@ def endings_of(folder: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name in sorted(os.listdir(folder)):
         stem, dot, suffix = name.rpartition(".")
-        if dot and stem and suffix.lower() in _IMAGE_SUFFIXES:
+        if dot and stem and suffix.lower() in IMAGE_SUFFIXES:
             found.setdefault(stem, []).append(name)
     return found
 
 
-def named_like_an_image(name: str) -> bool:
-    """Whether a file of this name is listed as an image: by its extension, or because it has none.
-
-    Browsers and tools add to extensions.
-
-    >>> [named_like_an_image(name) for name in ("a.JPG", "0001", "a.jpg_large", "a.jpg.1", "a.txt")]
-    [True, True, True, True, False]
-    """
-    stem, dot, suffix = name.rpartition(".")
-    if not dot or not stem or suffix.lower() in _IMAGE_SUFFIXES:
-        return True
-    return suffix.lower() not in _SIDECARS and _ADDED.search(name) is not None
-
-
 def _begins_like_an_image(entry: os.DirEntry[str]) -> bool:
     """Whether the first bytes of a file with another name are those of an image. One that cannot be opened is none."""
-    if entry.name.rpartition(".")[2].lower() in _SIDECARS:
+    if entry.name.rpartition(".")[2].lower() in SIDECARS:
         return False
     try:
         with open(entry.path, "rb") as file:

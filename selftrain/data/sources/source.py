@@ -29,13 +29,14 @@ class ImageSource(Protocol):
 def open_source(settings: config.Source) -> ImageSource:
     """The ImageSource that `settings` describe; nothing is read yet."""
     from selftrain.data.sources.arrays import DigitsImages, KerasImages
+    from selftrain.data.sources.places import PlacesImages, beyond_folders
     from selftrain.data.sources.tables import TableImages
 
     match settings:
         case config.DigitsSource():
             return DigitsImages(settings)
         case config.FolderSource():
-            return FolderImages(settings)
+            return PlacesImages(settings) if beyond_folders(settings) else FolderImages(settings)
         case config.TableSource():
             return TableImages(settings)
         case config.KerasDatasetSource():

@@ -23,6 +23,7 @@ from selftrain.data.sources.source import ImageSource, open_source
 from selftrain.errors import ImageError, SelftrainError, SourceError
 
 SAMPLED = 256  # files whose header is read
+SAMPLED_ELSEWHERE = 64  # files that are read whole, because only their source can open them
 SMALL_SIDE = 64  # pixels; smaller pictures are decoded to find colour
 ALPHABET = 10  # classes
 DECODED = 48  # files that are decoded to tell writing from photos
@@ -96,6 +97,7 @@ def survey(source: FolderSource | TableSource, *, seed: int = 0) -> Survey:
     images = open_source(source)
     listing = images.scan()
     table, (labeled, unlabeled) = listing.table, _places(source)
+    most = SAMPLED if images.on_disk else SAMPLED_ELSEWHERE
     anywhere = pc.or_(pc.is_null(table["split"]), pc.fill_null(pc.equal(table["split"], "train"), False))
     training = table.filter(pc.and_(anywhere, pc.is_valid(table["label"])))
     pool = table.filter(pc.and_(pc.is_null(table["split"]), pc.is_null(table["label"])))
@@ -103,7 +105,7 @@ def survey(source: FolderSource | TableSource, *, seed: int = 0) -> Survey:
     given = {split: isinstance(source, FolderSource) and getattr(source, split) is not None for split in held_out}
     counted = training["label"].value_counts()
     classes = {str(each["values"].as_py()): int(each["counts"].as_py()) for each in counted}
-    sample = _sample(table, seed)
+    sample = _sample(table, seed, most)
     looks = [look for look in (_look(images, path) for path in sample) if look is not None]
     if not looks:
         raise SourceError(
@@ -174,8 +176,8 @@ def _colourless(source: ImageSource, path: str) -> bool:
     return bool((pixels == pixels[..., :1]).all())
 
 
-def _sample(table: pa.Table, seed: int) -> list[str]:
-    rows = np.random.default_rng(seed).permutation(table.num_rows)[:SAMPLED]
+def _sample(table: pa.Table, seed: int, most: int) -> list[str]:
+    rows = np.random.default_rng(seed).permutation(table.num_rows)[:most]
     return [str(path) for path in table["path"].take(pa.array(np.sort(rows))).to_pylist()]
 
 
