@@ -45,6 +45,17 @@ class ParquetImages:
             raise OSError(f"row {row} of {file!r} cannot be read: {error}; download the file again") from error
 
 
+def holds_images(path: str) -> bool:
+    """Whether the file at `path` is a Parquet table with the images themselves, and not a list of paths."""
+    if not path.lower().endswith((".parquet", ".pq")):
+        return False
+    try:
+        schema = pq.read_schema(path)
+    except (OSError, pa.ArrowException):
+        return False  # whoever reads it as a list says so
+    return any(pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0 for field in schema)
+
+
 @dataclass(frozen=True)
 class _Columns:
     """The columns of one file: of the image, and of label and group, where there are any."""

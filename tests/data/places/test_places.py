@@ -170,6 +170,13 @@ def test_parquet_of_hugging_face_has_its_classes_groups_and_splits(tmp_path: Pat
     assert "2 of split test" in listing.notes[0]
 
 
+def test_a_table_with_the_images_in_it_is_read_by_table_too(tmp_path: Path) -> None:
+    path = hugging_face(tmp_path / "a.parquet", [0, 1, -1], names=["cat", "dog"])
+    listing = open_source(config.TableSource(path=str(path))).scan()
+    assert columns(listing, "label", "split") == [("cat", None), ("dog", None), (None, None)]
+    assert survey(config.TableSource(path=str(path))).unlabeled_images == 1
+
+
 def test_a_label_outside_the_names_and_a_missing_column_are_told(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="outside the 2 classes"):
         opened(hugging_face(tmp_path / "a.parquet", [0, 2], names=["cat", "dog"])).scan()
