@@ -48,8 +48,11 @@ STARTING = (["run"], ["retrain"], ["schedule"])
 
 WEIGHTS = "'imagenet', or a local weights file without the top layer."
 BACKBONE = "Name on a ladder, or a class of keras.applications."
-Labeled = Annotated[Path | None, typer.Option("--labeled", help="Folder with one sub-folder of images per class.")]
-Unlabeled = Annotated[Path | None, typer.Option("--unlabeled", help="Folder of images without labels.")]
+PLACES = "a .zip, .tar, .parquet or .tfrecord, or a URL such as s3://bucket/photos (docs/data.md)."
+Labeled = Annotated[
+    str | None, typer.Option("--labeled", help=f"Folder with one sub-folder of images per class; {PLACES}")
+]
+Unlabeled = Annotated[str | None, typer.Option("--unlabeled", help=f"Folder of images without labels; {PLACES}")]
 Table = Annotated[
     Path | None,
     typer.Option("--table", help="A list of images instead of folders: CSV, JSON lines or Parquet (docs/data.md)."),
@@ -63,11 +66,9 @@ Classes = Annotated[
     typer.Option("--class", help="A class although its name says otherwise, such as 'unknown'. May be repeated."),
 ]
 Validation = Annotated[
-    Path | None, typer.Option("--validation", help="Class folders for the gate. Default: split off --labeled.")
+    str | None, typer.Option("--validation", help="Class folders for the gate. Default: split off --labeled.")
 ]
-Test = Annotated[
-    Path | None, typer.Option("--test", help="Class folders for the report. Default: split off --labeled.")
-]
+Test = Annotated[str | None, typer.Option("--test", help="Class folders for the report. Default: split off --labeled.")]
 Out = Annotated[Path | None, typer.Option("--out", help="YAML to write. Default: NAME.yaml, in configs/ if it exists.")]
 Name = Annotated[str | None, typer.Option("--name", help="Name of the experiment. Default: that of the folder.")]
 TeacherBackbone = Annotated[str | None, typer.Option("--teacher-backbone", help=BACKBONE)]

@@ -112,7 +112,7 @@ def _on_earlier_test(record: RunRecord, accuracy: float, interval: tuple[float, 
 
 
 def _left_out(record: RunRecord) -> list[str]:
-    """Images that were left out although nothing is wrong with them, by reason."""
+    """Images that were left out although nothing is wrong with them, by reason, and those with a wrong name."""
     lines = []
     if record.excluded_groups:
         lines.append(f"{record.excluded_groups} images left out: their group has images in validation or test")
@@ -121,6 +121,8 @@ def _left_out(record: RunRecord) -> list[str]:
     if record.disputed:
         why = "people disagree about their label, or took it back (selftrain label --list)"
         lines.append(f"{record.disputed} images left out: {why}")
+    if record.misnamed:
+        lines.append(f"{record.misnamed} images have the name of another format; they were read by their content")
     return lines
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,9 +21,10 @@ from selftrain.data.store.dataset import dataset_at, open_dataset
 from selftrain.data.store.image_store import ImageStore
 from selftrain.errors import ConfigError
 from selftrain.files.full_disk import full_disk_told
-from selftrain.files.remote import Folder, Remote, RemoteFile, open_remote
+from selftrain.files.remote import Remote, RemoteFile, open_remote
 from selftrain.files.writing import replace_text
 from selftrain.progress import Progress, silent
+from selftrain.retraining.apart import check_apart
 from selftrain.retraining.inbox import SIDECAR, Sightings, Sorting, sample, sort_files
 
 Resolve = Callable[[str], str]
@@ -240,21 +240,6 @@ def inbox_of(experiment: config.Experiment) -> config.Inbox:
     if experiment.inbox is None:
         raise ConfigError(f"the experiment {experiment.name!r} has no section `inbox`; add one with a `url` to it")
     return experiment.inbox
-
-
-def check_apart(source: config.Source, inbox: Remote) -> None:
-    """Raise ConfigError where the inbox and a folder of `source` lie in each other: an image would come twice."""
-    if not isinstance(source, config.FolderSource) or not isinstance(inbox, Folder):
-        return
-    own = Path(os.path.realpath(inbox.root))
-    for role in ("labeled", "unlabeled", "validation", "test"):
-        folder = getattr(source, role)
-        other = Path(os.path.realpath(os.path.expanduser(folder))) if folder else None
-        if other and (own.is_relative_to(other) or other.is_relative_to(own)):
-            raise ConfigError(
-                f"inbox.url is {inbox.root!r} and source.{role} {folder!r}, which lie in each other; "
-                "give the inbox a folder of its own"
-            )
 
 
 def memory_path(store: ImageStore) -> Path:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from selftrain import config
 from selftrain.data.hash_position import hash_position
-from selftrain.data.sources.listing import named_like_an_image
+from selftrain.data.images.names import named_like_an_image
 from selftrain.files.remote import FoundFiles, Identity, RemoteFile
 
 Wait = Literal["uploading", "empty", "unsettled", "unmarked", "over_cap", "unreadable"]

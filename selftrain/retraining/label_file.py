@@ -12,7 +12,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from selftrain.data.images.decode import QuarantineReason
+from selftrain.data.images.reasons import QuarantineReason
 from selftrain.data.label_log import LABEL_LOG_SCHEMA
 from selftrain.data.lists.text_tables import read_text_table
 from selftrain.data.sources.rows import stop_at_rows

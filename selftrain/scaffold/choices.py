@@ -99,7 +99,7 @@ def describe_choices(scaffold: Scaffold) -> str:
         f"{formats} of {seen.sampled} looked at; {'grey' if seen.grey else 'in colour'}",
     ]
     if seen.unreadable or seen.ignored_files:
-        lines.append(f"{seen.unreadable} unreadable, {seen.ignored_files} other files left out by their name")
+        lines.append(f"{seen.unreadable} unreadable, {seen.ignored_files} other files left out: they hold no image")
     lines.append(
         f"chosen: {chosen.image_size} px, teacher {chosen.teacher.backbone} ({_work(chosen.teacher)}), "
         f"student {student} ({_work(chosen.student)}), augmentation {chosen.teacher.augmentation}"
@@ -150,9 +150,10 @@ def _name(wished: str | None, source: FolderSource | TableSource) -> str:
         return wished
     if isinstance(source, TableSource):
         return NO_GOOD_NAME.sub("-", Path(source.path).stem).strip("-_.") or "images"
-    labeled = Path(source.labeled).resolve()
+    labeled = Path(source.labeled.partition("::")[0]).resolve()
     generic = {"labeled", "labelled", "train", "training", "images", "data"}
-    stem = labeled.parent.name if labeled.name.lower() in generic else labeled.name
+    name = labeled.stem if labeled.is_file() else labeled.name
+    stem = labeled.parent.name if name.lower() in generic else name
     return NO_GOOD_NAME.sub("-", stem).strip("-_.") or "images"
 
 

@@ -11,13 +11,13 @@ from selftrain.errors import ConfigError
 
 
 def source_of(
-    folders: Mapping[str, Path | None], *, table: Path | None = None, find_splits: bool = False
+    folders: Mapping[str, str | None], *, table: Path | None = None, find_splits: bool = False
 ) -> FolderSource | TableSource:
     """The source of the list `table`, or of `folders` (role -> path); `find_splits` looks for splits in the labelled.
 
     Raises ConfigError where both or neither are given, and SourceError as `taken_as_splits` does.
     """
-    given = {role: str(path) for role, path in folders.items() if path is not None}
+    given = {role: path for role, path in folders.items() if path is not None}
     if table is not None:
         if given or find_splits:
             other = f"--{next(iter(given), 'splits')}"

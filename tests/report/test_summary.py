@@ -71,8 +71,9 @@ def test_a_grown_test_set_shows_both_numbers() -> None:
 
 
 def test_images_that_wait_or_give_way_are_counted_by_their_reason() -> None:
-    record = RunRecord(run_id="r", name="d", status="completed", excluded_groups=4, reserved=5, disputed=6)
-    groups, reserved, disputed = result_lines(record)[1:]
+    record = RunRecord(run_id="r", name="d", status="completed", excluded_groups=4, reserved=5, disputed=6, misnamed=7)
+    groups, reserved, disputed, misnamed = result_lines(record)[1:]
+    assert misnamed.startswith("7 images have the name of another format")
     assert groups == "4 images left out: their group has images in validation or test"
     assert reserved.startswith("5 unlabelled images reserved")
     assert disputed.startswith("6 images left out: people disagree")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from PIL import Image
 
 from benchmarks.bucket import SECRET, BucketServer, served
@@ -19,6 +20,7 @@ from selftrain.data.store.dataset import open_dataset
 from selftrain.errors import ConfigError, InboxError, SourceError
 from selftrain.files.remote import Bucket, Folder, RemoteFile
 from selftrain.retraining import collecting
+from selftrain.retraining.apart import check_apart
 from selftrain.retraining.collecting import Collected, collect, memory_path, open_source_with_inbox
 
 NOW = datetime(2030, 12, 1, 3, tzinfo=UTC)  # later than any file that a test writes
@@ -397,3 +399,11 @@ def test_what_was_finished_before_an_inbox_died_is_not_read_again(
     assert (next_one.new_images, next_one.waiting) == (28, {"unreadable": 2}), "two failed before it was known why"
     assert gather(shop).new_images == 2
     assert len(rows(shop)) == 30
+
+
+def test_an_inbox_inside_the_bucket_of_the_pool_is_refused() -> None:
+    source = config.FolderSource(labeled="photos", unlabeled="s3://data/pool")
+    inbox = Bucket(LocalFileSystem(), "data/pool/new", "s3://data/pool/new")
+    with pytest.raises(ConfigError, match="lie in each other"):
+        check_apart(source, inbox)
+    check_apart(source, Bucket(LocalFileSystem(), "data/pool-2", "s3://data/pool-2"))

@@ -62,6 +62,7 @@ FLOORS = (
     "selftrain.data.ingest",
     "selftrain.data.store",
     "selftrain.data.sources",
+    "selftrain.data.places",
     "selftrain.data.lists",
     "selftrain.data.images",
     "selftrain.data",

@@ -65,7 +65,7 @@ def ask_held_out(
     labels = _labels(paths, folder, contract.class_names)
     unique, findings = _unique_images(labels)
     answered = predict_files(
-        network, contract, unique, batch_size=batch_size, flips=flips, strict_names=True, progress=progress
+        network, contract, unique, batch_size=batch_size, flips=flips, as_ingest=True, progress=progress
     )
     if len(answered.paths) < FEWEST:
         raise SourceError(

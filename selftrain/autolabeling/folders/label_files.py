@@ -163,8 +163,17 @@ def label_folder(
     charts = _draw(labels, outputs)
     if outputs.folders is not None:
         materialize(labels, outputs.folders, images=images, copy=copy)
-    notes = (*(held_out.findings if held_out else ()), *labels.findings)
+    notes = (*(held_out.findings if held_out else ()), *labels.findings, *_names_noted(images, answered.misnamed))
     return _summary(labels, answered.unread, outputs, charts, notes)
+
+
+def _names_noted(images: Path, misnamed: int) -> list[str]:
+    """What to say of files without an image, and of images with the name of another format."""
+    ignored = find_images(str(images)).ignored
+    notes = [f"{ignored} files or folders in {images} hold no image and were passed over"] if ignored else []
+    if misnamed:
+        notes.append(f"{misnamed} images have the name of another format; they were read by their content")
+    return notes
 
 
 def _labels(
@@ -194,7 +203,7 @@ def open_folder(folder: Path, size: int) -> FilePixels:
     """
     from selftrain.learn.models.predict_files import FilePixels
 
-    return FilePixels(image_files(folder), size, strict_names=True)
+    return FilePixels(image_files(folder), size, as_ingest=True)
 
 
 def image_files(folder: Path) -> tuple[str, ...]:

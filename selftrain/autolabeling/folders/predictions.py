@@ -121,7 +121,7 @@ def _table(predictor: Predictor, images: Sequence[ListedImage], threads: int, pr
     pixels = FilePixels(
         tuple(reads),
         predictor.contract.image_size,
-        strict_names=False,
+        as_ingest=False,
         read=lambda path: reads[path](path),
         threads=threads,
     )

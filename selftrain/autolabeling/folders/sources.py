@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from selftrain.data.sources.listing import find_images, named_like_an_image
+from selftrain.data.images.names import named_like_an_image
+from selftrain.data.sources.listing import find_images
 from selftrain.data.workers import cores
 from selftrain.errors import SourceError
 from selftrain.files.remote import Remote, open_remote

@@ -11,20 +11,18 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
+from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
-from selftrain.data.images.formats import Format, named, outline, sniff
+from selftrain.data.images.formats import Format, named, sniff, stranger
+from selftrain.data.images.openers import opener_of
+from selftrain.data.images.outline import outline
+from selftrain.data.images.reasons import QuarantineReason
 from selftrain.errors import ImageError
 
 UInt8s = npt.NDArray[np.uint8]
@@ -34,6 +32,9 @@ MAX_PIXELS: Final = 178_956_970  # twice Pillow's own limit; above this Pillow r
 
 _BICUBIC, _BILINEAR = Image.Resampling.BICUBIC, Image.Resampling.BILINEAR
 ORIENTATION_TAG = 0x0112
+_SUBFILE, _OLD_SUBFILE = 254, 255  # TIFF 6.0, section 8: what a page is to the others
+_PAGES_LOOKED_AT = 16
+_SHALLOW: Final = 1 << 12  # values of 16 bits that all are below it would be decoded as nearly black
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -43,34 +44,6 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# The plugins are called directly, because `Image.open` checks the size against a process-wide limit of its own.
-OPENERS: dict[Format, type[ImageFile.ImageFile]] = {
-    Format.JPEG: JpegImageFile,
-    Format.PNG: PngImageFile,
-    Format.WEBP: WebPImageFile,
-    Format.BMP: BmpImageFile,
-    Format.GIF: GifImageFile,
-    Format.TIFF: TiffImageFile,
-}
-
-
-class QuarantineReason(StrEnum):
-    """Why an image is in the quarantine table."""
-
-    ZERO_BYTE = "zero_byte"
-    NOT_AN_IMAGE = "not_an_image"
-    TRUNCATED = "truncated"
-    MISNAMED = "misnamed"
-    ANIMATED = "animated"
-    TOO_LARGE = "too_large"
-    TOO_SMALL = "too_small"
-    DUPLICATE = "duplicate"
-    CONFLICTING_LABEL = "conflicting_label"
-    UNSUPPORTED_MODE = "unsupported_mode"
-    UNREADABLE = "unreadable"
-    HELD_OUT_COPY = "held_out_copy"
-    HELD_OUT_GROUP = "held_out_group"
-    RESERVED = "reserved"
 
 
 @dataclass(frozen=True)
@@ -103,8 +76,8 @@ def examine(data: bytes, name: str, *, max_pixels: int, min_side: int) -> ImageF
         width, height = image.size
         turned_by_pillow = isinstance(image, TiffImageFile)
         image.draft("L", (2 * GRAY_SIDE, 2 * GRAY_SIDE))
-        image.load()
-        gray = image if image.mode == "L" and not image.has_transparency_data else _rgb(image).convert("L")
+        pixels = _loaded(image, lenient=False)
+        gray = pixels if pixels.mode == "L" else pixels.convert("L")
         turn = _turn(image)
         small = gray.resize((GRAY_SIDE, GRAY_SIDE), _BILINEAR, reducing_gap=2.0)
         if turn is not None:
@@ -114,20 +87,30 @@ def examine(data: bytes, name: str, *, max_pixels: int, min_side: int) -> ImageF
         return ImageFacts(hashlib.sha256(data).hexdigest(), width, height, np.array(small))
 
 
-def decode(data: bytes, size: int | None, *, max_pixels: int = MAX_PIXELS) -> UInt8s:
+def misnaming(data: bytes, name: str) -> str | None:
+    """What is wrong with the name of a picture, if it announces another format than the bytes have; it is read anyway.
+
+    >>> misnaming(b"GIF89a...", "photos/a.jpg")
+    'the name says JPEG, the bytes are GIF'
+    """
+    announced, form = named(name), sniff(data)
+    return None if announced in (None, form) or form is None else f"the name says {announced}, the bytes are {form}"
+
+
+def decode(data: bytes, size: int | None, *, max_pixels: int = MAX_PIXELS, lenient: bool = False) -> UInt8s:
     """The RGB pixels of an image file, uint8 0-255: (size, size, 3), or (height, width, 3) if `size` is None.
 
     The shorter side is resized to `size` (antialiased bicubic, small images enlarged), then the centre is cropped. EXIF
     orientation is applied, transparent parts are laid over white, and 16-bit values keep their upper 8 bits. Training
-    and serving both decode with this function. Raises ImageError with the QuarantineReason.
+    and serving both decode with this function. Raises ImageError with the QuarantineReason. `lenient` decodes also
+    pictures that would come out nearly black or blank: those that a store took in before they were refused.
     """
     with _reasons("image"):
         image = _open(data, "", max_pixels=max_pixels, min_side=1)
         if size is not None:
             scale = 2 * size / min(image.size)
             image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
-        image.load()
-        pixels: Image.Image = _rgb(image)
+        pixels = _rgb(_loaded(image, lenient=lenient))
         if size is not None:
             side = min(pixels.size)
             left, top = (pixels.width - side) / 2, (pixels.height - side) / 2
@@ -142,12 +125,11 @@ def _open(data: bytes, name: str, *, max_pixels: int, min_side: int) -> ImageFil
         raise ImageError(QuarantineReason.ZERO_BYTE, "the file is empty; copy it again")
     form = sniff(data)
     if form is None:
-        raise ImageError(
-            QuarantineReason.NOT_AN_IMAGE, f"the file does not begin like any of {', '.join(Format)}; convert it"
+        known = stranger(data)
+        detail = (
+            f"the file is {known}" if known else f"the file does not begin like any of {', '.join(Format)}; convert it"
         )
-    announced = named(name)
-    if announced is not None and announced is not form:
-        raise ImageError(QuarantineReason.MISNAMED, f"the name says {announced}, the bytes are {form}; rename the file")
+        raise ImageError(QuarantineReason.NOT_AN_IMAGE, detail)
     outlined = outline(data, form)
     if outlined.canvas:
         _refuse_large(outlined.canvas, max_pixels)
@@ -155,18 +137,31 @@ def _open(data: bytes, name: str, *, max_pixels: int, min_side: int) -> ImageFil
         raise ImageError(
             QuarantineReason.TRUNCATED, f"the {form} data stop before their end marker; copy the file again"
         )
-    image = OPENERS[form](io.BytesIO(data))
+    image = opener_of(form)(io.BytesIO(data))
     _refuse_large(image.size, max_pixels)
     if min(image.size) < min_side:
         raise ImageError(
             QuarantineReason.TOO_SMALL,
             f"{image.width}x{image.height} pixels, but the shorter side must have {min_side}; leave the image out",
         )
-    frames = getattr(image, "n_frames", 1)
+    frames = _frames(image)
     if frames > 1:
         detail = f"{frames} frames or pages, but only one is allowed; save the one that you want"
         raise ImageError(QuarantineReason.ANIMATED, detail)
     return image
+
+
+def _frames(image: ImageFile.ImageFile) -> int:
+    """How many frames or pages `image` has, without those that a scanner adds as reduced copies of the first."""
+    frames = int(getattr(image, "n_frames", 1))
+    if frames == 1 or not isinstance(image, TiffImageFile):
+        return frames
+    reduced = 0
+    for page in range(1, min(frames, _PAGES_LOOKED_AT)):
+        image.seek(page)
+        reduced += image.tag_v2.get(_SUBFILE, 0) & 1 or image.tag_v2.get(_OLD_SUBFILE, 0) == 2
+    image.seek(0)
+    return frames - reduced
 
 
 def _refuse_large(size: tuple[int, int], max_pixels: int) -> None:
@@ -178,19 +173,57 @@ def _refuse_large(size: tuple[int, int], max_pixels: int) -> None:
         )
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """`image`, in any mode that a file can have, converted to RGB."""
-    if image.mode in ("I;16", "I;16L", "I;16B", "I;16N"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+def _loaded(image: ImageFile.ImageFile, *, lenient: bool) -> Image.Image:
+    """`image`, decoded, in a mode of 8 bits: transparent parts over white, and the upper 8 of 16 bits.
+
+    Raises ImageError for a picture of which that would leave nothing, unless `lenient`.
+    """
+    deep = any(";16" in str(tile.args) for tile in image.tile)
+    image.load()
+    if image.mode.startswith("I;16") or (image.mode == "I" and isinstance(image, PpmImageFile)):
+        values = np.asarray(image)
+        if not lenient:
+            _refuse_shallow(int(values.max()))
+        return Image.fromarray((values >> 8).astype(np.uint8))
     if image.mode in ("I", "F", "LAB"):
         raise ImageError(
             QuarantineReason.UNSUPPORTED_MODE,
             f"pixels of mode {image.mode!r} have no defined range; save the image as 8- or 16-bit RGB",
         )
-    if image.has_transparency_data:
-        layer = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
-        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, layer).convert("RGB")
+    if deep and not lenient:  # the decoder has taken the upper 8 bits
+        colours = [place for place, band in enumerate(image.getbands()) if band != "A"]
+        _refuse_shallow(int(np.atleast_3d(np.asarray(image))[..., colours].max()) << 8)
+    return _over_white(image, lenient=lenient) if image.has_transparency_data else image
+
+
+def _refuse_shallow(largest: int) -> None:
+    if 0 < largest < _SHALLOW:
+        raise ImageError(
+            QuarantineReason.SHALLOW,
+            f"values of 16 bits, of which the largest is about {largest}, as cameras of 10 and 12 bits write them: "
+            "decoded, the picture would be nearly black; multiply all pictures by the same number, so that they use "
+            "all 16 bits, or save them with 8 bits",
+        )
+
+
+def _over_white(image: Image.Image, *, lenient: bool) -> Image.Image:
+    layer = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
+    white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+    laid = Image.alpha_composite(white, layer).convert("RGB")
+    if not lenient and _is_one_colour(laid) and not _is_one_colour(layer):
+        raise ImageError(
+            QuarantineReason.TRANSPARENT,
+            "the picture is in its alpha channel alone, or wholly transparent: over white, nothing of it is left; "
+            "save it without transparency, on a ground from which it stands out",
+        )
+    return laid
+
+
+def _is_one_colour(image: Image.Image) -> bool:
+    return all(low == high for low, high in (image.getchannel(band).getextrema() for band in image.getbands()))
+
+
+def _rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 

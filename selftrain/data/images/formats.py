@@ -1,15 +1,14 @@
-"""Image file formats: recognised by their first bytes, and followed block by block to their end without decoding."""
+"""Image file formats, recognised by their first bytes; a name only says what somebody took a file for."""
 
 from __future__ import annotations
 
-import struct
-from dataclasses import dataclass
+import re
 from enum import StrEnum
 from pathlib import PurePath
 
 
 class Format(StrEnum):
-    """The file formats that can be read."""
+    """The file formats that can be read; those in OF_PACKAGES with a package that is not always installed."""
 
     JPEG = "JPEG"
     PNG = "PNG"
@@ -17,6 +16,11 @@ class Format(StrEnum):
     BMP = "BMP"
     GIF = "GIF"
     TIFF = "TIFF"
+    PPM = "PPM"
+    AVIF = "AVIF"
+    JPEG2000 = "JPEG 2000"
+    HEIC = "HEIC"
+    JXL = "JPEG XL"
 
 
 EXTENSIONS = {
@@ -24,6 +28,7 @@ EXTENSIONS = {
     ".jpeg": Format.JPEG,
     ".jpe": Format.JPEG,
     ".jfif": Format.JPEG,
+    ".mpo": Format.JPEG,
     ".png": Format.PNG,
     ".apng": Format.PNG,
     ".webp": Format.WEBP,
@@ -32,15 +37,45 @@ EXTENSIONS = {
     ".gif": Format.GIF,
     ".tif": Format.TIFF,
     ".tiff": Format.TIFF,
+    ".ppm": Format.PPM,
+    ".pgm": Format.PPM,
+    ".pbm": Format.PPM,
+    ".pnm": Format.PPM,
+    ".avif": Format.AVIF,
+    ".jp2": Format.JPEG2000,
+    ".j2k": Format.JPEG2000,
+    ".j2c": Format.JPEG2000,
+    ".jpx": Format.JPEG2000,
+    ".heic": Format.HEIC,
+    ".heif": Format.HEIC,
+    ".hif": Format.HEIC,
+    ".jxl": Format.JXL,
 }
+HEADER_BYTES = 64
+"""Bytes at the start of a file that `sniff` may need."""
+OF_PACKAGES = {
+    Format.HEIC: ("HEIC, as phones write it", "pillow-heif"),
+    Format.JXL: ("JPEG XL", "pillow-jxl-plugin"),
+}
+"""What a format is, and the package that reads it."""
 
-
-@dataclass(frozen=True)
-class Outline:
-    """What a file's structure says before any pixel is decoded."""
-
-    complete: bool  # the end of the file is there; what is missing inside a JPEG only the decoder can tell
-    canvas: tuple[int, int] | None = None  # width, height in pixels, for formats where opening may allocate them
+_HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"))
+_NETPBM = re.compile(rb"P[1-6][ \t\r\n]+[0-9#]")
+_STRANGERS = (
+    (rb"\s*(<!doctype html|<html|<head|<body)", "a page of HTML: the download met an error or a login; fetch it again"),
+    (rb"version https://git-lfs", "a Git LFS pointer, not the picture; run `git lfs pull`"),
+    (
+        rb"(\.\./)*\.git/annex/|/annex/objects/",
+        "a git-annex pointer, not the picture; run `git annex get`",
+    ),
+    (rb"\s*(<\?xml.{0,200})?<svg", "a drawing in SVG; save it as PNG"),
+    (rb"\s*<\?xml", "XML, perhaps the error of a server; fetch the file again"),
+    (rb"\s*[{\[]\s*\"", "JSON, perhaps the error of a server; fetch the file again"),
+    (rb".{128}DICM", "DICOM; save its pictures as PNG"),
+    (rb"%PDF", "a PDF; save its pictures as PNG"),
+    (rb"8BPS", "a file of Photoshop; save it as PNG"),
+    (rb"PK\x03\x04", "a zip archive; give it as a source of its own"),
+)
 
 
 def sniff(data: bytes) -> Format | None:
@@ -59,6 +94,14 @@ def sniff(data: bytes) -> Format | None:
         return Format.GIF
     if data.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         return Format.TIFF
+    if data.startswith((b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")):
+        return Format.JPEG2000
+    if data.startswith((b"\0\0\0\x0cJXL \r\n\x87\n", b"\xff\x0a")):
+        return Format.JXL
+    if data[4:8] == b"ftyp":
+        return _of_brands(data)
+    if _NETPBM.match(data):
+        return Format.PPM
     if data.startswith(b"BM") and len(data) >= 18 and data[14] in (12, 40, 52, 56, 64, 108, 124):
         return Format.BMP
     return None
@@ -69,107 +112,21 @@ def named(name: str) -> Format | None:
     return EXTENSIONS.get(PurePath(name).suffix.lower())
 
 
-def outline(data: bytes, form: Format) -> Outline:
-    """Follow the blocks of `data` to its end. A block that runs past the end makes it incomplete; nothing is raised."""
-    try:
-        return _WALKS[form](data)
-    except (IndexError, struct.error):
-        return Outline(complete=False)
+def stranger(data: bytes) -> str | None:
+    """What often lies where a picture should: what `data` is, and what to do about it; None for anything else.
+
+    >>> stranger(b"<!DOCTYPE html><html>404")
+    'a page of HTML: the download met an error or a login; fetch it again'
+    """
+    head = data[:1024]
+    found = (advice for pattern, advice in _STRANGERS if re.match(pattern, head, re.DOTALL | re.IGNORECASE))
+    return next(found, None)
 
 
-def _jpeg(data: bytes) -> Outline:
-    """Look for the end marker anywhere, as cameras append data. The decoder finds what is missing before it."""
-    return Outline(complete=data.rfind(b"\xff\xd9") > 0)
-
-
-def _png(data: bytes) -> Outline:
-    position = 8
-    while True:
-        length, kind = struct.unpack_from(">I4s", data, position)
-        position += 12 + length
-        if position > len(data):
-            return Outline(complete=False)
-        if kind == b"IEND":
-            return Outline(complete=True)
-
-
-def _webp(data: bytes) -> Outline:
-    (length,) = struct.unpack_from("<I", data, 4)
-    canvas = None
-    match data[12:16]:
-        case b"VP8X":
-            canvas = (1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little"))
-        case b"VP8L":
-            (bits,) = struct.unpack_from("<I", data, 21)
-            canvas = (1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF))
-        case b"VP8 ":
-            width, height = struct.unpack_from("<HH", data, 26)
-            canvas = (width & 0x3FFF, height & 0x3FFF)
-    return Outline(complete=length + 8 <= len(data), canvas=canvas)
-
-
-def _bmp(data: bytes) -> Outline:
-    (length,) = struct.unpack_from("<I", data, 2)
-    return Outline(complete=length <= len(data))
-
-
-def _gif(data: bytes) -> Outline:
-    """Follow the blocks (GIF89a specification, section 12 onwards). Frames outside the screen enlarge the canvas."""
-    width, height, flags = struct.unpack_from("<HHB", data, 6)
-    position = 13 + _gif_palette(flags)
-    while data[position] != 0x3B:
-        if data[position] == 0x2C:
-            left, top, across, down, flags = struct.unpack_from("<4HB", data, position + 1)
-            width, height = max(width, left + across), max(height, top + down)
-            position += 11 + _gif_palette(flags)  # separator, descriptor, palette, code size
-        elif data[position] == 0x21:
-            position += 2
-        else:  # junk between blocks; decoders skip it
-            position += 1
-            continue
-        while size := data[position]:
-            position += size + 1
-        position += 1
-    return Outline(complete=True, canvas=(width, height))
-
-
-def _gif_palette(flags: int) -> int:
-    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
-
-
-def _tiff(data: bytes) -> Outline:
-    """Check the strips and tiles of the first directory (TIFF 6.0, section 2). BigTIFF is left to the decoder."""
-    order = "<" if data[:2] == b"II" else ">"
-    magic, directory = struct.unpack_from(order + "HI", data, 2)
-    if magic != 42:
-        return Outline(complete=True)
-    (entries,) = struct.unpack_from(order + "H", data, directory)
-    values: dict[int, tuple[int, ...]] = {}
-    for k in range(entries):
-        tag, kind, count = struct.unpack_from(order + "HHI", data, directory + 2 + 12 * k)
-        if tag in _TIFF_OFFSETS or tag in _TIFF_LENGTHS:
-            sign, width = {3: ("H", 2), 4: ("I", 4)}.get(kind, ("I", 4))
-            place = directory + 10 + 12 * k
-            if count * width > 4:
-                (place,) = struct.unpack_from(order + "I", data, place)
-            if place + count * width > len(data):
-                return Outline(complete=False)
-            values[tag] = struct.unpack_from(f"{order}{count}{sign}", data, place)
-    for offsets, lengths in zip(_TIFF_OFFSETS, _TIFF_LENGTHS, strict=True):
-        ends = (start + size for start, size in zip(values.get(offsets, ()), values.get(lengths, ()), strict=False))
-        if max(ends, default=0) > len(data):
-            return Outline(complete=False)
-    return Outline(complete=True)
-
-
-_TIFF_OFFSETS = (273, 324)  # strips, tiles
-_TIFF_LENGTHS = (279, 325)
-
-_WALKS = {
-    Format.JPEG: _jpeg,
-    Format.PNG: _png,
-    Format.WEBP: _webp,
-    Format.BMP: _bmp,
-    Format.GIF: _gif,
-    Format.TIFF: _tiff,
-}
+def _of_brands(data: bytes) -> Format | None:
+    """AVIF or HEIC, by the brands in the first box (ISO/IEC 14496-12, section 4.3); a film has others."""
+    length = int.from_bytes(data[:4], "big")
+    brands = {data[8:12], *(data[at : at + 4] for at in range(16, min(length, HEADER_BYTES), 4))}
+    if brands & {b"avif", b"avis"}:
+        return Format.AVIF
+    return Format.HEIC if brands & _HEIC_BRANDS else None

@@ -14,8 +14,11 @@ from typing import Final
 
 from PIL import Image
 
-from selftrain.data.images.decode import OPENERS, ORIENTATION_TAG, QuarantineReason, quiet
+from selftrain.data.images.decode import ORIENTATION_TAG, decode, quiet
+from selftrain.data.images.encode import encode_png
 from selftrain.data.images.formats import Format, sniff
+from selftrain.data.images.openers import opener_of
+from selftrain.data.images.reasons import QuarantineReason
 from selftrain.data.images.tiff_tags import without_tags
 from selftrain.errors import ImageError
 
@@ -34,6 +37,8 @@ _GIF_KEPT = (b"NETSCAPE2.0", b"ANIMEXTS1.0", b"ICCRGBG1012")
 def without_metadata(data: bytes) -> bytes:
     """`data` without metadata; the same pixels, colours and orientation. Bytes without any come back as they are.
 
+    Formats whose metadata cannot be cut out become PNG, with the pixels that decoding gives.
+
     Data that begin like none of our formats come back as they are too, for `examine` to refuse. Raises ImageError where
     the metadata cannot be taken out: what is personal is never kept by accident.
     """
@@ -42,6 +47,8 @@ def without_metadata(data: bytes) -> bytes:
         match form:
             case None | Format.BMP:  # a BMP has no place for any
                 return data
+            case Format.PPM | Format.AVIF | Format.HEIC | Format.JPEG2000 | Format.JXL:
+                return encode_png(decode(data, None))  # the pixels alone, as decoding gives them
             case Format.JPEG:
                 return _jpeg(data)
             case Format.PNG:
@@ -62,7 +69,7 @@ def _orientation(data: bytes, form: Format) -> int:
     """The EXIF orientation 1-8, found as decoding finds it; 1 where there is none."""
     try:
         with quiet():
-            value = OPENERS[form](io.BytesIO(data)).getexif().get(ORIENTATION_TAG, 1)
+            value = opener_of(form)(io.BytesIO(data)).getexif().get(ORIENTATION_TAG, 1)
     except Exception:  # damaged EXIF can raise anything; decoding then turns nothing either
         return 1
     return value if isinstance(value, int) and 2 <= value <= 8 else 1

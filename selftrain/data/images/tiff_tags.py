@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from selftrain.data.images.decode import QuarantineReason
+from selftrain.data.images.reasons import QuarantineReason
 from selftrain.errors import ImageError
 
 # TIFF 6.0 and its supplements: all that a decoder needs, orientation (274) and colour profile (34675) included.

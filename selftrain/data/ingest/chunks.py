@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from selftrain.data.images.decode import ImageFacts, QuarantineReason, examine
+from selftrain.data.images.decode import ImageFacts, examine, misnaming
 from selftrain.data.images.phash import phash
+from selftrain.data.images.reasons import QuarantineReason
 from selftrain.data.store.shards import (
     GRAY_SIDE,
     PENDING,
@@ -101,7 +102,7 @@ def write_chunk(root: Path, chunk: SourceChunk, *, read: Callable[[str], bytes],
     try:
         with closing(create_shard(part)) as writer:
             for path in chunk.paths:
-                results.add(_examine(path, read=read, limits=limits), write=writer.write)
+                results.add(path, _examine(path, read=read, limits=limits), write=writer.write)
         columns = results.columns(chunk, _finish_shard(root / SHARDS, part, results))
     except Exception:
         part.unlink(missing_ok=True)  # on a full disk it would keep the disk full
@@ -127,14 +128,17 @@ class _Results:
     """The results for a chunk's files so far; images with the same bytes share a record."""
 
     records: list[int | None] = field(default_factory=list)
-    errors: list[ImageError | None] = field(default_factory=list)
+    reasons: list[str | None] = field(default_factory=list)
+    details: list[str | None] = field(default_factory=list)
     stored: dict[str, int] = field(default_factory=dict)
     examined: list[ImageFacts] = field(default_factory=list)
 
-    def add(self, result: tuple[bytes, ImageFacts] | ImageError, *, write: Callable[[bytes], None]) -> None:
+    def add(self, path: str, result: tuple[bytes, ImageFacts] | ImageError, *, write: Callable[[bytes], None]) -> None:
+        """A result; an image whose name announces another format has a detail without a reason."""
         if isinstance(result, ImageError):
             self.records.append(None)
-            self.errors.append(result)
+            self.reasons.append(str(result.reason))
+            self.details.append(result.message)
             return
         data, examined = result
         if examined.image_id not in self.stored:
@@ -142,7 +146,8 @@ class _Results:
             self.examined.append(examined)
             write(data)
         self.records.append(self.stored[examined.image_id])
-        self.errors.append(None)
+        self.reasons.append(None)
+        self.details.append(misnaming(data, path))
 
     def gray(self) -> Gray:
         """Thumbnails (records, 32, 32)."""
@@ -159,8 +164,7 @@ class _Results:
         facts = [None if record is None else self.examined[record] for record in self.records]
         for name in ("image_id", "width", "height"):
             columns[name] = [None if one is None else getattr(one, name) for one in facts]
-        columns["reason"] = [None if error is None else str(error.reason) for error in self.errors]
-        columns["detail"] = [None if error is None else error.message for error in self.errors]
+        columns["reason"], columns["detail"] = list(self.reasons), list(self.details)
         return columns
 
 

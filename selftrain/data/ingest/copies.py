@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from selftrain.data.images.decode import QuarantineReason
 from selftrain.data.images.near_duplicates import near_duplicates
+from selftrain.data.images.reasons import QuarantineReason
 from selftrain.data.ingest.listed_files import LeftOut, ListedFiles, SplitCode
 from selftrain.data.store.image_store import ImageStore
 from selftrain.data.store.shards import Gray

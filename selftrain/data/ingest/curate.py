@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from selftrain import config
-from selftrain.data.images.decode import QuarantineReason
 from selftrain.data.images.near_duplicates import groups
+from selftrain.data.images.reasons import QuarantineReason
 from selftrain.data.ingest.chunks import Limits
 from selftrain.data.ingest.copies import (
     Pairs,
@@ -56,6 +56,7 @@ class CuratedRows:
     held_out_groups: int
     reserved: int
     disputed: int
+    misnamed: int
 
 
 def curate(
@@ -104,6 +105,7 @@ def curate(
         held_out_groups=len(barred.rows) + len(grouped.rows),
         reserved=len(reserved.rows),
         disputed=len(disputed.rows),
+        misnamed=files.misnamed,
     )
 
 

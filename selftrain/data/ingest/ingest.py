@@ -27,7 +27,7 @@ class IngestResult:
 
     `quarantine` has the columns origin, reason, detail. `quarantine_share` is the part of the listed files that are
     unusable. Copies are in the table but not in the share, because they were only left out. `files_read` counts the
-    files that had to be read this time.
+    files that had to be read this time, `misnamed` those that were used though their name announces another format.
     """
 
     manifest: Manifest
@@ -40,6 +40,7 @@ class IngestResult:
     held_out_groups: int = 0
     reserved: int = 0
     disputed: int = 0
+    misnamed: int = 0
     earlier_test: str | None = None
 
 
@@ -91,6 +92,7 @@ def ingest(
         held_out_groups=curated.held_out_groups,
         reserved=curated.reserved,
         disputed=curated.disputed,
+        misnamed=curated.misnamed,
         earlier_test=tests.before(curated.manifest),
     )
 

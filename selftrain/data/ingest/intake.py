@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from selftrain import config
-from selftrain.data.images.decode import QuarantineReason
 from selftrain.data.images.metadata import without_metadata
+from selftrain.data.images.reasons import QuarantineReason
 from selftrain.data.ingest.chunks import Limits
 from selftrain.data.ingest.reading import Reading, limits_of, usable_index
 from selftrain.data.intake_table import (

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from selftrain.data import columns
-from selftrain.data.images.decode import QuarantineReason
+from selftrain.data.images.reasons import QuarantineReason
 from selftrain.data.ingest.group_split import UserGroups, groups_of
 from selftrain.data.manifest import LabelSource, Split
 from selftrain.data.sources.listing import Listing
@@ -58,6 +58,12 @@ class ListedFiles:
         content = table["image_id"].combine_chunks().dictionary_encode().indices
         groups = groups_of(listing, group_from=group_from)
         return cls(table, np.asarray(pc.fill_null(content, -1), dtype=np.int64), label, split, groups)
+
+    @property
+    def misnamed(self) -> int:
+        """How many usable files have a name that announces another format."""
+        noted = pc.and_(pc.is_null(self.table["reason"]), pc.is_valid(self.table["detail"]))
+        return int(pc.sum(noted).as_py() or 0)
 
     def column(self, name: str) -> Int64s:
         """A column of integers without nulls (0 where the file could not be used)."""

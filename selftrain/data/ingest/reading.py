@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from selftrain import config
-from selftrain.data.images.decode import QuarantineReason
+from selftrain.data.images.reasons import QuarantineReason
 from selftrain.data.ingest.chunks import Limits, SourceChunk, cut_into_chunks, write_chunk
 from selftrain.data.sources.listing import Listing
 from selftrain.data.sources.source import ImageSource
@@ -25,6 +25,14 @@ from selftrain.progress import Progress
 _MAX_FILE_BYTES = 256_000_000
 _LIMITS_KEY = b"selftrain.limits"
 _DEPENDS_ON_LIMITS = (QuarantineReason.TOO_LARGE, QuarantineReason.TOO_SMALL)
+_READER_KEY = b"selftrain.reader"
+_READER = b"2"  # raised when files can be read that were refused before: those are then read once more
+_DEPENDS_ON_READER = (
+    QuarantineReason.NOT_AN_IMAGE,
+    QuarantineReason.ANIMATED,
+    QuarantineReason.UNSUPPORTED_MODE,
+    "misnamed",
+)
 
 
 def limits_of(settings: config.Ingest) -> Limits:
@@ -80,7 +88,9 @@ class Reading:
 def usable_index(store: ImageStore, limits: Limits) -> pa.Table:
     """The index without rows whose shard is gone or damaged, and without rows that another reading could change."""
     index = store.index()
-    again = [QuarantineReason.UNREADABLE]
+    again: list[str] = [QuarantineReason.UNREADABLE, QuarantineReason.NO_DECODER]
+    if (index.schema.metadata or {}).get(_READER_KEY) != _READER:
+        again += _DEPENDS_ON_READER
     if (index.schema.metadata or {}).get(_LIMITS_KEY) != _limits_text(limits):
         again += _DEPENDS_ON_LIMITS
     stays = pc.invert(pc.is_in(index["reason"], pa.array([str(reason) for reason in again])))
@@ -120,7 +130,8 @@ def _adopt(store: ImageStore, index: pa.Table, keys: list[str], *, limits: Limit
     rows = pa.concat_tables([INDEX_SCHEMA.empty_table(), *parts])
     older = index.filter(pc.invert(pc.is_in(index["path"], rows["path"].combine_chunks())))
     merged = pa.concat_tables([older.replace_schema_metadata(None), rows]).sort_by("path").combine_chunks()
-    merged = merged.replace_schema_metadata({_LIMITS_KEY: _limits_text(limits)} if limits else None)
+    known = {_LIMITS_KEY: _limits_text(limits), _READER_KEY: _READER} if limits else None
+    merged = merged.replace_schema_metadata(known)
     replace(store.index_path, lambda to: pq.write_table(merged, to))
     store.clear_unfinished()
     return merged

@@ -31,6 +31,7 @@ class IngestReport(BaseModel):
     excluded_groups: int = 0
     reserved: int = 0
     disputed: int = 0
+    misnamed: int = 0
     test_version: int = 1
     earlier_test: str | None = None
 
@@ -49,6 +50,7 @@ def report_ingested(ingested: IngestResult, quarantine_table: Path) -> IngestRep
         excluded_groups=ingested.held_out_groups,
         reserved=ingested.reserved,
         disputed=ingested.disputed,
+        misnamed=ingested.misnamed,
         test_version=version_after(ingested.earlier_test),
         earlier_test=ingested.earlier_test,
     )

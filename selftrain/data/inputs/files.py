@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from selftrain.config import FolderSource, Ingest
-from selftrain.data.images.decode import QuarantineReason, decode, probe
+from selftrain.data.images.decode import decode, probe
+from selftrain.data.images.reasons import QuarantineReason
 from selftrain.data.inputs.images import ImageChunk, ImageStream, Unreadable, rows_of_size, to_labels
 from selftrain.data.sources.folders import FolderImages
 from selftrain.data.sources.listing import find_images

@@ -32,16 +32,10 @@ class FolderImages:
         ignored, notes = 0, list[str]()
         for split, root in roots.items():
             others = tuple(other for name, other in roots.items() if name != split)
-            if split == "unlabeled":
-                table, left_out = _rows(root, label=None, split=split, apart_from=others)
-            else:
-                stop_at_splits(root, f"source.{split}")
-                table, left_out, said = _class_folders(
-                    root, split=None if split == "labeled" else split, apart_from=others
-                )
-                notes += said
+            table, left_out, said = rows_of_role(split, root, others)
             parts.append(table)
             ignored += left_out
+            notes += said
         return checked_listing(pa.concat_tables(parts), ignored=ignored, notes=tuple(notes))
 
     def read(self, path: str) -> bytes:
@@ -69,6 +63,17 @@ class FolderImages:
             if same != role:
                 raise SourceError(f"source.{role} and source.{same} are the same folder {root!r}; give each its own")
         return roots
+
+
+def rows_of_role(role: str, root: str, others: tuple[str, ...]) -> tuple[pa.Table, int, list[str]]:
+    """The images of the folder `root`, which is the `role` of a FolderSource, apart from the folders `others`.
+
+    Beside them: how many files hold no image, and notes. Raises SourceError for folders that cannot be classes.
+    """
+    if role == "unlabeled":
+        return (*_rows(root, label=None, split=role, apart_from=others), [])
+    stop_at_splits(root, f"source.{role}")
+    return _class_folders(root, split=None if role == "labeled" else role, apart_from=others)
 
 
 def _class_folders(root: str, *, split: str | None, apart_from: tuple[str, ...]) -> tuple[pa.Table, int, list[str]]:

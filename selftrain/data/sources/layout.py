@@ -6,12 +6,9 @@ import os
 from collections.abc import Mapping
 
 from selftrain.config import FolderSource
+from selftrain.data.images.names import LEFT_BEHIND
 from selftrain.errors import SourceError
 
-LEFT_BEHIND = frozenset(
-    ("__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "__pycache__", "thumbnails")
-)
-"""Folders that systems and tools make beside a user's own, in lower case; hidden ones are left out anyhow."""
 SPLIT_NAMES: Mapping[str, str] = {
     **dict.fromkeys(("train", "training"), "labeled"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from selftrain.data.sources.layout import LEFT_BEHIND
+from selftrain.data.images.formats import HEADER_BYTES, sniff
+from selftrain.data.images.names import IMAGE_SUFFIXES, LEFT_BEHIND, SIDECARS, named_like_an_image
 from selftrain.errors import SourceError
 
 LISTING_SCHEMA = pa.schema(
@@ -27,17 +28,12 @@ LISTING_SCHEMA = pa.schema(
 )
 # Columns that a listing has only where one of their values is not null: most data sets have neither.
 OPTIONAL_SCHEMA = pa.schema([pa.field("group", pa.string()), pa.field("dispute", pa.string())])
-# Suffixes of image files. Those of the second line cannot be decoded here. Such a file is still listed, so that its
-# owner sees it in quarantine. Everything else (.txt, Thumbs.db) is counted and left out.
-_IMAGE_NAMES = """jpg jpeg jpe jfif png webp bmp dib gif tif tiff
-    apng avif heic heif jp2 j2k jxl ico svg psd raw cr2 cr3 nef arw dng orf rw2 ppm pgm pbm pnm tga"""
-_IMAGE_SUFFIXES = frozenset(_IMAGE_NAMES.split())
 UNREADABLE_SIZE = -1
 
 
 @dataclass(frozen=True)
 class Listing:
-    """One row per source image, sorted by path; `ignored` counts the files without an image's name.
+    """One row per source image, sorted by path; `ignored` counts the files that hold no image.
 
     `label` and `split` are what the source says, null where it says nothing. `size` is in bytes (-1: unknown),
     `mtime_ns` in nanoseconds. A file whose path, size and time stay the same is not read again. Where there are any,
@@ -106,7 +102,7 @@ def _text_bytes(chunk: pa.Array) -> bytes:
 
 @dataclass
 class FoundFiles:
-    """Image files below one folder, as three columns of equal length; `ignored` counts the files named otherwise."""
+    """Image files below one folder, as three columns of equal length; `ignored` counts the other files."""
 
     paths: list[str] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
@@ -115,7 +111,7 @@ class FoundFiles:
 
 
 def find_images(folder: str, *, apart_from: tuple[str, ...] = ()) -> FoundFiles:
-    """All image files below `folder`, by name and not by content, in no particular order.
+    """All image files below `folder`, in no particular order; what is not named like one is known by its first bytes.
 
     Hidden files and folders are skipped. Links are followed, each real folder once, so that a cycle ends. The folders
     `apart_from` are left out: an unlabelled folder inside the labelled one is not a class. A dangling link is listed
@@ -154,7 +150,7 @@ def _scan_folder(folder: str, files: FoundFiles) -> list[str]:
             files.ignored += 1
         elif is_dir:
             folders.append(entry.path)
-        elif not is_file or not named_like_an_image(entry.name):
+        elif not is_file or not (named_like_an_image(entry.name) or _begins_like_an_image(entry)):
             files.ignored += 1
         else:
             files.paths.append(_as_text(entry.path))
@@ -168,15 +164,20 @@ def endings_of(folder: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name in sorted(os.listdir(folder)):
         stem, dot, suffix = name.rpartition(".")
-        if dot and stem and suffix.lower() in _IMAGE_SUFFIXES:
+        if dot and stem and suffix.lower() in IMAGE_SUFFIXES:
             found.setdefault(stem, []).append(name)
     return found
 
 
-def named_like_an_image(name: str) -> bool:
-    """Whether a file of this name is listed as an image: by its extension, or because it has none."""
-    stem, dot, suffix = name.rpartition(".")
-    return not dot or not stem or suffix.lower() in _IMAGE_SUFFIXES
+def _begins_like_an_image(entry: os.DirEntry[str]) -> bool:
+    """Whether the first bytes of a file with another name are those of an image. One that cannot be opened is none."""
+    if entry.name.rpartition(".")[2].lower() in SIDECARS:
+        return False
+    try:
+        with open(entry.path, "rb") as file:
+            return sniff(file.read(HEADER_BYTES)) is not None
+    except OSError:
+        return False
 
 
 def _as_text(path: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Protocol, assert_never
 
 from selftrain import config
@@ -29,16 +30,29 @@ class ImageSource(Protocol):
 def open_source(settings: config.Source) -> ImageSource:
     """The ImageSource that `settings` describe; nothing is read yet."""
     from selftrain.data.sources.arrays import DigitsImages, KerasImages
-    from selftrain.data.sources.tables import TableImages
+    from selftrain.data.sources.places import PlacesImages, beyond_folders
 
     match settings:
         case config.DigitsSource():
             return DigitsImages(settings)
         case config.FolderSource():
-            return FolderImages(settings)
+            return PlacesImages(settings) if beyond_folders(settings) else FolderImages(settings)
         case config.TableSource():
-            return TableImages(settings)
+            return _of_table(settings)
         case config.KerasDatasetSource():
             return KerasImages(settings)
         case _:
             assert_never(settings)
+
+
+def _of_table(settings: config.TableSource) -> ImageSource:
+    """The images that a list names, or that a Parquet table holds itself."""
+    from selftrain.data.places.parquet import holds_images
+    from selftrain.data.places.place import INSIDE
+    from selftrain.data.sources.places import PlacesImages
+    from selftrain.data.sources.tables import TableImages
+
+    if not holds_images(os.path.expanduser(settings.path)):
+        return TableImages(settings)
+    label = settings.columns.get("label")
+    return PlacesImages(config.FolderSource(labeled=f"{settings.path}{INSIDE}{label}" if label else settings.path))

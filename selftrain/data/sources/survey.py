@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import warnings
+import io
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import dataclass
 from statistics import median
+from typing import IO
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
 from selftrain.config import FolderSource, TableSource
-from selftrain.data.images.decode import decode
-from selftrain.data.images.formats import sniff
-from selftrain.data.sources.source import open_source
-from selftrain.errors import ImageError, SourceError
+from selftrain.data.images.decode import decode, quiet
+from selftrain.data.images.formats import HEADER_BYTES, sniff
+from selftrain.data.images.openers import opener_of
+from selftrain.data.sources.source import ImageSource, open_source
+from selftrain.errors import ImageError, SelftrainError, SourceError
 
 SAMPLED = 256  # files whose header is read
+SAMPLED_ELSEWHERE = 64  # files that are read whole, because only their source can open them
 SMALL_SIDE = 64  # pixels; smaller pictures are decoded to find colour
 ALPHABET = 10  # classes
 DECODED = 48  # files that are decoded to tell writing from photos
 SHADE, PAPER = 16, 0.4  # grey levels either side of one shade, and the share of a page that it fills
-_HEADER_BYTES = 32
 _GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "F"})
 
 
@@ -92,8 +94,10 @@ def survey(source: FolderSource | TableSource, *, seed: int = 0) -> Survey:
     Raises SourceError for folders that are missing, empty or contradict each other, for a list that cannot be used, and
     if no file in the sample is an image.
     """
-    listing = open_source(source).scan()
+    images = open_source(source)
+    listing = images.scan()
     table, (labeled, unlabeled) = listing.table, _places(source)
+    most = SAMPLED if images.on_disk else SAMPLED_ELSEWHERE
     anywhere = pc.or_(pc.is_null(table["split"]), pc.fill_null(pc.equal(table["split"], "train"), False))
     training = table.filter(pc.and_(anywhere, pc.is_valid(table["label"])))
     pool = table.filter(pc.and_(pc.is_null(table["split"]), pc.is_null(table["label"])))
@@ -101,13 +105,16 @@ def survey(source: FolderSource | TableSource, *, seed: int = 0) -> Survey:
     given = {split: isinstance(source, FolderSource) and getattr(source, split) is not None for split in held_out}
     counted = training["label"].value_counts()
     classes = {str(each["values"].as_py()): int(each["counts"].as_py()) for each in counted}
-    sample = _sample(table, seed)
-    looks = [look for look in map(_look, map(Path, sample)) if look is not None]
+    sample = _sample(table, seed, most)
+    looks = [look for look in (_look(images, path) for path in sample) if look is not None]
     if not looks:
         raise SourceError(
             f"none of the {len(sample)} files looked at in {labeled!r} and {unlabeled!r} is an image that can be read; "
-            "give JPEG, PNG, WebP, BMP, GIF or TIFF files"
+            "give JPEG, PNG, WebP, AVIF, JPEG 2000, BMP, GIF, TIFF or PPM files"
         )
+    decoded = _decode_some(images, sample, seed)
+    if not decoded.shares and decoded.errors:
+        raise SourceError(f"{labeled!r} and {unlabeled!r}: {decoded.notes[0]}")
     return Survey(
         labeled=labeled,
         unlabeled=unlabeled,
@@ -123,8 +130,8 @@ def survey(source: FolderSource | TableSource, *, seed: int = 0) -> Survey:
         median_side=int(median(look.short for look in looks)),
         longest_side=max(look.long for look in looks),
         grey=all(look.grey for look in looks),
-        drawn=_drawn(sample, seed),
-        notes=listing.notes,
+        drawn=decoded.drawn,
+        notes=(*listing.notes, *decoded.notes),
     )
 
 
@@ -140,49 +147,79 @@ class _Look(BaseModel):
     grey: bool
 
 
-def _look(path: Path) -> _Look | None:
+def _look(source: ImageSource, path: str) -> _Look | None:
     """What the header at `path` says; a small picture is decoded to find colour."""
     try:
-        with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns about large images; they are not decoded here
-            form = sniff(file.read(_HEADER_BYTES))
+        with _opened(source, path) as file, quiet():
+            form = sniff(file.read(HEADER_BYTES))
             if form is None:
                 return None
             file.seek(0)
-            with Image.open(file) as image:
-                short, long = min(image.size), max(image.size)
-                grey = image.mode in _GREY_MODES
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            image = opener_of(form)(file)
+            short, long, mode = min(image.size), max(image.size), image.mode
+    except (OSError, ValueError, SyntaxError, SelftrainError):
         return None
-    return _Look(format=form.value, short=short, long=long, grey=grey or (long <= SMALL_SIDE and _colourless(path)))
+    grey = mode in _GREY_MODES or (long <= SMALL_SIDE and _colourless(source, path))
+    return _Look(format=form.value, short=short, long=long, grey=grey)
 
 
-def _colourless(path: Path) -> bool:
+def _opened(source: ImageSource, path: str) -> IO[bytes]:
+    """The file at `path`: on this machine only what is asked for is read."""
+    return open(path, "rb") if source.on_disk else io.BytesIO(source.read(path))
+
+
+def _colourless(source: ImageSource, path: str) -> bool:
     try:
-        pixels = decode(path.read_bytes(), None)
+        pixels = decode(source.read(path), None)
     except (ImageError, OSError):
         return False
     return bool((pixels == pixels[..., :1]).all())
 
 
-def _sample(table: pa.Table, seed: int) -> list[str]:
-    rows = np.random.default_rng(seed).permutation(table.num_rows)[:SAMPLED]
+def _sample(table: pa.Table, seed: int, most: int) -> list[str]:
+    rows = np.random.default_rng(seed).permutation(table.num_rows)[:most]
     return [str(path) for path in table["path"].take(pa.array(np.sort(rows))).to_pylist()]
 
 
-def _drawn(paths: list[str], seed: int) -> bool:
-    """Whether in most of some images one shade, give or take, fills at least PAPER of the pixels."""
+@dataclass(frozen=True)
+class _Decoded:
+    """Some files, decoded: `shares` as `_largest_shade` gives them, and why the others could not be."""
+
+    shares: tuple[float, ...]
+    errors: tuple[ImageError, ...]
+
+    @property
+    def drawn(self) -> bool:
+        """Whether in most of the images one shade, give or take, fills at least PAPER of the pixels."""
+        return not self.shares or median(self.shares) >= PAPER
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How many could not be decoded, and why the first of each reason."""
+        count = len(self.shares) + len(self.errors)
+        first = {str(error.reason): error.message for error in reversed(self.errors)}
+        counts = Counter(str(error.reason) for error in self.errors)
+        return tuple(
+            f"{counts[reason]} of {count} images tried cannot be used ({reason}): {message.removeprefix('image: ')}"
+            for reason, message in first.items()
+        )
+
+
+def _decode_some(source: ImageSource, paths: list[str], seed: int) -> _Decoded:
     chosen = np.random.default_rng(seed).permutation(len(paths))[:DECODED]
-    shares = [share for share in (_largest_shade(Path(paths[row])) for row in chosen) if share is not None]
-    return not shares or median(shares) >= PAPER
+    shares, errors = list[float](), list[ImageError]()
+    for row in chosen:
+        try:
+            shares.append(_largest_shade(decode(source.read(paths[row]), SMALL_SIDE)))
+        except ImageError as error:
+            errors.append(error)
+        except OSError:
+            continue
+    return _Decoded(tuple(shares), tuple(errors))
 
 
-def _largest_shade(path: Path) -> float | None:
-    """The share in 0-1 of an image's pixels that are within SHADE of its commonest grey level; None: unreadable."""
-    try:
-        pixels = decode(path.read_bytes(), SMALL_SIDE)
-    except (ImageError, OSError):
-        return None
+def _largest_shade(pixels: npt.NDArray[np.uint8]) -> float:
+    """The share in 0-1 of an image's pixels that are within SHADE of its commonest grey level."""
     levels = np.bincount(pixels.mean(axis=-1).astype(np.int64).ravel(), minlength=256)
     window = np.convolve(levels, np.ones(2 * SHADE + 1, np.int64), mode="same")
     return float(window.max() / levels.sum())

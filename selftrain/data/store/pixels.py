@@ -90,7 +90,7 @@ class StoredPixels:
         """Write the images of `rows` (k,) to the positions `at` (k,) of `images`."""
         encoded = read_records(self.folder, self.shards[rows], self.records[rows])
         for position, data in zip(at, encoded, strict=True):
-            images[position] = decode(data, self.size, max_pixels=_ANY)
+            images[position] = decode(data, self.size, max_pixels=_ANY, lenient=True)
 
 
 @dataclass(frozen=True, eq=False)

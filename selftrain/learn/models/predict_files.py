@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from selftrain.config import Ingest
-from selftrain.data.images.decode import QuarantineReason, decode, probe, quiet
+from selftrain.data.images.decode import decode, misnaming, probe, quiet
+from selftrain.data.images.reasons import QuarantineReason
 from selftrain.data.workers import cores
 from selftrain.errors import ImageError
 from selftrain.learn.models.calibrate import softmax
@@ -45,12 +46,16 @@ class Unread:
 
 @dataclass(frozen=True)
 class FilePredictions:
-    """Calibrated probabilities float32 (n, classes) of `paths` (n,), and the files that could not be read."""
+    """Calibrated probabilities float32 (n, classes) of `paths` (n,), and the files that could not be read.
+
+    `misnamed` counts those that were read though their name announces another format.
+    """
 
     paths: tuple[str, ...]
     probs: Floats
     unread: tuple[Unread, ...]
     class_names: tuple[str, ...]
+    misnamed: int = 0
 
 
 def predict_files(
@@ -60,16 +65,16 @@ def predict_files(
     *,
     batch_size: int = 256,
     flips: bool = False,
-    strict_names: bool = False,
+    as_ingest: bool = False,
     progress: Progress = silent,
 ) -> FilePredictions:
     """The probabilities of the image files `paths`, in their order, and the files that cannot be read.
 
-    Files are decoded as in training, by one thread per core. Meanwhile the batches before are predicted. `strict_names`
-    refuses a file whose name and bytes disagree on the format, as ingest does. `network` is a model, or its logits as a
+    Files are decoded as in training, by one thread per core. Meanwhile the batches before are predicted. `as_ingest`
+    refuses a file that ingest would refuse by its header. `network` is a model, or its logits as a
     function, which answers batches of any size.
     """
-    with FilePixels(tuple(paths), contract.image_size, strict_names=strict_names) as files:
+    with FilePixels(tuple(paths), contract.image_size, as_ingest=as_ingest) as files:
         return predict_opened(network, contract, files, batch_size=batch_size, flips=flips, progress=progress)
 
 
@@ -93,7 +98,7 @@ def predict_opened(
     unread = tuple(files.unread[row] for row in sorted(files.unread))
     read = np.array([row for row in range(len(files)) if row not in files.unread], np.int64)
     probs = softmax(logits[read], contract.temperature) if len(read) else logits[read]
-    return FilePredictions(tuple(paths[row] for row in read), probs, unread, contract.class_names)
+    return FilePredictions(tuple(paths[row] for row in read), probs, unread, contract.class_names, len(files.misnamed))
 
 
 class FilePixels:
@@ -108,15 +113,16 @@ class FilePixels:
         paths: tuple[str, ...],
         size: int,
         *,
-        strict_names: bool,
+        as_ingest: bool,
         read: Callable[[str], bytes] = read_file,
         threads: int | None = None,
     ) -> None:
         """`read` gives the bytes of a path, or raises OSError; `threads` of None is one per core."""
         self.paths = paths
         self.size = size
-        self.strict_names = strict_names
+        self.as_ingest = as_ingest
         self.unread: dict[int, Unread] = {}
+        self.misnamed: set[int] = set()
         self._read = read
         self._count = threads or cores()
         self._threads = ThreadPoolExecutor(self._count)
@@ -158,19 +164,23 @@ class FilePixels:
     def _pixels(self, row: int) -> npt.NDArray[np.uint8]:
         """The pixels of one file, or black ones with the reason in `unread`."""
         try:
-            return self._decode(self.paths[row])
+            return self._decode(row)
         except ImageError as error:
             detail = error.message.removeprefix(f"{self.paths[row]}: ").removeprefix("image: ")
             self.unread[row] = Unread(self.paths[row], str(error.reason), detail)
             return np.zeros((self.size, self.size, 3), np.uint8)
 
-    def _decode(self, path: str) -> npt.NDArray[np.uint8]:
+    def _decode(self, row: int) -> npt.NDArray[np.uint8]:
+        path = self.paths[row]
         try:
             data = self._read(path)
         except (OSError, ValueError) as error:
             reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
             raise ImageError(QuarantineReason.UNREADABLE, f"{reason}; check the path and its permissions") from error
         limit = int(LIMITS.max_megapixels * 1e6)
-        if self.strict_names:
+        if self.as_ingest:
             probe(data, path, max_pixels=limit, min_side=LIMITS.min_side)
-        return decode(data, self.size, max_pixels=limit)
+        pixels = decode(data, self.size, max_pixels=limit)
+        if misnaming(data, path):
+            self.misnamed.add(row)
+        return pixels

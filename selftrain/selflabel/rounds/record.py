@@ -80,6 +80,7 @@ class RunRecord(BaseModel):
     excluded_groups: int | None = None
     reserved: int | None = None
     disputed: int | None = None
+    misnamed: int | None = None
     warnings: tuple[str, ...] = ()
     findings: tuple[str, ...] = ()
     alarms: tuple[Alarm, ...] = ()
@@ -119,6 +120,7 @@ def run_record(
         excluded_groups=ingested.excluded_groups,
         reserved=ingested.reserved,
         disputed=ingested.disputed,
+        misnamed=ingested.misnamed,
         warnings=warnings,
         alarms=history.alarms,
         findings=(outcome.explanation, *findings(history, report, teacher_start=teacher_start)),

@@ -100,6 +100,16 @@ def test_a_file_that_cannot_be_decoded_is_listed_and_left_where_it_is(
     assert contents(photos) == before
 
 
+def test_names_decide_nothing_and_what_they_hide_is_counted(colour_model: Path, photos: Path, tmp_path: Path) -> None:
+    (photos / "4.png").rename(photos / "4.jpg")
+    (photos / "3.png").rename(photos / "3.bin")
+    summary = label(colour_model, photos, tmp_path / "labels.csv")
+    assert (summary.labeled, summary.quarantined) == (5, 1)
+    passed_over, misnamed = summary.findings[-2:]
+    assert passed_over.startswith("1 files or folders")
+    assert misnamed.startswith("1 images have the name of another format")
+
+
 def test_both_charts_lie_beside_the_table_or_where_asked(colour_model: Path, photos: Path, tmp_path: Path) -> None:
     summary = label(colour_model, photos, tmp_path / "labels.csv")
     assert [chart.name for chart in summary.charts] == [

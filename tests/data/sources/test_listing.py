@@ -98,3 +98,13 @@ def test_folders_set_apart_are_left_out(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="nowhere"):
         find_images(str(tmp_path / "nowhere"))
+
+
+def test_a_picture_is_known_by_its_content_whatever_its_name(tmp_path: Path) -> None:
+    odd = ["p.mpo", "p.jpg_large", "p.jpg.1", "p.jpg~", "1.2.840.7", "a.bin", "0001"]
+    for name in odd:
+        (tmp_path / name).write_bytes(b"\xff\xd8\xff\xe0 and so on")
+    (tmp_path / "notes.doc").write_bytes(b"no picture")
+    (tmp_path / "model.1.2").write_bytes(b"no picture")
+    assert names(tmp_path) == sorted(odd)
+    assert find_images(str(tmp_path)).ignored == 2

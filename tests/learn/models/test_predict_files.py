@@ -73,14 +73,12 @@ def test_a_file_that_cannot_be_read_is_named_and_the_others_are_answered(
     assert not any(each.path in each.detail for each in found.unread)
 
 
-def test_a_misnamed_file_is_refused_only_where_names_are_strict(
-    colour_model: Path, photos: list[str], tmp_path: Path
-) -> None:
+def test_a_misnamed_file_is_read_and_counted(colour_model: Path, photos: list[str], tmp_path: Path) -> None:
     model, contract = load(colour_model)
     misnamed = str(shutil.copy(photos[0], tmp_path / "png.jpg"))
-    assert predict_files(model, contract, [misnamed]).paths == (misnamed,)
-    (refused,) = predict_files(model, contract, [misnamed], strict_names=True).unread
-    assert refused.reason == "misnamed"
+    for as_ingest in (False, True):
+        answered = predict_files(model, contract, [str(photos[0]), misnamed], as_ingest=as_ingest)
+        assert (answered.paths, answered.misnamed) == ((str(photos[0]), misnamed), 1)
 
 
 def test_no_readable_file_gives_no_probabilities(colour_model: Path, tmp_path: Path) -> None:
@@ -91,7 +89,7 @@ def test_no_readable_file_gives_no_probabilities(colour_model: Path, tmp_path: P
 
 
 def test_a_row_asked_for_twice_is_read_once(photos: list[str]) -> None:
-    with FilePixels((*photos, "gone.png"), 16, strict_names=False) as files:
+    with FilePixels((*photos, "gone.png"), 16, as_ingest=False) as files:
         rows = np.array([3, 3, 40, 0, 40])
         images = files.gather(rows)
         assert list(files.unread) == [40]
@@ -109,7 +107,7 @@ def test_files_are_decoded_before_they_are_asked_for_and_only_as_many_as_may_wai
 
     names = tuple(f"{k}.png" for k in range(6))
     side = 4096  # two such images are as many bytes as may wait
-    with FilePixels(names, side, strict_names=False, read=read, threads=1) as files:
+    with FilePixels(names, side, as_ingest=False, read=read, threads=1) as files:
         assert wait_until(lambda: len(asked) == 2)
         files.gather(np.array([0]))
         assert wait_until(lambda: len(asked) == 3)

@@ -14,7 +14,8 @@ from selftrain.adapters.serving.live.live_model import LiveModel, ServedVersion
 from selftrain.adapters.serving.live.measures import Measures
 from selftrain.adapters.serving.live.requests import AskedImage, RequestLimits
 from selftrain.adapters.serving.live.samples import Sampler
-from selftrain.data.images.decode import QuarantineReason, decode
+from selftrain.data.images.decode import decode
+from selftrain.data.images.reasons import QuarantineReason
 from selftrain.data.workers import cores
 from selftrain.errors import ImageError, OverloadedError
 

@@ -1,0 +1,126 @@
+"""Places as sources: archives, tables with bytes, records and buckets, in any role, also beside plain folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from selftrain import config
+from selftrain.data.places.opening import open_place
+from selftrain.data.places.place import INSIDE, Found, Place
+from selftrain.data.sources.folders import rows_of_role
+from selftrain.data.sources.listing import LISTING_SCHEMA, Listing
+from selftrain.data.sources.rows import checked_listing, training_classes
+from selftrain.data.sources.tables import TableImages
+from selftrain.errors import SourceError
+
+_LISTS = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+_GROUPED = LISTING_SCHEMA.append(pa.field("group", pa.string()))
+
+
+def beyond_folders(settings: config.FolderSource) -> bool:
+    """Whether a role of `settings` is something else than class folders or a folder of images. Raises SourceError."""
+    return any(open_place(path) is not None or list_in(path) is not None for path in _paths(settings).values())
+
+
+def list_in(folder: str) -> str | None:
+    """The list of an imagefolder of Hugging Face: a metadata file that names files and more; None if there is none."""
+    from selftrain.data.lists.columns import ROLES
+    from selftrain.data.lists.reading import read_list
+
+    for path in (os.path.join(os.path.expanduser(folder), name) for name in _LISTS):
+        if os.path.isfile(path):
+            names = {name.strip().lower() for name in read_list(Path(path), option=path).column_names}
+            if names & {"file_name"} and names & set(ROLES["label"]):
+                return path
+    return None
+
+
+@dataclass(frozen=True)
+class PlacesImages:
+    """Images in the places of a FolderSource's roles, where at least one is more than a plain folder."""
+
+    settings: config.FolderSource
+    on_disk: bool = False
+
+    def scan(self) -> Listing:
+        tables, ignored, notes = [], 0, list[str]()
+        paths = _paths(self.settings)
+        for role, path in paths.items():
+            table, left_out, said = self._rows(role, path, tuple(other for other in paths.values() if other != path))
+            tables.append(table)
+            ignored += left_out
+            notes += said
+        whole = pa.concat_tables(tables, promote_options="default")
+        return checked_listing(whole, ignored=ignored, notes=tuple(notes))
+
+    def read(self, path: str) -> bytes:
+        place = next((each for each in self._places.values() if each is not None and each.holds(path)), None)
+        return Path(path).read_bytes() if place is None else place.read(path)
+
+    def class_names(self, listing: Listing) -> tuple[str, ...]:
+        return training_classes(listing.table)
+
+    def _rows(self, role: str, path: str, others: tuple[str, ...]) -> tuple[pa.Table, int, list[str]]:
+        place = self._places[role]
+        if place is not None:
+            found = place.find(labelled=role != "unlabeled")
+            if not found.paths:
+                raise SourceError(f"source.{role}: {path!r} holds no images; correct the path")
+            return _table(found, role), found.ignored, found.notes
+        metadata = list_in(path)
+        if metadata is not None:
+            return _of_list(metadata, role)
+        if not os.path.isdir(path):
+            raise SourceError(
+                f"source.{role}: {path!r} is neither a folder nor a file (seen from {os.getcwd()!r}); correct the path"
+            )
+        return rows_of_role(role, path, others)
+
+    @cached_property
+    def _places(self) -> Mapping[str, Place | None]:
+        return {role: open_place(path) for role, path in _paths(self.settings).items()}
+
+
+def _paths(settings: config.FolderSource) -> dict[str, str]:
+    """The configured places by role. Raises SourceError if two are the same."""
+    named = {
+        "labeled": settings.labeled,
+        "validation": settings.validation,
+        "test": settings.test,
+        "unlabeled": settings.unlabeled,
+    }
+    given = {role: path for role, path in named.items() if path is not None}
+    paths = {role: path if "://" in path else os.path.expanduser(path) for role, path in given.items()}
+    for role, path in paths.items():
+        same = next((other for other in paths if paths[other].rstrip("/") == path.rstrip("/")), role)
+        if same != role:
+            raise SourceError(f"source.{role} and source.{same} are the same place {path!r}; give each its own")
+    return {role: path if "://" in path or INSIDE in path else os.path.normpath(path) for role, path in paths.items()}
+
+
+def _table(found: Found, role: str) -> pa.Table:
+    """The rows of a place in its role: that of labelled images keeps the splits that the place names itself."""
+    count = len(found.paths)
+    splits: list[str | None] = found.splits if role == "labeled" else [role] * count
+    labels = [None if split == "unlabeled" else label for label, split in zip(found.labels, splits, strict=True)]
+    columns = (found.paths, labels, splits, found.sizes, found.mtimes_ns, found.groups)
+    return pa.table([pa.array(each, of.type) for each, of in zip(columns, _GROUPED, strict=True)], schema=_GROUPED)
+
+
+def _of_list(path: str, role: str) -> tuple[pa.Table, int, list[str]]:
+    listing = TableImages(config.TableSource(path=path)).scan()
+    table = listing.table
+    if role == "unlabeled":
+        table = table.set_column(1, "label", pa.nulls(len(table), pa.string()))
+    if role != "labeled":
+        table = table.set_column(2, "split", pa.array([role] * len(table), pa.string()))
+    if "group" in table.column_names and pc.all(pc.is_null(table["group"])).as_py():
+        table = table.drop_columns(["group"])
+    return table, listing.ignored, list(listing.notes)
