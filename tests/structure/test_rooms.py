@@ -58,7 +58,6 @@ FLOORS = (
     "selftrain.learn.networks",
     "selftrain.learn.foundation",
     "selftrain.evaluate",
-    "selftrain.evaluate.objects",
     "selftrain.data.inputs",
     "selftrain.data.ingest",
     "selftrain.data.store",

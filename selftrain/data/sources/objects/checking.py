@@ -66,7 +66,9 @@ def _told(found: LabelledImages) -> list[str]:
     if unused:
         notes.append(f"{len(unused)} classes have no object: {name_rows(unused)}")
     if found.without_objects:
-        notes.append(f"{found.without_objects} of {found.images.num_rows} images have no object: they teach what is not one")
+        notes.append(
+            f"{found.without_objects} of {found.images.num_rows} images have no object: they teach what is not one"
+        )
     lacking = len(found.annotations.without_full_masks())
     if lacking and found.annotations.has_mask.any():
         notes.append(f"{lacking} images have an object without an outline: they can teach boxes, but no masks")
@@ -104,7 +106,9 @@ def _clipped(boxes: Doubles, size: Doubles) -> npt.NDArray[np.float32]:
     return np.clip(boxes, 0.0, size).astype(np.float32)
 
 
-def _table(images: pa.Table, drawn: DrawnObjects, boxes: npt.NDArray[np.float32], rows: npt.NDArray[np.int64]) -> pa.Table:
+def _table(
+    images: pa.Table, drawn: DrawnObjects, boxes: npt.NDArray[np.float32], rows: npt.NDArray[np.int64]
+) -> pa.Table:
     names = images["name"].combine_chunks()
     taken = rows.tolist()
     scores = drawn.scores or [None] * len(boxes)

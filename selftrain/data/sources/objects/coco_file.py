@@ -68,8 +68,8 @@ def _parsed(path: Path, where: str) -> Entry:
         raise SourceError(f"{where} is not JSON ({str(error)[:200]}); export it again") from error
     if not isinstance(content, dict):
         raise SourceError(
-            f"{where} holds a {type(content).__name__}, not an object with images, categories and annotations; a list of "
-            "detections alone is not a data set"
+            f"{where} holds a {type(content).__name__}, not an object with images, categories and annotations; a list "
+            "of detections alone is not a data set"
         )
     return content
 
@@ -77,7 +77,9 @@ def _parsed(path: Path, where: str) -> Entry:
 def _entries(content: Entry, key: str, where: str) -> list[Entry]:
     found = content.get(key)
     if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
-        raise SourceError(f"{where} has no list of objects under {key!r}, only {sorted(content)[:10]}; export it as COCO")
+        raise SourceError(
+            f"{where} has no list of objects under {key!r}, only {sorted(content)[:10]}; export it as COCO"
+        )
     if not found and key != "annotations":
         raise SourceError(f"{where} has no {key}; export it again with some")
     return found
@@ -103,7 +105,9 @@ def _ids(entries: list[Entry], kind: str, where: str) -> tuple[Id, ...]:
     ids = [each.get("id") for each in entries]
     wrong = [repr(value)[:50] for value in ids if not _is_id(value)]
     if wrong:
-        raise SourceError(f"{where}: {kind} ids that are neither whole numbers nor texts: {name_rows(wrong)}; correct them")
+        raise SourceError(
+            f"{where}: {kind} ids that are neither whole numbers nor texts: {name_rows(wrong)}; correct them"
+        )
     twice = [repr(value) for value, count in Counter(ids).items() if count > 1]
     if twice:
         raise SourceError(f"{where}: {kind} ids that come more than once: {name_rows(twice)}; give each its own id")
@@ -118,8 +122,8 @@ def _places(annotations: list[Entry], key: str, ids: tuple[Id, ...], where: str)
         rows = [row for row, found in enumerate(places) if found < 0]
         named = [f"{annotations[row].get(key)!r}"[:50] for row in rows[:5]]
         raise SourceError(
-            f"{where}: {len(rows)} annotations have a {key} that the file does not list: {name_rows(named, len(rows))}; "
-            "was a part of the file removed?"
+            f"{where}: {len(rows)} annotations have a {key} that the file does not list: {name_rows(named, len(rows))}"
+            "; was a part of the file removed?"
         )
     return places
 
@@ -173,4 +177,6 @@ def size_of(image: Entry, where: str) -> tuple[int, int] | None:
         case (int() | float() as width, int() | float() as height) if 0 < width < 1e6 and 0 < height < 1e6:
             if width == int(width) and height == int(height):
                 return int(width), int(height)
-    raise SourceError(f"{where}: image {image.get('id')!r} has the size {size!r}; give width and height in pixels, or none")
+    raise SourceError(
+        f"{where}: image {image.get('id')!r} has the size {size!r}; give width and height in pixels, or none"
+    )

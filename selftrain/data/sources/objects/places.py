@@ -80,8 +80,8 @@ def _found(root: str, names: list[str], where: str) -> tuple[list[str], tuple[st
     if len(missing) == len(names) and len(set(flat)) == len(flat) and all(map(os.path.isfile, flat)):
         return flat, (f"the images lie in {root!r} itself, without the folders that the file names",)
     raise SourceError(
-        f"{where}: {len(missing)} of {len(names)} images are not in {root!r}: {name_rows(missing)}; give the folder that "
-        "the names start from, or remove these images from the file"
+        f"{where}: {len(missing)} of {len(names)} images are not in {root!r}: {name_rows(missing)}; give the folder "
+        "that the names start from, or remove these images from the file"
     )
 
 
