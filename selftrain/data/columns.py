@@ -175,10 +175,10 @@ def _little_endian(array: pa.Array) -> npt.NDArray[Any]:
     return values.astype(values.dtype.newbyteorder("<"), copy=False)
 
 
-def raw_text(array: pa.StringArray | pa.LargeBinaryArray) -> tuple[npt.NDArray[np.signedinteger], memoryview]:
+def raw_text(array: pa.StringArray | pa.LargeBinaryArray) -> tuple[npt.NDArray[Any], memoryview]:
     """The offsets (rows + 1,) of an array of texts or bytes, and its bytes between the first and the last offset."""
     _, offset_buffer, data = array.buffers()
-    width = np.int64 if pa.types.is_large_binary(array.type) else np.int32
+    width: type[Any] = np.int64 if pa.types.is_large_binary(array.type) else np.int32
     if not len(array):
         return np.zeros(1, width), memoryview(b"")
     offsets = np.frombuffer(offset_buffer, width)[array.offset : array.offset + len(array) + 1]

@@ -42,7 +42,7 @@ def _invariants(table: pa.Table, classes: int) -> Iterator[tuple[str, Bools]]:
     yield "its image has an id", columns.rows_where(table.column("image_id"), lambda name: not name)
     yield f"label is below {classes} classes", (label < 0) | (label >= classes)
     x0, y0, x1, y1 = (np.asarray(table.column(name)) for name in ("x0", "y0", "x1", "y1"))
-    yield "its box is finite", ~np.isfinite([x0, y0, x1, y1]).all(axis=0)
+    yield "its box is finite", np.asarray(~np.isfinite(np.stack([x0, y0, x1, y1], axis=1)).all(axis=1))
     yield "its box begins at 0 or later", (x0 < 0) | (y0 < 0)
     yield "its box has a width and a height", (x1 <= x0) | (y1 <= y0)
     yield f"source is one of {', '.join(LabelSource)}", source < 0

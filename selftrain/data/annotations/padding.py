@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from selftrain.data.annotations.table import Annotations, Int32s, Int64s, Texts, rows_of
 
 PAD = -1
+_Number = TypeVar("_Number", bound=np.generic)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +59,7 @@ def padded(annotations: Annotations, image_ids: Texts, *, places: int | None = N
     )
 
 
-def _filled(values: npt.NDArray[np.generic], rows: Int64s) -> npt.NDArray[np.generic]:
+def _filled(values: npt.NDArray[_Number], rows: Int64s) -> npt.NDArray[_Number]:
     """`values` at `rows` (n, k); -1 where a row is."""
     result = np.full((*rows.shape, *values.shape[1:]), PAD).astype(values.dtype)
     result[rows >= 0] = values[rows[rows >= 0]]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,7 @@ Int64s = npt.NDArray[np.int64]
 Int32s = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
-Texts = Sequence[str] | npt.NDArray[np.str_] | pa.Array | pa.ChunkedArray
+Texts: TypeAlias = Sequence[str] | npt.NDArray[np.str_] | pa.Array | pa.ChunkedArray
 
 _TEXT_SET = pa.dictionary(pa.int32(), pa.string())
 CORNERS = ("x0", "y0", "x1", "y1")
@@ -167,7 +168,7 @@ class Annotations:
     @cached_property
     def is_human(self) -> Bools:
         """(rows,) objects that a person marked."""
-        return columns.codes(self.table.column("source"), list(LabelSource)) == 0
+        return np.asarray(columns.codes(self.table.column("source"), list(LabelSource)) == 0)
 
     def take(self, rows: Int64s | Bools) -> Annotations:
         """The objects of these rows, as positions (k,) or as a mask (rows,)."""
@@ -175,7 +176,7 @@ class Annotations:
         return Annotations.build(self.table.take(pa.array(chosen, pa.int64())), self.label_map)
 
     def of_images(self, image_ids: Texts) -> Annotations:
-        """The objects of these images alone; an image without objects is no error."""
+        """The objects of these images alone; an image may have none."""
         return self.take(rows_of(*self.spans(image_ids)))
 
     def without_full_masks(self) -> tuple[str, ...]:
