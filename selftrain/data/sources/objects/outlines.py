@@ -109,7 +109,7 @@ def _from_runs(counts: object, size: object, *, width: int, height: int) -> Outl
 
 
 def _merged(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The same runs. Empty ones, which some tools write in the middle, are joined with their neighbours."""
+    """The same runs, each of them with a pixel at least; some tools write empty ones in between."""
     if (counts[1:] > 0).all():
         return counts
     values = np.arange(len(counts)) % 2
