@@ -64,7 +64,7 @@ def fixed_width(column: pa.ChunkedArray, width: int) -> npt.NDArray[np.bytes_] |
     """Text of exactly `width` ASCII bytes per row as a numpy 'S' array; None if a row has another length."""
     parts = []
     for chunk in column.chunks:
-        offsets, data = _text(chunk)
+        offsets, data = raw_text(chunk)
         if not bool(np.all(np.diff(offsets) == width)):
             return None
         parts.append(np.frombuffer(data, f"S{width}"))
@@ -160,10 +160,12 @@ def _canonical(column: pa.ChunkedArray) -> Iterator[Any]:
     if pa.types.is_list(array.type):
         yield np.asarray(pc.fill_null(pc.list_value_length(array), 0)).astype("<i4")
         yield _little_endian(array.flatten())
-    elif pa.types.is_string(array.type):
-        offsets, data = _text(pc.fill_null(array, ""))
+    elif pa.types.is_string(array.type) or pa.types.is_large_binary(array.type):
+        offsets, data = raw_text(pc.fill_null(array, ""))
         yield np.diff(offsets).astype("<i4")
         yield data
+    elif pa.types.is_boolean(array.type):
+        yield np.packbits(np.asarray(pc.fill_null(array, False)))
     else:
         yield _little_endian(pc.fill_null(array, 0))
 
@@ -173,10 +175,11 @@ def _little_endian(array: pa.Array) -> npt.NDArray[Any]:
     return values.astype(values.dtype.newbyteorder("<"), copy=False)
 
 
-def _text(array: pa.StringArray) -> tuple[npt.NDArray[np.int32], memoryview]:
-    """The offsets (rows + 1,) of a string array, and its bytes between the first and the last offset."""
+def raw_text(array: pa.StringArray | pa.LargeBinaryArray) -> tuple[npt.NDArray[Any], memoryview]:
+    """The offsets (rows + 1,) of an array of texts or bytes, and its bytes between the first and the last offset."""
     _, offset_buffer, data = array.buffers()
+    width: type[Any] = np.int64 if pa.types.is_large_binary(array.type) else np.int32
     if not len(array):
-        return np.zeros(1, np.int32), memoryview(b"")
-    offsets = np.frombuffer(offset_buffer, np.int32)[array.offset : array.offset + len(array) + 1]
+        return np.zeros(1, width), memoryview(b"")
+    offsets = np.frombuffer(offset_buffer, width)[array.offset : array.offset + len(array) + 1]
     return offsets, memoryview(data if data is not None else b"")[offsets[0] : offsets[-1]]

@@ -1,0 +1,131 @@
+"""Outlines: COCO's polygons and run lengths become masks, once their numbers were checked."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from selftrain.data.annotations.run_lengths import compressed, run_lengths
+from selftrain.data.sources.objects.checking import FARTHEST
+from selftrain.data.sources.objects.labelled import Fault
+
+_LEAST = 6  # coordinates of a polygon
+_MOST_PIXELS = 1 << 28
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A mask, and the box around it as drawn; or why the object cannot be used. Without any, there is no outline."""
+
+    mask: bytes | None = None
+    box: Box | None = None
+    fault: Fault | None = None
+
+
+NONE = Outline()
+
+
+def outline_of(segmentation: object, *, width: int, height: int) -> Outline:
+    """The outline that COCO's `segmentation` of an image `width` x `height` describes.
+
+    Parts of a polygon with fewer than three points are dropped. Several parts are united: polygons have no holes.
+
+    >>> outline_of([[1, 1, 3, 1, 3, 3, 1, 3]], width=4, height=4).box
+    (1.0, 1.0, 3.0, 3.0)
+    """
+    match segmentation:
+        case {"counts": counts, "size": size}:
+            return _from_runs(counts, size, width=width, height=height)
+        case {}:
+            return Outline(fault=Fault.RLE_COUNTS) if segmentation else NONE
+        case list() if segmentation and all(isinstance(part, list) for part in segmentation):
+            return _from_polygons(segmentation, width=width, height=height)
+        case list() if len(segmentation) >= _LEAST:
+            return _from_polygons([segmentation], width=width, height=height)
+        case list() | None:
+            return NONE
+        case _:
+            return Outline(fault=Fault.NOT_NUMBERS)
+
+
+def _from_polygons(parts: list[list[object]], *, width: int, height: int) -> Outline:
+    used: list[npt.NDArray[np.float64]] = []
+    for part in parts:
+        if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in part):
+            return Outline(fault=Fault.NOT_NUMBERS)
+        if len(part) % 2:
+            return Outline(fault=Fault.ODD_COORDINATES)
+        if len(part) >= _LEAST:
+            used.append(np.array([_limited(value) for value in part], np.float64).reshape(-1, 2))
+    if not used:
+        return NONE
+    points = np.concatenate(used)
+    if not np.isfinite(points).all():
+        return Outline(fault=Fault.NOT_FINITE)
+    if (np.abs(points) > FARTHEST * np.array([width, height])).any():
+        return Outline(fault=Fault.FAR)
+    low, high = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    return Outline(_filled(used, width=width, height=height), (low[0], low[1], high[0], high[1]))
+
+
+def _limited(value: object) -> float:
+    """`value`, or infinity where it is too large for a float."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except OverflowError:
+        return math.inf
+
+
+def _filled(parts: list[npt.NDArray[np.float64]], *, width: int, height: int) -> bytes | None:
+    """The pixels inside any of the polygons; None if there are none."""
+    from pycocotools import mask as coco
+
+    runs = coco.frPyObjects([part.ravel().tolist() for part in parts], height, width)
+    whole = coco.merge(runs)
+    return bytes(whole["counts"]) if int(coco.area(whole)) else None
+
+
+def _from_runs(counts: object, size: object, *, width: int, height: int) -> Outline:
+    if size != [height, width]:
+        return Outline(fault=Fault.RLE_SIZE)
+    match counts:
+        case str() if counts.isascii():
+            text = counts.encode()
+        case list() if all(type(run) is int and 0 <= run <= _MOST_PIXELS for run in counts):
+            text = compressed(counts)
+        case _:
+            return Outline(fault=Fault.RLE_COUNTS)
+    lengths = run_lengths(pa.array([text], pa.large_binary()))
+    if bool(lengths.bad[0]) or int(lengths.pixels()[0]) != width * height:
+        return Outline(fault=Fault.RLE_COUNTS)
+    if int(lengths.areas()[0]) == 0:
+        return NONE
+    return Outline(compressed(_merged(lengths.counts)), _around(lengths.counts, height))
+
+
+def _merged(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The same runs, each of them with a pixel at least; some tools write empty ones in between."""
+    if (counts[1:] > 0).all():
+        return counts
+    values = np.arange(len(counts)) % 2
+    kept = counts > 0
+    values, runs = values[kept], counts[kept]
+    starts = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
+    joined = np.add.reduceat(runs, starts)
+    return np.concatenate([[0], joined]) if values[0] else joined
+
+
+def _around(counts: npt.NDArray[np.int64], height: int) -> Box:
+    """The box around the pixels of run lengths that go down column by column."""
+    ends = np.cumsum(counts)
+    inside = (np.arange(len(counts)) % 2 == 1) & (counts > 0)
+    first, last = (ends - counts)[inside], ends[inside] - 1
+    wraps = (first // height != last // height).any()
+    top = 0 if wraps else int((first % height).min())
+    bottom = height if wraps else int((last % height).max()) + 1
+    return float(first[0] // height), float(top), float(last[-1] // height + 1), float(bottom)
