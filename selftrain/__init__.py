@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         fit,
         held_out,
     )
+    from .api.detection import fit_detector
     from .api.learning import distill, learn_augmentation, learn_optimization
     from .api.loading import as_grain, as_numpy, as_torch, load_from
     from .learn.models.ensemble import ensemble
@@ -27,6 +28,7 @@ __all__ = [
     "distill",
     "ensemble",
     "fit",
+    "fit_detector",
     "held_out",
     "learn_augmentation",
     "learn_optimization",
@@ -38,6 +40,7 @@ _ELSEWHERE = {
     "as_numpy": "api.loading",
     "as_torch": "api.loading",
     "distill": "api.learning",
+    "fit_detector": "api.detection",
     "ensemble": "learn.models.ensemble",
     "learn_augmentation": "api.learning",
     "learn_optimization": "api.learning",

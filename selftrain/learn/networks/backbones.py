@@ -96,6 +96,16 @@ def build(
     return keras.Model(images, logits, name=re.sub(r"[^A-Za-z0-9_]+", "_", rung.name))
 
 
+def open_trunk(rung: Rung, *, weights: str | None = None) -> keras.Model:
+    """The backbone without pooling, for images of any size that were `preprocessed`, with the published strides.
+
+    Raises BackboneError as `build` does, and for a network without a pyramid of feature maps.
+    """
+    if rung.family in ("wide_resnet", "keras_hub"):
+        raise BackboneError(f"{rung.name} has no feature pyramid here; use 'efficientnet_b0', MobileNetV2 or a ResNet")
+    return _trunk(rung, image_size=None, weights=weights, reduce_strides=False)
+
+
 def save_weights(model: keras.Model, path: Path, *, learned: str = "") -> None:
     """Write the backbone's weights of a model from `build` to `path` (*.weights.h5), whole or not at all.
 
@@ -150,14 +160,14 @@ def set_trainable(model: keras.Model, *, frozen: bool, pretrained: bool) -> None
             layer.trainable = False
 
 
-def _trunk(rung: Rung, *, image_size: int, weights: str | None, reduce_strides: bool) -> keras.Model:
+def _trunk(rung: Rung, *, image_size: int | None, weights: str | None, reduce_strides: bool) -> keras.Model:
     if weights == "imagenet" and rung.application is None:
         raise BackboneError(
             f"{rung.name} has no published ImageNet weights; use weights: null, a weights file, or efficientnet_b0"
         )
     if weights is not None and weights != "imagenet" and not Path(weights).is_file():
         raise BackboneError(f"weights {weights!r} is not a file; allowed: None, 'imagenet', or a weights file")
-    if rung.family == "wide_resnet":
+    if rung.family == "wide_resnet" and image_size is not None:
         model = wide_resnet(depth=int(rung.depth), width=int(rung.width), image_size=image_size)
     elif _is_ours(rung, weights):
         model = _efficientnet(rung, image_size=image_size, reduce_strides=reduce_strides)
@@ -186,7 +196,7 @@ def _saved_here(weights: str) -> bool:
         return _SAVED_HERE in file.attrs
 
 
-def _efficientnet(rung: Rung, *, image_size: int, reduce_strides: bool) -> keras.Model:
+def _efficientnet(rung: Rung, *, image_size: int | None, reduce_strides: bool) -> keras.Model:
     """The ladder's own EfficientNet, with KerasHub's rates of stochastic depth: _DROP_CONNECT * i / 16 at block i."""
     from keras_hub.models import EfficientNetBackbone
 
@@ -198,7 +208,7 @@ def _efficientnet(rung: Rung, *, image_size: int, reduce_strides: bool) -> keras
         stackwise_input_filters=_FILTERS[:-1],
         stackwise_output_filters=_FILTERS[1:],
         stackwise_expansion_ratios=[1] + [6] * 6,
-        stackwise_strides=reduced_strides(image_size) if reduce_strides else _STRIDES,
+        stackwise_strides=reduced_strides(image_size) if reduce_strides and image_size else _STRIDES,
         stackwise_squeeze_and_excite_ratios=[0.25] * 7,
         stackwise_block_types=["v1"] * 7,
         dropout=_DROP_CONNECT,
@@ -217,7 +227,7 @@ def _limit_stochastic_depth(model: keras.Model) -> None:
         drop.rate *= _DROP_CONNECT / max(highest, _DROP_CONNECT)
 
 
-def _application(rung: Rung, *, image_size: int, imagenet: bool) -> keras.Model:
+def _application(rung: Rung, *, image_size: int | None, imagenet: bool) -> keras.Model:
     construct = getattr(keras.applications, str(rung.application))
     options = {"alpha": rung.width} if rung.family == "mobilenet_v2" else {}
     weights = "imagenet" if imagenet else None

@@ -1,0 +1,138 @@
+"""Detection: boxes, classes and scores for images of any size, without doubles."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+from PIL import Image
+
+from selftrain.learn.detection.boxes import Grid, decoded, grid, suppressed
+from selftrain.progress import Progress, silent
+
+Pixels = NDArray[np.uint8]
+
+_GREY = 114
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """What was found in one image: `boxes` (k, 4) as x0, y0, x1, y1 in its pixels, `classes` (k,), `scores` (k,).
+
+    They are sorted by falling score.
+    """
+
+    boxes: NDArray[np.float32]
+    classes: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def above(self, score: float) -> Detections:
+        """Those with at least this score."""
+        kept = self.scores >= score
+        return Detections(self.boxes[kept], self.classes[kept], self.scores[kept])
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which answers count: at most `most` an image, from `score` on; of those that overlap by `overlap`, the best."""
+
+    most: int = 300
+    score: float = 0.05
+    overlap: float = 0.6
+    longest: int = 1024
+    """The longest side in pixels at which an image is looked at; larger ones are made smaller."""
+
+
+class Detector:
+    """A detector (see `network.build_detector`) that answers for images of any size."""
+
+    def __init__(self, model: keras.Model, strides: tuple[int, ...], choice: Choice | None = None) -> None:
+        self.model, self.strides, self.choice = model, strides, choice or Choice()
+        self._found: dict[tuple[int, int], keras.Model] = {}
+
+    def __call__(
+        self, images: Sequence[Pixels] | Pixels, *, batch_size: int = 8, progress: Progress = silent
+    ) -> list[Detections]:
+        """The detections of each of `images` (h, w, 3), 0-255; images of one padded size are asked together."""
+        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for index, image in enumerate(images):
+            groups[self._padded(image)].append(index)
+        found: dict[int, Detections] = {}
+        for size, members in groups.items():
+            for first in range(0, len(members), batch_size):
+                some = members[first : first + batch_size]
+                found |= dict(zip(some, self._batch([images[i] for i in some], size, batch_size), strict=True))
+                progress(len(found), len(images))
+        return [found[index] for index in range(len(images))]
+
+    def _scale(self, image: Pixels) -> float:
+        return min(1.0, self.choice.longest / float(max(image.shape[0], image.shape[1])))
+
+    def _padded(self, image: Pixels) -> tuple[int, int]:
+        """Height and width of the canvas for `image`: multiples of 64, so that few sizes are compiled."""
+        step = max(64, *self.strides)
+        height, width = (round(side * self._scale(image)) for side in image.shape[:2])
+        return -(-height // step) * step, -(-width // step) * step
+
+    def _batch(self, images: list[Pixels], size: tuple[int, int], batch_size: int) -> list[Detections]:
+        canvas = np.full((batch_size, *size, 3), _GREY, np.uint8)
+        for place, image in zip(canvas, images, strict=False):
+            height, width = (round(side * self._scale(image)) for side in image.shape[:2])
+            place[:height, :width] = image if (height, width) == image.shape[:2] else _resized(image, height, width)
+        boxes, classes, scores = self._network(size).predict_on_batch(canvas)
+        return [self._of(image, boxes[i], classes[i], scores[i]) for i, image in enumerate(images)]
+
+    def _of(
+        self, image: Pixels, boxes: NDArray[np.float32], classes: NDArray[np.int32], scores: NDArray[np.float32]
+    ) -> Detections:
+        """The detections of `image` among the answers for it, in its pixels."""
+        height, width = image.shape[:2]
+        back = boxes / self._scale(image)
+        inside = np.clip(back, 0, np.array([width, height, width, height], np.float32))
+        real = (scores >= self.choice.score) & (inside[:, 2:] > inside[:, :2]).all(axis=1)
+        return Detections(inside[real], classes[real].astype(np.int64), scores[real])
+
+    def _network(self, size: tuple[int, int]) -> keras.Model:
+        """The model for one canvas: `choice.most` boxes an image, those that are not kept with score 0."""
+        if size not in self._found:
+            image = keras.Input((*size, 3))
+            answers = _Chosen(grid(*size, self.strides), self.choice)(self.model(image, training=False))
+            self._found[size] = keras.Model(image, answers)
+            self._found[size].compile(jit_compile=False)
+        return self._found[size]
+
+
+def _resized(image: Pixels, height: int, width: int) -> Pixels:
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2))
+
+
+class _Chosen(keras.layers.Layer):  # type: ignore[misc]  # keras ships no types
+    """Boxes, classes and scores of an image's best locations, without doubles of the same class."""
+
+    def __init__(self, where: Grid, choice: Choice) -> None:
+        super().__init__()
+        self._where, self._choice = where, choice
+
+    def call(self, answers: keras.KerasTensor) -> tuple[keras.KerasTensor, ...]:
+        return chosen(answers, self._where, self._choice)
+
+
+def chosen(answers: keras.KerasTensor, where: Grid, choice: Choice) -> tuple[keras.KerasTensor, ...]:
+    """Boxes (n, k, 4), classes (n, k) and scores (n, k) of the network's `answers`, the best first; doubles score 0."""
+    scores = ops.sigmoid(answers[..., :-4])
+    classes = scores.shape[-1]
+    flat = ops.reshape(scores, (-1, scores.shape[1] * classes))
+    best, at = ops.top_k(flat, min(choice.most, flat.shape[1]))
+    location, named = at // classes, at % classes
+    boxes = ops.take_along_axis(decoded(answers[..., -4:], where), location[..., None], axis=1)
+    apart = ops.cast(named, "float32")[..., None] * 1e5  # boxes of two classes never overlap
+    kept = suppressed(boxes + apart, threshold=choice.overlap)
+    return boxes, ops.cast(named, "int32"), ops.where(kept, best, 0.0)

@@ -1,0 +1,148 @@
+"""Training a detector on labelled scenes: a first teacher, the burn-in of Unbiased Teacher, and its control."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from selftrain.errors import TrainingDivergedError
+from selftrain.learn.detection.boxes import Grid, grid
+from selftrain.learn.detection.losses import detection_loss
+from selftrain.learn.detection.network import DetectorShape, freeze_statistics
+from selftrain.learn.detection.objects import packed
+from selftrain.learn.detection.scenes import Scenes, ahead, views_of
+from selftrain.learn.detection.views import Moves
+from selftrain.learn.networks import variables
+from selftrain.learn.networks.batchnorm import Statistics
+from selftrain.learn.networks.quick_layers import quick_layers
+from selftrain.learn.training.optimizer import FlatAdamW
+from selftrain.learn.training.schedule import Phase, learning_rate
+from selftrain.progress import Progress, silent
+
+Floats = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
+
+_MEASURED_BATCHES = 32  # for batch norm's statistics
+
+
+@dataclass(frozen=True)
+class DetectorRecipe:
+    """How a detector is trained: `steps` of `batch_size` views of `size` pixels; `most` objects in a view count."""
+
+    steps: int = 500
+    batch_size: int = 8
+    size: int = 128
+    learning_rate: float = 2e-3
+    warmup: float = 0.1
+    weight_decay: float = 1e-4
+    ema: float = 0.99
+    share_strong: float = 0.5
+    most: int = 100
+    moves: Moves = field(default_factory=Moves)
+
+
+class Trainer(keras.Model):  # type: ignore[misc]  # keras ships no types
+    """A detector in training: its loss on packed objects."""
+
+    def __init__(self, detector: keras.Model, where: Grid, tops: tuple[float, ...]) -> None:
+        super().__init__()
+        self.detector, self._where, self._tops = detector, where, tops
+
+    def call(self, images: keras.KerasTensor, training: bool = False) -> keras.KerasTensor:
+        return self.detector(images, training=training)
+
+    def compute_loss(
+        self,
+        x: keras.KerasTensor = None,
+        y: keras.KerasTensor = None,
+        y_pred: keras.KerasTensor = None,
+        sample_weight: keras.KerasTensor = None,
+        training: bool = True,
+    ) -> keras.KerasTensor:
+        """See `losses.detection_loss`."""
+        return detection_loss(y, y_pred, self._where, self._tops)
+
+
+class DetectorRun:
+    """A training of `model` in progress: its weights, their average, and the step it is at.
+
+    `steady`: batch norm runs on its moving statistics, as for published weights and after a burn-in.
+    """
+
+    def __init__(self, model: keras.Model, shape: DetectorShape, recipe: DetectorRecipe, *, steady: bool) -> None:
+        self.model, self.recipe, self.step = model, recipe, 0
+        if steady:
+            freeze_statistics(model)
+        self.trainer = Trainer(model, grid(recipe.size, recipe.size, shape.strides), shape.tops)
+        phase = Phase(0, recipe.steps, frozen=False, rate=recipe.learning_rate)
+        rate = learning_rate(phase, warmup=recipe.warmup)
+        self.trainer.compile(FlatAdamW(rate, weight_decay=recipe.weight_decay, average=recipe.ema), jit_compile=False)
+        self.trainer.optimizer.build(self.trainer.trainable_variables)
+
+    def learn(self, images: Pixels, objects: Floats) -> float:
+        """One step on `images` (n, s, s, 3) with packed `objects` (n, most, 10); its loss.
+
+        Raises TrainingDivergedError, naming the step, for a loss that is not finite.
+        """
+        with quick_layers(self.model):
+            loss = float(self.trainer.train_on_batch(images, objects))
+        self.step += 1
+        if not np.isfinite(loss):
+            raise TrainingDivergedError(
+                f"the loss of step {self.step} is {loss}; lower learning_rate (now {self.recipe.learning_rate})"
+            )
+        return loss
+
+    def averaged(self) -> list[NDArray[np.float32]]:
+        """The average of the trainable weights, in the model's order."""
+        averaged: list[NDArray[np.float32]] = self.trainer.optimizer.averaged()
+        return averaged
+
+
+def train_detector(
+    model: keras.Model,
+    shape: DetectorShape,
+    recipe: DetectorRecipe,
+    scenes: Scenes,
+    *,
+    seed: int,
+    steady: bool | None = None,
+    progress: Progress = silent,
+) -> keras.Model:
+    """Train `model` in place on the labels of `scenes`, and leave the averaged weights in it.
+
+    `steady` (by default for published weights) keeps batch norm's statistics; else they are measured at the end.
+    """
+    keeps = shape.weights is not None if steady is None else steady
+    run = DetectorRun(model, shape, recipe, steady=keeps)
+    for images, objects in ahead(lambda step: _labelled(scenes, recipe, seed, step), range(recipe.steps)):
+        loss = run.learn(images, objects)
+        progress(run.step, recipe.steps, f"loss {loss:.3f}")
+    variables.write(model.trainable_variables, run.averaged())
+    if not keeps:
+        Statistics(model).measure(_plain(scenes, recipe, seed))
+    return model
+
+
+def _labelled(scenes: Scenes, recipe: DetectorRecipe, seed: int, step: int) -> tuple[Pixels, Floats]:
+    """The views of a step, and their objects."""
+    views = views_of(
+        scenes,
+        (seed, step),
+        count=recipe.batch_size,
+        size=recipe.size,
+        moves=recipe.moves,
+        share_strong=recipe.share_strong,
+    )
+    return views.strong, packed(views.objects, most=recipe.most)
+
+
+def _plain(scenes: Scenes, recipe: DetectorRecipe, seed: int) -> Iterator[Pixels]:
+    """Batches of weak views, for batch norm's statistics."""
+    for index in range(_MEASURED_BATCHES):
+        at = (seed, recipe.steps + index)
+        yield views_of(scenes, at, count=recipe.batch_size, size=recipe.size, moves=recipe.moves, share_strong=0).weak

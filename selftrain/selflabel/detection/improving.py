@@ -1,0 +1,175 @@
+"""A detector, improved by images without labels, beside a control that had the same steps and the labels alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import keras
+import numpy as np
+
+from selftrain.learn.detection.detect import Choice, Detector
+from selftrain.learn.detection.matching import Matches, matched
+from selftrain.learn.detection.network import DetectorShape, build_detector
+from selftrain.learn.detection.scenes import Scenes, views_of
+from selftrain.learn.detection.training import DetectorRecipe, train_detector
+from selftrain.learn.detection.unbiased_teacher import UnbiasedTeacher, Watch, learn_from_unlabelled
+from selftrain.learn.networks.copies import copied
+from selftrain.progress import Progress, noting, silent
+from selftrain.selflabel.detection.choosing import Alarm, BurnIn, Readiness, alarms, readiness
+
+_COUNTED_VIEWS = 128  # to know how many objects people marked in a view
+
+
+@dataclass(frozen=True)
+class DetectionPlan:
+    """How a detector is improved.
+
+    - `teacher`: the training on labels, the burn-in. It is repeated at most `more_burn_ins` times until the teacher
+      reaches `needed` on validation.
+    - `student`: the training that follows it; the control takes as many steps, with as many views.
+    - `weight`, `ramp_up`, `ignore_from`, `update_every`, `box_regression`: see `UnbiasedTeacher`.
+    """
+
+    teacher: DetectorRecipe = field(default_factory=DetectorRecipe)
+    student: DetectorRecipe = field(default_factory=DetectorRecipe)
+    needed: BurnIn = field(default_factory=BurnIn)
+    more_burn_ins: int = 2
+    weight: float = 1.0
+    ramp_up: float = 0.1
+    ignore_from: float = 0.25
+    update_every: int = 1
+    box_regression: bool = False
+    control: bool = True
+
+
+@dataclass(frozen=True)
+class Improved:
+    """The detectors of a plan, and how they came about.
+
+    `final` is `student` if that is not worse than `teacher` on validation, else `teacher`. There is no student where
+    the teacher was not ready to teach. `average_precision` has each one's AP at an overlap of .5 on validation.
+    """
+
+    teacher: keras.Model
+    student: keras.Model | None
+    control: keras.Model | None
+    ready: Readiness
+    alarms: tuple[Alarm, ...]
+    average_precision: dict[str, float]
+    burn_ins: int
+
+    @property
+    def helped(self) -> bool:
+        """Whether the student is the one that is kept."""
+        own = self.average_precision
+        return self.student is not None and own["student"] >= own["teacher"]
+
+    @property
+    def final(self) -> keras.Model:
+        """The best detector by validation."""
+        return self.student if self.student is not None and self.helped else self.teacher
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledScenes:
+    """The scenes with labels: those to train on, and those held out to judge by."""
+
+    train: Scenes
+    validation: Scenes
+
+
+def improve(
+    shape: DetectorShape,
+    labelled: LabelledScenes,
+    pool: Scenes,
+    plan: DetectionPlan,
+    *,
+    seed: int,
+    progress: Progress = silent,
+) -> Improved:
+    """Train a teacher on labels, then a student on labels and on what the student's average finds in `pool`.
+
+    The control goes on from the same teacher for the same number of image-steps, on the labels alone: what the student
+    has beyond it comes from the pool. A guard that rings leaves an alarm; validation decides what is kept.
+    """
+    teacher, ready, count = _burnt_in(shape, labelled, plan, seed, progress)
+    scores = {"teacher": judged(teacher, shape, labelled.validation).average_precision()}
+    student: keras.Model | None = None
+    rung: tuple[Alarm, ...] = ()
+    if ready.thresholds is not None and len(pool):
+        student, watch = _student(teacher, shape, labelled, pool, plan, ready.thresholds, seed, progress)
+        rung = alarms(watch.kept_lately(), _marked(labelled.train, plan.student, seed))
+        scores["student"] = judged(student, shape, labelled.validation).average_precision()
+    control = None
+    if student is not None and plan.control:
+        control = train_detector(
+            copied(teacher),
+            shape,
+            plan.student,
+            labelled.train,
+            seed=seed + 1,
+            steady=True,
+            progress=noting(progress, "control"),
+        )
+        scores["control"] = judged(control, shape, labelled.validation).average_precision()
+    return Improved(teacher, student, control, ready, rung, scores, count)
+
+
+def _burnt_in(
+    shape: DetectorShape, labelled: LabelledScenes, plan: DetectionPlan, seed: int, progress: Progress
+) -> tuple[keras.Model, Readiness, int]:
+    """The teacher, whether it may teach, and how often it was trained."""
+    model = build_detector(shape, seed=seed)
+    for count in range(1, plan.more_burn_ins + 2):
+        note = noting(progress, "teacher" if count == 1 else f"teacher, again ({count})")
+        train_detector(model, shape, plan.teacher, labelled.train, seed=seed + 100 * count, progress=note)
+        ready = readiness(judged(model, shape, labelled.validation), plan.needed)
+        if ready.thresholds is not None:
+            break
+    return model, ready, count
+
+
+def judged(model: keras.Model, shape: DetectorShape, scenes: Scenes) -> Matches:
+    """What `model` finds in `scenes`, matched with their objects."""
+    found = Detector(model, shape.strides, Choice(score=0.02))(scenes.images)
+    return matched(found, scenes.objects, classes=shape.classes)
+
+
+def _student(
+    teacher: keras.Model,
+    shape: DetectorShape,
+    labelled: LabelledScenes,
+    pool: Scenes,
+    plan: DetectionPlan,
+    thresholds: tuple[float, ...],
+    seed: int,
+    progress: Progress,
+) -> tuple[keras.Model, Watch]:
+    method = UnbiasedTeacher(
+        thresholds,
+        weight=plan.weight,
+        ramp_up=plan.ramp_up,
+        ignore_from=plan.ignore_from,
+        update_every=plan.update_every,
+        box_regression=plan.box_regression,
+    )
+    watch, student = Watch(), copied(teacher)
+    learn_from_unlabelled(
+        student,
+        shape,
+        plan.student,
+        method,
+        labelled.train,
+        pool,
+        seed=seed + 1,
+        check=lambda model: readiness(judged(model, shape, labelled.validation), plan.needed).thresholds,
+        watch=watch,
+        progress=noting(progress, "student"),
+    )
+    return student, watch
+
+
+def _marked(scenes: Scenes, recipe: DetectorRecipe, seed: int) -> float:
+    """How many objects people marked in a view, on average."""
+    views = views_of(scenes, (seed,), count=_COUNTED_VIEWS, size=recipe.size, moves=recipe.moves, share_strong=0.0)
+    return float(np.mean([(~each.ignored).sum() for each in views.objects]))

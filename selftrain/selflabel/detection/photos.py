@@ -1,0 +1,131 @@
+"""Photos: scenes whose images are decoded when a training asks for them, and kept within a budget of memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+from PIL import Image
+
+from selftrain.data.images.decode import decode
+from selftrain.data.sources.objects.labelled import LabelledImages
+from selftrain.errors import ImageError
+from selftrain.learn.detection.objects import Objects
+from selftrain.learn.detection.scenes import Scenes
+from selftrain.learn.detection.views import Pixels
+from selftrain.progress import Progress, silent
+
+LONGEST = 1024
+"""Pixels: the longer side at which an image is learned from and looked at, at most; larger ones are made smaller."""
+
+_BUDGET = 1 << 30  # bytes of decoded images that are kept
+
+
+class Photos(Sequence[Pixels]):
+    """The images at `paths` as pixels (h, w, 3), at most `longest` pixels long."""
+
+    def __init__(self, paths: Sequence[str], *, longest: int = LONGEST, budget: int = _BUDGET) -> None:
+        self.paths, self._longest, self._budget = list(paths), longest, budget
+        self._kept: OrderedDict[int, Pixels] = OrderedDict()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @overload
+    def __getitem__(self, index: int) -> Pixels: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Pixels]: ...
+
+    def __getitem__(self, index: int | slice) -> Pixels | Sequence[Pixels]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        at = range(len(self))[index]
+        if at in self._kept:
+            self._kept.move_to_end(at)
+            return self._kept[at]
+        pixels = shrunk(decode(Path(self.paths[at]).read_bytes(), None), self._longest)
+        self._kept[at] = pixels
+        self._bytes += pixels.nbytes
+        while self._bytes > self._budget and len(self._kept) > 1:
+            self._bytes -= self._kept.popitem(last=False)[1].nbytes
+        return pixels
+
+
+def shrunk(image: Pixels, longest: int) -> Pixels:
+    """`image` (h, w, 3), made smaller if its longer side is above `longest` pixels."""
+    scale = longest / max(image.shape[0], image.shape[1])
+    if scale >= 1:
+        return image
+    size = (max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0))
+
+
+def scenes_of(labelled: LabelledImages, rows: Sequence[int], *, longest: int = LONGEST) -> Scenes:
+    """The images at `rows` of `labelled`, with their objects in the pixels of `Photos`; crowds are ignored."""
+    table, annotations = labelled.images.take(list(rows)), labelled.annotations
+    first, count = annotations.spans(table["name"])
+    objects = []
+    for start, many, width, height in zip(
+        first, count, table["width"].to_pylist(), table["height"].to_pylist(), strict=True
+    ):
+        scale = min(1.0, longest / max(width, height))
+        own = slice(int(start), int(start + many))
+        labels = annotations.labels[own].astype(np.int64)
+        objects.append(Objects.of(annotations.boxes[own] * np.float32(scale), labels, annotations.crowd[own]))
+    return Scenes(Photos(table["path"].to_pylist(), longest=longest), tuple(objects))
+
+
+def longest_for(labelled: LabelledImages, rows: Sequence[int], *, view: int) -> int:
+    """The longer side at which to look at images, so that nine of ten objects at `rows` fit twice into a `view`."""
+    whole = scenes_of(labelled, rows, longest=1 << 30).longer_sides()
+    table = labelled.images.take(list(rows))
+    images = np.maximum(table["width"].to_numpy(), table["height"].to_numpy())
+    scale = min(1.0, view / 2 / float(np.quantile(whole, 0.9))) if len(whole) else 1.0
+    return min(LONGEST, max(view, round(scale * float(np.median(images)))))
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Images without labels: their `paths`, how many of them are `labelled` ones, and those that are not `readable`."""
+
+    paths: tuple[str, ...]
+    labelled: int
+    unreadable: tuple[tuple[str, str], ...]
+
+    def scenes(self, *, longest: int = LONGEST) -> Scenes:
+        """The images, whose objects nobody marked."""
+        none = Objects.of(np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
+        return Scenes(Photos(self.paths, longest=longest), (none,) * len(self.paths))
+
+
+def pool_of(paths: Iterable[str], labelled: Iterable[str], *, progress: Progress = silent) -> Pool:
+    """The images at `paths`, without copies of `labelled` ones, which would be learned from twice or leak into a test.
+
+    A file that cannot be decoded is left out, with the reason.
+    """
+    known = {_digest(path) for path in labelled}
+    every, kept, copies, unreadable = list(paths), [], 0, []
+    for count, path in enumerate(every, 1):
+        progress(count, len(every), "looking at the pool")
+        try:
+            data = Path(path).read_bytes()
+            decode(data, None)
+        except (ImageError, OSError) as error:
+            unreadable.append((path, str(error)))
+            continue
+        if hashlib.sha256(data).hexdigest() in known:
+            copies += 1
+        else:
+            kept.append(path)
+    return Pool(tuple(kept), copies, tuple(unreadable))
+
+
+def _digest(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
