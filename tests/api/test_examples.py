@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from selftrain import ensemble
-from selftrain.api import calls, learning, loading
+from selftrain.api import calls, detection, learning, loading
 from selftrain.learn.pretraining import representation
 
 pytestmark = [
@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
 
-MODULES = (calls, learning, loading, representation)
+MODULES = (calls, detection, learning, loading, representation)
 EXAMPLES = {
     test.name.rpartition(".")[2]: test
     for module in MODULES

@@ -21,7 +21,13 @@ ENTRY_POINTS = sorted(
 # training over devices under JAX only, and chooses no kernels.
 OF_TENSORFLOW = tuple(f"selftrain/learn/networks/{name}.py" for name in ("devices", "depthwise", "fused_norm"))
 # They train, or draw: what they import is heavy.
-HEAVY_ROOMS = ("selftrain.learn.", "selftrain.selflabel.teaching.", "selftrain.report.", "selftrain.scaffold.")
+HEAVY_ROOMS = (
+    "selftrain.learn.",
+    "selftrain.selflabel.detection.",
+    "selftrain.selflabel.teaching.",
+    "selftrain.report.",
+    "selftrain.scaffold.",
+)
 
 
 def sources(folder: str) -> list[Path]:

@@ -29,7 +29,7 @@ class UnbiasedTeacher:
     - `ignore_from`: from this share of the threshold on, a box is neither object nor background.
     - `update_every`: steps between updates of the teacher, the average of the student.
     - `box_regression`: whether pseudo-labels also teach where a box ends.
-    - `check_every`: steps between looks at validation, which set the thresholds anew: scores rise in training.
+    - `check_every`: steps between looks at validation, each of which sets the thresholds: scores rise in training.
     """
 
     threshold: tuple[float, ...]

@@ -1,0 +1,111 @@
+"""selftrain.fit_detector: a COCO file of drawn scenes, a folder of others, and what comes out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import selftrain
+from selftrain.errors import ConfigError, SourceError
+from selftrain.learn.detection.saving import SavedDetector
+from tests.learn.detection.drawn import NAMES, drawn_scenes
+
+# Keras 3.15 converts TensorFlow variables with numpy's older protocol.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def coco(folder: Path, *, images: int, seed: int, broken: bool = False) -> Path:
+    """A COCO file of drawn scenes, whose images lie in `folder`/photos."""
+    (folder / "photos").mkdir(parents=True)
+    scenes = drawn_scenes(images, seed=seed)
+    content: dict[str, list[dict[str, object]]] = {
+        "images": [],
+        "annotations": [],
+        "categories": [{"id": k + 1, "name": name} for k, name in enumerate(NAMES)],
+    }
+    for k, (image, objects) in enumerate(zip(scenes.images, scenes.objects, strict=True)):
+        Image.fromarray(image).save(folder / "photos" / f"{k}.png")
+        content["images"].append({"id": k, "file_name": f"{k}.png", "height": image.shape[0], "width": image.shape[1]})
+        for (x0, y0, x1, y1), name in zip(objects.boxes.tolist(), objects.classes.tolist(), strict=True):
+            box = [x0, y0, x1 - x0, y1 - y0]
+            content["annotations"].append(
+                {"id": len(content["annotations"]), "image_id": k, "category_id": name + 1, "bbox": box}
+            )
+    if broken:
+        content["annotations"][0]["bbox"] = [5, 5, 0, 10]
+    (folder / "labels.json").write_text(json.dumps(content))
+    return folder / "labels.json"
+
+
+def pool(folder: Path, *, images: int) -> Path:
+    folder.mkdir()
+    for k, image in enumerate(drawn_scenes(images, seed=50).images):
+        Image.fromarray(image).save(folder / f"{k}.png")
+    return folder
+
+
+@pytest.mark.keras
+@pytest.mark.slow
+def test_boxes_and_images_without_labels_give_a_detector_and_an_answer(tmp_path: Path) -> None:
+    labels, more = coco(tmp_path / "labelled", images=60, seed=0, broken=True), pool(tmp_path / "more", images=40)
+    (more / "copy.png").write_bytes((tmp_path / "labelled" / "photos" / "0.png").read_bytes())
+    (more / "broken.png").write_bytes((more / "1.png").read_bytes()[:60])
+    result = selftrain.fit_detector(
+        labeled=labels,
+        images=tmp_path / "labelled" / "photos",
+        unlabeled=more,
+        out=tmp_path / "out",
+        weights=None,
+        view=64,
+        teacher_steps=100,
+        student_steps=20,
+    )
+    record = result.record
+    assert record.images == {"images for training": 36, "for validation": 12, "for test": 12, "without labels": 40}
+    assert record.left_out == {"with an empty box": 1}
+    assert [Path(path).name for path in record.unreadable] == ["broken.png"]
+    assert record.test["first teacher"] > 0.1
+    if record.gain is not None:
+        assert (record.low or 0) <= record.gain <= (record.high or 0)
+        assert record.gain == pytest.approx(record.test["final"] - record.test["control"])
+    assert json.loads((tmp_path / "out" / "record.json").read_text())["kept"] == record.kept
+    saved = SavedDetector.read(result.model)
+    assert saved.contract.class_names == NAMES
+    [found] = saved.open()([np.asarray(Image.open(more / "3.png"))])
+    assert (found.boxes[:, 2:] > found.boxes[:, :2]).all()
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "why"),
+    [
+        ({"view": 100}, ConfigError, "multiple of 32"),
+        ({"validation": 0.0}, ConfigError, "between 0 and 1"),
+        ({"student_steps": 0}, ConfigError, "is below 1"),
+        ({"test": 0.01}, SourceError, "are for test, which needs 2"),
+        ({"class_names": ["cat"]}, Exception, "cat"),
+    ],
+)
+def test_what_cannot_work_is_told_before_anything_is_trained(
+    tmp_path: Path, changed: dict[str, object], error: type[Exception], why: str
+) -> None:
+    labels, more = coco(tmp_path / "labelled", images=12, seed=0), pool(tmp_path / "more", images=2)
+    call = {"labeled": labels, "images": tmp_path / "labelled" / "photos", "unlabeled": more, "out": tmp_path / "out"}
+    with pytest.raises(error, match=why):
+        selftrain.fit_detector(**{**call, **changed})
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pool_of_labelled_images_alone_and_a_folder_that_is_full_are_refused(tmp_path: Path) -> None:
+    labels = coco(tmp_path / "labelled", images=12, seed=0)
+    photos = tmp_path / "labelled" / "photos"
+    with pytest.raises(SourceError, match="12 are labelled ones"):
+        selftrain.fit_detector(labeled=labels, images=photos, unlabeled=photos, out=tmp_path / "out")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("kept")
+    with pytest.raises(ConfigError, match="is not empty"):
+        selftrain.fit_detector(labeled=labels, images=photos, unlabeled=photos, out=tmp_path / "full")
+    assert (tmp_path / "full" / "mine.txt").read_text() == "kept"
