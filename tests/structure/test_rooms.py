@@ -54,6 +54,7 @@ FLOORS = (
     "selftrain.learn.training",
     "selftrain.learn.augmentation",
     "selftrain.learn.heads",
+    "selftrain.learn.adoption",
     "selftrain.learn.models",
     "selftrain.learn.networks",
     "selftrain.learn.foundation",
