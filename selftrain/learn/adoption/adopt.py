@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 UInt8s = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 _SMALLEST: Final = 1e-7  # probability
+_TINIEST: Final = 1e-30  # of one of several sigmoids: all may be small, and the largest counts
 _SUM_TOLERANCE: Final = 1e-3
 
 
@@ -158,8 +159,7 @@ def _as_logits(answers: Any, kind: Answers, ops: Any) -> Any:
     if kind == "softmax":
         return ops.log(ops.maximum(answers, _SMALLEST))
     if kind in ("sigmoid", "sigmoids"):
-        kept = ops.clip(answers, _SMALLEST, 1 - _SMALLEST)
-        answers = ops.log(kept) - ops.log(1 - kept)
+        answers = ops.log(ops.maximum(answers, _TINIEST)) - ops.log(ops.maximum(1 - answers, _SMALLEST))
     return ops.concatenate([ops.zeros_like(answers), answers], axis=1) if answers.shape[1] == 1 else answers
 
 
