@@ -66,7 +66,7 @@ class _Asked:
         if channels == 1:
             prepared = prepared.mean(axis=-1, keepdims=True)
         if (height or self.side, width or self.side) != prepared.shape[1:3]:
-            prepared = keras.ops.convert_to_numpy(keras.ops.image.resize(prepared, (height, width), antialias=True))
+            prepared = keras.ops.convert_to_numpy(keras.ops.image.resize(prepared, (height, width)))
         parts = [self.inner.predict_on_batch(prepared[start : start + 32]) for start in range(0, len(prepared), 32)]
         return np.concatenate(parts).astype(np.float32)
 
@@ -176,7 +176,7 @@ def _wrapped(asked: _Asked, preparation: Preparation) -> keras.Model:
     if channels == 1:
         prepared = keras.ops.mean(prepared, axis=-1, keepdims=True)
     if (height or asked.side, width or asked.side) != (asked.side, asked.side):
-        prepared = keras.layers.Resizing(height, width, antialias=True, name="resized")(prepared)
+        prepared = keras.layers.Resizing(height, width, name="resized")(prepared)
     logits = _as_logits(asked.inner(prepared), asked.answers, keras.ops)
     return keras.Model(images, logits, name=asked.inner.name)
 

@@ -34,7 +34,9 @@ class Preparation:
     def __call__(self, images: npt.NDArray[np.uint8]) -> Floats:
         """uint8 (n, height, width, 3) as the model reads them: float32, the same shape."""
         turned = images[..., ::-1] if self.bgr else images
-        return np.asarray(turned.astype(np.float32) * np.float32(self.scale) + np.float32(self.offset), np.float32)
+        return np.asarray(
+            turned.astype(np.float32) * np.array(self.scale, np.float32) + np.array(self.offset, np.float32), np.float32
+        )
 
 
 def _even(scale: float, offset: float = 0.0, *, bgr: bool = False) -> Preparation:
