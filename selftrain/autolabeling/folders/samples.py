@@ -42,8 +42,9 @@ def _labeled(folder: Path, class_names: tuple[str, ...], side: int) -> tuple[UIn
 
 def _spread(paths: Sequence[str], most: int) -> list[str]:
     """At most `most` of `paths`, at even distances."""
-    rows = np.unique(np.linspace(0, len(paths) - 1, min(most, len(paths))).round().astype(int)) if paths else []
-    return [paths[row] for row in rows]
+    if len(paths) <= most:
+        return list(paths)
+    return [paths[row] for row in np.linspace(0, len(paths) - 1, most).round().astype(int).tolist()]
 
 
 def _read(paths: Sequence[str], side: int) -> tuple[UInt8s, list[int]]:
