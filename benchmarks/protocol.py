@@ -43,7 +43,7 @@ LOOKS = 12  # at validation, in one training
 
 
 NEWER = {
-    "teacher": {"head", "preset", "prompts", "called"},
+    "teacher": {"head", "pixels", "preset", "prompts", "called"},
     "student": {"head"},
     "pseudo_label": {"labeler"},
 }

@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -131,7 +132,9 @@ def teacher() -> None:
     """Train the first teacher on human labels, or copy the model that `teacher.start` names."""
     start_keras()
     from selftrain.adapters.registry.starting_models import starting_teacher
+    from selftrain.selflabel.rounds.start import check_teacher
     from selftrain.selflabel.selection.thresholds import check_classes
+    from selftrain.selflabel.teaching.labeled_sample import labeled_sample
 
     plan, place, manifest = _settings("teacher", TeacherSettings).plan, _place(), _manifest()
     check_classes(_settings("pseudo_label", PseudoLabelSettings).pseudo_label.threshold, manifest.label_map.names)
@@ -142,7 +145,10 @@ def teacher() -> None:
             settings=_where().registry,
             class_names=manifest.label_map.names,
             image_size=plan.image_size,
+            labeled=partial(labeled_sample, _data(manifest.labeled())),
         )
+        scores = task_of(plan.task).score(_data(manifest), model)
+        check_teacher(plan.recipe.start, scores, manifest)
         shutil.copytree(model.folder, ROUND / "teacher")
         return
     with progress("teacher") as show:

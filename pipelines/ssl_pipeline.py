@@ -20,7 +20,7 @@ from selftrain.selflabel.rounds.history import History, Verdict
 from selftrain.selflabel.rounds.outcome import minutes, outcome
 from selftrain.selflabel.rounds.plan import Plan, baseline_plan, control_plan, plan, same_training, teacher_plan
 from selftrain.selflabel.rounds.results import student_round, teacher_round, with_guards, with_round_of
-from selftrain.selflabel.rounds.start import check_start
+from selftrain.selflabel.rounds.start import check_start, check_teacher
 from selftrain.selflabel.selection.thresholds import check_classes
 from selftrain.selflabel.teaching.shard_groups import asking, shard_groups
 from steps.adopt_teacher import adopt_teacher
@@ -72,6 +72,7 @@ def self_training(e: Experiment) -> None:
     models = [first_teacher(e, development, machine, version)]
     refuse_withdrawn(models[0].load(), place)
     scores = score(development, models[0], place, e.task, machine, version).load()
+    check_teacher(e.teacher.start, scores, images)
     history = History().with_round(teacher_round(images, models[0].load(), scores, e.gate))
     log_round(e, history.latest, models[0])
     while judge(e.gate, history, minutes=minutes(history)) is Verdict.CONTINUE:
@@ -109,7 +110,8 @@ def first_teacher(e: Experiment, development: Artifact, machine: Artifact, versi
     if e.teacher.start == "train":
         weights = described_weights(e.teacher)
         return train_teacher(development, e.place, teacher_plan(e), weights, machine, version)
-    return adopt_teacher(development, e.place, e.teacher, e.image_size, e.registry, e.retrain.from_version)
+    start, number = e.teacher, e.retrain.from_version
+    return adopt_teacher(development, e.place, start, e.image_size, e.registry, number, machine, version)
 
 
 def labelled(

@@ -12,6 +12,7 @@ from selftrain.data.manifest import Manifest
 from selftrain.learn.models.contract import SavedModel
 from selftrain.selflabel.rounds.history import History, Round
 from selftrain.selflabel.rounds.results import teacher_round
+from selftrain.selflabel.rounds.start import check_teacher
 from steps.score import score
 
 
@@ -27,5 +28,6 @@ def start_loop(
     """Score the first teacher on validation, and begin the history with it."""
     refuse_withdrawn(teacher, settings.place)
     scores = score.entrypoint(development, teacher, settings.place, settings.task, machine, dataset_version)
+    check_teacher(settings.teacher.start, scores, manifest)
     history = History().with_round(teacher_round(manifest, teacher, scores, settings.gate))
     return history, history.latest

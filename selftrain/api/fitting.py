@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -37,6 +38,8 @@ from selftrain.selflabel.rounds.outcome import outcome
 from selftrain.selflabel.rounds.record import RunRecord, run_record
 from selftrain.selflabel.rounds.start import check_start
 from selftrain.selflabel.teaching.evaluation_count import EvaluationFiles, count_evaluations
+from selftrain.selflabel.teaching.labeled_sample import labeled_sample
+from selftrain.selflabel.teaching.task import TaskData
 
 MODEL, RECORD, LABELS, EVALUATION, EXPERIMENT = (
     "model",
@@ -211,7 +214,12 @@ def _starting_teacher(e: Experiment, manifest: Manifest, dataset: Dataset) -> Sa
         return None
     names = manifest.label_map.names
     return starting_teacher(
-        e.teacher, workspace=dataset.workspace, settings=e.registry, class_names=names, image_size=e.image_size
+        e.teacher,
+        workspace=dataset.workspace,
+        settings=e.registry,
+        class_names=names,
+        image_size=e.image_size,
+        labeled=partial(labeled_sample, TaskData(manifest.labeled(), dataset)),
     )
 
 

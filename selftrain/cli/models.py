@@ -14,6 +14,7 @@ from selftrain.cli.shared.options import (
     AsJson,
     Classes,
     ModelNameOption,
+    Pixels,
     WorkspaceOption,
     print_columns,
     print_json,
@@ -72,6 +73,7 @@ def predict(
     version: VersionOption = None,
     model: SavedModelOption = None,
     classes: Classes = None,
+    pixels: Pixels = None,
     batch_size: AtOnce = 32,
     model_name: ModelNameOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
@@ -87,7 +89,16 @@ def predict(
 
     if model is not None and version is not None:
         raise InputError(f"--model {model} and --version {version} are two models; give one of them")
-    load = partial(asked_model, model, version, _names(classes), workspace=workspace, model_name=model_name)
+    load = partial(
+        asked_model,
+        model,
+        version,
+        _names(classes),
+        workspace=workspace,
+        model_name=model_name,
+        pixels=pixels,
+        sources=sources,
+    )
     if out is not None:
         predict_into(out, sources, load=load, batch_size=batch_size, as_json=as_json)
         return
@@ -97,6 +108,7 @@ def predict(
         with progress("predict") as show:
             rows = (*answer_files(loaded.model, loaded.contract, files, progress=show), *rows)
         typer.echo(f"by {loaded.called}", err=True)
+        _show_reading(loaded)
         _warn(loaded.concern)
     if as_json:
         print_json(rows)
@@ -115,6 +127,7 @@ def pseudo_label(
     labeled: Labeled = None,
     target_precision: Precision = None,
     classes: Classes = None,
+    pixels: Pixels = None,
     charts: Charts = None,
     materialize: Materialize = None,
     copy: Copy = False,
@@ -133,13 +146,16 @@ def pseudo_label(
     from selftrain.adapters.registry.references import find_reference
     from selftrain.adapters.serving.litert import fast_predictor
     from selftrain.autolabeling.folders.label_files import image_files, label_folder, open_folder, plan_outputs
+    from selftrain.autolabeling.folders.samples import known_of
 
     rule = _threshold(threshold, per_class or [], target_precision, labeled)
     settings = PseudoLabel(threshold=rule, flips=flips, batch_size=batch_size)
     for folder in (images, *([labeled] if labeled else [])):
         image_files(folder)  # a wrong folder is refused before the model is loaded
     outputs = plan_outputs(images, out, charts=charts, folders=materialize)
-    found = find_reference(model, workspace=workspace, model_name=model_name, class_names=_names(classes))
+    names = _names(classes)
+    known = known_of(image_files(images), pixels=pixels, labeled=labeled, class_names=names)
+    found = find_reference(model, workspace=workspace, model_name=model_name, class_names=names, known=known)
     with open_folder(images, found.image_size) as files, progress("label") as show:
         loaded = _trusted(found.load())
         network = fast_predictor(loaded.model)
@@ -154,6 +170,7 @@ def pseudo_label(
             copy=copy,
             progress=show,
         )
+    _show_reading(loaded)
     _show_labeling(summary, loaded.called, as_json=as_json)
 
 
@@ -183,6 +200,18 @@ def _show_labeling(summary: LabelingSummary, called: str, *, as_json: bool) -> N
         typer.echo(f"note: {finding}")
     written = [summary.csv, summary.quarantine, *summary.charts, *([summary.folders] if summary.folders else [])]
     typer.echo("written: " + ", ".join(str(path) for path in written))
+
+
+def _show_reading(loaded: LoadedModel) -> None:
+    """Say on stderr how a model that a user brought reads images."""
+    reading = loaded.contract.brought
+    if reading is not None:
+        height, width = reading.shape
+        typer.echo(
+            f"{loaded.called} reads {height}x{width} pixels as {reading.pixels} ({reading.known_by}), "
+            f"answers {reading.answers}",
+            err=True,
+        )
 
 
 def _names(classes: str | None) -> tuple[str, ...]:

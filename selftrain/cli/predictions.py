@@ -23,13 +23,23 @@ AtOnce = Annotated[int, typer.Option("--batch-size", min=1, help="Images that ar
 
 
 def asked_model(
-    model: str | None, version: int | None, class_names: tuple[str, ...], *, workspace: Path, model_name: str | None
+    model: str | None,
+    version: int | None,
+    class_names: tuple[str, ...],
+    *,
+    workspace: Path,
+    model_name: str | None,
+    pixels: str | None,
+    sources: Sequence[str],
 ) -> LoadedModel:
     """The saved model that --model names, or the version of the registered one."""
     from selftrain.adapters.registry.references import load_reference, load_version
+    from selftrain.autolabeling.folders.samples import known_of
+    from selftrain.learn.models.answers import named_files
 
     if model is not None:
-        return load_reference(model, workspace=workspace, model_name=model_name, class_names=class_names)
+        known = known_of(named_files([Path(each) for each in sources])[0], pixels=pixels)
+        return load_reference(model, workspace=workspace, model_name=model_name, class_names=class_names, known=known)
     reference = "champion" if version is None else str(version)
     return load_version(reference, workspace=workspace, model_name=model_name)
 

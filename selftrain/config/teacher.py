@@ -24,6 +24,9 @@ class Teacher(Recipe):
         "train",
         description="'train', 'champion', 'zero_shot', or the path of a .keras file or saved model folder",
     )
+    pixels: str | None = Field(
+        None, description="pixels of a .keras file in `start`, such as 0..1; None: measured on the labelled images"
+    )
     preset: str | None = Field(None, description="zero_shot: a CLIP or SigLIP of KerasHub, by name or folder")
     prompts: tuple[str, ...] = Field(
         ("a photo of a {}.",), min_length=1, description="zero_shot: texts with {} for the class; their mean counts"

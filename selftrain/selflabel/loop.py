@@ -88,6 +88,7 @@ def run_loop(
     """
     from selftrain.selflabel.rounds.next_round import Work, next_round
     from selftrain.selflabel.rounds.results import teacher_round
+    from selftrain.selflabel.rounds.start import check_teacher
     from selftrain.selflabel.selection.thresholds import check_classes
 
     check_classes(e.pseudo_label.threshold, manifest.label_map.names)
@@ -95,7 +96,9 @@ def run_loop(
     images, labeled = TaskData(manifest, dataset), TaskData(manifest.labeled(), dataset)
     trainings = _Trainings(folder, checkpoints, progress, dataset.machine.devices)
     models, labels = [first_teacher or _teacher(e, task, labeled, trainings)], list["PseudoLabels"]()
-    history = History().with_round(teacher_round(manifest, models[0], task.score(labeled, models[0]), e.gate))
+    scores = task.score(labeled, models[0])
+    check_teacher(e.teacher.start, scores, manifest)
+    history = History().with_round(teacher_round(manifest, models[0], scores, e.gate))
     work = Work(
         label=lambda coming: _label(e, task, images, models[coming.teacher], coming, progress),
         train=lambda coming, found: _student(task, images, found, coming, models[coming.teacher], trainings),

@@ -56,6 +56,7 @@ FLOORS = (
     "selftrain.learn.training",
     "selftrain.learn.augmentation",
     "selftrain.learn.heads",
+    "selftrain.learn.adoption",
     "selftrain.learn.models",
     "selftrain.learn.networks",
     "selftrain.learn.foundation",

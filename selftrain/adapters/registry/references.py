@@ -20,8 +20,9 @@ from selftrain.adapters.tracking.store import Tracking, open_existing, open_to_r
 from selftrain.config import check_model_name
 from selftrain.errors import ConfigError, NotRegisteredError, RegistryError
 from selftrain.files.workspace import Workspace
+from selftrain.learn.adoption.adopt import NOTHING_KNOWN, Known, adopt
 from selftrain.learn.models.contract import CONTRACT_FILE, MODEL_FILE, Contract, file_digest, read_contract
-from selftrain.learn.models.loading import UNREADABLE_ZIP, adopt, load
+from selftrain.learn.models.loading import UNREADABLE_ZIP, load
 from selftrain.learn.models.saving import values_digest
 from selftrain.selflabel.lineage.descent import Descent
 
@@ -121,9 +122,12 @@ def load_reference(
     workspace: Path,
     model_name: str | None = None,
     class_names: tuple[str, ...] = (),
+    known: Known = NOTHING_KNOWN,
 ) -> LoadedModel:
     """The model that `reference` names, as `find_reference` finds it."""
-    return find_reference(reference, workspace=workspace, model_name=model_name, class_names=class_names).load()
+    return find_reference(
+        reference, workspace=workspace, model_name=model_name, class_names=class_names, known=known
+    ).load()
 
 
 def find_reference(
@@ -132,11 +136,13 @@ def find_reference(
     workspace: Path,
     model_name: str | None = None,
     class_names: tuple[str, ...] = (),
+    known: Known = NOTHING_KNOWN,
 ) -> FoundModel:
     """The model that `reference` names: a saved model's folder, a `.keras` file, `models:/NAME@ALIAS`,
     `models:/NAME/NUMBER`, or `champion`.
 
-    A `.keras` file without its contract needs `class_names`, in the order of its outputs. Raises ConfigError for any
+    A `.keras` file without its contract needs `class_names`, in the order of its outputs, and is asked as `adopt` does
+    with what is `known`. Raises ConfigError for any
     other reference, and RegistryError for an unknown version. Loading raises UntrustedFileError for a file that differs
     from its contract.
     """
@@ -147,7 +153,7 @@ def find_reference(
     if path.is_dir():
         return _find_folder(path, reference, workspace)
     if path.suffix == ".keras" and path.is_file():
-        return _find_file(path, class_names, workspace)
+        return _find_file(path, class_names, workspace, known)
     raise ConfigError(
         f"{reference!r} is not a model: give a saved model's folder, a .keras file, models:/NAME@champion, "
         "models:/NAME/NUMBER, or champion"
@@ -212,7 +218,7 @@ def _find_folder(folder: Path, called: str, workspace: Path) -> FoundModel:
     return FoundModel(read_contract(folder).image_size, loaded)
 
 
-def _find_file(path: Path, class_names: tuple[str, ...], workspace: Path) -> FoundModel:
+def _find_file(path: Path, class_names: tuple[str, ...], workspace: Path, known: Known) -> FoundModel:
     if path.name == MODEL_FILE and (path.parent / CONTRACT_FILE).is_file():
         return _find_folder(path.parent, str(path.parent), workspace)
     if not class_names:
@@ -221,7 +227,7 @@ def _find_file(path: Path, class_names: tuple[str, ...], workspace: Path) -> Fou
 
     def loaded() -> LoadedModel:
         start_keras(lean=True)
-        model, contract = adopt(path, class_names=class_names, image_size=side)
+        model, contract = adopt(path, class_names=class_names, image_size=side, known=known)
         descent = Descent(frozenset({file_digest(path), values_digest(model)}))  # no contract says who taught it
         return LoadedModel(model, contract, str(path), recall_log.concern_about_file(descent, str(path), workspace))
 
@@ -229,15 +235,15 @@ def _find_file(path: Path, class_names: tuple[str, ...], workspace: Path) -> Fou
 
 
 def _image_size(path: Path) -> int:
-    """The side in pixels that the model in a `.keras` file reads; 224 where it reads any size."""
+    """The longer side in pixels that the model in a `.keras` file reads; 224 where it reads any size."""
     try:
         with zipfile.ZipFile(path) as archive:
             described: Any = json.loads(archive.read("config.json"))
         inputs = [layer for layer in described["config"]["layers"] if layer["class_name"] == "InputLayer"]
-        side = inputs[0]["config"]["batch_shape"][1]
+        sides = [side for side in inputs[0]["config"]["batch_shape"][1:3] if isinstance(side, int)]
     except (*UNREADABLE_ZIP, TypeError, IndexError):
         return ANY_SIDE  # if the file is broken, loading it says so
-    return side if isinstance(side, int) else ANY_SIDE
+    return max(sides, default=ANY_SIDE)
 
 
 def _check_registered(tracking: Tracking, name: str) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
 
 from selftrain.adapters.process.quiet_start import start_keras
 from selftrain.config import Experiment, Recipe, Registry, Student, Teacher
@@ -16,6 +20,9 @@ if TYPE_CHECKING:
     from selftrain.adapters.tracking.store import Tracking
     from selftrain.learn.models.contract import SavedModel
     from selftrain.learn.models.zero_shot import ZeroShot
+
+UInt8s = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.int64]
 
 
 def teacher_backbone(e: Experiment, workspace: Workspace) -> str:
@@ -64,14 +71,18 @@ def starting_teacher(
     class_names: tuple[str, ...],
     image_size: int,
     version: int | None = None,
+    labeled: Callable[[int], tuple[UInt8s, Ints]] | None = None,
 ) -> SavedModel:
     """The first teacher of a run that does not train one, as `teacher.start` says.
 
-    It is the champion, a `.keras` file, a saved model's folder, or a zero-shot model, which is built here. Raises
+    It is the champion, a `.keras` file, a saved model's folder, or a zero-shot model, which is built here. A `.keras`
+    file is asked how it reads images, on `labeled` ones of a side in pixels, and PredictionError is raised as `adopt`
+    does. Raises
     WithdrawnError for a teacher that was withdrawn, or taught by one that was.
     """
+    from selftrain.learn.adoption.adopt import Known, adopt
+    from selftrain.learn.adoption.preparation import PLAIN
     from selftrain.learn.models.contract import CONTRACT_FILE, SavedModel, file_digest
-    from selftrain.learn.models.loading import adopt
     from selftrain.learn.models.saving import save
 
     start = teacher.start
@@ -80,10 +91,13 @@ def starting_teacher(
     path = _located(start, workspace, settings, version)
     if path.is_dir():
         return _of_classes(SavedModel.read(path), class_names)
+    known = Known(pixels=teacher.pixels, labeled=labeled)
+    model, contract = adopt(path, class_names=class_names, image_size=image_size, known=known)
     # Kept by the file's digest: a second save would have another digest, and every later step would run again.
-    folder = workspace.models / f"{file_digest(path)[:24]}-{image_size}"
+    name = f"{file_digest(path)[:24]}-{image_size}"
+    read = contract.brought.pixels if contract.brought is not None else PLAIN
+    folder = workspace.models / (name if read == PLAIN else f"{name}-{read.replace(' ', '-').replace('..', '-')}")
     if not (folder / CONTRACT_FILE).is_file():
-        model, contract = adopt(path, class_names=class_names, image_size=image_size)
         save(model, contract, folder)
     _refuse_withdrawn(folder, start, workspace)  # the same model may be recalled as another file
     return _of_classes(SavedModel.read(folder), class_names)

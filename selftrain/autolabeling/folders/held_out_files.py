@@ -14,6 +14,7 @@ from selftrain.data.label_map import LabelMap
 from selftrain.data.sources.listing import find_images
 from selftrain.errors import SourceError
 from selftrain.evaluate.coverage import HeldOut
+from selftrain.learn.adoption.preparation import check_better_than_chance
 from selftrain.learn.models.calibrate import FEWEST, cross_fitted_probs, fit_temperature, softmax
 from selftrain.learn.models.contract import Contract, file_digest
 from selftrain.progress import Progress, silent
@@ -61,22 +62,25 @@ def ask_held_out(
     """
     from selftrain.learn.models.predict_files import predict_files
 
-    paths = tuple(sorted(find_images(str(folder)).paths)) if folder.is_dir() else ()
-    labels = _labels(paths, folder, contract.class_names)
+    labels = class_folders(folder, contract.class_names)
     unique, findings = _unique_images(labels)
     answered = predict_files(
         network, contract, unique, batch_size=batch_size, flips=flips, as_ingest=True, progress=progress
     )
     if len(answered.paths) < FEWEST:
         raise SourceError(
-            f"{len(answered.paths)} of {len(paths)} files in {folder} can be used, {len(answered.unread)} cannot be "
+            f"{len(answered.paths)} of {len(labels)} files in {folder} can be used, {len(answered.unread)} cannot be "
             f"read as an image; give at least {FEWEST}, in one sub-folder per class (a precision of 0.9 takes 29)"
             + "".join(f"; {each}" for each in findings)
         )
     truth = np.array([labels[path] for path in answered.paths], np.int64)
     logits = _logits(answered.probs)
     answers = HeldOut(cross_fitted_probs(logits, truth), truth)
-    return HeldOutFiles(answers, fit_temperature(logits, truth), answered.unread, findings)
+    right = int((answered.probs.argmax(axis=1) == truth).sum())
+    said = f"right on {right} of {len(truth)} labelled images: accuracy {right / len(truth):.1%}"
+    if contract.brought is not None:
+        check_better_than_chance(answered.probs, truth, contract.class_names, called=contract.backbone)
+    return HeldOutFiles(answers, fit_temperature(logits, truth), answered.unread, (said, *findings))
 
 
 def _logits(probs: Floats) -> Floats:
@@ -84,8 +88,9 @@ def _logits(probs: Floats) -> Floats:
     return logits
 
 
-def _labels(paths: tuple[str, ...], folder: Path, class_names: tuple[str, ...]) -> dict[str, int]:
-    """The class of each path, by the class folder that holds the file."""
+def class_folders(folder: Path, class_names: tuple[str, ...]) -> dict[str, int]:
+    """The class of each image file below `folder`, by the class folder that holds it. Raises SourceError."""
+    paths = tuple(sorted(find_images(str(folder)).paths)) if folder.is_dir() else ()
     classes, labels = LabelMap(class_names), {}
     for path in paths:
         first, *rest = Path(path).relative_to(folder).parts

@@ -23,6 +23,15 @@ Classes = Annotated[
     str | None,
     typer.Option("--classes", metavar="A,B,...", help="Classes of a .keras file, in the order of its outputs."),
 ]
+Pixels = Annotated[
+    str | None,
+    typer.Option(
+        "--pixels",
+        metavar="RANGE",
+        help="Pixels of a .keras file: 0..255, 0..1 or -1..1; also torch, caffe, 'bgr 0..1'. Default: measured on "
+        "labelled images, else 0..255.",
+    ),
+]
 DEFAULT_WORKSPACE = Path(".selftrain")
 
 

@@ -18,6 +18,28 @@ CURVE_FILE = "curve.parquet"
 REASON_FILE = "diverged.txt"
 
 
+Answers = Literal["logits", "softmax", "sigmoids", "sigmoid"]
+"""What a model that a user brought answers; one sigmoid stands for two classes."""
+
+
+class Reading(BaseModel):
+    """How a model that a user brought reads images, and how that is known; its `.keras` file does it all inside.
+
+    - `pixels`: the range of its pixels, or another usual preparation, such as "0..1".
+    - `shape`: height and width in pixels.
+    - `known_by`: "measured" on labelled `images`, with this `accuracy`; "said" by the user, or else "assumed".
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pixels: str
+    shape: tuple[int, int]
+    answers: Answers
+    known_by: Literal["measured", "said", "assumed"]
+    accuracy: float | None = None
+    images: int = 0
+
+
 class Contract(BaseModel):
     """What a model reads and answers, and where it comes from.
 
@@ -27,6 +49,7 @@ class Contract(BaseModel):
     - `thresholds`: the confidence per class name above which its pseudo-labels were accepted.
     - `weights_sha256`: the digest of its .keras file, which differs each time it is saved.
     - `values_sha256`: the digest of the weights' values, which stays the same.
+    - `brought`: how a model that a user brought reads images; None for one that was trained here.
     - `lineage`: the identities of the models whose answers it learnt or whose weights it started from, and their
       lineage, oldest first.
     """
@@ -56,6 +79,12 @@ class Contract(BaseModel):
     )
     seed: int = 0
     batch_parts: int = Field(1, ge=1, description="in how many parts it saw each batch: 2 if memory ran out")
+    brought: Reading | None = None
+
+    @property
+    def text(self) -> str:
+        """The contract as JSON. What came later is left out where it is not set: the text stays as it was."""
+        return self.model_dump_json(indent=2, exclude={"brought"} if self.brought is None else None)
 
     @property
     def identity(self) -> str:
@@ -83,7 +112,8 @@ class SavedModel:
     @property
     def digest(self) -> str:
         """sha256 of the contract, which holds the weights' digests. Left out is how the training went."""
-        promised = self.contract.model_dump_json(exclude={"seconds", "churn", "batch_parts"})
+        unset = {"brought"} if self.contract.brought is None else set[str]()
+        promised = self.contract.model_dump_json(exclude={"seconds", "churn", "batch_parts"} | unset)
         return hashlib.sha256(promised.encode()).hexdigest()
 
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import zipfile
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from selftrain.errors import BackboneError, UntrustedFileError
 from selftrain.learn.models.contract import MODEL_FILE, Contract, file_digest, read_contract
@@ -36,27 +33,7 @@ def load(folder: Path) -> tuple[keras.Model, Contract]:
             f"{path} has sha256 {digest}, but its contract says {contract.weights_sha256}; it was changed after it was "
             f"saved and was not loaded: restore it or train again"
         )
-    return _load_keras(path), contract
-
-
-def adopt(path: Path, *, class_names: tuple[str, ...], image_size: int) -> tuple[keras.Model, Contract]:
-    """A user's own .keras classifier as one of our models: 0-255 images in, logits out, with a contract.
-
-    It must rescale its input itself. Its answers to random images tell whether it gives logits or probabilities. The
-    logarithm of probabilities serves as logits. Raises UntrustedFileError as `load` does. Raises BackboneError if its
-    input does not fit `image_size`, its outputs do not fit `class_names`, or these are not two or more different names.
-    """
-    import keras
-
-    _check_class_names(class_names)
-    inner = _load_keras(path)
-    _check_shapes(inner, path, classes=len(class_names), image_size=image_size)
-    images = keras.Input((image_size, image_size, 3), name="image")
-    answers = inner(images)
-    if _answers_probabilities(inner, image_size):
-        answers = keras.ops.log(keras.ops.maximum(answers, 1e-7))
-    model = keras.Model(images, answers, name=inner.name)
-    return model, Contract(backbone=inner.name, image_size=image_size, class_names=class_names)
+    return load_keras(path), contract
 
 
 def backbone_of(path: Path) -> str:
@@ -73,7 +50,8 @@ def backbone_of(path: Path) -> str:
         raise _no_archive(path) from error
 
 
-def _load_keras(path: Path) -> keras.Model:
+def load_keras(path: Path) -> keras.Model:
+    """The model in a `.keras` file, in safe mode. Raises UntrustedFileError as `load` does."""
     import keras
 
     if path.suffix != ".keras" or not zipfile.is_zipfile(path):
@@ -109,29 +87,10 @@ def _no_archive(path: Path) -> UntrustedFileError:
     )
 
 
-def _check_class_names(class_names: tuple[str, ...]) -> None:
+def check_class_names(class_names: tuple[str, ...]) -> None:
+    """Raise BackboneError unless these are two or more different names."""
     listed = ", ".join(map(repr, class_names)) or "none"
     if len(class_names) < 2 or not all(class_names) or len(set(class_names)) < len(class_names):
         raise BackboneError(
             f"the classes are {listed}; give two or more names in output order, all different and not empty"
         )
-
-
-def _check_shapes(model: keras.Model, path: Path, *, classes: int, image_size: int) -> None:
-    inputs, outputs = model.input_shape, model.output_shape
-    if not isinstance(inputs, tuple) or len(inputs) != 4 or inputs[3] != 3:
-        raise BackboneError(f"{path} reads {inputs}; allowed is one input (n, height, width, 3)")
-    if any(side not in (None, image_size) for side in inputs[1:3]):
-        raise BackboneError(f"{path} reads {inputs[1]}x{inputs[2]} px; set image_size to that (it is {image_size})")
-    if not isinstance(outputs, tuple) or len(outputs) != 2 or outputs[1] != classes:
-        raise BackboneError(f"{path} answers {outputs}; allowed is (n, {classes}), one column per class name")
-
-
-def _answers_probabilities(model: keras.Model, image_size: int) -> bool:
-    """True if rows are non-negative and sum to 1 on random images."""
-    import keras
-
-    images = np.random.default_rng(0).integers(0, 256, (8, image_size, image_size, 3), np.uint8)
-    answers = keras.ops.convert_to_numpy(model(images, training=False)).astype(np.float64)
-    sums = answers.sum(axis=1)
-    return bool((answers >= 0).all() and all(math.isclose(total, 1.0, abs_tol=1e-3) for total in sums))

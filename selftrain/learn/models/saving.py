@@ -43,7 +43,7 @@ def save(model: keras.Model, contract: Contract, folder: Path) -> SavedModel:
         model.save(part / MODEL_FILE)
         digests = {"weights_sha256": file_digest(part / MODEL_FILE), "values_sha256": values_digest(model)}
         signed = contract.model_copy(update=digests)
-        (part / CONTRACT_FILE).write_text(signed.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (part / CONTRACT_FILE).write_text(signed.text + "\n", encoding="utf-8")
         check_no_other_files(folder)
         _put(part, place, old=Path(scratch) / "old")
     return SavedModel(folder, signed)

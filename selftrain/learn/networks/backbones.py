@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 import warnings
@@ -9,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import keras
+import numpy as np
 
 from selftrain.config import Recipe
 from selftrain.errors import BackboneError
@@ -178,6 +180,8 @@ def _trunk(rung: Rung, *, image_size: int | None, weights: str | None, reduce_st
             model = with_fewer_halvings(model, smallest=_SMALLEST_MAP)
     if weights is not None and weights != "imagenet":
         _load(model, rung, weights)
+        if _scales_by_half(model, weights):
+            _scale_in_full(model)
     _limit_stochastic_depth(model)
     return keras.Model(model.input, model.output, name="backbone")
 
@@ -248,6 +252,36 @@ def _load(model: keras.Model, rung: Rung, weights: str) -> None:
         raise BackboneError(
             f"weights {weights!r} do not fit {rung.name}; give a file saved from the same network without top: {error}"
         ) from error
+
+
+def _scales_by_half(model: keras.Model, weights: str) -> bool:
+    """Whether an EfficientNet's published weights are in `model`, which Keras gives a second scale by name only.
+
+    They hold ImageNet's deviations in place of its variances. For "imagenet", keras.applications divides by their
+    square root once more, in a layer that it leaves out for a file. A file is known by its digest, or by these values,
+    which weights that were trained further have too.
+    """
+    from keras.src.applications.efficientnet import WEIGHTS_HASHES  # Keras has no public name for it
+
+    layer = next(iter(layers_of_type(model, keras.layers.Normalization)), None)
+    if layer is None or layer.input_mean is not None:  # the other families know their values without a file
+        return False
+    mean, variance = (np.ravel(keras.ops.convert_to_numpy(each)) for each in (layer.adapt_mean, layer.adapt_variance))
+    as_published = np.allclose(mean, _IMAGENET_MEAN, atol=1e-3) and np.allclose(variance, _IMAGENET_STD, atol=1e-3)
+    return as_published or _md5(weights) in {each for pair in WEIGHTS_HASHES.values() for each in pair}
+
+
+def _scale_in_full(model: keras.Model) -> None:
+    """Divide by the square root of ImageNet's deviations once more, as keras.applications does for "imagenet"."""
+    layer = layers_of_type(model, keras.layers.Normalization)[0]
+    variance = keras.ops.convert_to_numpy(layer.adapt_variance)
+    layer.adapt_variance.assign(variance * np.reshape(_IMAGENET_STD, variance.shape))
+    layer.finalize_state()
+
+
+def _md5(path: str) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
 
 
 def preprocessed(rung: Rung, images: keras.KerasTensor, *, weights: str | None) -> keras.KerasTensor:

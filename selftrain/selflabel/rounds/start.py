@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from selftrain.config import Experiment, Recipe
-from selftrain.errors import BackboneError, ConfigError
+from selftrain.data.manifest import Manifest, Split
+from selftrain.errors import BackboneError, ConfigError, PredictionError
+from selftrain.evaluate.intervals import wilson
 from selftrain.ladder import preset_of, resolve
+from selftrain.selflabel.rounds.scores import Scores
 
 
 def check_start(e: Experiment, teacher_backbone: str) -> None:
@@ -47,6 +51,27 @@ def check_start(e: Experiment, teacher_backbone: str) -> None:
             f"student.weights is 'imagenet', but {student!r}, the rung above {teacher_backbone!r}, has no published "
             "weights; set student.backbone to one that has, such as 'efficientnet_b0', or student.weights to null or a "
             "file"
+        )
+
+
+def check_teacher(start: str, scores: Scores, manifest: Manifest) -> None:
+    """Raise PredictionError where a first teacher that was not trained here is not clearly better than chance.
+
+    A model that always answers the largest class of validation is not better either. A teacher that is trained here
+    is not asked.
+    """
+    if start == "train" or math.isnan(scores.accuracy):
+        return
+    class_names = manifest.label_map.names
+    classes, counts = len(class_names), manifest.class_counts(Split.VALIDATION)
+    share = max(counts) / sum(counts)
+    right = round(scores.accuracy * scores.images)
+    always_one = 2 * share / (1 + share) / classes  # the macro-F1 of a model that always answers the largest class
+    if wilson(right, scores.images).low <= 1 / classes or scores.macro_f1 <= always_one:
+        raise PredictionError(
+            f"teacher.start is {start!r}, and that model is right on {right} of {scores.images} validation images, not "
+            f"clearly better than chance (1 in {classes}): nothing was labelled. Are its classes in the order "
+            f"{', '.join(class_names[:5])}{', ...' if classes > 5 else ''}, and was it trained on such images?"
         )
 
 

@@ -75,7 +75,9 @@ def test_copies_of_one_image_prove_no_more_than_it_does(colour_model: Path, labe
     held = ask_held_out(*load(colour_model), labeled)
     assert len(held.answers) == 149  # neither the copies nor what may be green or blue
     summary = json.loads(pseudo_label(colour_model, photos, "--labeled", str(labeled), "--json").stdout)
-    once, doubtful = summary["findings"]
+    accuracy, once, doubtful = summary["findings"]
+    assert accuracy.startswith("right on ")
+    assert " of 149 labelled images: accuracy " in accuracy
     assert once == "5 of the held-out files are copies of others and were left out"
     assert doubtful.startswith("2 held-out files were left out: ")
     assert "not-blue.png" in doubtful

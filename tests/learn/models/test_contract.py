@@ -91,8 +91,8 @@ def test_a_model_is_known_by_its_values_not_by_its_file(tmp_path: Path) -> None:
 
 
 def test_a_file_of_a_users_own_is_the_same_model_when_it_is_taken_in(tmp_path: Path) -> None:
+    from selftrain.learn.adoption.adopt import adopt
     from selftrain.learn.models.contract import MODEL_FILE
-    from selftrain.learn.models.loading import adopt
     from selftrain.learn.models.saving import save
 
     ours = save(classifier(), contract(), tmp_path / "ours")
@@ -136,8 +136,9 @@ def test_a_folder_without_a_sound_contract_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("activation", [None, "softmax"])
 def test_a_users_own_model_answers_logits_whatever_it_answered(tmp_path: Path, activation: str | None) -> None:
+    from selftrain.learn.adoption.adopt import adopt
     from selftrain.learn.models.calibrate import softmax
-    from selftrain.learn.models.loading import adopt, load
+    from selftrain.learn.models.loading import load
     from selftrain.learn.models.saving import save
 
     model = classifier(activation)
@@ -151,7 +152,7 @@ def test_a_users_own_model_answers_logits_whatever_it_answered(tmp_path: Path, a
 
 
 def test_a_model_of_other_classes_or_another_size_is_refused(tmp_path: Path) -> None:
-    from selftrain.learn.models.loading import adopt
+    from selftrain.learn.adoption.adopt import adopt
 
     classifier().save(tmp_path / "mine.keras")
     with pytest.raises(BackboneError, match=r"answers \(None, 3\); allowed is \(n, 2\)"):
@@ -162,7 +163,7 @@ def test_a_model_of_other_classes_or_another_size_is_refused(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("names", [("cat",), ("cat", "cat"), ("cat", ""), ()])
 def test_too_few_repeated_and_empty_classes_are_refused_in_one_line(tmp_path: Path, names: tuple[str, ...]) -> None:
-    from selftrain.learn.models.loading import adopt
+    from selftrain.learn.adoption.adopt import adopt
 
     classifier(classes=max(1, len(names))).save(tmp_path / "mine.keras")
     with pytest.raises(BackboneError, match=r"the classes are .*; give two or more") as error:
@@ -171,7 +172,8 @@ def test_too_few_repeated_and_empty_classes_are_refused_in_one_line(tmp_path: Pa
 
 
 def test_a_model_file_damaged_anywhere_is_a_refusal_that_names_it(tmp_path: Path) -> None:
-    from selftrain.learn.models.loading import adopt, backbone_of
+    from selftrain.learn.adoption.adopt import adopt
+    from selftrain.learn.models.loading import backbone_of
 
     classifier().save(tmp_path / "whole.keras")
     whole = (tmp_path / "whole.keras").read_bytes()
@@ -198,7 +200,7 @@ def test_a_model_file_damaged_anywhere_is_a_refusal_that_names_it(tmp_path: Path
 def test_code_in_a_model_is_refused(tmp_path: Path) -> None:
     import keras
 
-    from selftrain.learn.models.loading import adopt
+    from selftrain.learn.adoption.adopt import adopt
 
     image = keras.Input((8, 8, 3))
     x = keras.layers.Lambda(lambda y: y * 2, output_shape=(8, 8, 3))(image)
@@ -209,7 +211,7 @@ def test_code_in_a_model_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["model.h5", "model.pkl", "model.keras"])
 def test_another_format_is_refused_whatever_its_name(tmp_path: Path, name: str) -> None:
-    from selftrain.learn.models.loading import adopt
+    from selftrain.learn.adoption.adopt import adopt
 
     (tmp_path / name).write_bytes(b"\x80\x04pickle")
     with pytest.raises(UntrustedFileError, match=r"only the \.keras format"):

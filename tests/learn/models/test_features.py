@@ -78,7 +78,7 @@ def test_an_adopted_model_has_the_features_of_the_one_inside(tmp_path: Path) -> 
     import keras
     from keras import layers
 
-    from selftrain.learn.models.loading import adopt
+    from selftrain.learn.adoption.adopt import adopt
 
     own = with_head(layers.Dense(7, activation="relu"), layers.Dense(3, activation="softmax"))
     own.save(tmp_path / "own.keras")
@@ -90,8 +90,8 @@ def test_an_adopted_model_has_the_features_of_the_one_inside(tmp_path: Path) -> 
 def test_features_and_answers_come_side_by_side_from_one_call(tmp_path: Path) -> None:
     from keras import layers
 
+    from selftrain.learn.adoption.adopt import adopt
     from selftrain.learn.models.features import with_features
-    from selftrain.learn.models.loading import adopt
 
     own = with_head(layers.Dense(7, activation="relu"), layers.Dense(3, activation="softmax"))
     own.save(tmp_path / "own.keras")

@@ -1,5 +1,6 @@
 """Backbones: what they read, what they answer, and which weights they take."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -217,6 +218,61 @@ def test_what_cannot_be_built_is_said(name: str, size: int, weights: str | None,
 
     with pytest.raises(BackboneError, match=message):
         build(name, image_size=size, classes=3, weights=weights)
+
+
+@pytest.mark.parametrize(("values", "scale"), [("deviations", True), ("variances", False), ("none", False)])
+def test_published_values_of_an_efficientnet_are_scaled_as_keras_scales_them(
+    values: str, scale: bool, tmp_path: Path
+) -> None:
+    import keras
+
+    from selftrain.learn.networks import backbones
+
+    std = np.array([0.229, 0.224, 0.225], np.float32)
+    image = keras.Input((4, 4, 3))
+    model = keras.Model(image, keras.layers.Normalization()(keras.layers.Rescaling(1 / 255)(image)))
+    if values != "none":
+        held = {"deviations": std, "variances": std**2}[values]
+        model.layers[-1].set_weights([np.float32([0.485, 0.456, 0.406]), held, np.zeros((), np.int32)])
+        model.layers[-1].finalize_state()
+    (tmp_path / "some.h5").write_bytes(b"no published file")
+    images = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3)).astype(np.float32)
+    before = model(images)
+    assert backbones._scales_by_half(model, str(tmp_path / "some.h5")) is scale
+    if scale:
+        backbones._scale_in_full(model)
+        as_keras_does = keras.layers.Rescaling([1 / each**0.5 for each in std.tolist()])(before)
+        np.testing.assert_allclose(model(images), as_keras_does, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_an_efficientnet_has_the_same_features_from_a_published_file_and_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keras finds the file where it keeps what it downloads, under the digest that it expects."""
+    import keras
+    from keras.src.applications.efficientnet import WEIGHTS_HASHES
+    from keras.src.backend import config
+
+    from selftrain.learn.networks.backbones import _md5, build
+
+    donor = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(32, 32, 3))
+    donor.layers[2].set_weights(
+        [np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225]), np.zeros((), np.int32)]
+    )
+    path = tmp_path / "models" / "efficientnetb0_notop.h5"
+    path.parent.mkdir()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the format of the published files is old
+        donor.save(path)
+    monkeypatch.setattr(config, "_KERAS_DIR", str(tmp_path))
+    monkeypatch.setitem(WEIGHTS_HASHES, "b0", (WEIGHTS_HASHES["b0"][0], _md5(str(path))))
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    models = [build("efficientnet_b0", image_size=32, classes=2, weights=each) for each in ("imagenet", str(path))]
+    named, local = (np.asarray(keras.Model(each.input, each.get_layer("pool").output)(images)) for each in models)
+    size = np.abs(named).max()
+    assert size > 0
+    assert np.abs(named - local).max() < 1e-3 * size
 
 
 @pytest.mark.parametrize("name", ["DenseNet121", "ResNet50", "MobileNet"])
