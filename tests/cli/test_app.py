@@ -85,7 +85,7 @@ def test_init_asks_about_a_class_whose_name_may_mean_that_nobody_has_looked(self
     [
         (("init", "--labeled", "gone", "--unlabeled", "pets/unlabeled"), "'gone' is not a folder"),
         (("init", "--labeled", "pets/unlabeled", "--unlabeled", "pets/labeled"), "holds no class folders"),
-        (("init", "--labeled", "pets/labeled", "--unlabeled", "pets/labeled"), "are the same folder"),
+        (("init", "--labeled", "pets/labeled", "--unlabeled", "pets/labeled"), "are the same place"),
         (
             ("init", "--labeled", "pets/labeled", "--unlabeled", "pets/unlabeled", "--teacher-backbone", "resnet"),
             "did you mean",

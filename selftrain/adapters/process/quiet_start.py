@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from selftrain.adapters.process.keras_settings import check_backend
 from selftrain.adapters.process.leaving import leave
 from selftrain.errors import NO_DEVICE
 
@@ -26,12 +27,18 @@ def start_keras(*, lean: bool = False) -> None:
 
     `lean` is for commands that predict: Keras then does without the libraries UNUSED, whose loading takes as long as
     most of TensorFlow. Others can still import them afterwards.
+
+    Of `keras.json` only the backend counts: channels come last and numbers are float32, whatever it says. Raises
+    ConfigError for a backend that selftrain does not know.
     """
     if "keras" not in sys.modules:
+        check_backend()
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # other steps may share the GPU
         with native_stderr_held(), _hidden(UNUSED if lean else ()):
             import keras
 
+            keras.config.set_image_data_format("channels_last")
+            keras.config.set_floatx("float32")
             keras.ops.zeros((1,))
     if os.environ.get(DEVICE_VARIABLE, "").lower() == "gpu":
         _check_gpu()

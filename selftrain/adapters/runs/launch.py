@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from selftrain.adapters.process.keras_settings import check_backend
 from selftrain.adapters.process.settings import prepare_process, stack_of_process
 from selftrain.adapters.runs.process_lock import process_tag
 from selftrain.config.text.file import overridden_copy, read_experiment
@@ -33,6 +34,7 @@ def launch(
     if control:
         with overridden_copy(config, {"control": "supervised"}) as changed:
             return launch(load_pipeline, changed, stack=stack)
+    check_backend()
     prepare_process()
     from zenml.client import Client
 

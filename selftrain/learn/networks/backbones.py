@@ -85,6 +85,7 @@ def build(
     skip nothing. Raises BackboneError for an unknown name, an image too small for it, or weights that do not fit.
     """
     rung = resolve(backbone)
+    keras.config.set_image_data_format("channels_last")  # our images are so, whatever keras.json says
     keras.utils.set_random_seed(seed)
     images = keras.Input((image_size, image_size, 3), name="image")
     if (preset := preset_of(backbone)) is not None:

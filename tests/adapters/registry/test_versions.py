@@ -32,9 +32,10 @@ from selftrain.config import Registry
 from selftrain.data.images.decode import decode
 from selftrain.errors import RegistryError, UntrustedFileError
 from selftrain.evaluate.evaluation import evaluate
+from selftrain.learn.adoption.adopt import adopt
 from selftrain.learn.models.calibrate import softmax
 from selftrain.learn.models.contract import Contract, SavedModel
-from selftrain.learn.models.loading import adopt, load
+from selftrain.learn.models.loading import load
 from selftrain.learn.models.saving import save
 
 if TYPE_CHECKING:

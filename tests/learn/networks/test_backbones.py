@@ -288,3 +288,16 @@ def test_preprocessing_is_that_of_the_published_weights(name: str) -> None:
     ours = keras.Model(image, backbones.preprocessed(resolve(name), image, weights=None)).predict_on_batch(images)
     theirs = getattr(keras.applications, module).preprocess_input(images.copy())
     np.testing.assert_allclose(ours, theirs, atol=1e-3)
+
+
+def test_a_setting_of_channels_first_changes_no_network() -> None:
+    import keras
+
+    from selftrain.learn.networks.backbones import build
+
+    keras.config.set_image_data_format("channels_first")
+    try:
+        model = build("wide_resnet_16_1", image_size=16, classes=3)
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    assert model.get_layer("backbone").output.shape[1:3] == (4, 4)
