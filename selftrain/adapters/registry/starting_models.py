@@ -76,9 +76,8 @@ def starting_teacher(
     """The first teacher of a run that does not train one, as `teacher.start` says.
 
     It is the champion, a `.keras` file, a saved model's folder, or a zero-shot model, which is built here. A `.keras`
-    file is asked how it reads images, on `labeled` ones of a side in pixels, and PredictionError is raised as `adopt`
-    does. Raises
-    WithdrawnError for a teacher that was withdrawn, or taught by one that was.
+    file is asked how it reads images, on `labeled` ones of a side in pixels; PredictionError is raised as `adopt` does.
+    Raises WithdrawnError for a teacher that was withdrawn, or taught by one that was.
     """
     from selftrain.learn.adoption.adopt import Known, adopt
     from selftrain.learn.adoption.preparation import PLAIN
