@@ -43,8 +43,9 @@ def autolabel(
     seed: int = 0,
     round: int = 1,
     batch_size: int = 256,
+    limit: int | None = None,
     resume: bool = False,
-    progress: Progress = silent,
+    progress: Progress | None = None,
 ) -> Analysis:
     """Label the unlabelled images with `model`, keep the labels it is confident of, and write everything to `out`.
 
@@ -75,9 +76,10 @@ def autolabel(
       - `seed`: determines which images are held out.
       - `round`: the number of the self-training round, from 1. A `Quantile` threshold accepts more in later rounds.
       - `batch_size`: images per call of the model.
+      - `limit`: the most unlabelled images to read; for a stream that never ends. None: all of them.
       - `resume`: continue an interrupted labelling of the same images by the same model, or return a finished one.
         False: refuse a folder that holds either.
-      - `progress`: called with the number of unlabelled images done, their total, and a note.
+      - `progress`: called with the number of images done, their total, and a note. None: shown on stderr.
 
     Returns:
         The analysis: counts, calibration, acceptance per class and warnings. It is also in `out`/analysis.json.
@@ -115,8 +117,9 @@ def autolabel(
         held_out=held_out,
         seed=seed,
         outputs=outputs,
+        limit=limit,
     )
-    images = labeling.LabelingImages(labeled, unlabeled, validation, image_size)
+    images = labeling.LabelingImages(labeled, unlabeled, validation, image_size, limit)
     return labeling.autolabel(model, images, settings, out=user_path(out), resume=resume, progress=progress)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from selftrain.adapters.process.console import shown
 from selftrain.api.user_models import open_user_model
 from selftrain.autolabeling.analyse import analyse
 from selftrain.autolabeling.analysis import Analysis
@@ -21,12 +22,16 @@ from selftrain.progress import Progress
 
 @dataclass(frozen=True)
 class LabelingImages:
-    """The images of a call, as the user gave them; files are decoded to squares of `image_size` pixels."""
+    """The images of a call, as the user gave them; files are decoded to squares of `image_size` pixels.
+
+    At most `limit` of the unlabelled ones are read.
+    """
 
     labeled: object
     unlabeled: object
     validation: object = None
     image_size: int | None = None
+    limit: int | None = None
 
     def open(self, model: UserModel) -> tuple[ImageStream, ImageStream, ImageStream | None]:
         """Streams of the labelled, unlabelled and validation images, as `model` reads them. Raises SourceError."""
@@ -41,6 +46,7 @@ class LabelingImages:
                 image_rank=rank,
                 image_size=size,
                 channels=model.channels,
+                limit=self.limit if role == "unlabeled" else None,
             )
 
         validation = None if self.validation is None else stream(self.validation, "validation")
@@ -48,11 +54,11 @@ class LabelingImages:
 
 
 def autolabel(
-    model: object, images: LabelingImages, settings: Settings, *, out: Path, resume: bool, progress: Progress
+    model: object, images: LabelingImages, settings: Settings, *, out: Path, resume: bool, progress: Progress | None
 ) -> Analysis:
     """Let `model` label `images.unlabeled`, and write the labels and the analysis to `out`.
 
-    Raises SourceError, PredictionError and ConfigError.
+    Without a `progress` it is shown on stderr. Raises SourceError, PredictionError and ConfigError.
     """
     if images.image_size is not None:
         check_image_size(images.image_size)
@@ -66,7 +72,8 @@ def autolabel(
     with claim_folder(folder, settings, resume=resume) as finished:
         if finished:
             return folder.read()
-        return analyse(opened, labeled, unlabeled, validation, folder, settings=settings, progress=progress)
+        with shown(progress, "autolabel") as show:
+            return analyse(opened, labeled, unlabeled, validation, folder, settings=settings, progress=show)
 
 
 def held_out(images: object, *, share: float, seed: int) -> Mask:

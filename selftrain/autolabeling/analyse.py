@@ -79,7 +79,7 @@ def analyse(
     The caller must have claimed `folder` with `claim_folder`. Images that an interrupted call labelled in it are not
     labelled again. Raises SourceError, PredictionError and ConfigError.
     """
-    human = _read_human(model, labeled, validation, folder, settings)
+    human = _read_human(model, labeled, validation, folder, settings, progress)
     check_classes(settings.pseudo_label.threshold, human.judgement.class_names)
     check_same_model(folder, human.answers)
     index, answers, unreadable = read_pool(
@@ -119,12 +119,26 @@ def _select(index: pa.Table, answers: Floats, human: _Human, settings: Settings)
 
 
 def _read_human(
-    model: UserModel, labeled: ImageStream, validation: ImageStream | None, folder: AnalysisFolder, settings: Settings
+    model: UserModel,
+    labeled: ImageStream,
+    validation: ImageStream | None,
+    folder: AnalysisFolder,
+    settings: Settings,
+    progress: Progress,
 ) -> _Human:
     seed, size = settings.seed, settings.pseudo_label.batch_size
     others = None if validation is None else _read_validation(model, validation, seed=seed, batch_size=size)
     share = settings.held_out if others is None else 0.0
-    reading = read_labeled(labeled, model, role=LABELED, share=share, seed=seed, batch_size=size, arrays=folder.arrays)
+    reading = read_labeled(
+        labeled,
+        model,
+        role=LABELED,
+        share=share,
+        seed=seed,
+        batch_size=size,
+        arrays=folder.arrays,
+        progress=progress,
+    )
     if others is not None:
         reading.pixels.refuse_others(others.pixels, VALIDATION)
     basis = others or reading

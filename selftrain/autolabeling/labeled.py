@@ -18,6 +18,7 @@ from selftrain.data.inputs.labels import LabelForm, Labels, joined_labels, label
 from selftrain.data.inputs.values import PixelValues, join_values
 from selftrain.errors import SourceError
 from selftrain.naming import name_rows, named_rows
+from selftrain.progress import Progress, silent
 
 SAMPLED = 256  # held-out images that are kept in memory
 _SHOWN = 10
@@ -53,7 +54,15 @@ class Reading:
 
 
 def read_labeled(
-    images: ImageStream, model: UserModel, *, role: str, share: float, seed: int, batch_size: int, arrays: Path | None
+    images: ImageStream,
+    model: UserModel,
+    *,
+    role: str,
+    share: float,
+    seed: int,
+    batch_size: int,
+    arrays: Path | None,
+    progress: Progress = silent,
 ) -> Reading:
     """Read `images` once, hold out `share` of them by hash, and show these to the model.
 
@@ -62,8 +71,11 @@ def read_labeled(
     """
     index, labels, masks, answers, samples = [], [], [], [], []
     pixels, files, unreadable = None, False, list[Unreadable]()
+    done = 0
     for name, chunk in _named_chunks(images, role):
         unreadable += chunk.unreadable
+        done += len(chunk) + len(chunk.unreadable)
+        progress(done, images.count or done, f"{role}: images read")
         if not len(chunk) or chunk.labels is None:
             continue
         pixels = join_values(pixels, chunk.images, role=role)

@@ -23,11 +23,12 @@ class Settings(Section):
     seed: int = 0
     outputs: OutputKind | None = None
     class_names: tuple[str, ...] | None = None
+    limit: Annotated[int, Field(ge=1)] | None = None
 
     @property
     def text(self) -> str:
         """The settings as JSON: the content of `settings.json` in the folder of an analysis."""
-        return self.model_dump_json(indent=2) + "\n"
+        return self.model_dump_json(indent=2, exclude={"limit"} if self.limit is None else None) + "\n"
 
 
 def settings_of(
@@ -41,6 +42,7 @@ def settings_of(
     held_out: float,
     seed: int,
     outputs: str | None,
+    limit: int | None = None,
 ) -> Settings:
     """The arguments of `autolabel` as Settings. Raises ConfigError, which names the argument that is not allowed."""
     selection = checked(
@@ -52,7 +54,14 @@ def settings_of(
     )
     names = None if class_names is None else names_of(class_names, each="each of the model's outputs, in their order")
     return checked(
-        Settings, pseudo_label=selection, round=round, held_out=held_out, seed=seed, outputs=outputs, class_names=names
+        Settings,
+        pseudo_label=selection,
+        round=round,
+        held_out=held_out,
+        seed=seed,
+        outputs=outputs,
+        class_names=names,
+        limit=limit,
     )
 
 

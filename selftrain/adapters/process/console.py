@@ -30,6 +30,16 @@ def progress(what: str) -> Iterator[Progress]:
         yield _lines(what)
 
 
+@contextmanager
+def shown(given: Progress | None, what: str) -> Iterator[Progress]:
+    """The Progress that a caller has `given`; without one, that of the console."""
+    if given is not None:
+        yield given
+        return
+    with progress(what) as show:
+        yield show
+
+
 def plain(file: TextIO | None = None) -> Console:
     """A console on `file` (None: stdout) that ignores markup. Names of files and classes come from users."""
     return Console(file=file, markup=False, emoji=False, highlight=False)

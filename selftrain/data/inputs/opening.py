@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from selftrain.data.inputs.endless import first_images, once_through, refuse_endless
 from selftrain.data.inputs.files import class_folder_stream, folder_stream, path_stream
 from selftrain.data.inputs.images import Ids, ImageStream, array_stream, is_array, is_path, name_kind
 from selftrain.data.inputs.streams import batch_stream
@@ -16,7 +17,14 @@ from selftrain.errors import SourceError
 
 
 def open_images(
-    given: object, *, role: str, labeled: bool, image_rank: int | None, image_size: int | None, channels: int = 3
+    given: object,
+    *,
+    role: str,
+    labeled: bool,
+    image_rank: int | None,
+    image_size: int | None,
+    channels: int = 3,
+    limit: int | None = None,
 ) -> ImageStream:
     """Open the images `given`, which errors call `role`, as a stream; only what is in memory is read now.
 
@@ -25,8 +33,27 @@ def open_images(
     - a stream: tf.data, a DataLoader, a map-style dataset or any iterable
 
     `image_rank` is the number of dimensions of one image, if it is known. Files are decoded to `image_size` pixels per
-    side and `channels`. Raises SourceError.
+    side and `channels`. At most `limit` images are read. Without it a stream that never ends is refused: at once where
+    it says so, otherwise when it gives the same images again. Raises SourceError.
     """
+    if limit is None:
+        refuse_endless(given, role=role)
+    opened = _opened(
+        given, role=role, labeled=labeled, image_rank=image_rank, image_size=image_size, channels=channels, limit=limit
+    )
+    return once_through(opened, role=role) if limit is None else first_images(opened, limit)
+
+
+def _opened(
+    given: object,
+    *,
+    role: str,
+    labeled: bool,
+    image_rank: int | None,
+    image_size: int | None,
+    channels: int,
+    limit: int | None,
+) -> ImageStream:
     if is_path(given):
         size = _size(image_size, role)
         read = class_folder_stream if labeled else folder_stream
@@ -39,7 +66,7 @@ def open_images(
         raise SourceError(f"{role}: a folder takes no labels beside it; its class folders name the labels")
     if labels is not None or (not labeled and (is_array(images) or _is_list_of_images(images))):
         return array_stream(images, labels, role=role)
-    return batch_stream(images, role=role, labeled=labeled, image_rank=image_rank)
+    return batch_stream(images, role=role, labeled=labeled, image_rank=image_rank, limit=limit)
 
 
 def _split(value: object, *, role: str, labeled: bool) -> tuple[object, object | None]:

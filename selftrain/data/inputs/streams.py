@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from selftrain.data.inputs.endless import batches, first_rows, is_keras_sequence
 from selftrain.data.inputs.images import (
     COLOURS,
     KINDS,
@@ -27,12 +28,14 @@ from selftrain.errors import SourceError
 _BATCHED = 256
 
 
-def batch_stream(stream: object, *, role: str, labeled: bool, image_rank: int | None) -> ImageStream:
+def batch_stream(
+    stream: object, *, role: str, labeled: bool, image_rank: int | None, limit: int | None = None
+) -> ImageStream:
     """A tf.data.Dataset, a DataLoader, a map-style dataset or any iterable, of batches or of single images.
 
     Labelled elements are pairs (images, labels); of an unlabelled tuple only the first part is read. `image_rank`, the
     number of dimensions of one image, tells whether an element is a batch. If it is None, the shapes of the first
-    element tell. What has been read is not kept.
+    element tell. What has been read is not kept. Nothing is read beyond `limit` images.
     """
     count = _length(stream, role=role, labeled=labeled, rank=image_rank)
     single: bool | None = None
@@ -44,7 +47,8 @@ def batch_stream(stream: object, *, role: str, labeled: bool, image_rank: int | 
         single = False
 
     def chunks() -> Iterator[ImageChunk]:
-        return _rechunked(_pairs(stream, role=role, labeled=labeled, rank=image_rank, single=single), role)
+        pairs = _pairs(stream, role=role, labeled=labeled, rank=image_rank, single=single)
+        return _rechunked(pairs if limit is None else first_rows(pairs, limit), role)
 
     return ImageStream(chunks, count)
 
@@ -53,6 +57,8 @@ def _elements(stream: Any, role: str) -> Iterator[object]:
     """The elements of `stream`, from its beginning."""
     if hasattr(stream, "as_numpy_iterator"):
         return iter(stream.as_numpy_iterator())
+    if is_keras_sequence(stream):
+        return batches(stream)
     if isinstance(stream, Iterable) and not isinstance(stream, str | bytes | Mapping):
         return iter(stream)
     if hasattr(stream, "__getitem__") and hasattr(stream, "__len__"):
@@ -138,6 +144,8 @@ def _says_batch(shape: Shape | None) -> bool:
 
 def _length(stream: Any, *, role: str, labeled: bool, rank: int | None) -> int | None:
     """The number of images of `stream`, if it can be known without reading it."""
+    if is_keras_sequence(stream):
+        return None  # its length counts batches
     for sized in (getattr(stream, "dataset", stream), stream):
         spec = getattr(sized, "element_spec", None)
         if spec is not None and not _is_single(spec, role=role, labeled=labeled, rank=rank):
