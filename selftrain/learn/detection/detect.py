@@ -10,14 +10,10 @@ import keras
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
-from PIL import Image
 
 from selftrain.learn.detection.boxes import Grid, decoded, grid, suppressed
+from selftrain.learn.detection.views import GREY, Pixels, shrunk
 from selftrain.progress import Progress, silent
-
-Pixels = NDArray[np.uint8]
-
-_GREY = 114
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,10 +79,10 @@ class Detector:
         return -(-height // step) * step, -(-width // step) * step
 
     def _batch(self, images: list[Pixels], size: tuple[int, int], batch_size: int) -> list[Detections]:
-        canvas = np.full((batch_size, *size, 3), _GREY, np.uint8)
+        canvas = np.full((batch_size, *size, 3), GREY, np.uint8)
         for place, image in zip(canvas, images, strict=False):
-            height, width = (round(side * self._scale(image)) for side in image.shape[:2])
-            place[:height, :width] = image if (height, width) == image.shape[:2] else _resized(image, height, width)
+            small = shrunk(image, self.choice.longest)
+            place[: small.shape[0], : small.shape[1]] = small
         boxes, classes, scores = self._network(size).predict_on_batch(canvas)
         return [self._of(image, boxes[i], classes[i], scores[i]) for i, image in enumerate(images)]
 
@@ -108,10 +104,6 @@ class Detector:
             self._found[size] = keras.Model(image, answers)
             self._found[size].compile(jit_compile=False)
         return self._found[size]
-
-
-def _resized(image: Pixels, height: int, width: int) -> Pixels:
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2))
 
 
 class _Chosen(keras.layers.Layer):  # type: ignore[misc]  # keras ships no types

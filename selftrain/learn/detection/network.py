@@ -89,7 +89,7 @@ def build_detector(shape: DetectorShape, *, seed: int = 0) -> keras.Model:
 
 def _maps(trunk: keras.Model, strides: tuple[int, ...]) -> list[keras.KerasTensor]:
     """The last feature map of `trunk` at each of `strides`."""
-    probe = 32 * max(strides)  # so large that a padded map is no other level's size
+    probe = 32 * max(strides)  # so large that no padded map has the size of another level
     outputs = [layer.output for layer in trunk.layers if hasattr(layer, "output") and _is_map(layer.output)]
     shapes = keras.Model(trunk.input, outputs).compute_output_shape((1, probe, probe, 3))
     last = {probe // s[1]: output for output, s in zip(outputs, shapes, strict=True) if s[1] and probe % s[1] == 0}

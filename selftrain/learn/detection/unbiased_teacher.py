@@ -47,7 +47,6 @@ class Watch:
 
     kept: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
-    by_class: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def kept_lately(self, steps: int = 50) -> float:
         """The mean number of pseudo-labels in a view over the last steps."""

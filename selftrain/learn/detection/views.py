@@ -16,7 +16,8 @@ Matrix = NDArray[np.float64]
 VISIBLE = 0.25
 """An object of which a view holds a smaller share is left out of it."""
 _SMALLEST = 2.0  # pixels: what is narrower or lower in a view is ignored there
-_GREY = 114
+GREY = 114
+"""Of what a view or a canvas shows outside the image."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def seen(image: Pixels, matrix: Matrix, size: int) -> Pixels:
         Image.Transform.AFFINE,
         tuple(inverse.reshape(-1)),
         resample=Image.Resampling.BILINEAR,
-        fillcolor=(_GREY, _GREY, _GREY),
+        fillcolor=(GREY, GREY, GREY),
     )
     return np.asarray(view)
 
@@ -77,6 +78,15 @@ def moved(objects: Objects, matrix: Matrix, size: int) -> Objects:
     view = objects.at(kept).moved(inside[kept].astype(np.float32))
     small = (view.boxes[:, 2:] - view.boxes[:, :2]).min(axis=1, initial=np.inf) < _SMALLEST
     return replace(view, ignored=view.ignored | small)
+
+
+def shrunk(image: Pixels, longest: int) -> Pixels:
+    """`image` (h, w, 3), made smaller if its longer side is above `longest` pixels; training and detection share it."""
+    scale = longest / max(image.shape[0], image.shape[1])
+    if scale >= 1:
+        return image
+    size = (max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0))
 
 
 def _areas(boxes: Matrix) -> Matrix:
@@ -100,5 +110,5 @@ def strong(rng: np.random.Generator, view: Pixels) -> Pixels:
     for _ in range(rng.integers(4)):
         side = rng.uniform(0.05, 0.2, 2) * size
         y, x = (rng.uniform(0, size - length) for length in side)
-        out[int(y) : int(y + side[0]), int(x) : int(x + side[1])] = _GREY
+        out[int(y) : int(y + side[0]), int(x) : int(x + side[1])] = GREY
     return out

@@ -34,7 +34,7 @@ def readiness(matches: Matches, needed: BurnIn) -> Readiness:
     """
     objects = int(matches.objects.sum())
     if not objects:
-        return Readiness(None, "there is no object on the validation images to judge a teacher by")
+        return Readiness(None, "the validation images hold no object, so a teacher cannot be judged")
     common = matches.lowest_score(needed.precision)
     if common is None:
         return Readiness(None, f"no score gives a precision of {needed.precision:.0%} on {objects} validation objects")

@@ -46,7 +46,7 @@ class DetectionPlan:
 class Improved:
     """The detectors of a plan, and how they came about.
 
-    `final` is `student` if that is not worse than `teacher` on validation, else `teacher`. There is no student where
+    `final` is `student` if it is at least as good as `teacher` on validation, else `teacher`. There is no student where
     the teacher was not ready to teach. `average_precision` has each one's AP at an overlap of .5 on validation.
     """
 

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import overload
 
 import numpy as np
-from PIL import Image
 
 from selftrain.data.images.decode import decode
 from selftrain.data.sources.objects.labelled import LabelledImages
 from selftrain.errors import ImageError
 from selftrain.learn.detection.objects import Objects
 from selftrain.learn.detection.scenes import Scenes
-from selftrain.learn.detection.views import Pixels
+from selftrain.learn.detection.views import Pixels, shrunk
 from selftrain.progress import Progress, silent
 
 LONGEST = 1024
@@ -56,15 +55,6 @@ class Photos(Sequence[Pixels]):
         while self._bytes > self._budget and len(self._kept) > 1:
             self._bytes -= self._kept.popitem(last=False)[1].nbytes
         return pixels
-
-
-def shrunk(image: Pixels, longest: int) -> Pixels:
-    """`image` (h, w, 3), made smaller if its longer side is above `longest` pixels."""
-    scale = longest / max(image.shape[0], image.shape[1])
-    if scale >= 1:
-        return image
-    size = (max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1))
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0))
 
 
 def scenes_of(labelled: LabelledImages, rows: Sequence[int], *, longest: int = LONGEST) -> Scenes:

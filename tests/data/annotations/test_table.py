@@ -1,6 +1,7 @@
 """The annotations table: its invariants, its order and digest, and how it is cut and renamed."""
 
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pyarrow as pa
@@ -84,10 +85,10 @@ ROWS = st.lists(
 
 @settings(max_examples=40, deadline=None)
 @given(ROWS, st.randoms())
-def test_the_digest_and_the_order_depend_on_the_objects_alone(rows: list[dict[str, object]], random: object) -> None:
+def test_the_digest_and_the_order_depend_on_the_objects_alone(rows: list[dict[str, object]], random: Random) -> None:
     table = pa.Table.from_pylist(rows) if rows else Annotations.empty(CLASSES).table
     turned = list(range(len(rows)))
-    random.shuffle(turned)  # type: ignore[attr-defined]
+    random.shuffle(turned)
     first = Annotations.build(table, CLASSES)
     second = Annotations.build(table.take(pa.array(turned, pa.int64())), CLASSES)
     assert first.digest == second.digest

@@ -7,7 +7,7 @@ import json
 import struct
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -62,13 +62,14 @@ def tarred(path: Path, files: dict[str, bytes]) -> Path:
     return path
 
 
+Pack = Callable[[Path, dict[str, bytes]], Path]
 CLASSES = {f"photos/{name}/{k}.png": png(10 * len(name) + k) for name in ("cat", "mouse") for k in range(3)}
 
 
 @pytest.mark.parametrize("pack", [zipped, tarred])
-def test_class_folders_in_an_archive_are_read_where_they_are(tmp_path: Path, pack: object) -> None:
+def test_class_folders_in_an_archive_are_read_where_they_are(tmp_path: Path, pack: Pack) -> None:
     archive = tmp_path / ("a.zip" if pack is zipped else "a.tar")
-    pack(archive, {**CLASSES, "__MACOSX/photos/cat/._0.png": b"x", "photos/cat/notes.txt": b"x"})  # type: ignore[operator]
+    pack(archive, {**CLASSES, "__MACOSX/photos/cat/._0.png": b"x", "photos/cat/notes.txt": b"x"})
     source = opened(archive)
     listing = source.scan()
     assert columns(listing, "path", "label") == [
@@ -89,8 +90,8 @@ def test_splits_in_an_archive_are_named_behind_its_path(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../cat/1.png", "/cat/1.png", "C:\\cat\\1.png", "cat/../../1.png", "..\\1.png"])
 @pytest.mark.parametrize("pack", [zipped, tarred])
-def test_an_archive_whose_paths_leave_its_root_is_refused(tmp_path: Path, pack: object, name: str) -> None:
-    archive = pack(tmp_path / ("a.zip" if pack is zipped else "a.tar"), {**CLASSES, name: png(1)})  # type: ignore[operator]
+def test_an_archive_whose_paths_leave_its_root_is_refused(tmp_path: Path, pack: Pack, name: str) -> None:
+    archive = pack(tmp_path / ("a.zip" if pack is zipped else "a.tar"), {**CLASSES, name: png(1)})
     with pytest.raises(SourceError, match="paths that leave its root"):
         opened(archive).scan()
 

@@ -30,7 +30,7 @@ def test_the_threshold_is_the_lowest_score_with_the_precision() -> None:
         ([0, 0, 0, 1], [5], "no score gives a precision of 80%"),
         ([1, 1, 0, 0], [20], "the recall is below 30%"),
         ([], [4], "no score gives"),
-        ([0, 0], [0], "no object on the validation images"),
+        ([0, 0], [0], "the validation images hold no object"),
     ],
 )
 def test_a_teacher_that_is_not_good_enough_may_not_teach(right: list[int], objects: list[int], why: str) -> None:

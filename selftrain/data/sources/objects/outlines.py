@@ -20,7 +20,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Outline:
-    """A mask, and the box around it as drawn; or why the object cannot be used. Without any, there is no outline."""
+    """A mask, and the box around it as drawn; or why the object cannot be used. All None: no outline."""
 
     mask: bytes | None = None
     box: Box | None = None
@@ -76,7 +76,7 @@ def _from_polygons(parts: list[list[object]], *, width: int, height: int) -> Out
 def _limited(value: object) -> float:
     """`value`, or infinity where it is too large for a float."""
     try:
-        return float(value)  # type: ignore[arg-type]
+        return float(value)  # type: ignore[arg-type]  # its caller has found it to be a number
     except OverflowError:
         return math.inf
 
