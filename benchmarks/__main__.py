@@ -29,6 +29,7 @@ NAMES = (
     "image",
     "pseudo_label",
     "label_folder",
+    "fan_out",
     "training",
     "interruptions",
     "small_images",

@@ -6,6 +6,8 @@ from zenml import pipeline
 from zenml.execution.pipeline.dynamic.outputs import OutputArtifact
 from zenml.steps.entrypoint_function_utils import StepArtifact
 
+from pipelines.detection import ON_DEVICES as OF_DETECTION
+from pipelines.detection import detection
 from selftrain.adapters.expectations.validate import require_passed
 from selftrain.adapters.registry.recall_log import refuse_withdrawn
 from selftrain.adapters.registry.starting_models import described_spaces, described_weights, teacher_backbone
@@ -46,6 +48,7 @@ Artifact = TypeVar("Artifact", OutputArtifact, StepArtifact)  # of a dynamic pip
 ON_DEVICES = [
     *(train_teacher, train_student, train_control, train_baseline),
     *(pseudo_label, label_shard, score, read_test),
+    *OF_DETECTION,
 ]
 """The steps that gain by an accelerator. Only steps that a pipeline depends on can be configured in YAML."""
 
@@ -54,7 +57,10 @@ ON_DEVICES = [
 def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 - zenml reads the default
     """Ingest, validate, train a teacher, then students on its pseudo-labels until the gate; test, register, record."""
     with shared_state(experiment.place, "run"), pipeline_run(experiment.place, experiment.machine):
-        self_training(experiment)
+        if experiment.task == "detection":
+            detection(experiment)
+        else:
+            self_training(experiment)
 
 
 def self_training(e: Experiment) -> None:

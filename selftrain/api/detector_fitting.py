@@ -141,7 +141,8 @@ def _fitted(call: DetectorCall, labelled: LabelledImages, rows: Rows, pool: Pool
     from selftrain.selflabel.detection.improving import LabelledScenes, improve
 
     started = time.monotonic()
-    longest = longest_for(labelled, rows.train, view=call.view)
+    images = labelled.images.take(list(rows.train))
+    longest = longest_for(labelled.annotations, images, name="name", view=call.view)
     train, validation, test = (
         scenes_of(labelled, each, longest=longest) for each in (rows.train, rows.validation, rows.test)
     )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from selftrain.adapters.registry.comparison import ModelReference, SideBySide
     from selftrain.adapters.serving.export import ExportContract
     from selftrain.adapters.serving.parity import Allowed
+    from selftrain.evaluate.detail import CalibrationComparison
 
 
 class FormatName(StrEnum):
@@ -198,9 +199,14 @@ def _show_comparison(found: SideBySide) -> None:
         shares = (f"{each.recall:.1%}", f"{each.reference:.1%}", f"{100 * each.difference:+.1f}")
         rows.append((each.name, str(each.images), *shares, str(each.won), str(each.lost), f"{each.p_value:.2g}"))
     print_columns(rows)
+    if calibration is not None:
+        _show_calibration(calibration)
+    typer.echo(f"evaluations of this test set so far: {found.test_looks}")
+
+
+def _show_calibration(calibration: CalibrationComparison) -> None:
     low, high = calibration.difference_interval
     typer.echo(
         f"confidence minus accuracy: {100 * calibration.gap:+.1f} and {100 * calibration.reference_gap:+.1f} points; "
         f"the first is {100 * calibration.difference:+.1f} further off ({100 * low:+.1f} to {100 * high:+.1f})"
     )
-    typer.echo(f"evaluations of this test set so far: {found.test_looks}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from selftrain.cli.detections import label_objects, refuse_unused
 from selftrain.cli.predictions import NOTHING_READ, AtOnce, Table, asked_model, predict_into
 from selftrain.cli.shared.options import (
     DEFAULT_WORKSPACE,
@@ -139,6 +140,7 @@ def pseudo_label(
 ) -> None:
     """Label a folder: write a CSV of path, class, confidence, acceptance and all probabilities, and draw charts.
 
+    With a detector, --out is a COCO file of the boxes above the threshold, and --materialize a folder of drawn images.
     The images are never changed. A quarantine table beside the CSV lists the files that cannot be decoded. Images with
     known labels (--labeled) calibrate the model and measure the precision of the accepted labels.
     """
@@ -152,10 +154,14 @@ def pseudo_label(
     settings = PseudoLabel(threshold=rule, flips=flips, batch_size=batch_size)
     for folder in (images, *([labeled] if labeled else [])):
         image_files(folder)  # a wrong folder is refused before the model is loaded
-    outputs = plan_outputs(images, out, charts=charts, folders=materialize)
     names = _names(classes)
     known = known_of(image_files(images), pixels=pixels, labeled=labeled, class_names=names)
     found = find_reference(model, workspace=workspace, model_name=model_name, class_names=names, known=known)
+    if found.detector is not None:
+        refuse_unused(per_class=per_class, labeled=labeled, classes=classes, pixels=pixels, charts=charts)
+        label_objects(found, images, out, threshold=threshold, drawn=materialize, as_json=as_json)
+        return
+    outputs = plan_outputs(images, out, charts=charts, folders=materialize)
     with open_folder(images, found.image_size) as files, progress("label") as show:
         loaded = _trusted(found.load())
         network = fast_predictor(loaded.model)

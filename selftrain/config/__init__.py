@@ -5,6 +5,7 @@ from selftrain.config.data import (
     EXPECTATIONS,
     KEPT_BY_THE_MANIFEST,
     Checks,
+    CocoSource,
     DigitsSource,
     FolderSource,
     Ingest,
@@ -25,6 +26,7 @@ from selftrain.config.decisions import (
     ServingLimits,
     check_model_name,
 )
+from selftrain.config.detection import Detection
 from selftrain.config.experiment import Experiment, TaskName, parse
 from selftrain.config.production import (
     PRODUCTION,
@@ -57,7 +59,9 @@ __all__ = [
     "Adaptive",
     "Augmentation",
     "Checks",
+    "CocoSource",
     "Consistency",
+    "Detection",
     "DigitsSource",
     "Distillation",
     "Drift",

@@ -75,9 +75,23 @@ class KerasDatasetSource(Section):
     seed: int = 0
 
 
+class CocoSource(Section):
+    """Images with boxes in a COCO JSON file, and a folder of images without labels; for `task: detection`."""
+
+    kind: Literal["coco"] = "coco"
+    annotations: str = Field(description="COCO JSON file; an image that it lists without objects holds none")
+    images: str = Field(description="folder that the file names in it start from")
+    unlabeled: str | None = Field(None, description="folder of images without labels, searched recursively")
+    validation: str | None = Field(None, description="COCO file held out for the gate; None: split off `annotations`")
+    test: str | None = Field(None, description="COCO file held out for the report; None: split off `annotations`")
+    classes: tuple[str, ...] | None = Field(None, description="the classes to find, in this order; None: all")
+
+
 # Discriminated here, not where it is used: ZenML validates a step's inputs against this very name. Without the
 # discriminator it would try a folder as digits, and refuse its keys.
-Source = Annotated[DigitsSource | FolderSource | TableSource | KerasDatasetSource, Field(discriminator="kind")]
+Source = Annotated[
+    DigitsSource | FolderSource | TableSource | KerasDatasetSource | CocoSource, Field(discriminator="kind")
+]
 
 
 class Splitting(Section):

@@ -10,7 +10,8 @@ from pydantic import Field, field_validator, model_validator
 from selftrain.config.section import Section, Share
 from selftrain.errors import ConfigError
 
-Metric = Literal["accuracy", "macro_f1"]
+Metric = Literal["accuracy", "macro_f1", "map", "ap50"]
+"""Of a classifier: accuracy, macro-F1. Of a detector: COCO's mAP, and the AP at an overlap of .5."""
 GuardName = Literal["acceptance", "class_mix", "empty_classes", "churn"]
 GuardAction = Literal["warn", "keep_teacher", "stop"]
 

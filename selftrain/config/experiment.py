@@ -6,8 +6,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from selftrain.config.data import Checks, DigitsSource, Ingest, Place, Source, Splitting
+from selftrain.config.data import Checks, CocoSource, DigitsSource, Ingest, Place, Source, Splitting
 from selftrain.config.decisions import Gate, Guards, Registry, model_name_of
+from selftrain.config.detection import Detection
 from selftrain.config.production import Drift, Inbox, Notify, Retrain
 from selftrain.config.recipes import Student
 from selftrain.config.section import Machine, Section
@@ -24,7 +25,8 @@ def _of_characters(source: object) -> bool:
     return source is None or isinstance(source, DigitsSource) or getattr(source, "name", "") == "mnist"
 
 
-TaskName = Literal["classification"]
+TaskName = Literal["classification", "detection"]
+OF_DETECTION = ("map", "ap50")
 
 
 class Experiment(Section):
@@ -49,6 +51,7 @@ class Experiment(Section):
     teacher: Teacher = Teacher()
     student: Student = Student()
     pseudo_label: PseudoLabel = PseudoLabel()
+    detection: Detection = Detection()
     gate: Gate = Gate()
     guards: Guards = Guards()
     registry: Registry = Registry()
@@ -83,6 +86,35 @@ class Experiment(Section):
             if isinstance(recipe, dict):
                 changed[role] = {"augmentation": "digits", **recipe}  # set, not defaulted, as above
         return changed
+
+    @model_validator(mode="before")
+    @classmethod
+    def _detectors_have_other_numbers(cls, values: object) -> object:
+        if not isinstance(values, dict) or values.get("task") != "detection":
+            return values
+        changed = dict(values)
+        for name, given in (("gate", {"metric": "map", "target": 0.3}), ("registry", {"floors": {"map": 0.1}})):
+            section = values.get(name, {})
+            if isinstance(section, Section):
+                section = section.model_dump(exclude_unset=True)
+            if isinstance(section, dict):
+                changed[name] = {**given, **section}  # set, not defaulted, as above
+        return changed
+
+    @model_validator(mode="after")
+    def _task_fits_the_rest(self) -> Self:
+        detects = self.task == "detection"
+        if detects != isinstance(self.source, CocoSource):
+            raise ConfigError(
+                f"task is {self.task!r} and source.kind {self.source.kind!r}: boxes come from a source of kind 'coco', "
+                "and `task: detection` reads no other"
+            )
+        for key, names in (("gate.metric", (self.gate.metric,)), ("registry.floors", tuple(self.registry.floors))):
+            for name in names:
+                if (name in OF_DETECTION) != detects:
+                    allowed = OF_DETECTION if detects else ("accuracy", "macro_f1")
+                    raise ConfigError(f"{key} has {name!r}; `task: {self.task}` knows {' and '.join(allowed)}")
+        return self
 
     @model_validator(mode="after")
     def _a_student_can_start_from_its_teacher(self) -> Self:

@@ -16,7 +16,7 @@ Precision = Literal["float32", "mixed_bfloat16"]
 Head = Literal["trained", "fitted"]
 
 
-def learns_in_training(method: Method | None) -> bool:
+def learns_in_training(method: Method | Literal["unbiased_teacher"] | None) -> bool:
     """Whether `method` labels each batch again with the model in training; None is a model that is not a student.
 
     >>> learns_in_training("fixmatch"), learns_in_training("noisy_student"), learns_in_training(None)

@@ -82,7 +82,7 @@ class DetailedComparison(Facts):
 
     overall: Comparison
     per_class: tuple[ClassComparison, ...]
-    calibration: CalibrationComparison
+    calibration: CalibrationComparison | None = None
     earlier: EarlierComparison | None = None
 
 

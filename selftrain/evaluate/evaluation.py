@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from selftrain.config import Metric
+from selftrain.errors import ConfigError
 from selftrain.evaluate import metrics
 from selftrain.evaluate.intervals import Interval, paired_difference, wilson
 from selftrain.evaluate.probabilities import checked_labels, checked_probs
@@ -98,8 +99,8 @@ class EarlierPart(Facts):
     comparison: Comparison | None = None
 
 
-class EvaluationReport(Facts):
-    """A model's scores on one split; `confusion` has one row per true class and one column per predicted class.
+class Report(Facts):
+    """What every task reports of a model on `images`, beside its own numbers; intervals are at level 1 - `alpha`.
 
     `comparison` is with the first teacher. `control` is with a model trained for as long on human labels alone. If that
     training diverged, `control_diverged` says how. `baseline` is with logistic regression on frozen features, fitted to
@@ -107,26 +108,12 @@ class EvaluationReport(Facts):
     """
 
     images: int
-    accuracy: float
-    interval: Interval
-    macro_f1: float
-    calibration_error: float
-    log_loss: float
-    brier_score: float
-    per_class: tuple[ClassScores, ...]
-    confusion: tuple[tuple[int, ...], ...]
     alpha: float
     comparison: Comparison | None = None
     control: Comparison | None = None
     control_diverged: str | None = None
     baseline: Comparison | None = None
     baseline_failed: str | None = None
-    earlier: EarlierPart | None = None
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The names of the classes, in label order."""
-        return tuple(scores.name for scores in self.per_class)
 
     @property
     def on_labels(self) -> Comparison | None:
@@ -137,6 +124,25 @@ class EvaluationReport(Facts):
         found = [each for each in (self.baseline, self.control) if each is not None]
         return min(found, key=lambda each: each.difference, default=None)
 
+
+class EvaluationReport(Report):
+    """A classifier's scores on one split; `confusion` has a row per true class and a column per predicted class."""
+
+    accuracy: float
+    interval: Interval
+    macro_f1: float
+    calibration_error: float
+    log_loss: float
+    brier_score: float
+    per_class: tuple[ClassScores, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    earlier: EarlierPart | None = None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, in label order."""
+        return tuple(scores.name for scores in self.per_class)
+
     def metric(self, name: Metric) -> float:
         """The metric called `name` in gates and floors."""
         match name:
@@ -144,6 +150,8 @@ class EvaluationReport(Facts):
                 return self.accuracy
             case "macro_f1":
                 return self.macro_f1
+            case "map" | "ap50":
+                raise ConfigError(f"{name} is a detector's metric; a classifier has accuracy and macro_f1")
             case _:
                 assert_never(name)
 

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from selftrain.config import Registry
 from selftrain.evaluate.detail import CalibrationComparison, ClassComparison, EarlierComparison
+from selftrain.evaluate.detection import DetectionReport
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport, Facts
 from selftrain.evaluate.trial import Trial, objections
 
@@ -37,7 +38,7 @@ class MeasuredOnTest(Facts):
 
     model_digest: str
     test_digest: str
-    report: EvaluationReport
+    report: EvaluationReport | DetectionReport
     against: int | None = None
     comparison: Comparison | None = None
     per_class: tuple[ClassComparison, ...] = ()
@@ -111,7 +112,7 @@ def _stale(measured: MeasuredOnTest, *, model_digest: str, test_digest: str, cha
     return refusals
 
 
-def _below_floors(settings: Registry, report: EvaluationReport) -> list[str]:
+def _below_floors(settings: Registry, report: EvaluationReport | DetectionReport) -> list[str]:
     if not settings.floors:
         return ["no floors are set in registry.floors"]
     refusals = []

@@ -35,7 +35,7 @@ def model_card(contract: Contract, report: EvaluationReport, rounds: Sequence[Ro
 
 
 def _what_it_is(contract: Contract) -> str:
-    names = ", ".join(_escaped(name) for name in contract.class_names[:MOST_CLASSES])
+    names = ", ".join(escaped(name) for name in contract.class_names[:MOST_CLASSES])
     more = f" and {len(contract.class_names) - MOST_CLASSES} more" if len(contract.class_names) > MOST_CLASSES else ""
     return (
         f"# Image classifier: {len(contract.class_names)} classes\n\n"
@@ -89,7 +89,7 @@ def _classes(scores: Sequence[ClassScores]) -> str:
         shown = sorted(scores, key=lambda each: 1.0 if each.f1 is None else each.f1)[:MOST_CLASSES]
         note = f"The {MOST_CLASSES} classes of {len(scores)} with the lowest F1:\n\n"
     rows = [
-        f"| {_escaped(each.name)} | {each.support:,} | {_score(each.precision)} | {_score(each.recall)} "
+        f"| {escaped(each.name)} | {each.support:,} | {_score(each.precision)} | {_score(each.recall)} "
         f"| {_score(each.f1)} |"
         for each in shown
     ]
@@ -104,7 +104,7 @@ def _how_it_was_made(rounds: Sequence[Round]) -> str:
     )
     rows = [
         f"| {each.index} | `{each.backbone}` | {each.labeled:,} | {_pseudo(each)} "
-        f"| {_escaped(each.threshold or '-')} | {_reached(each)} | {'yes' if each.kept else 'no'} |"
+        f"| {escaped(each.threshold or '-')} | {_reached(each)} | {'yes' if each.kept else 'no'} |"
         for each in rounds
     ]
     method = (
@@ -162,7 +162,7 @@ def _reached(finished: Round) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    return ", ".join(_escaped(name) for name in names[:10]) + more
+    return ", ".join(escaped(name) for name in names[:10]) + more
 
 
 def _range(interval: Interval, alpha: float, *, sign: str = "") -> str:
@@ -177,6 +177,6 @@ def _score(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _escaped(name: str) -> str:
+def escaped(name: str) -> str:
     """`name` with its Markdown escaped, so that it is plain text within one table cell."""
     return re.sub(r"[\\|*`<\[]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", " ".join(name.split()))

@@ -16,13 +16,13 @@ def summary(record: RunRecord) -> RenderableType:
     """A run's rounds as a table, and its result in a few lines."""
     parts: list[RenderableType] = []
     if record.rounds:
-        parts.append(rounds_table(record.rounds))
+        parts.append(rounds_table(record.rounds, metric=record.metric))
     parts += [Text(line) for line in result_lines(record)]
     return Group(*parts)
 
 
-def rounds_table(rounds: Sequence[Round]) -> Table:
-    """One row per model: what it was trained on, and its accuracy on validation."""
+def rounds_table(rounds: Sequence[Round], *, metric: str = "accuracy") -> Table:
+    """One row per model: what it was trained on, and its accuracy on validation, or another `metric`."""
     table = Table(title=None, box=None, pad_edge=False)
     for name, right in (
         ("round", False),
@@ -42,11 +42,20 @@ def rounds_table(rounds: Sequence[Round]) -> Table:
             str(each.labeled),
             _taken(each),
             each.threshold or "-",
-            "diverged" if each.diverged else f"{each.validation_accuracy * 100:.1f} %",
+            "diverged" if each.diverged else number(each.validation_accuracy, metric),
             f"{each.seconds:.0f}",
             "yes" if each.kept else "no",
         )
     return table
+
+
+def number(value: float, metric: str = "accuracy") -> str:
+    """A metric's value for people: percent, but for COCO's mAP.
+
+    >>> number(0.914), number(0.2614, "map")
+    ('91.4 %', '0.261')
+    """
+    return f"{value * 100:.1f} %" if metric == "accuracy" else f"{value:.3f}"
 
 
 def _taken(finished: Round) -> str:
@@ -62,17 +71,18 @@ def result_lines(record: RunRecord) -> list[str]:
     if record.error:
         lines.append(f"error: {record.error}")
     if record.test_accuracy is not None and record.test_interval is not None:
-        low, high = record.test_interval
+        low, high = (number(end, record.metric).removesuffix(" %") for end in record.test_interval)
+        name = "accuracy" if record.metric == "accuracy" else "mAP"
         lines.append(
-            f"test accuracy {record.test_accuracy * 100:.1f} % "
-            f"(95 % interval {low * 100:.1f} to {high * 100:.1f}; "
+            f"test {name} {number(record.test_accuracy, record.metric)} "
+            f"(95 % interval {low} to {high}; "
             f"models evaluated on this test set so far: {record.test_looks})"
         )
     if record.earlier_test_accuracy is not None and record.earlier_test_interval is not None:
         lines.append(_on_earlier_test(record, record.earlier_test_accuracy, record.earlier_test_interval))
     if record.teacher_test_accuracy is not None and record.p_value is not None:
         lines.append(
-            f"first teacher, on the labels alone: {record.teacher_test_accuracy * 100:.1f} %; "
+            f"first teacher, on the labels alone: {number(record.teacher_test_accuracy, record.metric)}; "
             f"{record.p_value_test} p = {record.p_value:.2g}"
         )
     if record.baseline_test_accuracy is not None and record.baseline_p_value is not None:
@@ -84,7 +94,7 @@ def result_lines(record: RunRecord) -> list[str]:
     if record.control_test_accuracy is not None and record.control_p_value is not None:
         lines.append(
             "supervised control, on the labels alone for as many image-steps: "
-            f"{record.control_test_accuracy * 100:.1f} %; "
+            f"{number(record.control_test_accuracy, record.metric)}; "
             f"{record.control_p_value_test} p = {record.control_p_value:.2g}"
         )
     lines += record.findings

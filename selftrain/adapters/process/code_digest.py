@@ -155,6 +155,11 @@ def baseline_of_loop(root: Path = ROOT) -> str:
     return digest([PLAN, "selftrain.selflabel.teaching.baseline", DATASET], root, alone=TASKS)
 
 
+def detection(root: Path = ROOT) -> str:
+    """Key of the steps that train, teach and judge detectors."""
+    return digest(["selftrain.selflabel.detection.work", DATASET], root)
+
+
 def everything() -> str:
     """Digest of the whole package, part of a run's key."""
     names = [

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from selftrain.selflabel.lineage.descent import Descent
 
 if TYPE_CHECKING:
+    from selftrain.learn.detection.saving import DetectorContract
     from selftrain.learn.models.contract import Contract
 
 IDENTITY, LINEAGE = "selftrain.identity", "selftrain.lineage."
 DIGESTS_A_TAG = 1000  # MLflow takes 100,000 characters per tag
 
 
-def lineage_tags(contract: Contract) -> dict[str, str]:
+def lineage_tags(contract: Contract | DetectorContract) -> dict[str, str]:
     """The tags of a version of the model that `contract` describes: its identity, and its teachers, oldest first."""
     digests = contract.lineage
     parts = [digests[start : start + DIGESTS_A_TAG] for start in range(0, len(digests), DIGESTS_A_TAG)]

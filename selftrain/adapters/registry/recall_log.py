@@ -21,6 +21,7 @@ from selftrain.selflabel.lineage.descent import SHOWN, Descent, Recall, Recalled
 
 if TYPE_CHECKING:
     from selftrain.config import Place
+    from selftrain.learn.detection.saving import DetectorContract, SavedDetector
     from selftrain.learn.models.contract import Contract, SavedModel
 
 LOG_TAG = "selftrain.recall."
@@ -119,14 +120,14 @@ def withdrawn(place: Place) -> list[str]:
     return sorted({line.identity for line in Recalled.of(read_log(tracking)).in_force}) if tracking is not None else []
 
 
-def refuse_withdrawn(model: SavedModel, place: Place) -> None:
+def refuse_withdrawn(model: SavedModel | SavedDetector, place: Place) -> None:
     """Raise WithdrawnError if `model`, of a run or its cache, is withdrawn or tainted."""
     tracking = open_log(Path(place.workspace))
     if tracking is not None:
         refuse(tracking, model.contract)
 
 
-def refuse(tracking: Tracking, contract: Contract) -> None:
+def refuse(tracking: Tracking, contract: Contract | DetectorContract) -> None:
     """Raise WithdrawnError if the model that `contract` describes is withdrawn or tainted."""
     called = f"the {contract.backbone} {contract.identity[:SHOWN]} of this run"
     recalled(tracking).refuse(descent_of(contract), called, advice=ANOTHER_MODEL)
@@ -156,7 +157,7 @@ def alarm(tracking: Tracking, champion: versions.Version | None) -> str:
     return f"; {concern}; {ROLL_BACK}" if concern else ""
 
 
-def descent_of(contract: Contract) -> Descent:
+def descent_of(contract: Contract | DetectorContract) -> Descent:
     """Who taught the model that `contract` describes, as the contract says."""
     return Descent(frozenset({contract.identity, contract.weights_sha256} - {""}), contract.lineage)
 

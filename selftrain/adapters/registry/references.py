@@ -21,6 +21,7 @@ from selftrain.config import check_model_name
 from selftrain.errors import ConfigError, NotRegisteredError, RegistryError
 from selftrain.files.workspace import Workspace
 from selftrain.learn.adoption.adopt import NOTHING_KNOWN, Known, adopt
+from selftrain.learn.detection.saving import SavedDetector, holds_detector
 from selftrain.learn.models.contract import CONTRACT_FILE, MODEL_FILE, Contract, file_digest, read_contract
 from selftrain.learn.models.loading import UNREADABLE_ZIP, load
 from selftrain.learn.models.saving import values_digest
@@ -45,10 +46,17 @@ class LoadedModel:
 
 @dataclass(frozen=True)
 class FoundModel:
-    """A model that is not loaded yet: the side of its images in pixels, and how to load it."""
+    """A model that is not loaded yet: the side of its images in pixels, and how to load it.
+
+    A `detector` is opened as itself, and `load` refuses it: it answers no class for an image. `called` and `concern`
+    are as in LoadedModel.
+    """
 
     image_size: int
     load: Callable[[], LoadedModel]
+    detector: SavedDetector | None = None
+    called: str = ""
+    concern: str | None = None
 
 
 @dataclass(frozen=True)
@@ -168,6 +176,9 @@ def load_version(reference: str, *, workspace: Path, model_name: str | None = No
 def _find_version(reference: str, *, workspace: Path, model_name: str | None) -> FoundModel:
     opened, version = find_version(reference, workspace=workspace, model_name=model_name)
     folder = versions.load_model_folder(opened.tracking, version, cache=opened.cache)
+    if holds_detector(folder):
+        concern = recall_log.recalled(opened.tracking).concern(version.descent, version.uri)
+        return _detector(folder, version.uri, concern)
 
     def loaded() -> LoadedModel:
         start_keras(lean=True)
@@ -208,7 +219,23 @@ def _version(opened: OpenRegistry, key: str) -> Version:
     return version
 
 
+def _detector(folder: Path, called: str, concern: str | None) -> FoundModel:
+    saved = SavedDetector.read(folder)
+
+    def refused() -> LoadedModel:
+        raise ConfigError(
+            f"{called} is a detector, which answers boxes: `selftrain pseudo-label --model ... --images FOLDER --out "
+            "boxes.json` writes them"
+        )
+
+    return FoundModel(saved.contract.longest, refused, saved, called, concern)
+
+
 def _find_folder(folder: Path, called: str, workspace: Path) -> FoundModel:
+    if holds_detector(folder):
+        descent = recall_log.descent_of(SavedDetector.read(folder).contract)
+        return _detector(folder, called, recall_log.concern_about_file(descent, called, workspace))
+
     def loaded() -> LoadedModel:
         start_keras(lean=True)
         model, contract = load(folder)

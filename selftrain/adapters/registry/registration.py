@@ -37,7 +37,8 @@ from selftrain.errors import RegistryError
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
 
-    from selftrain.evaluate.evaluation import EvaluationReport
+    from selftrain.evaluate.evaluation import Report
+    from selftrain.learn.detection.saving import DetectorContract
     from selftrain.learn.models.contract import Contract
 
 DONE = "selftrain.registered"
@@ -49,8 +50,8 @@ def register(
     tracking: Tracking,
     *,
     model_folder: Path,
-    contract: Contract,
-    report: EvaluationReport | None,
+    contract: Contract | DetectorContract,
+    report: Report | None,
     run_key: str,
     tags: Mapping[str, str],
     card: str,
@@ -122,7 +123,9 @@ def _ensure_model(tracking: Tracking, name: str, run_key: str, mlflow_run: str) 
     )
 
 
-def _upload(tracking: Tracking, logged: LoggedModel, *, model_folder: Path, contract: Contract, card: str) -> None:
+def _upload(
+    tracking: Tracking, logged: LoggedModel, *, model_folder: Path, contract: Contract | DetectorContract, card: str
+) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "served"
         stage(
@@ -149,7 +152,7 @@ def _finish(tracking: Tracking, version: Version, model_id: str) -> Version:
     return get_version(tracking, name=version.name, number=version.number)
 
 
-def _numbers_as_tags(report: EvaluationReport | None) -> dict[str, str]:
+def _numbers_as_tags(report: Report | None) -> dict[str, str]:
     return {} if report is None else {key: f"{value:.6g}" for key, value in numbers(report, "selftrain.test_").items()}
 
 

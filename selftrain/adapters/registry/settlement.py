@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from selftrain.adapters.process.code_digest import everything
 from selftrain.adapters.process.quiet_start import start_keras
@@ -15,9 +17,12 @@ from selftrain.adapters.tracking.evaluations import TrackedEvaluations
 from selftrain.adapters.tracking.runs import is_recorded
 from selftrain.adapters.tracking.store import Tracking
 from selftrain.config import Registry, TaskName
+from selftrain.data.annotations.table import Annotations
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.store.dataset import Dataset
+from selftrain.errors import ConfigError, UntrustedFileError
 from selftrain.evaluate.detail import DetailedComparison
+from selftrain.evaluate.detection import DetectionReport
 from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.evaluate.promotion import (
     MeasuredOnTest,
@@ -28,7 +33,9 @@ from selftrain.evaluate.promotion import (
 )
 from selftrain.evaluate.trial import Trial
 from selftrain.files.lease import Lease
+from selftrain.learn.detection.saving import SavedDetector
 from selftrain.learn.models.contract import SavedModel
+from selftrain.report.detector_card import detector_card
 from selftrain.report.model_card import model_card
 from selftrain.selflabel.rounds.history import Verdict
 from selftrain.selflabel.rounds.outcome import Outcome
@@ -40,13 +47,36 @@ TRIAL = "selftrain.trial"
 
 @dataclass(frozen=True)
 class Candidate:
-    """A run's final model, its task, how its loop ended, and the report on test."""
+    """A run's final model, its task, how its loop ended, and the report on test.
+
+    `objects` are what people marked in the test images, for a detector.
+    """
 
     manifest: Manifest
-    model: SavedModel
-    report: EvaluationReport
+    model: SavedModel | SavedDetector
+    report: EvaluationReport | DetectionReport
     outcome: Outcome
     task: TaskName = "classification"
+    objects: Annotations | None = None
+
+    @property
+    def test_digest(self) -> str:
+        """Identifies what the model was tested on: the images and labels, and a detector's objects."""
+        images = self.manifest.split_digest(Split.TEST)
+        if self.objects is None:
+            return images
+        return hashlib.sha256(f"{images} {self.objects.digest}".encode()).hexdigest()
+
+    @property
+    def card(self) -> str:
+        """The model card."""
+        rounds = self.outcome.history.rounds
+        match self.model, self.report:
+            case SavedModel(contract=contract), EvaluationReport() as report:
+                return model_card(contract, report, rounds)
+            case SavedDetector(contract=contract), DetectionReport() as report:
+                return detector_card(contract, report, rounds)
+        raise ConfigError("the model and its report are of different tasks; run again")
 
 
 @dataclass(frozen=True)
@@ -143,7 +173,7 @@ def _register(candidate: Candidate, run: RunKeys, stores: OpenStores) -> Version
             report=candidate.report,
             run_key=run.run_key,
             tags=_tags(candidate, run, stores),
-            card=model_card(contract, candidate.report, candidate.outcome.history.rounds),
+            card=candidate.card,
             settings=stores.settings,
             run_id=run.run_id,
         )
@@ -175,7 +205,7 @@ def _judge(
     candidate: Candidate, run: RunKeys, stores: OpenStores, version: Version, present: Version | None
 ) -> PromotionDecision:
     """The decision by the numbers; a version that they allow must then serve in a process of its own."""
-    test_digest = candidate.manifest.split_digest(Split.TEST)
+    test_digest = candidate.test_digest
     found = _against(present, candidate, run, stores) if present else None
     measured = MeasuredOnTest(
         model_digest=candidate.model.contract.weights_sha256,
@@ -194,16 +224,17 @@ def _judge(
         champion=_number(present),
     )
     decision = judge(measured)
-    if decision.promote and stores.settings.trial_images:
-        decision = judge(measured.model_copy(update={"trial": _try(candidate, stores, version)}))
+    if decision.promote and stores.settings.trial_images and isinstance(candidate.model, SavedModel):
+        trial = _try(candidate.manifest, candidate.model, stores, version)
+        decision = judge(measured.model_copy(update={"trial": trial}))
     return decision.model_copy(update={"earlier": found.earlier if found else None})
 
 
-def _try(candidate: Candidate, stores: OpenStores, version: Version) -> Trial:
+def _try(manifest: Manifest, model: SavedModel, stores: OpenStores, version: Version) -> Trial:
     """What `version` does in a fresh serving process; its numbers become a tag of the version."""
     start_keras()
     tracking, count = stores.tracking, stores.settings.trial_images
-    golden = golden_images(candidate.manifest, stores.dataset.store, candidate.model, count=count)
+    golden = golden_images(manifest, stores.dataset.store, model, count=count)
     if golden is None:
         trial = Trial(failure="there is no validation image to ask it; set registry.trial_images to 0")
     else:
@@ -214,18 +245,39 @@ def _try(candidate: Candidate, stores: OpenStores, version: Version) -> Trial:
 
 
 def _against(present: Version, candidate: Candidate, run: RunKeys, stores: OpenStores) -> DetailedComparison | None:
-    """The candidate against the champion on test; None where their classes differ."""
+    """The candidate against the champion on test; None where their tasks or classes differ."""
     start_keras()
-    from selftrain.selflabel.teaching.evaluation_count import count_evaluations
-    from selftrain.selflabel.teaching.task import TaskData, task_of
+    from selftrain.selflabel.teaching.evaluation_count import count_digests
 
     manifest, dataset = candidate.manifest, stores.dataset
     folder = versions.load_model_folder(stores.tracking, present, cache=dataset.workspace.models)
-    champion = SavedModel.read(folder)
-    if champion.contract.class_names != manifest.label_map.names:
+    champion = _read_like(candidate.model, folder)
+    if champion is None or champion.contract.class_names != candidate.model.contract.class_names:
         return None
-    count_evaluations(TrackedEvaluations(stores.tracking, run.run_id), manifest, (candidate.model, champion))
-    return task_of(candidate.task).compare_on_test(TaskData(manifest, dataset), candidate.model, champion)
+    log = TrackedEvaluations(stores.tracking, run.run_id)
+    count_digests(log, manifest, {each.digest for each in (candidate.model, champion)})
+    match candidate.model, champion:
+        case SavedModel() as model, SavedModel() as other:
+            from selftrain.selflabel.teaching.task import TaskData, task_of
+
+            return task_of(candidate.task).compare_on_test(TaskData(manifest, dataset), model, other)
+        case SavedDetector() as detector, SavedDetector() as reference if candidate.objects is not None:
+            from selftrain.selflabel.detection.data import DetectionData
+            from selftrain.selflabel.detection.work import compare_on_test
+
+            data = DetectionData(manifest, candidate.objects, dataset)
+            return DetailedComparison(overall=compare_on_test(data, detector, reference), per_class=())
+    return None
+
+
+def _read_like(model: SavedModel | SavedDetector, folder: Path) -> SavedModel | SavedDetector | None:
+    """The model in `folder`, if it is of the same task as `model`."""
+    try:
+        return type(model).read(folder)
+    except UntrustedFileError:
+        other = SavedDetector if isinstance(model, SavedModel) else SavedModel
+        other.read(folder)
+        return None
 
 
 def _registration(

@@ -152,7 +152,12 @@ def described_weights(recipe: Recipe) -> str | None:
         from selftrain.learn.foundation.presets import content
 
         return f"{recipe.backbone} {content(preset)}"
-    return None if recipe.weights is None else _described(recipe.weights)
+    return described_file(recipe.weights)
+
+
+def described_file(weights: str | None) -> str | None:
+    """`weights`, with the sha256 of a file; None for none."""
+    return None if weights is None else _described(weights)
 
 
 def _described(weights: str) -> str:

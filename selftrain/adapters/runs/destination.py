@@ -18,6 +18,7 @@ from selftrain.data.store.dataset import Dataset
 from selftrain.files.mirror import Mirror
 from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.training.checkpoint import Checkpoints
+from selftrain.progress import Progress
 from selftrain.selflabel.teaching.task import Destination
 
 
@@ -33,6 +34,13 @@ def destination(dataset: Dataset, note: str) -> Iterator[Destination]:
         folder = dataset.checkpoints(code_digest.train())
         checkpoints = Checkpoints(folder, dataset.machine.checkpoint_s, mirror, interruption.told_to_stop)
         yield Destination(Path(mkdtemp(prefix=TEMPORARY)), checkpoints, show, dataset.machine.devices)
+
+
+@contextmanager
+def new_folder(note: str) -> Iterator[tuple[Path, Progress]]:
+    """An empty folder for a model, which ZenML stores from there, and a progress bar."""
+    with progress(note) as show:
+        yield Path(mkdtemp(prefix=TEMPORARY)), show
 
 
 @overload

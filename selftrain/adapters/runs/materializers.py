@@ -12,8 +12,10 @@ from zenml.io import fileio
 from zenml.materializers.base_materializer import BaseMaterializer
 from zenml.utils import io_utils
 
+from selftrain.data.annotations.table import Annotations
 from selftrain.data.manifest import Manifest
 from selftrain.data.sources.listing import Listing
+from selftrain.learn.detection.saving import SavedDetector
 from selftrain.learn.models.contract import SavedModel
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 from selftrain.selflabel.teaching.shard_groups import GroupAnswers
@@ -34,9 +36,9 @@ class Table(Protocol):
 
 
 class TableMaterializer(BaseMaterializer):
-    """A Listing, Manifest, PseudoLabels or GroupAnswers as one Parquet file; its content hash is its digest."""
+    """One of our tables, such as a Listing or a Manifest, as one Parquet file; its content hash is its digest."""
 
-    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (Listing, Manifest, PseudoLabels, GroupAnswers)
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (Listing, Manifest, Annotations, PseudoLabels, GroupAnswers)
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
 
     def save(self, data: Table) -> None:
@@ -63,12 +65,12 @@ class TableMaterializer(BaseMaterializer):
 
 
 class ModelMaterializer(BaseMaterializer):
-    """A saved model's folder: model.keras and its contract."""
+    """A saved model's or detector's folder: the `.keras` file and its contract."""
 
-    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (SavedModel,)
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (SavedModel, SavedDetector)
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.MODEL
 
-    def save(self, data: SavedModel) -> None:
+    def save(self, data: SavedModel | SavedDetector) -> None:
         """Copy the model's files to the artifact's folder; then remove a step's own temporary folder."""
         for path in sorted(data.folder.iterdir()):
             fileio.copy(str(path), f"{self.uri}/{path.name}")
@@ -76,14 +78,14 @@ class ModelMaterializer(BaseMaterializer):
         if temporary and data.folder.name.startswith(TEMPORARY):
             shutil.rmtree(data.folder)
 
-    def load(self, data_type: type[Any]) -> SavedModel:
+    def load(self, data_type: type[SavedModel] | type[SavedDetector]) -> SavedModel | SavedDetector:
         """The model's folder: the artifact itself where it is local, a temporary copy elsewhere."""
         if Path(self.uri).is_dir():
-            return SavedModel.read(Path(self.uri))
+            return data_type.read(Path(self.uri))
         folder = Path(tempfile.mkdtemp(prefix="selftrain-model-"))
         io_utils.copy_dir(self.uri, str(folder), overwrite=True)
-        return SavedModel.read(folder)
+        return data_type.read(folder)
 
-    def compute_content_hash(self, data: SavedModel) -> str:
+    def compute_content_hash(self, data: SavedModel | SavedDetector) -> str:
         """The digest of the weights and of what the model promises, without how its training went."""
         return data.digest

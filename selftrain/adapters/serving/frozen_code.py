@@ -20,26 +20,28 @@ from pathlib import Path
 from selftrain.adapters.process import code_digest
 from selftrain.version import __version__
 
-ROOT_MODULE = "selftrain.adapters.serving.served"
+CLASSIFIER = "served.ServedModel"
+DETECTOR = "served_detector.ServedDetector"
+"""What is served: a module of this room, and its class."""
 GROUND = ("selftrain.errors", "selftrain.progress", "selftrain.naming", "selftrain.version", "selftrain.ladder")
 SETTINGS = "selftrain.config"
 ENTRY = """\
 from mlflow.models import set_model
 
-from {package}.adapters.serving.served import ServedModel
+from {package}.adapters.serving.{module} import {name}
 
-set_model(ServedModel())
+set_model({name}())
 """
 IMPORT = re.compile(r"^(\s*(?:from|import)\s+)selftrain(?=[\s.])", re.MULTILINE)
 OF_KERAS_HUB = ("keras-hub", "tensorflow-text")
 
 
-def write_package(into: Path, ground: Sequence[str] = GROUND) -> tuple[Path, Path]:
-    """Write the package and its entry file below `into`; returns (entry file, package folder).
+def write_package(into: Path, ground: Sequence[str] = GROUND, *, served: str = CLASSIFIER) -> tuple[Path, Path]:
+    """Write the package of what is `served` and its entry file below `into`; returns (entry file, package folder).
 
     `ground` are modules that every copy holds, besides those that the served model imports.
     """
-    sources = _sources(ground)
+    sources = _sources(ground, served)
     text = "".join(f"{name}\n{source}" for name, source in sorted(sources.items()))
     package = f"selftrain_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     folder = into / "code" / package
@@ -51,14 +53,15 @@ def write_package(into: Path, ground: Sequence[str] = GROUND) -> tuple[Path, Pat
         if not (inner / "__init__.py").exists():
             (inner / "__init__.py").write_text(f'__version__ = "{__version__}"\n')
     entry = into / "served_model.py"
-    entry.write_text(ENTRY.format(package=package))
+    module, name = served.split(".")
+    entry.write_text(ENTRY.format(package=package, module=module, name=name))
     return entry, folder
 
 
-def _sources(ground: Sequence[str] = GROUND) -> dict[str, str]:
+def _sources(ground: Sequence[str] = GROUND, served: str = CLASSIFIER) -> dict[str, str]:
     """Source text of every selftrain module that the served model needs, by module name."""
     settings = {f"{SETTINGS}.{path.stem}" for path in code_digest.source_of(SETTINGS).parent.glob("[!_]*.py")}
-    names = code_digest.closure([ROOT_MODULE]) | {*ground, SETTINGS} | settings
+    names = code_digest.closure([f"selftrain.adapters.serving.{served.split('.')[0]}"]) | {*ground, SETTINGS} | settings
     paths = {name: code_digest.source_of(name) for name in names}
     return {name: path.read_text() for name, path in paths.items() if path.is_file()}
 
@@ -75,10 +78,10 @@ def importable(package: Path) -> Iterator[None]:
             del sys.modules[name]
 
 
-def requirements(model_file: Path) -> list[str]:
+def requirements(model_file: Path, *, served: str = CLASSIFIER) -> list[str]:
     """The pinned distributions that serving `model_file` (a `.keras`) needs, as installed here."""
     modules = {"keras", os.environ.get("KERAS_BACKEND", "tensorflow")}
-    modules.update(name for source in _sources().values() for name in _imported_at_once(source))
+    modules.update(name for source in _sources(served=served).values() for name in _imported_at_once(source))
     by_module = importlib.metadata.packages_distributions()
     owners = {module: by_module[module] for module in modules if module in by_module}
     wanted = {module if module in names else names[0] for module, names in owners.items()}

@@ -8,8 +8,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selftrain.adapters.serving.frozen_code import importable, requirements, write_package
+from selftrain.adapters.serving.frozen_code import CLASSIFIER, DETECTOR, importable, requirements, write_package
 from selftrain.adapters.tracking.store import quiet
+from selftrain.learn.detection.saving import DetectorContract
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
     from selftrain.learn.models.contract import Contract
 
 CARD = "model_card.md"
+EXAMPLE_SIDE = 64  # pixels, of the example image for a detector
 
 
 def stage(
     folder: Path,
     *,
     model_folder: Path,
-    contract: Contract,
+    contract: Contract | DetectorContract,
     card: str,
     model_id: str | None = None,
     mlflow_run: str | None = None,
@@ -34,7 +36,9 @@ def stage(
         import mlflow.pyfunc
         from mlflow.models import Model
 
-        entry, package = write_package(Path(temporary))
+        of_boxes = isinstance(contract, DetectorContract)
+        served = DETECTOR if of_boxes else CLASSIFIER
+        entry, package = write_package(Path(temporary), served=served)
         model = Path(temporary) / "model"  # the artifact has this name, whatever the user's folder is called
         shutil.copytree(model_folder, model)
         with importable(package):
@@ -44,9 +48,9 @@ def stage(
                 python_model=str(entry),
                 code_paths=[str(package)],
                 artifacts={"model": str(model)},
-                signature=model_signature(),
-                input_example=example(contract.image_size),
-                pip_requirements=requirements(next(model.glob("*.keras"))),
+                signature=detector_signature() if of_boxes else model_signature(),
+                input_example=example(EXAMPLE_SIDE if isinstance(contract, DetectorContract) else contract.image_size),
+                pip_requirements=requirements(next(model.glob("*.keras")), served=served),
                 metadata=_facts(contract),
             )
     for leftover in folder.rglob("__pycache__"):
@@ -74,6 +78,21 @@ def model_signature() -> ModelSignature:
     return ModelSignature(inputs=Schema([ColSpec(DataType.string, "image")]), outputs=Schema(outputs))
 
 
+def detector_signature() -> ModelSignature:
+    """One column of images in; boxes, labels, scores and error out, each of which may be null."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import Array
+
+    outputs = [
+        ColSpec(Array(Array(DataType.double)), "boxes", required=False),
+        ColSpec(Array(DataType.string), "labels", required=False),
+        ColSpec(Array(DataType.double), "scores", required=False),
+        ColSpec(DataType.string, "error", required=False),
+    ]
+    return ModelSignature(inputs=Schema([ColSpec(DataType.string, "image")]), outputs=Schema(outputs))
+
+
 def example(image_size: int) -> pd.DataFrame:
     """A request of one image: a grey PNG of the model's own size."""
     import pandas as pd
@@ -84,14 +103,21 @@ def example(image_size: int) -> pd.DataFrame:
     return pd.DataFrame({"image": [file.getvalue()]})
 
 
-def _facts(contract: Contract) -> dict[str, object]:
+def _facts(contract: Contract | DetectorContract) -> dict[str, object]:
     """What a client can read without loading the model, above all the order of the probabilities."""
     return {
         "class_names": list(contract.class_names),
-        "image_size": contract.image_size,
-        "temperature": contract.temperature,
+        **_of_task(contract),
         "manifest_digest": contract.manifest_digest,
         "weights_sha256": contract.weights_sha256,
         "identity": contract.identity,
         "backbone": contract.backbone,
     }
+
+
+def _of_task(contract: Contract | DetectorContract) -> dict[str, object]:
+    match contract:
+        case DetectorContract():
+            return {"longest": contract.longest, "thresholds": contract.thresholds}
+        case _:
+            return {"image_size": contract.image_size, "temperature": contract.temperature}

@@ -17,6 +17,7 @@ from selftrain.adapters.tracking.store import Tracking
 from selftrain.config import Experiment
 from selftrain.data.ingest.report import IngestReport
 from selftrain.data.manifest import Manifest
+from selftrain.evaluate.detection import DetectionReport
 from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.training.curve import read_curve
@@ -47,7 +48,7 @@ class FinishedRun:
     manifest: Manifest
     facts: RunFacts
     outcome: Outcome
-    report: EvaluationReport
+    report: EvaluationReport | DetectionReport
     registration: Registration
 
 
@@ -117,7 +118,8 @@ def _log(tracking: Tracking, experiment: Experiment, record: RunRecord, run: Fin
         folder = Path(temporary)
         (folder / "record.json").write_text(record.model_dump_json(indent=2))
         (folder / "evaluation.json").write_text(run.report.model_dump_json(indent=2))
-        charts.confusion_matrix(run.report, folder / "confusion_matrix.png")
+        if isinstance(run.report, EvaluationReport):
+            charts.confusion_matrix(run.report, folder / "confusion_matrix.png")
         write_report(run.facts.validation, folder / "validation")  # the cache may have answered, without the files
         whole_run = LoggedRun(
             run_id=record.run_id,
@@ -131,7 +133,17 @@ def _log(tracking: Tracking, experiment: Experiment, record: RunRecord, run: Fin
         log_run(tracking, whole_run)
 
 
-def _metrics(record: RunRecord, report: EvaluationReport) -> dict[str, float | None]:
+def _metrics(record: RunRecord, report: EvaluationReport | DetectionReport) -> dict[str, float | None]:
+    if isinstance(report, DetectionReport):
+        return {
+            "test_map": report.map,
+            "test_ap50": report.ap50,
+            "test_ap75": report.ap75,
+            "teacher_test_map": record.teacher_test_accuracy,
+            "p_value": record.p_value,
+            "control_test_map": record.control_test_accuracy,
+            "control_p_value": record.control_p_value,
+        }
     return {
         "test_accuracy": record.test_accuracy,
         "test_macro_f1": record.macro_f1,

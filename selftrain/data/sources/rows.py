@@ -30,7 +30,8 @@ def described(listing: Listing) -> tuple[str, ...]:
     named = ", ".join(f"{name} {count}" for name, count in counts[:CLASSES_NAMED])
     more = f" and {len(counts) - CLASSES_NAMED} more" if len(counts) > CLASSES_NAMED else ""
     without = f"{listing.table['label'].null_count} images without label"
-    return (f"{len(counts)} classes: {named}{more}; {without}", *listing.notes)
+    classes = "1 class" if len(counts) == 1 else f"{len(counts)} classes"
+    return (f"{classes}: {named}{more}; {without}", *listing.notes)
 
 
 def checked_listing(

@@ -30,6 +30,7 @@ class ImageSource(Protocol):
 def open_source(settings: config.Source) -> ImageSource:
     """The ImageSource that `settings` describe; nothing is read yet."""
     from selftrain.data.sources.arrays import DigitsImages, KerasImages
+    from selftrain.data.sources.coco import CocoImages
     from selftrain.data.sources.places import PlacesImages, beyond_folders
 
     match settings:
@@ -41,6 +42,8 @@ def open_source(settings: config.Source) -> ImageSource:
             return _of_table(settings)
         case config.KerasDatasetSource():
             return KerasImages(settings)
+        case config.CocoSource():
+            return CocoImages(settings)
         case _:
             assert_never(settings)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from dataclasses import dataclass
@@ -41,8 +42,20 @@ class DetectorContract(BaseModel):
     weights_sha256: str = ""
     values_sha256: str = ""
     lineage: tuple[str, ...] = ()
-    image_steps: int = Field(0, ge=0)
+    manifest_digest: str = ""
+    image_steps: int = Field(0, ge=0, description="training steps times the views of each")
+    seconds: float = Field(0.0, ge=0, description="wall time of the training")
     seed: int = 0
+
+    @property
+    def identity(self) -> str:
+        """The name of the model as a teacher: the same for the same weights, however often they were saved."""
+        return self.values_sha256 or self.weights_sha256
+
+    @property
+    def taught(self) -> tuple[str, ...]:
+        """The lineage of a model that learns from this one's answers."""
+        return tuple(dict.fromkeys((*self.lineage, self.identity)))
 
 
 @dataclass(frozen=True)
@@ -51,6 +64,11 @@ class SavedDetector:
 
     folder: Path
     contract: DetectorContract
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the contract, which holds the weights' digests, without how long the training took."""
+        return hashlib.sha256(self.contract.model_dump_json(exclude={"seconds"}).encode()).hexdigest()
 
     @classmethod
     def read(cls, folder: Path) -> SavedDetector:
@@ -74,6 +92,11 @@ class SavedDetector:
             raise UntrustedFileError(f"{path} is missing or was changed since it was saved; take it from its source")
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
         return Detector(model, self.contract.strides, choice or Choice(longest=self.contract.longest))
+
+
+def holds_detector(folder: Path) -> bool:
+    """Whether `folder` is that of a saved detector."""
+    return (folder / CONTRACT_FILE).is_file()
 
 
 def save_detector(model: keras.Model, contract: DetectorContract, folder: Path) -> SavedDetector:

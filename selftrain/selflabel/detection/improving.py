@@ -92,33 +92,25 @@ def improve(
     The control goes on from the same teacher for the same number of image-steps, on the labels alone: what the student
     has beyond it comes from the pool. A guard that rings leaves an alarm; validation decides what is kept.
     """
-    teacher, ready, count = _burnt_in(shape, labelled, plan, seed, progress)
+    teacher, ready, count = burnt_in(shape, labelled, plan, seed, progress)
     scores = {"teacher": judged(teacher, shape, labelled.validation).average_precision()}
     student: keras.Model | None = None
     rung: tuple[Alarm, ...] = ()
     if ready.thresholds is not None and len(pool):
-        student, watch = _student(teacher, shape, labelled, pool, plan, ready.thresholds, seed, progress)
-        rung = alarms(watch.kept_lately(), _marked(labelled.train, plan.student, seed))
+        student, watch = taught_student(teacher, shape, labelled, pool, plan, ready.thresholds, seed, progress)
+        rung = alarms(watch.kept_lately(), marked_in_view(labelled.train, plan.student, seed))
         scores["student"] = judged(student, shape, labelled.validation).average_precision()
     control = None
     if student is not None and plan.control:
-        control = train_detector(
-            copied(teacher),
-            shape,
-            plan.student,
-            labelled.train,
-            seed=seed + 1,
-            steady=True,
-            progress=noting(progress, "control"),
-        )
+        control = longer_on_labels(teacher, shape, labelled, plan, seed, progress)
         scores["control"] = judged(control, shape, labelled.validation).average_precision()
     return Improved(teacher, student, control, ready, rung, scores, count)
 
 
-def _burnt_in(
+def burnt_in(
     shape: DetectorShape, labelled: LabelledScenes, plan: DetectionPlan, seed: int, progress: Progress
 ) -> tuple[keras.Model, Readiness, int]:
-    """The teacher, whether it may teach, and how often it was trained."""
+    """A first teacher, whether it may teach, and how often it was trained."""
     model = build_detector(shape, seed=seed)
     for count in range(1, plan.more_burn_ins + 2):
         note = noting(progress, "teacher" if count == 1 else f"teacher, again ({count})")
@@ -129,13 +121,28 @@ def _burnt_in(
     return model, ready, count
 
 
+def longer_on_labels(
+    teacher: keras.Model,
+    shape: DetectorShape,
+    labelled: LabelledScenes,
+    plan: DetectionPlan,
+    seed: int,
+    progress: Progress,
+) -> keras.Model:
+    """The control: a copy of `teacher` that goes on for the student's steps, on the labels alone."""
+    note = noting(progress, "control")
+    return train_detector(
+        copied(teacher), shape, plan.student, labelled.train, seed=seed + 1, steady=True, progress=note
+    )
+
+
 def judged(model: keras.Model, shape: DetectorShape, scenes: Scenes) -> Matches:
     """What `model` finds in `scenes`, matched with their objects."""
     found = Detector(model, shape.strides, Choice(score=0.02))(scenes.images)
     return matched(found, scenes.objects, classes=shape.classes)
 
 
-def _student(
+def taught_student(
     teacher: keras.Model,
     shape: DetectorShape,
     labelled: LabelledScenes,
@@ -169,7 +176,7 @@ def _student(
     return student, watch
 
 
-def _marked(scenes: Scenes, recipe: DetectorRecipe, seed: int) -> float:
+def marked_in_view(scenes: Scenes, recipe: DetectorRecipe, seed: int) -> float:
     """How many objects people marked in a view, on average."""
     views = views_of(scenes, (seed,), count=_COUNTED_VIEWS, size=recipe.size, moves=recipe.moves, share_strong=0.0)
     return float(np.mean([(~each.ignored).sum() for each in views.objects]))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
 import numpy as np
+import pyarrow as pa
 
+from selftrain.data.annotations.table import Annotations
 from selftrain.data.images.decode import decode
 from selftrain.data.sources.objects.labelled import LabelledImages
 from selftrain.errors import ImageError
@@ -22,19 +24,24 @@ from selftrain.progress import Progress, silent
 LONGEST = 1024
 """Pixels: the longer side at which an image is learned from and looked at, at most; larger ones are made smaller."""
 
+WHOLE = 1 << 30
+"""A longer side that no image has: all of them keep their size."""
+
 _BUDGET = 1 << 30  # bytes of decoded images that are kept
 
 
 class Photos(Sequence[Pixels]):
-    """The images at `paths` as pixels (h, w, 3), at most `longest` pixels long."""
+    """`count` images as pixels (h, w, 3), at most `longest` pixels long; `read` gives the encoded bytes of each."""
 
-    def __init__(self, paths: Sequence[str], *, longest: int = LONGEST, budget: int = _BUDGET) -> None:
-        self.paths, self._longest, self._budget = list(paths), longest, budget
+    def __init__(
+        self, count: int, read: Callable[[int], bytes], *, longest: int = LONGEST, budget: int = _BUDGET
+    ) -> None:
+        self._count, self._read, self._longest, self._budget = count, read, longest, budget
         self._kept: OrderedDict[int, Pixels] = OrderedDict()
         self._bytes = 0
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return self._count
 
     @overload
     def __getitem__(self, index: int) -> Pixels: ...
@@ -49,7 +56,7 @@ class Photos(Sequence[Pixels]):
         if at in self._kept:
             self._kept.move_to_end(at)
             return self._kept[at]
-        pixels = shrunk(decode(Path(self.paths[at]).read_bytes(), None), self._longest)
+        pixels = shrunk(decode(self._read(at), None), self._longest)
         self._kept[at] = pixels
         self._bytes += pixels.nbytes
         while self._bytes > self._budget and len(self._kept) > 1:
@@ -57,28 +64,38 @@ class Photos(Sequence[Pixels]):
         return pixels
 
 
+def files_at(paths: Sequence[str], *, longest: int) -> Photos:
+    """The image files at `paths`."""
+    return Photos(len(paths), lambda at: Path(paths[at]).read_bytes(), longest=longest)
+
+
 def scenes_of(labelled: LabelledImages, rows: Sequence[int], *, longest: int = LONGEST) -> Scenes:
     """The images at `rows` of `labelled`, with their objects in the pixels of `Photos`; crowds are ignored."""
-    table, annotations = labelled.images.take(list(rows)), labelled.annotations
-    first, count = annotations.spans(table["name"])
+    table = labelled.images.take(list(rows))
+    objects = objects_of(labelled.annotations, table, name="name", longest=longest)
+    return Scenes(files_at(table["path"].to_pylist(), longest=longest), objects)
+
+
+def objects_of(annotations: Annotations, images: pa.Table, *, name: str, longest: int) -> tuple[Objects, ...]:
+    """The objects of each of `images`, whose column `name` is the annotations' image_id; crowds are ignored."""
+    first, count = annotations.spans(images[name].cast(pa.string()))
     objects = []
     for start, many, width, height in zip(
-        first, count, table["width"].to_pylist(), table["height"].to_pylist(), strict=True
+        first, count, images["width"].to_pylist(), images["height"].to_pylist(), strict=True
     ):
         scale = min(1.0, longest / max(width, height))
         own = slice(int(start), int(start + many))
         labels = annotations.labels[own].astype(np.int64)
         objects.append(Objects.of(annotations.boxes[own] * np.float32(scale), labels, annotations.crowd[own]))
-    return Scenes(Photos(table["path"].to_pylist(), longest=longest), tuple(objects))
+    return tuple(objects)
 
 
-def longest_for(labelled: LabelledImages, rows: Sequence[int], *, view: int) -> int:
-    """The longer side at which to look at images, so that nine of ten objects at `rows` fit twice into a `view`."""
-    whole = scenes_of(labelled, rows, longest=1 << 30).longer_sides()
-    table = labelled.images.take(list(rows))
-    images = np.maximum(table["width"].to_numpy(), table["height"].to_numpy())
+def longest_for(annotations: Annotations, images: pa.Table, *, name: str, view: int) -> int:
+    """The longer side at which to look at `images`, so that nine of ten of their objects fit twice into a `view`."""
+    whole = Scenes((), objects_of(annotations, images, name=name, longest=WHOLE)).longer_sides()
+    longer = np.maximum(images["width"].to_numpy(), images["height"].to_numpy())
     scale = min(1.0, view / 2 / float(np.quantile(whole, 0.9))) if len(whole) else 1.0
-    return min(LONGEST, max(view, round(scale * float(np.median(images)))))
+    return min(LONGEST, max(view, round(scale * float(np.median(longer)))))
 
 
 @dataclass(frozen=True)
@@ -92,7 +109,7 @@ class Pool:
     def scenes(self, *, longest: int = LONGEST) -> Scenes:
         """The images, whose objects nobody marked."""
         none = Objects.of(np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
-        return Scenes(Photos(self.paths, longest=longest), (none,) * len(self.paths))
+        return Scenes(files_at(self.paths, longest=longest), (none,) * len(self.paths))
 
 
 def pool_of(paths: Iterable[str], labelled: Iterable[str], *, progress: Progress = silent) -> Pool:

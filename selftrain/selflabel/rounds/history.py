@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -66,7 +67,7 @@ class Round(BaseModel):
     image_steps: int = 0
     batch_parts: int = 1
     model_digest: str
-    method: Method | None = None
+    method: Method | Literal["unbiased_teacher"] | None = None
     diverged: str | None = None
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 from selftrain.config import Gate
-from selftrain.evaluate.evaluation import Comparison, EvaluationReport
+from selftrain.evaluate.evaluation import Comparison, Report
 from selftrain.selflabel.rounds.gate import explain, judge
 from selftrain.selflabel.rounds.history import History, Verdict
 
@@ -32,7 +32,7 @@ def minutes(history: History) -> float:
     return sum(each.seconds for each in history.rounds) / 60
 
 
-def findings(history: History, report: EvaluationReport | None, *, teacher_start: str | None = None) -> tuple[str, ...]:
+def findings(history: History, report: Report | None, *, teacher_start: str | None = None) -> tuple[str, ...]:
     """What the reader of a run must not miss, one sentence each.
 
     `teacher_start` names the existing model that was the first teacher; None if the run trained it.
@@ -53,7 +53,7 @@ def findings(history: History, report: EvaluationReport | None, *, teacher_start
     return tuple(sentences)
 
 
-def _on_labels(report: EvaluationReport) -> str:
+def _on_labels(report: Report) -> str:
     """Which of baseline and control the question is asked against, in words."""
     control = "the same backbone trained as long on human labels alone"
     baseline = "logistic regression on frozen features, fitted to human labels alone"

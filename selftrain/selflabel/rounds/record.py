@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from selftrain.config import Experiment
 from selftrain.data.ingest.report import IngestReport
 from selftrain.data.manifest import Manifest
+from selftrain.evaluate.detection import DetectionReport
 from selftrain.evaluate.evaluation import Comparison, EvaluationReport
 from selftrain.selflabel.rounds.alarms import Alarm
 from selftrain.selflabel.rounds.history import Round, Verdict
@@ -31,6 +32,7 @@ class Registration(BaseModel):
 class RunRecord(BaseModel):
     """One run. Shares and accuracies are in 0-1; seconds are those of the training, even if a model was cached.
 
+    `metric` is what the fields named accuracy hold: those of a detector hold `map`, COCO's mAP.
     `p_value_test` and the like name the tests of the p-values. Older records lack them: McNemar's.
     """
 
@@ -42,6 +44,7 @@ class RunRecord(BaseModel):
     status: str
     verdict: Verdict | None = None
     rounds: tuple[Round, ...] = ()
+    metric: Literal["accuracy", "map"] = "accuracy"
     test_accuracy: float | None = None
     test_interval: tuple[float, float] | None = None
     teacher_test_accuracy: float | None = None
@@ -91,7 +94,7 @@ def run_record(
     e: Experiment,
     manifest: Manifest,
     outcome: Outcome,
-    report: EvaluationReport,
+    report: EvaluationReport | DetectionReport,
     *,
     run_id: str,
     ingested: IngestReport,
@@ -129,15 +132,15 @@ def run_record(
     )
 
 
-def _test_fields(report: EvaluationReport) -> dict[str, Any]:
+def _test_fields(report: EvaluationReport | DetectionReport) -> dict[str, Any]:
     """The fields of a record that say how good the final model is on test."""
-    fields: dict[str, Any] = {
-        "test_accuracy": report.accuracy,
-        "test_interval": report.interval,
-        "macro_f1": report.macro_f1,
-        "test_images": report.images,
-    }
-    if report.earlier is not None:
+    fields: dict[str, Any] = {"test_interval": report.interval, "test_images": report.images}
+    match report:
+        case DetectionReport():
+            fields |= {"metric": "map", "test_accuracy": report.map}
+        case EvaluationReport():
+            fields |= {"test_accuracy": report.accuracy, "macro_f1": report.macro_f1}
+    if isinstance(report, EvaluationReport) and report.earlier is not None:
         fields |= {
             "earlier_test_images": report.earlier.images,
             "earlier_test_accuracy": report.earlier.accuracy,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from selftrain.config import Gate, Guards, Method, learns_in_training
 from selftrain.data.manifest import Manifest, Split
 from selftrain.learn.models import divergence
@@ -66,7 +68,7 @@ def with_round_of(history: History, guards: Guards, gate: Gate, finished: Round)
     return history.with_alarms(alarms).with_round(finished, target=gate.target)
 
 
-def _acting(guards: Guards, method: Method | None) -> Guards:
+def _acting(guards: Guards, method: Method | Literal["unbiased_teacher"] | None) -> Guards:
     return guards.model_copy(update={"actions": {}}) if learns_in_training(method) else guards
 
 

@@ -7,6 +7,7 @@ from typing import assert_never
 from pydantic import BaseModel, ConfigDict
 
 from selftrain.config import Metric
+from selftrain.errors import ConfigError
 
 
 class Scores(BaseModel):
@@ -32,5 +33,7 @@ class Scores(BaseModel):
                 return self.accuracy
             case "macro_f1":
                 return self.macro_f1
+            case "map" | "ap50":
+                raise ConfigError(f"{name} is a detector's metric; a classifier has accuracy and macro_f1")
             case _:
                 assert_never(name)

@@ -30,7 +30,12 @@ def count_evaluations(log: EvaluationLog, manifest: Manifest, models: Iterable[S
     A model counts once, however often it is evaluated, because the same answers on the same images tell nothing new.
     None and a model whose training diverged do not count.
     """
-    log.add(manifest.split_digest(Split.TEST), {model.digest for model in trained(models)})
+    return count_digests(log, manifest, {model.digest for model in trained(models)})
+
+
+def count_digests(log: EvaluationLog, manifest: Manifest, digests: Set[str]) -> int:
+    """Count the models with these digests as evaluated on the manifest's test images; returns all evaluations."""
+    log.add(manifest.split_digest(Split.TEST), digests)
     return evaluations_so_far(log, manifest)
 
 

@@ -14,6 +14,7 @@ from selftrain.data.manifest import Int64s, Manifest
 from selftrain.data.store.dataset import Dataset
 from selftrain.data.store.pixels import Pixels
 from selftrain.data.store.shards import by_shard
+from selftrain.errors import ConfigError
 from selftrain.progress import Progress, silent
 from selftrain.selflabel.graph.spaces import NO_SPACES, Spaces
 from selftrain.selflabel.teaching.asked import asked_rows
@@ -147,6 +148,10 @@ def task_of(name: TaskName) -> Task:
             from selftrain.selflabel.teaching.classification import Classification
 
             return Classification()
+        case "detection":
+            raise ConfigError(
+                "a detector is trained by `selftrain run` or `selftrain.fit_detector`; this command knows classifiers"
+            )
         case _:
             assert_never(name)
 

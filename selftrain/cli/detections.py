@@ -1,0 +1,47 @@
+"""Boxes from the command line: what `selftrain pseudo-label` does with a detector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from selftrain.cli.shared.options import print_columns, print_json
+from selftrain.errors import ConfigError, WithdrawnError
+
+if TYPE_CHECKING:
+    from selftrain.adapters.registry.references import FoundModel
+
+
+def refuse_unused(**options: object) -> None:
+    """Raise ConfigError for an option that a classifier alone reads."""
+    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value]
+    if given:
+        raise ConfigError(f"{', '.join(given)}: the model is a detector, which reads --threshold and --materialize")
+
+
+def label_objects(
+    found: FoundModel, images: Path, out: Path, *, threshold: float | None, drawn: Path | None, as_json: bool
+) -> None:
+    """Write the boxes that the detector finds in a folder, and say what they are."""
+    from selftrain.adapters.process.console import progress
+    from selftrain.adapters.process.quiet_start import start_keras
+    from selftrain.autolabeling.folders.detect_files import check_outputs, detect_folder
+
+    if found.concern is not None:
+        raise WithdrawnError(f"{found.concern}; nothing is labelled with it: name another model")
+    check_outputs(images, out, drawn)
+    start_keras()
+    assert found.detector is not None
+    with progress("label") as show:
+        done = detect_folder(found.detector, images, out, threshold=threshold, drawn=drawn, progress=show)
+    if as_json:
+        print_json(done)
+        return
+    typer.echo(
+        f"{done.objects} objects in {done.images} images by {found.called}; {done.without_objects} images have none; "
+        f"{done.quarantined} could not be read"
+    )
+    print_columns([(f"  {name}", str(n), f"from {done.thresholds[name]:.2f}") for name, n in done.by_class.items()])
+    typer.echo("written: " + ", ".join(str(each) for each in (done.coco, done.quarantine, done.drawn) if each))

@@ -1,0 +1,56 @@
+"""The data of a detector's training: the images of a manifest, from the store, with the objects beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from selftrain.data.annotations.table import Annotations
+from selftrain.data.manifest import Manifest, Split
+from selftrain.data.store.dataset import Dataset
+from selftrain.evaluate.average_precision import Boxes
+from selftrain.selflabel.detection.photos import WHOLE, Photos, longest_for, objects_of
+
+if TYPE_CHECKING:
+    from selftrain.learn.detection.scenes import Scenes
+
+
+@dataclass(frozen=True)
+class DetectionData:
+    """Images of a manifest, and what people marked in them; `objects` may lack those of some splits."""
+
+    manifest: Manifest
+    objects: Annotations
+    dataset: Dataset
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What is to be found; the manifest's own labels are strata."""
+        return self.objects.label_map.names
+
+    def scenes(self, split: Split, *, longest: int = WHOLE) -> Scenes:
+        """The images of a split with their objects, at most `longest` pixels long."""
+        from selftrain.learn.detection.scenes import Scenes
+
+        images = self._images(split)
+        shards = images["shard"].cast(pa.string()).to_pylist()
+        index, store = images["index"].to_numpy(), self.dataset.store
+        photos = Photos(
+            len(shards), lambda at: store.read([shards[at]], index[at : at + 1].astype(np.int64))[0], longest=longest
+        )
+        return Scenes(photos, objects_of(self.objects, images, name="image_id", longest=longest))
+
+    def marked(self, split: Split) -> list[Boxes]:
+        """What people marked in each image of a split, in its own pixels."""
+        own = objects_of(self.objects, self._images(split), name="image_id", longest=WHOLE)
+        return [Boxes.marked(each.boxes, each.classes, each.ignored) for each in own]
+
+    def longest(self, view: int) -> int:
+        """See `photos.longest_for`, by the training images."""
+        return longest_for(self.objects, self._images(Split.TRAIN), name="image_id", view=view)
+
+    def _images(self, split: Split) -> pa.Table:
+        return self.manifest.table.take(pa.array(self.manifest.rows(split)))

@@ -1,0 +1,277 @@
+"""The work of detection: what `Task` is for classification. A teacher, its student, the control, and their numbers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+from selftrain.config import Detection, Metric
+from selftrain.data.manifest import Split
+from selftrain.errors import ConfigError
+from selftrain.evaluate.average_precision import Boxes, judge
+from selftrain.evaluate.detection import DetectionReport, compared, evaluate_detector
+from selftrain.evaluate.evaluation import Comparison
+from selftrain.learn.detection.saving import DetectorContract, SavedDetector, save_detector
+from selftrain.progress import Progress, silent
+from selftrain.selflabel.detection.data import DetectionData
+
+if TYPE_CHECKING:
+    import keras
+
+    from selftrain.learn.detection.network import DetectorShape
+    from selftrain.selflabel.detection.improving import DetectionPlan, LabelledScenes
+
+LOWEST_SCORE = 0.02  # of the detections that are judged
+
+
+class DetectorScores(BaseModel):
+    """A detector's numbers on validation, and whether it may teach: the score per class from which its boxes are right.
+
+    `thresholds` is None where it may not; `why` says it in words.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    images: int
+    objects: int
+    map: float
+    ap50: float
+    thresholds: tuple[float, ...] | None
+    why: str
+
+    def metric(self, name: Metric) -> float:
+        """The gate's metric called `name`."""
+        match name:
+            case "map":
+                return self.map
+            case "ap50":
+                return self.ap50
+            case _:
+                raise ConfigError(f"{name} is a classifier's metric; a detector has map and ap50")
+
+
+class Taught(BaseModel):
+    """How a student was taught: the boxes of a view that its teacher was sure of at the end, and those people marked.
+
+    `alarms` are pairs of a guard's name and what it found.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    kept: float
+    marked: float
+    alarms: tuple[tuple[str, str], ...] = ()
+
+
+def train_first(
+    data: DetectionData, settings: Detection, *, seed: int, folder: Path, progress: Progress = silent
+) -> SavedDetector:
+    """A detector trained on the labels alone, saved in `folder`; longer, where it may not teach yet (the burn-in)."""
+    from selftrain.learn.detection.network import DetectorShape, levels_for
+    from selftrain.selflabel.detection.improving import burnt_in
+
+    started = time.monotonic()
+    longest = data.longest(settings.view)
+    scenes = _labelled(data, longest)
+    strides = levels_for(scenes.train.longer_sides())
+    shape = DetectorShape(settings.backbone, len(data.class_names), weights=settings.weights, strides=strides)
+    plan = _plan(settings)
+    model, ready, burn_ins = burnt_in(shape, scenes, plan, seed, progress)
+    contract = DetectorContract(
+        backbone=settings.backbone,
+        class_names=data.class_names,
+        strides=strides,
+        longest=longest,
+        thresholds=_named(data, ready.thresholds),
+        manifest_digest=data.manifest.digest,
+        image_steps=burn_ins * settings.teacher_steps * settings.batch_size,
+        seconds=time.monotonic() - started,
+        seed=seed,
+    )
+    return save_detector(model, contract, folder)
+
+
+def teach(
+    data: DetectionData,
+    teacher: SavedDetector,
+    thresholds: Sequence[float],
+    settings: Detection,
+    *,
+    seed: int,
+    folder: Path,
+    progress: Progress = silent,
+) -> tuple[SavedDetector, Taught]:
+    """A student that goes on from `teacher` on the labels and on what its own average finds in the pool.
+
+    `thresholds` (classes,) are the scores from which the teacher's boxes are right often enough.
+    """
+    from selftrain.selflabel.detection.choosing import alarms, readiness
+    from selftrain.selflabel.detection.improving import judged, marked_in_view, taught_student
+
+    started = time.monotonic()
+    scenes = _labelled(data, teacher.contract.longest)
+    pool = data.scenes(Split.UNLABELED, longest=teacher.contract.longest)
+    model, shape, plan = _opened(teacher, settings), _shape(teacher), _plan(settings)
+    student, watch = taught_student(model, shape, scenes, pool, plan, tuple(thresholds), seed, progress)
+    kept, marked = watch.kept_lately(), marked_in_view(scenes.train, plan.student, seed)
+    rung = alarms(kept, marked, least=settings.fewest_boxes, most=settings.most_boxes)
+    ready = readiness(judged(student, shape, scenes.validation), plan.needed)
+    promised = {
+        "thresholds": _named(data, ready.thresholds),
+        "lineage": teacher.contract.taught,
+        **_longer(data, teacher, settings, started, seed),
+    }
+    saved = save_detector(student, teacher.contract.model_copy(update=promised), folder)
+    return saved, Taught(kept=kept, marked=marked, alarms=tuple((each.kind, each.why) for each in rung))
+
+
+def train_longer(
+    data: DetectionData,
+    teacher: SavedDetector,
+    settings: Detection,
+    *,
+    rounds: int,
+    seed: int,
+    folder: Path,
+    progress: Progress = silent,
+) -> SavedDetector:
+    """The control: the first teacher goes on for the steps of so many `rounds`, on the labels alone."""
+    from selftrain.selflabel.detection.improving import longer_on_labels
+
+    started = time.monotonic()
+    longer = settings.model_copy(update={"student_steps": settings.student_steps * rounds})
+    scenes = _labelled(data, teacher.contract.longest)
+    model = _opened(teacher, settings)
+    control = longer_on_labels(model, _shape(teacher), scenes, _plan(longer), seed, progress)
+    promised = _longer(data, teacher, longer, started, seed)
+    return save_detector(control, teacher.contract.model_copy(update=promised), folder)
+
+
+def score(data: DetectionData, detector: SavedDetector, settings: Detection) -> DetectorScores:
+    """The numbers of `detector` on validation."""
+    from selftrain.selflabel.detection.choosing import readiness
+    from selftrain.selflabel.detection.improving import judged
+
+    found, marked = detections(data, detector, Split.VALIDATION), data.marked(Split.VALIDATION)
+    own = judge(found, marked, classes=len(data.class_names))
+    held = data.scenes(Split.VALIDATION, longest=detector.contract.longest)
+    ready = readiness(judged(detector.open().model, _shape(detector), held), _plan(settings).needed)
+    return DetectorScores(
+        images=len(marked),
+        objects=sum(int((~each.crowd).sum()) for each in marked),
+        map=own.map,
+        ap50=own.ap50,
+        thresholds=ready.thresholds,
+        why=ready.why,
+    )
+
+
+def report_on_test(
+    data: DetectionData, final: SavedDetector, teacher: SavedDetector, control: SavedDetector | None
+) -> DetectionReport:
+    """The report on `final` on test, compared with the others on the same images: one test-set evaluation each."""
+    known: dict[str, list[Boxes]] = {}
+
+    def answers(detector: SavedDetector | None) -> list[Boxes] | None:
+        if detector is not None and detector.digest not in known:
+            known[detector.digest] = detections(data, detector, Split.TEST)
+        return None if detector is None else known[detector.digest]
+
+    return evaluate_detector(
+        answers(final) or [],
+        data.marked(Split.TEST),
+        class_names=data.class_names,
+        teacher=answers(teacher),
+        control=answers(control),
+    )
+
+
+def compare_on_test(data: DetectionData, detector: SavedDetector, reference: SavedDetector) -> Comparison:
+    """`detector` compared with `reference` on the same test images: one test-set evaluation each."""
+    marked, classes = data.marked(Split.TEST), len(data.class_names)
+    own, other = (judge(detections(data, each, Split.TEST), marked, classes=classes) for each in (detector, reference))
+    return compared(own, other)
+
+
+def detections(
+    data: DetectionData, detector: SavedDetector, split: Split, *, progress: Progress = silent
+) -> list[Boxes]:
+    """What `detector` finds in each image of a split, in its own pixels."""
+    from selftrain.learn.detection.detect import Choice
+
+    asked = detector.open(Choice(score=LOWEST_SCORE, longest=detector.contract.longest))
+    found = asked(data.scenes(split).images, progress=progress)
+    return [Boxes.found(each.boxes, each.classes, each.scores) for each in found]
+
+
+def _labelled(data: DetectionData, longest: int) -> LabelledScenes:
+    from selftrain.selflabel.detection.improving import LabelledScenes
+
+    return LabelledScenes(data.scenes(Split.TRAIN, longest=longest), data.scenes(Split.VALIDATION, longest=longest))
+
+
+def _shape(detector: SavedDetector) -> DetectorShape:
+    from selftrain.learn.detection.network import DetectorShape
+
+    contract = detector.contract
+    return DetectorShape(contract.backbone, len(contract.class_names), strides=contract.strides)
+
+
+def _opened(detector: SavedDetector, settings: Detection) -> keras.Model:
+    """Its network. Raises ConfigError for one that `settings` do not describe."""
+    if detector.contract.backbone != settings.backbone:
+        raise ConfigError(
+            f"detection.backbone is {settings.backbone!r}, and the teacher a {detector.contract.backbone!r}: a student "
+            "goes on from its teacher's weights; give both the same backbone"
+        )
+    return detector.open().model
+
+
+def _plan(settings: Detection) -> DetectionPlan:
+    from selftrain.learn.detection.training import DetectorRecipe
+    from selftrain.learn.detection.views import Moves
+    from selftrain.selflabel.detection.choosing import BurnIn
+    from selftrain.selflabel.detection.improving import DetectionPlan
+
+    teacher, student = (
+        DetectorRecipe(
+            steps=steps,
+            size=settings.view,
+            batch_size=settings.batch_size,
+            learning_rate=settings.learning_rate,
+            ema=settings.ema,
+            moves=Moves(turns=settings.turns),
+        )
+        for steps in (settings.teacher_steps, settings.student_steps)
+    )
+    return DetectionPlan(
+        teacher=teacher,
+        student=student,
+        needed=BurnIn(settings.burn_in_precision, settings.burn_in_recall),
+        more_burn_ins=settings.more_burn_ins,
+        weight=settings.unsup_weight,
+        ramp_up=settings.ramp_up,
+        ignore_from=settings.ignore_from,
+        update_every=settings.update_every,
+        box_regression=settings.box_regression,
+    )
+
+
+def _named(data: DetectionData, thresholds: Sequence[float] | None) -> dict[str, float]:
+    return dict(zip(data.class_names, thresholds or (), strict=False))
+
+
+def _longer(
+    data: DetectionData, teacher: SavedDetector, settings: Detection, started: float, seed: int
+) -> dict[str, object]:
+    """What the contract of a detector that went on from `teacher` says of its training."""
+    return {
+        "manifest_digest": data.manifest.digest,
+        "image_steps": teacher.contract.image_steps + settings.student_steps * settings.batch_size,
+        "seconds": time.monotonic() - started,
+        "seed": seed,
+    }

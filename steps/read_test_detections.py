@@ -1,0 +1,35 @@
+"""The step that evaluates detectors on the test set, once, after the verdict."""
+
+from typing import Annotated
+
+from zenml import step
+from zenml.config.cache_policy import CachePolicy
+
+from selftrain.adapters.process import code_digest
+from selftrain.adapters.process.quiet_start import start_keras
+from selftrain.adapters.snapshots.fetching import with_shards
+from selftrain.config import Machine, Place
+from selftrain.data.annotations.table import Annotations
+from selftrain.data.manifest import Manifest
+from selftrain.data.store.dataset import open_dataset
+from selftrain.evaluate.detection import DetectionReport
+from selftrain.learn.detection.saving import SavedDetector
+from selftrain.selflabel.detection.data import DetectionData
+from selftrain.selflabel.detection.work import report_on_test
+
+
+@step(cache_policy=CachePolicy(cache_func=code_digest.detection, ignored_inputs=["machine", "dataset_version"]))
+def read_test_detections(
+    test: Manifest,
+    objects: Annotations,
+    final: SavedDetector,
+    first_teacher: SavedDetector,
+    place: Place,
+    machine: Machine,
+    dataset_version: str,
+    control: SavedDetector | None = None,
+) -> Annotated[DetectionReport, "evaluation"]:
+    """Evaluate the final detector on test, and compare it with the first teacher and the control."""
+    start_keras()
+    data = DetectionData(test, objects, with_shards(open_dataset(place, machine), test, dataset_version))
+    return report_on_test(data, final, first_teacher, control)
