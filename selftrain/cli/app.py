@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from selftrain.cli import champions, export, lineage, models, zero_shot
+from selftrain.cli import champions, detections, export, lineage, models, zero_shot
 from selftrain.cli.cluster import checking, reaping
 from selftrain.cli.cluster.stack import app as stack_app
 from selftrain.cli.production import labeling, retraining, schedule, serving, upkeep
@@ -57,6 +57,13 @@ Table = Annotated[
     Path | None,
     typer.Option("--table", help="A list of images instead of folders: CSV, JSON lines or Parquet (docs/data.md)."),
 ]
+Coco = Annotated[
+    Path | None,
+    typer.Option("--coco", help="Boxes instead of classes: a COCO JSON file, and its images (docs/detection.md)."),
+]
+Images = Annotated[
+    str | None, typer.Option("--images", help="Folder that the names in --coco start from. Default: the file's own.")
+]
 Splits = Annotated[
     Literal["given", "auto"],
     typer.Option("--splits", help="auto: the folders in --labeled are train, val, test and the like."),
@@ -66,16 +73,25 @@ Classes = Annotated[
     typer.Option("--class", help="A class although its name says otherwise, such as 'unknown'. May be repeated."),
 ]
 Validation = Annotated[
-    str | None, typer.Option("--validation", help="Class folders for the gate. Default: split off --labeled.")
+    str | None,
+    typer.Option("--validation", help="Class folders, or a COCO file, for the gate. Default: split off --labeled."),
 ]
-Test = Annotated[str | None, typer.Option("--test", help="Class folders for the report. Default: split off --labeled.")]
+Test = Annotated[
+    str | None,
+    typer.Option("--test", help="Class folders, or a COCO file, for the report. Default: split off --labeled."),
+]
 Out = Annotated[Path | None, typer.Option("--out", help="YAML to write. Default: NAME.yaml, in configs/ if it exists.")]
 Name = Annotated[str | None, typer.Option("--name", help="Name of the experiment. Default: that of the folder.")]
 TeacherBackbone = Annotated[str | None, typer.Option("--teacher-backbone", help=BACKBONE)]
 TeacherWeights = Annotated[str | None, typer.Option("--teacher-weights", help=WEIGHTS)]
 StudentBackbone = Annotated[str | None, typer.Option("--student-backbone", help=BACKBONE)]
 StudentWeights = Annotated[str | None, typer.Option("--student-weights", help=WEIGHTS)]
-Target = Annotated[float, typer.Option("--target", min=0, max=1, help="Validation accuracy that you need.")]
+Target = Annotated[
+    float | None,
+    typer.Option(
+        "--target", min=0, max=1, help="Validation accuracy that you need, 0.9 if not given; for boxes mAP, 0.3."
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing YAML.")]
 Control = Annotated[
     bool,
@@ -109,6 +125,8 @@ def init(
     validation: Validation = None,
     test: Test = None,
     table: Table = None,
+    coco: Coco = None,
+    images: Images = None,
     splits: Splits = "given",
     classes: Classes = None,
     out: Out = None,
@@ -117,7 +135,7 @@ def init(
     teacher_weights: TeacherWeights = None,
     student_backbone: StudentBackbone = None,
     student_weights: StudentWeights = None,
-    target: Target = 0.9,
+    target: Target = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -127,7 +145,6 @@ def init(
     from selftrain.scaffold.images import source_of
 
     folders = {"labeled": labeled, "unlabeled": unlabeled, "validation": validation, "test": test}
-    source = source_of(folders, table=table, find_splits=splits == "auto")
     wishes = Wishes(
         name=name,
         teacher_backbone=teacher_backbone,
@@ -138,7 +155,13 @@ def init(
         gpu=has_gpu(),
         classes=tuple(classes or ()),
     )
-    choices = scaffold(source, wishes, out, command=f"selftrain {shlex.join(sys.argv[1:])}", force=force)
+    command = f"selftrain {shlex.join(sys.argv[1:])}"
+    if coco is not None or images is not None:
+        unused = {"--labeled": labeled, "--table": table, "--student-backbone": student_backbone}
+        detections.choose(coco, images, folders, unused, wishes, out, command=command, force=force, as_json=as_json)
+        return
+    source = source_of(folders, table=table, find_splits=splits == "auto")
+    choices = scaffold(source, wishes, out, command=command, force=force)
     _show_choices(choices, as_json=as_json)
 
 

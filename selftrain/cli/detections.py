@@ -1,7 +1,9 @@
-"""Boxes from the command line: what `selftrain pseudo-label` does with a detector."""
+"""Boxes from the command line: what `selftrain init --coco` does, and `selftrain pseudo-label` with a detector."""
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,46 @@ from selftrain.errors import ConfigError, WithdrawnError
 
 if TYPE_CHECKING:
     from selftrain.adapters.registry.references import FoundModel
+    from selftrain.scaffold.draft import Wishes
+
+
+def choose(
+    coco: Path | None,
+    images: str | None,
+    folders: Mapping[str, str | None],
+    unused: Mapping[str, object],
+    wishes: Wishes,
+    out: Path | None,
+    *,
+    command: str,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Look at a COCO file and its images, and write a configuration for a detector."""
+    from selftrain.config import CocoSource
+    from selftrain.scaffold.detectors import scaffold_detector
+
+    if coco is None:
+        raise ConfigError("--images names the folder of a COCO file; give the file too: --coco labels.json")
+    given = [name for name, value in unused.items() if value is not None]
+    if given:
+        raise ConfigError(f"--coco and {given[0]} exclude each other: a COCO file names its images and classes itself")
+    if folders["unlabeled"] is None:
+        raise ConfigError("give --unlabeled FOLDER: self-training learns from images without labels")
+    source = CocoSource(
+        annotations=str(coco),
+        images=images or str(coco.parent),
+        unlabeled=folders["unlabeled"],
+        validation=folders["validation"],
+        test=folders["test"],
+        classes=wishes.classes or None,
+    )
+    chosen = scaffold_detector(source, wishes, out, command=command, force=force)
+    if as_json:
+        print_json(chosen)
+        return
+    typer.echo("\n".join(chosen.lines()))
+    typer.echo(f"written: {chosen.path}   next: selftrain run --config {shlex.quote(str(chosen.path))}")
 
 
 def refuse_unused(**options: object) -> None:

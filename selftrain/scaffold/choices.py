@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -15,11 +14,12 @@ from selftrain.data.sources.survey import Survey, survey
 from selftrain.errors import SourceError
 from selftrain.ladder import next_rung
 from selftrain.scaffold.advice import advice
-from selftrain.scaffold.draft import Draft, Wishes, drawn_splits, training_labels
+from selftrain.scaffold.draft import NO_GOOD_NAME, Draft, Wishes, drawn_splits, training_labels
 from selftrain.scaffold.training import choose_labels, choose_training
 
+TARGET = 0.9
+"""Validation accuracy, where the user names none."""
 SIDES = (32, 48, 64, 96, 128, 160, 192, 224, 256, 320)  # pixels; backbones halve them several times without remainder
-NO_GOOD_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 class Scaffold(BaseModel):
@@ -72,9 +72,8 @@ def choose(source: FolderSource | TableSource, seen: Survey, wishes: Wishes) -> 
     _choose_splits(draft, seen)
     choose_training(draft, seen, wishes)
     choose_labels(draft, seen, wishes)
-    draft.set(
-        "gate.target", wishes.target, "validation accuracy that you need; the loop stops when a student reaches it"
-    )
+    target = TARGET if wishes.target is None else wishes.target
+    draft.set("gate.target", target, "validation accuracy that you need; the loop stops when a student reaches it")
     draft.set("gate.max_rounds", 2, "the most students to train")
     notes = advice(seen, drawn=drawn_splits(seen), training_labels=training_labels(seen), pretrained=wishes.pretrained)
     return Commented(parse(draft.values), draft.reasons, notes)

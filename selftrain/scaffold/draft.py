@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from selftrain.data.sources.survey import Survey
 
 LABELED_SPLITS = 3
+NO_GOOD_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 @dataclass(frozen=True)
 class Wishes:
     """What the user asks for besides the images.
 
-    `gpu` says whether the machine has one; `target` is the gate's. `classes` are names that look like none, and are.
+    `gpu` says whether the machine has one; `target` is the gate's, None for the task's own. `classes` are names
+    that look like none, and are.
     """
 
     name: str | None = None
@@ -22,7 +25,7 @@ class Wishes:
     teacher_weights: str | None = None
     student_backbone: str | None = None
     student_weights: str | None = None
-    target: float = 0.9
+    target: float | None = None
     gpu: bool = False
     classes: tuple[str, ...] = ()
 
