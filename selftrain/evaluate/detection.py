@@ -156,7 +156,7 @@ def coco_numbers(found: Sequence[Boxes], marked: Sequence[Boxes], *, classes: in
         truth.createIndex()
         answers.createIndex()
         evaluation = COCOeval(truth, answers, "bbox")
-        evaluation.params.maxDets = [1, 10, most]
+        evaluation.params.maxDets = [most]
         evaluation.evaluate()
         evaluation.accumulate()
     precision, recall = evaluation.eval["precision"], evaluation.eval["recall"]

@@ -27,6 +27,8 @@ from selftrain.errors import SourceError
 WITH, WITHOUT = "images with {}", "images without objects"
 FEWEST = 10
 """Images of a stratum of its own; those of a smaller one go to the largest, so that every split can get some."""
+FEWEST_HELD_OUT = 2
+"""Images of each stratum in a file for validation or test; where it has fewer, all images are one stratum."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,11 @@ def _strata(files: list[LabelledImages]) -> list[list[str]]:
         named.append([WITHOUT if label is None else WITH.format(names[label]) for label in rarest])
     sizes = Counter(named[0])
     largest = max(sizes, key=lambda name: (sizes[name], name), default=WITHOUT)
-    own = {name for name, size in sizes.items() if size >= FEWEST} or {largest}
-    return [[name if name in own else largest for name in each] for each in named]
+    own = {name for name, size in sizes.items() if size >= FEWEST} | {largest}
+    merged = [[name if name in own else largest for name in each] for each in named]
+    if any(Counter(each)[name] < FEWEST_HELD_OUT for each in merged[1:] for name in own):
+        return [[largest] * len(each) for each in merged]  # a file of its own is drawn by nobody, and lacks some
+    return merged
 
 
 def _rows(paths: list[str], *, labels: list[str] | list[None], split: str | None, groups: list[str | None]) -> pa.Table:

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[3]
 GPU_STEPS = [
     *("train_teacher", "train_student", "train_control", "train_baseline"),
     *("pseudo_label", "label_shard", "score", "read_test"),
+    *("train_detector", "teach_detector", "train_detector_control", "score_detector", "read_test_detections"),
 ]
 UNITS = {"Gi": 2**30, "Mi": 2**20}
 

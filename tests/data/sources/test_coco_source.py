@@ -1,0 +1,133 @@
+"""The COCO source: images by stratum, a pool without the labelled ones, and objects under the manifest's ids."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from selftrain import config
+from selftrain.data.ingest.ingest import ingest
+from selftrain.data.manifest import Manifest, Split
+from selftrain.data.sources.source import open_source
+from selftrain.data.store.image_store import ImageStore
+from selftrain.errors import SourceError
+
+NAMES = ("cell", "rare")
+
+
+def photo(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 255, (40, 50, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def coco(path: Path, images: list[tuple[str, list[int]]]) -> Path:
+    """A COCO file: each image with one box of 10 pixels for each class that is listed."""
+    rows = [
+        {"id": n, "image_id": k, "category_id": label + 1, "bbox": [5 + n % 7, 3, 10, 10]}
+        for n, (k, label) in enumerate((k, label) for k, (_, labels) in enumerate(images) for label in labels)
+    ]
+    path.write_text(
+        json.dumps(
+            {
+                "images": [
+                    {"id": k, "file_name": name, "width": 50, "height": 40} for k, (name, _) in enumerate(images)
+                ],
+                "annotations": rows,
+                "categories": [{"id": k + 1, "name": name} for k, name in enumerate(NAMES)],
+            }
+        )
+    )
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """36 labelled images: 12 with the rare class, 2 without any object; 5 of 7 images of the pool are others."""
+    images = []
+    for k in range(36):
+        photo(tmp_path / "photos" / f"{k}.png", k)
+        images.append((f"{k}.png", [] if k < 2 else [0, 0, 1] if k < 14 else [0, 0]))
+    coco(tmp_path / "labels.json", images)
+    for k in range(5):
+        photo(tmp_path / "photos" / "more" / f"pool{k}.png", 100 + k)
+    return tmp_path
+
+
+def source(folder: Path, **settings: str) -> config.CocoSource:
+    return config.CocoSource(
+        annotations=str(folder / "labels.json"),
+        images=str(folder / "photos"),
+        unlabeled=str(folder / "photos"),
+        **settings,
+    )
+
+
+def made(folder: Path, settings: config.CocoSource) -> Manifest:
+    opened = open_source(settings)
+    store = ImageStore(folder / "store")
+    return ingest(opened, opened.scan(), store, settings=config.Ingest(), splitting=config.Splitting()).manifest
+
+
+def test_the_rarest_class_is_the_stratum_and_labelled_images_leave_the_pool(folder: Path) -> None:
+    listing = open_source(source(folder)).scan()
+    labels = Counter(listing.table["label"].to_pylist())
+    assert labels == {"images with rare": 12, "images with cell": 24, None: 5}  # 2 without objects: too few alone
+    said = "; ".join(listing.notes)
+    assert "80 objects: cell 68, rare 12" in said
+    assert "2 of 36 images have no object" in said
+    assert "36 images of" in said
+    assert "are labelled ones" in said
+
+
+def test_each_split_gets_images_with_the_rare_class(folder: Path) -> None:
+    manifest = made(folder, source(folder))
+    rare = manifest.label_map.names.index("images with rare")
+    counts = {split: int(manifest.class_counts(split)[rare]) for split in (Split.TRAIN, Split.VALIDATION, Split.TEST)}
+    assert min(counts.values()) >= 2
+    assert sum(counts.values()) == 12
+    assert len(manifest.rows(Split.UNLABELED)) == 5
+
+
+def test_objects_come_under_the_manifests_ids(folder: Path) -> None:
+    settings = source(folder)
+    manifest = made(folder, settings)
+    from selftrain.data.sources.coco import CocoImages
+
+    objects = CocoImages(settings).objects_in(manifest)
+    assert objects.label_map.names == NAMES
+    assert len(objects) == 80
+    ids = dict(zip(manifest.table["origin"].to_pylist(), manifest.table["image_id"].to_pylist(), strict=True))
+    first, count = objects.spans([ids[str(folder / "photos" / "5.png")], ids[str(folder / "photos" / "0.png")]])
+    assert count.tolist() == [3, 0]
+    assert objects.labels[first[0] : first[0] + 3].tolist() == [0, 0, 1]
+
+
+def test_files_for_validation_and_test_are_what_they_say(folder: Path) -> None:
+    for k, name in enumerate(("v", "t")):
+        images = []
+        for n in range(4):
+            photo(folder / "photos" / f"{name}{n}.png", 200 + 10 * k + n)
+            images.append((f"{name}{n}.png", [0]))
+        coco(folder / f"{name}.json", images)
+    settings = source(folder, validation=str(folder / "v.json"), test=str(folder / "t.json"))
+    manifest = made(folder, settings)
+    assert [len(manifest.rows(split)) for split in Split] == [36, 4, 4, 5]
+
+
+def test_a_wrong_folder_and_a_class_that_is_not_there_are_told(folder: Path) -> None:
+    with pytest.raises(SourceError, match="'nowhere' is not a folder"):
+        open_source(source(folder).model_copy(update={"images": "nowhere"})).scan()
+    with pytest.raises(SourceError, match="unknown class 'cel'; did you mean 'cell'"):
+        open_source(source(folder).model_copy(update={"classes": ("cel",)})).scan()
+
+
+def test_an_image_that_is_listed_for_two_splits_is_refused(folder: Path) -> None:
+    coco(folder / "v.json", [("3.png", [0]), ("4.png", [0])])
+    with pytest.raises(SourceError, match="image listed more than once"):
+        open_source(source(folder, validation=str(folder / "v.json"))).scan()
