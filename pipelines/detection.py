@@ -75,4 +75,4 @@ def detection(e: Experiment) -> None:
         *(manifest, test_objects, final, report, ended, place, e.registry, e.machine, key, version)
     )
     facts = RunFacts(ingested=ingested.load(), validation=validation.load(), dataset_version=version.load())
-    record_detection(e, listing, manifest, facts, ended, report, registration)
+    record_detection(e, listing, manifest, facts, ended, report, registration, id="record")  # as status looks for it

@@ -1,0 +1,140 @@
+"""A detector, end to end: a COCO file of drawn scenes goes through the pipeline, and its champion finds boxes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from selftrain.data.sources.objects.coco import read_coco
+from selftrain.evaluate.average_precision import Boxes, judge
+from tests.learn.detection.drawn import NAMES, drawn_scenes
+from tests.learn.detection.drawn_coco import coco, pool
+from tests.pipelines.site import Site
+
+pytestmark = [pytest.mark.pipeline, pytest.mark.keras, pytest.mark.slow]
+
+POOL = 30
+SHORT = {
+    "view": 64,
+    "teacher_steps": 300,
+    "learning_rate": 4e-3,
+    "student_steps": 60,
+    "more_burn_ins": 0,
+    "burn_in_precision": 0.6,
+    "burn_in_recall": 0.05,
+}
+
+
+@pytest.fixture(scope="module")
+def config(site: Site) -> Path:
+    """What `selftrain init --coco` writes for drawn scenes, its trainings made short."""
+    labels, more = coco(site.folder / "labelled", images=60, seed=0), pool(site.folder / "more", images=POOL)
+    path = site.folder / "shapes.yaml"
+    images = ("--images", str(labels.parent / "photos"), "--unlabeled", str(more))
+    done = site.run("selftrain", "init", "--coco", str(labels), *images, "--target", "0.02", "--out", str(path))
+    assert done.returncode == 0, done.stderr
+    assert "objects in 60 images" in done.stdout
+    content = yaml.safe_load(path.read_text())
+    experiment = content["parameters"]["experiment"]
+    assert experiment["task"] == "detection"
+    experiment |= {"name": "shapes", "workspace": str(site.workspace)}
+    experiment["detection"] |= SHORT
+    experiment["registry"] = {"first_champion": "any", "floors": {"map": 0.02}}
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.fixture(scope="module")
+def record(site: Site, config: Path) -> dict[str, Any]:
+    """The record of its first run."""
+    done = site.run("selftrain", "run", "--json", "--config", str(config))
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_a_run_ends_with_a_registered_detector_and_cocos_numbers(site: Site, record: dict[str, Any]) -> None:
+    assert (record["verdict"], record["metric"]) == ("passed", "map")
+    assert (record["registered_version"], record["champion_version"], record["promoted"]) == (1, 1, True)
+    teacher, student = record["rounds"]
+    assert (teacher["labeled"], student["pool"], student["method"]) == (36, POOL, "unbiased_teacher")
+    low, high = record["test_interval"]
+    assert 0.02 < low < record["test_accuracy"] < high
+    assert record["control_test_accuracy"] is not None or not student["kept"]
+    assert any("precision" in finding for finding in record["findings"])
+    shown = site.run("selftrain", "status")
+    assert f"test mAP {record['test_accuracy']:.3f}" in shown.stdout
+    metrics = site.mlflow()["runs"][record["run_id"]]["metrics"]
+    assert metrics["test_map"] == pytest.approx(record["test_accuracy"])
+    assert metrics["test_ap50"] > metrics["test_map"]
+
+
+def test_the_same_run_again_trains_nothing(site: Site, config: Path, record: dict[str, Any]) -> None:
+    done = site.run("selftrain", "run", "--json", "--config", str(config))
+    assert done.returncode == 0, done.stderr
+    again = json.loads(done.stdout)
+    steps = site.steps(again["run_id"])
+    trained = {name for name in steps if name.startswith(("train_", "teach_", "score_", "read_"))}
+    assert {steps[name] for name in trained} == {"cached"}
+    assert again["registered_version"] == 1
+    assert again["test_looks"] == record["test_looks"]
+
+
+def test_the_champion_labels_a_folder_with_boxes_that_are_there(
+    site: Site, record: dict[str, Any], tmp_path: Path
+) -> None:
+    images, out = site.folder / "more", tmp_path / "boxes.json"
+    where = ("--workspace", str(site.workspace), "--model", "champion", "--images", str(images))
+    drawn = tmp_path / "drawn"
+    done = site.run(
+        "selftrain", "pseudo-label", *where, "--out", str(out), "--threshold", "0.1", "--materialize", str(drawn)
+    )
+    assert done.returncode == 0, done.stderr
+    assert "by models:/shapes/1" in done.stdout
+    assert len(list(drawn.iterdir())) == POOL
+    labelled = read_coco(out, images=str(images))
+    assert labelled.label_map.names == NAMES
+    scenes = drawn_scenes(POOL, seed=50)
+    found, marked = [], []
+    for k, objects in enumerate(scenes.objects):
+        [first], [count] = labelled.annotations.spans([f"{k}.png"])
+        own = labelled.annotations.take(np.arange(first, first + count))
+        found.append(Boxes.found(own.boxes, own.labels.astype(np.int64), own.scores))
+        marked.append(Boxes.marked(objects.boxes, objects.classes, objects.ignored))
+    assert judge(found, marked, classes=len(NAMES)).ap50 > 0.1
+    again = site.run("selftrain", "pseudo-label", *where, "--out", str(out))
+    assert again.returncode != 0
+    assert "was left as it is" in again.stderr
+
+
+def test_mlflow_serves_boxes_in_the_images_own_pixels(site: Site, record: dict[str, Any]) -> None:
+    image = site.folder / "more" / "3.png"
+    answered = site.ask(f"""
+import json, mlflow, pandas as pd
+mlflow.set_tracking_uri("sqlite:///{site.workspace / "mlflow" / "mlflow.db"}")
+model = mlflow.pyfunc.load_model("{record["model_uri"]}")
+data = open({str(image)!r}, "rb").read()
+rows = model.predict(pd.DataFrame({{"image": [data, b"no image"]}}))
+print(json.dumps(rows.to_dict("records")))
+""")
+    there, broken = answered
+    assert there["error"] is None
+    assert set(there["labels"]) <= set(NAMES)
+    for x, y, width, height in there["boxes"]:
+        assert 0 <= x < x + width <= 96.01
+        assert 0 <= y < y + height <= 96.01
+    assert there["scores"] == sorted(there["scores"], reverse=True)
+    assert broken["boxes"] is None
+    assert "not_an_image" in broken["error"]
+
+
+def test_predict_says_that_a_detector_answers_boxes(site: Site, record: dict[str, Any]) -> None:
+    image = str(site.folder / "more" / "3.png")
+    said = site.run("selftrain", "predict", image, "--workspace", str(site.workspace))
+    assert said.returncode != 0
+    assert "is a detector, which answers boxes" in said.stderr
