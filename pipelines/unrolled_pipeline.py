@@ -11,6 +11,7 @@ from selftrain.adapters.registry.starting_models import described_weights
 from selftrain.adapters.runs.lifecycle import run_failed
 from selftrain.config import Experiment
 from selftrain.selflabel.rounds.next_round import settings_of_rounds
+from selftrain.selflabel.rounds.start import refuse_detection
 from steps.baseline_of_loop import baseline_of_loop
 from steps.control_of_best import control_of_best
 from steps.log_round import log_round
@@ -28,6 +29,7 @@ ROUND = "log_round_{}"
 @pipeline(on_failure=run_failed)
 def unrolled_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 - zenml reads the default
     """The loop of `ssl_pipeline` with as many rounds as the gate allows, each of which may find that it has ended."""
+    refuse_detection(experiment, "a fixed graph of rounds")
     e, settings = experiment, settings_of_rounds(experiment)
     weights = described_weights(e.student)
     listing, manifest, development, test, ingested, earlier, version, machine, validation, _ = prepare_data(e)

@@ -34,7 +34,7 @@ def coco(folder: Path, *, images: int, seed: int, broken: bool = False) -> Path:
 
 
 def pool(folder: Path, *, images: int) -> Path:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     for k, image in enumerate(drawn_scenes(images, seed=50).images):
         Image.fromarray(image).save(folder / f"{k}.png")
     return folder
