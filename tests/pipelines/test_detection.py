@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +134,34 @@ print(json.dumps(rows.to_dict("records")))
     assert there["scores"] == sorted(there["scores"], reverse=True)
     assert broken["boxes"] is None
     assert "not_an_image" in broken["error"]
+
+
+def test_serve_answers_boxes_over_http(site: Site, record: dict[str, Any]) -> None:
+    server = site.start("selftrain", "serve", "--port", "0", "--workspace", str(site.workspace))
+    try:
+        address = said_by(server, r"serves on (http://\S+)")
+        image = (site.folder / "more" / "3.png").read_bytes()
+        request = urllib.request.Request(f"{address}/predict", image, {"Content-Type": "image/png"})
+        with urllib.request.urlopen(request) as response:
+            answer = json.loads(response.read())
+        with urllib.request.urlopen(f"{address}/version") as response:
+            facts = json.loads(response.read())
+    finally:
+        server.terminate()
+        server.communicate(timeout=30)
+    [row] = answer["predictions"]
+    assert (answer["model_version"], row["error"]) == ("models:/shapes/1", None)
+    assert len(row["boxes"]) == len(row["labels"]) == len(row["scores"]) > 0
+    assert facts["class_names"] == list(NAMES)
+
+
+def said_by(process: subprocess.Popen[str], pattern: str) -> str:
+    """The first group of `pattern` in what a process says."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if found := re.search(pattern, line):
+            return found[1]
+    raise AssertionError(f"it ended without saying {pattern}")
 
 
 def test_predict_says_that_a_detector_answers_boxes(site: Site, record: dict[str, Any]) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from selftrain.adapters.process.quiet_start import start_keras
 from selftrain.adapters.registry import recall_log, versions
 from selftrain.adapters.registry.references import OpenRegistry
-from selftrain.adapters.serving.live.live_model import LoadedVersion
+from selftrain.adapters.registry.versions import Version
+from selftrain.adapters.serving.live.detecting import LOWEST_SCORE
+from selftrain.adapters.serving.live.live_model import LoadedDetector, LoadedVersion
 from selftrain.errors import UntrustedFileError
+from selftrain.learn.detection.saving import SavedDetector, holds_detector
 from selftrain.learn.models.loading import load
 
 
@@ -22,17 +26,29 @@ class RegisteredChampion:
         """The version that is champion now. Raises RegistryError when the registry does not answer."""
         return versions.champion_number(self.opened.tracking, self.opened.name)
 
-    def load(self, number: int) -> LoadedVersion:
+    def load(self, number: int) -> LoadedVersion | LoadedDetector:
         """Version `number`, fetched into the cache. Raises RegistryError, and UntrustedFileError for another digest."""
         tracking = self.opened.tracking
         version = versions.get_version(tracking, name=self.opened.name, number=number)
         folder = versions.load_model_folder(tracking, version, cache=self.opened.cache)
-        start_keras()
-        model, contract = load(folder)
-        if version.model_digest and version.model_digest != contract.weights_sha256:
-            raise UntrustedFileError(
-                f"{version.uri} was registered with sha256 {version.model_digest}, the file in {folder} has "
-                f"{contract.weights_sha256}; it was not loaded: promote another version, or register it again"
-            )
         concern = recall_log.recalled(tracking).concern(version.descent, version.uri)
+        start_keras()
+        if holds_detector(folder):
+            from selftrain.learn.detection.detect import Choice
+
+            saved = SavedDetector.read(folder)
+            _check_digest(version, folder, saved.contract.weights_sha256)
+            detector = saved.open(Choice(score=LOWEST_SCORE, longest=saved.contract.longest))
+            return LoadedDetector(number, version.uri, detector, saved.contract, concern)
+        model, contract = load(folder)
+        _check_digest(version, folder, contract.weights_sha256)
         return LoadedVersion(number, version.uri, model, contract, concern)
+
+
+def _check_digest(version: Version, folder: Path, sha256: str) -> None:
+    """Raise UntrustedFileError where the files in `folder` are not those that were registered."""
+    if version.model_digest and version.model_digest != sha256:
+        raise UntrustedFileError(
+            f"{version.uri} was registered with sha256 {version.model_digest}, the file in {folder} has "
+            f"{sha256}; it was not loaded: promote another version, or register it again"
+        )

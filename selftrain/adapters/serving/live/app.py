@@ -16,6 +16,8 @@ from selftrain.adapters.serving.live.live_model import LiveModel, ServedVersion
 from selftrain.adapters.serving.live.measures import CONTENT_TYPE, Measures
 from selftrain.adapters.serving.live.requests import AskedImage, RequestLimits, check_count, files_of, rows_of
 from selftrain.errors import OverloadedError, RequestError
+from selftrain.learn.detection.saving import DetectorContract
+from selftrain.learn.models.contract import Contract
 from selftrain.version import __version__
 
 VERSION_HEADER = "X-Model-Version"
@@ -136,6 +138,9 @@ def _too_large(size: int, limits: RequestLimits) -> RequestError:
 def _as_predictions(version: ServedVersion, images: Sequence[AskedImage], rows: Sequence[Row]) -> tuple[int, object]:
     """Each file's answer. Status 413 or 422 where no image could be read."""
     names = version.contract.class_names
+    if isinstance(version.contract, DetectorContract):
+        found = [{"file": image.name, **_boxes(row)} for image, row in zip(images, rows, strict=True)]
+        return _status(rows), {"model_version": version.uri, "predictions": found}
     predictions = [
         {
             "file": image.name,
@@ -149,6 +154,11 @@ def _as_predictions(version: ServedVersion, images: Sequence[AskedImage], rows: 
     return _status(rows), {"model_version": version.uri, "predictions": predictions}
 
 
+def _boxes(row: Row) -> dict[str, object]:
+    """A detector's answer for an image, as its registered model gives it."""
+    return {"boxes": row.boxes, "labels": row.labels, "scores": row.scores, "error": row.error}
+
+
 def _status(rows: Sequence[Row]) -> int:
     if any(row.error is None for row in rows):
         return 200
@@ -157,7 +167,9 @@ def _status(rows: Sequence[Row]) -> int:
 
 def _as_mlflow(version: ServedVersion, images: Sequence[AskedImage], rows: Sequence[Row]) -> tuple[int, object]:
     """The answer of MLflow's server, key for key."""
-    del version, images
+    del images
+    if isinstance(version.contract, DetectorContract):
+        return 200, {"predictions": [_boxes(row) for row in rows]}
     predictions = [
         {
             "label": row.label,
@@ -182,13 +194,22 @@ def _facts(live: LiveModel) -> object:
         "version": now.number,
         "since": now.since,
         "class_names": now.contract.class_names,
-        "image_size": now.contract.image_size,
+        **_read_at(now.contract),
         "weights_sha256": now.contract.weights_sha256,
         "concern": now.concern,
         "failed": None if failed is None else {k: v for k, v in asdict(failed).items() if k != "next_try"},
         "registry": live.trouble or None,
         "selftrain": __version__,
     }
+
+
+def _read_at(contract: Contract | DetectorContract) -> dict[str, int]:
+    """At how many pixels images are looked at."""
+    match contract:
+        case DetectorContract():
+            return {"longest_side": contract.longest}
+        case _:
+            return {"image_size": contract.image_size}
 
 
 def _json(content: object, *, status: int = 200, version: str | None = None) -> Response:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from selftrain.adapters.serving.live.batching import BatchedModel
+from selftrain.adapters.serving.live.detecting import LockedDetector
 from selftrain.adapters.serving.live.live_model import LiveModel, ServedVersion
 from selftrain.adapters.serving.live.measures import Measures
 from selftrain.adapters.serving.live.requests import AskedImage, RequestLimits
@@ -22,11 +24,17 @@ from selftrain.errors import ImageError, OverloadedError
 
 @dataclass(frozen=True)
 class Row:
-    """One image's label, calibrated confidence and probability per class, or its error instead."""
+    """One image's label, calibrated confidence and probability per class, or its error instead.
+
+    A detector's row has boxes (x, y, width, height in pixels), labels and scores instead.
+    """
 
     label: str | None = None
     confidence: float | None = None
     probabilities: list[float] | None = None
+    boxes: list[list[float]] | None = None
+    labels: list[str] | None = None
+    scores: list[float] | None = None
     error: str | None = None
     too_large: bool = False
 
@@ -56,7 +64,8 @@ class Asking:
         self._enter()
         try:
             version = self._live.current
-            read = list(self._decoders.map(lambda image: self._read(image, version.contract.image_size), images))
+            size = _side(version)
+            read = list(self._decoders.map(lambda image: self._read(image, size), images))
             rows = self._rows(version, read)
         finally:
             self._leave()
@@ -77,7 +86,7 @@ class Asking:
             self.waiting -= 1
         self._measures.waiting.dec()
 
-    def _read(self, image: AskedImage, size: int) -> _Image | ImageError:
+    def _read(self, image: AskedImage, size: int | None) -> _Image | ImageError:
         from selftrain.adapters.serving.served import encoded  # it imports MLflow
 
         try:
@@ -88,16 +97,21 @@ class Asking:
 
     def _rows(self, version: ServedVersion, read: Sequence[_Image | ImageError]) -> list[Row]:
         good = [image for image in read if isinstance(image, _Image)]
-        answers = iter(self._answers(version, good))
+        match version.answers:
+            case BatchedModel() as model:
+                answers = iter(self._answers(version, model, good))
+            case LockedDetector() as detector:
+                found = detector.found([image.pixels for image in good])
+                answers = iter([Row(boxes=boxes, labels=labels, scores=scores) for boxes, labels, scores in found])
         return [_refused(image) if isinstance(image, ImageError) else next(answers) for image in read]
 
-    def _answers(self, version: ServedVersion, images: Sequence[_Image]) -> list[Row]:
+    def _answers(self, version: ServedVersion, model: BatchedModel, images: Sequence[_Image]) -> list[Row]:
         rows: list[Row] = []
-        names = version.contract.class_names
-        largest = version.batches.largest
+        names = model.contract.class_names
+        largest = model.largest
         for start in range(0, len(images), largest):
             batch = images[start : start + largest]
-            for probs in version.batches.probabilities(np.stack([image.pixels for image in batch])):
+            for probs in model.probabilities(np.stack([image.pixels for image in batch])):
                 rows.append(Row(names[int(probs.argmax())], float(probs.max()), probs.tolist()))
         if self._sampler is not None:
             for image, row in zip(images, rows, strict=True):
@@ -107,6 +121,15 @@ class Asking:
     def _offer(self, sampler: Sampler, data: bytes, row: Row, version: ServedVersion) -> None:
         if row.label is not None and row.confidence is not None:
             sampler.offer(data, label=row.label, confidence=row.confidence, model_version=version.uri)
+
+
+def _side(version: ServedVersion) -> int | None:
+    """The pixels a side at which images are decoded; None for a detector, which takes them as they are."""
+    match version.answers:
+        case BatchedModel(contract=contract):
+            return contract.image_size
+        case LockedDetector():
+            return None
 
 
 def _refused(error: ImageError) -> Row:

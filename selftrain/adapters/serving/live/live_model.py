@@ -10,12 +10,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from selftrain.adapters.serving.live.batching import BatchedModel
+from selftrain.adapters.serving.live.detecting import LockedDetector
+from selftrain.learn.detection.saving import DetectorContract
 from selftrain.learn.models.contract import Contract
 
 if TYPE_CHECKING:
     import keras
 
     from selftrain.adapters.serving.live.measures import Measures
+    from selftrain.learn.detection.detect import Detector
 
 log = logging.getLogger(__name__)
 LONGEST_PAUSE_S = 300.0
@@ -32,26 +35,41 @@ class LoadedVersion:
     concern: str | None = None
 
 
+@dataclass(frozen=True)
+class LoadedDetector:
+    """A registered detector, as LoadedVersion."""
+
+    number: int
+    uri: str
+    detector: Detector
+    contract: DetectorContract
+    concern: str | None = None
+
+
 class Champion(Protocol):
     """What the registry is asked for."""
 
     def number(self) -> int | None:
         """The version that is champion now, None where there is none. One query."""
 
-    def load(self, number: int) -> LoadedVersion:
+    def load(self, number: int) -> LoadedVersion | LoadedDetector:
         """That version, fetched and checked."""
 
 
 @dataclass(frozen=True)
 class ServedVersion:
-    """A version that answers requests: warm, with its own batches."""
+    """A version that answers requests, warm: a classifier with its own batches, or a detector."""
 
     number: int
     uri: str
-    contract: Contract
-    batches: BatchedModel
+    answers: BatchedModel | LockedDetector
     concern: str | None
     since: str  # UTC
+
+    @property
+    def contract(self) -> Contract | DetectorContract:
+        """What the version promises."""
+        return self.answers.contract
 
 
 @dataclass(frozen=True)
@@ -146,8 +164,13 @@ class LiveModel:
 
     def _served(self, number: int) -> ServedVersion:
         loaded = self._champion.load(number)
-        batches = BatchedModel(loaded.model, loaded.contract)
-        return ServedVersion(loaded.number, loaded.uri, loaded.contract, batches, loaded.concern, _now())
+        answers: BatchedModel | LockedDetector
+        match loaded:
+            case LoadedVersion(model=model, contract=contract):
+                answers = BatchedModel(model, contract)
+            case LoadedDetector(detector=detector, contract=promised):
+                answers = LockedDetector(detector, promised)
+        return ServedVersion(loaded.number, loaded.uri, answers, loaded.concern, _now())
 
     def _note(self, trouble: str) -> None:
         """Log `trouble` once, and its end."""

@@ -1,0 +1,42 @@
+"""Detecting: a detector that many threads may ask; images of one request are looked at together."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from selftrain.learn.detection.saving import DetectorContract
+
+if TYPE_CHECKING:
+    from selftrain.learn.detection.detect import Detector
+
+Pixels = npt.NDArray[np.uint8]
+LOWEST_SCORE = 0.05
+"""Of the boxes that are answered, as by the registered model itself (`served_detector.LOWEST_SCORE`)."""
+
+
+class LockedDetector:
+    """A detector that answers one caller at a time. It compiles a network for each new size of images."""
+
+    def __init__(self, detector: Detector, contract: DetectorContract) -> None:
+        self.contract = contract
+        self._detector, self._turn = detector, threading.Lock()
+        self.found([np.zeros((64, 64, 3), np.uint8)])
+
+    def found(self, images: Sequence[Pixels]) -> list[tuple[list[list[float]], list[str], list[float]]]:
+        """Boxes (k, 4) as x, y, width, height in pixels, labels (k,) and scores (k,) of each image (h, w, 3)."""
+        names = self.contract.class_names
+        with self._turn:
+            answers = self._detector(images)
+        return [
+            (
+                np.concatenate([each.boxes[:, :2], each.boxes[:, 2:] - each.boxes[:, :2]], axis=1).tolist(),
+                [names[label] for label in each.classes.tolist()],
+                each.scores.tolist(),
+            )
+            for each in answers
+        ]
