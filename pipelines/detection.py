@@ -69,10 +69,11 @@ def detection(e: Experiment) -> None:
             *(development, objects, models[0], place, settings, history.best.index, e.seed + 1, machine, version)
         )
     unseal_detections(test, final, models[0], place, control)
-    report = read_test_detections(test, test_objects, final, models[0], place, machine, version, control)
+    report, detections = read_test_detections(test, test_objects, final, models[0], place, machine, version, control)
     key = run_key(e, images.digest, history.best.model_digest)
     registration = register_detector(
         *(manifest, test_objects, final, report, ended, place, e.registry, e.machine, key, version)
     )
     facts = RunFacts(ingested=ingested.load(), validation=validation.load(), dataset_version=version.load())
-    record_detection(e, listing, manifest, facts, ended, report, registration, id="record")  # as status looks for it
+    of_test = (test_objects, detections, final)
+    record_detection(e, listing, manifest, facts, ended, report, registration, *of_test, id="record")  # status reads it

@@ -7,6 +7,7 @@ from zenml.config.cache_policy import CachePolicy
 
 from selftrain.adapters.process import code_digest
 from selftrain.adapters.process.quiet_start import start_keras
+from selftrain.adapters.runs.materializers import TableMaterializer
 from selftrain.adapters.snapshots.fetching import with_shards
 from selftrain.config import Machine, Place
 from selftrain.data.annotations.table import Annotations
@@ -18,7 +19,10 @@ from selftrain.selflabel.detection.data import DetectionData
 from selftrain.selflabel.detection.work import report_on_test
 
 
-@step(cache_policy=CachePolicy(cache_func=code_digest.detection, ignored_inputs=["machine", "dataset_version"]))
+@step(
+    cache_policy=CachePolicy(cache_func=code_digest.detection, ignored_inputs=["machine", "dataset_version"]),
+    output_materializers={"detections": TableMaterializer},
+)
 def read_test_detections(
     test: Manifest,
     objects: Annotations,
@@ -28,8 +32,12 @@ def read_test_detections(
     machine: Machine,
     dataset_version: str,
     control: SavedDetector | None = None,
-) -> Annotated[DetectionReport, "evaluation"]:
-    """Evaluate the final detector on test, and compare it with the first teacher and the control."""
+) -> tuple[Annotated[DetectionReport, "evaluation"], Annotated[Annotations, "detections"]]:
+    """Evaluate the final detector on test, and compare it with the first teacher and the control.
+
+    `detections` are what the final one found there.
+    """
     start_keras()
     data = DetectionData(test, objects, with_shards(open_dataset(place, machine), test, dataset_version))
-    return report_on_test(data, final, first_teacher, control)
+    report, detections = report_on_test(data, final, first_teacher, control)
+    return report, detections

@@ -54,7 +54,7 @@ class Boxes:
 
 
 @dataclass(frozen=True, eq=False)
-class _OfClass:
+class OfClass:
     """Detections of a class in all images, by falling score: whether each is right and counts (n, overlaps)."""
 
     image: Int64s
@@ -74,12 +74,17 @@ class _OfClass:
         at = np.searchsorted(right / there, RECALLS, side="left")
         return float(np.append(precision, 0.0)[np.minimum(at, len(precision))].mean())
 
+    def curve(self, overlap: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Recall and precision (n,) from each detection on, by falling score."""
+        right, seen = np.cumsum(self.right[:, overlap]), np.cumsum(self.counts[:, overlap])
+        return right / max(int(self.marked.sum()), 1), right / np.maximum(seen, 1)
+
 
 @dataclass(frozen=True, eq=False)
 class Judged:
     """The detections of all images, matched with what people marked there."""
 
-    classes: tuple[_OfClass, ...]
+    classes: tuple[OfClass, ...]
     images: int
 
     def mean_precision(self, overlaps: Sequence[int] | None = None, often: Int64s | None = None) -> float:
@@ -122,7 +127,7 @@ def judge(found: Sequence[Boxes], marked: Sequence[Boxes], *, classes: int, most
             for k in (1, 2)
         )
         there = np.array([int(((each.classes == name) & ~each.crowd).sum()) for each in marked], np.int64)
-        every.append(_OfClass(image[order], right, counts, there))
+        every.append(OfClass(image[order], right, counts, there))
     return Judged(tuple(every), len(marked))
 
 

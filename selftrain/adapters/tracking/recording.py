@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,8 +92,10 @@ def log_round(
         log_run(tracking, round_only)
 
 
-def record_run(tracking: Tracking, experiment: Experiment, run: FinishedRun) -> RunRecord:
-    """Write `run` to MLflow, end its MLflow run, print its summary, and return its record."""
+def record_run(
+    tracking: Tracking, experiment: Experiment, run: FinishedRun, *, pictures: Sequence[Path] = ()
+) -> RunRecord:
+    """Write `run` and more `pictures` to MLflow, end its MLflow run, print its summary, and return its record."""
     record = run_record(
         experiment,
         run.manifest,
@@ -105,12 +108,14 @@ def record_run(tracking: Tracking, experiment: Experiment, run: FinishedRun) -> 
         dataset_version=run.facts.dataset_version,
         warnings=run.facts.validation.warnings,
     )
-    _log(tracking, experiment, record, run)
+    _log(tracking, experiment, record, run, pictures)
     console.show(summary(record))
     return record
 
 
-def _log(tracking: Tracking, experiment: Experiment, record: RunRecord, run: FinishedRun) -> None:
+def _log(
+    tracking: Tracking, experiment: Experiment, record: RunRecord, run: FinishedRun, pictures: Sequence[Path]
+) -> None:
     from selftrain.report import charts
 
     numbers, tags = _metrics(record, run.report), _tags(record)
@@ -128,7 +133,7 @@ def _log(tracking: Tracking, experiment: Experiment, record: RunRecord, run: Fin
             rounds=record.rounds,
             metrics={name: value for name, value in numbers.items() if value is not None},
             tags={f"selftrain.{name}": str(value) for name, value in tags.items() if value is not None},
-            artifacts=sorted(folder.iterdir()),
+            artifacts=[*sorted(folder.iterdir()), *pictures],
         )
         log_run(tracking, whole_run)
 

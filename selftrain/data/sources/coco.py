@@ -23,10 +23,13 @@ from selftrain.data.sources.objects.coco import read_coco
 from selftrain.data.sources.objects.labelled import LabelledImages
 from selftrain.data.sources.rows import checked_listing, training_classes
 from selftrain.errors import SourceError
+from selftrain.naming import name_rows
 
 WITH, WITHOUT = "images with {}", "images without objects"
 FEWEST = 10
 """Images of a stratum of its own; those of a smaller one go to the largest, so that every split can get some."""
+MOST_UNEVEN = 10
+"""How many times smaller than the largest a stratum of its own may be: validation stops at 20."""
 FEWEST_HELD_OUT = 2
 """Images of each stratum in a file for validation or test; where it has fewer, all images are one stratum."""
 
@@ -110,7 +113,8 @@ def _strata(files: list[LabelledImages]) -> list[list[str]]:
         named.append([WITHOUT if label is None else WITH.format(names[label]) for label in rarest])
     sizes = Counter(named[0])
     largest = max(sizes, key=lambda name: (sizes[name], name), default=WITHOUT)
-    own = {name for name, size in sizes.items() if size >= FEWEST} | {largest}
+    least = max(FEWEST, sizes[largest] / MOST_UNEVEN)
+    own = {name for name, size in sizes.items() if size >= least} | {largest}
     merged = [[name if name in own else largest for name in each] for each in named]
     if any(Counter(each)[name] < FEWEST_HELD_OUT for each in merged[1:] for name in own):
         return [[largest] * len(each) for each in merged]  # a file of its own is drawn by nobody, and lacks some
@@ -137,6 +141,12 @@ def _folder(path: str) -> str:
     return folder
 
 
+def _drawn_twice(objects: Annotations) -> int:
+    """How many objects have the very box and class of the one before; the table is sorted by these."""
+    key = np.concatenate([objects.image_codes[:, None], objects.labels[:, None], objects.boxes], axis=1)
+    return int(np.all(key[1:] == key[:-1], axis=1).sum())
+
+
 def _notes(labelled: LabelledImages, split: str | None) -> list[str]:
     """What the owner of a COCO file should know of it."""
     for_what = f"{split} file: " if split else ""
@@ -149,4 +159,10 @@ def _notes(labelled: LabelledImages, split: str | None) -> list[str]:
             "none. Take them out of the file if nobody looked at them"
         )
     said += [f"{for_what}{count} objects left out, {why}" for why, count in labelled.left_out.items() if count]
+    unused = [name for name, count in zip(labelled.label_map.names, objects, strict=True) if not count]
+    if unused:
+        said.append(f"{for_what}no object of {name_rows(unused)}: nothing of it can be learned")
+    twice = _drawn_twice(labelled.annotations)
+    if twice:
+        said.append(f"{for_what}{twice} objects have the same box and class as another one: is an export doubled?")
     return said + [f"{for_what}{note}" for note in labelled.notes]

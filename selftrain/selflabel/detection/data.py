@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from selftrain.data.annotations.table import Annotations
+from selftrain.data.annotations.table import CORNERS, Annotations
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.store.dataset import Dataset
 from selftrain.evaluate.average_precision import Boxes
@@ -47,6 +48,30 @@ class DetectionData:
         """What people marked in each image of a split, in its own pixels."""
         own = objects_of(self.objects, self._images(split), name="image_id", longest=WHOLE)
         return [Boxes.marked(each.boxes, each.classes, each.ignored) for each in own]
+
+    def as_annotations(self, split: Split, found: Sequence[Boxes], *, teacher: str) -> Annotations:
+        """Detections in each image of a split as a table: the model `teacher` found them."""
+        ids = self._images(split)["image_id"].to_pylist()
+        counts = [len(each.boxes) for each in found]
+        boxes = np.concatenate([np.empty((0, 4), np.float32), *(each.boxes for each in found)])
+        columns = {
+            "image_id": np.repeat(np.array(ids, object), counts),
+            "label": np.concatenate([np.empty(0, np.int64), *(each.classes for each in found)]),
+            **{name: boxes[:, k] for k, name in enumerate(CORNERS)},
+            "crowd": np.zeros(len(boxes), np.bool_),
+            "source": ["pseudo"] * len(boxes),
+            "score": np.concatenate([np.empty(0, np.float32), *(each.scores for each in found)]),
+            "teacher": [teacher] * len(boxes),
+            "round": np.zeros(len(boxes), np.int16),
+        }
+        return Annotations.build(pa.table(columns), self.objects.label_map)
+
+    def found(self, split: Split, detections: Annotations) -> list[Boxes]:
+        """What `as_annotations` made a table of, for each image of a split."""
+        first, count = detections.spans(self._images(split)["image_id"])
+        spans = [slice(int(start), int(start + many)) for start, many in zip(first, count, strict=True)]
+        labels = detections.labels.astype(np.int64)
+        return [Boxes.found(detections.boxes[each], labels[each], detections.scores[each]) for each in spans]
 
     def longest(self, view: int) -> int:
         """See `photos.longest_for`, by the training images."""

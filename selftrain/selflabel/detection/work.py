@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict
 
 from selftrain.config import Detection, Metric
+from selftrain.data.annotations.table import Annotations
 from selftrain.data.manifest import Split
 from selftrain.errors import ConfigError
 from selftrain.evaluate.average_precision import Boxes, judge
@@ -172,8 +173,11 @@ def score(data: DetectionData, detector: SavedDetector, settings: Detection) -> 
 
 def report_on_test(
     data: DetectionData, final: SavedDetector, teacher: SavedDetector, control: SavedDetector | None
-) -> DetectionReport:
-    """The report on `final` on test, compared with the others on the same images: one test-set evaluation each."""
+) -> tuple[DetectionReport, Annotations]:
+    """The report on `final` on test, compared with the others on the same images: one test-set evaluation each.
+
+    Beside it, what `final` found there.
+    """
     known: dict[str, list[Boxes]] = {}
 
     def answers(detector: SavedDetector | None) -> list[Boxes] | None:
@@ -181,13 +185,15 @@ def report_on_test(
             known[detector.digest] = detections(data, detector, Split.TEST)
         return None if detector is None else known[detector.digest]
 
-    return evaluate_detector(
-        answers(final) or [],
+    found = answers(final) or []
+    report = evaluate_detector(
+        found,
         data.marked(Split.TEST),
         class_names=data.class_names,
         teacher=answers(teacher),
         control=answers(control),
     )
+    return report, data.as_annotations(Split.TEST, found, teacher=final.contract.identity)
 
 
 def compare_on_test(data: DetectionData, detector: SavedDetector, reference: SavedDetector) -> Comparison:

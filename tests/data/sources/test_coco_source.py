@@ -131,3 +131,23 @@ def test_an_image_that_is_listed_for_two_splits_is_refused(folder: Path) -> None
     coco(folder / "v.json", [("3.png", [0]), ("4.png", [0])])
     with pytest.raises(SourceError, match="image listed more than once"):
         open_source(source(folder, validation=str(folder / "v.json"))).scan()
+
+
+def test_a_small_stratum_beside_a_large_one_is_none(folder: Path) -> None:
+    images = [(f"many/{k}.png", [0]) for k in range(120)] + [(f"many/r{k}.png", [0, 1]) for k in range(11)]
+    for k, (name, _) in enumerate(images):
+        photo(folder / "photos" / name, 1000 + k)
+    coco(folder / "labels.json", images)
+    labels = Counter(open_source(source(folder)).scan().table["label"].to_pylist())
+    assert labels["images with cell"] == 131
+
+
+def test_doubled_boxes_and_classes_without_objects_are_said(folder: Path) -> None:
+    path = folder / "labels.json"
+    content = json.loads(path.read_text())
+    content["annotations"].append({**content["annotations"][0], "id": 999})
+    content["categories"].append({"id": 9, "name": "never"})
+    path.write_text(json.dumps(content))
+    said = "; ".join(open_source(source(folder)).scan().notes)
+    assert "1 objects have the same box and class as another one" in said
+    assert "no object of never: nothing of it can be learned" in said
