@@ -69,7 +69,7 @@ def detection(e: Experiment) -> None:
             *(development, objects, models[0], place, settings, history.best.index, e.seed + 1, machine, version)
         )
     unseal_detections(test, final, models[0], place, control)
-    report, detections = read_test_detections(test, test_objects, final, models[0], place, machine, version, control)
+    detections, report = read_test_detections(test, test_objects, final, models[0], place, machine, version, control)
     key = run_key(e, images.digest, history.best.model_digest)
     registration = register_detector(
         *(manifest, test_objects, final, report, ended, place, e.registry, e.machine, key, version)

@@ -32,7 +32,7 @@ def read_test_detections(
     machine: Machine,
     dataset_version: str,
     control: SavedDetector | None = None,
-) -> tuple[Annotated[DetectionReport, "evaluation"], Annotated[Annotations, "detections"]]:
+) -> tuple[Annotated[Annotations, "detections"], Annotated[DetectionReport, "evaluation"]]:
     """Evaluate the final detector on test, and compare it with the first teacher and the control.
 
     `detections` are what the final one found there.
@@ -40,4 +40,4 @@ def read_test_detections(
     start_keras()
     data = DetectionData(test, objects, with_shards(open_dataset(place, machine), test, dataset_version))
     report, detections = report_on_test(data, final, first_teacher, control)
-    return report, detections
+    return detections, report  # ZenML gives outputs whose materializer is named before the others

@@ -7,7 +7,7 @@ from zenml.config.cache_policy import CachePolicy
 
 from selftrain.adapters.process import code_digest
 from selftrain.adapters.process.quiet_start import start_keras
-from selftrain.adapters.runs.destination import new_folder
+from selftrain.adapters.runs.destination import destination
 from selftrain.adapters.runs.materializers import ModelMaterializer
 from selftrain.adapters.snapshots.fetching import with_shards
 from selftrain.config import Detection, Machine, Place
@@ -37,9 +37,7 @@ def teach_detector(
     """Go on from the teacher by Unbiased Teacher, on labels and on the pool; `scores` are the teacher's."""
     start_keras()
     data = DetectionData(manifest, objects, with_shards(open_dataset(place, machine), manifest, dataset_version))
-    with new_folder("student") as (folder, show):
+    with destination(data.dataset, "student", code=code_digest.detection) as into:
         # ZenML sees two outputs only where a tuple is written out in the `return`.
-        student, taught = teach(
-            data, teacher, scores.thresholds or (), settings, seed=seed, folder=folder, progress=show
-        )
+        student, taught = teach(data, teacher, scores.thresholds or (), settings, seed=seed, into=into)
     return student, taught

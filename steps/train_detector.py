@@ -7,7 +7,7 @@ from zenml.config.cache_policy import CachePolicy
 
 from selftrain.adapters.process import code_digest
 from selftrain.adapters.process.quiet_start import start_keras
-from selftrain.adapters.runs.destination import new_folder
+from selftrain.adapters.runs.destination import destination
 from selftrain.adapters.runs.materializers import ModelMaterializer
 from selftrain.adapters.snapshots.fetching import with_shards
 from selftrain.config import Detection, Machine, Place
@@ -36,5 +36,5 @@ def train_detector(
     """Train the first teacher on the marked objects. `weights` adds the weights file's sha256 to the cache key."""
     start_keras()
     data = DetectionData(development, objects, with_shards(open_dataset(place, machine), development, dataset_version))
-    with new_folder("detector") as (folder, show):
-        return train_first(data, settings, seed=seed, folder=folder, progress=show)
+    with destination(data.dataset, "detector", code=code_digest.detection) as into:
+        return train_first(data, settings, seed=seed, into=into)

@@ -7,7 +7,7 @@ from zenml.config.cache_policy import CachePolicy
 
 from selftrain.adapters.process import code_digest
 from selftrain.adapters.process.quiet_start import start_keras
-from selftrain.adapters.runs.destination import new_folder
+from selftrain.adapters.runs.destination import destination
 from selftrain.adapters.runs.materializers import ModelMaterializer
 from selftrain.adapters.snapshots.fetching import with_shards
 from selftrain.config import Detection, Machine, Place
@@ -37,5 +37,5 @@ def train_detector_control(
     """Let the first teacher go on for the steps of `rounds` students, on the marked objects alone."""
     start_keras()
     data = DetectionData(development, objects, with_shards(open_dataset(place, machine), development, dataset_version))
-    with new_folder("control") as (folder, show):
-        return train_longer(data, teacher, settings, rounds=rounds, seed=seed, folder=folder, progress=show)
+    with destination(data.dataset, "control", code=code_digest.detection) as into:
+        return train_longer(data, teacher, settings, rounds=rounds, seed=seed, into=into)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,29 +18,21 @@ from selftrain.data.store.dataset import Dataset
 from selftrain.files.mirror import Mirror
 from selftrain.learn.models.contract import SavedModel
 from selftrain.learn.training.checkpoint import Checkpoints
-from selftrain.progress import Progress
 from selftrain.selflabel.teaching.task import Destination
 
 
 @contextmanager
-def destination(dataset: Dataset, note: str) -> Iterator[Destination]:
-    """A destination whose checkpoints the same code finds again. ZenML stores the model from its folder.
+def destination(dataset: Dataset, note: str, *, code: Callable[[], str] = code_digest.train) -> Iterator[Destination]:
+    """A destination whose checkpoints the same `code`, by its digest, finds again. ZenML stores its folder.
 
     With SELFTRAIN_CHECKPOINTS, they are kept there too, and SIGTERM stops the training gently.
     """
     store = checkpoint_store()
     mirror = Mirror(store, dataset.workspace.checkpoints) if store else None
     with interruptible() as interruption, progress(note) as show:
-        folder = dataset.checkpoints(code_digest.train())
+        folder = dataset.checkpoints(code())
         checkpoints = Checkpoints(folder, dataset.machine.checkpoint_s, mirror, interruption.told_to_stop)
         yield Destination(Path(mkdtemp(prefix=TEMPORARY)), checkpoints, show, dataset.machine.devices)
-
-
-@contextmanager
-def new_folder(note: str) -> Iterator[tuple[Path, Progress]]:
-    """An empty folder for a model, which ZenML stores from there, and a progress bar."""
-    with progress(note) as show:
-        yield Path(mkdtemp(prefix=TEMPORARY)), show
 
 
 @overload

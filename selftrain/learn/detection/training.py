@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from selftrain.errors import TrainingDivergedError
 from selftrain.learn.detection.boxes import Grid, grid
+from selftrain.learn.detection.keeping import Keeper
 from selftrain.learn.detection.losses import detection_loss
 from selftrain.learn.detection.network import DetectorShape, freeze_statistics
 from selftrain.learn.detection.objects import packed
@@ -111,20 +112,29 @@ def train_detector(
     *,
     seed: int,
     steady: bool | None = None,
+    keeper: Keeper | None = None,
     progress: Progress = silent,
 ) -> keras.Model:
     """Train `model` in place on the labels of `scenes`, and leave the averaged weights in it.
 
-    `steady` (by default for published weights) keeps batch norm's statistics; else they are measured at the end.
+    `steady` (by default for published weights) keeps batch norm's statistics; else they are measured at the end. A
+    `keeper` saves the training: one that was killed goes on, and one that has ended is not done again.
     """
+    kept = keeper or Keeper(None)
+    if (final := kept.finished()) is not None:
+        variables.write(model.weights, final)
+        return model
     keeps = shape.weights is not None if steady is None else steady
     run = DetectorRun(model, shape, recipe, steady=keeps)
-    for images, objects in ahead(lambda step: _labelled(scenes, recipe, seed, step), range(recipe.steps)):
+    kept.go_on(run)
+    for images, objects in ahead(lambda step: _labelled(scenes, recipe, seed, step), range(run.step, recipe.steps)):
         loss = run.learn(images, objects)
         progress(run.step, recipe.steps, f"loss {loss:.3f}")
+        kept.in_time(run)
     variables.write(model.trainable_variables, run.averaged())
     if not keeps:
         Statistics(model).measure(_plain(scenes, recipe, seed))
+    kept.finish(model, recipe.steps)
     return model
 
 

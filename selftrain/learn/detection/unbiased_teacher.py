@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selftrain.learn.detection.detect import Choice, Detections, Detector
+from selftrain.learn.detection.keeping import Keeper
 from selftrain.learn.detection.network import DetectorShape, freeze_statistics
 from selftrain.learn.detection.objects import Objects, packed
 from selftrain.learn.detection.scenes import Scenes, Views, ahead, views_of
@@ -48,6 +49,15 @@ class Watch:
     kept: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
 
+    @property
+    def arrays(self) -> tuple[NDArray[np.float64], ...]:
+        """What a save of the training holds of it."""
+        return np.asarray(self.kept), np.asarray(self.losses)
+
+    def restore(self, arrays: Sequence[NDArray[np.float64]]) -> None:
+        """Put back what `arrays` gave."""
+        self.kept, self.losses = (each.tolist() for each in arrays)
+
     def kept_lately(self, steps: int = 50) -> float:
         """The mean number of pseudo-labels in a view over the last steps."""
         return float(np.mean(self.kept[-steps:])) if self.kept else 0.0
@@ -75,6 +85,7 @@ def learn_from_unlabelled(
     seed: int,
     check: Callable[[keras.Model], tuple[float, ...] | None] = lambda teacher: None,
     watch: Watch | None = None,
+    keeper: Keeper | None = None,
     progress: Progress = silent,
 ) -> keras.Model:
     """Go on training `model`, after its burn-in, on `labelled` scenes and on what its average finds in `unlabelled`.
@@ -82,14 +93,21 @@ def learn_from_unlabelled(
     A step sees `recipe.batch_size` views, half of them unlabelled: the teacher answers for the weak view, the student
     learns from the strong one. Batch norm keeps its statistics, so that teacher and student differ in their weights
     alone. The averaged weights are left in `model`. `check` gives the thresholds of the teacher as it is, or None to
-    keep the earlier ones.
+    keep the earlier ones. A `keeper` saves the training, as in `train_detector`.
     """
+    kept, watch = keeper or Keeper(None), watch if watch is not None else Watch()
+    if (final := kept.finished()) is not None:
+        variables.write(model.weights, final[: len(model.weights)])
+        watch.restore(final[len(model.weights) :])
+        return model
     teacher = copied(model)
     freeze_statistics(teacher)
     run = DetectorRun(model, shape, recipe, steady=True)
+    if (before := kept.go_on(run, teacher.weights)) is not None:
+        method = replace(method, threshold=tuple(before[0].tolist()))
+        watch.restore(before[1:])
     asked = Detector(teacher, shape.strides, Choice(most=recipe.most, score=min(method.threshold) * method.ignore_from))
-    watch = watch if watch is not None else Watch()
-    for both in ahead(lambda step: _views(labelled, unlabelled, recipe, seed, step), range(recipe.steps)):
+    for both in ahead(lambda step: _views(labelled, unlabelled, recipe, seed, step), range(run.step, recipe.steps)):
         human, other = both
         found = asked(other.weak, batch_size=len(other.weak))
         weight = method.weight * min(1.0, (run.step + 1) / max(method.ramp_up * recipe.steps, 1))
@@ -102,7 +120,9 @@ def learn_from_unlabelled(
         if run.step % method.check_every == 0:
             method = replace(method, threshold=check(teacher) or method.threshold)
         progress(run.step, recipe.steps, f"loss {loss:.3f}, {watch.kept_lately():.1f} boxes a view")
+        kept.in_time(run, teacher.weights, (np.asarray(method.threshold), *watch.arrays))
     variables.write(model.trainable_variables, run.averaged())
+    kept.finish(model, recipe.steps, watch.arrays)
     return model
 
 

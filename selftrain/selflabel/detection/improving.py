@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import keras
 import numpy as np
 
 from selftrain.learn.detection.detect import Choice, Detector
+from selftrain.learn.detection.keeping import Keeper
 from selftrain.learn.detection.matching import Matches, matched
 from selftrain.learn.detection.network import DetectorShape, build_detector
 from selftrain.learn.detection.scenes import Scenes, views_of
@@ -108,13 +110,20 @@ def improve(
 
 
 def burnt_in(
-    shape: DetectorShape, labelled: LabelledScenes, plan: DetectionPlan, seed: int, progress: Progress
+    shape: DetectorShape,
+    labelled: LabelledScenes,
+    plan: DetectionPlan,
+    seed: int,
+    progress: Progress,
+    keep: Callable[[str], Keeper] = lambda name: Keeper(None),
 ) -> tuple[keras.Model, Readiness, int]:
     """A first teacher, whether it may teach, and how often it was trained."""
     model = build_detector(shape, seed=seed)
     for count in range(1, plan.more_burn_ins + 2):
         note = noting(progress, "teacher" if count == 1 else f"teacher, again ({count})")
-        train_detector(model, shape, plan.teacher, labelled.train, seed=seed + 100 * count, progress=note)
+        own, at = keep(f"teacher{count}"), seed + 100 * count
+        with own.held():
+            train_detector(model, shape, plan.teacher, labelled.train, seed=at, keeper=own, progress=note)
         ready = readiness(judged(model, shape, labelled.validation), plan.needed)
         if ready.thresholds is not None:
             break
@@ -128,11 +137,18 @@ def longer_on_labels(
     plan: DetectionPlan,
     seed: int,
     progress: Progress,
+    keeper: Keeper | None = None,
 ) -> keras.Model:
     """The control: a copy of `teacher` that goes on for the student's steps, on the labels alone."""
-    note = noting(progress, "control")
     return train_detector(
-        copied(teacher), shape, plan.student, labelled.train, seed=seed + 1, steady=True, progress=note
+        copied(teacher),
+        shape,
+        plan.student,
+        labelled.train,
+        seed=seed + 1,
+        steady=True,
+        keeper=keeper,
+        progress=noting(progress, "control"),
     )
 
 
@@ -151,7 +167,9 @@ def taught_student(
     thresholds: tuple[float, ...],
     seed: int,
     progress: Progress,
+    keeper: Keeper | None = None,
 ) -> tuple[keras.Model, Watch]:
+    """A copy of `teacher` that goes on by Unbiased Teacher, and what it was taught."""
     method = UnbiasedTeacher(
         thresholds,
         weight=plan.weight,
@@ -171,6 +189,7 @@ def taught_student(
         seed=seed + 1,
         check=lambda model: readiness(judged(model, shape, labelled.validation), plan.needed).thresholds,
         watch=watch,
+        keeper=keeper,
         progress=noting(progress, "student"),
     )
     return student, watch

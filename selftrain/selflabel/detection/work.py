@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
@@ -19,10 +19,12 @@ from selftrain.evaluate.evaluation import Comparison
 from selftrain.learn.detection.saving import DetectorContract, SavedDetector, save_detector
 from selftrain.progress import Progress, silent
 from selftrain.selflabel.detection.data import DetectionData
+from selftrain.selflabel.teaching.task import Destination
 
 if TYPE_CHECKING:
     import keras
 
+    from selftrain.learn.detection.keeping import Keeper
     from selftrain.learn.detection.network import DetectorShape
     from selftrain.selflabel.detection.improving import DetectionPlan, LabelledScenes
 
@@ -68,10 +70,8 @@ class Taught(BaseModel):
     alarms: tuple[tuple[str, str], ...] = ()
 
 
-def train_first(
-    data: DetectionData, settings: Detection, *, seed: int, folder: Path, progress: Progress = silent
-) -> SavedDetector:
-    """A detector trained on the labels alone, saved in `folder`; longer, where it may not teach yet (the burn-in)."""
+def train_first(data: DetectionData, settings: Detection, *, seed: int, into: Destination) -> SavedDetector:
+    """A detector trained on the labels alone; longer, where it may not teach yet (the burn-in)."""
     from selftrain.learn.detection.network import DetectorShape, levels_for
     from selftrain.selflabel.detection.improving import burnt_in
 
@@ -81,7 +81,10 @@ def train_first(
     strides = levels_for(scenes.train.longer_sides())
     shape = DetectorShape(settings.backbone, len(data.class_names), weights=settings.weights, strides=strides)
     plan = _plan(settings)
-    model, ready, burn_ins = burnt_in(shape, scenes, plan, seed, progress)
+    key = _key(data, settings, seed)
+    model, ready, burn_ins = burnt_in(
+        shape, scenes, plan, seed, into.progress, lambda name: _keeper(into, f"{key}-{name}")
+    )
     contract = DetectorContract(
         backbone=settings.backbone,
         class_names=data.class_names,
@@ -93,7 +96,7 @@ def train_first(
         seconds=time.monotonic() - started,
         seed=seed,
     )
-    return save_detector(model, contract, folder)
+    return save_detector(model, contract, into.folder)
 
 
 def teach(
@@ -103,8 +106,7 @@ def teach(
     settings: Detection,
     *,
     seed: int,
-    folder: Path,
-    progress: Progress = silent,
+    into: Destination,
 ) -> tuple[SavedDetector, Taught]:
     """A student that goes on from `teacher` on the labels and on what its own average finds in the pool.
 
@@ -117,7 +119,11 @@ def teach(
     scenes = _labelled(data, teacher.contract.longest)
     pool = data.scenes(Split.UNLABELED, longest=teacher.contract.longest)
     model, shape, plan = _opened(teacher, settings), _shape(teacher), _plan(settings)
-    student, watch = taught_student(model, shape, scenes, pool, plan, tuple(thresholds), seed, progress)
+    keeper = _keeper(into, _key(data, settings, seed, teacher, "student"))
+    with keeper.held():
+        student, watch = taught_student(
+            model, shape, scenes, pool, plan, tuple(thresholds), seed, into.progress, keeper
+        )
     kept, marked = watch.kept_lately(), marked_in_view(scenes.train, plan.student, seed)
     rung = alarms(kept, marked, least=settings.fewest_boxes, most=settings.most_boxes)
     ready = readiness(judged(student, shape, scenes.validation), plan.needed)
@@ -126,7 +132,7 @@ def teach(
         "lineage": teacher.contract.taught,
         **_longer(data, teacher, settings, started, seed),
     }
-    saved = save_detector(student, teacher.contract.model_copy(update=promised), folder)
+    saved = save_detector(student, teacher.contract.model_copy(update=promised), into.folder)
     return saved, Taught(kept=kept, marked=marked, alarms=tuple((each.kind, each.why) for each in rung))
 
 
@@ -137,8 +143,7 @@ def train_longer(
     *,
     rounds: int,
     seed: int,
-    folder: Path,
-    progress: Progress = silent,
+    into: Destination,
 ) -> SavedDetector:
     """The control: the first teacher goes on for the steps of so many `rounds`, on the labels alone."""
     from selftrain.selflabel.detection.improving import longer_on_labels
@@ -147,9 +152,11 @@ def train_longer(
     longer = settings.model_copy(update={"student_steps": settings.student_steps * rounds})
     scenes = _labelled(data, teacher.contract.longest)
     model = _opened(teacher, settings)
-    control = longer_on_labels(model, _shape(teacher), scenes, _plan(longer), seed, progress)
+    keeper = _keeper(into, _key(data, longer, seed, teacher, "control"))
+    with keeper.held():
+        control = longer_on_labels(model, _shape(teacher), scenes, _plan(longer), seed, into.progress, keeper)
     promised = _longer(data, teacher, longer, started, seed)
-    return save_detector(control, teacher.contract.model_copy(update=promised), folder)
+    return save_detector(control, teacher.contract.model_copy(update=promised), into.folder)
 
 
 def score(data: DetectionData, detector: SavedDetector, settings: Detection) -> DetectorScores:
@@ -212,6 +219,20 @@ def detections(
     asked = detector.open(Choice(score=LOWEST_SCORE, longest=detector.contract.longest))
     found = asked(data.scenes(split).images, progress=progress)
     return [Boxes.found(each.boxes, each.classes, each.scores) for each in found]
+
+
+def _key(
+    data: DetectionData, settings: Detection, seed: int, teacher: SavedDetector | None = None, role: str = "teacher"
+) -> str:
+    """The name of a training's checkpoints: a digest of everything that decides its result."""
+    facts = (data.manifest.digest, data.objects.digest, settings.model_dump_json(), seed, role)
+    return hashlib.sha256(repr((*facts, teacher.contract.identity if teacher else "")).encode()).hexdigest()[:32]
+
+
+def _keeper(into: Destination, key: str) -> Keeper:
+    from selftrain.learn.detection.keeping import Keeper
+
+    return Keeper(into.checkpoints.of(key), key)
 
 
 def _labelled(data: DetectionData, longest: int) -> LabelledScenes:
