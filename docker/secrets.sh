@@ -23,5 +23,14 @@ for name in zenml_database zenml_password zenml_jwt_key zenml_encryption_key \
     keep "$name" "$(random)"
 done
 keep s3_access_key selftrain
-# rclone reads a list from this variable; the quotation marks make the pair one item of it.
-keep s3_auth_key "\"$(cat s3_access_key),$(cat s3_secret_key)\""
+# rclone reads a list from this variable; the quotation marks make a pair one item of it.
+pair="\"$(cat s3_access_key),$(cat s3_secret_key)\""
+keep s3_auth_key "$pair"
+case $(cat s3_auth_key) in
+    *"$pair"*) ;;
+    *)
+        echo "s3_auth_key does not hold s3_access_key and s3_secret_key, so the store would refuse them:" \
+            "remove $(pwd)/s3_auth_key and repeat" >&2
+        exit 2
+        ;;
+esac

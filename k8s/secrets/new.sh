@@ -15,13 +15,19 @@ fill() {  # fill FILE KEY=VALUE...
     echo "made $file"
 }
 
-password=$(random)
-if [ -e "$folder/mlflow-server.env" ]; then
-    password=$(sed -n 's/^MLFLOW_AUTH_ADMIN_PASSWORD=//p' "$folder/mlflow-server.env")
+value() { if [ -e "$folder/$1" ]; then sed -n "s/^$2=//p" "$folder/$1"; fi; }  # value FILE KEY
+
+# The pods log in to MLflow as its administrator, so two files hold one name and one password: the file that is there says them.
+# If pods are a user of their own there, the administrator's password is another one.
+user=$(value mlflow-server.env MLFLOW_AUTH_ADMIN_USERNAME)
+password=$(value mlflow-server.env MLFLOW_AUTH_ADMIN_PASSWORD)
+if [ -z "$password" ] && [ "$(value selftrain-mlflow.env MLFLOW_TRACKING_USERNAME)" = admin ]; then
+    password=$(value selftrain-mlflow.env MLFLOW_TRACKING_PASSWORD)
 fi
+user=${user:-admin} password=${password:-$(random)}
 fill selftrain-s3.env "AWS_ACCESS_KEY_ID=selftrain" "AWS_SECRET_ACCESS_KEY=$(random)"
-fill mlflow-server.env "MLFLOW_AUTH_ADMIN_USERNAME=admin" "MLFLOW_AUTH_ADMIN_PASSWORD=$password" \
+fill mlflow-server.env "MLFLOW_AUTH_ADMIN_USERNAME=$user" "MLFLOW_AUTH_ADMIN_PASSWORD=$password" \
     "MLFLOW_FLASK_SERVER_SECRET_KEY=$(random)"
-fill selftrain-mlflow.env "MLFLOW_TRACKING_USERNAME=admin" "MLFLOW_TRACKING_PASSWORD=$password"
+fill selftrain-mlflow.env "MLFLOW_TRACKING_USERNAME=$user" "MLFLOW_TRACKING_PASSWORD=$password"
 fill zenml-server.env "ZENML_DEFAULT_USER_NAME=admin" "ZENML_DEFAULT_USER_PASSWORD=$(random)" \
     "ZENML_SERVER_JWT_SECRET_KEY=$(random)" "ZENML_SECRETS_STORE_ENCRYPTION_KEY=$(random)"

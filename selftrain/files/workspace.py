@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from pathlib import Path
+
+from selftrain.errors import InputError
+
+NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""What the system says of a folder that this user may not make."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +77,26 @@ class Workspace:
         return self.root / "dvc-remote"
 
     def ensure(self) -> Workspace:
-        """Create the folders, and a `.gitignore` that hides the workspace from the user's git; idempotent."""
+        """Create the folders, and a `.gitignore` that hides the workspace from the user's git; idempotent.
+
+        Raises InputError where this user may not make them.
+        """
+        try:
+            self._make()
+        except OSError as error:
+            if error.errno not in NOT_OURS:
+                raise
+            root = self.root.absolute()
+            raise InputError(
+                f"the workspace {root} cannot be written to ({error.strerror}); make it yours, such as by "
+                f'`sudo install -d -o "$USER" {root}`, or name another one'
+            ) from error
+        return self
+
+    def _make(self) -> None:
         folders = (self.datasets, self.decoded_cache, self.checkpoints, self.mlflow_artifacts, self.locks)
         for folder in (*folders, self.dvc_remote):
             folder.mkdir(parents=True, exist_ok=True)
         ignore = self.root / ".gitignore"
         if not ignore.exists():
             ignore.write_text("*\n")
-        return self

@@ -142,6 +142,18 @@ def test_a_secret_that_is_there_is_kept(tmp_path: Path) -> None:
     assert "made" not in said
 
 
+def test_a_key_of_the_store_that_was_changed_alone_is_told_before_the_store_refuses_it(tmp_path: Path) -> None:
+    make_secrets(tmp_path)
+    (tmp_path / "s3_secret_key").write_text("another")
+    done = subprocess.run([DOCKER / "secrets.sh", tmp_path], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"remove {tmp_path}/s3_auth_key and repeat\n")
+    both = f'{(tmp_path / "s3_auth_key").read_text()},"selftrain,another"'
+    (tmp_path / "s3_auth_key").write_text(both)
+    make_secrets(tmp_path)
+    assert (tmp_path / "s3_auth_key").read_text() == both  # the old key and the new one, while both are valid
+
+
 def with_secrets(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = ["sh", str(DOCKER / "with-secrets.sh"), *arguments]
     environment = {**os.environ, "SECRETS": str(folder)}

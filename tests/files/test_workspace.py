@@ -1,5 +1,9 @@
+import os
 from pathlib import Path
 
+import pytest
+
+from selftrain.errors import InputError
 from selftrain.files.workspace import Workspace
 
 
@@ -16,3 +20,18 @@ def test_ensure_can_be_repeated_and_keeps_what_is_there(tmp_path: Path) -> None:
     workspace.ensure()
     assert (workspace.root / ".gitignore").read_text() == "mine\n"
     assert (workspace.locks / "run").exists()
+
+
+def test_a_folder_that_this_user_may_not_make_is_named_with_what_to_do(tmp_path: Path) -> None:
+    closed, root = tmp_path / "closed", os.geteuid() == 0
+    closed.mkdir(mode=0o500)
+    if root:  # root may write everywhere
+        os.seteuid(65534)
+    try:
+        with pytest.raises(
+            InputError, match=r'closed/work cannot be written to \(Permission denied\).*install -d -o "\$USER"'
+        ):
+            Workspace(closed / "work").ensure()
+    finally:
+        if root:
+            os.seteuid(0)

@@ -155,6 +155,26 @@ def test_the_script_makes_other_passwords_each_time_and_keeps_what_is_there(made
     assert values(tmp_path) == first, "the pods' password is still that of the server"
 
 
+@pytest.mark.parametrize("lost", ["mlflow-server", "selftrain-mlflow"])
+def test_a_file_that_was_lost_is_made_again_with_the_password_that_the_other_one_has(lost: str, tmp_path: Path) -> None:
+    run(tmp_path)
+    before = values(tmp_path)
+    (tmp_path / f"{lost}.env").unlink()
+    run(tmp_path)
+    for at, user, password in (
+        ("mlflow-server", "MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_AUTH_ADMIN_PASSWORD"),
+        ("selftrain-mlflow", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"),
+    ):
+        assert values(tmp_path)[at][user] == "admin"
+        assert values(tmp_path)[at][password] == before["mlflow-server"]["MLFLOW_AUTH_ADMIN_PASSWORD"]
+
+
+def test_the_administrator_does_not_get_the_password_of_another_user(tmp_path: Path) -> None:
+    (tmp_path / "selftrain-mlflow.env").write_text("MLFLOW_TRACKING_USERNAME=ann\nMLFLOW_TRACKING_PASSWORD=hers\n")
+    run(tmp_path)
+    assert values(tmp_path)["mlflow-server"]["MLFLOW_AUTH_ADMIN_PASSWORD"] != "hers"
+
+
 def test_git_sees_none_of_the_files() -> None:
     asked = [f"k8s/secrets/{name}.env" for name in FILES]
     shown = subprocess.run(["git", "check-ignore", *asked], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -21,12 +21,12 @@ from selftrain.adapters.cluster.storage import store_answers
 from selftrain.errors import SelftrainError
 
 if TYPE_CHECKING:
-    from kubernetes.client import ApiClient
+    from kubernetes.client import ApiClient, V1ContainerStatus, V1Pod
 
 GPU = "nvidia.com/gpu"
 LARGEST_SKEW_S = 60.0
 """S3 refuses requests that are 15 minutes off; tokens and leases notice much less."""
-NO_IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName")
+NO_IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 JOBS, LEASES = "batch", "coordination.k8s.io"
 RIGHTS: tuple[tuple[str, str, str], ...] = (
     *((verb, "jobs", JOBS) for verb in ("create", "get", "list", "delete")),
@@ -184,17 +184,22 @@ def images(client: ApiClient, namespace: str) -> Check:
     waiting = {
         state.image: state.state.waiting.reason
         for pod in pods
-        for state in (pod.status.container_statuses or [] if pod.status is not None else [])
+        for state in _containers(pod)
         if state.state is not None and state.state.waiting is not None
     }
-    refused = {
-        image: why for image, why in waiting.items() if why in ("ErrImagePull", "ImagePullBackOff", "InvalidImageName")
-    }
+    refused = {image: why for image, why in waiting.items() if why in NO_IMAGE}
     if refused:
         found = "; ".join(f"{image}: {why}" for image, why in sorted(refused.items()))
         advice = "correct SELFTRAIN_IMAGE, push the image, or add `image_pull_secrets` to pod_settings"
         return Check(name="images", level=Level.FAIL, found=found, advice=advice)
     return Check(name="images", level=Level.OK, found=f"none of {len(pods)} pods waits for one that cannot be pulled")
+
+
+def _containers(pod: V1Pod) -> list[V1ContainerStatus]:
+    """How the containers of a pod stand, those that run before the others too."""
+    if pod.status is None:
+        return []
+    return [*(pod.status.init_container_statuses or []), *(pod.status.container_statuses or [])]
 
 
 def pod_secrets(client: ApiClient, namespace: str) -> Check:

@@ -43,7 +43,7 @@ class Job:
 
 
 class Reaped(BaseModel):
-    """A run that was marked failed, and why; `left` names Jobs of its steps that still run in the cluster."""
+    """A run that was marked failed, and why; `left` names Jobs of its steps that still run in `namespace`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -51,6 +51,7 @@ class Reaped(BaseModel):
     name: str
     reason: str
     left: tuple[str, ...] = ()
+    namespace: str = ""
 
 
 def verdict(run_id: str, job_name: str, jobs: Sequence[Job], *, age_s: float) -> str | None:
@@ -77,7 +78,8 @@ def reap(stack: str, *, dry_run: bool = False) -> list[Reaped]:
     part = component_of(stack, "orchestrator")
     if part is None or part.flavor_name != "kubernetes":
         raise StackError(f"the stack {stack!r} runs on no cluster; local runs are ended by the next run")
-    jobs = jobs_in(part.configuration.get("kubernetes_context"), part.configuration["kubernetes_namespace"])
+    namespace = str(part.configuration["kubernetes_namespace"])
+    jobs = jobs_in(part.configuration.get("kubernetes_context"), namespace)
     now = datetime.now(UTC)
     reaped = []
     for run in _unfinished(part.id):
@@ -85,7 +87,7 @@ def reap(stack: str, *, dry_run: bool = False) -> list[Reaped]:
         reason = verdict(str(run.id), run.orchestrator_run_id or "", jobs, age_s=age_s)
         if reason is not None:
             left = tuple(job.name for job in jobs if job.run_id == str(run.id) and not job.ended)
-            reaped.append(Reaped(run_id=str(run.id), name=run.name, reason=reason, left=left))
+            reaped.append(Reaped(run_id=str(run.id), name=run.name, reason=reason, left=left, namespace=namespace))
     if reaped and not dry_run:
         _end(reaped)
     return reaped

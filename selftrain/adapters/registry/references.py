@@ -117,7 +117,7 @@ def _opened(open_store: Callable[[Path], Tracking | None], workspace: Path, name
     if tracking is None:
         raise RegistryError(
             f"{workspace} has no registry yet; `selftrain run` registers a model that passes its gate "
-            "(or give --workspace)"
+            "(or give --workspace; a server's address goes into MLFLOW_TRACKING_URI)"
         )
     if name:
         _check_registered(tracking, name)

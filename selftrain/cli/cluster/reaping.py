@@ -26,4 +26,7 @@ def reap(
     for each in reaped:
         typer.echo(f"{'would fail' if dry_run else 'failed'}: {each.run_id} ({each.name}): {each.reason}")
         for name in each.left:
-            typer.echo(f"  the Job {name} of a step still runs; its result is lost: kubectl delete job {name}")
+            typer.echo(
+                f"  the Job {name} of a step still runs; its result is lost: "
+                f"kubectl -n {each.namespace} delete job {name}"
+            )

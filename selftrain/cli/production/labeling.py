@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from selftrain.cli.shared.experiment import say_if_apart
 from selftrain.cli.shared.options import AsJson, print_columns, print_json
 from selftrain.errors import ConfigError
 
@@ -60,6 +61,7 @@ def label(
     if from_file is not None and not from_file.is_file():
         raise ConfigError(f"--from: {str(from_file)!r} is not a file; correct the path")
     e = read_experiment(config) if config else Experiment()
+    say_if_apart(config)
     purpose: Purpose = "retract" if retract else "settle" if settle else "add"
     with shared_state(e.place, "label", changes=from_file is not None):
         dataset = LabelledSet(open_dataset(e.place).store, e.name, classes=lambda: _classes(e.source))

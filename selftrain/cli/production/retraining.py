@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from selftrain.cli.shared.experiment import say_if_apart
 from selftrain.cli.shared.options import AsJson, print_columns, print_json
 from selftrain.errors import ConfigError
 
@@ -46,6 +47,7 @@ def retrain(
     from selftrain.adapters.runs.launch import on_stack
 
     experiment = _experiment(config)
+    say_if_apart(config)
     with on_stack(stack):  # the look, too, asks the registry and tells people
         _retrain(config, experiment, dry_run=dry_run, now=now, resume=resume, as_json=as_json)
 
@@ -157,6 +159,7 @@ def collect(
     from selftrain.retraining import collecting
 
     experiment, now = read_experiment(config), datetime.now(UTC)
+    say_if_apart(config)
     with nullcontext() if dry_run else shared_state(experiment.place, "collect"), progress("collect") as show:
         collected = collecting.collect(
             experiment, run="", now=now, resolve=secrets.resolve, dry_run=dry_run, progress=show

@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
@@ -176,8 +177,10 @@ def _refuse_large(size: tuple[int, int], max_pixels: int) -> None:
 def _loaded(image: ImageFile.ImageFile, *, lenient: bool) -> Image.Image:
     """`image`, decoded, in a mode of 8 bits: transparent parts over white, and the upper 8 of 16 bits.
 
-    Raises ImageError for a picture of which that would leave nothing, unless `lenient`.
+    Raises ImageError for a picture of which that would leave nothing, or its negative, unless `lenient`.
     """
+    if not lenient:
+        _refuse_unmarked_inks(image)
     deep = any(";16" in str(tile.args) for tile in image.tile)
     image.load()
     if image.mode.startswith("I;16") or (image.mode == "I" and isinstance(image, PpmImageFile)):
@@ -194,6 +197,19 @@ def _loaded(image: ImageFile.ImageFile, *, lenient: bool) -> Image.Image:
         colours = [place for place, band in enumerate(image.getbands()) if band != "A"]
         _refuse_shallow(int(np.atleast_3d(np.asarray(image))[..., colours].max()) << 8)
     return _over_white(image, lenient=lenient) if image.has_transparency_data else image
+
+
+def _refuse_unmarked_inks(image: ImageFile.ImageFile) -> None:
+    """Raise ImageError for a JPEG in CMYK without Adobe's marker, which says that 0 is the full ink.
+
+    Pillow takes 0 for the full ink in any case, and so makes the white of others black.
+    """
+    if image.mode == "CMYK" and isinstance(image, JpegImageFile) and "adobe" not in image.info:
+        raise ImageError(
+            QuarantineReason.UNSUPPORTED_MODE,
+            "a JPEG in CMYK without Adobe's marker: whether it is stored as a negative is not known, so white might "
+            "become black; save it as RGB with a program that shows it right",
+        )
 
 
 def _refuse_shallow(largest: int) -> None:

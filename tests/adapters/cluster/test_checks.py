@@ -78,6 +78,13 @@ def test_an_image_that_cannot_be_pulled_is_named(api: Api, client: ApiClient) ->
     assert (found.level, found.found) == (Level.FAIL, "r/selftrain:1-gpu: ImagePullBackOff")
 
 
+def test_an_image_that_a_pod_needs_before_its_others_is_named_too(api: Api, client: ApiClient) -> None:
+    waiting = {"name": "bucket", "image": "rclone:1", "imageID": "", "ready": False, "restartCount": 0}
+    waiting["state"] = {"waiting": {"reason": "ErrImageNeverPull"}}
+    api.put(f"{CORE}/pods/store", {"status": {"initContainerStatuses": [waiting]}})
+    assert checks.images(client, "selftrain").found == "rclone:1: ErrImageNeverPull"
+
+
 def test_secrets_that_pods_would_wait_for_are_named_and_no_value_is(api: Api, client: ApiClient) -> None:
     api.put(f"{CORE}/secrets/selftrain-s3", {"data": {"AWS_ACCESS_KEY_ID": "dGhlLWtleQ=="}})
     found = checks.pod_secrets(client, "selftrain")

@@ -48,6 +48,24 @@ def test_labels_are_added_once_and_conflicts_are_listed_until_they_are_settled(
     assert (settled["added"], settled["labelled"], settled["conflicts"]) == (1, 2, [])
 
 
+def test_labels_that_no_pod_would_see_are_told(
+    selftrain: Callable[..., Any], digits: dict[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = "parameters: {experiment: {name: digits, source: {kind: digits}}}\n"
+    pods = plain + "steps: {score: {settings: {orchestrator.kubernetes: {backoff_limit_margin: 6}}}}\n"
+    (tmp_path / "plain.yaml").write_text(plain)
+    (tmp_path / "pods.yaml").write_text(pods)
+    (tmp_path / "labels.csv").write_text(f"path,label\n{digits['unlabeled'][0]},7\n")
+    monkeypatch.delenv("SELFTRAIN_STATE", raising=False)
+    said = "WARNING: pods.yaml is for pods, and SELFTRAIN_STATE is not set here"
+    assert said not in selftrain("label", "--from", "labels.csv", "--config", "plain.yaml").err
+    told = selftrain("label", "--from", "labels.csv", "--config", "pods.yaml")
+    assert told.code == 0
+    assert told.err.startswith(said)
+    monkeypatch.setenv("SELFTRAIN_STATE", str(tmp_path / "state"))
+    assert said not in selftrain("label", "--list", "--config", "pods.yaml").err
+
+
 def test_a_class_that_the_data_set_does_not_have_is_wrong_input(
     selftrain: Callable[..., Any], digits: dict[str, list[str]], tmp_path: Path
 ) -> None:

@@ -188,6 +188,16 @@ def test_values_of_ten_or_twelve_bits_in_sixteen_are_refused_and_never_nearly_bl
     assert decode(data, None, lenient=True).max() < 16  # what a store took in before
 
 
+def test_a_jpeg_in_cmyk_that_may_be_a_negative_is_refused():
+    data = sample("cmyk.jpg")
+    start = data.index(b"\xff\xee")
+    stripped = data[:start] + data[start + 2 + struct.unpack(">H", data[start + 2 : start + 4])[0] :]
+    assert reason(stripped) == QuarantineReason.UNSUPPORTED_MODE
+    with pytest.raises(ImageError, match="without Adobe's marker"):
+        decode(stripped, None)
+    assert distance(decode(stripped, None, lenient=True), decode(data, None)) == 0  # what a store took in before
+
+
 def test_a_black_picture_of_sixteen_bits_is_black():
     assert decode(saved(Image.fromarray(np.zeros((9, 9), np.uint16)), "PNG"), None).max() == 0
 
