@@ -15,6 +15,7 @@ from selftrain.evaluate import metrics
 from selftrain.evaluate.intervals import Interval, paired_difference, wilson
 from selftrain.evaluate.probabilities import checked_labels, checked_probs
 from selftrain.evaluate.significance import mcnemar
+from selftrain.evaluate.wrong_answers import WrongAnswer
 
 
 class Facts(BaseModel):
@@ -103,7 +104,7 @@ class EvaluationReport(Facts):
 
     `comparison` is with the first teacher. `control` is with a model trained for as long on human labels alone. If that
     training diverged, `control_diverged` says how. `baseline` is with logistic regression on frozen features, fitted to
-    the human labels alone; if there is none, `baseline_failed` may say why.
+    the human labels alone; if there is none, `baseline_failed` may say why. `wrong` holds the most confident errors.
     """
 
     images: int
@@ -122,6 +123,7 @@ class EvaluationReport(Facts):
     baseline: Comparison | None = None
     baseline_failed: str | None = None
     earlier: EarlierPart | None = None
+    wrong: tuple[WrongAnswer, ...] = ()
 
     @property
     def class_names(self) -> tuple[str, ...]:
