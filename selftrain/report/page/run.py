@@ -42,11 +42,13 @@ def needed_pictures(run: ReportedRun) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*on_sheets, *wrong]))
 
 
-def run_page(run: ReportedRun, *, height: str | None = None) -> str:
-    """The page of `run` as HTML. Every text from the data is escaped.
+def with_height(page: str, height: str) -> str:
+    """`page` for a viewer that cannot measure it: with a CSS `height` such as "60rem", it scrolls in itself."""
+    return page.replace("</style>", f"body {{ height: {height}; overflow: auto; }}\n</style>", 1)
 
-    `height` is a CSS height such as "60rem", for a viewer that cannot measure a page: the page then scrolls in itself.
-    """
+
+def run_page(run: ReportedRun) -> str:
+    """The page of `run` as HTML. Every text from the data is escaped."""
     from jinja2 import Environment, FileSystemLoader
 
     environment = Environment(
@@ -54,14 +56,13 @@ def run_page(run: ReportedRun, *, height: str | None = None) -> str:
     )
     record, evaluation = run.record, run.evaluation
     css = (HERE / "run.css").read_text(encoding="utf-8")
-    fixed = f"body {{ height: {height}; overflow: auto; }}\n" if height else ""
     settings = dict(run.receipt)
     configuration = settings.pop("configuration", "")
     return environment.get_template("run.html").render(
         run=run,
         r=record,
         ev=evaluation,
-        css=Markup(css + fixed),
+        css=Markup(css),
         js=Markup((HERE / "run.js").read_text(encoding="utf-8")),
         questions=QUESTIONS,
         verdict=verdict(record),
@@ -159,8 +160,12 @@ def _trust(run: ReportedRun) -> list[str]:
         (record.reserved, "unlabelled images are reserved for validation and test"),
         (record.quarantined, "files are in quarantine"),
     ):
-        if count is not None:
+        if count:
             lines.append(f"{count:,} {what}.")
+    if record.excluded == 0:
+        lines.append("No unlabelled image is a copy or near-copy of a validation or test image.")
+    if record.excluded_groups == 0:
+        lines.append("No image was left out for its group.")
     if run.validation is not None:
         missed = [each.expectation for each in run.validation.results if not each.success]
         told = f"missed {len(missed)} of {len(run.validation.results)} expectations: {', '.join(missed)}"

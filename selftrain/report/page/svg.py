@@ -9,9 +9,15 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from selftrain.report.drawing import GREY, INK, PALE
+from selftrain.report.drawing import BLUE, GREY, INK, PALE
 
-_VARIABLES = {INK: "var(--ink)", GREY: "var(--quiet)", PALE: "var(--pale)", "#000000": "var(--ink)"}
+_VARIABLES = {
+    INK: "var(--ink)",
+    GREY: "var(--quiet)",
+    PALE: "var(--pale)",
+    BLUE: "var(--accent)",
+    "#000000": "var(--ink)",
+}
 _HEAD = re.compile(r"^.*?(?=<svg )", re.DOTALL)
 _METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)
 _SIZE = re.compile(r'(<svg [^>]*?)width="[^"]*"([^>]*?)height="[^"]*"', re.DOTALL)

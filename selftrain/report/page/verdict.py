@@ -81,7 +81,8 @@ def verdict(record: RunRecord) -> Verdict:
         return Verdict("good", f"Yes: the unlabelled images added {points} of test accuracy.", basis)
     if hardest.finding == "worse":
         return Verdict("bad", f"No: the unlabelled images cost {points} of test accuracy.", basis)
-    return Verdict("warn", f"Not proven: the difference of {points} may be chance.", basis)
+    signed = f"{100 * hardest.difference:+.1f} points"
+    return Verdict("warn", f"It is not proven that the unlabelled images helped: {signed} may be chance.", basis)
 
 
 def _unknown(record: RunRecord) -> Verdict:
