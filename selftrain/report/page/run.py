@@ -95,7 +95,6 @@ def _figures(record: RunRecord) -> list[tuple[str, str]]:
     if record.rounds:
         found.append(("Image-steps, all models", f"{sum(each.image_steps for each in record.rounds):,}"))
         found.append(("Training, minutes", f"{sum(each.seconds for each in record.rounds) / 60:.1f}"))
-        found.append(("Energy", "not measured"))
     if record.registered_version is not None:
         standing = "champion" if record.promoted else "challenger"
         found.append(("Registered", f"version {record.registered_version}, {standing}"))

@@ -15,7 +15,7 @@ from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, RejectionR
 Ints = npt.NDArray[np.int64]
 MOST_IMAGES = 24
 """Images per contact sheet, whatever the pool."""
-MOST_ROUNDS = 6
+MOST_ROUNDS = 4
 """The newest rounds have contact sheets and charts; the table of rounds holds all."""
 _REASONS = {
     RejectionReason.ACCEPTED: "at or above the threshold",
