@@ -69,8 +69,8 @@ def sheets(labels: PseudoLabels, before: PseudoLabels | None = None) -> tuple[Sh
 
 def shown(labels: Sequence[PseudoLabels]) -> list[tuple[PseudoLabels, tuple[Sheet, ...]]]:
     """The newest rounds with their sheets, newest first."""
-    pairs = [(each, sheets(each, labels[index - 1] if index else None)) for index, each in enumerate(labels)]
-    return pairs[::-1][:MOST_ROUNDS]
+    newest = range(len(labels) - 1, max(-1, len(labels) - 1 - MOST_ROUNDS), -1)
+    return [(labels[index], sheets(labels[index], labels[index - 1] if index else None)) for index in newest]
 
 
 def _sheet(title: str, rule: str, labels: PseudoLabels, rows: Ints, old: Sequence[str] = ()) -> Sheet:
