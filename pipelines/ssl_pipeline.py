@@ -34,6 +34,7 @@ from steps.pseudo_label import pseudo_label
 from steps.read_test import read_test
 from steps.record import record
 from steps.register import register
+from steps.run_page import run_page
 from steps.scan import scan
 from steps.score import score
 from steps.snapshot import snapshot
@@ -108,7 +109,8 @@ def self_training(e: Experiment) -> None:
     key = run_key(e, images.digest, history.best.model_digest)
     registration = register(manifest, final, report, ended, place, e.task, e.registry, e.machine, key, version)
     facts = RunFacts(ingested=ingested.load(), validation=validation.load(), dataset_version=version.load())
-    record(e, listing, manifest, facts, ended, report, registration)
+    finished = record(e, listing, manifest, facts, ended, report, registration)
+    run_page(place, finished)
 
 
 def first_teacher(e: Experiment, development: Artifact, machine: Artifact, version: Artifact) -> Artifact:

@@ -1,4 +1,4 @@
-"""The last step: keeps the run's record in ZenML and MLflow, and prints it."""
+"""The record step: keeps the run's record in ZenML and MLflow, and prints it."""
 
 from typing import Annotated
 

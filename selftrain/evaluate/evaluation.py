@@ -16,6 +16,7 @@ from selftrain.evaluate import metrics
 from selftrain.evaluate.intervals import Interval, paired_difference, wilson
 from selftrain.evaluate.probabilities import checked_labels, checked_probs
 from selftrain.evaluate.significance import mcnemar
+from selftrain.evaluate.wrong_answers import WrongAnswer
 
 
 class Facts(BaseModel):
@@ -126,7 +127,10 @@ class Report(Facts):
 
 
 class EvaluationReport(Report):
-    """A classifier's scores on one split; `confusion` has a row per true class and a column per predicted class."""
+    """A classifier's scores on one split; `confusion` has a row per true class and a column per predicted class.
+
+    `wrong` holds the most confident errors.
+    """
 
     accuracy: float
     interval: Interval
@@ -137,6 +141,7 @@ class EvaluationReport(Report):
     per_class: tuple[ClassScores, ...]
     confusion: tuple[tuple[int, ...], ...]
     earlier: EarlierPart | None = None
+    wrong: tuple[WrongAnswer, ...] = ()
 
     @property
     def class_names(self) -> tuple[str, ...]:

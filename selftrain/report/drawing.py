@@ -34,6 +34,8 @@ _STYLE: dict[str, Any] = {
     "legend.fontsize": 8,
     "legend.frameon": False,
     "savefig.dpi": 150,
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": DRAWN_BY,
     "text.color": INK,
     "xtick.color": GREY,
     "xtick.labelsize": 8,
@@ -44,9 +46,9 @@ _STYLE: dict[str, Any] = {
 
 @contextmanager
 def figure(path: Path, *, width: float, height: float) -> Iterator[Figure]:
-    """A figure of `width` x `height` inches that becomes the PNG `path` when the block ends without error.
+    """A figure of `width` x `height` inches that becomes the PNG or SVG `path` when the block ends without error.
 
-    It ignores the user's matplotlib settings, and the same values give the same bytes.
+    It ignores the user's matplotlib settings, and the same values give the same bytes. An SVG is transparent.
     """
     with matplotlib.style.context(["default", {**_STYLE, "font.family": _families()}]), warnings.catch_warnings():
         # A class name shows boxes if no installed font has its letters; a warning would not help.
@@ -55,7 +57,10 @@ def figure(path: Path, *, width: float, height: float) -> Iterator[Figure]:
         FigureCanvasAgg(drawn)
         yield drawn
         path.parent.mkdir(parents=True, exist_ok=True)
-        drawn.savefig(path, metadata={"Software": DRAWN_BY})
+        if path.suffix == ".svg":
+            drawn.savefig(path, metadata={"Date": None, "Creator": DRAWN_BY}, transparent=True)
+        else:
+            drawn.savefig(path, metadata={"Software": DRAWN_BY})
 
 
 def title(drawn: Figure, text: str) -> None:

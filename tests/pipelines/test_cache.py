@@ -14,7 +14,7 @@ from tests.pipelines.site import NETWORK, TINY, Site, copy_of_repository, models
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
 
-NEVER_CACHED = {"scan", "snapshot", "log_round", "log_round_2", "unseal_test", "register", "record"}
+NEVER_CACHED = {"scan", "snapshot", "log_round", "log_round_2", "unseal_test", "register", "record", "run_page"}
 KEYED = {
     "ingest",
     "validate",

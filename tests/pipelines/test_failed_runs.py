@@ -41,6 +41,13 @@ def test_a_run_that_fails_after_its_teacher_is_failed_in_mlflow_too_with_the_rea
     assert logged["status"] == "FAILED"
     assert "junk.weights.h5" in logged["tags"]["selftrain.error"]
     assert logged["tags"]["selftrain.error"] in newest["error"]
+    page = site.run("selftrain", "report", newest["run_id"], "--out", str(site.folder / "failed.html"))
+    assert page.returncode == 0, page.stderr
+    assert "The run has not stored the evaluation on test" in page.stderr
+    text = (site.folder / "failed.html").read_text()
+    assert "Unknown: the run failed before its test." in text
+    assert "junk.weights.h5" in text
+    assert "data:image/webp" in text
 
 
 def test_a_student_that_diverges_is_a_finding_and_the_run_completes_with_its_teacher(site: Site) -> None:

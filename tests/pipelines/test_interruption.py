@@ -31,6 +31,7 @@ STEPS = [
     "read_test",
     "register",
     "record",
+    "run_page",
 ]
 # These leave something outside ZenML, which a repetition finds; of the others a kill at their end is one before them.
 LEAVE_SOMETHING = {"ingest", "snapshot", "train_teacher", "log_round", "unseal_test", "register", "record"}

@@ -168,6 +168,7 @@ def test_before_the_first_run_there_is_nothing_to_ask_about(here: Site, tmp_path
     fresh = replace(here, folder=tmp_path)
     fresh = replace(fresh, root=copy_of_repository(tmp_path / "repository"))
     assert "no run has been started yet" in refused(fresh, "labels", "--image", "0" * 64, code=2)
+    assert "no run has been started yet" in refused(fresh, "report", code=2)
     assert "has no registry yet" in refused(fresh, "recall", "1", "--reason", "x", code=1)
     assert asked(fresh, "recall", "--list") == []
 

@@ -39,6 +39,7 @@ STEPS = [
     "read_test",
     "register",
     "record",
+    "run_page",
 ]
 CACHED = {"score"}  # the champion was scored on these very images when it was trained
 KILLS = int(os.environ.get("RANDOM_KILLS", "4"))

@@ -144,6 +144,29 @@ print(json.dumps({{"labels": list(answer["label"]), "errors": [e is not None and
     assert answer["labels"][0] in {str(digit) for digit in range(10)}
 
 
+def test_the_page_of_the_run_is_in_mlflow_and_zenml_and_the_command_writes_it_again(
+    site: Site, first: dict[str, Any]
+) -> None:
+    (logged,) = site.workspace.joinpath("mlflow", "artifacts").rglob("report.html")
+    out = site.folder / "report.html"
+    done = site.run("selftrain", "report", first["run_id"], "--out", str(out))
+    assert (done.returncode, done.stdout.strip()) == (0, str(out)), done.stderr
+    assert "missing" not in done.stderr
+    page = out.read_text()
+    assert page.count("data:image/webp") > 24
+    assert f"{100 * first['test_accuracy']:.1f} % of {first['test_images']} test images are right" in page
+    assert page.count("data:image/webp") == logged.read_text().count("data:image/webp")
+    code = (
+        "import json\nfrom zenml.client import Client\n"
+        f"step = Client().get_pipeline_run({first['run_id']!r}).steps['run_page']\n"
+        "print(json.dumps(step.output.load()))"
+    )
+    assert "height: 60rem" in site.ask(code)
+    refused = site.run("selftrain", "report", "--out", str(site.folder))
+    assert refused.returncode == 2
+    assert "is a folder" in refused.stderr
+
+
 @pytest.mark.slow
 def test_a_changed_gate_and_title_train_nothing_and_take_no_new_look(site: Site, first: dict[str, Any]) -> None:
     stack = ("zenml", "pipeline", "run", "ssl_pipeline", "--stack", "default")

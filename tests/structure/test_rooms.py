@@ -24,6 +24,7 @@ FLOORS = (
     "selftrain.adapters.upkeep",
     "selftrain.adapters.doctor",
     "selftrain.adapters.lineage",
+    "selftrain.adapters.report",
     "selftrain.adapters.snapshots",
     "selftrain.adapters.retraining",
     "selftrain.adapters.registry",

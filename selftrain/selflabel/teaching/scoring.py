@@ -15,6 +15,7 @@ from selftrain.data.store.pixels import Pixels
 from selftrain.evaluate import metrics
 from selftrain.evaluate.detail import DetailedComparison, compare_in_detail
 from selftrain.evaluate.evaluation import EvaluationReport, evaluate, evaluate_part
+from selftrain.evaluate.wrong_answers import wrong_answers
 from selftrain.learn.models import divergence
 from selftrain.learn.models.calibrate import cross_fitted_probs, softmax
 from selftrain.learn.models.contract import SavedModel
@@ -88,7 +89,8 @@ def evaluate_on_test(
     def if_trained(model: SavedModel | None) -> npt.NDArray[np.float32] | None:
         return answers(model) if model is not None and divergence.reason(model) is None else None
 
-    labels = manifest.labels()[manifest.rows(Split.TEST)]
+    rows = manifest.rows(Split.TEST)
+    labels = manifest.labels()[rows]
     probs, reference_probs = answers(final), answers(first_teacher)
     report = evaluate(
         labels,
@@ -105,7 +107,8 @@ def evaluate_on_test(
         name: None if model is None else divergence.reason(model)
         for name, model in (("control_diverged", control), ("baseline_failed", baseline))
     }
-    return report.model_copy(update={**failed, "earlier": part})
+    wrong = wrong_answers(manifest.table["image_id"].take(pa.array(rows)).to_pylist(), labels, probs)
+    return report.model_copy(update={**failed, "earlier": part, "wrong": wrong})
 
 
 def in_both(manifest: Manifest, earlier: Manifest) -> npt.NDArray[np.bool_]:

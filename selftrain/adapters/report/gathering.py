@@ -1,0 +1,179 @@
+"""Gathering: what ZenML's store and the data set's folder hold of a run, as a page about the run shows it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from selftrain.adapters.process.console import logs_to_stderr
+from selftrain.adapters.runs.records import find_record
+from selftrain.config import Place
+from selftrain.data.images.thumbnails import thumbnail
+from selftrain.data.ingest.report import IngestReport
+from selftrain.data.manifest import Manifest, Split
+from selftrain.data.store.dataset import Dataset, dataset_at
+from selftrain.data.store.shards import read_records
+from selftrain.errors import ImageError, SelftrainError
+from selftrain.evaluate.evaluation import EvaluationReport
+from selftrain.report.page.run import needed_pictures
+from selftrain.report.page.run_facts import Picture, ReportedRun
+from selftrain.report.validation import ValidationReport
+from selftrain.selflabel.rounds.record import RunRecord
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
+from selftrain.version import __version__
+
+if TYPE_CHECKING:
+    from zenml.models import ArtifactVersionResponse, PipelineRunResponse
+
+WHOLE = (("manifest", Manifest), ("evaluation", EvaluationReport), ("ingest_report", IngestReport))
+_WORDS = {
+    "manifest": "the manifest, so the page has no pictures and no splits",
+    "evaluation": "the evaluation on test, so the page has no confusion matrix and no scores per class",
+    "ingest_report": "the report of ingest",
+    "validation": "the validation of the data",
+    "pseudo-labels": "pseudo-labels, so the page cannot say what was labelled",
+}
+
+
+def gather(run_id: str | None) -> ReportedRun:
+    """What is stored of the run with the id, name or prefix `run_id`; None: the latest.
+
+    What an unfinished or failed run has not stored is named in `missing`. Raises SourceError if there is no such run.
+    """
+    return gathered(find_record(run_id))
+
+
+def gathered(record: RunRecord) -> ReportedRun:
+    """What is stored of the run that `record` is about."""
+    from zenml.client import Client
+
+    logs_to_stderr()
+    stored = Client().get_pipeline_run(record.run_id)
+    found, missing = _values(stored)
+    labels = found["labels"]
+    manifest: Manifest | None = found.get("manifest")
+    experiment = (stored.config.parameters or {}).get("experiment", {})
+    settings = experiment if isinstance(experiment, dict) else experiment.model_dump(mode="json")
+    dataset = dataset_at(Place(workspace=settings.get("workspace", ".selftrain"), dataset=record.name))
+    run = ReportedRun(
+        record=record,
+        evaluation=found.get("evaluation"),
+        ingested=found.get("ingest_report"),
+        validation=found.get("validation"),
+        labels=labels,
+        human_labels=() if manifest is None else tuple(manifest.class_counts(Split.TRAIN).tolist()),
+        splits={} if manifest is None else {split.value: len(manifest.rows(split)) for split in Split},
+        quarantine=_quarantine(dataset),
+        receipt=_receipt(settings, stored),
+        missing=missing,
+    )
+    if manifest is None:
+        return run
+    pictures, lost = _pictures(dataset, manifest, needed_pictures(run))
+    told = (*missing, f"{lost} pictures: their images are not in the store on this machine") if lost else missing
+    return replace(run, pictures=pictures, missing=told)
+
+
+def _values(stored: PipelineRunResponse) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The values that the steps of a run left, by name, and what is missing, in words."""
+    outputs = list(_outputs(stored))
+    found: dict[str, Any] = {"labels": _labels(outputs)}
+    for name, kind in (*WHOLE, ("validation", ValidationReport)):
+        value = next((_load(each, kind) for output, each in reversed(outputs) if output == name), None)
+        if value is not None:
+            found[name] = value
+    lacking = [name for name in ("manifest", "ingest_report", "validation", "evaluation") if name not in found]
+    lacking += [] if found["labels"] else ["pseudo-labels"]
+    return found, tuple(f"The run has not stored {_WORDS[name]}." for name in lacking)
+
+
+def _outputs(stored: PipelineRunResponse) -> Iterable[tuple[str, ArtifactVersionResponse]]:
+    """The outputs of all steps that ended well, by name, in the order in which the steps began."""
+    ended = [step for step in stored.steps.values() if step.status.is_successful]
+    for step in sorted(ended, key=lambda each: str(each.start_time)):
+        for name, values in step.outputs.items():
+            for value in values:
+                yield name, value
+
+
+def _labels(outputs: Sequence[tuple[str, ArtifactVersionResponse]]) -> tuple[PseudoLabels, ...]:
+    """The pseudo-labels of each round, in the order of rounds."""
+    loaded = [_load(each, PseudoLabels) for _, each in outputs if _path(each) == _name(PseudoLabels)]
+    by_round = {each.round: each for each in loaded if each is not None}
+    return tuple(by_round[index] for index in sorted(by_round))
+
+
+def _load(artifact: ArtifactVersionResponse, kind: type[Any]) -> Any:
+    """The value of `artifact`; None where it is of another class, or cannot be read by this version."""
+    if _path(artifact) != _name(kind):
+        return None
+    try:
+        return artifact.load()
+    except (OSError, ValueError, LookupError, SelftrainError):
+        return None
+
+
+def _path(artifact: ArtifactVersionResponse) -> str:
+    return str(artifact.data_type.import_path)
+
+
+def _name(kind: type[Any]) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _pictures(dataset: Dataset, manifest: Manifest, image_ids: Sequence[str]) -> tuple[dict[str, Picture], int]:
+    """Thumbnails of `image_ids`, and how many of them could not be made."""
+    table = manifest.table
+    position = pc.index_in(pa.array(image_ids, pa.string()), value_set=table["image_id"].combine_chunks())
+    rows = np.asarray(pc.drop_null(position), dtype=np.int64)
+    places = table.select(["image_id", "shard", "index", "origin"]).take(pa.array(rows)).to_pylist()
+    found: dict[str, Picture] = {}
+    for shard in sorted({place["shard"] for place in places}):
+        here = [place for place in places if place["shard"] == shard]
+        try:
+            index = np.array([place["index"] for place in here], np.int64)
+            encoded = read_records(dataset.store.shards, [shard] * len(here), index)
+        except SelftrainError:
+            continue
+        found |= {place["image_id"]: _picture(data, place["origin"]) for place, data in zip(here, encoded, strict=True)}
+    shown = {image_id: picture for image_id, picture in found.items() if picture.source}
+    return shown, len(image_ids) - len(shown)
+
+
+def _picture(data: bytes, origin: str) -> Picture:
+    try:
+        return Picture(thumbnail(data), origin)
+    except ImageError:
+        return Picture("", origin)
+
+
+def _quarantine(dataset: Dataset) -> dict[str, int]:
+    """How many files the data set's table of left-out files holds, by reason."""
+    path: Path = dataset.store.quarantine_path
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        return dict(Counter(row.get("reason") or "?" for row in csv.DictReader(file)).most_common())
+
+
+def _receipt(settings: Mapping[str, Any], stored: PipelineRunResponse) -> tuple[tuple[str, str], ...]:
+    client = stored.client_environment or {}
+    facts = {
+        "seed": str(settings.get("seed", 0)),
+        "started": str(stored.start_time or ""),
+        "ended": str(stored.end_time or ""),
+        "selftrain, for this page": __version__,
+        "Python": str(client.get("python_version", "")),
+        "system": " ".join(str(client.get(key, "")) for key in ("os", "linux_distro", "linux_distro_version")).strip(),
+        "configuration": json.dumps(settings, indent=2, sort_keys=True, default=str),
+    }
+    return tuple((name, value) for name, value in facts.items() if value)

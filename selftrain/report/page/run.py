@@ -1,0 +1,193 @@
+"""The page about a run: one HTML file that needs no network, and answers whether the unlabelled images helped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+from markupsafe import Markup
+
+from selftrain.evaluate.evaluation import ClassScores
+from selftrain.evaluate.intervals import wilson
+from selftrain.report import charts, round_charts
+from selftrain.report.coverage import precision_by_coverage
+from selftrain.report.page import errors
+from selftrain.report.page.run_facts import ReportedRun
+from selftrain.report.page.sheets import Sheet, shown
+from selftrain.report.page.svg import inline
+from selftrain.report.page.verdict import comparisons, verdict
+from selftrain.report.page.what_if import what_if
+from selftrain.selflabel.rounds.record import RunRecord
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, RejectionReason
+
+HERE = Path(__file__).parent
+QUESTIONS = (
+    ("helped", "Did it help?"),
+    ("rounds", "Round by round"),
+    ("labelled", "What did it label?"),
+    ("whatif", "What if?"),
+    ("wrong", "Where is it wrong?"),
+    ("trust", "Can I trust the numbers?"),
+    ("space", "The space"),
+    ("receipt", "Receipt"),
+)
+
+
+def needed_pictures(run: ReportedRun) -> tuple[str, ...]:
+    """The ids of the images that the page of `run` shows; their thumbnails go into its `pictures`."""
+    on_sheets = [entry.image_id for _, found in shown(run.labels) for sheet in found for entry in sheet.entries]
+    wrong = [x.image_id for pair in errors.hardest_pairs(run.evaluation) for x in pair.wrong]
+    return tuple(dict.fromkeys([*on_sheets, *wrong]))
+
+
+def with_height(page: str, height: str) -> str:
+    """`page` for a viewer that cannot measure it: with a CSS `height` such as "60rem", it scrolls in itself."""
+    return page.replace("</style>", f"body {{ height: {height}; overflow: auto; }}\n</style>", 1)
+
+
+def run_page(run: ReportedRun) -> str:
+    """The page of `run` as HTML. Every text from the data is escaped."""
+    from jinja2 import Environment, FileSystemLoader
+
+    environment = Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, loader=FileSystemLoader(HERE, encoding="utf-8")
+    )
+    record, evaluation = run.record, run.evaluation
+    css = (HERE / "run.css").read_text(encoding="utf-8")
+    settings = dict(run.receipt)
+    configuration = settings.pop("configuration", "")
+    return environment.get_template("run.html").render(
+        run=run,
+        r=record,
+        ev=evaluation,
+        css=Markup(css),
+        js=Markup((HERE / "run.js").read_text(encoding="utf-8")),
+        questions=QUESTIONS,
+        verdict=verdict(record),
+        versus=comparisons(record),
+        has_control=record.control_test_accuracy is not None,
+        figures=_figures(record),
+        charts=_charts(run),
+        labelled=[_labelled(labels, sheets) for labels, sheets in shown(run.labels)],
+        whatif=[(labels.round, asdict(facts)) for labels in run.labels[-1:] if (facts := what_if(labels))],
+        matrix=errors.matrix(evaluation),
+        pairs=errors.hardest_pairs(evaluation),
+        classes=_classes(run),
+        trust=_trust(run),
+        space_rule=_space_rule(run),
+        receipt=_receipt(record, settings),
+        configuration=configuration,
+    )
+
+
+def _figures(record: RunRecord) -> list[tuple[str, str]]:
+    """The few numbers above everything, as far as they are known."""
+    found: list[tuple[str, str]] = []
+    if record.test_accuracy is not None:
+        found.append(("Test accuracy", f"{100 * record.test_accuracy:.1f} %"))
+    if record.test_interval is not None:
+        low, high = record.test_interval
+        found.append(("95 % interval", f"{100 * low:.1f} to {100 * high:.1f} %"))
+    if record.labels_used is not None:
+        found.append(("Human labels used", f"{record.labels_used:,}"))
+    if record.rounds:
+        found.append(("Image-steps, all models", f"{sum(each.image_steps for each in record.rounds):,}"))
+        found.append(("Training, minutes", f"{sum(each.seconds for each in record.rounds) / 60:.1f}"))
+    if record.registered_version is not None:
+        standing = "champion" if record.promoted else "challenger"
+        found.append(("Registered", f"version {record.registered_version}, {standing}"))
+    return found
+
+
+def _charts(run: ReportedRun) -> dict[str, Markup]:
+    record, found = run.record, dict[str, Markup]()
+    if any(each.diverged is None for each in record.rounds):
+        found["accuracy"] = inline(partial(round_charts.accuracy_by_round, record.rounds), name="accuracy")
+    filled = [labels for labels in run.labels if len(labels)]
+    if filled and len(run.human_labels) == len(filled[-1].class_names):
+        found["mix"] = inline(partial(round_charts.class_mix, filled, run.human_labels), name="mix")
+    if filled and len(filled[-1]) > 2:
+        found["space"] = inline(partial(round_charts.plane, filled[-1]), name="space")
+    return found
+
+
+def _labelled(labels: PseudoLabels, sheets: tuple[Sheet, ...]) -> dict[str, object]:
+    """A round as the section on its labels shows it."""
+
+    def chart(draw: Callable[[PseudoLabels, Path], Path], name: str) -> Markup | None:
+        return inline(partial(draw, labels), name=f"{name}-{labels.round}") if len(labels) else None
+
+    return {
+        "round": labels.round,
+        "teacher": labels.teacher,
+        "threshold": labels.threshold,
+        "accepted": labels.count(RejectionReason.ACCEPTED),
+        "pool": len(labels),
+        "findings": labels.findings,
+        "sheets": sheets,
+        "overall": chart(charts.confidence_overall, "overall"),
+        "precision": chart(precision_by_coverage, "precision") if labels.curve and labels.measured else None,
+        "per_class": chart(charts.confidence_per_class, "class"),
+    }
+
+
+def _classes(run: ReportedRun) -> list[tuple[ClassScores, float | None, float | None]]:
+    """Each class's scores and the interval of its recall, the lowest recall first."""
+    if run.evaluation is None:
+        return []
+    found: list[tuple[ClassScores, float | None, float | None]] = []
+    for scores, row in zip(run.evaluation.per_class, run.evaluation.confusion, strict=True):
+        right = row[len(found)]
+        low, high = wilson(right, scores.support) if scores.support else (None, None)
+        found.append((scores, low, high))
+    return sorted(found, key=lambda each: 2.0 if each[0].recall is None else each[0].recall)
+
+
+def _trust(run: ReportedRun) -> list[str]:
+    """What speaks for and against the numbers, one sentence each."""
+    record, lines = run.record, list[str]()
+    if record.test_looks is not None:
+        lines.append(f"{record.test_looks} models have been evaluated on this test set so far. Each one wears it out.")
+    if run.evaluation is not None:
+        lines.append(f"On test, the calibration error is {100 * run.evaluation.calibration_error:.1f} %.")
+    for count, what in (
+        (record.excluded, "unlabelled images were left out as copies or near-copies of a validation or test image"),
+        (record.excluded_groups, "images were left out because their group has images in validation or test"),
+        (record.disputed, "images were left out because people disagree about their label"),
+        (record.reserved, "unlabelled images are reserved for validation and test"),
+        (record.quarantined, "files are in quarantine"),
+    ):
+        if count:
+            lines.append(f"{count:,} {what}.")
+    if record.excluded == 0:
+        lines.append("No unlabelled image is a copy or near-copy of a validation or test image.")
+    if record.excluded_groups == 0:
+        lines.append("No image was left out for its group.")
+    if run.validation is not None:
+        missed = [each.expectation for each in run.validation.results if not each.success]
+        told = f"missed {len(missed)} of {len(run.validation.results)} expectations: {', '.join(missed)}"
+        lines.append(f"The data {told if missed else f'met all {len(run.validation.results)} expectations'}.")
+    return lines
+
+
+def _space_rule(run: ReportedRun) -> str:
+    pool = len(run.labels[-1]) if run.labels else 0
+    marks = "Crosses were not accepted."
+    if pool <= round_charts.MOST_POINTS:
+        return marks
+    return f"{marks} {round_charts.MOST_POINTS:,} of {pool:,} images are drawn, chosen by image id."
+
+
+def _receipt(record: RunRecord, settings: dict[str, str]) -> list[tuple[str, str]]:
+    facts = {
+        "run": record.run_id,
+        "manifest digest": record.manifest_digest,
+        "data set version": record.dataset_version,
+        "model": record.model_uri,
+        **{f"model digest, {each.index or 'teacher'}": each.model_digest for each in record.rounds if each.kept},
+        "promotion": record.promotion_reason,
+        **settings,
+    }
+    return [(name, value) for name, value in facts.items() if value]

@@ -1,0 +1,44 @@
+"""What a page about a run shows: values that the run stored, and nothing that must be computed by a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from selftrain.data.ingest.report import IngestReport
+from selftrain.evaluate.evaluation import EvaluationReport
+from selftrain.report.validation import ValidationReport
+from selftrain.selflabel.rounds.record import RunRecord
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A thumbnail: `source` is a data URI, `name` is where the user keeps the image."""
+
+    source: str
+    name: str
+
+
+@dataclass(frozen=True)
+class ReportedRun:
+    """A run as its page shows it. What is None or empty is not there, and `missing` says why, one sentence each.
+
+    - `human_labels` (classes,): how many training images of each class people labelled.
+    - `splits`: how many images each split holds, by its name.
+    - `pictures`: thumbnails by image id. The page shows those that it needs and finds here.
+    - `quarantine`: how many files were left out, by reason.
+    - `receipt`: what the run was made of, as names and values.
+    """
+
+    record: RunRecord
+    evaluation: EvaluationReport | None = None
+    ingested: IngestReport | None = None
+    validation: ValidationReport | None = None
+    labels: tuple[PseudoLabels, ...] = ()
+    human_labels: tuple[int, ...] = ()
+    splits: Mapping[str, int] = field(default_factory=dict)
+    pictures: Mapping[str, Picture] = field(default_factory=dict)
+    quarantine: Mapping[str, int] = field(default_factory=dict)
+    receipt: tuple[tuple[str, str], ...] = ()
+    missing: tuple[str, ...] = ()

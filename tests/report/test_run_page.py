@@ -1,0 +1,232 @@
+"""The page about a run: it answers, shows what is there and says what is missing, and no name becomes markup."""
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from selftrain.config import Fixed, PseudoLabel
+from selftrain.evaluate.coverage import HeldOut
+from selftrain.evaluate.evaluation import evaluate
+from selftrain.evaluate.wrong_answers import wrong_answers
+from selftrain.report.page.run import QUESTIONS, needed_pictures, run_page, with_height
+from selftrain.report.page.run_facts import Picture, ReportedRun
+from selftrain.report.page.verdict import verdict
+from selftrain.report.page.what_if import what_if
+from selftrain.selflabel.rounds.history import Round
+from selftrain.selflabel.rounds.record import RunRecord
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
+
+MARKUP = ("</script><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "a & b {{ 7*7 }}", "$x$'; --")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+VOID = {"meta", "link", "img", "br", "input", "hr"}
+TEACHER = Round(
+    index=0, backbone="small", labeled=40, validation_accuracy=0.8, validation_metric=0.8, validation_images=100,
+    calibration_error=0.02, calibration_error_uncalibrated=0.09, seconds=60, image_steps=1000, model_digest="d0",
+    kept=True,
+)  # fmt: skip
+STUDENT = TEACHER.model_copy(
+    update={
+        "index": 1,
+        "accepted": 50,
+        "pool": 200,
+        "threshold": "0.6",
+        "validation_accuracy": 0.9,
+        "model_digest": "d1",
+    }
+)
+
+
+def pool(names: tuple[str, ...], *, round_index: int = 1, images: int = 200, seed: int = 0) -> PseudoLabels:
+    rng = np.random.default_rng(seed)
+    held_out = HeldOut(
+        rng.dirichlet(np.full(len(names), 0.2), 100).astype(np.float32), rng.integers(0, len(names), 100)
+    )
+    ids = [f"{index:064x}" for index in range(images)]
+    probs = rng.dirichlet(np.full(len(names), 0.2), images)
+    settings = PseudoLabel(threshold=Fixed(value=0.6))
+    return select(ids, probs, settings, round_index=round_index, teacher="t" * 64, class_names=names, held_out=held_out)
+
+
+def record(**changes: object) -> RunRecord:
+    facts = {
+        "run_id": "r", "name": "digits", "status": "completed", "rounds": (TEACHER, STUDENT), "test_accuracy": 0.9,
+        "test_interval": (0.85, 0.94), "test_images": 200, "teacher_test_accuracy": 0.8, "difference": 0.1,
+        "difference_interval": (0.04, 0.16), "p_value": 0.001, "control_test_accuracy": 0.86,
+        "control_difference": 0.04, "control_interval": (0.01, 0.07), "control_p_value": 0.02, "excluded": 0,
+    }  # fmt: skip
+    return RunRecord.model_validate(facts | changes)
+
+
+def reported(names: tuple[str, ...] = MARKUP) -> ReportedRun:
+    rng = np.random.default_rng(1)
+    labels, probs = rng.integers(0, len(names), 80), rng.dirichlet(np.full(len(names), 0.3), 80)
+    ids = [f"{index:064x}" for index in range(1000, 1080)]
+    evaluation = evaluate(labels, probs, class_names=names)
+    evaluation = evaluation.model_copy(update={"wrong": wrong_answers(ids, labels, probs)})
+    rounds = (pool(names), pool(names, round_index=2, seed=2))
+    run = ReportedRun(
+        record=record(title=names[0], findings=(names[1],), error=names[0]),
+        evaluation=evaluation,
+        labels=rounds,
+        human_labels=(10,) * len(names),
+        splits={"train": 40, "validation": 100},
+        quarantine={names[1]: 3},
+        receipt=(("configuration", f'{{"name": "{names[0]}"}}'), ("seed", "0")),
+        missing=(names[1],),
+    )
+    pictures = {each: Picture("data:image/webp;base64,UklGRg==", names[1]) for each in needed_pictures(run)}
+    return ReportedRun(**{**vars(run), "pictures": pictures})
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    """The page of a run whose names are markup."""
+    return run_page(reported())
+
+
+class Structure(HTMLParser):
+    """The elements of a page: which are open, which ids they have, and what their attributes call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.called: list[tuple[str, str]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.open += [] if tag in VOID else [tag]
+        for name, value in attrs:
+            self.ids += [value or ""] if name == "id" else []
+            self.called += [(name, value or "")] if name in ("src", "href", "xlink:href") or name[:2] == "on" else []
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def parsed(page: str) -> Structure:
+    structure = Structure()
+    structure.feed(page)
+    assert structure.open == []
+    return structure
+
+
+def test_the_page_asks_its_questions_in_order(page: str) -> None:
+    assert re.findall(r"<h2 [^>]*>([^<]*)</h2>", page) == [question for _, question in QUESTIONS]
+
+
+def test_no_name_becomes_markup(page: str) -> None:
+    harmless, marked = parsed(run_page(reported(("aaaa", "bbbb", "cccc", "dddd")))), parsed(page)
+    assert marked.tags.count("script") == harmless.tags.count("script")
+    assert marked.tags.count("img") == harmless.tags.count("img")
+    assert not [name for name, _ in marked.called if name.startswith("on")]
+
+
+def test_the_page_calls_nothing_outside_itself(page: str) -> None:
+    structure = parsed(page)
+    assert all(value.startswith(("#", "data:image/")) for _, value in structure.called)
+    assert "default-src 'none'" in page
+    assert "@import" not in page
+
+
+def test_ids_are_unique_and_links_lead_to_them(page: str) -> None:
+    structure = parsed(page)
+    assert len(structure.ids) == len(set(structure.ids))
+    links = {value[1:] for name, value in structure.called if name == "href"}
+    assert links <= set(structure.ids)
+
+
+def test_every_table_has_a_caption_and_scoped_headings(page: str) -> None:
+    assert page.count("<table") == page.count("<caption>") > 4
+    assert not re.findall(r"<th(?! scope)[^e]", page)
+
+
+@pytest.mark.parametrize(
+    ("changes", "begin"),
+    [
+        ({}, "Yes: the unlabelled images added 4.0 points"),
+        ({"control_p_value": 0.4}, "It is not proven"),
+        ({"control_difference": -0.04}, "No: the unlabelled images cost 4.0 points"),
+        ({"rounds": (TEACHER,)}, "No: no student was better"),
+        ({"status": "failed", "test_accuracy": None, "error": "no images"}, "Unknown: the run failed"),
+        ({"status": "running", "test_accuracy": None}, "Not known yet: the run is running"),
+    ],
+)
+def test_the_verdict_is_told_against_what_the_labels_alone_gave(changes: dict[str, object], begin: str) -> None:
+    assert verdict(record(**changes)).sentence.startswith(begin)
+
+
+def test_a_run_that_stored_nothing_has_a_page_that_says_so() -> None:
+    run = ReportedRun(
+        RunRecord(run_id="r", name="n", status="failed", error="no disk"), missing=("The run has no end.",)
+    )
+    page = run_page(run)
+    parsed(page)
+    assert "Unknown: the run failed" in page
+    assert "no disk" in page
+    assert "The run has no end." in page
+
+
+def test_the_slider_counts_what_a_loop_counts() -> None:
+    labels = pool(("cat", "dog", "eel"))
+    facts = what_if(labels)
+    assert facts is not None
+    rows = labels.table.to_pylist()
+    for at in (0, facts.chosen, len(facts.cutoffs) - 1):
+        reaching = [row for row in rows if row["confidence"] >= facts.cutoffs[at]]
+        assert facts.accepted[at] == len(reaching)
+        assert facts.mix[at] == tuple(sum(row["label"] == index for row in reaching) for index in range(3))
+    assert labels.curve is not None
+    assert facts.held_out == labels.curve.images
+
+
+def test_the_page_stays_small_for_a_large_pool_with_many_classes() -> None:
+    names = tuple(f"class {index}" for index in range(40))
+    labels = tuple(pool(names, round_index=index, images=1000, seed=index) for index in range(1, 9))
+    run = ReportedRun(record(), labels=labels, human_labels=(10,) * 40)
+    heavy = Picture(f"data:image/webp;base64,{'A' * 6000}", "photo.jpg")
+    page = run_page(ReportedRun(**{**vars(run), "pictures": dict.fromkeys(needed_pictures(run), heavy)}))
+    assert len(page) < 10_000_000
+
+
+def test_a_page_for_a_dashboard_has_a_height_of_its_own() -> None:
+    plain = run_page(ReportedRun(record()))
+    assert "height: 60rem" in with_height(plain, "60rem")
+    assert "height: 60rem" not in plain
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="NOT SEEN IN A BROWSER: Chromium is not installed")
+def test_in_a_browser_the_slider_moves_its_numbers_and_names_stay_inert(tmp_path: Path, page: str) -> None:
+    facts = what_if(pool(MARKUP, round_index=2, seed=2))
+    assert facts is not None
+    moved = (
+        "<script>const s = document.querySelector('input[type=range]'); s.value = s.max;"
+        "s.dispatchEvent(new Event('input'));"
+        "const told = document.createElement('pre'); told.id = 'told'; told.textContent = JSON.stringify({"
+        "accepted: document.querySelector('[data-accepted]').textContent,"
+        "requests: performance.getEntriesByType('resource').filter((r) => !r.name.startsWith('data:')).length,"
+        "text: s.getAttribute('aria-valuetext')}); document.body.append(told);</script></body>"
+    )
+    path = tmp_path / "page.html"
+    path.write_text(page.replace("</body>", moved), encoding="utf-8")
+    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+               f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri()]  # fmt: skip
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    found = re.search(r'<pre id="told">(.*?)</pre>', shown)
+    assert found is not None
+    told = json.loads(found.group(1).replace("&gt;", ">"))
+    assert told["accepted"] == f"{facts.accepted[0]} ({100 * facts.accepted[0] / facts.pool:.1f} %)"
+    assert told["requests"] == 0
+    assert told["text"] == f"threshold {facts.cutoffs[0]:.3f}, {facts.accepted[0]} images accepted"
