@@ -82,7 +82,8 @@ def sheet(images: Sequence[tuple[JudgedImage, npt.NDArray[np.uint8]]], path: Pat
     if not images:
         return path
     rows = -(-len(images) // columns)
-    canvas = Image.new("RGB", (columns * (SIDE + 8) + 8, rows * (SIDE + 26) + 30), "white")
+    high = max(round(SIDE * pixels.shape[0] / max(pixels.shape[:2])) for _, pixels in images) + 26
+    canvas = Image.new("RGB", (columns * (SIDE + 8) + 8, rows * high + 30), "white")
     draw = ImageDraw.Draw(canvas)
     x = 8
     for text, colour in (("found", GREEN), ("not there", ORANGE), ("missed", BLUE)):
@@ -90,7 +91,7 @@ def sheet(images: Sequence[tuple[JudgedImage, npt.NDArray[np.uint8]]], path: Pat
         draw.text((x + 17, 9), text, fill="black")
         x += 100
     for k, (judged, pixels) in enumerate(images):
-        left, top = 8 + (k % columns) * (SIDE + 8), 30 + (k // columns) * (SIDE + 26)
+        left, top = 8 + (k % columns) * (SIDE + 8), 30 + (k // columns) * high
         scale = SIDE / max(pixels.shape[:2])
         small = Image.fromarray(pixels).resize([max(1, round(side * scale)) for side in pixels.shape[1::-1]])
         on = ImageDraw.Draw(small)
