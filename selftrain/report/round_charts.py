@@ -19,7 +19,7 @@ Doubles = npt.NDArray[np.float64]
 MOST_CLASSES = 30
 MOST_POINTS = 1500
 _ROUND_COLOURS = (BLUE, ORANGE, VERMILION, "#009E73", "#CC79A7", "#56B4E9")
-_CLASS_COLOURS = (*_ROUND_COLOURS, "#8C6D31", "#7B4FA3", "#5E8C31")
+_CLASS_COLOURS = (*_ROUND_COLOURS, "#8C6D31", "#7B4FA3", "#5E8C31", "#B23A48")
 
 
 def accuracy_by_round(rounds: Sequence[Round], path: Path) -> Path:
@@ -83,7 +83,7 @@ def _shares(counts: Doubles) -> Doubles:
 def plane(labels: PseudoLabels, path: Path) -> Path:
     """Draw the pool in the plane of its two main components: of the centred logarithms of the class probabilities.
 
-    At most 1,500 images are drawn, in the order of their ids. The nine most frequent predicted classes have a colour.
+    At most 1,500 images are drawn, in the order of their ids. The ten most frequent predicted classes have a colour.
     """
     table = labels.table.take(pc.sort_indices(labels.table["image_id"])[:MOST_POINTS])
     probs = columns.list_values(table["probs"], len(labels.class_names)).astype(np.float64)
@@ -93,7 +93,7 @@ def plane(labels: PseudoLabels, path: Path) -> Path:
     _, _, axes_of_data = np.linalg.svd(logs, full_matrices=False)
     at = logs @ axes_of_data[:2].T
     predicted, accepted = table["label"].to_numpy(), np.asarray(table["accepted"], dtype=np.bool_)
-    frequent = np.argsort(-np.bincount(predicted), kind="stable")[: len(_CLASS_COLOURS)]
+    frequent = np.sort(np.argsort(-np.bincount(predicted), kind="stable")[: len(_CLASS_COLOURS)])
     with figure(path, width=7.6, height=4.6) as drawn:
         axes = drawn.subplots()
         for index in [*frequent.tolist(), None]:

@@ -168,6 +168,12 @@ def test_the_verdict_is_told_against_what_the_labels_alone_gave(changes: dict[st
     assert verdict(record(**changes)).sentence.startswith(begin)
 
 
+def test_without_its_control_the_answer_is_not_known() -> None:
+    told = verdict(record(), control_failed="the loss became nan")
+    assert told.sentence.startswith("Unknown: the training of the control failed")
+    assert told.basis == "the loss became nan"
+
+
 def test_a_run_that_stored_nothing_has_a_page_that_says_so() -> None:
     run = ReportedRun(
         RunRecord(run_id="r", name="n", status="failed", error="no disk"), missing=("The run has no end.",)

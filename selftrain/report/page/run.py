@@ -65,7 +65,7 @@ def run_page(run: ReportedRun) -> str:
         css=Markup(css),
         js=Markup((HERE / "run.js").read_text(encoding="utf-8")),
         questions=QUESTIONS,
-        verdict=verdict(record),
+        verdict=verdict(record, control_failed=None if evaluation is None else evaluation.control_diverged),
         versus=comparisons(record),
         has_control=record.control_test_accuracy is not None,
         figures=_figures(record),

@@ -59,9 +59,14 @@ def comparisons(record: RunRecord) -> tuple[Versus, ...]:
     )
 
 
-def verdict(record: RunRecord) -> Verdict:
-    """Whether the unlabelled images helped. The answer is told against the best model that knows the labels alone."""
+def verdict(record: RunRecord, *, control_failed: str | None = None) -> Verdict:
+    """Whether the unlabelled images helped. The answer is told against the best model that knows the labels alone.
+
+    `control_failed` says why the run's control, if it was asked for, gave no model: then the answer is not known.
+    """
     found = comparisons(record)
+    if control_failed is not None:
+        return Verdict("warn", "Unknown: the training of the control failed.", control_failed)
     if record.test_accuracy is None or not found:
         return _unknown(record)
     kept = [each for each in record.rounds if each.kept]
