@@ -10,7 +10,7 @@ import statistics
 from benchmarks import digits_labels
 from benchmarks.protocol import Asked, result, rows
 from benchmarks.record import Check, Result
-from selftrain.evaluate.significance import mcnemar
+from selftrain.evaluate.statistics.significance import mcnemar
 
 PER_CLASS = 10
 ACCURACY, MEAN_ACCURACY, P_VALUE = 0.95, 0.96, 0.05

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from benchmarks.record import Check, Table
 from selftrain.evaluate.evaluation import Comparison
-from selftrain.evaluate.intervals import Interval
+from selftrain.evaluate.statistics.intervals import Interval
 
 COLUMNS = (
     "task",

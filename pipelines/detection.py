@@ -20,6 +20,7 @@ from steps.mark_objects import mark_objects
 from steps.read_test_detections import read_test_detections
 from steps.record_detection import record_detection
 from steps.register_detector import register_detector
+from steps.run_page import run_page
 from steps.scan import scan
 from steps.score_detector import score_detector
 from steps.snapshot import snapshot
@@ -75,5 +76,8 @@ def detection(e: Experiment) -> None:
         *(manifest, test_objects, final, report, ended, place, e.registry, e.machine, key, version)
     )
     facts = RunFacts(ingested=ingested.load(), validation=validation.load(), dataset_version=version.load())
-    of_test = (test_objects, detections, final)
-    record_detection(e, listing, manifest, facts, ended, report, registration, *of_test, id="record")  # status reads it
+    finished = record_detection(
+        *(e, listing, manifest, facts, ended, report, registration, test_objects, detections, final),
+        id="record",  # as status looks for it
+    )
+    run_page(place, finished)

@@ -20,7 +20,7 @@ from benchmarks.record import RESULTS, Record, Result, Table, page, read, write
 from benchmarks.rows import Labelled, Row, gains, mean, precise_enough, surely_worse, table
 from selftrain.config import DigitsSource
 from selftrain.evaluate.evaluation import Comparison
-from selftrain.evaluate.intervals import Interval, paired_difference, wilson
+from selftrain.evaluate.statistics.intervals import Interval, paired_difference, wilson
 
 TEST = 100
 

@@ -24,8 +24,8 @@ from selftrain.data.inputs.values import Scale
 from selftrain.errors import PredictionError, SourceError
 from selftrain.evaluate import metrics
 from selftrain.evaluate.coverage import HeldOut
-from selftrain.evaluate.intervals import wilson
-from selftrain.evaluate.significance import mcnemar
+from selftrain.evaluate.statistics.intervals import wilson
+from selftrain.evaluate.statistics.significance import mcnemar
 from selftrain.learn.models.calibrate import cross_fitted_probs, fit_temperature, softmax
 
 Ints = npt.NDArray[np.int64]

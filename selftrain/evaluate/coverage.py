@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
-from selftrain.evaluate.exact import lower_bound, upper_bound
 from selftrain.evaluate.probabilities import Floats, checked_labels, checked_probs
+from selftrain.evaluate.statistics.exact import lower_bound, upper_bound
 
 Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]

@@ -7,9 +7,9 @@ import numpy.typing as npt
 from pydantic import Field
 
 from selftrain.evaluate.evaluation import Comparison, Facts, compare
-from selftrain.evaluate.intervals import Interval
 from selftrain.evaluate.probabilities import checked_labels, checked_probs
-from selftrain.evaluate.significance import holm, mcnemar
+from selftrain.evaluate.statistics.intervals import Interval
+from selftrain.evaluate.statistics.significance import holm, mcnemar
 
 RESAMPLES = 1000
 IMAGES_AT_ONCE = 2_000_000  # of all resamples that are held at a time

@@ -13,7 +13,7 @@ from selftrain.config import Metric
 from selftrain.errors import ConfigError
 from selftrain.evaluate.average_precision import MOST, Boxes, Judged, judge
 from selftrain.evaluate.evaluation import Comparison, Facts, Report
-from selftrain.evaluate.intervals import Interval
+from selftrain.evaluate.statistics.intervals import Interval
 
 if TYPE_CHECKING:
     import numpy.typing as npt

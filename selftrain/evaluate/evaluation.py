@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict
 from selftrain.config import Metric
 from selftrain.errors import ConfigError
 from selftrain.evaluate import metrics
-from selftrain.evaluate.intervals import Interval, paired_difference, wilson
 from selftrain.evaluate.probabilities import checked_labels, checked_probs
-from selftrain.evaluate.significance import mcnemar
+from selftrain.evaluate.statistics.intervals import Interval, paired_difference, wilson
+from selftrain.evaluate.statistics.significance import mcnemar
 from selftrain.evaluate.wrong_answers import WrongAnswer
 
 

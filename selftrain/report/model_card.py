@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from selftrain.evaluate.evaluation import ClassScores, Comparison, ComparisonResult, EvaluationReport
-from selftrain.evaluate.intervals import Interval
+from selftrain.evaluate.statistics.intervals import Interval
 from selftrain.selflabel.rounds.history import History, Round
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from selftrain.data import columns
-from selftrain.evaluate.intervals import wilson
+from selftrain.evaluate.statistics.intervals import wilson
 from selftrain.report.drawing import BLUE, GREY, ORANGE, PALE, VERMILION, figure, percent_axis, plain
 from selftrain.selflabel.rounds.history import Round
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
@@ -22,8 +22,10 @@ _ROUND_COLOURS = (BLUE, ORANGE, VERMILION, "#009E73", "#CC79A7", "#56B4E9")
 _CLASS_COLOURS = (*_ROUND_COLOURS, "#8C6D31", "#7B4FA3", "#5E8C31", "#B23A48")
 
 
-def accuracy_by_round(rounds: Sequence[Round], path: Path) -> Path:
+def accuracy_by_round(rounds: Sequence[Round], path: Path, *, metric: str = "accuracy") -> Path:
     """Draw each model's validation accuracy with its 95 % interval, and mark the models that were kept.
+
+    Another `metric`, such as map, has no interval.
 
     A model that diverged has no accuracy and is left out. Raises InputError without any round to draw.
     """
@@ -34,17 +36,18 @@ def accuracy_by_round(rounds: Sequence[Round], path: Path) -> Path:
         reached = np.array([each.validation_accuracy for each in drawn_rounds])
         axes.plot(at, reached, color=BLUE, linewidth=1.5, zorder=2)
         for each in drawn_rounds:
-            if each.validation_images:
+            if each.validation_images and metric == "accuracy":
                 right = round(each.validation_accuracy * each.validation_images)
                 low, high = wilson(right, each.validation_images)
                 axes.vlines(each.index, low, high, color=PALE, linewidth=5, zorder=1)
             face = BLUE if each.kept else "none"
             axes.scatter(each.index, each.validation_accuracy, s=40, facecolors=face, edgecolors=BLUE, zorder=3)
         axes.set_xticks(at, ["first teacher" if index == 0 else f"round {index}" for index in at])
-        axes.set_ylabel("validation accuracy")
+        axes.set_ylabel("validation accuracy" if metric == "accuracy" else "validation mAP")
         axes.grid(axis="y", color=PALE, linewidth=0.5)
         axes.margins(x=0.12, y=0.12)
-        percent_axis(axes.yaxis)
+        if metric == "accuracy":
+            percent_axis(axes.yaxis)
     return path
 
 

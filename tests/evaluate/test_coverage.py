@@ -17,7 +17,7 @@ from selftrain.evaluate.coverage import (
     counts_above,
     coverage_curve,
 )
-from selftrain.evaluate.exact import lower_bound
+from selftrain.evaluate.statistics.exact import lower_bound
 
 
 def answers(confidence: list[float], right: list[bool]) -> HeldOut:

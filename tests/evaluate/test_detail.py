@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from selftrain.evaluate.detail import CalibrationComparison, compare_in_detail
-from selftrain.evaluate.significance import mcnemar
+from selftrain.evaluate.statistics.significance import mcnemar
 
 NAMES = ("cat", "dog", "owl", "yak")
 LABELS = np.arange(300) % 3  # no image of a yak

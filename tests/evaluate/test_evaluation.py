@@ -16,7 +16,7 @@ from selftrain.evaluate.evaluation import (
     evaluate,
     evaluate_part,
 )
-from selftrain.evaluate.intervals import Interval, paired_difference
+from selftrain.evaluate.statistics.intervals import Interval, paired_difference
 
 NAMES = ("cat", "dog", "elk")
 

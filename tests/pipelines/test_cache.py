@@ -105,7 +105,7 @@ def test_a_changed_threshold_rule_labels_the_pool_anew_and_trains_no_teacher(her
 
 def test_a_changed_line_without_effect_runs_its_own_steps_and_nothing_after_them(here: Site) -> None:
     line = "    if only_first + only_second == 0:\n"
-    change(here, "selftrain/evaluate/significance.py", line, f"    # Nothing tells them apart.\n{line}")
+    change(here, "selftrain/evaluate/statistics/significance.py", line, f"    # Nothing tells them apart.\n{line}")
     assert ran(here) == {"score", "score_2", "read_test"}
 
 

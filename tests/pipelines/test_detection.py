@@ -164,6 +164,17 @@ def said_by(process: subprocess.Popen[str], pattern: str) -> str:
     raise AssertionError(f"it ended without saying {pattern}")
 
 
+def test_its_page_names_map_and_the_classes(site: Site, record: dict[str, Any], tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    done = site.run("selftrain", "report", record["run_id"], "--out", str(page))
+    assert done.returncode == 0, done.stderr
+    text = page.read_text()
+    assert "Test mAP" in text
+    assert all(f'<th scope="row">{name}</th>' in text for name in NAMES)
+    assert "of 12 are right" not in text
+    assert "12 test images" in text
+
+
 def test_predict_says_that_a_detector_answers_boxes(site: Site, record: dict[str, Any]) -> None:
     image = str(site.folder / "more" / "3.png")
     said = site.run("selftrain", "predict", image, "--workspace", str(site.workspace))

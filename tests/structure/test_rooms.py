@@ -62,6 +62,7 @@ FLOORS = (
     "selftrain.learn.networks",
     "selftrain.learn.foundation",
     "selftrain.evaluate",
+    "selftrain.evaluate.statistics",
     "selftrain.data.inputs",
     "selftrain.data.ingest",
     "selftrain.data.store",

@@ -23,6 +23,7 @@ from selftrain.data.manifest import Manifest, Split
 from selftrain.data.store.dataset import Dataset, dataset_at
 from selftrain.data.store.shards import read_records
 from selftrain.errors import ImageError, SelftrainError
+from selftrain.evaluate.detection import DetectionReport
 from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.report.page.run import needed_pictures
 from selftrain.report.page.run_facts import Picture, ReportedRun
@@ -67,6 +68,7 @@ def gathered(record: RunRecord) -> ReportedRun:
     run = ReportedRun(
         record=record,
         evaluation=found.get("evaluation"),
+        detection=found.get("detection"),
         ingested=found.get("ingest_report"),
         validation=found.get("validation"),
         labels=labels,
@@ -91,8 +93,15 @@ def _values(stored: PipelineRunResponse) -> tuple[dict[str, Any], tuple[str, ...
         value = next((_load(each, kind) for output, each in reversed(outputs) if output == name), None)
         if value is not None:
             found[name] = value
+    boxes = next(
+        (value for output, each in outputs if output == "evaluation" and (value := _load(each, DetectionReport))), None
+    )
+    if boxes is not None:
+        found["detection"] = boxes
     lacking = [name for name in ("manifest", "ingest_report", "validation", "evaluation") if name not in found]
     lacking += [] if found["labels"] else ["pseudo-labels"]
+    if boxes is not None:  # a detector's run has neither of them
+        lacking = [name for name in lacking if name not in ("evaluation", "pseudo-labels")]
     return found, tuple(f"The run has not stored {_WORDS[name]}." for name in lacking)
 
 

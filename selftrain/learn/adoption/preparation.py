@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from selftrain.errors import PredictionError
-from selftrain.evaluate.intervals import wilson
-from selftrain.evaluate.significance import mcnemar
+from selftrain.evaluate.statistics.intervals import wilson
+from selftrain.evaluate.statistics.significance import mcnemar
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]

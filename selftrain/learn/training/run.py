@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from selftrain.config import Recipe
 from selftrain.errors import ConfigError, TrainingDivergedError
-from selftrain.evaluate.intervals import standard_error
+from selftrain.evaluate.statistics.intervals import standard_error
 from selftrain.learn.models.calibrate import negative_log_likelihood
 from selftrain.learn.models.predict import predict_logits
 from selftrain.learn.networks import backbones, variables

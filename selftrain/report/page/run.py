@@ -10,7 +10,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from selftrain.evaluate.evaluation import ClassScores
-from selftrain.evaluate.intervals import wilson
+from selftrain.evaluate.statistics.intervals import wilson
 from selftrain.report import charts, round_charts
 from selftrain.report.coverage import precision_by_coverage
 from selftrain.report.page import errors
@@ -19,6 +19,7 @@ from selftrain.report.page.sheets import Sheet, shown
 from selftrain.report.page.svg import inline
 from selftrain.report.page.verdict import comparisons, verdict
 from selftrain.report.page.what_if import what_if
+from selftrain.report.summary import number
 from selftrain.selflabel.rounds.record import RunRecord
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, RejectionReason
 
@@ -67,6 +68,9 @@ def run_page(run: ReportedRun) -> str:
         questions=QUESTIONS,
         verdict=verdict(record, control_failed=None if evaluation is None else evaluation.control_diverged),
         versus=comparisons(record),
+        value=partial(number, metric=record.metric),
+        metric="accuracy" if record.metric == "accuracy" else "mAP",
+        boxes=run.detection,
         has_control=record.control_test_accuracy is not None,
         figures=_figures(record),
         charts=_charts(run),
@@ -86,10 +90,11 @@ def _figures(record: RunRecord) -> list[tuple[str, str]]:
     """The few numbers above everything, as far as they are known."""
     found: list[tuple[str, str]] = []
     if record.test_accuracy is not None:
-        found.append(("Test accuracy", f"{100 * record.test_accuracy:.1f} %"))
+        name = "Test accuracy" if record.metric == "accuracy" else "Test mAP"
+        found.append((name, number(record.test_accuracy, record.metric)))
     if record.test_interval is not None:
-        low, high = record.test_interval
-        found.append(("95 % interval", f"{100 * low:.1f} to {100 * high:.1f} %"))
+        low, high = (number(end, record.metric) for end in record.test_interval)
+        found.append(("95 % interval", f"{low.removesuffix(' %')} to {high}"))
     if record.labels_used is not None:
         found.append(("Human labels used", f"{record.labels_used:,}"))
     if record.rounds:
@@ -104,7 +109,9 @@ def _figures(record: RunRecord) -> list[tuple[str, str]]:
 def _charts(run: ReportedRun) -> dict[str, Markup]:
     record, found = run.record, dict[str, Markup]()
     if any(each.diverged is None for each in record.rounds):
-        found["accuracy"] = inline(partial(round_charts.accuracy_by_round, record.rounds), name="accuracy")
+        found["accuracy"] = inline(
+            partial(round_charts.accuracy_by_round, record.rounds, metric=record.metric), name="accuracy"
+        )
     filled = [labels for labels in run.labels if len(labels)]
     if filled and len(run.human_labels) == len(filled[-1].class_names):
         found["mix"] = inline(partial(round_charts.class_mix, filled, run.human_labels), name="mix")

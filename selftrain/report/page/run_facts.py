@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from selftrain.data.ingest.report import IngestReport
+from selftrain.evaluate.detection import DetectionReport
 from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.report.validation import ValidationReport
 from selftrain.selflabel.rounds.record import RunRecord
@@ -24,6 +25,7 @@ class Picture:
 class ReportedRun:
     """A run as its page shows it. What is None or empty is not there, and `missing` says why, one sentence each.
 
+    - `evaluation` on test is a classifier's, `detection` a detector's.
     - `human_labels` (classes,): how many training images of each class people labelled.
     - `splits`: how many images each split holds, by its name.
     - `pictures`: thumbnails by image id. The page shows those that it needs and finds here.
@@ -33,6 +35,7 @@ class ReportedRun:
 
     record: RunRecord
     evaluation: EvaluationReport | None = None
+    detection: DetectionReport | None = None
     ingested: IngestReport | None = None
     validation: ValidationReport | None = None
     labels: tuple[PseudoLabels, ...] = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from selftrain.report.summary import number
 from selftrain.selflabel.rounds.record import RunRecord
 
 ALPHA = 0.05
@@ -70,7 +71,10 @@ def verdict(record: RunRecord, *, control_failed: str | None = None) -> Verdict:
     if record.test_accuracy is None or not found:
         return _unknown(record)
     kept = [each for each in record.rounds if each.kept]
-    right = f"{100 * record.test_accuracy:.1f} % of {record.test_images or 'the'} test images are right"
+    images = f"{record.test_images or 'the'} test images"
+    right, metric = f"{number(record.test_accuracy)} of {images} are right", "accuracy"
+    if record.metric == "map":
+        right, metric = f"mAP {number(record.test_accuracy, 'map')} on {images}", "mAP"
     if kept and kept[-1].index == 0:
         return Verdict(
             "bad", "No: no student was better than the first teacher.", f"It stays the final model; {right}."
@@ -83,9 +87,9 @@ def verdict(record: RunRecord, *, control_failed: str | None = None) -> Verdict:
         f"{100 * low:+.1f} to {100 * high:+.1f}, {hardest.test} p = {hardest.p_value:.2g}."
     )
     if hardest.finding == "better":
-        return Verdict("good", f"Yes: the unlabelled images added {points} of test accuracy.", basis)
+        return Verdict("good", f"Yes: the unlabelled images added {points} of test {metric}.", basis)
     if hardest.finding == "worse":
-        return Verdict("bad", f"No: the unlabelled images cost {points} of test accuracy.", basis)
+        return Verdict("bad", f"No: the unlabelled images cost {points} of test {metric}.", basis)
     signed = f"{100 * hardest.difference:+.1f} points"
     return Verdict("warn", f"It is not proven that the unlabelled images helped: {signed} may be chance.", basis)
 

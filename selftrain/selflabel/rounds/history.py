@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from selftrain.config import GuardAction, Method, learns_in_training
 from selftrain.errors import InputError
-from selftrain.evaluate.intervals import standard_error
+from selftrain.evaluate.statistics.intervals import standard_error
 from selftrain.selflabel.rounds.alarms import Alarm
 
 

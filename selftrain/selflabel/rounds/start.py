@@ -8,7 +8,7 @@ from pathlib import Path
 from selftrain.config import Experiment, Recipe
 from selftrain.data.manifest import Manifest, Split
 from selftrain.errors import BackboneError, ConfigError, PredictionError
-from selftrain.evaluate.intervals import wilson
+from selftrain.evaluate.statistics.intervals import wilson
 from selftrain.ladder import preset_of, resolve
 from selftrain.selflabel.rounds.scores import Scores
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selftrain.evaluate.coverage import STEPS, HeldOut, candidate_cutoffs, counts_above
-from selftrain.evaluate.exact import fewest_images, lower_bound
+from selftrain.evaluate.statistics.exact import fewest_images, lower_bound
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]

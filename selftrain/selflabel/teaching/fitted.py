@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from selftrain.config import Recipe
 from selftrain.errors import TrainingDivergedError
-from selftrain.evaluate.intervals import standard_error
+from selftrain.evaluate.statistics.intervals import standard_error
 from selftrain.learn.heads.fitting import fit_head
 from selftrain.learn.heads.logistic import Linear, Targets
 from selftrain.learn.models.calibrate import negative_log_likelihood

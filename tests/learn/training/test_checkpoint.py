@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftrain.errors import TrainingHeldError
-from selftrain.evaluate.intervals import standard_error
+from selftrain.evaluate.statistics.intervals import standard_error
 from selftrain.learn.training.checkpoint import Checkpoints, Look, Position, prune
 
 HOLDER = """

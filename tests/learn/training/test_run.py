@@ -14,7 +14,7 @@ import pytest
 from selftrain.config import Recipe
 from selftrain.data.store.pixels import ArrayPixels
 from selftrain.errors import ConfigError, TrainingDivergedError, TrainingHeldError
-from selftrain.evaluate.intervals import standard_error
+from selftrain.evaluate.statistics.intervals import standard_error
 from selftrain.learn.training.batches import Examples
 from selftrain.learn.training.checkpoint import Checkpoints
 

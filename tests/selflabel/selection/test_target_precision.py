@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selftrain.evaluate.coverage import HeldOut, candidate_cutoffs
-from selftrain.evaluate.exact import fewest_images, lower_bound
+from selftrain.evaluate.statistics.exact import fewest_images, lower_bound
 from selftrain.selflabel.selection.target_precision import (
     groups_of,
     lowest_cutoff,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftrain.errors import InputError
-from selftrain.evaluate.significance import holm, mcnemar
+from selftrain.evaluate.statistics.significance import holm, mcnemar
 
 
 @given(st.integers(0, 60), st.integers(0, 60))

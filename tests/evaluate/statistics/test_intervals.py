@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from selftrain.errors import InputError
-from selftrain.evaluate.intervals import paired_difference, wilson
+from selftrain.evaluate.statistics.intervals import paired_difference, wilson
 
 
 @given(st.integers(1, 5000), st.data(), st.sampled_from([0.01, 0.05, 0.32]))

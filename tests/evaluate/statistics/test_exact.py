@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftrain.errors import InputError
-from selftrain.evaluate.exact import fewest_images, lower_bound, upper_bound
+from selftrain.evaluate.statistics.exact import fewest_images, lower_bound, upper_bound
 
 counts = st.integers(1, 60).flatmap(lambda images: st.tuples(st.integers(0, images), st.just(images)))
 
