@@ -22,10 +22,13 @@ class Teacher(Recipe):
     backbone: str = "efficientnet_b0_050"
     start: str = Field(
         "train",
-        description="'train', 'champion', 'zero_shot', or the path of a .keras file or saved model folder",
+        description="'train', 'champion', 'zero_shot', or the path of a .keras or .h5 file, or of a model's folder",
     )
     pixels: str | None = Field(
-        None, description="pixels of a .keras file in `start`, such as 0..1; None: measured on the labelled images"
+        None, description="pixels of your own model in `start`, such as 0..1; None: measured on the labelled images"
+    )
+    image_size: str | None = Field(
+        None, description="height x width that your own model in `start` reads, such as 96x128; None: as it says"
     )
     preset: str | None = Field(None, description="zero_shot: a CLIP or SigLIP of KerasHub, by name or folder")
     prompts: tuple[str, ...] = Field(
