@@ -16,6 +16,9 @@ def check_prompt(prompt: str) -> None:
         raise ConfigError(f"prompt {prompt!r}: write {{}} once, where the class goes, such as 'a photo of a {{}}.'")
 
 
+_NOT_BROUGHT = ("train", "champion", "zero_shot")
+
+
 class Teacher(Recipe):
     """The first teacher: trained on human labels, or a model that the user brings."""
 
@@ -49,4 +52,10 @@ class Teacher(Recipe):
                 raise ConfigError(f"teacher.{key} is {value!r}, and would do nothing: teacher.start is {self.start!r}")
         for prompt in self.prompts:
             check_prompt(prompt)
+        for key in ("pixels", "image_size"):
+            if getattr(self, key) is not None and self.start in _NOT_BROUGHT:
+                raise ConfigError(
+                    f"teacher.{key} is {getattr(self, key)!r}, and would do nothing: teacher.start is {self.start!r}, "
+                    "not a model of your own"
+                )
         return self

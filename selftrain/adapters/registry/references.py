@@ -19,7 +19,7 @@ from selftrain.config import check_model_name
 from selftrain.errors import ConfigError, NotRegisteredError, RegistryError
 from selftrain.files.workspace import Workspace
 from selftrain.learn.adoption.adopt import NOTHING_KNOWN, Known, adopt
-from selftrain.learn.adoption.formats import NAMED, digest_of, is_brought, refuse_other, side_of
+from selftrain.learn.adoption.formats import ANY_SIDE, NAMED, digest_of, is_brought, refuse_other, side_of
 from selftrain.learn.detection.saving import SavedDetector, holds_detector
 from selftrain.learn.models.contract import CONTRACT_FILE, MODEL_FILE, Contract, read_contract
 from selftrain.learn.models.loading import load
@@ -29,7 +29,6 @@ from selftrain.selflabel.lineage.descent import Descent
 if TYPE_CHECKING:
     import keras
 
-ANY_SIDE = 224  # pixels
 ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<number>\d+))")
 
 

@@ -38,6 +38,7 @@ class Format(Enum):
 _SUFFIXES: Final = {".keras": Format.KERAS, ".h5": Format.H5, ".hdf5": Format.H5, ".onnx": Format.ONNX}
 _TORCH: Final = (".pt", ".pth", ".ckpt", ".safetensors", ".bin")
 _PICKLES: Final = (".pkl", ".pickle", ".joblib")
+ANY_SIDE: Final = 224  # pixels, of images for a model that reads any size
 NAMED: Final = "a .keras, .h5 or .onnx file, a SavedModel folder or a KerasHub preset folder"
 
 
