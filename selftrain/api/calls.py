@@ -53,8 +53,9 @@ def autolabel(
     images, or else a share of `labeled`; `selftrain.held_out` says which ones to leave out of training.
 
     Args:
-      - `model`: a Keras model, a torch module, the folder of a model that selftrain saved, or any callable. A callable
-        gets a numpy batch (n, ...) and returns logits or probabilities (n, classes).
+      - `model`: a Keras model, a torch module, the folder of a model that selftrain saved, the path of your own in a
+        format of docs/data.md, or any callable. A callable gets a numpy batch (n, ...) and returns logits or
+        probabilities (n, classes).
       - `labeled`: a folder of class folders, a tuple (images, labels), or a tf.data.Dataset, DataLoader or other
         iterable of pairs, batched or not. Labels are class indices, one-hot rows or names. Images are arrays of one
         shape and type (uint8 or float), in the range that the model reads.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +59,8 @@ def distill(
     validation: object = None,
     out: PathLike,
     recipe: Distillation | Mapping[str, object] = Distillation(),  # noqa: B008 - frozen
+    class_names: Sequence[str] = (),
+    pixels: str | None = None,
     seed: int = 0,
     workspace: PathLike = ".selftrain",
     progress: Progress = silent,
@@ -70,7 +72,7 @@ def distill(
     call continues the training.
 
     Args:
-      - `teacher`: the folder of a saved model or ensemble.
+      - `teacher`: the folder of a saved model or ensemble, or your own model in a format of docs/data.md.
       - `images`: images without labels: a folder, an array, a list, a stream, or Pixels. An image that comes twice is
         learned from once, with its label if it has one.
       - `labeled`: class folders, or (images, labels).
@@ -80,6 +82,8 @@ def distill(
         teacher, which is replaced.
       - `recipe`: how to train, a `selftrain.config.Distillation` or a mapping of its keys: backbone, temperature,
         steps and the other settings.
+      - `class_names`: the classes of your own model, in the order of its outputs.
+      - `pixels`: how your own model reads pixels, such as "0..1". None: measured on the validation images.
       - `seed`: determines the first weights, the order of the images, and which of `labeled` are held out.
       - `workspace`: the folder for decoded images and checkpoints, with the recall log.
       - `progress`: called with the units done, their total, and a note.
@@ -91,7 +95,8 @@ def distill(
       - SourceError: images or labels cannot be used.
       - ConfigError: `out` or `recipe` is not allowed, or there is nothing to validate on or to learn from.
       - BackboneError: the backbone cannot be built.
-      - UntrustedFileError: `teacher` is not a saved model, or was changed.
+      - UntrustedFileError: `teacher` is not a saved model, was changed, or is refused.
+      - PredictionError: your own model is not better than chance on the validation images.
       - WithdrawnError: `selftrain recall` withdrew the teacher, or a model that it was trained from.
       - TrainingDivergedError: the loss is not finite.
 
@@ -122,6 +127,8 @@ def distill(
         validation=validation,
         out=out,
         recipe=recipe,
+        class_names=class_names,
+        pixels=pixels,
         seed=seed,
         workspace=workspace,
         progress=progress,

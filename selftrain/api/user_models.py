@@ -13,18 +13,22 @@ from selftrain.adapters.process.quiet_start import start_keras
 from selftrain.autolabeling.user_model import UserModel, open_model
 from selftrain.data.inputs.images import Array
 from selftrain.files.places import user_path
+from selftrain.learn.adoption.formats import is_brought, open_brought
 from selftrain.learn.models.loading import load
 
 
 def open_user_model(model: object) -> tuple[UserModel, tuple[str, ...] | None]:
     """`model` as a UserModel, and its class names if selftrain saved it, otherwise None.
 
-    Raises PredictionError where `model` cannot be called. Raises UntrustedFileError for a folder that selftrain did not
-    save.
+    A path may hold a model in any `Format`. Raises PredictionError where `model` cannot be called. Raises
+    UntrustedFileError for a folder that holds no model, and as `open_brought` does.
     """
     if isinstance(model, str | os.PathLike):
         start_keras()
-        loaded, contract = load(user_path(model))
+        path = user_path(model)
+        if is_brought(path):
+            return open_model(open_brought(path)), None
+        loaded, contract = load(path)
         return open_model(loaded), contract.class_names
     if _is_torch(model):
         return UserModel(_torch_answer(model)), None
@@ -32,10 +36,10 @@ def open_user_model(model: object) -> tuple[UserModel, tuple[str, ...] | None]:
 
 
 def refuse_withdrawn(teacher: Path, workspace: Path) -> None:
-    """Raise WithdrawnError where the recall log of `workspace` names the model in the folder `teacher`."""
+    """Raise WithdrawnError where the recall log of `workspace` names the model in the folder or file `teacher`."""
     from selftrain.adapters.registry.recall_log import ANOTHER_TEACHER, descent_at, refuse_file
 
-    if teacher.is_dir():  # loading anything else fails with its own message
+    if teacher.exists():  # loading anything else fails with its own message
         refuse_file(descent_at(teacher), str(teacher), workspace, advice=ANOTHER_TEACHER)
 
 

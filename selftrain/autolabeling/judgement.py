@@ -20,18 +20,20 @@ from selftrain.autolabeling.user_model import (
     refuse_no_probabilities,
 )
 from selftrain.data.inputs.held_out import Mask
+from selftrain.data.inputs.images import Array
 from selftrain.data.inputs.values import Scale
 from selftrain.errors import PredictionError, SourceError
 from selftrain.evaluate import metrics
 from selftrain.evaluate.coverage import HeldOut
 from selftrain.evaluate.statistics.intervals import wilson
 from selftrain.evaluate.statistics.significance import mcnemar
+from selftrain.learn.adoption.preparation import PLAIN, PREPARATIONS, best_fit
 from selftrain.learn.models.calibrate import cross_fitted_probs, fit_temperature, softmax
 
 Ints = npt.NDArray[np.int64]
 
 FEW_HELD_OUT = 50
-# The images are refused as having the wrong range of values only where three things hold in the other range.
+# The images are refused as wrongly prepared only where three things hold in another preparation.
 _LEAST_GAIN = 0.1  # the accuracy is higher by more than this
 _LEVEL = 0.01  # the difference is significant at this level
 _LEAST_ACCURACY = 1 / 3  # the lower bound of the accuracy lies above this
@@ -130,24 +132,49 @@ def _warnings(labels: Ints, calibration: Calibration, names: tuple[str, ...]) ->
 def _refuse_wrong_range(
     model: UserModel, reading: Reading, labels: Ints, outputs: OutputKind, *, batch_size: int
 ) -> None:
-    """Raise SourceError where the model is clearly better on the same images in the other usual range of values."""
-    factor = {Scale.TO_1: 255.0, Scale.TO_255: 1 / 255}.get(reading.pixels.scale)
-    if factor is None:
+    """Raise SourceError where the model is clearly better on the same images in another usual preparation."""
+    given = {Scale.TO_1: "0..1", Scale.TO_255: PLAIN}.get(reading.pixels.scale)
+    if given is None:
         return
     count = len(reading.sample)
-    try:
-        answers = answers_of(model, (reading.sample * np.float32(factor)).astype(np.float32), batch_size=batch_size)
-    except PredictionError:  # the model may refuse float32 images
-        return
     truth = labels[:count]
-    right = as_logits(reading.answers[:count], outputs).argmax(axis=1) == truth
-    right_scaled = as_logits(answers, outputs).argmax(axis=1) == truth
-    gains, losses = int((right_scaled & ~right).sum()), int((right & ~right_scaled).sum())
+    probs = {given: softmax(as_logits(reading.answers[:count], outputs))}
+    right = probs[given].argmax(axis=1) == truth
+    if right.mean() + _LEAST_GAIN >= 1:
+        return  # no other preparation can be that much better
+    for name, shown in _prepared(reading.sample, given):
+        try:
+            answers = answers_of(model, shown, batch_size=batch_size)
+        except PredictionError:  # the model may refuse float32 images
+            continue
+        probs[name] = softmax(as_logits(answers, outputs))
+    best = best_fit(probs, truth)
+    right_there = probs[best].argmax(axis=1) == truth
+    gains, losses = int((right_there & ~right).sum()), int((right & ~right_there).sum())
     better = (gains - losses) / count > _LEAST_GAIN and mcnemar(gains, losses) < _LEVEL
-    if better and wilson(int(right_scaled.sum()), count).low > _LEAST_ACCURACY:
+    if better and wilson(int(right_there.sum()), count).low > _LEAST_ACCURACY:
         low, high = reading.pixels.low, reading.pixels.high
         raise SourceError(
             f"the model is right on {right.mean():.0%} of the held-out images as they are (values {low:g}..{high:g}), "
-            f"but on {right_scaled.mean():.0%} of them {'times 255' if factor > 1 else 'divided by 255'}. "
+            f"but on {right_there.mean():.0%} of them {_words(best, given)}. "
             "Give images in the range that it was trained on, or a model that rescales them"
         )
+
+
+def _prepared(sample: Array, given: str) -> Iterator[tuple[str, Array]]:
+    """The sample in the usual preparations other than the `given` one; those of colours only where it has colours."""
+    pixels = sample.astype(np.float32) * np.float32(255 if given != PLAIN else 1)
+    coloured = pixels.ndim == 4 and pixels.shape[-1] == 3
+    for name, preparation in PREPARATIONS.items():
+        if name == given:
+            continue
+        if coloured:
+            yield name, preparation(pixels)
+        elif preparation.is_even:
+            yield name, np.asarray(pixels * preparation.scale[0] + preparation.offset[0], np.float32)
+
+
+def _words(name: str, given: str) -> str:
+    if {name, given} == {PLAIN, "0..1"}:
+        return "times 255" if name == PLAIN else "divided by 255"
+    return f"prepared as {name!r}, which docs/data.md explains"

@@ -14,6 +14,7 @@ from selftrain.cli.shared.options import (
     DEFAULT_WORKSPACE,
     AsJson,
     Classes,
+    ImageSize,
     ModelNameOption,
     Pixels,
     WorkspaceOption,
@@ -35,10 +36,10 @@ VersionOption = Annotated[
 ]
 SavedModelOption = Annotated[
     str | None,
-    typer.Option("--model", help="Folder of a saved model, or a .keras file, instead of a registered model."),
+    typer.Option("--model", help="Folder of a saved model, or your own model, instead of a registered one."),
 ]
 ModelOption = Annotated[
-    str, typer.Option("--model", help="Folder of a saved model, .keras file, models:/NAME@champion, or champion.")
+    str, typer.Option("--model", help="Folder of a saved model, your own model, models:/NAME@champion, or champion.")
 ]
 Images = Annotated[Path, typer.Option("--images", help="Folder of images; its sub-folders are searched too.")]
 Out = Annotated[Path, typer.Option("--out", help="CSV to write. Tables and charts go beside it.")]
@@ -75,6 +76,7 @@ def predict(
     model: SavedModelOption = None,
     classes: Classes = None,
     pixels: Pixels = None,
+    image_size: ImageSize = None,
     batch_size: AtOnce = 32,
     model_name: ModelNameOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
@@ -98,6 +100,7 @@ def predict(
         workspace=workspace,
         model_name=model_name,
         pixels=pixels,
+        image_size=image_size,
         sources=sources,
     )
     if out is not None:
@@ -129,6 +132,7 @@ def pseudo_label(
     target_precision: Precision = None,
     classes: Classes = None,
     pixels: Pixels = None,
+    image_size: ImageSize = None,
     charts: Charts = None,
     materialize: Materialize = None,
     copy: Copy = False,
@@ -155,10 +159,12 @@ def pseudo_label(
     for folder in (images, *([labeled] if labeled else [])):
         image_files(folder)  # a wrong folder is refused before the model is loaded
     names = _names(classes)
-    known = known_of(image_files(images), pixels=pixels, labeled=labeled, class_names=names)
+    known = known_of(image_files(images), pixels=pixels, size=image_size, labeled=labeled, class_names=names)
     found = find_reference(model, workspace=workspace, model_name=model_name, class_names=names, known=known)
     if found.detector is not None:
-        refuse_unused(per_class=per_class, labeled=labeled, classes=classes, pixels=pixels, charts=charts)
+        refuse_unused(
+            per_class=per_class, labeled=labeled, classes=classes, pixels=pixels, image_size=image_size, charts=charts
+        )
         label_objects(found, images, out, threshold=threshold, drawn=materialize, as_json=as_json)
         return
     outputs = plan_outputs(images, out, charts=charts, folders=materialize)

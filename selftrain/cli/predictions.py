@@ -30,6 +30,7 @@ def asked_model(
     workspace: Path,
     model_name: str | None,
     pixels: str | None,
+    image_size: str | None,
     sources: Sequence[str],
 ) -> LoadedModel:
     """The saved model that --model names, or the version of the registered one."""
@@ -38,7 +39,7 @@ def asked_model(
     from selftrain.learn.models.answers import named_files
 
     if model is not None:
-        known = known_of(named_files([Path(each) for each in sources])[0], pixels=pixels)
+        known = known_of(named_files([Path(each) for each in sources])[0], pixels=pixels, size=image_size)
         return load_reference(model, workspace=workspace, model_name=model_name, class_names=class_names, known=known)
     reference = "champion" if version is None else str(version)
     return load_version(reference, workspace=workspace, model_name=model_name)

@@ -16,16 +16,22 @@ def check_prompt(prompt: str) -> None:
         raise ConfigError(f"prompt {prompt!r}: write {{}} once, where the class goes, such as 'a photo of a {{}}.'")
 
 
+_NOT_BROUGHT = ("train", "champion", "zero_shot")
+
+
 class Teacher(Recipe):
     """The first teacher: trained on human labels, or a model that the user brings."""
 
     backbone: str = "efficientnet_b0_050"
     start: str = Field(
         "train",
-        description="'train', 'champion', 'zero_shot', or the path of a .keras file or saved model folder",
+        description="'train', 'champion', 'zero_shot', or the path of a .keras or .h5 file, or of a model's folder",
     )
     pixels: str | None = Field(
-        None, description="pixels of a .keras file in `start`, such as 0..1; None: measured on the labelled images"
+        None, description="pixels of your own model in `start`, such as 0..1; None: measured on the labelled images"
+    )
+    image_size: str | None = Field(
+        None, description="height x width that your own model in `start` reads, such as 96x128; None: as it says"
     )
     preset: str | None = Field(None, description="zero_shot: a CLIP or SigLIP of KerasHub, by name or folder")
     prompts: tuple[str, ...] = Field(
@@ -46,4 +52,10 @@ class Teacher(Recipe):
                 raise ConfigError(f"teacher.{key} is {value!r}, and would do nothing: teacher.start is {self.start!r}")
         for prompt in self.prompts:
             check_prompt(prompt)
+        for key in ("pixels", "image_size"):
+            if getattr(self, key) is not None and self.start in _NOT_BROUGHT:
+                raise ConfigError(
+                    f"teacher.{key} is {getattr(self, key)!r}, and would do nothing: teacher.start is {self.start!r}, "
+                    "not a model of your own"
+                )
         return self

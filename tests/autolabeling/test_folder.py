@@ -100,7 +100,7 @@ def test_an_interrupted_labelling_goes_on_and_ends_as_if_nothing_had_happened(
         autolabel(**arguments, unlabeled=iter(pool), out=tmp_path / "out")
     model.asked = 0
     resumed = autolabel(**arguments, unlabeled=iter(pool), out=tmp_path / "out", resume=True)
-    sampled = 2 * resumed.counts.held_out  # asked once more, and at another scale
+    sampled = resumed.counts.held_out  # asked once more; other preparations are only tried where it is often wrong
     assert model.asked == len(pool) - 400 + sampled
     whole = autolabel(**arguments, unlabeled=pool, out=tmp_path / "whole")
     assert resumed == whole

@@ -57,6 +57,56 @@ def test_images_in_another_range_than_the_model_reads_are_refused(
         autolabel(model=scaled, labeled=(wrong, labeled[1]), unlabeled=others, out=tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("scale", "offset", "turned", "words"),
+    [
+        (1.0, 0.0, True, "prepared as 'bgr 0..255', which docs/data.md explains"),
+        (1 / 127.5, -1.0, True, "prepared as 'bgr -1..1', which docs/data.md explains"),
+        (1 / 127.5, -1.0, False, "prepared as '-1..1', which docs/data.md explains"),
+    ],
+)
+def test_images_that_the_model_wants_prepared_are_refused_with_the_preparation(
+    tmp_path: Path, scale: float, offset: float, turned: bool, words: str
+) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(150) % 3
+    images = rng.integers(60, 110, (150, 8, 8, 3))
+    images[np.arange(150), :, :, labels] += 60
+    centres = 85 + 60 * np.eye(3)
+
+    def bent(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return 127 * (1 + np.cos(np.clip(pixels, 0, 255) / 20))  # a linear model would be right under any shift
+
+    def theirs(batch: npt.NDArray[Any]) -> Floats:
+        pixels = (np.asarray(batch, np.float32) - offset) / scale
+        seen = pixels[..., ::-1] if turned else pixels
+        distances = ((bent(seen).mean(axis=(1, 2))[:, None] - bent(centres)) ** 2).sum(axis=2)
+        logits: Floats = np.asarray(-distances / 400, np.float32)
+        return logits
+
+    with pytest.raises(SourceError, match=re.escape(words)):
+        autolabel(
+            model=theirs,
+            labeled=(images.astype(np.uint8), labels),
+            unlabeled=images[:30].astype(np.uint8),
+            out=tmp_path / "out",
+        )
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("name", ["tiny.h5", "exported"])
+def test_a_path_of_an_old_model_is_opened_as_any_other(tmp_path: Path, name: str) -> None:
+    path = Path(__file__).parents[1] / "learn" / "adoption" / "keras2" / name
+    images = np.random.default_rng(0).integers(0, 256, (60, 16, 16, 3)).astype(np.uint8)
+    from selftrain.learn.adoption.formats import open_brought
+
+    labels = open_brought(path).predict(images.astype(np.float32), verbose=0).argmax(axis=1)
+    labels[:3] = [0, 1, 2]
+    found = autolabel(model=path, labeled=(images, labels), unlabeled=images[:5] // 2, out=tmp_path / "out")
+    assert found.outputs == "probabilities"
+    assert found.calibration.accuracy >= 0.9
+
+
 def test_labelled_and_unlabelled_images_of_different_ranges_are_refused(
     model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
 ) -> None:

@@ -398,6 +398,65 @@ def test_a_keras_file_of_ones_own_needs_its_classes(
     assert (tmp_path / "by_class" / "g" / "a.png").is_symlink()
 
 
+OLD = Path(__file__).parents[1] / "learn" / "adoption" / "keras2"
+
+
+@pytest.mark.parametrize("model", ["tiny.h5", "exported"])
+def test_an_old_model_labels_as_one_of_keras_3(selftrain: Command, tmp_path: Path, paint: Paint, model: str) -> None:
+    paint(tmp_path / "photos" / "a.png", "green")
+    paint(tmp_path / "photos" / "b.png", "red")
+    asked = ["--model", OLD / model, "--classes", "a,b,c", "--pixels", "0..255"]
+    ended = selftrain("predict", *asked, "photos/a.png", "photos/b.png", "--json")
+    assert ended.code == 0, ended.err
+    assert "reads 16x16 pixels as 0..255 (said), answers softmax" in ended.err
+    labels = selftrain("pseudo-label", *asked, "--images", "photos", "--out", "labels.csv", "--json")
+    assert labels.code == 0, labels.err
+    with Path("labels.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["class"] for row in rows] == [row["label"] for row in json.loads(ended.out)]
+
+
+def test_a_model_of_another_format_shows_the_lines_that_convert_it(
+    selftrain: Command, tmp_path: Path, paint: Paint
+) -> None:
+    paint(tmp_path / "photos" / "a.png", "green")
+    (tmp_path / "empty").mkdir()
+    for name, line in (
+        ("net.pt", "torch.onnx.export("),
+        ("net.pkl", "never is"),
+        ("empty", "model.save('model.keras')"),
+    ):
+        if "." in name:
+            (tmp_path / name).write_bytes(b"anything")
+        ended = selftrain("pseudo-label", "--model", name, "--classes", "a,b", "--images", "photos", "--out", "out.csv")
+        assert ended.code == 2
+        assert f"{name} is not a .keras, .h5 or .onnx file" in ended.err
+        assert line in ended.err
+    code = selftrain("predict", "--model", OLD / "code.h5", "--classes", "a,b,c", "photos/a.png")
+    assert code.code == 2
+    assert "it has a Lambda layer" in code.err
+    assert "Traceback" not in code.err
+
+
+def test_the_image_size_of_a_model_that_reads_any_is_said_by_hand(
+    selftrain: Command, tmp_path: Path, paint: Paint
+) -> None:
+    import keras
+
+    image = keras.Input((None, None, 3))
+    keras.Model(image, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(image))).save(tmp_path / "any.keras")
+    paint(tmp_path / "photos" / "a.png", "green")
+    call = ["predict", "--model", "any.keras", "--classes", "a,b", "--pixels", "0..1", "photos/a.png"]
+    assert "reads 224x224 pixels" in selftrain(*call).err
+    assert "reads 12x20 pixels" in selftrain(*call, "--image-size", "12x20").err
+    wrong = selftrain(*call, "--image-size", "large")
+    assert wrong.code == 2
+    assert "'large' is not height x width in pixels, such as 96x128" in wrong.err
+    fixed = selftrain("predict", "--model", OLD / "tiny.h5", "--classes", "a,b,c", "--image-size", "32", "photos/a.png")
+    assert fixed.code == 2
+    assert "reads 16x16 pixels; the image size 32x32 that was given does not fit" in fixed.err
+
+
 def test_a_changed_model_file_is_not_loaded(
     selftrain: Command, tmp_path: Path, paint: Paint, colour_model: Path
 ) -> None:

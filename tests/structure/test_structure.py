@@ -19,7 +19,11 @@ ENTRY_POINTS = sorted(
 )
 # What Keras cannot say for all backends, these files ask TensorFlow itself, only where it computes: Keras spreads a
 # training over devices under JAX only, and chooses no kernels.
-OF_TENSORFLOW = tuple(f"selftrain/learn/networks/{name}.py" for name in ("devices", "depthwise", "fused_norm"))
+# And a SavedModel is TensorFlow's own format; ONNX is called from inside its graph.
+OF_TENSORFLOW = (
+    *(f"selftrain/learn/networks/{name}.py" for name in ("devices", "depthwise", "fused_norm")),
+    *(f"selftrain/learn/adoption/{name}.py" for name in ("saved_graph", "onnx_model")),
+)
 # They train, or draw: what they import is heavy.
 HEAVY_ROOMS = (
     "selftrain.learn.",

@@ -163,7 +163,10 @@ def descent_of(contract: Contract | DetectorContract) -> Descent:
 
 
 def descent_at(path: Path) -> Descent:
-    """Who taught the model in the folder `path`, as its contract says. A `.keras` file only has its digest."""
-    from selftrain.learn.models.contract import file_digest, read_contract
+    """Who taught the model at `path`, as its contract says. One that a user brings only has its digest."""
+    from selftrain.learn.adoption.formats import digest_of, is_brought
+    from selftrain.learn.models.contract import read_contract
 
-    return descent_of(read_contract(path)) if path.is_dir() else Descent(frozenset({file_digest(path)}))
+    if path.is_dir() and not is_brought(path):
+        return descent_of(read_contract(path))
+    return Descent(frozenset({digest_of(path)}))

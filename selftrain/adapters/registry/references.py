@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
@@ -21,16 +19,16 @@ from selftrain.config import check_model_name
 from selftrain.errors import ConfigError, NotRegisteredError, RegistryError
 from selftrain.files.workspace import Workspace
 from selftrain.learn.adoption.adopt import NOTHING_KNOWN, Known, adopt
+from selftrain.learn.adoption.formats import ANY_SIDE, NAMED, digest_of, is_brought, refuse_other, side_of
 from selftrain.learn.detection.saving import SavedDetector, holds_detector
-from selftrain.learn.models.contract import CONTRACT_FILE, MODEL_FILE, Contract, file_digest, read_contract
-from selftrain.learn.models.loading import UNREADABLE_ZIP, load
+from selftrain.learn.models.contract import CONTRACT_FILE, MODEL_FILE, Contract, read_contract
+from selftrain.learn.models.loading import load
 from selftrain.learn.models.saving import values_digest
 from selftrain.selflabel.lineage.descent import Descent
 
 if TYPE_CHECKING:
     import keras
 
-ANY_SIDE = 224  # pixels
 ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<number>\d+))")
 
 
@@ -146,24 +144,28 @@ def find_reference(
     class_names: tuple[str, ...] = (),
     known: Known = NOTHING_KNOWN,
 ) -> FoundModel:
-    """The model that `reference` names: a saved model's folder, a `.keras` file, `models:/NAME@ALIAS`,
+    """The model that `reference` names: a saved model's folder, one that the user brings, `models:/NAME@ALIAS`,
     `models:/NAME/NUMBER`, or `champion`.
 
-    A `.keras` file without its contract needs `class_names`, in the order of its outputs, and is asked as `adopt` does
-    with what is `known`. Raises ConfigError for any
-    other reference, and RegistryError for an unknown version. Loading raises UntrustedFileError for a file that differs
-    from its contract.
+    One that the user brings is a file or folder of a `Format`. It needs `class_names`, in the order of its outputs, and
+    is asked as `adopt` does with what is `known`. Raises ConfigError for any other reference, UntrustedFileError for a
+    file of another format, and RegistryError for an unknown version. Loading raises UntrustedFileError for a file that
+    differs from its contract, or is refused.
     """
     prepare_process()
     path = Path(reference)
     if reference in (CHAMPION, CHALLENGER) or reference.startswith("models:/"):
         return _find_version(reference, workspace=workspace, model_name=model_name)
-    if path.is_dir():
+    if is_brought(path):
+        return _find_brought(path, class_names, workspace, known)
+    if path.name == MODEL_FILE and path.is_file():
+        return _find_folder(path.parent, str(path.parent), workspace)
+    if path.is_dir() and ((path / CONTRACT_FILE).exists() or holds_detector(path)):
         return _find_folder(path, reference, workspace)
-    if path.suffix == ".keras" and path.is_file():
-        return _find_file(path, class_names, workspace, known)
+    if path.exists():
+        raise refuse_other(path)
     raise ConfigError(
-        f"{reference!r} is not a model: give a saved model's folder, a .keras file, models:/NAME@champion, "
+        f"{reference!r} is not a model: give a saved model's folder, {NAMED}, models:/NAME@champion, "
         "models:/NAME/NUMBER, or champion"
     )
 
@@ -245,32 +247,19 @@ def _find_folder(folder: Path, called: str, workspace: Path) -> FoundModel:
     return FoundModel(read_contract(folder).image_size, loaded)
 
 
-def _find_file(path: Path, class_names: tuple[str, ...], workspace: Path, known: Known) -> FoundModel:
-    if path.name == MODEL_FILE and (path.parent / CONTRACT_FILE).is_file():
-        return _find_folder(path.parent, str(path.parent), workspace)
+def _find_brought(path: Path, class_names: tuple[str, ...], workspace: Path, known: Known) -> FoundModel:
     if not class_names:
         raise ConfigError(f"{path} does not name its classes; give --classes a,b,c in the order of its outputs")
-    side = _image_size(path)
+    side = max(known.size) if known.size is not None else side_of(path) or ANY_SIDE
 
     def loaded() -> LoadedModel:
         start_keras(lean=True)
         model, contract = adopt(path, class_names=class_names, image_size=side, known=known)
-        descent = Descent(frozenset({file_digest(path), values_digest(model)}))  # no contract says who taught it
+        weights = {values_digest(model)} if model.weights else set[str]()
+        descent = Descent(frozenset({digest_of(path), *weights}))  # no contract says who taught it
         return LoadedModel(model, contract, str(path), recall_log.concern_about_file(descent, str(path), workspace))
 
     return FoundModel(side, loaded)
-
-
-def _image_size(path: Path) -> int:
-    """The longer side in pixels that the model in a `.keras` file reads; 224 where it reads any size."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            described: Any = json.loads(archive.read("config.json"))
-        inputs = [layer for layer in described["config"]["layers"] if layer["class_name"] == "InputLayer"]
-        sides = [side for side in inputs[0]["config"]["batch_shape"][1:3] if isinstance(side, int)]
-    except (*UNREADABLE_ZIP, TypeError, IndexError):
-        return ANY_SIDE  # if the file is broken, loading it says so
-    return max(sides, default=ANY_SIDE)
 
 
 def _check_registered(tracking: Tracking, name: str) -> None:

@@ -36,9 +36,9 @@ def teacher_backbone(e: Experiment, workspace: Workspace) -> str:
         return e.teacher.backbone
     if e.teacher.start == "zero_shot":
         return _made_of(e.teacher).backbone
-    from selftrain.learn.models.loading import backbone_of
+    from selftrain.learn.adoption.formats import name_of
 
-    return backbone_of(_located(e.teacher.start, workspace, e.registry, e.retrain.from_version))
+    return name_of(_located(e.teacher.start, workspace, e.registry, e.retrain.from_version))
 
 
 def retraining_of(e: Experiment) -> Experiment:
@@ -75,25 +75,28 @@ def starting_teacher(
 ) -> SavedModel:
     """The first teacher of a run that does not train one, as `teacher.start` says.
 
-    It is the champion, a `.keras` file, a saved model's folder, or a zero-shot model, which is built here. A `.keras`
-    file is asked how it reads images, on `labeled` ones of a side in pixels; PredictionError is raised as `adopt` does.
+    It is the champion, one that the user brings, a saved model's folder, or a zero-shot model, which is built here. One
+    that the user brings is asked how it reads images, on `labeled` ones of a side in pixels; PredictionError is raised
+    as `adopt` does. UntrustedFileError is raised for one of a Format that only answers.
     Raises WithdrawnError for a teacher that was withdrawn, or taught by one that was.
     """
-    from selftrain.learn.adoption.adopt import Known, adopt
+    from selftrain.learn.adoption.adopt import Known, adopt, size_of
+    from selftrain.learn.adoption.formats import digest_of, is_brought, name_of
     from selftrain.learn.adoption.preparation import PLAIN
-    from selftrain.learn.models.contract import CONTRACT_FILE, SavedModel, file_digest
+    from selftrain.learn.models.contract import CONTRACT_FILE, SavedModel
     from selftrain.learn.models.saving import save
 
     start = teacher.start
     if start == "zero_shot":
         return _zero_shot(teacher, workspace, class_names=class_names, image_size=image_size)
     path = _located(start, workspace, settings, version)
-    if path.is_dir():
+    if path.is_dir() and not is_brought(path):
         return _of_classes(SavedModel.read(path), class_names)
-    known = Known(pixels=teacher.pixels, labeled=labeled)
+    name_of(path)  # a format that only labels is refused here
+    known = Known(pixels=teacher.pixels, size=size_of(teacher.image_size), labeled=labeled)
     model, contract = adopt(path, class_names=class_names, image_size=image_size, known=known)
     # Kept by the file's digest: a second save would have another digest, and every later step would run again.
-    name = f"{file_digest(path)[:24]}-{image_size}"
+    name = f"{digest_of(path)[:24]}-{teacher.image_size or image_size}"
     read = contract.brought.pixels if contract.brought is not None else PLAIN
     folder = workspace.models / (name if read == PLAIN else f"{name}-{read.replace(' ', '-').replace('..', '-')}")
     if not (folder / CONTRACT_FILE).is_file():
@@ -174,14 +177,14 @@ def described_spaces(e: Experiment, student: Student, backbone: str) -> Spaces:
 
 
 def _located(start: str, workspace: Workspace, settings: Registry, number: int | None = None) -> Path:
-    """The `.keras` file or the saved model's folder that `start` names; the champion is fetched."""
+    """What `start` names: the user's own model, or a saved model's folder; the champion is fetched."""
     from selftrain.learn.models.contract import CONTRACT_FILE, MODEL_FILE
 
     if start != "champion":
         if not Path(start).exists():
             raise SourceError(
-                f"teacher.start is {start!r}, which does not exist; give 'train', 'champion', 'zero_shot', a .keras "
-                "file or a folder"
+                f"teacher.start is {start!r}, which does not exist; give 'train', 'champion', 'zero_shot', a .keras or "
+                ".h5 file or a folder"
             )
         path = Path(start)
         saved = path.name == MODEL_FILE and (path.parent / CONTRACT_FILE).is_file()
@@ -231,8 +234,11 @@ def _of_classes(model: SavedModel, class_names: tuple[str, ...]) -> SavedModel:
 
 
 def _content(path: Path) -> str:
-    """sha256 of a file, or of a saved model's contract, which holds its weights' sha256; else 'missing'."""
+    """sha256 of a user's model, or of a saved model's contract, which holds its weights' sha256; else 'missing'."""
+    from selftrain.learn.adoption.formats import digest_of, is_brought
     from selftrain.learn.models.contract import CONTRACT_FILE, file_digest
 
+    if path.is_dir() and is_brought(path):
+        return digest_of(path)
     file = path / CONTRACT_FILE if path.is_dir() else path
     return file_digest(file) if file.is_file() else "missing"

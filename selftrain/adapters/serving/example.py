@@ -34,7 +34,7 @@ def run_litert(file: Path, images: Any) -> Any:
 
 
 def run_onnx(file: Path, images: Any) -> Any:
-    import onnxruntime  # type: ignore[import-untyped]  # it ships no types
+    import onnxruntime
 
     return onnxruntime.InferenceSession(str(file)).run(["probabilities"], {"image": images})[0]
 

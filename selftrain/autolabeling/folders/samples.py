@@ -12,18 +12,27 @@ import numpy.typing as npt
 from selftrain.autolabeling.folders.held_out_files import class_folders
 from selftrain.data.images.decode import decode
 from selftrain.errors import ImageError
-from selftrain.learn.adoption.adopt import Known
+from selftrain.learn.adoption.adopt import Known, size_of
 
 UInt8s = npt.NDArray[np.uint8]
 _IMAGES, _LABELED = 64, 256  # the most that are read
 
 
 def known_of(
-    paths: Sequence[str], *, pixels: str | None, labeled: Path | None = None, class_names: tuple[str, ...] = ()
+    paths: Sequence[str],
+    *,
+    pixels: str | None,
+    size: str | None = None,
+    labeled: Path | None = None,
+    class_names: tuple[str, ...] = (),
 ) -> Known:
-    """What the image files `paths`, and those in the class folders of `labeled`, let us ask a model."""
+    """What the image files `paths`, and those in the class folders of `labeled`, let us ask a model.
+
+    Raises ConfigError for a `size` that is not height x width, such as "96x128".
+    """
     return Known(
         pixels=pixels,
+        size=size_of(size),
         images=partial(_images, tuple(paths)),
         labeled=None if labeled is None else partial(_labeled, labeled, class_names),
     )

@@ -21,15 +21,23 @@ ModelNameOption = Annotated[
 ]
 Classes = Annotated[
     str | None,
-    typer.Option("--classes", metavar="A,B,...", help="Classes of a .keras file, in the order of its outputs."),
+    typer.Option("--classes", metavar="A,B,...", help="Classes of your own model, in the order of its outputs."),
 ]
 Pixels = Annotated[
     str | None,
     typer.Option(
         "--pixels",
         metavar="RANGE",
-        help="Pixels of a .keras file: 0..255, 0..1 or -1..1; also torch, caffe, 'bgr 0..1'. Default: measured on "
+        help="Pixels of your own model: 0..255, 0..1 or -1..1; also torch, caffe, 'bgr 0..1'. Default: measured on "
         "labelled images, else 0..255.",
+    ),
+]
+ImageSize = Annotated[
+    str | None,
+    typer.Option(
+        "--image-size",
+        metavar="HxW",
+        help="Height and width in pixels that your own model reads, where it does not say. Default: 224x224.",
     ),
 ]
 DEFAULT_WORKSPACE = Path(".selftrain")

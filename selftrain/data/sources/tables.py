@@ -125,7 +125,7 @@ def _with_endings(paths: list[str]) -> list[str]:
         if os.path.exists(path) or not os.path.isdir(folder or "."):
             continue
         if folder not in endings:
-            endings[folder] = endings_of(folder)
+            endings[folder] = endings_of(folder or ".")
         found = endings[folder].get(stem, [])
         if len(found) > 1:
             raise SourceError(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selftrain.errors import BackboneError, ConfigError, PredictionError
+from selftrain.learn.adoption.formats import open_brought
 from selftrain.learn.adoption.preparation import (
     PLAIN,
     PREPARATIONS,
@@ -21,7 +23,7 @@ from selftrain.learn.adoption.preparation import (
 )
 from selftrain.learn.models.calibrate import softmax
 from selftrain.learn.models.contract import Answers, Contract, Reading
-from selftrain.learn.models.loading import check_class_names, load_keras
+from selftrain.learn.models.loading import check_class_names
 
 if TYPE_CHECKING:
     import keras
@@ -31,16 +33,19 @@ Floats = npt.NDArray[np.float32]
 _SMALLEST: Final = 1e-7  # probability
 _TINIEST: Final = 1e-30  # of one of several sigmoids: all may be small, and the largest counts
 _SUM_TOLERANCE: Final = 1e-3
+_LARGEST_SIDE: Final = 10_000  # pixels
 
 
 @dataclass(frozen=True)
 class Known:
-    """What is at hand to ask a model: its `pixels` as the user said, real images, and labels of them.
+    """What is at hand to ask a model: its `pixels` and `size` as the user said, real images, and labels of them.
 
+    `size` is height and width in pixels, for a model that reads any.
     `images` gives uint8 (n, side, side, 3) of a side in pixels; `labeled` the same with their classes (n,).
     """
 
     pixels: str | None = None
+    size: tuple[int, int] | None = None
     images: Callable[[int], UInt8s] | None = None
     labeled: Callable[[int], tuple[UInt8s, npt.NDArray[np.int64]]] | None = None
 
@@ -48,12 +53,30 @@ class Known:
 NOTHING_KNOWN: Final = Known()
 
 
+def size_of(text: str | None) -> tuple[int, int] | None:
+    """Height and width in pixels, of text such as "96x128". Raises ConfigError for any other.
+
+    >>> size_of("96x128"), size_of("64"), size_of(None)
+    ((96, 128), (64, 64), None)
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+)(?:x(\d+))?", text.strip().lower())
+    if found is None or not all(0 < int(each) <= _LARGEST_SIDE for each in found.groups() if each):
+        raise ConfigError(f"image size {text!r} is not height x width in pixels, such as 96x128")
+    return int(found[1]), int(found[2] or found[1])
+
+
 @dataclass(frozen=True, eq=False)
 class _Asked:
-    """A loaded model, the side of the square images that it is shown, and whether it rescales pixels itself."""
+    """A loaded model, the side of the square images that it is shown, and the height and width that it reads.
+
+    `rescales`: whether it rescales pixels itself.
+    """
 
     inner: keras.Model
     side: int
+    size: tuple[int, int]
     rescales: bool
     answers: Answers = "logits"
 
@@ -61,12 +84,11 @@ class _Asked:
         """The model's own answers (n, columns) to uint8 images (n, side, side, 3)."""
         import keras
 
-        height, width, channels = self.inner.input_shape[1:]
         prepared = preparation(images)
-        if channels == 1:
+        if self.inner.input_shape[3] == 1:
             prepared = prepared.mean(axis=-1, keepdims=True)
-        if (height or self.side, width or self.side) != prepared.shape[1:3]:
-            prepared = keras.ops.convert_to_numpy(keras.ops.image.resize(prepared, (height, width)))
+        if self.size != prepared.shape[1:3]:
+            prepared = keras.ops.convert_to_numpy(keras.ops.image.resize(prepared, self.size))
         parts = [self.inner.predict_on_batch(prepared[start : start + 32]) for start in range(0, len(prepared), 32)]
         return np.concatenate(parts).astype(np.float32)
 
@@ -78,7 +100,7 @@ class _Asked:
 def adopt(
     path: Path, *, class_names: tuple[str, ...], image_size: int, known: Known = NOTHING_KNOWN
 ) -> tuple[keras.Model, Contract]:
-    """A user's own .keras classifier as one of our models: 0-255 images in, logits out, with a contract.
+    """A user's own classifier, in any Format, as one of our models: 0-255 images in, logits out, with a contract.
 
     The contract's `brought` says how it reads pixels and what it answers. Where labelled images are `known`, the pixel
     range that fits them is measured. Otherwise images are given as they are, 0-255.
@@ -91,20 +113,20 @@ def adopt(
     check_class_names(class_names)
     if known.pixels is not None and known.pixels not in PREPARATIONS:
         raise ConfigError(f"pixels {known.pixels!r} are not one of: {', '.join(PREPARATIONS)}")
-    inner = load_keras(path)
-    _check_shapes(inner, path, classes=len(class_names), image_size=image_size)
-    asked = _Asked(inner, image_size, _rescales(inner))
+    inner = open_brought(path)
+    size = _read_size(inner, path, known.size, image_size)
+    _check_shapes(inner, path, classes=len(class_names), size=size, image_size=image_size)
+    asked = _Asked(inner, image_size, size, _rescales(inner))
     noise = np.random.default_rng(0).integers(0, 256, (8, image_size, image_size, 3), np.uint8)
     images = known.images(image_size) if known.images is not None else noise
-    asked = _Asked(inner, image_size, asked.rescales, _kind_of(inner, asked, images if len(images) else noise, path))
+    asked = replace(asked, answers=_kind_of(inner, asked, images if len(images) else noise, path))
     reading = _reading(asked, known, images, class_names, path)
     model = _wrapped(asked, PREPARATIONS[reading.pixels])
     return model, Contract(backbone=inner.name, image_size=image_size, class_names=class_names, brought=reading)
 
 
 def _reading(asked: _Asked, known: Known, images: UInt8s, class_names: tuple[str, ...], path: Path) -> Reading:
-    height, width, _ = asked.inner.input_shape[1:]
-    shape = (height or asked.side, width or asked.side)
+    shape = asked.size
     said = known.pixels
     labeled = known.labeled(asked.side) if known.labeled is not None else None
     if labeled is not None and len(labeled[0]):
@@ -167,16 +189,15 @@ def _wrapped(asked: _Asked, preparation: Preparation) -> keras.Model:
     """The model that reads uint8 or float 0-255 images (n, side, side, 3) and answers logits (n, classes)."""
     import keras
 
-    height, width, channels = asked.inner.input_shape[1:]
     images = keras.Input((asked.side, asked.side, 3), name="image")
     prepared = keras.ops.flip(images, axis=-1) if preparation.bgr else images
     if preparation != PREPARATIONS[PLAIN]:
         scale, offset = list(preparation.scale), list(preparation.offset)
         prepared = keras.layers.Rescaling(scale, offset=offset, name="prepared")(prepared)
-    if channels == 1:
+    if asked.inner.input_shape[3] == 1:
         prepared = keras.ops.mean(prepared, axis=-1, keepdims=True)
-    if (height or asked.side, width or asked.side) != (asked.side, asked.side):
-        prepared = keras.layers.Resizing(height, width, name="resized")(prepared)
+    if asked.size != (asked.side, asked.side):
+        prepared = keras.layers.Resizing(*asked.size, name="resized")(prepared)
     logits = _as_logits(asked.inner(prepared), asked.answers, keras.ops)
     return keras.Model(images, logits, name=asked.inner.name)
 
@@ -204,15 +225,24 @@ def _last_activation(model: keras.Model) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _check_shapes(model: keras.Model, path: Path, *, classes: int, image_size: int) -> None:
-    inputs, outputs = model.input_shape, model.output_shape
+def _read_size(model: keras.Model, path: Path, said: tuple[int, int] | None, side: int) -> tuple[int, int]:
+    """Height and width that the model reads; where it reads any, as `said`, else `side`."""
+    inputs = model.input_shape
     if not isinstance(inputs, tuple) or len(inputs) != 4 or inputs[3] not in (1, 3):
         raise BackboneError(f"{path} reads {inputs}; allowed is one input (n, height, width, 3), or 1 for grey")
-    sides = [side for side in inputs[1:3] if side is not None]
-    if sides and max(sides) != image_size:
-        raise BackboneError(
-            f"{path} reads {inputs[1]}x{inputs[2]} px; set image_size to {max(sides)} (it is {image_size})"
+    height, width = inputs[1:3]
+    if said is not None and (height or said[0], width or said[1]) != said:
+        raise ConfigError(
+            f"{path} reads {height or 'any'}x{width or 'any'} pixels; the image size {said[0]}x{said[1]} that "
+            "was given does not fit: leave it out"
         )
+    return said or (height or side, width or side)
+
+
+def _check_shapes(model: keras.Model, path: Path, *, classes: int, size: tuple[int, int], image_size: int) -> None:
+    outputs = model.output_shape
+    if max(size) != image_size:
+        raise BackboneError(f"{path} reads {size[0]}x{size[1]} px; set image_size to {max(size)} (it is {image_size})")
     columns = outputs[1] if isinstance(outputs, tuple) and len(outputs) == 2 else None
     if columns != classes and not (columns == 1 and classes == 2):
         hint = "; one column is two classes" if columns == 1 else ""

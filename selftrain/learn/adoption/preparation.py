@@ -31,8 +31,13 @@ class Preparation:
     offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
     bgr: bool = False
 
-    def __call__(self, images: npt.NDArray[np.uint8]) -> Floats:
-        """uint8 (n, height, width, 3) as the model reads them: float32, the same shape."""
+    @property
+    def is_even(self) -> bool:
+        """Whether it does the same to all channels, in their order."""
+        return not self.bgr and len(set(self.scale)) == len(set(self.offset)) == 1
+
+    def __call__(self, images: npt.NDArray[np.uint8] | Floats) -> Floats:
+        """uint8 or float 0-255 (n, height, width, 3) as the model reads them: float32, the same shape."""
         turned = images[..., ::-1] if self.bgr else images
         return np.asarray(
             turned.astype(np.float32) * np.array(self.scale, np.float32) + np.array(self.offset, np.float32), np.float32

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from selftrain.config import Distillation, Recipe
 from selftrain.config.arguments import as_section, checked
+from selftrain.errors import ConfigError
 from selftrain.files.places import check_out, user_path
 from selftrain.files.workspace import Workspace
+from selftrain.learn.adoption.adopt import NOTHING_KNOWN, Known, adopt
+from selftrain.learn.adoption.formats import ANY_SIDE, digest_of, is_brought, side_of
 from selftrain.learn.distillation.material import Material, material, one_hot
 from selftrain.learn.models.contract import Contract, SavedModel
 from selftrain.learn.models.loading import load
-from selftrain.learn.models.saving import check_replaceable, save
+from selftrain.learn.models.saving import check_replaceable, save, values_digest
 from selftrain.progress import Progress, noting, silent
 
 if TYPE_CHECKING:
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
 
     from selftrain.learn.distillation.soft_targets import Distilling
     from selftrain.learn.training.run import TrainingResult
+
+
+_ASKED = 256  # images at most
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,41 @@ class _Teacher:
     contract: Contract
 
 
+@dataclass(frozen=True, eq=False)
+class _Brought:
+    """A teacher that the user brings, before it is asked; `contract` has the size and classes that it reads."""
+
+    path: Path
+    contract: Contract
+
+    def asked(self, found: Material, known: Known) -> _Teacher:
+        """The teacher, asked how it reads images on those of validation. Raises PredictionError as `adopt` does."""
+        judges = found.validation
+        most = np.linspace(0, len(judges.rows) - 1, min(len(judges.rows), _ASKED)).round().astype(int)
+        shown, labels = judges.pixels.gather(judges.rows[most]), judges.targets[most].argmax(axis=1)
+        model, contract = adopt(
+            self.path,
+            class_names=self.contract.class_names,
+            image_size=self.contract.image_size,
+            known=replace(known, labeled=lambda side: (shown, labels)),
+        )
+        digests = {"weights_sha256": digest_of(self.path), "values_sha256": values_digest(model)}
+        return _Teacher(
+            model, contract.model_copy(update=digests if model.weights else digests | {"values_sha256": ""})
+        )
+
+
+def _opened(path: Path, class_names: tuple[str, ...], known: Known) -> _Teacher | _Brought:
+    """The teacher at `path`. Raises ConfigError for classes that are missing, and for arguments that do nothing."""
+    if not is_brought(path):
+        if class_names or known != NOTHING_KNOWN:
+            raise ConfigError(f"{path} names its classes and reads 0-255; leave out class_names and pixels")
+        return _Teacher(*load(path))
+    if not class_names:
+        raise ConfigError(f"{path} does not name its classes; give class_names=[...] in the order of its outputs")
+    return _Brought(path, Contract(backbone=path.name, image_size=side_of(path) or ANY_SIDE, class_names=class_names))
+
+
 def distill(
     *,
     teacher: str | os.PathLike[str],
@@ -65,6 +106,8 @@ def distill(
     validation: object = None,
     out: str | os.PathLike[str],
     recipe: Distillation | Mapping[str, object] = Distillation(),  # noqa: B008 - frozen
+    class_names: Sequence[str] = (),
+    pixels: str | None = None,
     seed: int = 0,
     workspace: str | os.PathLike[str] = ".selftrain",
     progress: Progress = silent,
@@ -78,12 +121,17 @@ def distill(
     steps = recipe_of_steps(recipe)
     out, workspace = user_path(out), user_path(workspace)
     check_out(out, workspace=workspace)
-    large = _Teacher(*load(user_path(teacher)))
-    size, classes = large.contract.image_size, len(large.contract.class_names)
-    check_replaceable(out, lineage=large.contract.taught, trained=True)
-    small = untrained(steps, recipe.backbone, image_size=size, classes=classes, seed=seed)
+    known = Known(pixels=pixels)
+    large = _opened(user_path(teacher), tuple(class_names), known)
+    reads = large.contract
+    if isinstance(large, _Teacher):
+        check_replaceable(out, lineage=reads.taught, trained=True)
+    small = untrained(steps, recipe.backbone, image_size=reads.image_size, classes=len(reads.class_names), seed=seed)
     place = Workspace(workspace).ensure()
-    found = material(images, labeled, validation, large.contract, place.decoded_cache, seed=seed)
+    found = material(images, labeled, validation, reads, place.decoded_cache, seed=seed)
+    if isinstance(large, _Brought):
+        large = large.asked(found, known)
+        check_replaceable(out, lineage=large.contract.taught, trained=True)
     training = train_course(
         small,
         _course(large, found, recipe, seed=seed, progress=noting(progress, "the teacher's answers")),

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from selftrain.adapters.registry.starting_models import teacher_backbone
-from selftrain.config import Experiment, parse
+from selftrain.adapters.registry.starting_models import starting_teacher, teacher_backbone
+from selftrain.config import Experiment, Registry, Teacher, parse
 from selftrain.errors import RegistryError, SelftrainError
 from selftrain.files.workspace import Workspace
+from selftrain.learn.models.contract import SavedModel
 from selftrain.selflabel.rounds.start import check_start
 
 
@@ -58,6 +59,47 @@ def test_a_teacher_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert "'gone.keras', which does not exist" in refused(experiment(tmp_path, teacher={"start": "gone.keras"}))
     (tmp_path / "text.keras").write_text("no archive")
     assert "is not a .keras archive" in refused(experiment(tmp_path, teacher={"start": str(tmp_path / "text.keras")}))
+
+
+OLD = Path(__file__).parents[2] / "learn" / "adoption" / "keras2"
+
+
+@pytest.mark.keras
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
+def test_an_old_model_starts_a_run_once_and_is_found_again(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "workspace")
+
+    def started(**settings: Any) -> SavedModel:
+        teacher = Teacher(start=str(OLD / "tiny.h5"), pixels="0..255", **settings)
+        return starting_teacher(
+            teacher,
+            workspace=workspace,
+            settings=Registry(),
+            class_names=("a", "b", "c"),
+            image_size=16,
+        )
+
+    first = started()
+    written = (first.folder / "model.keras").stat().st_mtime_ns
+    assert started() == first
+    assert (first.folder / "model.keras").stat().st_mtime_ns == written
+    assert started(image_size="16x16").contract.brought == first.contract.brought
+    with pytest.raises(SelftrainError, match="the image size 8x8 that was given does not fit"):
+        started(image_size="8x8")
+
+
+def test_a_format_that_only_labels_is_refused_as_a_teacher_before_anything_is_read(tmp_path: Path) -> None:
+    said = refused(experiment(tmp_path, teacher={"start": str(OLD / "exported")}))
+    assert "is a SavedModel folder, which can label" in said
+    assert "as the teacher of a run, give a .keras file" in said
+    code = refused(experiment(tmp_path, teacher={"start": str(OLD / "gone.h5")}))
+    assert "does not exist" in code
+
+
+@pytest.mark.parametrize("key", ["pixels", "image_size"])
+def test_what_only_a_model_of_ones_own_reads_is_refused_elsewhere(tmp_path: Path, key: str) -> None:
+    with pytest.raises(SelftrainError, match=f"teacher.{key} is .* would do nothing"):
+        experiment(tmp_path, teacher={key: "0..1"})
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

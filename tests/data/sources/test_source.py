@@ -270,3 +270,13 @@ def test_a_keras_dataset_is_read_by_keras_own_loading_code(tmp_path: Path) -> No
         [sys.executable, "-c", KERAS_SCRIPT], env=environment, capture_output=True, text=True, check=False
     )
     assert done.stdout.strip().endswith("done"), done.stderr
+
+
+def test_a_list_of_files_in_the_working_folder_that_are_not_there_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from selftrain.data.sources.tables import _with_endings
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.png").write_bytes(b"")
+    assert _with_endings(["C:\\photos\\0.png", "there"]) == ["C:\\photos\\0.png", "there.png"]

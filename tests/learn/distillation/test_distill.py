@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from selftrain.config import Distillation, Precision
-from selftrain.errors import ConfigError, SourceError
+from selftrain.errors import ConfigError, PredictionError, SourceError
 from selftrain.learn.distillation.distill import distill
 
 pytestmark = [
@@ -155,3 +155,43 @@ def test_a_finished_distillation_is_called_again_into_the_same_folder(tmp_path: 
         return found.saved.contract.values_sha256, sorted(path.name for path in (tmp_path / "small").iterdir())
 
     assert small() == small()
+
+
+def brought(path: Path) -> Path:
+    """A user's own model of the strongest colour, of pixels from 0 to 1, in the order of COLOURS."""
+    import keras
+
+    image = keras.Input((16, 16, 3))
+    inside = keras.layers.GlobalAveragePooling2D()(image)
+    model = keras.Model(image, last := keras.layers.Dense(3, use_bias=False, activation="softmax")(inside))
+    model.layers[-1].set_weights([np.eye(3, dtype=np.float32)[:, ::-1] * 30])
+    assert last is model.output
+    model.save(path)
+    return path
+
+
+def test_a_model_that_is_brought_teaches_as_it_reads_images(tmp_path: Path) -> None:
+    from selftrain.learn.adoption.formats import digest_of
+
+    call = {
+        "teacher": brought(tmp_path / "mine.keras"),
+        "images": painted(24, seed=1)[0],
+        "validation": painted(30, seed=2),
+        "out": tmp_path / "small",
+        "recipe": SHORT,
+        "workspace": tmp_path / "work",
+    }
+    with pytest.raises(ConfigError, match="give class_names="):
+        distill(**call)
+    found = distill(**call, class_names=tuple(COLOURS))
+    assert found.teacher_accuracy == 1.0
+    assert found.saved.contract.class_names == tuple(COLOURS)
+    assert found.saved.contract.lineage
+    assert digest_of(tmp_path / "mine.keras") not in ("", *found.saved.contract.lineage)  # its weights name it
+    with pytest.raises(PredictionError, match="not clearly better than chance"):
+        distill(**call, class_names=("red", "blue", "green"))
+
+
+def test_what_a_saved_model_knows_is_not_said_again(tmp_path: Path, colour_model: Path) -> None:
+    with pytest.raises(ConfigError, match="leave out class_names and pixels"):
+        distill(teacher=colour_model, images=None, out=tmp_path / "x", class_names=tuple(COLOURS), workspace=tmp_path)

@@ -209,12 +209,19 @@ def test_code_in_a_model_is_refused(tmp_path: Path) -> None:
         adopt(tmp_path / "code.keras", class_names=("a", "b", "c"), image_size=8)
 
 
-@pytest.mark.parametrize("name", ["model.h5", "model.pkl", "model.keras"])
-def test_another_format_is_refused_whatever_its_name(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("model.h5", r"damaged, or not a model of Keras 2"),
+        ("model.pkl", r"only the \.keras format"),
+        ("model.keras", r"only the \.keras format"),
+    ],
+)
+def test_another_format_is_refused_whatever_its_name(tmp_path: Path, name: str, said: str) -> None:
     from selftrain.learn.adoption.adopt import adopt
 
     (tmp_path / name).write_bytes(b"\x80\x04pickle")
-    with pytest.raises(UntrustedFileError, match=r"only the \.keras format"):
+    with pytest.raises(UntrustedFileError, match=said):
         adopt(tmp_path / name, class_names=("a", "b"), image_size=8)
 
 
