@@ -236,3 +236,17 @@ def test_in_a_browser_the_slider_moves_its_numbers_and_names_stay_inert(tmp_path
     assert told["accepted"] == f"{facts.accepted[0]} ({100 * facts.accepted[0] / facts.pool:.1f} %)"
     assert told["requests"] == 0
     assert told["text"] == f"threshold {facts.cutoffs[0]:.3f}, {facts.accepted[0]} images accepted"
+
+
+@pytest.mark.parametrize(
+    ("promoted", "champion", "said"), [(True, 2, "champion"), (False, 2, "champion"), (False, 1, "challenger")]
+)
+def test_a_version_that_is_champion_already_is_called_so(promoted: bool, champion: int, said: str) -> None:
+    page = run_page(ReportedRun(record(registered_version=2, promoted=promoted, champion_version=champion)))
+    assert f"version 2, {said}" in page
+
+
+def test_a_detectors_page_speaks_of_map() -> None:
+    page = run_page(ReportedRun(record(metric="map")))
+    assert "mAP 0.900 on 200 test images" in page
+    assert "are right" not in page

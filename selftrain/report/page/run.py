@@ -101,7 +101,8 @@ def _figures(record: RunRecord) -> list[tuple[str, str]]:
         found.append(("Image-steps, all models", f"{sum(each.image_steps for each in record.rounds):,}"))
         found.append(("Training, minutes", f"{sum(each.seconds for each in record.rounds) / 60:.1f}"))
     if record.registered_version is not None:
-        standing = "champion" if record.promoted else "challenger"
+        stands = record.promoted or record.champion_version == record.registered_version
+        standing = "champion" if stands else "challenger"
         found.append(("Registered", f"version {record.registered_version}, {standing}"))
     return found
 
