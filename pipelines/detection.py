@@ -11,7 +11,7 @@ from selftrain.adapters.registry.starting_models import described_file
 from selftrain.adapters.runs.lifecycle import run_key
 from selftrain.adapters.tracking.recording import RunFacts
 from selftrain.config import Experiment
-from selftrain.selflabel.detection.rounds import detector_round, if_ready, with_student
+from selftrain.selflabel.detection.rounds import detector_round, if_it_can_go_on, with_student
 from selftrain.selflabel.rounds.gate import judge
 from selftrain.selflabel.rounds.history import History, Verdict
 from selftrain.selflabel.rounds.outcome import minutes, outcome
@@ -50,9 +50,11 @@ def detection(e: Experiment) -> None:
     refuse_withdrawn(models[0].load(), place)
     scores = [score_detector(development, objects, models[0], place, settings, machine, version)]
     history = History().with_round(detector_round(0, images, models[0].load(), scores[0].load(), e.gate))
-    history = if_ready(history, scores[0].load())
     while judge(e.gate, history, minutes=minutes(history)) is Verdict.CONTINUE:
         index, best = len(history.rounds), history.teacher.index
+        history = if_it_can_go_on(history, scores[best].load())
+        if history.stopped:
+            break
         student, taught = teach_detector(
             manifest, objects, models[best], scores[best], place, settings, e.seed + index, machine, version
         )
@@ -60,14 +62,13 @@ def detection(e: Experiment) -> None:
         models.append(student)
         scores.append(score_detector(development, objects, student, place, settings, machine, version))
         latest = detector_round(index, images, student.load(), scores[-1].load(), e.gate, taught.load())
-        history = with_student(history, e.gate, latest, taught.load())
-        history = if_ready(history, scores[history.teacher.index].load())
+        history = with_student(history, e.gate, latest, taught.load(), settings)
 
     ended, final = outcome(e.gate, history), models[history.best.index]
-    control = None
-    if e.control == "supervised" and history.best.index:
+    control, rounds = None, sum(each.kept for each in history.rounds[1:])
+    if e.control == "supervised" and rounds:
         control = train_detector_control(
-            *(development, objects, models[0], place, settings, history.best.index, e.seed + 1, machine, version)
+            *(development, objects, models[0], place, settings, rounds, e.seed + 1, machine, version)
         )
     unseal_detections(test, final, models[0], place, control)
     detections, report = read_test_detections(test, test_objects, final, models[0], place, machine, version, control)

@@ -37,4 +37,4 @@ def train_detector(
     start_keras()
     data = DetectionData(development, objects, with_shards(open_dataset(place, machine), development, dataset_version))
     with destination(data.dataset, "detector", code=code_digest.detection) as into:
-        return train_first(data, settings, seed=seed, into=into)
+        return train_first(data, settings, seed=seed, into=into, weights=weights)

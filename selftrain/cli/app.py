@@ -157,7 +157,8 @@ def init(
     )
     command = f"selftrain {shlex.join(sys.argv[1:])}"
     if coco is not None or images is not None:
-        unused = {"--labeled": labeled, "--table": table, "--student-backbone": student_backbone}
+        unused = {"--labeled": labeled, "--table": table, "--splits": splits if splits != "given" else None}
+        unused |= {"--student-backbone": student_backbone, "--student-weights": student_weights}
         detections.choose(coco, images, folders, unused, wishes, out, command=command, force=force, as_json=as_json)
         return
     source = source_of(folders, table=table, find_splits=splits == "auto")

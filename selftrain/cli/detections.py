@@ -69,7 +69,7 @@ def label_objects(
     """Write the boxes that the detector finds in a folder, and say what they are."""
     from selftrain.adapters.process.console import progress
     from selftrain.adapters.process.quiet_start import start_keras
-    from selftrain.autolabeling.folders.detect_files import check_outputs, detect_folder
+    from selftrain.autolabeling.folders.detect_files import BY_DEFAULT, check_outputs, detect_folder
 
     if found.concern is not None:
         raise WithdrawnError(f"{found.concern}; nothing is labelled with it: name another model")
@@ -78,6 +78,9 @@ def label_objects(
     assert found.detector is not None
     with progress("label") as show:
         done = detect_folder(found.detector, images, out, threshold=threshold, drawn=drawn, progress=show)
+    if threshold is None and not found.detector.contract.thresholds:
+        said = f"{found.called} was not precise enough on validation to name thresholds, so {BY_DEFAULT} was taken"
+        typer.echo(f"{said}; --threshold sets another", err=True)
     if as_json:
         print_json(done)
         return

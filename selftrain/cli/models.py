@@ -163,7 +163,14 @@ def pseudo_label(
     found = find_reference(model, workspace=workspace, model_name=model_name, class_names=names, known=known)
     if found.detector is not None:
         refuse_unused(
-            per_class=per_class, labeled=labeled, classes=classes, pixels=pixels, image_size=image_size, charts=charts
+            flips=flips,
+            copy=copy,
+            per_class=per_class,
+            labeled=labeled,
+            classes=classes,
+            pixels=pixels,
+            image_size=image_size,
+            charts=charts,
         )
         label_objects(found, images, out, threshold=threshold, drawn=materialize, as_json=as_json)
         return

@@ -19,7 +19,6 @@ TARGET = 0.3
 """COCO's mAP: what a small detector reaches with some hundred objects of one kind."""
 FROM_SCRATCH, PRETRAINED = (2000, 4000), (500, 1250)
 """Steps of teacher and student."""
-FEWEST_IMAGES = 6  # two for each split that is drawn
 FEW_OBJECTS = 100  # on validation or test: the gate and the interval are coarse
 ENOUGH_UNLABELED = 3
 

@@ -38,12 +38,18 @@ class DetectionSummary(BaseModel):
     drawn: Path | None
 
 
+def quarantine_of(out: Path) -> Path:
+    """The table of files that cannot be decoded, beside `out`."""
+    return out.with_name(f"{out.stem}.quarantine.csv")
+
+
 def check_outputs(images: Path, out: Path, drawn: Path | None) -> None:
     """Raise ConfigError where results cannot be written to `out` and `drawn`, or would be among the images."""
     if out.suffix.lower() != ".json":
         raise ConfigError(f"--out {out}: a detector's boxes are written as COCO JSON; give a name such as boxes.json")
-    if out.exists():
-        raise ConfigError(f"--out {out} exists, and was left as it is; give another name")
+    for path in (out, quarantine_of(out)):
+        if path.exists():
+            raise ConfigError(f"{path} exists, and was left as it is; give another name as --out")
     check_folder(out.parent, option="--out")
     if drawn is not None:
         if drawn.resolve().is_relative_to(images.resolve()):
@@ -79,7 +85,7 @@ def detect_folder(
     if not found:
         raise SourceError(f"none of {len(paths)} files in {images} can be read; the first: {unreadable[0]}")
     objects = write_coco(out, found, names, teacher=saved.contract.identity)
-    quarantine = out.with_name(f"{out.stem}.quarantine.csv")
+    quarantine = quarantine_of(out)
     _write_quarantine(quarantine, unreadable)
     return DetectionSummary(
         images=len(found),
@@ -126,7 +132,7 @@ def _found(
             boxes, classes = each.boxes[kept].tolist(), each.classes[kept].tolist()
             scores = each.scores[kept].tolist()
             if drawn is not None:
-                picture = (drawn / name).with_suffix(".jpg" if len(pixels) > 512 else ".png")
+                picture = drawn / f"{name}.png"  # after the whole name: a.png and a.jpg are two images
                 picture.parent.mkdir(parents=True, exist_ok=True)
                 draw_boxes(pixels, boxes, classes, class_names=names, scores=scores).save(picture)
             yield FoundObjects(name, pixels.shape[1], pixels.shape[0], boxes, classes, scores)

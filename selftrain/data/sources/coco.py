@@ -1,14 +1,13 @@
 """COCO source: images whose objects are listed in a COCO file, and a folder of images without labels.
 
-A manifest has one label an image, and a detector's image has many. So the manifest's label is a *stratum*: the rarest
-class in the image. Splits then spread rare classes evenly. The objects themselves go into the annotations table.
+A manifest has one label an image, and a detector's image has many objects. So all labelled images have one label there,
+ANNOTATED: ingest then groups near-duplicates and copies whatever they show. The objects go into the annotations table.
 """
 
 from __future__ import annotations
 
 import os
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from selftrain import config
+from selftrain.data import columns
 from selftrain.data.annotations.table import Annotations
 from selftrain.data.manifest import Manifest
 from selftrain.data.sources.listing import LISTING_SCHEMA, OPTIONAL_SCHEMA, Listing, find_images
@@ -25,38 +25,36 @@ from selftrain.data.sources.rows import checked_listing, training_classes
 from selftrain.errors import SourceError
 from selftrain.naming import name_rows
 
-WITH, WITHOUT = "images with {}", "images without objects"
-FEWEST = 10
-"""Images of a stratum of its own; those of a smaller one go to the largest, so that every split can get some."""
-MOST_UNEVEN = 10
-"""How many times smaller than the largest a stratum of its own may be: validation stops at 20."""
-FEWEST_HELD_OUT = 2
-"""Images of each stratum in a file for validation or test; where it has fewer, all images are one stratum."""
+ANNOTATED = "annotated images"
 
 
 @dataclass(frozen=True)
 class CocoImages:
-    """The images of a CocoSource; the label of each is its stratum."""
+    """The images of a CocoSource."""
 
     settings: config.CocoSource
     on_disk: bool = True
 
     def scan(self) -> Listing:
         """See `ImageSource.scan`. The COCO files are read in full, since a wrong one must stop a run at once."""
-        strata = _strata([each for _, each in self.labelled])
         notes: list[str] = []
         tables, seen = [], set[str]()
-        for (split, labelled), names in zip(self.labelled, strata, strict=True):
+        for split, labelled in self.labelled:
             paths = labelled.images["path"].to_pylist()
-            tables.append(_rows(paths, labels=names, split=split, groups=labelled.images["group"].to_pylist()))
+            states = [os.stat(path) for path in paths]
+            sizes, times = [each.st_size for each in states], [each.st_mtime_ns for each in states]
+            groups = labelled.images["group"].to_pylist()
+            tables.append(_rows(paths, sizes, times, label=ANNOTATED, split=split, groups=groups))
             seen |= set(map(os.path.realpath, paths))
             notes += _notes(labelled, split)
         ignored = 0
         if self.settings.unlabeled is not None:
             found = find_images(_folder(self.settings.unlabeled))
             ignored = found.ignored
-            pool = [path for path in found.paths if os.path.realpath(path) not in seen]
-            tables.append(_rows(pool, labels=[None] * len(pool), split="unlabeled", groups=[None] * len(pool)))
+            files = zip(found.paths, found.sizes, found.mtimes_ns, strict=True)
+            pool = [each for each in files if os.path.realpath(each[0]) not in seen]
+            part = [list(column) for column in zip(*pool, strict=True)] or [[], [], []]
+            tables.append(_rows(*part, label=None, split="unlabeled", groups=[None] * len(pool)))
             if len(pool) < len(found.paths):
                 notes.append(f"{len(found.paths) - len(pool)} images of {self.settings.unlabeled!r} are labelled ones")
         return checked_listing(pa.concat_tables(tables), ignored=ignored, notes=tuple(notes))
@@ -66,7 +64,7 @@ class CocoImages:
         return Path(path).read_bytes()
 
     def class_names(self, listing: Listing) -> tuple[str, ...]:
-        """The strata. The classes are those of the annotations."""
+        """ANNOTATED alone. The classes to find are those of the annotations."""
         return training_classes(listing.table)
 
     @cached_property
@@ -76,14 +74,31 @@ class CocoImages:
         Raises SourceError for a file that contradicts itself, the others or its images.
         """
         s = self.settings
-        named = ((None, s.annotations), ("validation", s.validation), ("test", s.test))
-        files = [(split, Path(path).expanduser()) for split, path in named if path is not None]
-        first = read_coco(files[0][1], images=_folder(s.images), classes=s.classes)
-        names = first.label_map.names
-        others = [
-            (split, read_coco(path, images=_folder(s.images), classes=names, split=split)) for split, path in files[1:]
-        ]
-        return ((None, first), *others)
+        read = read_coco(_path(s.annotations), images=_folder(s.images), classes=s.classes)
+        first = _drawn_by_people(read, s.annotations)
+        given = (("validation", s.validation), ("test", s.test))
+        held_out = ((split, path) for split, path in given if path is not None)
+        return ((None, first), *((split, self._like(first, path, split)) for split, path in held_out))
+
+    def _like(self, first: LabelledImages, file: str, split: str) -> LabelledImages:
+        """The COCO file for a split, with the classes of the `first` one; it may name fewer.
+
+        Its images lie in the folder of the first one's, or else beside the file itself.
+        """
+        root, own, names = _folder(self.settings.images), _path(file), first.label_map.names
+        try:
+            read = read_coco(own, images=root, split=split)
+        except SourceError:
+            if os.path.realpath(own.parent) == os.path.realpath(root):
+                raise
+            read = read_coco(own, images=str(own.parent), split=split)
+        unknown = [name for name in read.label_map.names if name not in names]
+        if unknown and self.settings.classes is None:
+            raise SourceError(
+                f"{file!r} has the classes {name_rows(unknown)}, which {self.settings.annotations!r} does not name; a "
+                "detector learns the classes of that file: add them there, or leave them out here"
+            )
+        return replace(_drawn_by_people(read, file), annotations=_with_classes(read.annotations, first.annotations))
 
     def objects_in(self, manifest: Manifest) -> Annotations:
         """The objects of the images that `manifest` holds, under its image ids."""
@@ -99,39 +114,49 @@ class CocoImages:
         return whole
 
 
-def _strata(files: list[LabelledImages]) -> list[list[str]]:
-    """For each image of each file: the class of it that is rarest in all files, or that it holds none."""
-    counts: Counter[int] = Counter()
-    for each in files:
-        counts.update(each.annotations.labels.tolist())
-    named = []
-    for each in files:
-        first, count = each.annotations.spans(each.images["name"])
-        of_images = [each.annotations.labels[start : start + many] for start, many in zip(first, count, strict=True)]
-        names = each.label_map.names
-        rarest = [min(set(own.tolist()), key=lambda label: (counts[label], label), default=None) for own in of_images]
-        named.append([WITHOUT if label is None else WITH.format(names[label]) for label in rarest])
-    sizes = Counter(named[0])
-    largest = max(sizes, key=lambda name: (sizes[name], name), default=WITHOUT)
-    least = max(FEWEST, sizes[largest] / MOST_UNEVEN)
-    own = {name for name, size in sizes.items() if size >= least} | {largest}
-    merged = [[name if name in own else largest for name in each] for each in named]
-    if any(Counter(each)[name] < FEWEST_HELD_OUT for each in merged[1:] for name in own):
-        return [[largest] * len(each) for each in merged]  # a file of its own is drawn by nobody, and lacks some
-    return merged
+def _drawn_by_people(read: LabelledImages, file: str) -> LabelledImages:
+    """`read`. Raises SourceError for objects that a model found: they would be taken for the truth."""
+    found = int((~read.annotations.is_human).sum())
+    if found:
+        raise SourceError(
+            f"{file!r} holds {found} objects that a model found (source: pseudo); a run would learn from them, or be "
+            "judged by them, as if people had drawn them. Take them out, or set their source to human once looked at"
+        )
+    return read
 
 
-def _rows(paths: list[str], *, labels: list[str] | list[None], split: str | None, groups: list[str | None]) -> pa.Table:
-    states = [os.stat(path) for path in paths]
-    columns = {
+def _with_classes(objects: Annotations, like: Annotations) -> Annotations:
+    """`objects` under the class names of `like`; those of other classes are left out."""
+    names, own = like.label_map.names, objects.label_map.names
+    new = np.array([names.index(name) if name in names else -1 for name in own], np.int32)
+    labels = new[objects.labels]
+    kept = objects.take(labels >= 0)
+    column = {"label": pa.array(new[kept.labels], pa.int32())}
+    return Annotations.build(columns.with_columns(kept.table, column), like.label_map)
+
+
+def _rows(
+    paths: list[str],
+    sizes: list[int],
+    times: list[int],
+    *,
+    label: str | None,
+    split: str | None,
+    groups: list[str | None],
+) -> pa.Table:
+    values = {
         "path": paths,
-        "label": labels,
+        "label": [label] * len(paths),
         "split": [split] * len(paths),
-        "size": [each.st_size for each in states],
-        "mtime_ns": [each.st_mtime_ns for each in states],
+        "size": sizes,
+        "mtime_ns": times,
         "group": groups,
     }
-    return pa.table(columns, schema=pa.schema([*LISTING_SCHEMA, OPTIONAL_SCHEMA.field("group")]))
+    return pa.table(values, schema=pa.schema([*LISTING_SCHEMA, OPTIONAL_SCHEMA.field("group")]))
+
+
+def _path(file: str) -> Path:
+    return Path(file).expanduser()
 
 
 def _folder(path: str) -> str:
@@ -153,15 +178,6 @@ def _notes(labelled: LabelledImages, split: str | None) -> list[str]:
     objects = np.bincount(labelled.annotations.labels, minlength=len(labelled.label_map))
     named = ", ".join(f"{name} {count}" for name, count in zip(labelled.label_map.names, objects, strict=True))
     said = [f"{for_what}{len(labelled.annotations)} objects: {named}"]
-    if labelled.without_objects:
-        said.append(
-            f"{for_what}{labelled.without_objects} of {len(labelled.images)} images have no object: they teach what is "
-            "none. Take them out of the file if nobody looked at them"
-        )
-    said += [f"{for_what}{count} objects left out, {why}" for why, count in labelled.left_out.items() if count]
-    unused = [name for name, count in zip(labelled.label_map.names, objects, strict=True) if not count]
-    if unused:
-        said.append(f"{for_what}no object of {name_rows(unused)}: nothing of it can be learned")
     twice = _drawn_twice(labelled.annotations)
     if twice:
         said.append(f"{for_what}{twice} objects have the same box and class as another one: is an export doubled?")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from selftrain.learn.detection.boxes import Grid, decoded, grid, suppressed
 from selftrain.learn.detection.views import GREY, Pixels, shrunk
 from selftrain.progress import Progress, silent
+
+MOST_SIZES = 24
+"""Of images, whose compiled networks are kept; those used last."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +55,7 @@ class Detector:
 
     def __init__(self, model: keras.Model, strides: tuple[int, ...], choice: Choice | None = None) -> None:
         self.model, self.strides, self.choice = model, strides, choice or Choice()
-        self._found: dict[tuple[int, int], keras.Model] = {}
+        self._found: OrderedDict[tuple[int, int], keras.Model] = OrderedDict()
 
     def __call__(
         self, images: Sequence[Pixels] | Pixels, *, batch_size: int = 8, progress: Progress = silent
@@ -75,7 +78,7 @@ class Detector:
     def _padded(self, image: Pixels) -> tuple[int, int]:
         """Height and width of the canvas for `image`: multiples of 64, so that few sizes are compiled."""
         step = max(64, *self.strides)
-        height, width = (round(side * self._scale(image)) for side in image.shape[:2])
+        height, width = (max(1, round(side * self._scale(image))) for side in image.shape[:2])
         return -(-height // step) * step, -(-width // step) * step
 
     def _batch(self, images: list[Pixels], size: tuple[int, int], batch_size: int) -> list[Detections]:
@@ -103,6 +106,9 @@ class Detector:
             answers = _Chosen(grid(*size, self.strides), self.choice)(self.model(image, training=False))
             self._found[size] = keras.Model(image, answers)
             self._found[size].compile(jit_compile=False)
+            if len(self._found) > MOST_SIZES:
+                self._found.popitem(last=False)
+        self._found.move_to_end(size)
         return self._found[size]
 
 

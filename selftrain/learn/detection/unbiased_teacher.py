@@ -19,6 +19,9 @@ from selftrain.learn.networks import variables
 from selftrain.learn.networks.copies import copied
 from selftrain.progress import Progress, silent
 
+LOWEST_SCORE = 0.01
+"""Of a teacher's boxes that are looked at, whatever the thresholds are by then."""
+
 
 @dataclass(frozen=True)
 class UnbiasedTeacher:
@@ -106,7 +109,7 @@ def learn_from_unlabelled(
     if (before := kept.go_on(run, teacher.weights)) is not None:
         method = replace(method, threshold=tuple(before[0].tolist()))
         watch.restore(before[1:])
-    asked = Detector(teacher, shape.strides, Choice(most=recipe.most, score=min(method.threshold) * method.ignore_from))
+    asked = Detector(teacher, shape.strides, Choice(most=recipe.most, score=LOWEST_SCORE))
     for both in ahead(lambda step: _views(labelled, unlabelled, recipe, seed, step), range(run.step, recipe.steps)):
         human, other = both
         found = asked(other.weak, batch_size=len(other.weak))

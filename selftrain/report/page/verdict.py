@@ -75,6 +75,8 @@ def verdict(record: RunRecord, *, control_failed: str | None = None) -> Verdict:
     right, metric = f"{number(record.test_accuracy)} of {images} are right", "accuracy"
     if record.metric == "map":
         right, metric = f"mAP {number(record.test_accuracy, 'map')} on {images}", "mAP"
+    if len(record.rounds) == 1:
+        return Verdict("warn", "Unknown: no student was trained.", f"The first teacher is the final model; {right}.")
     if kept and kept[-1].index == 0:
         return Verdict(
             "bad", "No: no student was better than the first teacher.", f"It stays the final model; {right}."

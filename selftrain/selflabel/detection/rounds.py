@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from selftrain.config import Gate
+import math
+from typing import Literal
+
+from selftrain.config import Detection, Gate
 from selftrain.data.manifest import Manifest, Split
 from selftrain.learn.detection.saving import SavedDetector
 from selftrain.selflabel.detection.work import DetectorScores, Taught
@@ -19,33 +22,36 @@ def detector_round(
     taught: Taught | None = None,
 ) -> Round:
     """Round `index`: the first teacher is 0; later ones are students that Unbiased Teacher `taught`."""
-    finding = scores.why
+    finding, diverged = scores.why, None
+    reached = scores.metric(gate.metric)
     if taught is not None:
         finding = f"the teacher was sure of {taught.kept:.1f} boxes a view; people marked {taught.marked:.1f}"
+        diverged = taught.diverged
     return Round(
         index=index,
         backbone=detector.contract.backbone,
         labeled=len(manifest.rows(Split.TRAIN)),
         pool=len(manifest.rows(Split.UNLABELED)),
-        validation_accuracy=scores.metric(gate.metric),
-        validation_metric=scores.metric(gate.metric),
+        validation_accuracy=math.nan if diverged else reached,
+        validation_metric=math.nan if diverged else reached,
         validation_images=scores.images,
-        findings=(finding,),
+        findings=() if diverged else (finding,),
         seconds=detector.contract.seconds,
         image_steps=detector.contract.image_steps,
         model_digest=detector.digest,
         method="unbiased_teacher" if index else None,
+        diverged=diverged,
     )
 
 
-def with_student(history: History, gate: Gate, finished: Round, taught: Taught) -> History:
+def with_student(history: History, gate: Gate, finished: Round, taught: Taught, settings: Detection) -> History:
     """`history` with a student's round, and the guards' alarms about the boxes that taught it."""
     rung = tuple(
         Alarm(
             guard="few_boxes" if kind == "few_boxes" else "many_boxes",
             round=finished.index,
             value=taught.kept,
-            limit=taught.marked,
+            limit=taught.marked * (settings.fewest_boxes if kind == "few_boxes" else settings.most_boxes),
             reason=why,
             action="warn",
         )
@@ -54,11 +60,15 @@ def with_student(history: History, gate: Gate, finished: Round, taught: Taught) 
     return history.with_alarms(rung).with_round(finished, target=gate.target)
 
 
-def if_ready(history: History, scores: DetectorScores) -> History:
-    """`history`, stopped where the teacher with these `scores` may not teach."""
-    if scores.thresholds is not None:
-        return history
+def if_it_can_go_on(history: History, scores: DetectorScores) -> History:
+    """`history`, stopped where no student can be taught: without a pool, or by a teacher with these weak `scores`."""
     coming = len(history.rounds)
-    reason = f"the teacher may not teach yet: {scores.why}; label more images, or train it for longer"
-    alarm = Alarm(guard="not_ready", round=coming, value=scores.ap50, limit=1.0, reason=reason, action="stop")
+    guard: Literal["empty_pool", "not_ready"]
+    if not history.latest.pool:
+        reason, guard = "there is no image without labels to learn from; check source.unlabeled", "empty_pool"
+    elif scores.thresholds is None:
+        reason, guard = f"the teacher may not teach yet: {scores.why}; label more images, or train longer", "not_ready"
+    else:
+        return history
+    alarm = Alarm(guard=guard, round=coming, value=0.0, limit=0.0, reason=reason, action="stop")
     return history.with_alarms((alarm,))

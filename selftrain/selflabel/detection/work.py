@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from selftrain.config import Detection, Metric
 from selftrain.data.annotations.table import Annotations
 from selftrain.data.manifest import Split
-from selftrain.errors import ConfigError
+from selftrain.errors import ConfigError, TrainingDivergedError
 from selftrain.evaluate.average_precision import Boxes, judge
 from selftrain.evaluate.detection import DetectionReport, compared, evaluate_detector
 from selftrain.evaluate.evaluation import Comparison
@@ -60,7 +60,7 @@ class DetectorScores(BaseModel):
 class Taught(BaseModel):
     """How a student was taught: the boxes of a view that its teacher was sure of at the end, and those people marked.
 
-    `alarms` are pairs of a guard's name and what it found.
+    `alarms` are pairs of a guard's name and what it found. `diverged` says why the training gave no student.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -68,10 +68,16 @@ class Taught(BaseModel):
     kept: float
     marked: float
     alarms: tuple[tuple[str, str], ...] = ()
+    diverged: str | None = None
 
 
-def train_first(data: DetectionData, settings: Detection, *, seed: int, into: Destination) -> SavedDetector:
-    """A detector trained on the labels alone; longer, where it may not teach yet (the burn-in)."""
+def train_first(
+    data: DetectionData, settings: Detection, *, seed: int, into: Destination, weights: str | None = None
+) -> SavedDetector:
+    """A detector trained on the labels alone; longer, where it may not teach yet (the burn-in).
+
+    `weights` says what the file of weights holds, so that a save is not continued with others.
+    """
     from selftrain.learn.detection.network import DetectorShape, levels_for
     from selftrain.selflabel.detection.improving import burnt_in
 
@@ -81,7 +87,7 @@ def train_first(data: DetectionData, settings: Detection, *, seed: int, into: De
     strides = levels_for(scenes.train.longer_sides())
     shape = DetectorShape(settings.backbone, len(data.class_names), weights=settings.weights, strides=strides)
     plan = _plan(settings)
-    key = _key(data, settings, seed)
+    key = _key(data, settings, seed, role=f"teacher {weights}")
     model, ready, burn_ins = burnt_in(
         shape, scenes, plan, seed, into.progress, lambda name: _keeper(into, f"{key}-{name}")
     )
@@ -120,10 +126,15 @@ def teach(
     pool = data.scenes(Split.UNLABELED, longest=teacher.contract.longest)
     model, shape, plan = _opened(teacher, settings), _shape(teacher), _plan(settings)
     keeper = _keeper(into, _key(data, settings, seed, teacher, "student"))
-    with keeper.held():
-        student, watch = taught_student(
-            model, shape, scenes, pool, plan, tuple(thresholds), seed, into.progress, keeper
-        )
+    try:
+        with keeper.held():
+            student, watch = taught_student(
+                model, shape, scenes, pool, plan, tuple(thresholds), seed, into.progress, keeper
+            )
+    except TrainingDivergedError as error:  # the teacher stands in: no student came of it
+        same = teacher.contract.model_copy(update=_longer(data, teacher, settings, started, seed))
+        saved = save_detector(_opened(teacher, settings), same, into.folder)
+        return saved, Taught(kept=0.0, marked=0.0, diverged=str(error))
     kept, marked = watch.kept_lately(), marked_in_view(scenes.train, plan.student, seed)
     rung = alarms(kept, marked, least=settings.fewest_boxes, most=settings.most_boxes)
     ready = readiness(judged(student, shape, scenes.validation), plan.needed)

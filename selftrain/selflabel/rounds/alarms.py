@@ -14,7 +14,7 @@ class Alarm(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
-    guard: GuardName | Literal["worse_student", "nan", "memory", "not_ready", "few_boxes", "many_boxes"]
+    guard: GuardName | Literal["worse_student", "nan", "memory", "not_ready", "empty_pool", "few_boxes", "many_boxes"]
     round: int
     value: float
     limit: float

@@ -13,6 +13,8 @@ from PIL import Image
 from selftrain import config
 from selftrain.data.ingest.ingest import ingest
 from selftrain.data.manifest import Manifest, Split
+from selftrain.data.sources.coco import ANNOTATED, CocoImages
+from selftrain.data.sources.objects.coco_writing import FoundObjects, write_coco
 from selftrain.data.sources.source import open_source
 from selftrain.data.store.image_store import ImageStore
 from selftrain.errors import SourceError
@@ -74,10 +76,10 @@ def made(folder: Path, settings: config.CocoSource) -> Manifest:
     return ingest(opened, opened.scan(), store, settings=config.Ingest(), splitting=config.Splitting()).manifest
 
 
-def test_the_rarest_class_is_the_stratum_and_labelled_images_leave_the_pool(folder: Path) -> None:
+def test_all_annotated_images_have_one_label_and_leave_the_pool(folder: Path) -> None:
     listing = open_source(source(folder)).scan()
     labels = Counter(listing.table["label"].to_pylist())
-    assert labels == {"images with rare": 12, "images with cell": 24, None: 5}  # 2 without objects: too few alone
+    assert labels == {ANNOTATED: 36, None: 5}
     said = "; ".join(listing.notes)
     assert "80 objects: cell 68, rare 12" in said
     assert "2 of 36 images have no object" in said
@@ -85,20 +87,9 @@ def test_the_rarest_class_is_the_stratum_and_labelled_images_leave_the_pool(fold
     assert "are labelled ones" in said
 
 
-def test_each_split_gets_images_with_the_rare_class(folder: Path) -> None:
-    manifest = made(folder, source(folder))
-    rare = manifest.label_map.names.index("images with rare")
-    counts = {split: int(manifest.class_counts(split)[rare]) for split in (Split.TRAIN, Split.VALIDATION, Split.TEST)}
-    assert min(counts.values()) >= 2
-    assert sum(counts.values()) == 12
-    assert len(manifest.rows(Split.UNLABELED)) == 5
-
-
 def test_objects_come_under_the_manifests_ids(folder: Path) -> None:
     settings = source(folder)
     manifest = made(folder, settings)
-    from selftrain.data.sources.coco import CocoImages
-
     objects = CocoImages(settings).objects_in(manifest)
     assert objects.label_map.names == NAMES
     assert len(objects) == 80
@@ -133,15 +124,6 @@ def test_an_image_that_is_listed_for_two_splits_is_refused(folder: Path) -> None
         open_source(source(folder, validation=str(folder / "v.json"))).scan()
 
 
-def test_a_small_stratum_beside_a_large_one_is_none(folder: Path) -> None:
-    images = [(f"many/{k}.png", [0]) for k in range(120)] + [(f"many/r{k}.png", [0, 1]) for k in range(11)]
-    for k, (name, _) in enumerate(images):
-        photo(folder / "photos" / name, 1000 + k)
-    coco(folder / "labels.json", images)
-    labels = Counter(open_source(source(folder)).scan().table["label"].to_pylist())
-    assert labels["images with cell"] == 131
-
-
 def test_doubled_boxes_and_classes_without_objects_are_said(folder: Path) -> None:
     path = folder / "labels.json"
     content = json.loads(path.read_text())
@@ -150,4 +132,48 @@ def test_doubled_boxes_and_classes_without_objects_are_said(folder: Path) -> Non
     path.write_text(json.dumps(content))
     said = "; ".join(open_source(source(folder)).scan().notes)
     assert "1 objects have the same box and class as another one" in said
-    assert "no object of never: nothing of it can be learned" in said
+    assert "1 classes have no object: never" in said
+
+
+def held_out(folder: Path, *, names: tuple[str, ...], beside: bool) -> config.CocoSource:
+    """A validation file whose images lie beside it or in the folder of the others, and that names these classes."""
+    place = folder / "valid"
+    place.mkdir()
+    for n in range(3):
+        photo((place if beside else folder / "photos") / f"v{n}.png", 300 + n)
+    content = json.loads(coco(place / "v.json", [(f"v{n}.png", [0]) for n in range(3)]).read_text())
+    content["categories"] = [{"id": k + 1, "name": name} for k, name in enumerate(names)]
+    (place / "v.json").write_text(json.dumps(content))
+    return source(folder, validation=str(place / "v.json"))
+
+
+def test_a_held_out_file_may_name_fewer_classes_and_lie_with_its_images(folder: Path) -> None:
+    settings = held_out(folder, names=("rare",), beside=True)
+    manifest = made(folder, settings)
+    assert len(manifest.rows(Split.VALIDATION)) == 3
+    objects = CocoImages(settings).objects_in(manifest)
+    ids = [row["image_id"] for row in manifest.table.to_pylist() if row["origin"].endswith("v1.png")]
+    first, count = objects.spans(ids)
+    assert objects.label_map.names == NAMES
+    assert objects.labels[first[0] : first[0] + count[0]].tolist() == [1]
+
+
+def test_a_held_out_file_with_another_class_is_refused(folder: Path) -> None:
+    with pytest.raises(SourceError, match=r"has the classes nucleus, which .* does not name"):
+        open_source(held_out(folder, names=("nucleus",), beside=False)).scan()
+
+
+@pytest.mark.parametrize("role", ["annotations", "test"])
+def test_boxes_that_a_model_found_are_no_truth(folder: Path, role: str) -> None:
+    found = [FoundObjects(f"{k}.png", 50, 40, [[5, 5, 15, 15]], [0], [0.9]) for k in range(6)]
+    write_coco(folder / "boxes.json", found, NAMES, teacher="t")
+    settings = source(folder).model_copy(update={role: str(folder / "boxes.json")})
+    with pytest.raises(SourceError, match="holds 6 objects that a model found"):
+        open_source(settings).scan()
+
+
+def test_a_dangling_link_in_the_pool_is_listed_and_not_an_error(folder: Path) -> None:
+    (folder / "photos" / "more" / "gone.png").symlink_to(folder / "nowhere.png")
+    listing = open_source(source(folder)).scan()
+    rows = {row["path"]: row["size"] for row in listing.table.to_pylist()}
+    assert rows[str(folder / "photos" / "more" / "gone.png")] == -1

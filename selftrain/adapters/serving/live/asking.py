@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selftrain.adapters.serving.live.batching import BatchedModel
-from selftrain.adapters.serving.live.detecting import LockedDetector
+from selftrain.adapters.serving.live.detecting import AT_ONCE, LockedDetector
 from selftrain.adapters.serving.live.live_model import LiveModel, ServedVersion
 from selftrain.adapters.serving.live.measures import Measures
 from selftrain.adapters.serving.live.requests import AskedImage, RequestLimits
@@ -65,8 +65,12 @@ class Asking:
         try:
             version = self._live.current
             size = _side(version)
-            read = list(self._decoders.map(lambda image: self._read(image, size), images))
-            rows = self._rows(version, read)
+            rows: list[Row] = []
+            step = AT_ONCE if size is None else len(images)
+            for start in range(0, len(images), step):
+                part = images[start : start + step]
+                read = list(self._decoders.map(lambda image: self._read(image, size), part))
+                rows += self._rows(version, read)
         finally:
             self._leave()
         refused = sum(row.error is not None for row in rows)
