@@ -43,7 +43,7 @@ LOOKS = 12  # at validation, in one training
 
 
 NEWER = {
-    "teacher": {"head", "pixels", "preset", "prompts", "called"},
+    "teacher": {"head", "pixels", "image_size", "preset", "prompts", "called"},
     "student": {"head"},
     "pseudo_label": {"labeler"},
 }
@@ -133,7 +133,7 @@ class Loop:
     @cached_property
     def configuration(self) -> str:
         """A digest of all that is chosen: not of the code, nor of where it runs."""
-        whole = dict.fromkeys({"workspace", "machine", "task", *PRODUCTION}, True)
+        whole = dict.fromkeys({"workspace", "machine", "task", "detection", *PRODUCTION}, True)
         newer: dict[str, set[str]] = {
             "splitting": set(KEPT_BY_THE_MANIFEST),
             "registry": {"limits", "trial_images", "calibration_margin", "first_champion"},
