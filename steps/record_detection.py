@@ -42,7 +42,8 @@ def record_detection(
     with tempfile.TemporaryDirectory() as folder:
         test = manifest.part(Split.TEST)
         data = DetectionData(test, test_objects, with_shards(dataset, test, facts.dataset_version))
-        pictures = draw_detections(data, detections, final.contract, Path(folder, "detections"))
-        finished = record_run(open_tracking(dataset.workspace.root), experiment, run, pictures=pictures)
+        pictures = Path(folder, "detections")
+        draw_detections(data, detections, final.contract, pictures)
+        finished = record_run(open_tracking(dataset.workspace.root), experiment, run, pictures=[pictures])
     decided(experiment, finished, manifest, listing)
     return finished

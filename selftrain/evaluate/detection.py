@@ -32,28 +32,11 @@ class ClassPrecision(Facts):
     ap50: float | None
 
 
-class DetectionReport(Report):
-    """A detector's numbers on one split, by COCO's rule with at most `most` detections an image and class.
+class Precisions(Facts):
+    """COCO's mAP over ten overlaps, and the average precision at an overlap of .5."""
 
-    `interval` is that of `map`, by a bootstrap over images. `by_size` has mAP for objects of COCO's three sizes, where
-    there are any. `recall` is the average recall.
-    """
-
-    metric_name: Literal["map"] = "map"
-    objects: int
-    most: int
     map: float
-    interval: Interval
     ap50: float
-    ap75: float
-    recall: float
-    by_size: dict[str, float]
-    per_class: tuple[ClassPrecision, ...]
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The names of the classes, in label order."""
-        return tuple(each.name for each in self.per_class)
 
     def metric(self, name: Metric) -> float:
         """The metric called `name` in gates and floors."""
@@ -64,6 +47,27 @@ class DetectionReport(Report):
                 return self.ap50
             case _:
                 raise ConfigError(f"{name} is a classifier's metric; a detector has map and ap50")
+
+
+class DetectionReport(Precisions, Report):
+    """A detector's numbers on one split, by COCO's rule with at most `most` detections an image and class.
+
+    `interval` is that of `map`, by a bootstrap over images. `by_size` has mAP for objects of COCO's three sizes, where
+    there are any. `recall` is the average recall.
+    """
+
+    objects: int
+    most: int
+    interval: Interval
+    ap75: float
+    recall: float
+    by_size: dict[str, float]
+    per_class: tuple[ClassPrecision, ...]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, in label order."""
+        return tuple(each.name for each in self.per_class)
 
 
 def evaluate_detector(

@@ -22,7 +22,6 @@ GREEN = "#009E73"
 class JudgedImage:
     """An image with its detections above the threshold: boxes (k, 4) that are right, wrong, and missed."""
 
-    name: str
     right: npt.NDArray[np.float32]
     wrong: npt.NDArray[np.float32]
     missed: npt.NDArray[np.float32]
@@ -54,7 +53,7 @@ def precision_recall(judged: Judged, class_names: Sequence[str], path: Path) -> 
     return path
 
 
-def judged_image(name: str, found: Boxes, marked: Boxes, thresholds: Sequence[float]) -> JudgedImage:
+def judged_image(found: Boxes, marked: Boxes, thresholds: Sequence[float]) -> JudgedImage:
     """The detections above their class's threshold, and which objects of an image they leave out."""
     kept = found.scores >= np.asarray(thresholds, np.float32)[found.classes]
     right, wrong, missed = [], [], []
@@ -71,7 +70,7 @@ def judged_image(name: str, found: Boxes, marked: Boxes, thresholds: Sequence[fl
             else:
                 wrong.append(box)
         missed += free
-    return JudgedImage(name, _array(right), _array(wrong), _array(missed))
+    return JudgedImage(_array(right), _array(wrong), _array(missed))
 
 
 def sheet(images: Sequence[tuple[JudgedImage, npt.NDArray[np.uint8]]], path: Path, *, columns: int = 4) -> Path:

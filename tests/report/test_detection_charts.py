@@ -21,25 +21,25 @@ FOUND = Boxes.found(
 
 
 def test_each_object_is_found_once_and_only_above_the_threshold_and_in_its_class() -> None:
-    judged = judged_image("a", FOUND, MARKED, thresholds=(0.5, 0.5))
+    judged = judged_image(FOUND, MARKED, thresholds=(0.5, 0.5))
     assert judged.right.tolist() == [[11, 10, 31, 30]]
     assert len(judged.wrong) == 3  # a double, one where nothing is, and one of another class
     assert judged.missed.tolist() == [[50, 50, 70, 70], [5, 60, 15, 75]]
     assert judged.mistakes == 5
-    assert judged_image("a", FOUND, MARKED, thresholds=(0.2, 0.5)).missed.tolist() == [[5, 60, 15, 75]]
+    assert judged_image(FOUND, MARKED, thresholds=(0.2, 0.5)).missed.tolist() == [[5, 60, 15, 75]]
 
 
 def test_a_crowd_is_not_missed() -> None:
     crowd = Boxes.marked(THERE[:1], np.array([0]), np.array([True]))
     nothing = Boxes.found(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.float32))
-    assert judged_image("a", nothing, crowd, thresholds=(0.5,)).mistakes == 0
+    assert judged_image(nothing, crowd, thresholds=(0.5,)).mistakes == 0
 
 
 def test_pictures_are_drawn_whatever_names_the_classes_have(tmp_path: Path) -> None:
     judged = judge([FOUND], [MARKED], classes=2)
     chart = precision_recall(judged, ("5$ <b>", "a" * 60), tmp_path / "charts" / "curve.png")
     pixels = np.full((100, 120, 3), 90, np.uint8)
-    page = sheet([(judged_image("a", FOUND, MARKED, (0.5, 0.5)), pixels)] * 5, tmp_path / "sheet.png")
+    page = sheet([(judged_image(FOUND, MARKED, (0.5, 0.5)), pixels)] * 5, tmp_path / "sheet.png")
     for path in (chart, page):
         with Image.open(path) as image:
             assert image.width > 600

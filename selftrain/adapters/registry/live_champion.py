@@ -9,7 +9,6 @@ from selftrain.adapters.process.quiet_start import start_keras
 from selftrain.adapters.registry import recall_log, versions
 from selftrain.adapters.registry.references import OpenRegistry
 from selftrain.adapters.registry.versions import Version
-from selftrain.adapters.serving.live.detecting import LOWEST_SCORE
 from selftrain.adapters.serving.live.live_model import LoadedDetector, LoadedVersion
 from selftrain.errors import UntrustedFileError
 from selftrain.learn.detection.saving import SavedDetector, holds_detector
@@ -34,12 +33,9 @@ class RegisteredChampion:
         concern = recall_log.recalled(tracking).concern(version.descent, version.uri)
         start_keras()
         if holds_detector(folder):
-            from selftrain.learn.detection.detect import Choice
-
             saved = SavedDetector.read(folder)
             _check_digest(version, folder, saved.contract.weights_sha256)
-            detector = saved.open(Choice(score=LOWEST_SCORE, longest=saved.contract.longest))
-            return LoadedDetector(number, version.uri, detector, saved.contract, concern)
+            return LoadedDetector(number, version.uri, saved.open(), saved.contract, concern)
         model, contract = load(folder)
         _check_digest(version, folder, contract.weights_sha256)
         return LoadedVersion(number, version.uri, model, contract, concern)

@@ -48,7 +48,7 @@ _WORDS = {
 def gather(run_id: str | None) -> ReportedRun:
     """What is stored of the run with the id, name or prefix `run_id`; None: the latest.
 
-    What an unfinished or failed run has not stored is named in `missing`. Raises SourceError if there is no such run.
+    `missing` names what an unfinished or failed run did not store. Raises SourceError for an unknown run.
     """
     return gathered(find_record(run_id))
 

@@ -16,11 +16,10 @@ import pandas as pd
 from selftrain.adapters.serving.served import MAX_PIXELS, encoded
 from selftrain.data.images.decode import decode
 from selftrain.errors import ImageError
-from selftrain.learn.detection.detect import Choice, Detections, Detector
+from selftrain.learn.detection.detect import Detector
 from selftrain.learn.detection.saving import DetectorContract, SavedDetector
 
 COLUMNS = ("boxes", "labels", "scores", "error")
-LOWEST_SCORE = 0.05
 IMAGES_A_BATCH = 8
 
 
@@ -31,7 +30,7 @@ class ServedDetector(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow
         """Load the detector and check its digest. Raises UntrustedFileError where the file is another one."""
         saved = SavedDetector.read(Path(context.artifacts["model"]))
         self._contract = saved.contract
-        self._detector = saved.open(Choice(score=LOWEST_SCORE, longest=saved.contract.longest))
+        self._detector = saved.open()
 
     def predict(
         self, context: mlflow.pyfunc.PythonModelContext, model_input: pd.DataFrame, params: object = None
@@ -54,16 +53,11 @@ def answer(detector: Detector, contract: DetectorContract, images: Sequence[obje
             if isinstance(each, ImageError):
                 rows.append((None, None, None, f"{each.reason}: {each.message}"))
             else:
-                rows.append((*_plain(next(found), contract.class_names), None))
+                rows.append((*next(found).plain(contract.class_names), None))
     columns = zip(*rows, strict=True) if rows else ((),) * len(COLUMNS)
     return pd.DataFrame(
         {name: pd.Series(list(column), dtype=object) for name, column in zip(COLUMNS, columns, strict=True)}
     )
-
-
-def _plain(found: Detections, names: tuple[str, ...]) -> tuple[list[list[float]], list[str], list[float]]:
-    boxes = np.concatenate([found.boxes[:, :2], found.boxes[:, 2:] - found.boxes[:, :2]], axis=1)
-    return boxes.tolist(), [names[label] for label in found.classes.tolist()], found.scores.tolist()
 
 
 def _read(image: object) -> npt.NDArray[np.uint8] | ImageError:

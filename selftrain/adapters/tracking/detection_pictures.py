@@ -18,8 +18,8 @@ UNKNOWN = 0.5
 """The threshold of a class for which validation gave none."""
 
 
-def draw_detections(data: DetectionData, found: Annotations, contract: DetectorContract, folder: Path) -> list[Path]:
-    """Draw what a detector `found` on test into `folder`, and return the files.
+def draw_detections(data: DetectionData, found: Annotations, contract: DetectorContract, folder: Path) -> None:
+    """Draw what a detector `found` on test into `folder`.
 
     `worst.png` has the images with most mistakes, `others.png` as many, spread over the rest.
     """
@@ -28,16 +28,11 @@ def draw_detections(data: DetectionData, found: Annotations, contract: DetectorC
     detections, marked, names = data.found(Split.TEST, found), data.marked(Split.TEST), data.class_names
     judged = judge(detections, marked, classes=len(names))
     limits = [contract.thresholds.get(name, UNKNOWN) for name in names]
-    each = [
-        judged_image(str(row), one, other, limits)
-        for row, (one, other) in enumerate(zip(detections, marked, strict=True))
-    ]
+    each = [judged_image(one, other, limits) for one, other in zip(detections, marked, strict=True)]
     order = sorted(range(len(each)), key=lambda row: -each[row].mistakes)
     rest = order[SHOWN:]
     others = rest[:: max(1, len(rest) // SHOWN)][:SHOWN]
     photos = data.scenes(Split.TEST).images
-    drawn = [precision_recall(judged, names, folder / "precision_recall.png")]
+    precision_recall(judged, names, folder / "precision_recall.png")
     for name, rows in (("worst", order[:SHOWN]), ("others", others)):
-        if rows:
-            drawn.append(sheet([(each[row], photos[row]) for row in rows], folder / f"{name}.png"))
-    return [folder] if drawn else []
+        sheet([(each[row], photos[row]) for row in rows], folder / f"{name}.png")

@@ -33,6 +33,11 @@ class Detections:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    def plain(self, names: Sequence[str]) -> tuple[list[list[float]], list[str], list[float]]:
+        """Boxes as x, y, width, height in pixels, labels and scores, as lists that JSON can hold."""
+        boxes = np.concatenate([self.boxes[:, :2], self.boxes[:, 2:] - self.boxes[:, :2]], axis=1)
+        return boxes.tolist(), [names[label] for label in self.classes.tolist()], self.scores.tolist()
+
     def above(self, score: float) -> Detections:
         """Those with at least this score."""
         kept = self.scores >= score

@@ -65,7 +65,7 @@ def if_it_can_go_on(history: History, scores: DetectorScores) -> History:
     coming = len(history.rounds)
     guard: Literal["empty_pool", "not_ready"]
     if not history.latest.pool:
-        reason, guard = "there is no image without labels to learn from; check source.unlabeled", "empty_pool"
+        reason, guard = "the pool is empty: source.unlabeled has no image that can be learned from", "empty_pool"
     elif scores.thresholds is None:
         reason, guard = f"the teacher may not teach yet: {scores.why}; label more images, or train longer", "not_ready"
     else:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from selftrain.config import Detection, Metric
+from selftrain.config import Detection
 from selftrain.data.annotations.table import Annotations
 from selftrain.data.manifest import Split
 from selftrain.errors import ConfigError, TrainingDivergedError
 from selftrain.evaluate.average_precision import Boxes, judge
-from selftrain.evaluate.detection import DetectionReport, compared, evaluate_detector
+from selftrain.evaluate.detection import DetectionReport, Precisions, compared, evaluate_detector
 from selftrain.evaluate.evaluation import Comparison
 from selftrain.learn.detection.saving import DetectorContract, SavedDetector, save_detector
 from selftrain.progress import Progress, silent
@@ -31,30 +31,16 @@ if TYPE_CHECKING:
 LOWEST_SCORE = 0.02  # of the detections that are judged
 
 
-class DetectorScores(BaseModel):
+class DetectorScores(Precisions):
     """A detector's numbers on validation, and whether it may teach: the score per class from which its boxes are right.
 
     `thresholds` is None where it may not; `why` says it in words.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     images: int
     objects: int
-    map: float
-    ap50: float
     thresholds: tuple[float, ...] | None
     why: str
-
-    def metric(self, name: Metric) -> float:
-        """The gate's metric called `name`."""
-        match name:
-            case "map":
-                return self.map
-            case "ap50":
-                return self.ap50
-            case _:
-                raise ConfigError(f"{name} is a classifier's metric; a detector has map and ap50")
 
 
 class Taught(BaseModel):

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 Pixels = npt.NDArray[np.uint8]
 AT_ONCE = 8  # images that are held decoded, at their own size, and looked at together
-LOWEST_SCORE = 0.05
-"""Of the boxes that are answered, as by the registered model itself (`served_detector.LOWEST_SCORE`)."""
 
 
 class LockedDetector:
@@ -30,14 +28,6 @@ class LockedDetector:
 
     def found(self, images: Sequence[Pixels]) -> list[tuple[list[list[float]], list[str], list[float]]]:
         """Boxes (k, 4) as x, y, width, height in pixels, labels (k,) and scores (k,) of each image (h, w, 3)."""
-        names = self.contract.class_names
         with self._turn:
             answers = self._detector(images, batch_size=1 if len(images) == 1 else AT_ONCE)
-        return [
-            (
-                np.concatenate([each.boxes[:, :2], each.boxes[:, 2:] - each.boxes[:, :2]], axis=1).tolist(),
-                [names[label] for label in each.classes.tolist()],
-                each.scores.tolist(),
-            )
-            for each in answers
-        ]
+        return [each.plain(self.contract.class_names) for each in answers]
