@@ -92,6 +92,15 @@ Target = Annotated[
         "--target", min=0, max=1, help="Validation accuracy that you need, 0.9 if not given; for boxes mAP, 0.3."
     ),
 ]
+Minutes = Annotated[
+    float | None,
+    typer.Option(
+        "--minutes",
+        min=1,
+        help="Minutes that a run may train here. Measures the networks' speed for some seconds, says how long a run "
+        "will take, and chooses the steps to fit.",
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing YAML.")]
 Control = Annotated[
     bool,
@@ -136,6 +145,7 @@ def init(
     student_backbone: StudentBackbone = None,
     student_weights: StudentWeights = None,
     target: Target = None,
+    minutes: Minutes = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -154,11 +164,13 @@ def init(
         target=target,
         gpu=has_gpu(),
         classes=tuple(classes or ()),
+        minutes=minutes,
     )
     command = f"selftrain {shlex.join(sys.argv[1:])}"
     if coco is not None or images is not None:
         unused = {"--labeled": labeled, "--table": table, "--splits": splits if splits != "given" else None}
         unused |= {"--student-backbone": student_backbone, "--student-weights": student_weights}
+        unused |= {"--minutes": None if minutes is None else f"{minutes:g}"}
         detections.choose(coco, images, folders, unused, wishes, out, command=command, force=force, as_json=as_json)
         return
     source = source_of(folders, table=table, find_splits=splits == "auto")

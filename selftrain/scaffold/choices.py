@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
@@ -14,8 +15,13 @@ from selftrain.data.sources.survey import Survey, survey
 from selftrain.errors import SourceError
 from selftrain.ladder import next_rung
 from selftrain.scaffold.advice import advice
+from selftrain.scaffold.budget import Speeds, fit_to_budget
 from selftrain.scaffold.draft import NO_GOOD_NAME, Draft, Wishes, drawn_splits, training_labels
 from selftrain.scaffold.training import choose_labels, choose_training
+
+if TYPE_CHECKING:
+    from selftrain.learn.tuning.role_training import Role
+    from selftrain.learn.tuning.speed import RoleSpeed
 
 TARGET = 0.9
 """Validation accuracy, where the user names none."""
@@ -58,9 +64,12 @@ def has_gpu() -> bool:
     return Path("/dev/nvidiactl").exists()
 
 
-def choose(source: FolderSource | TableSource, seen: Survey, wishes: Wishes) -> Commented:
-    """The configuration for the images in `seen`.
+def choose(
+    source: FolderSource | TableSource, seen: Survey, wishes: Wishes, *, speeds: Speeds | None = None
+) -> Commented:
+    """The configuration for the images in `seen`; where the user names minutes, with steps that take about as long.
 
+    `speeds` says how fast each role's network is; None measures it here.
     Raises SourceError for fewer than two classes, a class with too few images for the splits, or no unlabelled image.
     Raises BackboneError and ConfigError for a wish that cannot be met.
     """
@@ -76,7 +85,20 @@ def choose(source: FolderSource | TableSource, seen: Survey, wishes: Wishes) -> 
     draft.set("gate.target", target, "validation accuracy that you need; the loop stops when a student reaches it")
     draft.set("gate.max_rounds", 2, "the most students to train")
     notes = advice(seen, drawn=drawn_splits(seen), training_labels=training_labels(seen), pretrained=wishes.pretrained)
-    return Commented(parse(draft.values), draft.reasons, notes)
+    experiment = parse(draft.values)
+    if wishes.minutes is None:
+        return Commented(experiment, draft.reasons, notes)
+    taken = fit_to_budget(draft, experiment, seen, wishes.minutes, speeds or _measured(seen))
+    return Commented(parse(draft.values), draft.reasons, (*taken, *notes))
+
+
+def _measured(seen: Survey) -> Speeds:
+    def speed(experiment: Experiment, role: Role, backbone: str) -> RoleSpeed:
+        from selftrain.learn.tuning.speed import role_speed
+
+        return role_speed(experiment, role, backbone, class_names=tuple(seen.classes))
+
+    return speed
 
 
 def describe_choices(scaffold: Scaffold) -> str:

@@ -17,7 +17,7 @@ class Wishes:
     """What the user asks for besides the images.
 
     `gpu` says whether the machine has one; `target` is the gate's, None for the task's own. `classes` are names
-    that look like none, and are.
+    that look like none, and are. `minutes` is the time that a run may train; None measures nothing.
     """
 
     name: str | None = None
@@ -28,6 +28,7 @@ class Wishes:
     target: float | None = None
     gpu: bool = False
     classes: tuple[str, ...] = ()
+    minutes: float | None = None
 
     @property
     def pretrained(self) -> bool:

@@ -6,17 +6,18 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from selftrain.config import Experiment
+from selftrain.config import Experiment, Recipe
 from selftrain.errors import ConfigError
 from selftrain.learn.networks.memory import ran_out_of_memory
 from selftrain.learn.tuning.batch_size import BatchSearch, HostMemory, largest_batch
 from selftrain.learn.tuning.rate_range import RateRange, range_test
-from selftrain.learn.tuning.role_training import Role, RoleTraining, open_role
+from selftrain.learn.tuning.role_training import Role, open_role
 from selftrain.progress import Progress, noting, silent
 
 if TYPE_CHECKING:
+    from selftrain.learn.training.batches import Examples
     from selftrain.learn.training.course import Unlabeled
 
 _FEWEST_BATCHES = 4  # in a pass over the training images
@@ -96,10 +97,27 @@ def rounded(rate: float) -> float:
     return round(rate, 1 - math.floor(math.log10(rate)))
 
 
+class Measurable(Protocol):
+    """What the steps of a training need: a recipe, its backbone, and images with their targets."""
+
+    @property
+    def experiment(self) -> Experiment: ...
+    @property
+    def recipe(self) -> Recipe: ...
+    @property
+    def backbone(self) -> str: ...
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+    @property
+    def train(self) -> Examples: ...
+    @property
+    def unlabeled(self) -> Unlabeled | None: ...
+
+
 class Throughput:
     """Measures training images per second by batch size, with the network and images of a role's training."""
 
-    def __init__(self, training: RoleTraining) -> None:
+    def __init__(self, training: Measurable) -> None:
         self._training, self._memory = training, HostMemory()
 
     def __call__(self, batch_size: int) -> float:
@@ -127,7 +145,7 @@ class Throughput:
 class TrialSteps:
     """The steps of a role's training with another batch size, from its first weights."""
 
-    def __init__(self, training: RoleTraining, batch_size: int) -> None:
+    def __init__(self, training: Measurable, batch_size: int) -> None:
         """Compiles the network as the first phase of the training has it."""
         import keras
 
@@ -168,7 +186,7 @@ class TrialSteps:
         return self.step()
 
 
-def _at_full_weight(training: RoleTraining) -> Unlabeled | None:
+def _at_full_weight(training: Measurable) -> Unlabeled | None:
     """The unlabelled images at full weight from the first step: a rising weight would hide a falling loss."""
     if training.unlabeled is None:
         return None
