@@ -104,7 +104,7 @@ def test_heads_that_are_fitted_stay_fitted_whatever_the_budget(tmp_path: Path) -
     made = choose(SOURCE, SEEN, bound, speeds=lambda *_: RoleSpeed(forward=100))
     assert made.experiment == choose(SOURCE, SEEN, free).experiment
     # Teacher and student have one network, whose features are kept: 2 views of 3,800 images at 100 a second.
-    assert "expected: about 1 minute with all rounds, and the ingest" in made.notes[1]
+    assert "expected: about 1 minute for the features of all images" in made.notes[1]
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
