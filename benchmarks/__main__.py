@@ -46,6 +46,7 @@ LEARNING = (
     "flowers_20",
     "flowers_half",
     "cifar10_mobilenet",
+    "cifar10_few",
     "cifar10_scratch",
     "cifar10_pretrained",
 )

@@ -18,6 +18,7 @@ from selftrain.data.sources.rows import checked_listing
 from selftrain.data.sources.source import ImageSource, open_source
 
 CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+FIRST = 5_000  # images of CIFAR-10 whose labels may be used
 FLOWERS_TEST = 0.2  # of each class, the same photos in every draw
 FLOWERS_SEED = 2026  # of that choice
 HALF = (0.4, 0.1)  # of a class without its test photos: trained on, and held out for choosing
@@ -70,6 +71,29 @@ def cifar10(*, labeled: int = 5_000, unlabeled: int = 20_000, test: int = 10_000
         CIFAR10_NAMES,
         lambda path: encode_png(pictures[path]),
     )
+
+
+def cifar10_few(seed: int, *, train: int, validation: int, unlabeled: int = 20_000, test: int = 10_000) -> Draw:
+    """CIFAR-10 with so many labels a class to train on and to choose by, drawn by `seed` from the first 5,000 images.
+
+    The pool is the next `unlabeled` images. What is left of the first 5,000 is not used.
+    """
+    images, labels = photos.cifar10(FIRST + unlabeled)
+    test_images, test_labels = photos.cifar10(test, photos.CIFAR10_TEST)
+    pictures = {f"train-{row:06d}.png": image for row, image in enumerate(images[FIRST:], start=FIRST)}
+    classes = {name: CIFAR10_NAMES[label] for name, label in zip(pictures, labels[FIRST:].tolist(), strict=True)}
+    splits: dict[str, str | None] = dict.fromkeys(pictures, "unlabeled")
+    order = np.random.default_rng(seed).permutation(FIRST)
+    for kind, name in enumerate(CIFAR10_NAMES):
+        drawn = order[labels[order] == kind][: train + validation].tolist()
+        for place, row in enumerate(drawn):
+            path = f"train-{row:06d}.png"
+            pictures[path], classes[path] = images[row], name
+            splits[path] = "train" if place < train else "validation"
+    for row, (image, label) in enumerate(zip(test_images, test_labels.tolist(), strict=True)):
+        path = f"test-{row:06d}.png"
+        pictures[path], classes[path], splits[path] = image, CIFAR10_NAMES[label], "test"
+    return _draw(classes, splits, CIFAR10_NAMES, lambda path: encode_png(pictures[path]))
 
 
 def flowers(seed: int, *, per_class: tuple[int, int] | None) -> Draw:

@@ -77,8 +77,9 @@ def fit_to_budget(draft: Draft, experiment: Experiment, seen: Survey, minutes: f
     expected = expected_minutes(experiment, seen, ladder)
     lines = [_speeds(experiment, ladder)]
     if expected.steps == 0:
-        return [*lines, f"expected: {_minutes(expected.total)} for the features of all images; the ingest, fitting heads "
-                f"and spreading labels come on top.{_unused(expected.total, minutes)}"]  # fmt: skip
+        took = f"{_minutes(expected.total)} for the features of all images"
+        more = f"the ingest, fitting heads and spreading labels come on top.{_unused(expected.total, minutes)}"
+        return [*lines, f"expected: {took}; {more}"]
     wanted = (minutes - expected.answers) / expected.steps
     factor = min(max(wanted, LEAST), MOST)
     for role in _ROLES:
