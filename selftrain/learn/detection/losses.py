@@ -9,20 +9,25 @@ import numpy as np
 from keras import ops
 
 from selftrain.learn.detection.boxes import Grid, decoded, generalized_overlap, overlap
-from selftrain.learn.detection.objects import IGNORED, OBJECT
+from selftrain.learn.detection.objects import COLUMNS, IGNORED, OBJECT
+from selftrain.learn.detection.outlines import SIDE, sampled
 
 _FOCUS = 2.0  # gamma of focal loss, arXiv:1708.02002
 _FAR = 1e9
+_MASKS = 16  # of an image whose masks are looked at in a step; the best locations first
+_LEAST_SIDE = 4.0  # pixels of a box, for the weight of its points
 
 
 class Targets(NamedTuple):
     """What each location is to answer: `objects` (n, l, 10) is the row of the object it answers for, if it is
-    `positive` (n, l); `counts` (n, l) is false inside an ignored box and outside every object.
+    `positive` (n, l); `counts` (n, l) is false inside an ignored box and outside every object. `chosen` (n, l) is the
+    position of that row.
     """
 
     objects: keras.KerasTensor
     positive: keras.KerasTensor
     counts: keras.KerasTensor
+    chosen: keras.KerasTensor
 
 
 def assigned(objects: keras.KerasTensor, where: Grid, tops: tuple[float, ...]) -> Targets:
@@ -45,8 +50,8 @@ def assigned(objects: keras.KerasTensor, where: Grid, tops: tuple[float, ...]) -
     point = where.centres[:, None]
     inside = ops.all((point > boxes[..., :2]) & (point < boxes[..., 2:]), axis=-1)
     ignored = ops.any(inside & (kind == IGNORED), axis=-1)
-    rows = ops.take_along_axis(objects, chosen[..., None], axis=1)
-    return Targets(rows, positive, positive | ~ignored)
+    rows = ops.take_along_axis(objects[..., : len(COLUMNS)], chosen[..., None], axis=1)
+    return Targets(rows, positive, positive | ~ignored, chosen)
 
 
 def _ranges(where: Grid, tops: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -88,6 +93,30 @@ def detection_loss(
     for half in (human, other):
         total = total + ops.sum(half * placed) / ops.maximum(ops.sum(half * positive * rows[..., 7]), 1.0)
     return total
+
+
+def mask_loss(
+    objects: keras.KerasTensor, answers: keras.KerasTensor, prototypes: keras.KerasTensor, where: Grid, targets: Targets
+) -> keras.KerasTensor:
+    """Cross-entropy at SIDE x SIDE points of the object's box, as a mean over points and over locations.
+
+    Of each image, the up to _MASKS locations whose answer is surest of a drawn object count. `answers` (n, l, p) mix
+    `prototypes` (n, h, w, p); `objects` (n, m, 10 + SIDE * SIDE) have the patches of `objects.packed`.
+    """
+    stride = int(where.strides.min())
+    drawn = objects[..., len(COLUMNS)] >= 0
+    known = ops.cast(ops.take_along_axis(drawn, targets.chosen, axis=1) & targets.positive, "float32")
+    noise = keras.random.uniform(ops.shape(known)) if keras.config.backend() else known
+    best, at = ops.top_k(known * (1.0 + noise), _MASKS)
+    mixture = ops.take_along_axis(answers, at[..., None], axis=1)  # (n, k, p)
+    row = ops.take_along_axis(targets.chosen, at, axis=1)[..., None]
+    aim = ops.take_along_axis(objects[..., len(COLUMNS) :], row, axis=1)
+    boxes = ops.take_along_axis(objects[..., :4], row, axis=1)
+    maps = ops.einsum("nhwp,nkp->nkhw", prototypes, mixture)
+    logits = sampled(maps, boxes, stride)
+    entropy = ops.relu(logits) - logits * aim + ops.log1p(ops.exp(-ops.abs(logits)))
+    counts = ops.cast(best > 0, "float32")
+    return ops.sum(ops.mean(entropy, axis=-1) * counts) / ops.maximum(ops.sum(counts), 1.0)
 
 
 def _quality_focal(logits: keras.KerasTensor, aim: keras.KerasTensor) -> keras.KerasTensor:

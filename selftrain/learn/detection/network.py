@@ -29,6 +29,8 @@ class DetectorShape:
     strides: tuple[int, ...] = STRIDES
     channels: int = 32
     convolutions: int = 2
+    masks: int = 0
+    """Prototypes that masks are mixed from; 0: boxes alone."""
 
     @property
     def tops(self) -> tuple[float, ...]:
@@ -58,6 +60,10 @@ def levels_for(sides: np.ndarray) -> tuple[int, ...]:
 def build_detector(shape: DetectorShape, *, seed: int = 0) -> keras.Model:
     """A model from images (n, h, w, 3), 0-255, to answers (n, l, classes + 4).
 
+    With `shape.masks`, answers are (n, l, masks + classes + 4), and prototypes (n, h / s, w / s, masks) of the finest
+    stride s follow: an object's mask is where their mixture, by its location's first numbers, is above 0 within its box
+    (YOLACT, arXiv:1904.02689).
+
     The sides of an image are multiples of `shape.step`. Each of the l locations, in the order of `boxes.grid`, has a
     logit per class and a box as `boxes.decoded` reads it.
     One set of weights serves every size. Raises BackboneError for a backbone without feature maps at these strides.
@@ -70,6 +76,7 @@ def build_detector(shape: DetectorShape, *, seed: int = 0) -> keras.Model:
     maps = backbone(preprocessed(rung, images, weights=shape.weights))
     features = _pyramid(maps if isinstance(maps, list) else [maps], shape)
     named, placed = _tower("class", shape), _tower("box", shape)
+    mixed = keras.layers.Conv2D(shape.masks, 3, padding="same", name="mixture") if shape.masks else None
     class_head = keras.layers.Conv2D(
         shape.classes,
         3,
@@ -81,10 +88,18 @@ def build_detector(shape: DetectorShape, *, seed: int = 0) -> keras.Model:
     box_head = keras.layers.Conv2D(4, 3, padding="same", name="boxes")
     every = []
     for feature in features:
-        answer = keras.layers.Concatenate()([class_head(named(feature)), box_head(placed(feature))])
-        every.append(keras.layers.Reshape((-1, shape.classes + 4))(answer))
+        parts = [class_head(named(feature)), where := placed(feature)]
+        parts = [parts[0], box_head(where)] if mixed is None else [mixed(where), parts[0], box_head(where)]
+        every.append(keras.layers.Reshape((-1, shape.masks + shape.classes + 4))(keras.layers.Concatenate()(parts)))
     answers = keras.layers.Concatenate(axis=1, dtype="float32", name="answers")(every)
-    return keras.Model(images, answers, name="detector")
+    outputs = answers if mixed is None else [answers, _prototypes(features[0], shape)]
+    return keras.Model(images, outputs, name="detector")
+
+
+def _prototypes(finest: keras.KerasTensor, shape: DetectorShape) -> keras.KerasTensor:
+    """The maps that masks are mixed from, at the finest stride."""
+    maps = _tower("prototype", shape)(finest)
+    return keras.layers.Conv2D(shape.masks, 1, dtype="float32", name="prototypes")(maps)
 
 
 def _maps(trunk: keras.Model, strides: tuple[int, ...]) -> list[keras.KerasTensor]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from selftrain.learn.detection.outlines import SIDE, UNKNOWN
+
 Floats = NDArray[np.float32]
 
 COLUMNS = ("x0", "y0", "x1", "y1", "kind", "name", "class_weight", "box_weight", "group", "score")
@@ -23,6 +25,9 @@ class Objects:
 
     A training learns nothing from the inside of an `ignored` (k,) box, except of other objects in it. `weights` (k,)
     are those of the classes' loss; `box_weights` (k,) those of the boxes' loss. `scores` (k,) are 0 for human labels.
+
+    `outlines` (k,) are the masks in the image, None where there is none. `patches` (k, s, s) are what a view shows of
+    them in its boxes.
     """
 
     boxes: Floats
@@ -31,15 +36,23 @@ class Objects:
     weights: Floats
     box_weights: Floats
     scores: Floats
+    outlines: NDArray[np.object_] | None = None
+    patches: NDArray[np.int8] | None = None
 
     @classmethod
-    def of(cls, boxes: Floats, classes: NDArray[np.int64], ignored: NDArray[np.bool_] | None = None) -> Objects:
+    def of(
+        cls,
+        boxes: Floats,
+        classes: NDArray[np.int64],
+        ignored: NDArray[np.bool_] | None = None,
+        outlines: NDArray[np.object_] | None = None,
+    ) -> Objects:
         """Human labels: every object counts 1, but those `ignored`."""
         count, ones = len(boxes), np.ones(len(boxes), np.float32)
         none = np.zeros(count, np.bool_)
         whole = np.asarray(boxes, np.float32).reshape(count, 4)
         labels = np.asarray(classes, np.int64)
-        return cls(whole, labels, none if ignored is None else ignored, ones, ones, 0 * ones)
+        return cls(whole, labels, none if ignored is None else ignored, ones, ones, 0 * ones, outlines)
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -53,6 +66,8 @@ class Objects:
             self.weights[rows],
             self.box_weights[rows],
             self.scores[rows],
+            None if self.outlines is None else self.outlines[rows],
+            None if self.patches is None else self.patches[rows],
         )
 
     def moved(self, boxes: Floats) -> Objects:
@@ -60,9 +75,13 @@ class Objects:
         return replace(self, boxes=boxes)
 
 
-def packed(images: Sequence[Objects], *, most: int, group: int = 0) -> Floats:
-    """The objects of a batch (n, most, 10), by COLUMNS; of more than `most` in an image, the largest count."""
-    out = np.zeros((len(images), most, len(COLUMNS)), np.float32)
+def packed(images: Sequence[Objects], *, most: int, group: int = 0, masks: bool = False) -> Floats:
+    """The objects of a batch (n, most, 10), by COLUMNS; of more than `most` in an image, the largest count.
+
+    With `masks`, a row goes on with the SIDE * SIDE points of its patch.
+    """
+    out = np.zeros((len(images), most, len(COLUMNS) + masks * SIDE * SIDE), np.float32)
+    out[..., len(COLUMNS) :] = UNKNOWN
     out[..., 8] = group
     for row, objects in zip(out, images, strict=True):
         boxes = objects.boxes
@@ -74,4 +93,6 @@ def packed(images: Sequence[Objects], *, most: int, group: int = 0) -> Floats:
         row[: len(kept), 6] = kept.weights
         row[: len(kept), 7] = kept.box_weights
         row[: len(kept), 9] = kept.scores
+        if masks and kept.patches is not None:
+            row[: len(kept), len(COLUMNS) :] = kept.patches.reshape(len(kept), -1)
     return out

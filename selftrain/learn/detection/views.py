@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
 from selftrain.learn.detection.objects import Objects
+from selftrain.learn.detection.outlines import patches
 
 Pixels = NDArray[np.uint8]
 Matrix = NDArray[np.float64]
@@ -77,7 +78,8 @@ def moved(objects: Objects, matrix: Matrix, size: int) -> Objects:
     kept = np.flatnonzero((left >= VISIBLE) | (objects.ignored & (_areas(inside) > 0)))
     view = objects.at(kept).moved(inside[kept].astype(np.float32))
     small = (view.boxes[:, 2:] - view.boxes[:, :2]).min(axis=1, initial=np.inf) < _SMALLEST
-    return replace(view, ignored=view.ignored | small)
+    seen_of_masks = None if view.outlines is None else patches(view.outlines, view.boxes, matrix)
+    return replace(view, ignored=view.ignored | small, patches=seen_of_masks)
 
 
 def shrunk(image: Pixels, longest: int) -> Pixels:
