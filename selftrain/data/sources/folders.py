@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 
 from selftrain import config
+from selftrain.data.images.openers import image_bytes
 from selftrain.data.sources.layout import folders_in, stop_at_splits, super_classes
 from selftrain.data.sources.listing import LISTING_SCHEMA, Listing, find_images
 from selftrain.data.sources.rows import checked_listing, training_classes
@@ -39,7 +39,7 @@ class FolderImages:
         return checked_listing(pa.concat_tables(parts), ignored=ignored, notes=tuple(notes))
 
     def read(self, path: str) -> bytes:
-        return Path(path).read_bytes()
+        return image_bytes(path)
 
     def class_names(self, listing: Listing) -> tuple[str, ...]:
         return training_classes(listing.table)

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from selftrain import config
+from selftrain.data.images.openers import image_bytes
 from selftrain.data.lists.columns import columns_of, labels_of
 from selftrain.data.lists.labels import refuse_several, tidied, without_marks
 from selftrain.data.lists.reading import read_list
@@ -76,7 +77,7 @@ class TableImages:
         return checked_listing(pa.table(columns), row_name=row_name, notes=notes)
 
     def read(self, path: str) -> bytes:
-        return Path(path).read_bytes()
+        return image_bytes(path)
 
     def class_names(self, listing: Listing) -> tuple[str, ...]:
         return training_classes(listing.table)

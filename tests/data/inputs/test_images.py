@@ -368,5 +368,5 @@ def test_a_pillow_image_with_alpha_keeps_it_and_black_and_white_is_grey() -> Non
 
 
 def test_a_pillow_image_in_lab_is_refused() -> None:
-    with pytest.raises(SourceError, match="LAB.*convert it to RGB"):
+    with pytest.raises(SourceError, match=r"LAB.*convert it to RGB"):
         whole(opened([Image.new("LAB", (4, 4))]))
