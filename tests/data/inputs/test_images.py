@@ -370,3 +370,11 @@ def test_a_pillow_image_with_alpha_keeps_it_and_black_and_white_is_grey() -> Non
 def test_a_pillow_image_in_lab_is_refused() -> None:
     with pytest.raises(SourceError, match=r"LAB.*convert it to RGB"):
         whole(opened([Image.new("LAB", (4, 4))]))
+
+
+def test_a_loader_of_unlabelled_images_that_drops_some_is_refused(pictures: Pixels) -> None:
+    loader = Loader(MapStyle(pictures, np.zeros(10, np.int64)), 4)
+    loader.drop_last = True  # type: ignore[attr-defined]
+    with pytest.raises(SourceError, match=r"drops its last batch.*drop_last=False"):
+        opened(loader)
+    opened(loader, labeled=True)
