@@ -23,6 +23,7 @@ from selftrain.cli.shared.options import (
 )
 from selftrain.errors import SelftrainError
 from selftrain.files.full_disk import full_disk
+from selftrain.files.permission import not_permitted
 from selftrain.version import __version__
 
 if TYPE_CHECKING:
@@ -348,7 +349,7 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except Exception as error:
-        told = full_disk(error, [DEFAULT_WORKSPACE, zenml_folder()])
+        told = full_disk(error, [DEFAULT_WORKSPACE, zenml_folder()]) or not_permitted(error)
         if told is None:
             raise
         told.show()

@@ -17,6 +17,7 @@ import pyarrow as pa
 from selftrain import config
 from selftrain.data import columns
 from selftrain.data.annotations.table import Annotations
+from selftrain.data.images.openers import image_bytes
 from selftrain.data.manifest import Manifest
 from selftrain.data.sources.listing import LISTING_SCHEMA, OPTIONAL_SCHEMA, Listing, find_images
 from selftrain.data.sources.objects.coco import read_coco
@@ -61,7 +62,7 @@ class CocoImages:
 
     def read(self, path: str) -> bytes:
         """The file at `path`."""
-        return Path(path).read_bytes()
+        return image_bytes(path)
 
     def class_names(self, listing: Listing) -> tuple[str, ...]:
         """ANNOTATED alone. The classes to find are those of the annotations."""
