@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from selftrain.cli import champions, detections, export, lineage, models, report, zero_shot
+from selftrain.cli import champions, detections, export, lineage, models, report, review, zero_shot
 from selftrain.cli.cluster import checking, reaping
 from selftrain.cli.cluster.stack import app as stack_app
 from selftrain.cli.production import labeling, retraining, schedule, serving, upkeep
@@ -318,6 +318,7 @@ def run_row(record: RunRecord) -> tuple[str, ...]:
 runs_app.command("reap")(reaping.reap)
 app.add_typer(runs_app, name="runs")
 app.command("report")(report.report)
+app.command("review")(review.review)
 app.command("predict")(models.predict)
 app.command("pseudo-label")(models.pseudo_label)
 app.command("zero-shot")(zero_shot.zero_shot)

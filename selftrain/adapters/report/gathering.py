@@ -19,6 +19,7 @@ from selftrain.adapters.runs.records import find_record
 from selftrain.config import Place
 from selftrain.data.images.thumbnails import thumbnail
 from selftrain.data.ingest.report import IngestReport
+from selftrain.data.label_log import read_log, standing
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.store.dataset import Dataset, dataset_at
 from selftrain.data.store.shards import read_records
@@ -83,6 +84,26 @@ def gathered(record: RunRecord) -> ReportedRun:
     pictures, lost = _pictures(dataset, manifest, needed_pictures(run))
     told = (*missing, f"{lost} pictures: their images are not in the store on this machine") if lost else missing
     return replace(run, pictures=pictures, missing=told)
+
+
+def reviewed(run_id: str | None) -> tuple[tuple[PseudoLabels, ...], Mapping[str, str], frozenset[str]]:
+    """The pseudo-labels of a run's rounds, the path of each stored image by id, and the ids that people labelled since.
+
+    Raises SourceError for an unknown run, and LabelLogError for a damaged label log.
+    """
+    from zenml.client import Client
+
+    logs_to_stderr()
+    record = find_record(run_id)
+    stored = Client().get_pipeline_run(record.run_id)
+    experiment = (stored.config.parameters or {}).get("experiment", {})
+    settings = experiment if isinstance(experiment, dict) else experiment.model_dump(mode="json")
+    store = dataset_at(Place(workspace=settings.get("workspace", ".selftrain"), dataset=record.name)).store
+    index = store.index()
+    names = zip(*(index[name].to_pylist() for name in ("image_id", "path", "reason")), strict=True)
+    paths = {image_id: path for image_id, path, reason in names if reason is None}
+    said = standing(read_log(store.root))
+    return _labels(list(_outputs(stored))), paths, frozenset((*said.agreed, *said.disputed))
 
 
 def _values(stored: PipelineRunResponse) -> tuple[dict[str, Any], tuple[str, ...]]:
