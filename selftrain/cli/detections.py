@@ -1,4 +1,4 @@
-"""Boxes from the command line: what `selftrain init --coco` does, and `selftrain pseudo-label` with a detector."""
+"""Boxes from the command line: `selftrain init --coco` and `--voc`, and `selftrain pseudo-label` with a detector."""
 
 from __future__ import annotations
 
@@ -17,9 +17,23 @@ if TYPE_CHECKING:
     from selftrain.scaffold.draft import Wishes
 
 
+def drawn_in(coco: Path | None, voc: Path | None, images: str | None) -> tuple[str, str]:
+    """The file or folder of objects, and the folder of their images. Raises ConfigError for both or neither."""
+    if coco is not None and voc is not None:
+        raise ConfigError("--coco and --voc exclude each other; give the one that holds your boxes")
+    if coco is not None:
+        return str(coco), images or str(coco.parent)
+    if voc is None:
+        raise ConfigError("--images names the folder of a COCO file; give the file too: --coco labels.json")
+    if not voc.is_dir():
+        raise ConfigError(f"--voc {str(voc)!r} is not a folder; give the one that holds the XML files")
+    files = voc / "Annotations" if (voc / "Annotations").is_dir() else voc
+    photos = voc / "JPEGImages" if (voc / "JPEGImages").is_dir() else voc
+    return str(files), images or str(photos)
+
+
 def choose(
-    coco: Path | None,
-    images: str | None,
+    drawn: tuple[str, str],
     folders: Mapping[str, str | None],
     unused: Mapping[str, object],
     wishes: Wishes,
@@ -29,20 +43,18 @@ def choose(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Look at a COCO file and its images, and write a configuration for a detector."""
+    """Look at `drawn`, as `drawn_in` gives it, and write a configuration for a detector."""
     from selftrain.config import CocoSource
     from selftrain.scaffold.detectors import scaffold_detector
 
-    if coco is None:
-        raise ConfigError("--images names the folder of a COCO file; give the file too: --coco labels.json")
     given = [name for name, value in unused.items() if value is not None]
     if given:
-        raise ConfigError(f"--coco and {given[0]} exclude each other: a COCO file names its images and classes itself")
+        raise ConfigError(f"--coco or --voc and {given[0]} exclude each other: boxes name their images and classes")
     if folders["unlabeled"] is None:
         raise ConfigError("give --unlabeled FOLDER: self-training learns from images without labels")
     source = CocoSource(
-        annotations=str(coco),
-        images=images or str(coco.parent),
+        annotations=drawn[0],
+        images=drawn[1],
         unlabeled=folders["unlabeled"],
         validation=folders["validation"],
         test=folders["test"],
