@@ -17,12 +17,26 @@ if TYPE_CHECKING:
     from selftrain.scaffold.draft import Wishes
 
 
-def drawn_in(coco: Path | None, voc: Path | None, images: str | None) -> tuple[str, str]:
-    """The file or folder of objects, and the folder of their images. Raises ConfigError for both or neither."""
-    if coco is not None and voc is not None:
-        raise ConfigError("--coco and --voc exclude each other; give the one that holds your boxes")
+def held_out_in(yolo: Path | None, folders: dict[str, str | None]) -> dict[str, str | None]:
+    """`folders`, with the held-out splits that the data.yaml `yolo` has; what the user gave comes first."""
+    from selftrain.data.sources.objects.yolo import yolo_splits
+
+    own = () if yolo is None else yolo_splits(yolo)
+    return folders | {split: folders[split] or str(yolo) for split in own}
+
+
+def drawn_in(coco: Path | None, voc: Path | None, images: str | None, *, yolo: Path | None = None) -> tuple[str, str]:
+    """The file or folder of objects, and the folder of their images. Raises ConfigError for several or none."""
+    from selftrain.data.sources.objects.yolo import yolo_root
+
+    if sum(each is not None for each in (coco, voc, yolo)) > 1:
+        raise ConfigError("--coco, --voc and --yolo exclude each other; give the one that holds your boxes")
     if coco is not None:
         return str(coco), images or str(coco.parent)
+    if yolo is not None:
+        if images is not None:
+            raise ConfigError("--images: a data.yaml names the folders of its images itself; leave it out")
+        return str(yolo), yolo_root(yolo)
     if voc is None:
         raise ConfigError("--images names the folder of a COCO file; give the file too: --coco labels.json")
     if not voc.is_dir():
@@ -49,7 +63,9 @@ def choose(
 
     given = [name for name, value in unused.items() if value is not None]
     if given:
-        raise ConfigError(f"--coco or --voc and {given[0]} exclude each other: boxes name their images and classes")
+        raise ConfigError(
+            f"--coco, --voc or --yolo and {given[0]} exclude each other: boxes name their images and classes"
+        )
     if folders["unlabeled"] is None:
         raise ConfigError("give --unlabeled FOLDER: self-training learns from images without labels")
     source = CocoSource(

@@ -22,6 +22,7 @@ from selftrain.data.sources.listing import LISTING_SCHEMA, OPTIONAL_SCHEMA, List
 from selftrain.data.sources.objects.coco import read_coco
 from selftrain.data.sources.objects.labelled import LabelledImages
 from selftrain.data.sources.objects.voc import read_voc
+from selftrain.data.sources.objects.yolo import read_yolo
 from selftrain.data.sources.rows import checked_listing, training_classes
 from selftrain.errors import SourceError
 from selftrain.naming import name_rows
@@ -119,9 +120,11 @@ class CocoImages:
 def _read(
     path: Path, images: str, *, classes: tuple[str, ...] | None = None, split: str | None = None
 ) -> LabelledImages:
-    """The images and objects at `path`: a folder holds Pascal VOC files, a file is COCO's."""
+    """The images and objects at `path`: a folder holds Pascal VOC files, a YAML file is YOLO's, else COCO's."""
     if path.is_dir():
         return read_voc(path, images=images, classes=classes, split=split)
+    if path.suffix in (".yaml", ".yml"):
+        return read_yolo(path, classes=classes, split=split)
     return read_coco(path, images=images, classes=classes, split=split)
 
 
