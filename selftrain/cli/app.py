@@ -62,6 +62,12 @@ Coco = Annotated[
     Path | None,
     typer.Option("--coco", help="Boxes instead of classes: a COCO JSON file, and its images (docs/detection.md)."),
 ]
+Voc = Annotated[
+    Path | None, typer.Option("--voc", help="Boxes as Pascal VOC: a folder of XML files, and its images or --images.")
+]
+Yolo = Annotated[
+    Path | None, typer.Option("--yolo", help="Boxes as YOLO text: a data.yaml; its val and test are held out.")
+]
 Images = Annotated[
     str | None, typer.Option("--images", help="Folder that the names in --coco start from. Default: the file's own.")
 ]
@@ -136,6 +142,8 @@ def init(
     test: Test = None,
     table: Table = None,
     coco: Coco = None,
+    voc: Voc = None,
+    yolo: Yolo = None,
     images: Images = None,
     splits: Splits = "given",
     classes: Classes = None,
@@ -168,11 +176,13 @@ def init(
         minutes=minutes,
     )
     command = f"selftrain {shlex.join(sys.argv[1:])}"
-    if coco is not None or images is not None:
+    if coco is not None or voc is not None or yolo is not None or images is not None:
         unused = {"--labeled": labeled, "--table": table, "--splits": splits if splits != "given" else None}
         unused |= {"--student-backbone": student_backbone, "--student-weights": student_weights}
         unused |= {"--minutes": None if minutes is None else f"{minutes:g}"}
-        detections.choose(coco, images, folders, unused, wishes, out, command=command, force=force, as_json=as_json)
+        told = detections.drawn_in(coco, voc, images, yolo=yolo)
+        folders = detections.held_out_in(yolo, folders)
+        detections.choose(told, folders, unused, wishes, out, command=command, force=force, as_json=as_json)
         return
     source = source_of(folders, table=table, find_splits=splits == "auto")
     choices = scaffold(source, wishes, out, command=command, force=force)

@@ -1,4 +1,4 @@
-"""COCO source: images whose objects are listed in a COCO file, and a folder of images without labels.
+"""Source of objects: images with a COCO file or a folder of Pascal VOC files, and a folder of images without labels.
 
 A manifest has one label an image, and a detector's image has many objects. So all labelled images have one label there,
 ANNOTATED: ingest then groups near-duplicates and copies whatever they show. The objects go into the annotations table.
@@ -22,6 +22,8 @@ from selftrain.data.manifest import Manifest
 from selftrain.data.sources.listing import LISTING_SCHEMA, OPTIONAL_SCHEMA, Listing, find_images
 from selftrain.data.sources.objects.coco import read_coco
 from selftrain.data.sources.objects.labelled import LabelledImages
+from selftrain.data.sources.objects.voc import read_voc
+from selftrain.data.sources.objects.yolo import read_yolo
 from selftrain.data.sources.rows import checked_listing, training_classes
 from selftrain.errors import SourceError
 from selftrain.naming import name_rows
@@ -75,7 +77,7 @@ class CocoImages:
         Raises SourceError for a file that contradicts itself, the others or its images.
         """
         s = self.settings
-        read = read_coco(_path(s.annotations), images=_folder(s.images), classes=s.classes)
+        read = _read(_path(s.annotations), _folder(s.images), classes=s.classes)
         first = _drawn_by_people(read, s.annotations)
         given = (("validation", s.validation), ("test", s.test))
         held_out = ((split, path) for split, path in given if path is not None)
@@ -88,11 +90,12 @@ class CocoImages:
         """
         root, own, names = _folder(self.settings.images), _path(file), first.label_map.names
         try:
-            read = read_coco(own, images=root, split=split)
+            read = _read(own, root, split=split)
         except SourceError:
-            if os.path.realpath(own.parent) == os.path.realpath(root):
+            beside = own if own.is_dir() else own.parent
+            if os.path.realpath(beside) == os.path.realpath(root):
                 raise
-            read = read_coco(own, images=str(own.parent), split=split)
+            read = _read(own, str(beside), split=split)
         unknown = [name for name in read.label_map.names if name not in names]
         if unknown and self.settings.classes is None:
             raise SourceError(
@@ -113,6 +116,17 @@ class CocoImages:
         for each in parts[1:]:
             whole = whole.and_also(each)
         return whole
+
+
+def _read(
+    path: Path, images: str, *, classes: tuple[str, ...] | None = None, split: str | None = None
+) -> LabelledImages:
+    """The images and objects at `path`: a folder holds Pascal VOC files, a YAML file is YOLO's, else COCO's."""
+    if path.is_dir():
+        return read_voc(path, images=images, classes=classes, split=split)
+    if path.suffix in (".yaml", ".yml"):
+        return read_yolo(path, classes=classes, split=split)
+    return read_coco(path, images=images, classes=classes, split=split)
 
 
 def _drawn_by_people(read: LabelledImages, file: str) -> LabelledImages:

@@ -1,0 +1,162 @@
+"""YOLO source: boxes from text files beside the images, as a data.yaml of ultralytics lists them."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from selftrain.data.label_map import LabelMap
+from selftrain.data.sources.objects.checking import checked
+from selftrain.data.sources.objects.coco import source_of
+from selftrain.data.sources.objects.labelled import DrawnObjects, LabelledImages
+from selftrain.data.sources.objects.places import image_table
+from selftrain.data.sources.objects.voc import ENDINGS
+from selftrain.errors import SourceError
+
+_KEYS = {None: "train", "validation": "val", "test": "test"}
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line of a text file: its class, and its corners as shares of the image's sides."""
+
+    label: int
+    corners: tuple[float, float, float, float]
+
+
+def read_yolo(path: Path, *, classes: Sequence[str] | None = None, split: str | None = None) -> LabelledImages:
+    """The images and objects that the data.yaml at `path` lists under `train`; under `val` or `test` for that `split`.
+
+    - `classes`: the classes to keep, in this order; by default all of `names`.
+
+    Folders of images are read, each with its labels where the last `images` of its path says `labels`. An image
+    without a text file, or with an empty one, has no objects. Five numbers are a box, more are a polygon, whose box is
+    taken. Raises SourceError, with the file and line, for anything else.
+    """
+    content = _content(path)
+    known = _names(content.get("names"), path)
+    for name in classes or ():
+        LabelMap(known).index(name)
+    names = tuple(classes) if classes else known
+    root = _root(content, path)
+    files = _images(content.get(_KEYS[split]), root, path, _KEYS[split])
+    relative = [os.path.relpath(file, root) for file in files]
+    table, notes = image_table(
+        str(root),
+        relative,
+        [None] * len(files),
+        where=repr(str(path)),
+        splits=[split] * len(files),
+        groups=[source_of(os.path.basename(file)) for file in files],
+    )
+    lines = [(at, each) for at, file in enumerate(files) for each in _lines(_label_file(file), len(known))]
+    sizes = list(zip(table["width"].to_pylist(), table["height"].to_pylist(), strict=True))
+    boxes = [np.array(each.corners) * np.tile(sizes[at], 2) for at, each in lines]
+    missing = sum(not _label_file(file).is_file() for file in files)
+    said = (f"{missing} images have no text file, and count as looked at and empty",) if missing else ()
+    drawn = DrawnObjects(
+        image=np.array([at for at, _ in lines], np.int64),
+        label=np.array([_index(names, known[each.label]) for _, each in lines], np.int64),
+        boxes=np.array(boxes, np.float64).reshape(-1, 4),
+        masks=[None] * len(lines),
+        crowd=np.zeros(len(lines), bool),
+        ids=[None] * len(lines),
+        faults=[None] * len(lines),
+    )
+    return checked(table, drawn, LabelMap(names), where=repr(str(path)), notes=(*notes, *said))
+
+
+def yolo_splits(path: Path) -> tuple[str, ...]:
+    """The held-out splits, of `validation` and `test`, that the data.yaml at `path` has."""
+    content = _content(path)
+    return tuple(split for split, key in _KEYS.items() if split is not None and content.get(key))
+
+
+def yolo_root(path: Path) -> str:
+    """The folder that the paths in the data.yaml at `path` start from."""
+    return str(_root(_content(path), path))
+
+
+def _index(names: tuple[str, ...], name: str) -> int:
+    return names.index(name) if name in names else -1
+
+
+def _content(path: Path) -> dict[str, object]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SourceError(f"{str(path)!r} cannot be read as YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise SourceError(f"{str(path)!r} is not a data.yaml: it has no keys; it needs names and train")
+    return content
+
+
+def _names(given: object, path: Path) -> tuple[str, ...]:
+    if isinstance(given, dict) and sorted(given, key=str) == sorted(range(len(given)), key=str):
+        given = [given[at] for at in range(len(given))]
+    if not isinstance(given, list) or not given:
+        raise SourceError(f"{str(path)!r}: names must list the classes, or number them from 0 without gaps")
+    return LabelMap(tuple(str(name) for name in given)).names
+
+
+def _root(content: dict[str, object], path: Path) -> Path:
+    """`path` of the file, from its own folder; that folder where there is none, or it lies on another machine."""
+    said = content.get("path")
+    root = path.parent / said if isinstance(said, str) else path.parent
+    return Path(os.path.abspath(root if root.is_dir() else path.parent))
+
+
+def _images(given: object, root: Path, path: Path, key: str) -> list[str]:
+    """The image files of the folders `given`, sorted. Roboflow writes ../train/images for train/images."""
+    folders = [given] if isinstance(given, str) else given
+    if not isinstance(folders, list) or not folders or not all(isinstance(each, str) for each in folders):
+        raise SourceError(f"{str(path)!r}: {key} must be a folder of images, or a list of folders")
+    found: list[str] = []
+    for each in folders:
+        inside = each[3:] if each.startswith("../") and not (root / each).is_dir() else each
+        if not (root / inside).is_dir():
+            raise SourceError(f"{str(path)!r}: {key} is {each!r}, which is not a folder below {str(root)!r}")
+        files = Path(os.path.normpath(root / inside)).rglob("*")
+        found += [str(file) for file in files if file.suffix.lower() in ENDINGS]
+    return sorted(set(found))
+
+
+def _label_file(image: str) -> Path:
+    """The text file of an image: the last folder `images` of its path says `labels` there."""
+    before, mark, after = image.rpartition("/images/")
+    return Path(f"{before}/labels/{after}" if mark else image).with_suffix(".txt")
+
+
+def _lines(file: Path, classes: int) -> list[_Line]:
+    if not file.is_file():
+        return []
+    lines = file.read_text(encoding="utf-8-sig").splitlines()
+    return [
+        _line(text.split(), f"{str(file)!r}, line {at}", classes) for at, text in enumerate(lines, 1) if text.strip()
+    ]
+
+
+def _line(parts: list[str], where: str, classes: int) -> _Line:
+    try:
+        label, *values = (float(part) for part in parts)
+    except ValueError as error:
+        raise SourceError(f"{where}: {' '.join(parts)[:80]!r} holds something that is not a number") from error
+    if label not in range(classes):
+        raise SourceError(f"{where}: class {parts[0]} is not one of names, 0 to {classes - 1}")
+    if not all(math.isfinite(value) and abs(value) <= 2 for value in values):
+        raise SourceError(f"{where}: coordinates are shares of the image's sides, 0 to 1; are these pixels?")
+    match values:
+        case [x, y, w, h]:
+            return _Line(int(label), (x - w / 2, y - h / 2, x + w / 2, y + h / 2))
+        case _ if len(values) == 8:
+            raise SourceError(f"{where}: four points are an oriented box, or a polygon; selftrain cannot tell which")
+        case _ if len(values) >= 6 and len(values) % 2 == 0:
+            return _Line(int(label), (min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])))
+        case _:
+            raise SourceError(f"{where}: {len(values)} numbers after the class; a box has 4, a polygon 6 or more")
