@@ -1,4 +1,4 @@
-"""Source of objects: images with a COCO file or a folder of Pascal VOC files, and a folder of images without labels.
+"""Source of objects: images with a COCO file, Pascal VOC files or YOLO's, and a folder of images without labels.
 
 A manifest has one label an image, and a detector's image has many objects. So all labelled images have one label there,
 ANNOTATED: ingest then groups near-duplicates and copies whatever they show. The objects go into the annotations table.
@@ -47,6 +47,7 @@ class CocoImages:
             states = [os.stat(path) for path in paths]
             sizes, times = [each.st_size for each in states], [each.st_mtime_ns for each in states]
             groups = labelled.images["group"].to_pylist()
+            _refuse_shared(paths, seen, split)
             tables.append(_rows(paths, sizes, times, label=ANNOTATED, split=split, groups=groups))
             seen |= set(map(os.path.realpath, paths))
             notes += _notes(labelled, split)
@@ -127,6 +128,16 @@ def _read(
     if path.suffix in (".yaml", ".yml"):
         return read_yolo(path, classes=classes, split=split)
     return read_coco(path, images=images, classes=classes, split=split)
+
+
+def _refuse_shared(paths: list[str], seen: set[str], split: str | None) -> None:
+    """Raise SourceError for held-out images that are in `seen`, the files of the splits before."""
+    shared = [path for path in paths if os.path.realpath(path) in seen]
+    if shared:
+        raise SourceError(
+            f"{len(shared)} of {len(paths)} {split} images are listed for another split too, such as {shared[0]!r}: a "
+            "model would be judged by what it has seen. Leave them out, or give no such split: a run draws its own"
+        )
 
 
 def _drawn_by_people(read: LabelledImages, file: str) -> LabelledImages:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from selftrain.errors import SourceError
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
-_DOCTYPE = re.compile(r"<!\s*(DOCTYPE|ENTITY)", re.IGNORECASE)
+_YES = ("1", "1.0", "true", "yes")
 
 
 @dataclass(frozen=True)
@@ -97,15 +96,26 @@ def _page(file: Path, images: str) -> _Page:
     )
 
 
+class _DoctypeError(Exception):
+    """A file declares a DOCTYPE."""
+
+
+class _Plain(ElementTree.TreeBuilder):
+    """Builds elements, and stops at a DOCTYPE."""
+
+    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
+        """Called where it begins."""
+        raise _DoctypeError
+
+
 def _parsed(file: Path) -> ElementTree.Element:
-    """The root. A DOCTYPE is refused unread: entities can expand without end, and VOC has none."""
+    """The root. A DOCTYPE is refused where it begins: entities can expand without end, and VOC has none."""
     try:
-        text = file.read_text(encoding="utf-8-sig")
-        if _DOCTYPE.search(text):
-            raise SourceError(f"{str(file)!r} declares a DOCTYPE or entities, which VOC has none of; remove them")
-        root = ElementTree.fromstring(text.encode())
-    except (ElementTree.ParseError, UnicodeDecodeError) as error:
-        raise SourceError(f"{str(file)!r} is not XML in UTF-8: {error}; correct or remove it") from error
+        root = ElementTree.fromstring(file.read_bytes(), ElementTree.XMLParser(target=_Plain()))
+    except _DoctypeError as error:
+        raise SourceError(f"{str(file)!r} declares a DOCTYPE, which VOC has none of; remove it") from error
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
+        raise SourceError(f"{str(file)!r} cannot be read as XML: {error}; correct or remove it") from error
     if root.tag != "annotation":
         raise SourceError(f"{str(file)!r} has the root <{root.tag}>; a Pascal VOC file has <annotation>")
     return root
@@ -135,7 +145,7 @@ def _object(each: ElementTree.Element, file: Path, at: int) -> _Drawn:
     name = (each.findtext("name") or "").strip()
     if not name:
         raise SourceError(f"{str(file)!r}, object {at}: <name> is missing or empty; give its class")
-    difficult = (each.findtext("difficult") or "0").strip() == "1"
+    difficult = (each.findtext("difficult") or "").strip().lower() in _YES
     texts = [each.findtext(f"bndbox/{side}") for side in _SIDES]
     if any(text is None for text in texts):
         return _Drawn(name, (np.nan,) * 4, difficult, None)

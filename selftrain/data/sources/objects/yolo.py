@@ -19,6 +19,7 @@ from selftrain.data.sources.objects.places import image_table
 from selftrain.data.sources.objects.voc import ENDINGS
 from selftrain.errors import SourceError
 
+_BOX, _FOUR_POINTS = 4, 8  # numbers after the class
 _KEYS = {None: "train", "validation": "val", "test": "test"}
 
 
@@ -28,6 +29,8 @@ class _Line:
 
     label: int
     corners: tuple[float, float, float, float]
+    numbers: int
+    where: str
 
 
 def read_yolo(path: Path, *, classes: Sequence[str] | None = None, split: str | None = None) -> LabelledImages:
@@ -35,16 +38,17 @@ def read_yolo(path: Path, *, classes: Sequence[str] | None = None, split: str | 
 
     - `classes`: the classes to keep, in this order; by default all of `names`.
 
-    Folders of images are read, each with its labels where the last `images` of its path says `labels`. An image
-    without a text file, or with an empty one, has no objects. Five numbers are a box, more are a polygon, whose box is
-    taken. Raises SourceError, with the file and line, for anything else.
+    Folders of images and lists of them (`.txt`) are read. The labels of an image lie where the last `images` of its
+    path says `labels`. An image without a text file, or with an empty one, has no objects. Four numbers after the class
+    are a box, more are a polygon, whose box is taken. Four points alone may also be an oriented box: they are taken for
+    polygons only where other lines have polygons. Raises SourceError, with the file and line, for anything else.
     """
     content = _content(path)
     known = _names(content.get("names"), path)
     for name in classes or ():
         LabelMap(known).index(name)
     names = tuple(classes) if classes else known
-    root = _root(content, path)
+    root, elsewhere = _root(content, path), _elsewhere(content, path)
     files = _images(content.get(_KEYS[split]), root, path, _KEYS[split])
     relative = [os.path.relpath(file, root) for file in files]
     table, notes = image_table(
@@ -56,6 +60,7 @@ def read_yolo(path: Path, *, classes: Sequence[str] | None = None, split: str | 
         groups=[source_of(os.path.basename(file)) for file in files],
     )
     lines = [(at, each) for at, file in enumerate(files) for each in _lines(_label_file(file), len(known))]
+    _refuse_oriented([each for _, each in lines])
     sizes = list(zip(table["width"].to_pylist(), table["height"].to_pylist(), strict=True))
     boxes = [np.array(each.corners) * np.tile(sizes[at], 2) for at, each in lines]
     missing = sum(not _label_file(file).is_file() for file in files)
@@ -69,7 +74,7 @@ def read_yolo(path: Path, *, classes: Sequence[str] | None = None, split: str | 
         ids=[None] * len(lines),
         faults=[None] * len(lines),
     )
-    return checked(table, drawn, LabelMap(names), where=repr(str(path)), notes=(*notes, *said))
+    return checked(table, drawn, LabelMap(names), where=repr(str(path)), notes=(*notes, *elsewhere, *said))
 
 
 def yolo_splits(path: Path) -> tuple[str, ...]:
@@ -112,19 +117,60 @@ def _root(content: dict[str, object], path: Path) -> Path:
     return Path(os.path.abspath(root if root.is_dir() else path.parent))
 
 
+def _elsewhere(content: dict[str, object], path: Path) -> tuple[str, ...]:
+    """A note where `path` of the file names a folder that is not here."""
+    said = content.get("path")
+    if not isinstance(said, str) or (path.parent / said).is_dir():
+        return ()
+    return (f"{str(path)!r}: path {said!r} is no folder here, so paths start from the folder of that file",)
+
+
 def _images(given: object, root: Path, path: Path, key: str) -> list[str]:
-    """The image files of the folders `given`, sorted. Roboflow writes ../train/images for train/images."""
-    folders = [given] if isinstance(given, str) else given
-    if not isinstance(folders, list) or not folders or not all(isinstance(each, str) for each in folders):
-        raise SourceError(f"{str(path)!r}: {key} must be a folder of images, or a list of folders")
+    """The image files of the folders and lists `given`, sorted. Roboflow writes ../train/images for train/images."""
+    places = [given] if isinstance(given, str) else given
+    if not isinstance(places, list) or not places or not all(isinstance(each, str) for each in places):
+        raise SourceError(
+            f"{str(path)!r}: {key} must be a folder of images, a list of them (.txt), or several of these"
+        )
     found: list[str] = []
-    for each in folders:
-        inside = each[3:] if each.startswith("../") and not (root / each).is_dir() else each
-        if not (root / inside).is_dir():
-            raise SourceError(f"{str(path)!r}: {key} is {each!r}, which is not a folder below {str(root)!r}")
-        files = Path(os.path.normpath(root / inside)).rglob("*")
-        found += [str(file) for file in files if file.suffix.lower() in ENDINGS]
+    for each in places:
+        inside = each[3:] if each.startswith("../") and not (root / each).exists() else each
+        place = Path(os.path.normpath(root / inside))
+        if place.suffix.lower() == ".txt" and place.is_file():
+            found += _listed(place, root)
+        elif place.is_dir():
+            found += [str(file) for file in place.rglob("*") if file.suffix.lower() in ENDINGS]
+        else:
+            raise SourceError(f"{str(path)!r}: {key} is {each!r}, which is no folder and no list below {str(root)!r}")
+    if not found:
+        raise SourceError(f"{str(path)!r}: {key} names no image; files ending in {', '.join(ENDINGS)} are read")
     return sorted(set(found))
+
+
+def _listed(file: Path, root: Path) -> list[str]:
+    """The images that the lines of `file` name: from its own folder, or else from `root`."""
+    found = []
+    for at, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1):
+        name = line.strip()
+        if not name:
+            continue
+        image = next((path for path in (file.parent / name, root / name) if path.is_file()), None)
+        if image is None:
+            raise SourceError(
+                f"{str(file)!r}, line {at}: there is no image {name!r} beside the list or below {str(root)!r}"
+            )
+        found.append(os.path.normpath(image))
+    return found
+
+
+def _refuse_oriented(lines: Sequence[_Line]) -> None:
+    """Raise SourceError for lines of four points, unless others have a polygon."""
+    corners = [each for each in lines if each.numbers == _FOUR_POINTS]
+    if corners and not any(each.numbers not in (_BOX, _FOUR_POINTS) for each in lines):
+        raise SourceError(
+            f"{corners[0].where}: four points are an oriented box, or a polygon, and no other line says which; "
+            "selftrain reads boxes along the sides: export them so"
+        )
 
 
 def _label_file(image: str) -> Path:
@@ -153,10 +199,9 @@ def _line(parts: list[str], where: str, classes: int) -> _Line:
         raise SourceError(f"{where}: coordinates are shares of the image's sides, 0 to 1; are these pixels?")
     match values:
         case [x, y, w, h]:
-            return _Line(int(label), (x - w / 2, y - h / 2, x + w / 2, y + h / 2))
-        case _ if len(values) == 8:
-            raise SourceError(f"{where}: four points are an oriented box, or a polygon; selftrain cannot tell which")
+            return _Line(int(label), (x - w / 2, y - h / 2, x + w / 2, y + h / 2), _BOX, where)
         case _ if len(values) >= 6 and len(values) % 2 == 0:
-            return _Line(int(label), (min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])))
+            corners = min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])
+            return _Line(int(label), corners, len(values), where)
         case _:
             raise SourceError(f"{where}: {len(values)} numbers after the class; a box has 4, a polygon 6 or more")

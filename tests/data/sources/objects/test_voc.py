@@ -89,7 +89,7 @@ def test_entities_are_refused_unread(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("<annotation>", "is not XML"),
+        ("<annotation>", "cannot be read as XML"),
         ("<data/>", "root <data>"),
         ("<annotation><object/></annotation>", "object 1: <name> is missing"),
     ],
@@ -99,6 +99,18 @@ def test_a_file_that_is_not_voc_is_named(tmp_path: Path, text: str, message: str
     (tmp_path / "a.xml").write_text(text)
     with pytest.raises(SourceError, match=rf"a\.xml.*{message}"):
         read_voc(tmp_path, images=str(tmp_path))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "iso-8859-1", "utf-16"])
+def test_a_file_in_an_encoding_that_it_declares_is_read(tmp_path: Path, encoding: str) -> None:
+    write(tmp_path, CELL.replace("cell", "Käse"))
+    text = (tmp_path / "a.xml").read_text()
+    (tmp_path / "a.xml").write_bytes(f'<?xml version="1.0" encoding="{encoding}"?>\r\n{text}'.encode(encoding))
+    assert read_voc(tmp_path, images=str(tmp_path)).label_map.names == ("Käse",)
+
+
+def test_a_comment_may_speak_of_a_doctype(tmp_path: Path) -> None:
+    assert len(read(tmp_path, f"<!-- no <!DOCTYPE here -->{CELL}").annotations) == 1
 
 
 def test_an_image_without_objects_was_looked_at(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_a_missing_text_is_told(tmp_path: Path) -> None:
     [
         ("2 .5 .5 .5 .5", "class 2 is not one of names, 0 to 1"),
         ("0 5 5 3 3", "are these pixels"),
-        ("0 .1 .1 .5 .1 .5 .5 .1 .5", "oriented box"),
+        ("0 .1 .1 .5 .1 .5 .5 .1 .5", "oriented box, or a polygon, and no other line says which"),
         ("0 .5 .5 .5", "3 numbers after the class"),
         ("0 .5 x .5 .5", "not a number"),
     ],
@@ -75,3 +75,55 @@ def test_val_is_held_out(tmp_path: Path) -> None:
     annotations, images = drawn_in(None, None, None, yolo=file)
     source = CocoSource(annotations=annotations, images=images, validation=given["validation"])
     assert CocoImages(source).scan().table["split"].to_pylist() == [None, "validation"]
+
+
+def test_four_points_are_a_polygon_where_other_lines_have_polygons(tmp_path: Path) -> None:
+    found = read(tmp_path, "0 .1 .1 .5 .1 .5 .5 .1 .5\n1 .5 .2 .9 .2 .7 .8\n").annotations.boxes
+    assert sorted(found.round(3).tolist()) == [[2, 1, 10, 5], [10, 2, 18, 8]]
+
+
+@pytest.mark.parametrize(
+    "line", ["./images/train/train.png", "images/train/train.png", "{folder}/images/train/train.png"]
+)
+def test_a_list_names_images_beside_it_or_below_the_root(tmp_path: Path, line: str) -> None:
+    file = write(tmp_path, "\ufeff0 .5 .5 .5 .4\r\n")
+    file.write_text("names: [cell, dust]\ntrain: train.txt\n")
+    (tmp_path / "train.txt").write_text(line.format(folder=tmp_path) + "\n\n")
+    assert read_yolo(file).annotations.boxes.tolist() == [[5, 3, 15, 7]]
+
+
+def test_a_line_of_a_list_without_an_image_is_named(tmp_path: Path) -> None:
+    file = write(tmp_path, None)
+    file.write_text("names: [cell]\ntrain: train.txt\n")
+    (tmp_path / "train.txt").write_text("images/train/train.png\nimages/train/gone.png\n")
+    with pytest.raises(SourceError, match=r"train\.txt', line 2: there is no image 'images/train/gone\.png'"):
+        read_yolo(file)
+
+
+def test_the_last_images_of_a_path_says_labels(tmp_path: Path) -> None:
+    assert read(tmp_path / "images" / "of", "0 .5 .5 .5 .4").annotations.boxes.tolist() == [[5, 3, 15, 7]]
+
+
+def test_a_path_of_another_machine_is_told(tmp_path: Path) -> None:
+    file = write(tmp_path, "0 .5 .5 .5 .4")
+    file.write_text("path: ../datasets/cells\nnames: [cell]\ntrain: ../images/train\n")
+    found = read_yolo(file)
+    assert len(found.annotations) == 1
+    assert any("'../datasets/cells' is no folder here" in note for note in found.notes)
+
+
+def test_images_that_are_held_out_and_learned_from_are_refused(tmp_path: Path) -> None:
+    file = write(tmp_path, "0 .5 .5 .5 .4")
+    file.write_text("names: [cell]\ntrain: images/train\nval: images/train\n")
+    source = CocoSource(annotations=str(file), images=str(tmp_path), validation=str(file))
+    with pytest.raises(
+        SourceError, match=r"1 of 1 validation images are listed for another split too, such as '.*train\.png'"
+    ):
+        CocoImages(source).scan()
+
+
+def test_a_folder_without_images_is_told(tmp_path: Path) -> None:
+    file = write(tmp_path, None)
+    file.write_text("names: [cell]\ntrain: labels\n")
+    with pytest.raises(SourceError, match="train names no image"):
+        read_yolo(file)
