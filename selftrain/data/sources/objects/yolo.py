@@ -141,7 +141,9 @@ def _images(given: object, root: Path, path: Path, key: str) -> list[str]:
         elif place.is_dir():
             found += [str(file) for file in place.rglob("*") if file.suffix.lower() in ENDINGS]
         else:
-            raise SourceError(f"{str(path)!r}: {key} is {each!r}, which is no folder and no list below {str(root)!r}")
+            raise SourceError(
+                f"{str(path)!r}: {key} is {each!r}, which is neither a folder nor a list below {str(root)!r}"
+            )
     if not found:
         raise SourceError(f"{str(path)!r}: {key} names no image; files ending in {', '.join(ENDINGS)} are read")
     return sorted(set(found))
