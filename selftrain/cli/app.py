@@ -328,6 +328,7 @@ def run_row(record: RunRecord) -> tuple[str, ...]:
 runs_app.command("reap")(reaping.reap)
 app.add_typer(runs_app, name="runs")
 app.command("report")(report.report)
+app.command("verify")(report.verify)
 app.command("review")(review.review)
 app.command("predict")(models.predict)
 app.command("pseudo-label")(models.pseudo_label)

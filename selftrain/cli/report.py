@@ -1,4 +1,4 @@
-"""The command that writes the page about a run."""
+"""The commands about a run as a whole: the page about it, and whether its numbers hold."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Annotated
 
 import typer
 
+from selftrain.cli.shared.options import print_columns, print_json
 from selftrain.errors import InputError
+
+NOT_HELD = 1
 
 
 def report(
@@ -33,3 +36,25 @@ def report(
     typer.echo(str(path))
     if show and not webbrowser.open(path.resolve().as_uri()):
         typer.echo(f"no browser was found; open {path} yourself", err=True)
+
+
+def verify(
+    run_id: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Id of the run. Default: the latest.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
+) -> None:
+    """Compute again what can be computed of a run, and say what holds. Exit code 1: something does not hold.
+
+    Manifest, bytes of images, test numbers, the registered model and its answers are checked. Nothing is written.
+    """
+    from selftrain.adapters.process.console import progress
+    from selftrain.adapters.report.verifying import verify as checks_of
+    from selftrain.report.verification import Outcome
+
+    with progress("verify") as show:
+        checks = checks_of(run_id, progress=show)
+    if as_json:
+        print_json(checks)
+    else:
+        print_columns([(each.outcome.value, each.what, each.why) for each in checks])
+    if any(each.outcome is Outcome.BROKEN for each in checks):
+        raise typer.Exit(NOT_HELD)

@@ -6,7 +6,7 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,9 +63,8 @@ def gathered(record: RunRecord) -> ReportedRun:
     found, missing = _values(stored)
     labels = found["labels"]
     manifest: Manifest | None = found.get("manifest")
-    experiment = (stored.config.parameters or {}).get("experiment", {})
-    settings = experiment if isinstance(experiment, dict) else experiment.model_dump(mode="json")
-    dataset = dataset_at(Place(workspace=settings.get("workspace", ".selftrain"), dataset=record.name))
+    settings = _settings(stored)
+    dataset = _dataset(record, settings)
     run = ReportedRun(
         record=record,
         evaluation=found.get("evaluation"),
@@ -86,6 +85,39 @@ def gathered(record: RunRecord) -> ReportedRun:
     return replace(run, pictures=pictures, missing=told)
 
 
+@dataclass(frozen=True)
+class Stored:
+    """What a run stored that can be checked: its record, manifest and evaluation, its data set, and its Python."""
+
+    record: RunRecord
+    manifest: Manifest | None
+    evaluation: EvaluationReport | None
+    dataset: Dataset
+    python: str
+
+
+def stored_run(run_id: str | None) -> Stored:
+    """What the run with the id, name or prefix `run_id` stored; None: the latest. Raises SourceError for another."""
+    from zenml.client import Client
+
+    logs_to_stderr()
+    record = find_record(run_id)
+    stored = Client().get_pipeline_run(record.run_id)
+    found, _ = _values(stored)
+    python = str((stored.client_environment or {}).get("python_version", ""))
+    return Stored(record, found.get("manifest"), found.get("evaluation"), _dataset(record, _settings(stored)), python)
+
+
+def _settings(stored: PipelineRunResponse) -> dict[str, Any]:
+    """The experiment of a run."""
+    experiment = (stored.config.parameters or {}).get("experiment", {})
+    return dict(experiment if isinstance(experiment, dict) else experiment.model_dump(mode="json"))
+
+
+def _dataset(record: RunRecord, settings: Mapping[str, Any]) -> Dataset:
+    return dataset_at(Place(workspace=settings.get("workspace", ".selftrain"), dataset=record.name))
+
+
 def reviewed(run_id: str | None) -> tuple[tuple[PseudoLabels, ...], Mapping[str, str], frozenset[str]]:
     """The pseudo-labels of a run's rounds, the path of each stored image by id, and the ids that people labelled since.
 
@@ -96,9 +128,7 @@ def reviewed(run_id: str | None) -> tuple[tuple[PseudoLabels, ...], Mapping[str,
     logs_to_stderr()
     record = find_record(run_id)
     stored = Client().get_pipeline_run(record.run_id)
-    experiment = (stored.config.parameters or {}).get("experiment", {})
-    settings = experiment if isinstance(experiment, dict) else experiment.model_dump(mode="json")
-    store = dataset_at(Place(workspace=settings.get("workspace", ".selftrain"), dataset=record.name)).store
+    store = _dataset(record, _settings(stored)).store
     index = store.index()
     names = zip(*(index[name].to_pylist() for name in ("image_id", "path", "reason")), strict=True)
     paths = {image_id: path for image_id, path, reason in names if reason is None}
