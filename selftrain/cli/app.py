@@ -81,11 +81,15 @@ Classes = Annotated[
 ]
 Validation = Annotated[
     str | None,
-    typer.Option("--validation", help="Class folders, or a COCO file, for the gate. Default: split off --labeled."),
+    typer.Option(
+        "--validation", help="Class folders, or a file or folder of boxes, for the gate. Default: split off --labeled."
+    ),
 ]
 Test = Annotated[
     str | None,
-    typer.Option("--test", help="Class folders, or a COCO file, for the report. Default: split off --labeled."),
+    typer.Option(
+        "--test", help="Class folders, or a file or folder of boxes, for the report. Default: split off --labeled."
+    ),
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="YAML to write. Default: NAME.yaml, in configs/ if it exists.")]
 Name = Annotated[str | None, typer.Option("--name", help="Name of the experiment. Default: that of the folder.")]

@@ -27,6 +27,7 @@ def held_out_in(yolo: Path | None, folders: dict[str, str | None]) -> dict[str, 
 
 def drawn_in(coco: Path | None, voc: Path | None, images: str | None, *, yolo: Path | None = None) -> tuple[str, str]:
     """The file or folder of objects, and the folder of their images. Raises ConfigError for several or none."""
+    from selftrain.data.sources.objects.voc import voc_folders
     from selftrain.data.sources.objects.yolo import yolo_root
 
     if sum(each is not None for each in (coco, voc, yolo)) > 1:
@@ -34,15 +35,18 @@ def drawn_in(coco: Path | None, voc: Path | None, images: str | None, *, yolo: P
     if coco is not None:
         return str(coco), images or str(coco.parent)
     if yolo is not None:
+        if not yolo.is_file() or yolo.suffix not in (".yaml", ".yml"):
+            raise ConfigError(f"--yolo {str(yolo)!r} is not a YAML file; give the data.yaml of the data set")
         if images is not None:
             raise ConfigError("--images: a data.yaml names the folders of its images itself; leave it out")
         return str(yolo), yolo_root(yolo)
     if voc is None:
-        raise ConfigError("--images names the folder of a COCO file; give the file too: --coco labels.json")
+        raise ConfigError(
+            "--images names the folder of the images; give their boxes too: --coco labels.json, or --voc DIR"
+        )
     if not voc.is_dir():
         raise ConfigError(f"--voc {str(voc)!r} is not a folder; give the one that holds the XML files")
-    files = voc / "Annotations" if (voc / "Annotations").is_dir() else voc
-    photos = voc / "JPEGImages" if (voc / "JPEGImages").is_dir() else voc
+    files, photos = voc_folders(voc)
     return str(files), images or str(photos)
 
 
@@ -62,6 +66,10 @@ def choose(
     from selftrain.scaffold.detectors import scaffold_detector
 
     given = [name for name, value in unused.items() if value is not None]
+    if given == ["--minutes"]:
+        raise ConfigError(
+            "--minutes: the speed of detectors is not measured; set detection's steps in the file instead"
+        )
     if given:
         raise ConfigError(
             f"--coco, --voc or --yolo and {given[0]} exclude each other: boxes name their images and classes"

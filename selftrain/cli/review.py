@@ -33,9 +33,13 @@ def review(
         raise InputError(f"{out} exists and may hold labels; give --out another file")
     rounds, paths, known = reviewed(run_id)
     found = review_queue(rounds, QueueName(queue), limit=limit, seed=seed, known=known)
+    if not found:
+        raise InputError(
+            f"the queue {queue} holds no image that people have not labelled: take another --queue, such as uncertain"
+        )
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("path", "image_id", "label", "shown"))
     writer.writerows((paths.get(each.image_id, ""), each.image_id, "", each.shown) for each in found)
     replace_text(out, text.getvalue())
-    typer.echo(f"{out}: {len(found)} images of the queue {queue}")
+    typer.echo(f"{out}: {len(found)} images of the queue {queue}; fill in label, then: selftrain label --from {out}")

@@ -19,11 +19,24 @@ def not_permitted(error: BaseException) -> InputError | None:
         return None
     path = Path(os.fsdecode(error.filename)).absolute()
     there = next((each for each in (path, *path.parents) if os.path.lexists(each)), path)
+    if error.errno == errno.EROFS:
+        return InputError(f"{path} cannot be used ({error.strerror}): name a place that can be written to")
+    if _is_ours(there):
+        return InputError(
+            f"{path} cannot be used ({error.strerror}): it is yours; give yourself the right with chmod u+rwX"
+        )
     return InputError(
         f"{path} cannot be used ({error.strerror}): {there} belongs to {_owner(there)}, and this is "
         f"{_user(os.geteuid())}. Have it made yours, or run as its owner, or name another place, such as a workspace "
         "of your own"
     )
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return path.lstat().st_uid == os.geteuid()
+    except OSError:
+        return False
 
 
 def _owner(path: Path) -> str:

@@ -67,12 +67,24 @@ def test_a_workspace_of_another_user_is_refused_before_anything_is_done(place: P
 
 def test_a_file_of_another_user_deep_inside_is_one_line_that_names_it(place: Path) -> None:
     (place / "theirs").mkdir(mode=0o555)
-    with as_another_user(), pytest.raises(PermissionError) as refused:
-        (place / "theirs" / "pending").mkdir()
-    told = not_permitted(refused.value)
+    with as_another_user():
+        with pytest.raises(PermissionError) as refused:
+            (place / "theirs" / "pending").mkdir()
+        told = not_permitted(refused.value)
     assert told is not None
     assert told.message.startswith(f"{place / 'theirs' / 'pending'} cannot be used (Permission denied): ")
     assert f"{place / 'theirs'} belongs to user" in told.message
+
+
+def test_a_folder_of_ones_own_without_the_right_to_it_is_told_so(place: Path) -> None:
+    place.chmod(0o777)
+    with as_another_user():
+        (place / "mine").mkdir(mode=0o555)
+        with pytest.raises(PermissionError) as refused:
+            (place / "mine" / "pending").mkdir()
+        told = not_permitted(refused.value)
+    assert told is not None
+    assert "it is yours; give yourself the right with chmod u+rwX" in told.message
 
 
 def test_other_errors_are_not_taken_for_another_users_file() -> None:

@@ -78,7 +78,7 @@ def refuse_several(labels: pa.ChunkedArray) -> None:
 def refuse_two_spellings(labels: Iterable[str]) -> None:
     """Raise SourceError for two labels that differ only in letter case, spaces, the form of their characters or a `.0`.
 
-    Single characters are compared as they are: an `a` is no `A`.
+    Single characters are compared as they are: `a` and `A` differ.
     """
     spellings: dict[str, list[str]] = defaultdict(list)
     for label in labels:

@@ -22,7 +22,7 @@ from selftrain.data.manifest import Manifest
 from selftrain.data.sources.listing import LISTING_SCHEMA, OPTIONAL_SCHEMA, Listing, find_images
 from selftrain.data.sources.objects.coco import read_coco
 from selftrain.data.sources.objects.labelled import LabelledImages
-from selftrain.data.sources.objects.voc import read_voc
+from selftrain.data.sources.objects.voc import ENDINGS, read_voc, voc_folders
 from selftrain.data.sources.objects.yolo import read_yolo
 from selftrain.data.sources.rows import checked_listing, training_classes
 from selftrain.errors import SourceError
@@ -90,11 +90,14 @@ class CocoImages:
         Its images lie in the folder of the first one's, or else beside the file itself.
         """
         root, own, names = _folder(self.settings.images), _path(file), first.label_map.names
+        if own.is_dir():
+            own, beside = voc_folders(own)
+            root = str(beside) if _has_images(beside) else root
         try:
             read = _read(own, root, split=split)
         except SourceError:
-            beside = own if own.is_dir() else own.parent
-            if os.path.realpath(beside) == os.path.realpath(root):
+            beside = own.parent
+            if own.is_dir() or os.path.realpath(beside) == os.path.realpath(root):
                 raise
             read = _read(own, str(beside), split=split)
         unknown = [name for name in read.label_map.names if name not in names]
@@ -128,6 +131,10 @@ def _read(
     if path.suffix in (".yaml", ".yml"):
         return read_yolo(path, classes=classes, split=split)
     return read_coco(path, images=images, classes=classes, split=split)
+
+
+def _has_images(folder: Path) -> bool:
+    return any(each.suffix.lower() in ENDINGS for each in folder.rglob("*"))
 
 
 def _refuse_shared(paths: list[str], seen: set[str], split: str | None) -> None:

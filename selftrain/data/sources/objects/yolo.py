@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +17,10 @@ from selftrain.data.sources.objects.coco import source_of
 from selftrain.data.sources.objects.labelled import DrawnObjects, LabelledImages
 from selftrain.data.sources.objects.places import image_table
 from selftrain.data.sources.objects.voc import ENDINGS
-from selftrain.errors import SourceError
+from selftrain.errors import SelftrainError, SourceError
 
 _BOX, _FOUR_POINTS = 4, 8  # numbers after the class
+_FARTHEST = 1.5  # sides of the image: what lies a little outside is cut
 _KEYS = {None: "train", "validation": "val", "test": "test"}
 
 
@@ -45,11 +46,13 @@ def read_yolo(path: Path, *, classes: Sequence[str] | None = None, split: str | 
     """
     content = _content(path)
     known = _names(content.get("names"), path)
+    pose = content.get("kpt_shape") is not None  # points of a skeleton follow the box
     for name in classes or ():
         LabelMap(known).index(name)
     names = tuple(classes) if classes else known
-    root, elsewhere = _root(content, path), _elsewhere(content, path)
+    root, elsewhere = _root(content, path), (*_elsewhere(content, path), *_alike(content, path))
     files = _images(content.get(_KEYS[split]), root, path, _KEYS[split])
+    root = Path(os.path.commonpath([root, *(os.path.dirname(file) for file in files)]))
     relative = [os.path.relpath(file, root) for file in files]
     table, notes = image_table(
         str(root),
@@ -59,8 +62,13 @@ def read_yolo(path: Path, *, classes: Sequence[str] | None = None, split: str | 
         splits=[split] * len(files),
         groups=[source_of(os.path.basename(file)) for file in files],
     )
-    lines = [(at, each) for at, file in enumerate(files) for each in _lines(_label_file(file), len(known))]
-    _refuse_oriented([each for _, each in lines])
+    if not any(_label_file(file).is_file() for file in files):
+        raise SourceError(
+            f"{str(path)!r}: none of the {len(files)} images of {_KEYS[split]} has a text file; that of {files[0]!r} "
+            f"would be {str(_label_file(files[0]))!r}. Put them there, or leave out {_KEYS[split]}"
+        )
+    lines = [(at, each) for at, file in enumerate(files) for each in _lines(_label_file(file), len(known), pose=pose)]
+    _refuse_oriented([each for _, each in lines], lambda: _of_other_splits(content, path, split, len(known)))
     sizes = list(zip(table["width"].to_pylist(), table["height"].to_pylist(), strict=True))
     boxes = [np.array(each.corners) * np.tile(sizes[at], 2) for at, each in lines]
     missing = sum(not _label_file(file).is_file() for file in files)
@@ -78,9 +86,20 @@ def read_yolo(path: Path, *, classes: Sequence[str] | None = None, split: str | 
 
 
 def yolo_splits(path: Path) -> tuple[str, ...]:
-    """The held-out splits, of `validation` and `test`, that the data.yaml at `path` has."""
+    """The held-out splits, of `validation` and `test`, that the data.yaml at `path` has here.
+
+    Tools name a test folder that they have not written. A split that lists what `train` lists is not held out.
+    """
     content = _content(path)
-    return tuple(split for split, key in _KEYS.items() if split is not None and content.get(key))
+    root = _root(content, path)
+    return tuple(
+        split
+        for split, key in _KEYS.items()
+        if split is not None
+        and content.get(key)
+        and content[key] != content.get("train")
+        and all(_place(root, each).exists() for each in _places(content[key]))
+    )
 
 
 def yolo_root(path: Path) -> str:
@@ -95,7 +114,7 @@ def _index(names: tuple[str, ...], name: str) -> int:
 def _content(path: Path) -> dict[str, object]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise SourceError(f"{str(path)!r} cannot be read as YAML: {error}") from error
     if not isinstance(content, dict):
         raise SourceError(f"{str(path)!r} is not a data.yaml: it has no keys; it needs names and train")
@@ -103,11 +122,19 @@ def _content(path: Path) -> dict[str, object]:
 
 
 def _names(given: object, path: Path) -> tuple[str, ...]:
-    if isinstance(given, dict) and sorted(given, key=str) == sorted(range(len(given)), key=str):
-        given = [given[at] for at in range(len(given))]
+    if isinstance(given, dict):
+        numbered = {str(key): name for key, name in given.items()}
+        given = [numbered.get(str(at)) for at in range(len(given))]
+        given = None if None in given else given
     if not isinstance(given, list) or not given:
         raise SourceError(f"{str(path)!r}: names must list the classes, or number them from 0 without gaps")
-    return LabelMap(tuple(str(name) for name in given)).names
+    for at, name in enumerate(given):
+        if not isinstance(name, str | int | float) or isinstance(name, bool):
+            raise SourceError(f"{str(path)!r}: YAML reads name {at} as {name!r}; put it in quotes")
+    try:
+        return LabelMap(tuple(str(name) for name in given)).names
+    except SelftrainError as error:
+        raise SourceError(f"{str(path)!r}: names: {error}") from error
 
 
 def _root(content: dict[str, object], path: Path) -> Path:
@@ -122,20 +149,28 @@ def _elsewhere(content: dict[str, object], path: Path) -> tuple[str, ...]:
     said = content.get("path")
     if not isinstance(said, str) or (path.parent / said).is_dir():
         return ()
-    return (f"{str(path)!r}: path {said!r} is no folder here, so paths start from the folder of that file",)
+    return (f"{str(path)!r}: there is no folder {said!r} (path), so paths start from the folder of that file",)
+
+
+def _alike(content: dict[str, object], path: Path) -> tuple[str, ...]:
+    """A note for each held-out split that lists what `train` lists."""
+    return tuple(
+        f"{str(path)!r}: {key} lists the images of train, so selftrain draws its own"
+        for key in ("val", "test")
+        if content.get(key) is not None and content[key] == content.get("train")
+    )
 
 
 def _images(given: object, root: Path, path: Path, key: str) -> list[str]:
     """The image files of the folders and lists `given`, sorted. Roboflow writes ../train/images for train/images."""
-    places = [given] if isinstance(given, str) else given
-    if not isinstance(places, list) or not places or not all(isinstance(each, str) for each in places):
+    places = _places(given)
+    if not places:
         raise SourceError(
             f"{str(path)!r}: {key} must be a folder of images, a list of them (.txt), or several of these"
         )
     found: list[str] = []
     for each in places:
-        inside = each[3:] if each.startswith("../") and not (root / each).exists() else each
-        place = Path(os.path.normpath(root / inside))
+        place = _place(root, each)
         if place.suffix.lower() == ".txt" and place.is_file():
             found += _listed(place, root)
         elif place.is_dir():
@@ -149,11 +184,22 @@ def _images(given: object, root: Path, path: Path, key: str) -> list[str]:
     return sorted(set(found))
 
 
+def _places(given: object) -> list[str]:
+    """The folders and lists that a key of the file names; none if it holds something else."""
+    places = [given] if isinstance(given, str) else given
+    return places if isinstance(places, list) and all(isinstance(each, str) for each in places) else []
+
+
+def _place(root: Path, said: str) -> Path:
+    inside = said[3:] if said.startswith("../") and not (root / said).exists() else said
+    return Path(os.path.normpath(root / inside))
+
+
 def _listed(file: Path, root: Path) -> list[str]:
     """The images that the lines of `file` name: from its own folder, or else from `root`."""
     found = []
-    for at, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1):
-        name = line.strip()
+    for at, line in enumerate(_text(file).splitlines(), 1):
+        name = line.strip().replace("\\", "/")
         if not name:
             continue
         image = next((path for path in (file.parent / name, root / name) if path.is_file()), None)
@@ -165,10 +211,22 @@ def _listed(file: Path, root: Path) -> list[str]:
     return found
 
 
-def _refuse_oriented(lines: Sequence[_Line]) -> None:
-    """Raise SourceError for lines of four points, unless others have a polygon."""
+def _of_other_splits(content: dict[str, object], path: Path, split: str | None, classes: int) -> list[_Line]:
+    """The lines of the splits beside `split`."""
+    root = _root(content, path)
+    files = [
+        file
+        for other, key in _KEYS.items()
+        if other != split and (other is None or other in yolo_splits(path))
+        for file in _images(content.get(key), root, path, key)
+    ]
+    return [each for file in files for each in _lines(_label_file(file), classes, pose=False)]
+
+
+def _refuse_oriented(lines: Sequence[_Line], others: Callable[[], list[_Line]]) -> None:
+    """Raise SourceError for lines of four points, unless some, also of the `others`, have a polygon."""
     corners = [each for each in lines if each.numbers == _FOUR_POINTS]
-    if corners and not any(each.numbers not in (_BOX, _FOUR_POINTS) for each in lines):
+    if corners and not any(map(_is_polygon, lines)) and not any(map(_is_polygon, others())):
         raise SourceError(
             f"{corners[0].where}: four points are an oriented box, or a polygon, and no other line says which; "
             "selftrain reads boxes along the sides: export them so"
@@ -181,12 +239,24 @@ def _label_file(image: str) -> Path:
     return Path(f"{before}/labels/{after}" if mark else image).with_suffix(".txt")
 
 
-def _lines(file: Path, classes: int) -> list[_Line]:
+def _is_polygon(line: _Line) -> bool:
+    return line.numbers not in (_BOX, _FOUR_POINTS)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{str(file)!r} cannot be read as text in UTF-8: {error}") from error
+
+
+def _lines(file: Path, classes: int, *, pose: bool) -> list[_Line]:
     if not file.is_file():
         return []
-    lines = file.read_text(encoding="utf-8-sig").splitlines()
     return [
-        _line(text.split(), f"{str(file)!r}, line {at}", classes) for at, text in enumerate(lines, 1) if text.strip()
+        _line(text.split()[: 1 + _BOX] if pose else text.split(), f"{str(file)!r}, line {at}", classes)
+        for at, text in enumerate(_text(file).splitlines(), 1)
+        if text.strip()
     ]
 
 
@@ -197,7 +267,7 @@ def _line(parts: list[str], where: str, classes: int) -> _Line:
         raise SourceError(f"{where}: {' '.join(parts)[:80]!r} holds something that is not a number") from error
     if label not in range(classes):
         raise SourceError(f"{where}: class {parts[0]} is not one of names, 0 to {classes - 1}")
-    if not all(math.isfinite(value) and abs(value) <= 2 for value in values):
+    if not all(math.isfinite(value) and abs(value) <= _FARTHEST for value in values):
         raise SourceError(f"{where}: coordinates are shares of the image's sides, 0 to 1; are these pixels?")
     match values:
         case [x, y, w, h]:

@@ -101,12 +101,59 @@ def test_a_file_that_is_not_voc_is_named(tmp_path: Path, text: str, message: str
         read_voc(tmp_path, images=str(tmp_path))
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "iso-8859-1", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8", "iso-8859-1", "utf-16", "windows-1252"])
 def test_a_file_in_an_encoding_that_it_declares_is_read(tmp_path: Path, encoding: str) -> None:
     write(tmp_path, CELL.replace("cell", "Käse"))
     text = (tmp_path / "a.xml").read_text()
     (tmp_path / "a.xml").write_bytes(f'<?xml version="1.0" encoding="{encoding}"?>\r\n{text}'.encode(encoding))
     assert read_voc(tmp_path, images=str(tmp_path)).label_map.names == ("Käse",)
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "shift_jis"])
+def test_an_east_asian_encoding_is_read(tmp_path: Path, encoding: str) -> None:
+    write(tmp_path, CELL.replace("cell", "犬"))
+    text = (tmp_path / "a.xml").read_text()
+    (tmp_path / "a.xml").write_bytes(f'<?xml version="1.0" encoding="{encoding}"?>{text}'.encode(encoding))
+    assert read_voc(tmp_path, images=str(tmp_path)).label_map.names == ("犬",)
+
+
+def test_a_corner_below_one_shows_that_a_tool_counts_from_zero(tmp_path: Path) -> None:
+    first = CELL.replace("<xmin>2", "<xmin>0")
+    found = read(tmp_path, first + CELL.replace(">cell<", ">dust<"))
+    assert sorted(found.annotations.boxes.tolist()) == [[0, 3, 7, 6], [2, 3, 7, 6]]
+    assert any("they count from 0" in note for note in found.notes)
+
+
+def test_of_two_images_that_exist_the_one_with_the_files_own_name_is_taken(tmp_path: Path) -> None:
+    Image.new("RGB", (20, 10), "red").save(tmp_path / "b.png")
+    found = read(tmp_path, CELL, filename="b.png")
+    assert [Path(path).name for path in found.images["path"].to_pylist()] == ["a.png"]
+    assert any("1 files name another image than their own name" in note for note in found.notes)
+
+
+def test_files_in_folders_and_with_upper_case_endings_are_read_and_a_macs_are_not(tmp_path: Path) -> None:
+    write(tmp_path, CELL, filename="other.png")
+    (tmp_path / "a.png").rename(tmp_path / "a.PNG")
+    below = tmp_path / "s"
+    below.mkdir()
+    Image.new("RGB", (20, 10), "red").save(below / "b.png")
+    (below / "b.XML").write_text((tmp_path / "a.xml").read_text())
+    (tmp_path / "._a.xml").write_bytes(b"\0\5\26\7")
+    found = read_voc(tmp_path, images=str(tmp_path))
+    assert found.images["name"].to_pylist() == ["a.PNG", "s/b.png"]
+
+
+def test_a_held_out_data_set_has_images_of_its_own(tmp_path: Path) -> None:
+    for part, colour in (("train", "red"), ("val", "blue")):  # the same names, as videos are cut
+        for kind in ("Annotations", "JPEGImages"):
+            (tmp_path / part / kind).mkdir(parents=True)
+        Image.new("RGB", (20, 10), colour).save(tmp_path / part / "JPEGImages" / "frame_0.png")
+        text = f"<annotation><filename>frame_0.png</filename>{CELL}</annotation>"
+        (tmp_path / part / "Annotations" / "frame_0.xml").write_text(text)
+    annotations, images = drawn_in(None, tmp_path / "train", None)
+    source = CocoSource(annotations=annotations, images=images, validation=str(tmp_path / "val"))
+    found = CocoImages(source).scan().table
+    assert [Path(path).parts[-3] for path in found["path"].to_pylist()] == ["train", "val"]
 
 
 def test_a_comment_may_speak_of_a_doctype(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from selftrain.cli.detections import drawn_in, held_out_in
 from selftrain.config import CocoSource
 from selftrain.data.sources.coco import CocoImages
 from selftrain.data.sources.objects.labelled import LabelledImages
-from selftrain.data.sources.objects.yolo import read_yolo
+from selftrain.data.sources.objects.yolo import read_yolo, yolo_splits
 from selftrain.errors import SourceError
 
 
@@ -49,7 +49,54 @@ def test_an_image_with_an_empty_text_has_no_objects(tmp_path: Path) -> None:
 
 
 def test_a_missing_text_is_told(tmp_path: Path) -> None:
-    assert any("1 images have no text file" in note for note in read(tmp_path, None).notes)
+    file = write(tmp_path, "0 .5 .5 .5 .5")
+    Image.new("RGB", (20, 10)).save(tmp_path / "images" / "train" / "other.png")
+    assert any("1 images have no text file" in note for note in read_yolo(file).notes)
+
+
+def test_a_split_without_any_text_file_is_refused_with_the_place_where_one_would_be(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"none of the 1 images of train .*/labels/train/train\.txt"):
+        read(tmp_path, None)
+
+
+def test_the_box_of_a_skeleton_is_its_first_four_numbers(tmp_path: Path) -> None:
+    file = write(tmp_path, "0 .5 .5 .2 .2 .45 .45 .55 .45 .5 .5 .4 .4\n")
+    file.write_text("names: [person]\nkpt_shape: [4, 2]\ntrain: images/train\n")
+    assert read_yolo(file).annotations.boxes.tolist() == [[8, 4, 12, 6]]
+
+
+def test_four_points_are_polygons_where_another_split_has_polygons(tmp_path: Path) -> None:
+    write(tmp_path, "0 .1 .1 .5 .1 .3 .5\n")
+    file = write(tmp_path, "0 .1 .1 .5 .1 .5 .5 .1 .5\n", part="val")
+    assert read_yolo(file, split="validation").annotations.boxes.tolist() == [[2, 1, 10, 5]]
+
+
+@pytest.mark.parametrize("names", ["[yes, no]", "{0: on}"])
+def test_a_name_that_yaml_takes_for_true_or_false_is_asked_for_in_quotes(tmp_path: Path, names: str) -> None:
+    with pytest.raises(SourceError, match="YAML reads name 0 as True; put it in quotes"):
+        read(tmp_path, "", names=names)
+
+
+def test_images_outside_the_folder_of_the_file_are_read(tmp_path: Path) -> None:
+    file = write(tmp_path / "photos", "0 .5 .5 .5 .4")
+    other = tmp_path / "lists" / "data.yaml"
+    other.parent.mkdir()
+    other.write_text(f"names: [cell, dust]\ntrain: {file.parent}/images/train\n")
+    assert len(read_yolo(other).annotations) == 1
+
+
+def test_a_text_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    file = write(tmp_path, "")
+    (tmp_path / "labels" / "train" / "train.txt").write_bytes("0 .5 .5 .5 .4".encode("utf-16"))
+    with pytest.raises(SourceError, match=r"train\.txt' cannot be read as text"):
+        read_yolo(file)
+
+
+def test_a_held_out_folder_that_is_not_there_or_is_train_is_not_held_out(tmp_path: Path) -> None:
+    file = write(tmp_path, "0 .5 .5 .5 .4")
+    file.write_text("names: [cell]\ntrain: images/train\nval: images/train\ntest: ../test/images\n")
+    assert yolo_splits(file) == ()
+    assert any("val lists the images of train" in note for note in read_yolo(file).notes)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +156,7 @@ def test_a_path_of_another_machine_is_told(tmp_path: Path) -> None:
     file.write_text("path: ../datasets/cells\nnames: [cell]\ntrain: ../images/train\n")
     found = read_yolo(file)
     assert len(found.annotations) == 1
-    assert any("'../datasets/cells' is no folder here" in note for note in found.notes)
+    assert any("there is no folder '../datasets/cells'" in note for note in found.notes)
 
 
 def test_images_that_are_held_out_and_learned_from_are_refused(tmp_path: Path) -> None:
