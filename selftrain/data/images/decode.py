@@ -217,8 +217,8 @@ def _refuse_shallow(largest: int) -> None:
         raise ImageError(
             QuarantineReason.SHALLOW,
             f"values of 16 bits, of which the largest is about {largest}, as cameras of 10, 12 and 14 bits write them: "
-            f"decoded, the picture would reach {largest >> 8} of 255; multiply all pictures by one number, so that "
-            "they use all 16 bits, or save them with 8 bits",
+            f"decoded, the picture would reach {largest >> 8} of 255. If no picture of the set uses more, multiply all "
+            "by one number, so that they use all 16 bits; if others do, save this one with 8 bits",
         )
 
 

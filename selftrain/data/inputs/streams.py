@@ -58,8 +58,16 @@ def batch_stream(
 
 def _refuse_dropping(stream: Any, *, role: str) -> None:
     """Raise SourceError for a DataLoader that leaves out the images of an incomplete last batch."""
-    if getattr(stream, "drop_last", None) is True and hasattr(stream, "dataset"):
+    if getattr(stream, "drop_last", None) is True and hasattr(stream, "dataset") and not _fills_batches(stream):
         raise SourceError(f"{role} drops its last batch, so some images would get no label; give it drop_last=False")
+
+
+def _fills_batches(loader: Any) -> bool:
+    """Whether the images of a DataLoader are a multiple of its batch size, so that none is left out."""
+    try:
+        return len(loader.dataset) % loader.batch_size == 0
+    except (TypeError, AttributeError, ZeroDivisionError):
+        return False
 
 
 def _elements(stream: Any, role: str) -> Iterator[object]:

@@ -378,3 +378,6 @@ def test_a_loader_of_unlabelled_images_that_drops_some_is_refused(pictures: Pixe
     with pytest.raises(SourceError, match=r"drops its last batch.*drop_last=False"):
         opened(loader)
     opened(loader, labeled=True)
+    even = Loader(MapStyle(pictures, np.zeros(10, np.int64)), 5)
+    even.drop_last = True  # type: ignore[attr-defined]
+    opened(even)
