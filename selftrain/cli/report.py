@@ -12,6 +12,7 @@ from selftrain.cli.shared.options import print_columns, print_json
 from selftrain.errors import InputError
 
 NOT_HELD = 1
+MOST_RUNS = 200
 
 
 def report(
@@ -20,20 +21,43 @@ def report(
         Path | None, typer.Option("--out", help="HTML file to write. Default: report-NAME-ID.html in this folder.")
     ] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the page in your browser.")] = False,
+    every: Annotated[bool, typer.Option("--all", help=f"A page about the newest {MOST_RUNS} runs instead.")] = False,
 ) -> None:
-    """Write one offline HTML page about a run: did it help, what did it label, where is it wrong, can you trust it."""
+    """Write one offline HTML page about a run: did it help, what did it label, where is it wrong, can you trust it.
+
+    With --all, the page compares all runs: accuracy over time, what the unlabelled images gave, and the champions.
+    """
     from selftrain.adapters.report.gathering import gather
     from selftrain.files.writing import replace_text
     from selftrain.report.page.run import run_page
 
     if out is not None and out.is_dir():
         raise InputError(f"{out} is a folder; give --out a file such as {out / 'report.html'}")
+    if every:
+        if run_id is not None:
+            raise InputError(f"--all shows all runs, {run_id} too: leave one of them out")
+        _write_all(out or Path("report-all.html"), show=show)
+        return
     run = gather(run_id)
     path = out or Path(f"report-{run.record.name}-{run.record.run_id[:8]}.html")
     replace_text(path, run_page(run))
     for each in run.missing:
         typer.echo(f"missing: {each}", err=True)
     typer.echo(str(path))
+    _open(path, show=show)
+
+
+def _write_all(path: Path, *, show: bool) -> None:
+    from selftrain.adapters.runs.records import latest_runs
+    from selftrain.files.writing import replace_text
+    from selftrain.report.page.runs import runs_page
+
+    replace_text(path, runs_page(latest_runs(MOST_RUNS), most=MOST_RUNS))
+    typer.echo(str(path))
+    _open(path, show=show)
+
+
+def _open(path: Path, *, show: bool) -> None:
     if show and not webbrowser.open(path.resolve().as_uri()):
         typer.echo(f"no browser was found; open {path} yourself", err=True)
 

@@ -65,7 +65,7 @@ def _refuse_dropping(stream: Any, *, role: str) -> None:
 def _fills_batches(loader: Any) -> bool:
     """Whether the images of a DataLoader are a multiple of its batch size, so that none is left out."""
     try:
-        return len(loader.dataset) % loader.batch_size == 0
+        return bool(len(loader.dataset) % loader.batch_size == 0)
     except (TypeError, AttributeError, ZeroDivisionError):
         return False
 
