@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from selftrain.cli import champions, detections, export, lineage, models, report, zero_shot
+from selftrain.cli import champions, detections, export, lineage, models, report, review, zero_shot
 from selftrain.cli.cluster import checking, reaping
 from selftrain.cli.cluster.stack import app as stack_app
 from selftrain.cli.production import labeling, retraining, schedule, serving, upkeep
@@ -23,6 +23,7 @@ from selftrain.cli.shared.options import (
 )
 from selftrain.errors import SelftrainError
 from selftrain.files.full_disk import full_disk
+from selftrain.files.permission import not_permitted
 from selftrain.version import __version__
 
 if TYPE_CHECKING:
@@ -61,6 +62,12 @@ Coco = Annotated[
     Path | None,
     typer.Option("--coco", help="Boxes instead of classes: a COCO JSON file, and its images (docs/detection.md)."),
 ]
+Voc = Annotated[
+    Path | None, typer.Option("--voc", help="Boxes as Pascal VOC: a folder of XML files, and its images or --images.")
+]
+Yolo = Annotated[
+    Path | None, typer.Option("--yolo", help="Boxes as YOLO text: a data.yaml; its val and test are held out.")
+]
 Images = Annotated[
     str | None, typer.Option("--images", help="Folder that the names in --coco start from. Default: the file's own.")
 ]
@@ -74,11 +81,15 @@ Classes = Annotated[
 ]
 Validation = Annotated[
     str | None,
-    typer.Option("--validation", help="Class folders, or a COCO file, for the gate. Default: split off --labeled."),
+    typer.Option(
+        "--validation", help="Class folders, or a file or folder of boxes, for the gate. Default: split off --labeled."
+    ),
 ]
 Test = Annotated[
     str | None,
-    typer.Option("--test", help="Class folders, or a COCO file, for the report. Default: split off --labeled."),
+    typer.Option(
+        "--test", help="Class folders, or a file or folder of boxes, for the report. Default: split off --labeled."
+    ),
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="YAML to write. Default: NAME.yaml, in configs/ if it exists.")]
 Name = Annotated[str | None, typer.Option("--name", help="Name of the experiment. Default: that of the folder.")]
@@ -135,6 +146,8 @@ def init(
     test: Test = None,
     table: Table = None,
     coco: Coco = None,
+    voc: Voc = None,
+    yolo: Yolo = None,
     images: Images = None,
     splits: Splits = "given",
     classes: Classes = None,
@@ -167,11 +180,13 @@ def init(
         minutes=minutes,
     )
     command = f"selftrain {shlex.join(sys.argv[1:])}"
-    if coco is not None or images is not None:
+    if coco is not None or voc is not None or yolo is not None or images is not None:
         unused = {"--labeled": labeled, "--table": table, "--splits": splits if splits != "given" else None}
         unused |= {"--student-backbone": student_backbone, "--student-weights": student_weights}
         unused |= {"--minutes": None if minutes is None else f"{minutes:g}"}
-        detections.choose(coco, images, folders, unused, wishes, out, command=command, force=force, as_json=as_json)
+        told = detections.drawn_in(coco, voc, images, yolo=yolo)
+        folders = detections.held_out_in(yolo, folders)
+        detections.choose(told, folders, unused, wishes, out, command=command, force=force, as_json=as_json)
         return
     source = source_of(folders, table=table, find_splits=splits == "auto")
     choices = scaffold(source, wishes, out, command=command, force=force)
@@ -317,6 +332,8 @@ def run_row(record: RunRecord) -> tuple[str, ...]:
 runs_app.command("reap")(reaping.reap)
 app.add_typer(runs_app, name="runs")
 app.command("report")(report.report)
+app.command("verify")(report.verify)
+app.command("review")(review.review)
 app.command("predict")(models.predict)
 app.command("pseudo-label")(models.pseudo_label)
 app.command("zero-shot")(zero_shot.zero_shot)
@@ -348,7 +365,7 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except Exception as error:
-        told = full_disk(error, [DEFAULT_WORKSPACE, zenml_folder()])
+        told = full_disk(error, [DEFAULT_WORKSPACE, zenml_folder()]) or not_permitted(error)
         if told is None:
             raise
         told.show()

@@ -1,4 +1,4 @@
-"""Boxes from the command line: what `selftrain init --coco` does, and `selftrain pseudo-label` with a detector."""
+"""Boxes from the command line: `selftrain init --coco` and `--voc`, and `selftrain pseudo-label` with a detector."""
 
 from __future__ import annotations
 
@@ -17,9 +17,41 @@ if TYPE_CHECKING:
     from selftrain.scaffold.draft import Wishes
 
 
+def held_out_in(yolo: Path | None, folders: dict[str, str | None]) -> dict[str, str | None]:
+    """`folders`, with the held-out splits that the data.yaml `yolo` has; what the user gave comes first."""
+    from selftrain.data.sources.objects.yolo import yolo_splits
+
+    own = () if yolo is None else yolo_splits(yolo)
+    return folders | {split: folders[split] or str(yolo) for split in own}
+
+
+def drawn_in(coco: Path | None, voc: Path | None, images: str | None, *, yolo: Path | None = None) -> tuple[str, str]:
+    """The file or folder of objects, and the folder of their images. Raises ConfigError for several or none."""
+    from selftrain.data.sources.objects.voc import voc_folders
+    from selftrain.data.sources.objects.yolo import yolo_root
+
+    if sum(each is not None for each in (coco, voc, yolo)) > 1:
+        raise ConfigError("--coco, --voc and --yolo exclude each other; give the one that holds your boxes")
+    if coco is not None:
+        return str(coco), images or str(coco.parent)
+    if yolo is not None:
+        if not yolo.is_file() or yolo.suffix not in (".yaml", ".yml"):
+            raise ConfigError(f"--yolo {str(yolo)!r} is not a YAML file; give the data.yaml of the data set")
+        if images is not None:
+            raise ConfigError("--images: a data.yaml names the folders of its images itself; leave it out")
+        return str(yolo), yolo_root(yolo)
+    if voc is None:
+        raise ConfigError(
+            "--images names the folder of the images; give their boxes too: --coco labels.json, or --voc DIR"
+        )
+    if not voc.is_dir():
+        raise ConfigError(f"--voc {str(voc)!r} is not a folder; give the one that holds the XML files")
+    files, photos = voc_folders(voc)
+    return str(files), images or str(photos)
+
+
 def choose(
-    coco: Path | None,
-    images: str | None,
+    drawn: tuple[str, str],
     folders: Mapping[str, str | None],
     unused: Mapping[str, object],
     wishes: Wishes,
@@ -29,20 +61,24 @@ def choose(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Look at a COCO file and its images, and write a configuration for a detector."""
+    """Look at `drawn`, as `drawn_in` gives it, and write a configuration for a detector."""
     from selftrain.config import CocoSource
     from selftrain.scaffold.detectors import scaffold_detector
 
-    if coco is None:
-        raise ConfigError("--images names the folder of a COCO file; give the file too: --coco labels.json")
     given = [name for name, value in unused.items() if value is not None]
+    if given == ["--minutes"]:
+        raise ConfigError(
+            "--minutes: the speed of detectors is not measured; set detection's steps in the file instead"
+        )
     if given:
-        raise ConfigError(f"--coco and {given[0]} exclude each other: a COCO file names its images and classes itself")
+        raise ConfigError(
+            f"--coco, --voc or --yolo and {given[0]} exclude each other: boxes name their images and classes"
+        )
     if folders["unlabeled"] is None:
         raise ConfigError("give --unlabeled FOLDER: self-training learns from images without labels")
     source = CocoSource(
-        annotations=str(coco),
-        images=images or str(coco.parent),
+        annotations=drawn[0],
+        images=drawn[1],
         unlabeled=folders["unlabeled"],
         validation=folders["validation"],
         test=folders["test"],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from selftrain.cli.shared.options import print_json
+from selftrain.errors import InputError
 
 if TYPE_CHECKING:
     from selftrain.adapters.registry.references import LoadedModel
@@ -33,7 +34,10 @@ def asked_model(
     image_size: str | None,
     sources: Sequence[str],
 ) -> LoadedModel:
-    """The saved model that --model names, or the version of the registered one."""
+    """The saved model that --model names, or the version of the registered one.
+
+    Raises InputError for what only a model of the user's own needs to be told.
+    """
     from selftrain.adapters.registry.references import load_reference, load_version
     from selftrain.autolabeling.folders.samples import known_of
     from selftrain.learn.models.answers import named_files
@@ -41,6 +45,9 @@ def asked_model(
     if model is not None:
         known = known_of(named_files([Path(each) for each in sources])[0], pixels=pixels, size=image_size)
         return load_reference(model, workspace=workspace, model_name=model_name, class_names=class_names, known=known)
+    for option, given in {"--classes": class_names, "--pixels": pixels, "--image-size": image_size}.items():
+        if given:
+            raise InputError(f"{option} is for a model of your own: the registered one knows it; leave it out")
     reference = "champion" if version is None else str(version)
     return load_version(reference, workspace=workspace, model_name=model_name)
 

@@ -76,10 +76,12 @@ class KerasDatasetSource(Section):
 
 
 class CocoSource(Section):
-    """Images with boxes in a COCO JSON file, and a folder of images without labels; for `task: detection`."""
+    """Images with boxes in a COCO or in Pascal VOC files, and a folder of images without labels; `task: detection`."""
 
     kind: Literal["coco"] = "coco"
-    annotations: str = Field(description="COCO JSON file; an image that it lists without objects holds none")
+    annotations: str = Field(
+        description="COCO JSON, folder of Pascal VOC files or YOLO's data.yaml; an image without objects holds none"
+    )
     images: str = Field(description="folder that the file names in it start from")
     unlabeled: str | None = Field(None, description="folder of images without labels, searched recursively")
     validation: str | None = Field(None, description="COCO file held out for the gate; None: split off `annotations`")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from selftrain.errors import InputError
-
-NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS)
-"""What the system says of a folder that this user may not make."""
+from selftrain.files.permission import NOT_OURS
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class Workspace:
     def ensure(self) -> Workspace:
         """Create the folders, and a `.gitignore` that hides the workspace from the user's git; idempotent.
 
-        Raises InputError where this user may not make them.
+        Raises InputError where this user may not make them, or not write to those that are there.
         """
         try:
             self._make()
@@ -97,6 +96,9 @@ class Workspace:
         folders = (self.datasets, self.decoded_cache, self.checkpoints, self.mlflow_artifacts, self.locks)
         for folder in (*folders, self.dvc_remote):
             folder.mkdir(parents=True, exist_ok=True)
+        for folder in (self.root, *folders):
+            if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
         ignore = self.root / ".gitignore"
         if not ignore.exists():
             ignore.write_text("*\n")

@@ -84,7 +84,9 @@ def fit_to_budget(draft: Draft, experiment: Experiment, seen: Survey, minutes: f
     factor = min(max(wanted, LEAST), MOST)
     for role in _ROLES:
         _scale(draft, experiment, role, factor, minutes)
-    answer = f"expected: {_minutes(expected.answers + factor * expected.steps)} with all rounds, and the ingest"
+    answer = (
+        f"expected: {_minutes(expected.answers + factor * expected.steps)} with all rounds; the ingest comes on top"
+    )
     if wanted < LEAST:
         return [*lines, f"{answer}. That is longer than {minutes:g} minutes: fewer steps would learn nothing. Take "
                 "smaller images or backbones, or a machine with a GPU"]  # fmt: skip
@@ -151,6 +153,6 @@ def _unused(expected: float, minutes: float) -> str:
     if expected > 0.75 * minutes:
         return ""
     return (
-        f" The rest of {minutes:g} minutes stays unused: longer training has not paid in our measurements. More labels "
-        "would"
+        f" The rest of {minutes:g} minutes stays unused: longer training has not paid in our measurements; add labels "
+        "instead"
     )

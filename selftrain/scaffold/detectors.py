@@ -11,7 +11,7 @@ from selftrain.config import CocoSource, Experiment, parse
 from selftrain.config.text.commented import Commented, check_free, write_commented
 from selftrain.data.manifest import Split
 from selftrain.data.sources.coco import CocoImages
-from selftrain.errors import SourceError
+from selftrain.errors import ConfigError, SourceError
 from selftrain.scaffold.draft import NO_GOOD_NAME, Draft, Wishes
 
 BACKBONE = "mobilenet_v2_035"
@@ -67,6 +67,8 @@ def scaffold_detector(
 ) -> DetectorScaffold:
     """Read the COCO files of `source`, choose, and write the YAML to `out`, as `choices.scaffold` does for folders."""
     if out is not None:
+        if out.resolve() == Path(source.annotations).resolve():
+            raise ConfigError(f"--out {str(out)!r} is the file that holds the boxes; give another one")
         check_free(out, force=force)
     seen = survey_objects(source)
     draft = Draft({"source": source.model_dump(mode="json", exclude_none=True)})
@@ -146,6 +148,10 @@ def _advice(source: CocoSource, seen: ObjectSurvey, wishes: Wishes) -> tuple[str
 
 def _name(source: CocoSource) -> str:
     path = Path(source.annotations).resolve()
-    generic = {"labels", "annotations", "train", "instances", "_annotations.coco", "result", "coco"}
-    name = path.parent.name if path.stem.lower() in generic else path.stem
+    generic = {"labels", "annotations", "train", "valid", "instances", "_annotations.coco", "result", "coco"}
+    generic |= {"data", "dataset", "xml", "xmls"}
+    name = path.stem
+    while name.lower() in generic and path != path.parent:
+        path = path.parent
+        name = path.name
     return NO_GOOD_NAME.sub("-", name).strip("-_.") or "objects"

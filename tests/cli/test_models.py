@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, ClassVar
 
+import pyarrow.parquet as pq
 import pytest
 
 from selftrain.adapters.registry import champions, recall_log, registration
@@ -414,6 +415,56 @@ def test_an_old_model_labels_as_one_of_keras_3(selftrain: Command, tmp_path: Pat
     with Path("labels.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["class"] for row in rows] == [row["label"] for row in json.loads(ended.out)]
+
+
+def test_a_table_is_made_again_for_other_pixels_and_for_another_model_of_the_same_name(
+    selftrain: Command, tmp_path: Path, paint: Paint
+) -> None:
+    import keras
+
+    paint(tmp_path / "photos" / "a.png", "green")
+    call = ["predict", "photos", "--model", "own.keras", "--classes", "a,b", "--out", "all.parquet", "--json"]
+
+    def predicted(seed: int, pixels: str) -> dict[str, float]:
+        keras.utils.set_random_seed(seed)
+        layers = [keras.Input((8, 8, 3)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2, "softmax")]
+        keras.Sequential(layers).save(tmp_path / "own.keras")
+        ended = selftrain(*call, "--pixels", pixels)
+        assert ended.code == 0, ended.err
+        probabilities: dict[str, float] = pq.read_table(tmp_path / "all.parquet")["probabilities"].to_pylist()[0]
+        return probabilities
+
+    first = predicted(1, "0..1")
+    assert predicted(1, "0..255") != first
+    assert predicted(2, "0..1") != first
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (("--classes", "x,y,z"), "names its classes itself: "),
+        (("--pixels", "0..1"), "knows how it reads images"),
+        (("--image-size", "32"), "knows how it reads images"),
+    ],
+)
+def test_a_saved_model_is_not_told_what_its_contract_says(
+    selftrain: Command, tmp_path: Path, paint: Paint, colour_model: Path, option: tuple[str, str], said: str
+) -> None:
+    paint(tmp_path / "photos" / "a.png", "green")
+    asked = ["--model", colour_model, *option]
+    for call in (["pseudo-label", "--images", "photos", "--out", "labels.csv", *asked], ["predict", "photos", *asked]):
+        ended = selftrain(*call)
+        assert ended.code == 2
+        assert said in ended.err
+    assert not (tmp_path / "labels.csv").exists()
+
+
+def test_the_registered_model_is_not_told_either(selftrain: Command, tmp_path: Path, paint: Paint) -> None:
+    paint(tmp_path / "photos" / "a.png", "green")
+    for option in (("--classes", "x,y,z"), ("--pixels", "0..1"), ("--image-size", "32")):
+        ended = selftrain("predict", "photos", *option)
+        assert ended.code == 2
+        assert f"{option[0]} is for a model of your own" in ended.err
 
 
 def test_a_model_of_another_format_shows_the_lines_that_convert_it(

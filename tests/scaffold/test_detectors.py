@@ -65,3 +65,21 @@ def test_a_broken_file_is_told_before_anything_is_written(tmp_path: Path) -> Non
     with pytest.raises(SourceError, match="999"):
         scaffold_detector(settings, Wishes(), tmp_path / "a.yaml", command="init")
     assert not (tmp_path / "a.yaml").exists()
+
+
+def test_the_file_of_the_boxes_is_never_written_over(tmp_path: Path) -> None:
+    of = source(tmp_path)
+    before = Path(of.annotations).read_bytes()
+    with pytest.raises(ConfigError, match="is the file that holds the boxes"):
+        scaffold_detector(of, Wishes(), Path(of.annotations), command="selftrain init", force=True)
+    assert Path(of.annotations).read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["data.json", "train.json", "Annotations/instances.json"])
+def test_a_file_that_says_nothing_is_named_by_its_folder(tmp_path: Path, name: str) -> None:
+    of = source(tmp_path)
+    path = Path(of.annotations).parent / name
+    path.parent.mkdir(exist_ok=True)
+    Path(of.annotations).rename(path)
+    moved = of.model_copy(update={"annotations": str(path)})
+    assert scaffold_detector(moved, Wishes(), tmp_path / "x.yaml", command="selftrain init").experiment.name == "cells"

@@ -150,18 +150,20 @@ def find_reference(
     One that the user brings is a file or folder of a `Format`. It needs `class_names`, in the order of its outputs, and
     is asked as `adopt` does with what is `known`. Raises ConfigError for any other reference, UntrustedFileError for a
     file of another format, and RegistryError for an unknown version. Loading raises UntrustedFileError for a file that
-    differs from its contract, or is refused.
+    differs from its contract, or is refused. A saved model names its classes itself: other `class_names` are refused.
     """
     prepare_process()
     path = Path(reference)
     if reference in (CHAMPION, CHALLENGER) or reference.startswith("models:/"):
-        return _find_version(reference, workspace=workspace, model_name=model_name)
+        return _find_version(
+            reference, workspace=workspace, model_name=model_name, class_names=class_names, known=known
+        )
     if is_brought(path):
         return _find_brought(path, class_names, workspace, known)
     if path.name == MODEL_FILE and path.is_file():
-        return _find_folder(path.parent, str(path.parent), workspace)
+        return _find_folder(path.parent, str(path.parent), workspace, class_names, known)
     if path.is_dir() and ((path / CONTRACT_FILE).exists() or holds_detector(path)):
-        return _find_folder(path, reference, workspace)
+        return _find_folder(path, reference, workspace, class_names, known)
     if path.exists():
         raise refuse_other(path)
     raise ConfigError(
@@ -175,19 +177,40 @@ def load_version(reference: str, *, workspace: Path, model_name: str | None = No
     return _find_version(reference, workspace=workspace, model_name=model_name).load()
 
 
-def _find_version(reference: str, *, workspace: Path, model_name: str | None) -> FoundModel:
+def _find_version(
+    reference: str,
+    *,
+    workspace: Path,
+    model_name: str | None,
+    class_names: tuple[str, ...] = (),
+    known: Known = NOTHING_KNOWN,
+) -> FoundModel:
     opened, version = find_version(reference, workspace=workspace, model_name=model_name)
     folder = versions.load_model_folder(opened.tracking, version, cache=opened.cache)
     if holds_detector(folder):
         concern = recall_log.recalled(opened.tracking).concern(version.descent, version.uri)
         return _detector(folder, version.uri, concern)
+    side = _read_side(folder, class_names, known, version.uri)
 
     def loaded() -> LoadedModel:
         start_keras(lean=True)
         concern = recall_log.recalled(opened.tracking).concern(version.descent, version.uri)
         return LoadedModel(*load(folder), called=version.uri, concern=concern)
 
-    return FoundModel(read_contract(folder).image_size, loaded)
+    return FoundModel(side, loaded)
+
+
+def _read_side(folder: Path, class_names: tuple[str, ...], known: Known, called: str) -> int:
+    """The image size that the saved model in `folder` reads. Raises ConfigError if the user says it otherwise."""
+    contract = read_contract(folder)
+    if class_names and class_names != contract.class_names:
+        raise ConfigError(
+            f"{called} names its classes itself: {', '.join(contract.class_names)}; leave out the classes that you "
+            f"give: {', '.join(class_names)}"
+        )
+    if known.pixels is not None or known.size is not None:
+        raise ConfigError(f"{called} knows how it reads images; leave out the pixels and the image size that you give")
+    return contract.image_size
 
 
 def find_version(reference: str, *, workspace: Path, model_name: str | None = None) -> tuple[OpenRegistry, Version]:
@@ -233,10 +256,11 @@ def _detector(folder: Path, called: str, concern: str | None) -> FoundModel:
     return FoundModel(saved.contract.longest, refused, saved, called, concern)
 
 
-def _find_folder(folder: Path, called: str, workspace: Path) -> FoundModel:
+def _find_folder(folder: Path, called: str, workspace: Path, class_names: tuple[str, ...], known: Known) -> FoundModel:
     if holds_detector(folder):
         descent = recall_log.descent_of(SavedDetector.read(folder).contract)
         return _detector(folder, called, recall_log.concern_about_file(descent, called, workspace))
+    side = _read_side(folder, class_names, known, called)
 
     def loaded() -> LoadedModel:
         start_keras(lean=True)
@@ -244,7 +268,7 @@ def _find_folder(folder: Path, called: str, workspace: Path) -> FoundModel:
         concern = recall_log.concern_about_file(recall_log.descent_of(contract), called, workspace)
         return LoadedModel(model, contract, called, concern)
 
-    return FoundModel(read_contract(folder).image_size, loaded)
+    return FoundModel(side, loaded)
 
 
 def _find_brought(path: Path, class_names: tuple[str, ...], workspace: Path, known: Known) -> FoundModel:
@@ -256,7 +280,9 @@ def _find_brought(path: Path, class_names: tuple[str, ...], workspace: Path, kno
         start_keras(lean=True)
         model, contract = adopt(path, class_names=class_names, image_size=side, known=known)
         weights = {values_digest(model)} if model.weights else set[str]()
-        descent = Descent(frozenset({digest_of(path), *weights}))  # no contract says who taught it
+        digest = digest_of(path)
+        descent = Descent(frozenset({digest, *weights}))  # no contract says who taught it
+        contract = contract.model_copy(update={"weights_sha256": digest})
         return LoadedModel(model, contract, str(path), recall_log.concern_about_file(descent, str(path), workspace))
 
     return FoundModel(side, loaded)

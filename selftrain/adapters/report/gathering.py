@@ -6,7 +6,7 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from selftrain.adapters.runs.records import find_record
 from selftrain.config import Place
 from selftrain.data.images.thumbnails import thumbnail
 from selftrain.data.ingest.report import IngestReport
+from selftrain.data.label_log import read_log, standing
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.store.dataset import Dataset, dataset_at
 from selftrain.data.store.shards import read_records
@@ -62,9 +63,8 @@ def gathered(record: RunRecord) -> ReportedRun:
     found, missing = _values(stored)
     labels = found["labels"]
     manifest: Manifest | None = found.get("manifest")
-    experiment = (stored.config.parameters or {}).get("experiment", {})
-    settings = experiment if isinstance(experiment, dict) else experiment.model_dump(mode="json")
-    dataset = dataset_at(Place(workspace=settings.get("workspace", ".selftrain"), dataset=record.name))
+    settings = _settings(stored)
+    dataset = _dataset(record, settings)
     run = ReportedRun(
         record=record,
         evaluation=found.get("evaluation"),
@@ -83,6 +83,57 @@ def gathered(record: RunRecord) -> ReportedRun:
     pictures, lost = _pictures(dataset, manifest, needed_pictures(run))
     told = (*missing, f"{lost} pictures: their images are not in the store on this machine") if lost else missing
     return replace(run, pictures=pictures, missing=told)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a run stored that can be checked: its record, manifest and evaluation, its data set, and its Python."""
+
+    record: RunRecord
+    manifest: Manifest | None
+    evaluation: EvaluationReport | None
+    dataset: Dataset
+    python: str
+
+
+def stored_run(run_id: str | None) -> Stored:
+    """What the run with the id, name or prefix `run_id` stored; None: the latest. Raises SourceError for another."""
+    from zenml.client import Client
+
+    logs_to_stderr()
+    record = find_record(run_id)
+    stored = Client().get_pipeline_run(record.run_id)
+    found, _ = _values(stored)
+    python = str((stored.client_environment or {}).get("python_version", ""))
+    return Stored(record, found.get("manifest"), found.get("evaluation"), _dataset(record, _settings(stored)), python)
+
+
+def _settings(stored: PipelineRunResponse) -> dict[str, Any]:
+    """The experiment of a run."""
+    experiment = (stored.config.parameters or {}).get("experiment", {})
+    return dict(experiment if isinstance(experiment, dict) else experiment.model_dump(mode="json"))
+
+
+def _dataset(record: RunRecord, settings: Mapping[str, Any]) -> Dataset:
+    return dataset_at(Place(workspace=settings.get("workspace", ".selftrain"), dataset=record.name))
+
+
+def reviewed(run_id: str | None) -> tuple[tuple[PseudoLabels, ...], Mapping[str, str], frozenset[str]]:
+    """The pseudo-labels of a run's rounds, the path of each stored image by id, and the ids that people labelled since.
+
+    Raises SourceError for an unknown run, and LabelLogError for a damaged label log.
+    """
+    from zenml.client import Client
+
+    logs_to_stderr()
+    record = find_record(run_id)
+    stored = Client().get_pipeline_run(record.run_id)
+    store = _dataset(record, _settings(stored)).store
+    index = store.index()
+    names = zip(*(index[name].to_pylist() for name in ("image_id", "path", "reason")), strict=True)
+    paths = {image_id: path for image_id, path, reason in names if reason is None}
+    said = standing(read_log(store.root))
+    return _labels(list(_outputs(stored))), paths, frozenset((*said.agreed, *said.disputed))
 
 
 def _values(stored: PipelineRunResponse) -> tuple[dict[str, Any], tuple[str, ...]]:

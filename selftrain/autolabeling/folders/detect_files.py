@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from selftrain.data.images.decode import decode
+from selftrain.data.images.openers import image_bytes
 from selftrain.data.sources.listing import find_images
 from selftrain.data.sources.objects.coco_writing import FoundObjects, write_coco
 from selftrain.errors import ConfigError, ImageError, SourceError
@@ -120,7 +121,7 @@ def _found(
         some, images = [], []
         for path in paths[start : start + _AT_ONCE]:
             try:
-                images.append(decode(Path(path).read_bytes(), None))
+                images.append(decode(image_bytes(path), None))
                 some.append(path)
             except ImageError as error:
                 unreadable.append((path, error.reason, error.message))

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from selftrain.autolabeling.folders.held_out_files import class_folders
 from selftrain.data.images.decode import decode
+from selftrain.data.images.openers import image_bytes
 from selftrain.errors import ImageError
 from selftrain.learn.adoption.adopt import Known, size_of
 
@@ -61,7 +62,7 @@ def _read(paths: Sequence[str], side: int) -> tuple[UInt8s, list[int]]:
     images, rows = [], []
     for row, path in enumerate(paths):
         try:
-            images.append(decode(Path(path).read_bytes(), side))
+            images.append(decode(image_bytes(path), side))
             rows.append(row)
         except (ImageError, OSError, ValueError):  # labelling says what is wrong with the file
             continue

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from selftrain.data.images.names import named_like_an_image
+from selftrain.data.images.openers import image_bytes
 from selftrain.data.sources.listing import find_images
 from selftrain.data.workers import cores
 from selftrain.errors import SourceError
@@ -75,7 +76,7 @@ def _of_bucket(url: str) -> list[ListedImage]:
 
 def read_file(path: str) -> bytes:
     """The bytes of a file of this machine. Raises OSError."""
-    return Path(path).read_bytes()
+    return image_bytes(path)
 
 
 def _read_object(remote: Remote, path: str) -> bytes:

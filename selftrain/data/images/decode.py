@@ -35,7 +35,7 @@ _BICUBIC, _BILINEAR = Image.Resampling.BICUBIC, Image.Resampling.BILINEAR
 ORIENTATION_TAG = 0x0112
 _SUBFILE, _OLD_SUBFILE = 254, 255  # TIFF 6.0, section 8: what a page is to the others
 _PAGES_LOOKED_AT = 16
-_SHALLOW: Final = 1 << 12  # values of 16 bits that all are below it would be decoded as nearly black
+_SHALLOW: Final = 1 << 14  # values of 16 bits that are all below it would be decoded as a quarter of white or less
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -216,9 +216,9 @@ def _refuse_shallow(largest: int) -> None:
     if 0 < largest < _SHALLOW:
         raise ImageError(
             QuarantineReason.SHALLOW,
-            f"values of 16 bits, of which the largest is about {largest}, as cameras of 10 and 12 bits write them: "
-            "decoded, the picture would be nearly black; multiply all pictures by the same number, so that they use "
-            "all 16 bits, or save them with 8 bits",
+            f"values of 16 bits, of which the largest is about {largest}, as cameras of 10, 12 and 14 bits write them: "
+            f"decoded, the picture would reach {largest >> 8} of 255. If no picture of the set uses more, multiply all "
+            "by one number, so that they use all 16 bits; if others do, save this one with 8 bits",
         )
 
 

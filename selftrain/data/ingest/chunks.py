@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selftrain.data.images.decode import ImageFacts, examine, misnaming
+from selftrain.data.images.openers import image_bytes, refuse_bytes
 from selftrain.data.images.phash import phash
 from selftrain.data.images.reasons import QuarantineReason
 from selftrain.data.store.shards import (
@@ -82,11 +83,7 @@ def cut_into_chunks(rows: pa.Table, shard_bytes: int) -> list[SourceChunk]:
 
 def write_chunk_of_files(*, root: str, chunk: dict[str, list[Any]], limits: dict[str, int]) -> None:
     """`write_chunk` in a worker process, which opens the files itself."""
-    write_chunk(Path(root), SourceChunk(**chunk), read=_read_file, limits=Limits(**limits))
-
-
-def _read_file(path: str) -> bytes:
-    return Path(path).read_bytes()
+    write_chunk(Path(root), SourceChunk(**chunk), read=image_bytes, limits=Limits(**limits))
 
 
 def write_chunk(root: Path, chunk: SourceChunk, *, read: Callable[[str], bytes], limits: Limits) -> None:
@@ -101,8 +98,8 @@ def write_chunk(root: Path, chunk: SourceChunk, *, read: Callable[[str], bytes],
     results = _Results()
     try:
         with closing(create_shard(part)) as writer:
-            for path in chunk.paths:
-                results.add(path, _examine(path, read=read, limits=limits), write=writer.write)
+            for path, size in zip(chunk.paths, chunk.sizes, strict=True):
+                results.add(path, _examine(path, size, read=read, limits=limits), write=writer.write)
         columns = results.columns(chunk, _finish_shard(root / SHARDS, part, results))
     except Exception:
         part.unlink(missing_ok=True)  # on a full disk it would keep the disk full
@@ -110,12 +107,13 @@ def write_chunk(root: Path, chunk: SourceChunk, *, read: Callable[[str], bytes],
     replace(root / PENDING / f"{key}.json", lambda to: to.write_text(json.dumps(columns)))
 
 
-def _examine(path: str, *, read: Callable[[str], bytes], limits: Limits) -> tuple[bytes, ImageFacts] | ImageError:
+def _examine(
+    path: str, size: int, *, read: Callable[[str], bytes], limits: Limits
+) -> tuple[bytes, ImageFacts] | ImageError:
     try:
+        refuse_bytes(size, limits.max_bytes)
         data = read(path)
-        if len(data) > limits.max_bytes:
-            allowed = f"at most {limits.max_bytes / 1e6:.0f} MB are allowed"
-            return ImageError(QuarantineReason.TOO_LARGE, f"{len(data) / 1e6:.0f} MB encoded, {allowed}")
+        refuse_bytes(len(data), limits.max_bytes)
         return data, examine(data, path, max_pixels=limits.max_pixels, min_side=limits.min_side)
     except ImageError as error:
         return error

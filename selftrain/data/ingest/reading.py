@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from selftrain import config
+from selftrain.data.images.openers import MOST_BYTES
 from selftrain.data.images.reasons import QuarantineReason
 from selftrain.data.ingest.chunks import Limits, SourceChunk, cut_into_chunks, write_chunk
 from selftrain.data.sources.listing import Listing
@@ -22,7 +23,6 @@ from selftrain.data.workers import run_tasks
 from selftrain.files.writing import replace
 from selftrain.progress import Progress
 
-_MAX_FILE_BYTES = 256_000_000
 _LIMITS_KEY = b"selftrain.limits"
 _DEPENDS_ON_LIMITS = (QuarantineReason.TOO_LARGE, QuarantineReason.TOO_SMALL)
 _READER_KEY = b"selftrain.reader"
@@ -38,7 +38,7 @@ _DEPENDS_ON_READER = (
 def limits_of(settings: config.Ingest) -> Limits:
     """What an image may be, by the configuration and by what one process holds in memory."""
     max_pixels = int(settings.max_megapixels * 1e6)
-    return Limits(max_pixels=max_pixels, min_side=settings.min_side, max_bytes=_MAX_FILE_BYTES)
+    return Limits(max_pixels=max_pixels, min_side=settings.min_side, max_bytes=MOST_BYTES)
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from selftrain.config import FolderSource, Ingest
 from selftrain.data.images.decode import decode, probe
+from selftrain.data.images.openers import image_bytes
 from selftrain.data.images.reasons import QuarantineReason
 from selftrain.data.inputs.images import ImageChunk, ImageStream, Unreadable, rows_of_size, to_labels
 from selftrain.data.sources.folders import FolderImages
@@ -63,7 +63,7 @@ def read_image(path: str, *, size: int, channels: int) -> Read:
     """(path, sha256 of the file, its size in bytes, pixels uint8 (size, size, channels)), decoded as in training."""
     limit = int(LIMITS.max_megapixels * 1e6)
     try:
-        data = Path(path).read_bytes()
+        data = image_bytes(path)
         probe(data, path, max_pixels=limit, min_side=LIMITS.min_side)
         pixels = decode(data, size, max_pixels=limit)
     except ImageError as error:

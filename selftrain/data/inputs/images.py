@@ -6,13 +6,17 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from selftrain.data.inputs.displayed import as_displayed
 from selftrain.errors import SourceError
 from selftrain.naming import name_rows, named_rows
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Array = npt.NDArray[Any]
 Ids = npt.NDArray[np.bytes_]
@@ -85,7 +89,9 @@ def array_stream(images: object, labels: object | None, *, role: str) -> ImageSt
 
 
 def to_array(value: object) -> Array:
-    """`value` as a numpy array: a tensor of any framework, a PIL image, numbers."""
+    """`value` as a numpy array: a tensor of any framework, a PIL image as it looks, numbers."""
+    if callable(getattr(value, "getbands", None)):
+        value = as_displayed(cast("Image.Image", value))
     for name in ("detach", "cpu", "numpy"):  # torch needs all three, TensorFlow the last
         convert = getattr(value, name, None)
         if callable(convert):

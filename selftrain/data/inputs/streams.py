@@ -35,8 +35,11 @@ def batch_stream(
 
     Labelled elements are pairs (images, labels); of an unlabelled tuple only the first part is read. `image_rank`, the
     number of dimensions of one image, tells whether an element is a batch. If it is None, the shapes of the first
-    element tell. What has been read is not kept. Nothing is read beyond `limit` images.
+    element tell. What has been read is not kept. Nothing is read beyond `limit` images. Raises SourceError for an
+    unlabelled DataLoader that drops its last batch.
     """
+    if not labeled:
+        _refuse_dropping(stream, role=role)
     count = _length(stream, role=role, labeled=labeled, rank=image_rank)
     single: bool | None = None
     spec: Any = getattr(stream, "element_spec", None)
@@ -51,6 +54,20 @@ def batch_stream(
         return _rechunked(pairs if limit is None else first_rows(pairs, limit), role)
 
     return ImageStream(chunks, count)
+
+
+def _refuse_dropping(stream: Any, *, role: str) -> None:
+    """Raise SourceError for a DataLoader that leaves out the images of an incomplete last batch."""
+    if getattr(stream, "drop_last", None) is True and hasattr(stream, "dataset") and not _fills_batches(stream):
+        raise SourceError(f"{role} drops its last batch, so some images would get no label; give it drop_last=False")
+
+
+def _fills_batches(loader: Any) -> bool:
+    """Whether the images of a DataLoader are a multiple of its batch size, so that none is left out."""
+    try:
+        return bool(len(loader.dataset) % loader.batch_size == 0)
+    except (TypeError, AttributeError, ZeroDivisionError):
+        return False
 
 
 def _elements(stream: Any, role: str) -> Iterator[object]:

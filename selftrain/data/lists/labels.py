@@ -76,26 +76,27 @@ def refuse_several(labels: pa.ChunkedArray) -> None:
 
 
 def refuse_two_spellings(labels: Iterable[str]) -> None:
-    """Raise SourceError for two labels that differ only in letter case, spaces or the form of their characters.
+    """Raise SourceError for two labels that differ only in letter case, spaces, the form of their characters or a `.0`.
 
-    Single characters are compared as they are: an `a` is no `A`.
+    Single characters are compared as they are: `a` and `A` differ.
     """
     spellings: dict[str, list[str]] = defaultdict(list)
     for label in labels:
         spellings[_normal(label)].append(label)
     for same in spellings.values():
-        if len(same) > 1 and len(same[0]) > 1:
+        if len(same) > 1 and max(map(len, same)) > 1:
             raise SourceError(
-                f"{' and '.join(map(repr, sorted(same)))} differ only in letter case, spaces or the form of their "
-                "characters; write one class in one way"
+                f"{' and '.join(map(repr, sorted(same)))} differ only in letter case, spaces, the form of their "
+                "characters or a `.0`; write one class in one way"
             )
 
 
 def _normal(label: str) -> str:
     """What all spellings of a label have in common.
 
-    >>> _normal(" Two  Words"), _normal("a"), _normal("A")
-    ('two words', 'a', 'A')
+    >>> _normal(" Two  Words"), _normal("a"), _normal("A"), _normal("1.0")
+    ('two words', 'a', 'A', '1')
     """
     text = " ".join(unicodedata.normalize("NFC", label).split())
+    text = re.sub(r"^(-?\d+)\.0$", r"\1", text)  # a table that counts in floats
     return text.casefold() if len(text) > 1 else text

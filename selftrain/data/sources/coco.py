@@ -1,4 +1,4 @@
-"""COCO source: images whose objects are listed in a COCO file, and a folder of images without labels.
+"""Source of objects: images with a COCO file, Pascal VOC files or YOLO's, and a folder of images without labels.
 
 A manifest has one label an image, and a detector's image has many objects. So all labelled images have one label there,
 ANNOTATED: ingest then groups near-duplicates and copies whatever they show. The objects go into the annotations table.
@@ -17,10 +17,13 @@ import pyarrow as pa
 from selftrain import config
 from selftrain.data import columns
 from selftrain.data.annotations.table import Annotations
+from selftrain.data.images.openers import image_bytes
 from selftrain.data.manifest import Manifest
 from selftrain.data.sources.listing import LISTING_SCHEMA, OPTIONAL_SCHEMA, Listing, find_images
 from selftrain.data.sources.objects.coco import read_coco
 from selftrain.data.sources.objects.labelled import LabelledImages
+from selftrain.data.sources.objects.voc import ENDINGS, read_voc, voc_folders
+from selftrain.data.sources.objects.yolo import read_yolo
 from selftrain.data.sources.rows import checked_listing, training_classes
 from selftrain.errors import SourceError
 from selftrain.naming import name_rows
@@ -44,6 +47,7 @@ class CocoImages:
             states = [os.stat(path) for path in paths]
             sizes, times = [each.st_size for each in states], [each.st_mtime_ns for each in states]
             groups = labelled.images["group"].to_pylist()
+            _refuse_shared(paths, seen, split)
             tables.append(_rows(paths, sizes, times, label=ANNOTATED, split=split, groups=groups))
             seen |= set(map(os.path.realpath, paths))
             notes += _notes(labelled, split)
@@ -61,7 +65,7 @@ class CocoImages:
 
     def read(self, path: str) -> bytes:
         """The file at `path`."""
-        return Path(path).read_bytes()
+        return image_bytes(path)
 
     def class_names(self, listing: Listing) -> tuple[str, ...]:
         """ANNOTATED alone. The classes to find are those of the annotations."""
@@ -74,7 +78,7 @@ class CocoImages:
         Raises SourceError for a file that contradicts itself, the others or its images.
         """
         s = self.settings
-        read = read_coco(_path(s.annotations), images=_folder(s.images), classes=s.classes)
+        read = _read(_path(s.annotations), _folder(s.images), classes=s.classes)
         first = _drawn_by_people(read, s.annotations)
         given = (("validation", s.validation), ("test", s.test))
         held_out = ((split, path) for split, path in given if path is not None)
@@ -86,12 +90,16 @@ class CocoImages:
         Its images lie in the folder of the first one's, or else beside the file itself.
         """
         root, own, names = _folder(self.settings.images), _path(file), first.label_map.names
+        if own.is_dir():
+            own, beside = voc_folders(own)
+            root = str(beside) if _has_images(beside) else root
         try:
-            read = read_coco(own, images=root, split=split)
+            read = _read(own, root, split=split)
         except SourceError:
-            if os.path.realpath(own.parent) == os.path.realpath(root):
+            beside = own.parent
+            if own.is_dir() or os.path.realpath(beside) == os.path.realpath(root):
                 raise
-            read = read_coco(own, images=str(own.parent), split=split)
+            read = _read(own, str(beside), split=split)
         unknown = [name for name in read.label_map.names if name not in names]
         if unknown and self.settings.classes is None:
             raise SourceError(
@@ -112,6 +120,31 @@ class CocoImages:
         for each in parts[1:]:
             whole = whole.and_also(each)
         return whole
+
+
+def _read(
+    path: Path, images: str, *, classes: tuple[str, ...] | None = None, split: str | None = None
+) -> LabelledImages:
+    """The images and objects at `path`: a folder holds Pascal VOC files, a YAML file is YOLO's, else COCO's."""
+    if path.is_dir():
+        return read_voc(path, images=images, classes=classes, split=split)
+    if path.suffix in (".yaml", ".yml"):
+        return read_yolo(path, classes=classes, split=split)
+    return read_coco(path, images=images, classes=classes, split=split)
+
+
+def _has_images(folder: Path) -> bool:
+    return any(each.suffix.lower() in ENDINGS for each in folder.rglob("*"))
+
+
+def _refuse_shared(paths: list[str], seen: set[str], split: str | None) -> None:
+    """Raise SourceError for held-out images that are in `seen`, the files of the splits before."""
+    shared = [path for path in paths if os.path.realpath(path) in seen]
+    if shared:
+        raise SourceError(
+            f"{len(shared)} of {len(paths)} {split} images are listed for another split too, such as {shared[0]!r}: a "
+            "model would be judged by what it has seen. Leave them out, or give no such split: a run draws its own"
+        )
 
 
 def _drawn_by_people(read: LabelledImages, file: str) -> LabelledImages:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 
 from selftrain import config
+from selftrain.data.images.openers import image_bytes
 from selftrain.data.sources.layout import folders_in, stop_at_splits, super_classes
-from selftrain.data.sources.listing import LISTING_SCHEMA, Listing, find_images
+from selftrain.data.sources.listing import LISTING_SCHEMA, FoundFiles, Listing, find_images
 from selftrain.data.sources.rows import checked_listing, training_classes
 from selftrain.errors import SourceError
 from selftrain.naming import name_rows
@@ -39,7 +39,7 @@ class FolderImages:
         return checked_listing(pa.concat_tables(parts), ignored=ignored, notes=tuple(notes))
 
     def read(self, path: str) -> bytes:
-        return Path(path).read_bytes()
+        return image_bytes(path)
 
     def class_names(self, listing: Listing) -> tuple[str, ...]:
         return training_classes(listing.table)
@@ -91,13 +91,15 @@ def _class_folders(root: str, *, split: str | None, apart_from: tuple[str, ...])
             raise SourceError(f"class folder {name!r} in {root!r} has a name that is not UTF-8; rename it")
     folders = {name: os.path.join(root, name) for name in names}
     parts, empty, ignored = [], list[str](), 0
+    read: dict[tuple[int, int], tuple[str, str]] = {}
     for name, folder in folders.items():
-        table, left_out = _rows(folder, label=name, split=split, apart_from=apart_from)
-        ignored += left_out
-        if table.num_rows == 0:
+        files = find_images(folder, apart_from=apart_from)
+        _refuse_shared(files, name, read)
+        ignored += files.ignored
+        if not files.paths:
             empty.append(name)
         else:
-            parts.append(table)
+            parts.append(_table(files, label=name, split=split))
     if not parts:
         raise SourceError(f"the class folders in {root!r} hold no image: {name_rows(names)}; add some")
     loose, left_out = _rows(root, label=None, split=split, apart_from=(*apart_from, *folders.values()))
@@ -107,6 +109,17 @@ def _class_folders(root: str, *, split: str | None, apart_from: tuple[str, ...])
             "move each into its class folder, or into source.unlabeled"
         )
     return pa.concat_tables(parts), ignored + left_out, _notes(root, names, empty)
+
+
+def _refuse_shared(files: FoundFiles, name: str, read: dict[tuple[int, int], tuple[str, str]]) -> None:
+    """Raise SourceError if the class `name` holds a folder that another class holds too; else add its own to `read`."""
+    for identity, path in files.folders.items():
+        other, there = read.setdefault(identity, (name, path))
+        if other != name:
+            raise SourceError(
+                f"the classes {other!r} and {name!r} share a folder, because a link leads to it: {there!r}, {path!r}. "
+                "Its images would have two labels; remove the link"
+            )
 
 
 def _notes(root: str, names: list[str], empty: list[str]) -> list[str]:
@@ -122,6 +135,10 @@ def _notes(root: str, names: list[str], empty: list[str]) -> list[str]:
 
 def _rows(root: str, *, label: str | None, split: str | None, apart_from: tuple[str, ...]) -> tuple[pa.Table, int]:
     files = find_images(root, apart_from=apart_from)
+    return _table(files, label=label, split=split), files.ignored
+
+
+def _table(files: FoundFiles, *, label: str | None, split: str | None) -> pa.Table:
     count = len(files.paths)
     columns = {
         "path": pa.array(files.paths, pa.string()),
@@ -130,4 +147,4 @@ def _rows(root: str, *, label: str | None, split: str | None, apart_from: tuple[
         "size": pa.array(files.sizes, pa.int64()),
         "mtime_ns": pa.array(files.mtimes_ns, pa.int64()),
     }
-    return pa.table(columns, schema=LISTING_SCHEMA), files.ignored
+    return pa.table(columns, schema=LISTING_SCHEMA)

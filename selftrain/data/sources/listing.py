@@ -102,12 +102,16 @@ def _text_bytes(chunk: pa.Array) -> bytes:
 
 @dataclass
 class FoundFiles:
-    """Image files below one folder, as three columns of equal length; `ignored` counts the other files."""
+    """Image files below one folder, as three columns of equal length; `ignored` counts the other files.
+
+    `folders` are the real folders that were read, by device and inode, with the path on which each was met.
+    """
 
     paths: list[str] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     mtimes_ns: list[int] = field(default_factory=list)
     ignored: int = 0
+    folders: dict[tuple[int, int], str] = field(default_factory=dict)
 
 
 def find_images(folder: str, *, apart_from: tuple[str, ...] = ()) -> FoundFiles:
@@ -126,6 +130,7 @@ def find_images(folder: str, *, apart_from: tuple[str, ...] = ()) -> FoundFiles:
         if identity in visited:
             continue
         visited.add(identity)
+        files.folders[identity] = current
         waiting += _scan_folder(current, files)
     return files
 

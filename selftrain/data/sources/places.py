@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from selftrain import config
+from selftrain.data.images.openers import image_bytes
 from selftrain.data.places.opening import open_place
 from selftrain.data.places.place import INSIDE, Found, Place
 from selftrain.data.sources.folders import rows_of_role
@@ -62,7 +63,7 @@ class PlacesImages:
 
     def read(self, path: str) -> bytes:
         place = next((each for each in self._places.values() if each is not None and each.holds(path)), None)
-        return Path(path).read_bytes() if place is None else place.read(path)
+        return image_bytes(path) if place is None else place.read(path)
 
     def class_names(self, listing: Listing) -> tuple[str, ...]:
         return training_classes(listing.table)

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from selftrain import config
+from selftrain.data.images.openers import image_bytes
 from selftrain.data.lists.columns import columns_of, labels_of
-from selftrain.data.lists.labels import refuse_several, tidied, without_marks
+from selftrain.data.lists.labels import NOTHING, refuse_several, tidied, without_marks
 from selftrain.data.lists.reading import read_list
 from selftrain.data.sources.listing import Listing, endings_of
 from selftrain.data.sources.rows import checked_listing, stop_at_rows, training_classes
@@ -76,7 +77,7 @@ class TableImages:
         return checked_listing(pa.table(columns), row_name=row_name, notes=notes)
 
     def read(self, path: str) -> bytes:
-        return Path(path).read_bytes()
+        return image_bytes(path)
 
     def class_names(self, listing: Listing) -> tuple[str, ...]:
         return training_classes(listing.table)
@@ -99,7 +100,7 @@ def _read_table(settings: config.TableSource) -> tuple[pa.Table, tuple[str, ...]
             "path": table[columns.path],
             "label": labels,
             "split": _splits(table[columns.split]) if columns.split else nothing,
-            "group": table[columns.group] if columns.group else nothing,
+            "group": _groups(table[columns.group]) if columns.group else nothing,
         }
     )
     empty = pc.indices_nonzero(pc.is_null(chosen["path"])).to_pylist()
@@ -112,6 +113,12 @@ def _splits(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """The splits by our names, where they have another usual one."""
     plain = [None if value is None else value.strip().lower() for value in column.to_pylist()]
     return pa.chunked_array([pa.array([_SPLITS.get(value, value) if value else None for value in plain], pa.string())])
+
+
+def _groups(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The groups; null where a program wrote its mark of a missing value, which would join all these images in one."""
+    plain = pc.utf8_lower(pc.utf8_trim_whitespace(column))
+    return pc.if_else(pc.is_in(plain, pa.array(NOTHING)), pa.scalar(None, pa.string()), column)
 
 
 def _with_endings(paths: list[str]) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy.typing as npt
 
 from selftrain.config import Ingest
 from selftrain.data.images.decode import decode, misnaming, probe, quiet
+from selftrain.data.images.openers import image_bytes
 from selftrain.data.images.reasons import QuarantineReason
 from selftrain.data.workers import cores
 from selftrain.errors import ImageError
@@ -32,7 +32,7 @@ AHEAD: Final = 1 << 27  # bytes of decoded images that wait for the network
 
 def read_file(path: str) -> bytes:
     """The bytes of a file of this machine. Raises OSError, or ValueError for what cannot be a path."""
-    return Path(path).read_bytes()
+    return image_bytes(path)
 
 
 @dataclass(frozen=True)

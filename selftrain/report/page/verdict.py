@@ -12,6 +12,8 @@ ALPHA = 0.05
 Tone = Literal["good", "warn", "bad"]
 _BASELINE = "logistic regression on frozen features, fitted to the labels alone"
 _CONTROL = "the same network, trained on the labels alone for as many image-steps"
+BETTER_OF_LABELS = (_BASELINE, _CONTROL)
+"""Of these models, which know the labels alone, the better one is what a final model is compared with."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def verdict(record: RunRecord, *, control_failed: str | None = None) -> Verdict:
         return Verdict(
             "bad", "No: no student was better than the first teacher.", f"It stays the final model; {right}."
         )
-    hardest = min([each for each in found if each.name in (_BASELINE, _CONTROL)] or found, key=lambda x: x.difference)
+    hardest = min([each for each in found if each.name in BETTER_OF_LABELS] or found, key=lambda x: x.difference)
     low, high = hardest.interval
     points = f"{abs(100 * hardest.difference):.1f} points"
     basis = (

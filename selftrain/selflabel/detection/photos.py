@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from selftrain.data.annotations.table import Annotations
 from selftrain.data.images.decode import decode
+from selftrain.data.images.openers import image_bytes
 from selftrain.data.sources.objects.labelled import LabelledImages
 from selftrain.errors import ImageError
 from selftrain.learn.detection.objects import Objects
@@ -66,7 +67,7 @@ class Photos(Sequence[Pixels]):
 
 def files_at(paths: Sequence[str], *, longest: int) -> Photos:
     """The image files at `paths`."""
-    return Photos(len(paths), lambda at: Path(paths[at]).read_bytes(), longest=longest)
+    return Photos(len(paths), lambda at: image_bytes(paths[at]), longest=longest)
 
 
 def scenes_of(labelled: LabelledImages, rows: Sequence[int], *, longest: int = LONGEST) -> Scenes:
@@ -122,7 +123,7 @@ def pool_of(paths: Iterable[str], labelled: Iterable[str], *, progress: Progress
     for count, path in enumerate(every, 1):
         progress(count, len(every), "looking at the pool")
         try:
-            data = Path(path).read_bytes()
+            data = image_bytes(path)
             decode(data, None)
         except (ImageError, OSError) as error:
             unreadable.append((path, str(error)))

@@ -348,3 +348,36 @@ def test_images_with_nan_are_named_by_their_row_over_all_chunks(stream: bool, mo
     )
     with pytest.raises(SourceError, match=r"2 images hold NaN or infinity \(rows 9, 11\)"):
         list(opened.chunks())
+
+
+@pytest.mark.parametrize("mode", ["P", "CMYK", "YCbCr", "HSV"])
+def test_a_pillow_image_is_read_as_it_looks_whatever_its_numbers_mean(mode: str) -> None:
+    looks = [Image.new("RGB", (4, 4), colour) for colour in ((200, 30, 10), (10, 30, 200))]
+    stored = [look.quantize(4) if mode == "P" else look.convert(mode) for look in looks]
+    images, _ = whole(opened(stored))
+    assert images.shape == (2, 4, 4, 3)
+    assert np.abs(images[0, 0, 0].astype(int) - (200, 30, 10)).max() <= 4
+    assert np.abs(images[1, 0, 0].astype(int) - (10, 30, 200)).max() <= 4
+
+
+def test_a_pillow_image_with_alpha_keeps_it_and_black_and_white_is_grey() -> None:
+    both, _ = whole(opened([Image.new("LA", (4, 4), (90, 128))]))
+    assert both[0, 0, 0].tolist() == [90, 90, 90, 128]
+    bits, _ = whole(opened([Image.new("1", (4, 4), 1)]))
+    assert bits[0, 0, 0] == 255
+
+
+def test_a_pillow_image_in_lab_is_refused() -> None:
+    with pytest.raises(SourceError, match=r"LAB.*convert it to RGB"):
+        whole(opened([Image.new("LAB", (4, 4))]))
+
+
+def test_a_loader_of_unlabelled_images_that_drops_some_is_refused(pictures: Pixels) -> None:
+    loader = Loader(MapStyle(pictures, np.zeros(10, np.int64)), 4)
+    loader.drop_last = True  # type: ignore[attr-defined]
+    with pytest.raises(SourceError, match=r"drops its last batch.*drop_last=False"):
+        opened(loader)
+    opened(loader, labeled=True)
+    even = Loader(MapStyle(pictures, np.zeros(10, np.int64)), 5)
+    even.drop_last = True  # type: ignore[attr-defined]
+    opened(even)

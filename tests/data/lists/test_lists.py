@@ -122,6 +122,17 @@ def test_two_forms_of_the_same_characters_are_one_name(folders: Path) -> None:
         read(folders, f"path,label\n{CAT},c\u00e4t\n{DOG},ca\u0308t\n")
 
 
+def test_a_number_and_the_same_one_as_a_float_are_one_class(folders: Path) -> None:
+    with pytest.raises(SourceError, match=r"'1' and '1\.0' differ only in"):
+        read(folders, f"path,label\n{CAT},1\n{DOG},1.0\n")
+
+
+@pytest.mark.parametrize("mark", ["NaN", "None", " null ", "-1"])
+def test_a_mark_of_a_missing_group_does_not_join_images(folders: Path, mark: str) -> None:
+    listing = read(folders, f"path,label,group\n{CAT},cat,{mark}\n{DOG},dog,farm\n")
+    assert sorted(listing.optional("group").to_pylist(), key=str) == [None, "farm"]
+
+
 def test_single_letters_may_differ_in_case(folders: Path) -> None:
     assert labels(read(folders, f"path,label\n{CAT},a\n{DOG},A\n")) == ["a", "A"]
 

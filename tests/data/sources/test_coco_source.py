@@ -120,7 +120,9 @@ def test_a_wrong_folder_and_a_class_that_is_not_there_are_told(folder: Path) -> 
 
 def test_an_image_that_is_listed_for_two_splits_is_refused(folder: Path) -> None:
     coco(folder / "v.json", [("3.png", [0]), ("4.png", [0])])
-    with pytest.raises(SourceError, match="image listed more than once"):
+    with pytest.raises(
+        SourceError, match=r"2 of 2 validation images are listed for another split too, such as .*3\.png"
+    ):
         open_source(source(folder, validation=str(folder / "v.json"))).scan()
 
 

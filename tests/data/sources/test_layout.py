@@ -79,3 +79,21 @@ def test_a_list_is_surveyed_like_folders(folders: Path) -> None:
     assert seen.classes == {"cat": 12, "dog": 12}
     assert (seen.unlabeled_images, seen.validation_images, seen.test_images) == (10, None, None)
     assert seen.notes == ("10 rows have no label: they say '-1'",)
+
+
+@pytest.mark.parametrize(("link", "target"), [("cat/up", "."), ("kitten", "cat"), ("cat/other", "dog")])
+def test_a_link_that_puts_a_folder_into_two_classes_is_named(folders: Path, link: str, target: str) -> None:
+    labeled = folders / "labeled"
+    (labeled / link).symlink_to(labeled / target)
+    with pytest.raises(SourceError, match="share a folder, because a link leads to it") as refused:
+        open_source(FolderSource(labeled=str(labeled))).scan()
+    assert "remove the link" in refused.value.message
+
+
+def test_a_class_folder_may_be_a_link_and_hold_a_loop(folders: Path) -> None:
+    labeled = folders / "labeled"
+    (labeled / "cat").rename(folders / "elsewhere")
+    (labeled / "cat").symlink_to(folders / "elsewhere")
+    (labeled / "dog" / "again").symlink_to(labeled / "dog")
+    source = open_source(FolderSource(labeled=str(labeled)))
+    assert source.class_names(source.scan()) == ("cat", "dog")
