@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
@@ -12,6 +12,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from selftrain.learn.detection.boxes import Grid, decoded, grid, suppressed
+from selftrain.learn.detection.outlines import drawn_masks
 from selftrain.learn.detection.views import GREY, Pixels, shrunk
 from selftrain.progress import Progress, silent
 
@@ -23,12 +24,13 @@ MOST_SIZES = 24
 class Detections:
     """What was found in one image: `boxes` (k, 4) as x0, y0, x1, y1 in its pixels, `classes` (k,), `scores` (k,).
 
-    They are sorted by falling score.
+    They are sorted by falling score. `masks` (k,) are COCO's compressed run lengths; None of a detector without masks.
     """
 
     boxes: NDArray[np.float32]
     classes: NDArray[np.int64]
     scores: NDArray[np.float32]
+    masks: NDArray[np.object_] | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -41,7 +43,8 @@ class Detections:
     def above(self, score: float) -> Detections:
         """Those with at least this score."""
         kept = self.scores >= score
-        return Detections(self.boxes[kept], self.classes[kept], self.scores[kept])
+        masks = None if self.masks is None else self.masks[kept]
+        return Detections(self.boxes[kept], self.classes[kept], self.scores[kept], masks)
 
 
 @dataclass(frozen=True)
@@ -91,24 +94,38 @@ class Detector:
         for place, image in zip(canvas, images, strict=False):
             small = shrunk(image, self.choice.longest)
             place[: small.shape[0], : small.shape[1]] = small
-        boxes, classes, scores = self._network(size).predict_on_batch(canvas)
-        return [self._of(image, boxes[i], classes[i], scores[i]) for i, image in enumerate(images)]
+        answers = self._network(size).predict_on_batch(canvas)
+        return [self._of(image, *(each[i] for each in answers)) for i, image in enumerate(images)]
 
     def _of(
-        self, image: Pixels, boxes: NDArray[np.float32], classes: NDArray[np.int32], scores: NDArray[np.float32]
+        self,
+        image: Pixels,
+        boxes: NDArray[np.float32],
+        classes: NDArray[np.int32],
+        scores: NDArray[np.float32],
+        mixtures: NDArray[np.float32] | None = None,
+        prototypes: NDArray[np.float32] | None = None,
     ) -> Detections:
         """The detections of `image` among the answers for it, in its pixels."""
         height, width = image.shape[:2]
         back = boxes / self._scale(image)
         inside = np.clip(back, 0, np.array([width, height, width, height], np.float32))
         real = (scores >= self.choice.score) & (inside[:, 2:] > inside[:, :2]).all(axis=1)
-        return Detections(inside[real], classes[real].astype(np.int64), scores[real])
+        found = Detections(inside[real], classes[real].astype(np.int64), scores[real])
+        if mixtures is None or prototypes is None:
+            return found
+        stride, scale = min(self.strides), self._scale(image)
+        masks = drawn_masks(
+            prototypes, mixtures[real], found.boxes, stride=stride, scale=scale, height=height, width=width
+        )
+        return replace(found, masks=masks)
 
     def _network(self, size: tuple[int, int]) -> keras.Model:
         """The model for one canvas: `choice.most` boxes an image, those that are not kept with score 0."""
         if size not in self._found:
             image = keras.Input((*size, 3))
-            answers = _Chosen(grid(*size, self.strides), self.choice)(self.model(image, training=False))
+            answered = self.model(image, training=False)
+            answers = _Chosen(grid(*size, self.strides), self.choice)(answered)
             self._found[size] = keras.Model(image, answers)
             self._found[size].compile(jit_compile=False)
             if len(self._found) > MOST_SIZES:
@@ -124,12 +141,22 @@ class _Chosen(keras.layers.Layer):  # type: ignore[misc]  # keras ships no types
         super().__init__()
         self._where, self._choice = where, choice
 
-    def call(self, answers: keras.KerasTensor) -> tuple[keras.KerasTensor, ...]:
-        return chosen(answers, self._where, self._choice)
+    def call(self, answers: keras.KerasTensor | list[keras.KerasTensor]) -> tuple[keras.KerasTensor, ...]:
+        if not isinstance(answers, (list, tuple)):
+            return chosen(answers, self._where, self._choice)
+        every, prototypes = answers
+        mixed = prototypes.shape[-1]
+        *found, location = _best(every[..., mixed:], self._where, self._choice)
+        return *found, ops.take_along_axis(every[..., :mixed], location[..., None], axis=1), prototypes
 
 
 def chosen(answers: keras.KerasTensor, where: Grid, choice: Choice) -> tuple[keras.KerasTensor, ...]:
     """Boxes (n, k, 4), classes (n, k) and scores (n, k) of the network's `answers`, the best first; doubles score 0."""
+    return _best(answers, where, choice)[:3]
+
+
+def _best(answers: keras.KerasTensor, where: Grid, choice: Choice) -> tuple[keras.KerasTensor, ...]:
+    """What `chosen` gives, and the location (n, k) of each."""
     scores = ops.sigmoid(answers[..., :-4])
     classes = scores.shape[-1]
     flat = ops.reshape(scores, (-1, scores.shape[1] * classes))
@@ -138,4 +165,4 @@ def chosen(answers: keras.KerasTensor, where: Grid, choice: Choice) -> tuple[ker
     boxes = ops.take_along_axis(decoded(answers[..., -4:], where), location[..., None], axis=1)
     apart = ops.cast(named, "float32")[..., None] * 1e5  # boxes of two classes never overlap
     kept = suppressed(boxes + apart, threshold=choice.overlap)
-    return boxes, ops.cast(named, "int32"), ops.where(kept, best, 0.0)
+    return boxes, ops.cast(named, "int32"), ops.where(kept, best, 0.0), location

@@ -10,12 +10,11 @@ from keras import ops
 
 from selftrain.learn.detection.boxes import Grid, decoded, generalized_overlap, overlap
 from selftrain.learn.detection.objects import COLUMNS, IGNORED, OBJECT
-from selftrain.learn.detection.outlines import SIDE, sampled
+from selftrain.learn.detection.outlines import sampled
 
 _FOCUS = 2.0  # gamma of focal loss, arXiv:1708.02002
 _FAR = 1e9
 _MASKS = 16  # of an image whose masks are looked at in a step; the best locations first
-_LEAST_SIDE = 4.0  # pixels of a box, for the weight of its points
 
 
 class Targets(NamedTuple):
@@ -63,7 +62,11 @@ def _ranges(where: Grid, tops: tuple[float, ...]) -> tuple[np.ndarray, np.ndarra
 
 
 def detection_loss(
-    objects: keras.KerasTensor, answers: keras.KerasTensor, where: Grid, tops: tuple[float, ...]
+    objects: keras.KerasTensor,
+    answers: keras.KerasTensor,
+    where: Grid,
+    tops: tuple[float, ...],
+    prototypes: keras.KerasTensor | None = None,
 ) -> keras.KerasTensor:
     """The loss of a batch: the sum over its halves, labelled and not, of the loss per positive location, in float32.
 
@@ -73,10 +76,15 @@ def detection_loss(
 
     `objects` (n, m, 10) are packed as in `objects.packed`; `answers` (n, l, classes + 4) are the network's. The class
     target of a location is the overlap of its box with the object's (quality focal loss, arXiv:2006.04388). For a
-    pseudo-label it is the teacher's score, which is what that teacher expects of the overlap.
+    pseudo-label it is the teacher's score, which is what that teacher expects of the overlap. With `prototypes`
+    (n, h, w, p), the first p answers of a location mix them to its mask: see `mask_loss`.
     """
     targets = assigned(objects, where, tops)
-    answers = ops.cast(answers, "float32")
+    answers, mask = ops.cast(answers, "float32"), 0.0
+    if prototypes is not None:
+        mixed = prototypes.shape[-1]
+        mask = mask_loss(objects, answers[..., :mixed], prototypes, where, targets)
+        answers = answers[..., mixed:]
     logits, boxes = answers[..., :-4], decoded(answers[..., -4:], where)
     rows, positive = targets.objects, ops.cast(targets.positive, "float32")
     overlaps = ops.stop_gradient(ops.clip(overlap(boxes, rows[..., :4]), 0.0, 1.0))
@@ -92,7 +100,7 @@ def detection_loss(
     total = ops.sum(human * named) / many + ops.sum(other * named) / more
     for half in (human, other):
         total = total + ops.sum(half * placed) / ops.maximum(ops.sum(half * positive * rows[..., 7]), 1.0)
-    return total
+    return total + mask
 
 
 def mask_loss(
@@ -100,14 +108,13 @@ def mask_loss(
 ) -> keras.KerasTensor:
     """Cross-entropy at SIDE x SIDE points of the object's box, as a mean over points and over locations.
 
-    Of each image, the up to _MASKS locations whose answer is surest of a drawn object count. `answers` (n, l, p) mix
+    Of each image, up to _MASKS locations of objects with a mask count, others in each view. `answers` (n, l, p) mix
     `prototypes` (n, h, w, p); `objects` (n, m, 10 + SIDE * SIDE) have the patches of `objects.packed`.
     """
     stride = int(where.strides.min())
     drawn = objects[..., len(COLUMNS)] >= 0
     known = ops.cast(ops.take_along_axis(drawn, targets.chosen, axis=1) & targets.positive, "float32")
-    noise = keras.random.uniform(ops.shape(known)) if keras.config.backend() else known
-    best, at = ops.top_k(known * (1.0 + noise), _MASKS)
+    best, at = ops.top_k(known * (1.0 + _shuffled(targets.objects[..., :4], where)), _MASKS)
     mixture = ops.take_along_axis(answers, at[..., None], axis=1)  # (n, k, p)
     row = ops.take_along_axis(targets.chosen, at, axis=1)[..., None]
     aim = ops.take_along_axis(objects[..., len(COLUMNS) :], row, axis=1)
@@ -117,6 +124,13 @@ def mask_loss(
     entropy = ops.relu(logits) - logits * aim + ops.log1p(ops.exp(-ops.abs(logits)))
     counts = ops.cast(best > 0, "float32")
     return ops.sum(ops.mean(entropy, axis=-1) * counts) / ops.maximum(ops.sum(counts), 1.0)
+
+
+def _shuffled(boxes: keras.KerasTensor, where: Grid) -> keras.KerasTensor:
+    """Numbers in 0-1 (n, l) without order, the same for the same boxes (n, l, 4): a resumed training draws alike."""
+    mixed = ops.sum(boxes, axis=-1) * 12.9898 + (where.centres[:, 0] * 78.233 + where.centres[:, 1] * 37.719)
+    wave = ops.sin(mixed) * 43758.5453
+    return wave - ops.floor(wave)
 
 
 def _quality_focal(logits: keras.KerasTensor, aim: keras.KerasTensor) -> keras.KerasTensor:

@@ -123,7 +123,9 @@ def drawn_masks(
     for row, box in enumerate(boxes):
         left, top = (max(int(np.floor(side)), 0) for side in box[:2])
         right, bottom = (min(int(np.ceil(side)), most) for side, most in zip(box[2:], (width, height), strict=True))
-        inside = _cut(prototypes, coefficients[row], (left, top, max(right, left + 1), max(bottom, top + 1)), scale / stride)
+        inside = _cut(
+            prototypes, coefficients[row], (left, top, max(right, left + 1), max(bottom, top + 1)), scale / stride
+        )
         mask = np.zeros((height, width), np.bool_)
         mask[top : top + inside.shape[0], left : left + inside.shape[1]] = inside[: height - top, : width - left]
         out[row] = encoded_runs(mask)

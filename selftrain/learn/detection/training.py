@@ -65,7 +65,8 @@ class Trainer(keras.Model):  # type: ignore[misc]  # keras ships no types
         training: bool = True,
     ) -> keras.KerasTensor:
         """See `losses.detection_loss`."""
-        return detection_loss(y, y_pred, self._where, self._tops)
+        answers, prototypes = y_pred if isinstance(y_pred, (list, tuple)) else (y_pred, None)
+        return detection_loss(y, answers, self._where, self._tops, prototypes)
 
 
 class DetectorRun:
@@ -75,7 +76,7 @@ class DetectorRun:
     """
 
     def __init__(self, model: keras.Model, shape: DetectorShape, recipe: DetectorRecipe, *, steady: bool) -> None:
-        self.model, self.recipe, self.step = model, recipe, 0
+        self.model, self.recipe, self.step, self.masks = model, recipe, 0, bool(shape.masks)
         if steady:
             freeze_statistics(model)
         self.trainer = Trainer(model, grid(recipe.size, recipe.size, shape.strides), shape.tops)
@@ -127,7 +128,9 @@ def train_detector(
     keeps = shape.weights is not None if steady is None else steady
     run = DetectorRun(model, shape, recipe, steady=keeps)
     kept.go_on(run)
-    for images, objects in ahead(lambda step: _labelled(scenes, recipe, seed, step), range(run.step, recipe.steps)):
+    for images, objects in ahead(
+        lambda step: _labelled(scenes, recipe, seed, step, masks=run.masks), range(run.step, recipe.steps)
+    ):
         loss = run.learn(images, objects)
         progress(run.step, recipe.steps, f"loss {loss:.3f}")
         kept.in_time(run)
@@ -138,7 +141,7 @@ def train_detector(
     return model
 
 
-def _labelled(scenes: Scenes, recipe: DetectorRecipe, seed: int, step: int) -> tuple[Pixels, Floats]:
+def _labelled(scenes: Scenes, recipe: DetectorRecipe, seed: int, step: int, *, masks: bool) -> tuple[Pixels, Floats]:
     """The views of a step, and their objects."""
     views = views_of(
         scenes,
@@ -148,7 +151,7 @@ def _labelled(scenes: Scenes, recipe: DetectorRecipe, seed: int, step: int) -> t
         moves=recipe.moves,
         share_strong=recipe.share_strong,
     )
-    return views.strong, packed(views.objects, most=recipe.most)
+    return views.strong, packed(views.objects, most=recipe.most, masks=masks)
 
 
 def _plain(scenes: Scenes, recipe: DetectorRecipe, seed: int) -> Iterator[Pixels]:
