@@ -53,6 +53,10 @@ build() { (cd "$1" && TARGET=cpu IMAGE="$image" TAG="$tag" BUILDER="$b" FLAGS="$
 # A copy, so that the second build can change the code without touching yours.
 mkdir "$work/tree"
 git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$work/tree"
+# What people leave lying in a checkout. No layer of the image may hold it.
+planted=planted-secret-$(date +%s%N)
+mkdir -p "$work/tree/docker/secrets" "$work/tree/.aws"
+for place in .env docker/secrets/mlflow_password .aws/credentials secrets.yaml; do echo "$planted" > "$work/tree/$place"; done
 build "$work/tree"
 echo "# a change that no build has seen: $(date +%s%N)" >> "$work/tree/selftrain/version.py"
 started=$(date +%s.%N)
@@ -76,6 +80,15 @@ holds "has no compiler" inside sh -c '! command -v cc gcc g++ clang make ld as'
 holds "has no cache of pip or uv" inside sh -c '! find / -xdev \( -path "*/.cache/pip" -o -path "*/.cache/uv" \) 2> /dev/null | grep .'
 holds "has no settings of an installer or of a proxy" inside sh -c \
   '! env | grep -iE "^(pip_|uv_)|proxy|_cert|_bundle" && ! ls /etc/pip.conf /etc/xdg/pip /root/.config 2> /dev/null | grep .'
+# All layers, the code as a sign that they can be searched: some builders compress them.
+"$b" save "$image:$tag" | tar -xO | grep -aoE "$planted|a change that no build has seen" | sort -u > "$work/found" || true
+if grep -q "a change that no build has seen" "$work/found"; then
+  holds "holds no secret of the checkout, in any layer" sh -c "! grep -q $planted $work/found"
+else
+  echo "      NOT RUN: the search of all layers for secrets, because this builder compresses them"
+fi
+holds "holds no secret of the checkout among its files" inside sh -c "! grep -rqa $planted /opt/selftrain /workspace /app /root /home /etc"
+holds "names no secret in its settings" sh -c "! $b history --no-trunc $image:$tag | grep -q $planted && ! $b inspect $image:$tag | grep -q $planted"
 holds "has labels" sh -c "$b image inspect --format '{{json .Config.Labels}}' $image:$tag | grep -q org.opencontainers.image.revision"
 holds "lists its packages, also beside it" grep -q '"name": "tensorflow"' "$work/out/selftrain-$tag.sbom.json"
 

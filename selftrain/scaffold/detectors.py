@@ -67,9 +67,7 @@ def scaffold_detector(
 ) -> DetectorScaffold:
     """Read the COCO files of `source`, choose, and write the YAML to `out`, as `choices.scaffold` does for folders."""
     if out is not None:
-        if out.resolve() == Path(source.annotations).resolve():
-            raise ConfigError(f"--out {str(out)!r} is the file that holds the boxes; give another one")
-        check_free(out, force=force)
+        _check_out(out, source, force=force)
     seen = survey_objects(source)
     draft = Draft({"source": source.model_dump(mode="json", exclude_none=True)})
     draft.set("name", wishes.name or _name(source), "names the data set and the runs")
@@ -83,9 +81,17 @@ def scaffold_detector(
     commented = Commented(parse(draft.values), draft.reasons, advice)
     name = f"{commented.experiment.name}.yaml"
     path = out if out is not None else Path("configs", name) if Path("configs").is_dir() else Path(name)
-    check_free(path, force=force)
+    _check_out(path, source, force=force)
     write_commented(commented, path, command=command)
     return DetectorScaffold(path=path, survey=seen, experiment=commented.experiment, advice=advice)
+
+
+def _check_out(path: Path, source: CocoSource, *, force: bool) -> None:
+    """Raise ConfigError for a file that is there, unless `force` is set; always for one that holds the boxes."""
+    held = (source.annotations, source.validation, source.test)
+    if path.resolve() in {Path(each).resolve() for each in held if each is not None}:
+        raise ConfigError(f"{str(path)!r} is the file that holds the boxes; name another one with --out")
+    check_free(path, force=force)
 
 
 def survey_objects(source: CocoSource) -> ObjectSurvey:

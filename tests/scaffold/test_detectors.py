@@ -75,6 +75,22 @@ def test_the_file_of_the_boxes_is_never_written_over(tmp_path: Path) -> None:
     assert Path(of.annotations).read_bytes() == before
 
 
+def test_nor_is_it_where_the_name_leads_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    of = source(tmp_path)
+    (tmp_path / "cells" / "labels").mkdir()
+    (tmp_path / "cells" / "photos").rename(tmp_path / "cells" / "images")
+    for image in (tmp_path / "cells" / "images").iterdir():
+        (tmp_path / "cells" / "labels" / f"{image.stem}.txt").write_text("0 .5 .5 .4 .4\n")
+    boxes = tmp_path / "cells" / "mine.yaml"
+    boxes.write_text("names: [square]\ntrain: images\n")
+    monkeypatch.chdir(boxes.parent)
+    yolo = of.model_copy(update={"annotations": str(boxes), "images": str(boxes.parent)})
+    assert scaffold_detector(yolo, Wishes(name="other"), None, command="selftrain init").path == Path("other.yaml")
+    with pytest.raises(ConfigError, match="is the file that holds the boxes"):
+        scaffold_detector(yolo, Wishes(name="mine"), None, command="selftrain init", force=True)
+    assert boxes.read_text() == "names: [square]\ntrain: images\n"
+
+
 @pytest.mark.parametrize("name", ["data.json", "train.json", "Annotations/instances.json"])
 def test_a_file_that_says_nothing_is_named_by_its_folder(tmp_path: Path, name: str) -> None:
     of = source(tmp_path)

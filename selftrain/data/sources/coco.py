@@ -22,7 +22,7 @@ from selftrain.data.manifest import Manifest
 from selftrain.data.sources.listing import LISTING_SCHEMA, OPTIONAL_SCHEMA, Listing, find_images
 from selftrain.data.sources.objects.coco import read_coco
 from selftrain.data.sources.objects.labelled import LabelledImages
-from selftrain.data.sources.objects.voc import ENDINGS, read_voc, voc_folders
+from selftrain.data.sources.objects.voc import holds_images, read_voc, voc_folders
 from selftrain.data.sources.objects.yolo import read_yolo
 from selftrain.data.sources.rows import checked_listing, training_classes
 from selftrain.errors import SourceError
@@ -92,7 +92,7 @@ class CocoImages:
         root, own, names = _folder(self.settings.images), _path(file), first.label_map.names
         if own.is_dir():
             own, beside = voc_folders(own)
-            root = str(beside) if _has_images(beside) else root
+            root = str(beside) if holds_images(beside) else root
         try:
             read = _read(own, root, split=split)
         except SourceError:
@@ -131,10 +131,6 @@ def _read(
     if path.suffix in (".yaml", ".yml"):
         return read_yolo(path, classes=classes, split=split)
     return read_coco(path, images=images, classes=classes, split=split)
-
-
-def _has_images(folder: Path) -> bool:
-    return any(each.suffix.lower() in ENDINGS for each in folder.rglob("*"))
 
 
 def _refuse_shared(paths: list[str], seen: set[str], split: str | None) -> None:

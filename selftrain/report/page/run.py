@@ -17,13 +17,13 @@ from selftrain.report.page import errors
 from selftrain.report.page.run_facts import ReportedRun
 from selftrain.report.page.sheets import Sheet, shown
 from selftrain.report.page.svg import inline
+from selftrain.report.page.templates import own_text, rendered
 from selftrain.report.page.verdict import comparisons, verdict
 from selftrain.report.page.what_if import what_if
 from selftrain.report.summary import number
 from selftrain.selflabel.rounds.record import RunRecord
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, RejectionReason
 
-HERE = Path(__file__).parent
 QUESTIONS = (
     ("helped", "Did it help?"),
     ("rounds", "Round by round"),
@@ -50,21 +50,15 @@ def with_height(page: str, height: str) -> str:
 
 def run_page(run: ReportedRun) -> str:
     """The page of `run` as HTML. Every text from the data is escaped."""
-    from jinja2 import Environment, FileSystemLoader
-
-    environment = Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, loader=FileSystemLoader(HERE, encoding="utf-8")
-    )
     record, evaluation = run.record, run.evaluation
-    css = (HERE / "run.css").read_text(encoding="utf-8")
     settings = dict(run.receipt)
     configuration = settings.pop("configuration", "")
-    return environment.get_template("run.html").render(
+    return rendered(
+        "run.html",
         run=run,
         r=record,
         ev=evaluation,
-        css=Markup(css),
-        js=Markup((HERE / "run.js").read_text(encoding="utf-8")),
+        js=own_text("run.js"),
         questions=QUESTIONS,
         verdict=verdict(record, control_failed=None if evaluation is None else evaluation.control_diverged),
         versus=comparisons(record),

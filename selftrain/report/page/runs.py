@@ -11,11 +11,11 @@ from markupsafe import Markup
 
 from selftrain.report.drawing import BLUE, PALE, figure, percent_axis
 from selftrain.report.page.svg import inline
+from selftrain.report.page.templates import rendered
 from selftrain.report.page.verdict import BETTER_OF_LABELS, comparisons, verdict
 from selftrain.report.summary import number
 from selftrain.selflabel.rounds.record import RunRecord
 
-HERE = Path(__file__).parent
 MOST_DRAWN = 60  # points in a chart that are told apart
 
 
@@ -50,16 +50,11 @@ class Shown:
 
 def runs_page(records: Sequence[RunRecord], *, most: int) -> str:
     """The page of `records`, the newest first, as HTML; `most` is how many were asked for. Every text is escaped."""
-    from jinja2 import Environment, FileSystemLoader
-
-    environment = Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, loader=FileSystemLoader(HERE, encoding="utf-8")
-    )
     groups: dict[tuple[str, str], list[RunRecord]] = {}
     for each in records:
         groups.setdefault((each.name, each.metric), []).append(each)
-    return environment.get_template("runs.html").render(
-        css=Markup((HERE / "run.css").read_text(encoding="utf-8")),
+    return rendered(
+        "runs.html",
         count=len(records),
         more="; older ones are not shown" if len(records) >= most else "",
         experiments=[_shown(f"experiment-{at}", own) for at, own in enumerate(groups.values())],

@@ -56,8 +56,8 @@ class MapStyle:
 class Loader:
     """Batches of a data set, as torch's DataLoader gives them: lists of a tensor for images and one for labels."""
 
-    def __init__(self, dataset: MapStyle, batch_size: int) -> None:
-        self.dataset, self.batch_size = dataset, batch_size
+    def __init__(self, dataset: MapStyle, batch_size: int, *, drop_last: bool = False) -> None:
+        self.dataset, self.batch_size, self.drop_last = dataset, batch_size, drop_last
 
     def __iter__(self) -> Iterator[list[object]]:
         for start in range(0, len(self.dataset), self.batch_size):
@@ -373,11 +373,8 @@ def test_a_pillow_image_in_lab_is_refused() -> None:
 
 
 def test_a_loader_of_unlabelled_images_that_drops_some_is_refused(pictures: Pixels) -> None:
-    loader = Loader(MapStyle(pictures, np.zeros(10, np.int64)), 4)
-    loader.drop_last = True  # type: ignore[attr-defined]
+    loader = Loader(MapStyle(pictures, np.zeros(10, np.int64)), 4, drop_last=True)
     with pytest.raises(SourceError, match=r"drops its last batch.*drop_last=False"):
         opened(loader)
     opened(loader, labeled=True)
-    even = Loader(MapStyle(pictures, np.zeros(10, np.int64)), 5)
-    even.drop_last = True  # type: ignore[attr-defined]
-    opened(even)
+    opened(Loader(MapStyle(pictures, np.zeros(10, np.int64)), 5, drop_last=True))

@@ -32,7 +32,7 @@ def acting(folder: Path, secret: Path) -> Path:
     import tensorflow as tf
 
     class Acting(tf.Module):  # type: ignore[misc]  # tensorflow is not typed here
-        @tf.function(input_signature=[tf.TensorSpec((None, 16, 16, 3), tf.float32)])  # type: ignore[untyped-decorator]  # as above
+        @tf.function(input_signature=[tf.TensorSpec((None, 16, 16, 3), tf.float32)])  # type: ignore[untyped-decorator]  # tensorflow has no types
         def __call__(self, images: tf.Tensor) -> tf.Tensor:
             tf.io.write_file(str(secret), "written by a model")
             return tf.reduce_mean(images, axis=(1, 2))

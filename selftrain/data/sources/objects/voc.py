@@ -102,11 +102,12 @@ def voc_folders(folder: Path) -> tuple[Path, Path]:
     files = folder / "Annotations" if (folder / "Annotations").is_dir() else folder
     root = files.parent if files.name == "Annotations" else files
     photos = root / "JPEGImages"
-    return files, photos if photos.is_dir() else root if _holds_images(root) else files
+    return files, photos if photos.is_dir() else root if holds_images(root) else files
 
 
-def _holds_images(folder: Path) -> bool:
-    return any(each.suffix.lower() in ENDINGS for each in folder.iterdir())
+def holds_images(folder: Path) -> bool:
+    """Whether there is an image in `folder` or below it."""
+    return any(each.suffix.lower() in ENDINGS for each in folder.rglob("*"))
 
 
 def _from_zero(boxes: list[Box], *, already: bool) -> np.ndarray:

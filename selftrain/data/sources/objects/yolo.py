@@ -149,7 +149,7 @@ def _elsewhere(content: dict[str, object], path: Path) -> tuple[str, ...]:
     said = content.get("path")
     if not isinstance(said, str) or (path.parent / said).is_dir():
         return ()
-    return (f"{str(path)!r}: there is no folder {said!r} (path), so paths start from the folder of that file",)
+    return (f"{str(path)!r}: path is {said!r}, which does not exist here: paths start from the folder of that file",)
 
 
 def _alike(content: dict[str, object], path: Path) -> tuple[str, ...]:
@@ -205,7 +205,7 @@ def _listed(file: Path, root: Path) -> list[str]:
         image = next((path for path in (file.parent / name, root / name) if path.is_file()), None)
         if image is None:
             raise SourceError(
-                f"{str(file)!r}, line {at}: there is no image {name!r} beside the list or below {str(root)!r}"
+                f"{str(file)!r}, line {at}: {name!r} was found neither beside the list nor below {str(root)!r}"
             )
         found.append(os.path.normpath(image))
     return found

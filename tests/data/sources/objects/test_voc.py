@@ -23,8 +23,8 @@ def write(folder: Path, body: str, *, filename: str = "a.png", size: tuple[int, 
     (folder / "a.xml").write_text(text)
 
 
-def read(folder: Path, body: str, **changed: object) -> LabelledImages:
-    write(folder, body, **changed)  # type: ignore[arg-type]
+def read(folder: Path, body: str, *, filename: str = "a.png", size: tuple[int, int] = (20, 10)) -> LabelledImages:
+    write(folder, body, filename=filename, size=size)
     return read_voc(folder, images=str(folder))
 
 

@@ -143,7 +143,7 @@ def test_a_line_of_a_list_without_an_image_is_named(tmp_path: Path) -> None:
     file = write(tmp_path, None)
     file.write_text("names: [cell]\ntrain: train.txt\n")
     (tmp_path / "train.txt").write_text("images/train/train.png\nimages/train/gone.png\n")
-    with pytest.raises(SourceError, match=r"train\.txt', line 2: there is no image 'images/train/gone\.png'"):
+    with pytest.raises(SourceError, match=r"train\.txt', line 2: 'images/train/gone\.png' was found neither"):
         read_yolo(file)
 
 
@@ -156,7 +156,7 @@ def test_a_path_of_another_machine_is_told(tmp_path: Path) -> None:
     file.write_text("path: ../datasets/cells\nnames: [cell]\ntrain: ../images/train\n")
     found = read_yolo(file)
     assert len(found.annotations) == 1
-    assert any("there is no folder '../datasets/cells'" in note for note in found.notes)
+    assert any("path is '../datasets/cells', which does not exist here" in note for note in found.notes)
 
 
 def test_images_that_are_held_out_and_learned_from_are_refused(tmp_path: Path) -> None:
