@@ -19,7 +19,6 @@ from selftrain.adapters.runs.records import find_record
 from selftrain.config import Place
 from selftrain.data.images.thumbnails import thumbnail
 from selftrain.data.ingest.report import IngestReport
-from selftrain.data.label_log import read_log, standing
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.store.dataset import Dataset, dataset_at
 from selftrain.data.store.shards import read_records
@@ -118,22 +117,20 @@ def _dataset(record: RunRecord, settings: Mapping[str, Any]) -> Dataset:
     return dataset_at(Place(workspace=settings.get("workspace", ".selftrain"), dataset=record.name))
 
 
-def reviewed(run_id: str | None) -> tuple[tuple[PseudoLabels, ...], Mapping[str, str], frozenset[str]]:
-    """The pseudo-labels of a run's rounds, the path of each stored image by id, and the ids that people labelled since.
+def reviewed(run_id: str | None) -> tuple[RunRecord, tuple[PseudoLabels, ...], Dataset, Manifest | None]:
+    """The record of a run, the pseudo-labels of its rounds, its data set, and its manifest if it stored one.
 
-    Raises SourceError for an unknown run, and LabelLogError for a damaged label log.
+    Raises SourceError for an unknown run.
     """
     from zenml.client import Client
 
     logs_to_stderr()
     record = find_record(run_id)
     stored = Client().get_pipeline_run(record.run_id)
-    store = _dataset(record, _settings(stored)).store
-    index = store.index()
-    names = zip(*(index[name].to_pylist() for name in ("image_id", "path", "reason")), strict=True)
-    paths = {image_id: path for image_id, path, reason in names if reason is None}
-    said = standing(read_log(store.root))
-    return _labels(list(_outputs(stored))), paths, frozenset((*said.agreed, *said.disputed))
+    outputs = list(_outputs(stored))
+    manifests = (_load(each, Manifest) for name, each in reversed(outputs) if name == "manifest")
+    manifest = next((each for each in manifests if each is not None), None)
+    return record, _labels(outputs), _dataset(record, _settings(stored)), manifest
 
 
 def _values(stored: PipelineRunResponse) -> tuple[dict[str, Any], tuple[str, ...]]:
