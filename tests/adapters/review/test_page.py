@@ -2,107 +2,19 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pyarrow as pa
-import pytest
 
 from selftrain.data.label_log import NONE_OF_THEM, read_log, standing
 from selftrain.data.manifest import Split
-from tests.adapters.review.small_set import CLASSES, MARKUP, POOL, make_source, run_again
-
-ROOT = Path(__file__).resolve().parents[3]
-
-
-@dataclass
-class Page:
-    """A served review: its process and address."""
-
-    process: subprocess.Popen[str]
-    address: str
-    since: int = 0
-
-    @property
-    def host(self) -> str:
-        return urlsplit(self.address).netloc
-
-    @property
-    def path(self) -> str:
-        return urlsplit(self.address).path
-
-    @property
-    def token(self) -> str:
-        return self.path.strip("/")
-
-    def ask(self, method: str, path: str, body: str | None = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection(self.host, timeout=30)
-        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
-        reply = connection.getresponse()
-        found = reply.status, {name.lower(): value for name, value in reply.getheaders()}, reply.read()
-        connection.close()
-        return found
-
-    def queue(self) -> dict[str, Any]:
-        status, _, body = self.ask("GET", f"{self.path}queue?from=0")
-        assert status == 200, body
-        return dict(json.loads(body))
-
-    def ids(self) -> list[str]:
-        return [each["image_id"] for each in self.queue()["questions"]]
-
-    def post(self, what: str, images: list[str], label: str, who: str = "anna") -> list[dict[str, Any]]:
-        body = json.dumps({"images": images, "label": label, "who": who, "since": 0})
-        headers = {"Content_Type": "application/json", "X_Review_Token": self.token}
-        status, _, answer = self.ask("POST", f"{self.path}{what}", body, **headers)
-        assert status == 200, answer
-        return list(json.loads(answer)["news"])
-
-
-@pytest.fixture(scope="session")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("review")
-    make_source(folder)
-    run_again(folder)
-    return folder
-
-
-@pytest.fixture
-def start(tmp_path: Path, source: Path) -> Iterator[Callable[[], Page]]:
-    """start() serves the queue of a data set of the test's own, again after a kill."""
-    (tmp_path / "labeled").symlink_to(source / "labeled")
-    (tmp_path / "pool").symlink_to(source / "pool")
-    run_again(tmp_path)
-    pages: list[Page] = []
-
-    def started() -> Page:
-        command = [sys.executable, "-m", "tests.adapters.review.small_set", str(tmp_path)]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ})
-        assert process.stdout is not None
-        pages.append(Page(process, process.stdout.readline().strip()))
-        return pages[-1]
-
-    yield started
-    for page in pages:
-        page.process.kill()
-        page.process.wait()
-        assert page.process.stdout is not None
-        page.process.stdout.close()
-
-
-@pytest.fixture
-def page(start: Callable[[], Page]) -> Page:
-    return start()
+from tests.adapters.review.served import Page
+from tests.adapters.review.small_set import CLASSES, MARKUP, POOL, run_again
 
 
 def log(folder: Path) -> pa.Table:
