@@ -47,13 +47,15 @@ class Material:
     - `rounds`: the pseudo-labels of each round, oldest first.
     - `labels`: image_id -> class name of the images with human labels in training and validation.
     - `left_out`: the images that ingest left out, whose pixels are kept.
-    - `vectors`: what images look like; those of a frozen network, else None.
+    - `vectors`: features of a frozen network for the pool and the labelled images; None where a run kept none.
+    - `label_vectors`: the same, where they are kept for the labelled images at least.
     """
 
     rounds: tuple[PseudoLabels, ...]
     labels: dict[str, str] = field(default_factory=dict)
     left_out: LeftOutImages = field(default_factory=LeftOutImages)
     vectors: Vectors | None = None
+    label_vectors: Vectors | None = None
 
     @property
     def last(self) -> PseudoLabels:
@@ -126,7 +128,7 @@ def _ranked(material: Material, name: QueueName, seed: int) -> Iterator[Found]:
             material.last  # noqa: B018 - a run without rounds is an error, one with a single round an empty queue
             return _flipped(material.rounds)
         case QueueName.MISLABELLED:
-            return iter(doubted_labels(material.labels, material.vectors, seed=seed))
+            return iter(doubted_labels(material.labels, material.label_vectors, seed=seed))
         case QueueName.NEW:
             return _new(material, seed)
         case QueueName.DUPLICATES:

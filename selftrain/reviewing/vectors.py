@@ -48,6 +48,8 @@ def kept_vectors(folder: Path, ids: Sequence[str]) -> Vectors | None:
 
     Of those that cover as many, the ones used last are taken.
     """
+    if not ids:
+        return None
     best: Vectors | None = None
     indexes = [path for path in feature_files(folder) if path.suffix == ".index"]
     for path in sorted(indexes, key=lambda each: -each.stat().st_mtime_ns):

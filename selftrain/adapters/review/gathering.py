@@ -90,7 +90,8 @@ def gather(run_id: str | None) -> RunToReview:
         rounds=rounds,
         labels=own,
         left_out=left_out_images(store.quarantine_path, index, now.disputed),
-        vectors=kept_vectors(dataset.workspace.features_cache, seen) if seen else None,
+        vectors=kept_vectors(dataset.workspace.features_cache, seen),
+        label_vectors=kept_vectors(dataset.workspace.features_cache, list(own)),
     )
     return RunToReview(
         record=record,

@@ -3,7 +3,7 @@
 const base = location.pathname, token = base.split("/")[1];
 const DEEDS = "usnga", LETTERS = [..."123456789bcdefhijklmopqrtvwxyz"], PAGE = 48, AHEAD = 60;
 const find = (id) => document.getElementById(id);
-const state = { questions: [], count: 0, loading: false, at: 0, start: 0, many: false, selected: new Set(), classes: [],
+const state = { questions: [], count: 0, loading: false, at: 0, start: 0, many: false, selected: new Set(), classes: [], keys: [],
   none: "", since: 0, waiting: [], sending: false, undo: [], byId: new Map() };
 
 function make(tag, text, attributes = {}) {
@@ -41,13 +41,19 @@ async function load() {
   }
   state.loading = false;
 }
+function keysOf(classes) {  // a class that is called like a key has that key; the others get what is free, in order
+  const own = classes.map((name) => (/^[0-9a-z]$/.test(name.toLowerCase()) && !DEEDS.includes(name.toLowerCase()) ? name.toLowerCase() : ""));
+  const free = LETTERS.filter((key) => !own.includes(key));
+  return own.map((key, index) => (key && own.indexOf(key) === index ? key : free.shift() || ""));
+}
 function begin(got) {
   state.classes = got.classes; state.none = got.none; state.since = got.since;
   find("who").value = sessionStorage.getItem("who") || got.who;
   document.querySelector(".search").hidden = got.classes.length <= LETTERS.length;
+  state.keys = keysOf(got.classes);
   got.classes.forEach((name, index) => {
     const button = make("button", undefined, { type: "button", title: name });
-    if (index < LETTERS.length) button.append(make("kbd", LETTERS[index]), " ");
+    if (state.keys[index]) button.append(make("kbd", state.keys[index]), " ");
     button.append(name);
     button.dataset.label = name;
     find("classes").append(button);
@@ -142,7 +148,7 @@ function give(groups) {
   if (!deed.length) return;
   state.undo.push({ deed, at: state.at });
   state.selected.clear();
-  say(`${deed.map((each) => `${each.images.length > 1 ? `${each.images.length} images: ` : ""}${each.label}`).join(", ")}`);
+  say(`answered ${deed.map((each) => `${each.images.length > 1 ? `${each.images.length} images: ` : ""}${each.label}`).join(", ")}`);
   forward();
 }
 function undo() {
@@ -267,13 +273,13 @@ document.addEventListener("keydown", (event) => {
   if (target === find("who")) { if (key === "Enter") target.blur(); return; }
   if (target.closest("button") && (key === "Enter" || key === " ")) return;
   const arrow = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: state.many ? -columns() : 0, ArrowDown: state.many ? columns() : 0 }[key];
-  const index = LETTERS.indexOf(key);
+  const index = state.keys.indexOf(key);
   if (event.repeat && !arrow) return;  // a key that is held down answers once
   if (arrow) move(arrow);
   else if (key === " " && state.many) toggle();
   else if (key === "/") find("search").focus();
   else if (KEYS[key] && (key !== "a" || state.many)) DO[KEYS[key]]();
-  else if (index >= 0 && index < state.classes.length) answer(state.classes[index]);
+  else if (index >= 0) answer(state.classes[index]);
   else return;
   event.preventDefault();
 });

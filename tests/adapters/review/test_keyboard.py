@@ -50,6 +50,7 @@ def test_ten_images_are_labelled_by_keyboard_and_the_log_holds_them(page: Page, 
 
         page.post("undo", [ids[0]], CLASSES[0])
         browser.until("state.questions[0].answer === null")  # it sees what was changed elsewhere
+        assert browser.value("keysOf(['0', 'cat', 'B', 'u', '1'])") == ["0", "2", "b", "3", "1"]
         assert not browser.complaints, browser.complaints
         own = page.address.rsplit("/", 2)[0]
         assert [each for each in browser.requests if not each.startswith((own, "about:", "data:"))] == []
