@@ -48,7 +48,7 @@ def review(
     from selftrain.adapters.review.gathering import gather
     from selftrain.reviewing.label_studio import as_tasks
     from selftrain.reviewing.questions import as_csv
-    from selftrain.reviewing.queues import QueueName
+    from selftrain.reviewing.queues import QueueName, order_of
 
     files = [each for each in (out, to_label_studio, from_label_studio) if each is not None]
     if len(files) > 1:
@@ -61,7 +61,8 @@ def review(
     run = gather(run_id)
     found = run.queue(QueueName(queue), limit=limit, seed=seed, spread_out=not ordered)
     if not files:
-        _serve(run, found, queue=queue, who=who, port=port, show=show, ordered=ordered)
+        order = order_of(run.material, QueueName(queue), count=len(found), limit=limit, spread_out=not ordered)
+        _serve(run, found, queue=queue, who=who, port=port, show=show, order=order)
     elif out is not None:
         _write(out, as_csv(found))
         typer.echo(
@@ -83,7 +84,7 @@ def _serve(
     who: str | None,
     port: int,
     show: bool,
-    ordered: bool,
+    order: str,
 ) -> None:
     from selftrain.adapters.registry.champions import current_user
     from selftrain.adapters.review.app import Review
@@ -92,13 +93,11 @@ def _serve(
     from selftrain.config import Place
     from selftrain.reviewing.desk import Desk
     from selftrain.reviewing.questions import Neighbours
-    from selftrain.reviewing.queues import spread_on
 
     about = f"{len(found)} images of the queue {queue}, run {run.record.run_id[:8]}"
-    chosen = "most urgent first" if ordered else f"spread out by {spread_on(run.material)}"
     review = Review(
         title=f"Review of {run.record.name}",
-        about=f"{about}, {chosen}",
+        about=f"{about}, {order}",
         desk=Desk(run.dataset.store.root, run.classes, found),
         neighbours=Neighbours(run.material),
         who=who or current_user(),

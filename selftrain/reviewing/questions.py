@@ -94,7 +94,9 @@ class Neighbours:
 
     def of(self, ids: Sequence[str]) -> dict[str, tuple[tuple[str, str], ...]]:
         """image_id -> the nearest labelled images and their labels, the nearest first, for those with features."""
-        vectors, labels = self.material.vectors, self.material.labels
+        labels, vectors = self.material.labels, self.material.vectors
+        if vectors is None:
+            vectors = self.material.label_vectors
         if vectors is None:
             return {}
         labelled = [each for each in labels if vectors.holds(each)]

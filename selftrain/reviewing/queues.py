@@ -39,6 +39,8 @@ class QueueName(StrEnum):
 
 IN_TURNS = (QueueName.UNCERTAIN, QueueName.DISAGREE, QueueName.NEW, QueueName.RANDOM)
 
+AS_THEY_COME = (QueueName.RANDOM, QueueName.DUPLICATES, QueueName.QUARANTINE)
+
 
 @dataclass(frozen=True)
 class Material:
@@ -92,7 +94,7 @@ def review_queue(
         raise InputError(f"a limit of {limit} asks for no image; give 1 or more")
     done = frozenset(known)
     ranked = (each for each in _ranked(material, name, seed) if each[0] not in done)
-    if not spread_out or limit > MOST_SPREAD or name in (QueueName.RANDOM, QueueName.DUPLICATES, QueueName.QUARANTINE):
+    if not spread_out or limit > MOST_SPREAD or name in AS_THEY_COME:
         return tuple(islice(ranked, limit))
     urgent = list(islice(ranked, SPREAD_FROM * limit))
     if len(urgent) <= limit:
@@ -101,9 +103,14 @@ def review_queue(
     return tuple(urgent[row] for row in sorted(chosen))
 
 
-def spread_on(material: Material) -> str:
-    """By which vectors queues are spread out, in words."""
-    return "the model's answers" if material.vectors is None else "features of a frozen network"
+def order_of(material: Material, name: QueueName, *, count: int, limit: int, spread_out: bool) -> str:
+    """How the `count` images of a queue were chosen, in words."""
+    if name in AS_THEY_COME:
+        return "as they come"
+    if not spread_out or count < limit or limit > MOST_SPREAD:
+        return "most urgent first"
+    by = "the model's answers" if material.vectors is None else "features of a frozen network"
+    return f"most urgent first, spread out by {by}"
 
 
 def _vectors(material: Material, ids: Sequence[str]) -> npt.NDArray[np.float32]:

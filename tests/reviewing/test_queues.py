@@ -13,7 +13,7 @@ from selftrain.errors import InputError
 from selftrain.reviewing.left_out import left_out_images
 from selftrain.reviewing.mislabelled import doubted_labels
 from selftrain.reviewing.questions import Neighbours, questions
-from selftrain.reviewing.queues import Material, QueueName, review_queue
+from selftrain.reviewing.queues import Material, QueueName, order_of, review_queue
 from selftrain.reviewing.spreading import newest_first, spread
 from selftrain.reviewing.vectors import Vectors, unit
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
@@ -72,6 +72,9 @@ def test_a_spread_queue_takes_one_of_two_images_that_are_alike_and_keeps_the_ord
     material = Material(rounds=(labelled(probs, 1, ids),), vectors=Vectors(tuple(ids), unit(values)))
     found = review_queue(material, QueueName.UNCERTAIN, limit=2, spread_out=True)
     assert [image_id for image_id, _ in found] == [ids[0], ids[6]]
+    said = order_of(material, QueueName.UNCERTAIN, count=2, limit=2, spread_out=True)
+    assert said == "most urgent first, spread out by features of a frozen network"
+    assert order_of(material, QueueName.UNCERTAIN, count=2, limit=3, spread_out=True) == "most urgent first"
     alone = Material(rounds=material.rounds)  # by its answers
     found = review_queue(alone, QueueName.UNCERTAIN, limit=2, spread_out=True)
     assert [image_id for image_id, _ in found] == [ids[0], ids[7]]
@@ -82,6 +85,7 @@ def test_new_images_are_those_far_from_all_that_has_a_label() -> None:
     vectors = Vectors((*IDS, "labelled"), values)
     material = Material(rounds=MATERIAL.rounds, labels={"labelled": "dog"}, vectors=vectors)
     assert rows(QueueName.NEW, material=material) == [2, 1, 0]
+    assert Neighbours(Material(rounds=(), labels=material.labels, label_vectors=vectors)).of(IDS).keys() == set(IDS)
     near = Neighbours(material).of(IDS)
     assert near[IDS[0]] == (("labelled", "dog"),)
     assert rows(QueueName.NEW)[0] == 1, "without features, answers that are far from the accepted ones come first"

@@ -84,7 +84,7 @@ function showOne() {
     row.append(make("span", name), make("span", percent(share)), make("progress", undefined, { value: share, max: 1, "aria-hidden": "true" }));
     return row;
   }));
-  if (!question.answers.length) find("answers").append(make("li", "nothing: it was not asked about this image"));
+  if (!question.answers.length) find("answers").append(make("li", "nothing: it was not asked about this image", { class: "quiet" }));
   find("teacher").textContent = question.teacher ? `round ${question.round}, teacher ${question.teacher.slice(0, 12)}` : "";
   find("why").textContent = question.why;
   find("labels").textContent = question.labels.length ? `Its label today: ${question.labels.join(" or ")}. Your answer settles it.` : "";
