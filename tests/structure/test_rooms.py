@@ -38,6 +38,7 @@ FLOORS = (
     "selftrain.adapters.process",
     "selftrain.autolabeling.folders",
     "selftrain.autolabeling",
+    "selftrain.report.comparison",
     "selftrain.report.page",
     "selftrain.report",
     "selftrain.retraining",
