@@ -40,6 +40,7 @@ FLOORS = (
     "selftrain.autolabeling",
     "selftrain.report.comparison",
     "selftrain.report.page",
+    "selftrain.report.cards",
     "selftrain.report",
     "selftrain.retraining",
     "selftrain.retraining.drift",
