@@ -79,19 +79,24 @@ def gathered(record: RunRecord) -> ReportedRun:
     )
     if manifest is None:
         return run
-    pictures, lost = _pictures(dataset, manifest, needed_pictures(run))
+    pictures, lost = pictures_of(dataset, manifest, needed_pictures(run))
     told = (*missing, f"{lost} pictures: their images are not in the store on this machine") if lost else missing
     return replace(run, pictures=pictures, missing=told)
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What a run stored that can be checked: its record, manifest and evaluation, its data set, and its Python."""
+    """What a run stored that can be checked: its record, manifest and evaluation, its data set and its settings.
+
+    `detection` is a detector's evaluation; `python` is the version of Python.
+    """
 
     record: RunRecord
     manifest: Manifest | None
     evaluation: EvaluationReport | None
+    detection: DetectionReport | None
     dataset: Dataset
+    settings: Mapping[str, Any]
     python: str
 
 
@@ -104,7 +109,16 @@ def stored_run(run_id: str | None) -> Stored:
     stored = Client().get_pipeline_run(record.run_id)
     found, _ = _values(stored)
     python = str((stored.client_environment or {}).get("python_version", ""))
-    return Stored(record, found.get("manifest"), found.get("evaluation"), _dataset(record, _settings(stored)), python)
+    settings = _settings(stored)
+    return Stored(
+        record=record,
+        manifest=found.get("manifest"),
+        evaluation=found.get("evaluation"),
+        detection=found.get("detection"),
+        dataset=_dataset(record, settings),
+        settings=settings,
+        python=python,
+    )
 
 
 def _settings(stored: PipelineRunResponse) -> dict[str, Any]:
@@ -187,7 +201,7 @@ def _name(kind: type[Any]) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _pictures(dataset: Dataset, manifest: Manifest, image_ids: Sequence[str]) -> tuple[dict[str, Picture], int]:
+def pictures_of(dataset: Dataset, manifest: Manifest, image_ids: Sequence[str]) -> tuple[dict[str, Picture], int]:
     """Thumbnails of `image_ids`, and how many of them could not be made."""
     table = manifest.table
     position = pc.index_in(pa.array(image_ids, pa.string()), value_set=table["image_id"].combine_chunks())
