@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CONFIG ?= configs/digits.yaml
+DOCS := build/docs
 COMPOSE ?= docker compose --project-name selftrain --file docker/compose.yaml
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test slow lint format bench image up down lock clean
+.PHONY: help setup run test slow lint format bench docs image up down lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -45,6 +46,18 @@ format: $(READY)  ## let ruff fix what it can
 bench: $(READY)  ## run the measurements and record them under benchmarks/results/
 	$(BIN)/python -m benchmarks
 
+docs: $(DOCS)/.ready  ## make the documentation a site of static pages, in build/docs/site
+	rm -rf $(DOCS)/pages
+	mkdir -p $(DOCS)/pages
+	tar -cf - --exclude docs/site *.md LICENSE docs configs/*.yaml benchmarks/*.md benchmarks/*.py benchmarks/results/*.md | tar -xf - -C $(DOCS)/pages
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/env/bin/mkdocs build --strict --config-file docs/site/mkdocs.yml
+	@echo $(DOCS)/site/index.html
+
+$(DOCS)/.ready: docs/site/requirements.lock
+	$(PYTHON) -m venv --clear $(DOCS)/env
+	$(DOCS)/env/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r docs/site/requirements.lock
+	@touch $@
+
 image:  ## build the container image (TARGET=gpu, BASE=, REGISTRY=, IMAGE=, BUILDER=: see docker/build.sh)
 	docker/build.sh
 
@@ -59,6 +72,8 @@ lock: $(READY)  ## resolve requirements.lock again from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --quiet -o requirements.lock
 	UV=$(CURDIR)/$(BIN)/uv docker/lock.sh
+	$(BIN)/uv pip compile --no-config docs/site/requirements.in --constraint requirements.lock --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet -o docs/site/requirements.lock
 
 clean:  ## remove .venv and caches, but never your data or .selftrain
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

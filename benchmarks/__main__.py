@@ -23,6 +23,7 @@ NAMES = (
     "precision",
     "ingest",
     "queries",
+    "review",
     "not_due",
     "inbox",
     "serving",

@@ -22,10 +22,15 @@ def report(
     ] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the page in your browser.")] = False,
     every: Annotated[bool, typer.Option("--all", help=f"A page about the newest {MOST_RUNS} runs instead.")] = False,
+    pair: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--compare", metavar="RUN_A RUN_B", help="A page that compares two runs instead."),
+    ] = None,
 ) -> None:
     """Write one offline HTML page about a run: did it help, what did it label, where is it wrong, can you trust it.
 
-    With --all, the page compares all runs: accuracy over time, what the unlabelled images gave, and the champions.
+    With --all, the page shows all runs: accuracy over time, what the unlabelled images gave, and the champions. With
+    --compare, it shows what differs between two runs, and which test images changed their answer.
     """
     from selftrain.adapters.report.gathering import gather
     from selftrain.files.writing import replace_text
@@ -33,6 +38,13 @@ def report(
 
     if out is not None and out.is_dir():
         raise InputError(f"{out} is a folder; give --out a file such as {out / 'report.html'}")
+    if every and pair is not None:
+        raise InputError("--all and --compare write different pages: leave one of them out")
+    if pair is not None:
+        if run_id is not None:
+            raise InputError(f"--compare takes two runs, and {run_id} is a third: leave it out")
+        _write_comparison(pair, out, show=show)
+        return
     if every:
         if run_id is not None:
             raise InputError(f"--all shows all runs, {run_id} too: leave one of them out")
@@ -53,6 +65,17 @@ def _write_all(path: Path, *, show: bool) -> None:
     from selftrain.report.page.runs import runs_page
 
     replace_text(path, runs_page(latest_runs(MOST_RUNS), most=MOST_RUNS))
+    typer.echo(str(path))
+    _open(path, show=show)
+
+
+def _write_comparison(pair: tuple[str, str], out: Path | None, *, show: bool) -> None:
+    from selftrain.adapters.report.comparing import compare_runs
+    from selftrain.files.writing import replace_text
+
+    first, second, page = compare_runs(*pair)
+    path = out or Path(f"compare-{first.record.run_id[:8]}-{second.record.run_id[:8]}.html")
+    replace_text(path, page)
     typer.echo(str(path))
     _open(path, show=show)
 

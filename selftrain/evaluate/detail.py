@@ -107,7 +107,7 @@ def compare_in_detail(
     right, reference_right = table.argmax(axis=1) == truth, reference.argmax(axis=1) == truth
     return DetailedComparison(
         overall=overall,
-        per_class=_per_class(truth, right, reference_right, class_names),
+        per_class=compare_classes(truth, right, reference_right, class_names),
         calibration=_calibration(
             table.max(axis=1).astype(np.float64) - right,
             reference.max(axis=1).astype(np.float64) - reference_right,
@@ -126,9 +126,10 @@ def _earlier(right: Right, reference_right: Right, held: Right | None) -> Earlie
     )
 
 
-def _per_class(
+def compare_classes(
     truth: npt.NDArray[np.int64], right: Right, reference_right: Right, class_names: tuple[str, ...]
 ) -> tuple[ClassComparison, ...]:
+    """A model against a reference per class of `truth` (n,), from the images (n,) on which they are right."""
     there = [index for index in range(len(class_names)) if (truth == index).any()]
     masks = [truth == index for index in there]
     won = [int(np.sum(right[mask] & ~reference_right[mask])) for mask in masks]

@@ -50,3 +50,13 @@ def wrong_answers(
                 )
             )
     return tuple(found)
+
+
+def all_errors(image_ids: Sequence[str], labels: npt.ArrayLike, probs: npt.ArrayLike) -> dict[str, int]:
+    """The class index that was answered for every wrong image, by its id; arguments as in `wrong_answers`.
+
+    >>> all_errors(["a", "b", "c"], [0, 0, 1], [[.4, .6], [.9, .1], [.8, .2]])
+    {'a': 1, 'c': 0}
+    """
+    truth, predicted = np.asarray(labels), np.asarray(probs).argmax(axis=1)
+    return {str(image_ids[row]): int(predicted[row]) for row in np.flatnonzero(predicted != truth).tolist()}

@@ -51,6 +51,26 @@ def accuracy_by_round(rounds: Sequence[Round], path: Path, *, metric: str = "acc
     return path
 
 
+def accuracy_of_runs(runs: Sequence[Sequence[Round]], path: Path, *, metric: str = "accuracy") -> Path:
+    """Draw the validation accuracy of each model of several runs, called A, B and so on; kept models are filled."""
+    with figure(path, width=6.4, height=2.9) as drawn:
+        axes = drawn.subplots()
+        for name, rounds, colour in zip("ABCDEF", runs, _ROUND_COLOURS, strict=False):
+            at, reached = [each.index for each in rounds], [each.validation_accuracy for each in rounds]
+            faces = [colour if each.kept else "none" for each in rounds]
+            axes.plot(at, reached, color=colour, linewidth=1.5, zorder=2, label=f"run {name}")
+            axes.scatter(at, reached, s=40, facecolors=faces, edgecolors=colour, zorder=3)
+        most = max(each.index for rounds in runs for each in rounds)
+        axes.set_xticks(range(most + 1), ["first teacher", *(f"round {index}" for index in range(1, most + 1))])
+        axes.set_ylabel("validation accuracy" if metric == "accuracy" else "validation mAP")
+        axes.grid(axis="y", color=PALE, linewidth=0.5)
+        axes.margins(x=0.12, y=0.12)
+        axes.legend(loc="best")
+        if metric == "accuracy":
+            percent_axis(axes.yaxis)
+    return path
+
+
 def class_mix(labels: Sequence[PseudoLabels], human: Sequence[int], path: Path) -> Path:
     """Draw each class's share of the accepted pseudo-labels, per round, beside its share of the human labels.
 

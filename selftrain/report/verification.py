@@ -114,13 +114,11 @@ def check_answers(found: EvaluationReport, truth: Mapping[str, int], answered: M
 
     - `truth`: the label of each image of the sample, by its id; `answered`: the class that the model gives it now.
 
-    The run stored its most confident errors. An image that is not among them was answered rightly if all errors were
-    stored, and else is left out. Of the rest, MOST_DIFFERENT may differ.
+    Runs of an earlier version stored their most confident errors alone: images whose answer is not known are left out.
+    Of the rest, MOST_DIFFERENT may differ.
     """
     what = "the model's answers"
-    wrong = {each.image_id: each.predicted for each in found.wrong}
-    whole = len(wrong) == found.images - int(np.trace(np.array(found.confusion)))
-    known = {name: wrong.get(name, label) for name, label in truth.items() if whole or name in wrong}
+    known = found.answers(truth)
     if not known:
         return unknown(what, "the run stored none of these answers")
     changed = [name for name, said in known.items() if answered[name] != said]

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
-from selftrain.data.label_log import LABEL_LOG_SCHEMA, append_lines, in_force, read_log, standing
+from selftrain.data.label_log import LABEL_LOG_SCHEMA, NONE_OF_THEM, append_lines, in_force, read_log, standing
 from selftrain.data.manifest import Manifest
 from selftrain.data.sources.late_labels import with_labels
 from selftrain.data.sources.listing import Listing
@@ -204,7 +204,7 @@ def _conflicts(log: pa.Table, image_ids: list[str], index: pa.Table) -> tuple[Co
     paths = dict(zip(index["image_id"].to_pylist(), index["path"].to_pylist(), strict=True))
     said: dict[str, list[Said]] = {image_id: [] for image_id in image_ids}
     for line in lines:
-        said[line["image_id"]].append(Said.model_validate(line))
+        said[line["image_id"]].append(Said.model_validate({**line, "label": line["label"] or NONE_OF_THEM}))
     disputed = standing(log).disputed
     return tuple(
         Conflict(image_id=each, path=paths.get(each, ""), labels=disputed[each], said=tuple(said[each]))

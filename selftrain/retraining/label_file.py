@@ -21,7 +21,7 @@ from selftrain.errors import LabelLogError, SourceError
 Purpose = Literal["add", "settle", "retract"]
 """What the rows of a label file do: add labels, end conflicts, or take labels back."""
 
-COLUMNS = ("path", "image_id", "label", "who", "when", "shown")
+COLUMNS = ("path", "image_id", "label", "who", "when", "shown", "confidence", "why")  # a review list has the last two
 _WHOLE_ID = re.compile(r"[0-9a-f]{64}")
 
 

@@ -33,6 +33,7 @@ from selftrain.adapters.tracking.runs import ensure_run, numbers
 from selftrain.adapters.tracking.store import Tracking
 from selftrain.config import Registry
 from selftrain.errors import RegistryError
+from selftrain.report.cards.head import without_head
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
@@ -157,6 +158,7 @@ def _numbers_as_tags(report: Report | None) -> dict[str, str]:
 
 
 def _shortened(card: str) -> str:
+    card = without_head(card)
     if len(card) <= LONGEST_DESCRIPTION:
         return card
     note = "\n\n(the whole card is in model_card.md)"

@@ -35,8 +35,9 @@ from selftrain.evaluate.trial import Trial
 from selftrain.files.lease import Lease
 from selftrain.learn.detection.saving import SavedDetector
 from selftrain.learn.models.contract import SavedModel
-from selftrain.report.detector_card import detector_card
-from selftrain.report.model_card import model_card
+from selftrain.report.cards.detector_card import detector_card
+from selftrain.report.cards.head import TrainedOn
+from selftrain.report.cards.model_card import model_card
 from selftrain.selflabel.rounds.history import Verdict
 from selftrain.selflabel.rounds.outcome import Outcome
 from selftrain.selflabel.rounds.record import Registration
@@ -67,15 +68,16 @@ class Candidate:
             return images
         return hashlib.sha256(f"{images} {self.objects.digest}".encode()).hexdigest()
 
-    @property
-    def card(self) -> str:
-        """The model card."""
+    def card(self, model_name: str, dataset: str) -> str:
+        """The model card, under the registered `model_name`; `dataset` is the data set's name."""
         rounds = self.outcome.history.rounds
+        images = {split.value: len(self.manifest.rows(split)) for split in Split}
+        trained_on = TrainedOn(model_name, dataset, images)
         match self.model, self.report:
             case SavedModel(contract=contract), EvaluationReport() as report:
-                return model_card(contract, report, rounds)
+                return model_card(contract, report, rounds, trained_on)
             case SavedDetector(contract=contract), DetectionReport() as report:
-                return detector_card(contract, report, rounds)
+                return detector_card(contract, report, rounds, trained_on)
         raise ConfigError("the model and its report are of different tasks; run again")
 
 
@@ -173,7 +175,7 @@ def _register(candidate: Candidate, run: RunKeys, stores: OpenStores) -> Version
             report=candidate.report,
             run_key=run.run_key,
             tags=_tags(candidate, run, stores),
-            card=candidate.card,
+            card=candidate.card(stores.settings.model_name, stores.dataset.name),
             settings=stores.settings,
             run_id=run.run_id,
         )

@@ -19,7 +19,6 @@ from selftrain.adapters.runs.records import find_record
 from selftrain.config import Place
 from selftrain.data.images.thumbnails import thumbnail
 from selftrain.data.ingest.report import IngestReport
-from selftrain.data.label_log import read_log, standing
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.store.dataset import Dataset, dataset_at
 from selftrain.data.store.shards import read_records
@@ -80,19 +79,24 @@ def gathered(record: RunRecord) -> ReportedRun:
     )
     if manifest is None:
         return run
-    pictures, lost = _pictures(dataset, manifest, needed_pictures(run))
+    pictures, lost = pictures_of(dataset, manifest, needed_pictures(run))
     told = (*missing, f"{lost} pictures: their images are not in the store on this machine") if lost else missing
     return replace(run, pictures=pictures, missing=told)
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What a run stored that can be checked: its record, manifest and evaluation, its data set, and its Python."""
+    """What a run stored that can be checked: its record, manifest and evaluation, its data set and its settings.
+
+    `detection` is a detector's evaluation; `python` is the version of Python.
+    """
 
     record: RunRecord
     manifest: Manifest | None
     evaluation: EvaluationReport | None
+    detection: DetectionReport | None
     dataset: Dataset
+    settings: Mapping[str, Any]
     python: str
 
 
@@ -105,7 +109,16 @@ def stored_run(run_id: str | None) -> Stored:
     stored = Client().get_pipeline_run(record.run_id)
     found, _ = _values(stored)
     python = str((stored.client_environment or {}).get("python_version", ""))
-    return Stored(record, found.get("manifest"), found.get("evaluation"), _dataset(record, _settings(stored)), python)
+    settings = _settings(stored)
+    return Stored(
+        record=record,
+        manifest=found.get("manifest"),
+        evaluation=found.get("evaluation"),
+        detection=found.get("detection"),
+        dataset=_dataset(record, settings),
+        settings=settings,
+        python=python,
+    )
 
 
 def _settings(stored: PipelineRunResponse) -> dict[str, Any]:
@@ -118,22 +131,20 @@ def _dataset(record: RunRecord, settings: Mapping[str, Any]) -> Dataset:
     return dataset_at(Place(workspace=settings.get("workspace", ".selftrain"), dataset=record.name))
 
 
-def reviewed(run_id: str | None) -> tuple[tuple[PseudoLabels, ...], Mapping[str, str], frozenset[str]]:
-    """The pseudo-labels of a run's rounds, the path of each stored image by id, and the ids that people labelled since.
+def reviewed(run_id: str | None) -> tuple[RunRecord, tuple[PseudoLabels, ...], Dataset, Manifest | None]:
+    """The record of a run, the pseudo-labels of its rounds, its data set, and its manifest if it stored one.
 
-    Raises SourceError for an unknown run, and LabelLogError for a damaged label log.
+    Raises SourceError for an unknown run.
     """
     from zenml.client import Client
 
     logs_to_stderr()
     record = find_record(run_id)
     stored = Client().get_pipeline_run(record.run_id)
-    store = _dataset(record, _settings(stored)).store
-    index = store.index()
-    names = zip(*(index[name].to_pylist() for name in ("image_id", "path", "reason")), strict=True)
-    paths = {image_id: path for image_id, path, reason in names if reason is None}
-    said = standing(read_log(store.root))
-    return _labels(list(_outputs(stored))), paths, frozenset((*said.agreed, *said.disputed))
+    outputs = list(_outputs(stored))
+    manifests = (_load(each, Manifest) for name, each in reversed(outputs) if name == "manifest")
+    manifest = next((each for each in manifests if each is not None), None)
+    return record, _labels(outputs), _dataset(record, _settings(stored)), manifest
 
 
 def _values(stored: PipelineRunResponse) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -190,7 +201,7 @@ def _name(kind: type[Any]) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _pictures(dataset: Dataset, manifest: Manifest, image_ids: Sequence[str]) -> tuple[dict[str, Picture], int]:
+def pictures_of(dataset: Dataset, manifest: Manifest, image_ids: Sequence[str]) -> tuple[dict[str, Picture], int]:
     """Thumbnails of `image_ids`, and how many of them could not be made."""
     table = manifest.table
     position = pc.index_in(pa.array(image_ids, pa.string()), value_set=table["image_id"].combine_chunks())

@@ -32,7 +32,7 @@ def with_labels(listing: Listing, log: pa.Table, index: pa.Table) -> Listing:
     against = pc.fill_null(against, False)
     disputed = pc.or_(_among(ids, now.disputed), _among(ids, ids.filter(against).drop_null().unique().to_pylist()))
     retracted = pc.and_(_among(ids, now.retracted), pc.is_null(own))
-    disputed = pc.or_(disputed, retracted)
+    disputed = pc.or_(pc.or_(disputed, retracted), _among(ids, now.excluded))
     newly = pc.and_(pc.is_null(own), pc.is_valid(said))
     nothing = pa.scalar(None, pa.string())
     columns = {
@@ -68,8 +68,10 @@ def _details(ids: pa.Array, own: pa.Array, said: pa.Array, now: Standing) -> pa.
     texts = [f"people disagree: {' and '.join(map(repr, labels))}" for labels in now.disputed.values()]
     people = _looked_up(ids, list(now.disputed), texts)
     back = _looked_up(ids, list(now.retracted), ["its label was taken back"] * len(now.retracted))
+    none = _looked_up(ids, list(now.excluded), ["people say that it shows none of the classes"] * len(now.excluded))
     source = pc.binary_join_element_wise("people disagree: '", own, "' in the source, '", said, "' in the log", "")
-    return pc.coalesce(people, source, back, pa.scalar("people disagree: a copy of it has another label in the source"))
+    copy = pa.scalar("people disagree: a copy of it has another label in the source")
+    return pc.coalesce(people, none, source, back, copy)
 
 
 def _with_columns(listing: Listing, columns: dict[str, pa.Array]) -> Listing:

@@ -9,12 +9,12 @@ from markupsafe import Markup
 HERE = Path(__file__).parent
 
 
-def rendered(template: str, **values: object) -> str:
-    """The page that `template` makes of `values`, with the style of all pages as `css`."""
+def rendered(template: str, folder: Path = HERE, **values: object) -> str:
+    """The page that `template` in `folder` makes of `values`, with the style of all reports as `css`."""
     from jinja2 import Environment, FileSystemLoader
 
     environment = Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, loader=FileSystemLoader(HERE, encoding="utf-8")
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, loader=FileSystemLoader(folder, encoding="utf-8")
     )
     return environment.get_template(template).render(css=own_text("run.css"), **values)
 

@@ -15,7 +15,7 @@ from selftrain.data.store.pixels import Pixels
 from selftrain.evaluate import metrics
 from selftrain.evaluate.detail import DetailedComparison, compare_in_detail
 from selftrain.evaluate.evaluation import EvaluationReport, evaluate, evaluate_part
-from selftrain.evaluate.wrong_answers import wrong_answers
+from selftrain.evaluate.wrong_answers import all_errors, wrong_answers
 from selftrain.learn.models import divergence
 from selftrain.learn.models.calibrate import cross_fitted_probs, softmax
 from selftrain.learn.models.contract import SavedModel
@@ -107,8 +107,9 @@ def evaluate_on_test(
         name: None if model is None else divergence.reason(model)
         for name, model in (("control_diverged", control), ("baseline_failed", baseline))
     }
-    wrong = wrong_answers(manifest.table["image_id"].take(pa.array(rows)).to_pylist(), labels, probs)
-    return report.model_copy(update={**failed, "earlier": part, "wrong": wrong})
+    ids = manifest.table["image_id"].take(pa.array(rows)).to_pylist()
+    wrong, every = wrong_answers(ids, labels, probs), all_errors(ids, labels, probs)
+    return report.model_copy(update={**failed, "earlier": part, "wrong": wrong, "errors": every})
 
 
 def in_both(manifest: Manifest, earlier: Manifest) -> npt.NDArray[np.bool_]:

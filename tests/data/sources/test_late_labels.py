@@ -33,7 +33,7 @@ def index(listing: Listing) -> pa.Table:
     return pa.table({**columns, **missing}).select(INDEX_SCHEMA.names)
 
 
-def log(*rows: tuple[str, str, bool]) -> pa.Table:
+def log(*rows: tuple[str, str | None, bool]) -> pa.Table:
     table = pa.table({"image_id": [r[0] for r in rows], "label": [r[1] for r in rows], "settles": [r[2] for r in rows]})
     return table.append_column("who", pa.array(["anna"] * len(rows))).append_column(
         "when", pa.array([NOON] * len(rows), LABEL_LOG_SCHEMA.field("when").type)
@@ -88,3 +88,9 @@ def test_a_label_that_was_taken_back_leaves_the_image_out_or_to_its_source(listi
 def test_a_file_that_changed_since_it_was_labelled_gets_no_label(listing: Listing, index: pa.Table) -> None:
     changed = listing.table.set_column(4, "mtime_ns", pa.array([7, 7, 7, 7, 8], pa.int64()))
     assert rows(with_labels(Listing.build(changed), log(("P3", "cat", False)), index))["p3"] == (None, None, None)
+
+
+def test_an_image_of_none_of_the_classes_is_left_out_of_pool_and_training(listing: Listing, index: pa.Table) -> None:
+    labelled = with_labels(listing, log(("P1", None, True), ("C", None, True)), index)
+    why = "people say that it shows none of the classes"
+    assert rows(labelled) == rows(listing) | dict.fromkeys(("p1", "p2", "c"), (None, None, why))

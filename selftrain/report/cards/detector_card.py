@@ -7,16 +7,37 @@ from typing import TYPE_CHECKING
 
 from selftrain.evaluate.detection import DetectionReport
 from selftrain.evaluate.evaluation import Comparison
-from selftrain.report.model_card import escaped
+from selftrain.report.cards.head import Result, TrainedOn, data_section, head
+from selftrain.report.cards.model_card import escaped
 from selftrain.selflabel.rounds.history import Round
 
 if TYPE_CHECKING:
     from selftrain.learn.detection.saving import DetectorContract
 
 
-def detector_card(contract: DetectorContract, report: DetectionReport, rounds: Sequence[Round]) -> str:
-    """The Markdown card of the detector that `contract` describes; `report` is its evaluation on the test set."""
-    sections = (_what_it_is(contract), _worth(report), _classes(report), _rounds(rounds), _provenance(contract))
+def detector_card(
+    contract: DetectorContract, report: DetectionReport, rounds: Sequence[Round], trained_on: TrainedOn
+) -> str:
+    """The Markdown card of the detector that `contract` describes; `report` is its evaluation on the test set.
+
+    It begins with the head that the Hugging Face Hub reads.
+    """
+    results = (
+        Result("map", "mAP, COCO's rule", report.map),
+        Result("map_50", "AP at an overlap of 0.5", report.ap50),
+        Result("map_75", "AP at an overlap of 0.75", report.ap75),
+    )
+    digest = contract.manifest_digest
+    sections = (
+        head(trained_on, pipeline="object-detection", results=results, manifest_digest=digest),
+        _what_it_is(contract),
+        _worth(report),
+        _classes(report),
+        data_section(trained_on, digest),
+        _rounds(rounds),
+        _limits(report),
+        _provenance(contract),
+    )
     return "\n\n".join(sections) + "\n"
 
 
@@ -80,6 +101,17 @@ def _rounds(rounds: Sequence[Round]) -> str:
         "| round | labelled images | images without labels | validation | kept |\n|---:|---:|---:|---:|---|\n"
         + "\n".join(rows)
     )
+
+
+def _limits(report: DetectionReport) -> str:
+    limits = [
+        "It finds objects of its classes alone, and may take another thing for one of them.",
+        "The figures hold for images like the test images; measure again if the camera or the subject changes.",
+    ]
+    unseen = [escaped(each.name) for each in report.per_class if not each.objects]
+    if unseen:
+        limits.append(f"No test image shows {', '.join(unseen)}, so its precision there is unknown.")
+    return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)
 
 
 def _provenance(contract: DetectorContract) -> str:

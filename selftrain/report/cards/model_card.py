@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from selftrain.evaluate.evaluation import ClassScores, Comparison, ComparisonResult, EvaluationReport
 from selftrain.evaluate.statistics.intervals import Interval
+from selftrain.report.cards.head import Result, TrainedOn, data_section, head
 from selftrain.selflabel.rounds.history import History, Round
 
 if TYPE_CHECKING:
@@ -18,15 +19,24 @@ MOST_TEACHERS = 10  # the card names the latest ones; the tags of the registered
 CALIBRATED = 0.05
 
 
-def model_card(contract: Contract, report: EvaluationReport, rounds: Sequence[Round]) -> str:
+def model_card(contract: Contract, report: EvaluationReport, rounds: Sequence[Round], trained_on: TrainedOn) -> str:
     """The Markdown card of the model that `contract` describes; `report` is its evaluation on the test set.
 
-    It follows Mitchell et al., Model Cards for Model Reporting (arXiv:1810.03993).
+    It follows Mitchell et al., Model Cards for Model Reporting (arXiv:1810.03993), and begins with the head that the
+    Hugging Face Hub reads.
     """
+    results = (
+        Result("accuracy", "Accuracy", report.accuracy),
+        Result("f1", "Macro F1", report.macro_f1),
+        Result("ece", "Expected calibration error", report.calibration_error),
+    )
+    digest = contract.manifest_digest
     sections = [
+        head(trained_on, pipeline="image-classification", results=results, manifest_digest=digest),
         _what_it_is(contract),
         _worth(report, a_student=History(rounds=tuple(rounds)).best.index > 0),
         _classes(report.per_class),
+        data_section(trained_on, digest),
         _how_it_was_made(rounds),
         _limits(report),
         _provenance(contract),

@@ -1,0 +1,94 @@
+"""Label Studio: a queue as tasks with the model's answers, and the labels of an export.
+
+The formats are those of Label Studio's documentation: "Label Studio JSON format of annotated tasks", and "Import
+pre-annotated data".
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from selftrain.errors import LabelLogError
+from selftrain.reviewing.questions import Question
+
+COLUMNS = ("image_id", "label", "who", "when", "shown")
+LOCAL_FILES = "/data/local-files/?d="  # Label Studio serves its machine's files here, if it is told to
+
+
+def as_tasks(questions: Sequence[Question]) -> str:
+    """The queue as tasks of Label Studio, JSON. The model's answer is a prediction, with the teacher as model version.
+
+    The labelling interface needs an Image called `image`, and Choices called `label` with the classes.
+    """
+    return json.dumps([_task(each) for each in questions], indent=1, ensure_ascii=False)
+
+
+def _task(question: Question) -> dict[str, object]:
+    path = question.path
+    url = path if "://" in path else LOCAL_FILES + quote(str(Path(path).absolute()).lstrip("/"))
+    data = {"image": url, "image_id": question.image_id, "path": path, "why": question.why, "shown": question.shown}
+    if question.shown is None:
+        return {"data": data}
+    choice = {"from_name": "label", "to_name": "image", "type": "choices", "value": {"choices": [question.shown]}}
+    version = f"round {question.round}, teacher {(question.teacher or '')[:12]}"
+    return {"data": data, "predictions": [{"model_version": version, "score": question.confidence, "result": [choice]}]}
+
+
+def labels_of_export(path: Path) -> tuple[str, int, int]:
+    """The labels of an export at `path` as a label file (CSV), how many they are, and how many tasks have none.
+
+    Each annotation is a label, so that two people who disagree are a conflict. Raises LabelLogError for any other file,
+    and for a task that does not name its image or has several labels in an annotation.
+    """
+    try:
+        tasks = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise LabelLogError(f"{path} cannot be read as JSON: {error}; export from Label Studio as JSON") from error
+    if not isinstance(tasks, list):
+        raise LabelLogError(f"{path} holds no list of tasks; export from Label Studio as JSON")
+    text, labels, without = io.StringIO(), 0, 0
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for number, task in enumerate(tasks, start=1):
+        try:
+            rows = list(_rows(task))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise LabelLogError(
+                f"{path}: task {number} is not one that `selftrain review --to-label-studio` wrote, with one "
+                f"choice per annotation ({error}); nothing was written"
+            ) from error
+        writer.writerows(rows)
+        labels, without = labels + len(rows), without + (not rows)
+    return text.getvalue(), labels, without
+
+
+def _rows(task: Any) -> Iterator[tuple[str, str, str, str, str]]:
+    image_id, shown = task["data"]["image_id"], task["data"].get("shown") or ""
+    for annotation in task["annotations"]:
+        if annotation.get("was_cancelled"):
+            continue  # skipped
+        choices = [each for result in annotation["result"] for each in result["value"]["choices"]]
+        if not choices:
+            continue
+        (label,) = choices
+        when = annotation.get("updated_at") or annotation.get("created_at") or ""
+        yield str(image_id), str(label), _who(annotation.get("completed_by")), str(when), str(shown)
+
+
+def _who(completed_by: Any) -> str:
+    """Who annotated: an address, else the number of the person there."""
+    if isinstance(completed_by, dict):
+        completed_by = completed_by.get("email") or completed_by.get("id")
+    return (
+        ""
+        if completed_by is None
+        else completed_by
+        if isinstance(completed_by, str)
+        else f"label-studio-{completed_by}"
+    )
