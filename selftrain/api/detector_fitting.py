@@ -18,8 +18,9 @@ from selftrain.data.sources.objects.labelled import LabelledImages
 from selftrain.errors import ConfigError, SourceError
 from selftrain.files.places import check_out
 from selftrain.progress import Progress
-from selftrain.selflabel.detection.photos import Pool, longest_for, pool_of, scenes_of
+from selftrain.selflabel.detection.photos import Pool, longest_for, outlined, pool_of, scenes_of
 from selftrain.selflabel.detection.splitting import Rows, split_rows
+from selftrain.selflabel.detection.work import ENOUGH_OUTLINES
 
 if TYPE_CHECKING:
     from selftrain.learn.detection.matching import Matches
@@ -136,7 +137,7 @@ def _check(call: DetectorCall) -> None:
 
 
 def _fitted(call: DetectorCall, labelled: LabelledImages, rows: Rows, pool: Pool, progress: Progress) -> DetectorFit:
-    from selftrain.learn.detection.network import DetectorShape, levels_for
+    from selftrain.learn.detection.network import PROTOTYPES, DetectorShape, levels_for
     from selftrain.learn.detection.saving import DetectorContract, save_detector
     from selftrain.selflabel.detection.improving import LabelledScenes, improve
 
@@ -148,7 +149,8 @@ def _fitted(call: DetectorCall, labelled: LabelledImages, rows: Rows, pool: Pool
     )
     scenes = LabelledScenes(train, validation)
     names, strides = labelled.label_map.names, levels_for(train.longer_sides())
-    shape = DetectorShape(call.backbone, len(names), weights=call.weights, strides=strides)
+    masks = PROTOTYPES if outlined(labelled.annotations, images, name="name") >= ENOUGH_OUTLINES else 0
+    shape = DetectorShape(call.backbone, len(names), weights=call.weights, strides=strides, masks=masks)
     plan = _plan(call)
     found = improve(shape, scenes, pool.scenes(longest=longest), plan, seed=call.seed, progress=progress)
     contract = DetectorContract(
@@ -157,6 +159,7 @@ def _fitted(call: DetectorCall, labelled: LabelledImages, rows: Rows, pool: Pool
         strides=strides,
         longest=longest,
         thresholds=dict(zip(names, found.ready.thresholds or (), strict=False)),
+        masks=masks,
         image_steps=_image_steps(plan, found),
         seed=call.seed,
     )

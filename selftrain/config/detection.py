@@ -22,6 +22,7 @@ class Detection(Section):
     backbone: str = Field("mobilenet_v2_035", description="EfficientNet, MobileNetV2 or ResNet, by name")
     weights: str | None = Field(None, description="None: from scratch; 'imagenet'; or a local weights file")
     view: int = Field(128, description="pixels a side of the views that are learned from; a multiple of 32")
+    masks: bool = Field(True, description="outlines are learned too, where most of the training objects have one")
     turns: bool = Field(False, description="views are also turned by quarters: for cells and aerial photos")
     batch_size: int = Field(8, ge=2, description="views a step; half of them without labels once the pool teaches")
     learning_rate: float = Field(2e-3, gt=0)

@@ -27,30 +27,44 @@ MOST = 300
 class Boxes:
     """The objects of one image: `boxes` (k, 4) as x0, y0, x1, y1 in pixels, `classes` (k,).
 
-    Detections have `scores` (k,). What people marked has none; a `crowd` (k,) is neither right nor wrong.
+    Detections have `scores` (k,). What people marked has none; a `crowd` (k,) is neither right nor wrong. `masks` (k,)
+    are run lengths as pycocotools has them, a dict of size and counts; None where an object has none.
     """
 
     boxes: Floats
     classes: Int64s
     scores: Floats
     crowd: Bools
+    masks: npt.NDArray[np.object_] | None = None
 
     @classmethod
-    def found(cls, boxes: Floats, classes: Int64s, scores: Floats) -> Boxes:
+    def found(
+        cls, boxes: Floats, classes: Int64s, scores: Floats, masks: npt.NDArray[np.object_] | None = None
+    ) -> Boxes:
         """Detections."""
-        return cls(boxes, classes, scores, np.zeros(len(boxes), np.bool_))
+        return cls(boxes, classes, scores, np.zeros(len(boxes), np.bool_), masks)
 
     @classmethod
-    def marked(cls, boxes: Floats, classes: Int64s, crowd: Bools) -> Boxes:
+    def marked(
+        cls, boxes: Floats, classes: Int64s, crowd: Bools, masks: npt.NDArray[np.object_] | None = None
+    ) -> Boxes:
         """Objects that people marked."""
-        return cls(boxes, classes, np.zeros(len(boxes), np.float32), crowd)
+        return cls(boxes, classes, np.zeros(len(boxes), np.float32), crowd, masks)
+
+    @property
+    def outlined(self) -> bool:
+        """Whether every object but a crowd has a mask."""
+        if self.masks is None:
+            return not (~self.crowd).any()
+        return all(mask is not None for mask, crowd in zip(self.masks, self.crowd, strict=True) if not crowd)
 
     def of_class(self, name: int, most: int) -> Boxes:
         """Those of one class, the best first, at most `most`; real objects come before crowds."""
         mine = np.flatnonzero(self.classes == name)
         rank = np.lexsort((np.arange(len(mine)), -self.scores[mine], self.crowd[mine]))
         rows = mine[rank][:most]
-        return Boxes(self.boxes[rows], self.classes[rows], self.scores[rows], self.crowd[rows])
+        masks = None if self.masks is None else self.masks[rows]
+        return Boxes(self.boxes[rows], self.classes[rows], self.scores[rows], self.crowd[rows], masks)
 
 
 @dataclass(frozen=True, eq=False)

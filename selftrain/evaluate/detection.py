@@ -49,11 +49,19 @@ class Precisions(Facts):
                 raise ConfigError(f"{name} is a classifier's metric; a detector has map and ap50")
 
 
+class MaskPrecisions(Precisions):
+    """COCO's numbers of the outlines, over `images` with `objects`."""
+
+    images: int
+    objects: int
+
+
 class DetectionReport(Precisions, Report):
     """A detector's numbers on one split, by COCO's rule with at most `most` detections an image and class.
 
     `interval` is that of `map`, by a bootstrap over images. `by_size` has mAP for objects of COCO's three sizes, where
-    there are any. `recall` is the average recall.
+    there are any. `recall` is the average recall. `masks` are the numbers of the outlines, over the images whose every
+    object has one; None of a detector without outlines, or where no image has them.
     """
 
     objects: int
@@ -63,6 +71,7 @@ class DetectionReport(Precisions, Report):
     recall: float
     by_size: dict[str, float]
     per_class: tuple[ClassPrecision, ...]
+    masks: MaskPrecisions | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -110,7 +119,18 @@ def evaluate_detector(
         alpha=alpha,
         comparison=against(teacher),
         control=against(control),
+        masks=_of_masks(found, marked, classes=len(class_names), most=most),
     )
+
+
+def _of_masks(found: Sequence[Boxes], marked: Sequence[Boxes], *, classes: int, most: int) -> MaskPrecisions | None:
+    rows = [k for k, (own, there) in enumerate(zip(found, marked, strict=True)) if own.outlined and there.outlined]
+    objects = sum(int((~marked[k].crowd).sum()) for k in rows)
+    if not objects or all(found[k].masks is None for k in rows):
+        return None
+    some, others = [found[k] for k in rows], [marked[k] for k in rows]
+    numbers = coco_numbers(some, others, classes=classes, most=most, of="segm")
+    return MaskPrecisions(map=numbers["map"], ap50=numbers["ap50"], images=len(rows), objects=objects)
 
 
 def compared(
@@ -142,8 +162,17 @@ def _interval(sample: npt.NDArray[np.float64], alpha: float) -> Interval:
     return Interval(float(low), float(high))
 
 
-def coco_numbers(found: Sequence[Boxes], marked: Sequence[Boxes], *, classes: int, most: int) -> dict[str, Any]:
+def coco_numbers(
+    found: Sequence[Boxes],
+    marked: Sequence[Boxes],
+    *,
+    classes: int,
+    most: int,
+    of: Literal["bbox", "segm"] = "bbox",
+) -> dict[str, Any]:
     """mAP, AP50, AP75, recall, by size and by class, as pycocotools computes them; without any detection all are 0.
+
+    `of` says whether boxes or masks are compared; a crowd without a mask is its box.
 
     Its own summary prints -1 for other limits than 100 detections, so its arrays are read. All ids count from 1: it
     takes an annotation with the id 0 for one that was not found.
@@ -151,15 +180,16 @@ def coco_numbers(found: Sequence[Boxes], marked: Sequence[Boxes], *, classes: in
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    images = [{"id": k + 1} for k in range(len(marked))]
+    sizes = [_size(each) for each in marked]
+    images = [{"id": k + 1, "height": height, "width": width} for k, (height, width) in enumerate(sizes)]
     names = [{"id": k + 1, "name": str(k)} for k in range(classes)]
     with contextlib.redirect_stdout(io.StringIO()):
         truth, answers = COCO(), COCO()
-        truth.dataset = {"images": images, "categories": names, "annotations": _rows(marked)}
-        answers.dataset = {"images": images, "categories": names, "annotations": _rows(found)}
+        truth.dataset = {"images": images, "categories": names, "annotations": _rows(marked, sizes, of)}
+        answers.dataset = {"images": images, "categories": names, "annotations": _rows(found, sizes, of)}
         truth.createIndex()
         answers.createIndex()
-        evaluation = COCOeval(truth, answers, "bbox")
+        evaluation = COCOeval(truth, answers, of)
         evaluation.params.maxDets = [most]
         evaluation.evaluate()
         evaluation.accumulate()
@@ -186,16 +216,25 @@ def _mean(values: npt.NDArray[np.float64]) -> float | None:
     return float(known.mean()) if known.size else None
 
 
-def _rows(images: Sequence[Boxes]) -> list[dict[str, Any]]:
+def _size(image: Boxes) -> tuple[int, int]:
+    """The height and width of an image, as the masks in it say; 0 where there are none."""
+    sizes = [mask["size"] for mask in (() if image.masks is None else image.masks) if mask is not None]
+    return (int(sizes[0][0]), int(sizes[0][1])) if sizes else (0, 0)
+
+
+def _rows(
+    images: Sequence[Boxes], sizes: Sequence[tuple[int, int]], of: Literal["bbox", "segm"]
+) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    for number, each in enumerate(images, 1):
+    for number, (each, size) in enumerate(zip(images, sizes, strict=True), 1):
         sides = each.boxes[:, 2:] - each.boxes[:, :2]
-        for box, side, name, score, crowd in zip(
+        for box, side, name, score, crowd, mask in zip(
             each.boxes.tolist(),
             sides.tolist(),
             each.classes.tolist(),
             each.scores.tolist(),
             each.crowd.tolist(),
+            [None] * len(each.boxes) if each.masks is None else each.masks,
             strict=True,
         ):
             rows.append(
@@ -209,4 +248,16 @@ def _rows(images: Sequence[Boxes]) -> list[dict[str, Any]]:
                     "score": score,
                 }
             )
+            if of == "segm":
+                rows[-1] |= _segmentation(box, mask, size)
     return rows
+
+
+def _segmentation(box: list[float], mask: dict[str, Any] | None, size: tuple[int, int]) -> dict[str, Any]:
+    """A mask and its area; a crowd without one has its box."""
+    from pycocotools import mask as coco
+
+    if mask is None:
+        x0, y0, x1, y1 = box
+        (mask,) = coco.frPyObjects([[x0, y0, x1, y0, x1, y1, x0, y1]], *size)
+    return {"segmentation": mask, "area": float(coco.area(mask))}

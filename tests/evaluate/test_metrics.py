@@ -64,7 +64,9 @@ def test_scikit_learn_gives_the_same_numbers(case: tuple[npt.NDArray[np.int64], 
     clipped = np.clip(exact, np.finfo(np.float32).eps, None)
     expected = -np.mean(np.log(clipped[np.arange(len(labels)), labels]))
     assert log_loss(labels, probs) == pytest.approx(expected, rel=1e-5, abs=1e-6)
-    assert brier_score(labels, probs) == pytest.approx(np.mean(np.sum((exact - one_hot) ** 2, axis=1)), rel=1e-5, abs=1e-9)
+    assert brier_score(labels, probs) == pytest.approx(
+        np.mean(np.sum((exact - one_hot) ** 2, axis=1)), rel=1e-5, abs=1e-9
+    )
     precision, recall, f1, support = reference.precision_recall_fscore_support(labels, predicted, zero_division=0)
     scores = per_class(confusion_matrix(labels, probs))
     np.testing.assert_array_equal(scores.support, support)

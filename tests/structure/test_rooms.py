@@ -65,6 +65,7 @@ FLOORS = (
     "selftrain.learn.models",
     "selftrain.learn.networks",
     "selftrain.learn.foundation",
+    "selftrain.learn.shapes",
     "selftrain.evaluate",
     "selftrain.evaluate.statistics",
     "selftrain.data.inputs",

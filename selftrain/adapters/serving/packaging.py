@@ -79,15 +79,17 @@ def model_signature() -> ModelSignature:
 
 
 def detector_signature() -> ModelSignature:
-    """One column of images in; boxes, labels, scores and error out, each of which may be null."""
+    """One column of images in; boxes, labels, scores, masks and error out, each of which may be null."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
-    from mlflow.types.schema import Array
+    from mlflow.types.schema import Array, Object, Property
 
+    run_lengths = Object([Property("size", Array(DataType.long)), Property("counts", DataType.string)])
     outputs = [
         ColSpec(Array(Array(DataType.double)), "boxes", required=False),
         ColSpec(Array(DataType.string), "labels", required=False),
         ColSpec(Array(DataType.double), "scores", required=False),
+        ColSpec(Array(run_lengths), "masks", required=False),
         ColSpec(DataType.string, "error", required=False),
     ]
     return ModelSignature(inputs=Schema([ColSpec(DataType.string, "image")]), outputs=Schema(outputs))

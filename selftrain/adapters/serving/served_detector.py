@@ -19,7 +19,7 @@ from selftrain.errors import ImageError
 from selftrain.learn.detection.detect import Detector
 from selftrain.learn.detection.saving import DetectorContract, SavedDetector
 
-COLUMNS = ("boxes", "labels", "scores", "error")
+COLUMNS = ("boxes", "labels", "scores", "masks", "error")
 IMAGES_A_BATCH = 8
 
 
@@ -38,20 +38,21 @@ class ServedDetector(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow
         """Answer each row of the column `image`, which is what `ServedModel.predict` takes.
 
         Columns: `boxes` (k, 4) as x, y, width, height in pixels of the image as it is displayed, `labels` (k,) and
-        `scores` (k,), the best first; and `error`. Either `error` is null, or the other three are.
+        `scores` (k,), the best first; `masks` (k,), COCO's run lengths, or null of a detector without masks; and
+        `error`. Either `error` is null, or all others are.
         """
         return answer(self._detector, self._contract, model_input["image"].tolist())
 
 
 def answer(detector: Detector, contract: DetectorContract, images: Sequence[object]) -> pd.DataFrame:
     """One row per image, in order. For an image that cannot be read, only `error` is set, to the reason."""
-    rows: list[tuple[list[list[float]] | None, list[str] | None, list[float] | None, str | None]] = []
+    rows: list[tuple[object, ...]] = []
     for start in range(0, len(images), IMAGES_A_BATCH):
         read = [_read(image) for image in images[start : start + IMAGES_A_BATCH]]
         found = iter(detector([each for each in read if not isinstance(each, ImageError)]))
         for each in read:
             if isinstance(each, ImageError):
-                rows.append((None, None, None, f"{each.reason}: {each.message}"))
+                rows.append((None, None, None, None, f"{each.reason}: {each.message}"))
             else:
                 rows.append((*next(found).plain(contract.class_names), None))
     columns = zip(*rows, strict=True) if rows else ((),) * len(COLUMNS)

@@ -144,6 +144,8 @@ def _metrics(record: RunRecord, report: EvaluationReport | DetectionReport) -> d
             "test_map": report.map,
             "test_ap50": report.ap50,
             "test_ap75": report.ap75,
+            "test_mask_map": None if report.masks is None else report.masks.map,
+            "test_mask_ap50": None if report.masks is None else report.masks.ap50,
             "teacher_test_map": record.teacher_test_accuracy,
             "p_value": record.p_value,
             "control_test_map": record.control_test_accuracy,

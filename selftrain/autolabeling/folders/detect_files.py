@@ -112,6 +112,7 @@ def _found(
 ) -> Iterator[FoundObjects]:
     """What each readable image holds; what cannot be read is added to `unreadable`."""
     from selftrain.learn.detection.detect import Choice
+    from selftrain.learn.shapes.outlines import areas_of, as_texts
     from selftrain.report.drawn_boxes import draw_boxes
 
     names = saved.contract.class_names
@@ -132,11 +133,13 @@ def _found(
             kept = [row for row in range(len(each)) if float(each.scores[row]) >= lowest[int(each.classes[row])]]
             boxes, classes = each.boxes[kept].tolist(), each.classes[kept].tolist()
             scores = each.scores[kept].tolist()
+            masks = None if each.masks is None else each.masks[kept]
             if drawn is not None:
                 picture = drawn / f"{name}.png"  # after the whole name: a.png and a.jpg are two images
                 picture.parent.mkdir(parents=True, exist_ok=True)
-                draw_boxes(pixels, boxes, classes, class_names=names, scores=scores).save(picture)
-            yield FoundObjects(name, pixels.shape[1], pixels.shape[0], boxes, classes, scores)
+                draw_boxes(pixels, boxes, classes, class_names=names, scores=scores, masks=masks).save(picture)
+            texts, areas = (None, ()) if masks is None else (as_texts(masks), areas_of(masks))
+            yield FoundObjects(name, pixels.shape[1], pixels.shape[0], boxes, classes, scores, texts, areas)
         progress(min(start + _AT_ONCE, len(paths)), len(paths))
 
 

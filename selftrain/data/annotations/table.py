@@ -160,6 +160,11 @@ class Annotations:
         """(rows,) objects with an outline."""
         return np.asarray(pc.is_valid(self.table.column("mask")))
 
+    def masks(self, rows: slice) -> list[bytes | None]:
+        """The compressed run lengths of these rows; None for an object without an outline."""
+        found: list[bytes | None] = self.table.column("mask")[rows].to_pylist()
+        return found
+
     @cached_property
     def scores(self) -> Floats:
         """(rows,) scores 0-1; NaN for a human label."""

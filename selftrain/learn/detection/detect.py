@@ -11,9 +11,9 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from selftrain.learn.detection.boxes import Grid, decoded, grid, suppressed
-from selftrain.learn.detection.outlines import drawn_masks
 from selftrain.learn.detection.views import GREY, Pixels, shrunk
+from selftrain.learn.shapes.boxes import Grid, decoded, grid, suppressed
+from selftrain.learn.shapes.outlines import as_texts, drawn_masks
 from selftrain.progress import Progress, silent
 
 MOST_SIZES = 24
@@ -24,7 +24,8 @@ MOST_SIZES = 24
 class Detections:
     """What was found in one image: `boxes` (k, 4) as x0, y0, x1, y1 in its pixels, `classes` (k,), `scores` (k,).
 
-    They are sorted by falling score. `masks` (k,) are COCO's compressed run lengths; None of a detector without masks.
+    They are sorted by falling score. `masks` (k,) are run lengths as pycocotools has them, a dict of size and counts;
+    None of a detector without masks.
     """
 
     boxes: NDArray[np.float32]
@@ -35,10 +36,16 @@ class Detections:
     def __len__(self) -> int:
         return len(self.boxes)
 
-    def plain(self, names: Sequence[str]) -> tuple[list[list[float]], list[str], list[float]]:
-        """Boxes as x, y, width, height in pixels, labels and scores, as lists that JSON can hold."""
+    def plain(
+        self, names: Sequence[str]
+    ) -> tuple[list[list[float]], list[str], list[float], list[dict[str, object]] | None]:
+        """Boxes as x, y, width, height in pixels, labels, scores and masks, as lists that JSON can hold.
+
+        A mask is COCO's run lengths: `size`, the image's height and width, and `counts`, a text. None without masks.
+        """
         boxes = np.concatenate([self.boxes[:, :2], self.boxes[:, 2:] - self.boxes[:, :2]], axis=1)
-        return boxes.tolist(), [names[label] for label in self.classes.tolist()], self.scores.tolist()
+        labels = [names[label] for label in self.classes.tolist()]
+        return boxes.tolist(), labels, self.scores.tolist(), None if self.masks is None else as_texts(self.masks)
 
     def above(self, score: float) -> Detections:
         """Those with at least this score."""
@@ -56,6 +63,8 @@ class Choice:
     overlap: float = 0.6
     longest: int = 1024
     """The longest side in pixels at which an image is looked at; larger ones are made smaller."""
+    outlines: bool = True
+    """Whether masks are drawn, by a detector that knows them."""
 
 
 class Detector:
@@ -112,7 +121,7 @@ class Detector:
         inside = np.clip(back, 0, np.array([width, height, width, height], np.float32))
         real = (scores >= self.choice.score) & (inside[:, 2:] > inside[:, :2]).all(axis=1)
         found = Detections(inside[real], classes[real].astype(np.int64), scores[real])
-        if mixtures is None or prototypes is None:
+        if mixtures is None or prototypes is None or not self.choice.outlines:
             return found
         stride, scale = min(self.strides), self._scale(image)
         masks = drawn_masks(

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from selftrain.learn.detection.boxes import Grid, decoded, generalized_overlap, overlap
-from selftrain.learn.detection.objects import COLUMNS, IGNORED, OBJECT
-from selftrain.learn.detection.outlines import sampled
+from selftrain.learn.shapes.boxes import Grid, decoded, generalized_overlap, overlap
+from selftrain.learn.shapes.objects import COLUMNS, IGNORED, OBJECT
+from selftrain.learn.shapes.outlines import sampled
 
 _FOCUS = 2.0  # gamma of focal loss, arXiv:1708.02002
 _FAR = 1e9

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selftrain.learn.detection.detect import Detections
-from selftrain.learn.detection.objects import Objects
+from selftrain.learn.shapes.objects import Objects
 
 OVERLAP = 0.5
 """Of a detection with the object that it found, at least."""

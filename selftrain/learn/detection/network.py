@@ -19,6 +19,10 @@ STRIDES = (4, 8, 16, 32)
 _PRIOR = 0.01  # of an object at a location, before training
 
 
+PROTOTYPES = 16
+"""Maps that masks are mixed from."""
+
+
 @dataclass(frozen=True)
 class DetectorShape:
     """How a detector is built: its backbone, its levels by `strides`, and the width and depth of its heads."""

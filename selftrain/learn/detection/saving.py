@@ -28,7 +28,8 @@ class DetectorContract(BaseModel):
 
     It reads uint8 images (n, h, w, 3) in RGB whose sides are multiples of the largest of `strides`, and answers logits
     and boxes as `network.build_detector` says. Images are looked at with a longer side of at most `longest` pixels.
-    `thresholds`: the score per class from which its boxes were taken as pseudo-labels, and can be shown.
+    `thresholds`: the score per class from which its boxes were taken as pseudo-labels, and can be shown. `masks` is the
+    number of prototypes that outlines are mixed from, 0 for a detector of boxes alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,6 +40,7 @@ class DetectorContract(BaseModel):
     strides: tuple[int, ...] = Field(min_length=1)
     longest: int = Field(1024, ge=64)
     thresholds: dict[str, float] = Field(default_factory=dict)
+    masks: int = Field(0, ge=0)
     weights_sha256: str = ""
     values_sha256: str = ""
     lineage: tuple[str, ...] = ()
@@ -68,7 +70,10 @@ class SavedDetector:
     @property
     def digest(self) -> str:
         """sha256 of the contract, which holds the weights' digests, without how long the training took."""
-        return hashlib.sha256(self.contract.model_dump_json(exclude={"seconds"}).encode()).hexdigest()
+        unsaid = (
+            {"seconds"} if self.contract.masks else {"seconds", "masks"}
+        )  # what a contract without masks always had
+        return hashlib.sha256(self.contract.model_dump_json(exclude=unsaid).encode()).hexdigest()
 
     @classmethod
     def read(cls, folder: Path) -> SavedDetector:

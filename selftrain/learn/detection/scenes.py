@@ -11,8 +11,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from selftrain.learn.detection.objects import Objects
 from selftrain.learn.detection.views import Moves, Pixels, drawn, moved, seen, strong
+from selftrain.learn.shapes.objects import Objects
 
 T = TypeVar("T")
 

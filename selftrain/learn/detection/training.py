@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selftrain.errors import TrainingDivergedError
-from selftrain.learn.detection.boxes import Grid, grid
 from selftrain.learn.detection.keeping import Keeper
 from selftrain.learn.detection.losses import detection_loss
 from selftrain.learn.detection.network import DetectorShape, freeze_statistics
-from selftrain.learn.detection.objects import packed
 from selftrain.learn.detection.scenes import Scenes, ahead, views_of
 from selftrain.learn.detection.views import Moves
 from selftrain.learn.networks import variables
 from selftrain.learn.networks.batchnorm import Statistics
 from selftrain.learn.networks.quick_layers import quick_layers
+from selftrain.learn.shapes.boxes import Grid, grid
+from selftrain.learn.shapes.objects import packed
 from selftrain.learn.training.optimizer import FlatAdamW
 from selftrain.learn.training.schedule import Phase, learning_rate
 from selftrain.progress import Progress, silent

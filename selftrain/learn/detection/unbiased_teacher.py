@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from selftrain.learn.detection.detect import Choice, Detections, Detector
 from selftrain.learn.detection.keeping import Keeper
 from selftrain.learn.detection.network import DetectorShape, freeze_statistics
-from selftrain.learn.detection.objects import Objects, packed
 from selftrain.learn.detection.scenes import Scenes, Views, ahead, views_of
 from selftrain.learn.detection.training import DetectorRecipe, DetectorRun
 from selftrain.learn.networks import variables
 from selftrain.learn.networks.copies import copied
+from selftrain.learn.shapes.objects import Objects, packed
 from selftrain.progress import Progress, silent
 
 LOWEST_SCORE = 0.01
@@ -109,7 +109,7 @@ def learn_from_unlabelled(
     if (before := kept.go_on(run, teacher.weights)) is not None:
         method = replace(method, threshold=tuple(before[0].tolist()))
         watch.restore(before[1:])
-    asked = Detector(teacher, shape.strides, Choice(most=recipe.most, score=LOWEST_SCORE))
+    asked = Detector(teacher, shape.strides, Choice(most=recipe.most, score=LOWEST_SCORE, outlines=False))
     for both in ahead(lambda step: _views(labelled, unlabelled, recipe, seed, step), range(run.step, recipe.steps)):
         human, other = both
         found = asked(other.weak, batch_size=len(other.weak))

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
-from selftrain.learn.detection.objects import Objects
-from selftrain.learn.detection.outlines import patches
+from selftrain.learn.shapes.objects import Objects
+from selftrain.learn.shapes.outlines import patches
 
 Pixels = NDArray[np.uint8]
 Matrix = NDArray[np.float64]

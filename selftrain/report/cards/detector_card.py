@@ -57,6 +57,7 @@ def _worth(report: DetectionReport) -> str:
         f"| mAP | {report.map:.3f} ({low:.3f} to {high:.3f}) |",
         f"| AP50 | {report.ap50:.3f} |",
         f"| AP75 | {report.ap75:.3f} |",
+        *_outlines(report),
         f"| average recall | {report.recall:.3f} |",
         *(f"| mAP, {name} objects | {value:.3f} |" for name, value in report.by_size.items()),
     ]
@@ -70,6 +71,14 @@ def _worth(report: DetectionReport) -> str:
         f"{report.most} detections an image."
     )
     return "\n".join(("## How good it is", "", measured, "", "| | |", "|---|---|", *rows, "", *compared)).rstrip()
+
+
+def _outlines(report: DetectionReport) -> list[str]:
+    masks = report.masks
+    if masks is None:
+        return []
+    of = f"outlines of {masks.objects:,} objects"
+    return [f"| mAP, {of} | {masks.map:.3f} |", f"| AP50, {of} | {masks.ap50:.3f} |"]
 
 
 def _against(name: str, compared: Comparison) -> str:

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from selftrain.data.annotations.table import CORNERS, Annotations
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.store.dataset import Dataset
 from selftrain.evaluate.average_precision import Boxes
-from selftrain.selflabel.detection.photos import WHOLE, Photos, longest_for, objects_of
+from selftrain.selflabel.detection.photos import WHOLE, Photos, longest_for, objects_of, outlined
 
 if TYPE_CHECKING:
     from selftrain.learn.detection.scenes import Scenes
+    from selftrain.learn.shapes.objects import Objects
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,11 @@ class DetectionData:
     def marked(self, split: Split) -> list[Boxes]:
         """What people marked in each image of a split, in its own pixels."""
         own = objects_of(self.objects, self._images(split), name="image_id", longest=WHOLE)
-        return [Boxes.marked(each.boxes, each.classes, each.ignored) for each in own]
+        return [Boxes.marked(each.boxes, each.classes, each.ignored, _masks(each)) for each in own]
+
+    def outlined(self) -> float:
+        """The share of the training images' objects that have an outline."""
+        return outlined(self.objects, self._images(Split.TRAIN), name="image_id")
 
     def as_annotations(self, split: Split, found: Sequence[Boxes], *, teacher: str) -> Annotations:
         """Detections in each image of a split as a table: the model `teacher` found them."""
@@ -59,6 +65,7 @@ class DetectionData:
             "label": np.concatenate([np.empty(0, np.int64), *(each.classes for each in found)]),
             **{name: boxes[:, k] for k, name in enumerate(CORNERS)},
             "crowd": np.zeros(len(boxes), np.bool_),
+            "mask": [mask for each in found for mask in _counts(each)],
             "source": ["pseudo"] * len(boxes),
             "score": np.concatenate([np.empty(0, np.float32), *(each.scores for each in found)]),
             "teacher": [teacher] * len(boxes),
@@ -79,3 +86,17 @@ class DetectionData:
 
     def _images(self, split: Split) -> pa.Table:
         return self.manifest.table.take(pa.array(self.manifest.rows(split)))
+
+
+def _masks(objects: Objects) -> NDArray[np.object_] | None:
+    """The masks (k,) of what people marked, as pycocotools has them; None for an object without one."""
+    if objects.outlines is None:
+        return None
+    out = np.empty(len(objects), object)
+    for row, outline in enumerate(objects.outlines):
+        out[row] = None if outline is None else outline.whole
+    return out
+
+
+def _counts(found: Boxes) -> list[bytes | None]:
+    return [None] * len(found.boxes) if found.masks is None else [each["counts"] for each in found.masks]

@@ -154,7 +154,7 @@ def longer_on_labels(
 
 def judged(model: keras.Model, shape: DetectorShape, scenes: Scenes) -> Matches:
     """What `model` finds in `scenes`, matched with their objects."""
-    found = Detector(model, shape.strides, Choice(score=0.02))(scenes.images)
+    found = Detector(model, shape.strides, Choice(score=0.02, outlines=False))(scenes.images)
     return matched(found, scenes.objects, classes=shape.classes)
 
 

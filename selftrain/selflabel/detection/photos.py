@@ -11,15 +11,17 @@ from typing import overload
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from selftrain.data.annotations.table import Annotations
 from selftrain.data.images.decode import decode
 from selftrain.data.images.openers import image_bytes
 from selftrain.data.sources.objects.labelled import LabelledImages
 from selftrain.errors import ImageError
-from selftrain.learn.detection.objects import Objects
 from selftrain.learn.detection.scenes import Scenes
 from selftrain.learn.detection.views import Pixels, shrunk
+from selftrain.learn.shapes.objects import Objects
+from selftrain.learn.shapes.outlines import Outline
 from selftrain.progress import Progress, silent
 
 LONGEST = 1024
@@ -87,8 +89,31 @@ def objects_of(annotations: Annotations, images: pa.Table, *, name: str, longest
         scale = min(1.0, longest / max(width, height))
         own = slice(int(start), int(start + many))
         labels = annotations.labels[own].astype(np.int64)
-        objects.append(Objects.of(annotations.boxes[own] * np.float32(scale), labels, annotations.crowd[own]))
+        outlines = _outlines(annotations, own, height=height, width=width, scale=scale)
+        boxes = annotations.boxes[own] * np.float32(scale)
+        objects.append(Objects.of(boxes, labels, annotations.crowd[own], outlines))
     return tuple(objects)
+
+
+def _outlines(
+    annotations: Annotations, own: slice, *, height: int, width: int, scale: float
+) -> NDArray[np.object_] | None:
+    """The outlines (k,) of an image's objects, in an image at `scale`; None where no object has one."""
+    masks = annotations.masks(own)
+    if all(mask is None for mask in masks):
+        return None
+    out = np.empty(len(masks), object)
+    for row, mask in enumerate(masks):
+        out[row] = None if mask is None else Outline(mask, height, width, scale)
+    return out
+
+
+def outlined(annotations: Annotations, images: pa.Table, *, name: str) -> float:
+    """The share of the objects of `images` that have an outline, crowds aside; 0 without any object."""
+    first, count = annotations.spans(images[name].cast(pa.string()))
+    rows = np.concatenate([np.empty(0, np.int64), *(np.arange(a, a + n) for a, n in zip(first, count, strict=True))])
+    rows = rows[~annotations.crowd[rows]]
+    return float(annotations.has_mask[rows].mean()) if len(rows) else 0.0
 
 
 def longest_for(annotations: Annotations, images: pa.Table, *, name: str, view: int) -> int:

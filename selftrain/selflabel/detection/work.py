@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from selftrain.selflabel.detection.improving import DetectionPlan, LabelledScenes
 
 LOWEST_SCORE = 0.02  # of the detections that are judged
+ENOUGH_OUTLINES = 0.5
+"""The share of the training objects that must have an outline, so that a detector learns outlines."""
 
 
 class DetectorScores(Precisions):
@@ -64,14 +66,17 @@ def train_first(
 
     `weights` says what the file of weights holds, so that a save is not continued with others.
     """
-    from selftrain.learn.detection.network import DetectorShape, levels_for
+    from selftrain.learn.detection.network import PROTOTYPES, DetectorShape, levels_for
     from selftrain.selflabel.detection.improving import burnt_in
 
     started = time.monotonic()
     longest = data.longest(settings.view)
     scenes = _labelled(data, longest)
     strides = levels_for(scenes.train.longer_sides())
-    shape = DetectorShape(settings.backbone, len(data.class_names), weights=settings.weights, strides=strides)
+    masks = PROTOTYPES if settings.masks and data.outlined() >= ENOUGH_OUTLINES else 0
+    shape = DetectorShape(
+        settings.backbone, len(data.class_names), weights=settings.weights, strides=strides, masks=masks
+    )
     plan = _plan(settings)
     key = _key(data, settings, seed, role=f"teacher {weights}")
     model, ready, burn_ins = burnt_in(
@@ -83,6 +88,7 @@ def train_first(
         strides=strides,
         longest=longest,
         thresholds=_named(data, ready.thresholds),
+        masks=masks,
         manifest_digest=data.manifest.digest,
         image_steps=burn_ins * settings.teacher_steps * settings.batch_size,
         seconds=time.monotonic() - started,
@@ -215,7 +221,7 @@ def detections(
 
     asked = detector.open(Choice(score=LOWEST_SCORE, longest=detector.contract.longest))
     found = asked(data.scenes(split).images, progress=progress)
-    return [Boxes.found(each.boxes, each.classes, each.scores) for each in found]
+    return [Boxes.found(each.boxes, each.classes, each.scores, each.masks) for each in found]
 
 
 def _key(
@@ -242,7 +248,7 @@ def _shape(detector: SavedDetector) -> DetectorShape:
     from selftrain.learn.detection.network import DetectorShape
 
     contract = detector.contract
-    return DetectorShape(contract.backbone, len(contract.class_names), strides=contract.strides)
+    return DetectorShape(contract.backbone, len(contract.class_names), strides=contract.strides, masks=contract.masks)
 
 
 def _opened(detector: SavedDetector, settings: Detection) -> keras.Model:

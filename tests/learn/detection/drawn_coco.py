@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
+from selftrain.learn.shapes.outlines import as_texts
 from tests.learn.detection.drawn import NAMES, drawn_scenes
 
 
-def coco(folder: Path, *, images: int, seed: int, broken: bool = False) -> Path:
+def coco(folder: Path, *, images: int, seed: int, broken: bool = False, outlines: bool = False) -> Path:
     """A COCO file of drawn scenes, whose images lie in `folder`/photos."""
     (folder / "photos").mkdir(parents=True)
     scenes = drawn_scenes(images, seed=seed)
@@ -22,11 +24,16 @@ def coco(folder: Path, *, images: int, seed: int, broken: bool = False) -> Path:
     for k, (image, objects) in enumerate(zip(scenes.images, scenes.objects, strict=True)):
         Image.fromarray(image).save(folder / "photos" / f"{k}.png")
         content["images"].append({"id": k, "file_name": f"{k}.png", "height": image.shape[0], "width": image.shape[1]})
-        for (x0, y0, x1, y1), name in zip(objects.boxes.tolist(), objects.classes.tolist(), strict=True):
+        assert objects.outlines is not None
+        named = zip(objects.boxes.tolist(), objects.classes.tolist(), objects.outlines, strict=True)
+        for (x0, y0, x1, y1), name, outline in named:
             box = [x0, y0, x1 - x0, y1 - y0]
             content["annotations"].append(
                 {"id": len(content["annotations"]), "image_id": k, "category_id": name + 1, "bbox": box}
             )
+            if outlines:
+                (text,) = as_texts(np.array([outline.whole], object))
+                content["annotations"][-1]["segmentation"] = text
     if broken:
         content["annotations"][0]["bbox"] = [5, 5, 0, 10]
     (folder / "labels.json").write_text(json.dumps(content))

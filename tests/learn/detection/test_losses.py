@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from selftrain.learn.detection.boxes import grid
 from selftrain.learn.detection.losses import Targets, assigned, detection_loss
-from selftrain.learn.detection.objects import Objects, packed
+from selftrain.learn.shapes.boxes import grid
+from selftrain.learn.shapes.objects import Objects, packed
 
 pytestmark = pytest.mark.keras
 

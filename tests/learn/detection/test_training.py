@@ -13,12 +13,12 @@ from selftrain.errors import ConfigError, UntrustedFileError
 from selftrain.learn.detection.detect import Choice, Detector
 from selftrain.learn.detection.matching import matched
 from selftrain.learn.detection.network import DetectorShape, build_detector
-from selftrain.learn.detection.objects import packed
 from selftrain.learn.detection.saving import MODEL_FILE, DetectorContract, SavedDetector, save_detector
 from selftrain.learn.detection.scenes import views_of
 from selftrain.learn.detection.training import DetectorRecipe, DetectorRun, train_detector
 from selftrain.learn.detection.unbiased_teacher import UnbiasedTeacher, Watch, learn_from_unlabelled
 from selftrain.learn.networks import variables
+from selftrain.learn.shapes.objects import packed
 from tests.learn.detection.drawn import NAMES, drawn_scenes, without_labels
 
 pytestmark = [

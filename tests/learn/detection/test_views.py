@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from selftrain.learn.detection.objects import IGNORED, OBJECT, Objects, packed
 from selftrain.learn.detection.scenes import Scenes, ahead, views_of
 from selftrain.learn.detection.views import Moves, drawn, moved, seen, strong
+from selftrain.learn.shapes.objects import IGNORED, OBJECT, Objects, packed
 
 BLACK = np.zeros((90, 120, 3), np.uint8)
 

@@ -7,7 +7,7 @@ import pytest
 
 from selftrain.learn.detection.detect import Detections
 from selftrain.learn.detection.matching import Matches, gain, matched
-from selftrain.learn.detection.objects import Objects
+from selftrain.learn.shapes.objects import Objects
 from selftrain.selflabel.detection.choosing import BurnIn, alarms, readiness
 
 

@@ -156,7 +156,7 @@ def _as_predictions(version: ServedVersion, images: Sequence[AskedImage], rows: 
 
 def _boxes(row: Row) -> dict[str, object]:
     """A detector's answer for an image, as its registered model gives it."""
-    return {"boxes": row.boxes, "labels": row.labels, "scores": row.scores, "error": row.error}
+    return {"boxes": row.boxes, "labels": row.labels, "scores": row.scores, "masks": row.masks, "error": row.error}
 
 
 def _status(rows: Sequence[Row]) -> int:

@@ -26,7 +26,7 @@ from selftrain.errors import ImageError, OverloadedError
 class Row:
     """One image's label, calibrated confidence and probability per class, or its error instead.
 
-    A detector's row has boxes (x, y, width, height in pixels), labels and scores instead.
+    A detector's row has boxes (x, y, width, height in pixels), labels, scores and, if it knows them, masks instead.
     """
 
     label: str | None = None
@@ -35,6 +35,7 @@ class Row:
     boxes: list[list[float]] | None = None
     labels: list[str] | None = None
     scores: list[float] | None = None
+    masks: list[dict[str, object]] | None = None
     error: str | None = None
     too_large: bool = False
 
@@ -106,7 +107,7 @@ class Asking:
                 answers = iter(self._answers(version, model, good))
             case LockedDetector() as detector:
                 found = detector.found([image.pixels for image in good])
-                answers = iter([Row(boxes=boxes, labels=labels, scores=scores) for boxes, labels, scores in found])
+                answers = iter([Row(boxes=b, labels=n, scores=s, masks=m) for b, n, s, m in found])
         return [_refused(image) if isinstance(image, ImageError) else next(answers) for image in read]
 
     def _answers(self, version: ServedVersion, model: BatchedModel, images: Sequence[_Image]) -> list[Row]:

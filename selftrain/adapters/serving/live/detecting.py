@@ -26,8 +26,13 @@ class LockedDetector:
         self._detector, self._turn = detector, threading.Lock()
         self.found([np.zeros((64, 64, 3), np.uint8)])
 
-    def found(self, images: Sequence[Pixels]) -> list[tuple[list[list[float]], list[str], list[float]]]:
-        """Boxes (k, 4) as x, y, width, height in pixels, labels (k,) and scores (k,) of each image (h, w, 3)."""
+    def found(
+        self, images: Sequence[Pixels]
+    ) -> list[tuple[list[list[float]], list[str], list[float], list[dict[str, object]] | None]]:
+        """Of each image (h, w, 3): boxes (k, 4) as x, y, width, height in pixels, labels (k,), scores (k,), masks (k,).
+
+        Masks are as `Detections.plain` has them.
+        """
         with self._turn:
             answers = self._detector(images, batch_size=1 if len(images) == 1 else AT_ONCE)
         return [each.plain(self.contract.class_names) for each in answers]

@@ -14,7 +14,10 @@ from selftrain.files.writing import replace
 
 @dataclass(frozen=True)
 class FoundObjects:
-    """What was found in one image: its name, size in pixels, `boxes` (k, 4) as x0, y0, x1, y1, `classes`, `scores`."""
+    """What was found in one image: its name, size in pixels, `boxes` (k, 4) as x0, y0, x1, y1, `classes`, `scores`.
+
+    `masks` (k,) are COCO's run lengths, dicts of `size` and `counts`, and their `areas` (k,) in pixels, if known.
+    """
 
     name: str
     width: int
@@ -22,6 +25,8 @@ class FoundObjects:
     boxes: Sequence[Sequence[float]]
     classes: Sequence[int]
     scores: Sequence[float]
+    masks: Sequence[dict[str, object]] | None = None
+    areas: Sequence[float] = ()
 
 
 def write_coco(
@@ -35,7 +40,8 @@ def write_coco(
     annotations: list[dict[str, Any]] = []
     for number, each in enumerate(images, 1):
         entries.append({"id": number, "file_name": each.name, "width": each.width, "height": each.height})
-        for (x0, y0, x1, y1), label, score in zip(each.boxes, each.classes, each.scores, strict=True):
+        found = zip(each.boxes, each.classes, each.scores, strict=True)
+        for row, ((x0, y0, x1, y1), label, score) in enumerate(found):
             annotations.append(
                 {
                     "id": len(annotations) + 1,
@@ -50,8 +56,10 @@ def write_coco(
                     "round": round_index,
                 }
             )
+            if each.masks is not None:
+                annotations[-1] |= {"segmentation": each.masks[row], "area": each.areas[row]}
     content = {
-        "info": {"contributor": CONTRIBUTOR, "description": "boxes found by a model"},
+        "info": {"contributor": CONTRIBUTOR, "description": "objects found by a model"},
         "images": entries,
         "categories": [{"id": k + 1, "name": name} for k, name in enumerate(class_names)],
         "annotations": annotations,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from selftrain.learn.detection.boxes import decoded, generalized_overlap, grid, overlap, suppressed
+from selftrain.learn.shapes.boxes import decoded, generalized_overlap, grid, overlap, suppressed
 
 pytestmark = pytest.mark.keras
 

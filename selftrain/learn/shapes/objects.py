@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from selftrain.learn.detection.outlines import SIDE, UNKNOWN
+from selftrain.learn.shapes.outlines import SIDE, UNKNOWN
 
 Floats = NDArray[np.float32]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -12,11 +11,11 @@ from keras import ops
 from numpy.typing import NDArray
 from PIL import Image
 
-if TYPE_CHECKING:
-    from selftrain.learn.detection.views import Matrix
+from selftrain.data.annotations.run_lengths import mask_of, pixels_of
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
+Matrix = NDArray[np.float64]
 
 SIDE = 28
 """Points a side at which a training looks into a box, as Mask R-CNN does (arXiv:1703.06870)."""
@@ -33,10 +32,15 @@ class Outline:
     width: int
     scale: float = 1.0
 
+    @property
+    def whole(self) -> dict[str, object]:
+        """The mask as pycocotools has it."""
+        return {"size": [self.height, self.width], "counts": self.runs}
+
     @cached_property
     def cut(self) -> tuple[Bools, int, int]:
         """The mask's own rectangle (h, w), and the column and row where it begins."""
-        whole = decoded_runs(self.runs, self.height, self.width)
+        whole = pixels_of(self.runs, height=self.height, width=self.width) > 0
         rows, columns = np.flatnonzero(whole.any(axis=1)), np.flatnonzero(whole.any(axis=0))
         if not len(rows):
             return np.zeros((0, 0), np.bool_), 0, 0
@@ -53,18 +57,16 @@ class Outline:
         return found
 
 
-def decoded_runs(runs: bytes, height: int, width: int) -> Bools:
-    """The mask (h, w) that compressed run lengths describe."""
+def as_texts(masks: NDArray[np.object_]) -> list[dict[str, object]]:
+    """The masks (k,) of pycocotools as JSON can hold them: their counts are text."""
+    return [{"size": list(each["size"]), "counts": each["counts"].decode("ascii")} for each in masks]
+
+
+def areas_of(masks: NDArray[np.object_]) -> list[float]:
+    """The pixels of each of `masks` (k,), as pycocotools has them."""
     from pycocotools import mask as coco
 
-    return np.asarray(coco.decode({"size": [height, width], "counts": runs}), dtype=np.bool_)
-
-
-def encoded_runs(mask: Bools) -> bytes:
-    """COCO's compressed run lengths of a mask (h, w)."""
-    from pycocotools import mask as coco
-
-    return bytes(coco.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"])
+    return [float(area) for area in coco.area(list(masks))] if len(masks) else []
 
 
 def points_in(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -114,7 +116,7 @@ def _between(
 def drawn_masks(
     prototypes: Floats, coefficients: Floats, boxes: Floats, *, stride: int, scale: float, height: int, width: int
 ) -> NDArray[np.object_]:
-    """The masks of k objects in an image `height` by `width`, as compressed run lengths.
+    """The masks (k,) of k objects in an image `height` by `width`, each as pycocotools has it: its size and counts.
 
     `prototypes` (h, w, p) are of the image at `scale`, a cell each `stride` pixels; `coefficients` (k, p) mix them, and
     `boxes` (k, 4), in pixels of the image, cut them. An object whose mask would be empty has its whole box.
@@ -128,7 +130,7 @@ def drawn_masks(
         )
         mask = np.zeros((height, width), np.bool_)
         mask[top : top + inside.shape[0], left : left + inside.shape[1]] = inside[: height - top, : width - left]
-        out[row] = encoded_runs(mask)
+        out[row] = {"size": [height, width], "counts": mask_of(mask)}
     return out
 
 
