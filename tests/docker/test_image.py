@@ -157,8 +157,11 @@ def test_the_check_says_aloud_that_it_did_not_run(tmp_path: Path) -> None:
     assert re.fullmatch(r"docker/check.sh: NOT RUN, because .*\n", done.stdout)
 
 
-# What only some steps and models load: detectors, the page, a user's own model, images in archives.
-LATE = re.compile(r"/(adoption|annotations|detection|foundation|objects|page|places|retraining|drift|notices|shapes)/|/data/lists/(columns|reading)")
+# What only some steps and models load: detectors, the page, a user's own model, images in archives, retrainings.
+LATE = re.compile(
+    r"/(adoption|annotations|detection|foundation|objects|page|places|retraining|drift|notices|shapes)/"
+    r"|/data/lists/(columns|reading)"
+)
 
 
 def test_what_a_step_loads_before_it_begins_and_what_serving_loads_has_bytecode() -> None:

@@ -1,4 +1,4 @@
-"""A detector, end to end: a COCO file of drawn scenes goes through the pipeline, and its champion finds boxes."""
+"""A detector, end to end: a COCO file of drawn scenes goes through the pipeline, and its champion finds them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
+from selftrain.data.annotations.run_lengths import pixels_of, run_lengths
 from selftrain.data.sources.objects.coco import read_coco
 from selftrain.evaluate.average_precision import Boxes, judge
 from tests.learn.detection.drawn import NAMES, drawn_scenes
@@ -36,7 +37,10 @@ SHORT = {
 @pytest.fixture(scope="module")
 def config(site: Site) -> Path:
     """What `selftrain init --coco` writes for drawn scenes, its trainings made short."""
-    labels, more = coco(site.folder / "labelled", images=60, seed=0), pool(site.folder / "more", images=POOL)
+    labels, more = (
+        coco(site.folder / "labelled", images=60, seed=0, outlines=True),
+        pool(site.folder / "more", images=POOL),
+    )
     path = site.folder / "shapes.yaml"
     images = ("--images", str(labels.parent / "photos"), "--unlabeled", str(more))
     done = site.run("selftrain", "init", "--coco", str(labels), *images, "--target", "0.02", "--out", str(path))
@@ -75,6 +79,7 @@ def test_a_run_ends_with_a_registered_detector_and_cocos_numbers(site: Site, rec
     metrics = site.mlflow()["runs"][record["run_id"]]["metrics"]
     assert metrics["test_map"] == pytest.approx(record["test_accuracy"])
     assert metrics["test_ap50"] > metrics["test_map"]
+    assert metrics["test_mask_ap50"] > 0.5 * metrics["test_ap50"]
 
 
 def test_the_same_run_again_trains_nothing(site: Site, config: Path, record: dict[str, Any]) -> None:
@@ -110,6 +115,12 @@ def test_the_champion_labels_a_folder_with_boxes_that_are_there(
         found.append(Boxes.found(own.boxes, own.labels.astype(np.int64), own.scores))
         marked.append(Boxes.marked(objects.boxes, objects.classes, objects.ignored))
     assert judge(found, marked, classes=len(NAMES)).ap50 > 0.1
+    assert labelled.annotations.has_mask.all()
+    areas = run_lengths(labelled.annotations.table["mask"]).areas()
+    boxes = labelled.annotations.boxes
+    inside = (boxes[:, 2] - boxes[:, 0] + 2) * (boxes[:, 3] - boxes[:, 1] + 2)
+    assert (areas <= inside).all()
+    assert next(each["area"] for each in json.loads(out.read_text())["annotations"]) in areas
     again = site.run("selftrain", "pseudo-label", *where, "--out", str(out))
     assert again.returncode != 0
     assert "was left as it is" in again.stderr
@@ -132,7 +143,13 @@ print(json.dumps(rows.to_dict("records")))
         assert 0 <= x < x + width <= 96.01
         assert 0 <= y < y + height <= 96.01
     assert there["scores"] == sorted(there["scores"], reverse=True)
-    assert broken["boxes"] is None
+    assert len(there["masks"]) == len(there["boxes"])
+    for mask, (x, y, width, height) in zip(there["masks"], there["boxes"], strict=True):
+        assert mask["size"] == [96, 96]
+        rows, columns = np.nonzero(pixels_of(mask["counts"].encode(), height=96, width=96))
+        assert x - 1 <= columns.min() <= columns.max() <= x + width
+        assert y - 1 <= rows.min() <= rows.max() <= y + height
+    assert (broken["boxes"], broken["masks"]) == (None, None)
     assert "not_an_image" in broken["error"]
 
 
@@ -151,7 +168,7 @@ def test_serve_answers_boxes_over_http(site: Site, record: dict[str, Any]) -> No
         server.communicate(timeout=30)
     [row] = answer["predictions"]
     assert (answer["model_version"], row["error"]) == ("models:/shapes/1", None)
-    assert len(row["boxes"]) == len(row["labels"]) == len(row["scores"]) > 0
+    assert len(row["boxes"]) == len(row["labels"]) == len(row["scores"]) == len(row["masks"]) > 0
     assert facts["class_names"] == list(NAMES)
 
 
@@ -173,6 +190,7 @@ def test_its_page_names_map_and_the_classes(site: Site, record: dict[str, Any], 
     assert all(f'<th scope="row">{name}</th>' in text for name in NAMES)
     assert "of 12 are right" not in text
     assert "12 test images" in text
+    assert "Outlines of " in text
 
 
 def test_predict_says_that_a_detector_answers_boxes(site: Site, record: dict[str, Any]) -> None:

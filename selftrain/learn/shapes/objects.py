@@ -94,5 +94,5 @@ def packed(images: Sequence[Objects], *, most: int, group: int = 0, masks: bool 
         row[: len(kept), 7] = kept.box_weights
         row[: len(kept), 9] = kept.scores
         if masks and kept.patches is not None:
-            row[: len(kept), len(COLUMNS) :] = kept.patches.reshape(len(kept), -1)
+            row[: len(kept), len(COLUMNS) :] = kept.patches.reshape(len(kept), SIDE * SIDE)
     return out

@@ -71,6 +71,13 @@ def test_an_object_without_an_outline_has_unknown_points() -> None:
     assert (rows[..., len(COLUMNS) :] == UNKNOWN).all()
 
 
+def test_a_view_may_miss_every_object() -> None:
+    _, objects = drawn_scene(np.random.default_rng(0))
+    view = moved(objects, np.array([[1.0, 0, 1000], [0, 1, 1000]]), 64)
+    assert len(view) == 0
+    assert packed([view], most=3, masks=True)[..., 4].sum() == 0
+
+
 def test_points_are_sampled_between_cells() -> None:
     maps = np.broadcast_to(np.arange(8, dtype=np.float32)[None, None, None], (1, 1, 8, 8)).copy()
     boxes = np.array([[[8.0, 8.0, 24.0, 24.0]]], np.float32)
