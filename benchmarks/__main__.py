@@ -31,6 +31,7 @@ NAMES = (
     "pseudo_label",
     "label_folder",
     "fan_out",
+    "nuclei",
     "training",
     "interruptions",
     "small_images",
