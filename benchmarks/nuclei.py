@@ -1,7 +1,7 @@
 """How good are boxes and outlines of cell nuclei, learned from all labelled images?
 
-The 538 microscopy images of the Data Science Bowl of 2018: three fifths to train on, a fifth held out for choosing and a
-fifth to read once. A detector with outlines learns from the labels alone: this says what the detector itself can do.
+The 538 microscopy images of the Data Science Bowl of 2018: three fifths to train on, a fifth held out for choosing
+and a fifth to read once. A detector with outlines learns from the labels alone: this is what the detector can do.
 Nothing was chosen on these images.
 """
 
