@@ -196,7 +196,7 @@ def _loaded(image: ImageFile.ImageFile, *, lenient: bool) -> Image.Image:
     if deep and not lenient:  # the decoder has taken the upper 8 bits
         colours = [place for place, band in enumerate(image.getbands()) if band != "A"]
         _refuse_shallow(int(np.atleast_3d(np.asarray(image))[..., colours].max()) << 8)
-    return _over_white(image, lenient=lenient) if image.has_transparency_data else image
+    return over_white(image, lenient=lenient) if image.has_transparency_data else image
 
 
 def _refuse_unmarked_inks(image: ImageFile.ImageFile) -> None:
@@ -222,7 +222,8 @@ def _refuse_shallow(largest: int) -> None:
         )
 
 
-def _over_white(image: Image.Image, *, lenient: bool) -> Image.Image:
+def over_white(image: Image.Image, *, lenient: bool = False) -> Image.Image:
+    """`image` with its transparent parts over white, as RGB; unless `lenient`, raises ImageError if nothing is left."""
     layer = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
     white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
     laid = Image.alpha_composite(white, layer).convert("RGB")

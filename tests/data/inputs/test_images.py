@@ -360,9 +360,11 @@ def test_a_pillow_image_is_read_as_it_looks_whatever_its_numbers_mean(mode: str)
     assert np.abs(images[1, 0, 0].astype(int) - (10, 30, 200)).max() <= 4
 
 
-def test_a_pillow_image_with_alpha_keeps_it_and_black_and_white_is_grey() -> None:
+def test_a_grey_pillow_image_lies_over_white_where_it_is_transparent_and_black_and_white_is_grey() -> None:
     both, _ = whole(opened([Image.new("LA", (4, 4), (90, 128))]))
-    assert both[0, 0, 0].tolist() == [90, 90, 90, 128]
+    assert both[0, 0, 0].tolist() == [172, 172, 172]  # half of it is white
+    colours, _ = whole(opened([Image.new("RGBA", (4, 4), (90, 80, 70, 128))]))
+    assert colours[0, 0, 0].tolist() == [90, 80, 70, 128]  # for a model of four channels
     bits, _ = whole(opened([Image.new("1", (4, 4), 1)]))
     assert bits[0, 0, 0] == 255
 

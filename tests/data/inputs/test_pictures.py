@@ -1,12 +1,15 @@
 """A user's arrays are the pictures that they show, whatever their type and layout."""
 
+import io
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from selftrain.data.images.decode import decode
 from selftrain.data.images.encode import encode_png
+from selftrain.data.inputs.displayed import as_displayed
 from selftrain.data.inputs.pictures import to_pictures
 from selftrain.data.inputs.values import Scale
 from selftrain.errors import SourceError
@@ -48,3 +51,27 @@ def test_what_is_not_a_picture_is_refused() -> None:
         to_pictures(np.zeros((1, 5, 5, 2), np.uint8), Scale.TO_255, channels=(1, 3, 4), role="labeled")
     with pytest.raises(SourceError, match=r"images of shape \(5, 5, 4\); give grey or RGB images"):
         to_pictures(np.zeros((1, 5, 5, 4), np.uint8), Scale.TO_255, channels=(1, 3), role="labeled")
+
+
+@pytest.mark.parametrize("mode", ["LA", "La", "PA", "P", "RGB", "L"])
+def test_a_transparent_pillow_image_is_what_its_file_is(mode: str) -> None:
+    rng = np.random.default_rng(4)
+    colours = Image.fromarray(rng.integers(0, 256, (6, 5, 3), np.uint8))
+    if mode in ("P", "RGB", "L"):
+        image = colours.convert(mode)
+        image.info["transparency"] = image.getpixel((0, 0))
+    else:
+        image = colours.convert("P" if mode == "PA" else "L").convert("PA" if mode == "PA" else "LA")
+        image.putalpha(Image.fromarray(rng.integers(0, 2, (6, 5), np.uint8) * 255))
+    file = io.BytesIO()
+    (image.convert("RGBA") if mode == "PA" else image).save(file, "png")
+    shown = image.convert("La") if mode == "La" else image
+    np.testing.assert_array_equal(as_displayed(shown).convert("RGB"), decode(file.getvalue(), None))
+    assert as_displayed(shown).mode == "RGB"
+
+
+def test_a_picture_in_its_alpha_channel_alone_is_refused() -> None:
+    image = Image.new("LA", (6, 5), (255, 0))
+    image.putpixel((2, 2), (255, 255))
+    with pytest.raises(SourceError, match="mode 'LA': the picture is in its alpha channel alone"):
+        as_displayed(image)
