@@ -78,7 +78,8 @@ def refuse_several(labels: pa.ChunkedArray) -> None:
 def refuse_two_spellings(labels: Iterable[str]) -> None:
     """Raise SourceError for two labels that differ only in letter case, spaces, the form of their characters or a `.0`.
 
-    Single characters are compared as they are: `a` and `A` differ.
+    `1`, `1.0` and `1.00` are one number; `01` may be a code of its own. Single characters are compared as they are: `a`
+    and `A` differ.
     """
     spellings: dict[str, list[str]] = defaultdict(list)
     for label in labels:
@@ -94,9 +95,9 @@ def refuse_two_spellings(labels: Iterable[str]) -> None:
 def _normal(label: str) -> str:
     """What all spellings of a label have in common.
 
-    >>> _normal(" Two  Words"), _normal("a"), _normal("A"), _normal("1.0")
+    >>> _normal(" Two  Words"), _normal("a"), _normal("A"), _normal("1.00")
     ('two words', 'a', 'A', '1')
     """
     text = " ".join(unicodedata.normalize("NFC", label).split())
-    text = re.sub(r"^(-?\d+)\.0$", r"\1", text)  # a table that counts in floats
+    text = re.sub(r"^(-?\d+)\.0+$", r"\1", text)  # a table that counts in floats
     return text.casefold() if len(text) > 1 else text
