@@ -69,9 +69,14 @@ def test_with_a_teacher_that_is_always_right_the_pool_helps(taught: Taught, monk
     alone = average_precision(control)
     monkeypatch.setattr(
         "selftrain.learn.detection.unbiased_teacher._batch",
-        lambda human, other, pseudo, recipe: (
+        lambda human, other, pseudo, recipe, masks: (
             np.concatenate([human.strong, other.weak]),
-            np.concatenate([packed(human.objects, most=recipe.most), packed(other.objects, most=recipe.most, group=1)]),
+            np.concatenate(
+                [
+                    packed(human.objects, most=recipe.most, masks=masks),
+                    packed(other.objects, most=recipe.most, group=1, masks=masks),
+                ]
+            ),
         ),
     )
     helped = learn_from_unlabelled(taught.again(), SHAPE, recipe, UnbiasedTeacher((0.4, 0.4)), few, pool, seed=5)
