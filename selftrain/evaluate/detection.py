@@ -180,7 +180,7 @@ def coco_numbers(
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    sizes = [_size(each) for each in marked]
+    sizes = [_size(own, there) for own, there in zip(found, marked, strict=True)]
     images = [{"id": k + 1, "height": height, "width": width} for k, (height, width) in enumerate(sizes)]
     names = [{"id": k + 1, "name": str(k)} for k in range(classes)]
     with contextlib.redirect_stdout(io.StringIO()):
@@ -216,9 +216,13 @@ def _mean(values: npt.NDArray[np.float64]) -> float | None:
     return float(known.mean()) if known.size else None
 
 
-def _size(image: Boxes) -> tuple[int, int]:
-    """The height and width of an image, as the masks in it say; 0 where there are none."""
-    sizes = [mask["size"] for mask in (() if image.masks is None else image.masks) if mask is not None]
+def _size(found: Boxes, marked: Boxes) -> tuple[int, int]:
+    """The height and width of an image, as the masks in it say; 0 where there are none.
+
+    Masks that were found count too: a crowd may be marked by its box alone.
+    """
+    masks = [mask for each in (marked, found) if each.masks is not None for mask in each.masks]
+    sizes = [mask["size"] for mask in masks if mask is not None]
     return (int(sizes[0][0]), int(sizes[0][1])) if sizes else (0, 0)
 
 

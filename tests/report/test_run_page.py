@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from selftrain.config import Fixed, PseudoLabel
 from selftrain.evaluate.coverage import HeldOut
 from selftrain.evaluate.evaluation import evaluate
+from selftrain.evaluate.statistics.forecast import ClassNeed, CurvePoint, Gain, LabelForecast
 from selftrain.evaluate.wrong_answers import wrong_answers
 from selftrain.report.page.run import QUESTIONS, needed_pictures, run_page, with_height
 from selftrain.report.page.run_facts import Picture, ReportedRun
@@ -173,6 +175,20 @@ def test_without_its_control_the_answer_is_not_known() -> None:
     told = verdict(record(), control_failed="the loss became nan")
     assert told.sentence.startswith("Unknown: the training of the control failed")
     assert told.basis == "the loss became nan"
+
+
+def test_it_says_how_many_labels_would_help_and_which_classes_need_them() -> None:
+    needs = (ClassNeed(name=MARKUP[0], labels=5, recall=0.25), ClassNeed(name="eel", labels=7, recall=0.75))
+    points = tuple(CurvePoint(labels=n, accuracy=0.5 + n / 400, low=0.4, high=0.9) for n in (20, 40, 80))
+    gains = (Gain(more=50, low=0.0, middle=0.01, high=0.02), Gain(more=100, low=0.01, middle=0.025, high=0.06))
+    told = LabelForecast(labels=80, points=points, gains=gains, classes=needs)
+    page = run_page(replace(reported(), forecast=told))
+    parsed(page)
+    assert "100 more labels would add +1.0 to +6.0 points, the middle being +2.5." in page
+    assert "+0.0 to +2.0" in page
+    assert page.index('&lt;/script&gt;&lt;script&gt;alert(1)&lt;/script&gt;</th><td class="n">5</td>') > 0
+    unknown = run_page(replace(reported(), forecast=LabelForecast(labels=9, unknown="9 labels are too few")))
+    assert "That cannot be said: 9 labels are too few." in unknown
 
 
 def test_a_run_that_stored_nothing_has_a_page_that_says_so() -> None:

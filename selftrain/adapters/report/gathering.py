@@ -25,6 +25,8 @@ from selftrain.data.store.shards import read_records
 from selftrain.errors import ImageError, SelftrainError
 from selftrain.evaluate.detection import DetectionReport
 from selftrain.evaluate.evaluation import EvaluationReport
+from selftrain.evaluate.statistics.forecast import LabelForecast
+from selftrain.learn.models.contract import FORECAST_FILE
 from selftrain.report.page.run import needed_pictures
 from selftrain.report.page.run_facts import Picture, ReportedRun
 from selftrain.report.validation import ValidationReport
@@ -71,6 +73,7 @@ def gathered(record: RunRecord) -> ReportedRun:
         ingested=found.get("ingest_report"),
         validation=found.get("validation"),
         labels=labels,
+        forecast=_forecast(stored),
         human_labels=() if manifest is None else tuple(manifest.class_counts(Split.TRAIN).tolist()),
         splits={} if manifest is None else {split.value: len(manifest.rows(split)) for split in Split},
         quarantine=_quarantine(dataset),
@@ -181,6 +184,19 @@ def _labels(outputs: Sequence[tuple[str, ArtifactVersionResponse]]) -> tuple[Pse
     loaded = [_load(each, PseudoLabels) for _, each in outputs if _path(each) == _name(PseudoLabels)]
     by_round = {each.round: each for each in loaded if each is not None}
     return tuple(by_round[index] for index in sorted(by_round))
+
+
+def _forecast(stored: PipelineRunResponse) -> LabelForecast | None:
+    """What more labels would add, as the run's baseline left it beside its model; None where it left nothing."""
+    from zenml.io import fileio
+
+    for name, artifact in _outputs(stored):
+        path = f"{artifact.uri}/{FORECAST_FILE}"
+        if name != "baseline" or not fileio.exists(path):
+            continue
+        with fileio.open(path) as file:
+            return LabelForecast.read(file.read())
+    return None
 
 
 def _load(artifact: ArtifactVersionResponse, kind: type[Any]) -> Any:

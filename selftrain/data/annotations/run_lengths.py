@@ -135,7 +135,23 @@ def pixels_of(mask: bytes, *, height: int, width: int) -> UInt8s:
 
 def mask_of(pixels: npt.NDArray[np.bool_ | np.integer]) -> bytes:
     """The compressed mask of `pixels` (height, width), nonzero inside the object; the inverse of `pixels_of`."""
-    flat = (np.asarray(pixels) != 0).T.ravel()
-    changes = np.flatnonzero(np.diff(flat)) + 1
-    edges = np.concatenate([[0], [0] if flat[:1].any() else [], changes, [len(flat)]]).astype(np.int64)
-    return compressed(np.diff(edges))
+    return placed(pixels, left=0, top=0, height=pixels.shape[0], width=pixels.shape[1])
+
+
+def placed(pixels: npt.NDArray[np.bool_ | np.integer], *, left: int, top: int, height: int, width: int) -> bytes:
+    """The compressed mask of an image `height` by `width` of which `pixels` (h, w) are a rectangle at `left`, `top`.
+
+    Outside of the rectangle, which lies in the image, nothing belongs to the object. The image itself is not drawn.
+
+    >>> placed(np.ones((1, 2)), left=1, top=1, height=2, width=3) == mask_of(np.array([[0, 0, 0], [0, 1, 1]]))
+    True
+    """
+    columns_first = np.zeros((pixels.shape[1], pixels.shape[0] + 2), np.int8)
+    columns_first[:, 1:-1] = (np.asarray(pixels) != 0).T
+    column, row = np.nonzero(np.diff(columns_first, axis=1))
+    edges = (column + left) * height + row + top  # begins and ends of runs, in turn
+    joined = np.flatnonzero(edges[1:] == edges[:-1])  # a run to the foot of a column, and one from the next one's head
+    edges = np.delete(edges, np.concatenate([joined, joined + 1]))
+    whole = height * width
+    ends = [] if len(edges) and edges[-1] == whole else [whole]
+    return compressed(np.diff(np.concatenate([[0], edges, ends])))

@@ -15,6 +15,7 @@ FORMAT_VERSION: Literal[1] = 1
 MODEL_FILE = "model.keras"
 CONTRACT_FILE = "contract.json"
 CURVE_FILE = "curve.parquet"
+FORECAST_FILE = "label_forecast.json"
 REASON_FILE = "diverged.txt"
 
 

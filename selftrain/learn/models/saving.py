@@ -14,6 +14,7 @@ from selftrain.errors import ConfigError, UntrustedFileError
 from selftrain.learn.models.contract import (
     CONTRACT_FILE,
     CURVE_FILE,
+    FORECAST_FILE,
     MODEL_FILE,
     REASON_FILE,
     Contract,
@@ -25,7 +26,7 @@ from selftrain.learn.models.contract import (
 if TYPE_CHECKING:
     import keras
 
-_OURS = frozenset({MODEL_FILE, CONTRACT_FILE, CURVE_FILE, REASON_FILE})
+_OURS = frozenset({MODEL_FILE, CONTRACT_FILE, CURVE_FILE, FORECAST_FILE, REASON_FILE})
 _PARTS = tuple(f".{name}." for name in (CONTRACT_FILE, REASON_FILE))  # what a killed `divergence.leave` can leave
 
 

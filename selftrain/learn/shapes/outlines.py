@@ -11,7 +11,7 @@ from keras import ops
 from numpy.typing import NDArray
 from PIL import Image
 
-from selftrain.data.annotations.run_lengths import mask_of, pixels_of
+from selftrain.data.annotations.run_lengths import pixels_of, placed
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
@@ -38,23 +38,35 @@ class Outline:
         return {"size": [self.height, self.width], "counts": self.runs}
 
     @cached_property
-    def cut(self) -> tuple[Bools, int, int]:
-        """The mask's own rectangle (h, w), and the column and row where it begins."""
+    def _kept(self) -> _Kept:
+        """The mask's own rectangle, no finer than a training looks at it; so a pool of large masks fits in memory."""
         whole = pixels_of(self.runs, height=self.height, width=self.width) > 0
         rows, columns = np.flatnonzero(whole.any(axis=1)), np.flatnonzero(whole.any(axis=0))
         if not len(rows):
-            return np.zeros((0, 0), np.bool_), 0, 0
+            return _Kept(np.zeros((0, 0), np.uint8), (0, 0), (0, 0), 1)
         top, left = int(rows[0]), int(columns[0])
-        return whole[top : rows[-1] + 1, left : columns[-1] + 1].copy(), left, top
+        step = max(1, int(0.5 / self.scale))  # two points or more for each pixel of the smaller image
+        cut = whole[top : rows[-1] + 1 : step, left : columns[-1] + 1 : step]
+        return _Kept(np.packbits(cut, axis=1), cut.shape, (left, top), step)
 
     def at(self, points: NDArray[np.float64]) -> Bools:
         """Whether `points` (..., 2), x and y in pixels of the image at `scale`, lie in the mask."""
-        cut, left, top = self.cut
-        x, y = (np.floor(points[..., k] / self.scale).astype(np.int64) - (left, top)[k] for k in (0, 1))
-        inside = (x >= 0) & (y >= 0) & (x < cut.shape[1]) & (y < cut.shape[0])
+        kept = self._kept
+        x, y = (np.floor((points[..., k] / self.scale - kept.begin[k]) / kept.step).astype(np.int64) for k in (0, 1))
+        inside = (x >= 0) & (y >= 0) & (x < kept.shape[1]) & (y < kept.shape[0])
         found = np.zeros(inside.shape, np.bool_)
-        found[inside] = cut[y[inside], x[inside]]
+        found[inside] = kept.packed[y[inside], x[inside] // 8] >> (7 - x[inside] % 8) & 1
         return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """A mask's rectangle: eight pixels a byte, its `shape` (h, w), where it begins as x and y, and its step."""
+
+    packed: NDArray[np.uint8]
+    shape: tuple[int, ...]
+    begin: tuple[int, int]
+    step: int
 
 
 def as_texts(masks: NDArray[np.object_]) -> list[dict[str, object]]:
@@ -66,7 +78,7 @@ def areas_of(masks: NDArray[np.object_]) -> list[float]:
     """The pixels of each of `masks` (k,), as pycocotools has them."""
     from pycocotools import mask as coco
 
-    return [float(area) for area in coco.area(list(masks))] if len(masks) else []
+    return [float(coco.area(each)) for each in masks]  # of a list of more than 255, it raises an OverflowError
 
 
 def points_in(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -127,10 +139,9 @@ def drawn_masks(
         right, bottom = (min(int(np.ceil(side)), most) for side, most in zip(box[2:], (width, height), strict=True))
         inside = _cut(
             prototypes, coefficients[row], (left, top, max(right, left + 1), max(bottom, top + 1)), scale / stride
-        )
-        mask = np.zeros((height, width), np.bool_)
-        mask[top : top + inside.shape[0], left : left + inside.shape[1]] = inside[: height - top, : width - left]
-        out[row] = {"size": [height, width], "counts": mask_of(mask)}
+        )[: height - top, : width - left]
+        counts = placed(inside, left=left, top=top, height=height, width=width)
+        out[row] = {"size": [height, width], "counts": counts}
     return out
 
 

@@ -43,10 +43,11 @@ def detector_card(
 
 def _what_it_is(contract: DetectorContract) -> str:
     count = len(contract.class_names)
+    answers = "boxes, classes, scores and outlines" if contract.masks else "boxes, classes and scores"
     return (
         f"# Object detector: {count} {'class' if count == 1 else 'classes'}\n\n"
         f"A network (`{contract.backbone}`) that reads images of any size, looked at with a longer side of at most "
-        f"{contract.longest} pixels, and answers boxes, classes and scores.\n\n"
+        f"{contract.longest} pixels, and answers {answers}.\n\n"
         f"Classes: {', '.join(map(escaped, contract.class_names))}."
     )
 

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from selftrain.evaluate.evaluation import ClassScores
 from selftrain.evaluate.statistics.intervals import wilson
-from selftrain.report import charts, round_charts
+from selftrain.report import charts, more_labels, round_charts
 from selftrain.report.coverage import precision_by_coverage
 from selftrain.report.page import errors
 from selftrain.report.page.run_facts import ReportedRun
@@ -30,10 +30,12 @@ QUESTIONS = (
     ("labelled", "What did it label?"),
     ("whatif", "What if?"),
     ("wrong", "Where is it wrong?"),
+    ("next", "What should people label next?"),
     ("trust", "Can I trust the numbers?"),
     ("space", "The space"),
     ("receipt", "Receipt"),
 )
+_MOST_NEEDS = 20  # classes that are named as those to label next
 
 
 def needed_pictures(run: ReportedRun) -> tuple[str, ...]:
@@ -73,6 +75,9 @@ def run_page(run: ReportedRun) -> str:
         matrix=errors.matrix(evaluation),
         pairs=errors.hardest_pairs(evaluation),
         classes=_classes(run),
+        more_labels=None if run.forecast is None else more_labels.sentence(run.forecast),
+        gains=[] if run.forecast is None else [(x.more, more_labels.span(x)) for x in run.forecast.gains],
+        needs=[] if run.forecast is None else run.forecast.classes[:_MOST_NEEDS],
         trust=_trust(run),
         space_rule=_space_rule(run),
         receipt=_receipt(record, settings),
@@ -112,6 +117,8 @@ def _charts(run: ReportedRun) -> dict[str, Markup]:
         found["mix"] = inline(partial(round_charts.class_mix, filled, run.human_labels), name="mix")
     if filled and len(filled[-1]) > 2:
         found["space"] = inline(partial(round_charts.plane, filled[-1]), name="space")
+    if run.forecast is not None and run.forecast.points:
+        found["more_labels"] = inline(partial(more_labels.learning_curve, run.forecast), name="more-labels")
     return found
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from selftrain.data.ingest.report import IngestReport
 from selftrain.evaluate.detection import DetectionReport
 from selftrain.evaluate.evaluation import EvaluationReport
+from selftrain.evaluate.statistics.forecast import LabelForecast
 from selftrain.report.validation import ValidationReport
 from selftrain.selflabel.rounds.record import RunRecord
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
@@ -26,6 +27,7 @@ class ReportedRun:
     """A run as its page shows it. What is None or empty is not there, and `missing` says why, one sentence each.
 
     - `evaluation` on test is a classifier's, `detection` a detector's.
+    - `forecast`: what more human labels would add.
     - `human_labels` (classes,): how many training images of each class people labelled.
     - `splits`: how many images each split holds, by its name.
     - `pictures`: thumbnails by image id. The page shows those that it needs and finds here.
@@ -39,6 +41,7 @@ class ReportedRun:
     ingested: IngestReport | None = None
     validation: ValidationReport | None = None
     labels: tuple[PseudoLabels, ...] = ()
+    forecast: LabelForecast | None = None
     human_labels: tuple[int, ...] = ()
     splits: Mapping[str, int] = field(default_factory=dict)
     pictures: Mapping[str, Picture] = field(default_factory=dict)

@@ -167,7 +167,8 @@ def score(data: DetectionData, detector: SavedDetector, settings: Detection) -> 
     from selftrain.selflabel.detection.choosing import readiness
     from selftrain.selflabel.detection.improving import judged
 
-    found, marked = detections(data, detector, Split.VALIDATION), data.marked(Split.VALIDATION)
+    found = detections(data, detector, Split.VALIDATION, outlines=False)
+    marked = data.marked(Split.VALIDATION)
     own = judge(found, marked, classes=len(data.class_names))
     held = data.scenes(Split.VALIDATION, longest=detector.contract.longest)
     ready = readiness(judged(detector.open().model, _shape(detector), held), _plan(settings).needed)
@@ -209,17 +210,18 @@ def report_on_test(
 def compare_on_test(data: DetectionData, detector: SavedDetector, reference: SavedDetector) -> Comparison:
     """`detector` compared with `reference` on the same test images: one test-set evaluation each."""
     marked, classes = data.marked(Split.TEST), len(data.class_names)
-    own, other = (judge(detections(data, each, Split.TEST), marked, classes=classes) for each in (detector, reference))
+    asked = (detections(data, each, Split.TEST, outlines=False) for each in (detector, reference))
+    own, other = (judge(found, marked, classes=classes) for found in asked)
     return compared(own, other)
 
 
 def detections(
-    data: DetectionData, detector: SavedDetector, split: Split, *, progress: Progress = silent
+    data: DetectionData, detector: SavedDetector, split: Split, *, outlines: bool = True, progress: Progress = silent
 ) -> list[Boxes]:
-    """What `detector` finds in each image of a split, in its own pixels."""
+    """What `detector` finds in each image of a split, in its own pixels; its masks only where they are asked for."""
     from selftrain.learn.detection.detect import Choice
 
-    asked = detector.open(Choice(score=LOWEST_SCORE, longest=detector.contract.longest))
+    asked = detector.open(Choice(score=LOWEST_SCORE, longest=detector.contract.longest, outlines=outlines))
     found = asked(data.scenes(split).images, progress=progress)
     return [Boxes.found(each.boxes, each.classes, each.scores, each.masks) for each in found]
 

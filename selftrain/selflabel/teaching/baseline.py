@@ -10,16 +10,19 @@ import keras
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.store.pixels import Pixels
 from selftrain.errors import BackboneError, TrainingDivergedError
+from selftrain.evaluate.statistics.forecast import LabelForecast
+from selftrain.learn.heads.logistic import Linear
 from selftrain.learn.models import divergence
 from selftrain.learn.models.calibrate import fit_temperature
-from selftrain.learn.models.contract import Contract, SavedModel
+from selftrain.learn.models.contract import FORECAST_FILE, Contract, SavedModel
 from selftrain.learn.models.features import feature_network
 from selftrain.learn.models.kept_features import head_logits
 from selftrain.learn.models.loading import load
 from selftrain.learn.models.saving import save
+from selftrain.learn.training.batches import Examples
 from selftrain.learn.training.curve import write_curve
 from selftrain.learn.training.examples import examples
-from selftrain.selflabel.teaching.fitted import fit_head_to, without_steps
+from selftrain.selflabel.teaching.fitted import fit_head_to, forecast_of_labels, without_steps
 from selftrain.selflabel.teaching.training import train_control
 
 if TYPE_CHECKING:
@@ -68,15 +71,35 @@ def _on_teacher(
 ) -> SavedModel:
     began = time.monotonic()
     network = with_new_head(load(teacher.folder)[0], classes=len(contract.class_names))
-    fit_head_to(network, examples(manifest, pixels, Split.TRAIN), plan.recipe, seed=plan.seed, progress=into.progress)
-    validation = examples(manifest, pixels, Split.VALIDATION)
+    train, validation = examples(manifest, pixels, Split.TRAIN), examples(manifest, pixels, Split.VALIDATION)
+    fitted = fit_head_to(network, train, plan.recipe, seed=plan.seed, progress=into.progress)
     trained = without_steps(network, validation, began=began)
     logits = head_logits(network, pixels, validation.rows)
     temperature = fit_temperature(logits, validation.targets.argmax(axis=1))
     learnt = {"temperature": temperature, "seconds": trained.seconds}
     saved = save(network, contract.model_copy(update=learnt), into.folder)
     write_curve(trained.curve, into.folder)
+    _forecast(teacher, contract, fitted, network, train, validation).write(into.folder / FORECAST_FILE)
     return saved
+
+
+def _forecast(
+    teacher: SavedModel,
+    contract: Contract,
+    fitted: Linear,
+    network: keras.Model,
+    train: Examples,
+    validation: Examples,
+) -> LabelForecast:
+    """What more labels would add, if the features of `teacher` are not themselves learned from these labels."""
+    if teacher.contract.image_steps or teacher.contract.brought is not None:
+        reason = (
+            "the features are learned from these labels, so a head on them cannot say what other labels would add; "
+            "with published weights for teacher and student, the next run can"
+        )
+        return LabelForecast(labels=int(train.human.sum()), unknown=reason)
+    names, seed = contract.class_names, contract.seed
+    return forecast_of_labels(network, train, validation, names=names, head=fitted, seed=seed)
 
 
 def with_new_head(model: keras.Model, *, classes: int) -> keras.Model:

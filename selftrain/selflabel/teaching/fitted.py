@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import keras
@@ -12,11 +13,14 @@ import pyarrow as pa
 
 from selftrain.config import Recipe
 from selftrain.errors import TrainingDivergedError
+from selftrain.evaluate.statistics.forecast import ClassNeed, LabelForecast, forecast
 from selftrain.evaluate.statistics.intervals import standard_error
 from selftrain.learn.heads.fitting import fit_head
+from selftrain.learn.heads.learning_curve import HeldOutAnswers, held_out_answers
 from selftrain.learn.heads.logistic import Linear, Targets
 from selftrain.learn.models.calibrate import negative_log_likelihood
-from selftrain.learn.models.kept_features import head_logits
+from selftrain.learn.models.features import feature_network
+from selftrain.learn.models.kept_features import head_logits, views_of
 from selftrain.learn.training.batches import Examples, balanced_weights
 from selftrain.learn.training.checkpoint import Look
 from selftrain.learn.training.curve import SCHEMA
@@ -56,3 +60,41 @@ def without_steps(network: keras.Model, validation: Examples, *, began: float) -
     )
     curve = pa.Table.from_pylist([{**asdict(look), "kept": True}], schema=SCHEMA)
     return TrainingResult(network, curve, best_step=0, seconds=time.monotonic() - began, image_steps=0)
+
+
+def forecast_of_labels(
+    network: keras.Model,
+    train: Examples,
+    validation: Examples,
+    *,
+    names: Sequence[str],
+    head: Linear,
+    seed: int,
+) -> LabelForecast:
+    """What more human labels would add to the `head` that was fitted to the features of `network`.
+
+    The features must not be learned from these labels. Heads are fitted to parts of the human labels of `train` and
+    `validation`, and asked about the rest. The gains count from the labels of `train`.
+    """
+    reader, own = feature_network(network), train.human
+    parts = ((train, train.rows[own], train.targets[own]), (validation, validation.rows, validation.targets))
+    features = np.concatenate([views_of(reader, each.pixels, rows)[0] for each, rows, _ in parts])
+    labels = np.concatenate([targets.argmax(axis=1) for _, _, targets in parts])
+    penalty = head.inverse_penalty
+    found = held_out_answers(features, labels, classes=len(names), inverse_penalty=penalty, seed=seed)
+    known = int(own.sum())
+    if found is None:
+        return LabelForecast(labels=known, unknown="too few human labels of a class, or too many classes, for a curve")
+    needs = _needs(found, names)
+    right, luck = found.right.astype(np.float64), found.luck
+    return forecast(found.sizes, right, labels=known, luck=luck, classes=needs, seed=seed)
+
+
+def _needs(found: HeldOutAnswers, names: Sequence[str]) -> tuple[ClassNeed, ...]:
+    """For each class with labels, how many of these a head on all others recognised."""
+    right = found.right[-1].mean(axis=0)
+    return tuple(
+        ClassNeed(name=name, labels=int(here.sum()), recall=float(right[here].mean()))
+        for at, name in enumerate(names)
+        if (here := found.labels == at).any()
+    )

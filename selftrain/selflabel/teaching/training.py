@@ -17,9 +17,10 @@ from selftrain.config import Recipe
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.store.pixels import Pixels
 from selftrain.errors import ConfigError, TrainingDivergedError
+from selftrain.evaluate.statistics.forecast import LabelForecast
 from selftrain.learn.models import divergence
 from selftrain.learn.models.calibrate import fit_temperature
-from selftrain.learn.models.contract import Contract, SavedModel, file_digest
+from selftrain.learn.models.contract import FORECAST_FILE, Contract, SavedModel, file_digest
 from selftrain.learn.models.kept_features import logits_of
 from selftrain.learn.models.loading import load
 from selftrain.learn.models.saving import save
@@ -32,7 +33,7 @@ from selftrain.learn.training.course import Unlabeled
 from selftrain.learn.training.curve import write_curve
 from selftrain.learn.training.examples import examples, whole_pool
 from selftrain.learn.training.run import TrainingResult, train
-from selftrain.selflabel.teaching.fitted import fit_head_to, without_steps
+from selftrain.selflabel.teaching.fitted import fit_head_to, forecast_of_labels, without_steps
 
 if TYPE_CHECKING:  # thresholds and plans are inputs of a step, so their code stays out of its code digest
     from selftrain.selflabel.rounds.plan import ControlPlan, Plan, TeacherPlan
@@ -101,7 +102,8 @@ def train_control(manifest: Manifest, pixels: Pixels, plan: ControlPlan, *, into
     the unlabelled images added beyond the longer training. If it diverges, it leaves the reason in place of a model,
     as a student does.
     """
-    return _train_or_leave_the_reason(Lesson(manifest, pixels, plan.recipe, plan.backbone, plan.seed), into)
+    lesson = Lesson(manifest, pixels, plan.recipe, plan.backbone, plan.seed, forecasts=True)
+    return _train_or_leave_the_reason(lesson, into)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +111,8 @@ class Lesson:
     """What a network is trained on: images and targets, the recipe, and the facts about their teacher.
 
     `unlabeled` are images to learn from in training. `start` lends its weights. `compared` are rows (n,) of the pool
-    and the classes (n,) that the teacher gave them.
+    and the classes (n,) that the teacher gave them. If it `forecasts`, and only a head is fitted, it leaves a file on
+    what more labels would add.
     """
 
     manifest: Manifest
@@ -124,6 +127,7 @@ class Lesson:
     unlabeled: Unlabeled | None = None
     start: SavedModel | None = None
     compared: tuple[Ints, Ints] | None = None
+    forecasts: bool = False
 
     @property
     def contract(self) -> Contract:
@@ -166,7 +170,7 @@ def _train(lesson: Lesson, into: Destination) -> SavedModel:
     if lesson.start is not None:
         _take_weights(network, lesson.start)
     validation = examples(manifest, pixels, Split.VALIDATION)
-    trained = _taught(network, lesson, validation, into)
+    trained, more = _taught(network, lesson, validation, into)
     told = lesson.contract.model_copy(update={"image_steps": trained.image_steps})
     logits = logits_of(trained.model, told, pixels, validation.rows)
     learnt = {
@@ -179,18 +183,27 @@ def _train(lesson: Lesson, into: Destination) -> SavedModel:
     }
     saved = save(trained.model, lesson.contract.model_copy(update=learnt), into.folder)
     write_curve(trained.curve, into.folder)
+    if more is not None:
+        more.write(into.folder / FORECAST_FILE)
     return saved
 
 
-def _taught(network: keras.Model, lesson: Lesson, validation: Examples, into: Destination) -> TrainingResult:
-    """The lesson's head, if it is to be fitted, and then its steps, if there are any."""
+def _taught(
+    network: keras.Model, lesson: Lesson, validation: Examples, into: Destination
+) -> tuple[TrainingResult, LabelForecast | None]:
+    """The lesson's head, if it is to be fitted, and then its steps, if there are any; and a forecast of labels."""
     recipe, began = lesson.recipe, time.monotonic()
     material = examples(lesson.manifest, lesson.pixels, Split.TRAIN, pseudo_weight=lesson.pseudo_weight)
+    fitted = None
     if recipe.head == "fitted":
-        fit_head_to(network, material, recipe, seed=lesson.seed, progress=into.progress)
+        fitted = fit_head_to(network, material, recipe, seed=lesson.seed, progress=into.progress)
     if recipe.fits_only:
-        return without_steps(network, validation, began=began)
-    return train(
+        told = None
+        if lesson.forecasts and fitted is not None:
+            names, seed = lesson.contract.class_names, lesson.seed
+            told = forecast_of_labels(network, material, validation, names=names, head=fitted, seed=seed)
+        return without_steps(network, validation, began=began), told
+    trained = train(
         network,
         recipe=recipe,
         train=material,
@@ -202,6 +215,7 @@ def _taught(network: keras.Model, lesson: Lesson, validation: Examples, into: De
         devices=into.devices,
         progress=into.progress,
     )
+    return trained, None
 
 
 def _sample(manifest: Manifest, labels: PseudoLabels, images: int, *, seed: int) -> tuple[Ints, Ints] | None:

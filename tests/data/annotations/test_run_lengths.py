@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as reference
 
-from selftrain.data.annotations.run_lengths import compressed, mask_of, pixels_of, run_lengths
+from selftrain.data.annotations.run_lengths import compressed, mask_of, pixels_of, placed, run_lengths
 
 
 @settings(max_examples=60, deadline=None)
@@ -22,6 +22,21 @@ def test_masks_are_coded_as_pycocotools_codes_them(height: int, width: int, shar
     assert lengths.areas().tolist() == [0, pixels.sum(), pixels.sum()]
     assert not lengths.bad.any()
     assert compressed(lengths.counts[lengths.offsets[1] : lengths.offsets[2]]) == text
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 12), st.integers(1, 12), st.integers(0, 3), st.integers(0, 3), st.integers(0, 2), st.integers(0, 9)
+)
+def test_a_rectangle_of_an_image_is_coded_without_drawing_the_image(
+    height: int, width: int, left: int, top: int, beyond: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    pixels = rng.random((height, width)) < rng.choice([0.3, 0.9, 1.0])
+    whole = np.zeros((top + height + beyond, left + width + beyond), np.bool_)
+    whole[top : top + height, left : left + width] = pixels
+    text = placed(pixels, left=left, top=top, height=whole.shape[0], width=whole.shape[1])
+    assert text == reference.encode(np.asfortranarray(whole.astype(np.uint8)))["counts"]
 
 
 def test_long_runs_need_several_characters() -> None:

@@ -62,6 +62,25 @@ def test_an_outline_at_a_scale_is_the_same_shape_made_smaller() -> None:
     assert inside.tolist() == [True, True, False, False]
 
 
+def test_a_large_mask_is_kept_no_finer_than_a_training_sees_it() -> None:
+    y, x = np.mgrid[:900, :1200]
+    disc = (x - 640) ** 2 + (y - 450) ** 2 < 400**2
+    outline = Outline(mask_of(disc), 900, 1200, scale=0.1)
+    points = np.stack(np.meshgrid(np.arange(120) + 0.5, np.arange(90) + 0.5), axis=-1)
+    truth = ((points * 10 - (640, 450)) ** 2).sum(axis=-1) < 400**2
+    assert (outline.at(points) == truth).mean() > 0.99
+    assert sum(value.nbytes for value in vars(outline._kept).values() if isinstance(value, np.ndarray)) < 5_000
+
+
+def test_the_areas_of_more_masks_than_a_byte_counts() -> None:
+    masks = np.empty(300, object)
+    for row in range(300):
+        mask = np.zeros((20, 20), np.bool_)
+        mask.flat[: row + 1] = True
+        masks[row] = {"size": [20, 20], "counts": mask_of(mask)}
+    assert areas_of(masks) == [float(row + 1) for row in range(300)]
+
+
 def test_an_object_without_an_outline_has_unknown_points() -> None:
     found = patches(np.array([None], object), np.array([[0, 0, 8, 8]], np.float32), np.eye(3)[:2])
     assert (found == UNKNOWN).all()
@@ -137,6 +156,18 @@ def test_cocos_numbers_of_masks_tell_a_disc_from_its_box() -> None:
     assert 0.5 < report.masks.map < 0.95  # a disc fills .785 of its box
     without = [Boxes.found(m.boxes, m.classes, np.ones(len(m.boxes), np.float32)) for m in marked]
     assert evaluate_detector(without, marked, class_names=NAMES, draws=20).masks is None
+
+
+def test_a_crowd_that_is_marked_by_its_box_alone_is_as_large_as_its_box() -> None:
+    """What is found in a crowd is no error, also where the image has no mask that would tell its size."""
+    boxes, classes = np.array([[10, 10, 60, 60]], np.float32), np.zeros(1, np.int64)
+    one = Boxes.marked(boxes, classes, np.zeros(1, np.bool_), _filled(boxes))
+    nothing = np.empty(1, object)
+    crowd = Boxes.marked(boxes, classes, np.ones(1, np.bool_), nothing)
+    found = [Boxes.found(boxes, classes, np.array([score], np.float32), _filled(boxes)) for score in (0.5, 0.9)]
+    report = evaluate_detector(found, [one, crowd], class_names=("cell",), draws=20)
+    assert report.masks is not None
+    assert report.masks.map == pytest.approx(1.0)
 
 
 def _filled(boxes: np.ndarray) -> np.ndarray:

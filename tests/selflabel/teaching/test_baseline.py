@@ -15,7 +15,9 @@ from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources.source import open_source
 from selftrain.data.store.dataset import open_dataset
 from selftrain.data.store.pixels import Pixels
+from selftrain.evaluate.statistics.forecast import LabelForecast
 from selftrain.learn.models import divergence
+from selftrain.learn.models.contract import FORECAST_FILE
 from selftrain.learn.training.checkpoint import Checkpoints
 from selftrain.selflabel.rounds.plan import BaselinePlan, TeacherPlan
 from selftrain.selflabel.rounds.recipes import baseline_recipe
@@ -77,6 +79,9 @@ def test_it_is_scikit_learns_regression_on_the_features_of_the_first_teacher(dig
     from selftrain.learn.models.predict import predict_logits
 
     saved = digits.baseline(tmp_path)
+    told = LabelForecast.read((saved.folder / FORECAST_FILE).read_text(encoding="utf-8"))
+    assert told.gains == ()
+    assert (told.unknown or "").startswith("the features are learned from these labels")
     rows = digits.manifest.rows(Split.TRAIN)
     read = features(load(digits.teacher.folder)[0], digits.pixels, rows)
     labels = np.eye(10, dtype=np.float32)[digits.manifest.labels()[rows]]

@@ -11,6 +11,8 @@ from selftrain.data.ingest.ingest import ingest
 from selftrain.data.manifest import Split
 from selftrain.data.sources.source import open_source
 from selftrain.data.store.dataset import open_dataset
+from selftrain.evaluate.statistics.forecast import LabelForecast
+from selftrain.learn.models.contract import FORECAST_FILE
 from selftrain.learn.training.checkpoint import Checkpoints
 from selftrain.selflabel.loop import evaluate_on_test, run_loop
 
@@ -54,6 +56,10 @@ def test_two_rounds_of_heads_ask_each_backbone_once_of_each_image(tmp_path: Path
     assert [size // 20 for size in kept] == [used, used]
     assert result.baseline.contract.image_steps == 0
     assert result.baseline.contract.lineage == ()
+    told = LabelForecast.read((result.baseline.folder / FORECAST_FILE).read_text(encoding="utf-8"))
+    assert told.labels == 100
+    assert [each.labels for each in told.points] == [16, 32, 64, 128]
+    assert [each.more for each in told.gains] == [50, 100, 200]
     assert evaluate_on_test(result).on_labels is not None
     later = sorted(path.stat().st_size // 20 for path in dataset.workspace.features_cache.glob("*.index"))
     assert later[-1] == len(manifest)
