@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 
 from selftrain.config import Fixed, PseudoLabel
+from selftrain.data.store.quality import Hint, HintedImage, HintedKind, QualityReport
 from selftrain.evaluate.coverage import HeldOut
 from selftrain.evaluate.evaluation import evaluate
 from selftrain.evaluate.wrong_answers import wrong_answers
 from selftrain.report.page.run import QUESTIONS, needed_pictures, run_page, with_height
-from selftrain.report.page.run_facts import Picture, ReportedRun
+from selftrain.report.page.run_facts import LeftOutFile, Picture, ReportedRun
 from selftrain.report.page.verdict import verdict
 from selftrain.report.page.what_if import what_if
+from selftrain.report.validation import ValidationReport
 from selftrain.selflabel.rounds.history import Round
 from selftrain.selflabel.rounds.record import RunRecord
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
@@ -63,6 +65,18 @@ def record(**changes: object) -> RunRecord:
     return RunRecord.model_validate(facts | changes)
 
 
+def validation(origin: str) -> ValidationReport:
+    """The data's report, with an image that is dark."""
+    worst = (HintedImage(image_id=f"{7000:064x}", origin=origin, value="99 % of it below 20 of 255"),)
+    hints = QualityReport(
+        images=240, looked_at=200, too_small=9, share=0.05, kinds=(HintedKind(hint=Hint.DARK, images=12, worst=worst),)
+    )
+    return ValidationReport(
+        manifest_digest="m", images=240, unlabeled=200, quarantine_share=0, passed=True, warnings=(), results=(),
+        quality=hints,
+    )  # fmt: skip
+
+
 def reported(names: tuple[str, ...] = MARKUP) -> ReportedRun:
     rng = np.random.default_rng(1)
     labels, probs = rng.integers(0, len(names), 80), rng.dirichlet(np.full(len(names), 0.3), 80)
@@ -77,6 +91,10 @@ def reported(names: tuple[str, ...] = MARKUP) -> ReportedRun:
         human_labels=(10,) * len(names),
         splits={"train": 40, "validation": 100},
         quarantine={names[1]: 3},
+        left_out={
+            names[1]: (LeftOutFile(names[1], names[0], "data:image/webp;base64,UklGRg=="), LeftOutFile("b", "c"))
+        },
+        validation=validation(names[1]),
         receipt=(("configuration", f'{{"name": "{names[0]}"}}'), ("seed", "0")),
         missing=(names[1],),
     )
@@ -146,6 +164,19 @@ def test_ids_are_unique_and_links_lead_to_them(page: str) -> None:
     assert len(structure.ids) == len(set(structure.ids))
     links = {value[1:] for name, value in structure.called if name == "href"}
     assert links <= set(structure.ids)
+
+
+def test_images_in_doubt_and_files_left_out_are_shown_with_their_reason(page: str) -> None:
+    assert f"{7000:064x}" in needed_pictures(reported())
+    doubt = re.search(
+        r"<summary>12 dark</summary>\s*<ul class=\"sheet\"><li><img src=\"data:image/webp[^>]*>.*?</li>", page, re.S
+    )
+    assert doubt is not None
+    assert "99 % of it below 20 of 255" in doubt.group()
+    assert "200 of 240 images were decoded for this, drawn by image id." in page
+    left_out = page[page.index(": 2 of 3 files</summary>") :]
+    assert "what is left of &#34;&gt;&lt;img" in left_out
+    assert '<span class="gone">no picture</span><b>b</b>c</li>' in left_out
 
 
 def test_every_table_has_a_caption_and_scoped_headings(page: str) -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from selftrain.adapters.process.console import logs_to_stderr
+from selftrain.adapters.report.left_out import counted, left_out_files
 from selftrain.adapters.runs.records import find_record
 from selftrain.config import Place
 from selftrain.data.images.thumbnails import thumbnail
@@ -73,7 +71,8 @@ def gathered(record: RunRecord) -> ReportedRun:
         labels=labels,
         human_labels=() if manifest is None else tuple(manifest.class_counts(Split.TRAIN).tolist()),
         splits={} if manifest is None else {split.value: len(manifest.rows(split)) for split in Split},
-        quarantine=_quarantine(dataset),
+        quarantine=counted(dataset),
+        left_out=left_out_files(dataset),
         receipt=_receipt(settings, stored),
         missing=missing,
     )
@@ -225,15 +224,6 @@ def _picture(data: bytes, origin: str) -> Picture:
         return Picture(thumbnail(data), origin)
     except ImageError:
         return Picture("", origin)
-
-
-def _quarantine(dataset: Dataset) -> dict[str, int]:
-    """How many files the data set's table of left-out files holds, by reason."""
-    path: Path = dataset.store.quarantine_path
-    if not path.is_file():
-        return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        return dict(Counter(row.get("reason") or "?" for row in csv.DictReader(file)).most_common())
 
 
 def _receipt(settings: Mapping[str, Any], stored: PipelineRunResponse) -> tuple[tuple[str, str], ...]:

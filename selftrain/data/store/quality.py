@@ -31,7 +31,7 @@ MOST_IMAGES, MOST_PIXELS = 100_000, 3_000_000_000
 """What is decoded at most, about a minute on one core."""
 WORST = 12
 DARK, BRIGHT, FLAT = 0.32 * 255, 0.95 * 255, 8.0
-"""99 % of a dark image is below the first, 95 % of a bright one above the second, and a plain one spans less than the third.
+"""99 % of a dark image is below the first, 95 % of a bright one above the second, and a plain one spans less.
 Some sets are dark by nature, so a dark or bright image is also twice as near to black or white as the median."""
 SMOOTH, SMOOTHER = 0.03, 1 / 8
 """A blurred image is less sharp than the first, and less than this share of what is usual in its set."""

@@ -18,6 +18,7 @@ from selftrain.report.page.run_facts import ReportedRun
 from selftrain.report.page.sheets import Sheet, shown
 from selftrain.report.page.svg import inline
 from selftrain.report.page.templates import own_text, rendered
+from selftrain.report.page.trust import hinted, reasons
 from selftrain.report.page.verdict import comparisons, verdict
 from selftrain.report.page.what_if import what_if
 from selftrain.report.summary import number
@@ -40,7 +41,7 @@ def needed_pictures(run: ReportedRun) -> tuple[str, ...]:
     """The ids of the images that the page of `run` shows; their thumbnails go into its `pictures`."""
     on_sheets = [entry.image_id for _, found in shown(run.labels) for sheet in found for entry in sheet.entries]
     wrong = [x.image_id for pair in errors.hardest_pairs(run.evaluation) for x in pair.wrong]
-    return tuple(dict.fromkeys([*on_sheets, *wrong]))
+    return tuple(dict.fromkeys([*on_sheets, *wrong, *hinted(run)]))
 
 
 def with_height(page: str, height: str) -> str:
@@ -73,7 +74,8 @@ def run_page(run: ReportedRun) -> str:
         matrix=errors.matrix(evaluation),
         pairs=errors.hardest_pairs(evaluation),
         classes=_classes(run),
-        trust=_trust(run),
+        trust=reasons(run),
+        quality=None if run.validation is None else run.validation.quality,
         space_rule=_space_rule(run),
         receipt=_receipt(record, settings),
         configuration=configuration,
@@ -145,33 +147,6 @@ def _classes(run: ReportedRun) -> list[tuple[ClassScores, float | None, float | 
         low, high = wilson(right, scores.support) if scores.support else (None, None)
         found.append((scores, low, high))
     return sorted(found, key=lambda each: 2.0 if each[0].recall is None else each[0].recall)
-
-
-def _trust(run: ReportedRun) -> list[str]:
-    """What speaks for and against the numbers, one sentence each."""
-    record, lines = run.record, list[str]()
-    if record.test_looks is not None:
-        lines.append(f"{record.test_looks} models have been evaluated on this test set so far. Each one wears it out.")
-    if run.evaluation is not None:
-        lines.append(f"On test, the calibration error is {100 * run.evaluation.calibration_error:.1f} %.")
-    for count, what in (
-        (record.excluded, "unlabelled images were left out as copies or near-copies of a validation or test image"),
-        (record.excluded_groups, "images were left out because their group has images in validation or test"),
-        (record.disputed, "images were left out because people disagree about their label"),
-        (record.reserved, "unlabelled images are reserved for validation and test"),
-        (record.quarantined, "files are in quarantine"),
-    ):
-        if count:
-            lines.append(f"{count:,} {what}.")
-    if record.excluded == 0:
-        lines.append("No unlabelled image is a copy or near-copy of a validation or test image.")
-    if record.excluded_groups == 0:
-        lines.append("No image was left out for its group.")
-    if run.validation is not None:
-        missed = [each.expectation for each in run.validation.results if not each.success]
-        told = f"missed {len(missed)} of {len(run.validation.results)} expectations: {', '.join(missed)}"
-        lines.append(f"The data {told if missed else f'met all {len(run.validation.results)} expectations'}.")
-    return lines
 
 
 def _space_rule(run: ReportedRun) -> str:

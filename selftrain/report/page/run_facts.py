@@ -22,6 +22,15 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class LeftOutFile:
+    """A file that was not used: its path, why, and what can still be shown of it as a data URI; "" for nothing."""
+
+    path: str
+    detail: str
+    source: str = ""
+
+
+@dataclass(frozen=True)
 class ReportedRun:
     """A run as its page shows it. What is None or empty is not there, and `missing` says why, one sentence each.
 
@@ -29,7 +38,7 @@ class ReportedRun:
     - `human_labels` (classes,): how many training images of each class people labelled.
     - `splits`: how many images each split holds, by its name.
     - `pictures`: thumbnails by image id. The page shows those that it needs and finds here.
-    - `quarantine`: how many files were left out, by reason.
+    - `quarantine`: how many files were left out, by reason; `left_out`: some of them, by reason.
     - `receipt`: what the run was made of, as names and values.
     """
 
@@ -43,5 +52,6 @@ class ReportedRun:
     splits: Mapping[str, int] = field(default_factory=dict)
     pictures: Mapping[str, Picture] = field(default_factory=dict)
     quarantine: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, tuple[LeftOutFile, ...]] = field(default_factory=dict)
     receipt: tuple[tuple[str, str], ...] = ()
     missing: tuple[str, ...] = ()
