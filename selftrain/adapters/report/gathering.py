@@ -24,7 +24,7 @@ from selftrain.errors import ImageError, SelftrainError
 from selftrain.evaluate.detection import DetectionReport
 from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.report.page.run import needed_pictures
-from selftrain.report.page.run_facts import Picture, ReportedRun
+from selftrain.report.page.run_facts import Picture, ReportedRun, Space
 from selftrain.report.validation import ValidationReport
 from selftrain.selflabel.rounds.record import RunRecord
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
@@ -80,7 +80,17 @@ def gathered(record: RunRecord) -> ReportedRun:
         return run
     pictures, lost = pictures_of(dataset, manifest, needed_pictures(run))
     told = (*missing, f"{lost} pictures: their images are not in the store on this machine") if lost else missing
-    return replace(run, pictures=pictures, missing=told)
+    return replace(run, pictures=pictures, missing=told, space=_space(record, dataset, manifest, labels))
+
+
+def _space(record: RunRecord, dataset: Dataset, manifest: Manifest, labels: tuple[PseudoLabels, ...]) -> Space | None:
+    """Some images in the plane; None where their pixels are not on this machine."""
+    from selftrain.adapters.report.space import space_of
+
+    try:
+        return space_of(record, dataset, manifest, labels)
+    except SelftrainError:
+        return None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from selftrain.data.images.decode import decode
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 
 SIDE = 96
 QUALITY = 72
+MOST_SPRITE = 3_000_000
 MOST_LEFT = 50_000_000
 """Pixels of the largest unusable image that is shown."""
 
@@ -28,6 +32,26 @@ def thumbnail(data: bytes, *, side: int = SIDE, quality: int = QUALITY) -> str:
     from PIL import Image
 
     return _embedded(Image.fromarray(decode(data, side, lenient=True)), quality)
+
+
+def sprite(images: Sequence[bytes], *, side: int, quality: int = 60) -> tuple[str, int]:
+    """The image files `images` as one WebP data URI of squares of `side` pixels, and how many of them are in a row.
+
+    Those that cannot be decoded are grey. Above 3 MB, the quality is lowered.
+    """
+    import numpy as np
+    from PIL import Image
+
+    across = max(1, math.ceil(math.sqrt(len(images))))
+    sheet = np.full((max(1, math.ceil(len(images) / across)) * side, across * side, 3), 128, np.uint8)
+    for place, data in enumerate(images):
+        top, left = (side * each for each in divmod(place, across))
+        with contextlib.suppress(ImageError):
+            sheet[top : top + side, left : left + side] = decode(data, side, lenient=True)
+    uri = _embedded(Image.fromarray(sheet), quality)
+    return (
+        (uri, across) if len(uri) <= MOST_SPRITE or quality <= 15 else sprite(images, side=side, quality=quality // 2)
+    )
 
 
 def remnant(data: bytes, *, side: int = SIDE, quality: int = QUALITY) -> str:
@@ -61,7 +85,7 @@ def _first_frame(data: bytes, side: int) -> Image.Image:
     except (OSError, EOFError, SyntaxError):  # what was decoded before the error is there
         image.tile = []
     picture = image.convert("RGB")
-    if all(low == high for low, high in picture.getextrema()):
+    if picture.getcolors(1) is not None:  # one colour alone
         raise ValueError("nothing was decoded")
     return ImageOps.fit(picture, (side, side))
 

@@ -16,6 +16,7 @@ from selftrain.report.coverage import precision_by_coverage
 from selftrain.report.page import errors
 from selftrain.report.page.run_facts import ReportedRun
 from selftrain.report.page.sheets import Sheet, shown
+from selftrain.report.page.space import legend, points, space_facts
 from selftrain.report.page.svg import inline
 from selftrain.report.page.templates import own_text, rendered
 from selftrain.report.page.trust import hinted, reasons
@@ -59,7 +60,7 @@ def run_page(run: ReportedRun) -> str:
         run=run,
         r=record,
         ev=evaluation,
-        js=own_text("run.js"),
+        js=own_text("run.js") + own_text("space.js"),
         questions=QUESTIONS,
         verdict=verdict(record, control_failed=None if evaluation is None else evaluation.control_diverged),
         versus=comparisons(record),
@@ -76,7 +77,9 @@ def run_page(run: ReportedRun) -> str:
         classes=_classes(run),
         trust=reasons(run),
         quality=None if run.validation is None else run.validation.quality,
-        space_rule=_space_rule(run),
+        points=points(run),
+        space_facts=space_facts(run),
+        legend=legend(run),
         receipt=_receipt(record, settings),
         configuration=configuration,
     )
@@ -112,8 +115,6 @@ def _charts(run: ReportedRun) -> dict[str, Markup]:
     filled = [labels for labels in run.labels if len(labels)]
     if filled and len(run.human_labels) == len(filled[-1].class_names):
         found["mix"] = inline(partial(round_charts.class_mix, filled, run.human_labels), name="mix")
-    if filled and len(filled[-1]) > 2:
-        found["space"] = inline(partial(round_charts.plane, filled[-1]), name="space")
     return found
 
 
@@ -147,14 +148,6 @@ def _classes(run: ReportedRun) -> list[tuple[ClassScores, float | None, float | 
         low, high = wilson(right, scores.support) if scores.support else (None, None)
         found.append((scores, low, high))
     return sorted(found, key=lambda each: 2.0 if each[0].recall is None else each[0].recall)
-
-
-def _space_rule(run: ReportedRun) -> str:
-    pool = len(run.labels[-1]) if run.labels else 0
-    marks = "Crosses were not accepted."
-    if pool <= round_charts.MOST_POINTS:
-        return marks
-    return f"{marks} {round_charts.MOST_POINTS:,} of {pool:,} images are drawn, chosen by image id."
 
 
 def _receipt(record: RunRecord, settings: dict[str, str]) -> list[tuple[str, str]]:
