@@ -16,7 +16,7 @@ from selftrain.evaluate.coverage import HeldOut
 from selftrain.evaluate.evaluation import evaluate
 from selftrain.evaluate.wrong_answers import wrong_answers
 from selftrain.report.page.run import QUESTIONS, needed_pictures, run_page, with_height
-from selftrain.report.page.run_facts import LeftOutFile, Picture, ReportedRun
+from selftrain.report.page.run_facts import LeftOutFile, Picture, ReportedRun, Space
 from selftrain.report.page.verdict import verdict
 from selftrain.report.page.what_if import what_if
 from selftrain.report.validation import ValidationReport
@@ -98,6 +98,21 @@ def reported(names: tuple[str, ...] = MARKUP) -> ReportedRun:
         receipt=(("configuration", f'{{"name": "{names[0]}"}}'), ("seed", "0")),
         missing=(names[1],),
     )
+    unlabelled = rounds[0].table["image_id"].to_pylist()[:30]
+    at = tuple((x, y) for x, y in rng.random((40, 2)).tolist())
+    space = Space(
+        ids=(*unlabelled, *ids[:10]),
+        names=(names[1],) * 40,
+        labels=(*[-1] * 30, *rng.integers(0, len(names), 10).tolist()),
+        counted=tuple(rng.integers(0, len(names), 40).tolist()),
+        planes={"UMAP": at, "PCA": tuple((y, x) for x, y in at)},
+        basis=names[0],
+        rule=names[1],
+        sprite="data:image/webp;base64,UklGRg==",
+        across=7,
+        tile=40,
+    )
+    run = ReportedRun(**{**vars(run), "space": space})
     pictures = {each: Picture("data:image/webp;base64,UklGRg==", names[1]) for each in needed_pictures(run)}
     return ReportedRun(**{**vars(run), "pictures": pictures})
 
