@@ -16,13 +16,14 @@ from selftrain.evaluate.coverage import HeldOut
 from selftrain.evaluate.evaluation import evaluate
 from selftrain.evaluate.wrong_answers import wrong_answers
 from selftrain.report.page.run import QUESTIONS, needed_pictures, run_page, with_height
-from selftrain.report.page.run_facts import LeftOutFile, Picture, ReportedRun, Space
+from selftrain.report.page.run_facts import LeftOutFile, MeasuredDrift, Picture, ReportedRun, Space
 from selftrain.report.page.verdict import verdict
 from selftrain.report.page.what_if import what_if
 from selftrain.report.validation import ValidationReport
 from selftrain.selflabel.rounds.history import Round
 from selftrain.selflabel.rounds.record import RunRecord
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
+from tests.retraining.drift.test_decision import nights
 
 MARKUP = ("</script><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "a & b {{ 7*7 }}", "$x$'; --")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -95,6 +96,7 @@ def reported(names: tuple[str, ...] = MARKUP) -> ReportedRun:
             names[1]: (LeftOutFile(names[1], names[0], "data:image/webp;base64,UklGRg=="), LeftOutFile("b", "c"))
         },
         validation=validation(names[1]),
+        drift=MeasuredDrift(names[1], nights(count=7)),
         receipt=(("configuration", f'{{"name": "{names[0]}"}}'), ("seed", "0")),
         missing=(names[1],),
     )
@@ -157,7 +159,11 @@ def parsed(page: str) -> Structure:
 
 
 def test_the_page_asks_its_questions_in_order(page: str) -> None:
-    assert re.findall(r"<h2 [^>]*>([^<]*)</h2>", page) == [question for _, question in QUESTIONS]
+    asked = [question for _, question in QUESTIONS]
+    assert re.findall(r"<h2 [^>]*>([^<]*)</h2>", page) == asked
+    without = run_page(ReportedRun(record()))
+    assert re.findall(r"<h2 [^>]*>([^<]*)</h2>", without) == [each for each in asked if each != "Drift"]
+    assert 'href="#drift"' not in without
 
 
 def test_no_name_becomes_markup(page: str) -> None:
@@ -179,6 +185,20 @@ def test_ids_are_unique_and_links_lead_to_them(page: str) -> None:
     assert len(structure.ids) == len(set(structure.ids))
     links = {value[1:] for name, value in structure.called if name == "href"}
     assert links <= set(structure.ids)
+
+
+def test_the_drift_of_a_retraining_is_shown_with_the_numbers_that_were_stored(page: str) -> None:
+    section = page[page.index('id="drift">') : page.index('id="receipt">')]
+    windows = nights(count=7)
+    decided = windows[-1].decision
+    assert decided.distance is not None
+    assert decided.threshold is not None
+    assert all(f'<td class="n">{each.value:.3f}</td>' in section for each in windows[-1].distances)
+    assert f'<td class="n">{decided.distance:.3f}</td><td class="n">{decided.threshold:.3f}</td>' in section
+    assert section.count("<td>none yet</td>") == 5
+    assert section.count("<td>no drift</td>") == 2
+    alone = run_page(ReportedRun(record(), drift=MeasuredDrift("drift was not measured: there is no champion")))
+    assert "drift was not measured: there is no champion" in alone
 
 
 def test_images_in_doubt_and_files_left_out_are_shown_with_their_reason(page: str) -> None:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from selftrain.adapters.process.console import logs_to_stderr
+from selftrain.adapters.report.drift import measured_drift
 from selftrain.adapters.report.left_out import counted, left_out_files
 from selftrain.adapters.runs.records import find_record
 from selftrain.config import Place
@@ -73,6 +74,7 @@ def gathered(record: RunRecord) -> ReportedRun:
         splits={} if manifest is None else {split.value: len(manifest.rows(split)) for split in Split},
         quarantine=counted(dataset),
         left_out=left_out_files(dataset),
+        drift=measured_drift(found.get("drift"), dataset),
         receipt=_receipt(settings, stored),
         missing=missing,
     )
@@ -160,7 +162,7 @@ def _values(stored: PipelineRunResponse) -> tuple[dict[str, Any], tuple[str, ...
     """The values that the steps of a run left, by name, and what is missing, in words."""
     outputs = list(_outputs(stored))
     found: dict[str, Any] = {"labels": _labels(outputs)}
-    for name, kind in (*WHOLE, ("validation", ValidationReport)):
+    for name, kind in (*WHOLE, ("validation", ValidationReport), ("drift", str)):
         value = next((_load(each, kind) for output, each in reversed(outputs) if output == name), None)
         if value is not None:
             found[name] = value

@@ -34,6 +34,7 @@ QUESTIONS = (
     ("wrong", "Where is it wrong?"),
     ("trust", "Can I trust the numbers?"),
     ("space", "The space"),
+    ("drift", "Drift"),
     ("receipt", "Receipt"),
 )
 
@@ -61,7 +62,7 @@ def run_page(run: ReportedRun) -> str:
         r=record,
         ev=evaluation,
         js=own_text("run.js") + own_text("space.js"),
-        questions=QUESTIONS,
+        questions=[each for each in QUESTIONS if each[0] != "drift" or run.drift is not None],
         verdict=verdict(record, control_failed=None if evaluation is None else evaluation.control_diverged),
         versus=comparisons(record),
         value=partial(number, metric=record.metric),

@@ -9,6 +9,7 @@ from selftrain.data.ingest.report import IngestReport
 from selftrain.evaluate.detection import DetectionReport
 from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.report.validation import ValidationReport
+from selftrain.retraining.drift.decision import Window
 from selftrain.selflabel.rounds.record import RunRecord
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
@@ -19,6 +20,14 @@ class Picture:
 
     source: str
     name: str
+
+
+@dataclass(frozen=True)
+class MeasuredDrift:
+    """What a retraining said of its new images in one `line`, and their window after those before it, oldest first."""
+
+    line: str
+    windows: tuple[Window, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,7 @@ class ReportedRun:
     - `human_labels` (classes,): how many training images of each class people labelled.
     - `splits`: how many images each split holds, by its name.
     - `pictures`: thumbnails by image id. The page shows those that it needs and finds here.
+    - `drift`: what a retraining measured; None for other runs.
     - `space`: some images as points in the plane.
     - `quarantine`: how many files were left out, by reason; `left_out`: some of them, by reason.
     - `receipt`: what the run was made of, as names and values.
@@ -75,6 +85,7 @@ class ReportedRun:
     human_labels: tuple[int, ...] = ()
     splits: Mapping[str, int] = field(default_factory=dict)
     pictures: Mapping[str, Picture] = field(default_factory=dict)
+    drift: MeasuredDrift | None = None
     space: Space | None = None
     quarantine: Mapping[str, int] = field(default_factory=dict)
     left_out: Mapping[str, tuple[LeftOutFile, ...]] = field(default_factory=dict)
