@@ -1,4 +1,4 @@
-"""The page about a run in a real Chromium: the space by slider and keyboard, and no barrier that axe-core finds."""
+"""The page about a run in a real Chromium: the space by slider and keyboard."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 from selftrain.report.page.run import run_page
 from selftrain.report.page.space import points, space_facts
 from tests.adapters.review.browser import CHROMIUM, Browser
-from tests.report.axe import AXE, findings
 from tests.report.test_run_page import reported
 
 pytest.importorskip("websocket", reason="Chromium is driven over a web socket")
@@ -87,14 +86,6 @@ def test_it_asks_for_nothing_and_nothing_complains(browser: Browser) -> None:
     assert not browser.complaints, browser.complaints
     assert [each for each in browser.requests if not each.startswith(("file:", "data:", "about:"))] == []
     assert browser.value("document.querySelectorAll('main b b').length") == 0
-
-
-@pytest.mark.skipif(
-    AXE is None, reason="NOT CHECKED BY AXE: axe-playwright-python, whose axe.min.js is used, is missing"
-)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(browser: Browser, scheme: str) -> None:
-    assert findings(browser, scheme=scheme) == []
 
 
 def test_each_control_has_a_name(browser: Browser) -> None:
