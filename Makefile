@@ -51,6 +51,7 @@ docs: $(DOCS)/.ready  ## make the documentation a site of static pages, in build
 	rm -rf $(DOCS)/pages
 	mkdir -p $(DOCS)/pages
 	tar -cf - --exclude docs/site *.md LICENSE docs configs/*.yaml benchmarks/*.md benchmarks/*.py benchmarks/results/*.md | tar -xf - -C $(DOCS)/pages
+	test ! -d build/gallery || { mkdir -p $(DOCS)/pages/docs/gallery && cp build/gallery/*.html $(DOCS)/pages/docs/gallery/; }
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/env/bin/mkdocs build --strict --config-file docs/site/mkdocs.yml
 	@echo $(DOCS)/site/index.html
 
