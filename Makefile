@@ -16,12 +16,13 @@ help:  ## list the targets
 
 setup: $(READY)  ## make .venv from the lock
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock pyproject.toml tests/axe.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
 	  { echo "selftrain needs Python 3.11, 3.12 or 3.13; say which: make PYTHON=python3.12 run"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r tests/axe.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@
 
@@ -50,6 +51,7 @@ docs: $(DOCS)/.ready  ## make the documentation a site of static pages, in build
 	rm -rf $(DOCS)/pages
 	mkdir -p $(DOCS)/pages
 	tar -cf - --exclude docs/site *.md LICENSE docs configs/*.yaml benchmarks/*.md benchmarks/*.py benchmarks/results/*.md | tar -xf - -C $(DOCS)/pages
+	test ! -d build/gallery || { mkdir -p $(DOCS)/pages/docs/gallery && cp build/gallery/*.html $(DOCS)/pages/docs/gallery/; }
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/env/bin/mkdocs build --strict --config-file docs/site/mkdocs.yml
 	@echo $(DOCS)/site/index.html
 

@@ -25,6 +25,7 @@ EXPECTATIONS: Mapping[str, Severity] = {
     "largest_side": "warn",
     "quarantine_share": "stop",
     "unlabeled_pool": "warn",
+    "image_quality": "warn",
     "leakage_exact": "stop",
     "leakage_near": "stop",
 }
@@ -153,6 +154,7 @@ class Checks(Section):
     min_image_side: int = Field(8, ge=1)
     max_image_side: int = Field(16384, ge=1)
     max_quarantine: Share = 0.05
+    max_quality_hints: Share = Field(0.05, description="dark, blurred, plain or oddly shaped images, of all images")
     severity: dict[str, Severity] = Field(default_factory=dict, description="expectation name -> stop | warn")
 
     @field_validator("severity")

@@ -1,4 +1,4 @@
-"""Charts over the rounds of a run: each model's accuracy, the classes of its pseudo-labels, and their space."""
+"""Charts over the rounds of a run: each model's accuracy, and the classes of its pseudo-labels."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.compute as pc
 
-from selftrain.data import columns
 from selftrain.evaluate.statistics.intervals import wilson
 from selftrain.report.drawing import BLUE, GREY, ORANGE, PALE, VERMILION, figure, percent_axis, plain
 from selftrain.selflabel.rounds.history import Round
@@ -17,7 +15,6 @@ from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
 Doubles = npt.NDArray[np.float64]
 MOST_CLASSES = 30
-MOST_POINTS = 1500
 _ROUND_COLOURS = (BLUE, ORANGE, VERMILION, "#009E73", "#CC79A7", "#56B4E9")
 _CLASS_COLOURS = (*_ROUND_COLOURS, "#8C6D31", "#7B4FA3", "#5E8C31", "#B23A48")
 
@@ -101,33 +98,3 @@ def class_mix(labels: Sequence[PseudoLabels], human: Sequence[int], path: Path) 
 
 def _shares(counts: Doubles) -> Doubles:
     return counts / max(1.0, float(counts.sum()))
-
-
-def plane(labels: PseudoLabels, path: Path) -> Path:
-    """Draw the pool in the plane of its two main components: of the centred logarithms of the class probabilities.
-
-    At most 1,500 images are drawn, in the order of their ids. The ten most frequent predicted classes have a colour.
-    """
-    table = labels.table.take(pc.sort_indices(labels.table["image_id"])[:MOST_POINTS])
-    probs = columns.list_values(table["probs"], len(labels.class_names)).astype(np.float64)
-    logs = np.log(np.maximum(probs, 1e-6))
-    logs -= logs.mean(axis=1, keepdims=True)
-    logs -= logs.mean(axis=0)
-    _, _, axes_of_data = np.linalg.svd(logs, full_matrices=False)
-    at = logs @ axes_of_data[:2].T
-    predicted, accepted = table["label"].to_numpy(), np.asarray(table["accepted"], dtype=np.bool_)
-    frequent = np.sort(np.argsort(-np.bincount(predicted), kind="stable")[: len(_CLASS_COLOURS)])
-    with figure(path, width=7.6, height=4.6) as drawn:
-        axes = drawn.subplots()
-        for index in [*frequent.tolist(), None]:
-            mask = ~np.isin(predicted, frequent) if index is None else predicted == index
-            if not mask.any():
-                continue
-            colour = PALE if index is None else _CLASS_COLOURS[frequent.tolist().index(index)]
-            name = "other classes" if index is None else plain(labels.class_names[index])
-            taken, left = at[mask & accepted], at[mask & ~accepted]
-            axes.scatter(taken[:, 0], taken[:, 1], s=9, color=colour, linewidths=0, label=name)
-            axes.scatter(left[:, 0], left[:, 1], s=16, color=colour, marker="x", linewidths=0.9)
-        axes.set(xlabel="first component", ylabel="second component")
-        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), markerscale=2)
-    return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 from selftrain.config import Severity
+from selftrain.data.store.quality import QualityReport
 
 
 class ExpectationResult(BaseModel):
@@ -35,7 +36,8 @@ class ClassCount(BaseModel):
 class ValidationReport(BaseModel):
     """The results of all expectations on one manifest.
 
-    `passed` is False if an expectation with severity "stop" was missed.
+    `passed` is False if an expectation with severity "stop" was missed. `quality` holds the hints at unfit images; None
+    in reports of earlier versions.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -48,6 +50,7 @@ class ValidationReport(BaseModel):
     warnings: tuple[str, ...]
     results: tuple[ExpectationResult, ...]
     classes: tuple[ClassCount, ...] = ()
+    quality: QualityReport | None = None
     page: str = ""
 
 

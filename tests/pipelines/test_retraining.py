@@ -104,6 +104,13 @@ def test_the_champion_teaches_the_next_one_by_zenmls_own_command(here: Site, inb
     assert told[0]["event"] == "promoted"
     assert all(each["delivered"] for each in told)
     assert '"event": "promoted"' in (inbox.parent / "notices.txt").read_text()
+    page = here.folder / "report.html"
+    done = here.run("selftrain", "report", record["run_id"], "--out", str(page))
+    assert done.returncode == 0, done.stdout + done.stderr
+    section = page.read_text().split('<h2 id="drift">', 1)[1].split("</section>", 1)[0]
+    assert "no decision: 6 new images, and drift.min_images is 100" in section
+    assert "How far the 6 new images are from others" in section
+    assert section.count('<th scope="row">') == 5  # three distances, the window of the first night and this one
 
 
 def test_failures_in_a_row_stop_it_until_somebody_resumes(here: Site, inbox: Path, paint: Paint) -> None:

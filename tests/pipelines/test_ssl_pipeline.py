@@ -156,6 +156,9 @@ def test_the_page_of_the_run_is_in_mlflow_and_zenml_and_the_command_writes_it_ag
     assert page.count("data:image/webp") > 24
     assert f"{100 * first['test_accuracy']:.1f} % of {first['test_images']} test images are right" in page
     assert page.count("data:image/webp") == logged.read_text().count("data:image/webp")
+    assert "the features that the registered model, models:/tiny/1, computes for the images" in page
+    assert "all 100 training images that people labelled" in page
+    assert "1,797 of 1,797 images were decoded for this" in page
     code = (
         "import json\nfrom zenml.client import Client\n"
         f"step = Client().get_pipeline_run({first['run_id']!r}).steps['run_page']\n"

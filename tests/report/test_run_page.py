@@ -12,17 +12,20 @@ import numpy as np
 import pytest
 
 from selftrain.config import Fixed, PseudoLabel
+from selftrain.data.store.quality import Hint, HintedImage, HintedKind, QualityReport
 from selftrain.evaluate.coverage import HeldOut
 from selftrain.evaluate.evaluation import evaluate
 from selftrain.evaluate.statistics.forecast import ClassNeed, CurvePoint, Gain, LabelForecast
 from selftrain.evaluate.wrong_answers import wrong_answers
 from selftrain.report.page.run import QUESTIONS, needed_pictures, run_page, with_height
-from selftrain.report.page.run_facts import Picture, ReportedRun
+from selftrain.report.page.run_facts import LeftOutFile, MeasuredDrift, Picture, ReportedRun, Space
 from selftrain.report.page.verdict import verdict
 from selftrain.report.page.what_if import what_if
+from selftrain.report.validation import ValidationReport
 from selftrain.selflabel.rounds.history import Round
 from selftrain.selflabel.rounds.record import RunRecord
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
+from tests.retraining.drift.test_decision import nights
 
 MARKUP = ("</script><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "a & b {{ 7*7 }}", "$x$'; --")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -65,6 +68,18 @@ def record(**changes: object) -> RunRecord:
     return RunRecord.model_validate(facts | changes)
 
 
+def validation(origin: str) -> ValidationReport:
+    """The data's report, with an image that is dark."""
+    worst = (HintedImage(image_id=f"{7000:064x}", origin=origin, value="99 % of it below 20 of 255"),)
+    hints = QualityReport(
+        images=240, looked_at=200, too_small=9, share=0.05, kinds=(HintedKind(hint=Hint.DARK, images=12, worst=worst),)
+    )
+    return ValidationReport(
+        manifest_digest="m", images=240, unlabeled=200, quarantine_share=0, passed=True, warnings=(), results=(),
+        quality=hints,
+    )  # fmt: skip
+
+
 def reported(names: tuple[str, ...] = MARKUP) -> ReportedRun:
     rng = np.random.default_rng(1)
     labels, probs = rng.integers(0, len(names), 80), rng.dirichlet(np.full(len(names), 0.3), 80)
@@ -79,9 +94,29 @@ def reported(names: tuple[str, ...] = MARKUP) -> ReportedRun:
         human_labels=(10,) * len(names),
         splits={"train": 40, "validation": 100},
         quarantine={names[1]: 3},
+        left_out={
+            names[1]: (LeftOutFile(names[1], names[0], "data:image/webp;base64,UklGRg=="), LeftOutFile("b", "c"))
+        },
+        validation=validation(names[1]),
+        drift=MeasuredDrift(names[1], nights(count=7)),
         receipt=(("configuration", f'{{"name": "{names[0]}"}}'), ("seed", "0")),
         missing=(names[1],),
     )
+    unlabelled = rounds[0].table["image_id"].to_pylist()[:30]
+    at = tuple((x, y) for x, y in rng.random((40, 2)).tolist())
+    space = Space(
+        ids=(*unlabelled, *ids[:10]),
+        names=(names[1],) * 40,
+        labels=(*[-1] * 30, *rng.integers(0, len(names), 10).tolist()),
+        counted=tuple(rng.integers(0, len(names), 40).tolist()),
+        planes={"UMAP": at, "PCA": tuple((y, x) for x, y in at)},
+        basis=names[0],
+        rule=names[1],
+        sprite="data:image/webp;base64,UklGRg==",
+        across=7,
+        tile=40,
+    )
+    run = ReportedRun(**{**vars(run), "space": space})
     pictures = {each: Picture("data:image/webp;base64,UklGRg==", names[1]) for each in needed_pictures(run)}
     return ReportedRun(**{**vars(run), "pictures": pictures})
 
@@ -126,7 +161,11 @@ def parsed(page: str) -> Structure:
 
 
 def test_the_page_asks_its_questions_in_order(page: str) -> None:
-    assert re.findall(r"<h2 [^>]*>([^<]*)</h2>", page) == [question for _, question in QUESTIONS]
+    asked = [question for _, question in QUESTIONS]
+    assert re.findall(r"<h2 [^>]*>([^<]*)</h2>", page) == asked
+    without = run_page(ReportedRun(record()))
+    assert re.findall(r"<h2 [^>]*>([^<]*)</h2>", without) == [each for each in asked if each != "Drift"]
+    assert 'href="#drift"' not in without
 
 
 def test_no_name_becomes_markup(page: str) -> None:
@@ -148,6 +187,33 @@ def test_ids_are_unique_and_links_lead_to_them(page: str) -> None:
     assert len(structure.ids) == len(set(structure.ids))
     links = {value[1:] for name, value in structure.called if name == "href"}
     assert links <= set(structure.ids)
+
+
+def test_the_drift_of_a_retraining_is_shown_with_the_numbers_that_were_stored(page: str) -> None:
+    section = page[page.index('id="drift">') : page.index('id="receipt">')]
+    windows = nights(count=7)
+    decided = windows[-1].decision
+    assert decided.distance is not None
+    assert decided.threshold is not None
+    assert all(f'<td class="n">{each.value:.3f}</td>' in section for each in windows[-1].distances)
+    assert f'<td class="n">{decided.distance:.3f}</td><td class="n">{decided.threshold:.3f}</td>' in section
+    assert section.count("<td>none yet</td>") == 5
+    assert section.count("<td>no drift</td>") == 2
+    alone = run_page(ReportedRun(record(), drift=MeasuredDrift("drift was not measured: there is no champion")))
+    assert "drift was not measured: there is no champion" in alone
+
+
+def test_images_in_doubt_and_files_left_out_are_shown_with_their_reason(page: str) -> None:
+    assert f"{7000:064x}" in needed_pictures(reported())
+    doubt = re.search(
+        r"<summary>12 dark</summary>\s*<ul class=\"sheet\"><li><img src=\"data:image/webp[^>]*>.*?</li>", page, re.S
+    )
+    assert doubt is not None
+    assert "99 % of it below 20 of 255" in doubt.group()
+    assert "200 of 240 images were decoded for this, drawn by image id." in page
+    left_out = page[page.index(": 2 of 3 files</summary>") :]
+    assert "what is left of &#34;&gt;&lt;img" in left_out
+    assert '<span class="gone">no picture</span><b>b</b>c</li>' in left_out
 
 
 def test_every_table_has_a_caption_and_scoped_headings(page: str) -> None:

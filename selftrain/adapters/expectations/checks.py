@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from selftrain.adapters.expectations.frames import Frames
 from selftrain.config import Checks
 from selftrain.data.label_map import LabelMap
+from selftrain.data.store.quality import QualityReport
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,8 +140,18 @@ def dataset_checks(checks: Checks, tables: Frames) -> list[Check]:
         Check("unlabeled_pool", between, {"column": "unlabeled", "min_value": 1}, "at least one unlabelled image",
                f"{int(totals['unlabeled']):,} unlabelled images",
                "Without unlabelled images a student learns nothing that its teacher did not; name a folder of them."),
+        Check("image_quality", between, {"column": "hint_share", "max_value": checks.max_quality_hints},
+               f"<= {checks.max_quality_hints:.1%}",
+               f"hints at {totals['hint_share']:.1%} of the images{_kinds(tables.quality)}",
+               "Look at the worst of each kind, which `selftrain report` shows; if they are as they should be, raise "
+               "checks.max_quality_hints."),
     ]
     # fmt: on
+
+
+def _kinds(found: QualityReport) -> str:
+    told = ", ".join(f"{kind.images:,} {kind.hint}" for kind in found.kinds)
+    return f": {told}" if told else ""
 
 
 def _count(row: pd.Series[Any]) -> str:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from selftrain.data.manifest import SCHEMA, LabelSource, Manifest, Split
+from selftrain.data.store.quality import QualityReport, quality
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,11 +29,12 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Frames:
-    """The tables, and whether near-duplicates were confirmed by their pixels or only by their hashes."""
+    """The tables, the hints at unfit images, and whether near-duplicates were confirmed by pixels, not hashes alone."""
 
     images: pd.DataFrame
     classes: pd.DataFrame
     dataset: pd.DataFrame
+    quality: QualityReport
     pixels_compared: bool
 
 
@@ -54,15 +56,17 @@ def frames(manifest: Manifest, quarantine_share: float, store: ImageStore | None
     classes = _classes(manifest)
     train = classes.loc[classes["split"] == str(Split.TRAIN), "images"].to_numpy()
     present = train[train > 0]
+    hints = quality(manifest, store)
     totals = {
         "images": len(manifest),
         "unlabeled": len(manifest.rows(Split.UNLABELED)),
         "class_ratio": float(present.max() / present.min()) if len(present) else 1.0,
         "quarantine_share": quarantine_share,
+        "hint_share": hints.share,
     }
     import pandas as pd
 
-    return Frames(images, classes, pd.DataFrame([totals]), pixels_compared=store is not None)
+    return Frames(images, classes, pd.DataFrame([totals]), hints, pixels_compared=store is not None)
 
 
 def _images(manifest: Manifest) -> pd.DataFrame:

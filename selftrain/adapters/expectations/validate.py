@@ -127,6 +127,7 @@ def _report(
         warnings=tuple(sentence(result) for result in missed if result.severity == "warn"),
         results=tuple(results),
         classes=tuple(ClassCount(class_name=name, split=split, images=images) for name, split, images in counts),
+        quality=None if tables is None else tables.quality,
         page=str(page),
     )
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from selftrain.adapters.process.console import logs_to_stderr
+from selftrain.adapters.report.drift import measured_drift
+from selftrain.adapters.report.left_out import counted, left_out_files
 from selftrain.adapters.runs.records import find_record
 from selftrain.config import Place
 from selftrain.data.images.thumbnails import thumbnail
@@ -28,7 +27,7 @@ from selftrain.evaluate.evaluation import EvaluationReport
 from selftrain.evaluate.statistics.forecast import LabelForecast
 from selftrain.learn.models.contract import FORECAST_FILE
 from selftrain.report.page.run import needed_pictures
-from selftrain.report.page.run_facts import Picture, ReportedRun
+from selftrain.report.page.run_facts import Picture, ReportedRun, Space
 from selftrain.report.validation import ValidationReport
 from selftrain.selflabel.rounds.record import RunRecord
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
@@ -76,7 +75,9 @@ def gathered(record: RunRecord) -> ReportedRun:
         forecast=_forecast(stored),
         human_labels=() if manifest is None else tuple(manifest.class_counts(Split.TRAIN).tolist()),
         splits={} if manifest is None else {split.value: len(manifest.rows(split)) for split in Split},
-        quarantine=_quarantine(dataset),
+        quarantine=counted(dataset),
+        left_out=left_out_files(dataset),
+        drift=measured_drift(found.get("drift"), dataset),
         receipt=_receipt(settings, stored),
         missing=missing,
     )
@@ -84,7 +85,17 @@ def gathered(record: RunRecord) -> ReportedRun:
         return run
     pictures, lost = pictures_of(dataset, manifest, needed_pictures(run))
     told = (*missing, f"{lost} pictures: their images are not in the store on this machine") if lost else missing
-    return replace(run, pictures=pictures, missing=told)
+    return replace(run, pictures=pictures, missing=told, space=_space(record, dataset, manifest, labels))
+
+
+def _space(record: RunRecord, dataset: Dataset, manifest: Manifest, labels: tuple[PseudoLabels, ...]) -> Space | None:
+    """Some images in the plane; None where their pixels are not on this machine."""
+    from selftrain.adapters.report.space import space_of
+
+    try:
+        return space_of(record, dataset, manifest, labels)
+    except SelftrainError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -154,7 +165,7 @@ def _values(stored: PipelineRunResponse) -> tuple[dict[str, Any], tuple[str, ...
     """The values that the steps of a run left, by name, and what is missing, in words."""
     outputs = list(_outputs(stored))
     found: dict[str, Any] = {"labels": _labels(outputs)}
-    for name, kind in (*WHOLE, ("validation", ValidationReport)):
+    for name, kind in (*WHOLE, ("validation", ValidationReport), ("drift", str)):
         value = next((_load(each, kind) for output, each in reversed(outputs) if output == name), None)
         if value is not None:
             found[name] = value
@@ -241,15 +252,6 @@ def _picture(data: bytes, origin: str) -> Picture:
         return Picture(thumbnail(data), origin)
     except ImageError:
         return Picture("", origin)
-
-
-def _quarantine(dataset: Dataset) -> dict[str, int]:
-    """How many files the data set's table of left-out files holds, by reason."""
-    path: Path = dataset.store.quarantine_path
-    if not path.is_file():
-        return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        return dict(Counter(row.get("reason") or "?" for row in csv.DictReader(file)).most_common())
 
 
 def _receipt(settings: Mapping[str, Any], stored: PipelineRunResponse) -> tuple[tuple[str, str], ...]:

@@ -72,10 +72,8 @@ def _between_heads(answers: Floats) -> float:
 
     Heads that are equally good differ on so few images as well; that part is taken off.
     """
-    images = answers.shape[1]
-    chance = float(answers.var(axis=0, ddof=1).mean()) / images
-    between = float(answers.mean(axis=1).var(ddof=1))
-    return between - chance
+    by_image, by_head = answers.var(axis=0, ddof=1), answers.mean(axis=1)
+    return float(np.var(by_head, ddof=1)) - float(by_image.mean()) / answers.shape[1]
 
 
 def _work(features: Floats, classes: int) -> float:

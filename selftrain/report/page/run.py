@@ -16,8 +16,10 @@ from selftrain.report.coverage import precision_by_coverage
 from selftrain.report.page import errors
 from selftrain.report.page.run_facts import ReportedRun
 from selftrain.report.page.sheets import Sheet, shown
+from selftrain.report.page.space import legend, points, space_facts
 from selftrain.report.page.svg import inline
 from selftrain.report.page.templates import own_text, rendered
+from selftrain.report.page.trust import hinted, reasons
 from selftrain.report.page.verdict import comparisons, verdict
 from selftrain.report.page.what_if import what_if
 from selftrain.report.summary import number
@@ -33,6 +35,7 @@ QUESTIONS = (
     ("next", "What should people label next?"),
     ("trust", "Can I trust the numbers?"),
     ("space", "The space"),
+    ("drift", "Drift"),
     ("receipt", "Receipt"),
 )
 _MOST_NEEDS = 20  # classes that are named as those to label next
@@ -42,7 +45,7 @@ def needed_pictures(run: ReportedRun) -> tuple[str, ...]:
     """The ids of the images that the page of `run` shows; their thumbnails go into its `pictures`."""
     on_sheets = [entry.image_id for _, found in shown(run.labels) for sheet in found for entry in sheet.entries]
     wrong = [x.image_id for pair in errors.hardest_pairs(run.evaluation) for x in pair.wrong]
-    return tuple(dict.fromkeys([*on_sheets, *wrong]))
+    return tuple(dict.fromkeys([*on_sheets, *wrong, *hinted(run)]))
 
 
 def with_height(page: str, height: str) -> str:
@@ -60,8 +63,8 @@ def run_page(run: ReportedRun) -> str:
         run=run,
         r=record,
         ev=evaluation,
-        js=own_text("run.js"),
-        questions=QUESTIONS,
+        js=own_text("run.js") + own_text("space.js"),
+        questions=[each for each in QUESTIONS if each[0] != "drift" or run.drift is not None],
         verdict=verdict(record, control_failed=None if evaluation is None else evaluation.control_diverged),
         versus=comparisons(record),
         value=partial(number, metric=record.metric),
@@ -78,8 +81,11 @@ def run_page(run: ReportedRun) -> str:
         more_labels=None if run.forecast is None else more_labels.sentence(run.forecast),
         gains=[] if run.forecast is None else [(x.more, more_labels.span(x)) for x in run.forecast.gains],
         needs=[] if run.forecast is None else run.forecast.classes[:_MOST_NEEDS],
-        trust=_trust(run),
-        space_rule=_space_rule(run),
+        trust=reasons(run),
+        quality=None if run.validation is None else run.validation.quality,
+        points=points(run),
+        space_facts=space_facts(run),
+        legend=legend(run),
         receipt=_receipt(record, settings),
         configuration=configuration,
     )
@@ -115,8 +121,6 @@ def _charts(run: ReportedRun) -> dict[str, Markup]:
     filled = [labels for labels in run.labels if len(labels)]
     if filled and len(run.human_labels) == len(filled[-1].class_names):
         found["mix"] = inline(partial(round_charts.class_mix, filled, run.human_labels), name="mix")
-    if filled and len(filled[-1]) > 2:
-        found["space"] = inline(partial(round_charts.plane, filled[-1]), name="space")
     if run.forecast is not None and run.forecast.points:
         found["more_labels"] = inline(partial(more_labels.learning_curve, run.forecast), name="more-labels")
     return found
@@ -152,41 +156,6 @@ def _classes(run: ReportedRun) -> list[tuple[ClassScores, float | None, float | 
         low, high = wilson(right, scores.support) if scores.support else (None, None)
         found.append((scores, low, high))
     return sorted(found, key=lambda each: 2.0 if each[0].recall is None else each[0].recall)
-
-
-def _trust(run: ReportedRun) -> list[str]:
-    """What speaks for and against the numbers, one sentence each."""
-    record, lines = run.record, list[str]()
-    if record.test_looks is not None:
-        lines.append(f"{record.test_looks} models have been evaluated on this test set so far. Each one wears it out.")
-    if run.evaluation is not None:
-        lines.append(f"On test, the calibration error is {100 * run.evaluation.calibration_error:.1f} %.")
-    for count, what in (
-        (record.excluded, "unlabelled images were left out as copies or near-copies of a validation or test image"),
-        (record.excluded_groups, "images were left out because their group has images in validation or test"),
-        (record.disputed, "images were left out because people disagree about their label"),
-        (record.reserved, "unlabelled images are reserved for validation and test"),
-        (record.quarantined, "files are in quarantine"),
-    ):
-        if count:
-            lines.append(f"{count:,} {what}.")
-    if record.excluded == 0:
-        lines.append("No unlabelled image is a copy or near-copy of a validation or test image.")
-    if record.excluded_groups == 0:
-        lines.append("No image was left out for its group.")
-    if run.validation is not None:
-        missed = [each.expectation for each in run.validation.results if not each.success]
-        told = f"missed {len(missed)} of {len(run.validation.results)} expectations: {', '.join(missed)}"
-        lines.append(f"The data {told if missed else f'met all {len(run.validation.results)} expectations'}.")
-    return lines
-
-
-def _space_rule(run: ReportedRun) -> str:
-    pool = len(run.labels[-1]) if run.labels else 0
-    marks = "Crosses were not accepted."
-    if pool <= round_charts.MOST_POINTS:
-        return marks
-    return f"{marks} {round_charts.MOST_POINTS:,} of {pool:,} images are drawn, chosen by image id."
 
 
 def _receipt(record: RunRecord, settings: dict[str, str]) -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from selftrain.adapters.expectations.validate import require_passed, validate
 from selftrain.config import EXPECTATIONS, Checks
@@ -135,6 +137,11 @@ class Thumbnails:
         pictures[30] = pictures[13]
         return pictures[index]
 
+    def read(self, shard: list[str], index: np.ndarray[Any, np.dtype[np.int32]]) -> list[bytes]:
+        buffer = io.BytesIO()
+        Image.fromarray(np.random.default_rng(1).integers(0, 256, (24, 32, 3)).astype(np.uint8)).save(buffer, "PNG")
+        return [buffer.getvalue()] * len(index)
+
 
 def test_with_the_store_near_duplicates_are_confirmed_by_pixels_and_stop(tmp_path: Path) -> None:
     hashes = column("phash")
@@ -200,6 +207,17 @@ def test_severity_is_configured_by_name(tmp_path: Path) -> None:
     assert not validate(manifest, 0.0, Checks(severity={"smallest_side": "stop"}), tmp_path).passed
     ratio = Checks(min_images_per_class=3, severity={"images_per_class": "warn"})
     assert validate(Manifest.build(table(), CLASSES), 0.0, ratio, tmp_path).passed
+
+
+def test_unfit_images_are_hints_that_only_warn(tmp_path: Path) -> None:
+    odd = {"width": [320] * 3 + [32] * 37}
+    report = validate(Manifest.build(table(**odd), CLASSES), 0.0, Checks(), tmp_path)
+    assert missed(report) == ["image_quality"]
+    assert report.passed
+    assert "image_quality: hints at 7.5% of the images: 3 of an odd shape; allowed is <= 5.0%." in report.warnings
+    assert report.quality is not None
+    assert [each.value for each in report.quality.kinds[0].worst] == ["320 x 24 pixels"] * 3
+    assert missed(validate(Manifest.build(table(**odd), CLASSES), 0.0, Checks(max_quality_hints=0.1), tmp_path)) == []
 
 
 def test_a_stop_names_expectation_rows_advice_and_page(tmp_path: Path) -> None:

@@ -12,12 +12,16 @@ from pathlib import Path
 from typing import Any
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+REVIEW_IS_THERE = "document.getElementById('count')?.textContent.includes('answered')"
 
 
 class Browser:
-    """Chromium with its profile in `folder`; it shows `address`, and `requests` lists whatever it asked for."""
+    """Chromium with its profile in `folder`; it shows `address`, and `requests` lists whatever it asked for.
 
-    def __init__(self, folder: Path, address: str) -> None:
+    The page is there once the expression `ready` is true.
+    """
+
+    def __init__(self, folder: Path, address: str, *, ready: str = REVIEW_IS_THERE) -> None:
         import websocket
 
         command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "about:blank"]
@@ -36,7 +40,7 @@ class Browser:
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.call(f"{domain}.enable")
         self.call("Page.navigate", url=address)
-        self.until("document.getElementById('count')?.textContent.includes('answered')")
+        self.until(ready)
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         self.number += 1
@@ -67,7 +71,7 @@ class Browser:
 
     def press(self, key: str) -> None:
         text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
-        code = {"Enter": 13, " ": 32, "ArrowRight": 39, "ArrowDown": 40}.get(key, 0)
+        code = {"Enter": 13, " ": 32, "ArrowRight": 39, "ArrowDown": 40, "ArrowLeft": 37, "Tab": 9}.get(key, 0)
         common = {"key": key, "windowsVirtualKeyCode": code}
         self.call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, **common)
         self.call("Input.dispatchKeyEvent", type="keyUp", **common)

@@ -10,6 +10,7 @@ from selftrain.data.label_log import read_log, standing
 from tests.adapters.review.browser import CHROMIUM, Browser
 from tests.adapters.review.served import Page
 from tests.adapters.review.small_set import CLASSES
+from tests.report.axe import AXE, findings
 
 pytest.importorskip("websocket", reason="Chromium is driven over a web socket")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")]
@@ -56,5 +57,19 @@ def test_ten_images_are_labelled_by_keyboard_and_the_log_holds_them(page: Page, 
         assert [each for each in browser.requests if not each.startswith((own, "about:", "data:"))] == []
         assert browser.value("document.querySelectorAll('img[onerror]').length") == 0
         assert "onerror" in browser.value("find('classes').textContent")
+    finally:
+        browser.close()
+
+
+@pytest.mark.skipif(AXE is None, reason="NOT CHECKED BY AXE: axe-playwright-python is not installed")
+def test_axe_finds_nothing_serious_in_either_view(page: Page, tmp_path: Path) -> None:
+    browser = Browser(tmp_path / "profile", page.address)
+    try:
+        for scheme in ("light", "dark"):
+            assert findings(browser, scheme=scheme) == []
+        browser.press("g")
+        browser.until("document.querySelectorAll('#grid li').length === 30")
+        for scheme in ("light", "dark"):
+            assert findings(browser, scheme=scheme) == []
     finally:
         browser.close()

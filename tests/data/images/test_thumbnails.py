@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from selftrain.data.images import thumbnails
 from selftrain.data.images.encode import encode_png
-from selftrain.data.images.thumbnails import SIDE, thumbnail
+from selftrain.data.images.thumbnails import SIDE, remnant, thumbnail
 from selftrain.errors import ImageError
 
 
@@ -24,3 +25,46 @@ def test_a_thumbnail_is_a_small_webp_square() -> None:
 def test_what_is_not_an_image_is_refused() -> None:
     with pytest.raises(ImageError):
         thumbnail(b"no image")
+
+
+def shown(uri: str) -> np.ndarray:
+    with Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))) as image:
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+def encoded(image: Image.Image, form: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "BMP"])
+def test_of_a_truncated_file_the_upper_part_is_left(form: str) -> None:
+    noise = np.random.default_rng(0).integers(180, 255, (96, 96, 3)).astype(np.uint8)
+    data = encoded(Image.fromarray(noise), form)
+    with pytest.raises(ImageError):
+        thumbnail(data[: len(data) // 2])
+    left = shown(remnant(data[: len(data) // 2]))
+    rows = left.mean(axis=(1, 2))
+    upper, lower = (rows[:24], rows[-24:]) if form != "BMP" else (rows[-24:], rows[:24])  # BMP begins at the bottom
+    assert upper.mean() > 190
+    assert abs(lower.mean() - upper.mean()) > 40
+
+
+def test_of_an_animation_the_first_frame_is_left() -> None:
+    first, second = (Image.new("RGB", (64, 64), colour) for colour in ("red", "blue"))
+    first.paste("white", (0, 0, 64, 8))
+    data = encoded(first, "GIF", save_all=True, append_images=[second])
+    assert shown(remnant(data))[48, 48].argmax() == 0
+
+
+@pytest.mark.parametrize("data", [b"", b"no image", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0" + bytes(40)])
+def test_where_nothing_can_be_shown_nothing_is(data: bytes) -> None:
+    assert remnant(data) == ""
+
+
+def test_a_picture_that_is_too_large_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(Image.effect_noise((64, 64), 90), "JPEG")[:-40]
+    assert remnant(data) != ""
+    monkeypatch.setattr(thumbnails, "MOST_LEFT", 64 * 64 - 1)
+    assert remnant(data) == ""
