@@ -87,7 +87,8 @@ function showOne() {
   if (!question.answers.length) find("answers").append(make("li", "nothing: it was not asked about this image", { class: "quiet" }));
   find("teacher").textContent = question.teacher ? `round ${question.round}, teacher ${question.teacher.slice(0, 12)}` : "";
   find("why").textContent = question.why;
-  find("labels").textContent = question.labels.length ? `Its label today: ${question.labels.join(" or ")}. Your answer settles it.` : "";
+  const today = question.labels.length ? `Its label today: ${question.labels.join(" or ")}. ` : "";
+  find("labels").textContent = today || question.disputed ? `${today}Your answer settles it.` : "";
   const near = question.twin ? [[question.twin, "looks the same"], ...question.neighbours] : question.neighbours;
   find("near").hidden = !near.length;
   find("neighbours").replaceChildren(...near.map(([id, label]) => {
