@@ -1,4 +1,4 @@
-"""The page's script, run by Node with a stand-in for the browser: a queue of two chunks, a dead server, another name."""
+"""The page's script, run by Node with a stand-in for a browser: two chunks of a queue, a dead server, another name."""
 
 from __future__ import annotations
 
