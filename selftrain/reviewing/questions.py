@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from selftrain.retraining.label_file import SETTLES
 from selftrain.reviewing.queues import Found, Material
 from selftrain.reviewing.spreading import nearest
 
@@ -120,11 +121,15 @@ class Neighbours:
 
 
 def as_csv(questions: Sequence[Question]) -> str:
-    """The queue as a label file (CSV) whose column `label` is empty, for `selftrain label --from`."""
+    """The queue as a label file (CSV) whose column `label` is empty, for `selftrain label --from`.
+
+    The column `settles` says where a label ends what was said before, as an answer on the page does.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("path", "image_id", "label", "shown", "confidence", "why"))
+    writer.writerow(("path", "image_id", "label", "shown", "settles", "confidence", "why"))
     for each in questions:
         sure = "" if each.confidence is None else f"{each.confidence:.4f}"
-        writer.writerow((each.path, each.image_id, "", each.shown or "", sure, each.why))
+        settles = SETTLES if each.settled_by_answer else ""
+        writer.writerow((each.path, each.image_id, "", each.shown or "", settles, sure, each.why))
     return text.getvalue()
