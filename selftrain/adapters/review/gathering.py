@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from selftrain.adapters.report.gathering import reviewed
+from selftrain.adapters.runs.records import find_record, workspace_of
+from selftrain.config import Place
 from selftrain.data.label_log import NONE_OF_THEM, Standing, read_log, standing
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.store.dataset import Dataset
@@ -70,6 +72,15 @@ class RunToReview:
         """The image file `image_id` of the store. Raises KeyError for an unknown one, ManifestError for a lost one."""
         shard, number = self.places[image_id]
         return self.dataset.store.read([shard], np.array([number], np.int64))[0]
+
+
+def place_of(run_id: str | None) -> tuple[RunRecord, Place]:
+    """The record of the run with the id, name or prefix `run_id`, and where its data set is; None: the latest.
+
+    Raises SourceError for an unknown run.
+    """
+    record = find_record(run_id)
+    return record, Place(workspace=str(workspace_of(record.run_id)), dataset=record.name)
 
 
 def gather(run_id: str | None) -> RunToReview:
