@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import webbrowser
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,6 +13,7 @@ import typer
 from selftrain.errors import InputError
 
 if TYPE_CHECKING:
+    from selftrain.adapters.review.app import Review
     from selftrain.adapters.review.gathering import RunToReview
     from selftrain.reviewing.questions import Question
 
@@ -45,83 +47,117 @@ def review(
     Each answer goes to the label log at once, as with `selftrain label`; the next run uses it. Labelled images are not
     asked about again. With --out, fill in the column label, then: selftrain label --from FILE.
     """
-    from selftrain.adapters.review.gathering import gather
-    from selftrain.reviewing.label_studio import as_tasks
-    from selftrain.reviewing.questions import as_csv
-    from selftrain.reviewing.queues import QueueName, order_of
-
     files = [each for each in (out, to_label_studio, from_label_studio) if each is not None]
     if len(files) > 1:
         raise InputError("--out, --to-label-studio and --from-label-studio exclude each other; give one of them")
+    wanted = _Wanted(queue, limit, seed, spread_out=not ordered)
     if from_label_studio is not None:
-        _take(gather(run_id), from_label_studio, who)
-        return
-    if files and files[0].exists():
+        _take(run_id, from_label_studio, who)
+    elif not files:
+        _serve(run_id, wanted, who=who, port=port, show=show)
+    elif files[0].exists():
         raise InputError(f"{files[0]} exists and may hold labels; give another file")
-    run = gather(run_id)
-    found = run.queue(QueueName(queue), limit=limit, seed=seed, spread_out=not ordered)
-    if not files:
-        order = order_of(run.material, QueueName(queue), count=len(found), limit=limit, spread_out=not ordered)
-        _serve(run, found, queue=queue, who=who, port=port, show=show, order=order)
     elif out is not None:
-        _write(out, as_csv(found))
-        typer.echo(
-            f"{out}: {len(found)} images of the queue {queue}; fill in label, then: selftrain label --from {out}"
-        )
+        _write_list(run_id, wanted, out)
     else:
-        _write(files[0], as_tasks(found))
-        typer.echo(
-            f"{files[0]}: {len(found)} tasks of the queue {queue}; export what was annotated as JSON, then: selftrain "
-            "review --from-label-studio FILE"
-        )
+        _write_tasks(run_id, wanted, files[0])
 
 
-def _serve(
-    run: RunToReview,
-    found: Sequence[Question],
-    *,
-    queue: str,
-    who: str | None,
-    port: int,
-    show: bool,
-    order: str,
-) -> None:
+@dataclass(frozen=True)
+class _Wanted:
+    """Which images a person asked for."""
+
+    queue: Queue
+    limit: int
+    seed: int
+    spread_out: bool
+
+    def of(self, run: RunToReview) -> Sequence[Question]:
+        from selftrain.reviewing.queues import QueueName
+
+        return run.queue(QueueName(self.queue), limit=self.limit, seed=self.seed, spread_out=self.spread_out)
+
+    def order(self, run: RunToReview, count: int) -> str:
+        from selftrain.reviewing.queues import QueueName, order_of
+
+        name = QueueName(self.queue)
+        return order_of(run.material, name, count=count, limit=self.limit, spread_out=self.spread_out)
+
+
+def _write_list(run_id: str | None, wanted: _Wanted, path: Path) -> None:
+    from selftrain.reviewing.questions import as_csv
+
+    found = _found(run_id, wanted)
+    _write(path, as_csv(found))
+    typer.echo(
+        f"{path}: {len(found)} images of the queue {wanted.queue}; fill in label, then: selftrain label --from {path}"
+    )
+
+
+def _write_tasks(run_id: str | None, wanted: _Wanted, path: Path) -> None:
+    from selftrain.reviewing.label_studio import as_tasks
+
+    found = _found(run_id, wanted)
+    _write(path, as_tasks(found))
+    typer.echo(
+        f"{path}: {len(found)} tasks of the queue {wanted.queue}; export what was annotated as JSON, then: selftrain "
+        "review --from-label-studio FILE"
+    )
+
+
+def _found(run_id: str | None, wanted: _Wanted) -> Sequence[Question]:
+    from selftrain.adapters.review.gathering import gather, place_of
+    from selftrain.adapters.snapshots.carrying import shared_state
+
+    record, place = place_of(run_id)
+    with shared_state(place, "review", changes=False):
+        return wanted.of(gather(record.run_id))
+
+
+def _serve(run_id: str | None, wanted: _Wanted, *, who: str | None, port: int, show: bool) -> None:
+    from selftrain.adapters.review.gathering import gather, place_of
+    from selftrain.adapters.review.server import serve
+    from selftrain.adapters.snapshots.later_answers import answers_carried
+
+    record, place = place_of(run_id)
+    with answers_carried(place, "review"):
+        run = gather(record.run_id)
+        review = _review_of(run, wanted, who)
+
+        def started(address: str) -> None:
+            typer.echo(f"{review.about}: {address}\nonly this machine can open it; Ctrl+C ends it, and nothing is lost")
+            if show and not webbrowser.open(address):
+                typer.echo("no browser was found; open the address yourself", err=True)
+
+        serve(review, port=port, started=started)
+
+
+def _review_of(run: RunToReview, wanted: _Wanted, who: str | None) -> Review:
     from selftrain.adapters.registry.champions import current_user
     from selftrain.adapters.review.app import Review
-    from selftrain.adapters.review.server import serve
-    from selftrain.adapters.snapshots.carrying import shared_state
-    from selftrain.config import Place
     from selftrain.reviewing.desk import Desk
     from selftrain.reviewing.questions import Neighbours
 
-    about = f"{len(found)} images of the queue {queue}, run {run.record.run_id[:8]}"
-    review = Review(
+    found = wanted.of(run)
+    about = f"{len(found)} images of the queue {wanted.queue}, run {run.record.run_id[:8]}"
+    return Review(
         title=f"Review of {run.record.name}",
-        about=f"{about}, {order}",
+        about=f"{about}, {wanted.order(run, len(found))}",
         desk=Desk(run.dataset.store.root, run.classes, found),
         neighbours=Neighbours(run.material),
         who=who or current_user(),
         read=run.read,
     )
 
-    def started(address: str) -> None:
-        typer.echo(f"{about}: {address}\nonly this machine can open it; Ctrl+C ends it, and nothing is lost")
-        if show and not webbrowser.open(address):
-            typer.echo("no browser was found; open the address yourself", err=True)
 
-    place = Place(workspace=str(run.dataset.workspace.root), dataset=run.dataset.name)
-    with shared_state(place, "review"):
-        serve(review, port=port, started=started)
-
-
-def _take(run: RunToReview, path: Path, who: str | None) -> None:
+def _take(run_id: str | None, path: Path, who: str | None) -> None:
     """Take in the labels of an export by the rules of `selftrain label`."""
     import tempfile
     from datetime import UTC, datetime
 
     from selftrain.adapters.registry.champions import current_user
+    from selftrain.adapters.review.gathering import gather, place_of
     from selftrain.adapters.snapshots.carrying import shared_state
-    from selftrain.config import Place
     from selftrain.retraining.label_entry import LabelledSet
     from selftrain.retraining.label_file import LabelledBy
     from selftrain.reviewing.label_studio import labels_of_export
@@ -130,8 +166,9 @@ def _take(run: RunToReview, path: Path, who: str | None) -> None:
     if not labels:
         raise InputError(f"{path} holds no annotated task; annotate some, then export them as JSON")
     default = LabelledBy(who or current_user(), datetime.now(UTC))
-    place = Place(workspace=str(run.dataset.workspace.root), dataset=run.dataset.name)
+    record, place = place_of(run_id)
     with shared_state(place, "review"), tempfile.TemporaryDirectory() as scratch:
+        run = gather(record.run_id)
         file = Path(scratch) / "labels.csv"
         file.write_text(text, encoding="utf-8")
         report = LabelledSet(run.dataset.store, run.record.name).take(file, default=default)

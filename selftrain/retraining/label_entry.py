@@ -122,17 +122,19 @@ def labelled_listing(listing: Listing, store: ImageStore) -> Listing:
 def _not_known(lines: pa.Table, log: pa.Table, default: LabelledBy) -> pa.Table:
     """The `lines` that neither the log nor an earlier one of them says already.
 
-    A settling line is known where its label is settled. Any other is known if the same person gave the same label, at
-    the same time if the file has one: a file that comes twice adds nothing.
+    A settling line is known where its label is settled, or was by the same person at the same time. Any other is known
+    if the same person gave the same label, at the same time if the file has one: a file that comes twice adds nothing.
     """
-    now, keys = standing(log), _keys(in_force(log))
+    holding = in_force(log)
+    now, keys, ends = standing(log), _keys(holding), holding["settles"].to_pylist()
+    ended = {key for key, settles in zip(keys, ends, strict=True) if settles}
     seen = {*keys, *((*key[:3], None) for key in keys)}
     taken: set[Key] = set()
     new: list[int] = []
     for row, (key, settles) in enumerate(zip(_keys(lines), lines["settles"].to_pylist(), strict=True)):
         image_id, label, who, when = key
         key = (image_id, label, who, None if when == default.when else when)
-        is_settled = image_id in now.settled and now.agreed.get(image_id) == label
+        is_settled = key in ended or (image_id in now.settled and now.agreed.get(image_id) == label)
         if key not in taken and not (is_settled if settles else key in seen):
             new.append(row)
         taken.add(key)

@@ -21,7 +21,9 @@ from selftrain.errors import LabelLogError, SourceError
 Purpose = Literal["add", "settle", "retract"]
 """What the rows of a label file do: add labels, end conflicts, or take labels back."""
 
-COLUMNS = ("path", "image_id", "label", "who", "when", "shown", "confidence", "why")  # a review list has the last two
+COLUMNS = ("path", "image_id", "label", "who", "when", "shown", "settles", "confidence", "why")  # a review list: all
+SETTLES = "yes"
+"""What the column `settles` holds where a row ends what was said of its image before."""
 _WHOLE_ID = re.compile(r"[0-9a-f]{64}")
 
 
@@ -39,8 +41,9 @@ def read_label_file(
     """The rows of the file at `path` as lines of the label log, in order; `purpose` is what they do there.
 
     A row names its image by `path`, as the source or the inbox lists it, or by the 64 characters of its `image_id`.
-    `index` is the store's. Raises LabelLogError naming the rows that name no image of the data set, an unknown class
-    or no time; and, where they settle, two labels for an image. Only a row that retracts may have no label.
+    `index` is the store's. A row that adds settles where its column `settles` says so. Raises LabelLogError naming the
+    rows that name no image of the data set, an unknown class or no time; and, where they settle, two labels for an
+    image. Only a row that retracts may have no label.
     """
     try:
         table = read_text_table(path, COLUMNS, option="--from")
@@ -51,18 +54,19 @@ def read_label_file(
     if purpose != "retract":
         rows.refuse_unlabelled()
     rows.refuse_classes(classes)
+    settles = rows.settles()
     lines = pa.table(
         {
             "image_id": pa.array(rows.image_ids(index), pa.string()),
             "label": table["label"],
             "who": pa.array([who or default.who for who in table["who"].to_pylist()], pa.string()),
             "when": pa.array(rows.times(default.when), LABEL_LOG_SCHEMA.field("when").type),
-            "settles": pa.array([purpose == "settle"] * table.num_rows, pa.bool_()),
+            "settles": pa.array([purpose == "settle" or (purpose == "add" and each) for each in settles], pa.bool_()),
             "shown": table["shown"],
         },
         schema=LABEL_LOG_SCHEMA,
     )
-    if purpose == "settle":
+    if purpose != "retract":
         rows.refuse_two_labels(lines)
     return lines
 
@@ -147,13 +151,22 @@ class _Rows:
         )
         return times
 
-    def refuse_two_labels(self, lines: pa.Table) -> None:
-        ids, labels = lines["image_id"].to_pylist(), lines["label"].to_pylist()
-        first: dict[str, str] = {}
-        for image_id, label in zip(ids, labels, strict=True):
-            first.setdefault(image_id, label)
+    def settles(self) -> list[bool]:
+        """Whether each row says that it settles."""
+        said = self.column("settles")
         self.stop_at(
-            lambda row: labels[row] != first[ids[row]],
+            lambda row: said[row] not in (None, SETTLES), problem="unknown word in `settles`", remedy=f"write {SETTLES}"
+        )
+        return [each == SETTLES for each in said]
+
+    def refuse_two_labels(self, lines: pa.Table) -> None:
+        ids, labels, settles = (lines[name].to_pylist() for name in ("image_id", "label", "settles"))
+        first: dict[str, str] = {}
+        for image_id, label, ends in zip(ids, labels, settles, strict=True):
+            if ends:
+                first.setdefault(image_id, label)
+        self.stop_at(
+            lambda row: settles[row] and labels[row] != first[ids[row]],
             problem="second label for an image that the file settles",
             remedy="keep one label for each image",
         )

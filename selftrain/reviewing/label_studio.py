@@ -15,9 +15,10 @@ from typing import Any
 from urllib.parse import quote
 
 from selftrain.errors import LabelLogError
+from selftrain.retraining.label_file import SETTLES
 from selftrain.reviewing.questions import Question
 
-COLUMNS = ("image_id", "label", "who", "when", "shown")
+COLUMNS = ("image_id", "label", "who", "when", "shown", "settles")
 LOCAL_FILES = "/data/local-files/?d="  # Label Studio serves its machine's files here, if it is told to
 
 
@@ -32,7 +33,8 @@ def as_tasks(questions: Sequence[Question]) -> str:
 def _task(question: Question) -> dict[str, object]:
     path = question.path
     url = path if "://" in path else LOCAL_FILES + quote(str(Path(path).absolute()).lstrip("/"))
-    data = {"image": url, "image_id": question.image_id, "path": path, "why": question.why, "shown": question.shown}
+    data: dict[str, object] = {"image": url, "image_id": question.image_id, "path": path, "why": question.why}
+    data |= {"shown": question.shown, "settles": question.settled_by_answer}
     if question.shown is None:
         return {"data": data}
     choice = {"from_name": "label", "to_name": "image", "type": "choices", "value": {"choices": [question.shown]}}
@@ -43,12 +45,13 @@ def _task(question: Question) -> dict[str, object]:
 def labels_of_export(path: Path) -> tuple[str, int, int]:
     """The labels of an export at `path` as a label file (CSV), how many they are, and how many tasks have none.
 
-    Each annotation is a label, so that two people who disagree are a conflict. Raises LabelLogError for any other file,
-    and for a task that does not name its image or has several labels in an annotation.
+    Each annotation is a label, so that two people who disagree are a conflict. Where a task says so, annotations settle
+    as long as they agree. Raises LabelLogError for any other file, and for a task that does not name its image or has
+    several labels in an annotation.
     """
     try:
         tasks = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise LabelLogError(f"{path} cannot be read as JSON: {error}; export from Label Studio as JSON") from error
     if not isinstance(tasks, list):
         raise LabelLogError(f"{path} holds no list of tasks; export from Label Studio as JSON")
@@ -68,8 +71,9 @@ def labels_of_export(path: Path) -> tuple[str, int, int]:
     return text.getvalue(), labels, without
 
 
-def _rows(task: Any) -> Iterator[tuple[str, str, str, str, str]]:
-    image_id, shown = task["data"]["image_id"], task["data"].get("shown") or ""
+def _rows(task: Any) -> Iterator[tuple[str, str, str, str, str, str]]:
+    data = task["data"]
+    said: list[str] = []
     for annotation in task["annotations"]:
         if annotation.get("was_cancelled"):
             continue  # skipped
@@ -77,18 +81,17 @@ def _rows(task: Any) -> Iterator[tuple[str, str, str, str, str]]:
         if not choices:
             continue
         (label,) = choices
+        said.append(label)
+        settles = SETTLES if data.get("settles") and len(set(said)) == 1 else ""
         when = annotation.get("updated_at") or annotation.get("created_at") or ""
-        yield str(image_id), str(label), _who(annotation.get("completed_by")), str(when), str(shown)
+        who = _who(annotation.get("completed_by"))
+        yield str(data["image_id"]), str(label), who, str(when), str(data.get("shown") or ""), settles
 
 
 def _who(completed_by: Any) -> str:
     """Who annotated: an address, else the number of the person there."""
     if isinstance(completed_by, dict):
         completed_by = completed_by.get("email") or completed_by.get("id")
-    return (
-        ""
-        if completed_by is None
-        else completed_by
-        if isinstance(completed_by, str)
-        else f"label-studio-{completed_by}"
-    )
+    if completed_by is None:
+        return ""
+    return completed_by if isinstance(completed_by, str) else f"label-studio-{completed_by}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from selftrain.retraining.label_file import SETTLES
 from selftrain.reviewing.queues import Found, Material
 from selftrain.reviewing.spreading import nearest
 
@@ -24,6 +25,7 @@ class Question:
     - `round`, `teacher`: whose answers these are.
     - `labels`: what the image is called today, if it has labels; several that differ are a conflict.
     - `twin`: an image that looks nearly the same; None without one.
+    - `disputed`: it is left out because labels contradict each other, those of the source too, or were taken back.
     """
 
     image_id: str
@@ -34,11 +36,17 @@ class Question:
     teacher: str | None = None
     labels: tuple[str, ...] = ()
     twin: str | None = None
+    disputed: bool = False
 
     @property
     def shown(self) -> str | None:
         """The label that the person sees as the model's answer."""
         return self.answers[0][0] if self.answers else None
+
+    @property
+    def settled_by_answer(self) -> bool:
+        """Whether an answer ends what was said before, as with `selftrain label --settle`."""
+        return self.disputed or bool(self.labels)
 
     @property
     def confidence(self) -> float | None:
@@ -52,6 +60,7 @@ def questions(
     """A question for each image that was `found`; `paths` and `labels` go by image_id."""
     answers = _answers(material, [image_id for image_id, _ in found])
     last = material.rounds[-1] if material.rounds else None
+    disputed = dict(material.left_out.disputed)
     return tuple(
         Question(
             image_id,
@@ -62,6 +71,7 @@ def questions(
             teacher=last.teacher if last is not None and image_id in answers else None,
             labels=labels.get(image_id, ()),
             twin=material.left_out.twins.get(image_id),
+            disputed=image_id in disputed,
         )
         for image_id, why in found
     )
@@ -111,11 +121,15 @@ class Neighbours:
 
 
 def as_csv(questions: Sequence[Question]) -> str:
-    """The queue as a label file (CSV) whose column `label` is empty, for `selftrain label --from`."""
+    """The queue as a label file (CSV) whose column `label` is empty, for `selftrain label --from`.
+
+    The column `settles` says where a label ends what was said before, as an answer on the page does.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("path", "image_id", "label", "shown", "confidence", "why"))
+    writer.writerow(("path", "image_id", "label", "shown", "settles", "confidence", "why"))
     for each in questions:
         sure = "" if each.confidence is None else f"{each.confidence:.4f}"
-        writer.writerow((each.path, each.image_id, "", each.shown or "", sure, each.why))
+        settles = SETTLES if each.settled_by_answer else ""
+        writer.writerow((each.path, each.image_id, "", each.shown or "", settles, sure, each.why))
     return text.getvalue()

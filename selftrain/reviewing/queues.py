@@ -99,7 +99,7 @@ def review_queue(
     urgent = list(islice(ranked, SPREAD_FROM * limit))
     if len(urgent) <= limit:
         return tuple(urgent)
-    chosen = spread(_vectors(material, [each[0] for each in urgent]), limit)
+    chosen = spread(_vectors(material, name, [each[0] for each in urgent]), limit)
     return tuple(urgent[row] for row in sorted(chosen))
 
 
@@ -109,14 +109,20 @@ def order_of(material: Material, name: QueueName, *, count: int, limit: int, spr
         return "as they come"
     if not spread_out or count < limit or limit > MOST_SPREAD:
         return "most urgent first"
-    by = "the model's answers" if material.vectors is None else "features of a frozen network"
+    by = "the model's answers" if _features(material, name) is None else "features of a frozen network"
     return f"most urgent first, spread out by {by}"
 
 
-def _vectors(material: Material, ids: Sequence[str]) -> npt.NDArray[np.float32]:
+def _features(material: Material, name: QueueName) -> Vectors | None:
+    """The features that a queue's images are compared by; labelled images may have some where the pool has none."""
+    return material.label_vectors if name is QueueName.MISLABELLED else material.vectors
+
+
+def _vectors(material: Material, name: QueueName, ids: Sequence[str]) -> npt.NDArray[np.float32]:
     """A vector (n, width) per image: its features, else what the last round answered; 0 for what is not known."""
-    if material.vectors is not None:
-        return material.vectors.of(ids)
+    features = _features(material, name)
+    if features is not None:
+        return features.of(ids)
     rows = {each: row for row, each in enumerate(material.last.table["image_id"].to_pylist())}
     probs = material.last.probs()
     found = np.zeros((len(ids), probs.shape[1]), np.float32)

@@ -21,6 +21,7 @@ def spread(values: Floats, count: int) -> Ints:
     """
     chosen = [0]
     nearest = _squared(values, values[:1])[:, 0]
+    nearest[0] = -1.0
     while len(chosen) < min(count, len(values)):
         chosen.append(int(nearest.argmax()))
         nearest = np.minimum(nearest, _squared(values, values[chosen[-1:]])[:, 0])

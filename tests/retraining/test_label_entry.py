@@ -352,3 +352,17 @@ def test_a_label_that_nobody_gave_cannot_be_taken_back(
     with pytest.raises(LabelLogError, match=f"row 1: .* has not got {said}"):
         take(images, f"{given},{label}", purpose="retract")
     assert read_log(images / "store").num_rows == 1
+
+
+def test_a_row_settles_where_its_own_column_says_so(images: Path, run: Callable[..., IngestResult]) -> None:
+    run()
+    corrected, other = str(images / "labeled/cat/0.png"), str(images / "labeled/cat/1.png")
+    report = take(images, f"{corrected},dog,yes", f"{other},dog,", head="path,label,settles")
+    assert [each.path for each in report.conflicts] == [other]
+    assert splits(run())["cat/0.png"][1] == 1
+    with pytest.raises(LabelLogError, match=r"unknown word in `settles`.*write yes"):
+        take(images, f"{other},dog,no", head="path,label,settles")
+    with pytest.raises(LabelLogError, match="second label for an image that the file settles"):
+        take(images, f"{other},dog,yes", f"{other},cat,yes", head="path,label,settles")
+    assert take(images, f"{corrected},dog,yes", head="path,label,settles", purpose="retract").added == 1
+    assert splits(run())["cat/0.png"][1] == 0

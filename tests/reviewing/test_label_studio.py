@@ -56,11 +56,32 @@ def test_each_annotation_is_a_label_of_whoever_gave_it(tmp_path: Path) -> None:
     ]
 
 
+DOUBTED = Question("a" * 64, "/photos/a.jpg", "labelled cat", labels=("cat",))
+
+
+def test_annotations_settle_a_doubted_label_until_two_of_them_differ(tmp_path: Path) -> None:
+    (task,) = json.loads(as_tasks([DOUBTED]))
+    path = tmp_path / "export.json"
+    said = [
+        {"completed_by": number, "result": choice(label)} for number, label in enumerate(["dog", "dog", "cow", "dog"])
+    ]
+    path.write_text(json.dumps([{**task, "annotations": said}]))
+    rows = list(csv.DictReader(io.StringIO(labels_of_export(path)[0])))
+    assert [(row["label"], row["settles"]) for row in rows] == [
+        ("dog", "yes"),
+        ("dog", "yes"),
+        ("cow", ""),
+        ("dog", ""),
+    ]
+    (row,) = csv.DictReader(io.StringIO(as_csv([DOUBTED])))
+    assert row["settles"] == "yes"
+
+
 def test_what_is_not_such_an_export_is_refused_with_the_number_of_the_task(tmp_path: Path) -> None:
     with pytest.raises(LabelLogError, match=r"task 1 .* one\s+choice"):
         labels_of_export(annotated(tmp_path, {"result": choice("cat", "dog")}))
     path = tmp_path / "other.json"
-    for text in ('{"a": 1}', "nothing"):
+    for text in ('{"a": 1}', "nothing", "[" * 100_000):
         path.write_text(text)
         with pytest.raises(LabelLogError, match="export from Label Studio as JSON"):
             labels_of_export(path)

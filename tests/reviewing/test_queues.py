@@ -104,6 +104,35 @@ def test_distances_and_the_spread_are_those_of_naive_loops() -> None:
     assert spread(values, 6).tolist() == chosen
 
 
+def test_images_that_are_all_alike_are_chosen_once_each() -> None:
+    assert sorted(spread(np.zeros((6, 4), np.float32), 4).tolist()) == [0, 1, 2, 3]
+    one_image = unit(np.repeat(np.random.default_rng(0).normal(size=(1, 64)), 8, axis=0).astype(np.float32))
+    assert len(set(spread(one_image, 5).tolist())) == 5
+
+
+def test_doubted_labels_are_spread_by_the_features_of_labelled_images_alone() -> None:
+    rng = np.random.default_rng(0)
+    truth = np.arange(200) % 2
+    features = rng.normal(size=(200, 16)).astype(np.float32)
+    features[:, 0] += 6 * truth - 3
+    ids = [f"{row:03}" for row in range(200)]
+    said = {
+        each: "ab"[code ^ (row < 60 and row % 3 == 0)] for row, (each, code) in enumerate(zip(ids, truth, strict=True))
+    }
+    vectors = Vectors(tuple(ids), unit(features))
+    material = Material(MATERIAL.rounds, labels=said, label_vectors=vectors)  # none of the pool is kept
+    found, urgent = (
+        [each for each, _ in review_queue(material, QueueName.MISLABELLED, limit=limit, spread_out=True)]
+        for limit in (4, 16)
+    )
+    assert len(urgent) == 16
+    assert found == sorted((urgent[row] for row in spread(vectors.of(urgent), 4)), key=urgent.index)
+    told = order_of(material, QueueName.MISLABELLED, count=5, limit=5, spread_out=True)
+    assert told == "most urgent first, spread out by features of a frozen network"
+    told = order_of(material, QueueName.UNCERTAIN, count=5, limit=5, spread_out=True)
+    assert told == "most urgent first, spread out by the model's answers"
+
+
 def test_a_wrong_human_label_is_doubted_and_the_right_ones_are_not() -> None:
     rng = np.random.default_rng(3)
     truth = np.arange(80) % 2

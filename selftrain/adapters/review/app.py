@@ -24,7 +24,7 @@ from selftrain.reviewing.questions import Neighbours
 
 HERE = Path(__file__).parent
 TOKEN_HEADER = "x-review-token"
-MOST_BODY, CHUNK = 1_000_000, 200
+MOST_BODY, CHUNK, MOST_DIGITS = 1_000_000, 200, 18
 SIDES = {"small": 192, "large": 768}
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
@@ -184,7 +184,7 @@ class _Routes:
             return _error(error.message, 409)
         except SelftrainError as error:
             return _error(error.message, 503)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return _error("images, label, who and since are wanted, as JSON", 400)
 
     def _answer(self, given: dict[str, object]) -> None:
@@ -222,7 +222,7 @@ def _own_file(name: str, suffix: str, kind: str) -> Response:
 
 def _number(request: Request, name: str) -> int:
     text = request.query_params.get(name, "0")
-    return int(text) if text.isascii() and text.isdigit() else 0
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS else 0
 
 
 def _text(value: object) -> str:

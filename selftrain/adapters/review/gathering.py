@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from selftrain.adapters.report.gathering import reviewed
+from selftrain.adapters.runs.records import find_record, workspace_of
+from selftrain.config import Place
 from selftrain.data.label_log import NONE_OF_THEM, Standing, read_log, standing
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.store.dataset import Dataset
@@ -19,6 +21,7 @@ from selftrain.reviewing.questions import Question, questions
 from selftrain.reviewing.queues import Material, QueueName, review_queue
 from selftrain.reviewing.vectors import kept_vectors
 from selftrain.selflabel.rounds.record import RunRecord
+from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,8 @@ class RunToReview:
         match name:
             case QueueName.MISLABELLED:  # a label of the log may be wrong too, unless it was given against a doubt
                 return frozenset((*now.settled, *now.disputed, *now.excluded))
-            case QueueName.QUARANTINE:
-                return frozenset((*now.agreed, *now.excluded))
+            case QueueName.QUARANTINE:  # a label that does not settle leaves a conflict of the source as it is
+                return frozenset((*now.settled.difference(now.disputed), *now.excluded))
             case _:
                 return frozenset((*now.agreed, *now.disputed, *now.excluded))
 
@@ -71,12 +74,37 @@ class RunToReview:
         return self.dataset.store.read([shard], np.array([number], np.int64))[0]
 
 
+def place_of(run_id: str | None) -> tuple[RunRecord, Place]:
+    """The record of the run with the id, name or prefix `run_id`, and where its data set is; None: the latest.
+
+    Raises SourceError for an unknown run.
+    """
+    record = find_record(run_id)
+    return record, Place(workspace=str(workspace_of(record.run_id)), dataset=record.name)
+
+
 def gather(run_id: str | None) -> RunToReview:
     """What the run with the id, name or prefix `run_id` holds for a review; None: the latest.
 
-    Raises SourceError for an unknown run, and LabelLogError for a damaged label log.
+    Raises SourceError for an unknown run, InputError for a detector's, and LabelLogError for a damaged label log.
     """
-    record, rounds, dataset, stored = reviewed(run_id)
+    record, rounds, dataset, manifest = reviewed(run_id)
+    return to_review(record, rounds, dataset, manifest)
+
+
+def to_review(
+    record: RunRecord, rounds: tuple[PseudoLabels, ...], dataset: Dataset, stored: Manifest | None
+) -> RunToReview:
+    """What a run with this `record`, the pseudo-labels of its `rounds`, and its data set hold for a review.
+
+    The manifest of the data set counts; `stored` is that of the run, for a data set that has none. Raises InputError
+    for a detector's run: to the next one, an image with a class and without boxes would be background.
+    """
+    if record.metric == "map":
+        raise InputError(
+            f"run {record.run_id[:8]} trains a detector, and a review asks for classes; correct boxes in the tool that "
+            "drew them, and give the next run the new COCO file"
+        )
     store = dataset.store
     manifest = Manifest.read(store.manifest_path) if store.manifest_path.exists() else stored
     index, now = store.index(), standing(read_log(store.root))

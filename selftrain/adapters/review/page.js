@@ -3,7 +3,7 @@
 const base = location.pathname, token = base.split("/")[1];
 const DEEDS = "usnga", LETTERS = [..."123456789bcdefhijklmopqrtvwxyz"], PAGE = 48, AHEAD = 60;
 const find = (id) => document.getElementById(id);
-const state = { questions: [], count: 0, loading: false, at: 0, start: 0, many: false, selected: new Set(), classes: [], keys: [],
+const state = { questions: [], count: 0, loading: null, at: 0, start: 0, many: false, selected: new Set(), classes: [], keys: [],
   none: "", since: 0, waiting: [], sending: false, undo: [], byId: new Map() };
 
 function make(tag, text, attributes = {}) {
@@ -22,9 +22,12 @@ function picture(image, id, size) {
 }
 function say(text, bad = false) { find("say").textContent = text; find("say").classList.toggle("bad", bad); }
 
-async function load() {
-  if (state.loading || (state.count && state.questions.length >= state.count)) return;
-  state.loading = true;
+function load() {  // a chunk at a time: whoever asks meanwhile waits for the same one
+  if (state.count && state.questions.length >= state.count) return Promise.resolve();
+  state.loading ??= fetched().finally(() => { state.loading = null; });
+  return state.loading;
+}
+async function fetched() {
   try {
     const reply = await fetch(`${base}queue?from=${state.questions.length}`);
     const got = await reply.json();
@@ -39,7 +42,6 @@ async function load() {
   } catch (error) {
     say(`the queue cannot be loaded: ${error.message}; is the server still running?`, true);
   }
-  state.loading = false;
 }
 function keysOf(classes) {  // a class that is called like a key has that key; the others get what is free, in order
   const own = classes.map((name) => (/^[0-9a-z]$/.test(name.toLowerCase()) && !DEEDS.includes(name.toLowerCase()) ? name.toLowerCase() : ""));
@@ -87,7 +89,8 @@ function showOne() {
   if (!question.answers.length) find("answers").append(make("li", "nothing: it was not asked about this image", { class: "quiet" }));
   find("teacher").textContent = question.teacher ? `round ${question.round}, teacher ${question.teacher.slice(0, 12)}` : "";
   find("why").textContent = question.why;
-  find("labels").textContent = question.labels.length ? `Its label today: ${question.labels.join(" or ")}. Your answer settles it.` : "";
+  const today = question.labels.length ? `Its label today: ${question.labels.join(" or ")}. ` : "";
+  find("labels").textContent = today || question.disputed ? `${today}Your answer settles it.` : "";
   const near = question.twin ? [[question.twin, "looks the same"], ...question.neighbours] : question.neighbours;
   find("near").hidden = !near.length;
   find("neighbours").replaceChildren(...near.map(([id, label]) => {
@@ -138,15 +141,15 @@ function accept() {
   else give([...groups].map(([label, questions]) => [questions, label]));
 }
 function give(groups) {
-  const deed = [];
+  const deed = [], who = find("who").value;
   for (const [questions, label] of groups) {
     if (!questions.length) continue;
     deed.push({ label, images: questions.map((each) => each.image_id), before: questions.map((each) => each.answer) });
-    for (const each of questions) Object.assign(each, { answer: label, by: find("who").value, skipped: false });
-    send("answer", { images: questions.map((each) => each.image_id), label });
+    for (const each of questions) Object.assign(each, { answer: label, by: who, skipped: false });
+    send("answer", { images: questions.map((each) => each.image_id), label, who });
   }
   if (!deed.length) return;
-  state.undo.push({ deed, at: state.at });
+  state.undo.push({ deed, who, at: state.at });
   state.selected.clear();
   say(`answered ${deed.map((each) => `${each.images.length > 1 ? `${each.images.length} images: ` : ""}${each.label}`).join(", ")}`);
   forward();
@@ -157,7 +160,7 @@ function undo() {
   state.at = last.at;
   for (const { label, images, before, skipped } of last.deed) {
     images.forEach((id, index) => Object.assign(state.byId.get(id), { answer: before[index], skipped: false }));
-    if (!skipped) send("undo", { images, label });
+    if (!skipped) send("undo", { images, label, who: last.who });  // the name may be another one by now
   }
   if (state.many) state.start = Math.floor(state.at / PAGE) * PAGE;
   say("undone");
@@ -175,7 +178,11 @@ function forward() {
   const after = state.questions.findIndex((each, index) => index > state.at && open(each));
   const first = after >= 0 ? after : state.questions.findIndex(open);
   if (first >= 0) state.at = first;
-  else if (state.questions.length < state.count) { load().then(forward); return; }
+  else if (state.questions.length < state.count) {
+    const had = state.questions.length;
+    load().then(() => { if (state.questions.length > had) forward(); else show(); });  // the next key tries again
+    return;
+  }
   else say(state.questions.some((each) => each.skipped) ? "All images are answered or skipped. Start the command again for the next ones."
     : "All images are answered. Start the command again for the next ones.");
   state.start = Math.floor(state.at / PAGE) * PAGE;
@@ -194,7 +201,7 @@ function turn(step) {
 function columns() { return getComputedStyle(find("grid")).gridTemplateColumns.split(" ").length; }
 
 function send(what, body) {
-  state.waiting.push([what, { ...body, who: find("who").value }]);
+  state.waiting.push([what, body]);
   flush();
 }
 async function flush() {

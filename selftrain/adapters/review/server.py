@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import logging
 import secrets
+import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from selftrain.adapters.review.app import Review, create_app
 from selftrain.errors import ServingError
+
+if TYPE_CHECKING:
+    import uvicorn
 
 HOST = "127.0.0.1"
 TOKEN_BYTES = 24
@@ -32,8 +38,22 @@ def serve(review: Review, *, port: int, started: Callable[[str], None]) -> None:
     app = create_app(review, token, frozenset(f"{name}:{own}" for name in (HOST, "localhost")))
     config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    started(f"http://{HOST}:{own}/{token}/")
+    server = uvicorn.Server(config)
+    with _ended_by_signals(server):
+        started(f"http://{HOST}:{own}/{token}/")
+        server.run(sockets=[listening])
+
+
+@contextmanager
+def _ended_by_signals(server: uvicorn.Server) -> Iterator[None]:
+    """Let a signal only end `server`, which raises it again when it is done: what comes after must still be done."""
+
+    def end(number: int, frame: object) -> None:
+        server.should_exit = True
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        uvicorn.Server(config).run(sockets=[listening])
-    except KeyboardInterrupt:
-        return  # how people stop it
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

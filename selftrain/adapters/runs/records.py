@@ -144,6 +144,7 @@ def _record(run: StoredRun, *, rounds: list[Round], error: str | None) -> RunRec
         title=str(_parameter(run.parameters, "title", "")),
         status=run.status,
         rounds=tuple(rounds),
+        metric="map" if _parameter(run.parameters, "task", "classification") == "detection" else "accuracy",
         error=error,
     )
 

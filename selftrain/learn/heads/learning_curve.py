@@ -73,7 +73,8 @@ def _between_heads(answers: Floats) -> float:
     Heads that are equally good differ on so few images as well; that part is taken off.
     """
     by_image, by_head = answers.var(axis=0, ddof=1), answers.mean(axis=1)
-    return float(np.var(by_head, ddof=1)) - float(by_image.mean()) / answers.shape[1]
+    between, chance = float(np.var(by_head, ddof=1)), float(by_image.mean()) / len(answers.T)
+    return between - chance
 
 
 def _work(features: Floats, classes: int) -> float:

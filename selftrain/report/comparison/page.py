@@ -151,13 +151,23 @@ def _notes(first: ComparedRun, second: ComparedRun, joined: SharedTest | None) -
         notes.append("The test sets differ, so the two mAP are of different images.")
     if joined is not None and joined.relabelled:
         notes.append(f"{joined.relabelled:,} shared images have another label in the other run, and are left out.")
-    looks = max((each.record.test_looks or 0 for each in (first, second)), default=0)
-    if looks:
-        notes.append(
-            f"{looks} models have been evaluated on this test set. A run that you choose because it is better here "
-            "is a little worse on new images."
-        )
-    return tuple(notes)
+    return (*notes, *_looks(first, second, same=joined is not None and joined.same))
+
+
+def _looks(first: ComparedRun, second: ComparedRun, *, same: bool) -> list[str]:
+    """How many models the test set has judged: one that was chosen by it is a little worse on new images."""
+    of_each = {name: run.record.test_looks or 0 for name, run in (("A", first), ("B", second))}
+    if same or first.truth == second.truth:
+        told = {"this test set": max(of_each.values())}
+    else:
+        told = {f"the test set of run {name}": looks for name, looks in of_each.items()}
+    known = [
+        f"{looks} {'model has' if looks == 1 else 'models have'} been evaluated on {name}."
+        for name, looks in told.items()
+        if looks
+    ]
+    chosen = "A run that you choose because it is better here is a little worse on new images."
+    return [" ".join([*known, chosen])] if known else []
 
 
 def _figures(first: RunRecord, second: RunRecord, compared: Comparison | None) -> list[tuple[str, str]]:

@@ -15,7 +15,8 @@ def reasons(run: ReportedRun) -> list[str]:
     """What speaks for and against the numbers, one sentence each."""
     record, lines = run.record, list[str]()
     if record.test_looks is not None:
-        lines.append(f"{record.test_looks} models have been evaluated on this test set so far. Each one wears it out.")
+        models = "model has" if record.test_looks == 1 else "models have"
+        lines.append(f"{record.test_looks} {models} been evaluated on this test set so far. Each one wears it out.")
     if run.evaluation is not None:
         lines.append(f"On test, the calibration error is {100 * run.evaluation.calibration_error:.1f} %.")
     for count, what in (

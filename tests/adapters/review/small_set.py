@@ -82,3 +82,4 @@ if __name__ == "__main__":
         make_source(Path(sys.argv[1]))
         run_again(Path(sys.argv[1]))
     serve(review_of(Path(sys.argv[1])), port=0, started=lambda address: typer.echo(address))
+    typer.echo("ended")

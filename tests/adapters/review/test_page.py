@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pyarrow as pa
+import pytest
 
 from selftrain.data.label_log import NONE_OF_THEM, read_log, standing
 from selftrain.data.manifest import Split
@@ -40,7 +41,9 @@ def test_only_the_page_itself_can_write(page: Page, tmp_path: Path) -> None:
     ):
         assert page.ask("POST", f"{page.path}answer", body, **headers)[0] == status
     assert page.ask("POST", f"{page.path}answer", "x" * 2_000_000, **json_type, **token)[0] == 413
-    assert page.ask("POST", f"{page.path}answer", "[1", **json_type, **token)[0] == 400
+    for broken in ("[1", body.replace('"since": 0', '"since": Infinity'), "[" * 100_000):
+        assert page.ask("POST", f"{page.path}answer", broken, **json_type, **token)[0] == 400
+    assert page.ask("GET", f"{page.path}news?since={'9' * 5000}")[0] == 200
     assert page.ask("POST", f"{page.path}answer", body.replace("cat", "cow"), **json_type, **token)[0] == 409
     assert log(tmp_path).num_rows == 0
 
@@ -139,6 +142,14 @@ def test_a_killed_server_loses_no_answer_and_the_next_one_goes_on(start: Callabl
     assert again.ids() == ids[7:]
     again.process.send_signal(signal.SIGINT)
     assert again.process.wait(timeout=20) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_that_is_told_to_stop_returns_so_that_what_follows_is_done(page: Page, number: signal.Signals) -> None:
+    page.process.send_signal(number)
+    assert page.process.wait(timeout=20) == 0
+    assert page.process.stdout is not None
+    assert page.process.stdout.read().strip() == "ended"
 
 
 def test_many_images_are_answered_at_once_or_not_at_all(page: Page, tmp_path: Path) -> None:

@@ -85,3 +85,10 @@ def test_a_run_of_an_earlier_version_is_said_to_be_one(steps: dict[str, SimpleNa
     assert record.rounds == ()
     assert record.error == EARLIER == "made by an earlier version of selftrain"
     assert f"error: {EARLIER}" in result_lines(record)
+
+
+def test_an_unfinished_run_of_a_detector_is_known_to_be_one() -> None:
+    unfinished = run()
+    assert record_of(unfinished).metric == "accuracy"
+    unfinished.config.parameters["experiment"]["task"] = "detection"
+    assert record_of(unfinished).metric == "map"

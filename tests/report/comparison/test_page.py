@@ -58,6 +58,21 @@ def test_which_run_is_better_is_told_with_its_interval() -> None:
     assert heading(page(right_on(30), right_on(31, "b"))).startswith("No difference is proven: +1.7 points")
 
 
+def looked_at(compared: ComparedRun, looks: int) -> ComparedRun:
+    return replace(compared, record=compared.record.model_copy(update={"test_looks": looks}))
+
+
+def test_how_many_models_a_test_set_has_judged_is_told_of_each_test_set() -> None:
+    once = text(page(looked_at(right_on(30), 1), looked_at(right_on(50, "b"), 1)))
+    assert "1 model has been evaluated on this test set. A run that you choose" in once
+    other = looked_at(run(2, ids=[each[::-1] + "x" for each in IDS[:30]] + IDS[30:], run_id="b"), 4)
+    told = text(page(looked_at(right_on(30), 1), other))
+    assert (
+        "1 model has been evaluated on the test set of run A. 4 models have been evaluated on the test set of run B."
+        in told
+    )
+
+
 def test_runs_that_answer_alike_are_said_to() -> None:
     alike = heading(page(right_on(30), right_on(30, "b")))
     assert alike == "Both runs give the same answer to all 60 test images that both have."

@@ -1,0 +1,91 @@
+"""Later answers: labels that people give for hours, kept with the shared state of a data set without its turn."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from selftrain.adapters.cluster.contenders import turn_at
+from selftrain.adapters.snapshots.carrying import Carrier, carrier_of
+from selftrain.adapters.snapshots.repository import snapshot
+from selftrain.data.label_log import LABEL_LOG_SCHEMA, append_answers, log_locked, read_log
+from selftrain.errors import LeaseHeldError
+
+if TYPE_CHECKING:
+    from selftrain.config import Place
+    from selftrain.files.lease import Lease
+
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def answers_carried(place: Place, purpose: str) -> Iterator[None]:
+    """Begin the block with the newest state of the data set, and keep the lines that it adds to the label log.
+
+    The turn at the data set is taken before the block and after it, so that others work meanwhile. Where they kept a
+    state, the lines are added to theirs. At the end it waits until others are done; whoever stops it then leaves the
+    lines in the workspace alone. Without the variable SELFTRAIN_STATE this does nothing. Raises LeaseHeldError where
+    another does not end within a minute before the block.
+    """
+    carrier = carrier_of(place)
+    if carrier is None:
+        yield
+        return
+    lock = carrier.workspace.locks / f"{place.dataset}.retraining"
+    with turn_at(lock, purpose):
+        carrier.bring()
+    before = _lines(carrier)
+    try:
+        yield
+    finally:
+        if len(_lines(carrier)) != len(before):
+            _keep(carrier, before, lock, purpose)
+
+
+def _keep(carrier: Carrier, before: list[dict[str, Any]], lock: Path, purpose: str) -> None:
+    while True:
+        try:
+            with turn_at(lock, purpose) as turn:
+                _keep_now(carrier, before, turn)
+            return
+        except LeaseHeldError as error:
+            _log.warning("%s; the answers wait for their turn (Ctrl+C leaves them in this workspace)", error.message)
+
+
+def _keep_now(carrier: Carrier, before: list[dict[str, Any]], turn: Lease | None) -> None:
+    """Add the lines since `before` to the newest state, and keep that."""
+    folder = carrier.workspace.dataset(carrier.name)
+    with log_locked(folder):
+        mine = _since(before, _lines(carrier))
+        snapshot(carrier.workspace, carrier.name)  # so that what is here is in a version, and not in the way
+        if carrier.bring():
+            theirs = _since(before, _lines(carrier))
+            lines = [*mine, *_against(mine, theirs)]
+            append_answers(folder, pa.Table.from_pylist(lines, schema=LABEL_LOG_SCHEMA))
+    carrier.keep(turn)
+
+
+def _against(mine: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What others said of the images of `mine` meanwhile, to be said again: it agrees, or is a conflict."""
+    asked = {line["image_id"] for line in mine}
+    return [{**line, "settles": line["label"] is None} for line in theirs if line["image_id"] in asked and _says(line)]
+
+
+def _says(line: dict[str, Any]) -> bool:
+    return line["label"] is not None or bool(line["settles"])
+
+
+def _since(before: list[dict[str, Any]], lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The `lines` that are newer than those of `before`."""
+    if lines[: len(before)] == before:
+        return lines[len(before) :]
+    return [line for line in lines if line not in before]
+
+
+def _lines(carrier: Carrier) -> list[dict[str, Any]]:
+    return list(read_log(carrier.workspace.dataset(carrier.name)).to_pylist())
