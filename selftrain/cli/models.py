@@ -18,6 +18,7 @@ from selftrain.cli.shared.options import (
     ModelNameOption,
     Pixels,
     WorkspaceOption,
+    names_of,
     print_columns,
     print_json,
 )
@@ -96,7 +97,7 @@ def predict(
         asked_model,
         model,
         version,
-        _names(classes),
+        names_of(classes),
         workspace=workspace,
         model_name=model_name,
         pixels=pixels,
@@ -158,7 +159,7 @@ def pseudo_label(
     settings = PseudoLabel(threshold=rule, flips=flips, batch_size=batch_size)
     for folder in (images, *([labeled] if labeled else [])):
         image_files(folder)  # a wrong folder is refused before the model is loaded
-    names = _names(classes)
+    names = names_of(classes)
     known = known_of(image_files(images), pixels=pixels, size=image_size, labeled=labeled, class_names=names)
     found = find_reference(model, workspace=workspace, model_name=model_name, class_names=names, known=known)
     if found.detector is not None:
@@ -231,11 +232,6 @@ def _show_reading(loaded: LoadedModel) -> None:
             f"answers {reading.answers}",
             err=True,
         )
-
-
-def _names(classes: str | None) -> tuple[str, ...]:
-    """The classes that --classes lists."""
-    return tuple(name.strip() for name in classes.split(",")) if classes else ()
 
 
 def _threshold(
