@@ -176,7 +176,7 @@ def pseudo_label(
         label_objects(found, images, out, threshold=threshold, drawn=materialize, as_json=as_json)
         return
     outputs = plan_outputs(images, out, charts=charts, folders=materialize)
-    with open_folder(images, found.image_size) as files, progress("label") as show:
+    with open_folder(images, found.image_size, bits=found.bits) as files, progress("label") as show:
         loaded = _trusted(found.load())
         network = fast_predictor(loaded.model)
         summary = label_folder(

@@ -102,6 +102,7 @@ def _serve(
         neighbours=Neighbours(run.material),
         who=who or current_user(),
         read=run.read,
+        bits=run.bits,
     )
 
     def started(address: str) -> None:
