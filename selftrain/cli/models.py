@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from selftrain.cli.detections import label_objects, refuse_unused
-from selftrain.cli.predictions import NOTHING_READ, AtOnce, Table, asked_model, predict_into
+from selftrain.cli.predictions import NOTHING_READ, AtOnce, Table, asked_model, predict_into, show_reading
 from selftrain.cli.shared.options import (
     DEFAULT_WORKSPACE,
     AsJson,
@@ -113,7 +113,7 @@ def predict(
         with progress("predict") as show:
             rows = (*answer_files(loaded.model, loaded.contract, files, progress=show), *rows)
         typer.echo(f"by {loaded.called}", err=True)
-        _show_reading(loaded)
+        show_reading(loaded)
         _warn(loaded.concern)
     if as_json:
         print_json(rows)
@@ -190,7 +190,7 @@ def pseudo_label(
             copy=copy,
             progress=show,
         )
-    _show_reading(loaded)
+    show_reading(loaded)
     _show_labeling(summary, loaded.called, as_json=as_json)
 
 
@@ -220,18 +220,6 @@ def _show_labeling(summary: LabelingSummary, called: str, *, as_json: bool) -> N
         typer.echo(f"note: {finding}")
     written = [summary.csv, summary.quarantine, *summary.charts, *([summary.folders] if summary.folders else [])]
     typer.echo("written: " + ", ".join(str(path) for path in written))
-
-
-def _show_reading(loaded: LoadedModel) -> None:
-    """Say on stderr how a model that a user brought reads images."""
-    reading = loaded.contract.brought
-    if reading is not None:
-        height, width = reading.shape
-        typer.echo(
-            f"{loaded.called} reads {height}x{width} pixels as {reading.pixels} ({reading.known_by}), "
-            f"answers {reading.answers}",
-            err=True,
-        )
 
 
 def _threshold(

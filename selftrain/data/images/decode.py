@@ -213,6 +213,8 @@ def _loaded(image: ImageFile.ImageFile, *, lenient: bool, bits: int | None) -> I
                 f"16 bits a channel in colour or with transparency, and the set is read as grey of {bits} bits "
                 "(ingest.bits); save it with 8 bits a channel",
             )
+    if image.mode == "CMYK" and not lenient:
+        _refuse_lost_inks(image)
     return over_white(image, lenient=lenient) if image.has_transparency_data else image
 
 
@@ -226,6 +228,16 @@ def _refuse_unmarked_inks(image: ImageFile.ImageFile) -> None:
             QuarantineReason.UNSUPPORTED_MODE,
             "a JPEG in CMYK without Adobe's marker: whether it is stored as a negative is not known, so white might "
             "become black; save it as RGB with a program that shows it right",
+        )
+
+
+def _refuse_lost_inks(image: Image.Image) -> None:
+    """Raise ImageError for a picture in CMYK of which RGB keeps one colour, as of a negative full of black."""
+    if _is_one_colour(image.convert("RGB")) and not _is_one_colour(image):
+        raise ImageError(
+            QuarantineReason.UNSUPPORTED_MODE,
+            "a picture in CMYK that is one colour in RGB: it may be stored as a negative; save it as RGB with a "
+            "program that shows it right",
         )
 
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from selftrain.config import FolderSource, TableSource
 from selftrain.data.images.decode import decode, largest_value, quiet
 from selftrain.data.images.formats import HEADER_BYTES, Format, sniff
-from selftrain.data.images.openers import opener_of
+from selftrain.data.images.openers import MOST_BYTES, opener_of
 from selftrain.data.sources.source import ImageSource, open_source
 from selftrain.errors import ImageError, SelftrainError, SourceError
 
@@ -109,7 +109,7 @@ def survey(source: FolderSource | TableSource, *, seed: int = 0) -> Survey:
     given = {split: isinstance(source, FolderSource) and getattr(source, split) is not None for split in held_out}
     counted = training["label"].value_counts()
     classes = {str(each["values"].as_py()): int(each["counts"].as_py()) for each in counted}
-    sample = _sample(table, seed, most)
+    sample = _sample(table.filter(pc.less_equal(table["size"], MOST_BYTES)), seed, most)
     looks = [look for look in (_look(images, path) for path in sample) if look is not None]
     if not looks:
         raise SourceError(

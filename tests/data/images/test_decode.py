@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin
 
 from selftrain.data.images.decode import MAX_PIXELS, decode, examine, largest_value, misnaming, probe
 from selftrain.data.images.formats import OF_PACKAGES, Format, named, sniff
@@ -228,6 +228,16 @@ def test_a_jpeg_in_cmyk_that_may_be_a_negative_is_refused():
     with pytest.raises(ImageError, match="without Adobe's marker"):
         decode(stripped, None)
     assert distance(decode(stripped, None, lenient=True), decode(data, None)) == 0  # what a store took in before
+
+
+def test_a_negative_in_cmyk_whose_ink_is_all_black_is_refused():
+    inks = picture().convert("CMYK")
+    negative = Image.merge("CMYK", [ImageOps.invert(ink) for ink in inks.split()])
+    data = saved(negative, "JPEG")  # Pillow writes Adobe's marker, and so means what it writes
+    with pytest.raises(ImageError, match="it may be stored as a negative"):
+        decode(data, None)
+    assert decode(data, None, lenient=True).max() == 0
+    assert decode(saved(Image.new("CMYK", (24, 24), (0, 0, 0, 255)), "JPEG"), None).max() < 2  # black is black
 
 
 def test_a_black_picture_of_sixteen_bits_is_black():
