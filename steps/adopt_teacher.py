@@ -1,9 +1,8 @@
 """The step that takes a teacher from the registry, the user or class names instead of training one."""
 
+from functools import partial
 from typing import Annotated
 
-import numpy as np
-import numpy.typing as npt
 from zenml import step
 
 from selftrain.adapters.process.quiet_start import start_keras
@@ -14,8 +13,7 @@ from selftrain.config import Machine, Place, Registry, Teacher
 from selftrain.data.manifest import Manifest
 from selftrain.data.store.dataset import open_dataset
 from selftrain.learn.models.contract import SavedModel
-from selftrain.selflabel.teaching.labeled_sample import labeled_sample
-from selftrain.selflabel.teaching.task import TaskData
+from selftrain.selflabel.teaching.labeled_sample import sample_when_asked
 
 
 @step(enable_cache=False, output_materializers={"teacher": ModelMaterializer})
@@ -31,17 +29,14 @@ def adopt_teacher(
 ) -> Annotated[SavedModel, "teacher"]:
     """Take the champion, a user's own model or a zero-shot model as the first teacher. Every run looks it up again."""
     start_keras()
-
-    def labeled(side: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-        dataset = with_shards(open_dataset(place, machine), manifest, dataset_version)
-        return labeled_sample(TaskData(manifest.labeled(), dataset), side)
-
+    dataset = open_dataset(place, machine)
     return starting_teacher(
         start,
-        workspace=open_dataset(place).workspace,
+        workspace=dataset.workspace,
         settings=settings,
         class_names=manifest.label_map.names,
         image_size=image_size,
         version=version,
-        labeled=labeled,
+        labeled=sample_when_asked(manifest, partial(with_shards, dataset, manifest, dataset_version)),
+        bits=manifest.bits,
     )

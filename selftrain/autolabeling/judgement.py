@@ -24,6 +24,7 @@ from selftrain.data.inputs.images import Array
 from selftrain.data.inputs.values import Scale
 from selftrain.errors import PredictionError, SourceError
 from selftrain.evaluate import metrics
+from selftrain.evaluate.class_order import explained, interchanged
 from selftrain.evaluate.coverage import HeldOut
 from selftrain.evaluate.statistics.intervals import wilson
 from selftrain.evaluate.statistics.significance import mcnemar
@@ -70,7 +71,7 @@ def judge_model(
 
     `labels` (n,) are the classes of all rows. Raises SourceError where no row is left, or where the images clearly have
     a different range of values than the model expects. Raises PredictionError for answers that are not of the kind
-    `outputs`.
+    `outputs`, and for classes that are answered for one another.
     """
     used = usable[reading.held_out]
     answers = reading.answers[used]
@@ -83,6 +84,12 @@ def judge_model(
     labels = labels[reading.held_out][used]
     logits = as_logits(answers, kind)
     # Where all answers are right, the likelihood has no maximum: a fit would make the model certain of every answer.
+    circle = interchanged(logits.argmax(axis=1), labels, logits.shape[1])
+    if circle:
+        raise PredictionError(
+            f"the model is right on {(logits.argmax(axis=1) == labels).mean():.0%} of {len(labels)} held-out images, "
+            f"but {explained(circle, class_names)}: give class_names, or labels, in the order of its outputs"
+        )
     all_right = bool((logits.argmax(axis=1) == labels).all())
     temperature = 1.0 if all_right else fit_temperature(logits, labels)
     probs = softmax(logits) if all_right else cross_fitted_probs(logits, labels)

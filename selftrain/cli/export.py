@@ -160,11 +160,11 @@ def _images(found: ModelReference, folder: Path | None, *, workspace: Path, coun
     from selftrain.adapters.registry.comparison import opened_dataset
     from selftrain.adapters.serving.parity import images_of_folder, images_of_store
 
-    size = found.saved.contract.image_size
+    size, bits = found.saved.contract.image_size, found.saved.contract.bits
     if folder is not None:
-        return images_of_folder(folder, size, count=count)
+        return images_of_folder(folder, size, count=count, bits=bits)
     data = opened_dataset((found,), workspace=workspace)
-    images = None if data is None else images_of_store(data.store, size, count=count)
+    images = None if data is None else images_of_store(data.store, size, count=count, bits=bits)
     if images is None or len(images) == 0:
         raise ConfigError(
             f"the images of {found.called} are not in {workspace}; give a folder of some: --images FOLDER"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from selftrain.cli.detections import label_objects, refuse_unused
-from selftrain.cli.predictions import NOTHING_READ, AtOnce, Table, asked_model, predict_into
+from selftrain.cli.predictions import NOTHING_READ, AtOnce, Table, asked_model, predict_into, show_reading
 from selftrain.cli.shared.options import (
     DEFAULT_WORKSPACE,
     AsJson,
@@ -18,6 +18,7 @@ from selftrain.cli.shared.options import (
     ModelNameOption,
     Pixels,
     WorkspaceOption,
+    names_of,
     print_columns,
     print_json,
 )
@@ -96,7 +97,7 @@ def predict(
         asked_model,
         model,
         version,
-        _names(classes),
+        names_of(classes),
         workspace=workspace,
         model_name=model_name,
         pixels=pixels,
@@ -112,7 +113,7 @@ def predict(
         with progress("predict") as show:
             rows = (*answer_files(loaded.model, loaded.contract, files, progress=show), *rows)
         typer.echo(f"by {loaded.called}", err=True)
-        _show_reading(loaded)
+        show_reading(loaded)
         _warn(loaded.concern)
     if as_json:
         print_json(rows)
@@ -158,7 +159,7 @@ def pseudo_label(
     settings = PseudoLabel(threshold=rule, flips=flips, batch_size=batch_size)
     for folder in (images, *([labeled] if labeled else [])):
         image_files(folder)  # a wrong folder is refused before the model is loaded
-    names = _names(classes)
+    names = names_of(classes)
     known = known_of(image_files(images), pixels=pixels, size=image_size, labeled=labeled, class_names=names)
     found = find_reference(model, workspace=workspace, model_name=model_name, class_names=names, known=known)
     if found.detector is not None:
@@ -175,7 +176,7 @@ def pseudo_label(
         label_objects(found, images, out, threshold=threshold, drawn=materialize, as_json=as_json)
         return
     outputs = plan_outputs(images, out, charts=charts, folders=materialize)
-    with open_folder(images, found.image_size) as files, progress("label") as show:
+    with open_folder(images, found.image_size, bits=found.bits) as files, progress("label") as show:
         loaded = _trusted(found.load())
         network = fast_predictor(loaded.model)
         summary = label_folder(
@@ -189,7 +190,7 @@ def pseudo_label(
             copy=copy,
             progress=show,
         )
-    _show_reading(loaded)
+    show_reading(loaded)
     _show_labeling(summary, loaded.called, as_json=as_json)
 
 
@@ -219,23 +220,6 @@ def _show_labeling(summary: LabelingSummary, called: str, *, as_json: bool) -> N
         typer.echo(f"note: {finding}")
     written = [summary.csv, summary.quarantine, *summary.charts, *([summary.folders] if summary.folders else [])]
     typer.echo("written: " + ", ".join(str(path) for path in written))
-
-
-def _show_reading(loaded: LoadedModel) -> None:
-    """Say on stderr how a model that a user brought reads images."""
-    reading = loaded.contract.brought
-    if reading is not None:
-        height, width = reading.shape
-        typer.echo(
-            f"{loaded.called} reads {height}x{width} pixels as {reading.pixels} ({reading.known_by}), "
-            f"answers {reading.answers}",
-            err=True,
-        )
-
-
-def _names(classes: str | None) -> tuple[str, ...]:
-    """The classes that --classes lists."""
-    return tuple(name.strip() for name in classes.split(",")) if classes else ()
 
 
 def _threshold(

@@ -67,6 +67,7 @@ def predict_into(
     with progress("predict") as show:
         predictor = Predictor(partial(fast_predictor, loaded.model), loaded.contract, loaded.called, batch_size)
         summary = predict_table(predictor, listed, out, progress=show)
+    show_reading(loaded)
     if loaded.concern is not None:
         typer.echo(f"WARNING: {loaded.concern}", err=True)
     if as_json:
@@ -77,3 +78,21 @@ def predict_into(
         typer.echo(f"{out}: {summary.images} images{found}, by {summary.model_version}{errors}")
     if summary.images == summary.errors:
         raise typer.Exit(NOTHING_READ)
+
+
+def show_reading(loaded: LoadedModel) -> None:
+    """Say on stderr how a model that a user brought reads images."""
+    reading = loaded.contract.brought
+    if reading is not None:
+        height, width = reading.shape
+        typer.echo(
+            f"{loaded.called} reads {height}x{width} pixels as {reading.pixels} ({reading.known_by}), "
+            f"answers {reading.answers}",
+            err=True,
+        )
+        if reading.accuracy is None:
+            typer.echo(
+                "note: whether --classes are in the order of its outputs is not known, as no labelled image was asked; "
+                "`selftrain pseudo-label --labeled FOLDER` checks it with class folders",
+                err=True,
+            )

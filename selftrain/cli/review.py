@@ -147,6 +147,7 @@ def _review_of(run: RunToReview, wanted: _Wanted, who: str | None) -> Review:
         neighbours=Neighbours(run.material),
         who=who or current_user(),
         read=run.read,
+        bits=run.bits,
     )
 
 

@@ -143,6 +143,11 @@ class Ingest(Section):
         64.0, gt=0, description="larger images are quarantined by their header and not decoded"
     )
     min_side: int = Field(4, ge=1, description="shortest side allowed, pixels")
+    bits: Literal[8, 10, 12, 14, 16] | None = Field(
+        None,
+        description="how many of 16 bits the grey pictures of this set fill, such as 12; None: all 16, and a dark "
+        "picture is refused",
+    )
     max_quarantine: Share = Field(0.05, description="stop before training above this share of the source files")
 
 

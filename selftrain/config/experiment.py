@@ -109,6 +109,8 @@ class Experiment(Section):
                 f"task is {self.task!r} and source.kind {self.source.kind!r}: boxes come from a source of kind 'coco', "
                 "and `task: detection` reads no other"
             )
+        if detects and self.ingest.bits is not None:
+            raise ConfigError("ingest.bits is for classification: a detector reads pictures of 8 or 16 bits; remove it")
         for key, names in (("gate.metric", (self.gate.metric,)), ("registry.floors", tuple(self.registry.floors))):
             for name in names:
                 if (name in OF_DETECTION) != detects:

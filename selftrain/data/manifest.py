@@ -64,7 +64,7 @@ SCHEMA = pa.schema(
 )
 
 _FORMAT = b"1"
-_FORMAT_KEY, _LABELS_KEY = b"selftrain.manifest", b"selftrain.label_map"
+_FORMAT_KEY, _LABELS_KEY, _BITS_KEY = b"selftrain.manifest", b"selftrain.label_map", b"selftrain.bits"
 _PSEUDO_ONLY = ("confidence", "probs", "round", "teacher")
 _RANDOM_TEXT = ("image_id", "origin")  # almost all values differ, so a Parquet dictionary would not help
 _NAMED_ROWS = 5
@@ -72,13 +72,17 @@ _NAMED_ROWS = 5
 
 @dataclass(frozen=True, eq=False)
 class Manifest:
-    """An immutable table with SCHEMA, sorted by `image_id`, and its LabelMap. `Manifest.build` makes one."""
+    """An immutable table with SCHEMA, sorted by `image_id`, and its LabelMap. `Manifest.build` makes one.
+
+    `bits` is how many of 16 bits its grey pictures fill, as `ingest.bits` says.
+    """
 
     table: pa.Table
     label_map: LabelMap
+    bits: int | None = None
 
     @classmethod
-    def build(cls, table: pa.Table, label_map: LabelMap) -> Manifest:
+    def build(cls, table: pa.Table, label_map: LabelMap, *, bits: int | None = None) -> Manifest:
         """A Manifest of `table`, cast to SCHEMA and sorted by `image_id`; missing nullable columns become null.
 
         Raises ManifestError for a wrong schema, and for rows that break an invariant; it names up to five of them.
@@ -91,7 +95,7 @@ class Manifest:
             order = np.argsort(ids, kind="stable")
             ids = ids[order]
             conformed = conformed.take(pa.array(order)).combine_chunks()
-        manifest = cls(conformed, label_map)
+        manifest = cls(conformed, label_map, bits)
         _refuse_broken(manifest, ids)
         return manifest
 
@@ -113,12 +117,15 @@ class Manifest:
     def _digest(self, table: pa.Table) -> str:
         digest = hashlib.sha256(json.dumps(self.label_map.names).encode())
         columns.update_digest(digest, table)
+        if self.bits is not None:
+            digest.update(f"bits {self.bits}".encode())
         return digest.hexdigest()
 
     def write(self, path: Path) -> None:
         """Write one Parquet file; a reader sees the old file or the new one, whole."""
         labels = json.dumps(self.label_map.names).encode()
-        table = self.table.replace_schema_metadata({_FORMAT_KEY: _FORMAT, _LABELS_KEY: labels})
+        bits = {} if self.bits is None else {_BITS_KEY: str(self.bits).encode()}
+        table = self.table.replace_schema_metadata({_FORMAT_KEY: _FORMAT, _LABELS_KEY: labels, **bits})
         repeating = [name for name in SCHEMA.names if name not in _RANDOM_TEXT and name != "probs"]
         replace(path, lambda part: pq.write_table(table, part, compression="zstd", use_dictionary=repeating))
 
@@ -135,7 +142,8 @@ class Manifest:
         metadata = table.schema.metadata or {}
         if metadata.get(_FORMAT_KEY) != _FORMAT or _LABELS_KEY not in metadata:
             raise ManifestError(f"{path} is a Parquet file, but not a manifest of format 1; run ingest again")
-        return cls.build(table, LabelMap(tuple(json.loads(metadata[_LABELS_KEY]))))
+        bits = int(metadata[_BITS_KEY]) if _BITS_KEY in metadata else None
+        return cls.build(table, LabelMap(tuple(json.loads(metadata[_LABELS_KEY]))), bits=bits)
 
     def rows(self, *splits: Split) -> Int64s:
         """Positions in the table, ascending, of the images in any of `splits`."""
@@ -166,7 +174,7 @@ class Manifest:
     def part(self, *splits: Split) -> Manifest:
         """A manifest of these splits, without pseudo-labels; a change in the other splits does not change it."""
         plain = self.without_pseudo_labels()
-        return Manifest.build(plain.table.take(plain.rows(*splits)), self.label_map)
+        return Manifest.build(plain.table.take(plain.rows(*splits)), self.label_map, bits=self.bits)
 
     def class_counts(self, split: Split) -> Int64s:
         """(classes,) how many images of each class a split holds."""
@@ -187,7 +195,7 @@ class Manifest:
         for name in ("label", "label_source"):
             nothing = pa.nulls(len(self), SCHEMA.field(name).type)
             plain[name] = pc.if_else(pa.array(pseudo), nothing, self.table.column(name))
-        return Manifest.build(columns.with_columns(self.table, plain), self.label_map)
+        return Manifest.build(columns.with_columns(self.table, plain), self.label_map, bits=self.bits)
 
     def with_pseudo_labels(
         self,
@@ -224,7 +232,7 @@ class Manifest:
             "round": columns.sparse(n, rows, round, np.int16),
             "teacher": columns.from_codes(np.where(marked, 0, -1), [teacher]),
         }
-        return Manifest.build(columns.with_columns(base.table, new), self.label_map)
+        return Manifest.build(columns.with_columns(base.table, new), self.label_map, bits=self.bits)
 
     def pool_rows(self, image_ids: Sequence[str] | npt.NDArray[np.str_] | pa.Array | pa.ChunkedArray) -> Int64s:
         """The rows (k,) of these k images of the unlabelled pool.

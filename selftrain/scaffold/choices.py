@@ -78,6 +78,8 @@ def choose(
     draft.set("name", _name(wishes.name, source), "names the data set and the runs")
     side = _image_size(seen, wishes)
     draft.set("image_size", side, f"pixels a side; the median of the shorter sides is {seen.median_side} px")
+    if seen.bits is not None:
+        draft.set("ingest.bits", seen.bits, "of 16; the brightest picture looked at fills no more")
     _choose_splits(draft, seen)
     choose_training(draft, seen, wishes)
     choose_labels(draft, seen, wishes)
@@ -121,6 +123,8 @@ def describe_choices(scaffold: Scaffold) -> str:
     ]
     if seen.unreadable or seen.ignored_files:
         lines.append(f"{seen.unreadable} unreadable, {seen.ignored_files} other files left out: they hold no image")
+    if seen.bits is not None:
+        lines.append(f"grey pictures of 16 bits that fill {seen.bits} of them: they are read so (ingest.bits)")
     lines.append(
         f"chosen: {chosen.image_size} px, teacher {chosen.teacher.backbone} ({_work(chosen.teacher)}), "
         f"student {student} ({_work(chosen.student)}), augmentation {chosen.teacher.augmentation}"

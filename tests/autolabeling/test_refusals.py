@@ -272,3 +272,13 @@ def test_images_with_nan_are_named_by_their_rows(
     unlabeled = iter(images) if stream else images
     with pytest.raises(SourceError, match=r"unlabeled: 1 images hold NaN or infinity \(row 57\)"):
         autolabel(model=model, labeled=mine, unlabeled=unlabeled, out=tmp_path / "out")
+
+
+def test_a_model_whose_classes_changed_places_is_refused(
+    labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
+) -> None:
+    theirs = NearestMean(*labeled)
+    order = np.arange(10)
+    order[[3, 8]] = 8, 3
+    with pytest.raises(PredictionError, match=r"most images of '3' are answered as '8', and most of '8' as '3'"):
+        autolabel(model=lambda batch: theirs(batch)[:, order], labeled=labeled, unlabeled=pool, out=tmp_path / "out")

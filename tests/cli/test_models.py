@@ -358,6 +358,10 @@ def test_predict_takes_a_saved_model_without_any_registry(
     assert "--classes" in selftrain("predict", "--model", file, "a.png").err
     named = selftrain("predict", "--model", file, "--classes", "blue, green, red", "a.png", "--json")
     assert json.loads(named.out)[0]["label"] == "green"
+    assert "in the order of its outputs is not known" in named.err
+    assert "not known" not in ended.err
+    many = selftrain("predict", "--model", file, "--classes", "blue, green, red", "a.png", "--out", "many.parquet")
+    assert "in the order of its outputs is not known" in many.err
     both = selftrain("predict", "--model", colour_model, "--version", 1, "a.png")
     assert both.code == 2
     assert "are two models; give one of them" in both.err

@@ -1,18 +1,22 @@
-"""The live champion: what a server asks the registry for, again and again."""
+"""The live champion: what a server asks the registry for, again and again; or one model that the user names."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from selftrain.adapters.process.quiet_start import start_keras
 from selftrain.adapters.registry import recall_log, versions
-from selftrain.adapters.registry.references import OpenRegistry
+from selftrain.adapters.registry.references import FoundModel, OpenRegistry
 from selftrain.adapters.registry.versions import Version
 from selftrain.adapters.serving.live.live_model import LoadedDetector, LoadedVersion
 from selftrain.errors import UntrustedFileError
 from selftrain.learn.detection.saving import SavedDetector, holds_detector
 from selftrain.learn.models.loading import load
+
+OF_NO_REGISTRY: Final = 0
+"""The number of a model that has no version."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,25 @@ class RegisteredChampion:
         model, contract = load(folder)
         _check_digest(version, folder, contract.weights_sha256)
         return LoadedVersion(number, version.uri, model, contract, concern)
+
+
+@dataclass(frozen=True)
+class GivenModel:
+    """A model that the user names, served as it is: no champion replaces it."""
+
+    found: FoundModel
+
+    def number(self) -> int:
+        """Always the same: there is no other."""
+        return OF_NO_REGISTRY
+
+    def load(self, number: int) -> LoadedVersion | LoadedDetector:
+        """The model, as `find_reference` loads it. Raises what that raises."""
+        detector = self.found.detector
+        if detector is not None:
+            return LoadedDetector(number, self.found.called, detector.open(), detector.contract, self.found.concern)
+        loaded = self.found.load()
+        return LoadedVersion(number, loaded.called, loaded.model, loaded.contract, loaded.concern)
 
 
 def _check_digest(version: Version, folder: Path, sha256: str) -> None:

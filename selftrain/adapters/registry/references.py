@@ -47,7 +47,7 @@ class FoundModel:
     """A model that is not loaded yet: the side of its images in pixels, and how to load it.
 
     A `detector` is opened as itself, and `load` refuses it: it answers no class for an image. `called` and `concern`
-    are as in LoadedModel.
+    are as in LoadedModel. `bits` is how many of 16 bits its grey pictures fill.
     """
 
     image_size: int
@@ -55,6 +55,7 @@ class FoundModel:
     detector: SavedDetector | None = None
     called: str = ""
     concern: str | None = None
+    bits: int | None = None
 
 
 @dataclass(frozen=True)
@@ -190,18 +191,18 @@ def _find_version(
     if holds_detector(folder):
         concern = recall_log.recalled(opened.tracking).concern(version.descent, version.uri)
         return _detector(folder, version.uri, concern)
-    side = _read_side(folder, class_names, known, version.uri)
+    promised = _promised(folder, class_names, known, version.uri)
 
     def loaded() -> LoadedModel:
         start_keras(lean=True)
         concern = recall_log.recalled(opened.tracking).concern(version.descent, version.uri)
         return LoadedModel(*load(folder), called=version.uri, concern=concern)
 
-    return FoundModel(side, loaded)
+    return FoundModel(promised.image_size, loaded, bits=promised.bits)
 
 
-def _read_side(folder: Path, class_names: tuple[str, ...], known: Known, called: str) -> int:
-    """The image size that the saved model in `folder` reads. Raises ConfigError if the user says it otherwise."""
+def _promised(folder: Path, class_names: tuple[str, ...], known: Known, called: str) -> Contract:
+    """The contract of the saved model in `folder`. Raises ConfigError if the user says it otherwise."""
     contract = read_contract(folder)
     if class_names and class_names != contract.class_names:
         raise ConfigError(
@@ -210,7 +211,7 @@ def _read_side(folder: Path, class_names: tuple[str, ...], known: Known, called:
         )
     if known.pixels is not None or known.size is not None:
         raise ConfigError(f"{called} knows how it reads images; leave out the pixels and the image size that you give")
-    return contract.image_size
+    return contract
 
 
 def find_version(reference: str, *, workspace: Path, model_name: str | None = None) -> tuple[OpenRegistry, Version]:
@@ -260,7 +261,7 @@ def _find_folder(folder: Path, called: str, workspace: Path, class_names: tuple[
     if holds_detector(folder):
         descent = recall_log.descent_of(SavedDetector.read(folder).contract)
         return _detector(folder, called, recall_log.concern_about_file(descent, called, workspace))
-    side = _read_side(folder, class_names, known, called)
+    promised = _promised(folder, class_names, known, called)
 
     def loaded() -> LoadedModel:
         start_keras(lean=True)
@@ -268,7 +269,7 @@ def _find_folder(folder: Path, called: str, workspace: Path, class_names: tuple[
         concern = recall_log.concern_about_file(recall_log.descent_of(contract), called, workspace)
         return LoadedModel(model, contract, called, concern)
 
-    return FoundModel(side, loaded)
+    return FoundModel(promised.image_size, loaded, bits=promised.bits)
 
 
 def _find_brought(path: Path, class_names: tuple[str, ...], workspace: Path, known: Known) -> FoundModel:

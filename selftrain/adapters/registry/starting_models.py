@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from selftrain.adapters.process.quiet_start import start_keras
 from selftrain.config import Experiment, Recipe, Registry, Student, Teacher
-from selftrain.errors import RegistryError, SourceError
+from selftrain.errors import ConfigError, RegistryError, SourceError
 from selftrain.files.workspace import Workspace
 from selftrain.selflabel.graph.spaces import Spaces, spaces_of
 
@@ -72,12 +72,14 @@ def starting_teacher(
     image_size: int,
     version: int | None = None,
     labeled: Callable[[int], tuple[UInt8s, Ints]] | None = None,
+    bits: int | None = None,
 ) -> SavedModel:
     """The first teacher of a run that does not train one, as `teacher.start` says.
 
     It is the champion, one that the user brings, a saved model's folder, or a zero-shot model, which is built here. One
     that the user brings is asked how it reads images, on `labeled` ones of a side in pixels; PredictionError is raised
-    as `adopt` does. UntrustedFileError is raised for one of a Format that only answers.
+    as `adopt` does. `bits` is how the run reads grey pictures of 16 bits. UntrustedFileError is raised for one of a
+    Format that only answers.
     Raises WithdrawnError for a teacher that was withdrawn, or taught by one that was.
     """
     from selftrain.learn.adoption.adopt import Known, adopt, size_of
@@ -88,32 +90,48 @@ def starting_teacher(
 
     start = teacher.start
     if start == "zero_shot":
-        return _zero_shot(teacher, workspace, class_names=class_names, image_size=image_size)
+        return _zero_shot(teacher, workspace, class_names=class_names, image_size=image_size, bits=bits)
     path = _located(start, workspace, settings, version)
     if path.is_dir() and not is_brought(path):
-        return _of_classes(SavedModel.read(path), class_names)
+        return _of_bits(_of_classes(SavedModel.read(path), class_names), bits)
     name_of(path)  # a format that only labels is refused here
     known = Known(pixels=teacher.pixels, size=size_of(teacher.image_size), labeled=labeled)
     model, contract = adopt(path, class_names=class_names, image_size=image_size, known=known)
     # Kept by the file's digest: a second save would have another digest, and every later step would run again.
-    name = f"{digest_of(path)[:24]}-{teacher.image_size or image_size}"
+    name = f"{digest_of(path)[:24]}-{teacher.image_size or image_size}{_suffix(bits)}"
     read = contract.brought.pixels if contract.brought is not None else PLAIN
     folder = workspace.models / (name if read == PLAIN else f"{name}-{read.replace(' ', '-').replace('..', '-')}")
     if not (folder / CONTRACT_FILE).is_file():
-        save(model, contract, folder)
+        save(model, contract.model_copy(update={"bits": bits}), folder)
     _refuse_withdrawn(folder, start, workspace)  # the same model may be recalled as another file
     return _of_classes(SavedModel.read(folder), class_names)
 
 
-def _zero_shot(teacher: Teacher, workspace: Workspace, *, class_names: tuple[str, ...], image_size: int) -> SavedModel:
+def _suffix(bits: int | None) -> str:
+    return "" if bits is None else f"-bits{bits}"
+
+
+def _of_bits(saved: SavedModel, bits: int | None) -> SavedModel:
+    """`saved`. Raises ConfigError where it was trained to read grey pictures of 16 bits in another way."""
+    if saved.contract.bits is not None and saved.contract.bits != (bits or 16):
+        raise ConfigError(
+            f"the teacher in {saved.folder} was trained on grey pictures of {saved.contract.bits} bits, this run reads "
+            f"them as {bits or 16}: set ingest.bits to {saved.contract.bits}, or train a teacher"
+        )
+    return saved
+
+
+def _zero_shot(
+    teacher: Teacher, workspace: Workspace, *, class_names: tuple[str, ...], image_size: int, bits: int | None
+) -> SavedModel:
     """The zero-shot model of `class_names`, kept by what it was made of."""
     from selftrain.learn.models.contract import CONTRACT_FILE, SavedModel
     from selftrain.learn.models.zero_shot import save_zero_shot
 
     made_of = _made_of(teacher)
-    folder = workspace.models / f"{made_of.digest(class_names)[:24]}-{image_size}"
+    folder = workspace.models / f"{made_of.digest(class_names)[:24]}-{image_size}{_suffix(bits)}"
     if not (folder / CONTRACT_FILE).is_file():
-        save_zero_shot(made_of, class_names=class_names, folder=folder, image_size=image_size)
+        save_zero_shot(made_of, class_names=class_names, folder=folder, image_size=image_size, bits=bits)
     _refuse_withdrawn(folder, teacher.start, workspace)
     return SavedModel.read(folder)
 

@@ -242,14 +242,17 @@ def pictures_of(dataset: Dataset, manifest: Manifest, image_ids: Sequence[str]) 
             encoded = read_records(dataset.store.shards, [shard] * len(here), index)
         except SelftrainError:
             continue
-        found |= {place["image_id"]: _picture(data, place["origin"]) for place, data in zip(here, encoded, strict=True)}
+        found |= {
+            place["image_id"]: _picture(data, place["origin"], manifest.bits)
+            for place, data in zip(here, encoded, strict=True)
+        }
     shown = {image_id: picture for image_id, picture in found.items() if picture.source}
     return shown, len(image_ids) - len(shown)
 
 
-def _picture(data: bytes, origin: str) -> Picture:
+def _picture(data: bytes, origin: str, bits: int | None) -> Picture:
     try:
-        return Picture(thumbnail(data), origin)
+        return Picture(thumbnail(data, bits=bits), origin)
     except ImageError:
         return Picture("", origin)
 

@@ -144,7 +144,7 @@ def _space(
     images = dataset.store.read(
         np.asarray(table["shard"].cast("string").to_pylist(), dtype=object), table["index"].to_numpy().astype(np.int64)
     )
-    picture, across = sprite(images, side=TILE)
+    picture, across = sprite(images, side=TILE, bits=manifest.bits)
     return Space(
         ids=tuple(ids),
         names=tuple(table["origin"].to_pylist()),

@@ -135,7 +135,7 @@ def _answers(
     rows = _drawn(manifest.rows(Split.TEST), ASKED)
     ids, labels = (manifest.table[name].take(rows).to_pylist() for name in ("image_id", "label"))
     encoded = _records(run, manifest, rows)
-    images = np.stack([decode(data, contract.image_size, lenient=True) for data in encoded])
+    images = np.stack([decode(data, contract.image_size, lenient=True, bits=contract.bits) for data in encoded])
     logits = np.asarray(model.predict(images, batch_size=_BATCH, verbose=0))
     progress(len(rows), len(rows), "test images asked about")
     answered = dict(zip(ids, logits.argmax(axis=1).tolist(), strict=True))

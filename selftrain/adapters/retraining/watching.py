@@ -120,7 +120,7 @@ def _measure(
     reference = _reference(dataset, model, contract)
 
     def seen(ids: Sequence[str]) -> Summary:
-        images = _images(dataset.store, ids, contract.class_names)
+        images = _images(dataset.store, ids, contract)
         pixels = dataset.pixels(images, contract.image_size)
         return window_of(model, pixels, np.arange(len(images)), reference, temperature=contract.temperature)
 
@@ -155,8 +155,8 @@ def _reference(dataset: Dataset, model: keras.Model, contract: Contract) -> Refe
     return reference
 
 
-def _images(store: ImageStore, image_ids: Sequence[str], class_names: tuple[str, ...]) -> Manifest:
-    """A manifest of images that no ingest has seen yet, from the store's index."""
+def _images(store: ImageStore, image_ids: Sequence[str], contract: Contract) -> Manifest:
+    """A manifest of images that no ingest has seen yet, from the store's index, as the model reads them."""
     index = store.index()
     found = index.filter(pc.is_in(index["image_id"], value_set=pa.array(image_ids, pa.string())))
     first = found.take(np.unique(np.asarray(found["image_id"].to_pylist()), return_index=True)[1])
@@ -166,4 +166,4 @@ def _images(store: ImageStore, image_ids: Sequence[str], class_names: tuple[str,
         "split": pa.array(["unlabeled"] * len(first)),
         "weight": pa.array(np.ones(len(first), np.float32)),
     }
-    return Manifest.build(pa.table({**columns, **plain}), LabelMap(class_names))
+    return Manifest.build(pa.table({**columns, **plain}), LabelMap(contract.class_names), bits=contract.bits)

@@ -42,7 +42,10 @@ HEADERS = {
 
 @dataclass(frozen=True)
 class Review:
-    """What the page shows: a `title`, the `desk`, who answers if nothing else is said, and the bytes of an image."""
+    """What the page shows: a `title`, the `desk`, who answers if nothing else is said, and the bytes of an image.
+
+    `bits` is how many of 16 bits grey pictures fill.
+    """
 
     title: str
     about: str
@@ -50,6 +53,7 @@ class Review:
     neighbours: Neighbours
     who: str
     read: Callable[[str], bytes]
+    bits: int | None = None
 
 
 def create_app(review: Review, token: str, hosts: frozenset[str]) -> ASGIApp:
@@ -157,7 +161,7 @@ class _Routes:
 
     def _image(self, image_id: str, side: int) -> Response:
         try:
-            data, kind = as_picture(self.review.read(image_id), side)
+            data, kind = as_picture(self.review.read(image_id), side, bits=self.review.bits)
         except (SelftrainError, KeyError):
             return _error("this image is not in the store", 404)
         kept = {**HEADERS, "cache-control": "private, max-age=3600, immutable"}
@@ -194,16 +198,16 @@ class _Routes:
         self.review.desk.undo(_texts(given["images"]), _text(given["label"]), _text(given["who"]))
 
 
-def as_picture(data: bytes, side: int) -> tuple[bytes, str]:
+def as_picture(data: bytes, side: int, *, bits: int | None = None) -> tuple[bytes, str]:
     """The image file `data` as a WebP or PNG file, its longer side at most `side` pixels, and its media type.
 
-    Raises ImageError where it cannot be decoded.
+    `bits` is how many of 16 bits a grey picture fills. Raises ImageError where it cannot be decoded.
     """
     from PIL import Image
 
     from selftrain.data.images.decode import decode
 
-    picture = Image.fromarray(decode(data, None, lenient=True))
+    picture = Image.fromarray(decode(data, None, lenient=True, bits=bits))
     small = max(picture.size) <= 64
     picture.thumbnail((side, side))
     buffer = io.BytesIO()

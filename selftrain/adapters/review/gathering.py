@@ -31,6 +31,7 @@ class RunToReview:
     - `standing`: what people have said of images by now.
     - `paths`: image_id -> where the user keeps it. `places`: image_id -> its shard, and its number there.
     - `labels`: image_id -> the labels that it has today, of the source or the log.
+    - `bits`: how many of 16 bits its grey pictures fill.
     """
 
     record: RunRecord
@@ -41,6 +42,7 @@ class RunToReview:
     paths: Mapping[str, str]
     places: Mapping[str, tuple[str, int]]
     labels: Mapping[str, tuple[str, ...]]
+    bits: int | None = None
 
     def queue(self, name: QueueName, *, limit: int, seed: int, spread_out: bool) -> tuple[Question, ...]:
         """The questions of the queue `name`, most urgent first, without images that people labelled since.
@@ -130,6 +132,7 @@ def to_review(
         paths=dict(zip(ids, paths, strict=True)),
         places=dict(zip(ids, zip(*places, strict=True), strict=True)),
         labels=_labels(own, now),
+        bits=None if manifest is None else manifest.bits,
     )
 
 

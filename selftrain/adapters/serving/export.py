@@ -39,6 +39,7 @@ RESIZING = (
     "EXIF orientation applied, converted to RGB, the shorter side resized to image_size (antialiased bicubic), the "
     "centre cropped"
 )
+_DEEP = "grey pictures of 16 bits fill {} of them, and each value was shifted right by {} bits first"
 
 
 class ExportContract(BaseModel):
@@ -131,6 +132,7 @@ def _contract(contract: Contract, wanted: Export, parity: Parity, file: Path, *,
         file=file.name,
         sha256=_digest(file),
         image_size=contract.image_size,
+        resizing=RESIZING if contract.bits is None else f"{RESIZING}; {_DEEP.format(contract.bits, contract.bits - 8)}",
         class_names=contract.class_names,
         temperature=contract.temperature,
         model=called,

@@ -73,7 +73,7 @@ def answer(model: keras.Model, contract: Contract, images: Sequence[object]) -> 
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
         for start in range(0, len(images), IMAGES_A_BATCH):
             batch = images[start : start + IMAGES_A_BATCH]
-            read = list(pool.map(lambda image: _read(image, contract.image_size), batch))
+            read = list(pool.map(lambda image: _read(image, contract.image_size, contract.bits), batch))
             pixels = [one for one in read if not isinstance(one, ImageError)]
             probs = iter(_probs(model, contract, pixels))
             for one in read:
@@ -88,9 +88,9 @@ def answer(model: keras.Model, contract: Contract, images: Sequence[object]) -> 
     )
 
 
-def read_image(image: object, size: int) -> Pixels:
-    """`image` as uint8 (size, size, 3), as training saw it; raises ImageError."""
-    return decode(encoded(image), size, max_pixels=MAX_PIXELS)
+def read_image(image: object, size: int, bits: int | None = None) -> Pixels:
+    """`image` as uint8 (size, size, 3), as training saw it, with its `bits` of 16; raises ImageError."""
+    return decode(encoded(image), size, max_pixels=MAX_PIXELS, bits=bits)
 
 
 def predict_logits(model: keras.Model, pixels: Pixels) -> npt.NDArray[np.float32]:
@@ -107,9 +107,9 @@ def _probs(model: keras.Model, contract: Contract, pixels: list[Pixels]) -> npt.
     return softmax(predict_logits(model, np.stack(pixels)), contract.temperature)
 
 
-def _read(image: object, size: int) -> Pixels | ImageError:
+def _read(image: object, size: int, bits: int | None) -> Pixels | ImageError:
     try:
-        return read_image(image, size)
+        return read_image(image, size, bits)
     except ImageError as error:
         return error
 

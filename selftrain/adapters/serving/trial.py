@@ -61,7 +61,7 @@ def golden_images(manifest: Manifest, store: ImageStore, saved: SavedModel, *, c
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int))]
     table = manifest.table.take(rows)
     encoded = store.read(np.asarray(table["shard"].to_pylist(), object), table["index"].to_numpy().astype(np.int64))
-    pixels = np.stack([decode(data, contract.image_size) for data in encoded])
+    pixels = np.stack([decode(data, contract.image_size, lenient=True, bits=contract.bits) for data in encoded])
     with keras.device("cpu:0"):
         logits = keras.ops.convert_to_numpy(model(pixels, training=False))
     return GoldenImages(tuple(encoded), softmax(logits, contract.temperature))

@@ -136,7 +136,7 @@ def label_folder(
 
     _check_classes(contract, settings, outputs)
     if files is None:
-        with open_folder(images, contract.image_size) as opened:
+        with open_folder(images, contract.image_size, bits=contract.bits) as opened:
             return label_folder(
                 network,
                 contract,
@@ -196,14 +196,16 @@ def _draw(labels: PseudoLabels, outputs: OutputPaths) -> tuple[Path, ...]:
     return charts.confidence_overall(labels, outputs.overall), charts.confidence_per_class(labels, outputs.per_class)
 
 
-def open_folder(folder: Path, size: int) -> FilePixels:
+def open_folder(folder: Path, size: int, *, bits: int | None = None) -> FilePixels:
     """The pixels of all image files below `folder`, `size` per side. A `with` block begins to decode them.
+
+    `bits` is how many of 16 bits grey pictures fill.
 
     Raises SourceError where there are none.
     """
     from selftrain.learn.models.predict_files import FilePixels
 
-    return FilePixels(image_files(folder), size, as_ingest=True)
+    return FilePixels(image_files(folder), size, as_ingest=True, bits=bits)
 
 
 def image_files(folder: Path) -> tuple[str, ...]:

@@ -125,6 +125,7 @@ def _table(predictor: Predictor, images: Sequence[ListedImage], threads: int, pr
         as_ingest=False,
         read=lambda path: reads[path](path),
         threads=threads,
+        bits=predictor.contract.bits,
     )
     logits: list[Floats] = []
     with pixels:

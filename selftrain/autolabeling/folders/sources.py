@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from selftrain.data.images.names import named_like_an_image
-from selftrain.data.images.openers import image_bytes
+from selftrain.data.images.openers import MOST_BYTES, image_bytes, refuse_bytes
 from selftrain.data.sources.listing import find_images
 from selftrain.data.workers import cores
 from selftrain.errors import SourceError
@@ -70,8 +70,10 @@ def _of_bucket(url: str) -> list[ListedImage]:
     files = [file for file in remote.list().files if named_like_an_image(file.path.rpartition("/")[2])]
     if not files:
         raise SourceError(f"{url} holds no image files; give another URL")
-    read = partial(_read_object, remote)
-    return [ListedImage(each.path, f"{each.size} {each.mtime_ns} {each.version}", read) for each in files]
+    return [
+        ListedImage(each.path, f"{each.size} {each.mtime_ns} {each.version}", partial(_read_object, remote, each.size))
+        for each in files
+    ]
 
 
 def read_file(path: str) -> bytes:
@@ -79,5 +81,7 @@ def read_file(path: str) -> bytes:
     return image_bytes(path)
 
 
-def _read_object(remote: Remote, path: str) -> bytes:
+def _read_object(remote: Remote, size: int, path: str) -> bytes:
+    """The bytes of an object that the listing gave `size`. Raises ImageError for one that is too large to hold."""
+    refuse_bytes(size, MOST_BYTES)
     return remote.read_path(path)

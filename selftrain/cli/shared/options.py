@@ -43,6 +43,11 @@ ImageSize = Annotated[
 DEFAULT_WORKSPACE = Path(".selftrain")
 
 
+def names_of(classes: str | None) -> tuple[str, ...]:
+    """The classes that --classes lists."""
+    return tuple(name.strip() for name in classes.split(",")) if classes else ()
+
+
 def print_json(value: BaseModel | Sequence[BaseModel]) -> None:
     """Print `value` as JSON; stdout holds nothing else."""
     if isinstance(value, BaseModel):

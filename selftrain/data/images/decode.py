@@ -66,18 +66,19 @@ def probe(data: bytes, name: str, *, max_pixels: int, min_side: int) -> None:
         _open(data, name, max_pixels=max_pixels, min_side=min_side)
 
 
-def examine(data: bytes, name: str, *, max_pixels: int, min_side: int) -> ImageFacts:
+def examine(data: bytes, name: str, *, max_pixels: int, min_side: int, bits: int | None = None) -> ImageFacts:
     """Decode a whole file once, and return all that ingest needs to know about it.
 
     Truncation at any offset is found. A JPEG is decoded at the smallest scale that suffices. The entropy decoder still
-    reads all of it, and that is the part that fails on damaged data. Raises ImageError with the QuarantineReason.
+    reads all of it, and that is the part that fails on damaged data. `bits` is as in `decode`. Raises ImageError with
+    the QuarantineReason.
     """
     with _reasons(name):
         image = _open(data, name, max_pixels=max_pixels, min_side=min_side)
         width, height = image.size
         turned_by_pillow = isinstance(image, TiffImageFile)
         image.draft("L", (2 * GRAY_SIDE, 2 * GRAY_SIDE))
-        pixels = _loaded(image, lenient=False)
+        pixels = _loaded(image, lenient=False, bits=bits)
         gray = pixels if pixels.mode == "L" else pixels.convert("L")
         turn = _turn(image)
         small = gray.resize((GRAY_SIDE, GRAY_SIDE), _BILINEAR, reducing_gap=2.0)
@@ -98,11 +99,19 @@ def misnaming(data: bytes, name: str) -> str | None:
     return None if announced in (None, form) or form is None else f"the name says {announced}, the bytes are {form}"
 
 
-def decode(data: bytes, size: int | None, *, max_pixels: int = MAX_PIXELS, lenient: bool = False) -> UInt8s:
+def decode(
+    data: bytes,
+    size: int | None,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    lenient: bool = False,
+    bits: int | None = None,
+) -> UInt8s:
     """The RGB pixels of an image file, uint8 0-255: (size, size, 3), or (height, width, 3) if `size` is None.
 
     The shorter side is resized to `size` (antialiased bicubic, small images enlarged), then the centre is cropped. EXIF
-    orientation is applied, transparent parts are laid over white, and 16-bit values keep their upper 8 bits. Training
+    orientation is applied, transparent parts are laid over white, and 16-bit values keep their upper 8 bits. `bits`
+    says how many of the 16 the grey pictures of a set fill, such as 12: then the upper 8 of those are kept. Training
     and serving both decode with this function. Raises ImageError with the QuarantineReason. `lenient` decodes also
     pictures that would come out nearly black or blank: those that a store took in before they were refused.
     """
@@ -111,7 +120,7 @@ def decode(data: bytes, size: int | None, *, max_pixels: int = MAX_PIXELS, lenie
         if size is not None:
             scale = 2 * size / min(image.size)
             image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
-        pixels = _rgb(_loaded(image, lenient=lenient))
+        pixels = _rgb(_loaded(image, lenient=lenient, bits=bits))
         if size is not None:
             side = min(pixels.size)
             left, top = (pixels.width - side) / 2, (pixels.height - side) / 2
@@ -174,8 +183,8 @@ def _refuse_large(size: tuple[int, int], max_pixels: int) -> None:
         )
 
 
-def _loaded(image: ImageFile.ImageFile, *, lenient: bool) -> Image.Image:
-    """`image`, decoded, in a mode of 8 bits: transparent parts over white, and the upper 8 of 16 bits.
+def _loaded(image: ImageFile.ImageFile, *, lenient: bool, bits: int | None) -> Image.Image:
+    """`image`, decoded, in a mode of 8 bits: transparent parts over white, and the upper 8 of 16, or of `bits`.
 
     Raises ImageError for a picture of which that would leave nothing, or its negative, unless `lenient`.
     """
@@ -186,8 +195,8 @@ def _loaded(image: ImageFile.ImageFile, *, lenient: bool) -> Image.Image:
     if image.mode.startswith("I;16") or (image.mode == "I" and isinstance(image, PpmImageFile)):
         values = np.asarray(image)
         if not lenient:
-            _refuse_shallow(int(values.max()))
-        return Image.fromarray((values >> 8).astype(np.uint8))
+            _refuse_unfit(int(values.max()), bits)
+        return Image.fromarray(np.minimum(values >> ((bits or 16) - 8), 255).astype(np.uint8))
     if image.mode in ("I", "F", "LAB"):
         raise ImageError(
             QuarantineReason.UNSUPPORTED_MODE,
@@ -195,7 +204,17 @@ def _loaded(image: ImageFile.ImageFile, *, lenient: bool) -> Image.Image:
         )
     if deep and not lenient:  # the decoder has taken the upper 8 bits
         colours = [place for place, band in enumerate(image.getbands()) if band != "A"]
-        _refuse_shallow(int(np.atleast_3d(np.asarray(image))[..., colours].max()) << 8)
+        largest = int(np.atleast_3d(np.asarray(image))[..., colours].max()) << 8
+        if bits is None or bits == 16:
+            _refuse_unfit(largest, bits)
+        else:
+            raise ImageError(
+                QuarantineReason.UNSUPPORTED_MODE,
+                f"16 bits a channel in colour or with transparency, and the set is read as grey of {bits} bits "
+                "(ingest.bits); save it with 8 bits a channel",
+            )
+    if image.mode == "CMYK" and not lenient:
+        _refuse_lost_inks(image)
     return over_white(image, lenient=lenient) if image.has_transparency_data else image
 
 
@@ -212,13 +231,44 @@ def _refuse_unmarked_inks(image: ImageFile.ImageFile) -> None:
         )
 
 
-def _refuse_shallow(largest: int) -> None:
-    if 0 < largest < _SHALLOW:
+def _refuse_lost_inks(image: Image.Image) -> None:
+    """Raise ImageError for a picture in CMYK of which RGB keeps one colour, as of a negative full of black."""
+    if _is_one_colour(image.convert("RGB")) and not _is_one_colour(image):
+        raise ImageError(
+            QuarantineReason.UNSUPPORTED_MODE,
+            "a picture in CMYK that is one colour in RGB: it may be stored as a negative; save it as RGB with a "
+            "program that shows it right",
+        )
+
+
+def largest_value(data: bytes) -> int | None:
+    """The largest value of a grey picture of 16 bits; None for any other. Raises ImageError where it is damaged.
+
+    >>> largest_value(b"P5 1 1 255 !") is None
+    True
+    """
+    with _reasons("image"):
+        image = _open(data, "", max_pixels=MAX_PIXELS, min_side=1)
+        if not (image.mode.startswith("I;16") or (image.mode == "I" and isinstance(image, PpmImageFile))):
+            return None
+        image.load()
+        return int(np.asarray(image).max())
+
+
+def _refuse_unfit(largest: int, bits: int | None) -> None:
+    """Raise ImageError for values of 16 bits that do not fit `bits`, or of which None knows what is white."""
+    if bits is not None and largest >= 1 << bits:
+        raise ImageError(
+            QuarantineReason.TOO_DEEP,
+            f"values of 16 bits, of which the largest is {largest}, but the set is read as {bits} bits: at most "
+            f"{(1 << bits) - 1}. Where the others are as bright, set ingest.bits higher (at most 16)",
+        )
+    if bits is None and 0 < largest < _SHALLOW:
         raise ImageError(
             QuarantineReason.SHALLOW,
             f"values of 16 bits, of which the largest is about {largest}, as cameras of 10, 12 and 14 bits write them: "
-            f"decoded, the picture would reach {largest >> 8} of 255. If no picture of the set uses more, multiply all "
-            "by one number, so that they use all 16 bits; if others do, save this one with 8 bits",
+            f"decoded, the picture would reach {largest >> 8} of 255. Set ingest.bits to the bits that the brightest "
+            "picture of the set fills, such as 12 (`selftrain init` does so), and train again; or save it with 8 bits",
         )
 
 

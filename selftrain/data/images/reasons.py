@@ -19,6 +19,7 @@ class QuarantineReason(StrEnum):
     CONFLICTING_LABEL = "conflicting_label"
     UNSUPPORTED_MODE = "unsupported_mode"
     SHALLOW = "shallow"
+    TOO_DEEP = "too_deep"
     TRANSPARENT = "transparent"
     UNREADABLE = "unreadable"
     HELD_OUT_COPY = "held_out_copy"

@@ -24,20 +24,20 @@ MOST_LEFT = 50_000_000
 """Pixels of the largest unusable image that is shown."""
 
 
-def thumbnail(data: bytes, *, side: int = SIDE, quality: int = QUALITY) -> str:
+def thumbnail(data: bytes, *, side: int = SIDE, quality: int = QUALITY, bits: int | None = None) -> str:
     """The image file `data` as a WebP data URI, cropped to a square of `side` pixels.
 
-    Raises ImageError where the file cannot be decoded.
+    `bits` is how many of 16 bits a grey picture fills. Raises ImageError where the file cannot be decoded.
     """
     from PIL import Image
 
-    return _embedded(Image.fromarray(decode(data, side, lenient=True)), quality)
+    return _embedded(Image.fromarray(decode(data, side, lenient=True, bits=bits)), quality)
 
 
-def sprite(images: Sequence[bytes], *, side: int, quality: int = 60) -> tuple[str, int]:
+def sprite(images: Sequence[bytes], *, side: int, quality: int = 60, bits: int | None = None) -> tuple[str, int]:
     """The image files `images` as one WebP data URI of squares of `side` pixels, and how many of them are in a row.
 
-    Those that cannot be decoded are grey. Above 3 MB, the quality is lowered.
+    Those that cannot be decoded are grey. Above 3 MB, the quality is lowered. `bits` is as in `thumbnail`.
     """
     import numpy as np
     from PIL import Image
@@ -47,11 +47,11 @@ def sprite(images: Sequence[bytes], *, side: int, quality: int = 60) -> tuple[st
     for place, data in enumerate(images):
         top, left = (side * each for each in divmod(place, across))
         with contextlib.suppress(ImageError):
-            sheet[top : top + side, left : left + side] = decode(data, side, lenient=True)
+            sheet[top : top + side, left : left + side] = decode(data, side, lenient=True, bits=bits)
     uri = _embedded(Image.fromarray(sheet), quality)
-    return (
-        (uri, across) if len(uri) <= MOST_SPRITE or quality <= 15 else sprite(images, side=side, quality=quality // 2)
-    )
+    if len(uri) <= MOST_SPRITE or quality <= 15:
+        return uri, across
+    return sprite(images, side=side, quality=quality // 2, bits=bits)
 
 
 def remnant(data: bytes, *, side: int = SIDE, quality: int = QUALITY) -> str:

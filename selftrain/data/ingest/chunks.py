@@ -47,6 +47,17 @@ class Limits:
     max_pixels: int
     min_side: int
     max_bytes: int
+    bits: int | None = None
+
+    @property
+    def said(self) -> dict[str, int]:
+        """The limits by name; bits only where they are set, so that what older versions read keeps its names."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @property
+    def mark(self) -> str:
+        """What the keys of chunks begin with: their pixels mean something else under other bits."""
+        return f"bits{self.bits}-" if self.bits is not None else ""
 
 
 @dataclass(frozen=True)
@@ -59,8 +70,8 @@ class SourceChunk:
 
     def key(self, limits: Limits) -> str:
         """The name of the chunk; the same files under the same limits have the same name."""
-        read = [self.paths, self.sizes, self.mtimes_ns, asdict(limits)]
-        return hashlib.sha256(json.dumps(read).encode()).hexdigest()[:20]
+        read = [self.paths, self.sizes, self.mtimes_ns, limits.said]
+        return limits.mark + hashlib.sha256(json.dumps(read).encode()).hexdigest()[:20]
 
 
 def cut_into_chunks(rows: pa.Table, shard_bytes: int) -> list[SourceChunk]:
@@ -114,7 +125,7 @@ def _examine(
         refuse_bytes(size, limits.max_bytes)
         data = read(path)
         refuse_bytes(len(data), limits.max_bytes)
-        return data, examine(data, path, max_pixels=limits.max_pixels, min_side=limits.min_side)
+        return data, examine(data, path, max_pixels=limits.max_pixels, min_side=limits.min_side, bits=limits.bits)
     except ImageError as error:
         return error
     except OSError as error:

@@ -97,7 +97,7 @@ def curate(
     kept = _without(kept, [reserved])
     left_out = [*bad, disputed, *copies, giving_way, barred, *held, twins, grouped, reserved]
     return CuratedRows(
-        manifest=Manifest.build(files.manifest_table(kept, split), LabelMap(names)),
+        manifest=Manifest.build(files.manifest_table(kept, split), LabelMap(names), bits=limits.bits),
         quarantine=pa.concat_tables([part.table(files) for part in left_out]).sort_by("origin"),
         unusable=sum(len(part.rows) for part in left_out if part.unusable),
         held_out_copies=sum(len(part.rows) for part in (copies[1], giving_way, *held)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from selftrain import config
 from selftrain.data.ingest.curate import CuratedRows, curate
@@ -73,7 +74,10 @@ def ingest(
         index, files_read = reading.update(listing, shard_bytes=shard_mb * 1_000_000, progress=progress)
         previous = Manifest.read(store.manifest_path) if store.manifest_path.exists() else None
         earlier, names = EarlierSplits.of(store, previous), source.class_names(listing)
-        curated = curate(listing, index, store, names=names, limits=limits, splitting=splitting, earlier=earlier)
+        try:
+            curated = curate(listing, index, store, names=names, limits=limits, splitting=splitting, earlier=earlier)
+        except SourceError as error:
+            raise _with_unread(error, listing, index, store) from error
         _write_quarantine(store, curated.quarantine)
         _refuse_too_many(curated, listing, store, settings.max_quarantine)
         earlier.remember(store, curated.manifest)
@@ -103,15 +107,30 @@ def _write_quarantine(store: ImageStore, quarantine: pa.Table) -> None:
     replace(store.quarantine_path, lambda to: csv.write_csv(quarantine, to))
 
 
+def _with_unread(error: SourceError, listing: Listing, index: pa.Table, store: ImageStore) -> SourceError:
+    """`error`, with the files that could not be read, which may be why; they are in the quarantine table then."""
+    listed = pc.is_in(index["path"], value_set=listing.table["path"].combine_chunks())
+    unread = index.filter(pc.and_(listed, pc.is_valid(index["reason"])))
+    if unread.num_rows == 0:
+        return error
+    _write_quarantine(store, unread.select(["path", "reason", "detail"]).rename_columns(["origin", "reason", "detail"]))
+    return SourceError(
+        f"{error.message}. {unread.num_rows} of {len(listing)} source files cannot be used: {_counted(unread)}; see "
+        f"{str(store.quarantine_path)!r}"
+    )
+
+
+def _counted(quarantine: pa.Table) -> str:
+    reasons = quarantine["reason"].value_counts().to_pylist()
+    return ", ".join(f"{one['counts']} {one['values']}" for one in sorted(reasons, key=lambda one: -one["counts"]))
+
+
 def _refuse_too_many(curated: CuratedRows, listing: Listing, store: ImageStore, allowed: float) -> None:
     share = curated.unusable / len(listing)
     if share > allowed:
-        reasons = curated.quarantine["reason"].value_counts().to_pylist()
-        counts = ", ".join(
-            f"{one['counts']} {one['values']}" for one in sorted(reasons, key=lambda one: -one["counts"])
-        )
         raise QuarantineError(
-            f"{curated.unusable} of {len(listing)} source files ({share:.1%}) cannot be used: {counts}; "
+            f"{curated.unusable} of {len(listing)} source files ({share:.1%}) cannot be used: "
+            f"{_counted(curated.quarantine)}; "
             f"ingest.max_quarantine allows {allowed:.1%}. See {str(store.quarantine_path)!r}; "
             "repair or remove the files, or allow more"
         )

@@ -25,6 +25,7 @@ from selftrain.progress import Progress
 
 _LIMITS_KEY = b"selftrain.limits"
 _DEPENDS_ON_LIMITS = (QuarantineReason.TOO_LARGE, QuarantineReason.TOO_SMALL)
+_BITS_KEY = b"selftrain.bits"
 _READER_KEY = b"selftrain.reader"
 _READER = b"2"  # raised when files can be read that were refused before: those are then read once more
 _DEPENDS_ON_READER = (
@@ -38,7 +39,7 @@ _DEPENDS_ON_READER = (
 def limits_of(settings: config.Ingest) -> Limits:
     """What an image may be, by the configuration and by what one process holds in memory."""
     max_pixels = int(settings.max_megapixels * 1e6)
-    return Limits(max_pixels=max_pixels, min_side=settings.min_side, max_bytes=MOST_BYTES)
+    return Limits(max_pixels=max_pixels, min_side=settings.min_side, max_bytes=MOST_BYTES, bits=settings.bits)
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,10 @@ class Reading:
         """Read the listed files that the index lacks; returns the complete index and the number of files read."""
         index = usable_index(self.store, self.limits)
         chunks = cut_into_chunks(_missing(listing, index), shard_bytes)
-        finished = _finished_chunks(self.store)
+        finished = _finished_chunks(self.store, self.limits)
         if not finished <= {chunk.key(self.limits) for chunk in chunks}:
             # An ingest of another listing finished these chunks. They go into the index, so no file is read twice.
-            _adopt(self.store, index, sorted(finished), limits=None)
+            _adopt(self.store, index, sorted(finished), limits=None, bits=self.limits.bits)
             index = usable_index(self.store, self.limits)
             chunks, finished = cut_into_chunks(_missing(listing, index), shard_bytes), set()
         to_read = [chunk for chunk in chunks if chunk.key(self.limits) not in finished]
@@ -68,7 +69,9 @@ class Reading:
         for chunk in self._write(to_read):
             done += len(chunk.paths)
             progress(done, total, "images read")
-        index = _adopt(self.store, index, [chunk.key(self.limits) for chunk in chunks], limits=self.limits)
+        index = _adopt(
+            self.store, index, [chunk.key(self.limits) for chunk in chunks], limits=self.limits, bits=self.limits.bits
+        )
         return index, sum(len(chunk.paths) for chunk in to_read)
 
     def _write(self, chunks: list[SourceChunk]) -> Iterator[SourceChunk]:
@@ -78,7 +81,7 @@ class Reading:
                 write_chunk(self.store.root, chunk, read=self.source.read, limits=self.limits)
                 yield chunk
             return
-        shared = {"root": str(self.store.root), "limits": dataclasses.asdict(self.limits)}
+        shared = {"root": str(self.store.root), "limits": self.limits.said}
         tasks = [{**shared, "chunk": dataclasses.asdict(chunk)} for chunk in chunks]
         function = "selftrain.data.ingest.chunks:write_chunk_of_files"
         for position in run_tasks(function, tasks, workers=self.workers, inherit=(self.lock,)):
@@ -86,8 +89,13 @@ class Reading:
 
 
 def usable_index(store: ImageStore, limits: Limits) -> pa.Table:
-    """The index without rows whose shard is gone or damaged, and without rows that another reading could change."""
+    """The index without rows whose shard is gone or damaged, and without rows that another reading could change.
+
+    Where pictures of 16 bits were read under other bits, it is empty: they look different now.
+    """
     index = store.index()
+    if (index.schema.metadata or {}).get(_BITS_KEY, b"") != _bits_text(limits.bits):
+        return index.slice(0, 0)
     again: list[str] = [QuarantineReason.UNREADABLE, QuarantineReason.NO_DECODER]
     if (index.schema.metadata or {}).get(_READER_KEY) != _READER:
         again += _DEPENDS_ON_READER
@@ -107,10 +115,12 @@ def _missing(listing: Listing, index: pa.Table) -> pa.Table:
     return listing.table.filter(pc.invert(pc.fill_null(pc.and_(*same), False)))
 
 
-def _finished_chunks(store: ImageStore) -> set[str]:
-    """Keys of the chunks that an unfinished ingest completed and that are still whole."""
+def _finished_chunks(store: ImageStore, limits: Limits) -> set[str]:
+    """Keys of the chunks that an unfinished ingest under the same bits completed and that are still whole."""
     finished = set()
     for path in store.pending.glob("[!.]*.json"):
+        if path.stem.rpartition("-")[0] != limits.mark.removesuffix("-"):
+            continue
         rows = _rows(path)
         if store.intact(rows).num_rows == rows.num_rows:
             finished.add(path.stem)
@@ -121,21 +131,26 @@ def _rows(path: Path) -> pa.Table:
     return pa.table(json.loads(path.read_text()), schema=INDEX_SCHEMA)
 
 
-def _adopt(store: ImageStore, index: pa.Table, keys: list[str], *, limits: Limits | None) -> pa.Table:
+def _adopt(store: ImageStore, index: pa.Table, keys: list[str], *, limits: Limits | None, bits: int | None) -> pa.Table:
     """Add the rows of finished chunks to the index, write it, and remove what is pending; returns the new index.
 
-    `limits` are those that all of its files were read under; None if there were several.
+    `limits` are those that all of its files were read under; None if there were several, which all had `bits`.
     """
     parts = [_rows(store.pending / f"{key}.json") for key in keys]
     rows = pa.concat_tables([INDEX_SCHEMA.empty_table(), *parts])
     older = index.filter(pc.invert(pc.is_in(index["path"], rows["path"].combine_chunks())))
     merged = pa.concat_tables([older.replace_schema_metadata(None), rows]).sort_by("path").combine_chunks()
-    known = {_LIMITS_KEY: _limits_text(limits), _READER_KEY: _READER} if limits else None
-    merged = merged.replace_schema_metadata(known)
+    known = {_LIMITS_KEY: _limits_text(limits), _READER_KEY: _READER} if limits else {}
+    read_as = {_BITS_KEY: _bits_text(bits)} if bits is not None else {}
+    merged = merged.replace_schema_metadata({**known, **read_as} or None)
     replace(store.index_path, lambda to: pq.write_table(merged, to))
     store.clear_unfinished()
     return merged
 
 
 def _limits_text(limits: Limits) -> bytes:
-    return json.dumps(dataclasses.asdict(limits), sort_keys=True).encode()
+    return json.dumps(limits.said, sort_keys=True).encode()
+
+
+def _bits_text(bits: int | None) -> bytes:
+    return b"" if bits is None else str(bits).encode()

@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
 from selftrain.config import FolderSource, TableSource
-from selftrain.data.images.decode import decode, quiet
-from selftrain.data.images.formats import HEADER_BYTES, sniff
-from selftrain.data.images.openers import opener_of
+from selftrain.data.images.decode import decode, largest_value, quiet
+from selftrain.data.images.formats import HEADER_BYTES, Format, sniff
+from selftrain.data.images.openers import MOST_BYTES, opener_of
 from selftrain.data.sources.source import ImageSource, open_source
 from selftrain.errors import ImageError, SelftrainError, SourceError
 
@@ -28,6 +28,8 @@ SMALL_SIDE = 64  # pixels; smaller pictures are decoded to find colour
 ALPHABET = 10  # classes
 DECODED = 48  # files that are decoded to tell writing from photos
 SHADE, PAPER = 16, 0.4  # grey levels either side of one shade, and the share of a page that it fills
+DEPTHS = (8, 10, 12, 14)  # bits of cameras and scanners that are kept in 16
+_MAY_BE_DEEP = (Format.PNG, Format.TIFF, Format.PPM, Format.JPEG2000)
 _GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "F"})
 
 
@@ -38,7 +40,8 @@ class Survey(BaseModel):
 
     Sides are in pixels, of the `sampled` files with a readable header; `unreadable` more had none. `grey` says that no
     sampled image has colour. `drawn` says that most look like writing: one shade, the paper, fills a large
-    part. `notes` are what the source decided about the folders.
+    part. `bits` is how many of 16 bits the grey pictures fill, if it is clearly fewer. `notes` are what the source
+    decided about the folders.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -58,6 +61,7 @@ class Survey(BaseModel):
     longest_side: int
     grey: bool
     drawn: bool = True
+    bits: int | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -105,14 +109,15 @@ def survey(source: FolderSource | TableSource, *, seed: int = 0) -> Survey:
     given = {split: isinstance(source, FolderSource) and getattr(source, split) is not None for split in held_out}
     counted = training["label"].value_counts()
     classes = {str(each["values"].as_py()): int(each["counts"].as_py()) for each in counted}
-    sample = _sample(table, seed, most)
+    sample = _sample(table.filter(pc.less_equal(table["size"], MOST_BYTES)), seed, most)
     looks = [look for look in (_look(images, path) for path in sample) if look is not None]
     if not looks:
         raise SourceError(
             f"none of the {len(sample)} files looked at in {labeled!r} and {unlabeled!r} is an image that can be read; "
             "give JPEG, PNG, WebP, AVIF, JPEG 2000, BMP, GIF, TIFF or PPM files"
         )
-    decoded = _decode_some(images, sample, seed)
+    bits = _bits(images, sample)
+    decoded = _decode_some(images, sample, seed, bits)
     if not decoded.shares and decoded.errors:
         raise SourceError(f"{labeled!r} and {unlabeled!r}: {decoded.notes[0]}")
     return Survey(
@@ -131,6 +136,7 @@ def survey(source: FolderSource | TableSource, *, seed: int = 0) -> Survey:
         longest_side=max(look.long for look in looks),
         grey=all(look.grey for look in looks),
         drawn=decoded.drawn,
+        bits=bits,
         notes=(*listing.notes, *decoded.notes),
     )
 
@@ -205,12 +211,35 @@ class _Decoded:
         )
 
 
-def _decode_some(source: ImageSource, paths: list[str], seed: int) -> _Decoded:
+def _bits(source: ImageSource, paths: list[str]) -> int | None:
+    """How many of 16 bits the grey pictures of the sample fill: 8, 10, 12 or 14; None if more, or there are none.
+
+    Only where most of them fill fewer than 15 is it a matter of the set, and not of a dark picture.
+    """
+    largest = [value for value in (_largest(source, path) for path in paths) if value]
+    if not largest or max(largest) >= 1 << DEPTHS[-1]:
+        return None
+    return next(bits for bits in DEPTHS if max(largest) < 1 << bits)
+
+
+def _largest(source: ImageSource, path: str) -> int | None:
+    """The largest value of a grey picture of 16 bits; None for any other, or one that cannot be read."""
+    try:
+        with _opened(source, path) as file:
+            head = file.read(HEADER_BYTES)
+            if sniff(head) not in _MAY_BE_DEEP:
+                return None
+            return largest_value(head + file.read())
+    except (OSError, ValueError, SelftrainError):
+        return None
+
+
+def _decode_some(source: ImageSource, paths: list[str], seed: int, bits: int | None) -> _Decoded:
     chosen = np.random.default_rng(seed).permutation(len(paths))[:DECODED]
     shares, errors = list[float](), list[ImageError]()
     for row in chosen:
         try:
-            shares.append(_largest_shade(decode(source.read(paths[row]), SMALL_SIDE)))
+            shares.append(_largest_shade(decode(source.read(paths[row]), SMALL_SIDE, bits=bits)))
         except ImageError as error:
             errors.append(error)
         except OSError:

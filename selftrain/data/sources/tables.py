@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from selftrain.data.sources.listing import Listing, endings_of
 from selftrain.data.sources.rows import checked_listing, stop_at_rows, training_classes
 from selftrain.errors import SourceError
 
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _SPLITS = {
     **dict.fromkeys(("training",), "train"),
     **dict.fromkeys(("val", "valid", "dev"), "validation"),
@@ -51,6 +53,13 @@ class TableImages:
         def row_name(row: int) -> str:
             return f"row {row + 1} ({written[row]!r})"
 
+        stop_at_rows(
+            [row for row, path in enumerate(written) if _ADDRESS.match(path)],
+            row_name=row_name,
+            problem="the address of an image on a server, where a file is expected",
+            remedy="download the images and name the files: a list reads files of this machine, and a bucket is a "
+            "source of its own (`selftrain init --labeled s3://...`)",
+        )
         inside = [_inside(self.root, _portable(self.root, path)) for path in written]
         stop_at_rows(
             [row for row, path in enumerate(inside) if path is None],

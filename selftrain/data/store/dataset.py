@@ -53,7 +53,7 @@ class Dataset:
             progress=progress,
         )
         features = FeatureFiles(self.workspace.features_cache, self.machine.features_mb)
-        return KeptPixels(pixels, tuple(manifest.image_ids()), features)
+        return KeptPixels(pixels, tuple(manifest.image_ids()), features, manifest.bits)
 
 
 def dataset_at(place: Place, machine: Machine | None = None) -> Dataset:

@@ -75,6 +75,7 @@ class StoredPixels:
     records: Int64s  # (n,) record in its shard
     size: int
     workers: int
+    bits: int | None = None  # of 16 that grey pictures fill
 
     def __len__(self) -> int:
         return len(self.records)
@@ -90,16 +91,17 @@ class StoredPixels:
         """Write the images of `rows` (k,) to the positions `at` (k,) of `images`."""
         encoded = read_records(self.folder, self.shards[rows], self.records[rows])
         for position, data in zip(at, encoded, strict=True):
-            images[position] = decode(data, self.size, max_pixels=_ANY, lenient=True)
+            images[position] = decode(data, self.size, max_pixels=_ANY, lenient=True, bits=self.bits)
 
 
 @dataclass(frozen=True, eq=False)
 class KeptPixels:
-    """Pixels whose `features` may be kept on disk, under the ids (n,) of their `images`."""
+    """Pixels whose `features` may be kept on disk, under the ids (n,) of their `images`, and their `bits` of 16."""
 
     pixels: Pixels
     images: tuple[str, ...]
     features: FeatureFiles
+    bits: int | None = None
 
     @property
     def size(self) -> int:
@@ -135,7 +137,8 @@ def decoded(
     """
     processes = workers or cores()
     shards = np.asarray(manifest.table["shard"].cast("string").to_pylist(), dtype=object)
-    stored = StoredPixels(store.shards, shards, manifest.table["index"].to_numpy().astype(np.int64), size, processes)
+    records = manifest.table["index"].to_numpy().astype(np.int64)
+    stored = StoredPixels(store.shards, shards, records, size, processes, manifest.bits)
     if len(manifest) * size * size * 3 > budget_mb * 1_000_000:
         return stored
     path = cache_dir / f"{_key(manifest, size)}.npy"
@@ -149,9 +152,11 @@ def decoded(
 
 
 def _key(manifest: Manifest, size: int) -> str:
-    """The name of the decoded images, by ids, size and way of decoding; labels and splits do not count."""
+    """The name of the decoded images, by ids, size, bits and way of decoding; labels and splits do not count."""
     ids = hashlib.sha256("".join(manifest.table["image_id"].to_pylist()).encode())
     ids.update(f"{size}:{_DECODING}".encode())
+    if manifest.bits is not None:
+        ids.update(f":bits{manifest.bits}".encode())
     return f"{ids.hexdigest()[:24]}-{size}"
 
 
@@ -185,6 +190,7 @@ def _decode_chunks(chunks: list[Int64s], part: Path, stored: StoredPixels, *, wo
             "rows": chunk.tolist(),
             "shards": stored.shards[chunk].tolist(),
             "records": stored.records[chunk].tolist(),
+            "bits": stored.bits,
         }
         for chunk in chunks
     ]
@@ -192,9 +198,11 @@ def _decode_chunks(chunks: list[Int64s], part: Path, stored: StoredPixels, *, wo
         yield chunks[position]
 
 
-def decode_into(*, part: str, folder: str, rows: list[int], shards: list[str], records: list[int]) -> None:
+def decode_into(
+    *, part: str, folder: str, rows: list[int], shards: list[str], records: list[int], bits: int | None = None
+) -> None:
     """Decode the images at (shards, records) into `rows` of the array file `part`."""
     array = np.load(part, mmap_mode="r+")
     names = np.asarray(shards, dtype=object)
-    stored = StoredPixels(Path(folder), names, np.asarray(records), int(array.shape[1]), workers=1)
+    stored = StoredPixels(Path(folder), names, np.asarray(records), int(array.shape[1]), workers=1, bits=bits)
     stored.fill(array, np.asarray(rows), np.arange(len(rows)))

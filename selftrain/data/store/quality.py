@@ -162,7 +162,7 @@ def _decoded(
         groups: dict[int, list[tuple[int, Images]]] = {}
         for row, data in zip(chunk.tolist(), store.read(shards[chunk], index[chunk]), strict=True):
             try:
-                image = decode(data, int(sides[row]), lenient=True)
+                image = decode(data, int(sides[row]), lenient=True, bits=manifest.bits)
             except ImageError:
                 continue
             groups.setdefault(int(sides[row]), []).append((row, image))

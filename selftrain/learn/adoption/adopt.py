@@ -170,7 +170,12 @@ def _kind_of(inner: keras.Model, asked: _Asked, images: UInt8s, path: Path) -> A
         return "sigmoid" if activation == "sigmoid" or (inside and activation is None) else "logits"
     if activation == "softmax" or (inside and bool((np.abs(first.sum(axis=1) - 1) <= _SUM_TOLERANCE).all())):
         return "softmax"
-    return "sigmoids" if activation == "sigmoid" else "logits"
+    if bool((first >= 0).all() and (np.abs(first.sum(axis=1) - 100) <= 100 * _SUM_TOLERANCE).all()):
+        raise PredictionError(
+            f"{path} answers numbers that add up to 100 for each image: percentages, where probabilities or logits are "
+            "read; save the model without the multiplication by 100"
+        )
+    return "sigmoids" if activation == "sigmoid" or (inside and activation != "linear") else "logits"
 
 
 def _as_logits(answers: Any, kind: Answers, ops: Any) -> Any:

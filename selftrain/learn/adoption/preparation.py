@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selftrain.errors import PredictionError
+from selftrain.evaluate.class_order import explained, interchanged
 from selftrain.evaluate.statistics.intervals import wilson
 from selftrain.evaluate.statistics.significance import mcnemar
 
@@ -110,7 +111,10 @@ def concern(probs: Floats, *, rescales: bool) -> str | None:
 
 
 def check_better_than_chance(probs: Floats, labels: Ints, class_names: tuple[str, ...], *, called: str) -> float:
-    """The accuracy of `probs` (n, classes) on `labels` (n,). Raises PredictionError where it may as well be chance."""
+    """The accuracy of `probs` (n, classes) on `labels` (n,). Raises PredictionError where it may as well be chance.
+
+    It is raised as well where classes are answered for one another, as in another order of the classes.
+    """
     answers, count, classes = probs.argmax(axis=1), len(labels), len(class_names)
     right = int((answers == labels).sum())
     by_chance = float((np.bincount(answers, minlength=classes) * np.bincount(labels, minlength=classes)).sum())
@@ -121,5 +125,11 @@ def check_better_than_chance(probs: Floats, labels: Ints, class_names: tuple[str
             f"({max(agreement, 1 / classes):.0%}): nothing was labelled. Are the classes ({', '.join(class_names[:5])}"
             f"{', ...' if classes > 5 else ''}) in the order of its outputs, and its pixels prepared as in its "
             "training? Few images cannot tell; give more of them"
+        )
+    circle = interchanged(answers, labels, classes)
+    if circle:
+        raise PredictionError(
+            f"{called} is right on {right} of {count} labelled images, but {explained(circle, class_names)}: are the "
+            "classes in the order of its outputs? Nothing was labelled"
         )
     return right / count

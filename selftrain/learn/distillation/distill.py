@@ -192,6 +192,7 @@ def _result(
         seconds=training.seconds,
         batch_parts=training.parts,
         seed=seed,
+        bits=large.contract.bits,
     )
     saved = save(training.model, promise, out)
     write_curve(training.curve, saved.folder)

@@ -51,6 +51,7 @@ class Contract(BaseModel):
     - `weights_sha256`: the digest of its .keras file, which differs each time it is saved.
     - `values_sha256`: the digest of the weights' values, which stays the same.
     - `brought`: how a model that a user brought reads images; None for one that was trained here.
+    - `bits`: how many of 16 bits its grey pictures fill, as `ingest.bits` says.
     - `lineage`: the identities of the models whose answers it learnt or whose weights it started from, and their
       lineage, oldest first.
     """
@@ -81,11 +82,17 @@ class Contract(BaseModel):
     seed: int = 0
     batch_parts: int = Field(1, ge=1, description="in how many parts it saw each batch: 2 if memory ran out")
     brought: Reading | None = None
+    bits: int | None = Field(None, ge=8, le=16)
 
     @property
     def text(self) -> str:
         """The contract as JSON. What came later is left out where it is not set: the text stays as it was."""
-        return self.model_dump_json(indent=2, exclude={"brought"} if self.brought is None else None)
+        return self.model_dump_json(indent=2, exclude=self.unset)
+
+    @property
+    def unset(self) -> set[str]:
+        """The later fields that are not set."""
+        return {name for name in ("brought", "bits") if getattr(self, name) is None}
 
     @property
     def identity(self) -> str:
@@ -113,8 +120,7 @@ class SavedModel:
     @property
     def digest(self) -> str:
         """sha256 of the contract, which holds the weights' digests. Left out is how the training went."""
-        unset = {"brought"} if self.contract.brought is None else set[str]()
-        promised = self.contract.model_dump_json(exclude={"seconds", "churn", "batch_parts"} | unset)
+        promised = self.contract.model_dump_json(exclude={"seconds", "churn", "batch_parts"} | self.contract.unset)
         return hashlib.sha256(promised.encode()).hexdigest()
 
 

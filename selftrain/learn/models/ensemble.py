@@ -97,6 +97,11 @@ def _check_classes(contracts: Sequence[Contract], models: Sequence[str | os.Path
                 f"the classes of {os.fspath(folder)} are {', '.join(contract.class_names[:10])}, those of "
                 f"{os.fspath(models[0])} {', '.join(first[:10])}; give models with the same classes"
             )
+        if contract.bits != contracts[0].bits:
+            raise ConfigError(
+                f"{os.fspath(folder)} reads grey pictures of 16 bits as {contract.bits or 16}, "
+                f"{os.fspath(models[0])} as {contracts[0].bits or 16}; give models that read them alike"
+            )
 
 
 def _contract(members: Sequence[tuple[keras.Model, Contract]]) -> Contract:
@@ -112,4 +117,5 @@ def _contract(members: Sequence[tuple[keras.Model, Contract]]) -> Contract:
         image_steps=sum(contract.image_steps for contract in contracts),
         seconds=sum(contract.seconds for contract in contracts),
         seed=contracts[0].seed,
+        bits=contracts[0].bits,
     )

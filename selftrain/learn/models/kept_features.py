@@ -35,7 +35,8 @@ def views_of(
     """
     if not isinstance(pixels, KeptPixels):
         return _computed(network, pixels, rows, mirrored=mirrored, batch=min(_BATCH, len(rows)), progress=progress)
-    digest, width = f"{network_digest(network)}-{pixels.size}", int(network.output_shape[-1])
+    read_as = "" if pixels.bits is None else f"-bits{pixels.bits}"
+    digest, width = f"{network_digest(network)}-{pixels.size}{read_as}", int(network.output_shape[-1])
     keys = [f"{digest}-{view}" for view in ("plain", "mirrored")[: 1 + mirrored]]
     images = [pixels.images[row] for row in rows.tolist()]
     read = [pixels.features.read(key, width, images) for key in keys]

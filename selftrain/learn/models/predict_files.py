@@ -74,7 +74,7 @@ def predict_files(
     refuses a file that ingest would refuse by its header. `network` is a model, or its logits as a
     function, which answers batches of any size.
     """
-    with FilePixels(tuple(paths), contract.image_size, as_ingest=as_ingest) as files:
+    with FilePixels(tuple(paths), contract.image_size, as_ingest=as_ingest, bits=contract.bits) as files:
         return predict_opened(network, contract, files, batch_size=batch_size, flips=flips, progress=progress)
 
 
@@ -116,11 +116,16 @@ class FilePixels:
         as_ingest: bool,
         read: Callable[[str], bytes] = read_file,
         threads: int | None = None,
+        bits: int | None = None,
     ) -> None:
-        """`read` gives the bytes of a path, or raises OSError; `threads` of None is one per core."""
+        """`read` gives the bytes of a path, or raises OSError; `threads` of None is one per core.
+
+        `bits` is how many of 16 bits grey pictures fill, as the contract says.
+        """
         self.paths = paths
         self.size = size
         self.as_ingest = as_ingest
+        self._bits = bits
         self.unread: dict[int, Unread] = {}
         self.misnamed: set[int] = set()
         self._read = read
@@ -180,7 +185,7 @@ class FilePixels:
         limit = int(LIMITS.max_megapixels * 1e6)
         if self.as_ingest:
             probe(data, path, max_pixels=limit, min_side=LIMITS.min_side)
-        pixels = decode(data, self.size, max_pixels=limit)
+        pixels = decode(data, self.size, max_pixels=limit, bits=self._bits)
         if misnaming(data, path):
             self.misnamed.add(row)
         return pixels

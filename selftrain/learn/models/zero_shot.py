@@ -35,9 +35,16 @@ class ZeroShot:
 
 
 def save_zero_shot(
-    made_of: ZeroShot, *, class_names: tuple[str, ...], folder: Path, image_size: int | None = None
+    made_of: ZeroShot,
+    *,
+    class_names: tuple[str, ...],
+    folder: Path,
+    image_size: int | None = None,
+    bits: int | None = None,
 ) -> SavedModel:
     """Save the zero-shot classifier of `class_names` in `folder`; `image_size` None: what the encoder reads.
+
+    `bits` is how many of 16 bits its grey pictures fill.
 
     No label taught it, and none calibrated it: its temperature is 1. Raises ConfigError for a class in `called` that is
     not one of `class_names`, and BackboneError as `zero_shot_classifier` does.
@@ -56,5 +63,5 @@ def save_zero_shot(
         called=made_of.called,
         image_size=image_size,
     )
-    contract = Contract(backbone=made_of.backbone, image_size=model.input_shape[1], class_names=class_names)
+    contract = Contract(backbone=made_of.backbone, image_size=model.input_shape[1], class_names=class_names, bits=bits)
     return save(model, contract, folder)

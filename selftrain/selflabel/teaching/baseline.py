@@ -58,6 +58,7 @@ def _contract(manifest: Manifest, plan: BaselinePlan, teacher: SavedModel) -> Co
         manifest_digest=manifest.digest,
         lineage=teacher.contract.taught,
         seed=plan.seed,
+        bits=manifest.bits,
     )
 
 

@@ -70,7 +70,7 @@ def _images_of(manifest: Manifest, shards: Sequence[str] | None, settings: Pseud
     if shards is not None:
         there = pc.is_in(manifest.table["shard"].cast("string"), value_set=pa.array(shards, pa.string()))
         rows = rows[np.asarray(there)[rows]]
-    return Manifest.build(manifest.table.take(pa.array(rows)), manifest.label_map)
+    return Manifest.build(manifest.table.take(pa.array(rows)), manifest.label_map, bits=manifest.bits)
 
 
 def _digest(images: Manifest) -> str:

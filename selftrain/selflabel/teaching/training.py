@@ -139,6 +139,7 @@ class Lesson:
             manifest_digest=self.manifest.digest,
             lineage=self.lineage,
             seed=self.seed,
+            bits=self.manifest.bits,
         )
 
     @property

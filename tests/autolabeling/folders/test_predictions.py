@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from selftrain.adapters.serving.litert import fast_predictor
-from selftrain.autolabeling.folders import predictions
+from selftrain.autolabeling.folders import predictions, sources
 from selftrain.autolabeling.folders.predictions import Predictor, predict_table
 from selftrain.autolabeling.folders.sources import list_sources
 from selftrain.errors import ConfigError, SourceError
@@ -142,6 +142,17 @@ def test_a_url_is_listed_and_read_like_a_folder(
     for one, other in zip(rows(tmp_path / "url.parquet"), rows(tmp_path / "folder.parquet"), strict=True):
         assert one["path"].endswith(str(Path(other["path"]).relative_to(photos)))
         assert (one["label"], one["error"]) == (other["label"], other["error"])
+
+
+def test_an_object_that_is_too_large_is_refused_by_the_listing_and_not_fetched(
+    predictor: Predictor, photos: Path, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    largest = max(photos.rglob("*.*"), key=lambda path: path.stat().st_size)
+    monkeypatch.setattr(sources, "MOST_BYTES", largest.stat().st_size - 1)
+    predict_table(predictor, list_sources([bucket]), tmp_path / "url.parquet")
+    refused = [row for row in rows(tmp_path / "url.parquet") if "MB are allowed" in (row["error"] or "")]
+    assert [Path(row["path"]).name for row in refused] == [largest.name]
+    assert refused[0]["error"].startswith("too_large: ")
 
 
 def test_a_source_without_images_is_refused_before_any_work(tmp_path: Path) -> None:

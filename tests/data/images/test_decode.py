@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin
 
-from selftrain.data.images.decode import MAX_PIXELS, decode, examine, misnaming, probe
+from selftrain.data.images.decode import MAX_PIXELS, decode, examine, largest_value, misnaming, probe
 from selftrain.data.images.formats import OF_PACKAGES, Format, named, sniff
 from selftrain.data.images.reasons import QuarantineReason
 from selftrain.errors import ImageError
@@ -188,6 +188,38 @@ def test_values_of_ten_to_fourteen_bits_in_sixteen_are_refused_and_never_nearly_
     assert decode(data, None, lenient=True).max() < 64  # what a store took in before
 
 
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_a_set_whose_bits_are_known_looks_as_with_all_sixteen(kind, bits):
+    grey = np.asarray(picture().convert("L")).astype(np.uint16) * 257
+    data = saved(Image.fromarray(grey >> (16 - bits)), kind)
+    assert distance(decode(data, None, bits=bits)[..., 0], grey >> 8) == 0
+    assert largest_value(data) == int(grey.max()) >> (16 - bits)
+    facts = examine(data, "x", **LIMITS, bits=bits)
+    assert distance(facts.gray32, examine(saved(Image.fromarray(grey), kind), "x", **LIMITS).gray32) <= 1
+
+
+def test_a_picture_brighter_than_its_set_is_refused_and_a_dark_one_of_it_is_dark():
+    grey = np.asarray(picture().convert("L")).astype(np.uint16) * 16
+    data = saved(Image.fromarray(grey), "PNG")
+    with pytest.raises(ImageError, match=r"at most 1023\. Where the others are as bright, set ingest\.bits") as caught:
+        decode(data, None, bits=10)
+    assert caught.value.reason == QuarantineReason.TOO_DEEP
+    assert decode(data, None, bits=10, lenient=True).max() == 255  # a store that was read so
+    assert distance(decode(data, None, bits=16)[..., 0], grey >> 8) == 0
+
+
+def test_the_bits_of_a_set_leave_eight_bit_pictures_alone_and_refuse_deep_colour():
+    plain = saved(picture(), "PNG")
+    assert distance(decode(plain, None, bits=12), decode(plain, None)) == 0
+    assert largest_value(plain) is None
+    full = png16(np.asarray(picture()).astype(np.uint16) * 257)
+    with pytest.raises(ImageError, match="in colour or with transparency") as caught:
+        decode(full, None, bits=12)
+    assert caught.value.reason == QuarantineReason.UNSUPPORTED_MODE
+    assert distance(decode(full, None, bits=16), decode(full, None)) == 0
+
+
 def test_a_jpeg_in_cmyk_that_may_be_a_negative_is_refused():
     data = sample("cmyk.jpg")
     start = data.index(b"\xff\xee")
@@ -196,6 +228,16 @@ def test_a_jpeg_in_cmyk_that_may_be_a_negative_is_refused():
     with pytest.raises(ImageError, match="without Adobe's marker"):
         decode(stripped, None)
     assert distance(decode(stripped, None, lenient=True), decode(data, None)) == 0  # what a store took in before
+
+
+def test_a_negative_in_cmyk_whose_ink_is_all_black_is_refused():
+    inks = picture().convert("CMYK")
+    negative = Image.merge("CMYK", [ImageOps.invert(ink) for ink in inks.split()])
+    data = saved(negative, "JPEG")  # Pillow writes Adobe's marker, and so means what it writes
+    with pytest.raises(ImageError, match="it may be stored as a negative"):
+        decode(data, None)
+    assert decode(data, None, lenient=True).max() == 0
+    assert decode(saved(Image.new("CMYK", (24, 24), (0, 0, 0, 255)), "JPEG"), None).max() < 2  # black is black
 
 
 def test_a_black_picture_of_sixteen_bits_is_black():

@@ -56,6 +56,12 @@ def test_a_list_without_a_header_says_that_its_first_row_must_name_the_columns(f
         read(folders, f"{CAT},cat\n{DOG},dog\n")
 
 
+@pytest.mark.parametrize("address", ["https://x.org/a.jpg", "s3://bucket/a.jpg", "file:///photos/a.jpg"])
+def test_addresses_in_place_of_files_are_named_as_such(folders: Path, address: str) -> None:
+    with pytest.raises(SourceError, match=r"the address of an image on a server.*row 2 .*download the images"):
+        read(folders, f"image,label\n{CAT},cat\n{address},dog\n")
+
+
 def test_json_lines_are_read(folders: Path) -> None:
     text = f'{{"file_name": "{CAT}", "label": "cat"}}\n{{"file_name": "{DOG}", "label": null}}\n'
     assert labels(read(folders, text, name="metadata.jsonl")) == ["cat", None]

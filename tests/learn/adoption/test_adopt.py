@@ -143,3 +143,32 @@ def test_random_and_normalization_layers_answer_as_they_do_outside(tmp_path: Pat
     path = shades(tmp_path / "m.keras", layers=layers)
     model, _ = adopt(path, class_names=NAMES, image_size=8, known=Known(images=pictures))
     assert (model.predict_on_batch(pictures(8)).argmax(axis=1) == LABELS).all()
+
+
+def changed_answers(path: Path, *layers: object) -> Path:
+    """`shades`, whose answers go through `layers`."""
+    import keras
+
+    inner = keras.saving.load_model(shades(path.with_name("inner.keras")))
+    answers = inner.output
+    for layer in layers:
+        answers = layer(answers)
+    keras.Model(inner.input, answers).save(path)
+    return path
+
+
+def test_percentages_are_refused_where_they_would_be_taken_for_logits(tmp_path: Path) -> None:
+    import keras
+
+    path = changed_answers(tmp_path / "percent.keras", keras.layers.Rescaling(100.0))
+    with pytest.raises(PredictionError, match=r"add up to 100 for each image: percentages"):
+        adopt(path, class_names=NAMES, image_size=8, known=Known(labeled=labeled))
+
+
+def test_several_sigmoids_are_known_where_no_activation_says_so(tmp_path: Path) -> None:
+    import keras
+
+    path = changed_answers(tmp_path / "hidden.keras", keras.layers.Rescaling(0.9, offset=0.01))
+    _, contract = adopt(path, class_names=NAMES, image_size=8, known=Known(labeled=labeled))
+    assert contract.brought is not None
+    assert contract.brought.answers == "sigmoids"

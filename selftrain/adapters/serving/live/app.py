@@ -203,13 +203,14 @@ def _facts(live: LiveModel) -> object:
     }
 
 
-def _read_at(contract: Contract | DetectorContract) -> dict[str, int]:
-    """At how many pixels images are looked at."""
+def _read_at(contract: Contract | DetectorContract) -> dict[str, object]:
+    """At how many pixels images are looked at, and how a model that a user brought reads them."""
     match contract:
         case DetectorContract():
             return {"longest_side": contract.longest}
         case _:
-            return {"image_size": contract.image_size}
+            brought = contract.brought.model_dump(mode="json") if contract.brought is not None else None
+            return {"image_size": contract.image_size, "brought": brought}
 
 
 def _json(content: object, *, status: int = 200, version: str | None = None) -> Response:

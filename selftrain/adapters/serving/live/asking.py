@@ -65,12 +65,12 @@ class Asking:
         self._enter()
         try:
             version = self._live.current
-            size = _side(version)
+            size, bits = _reading(version)
             rows: list[Row] = []
             step = AT_ONCE if size is None else len(images)
             for start in range(0, len(images), step):
                 part = images[start : start + step]
-                read = list(self._decoders.map(lambda image: self._read(image, size), part))
+                read = list(self._decoders.map(lambda image: self._read(image, size, bits), part))
                 rows += self._rows(version, read)
         finally:
             self._leave()
@@ -91,12 +91,12 @@ class Asking:
             self.waiting -= 1
         self._measures.waiting.dec()
 
-    def _read(self, image: AskedImage, size: int | None) -> _Image | ImageError:
+    def _read(self, image: AskedImage, size: int | None, bits: int | None) -> _Image | ImageError:
         from selftrain.adapters.serving.served import encoded  # it imports MLflow
 
         try:
             data = encoded(image.content)
-            return _Image(data, decode(data, size, max_pixels=self._limits.image_pixels))
+            return _Image(data, decode(data, size, max_pixels=self._limits.image_pixels, bits=bits))
         except ImageError as error:
             return error
 
@@ -128,13 +128,16 @@ class Asking:
             sampler.offer(data, label=row.label, confidence=row.confidence, model_version=version.uri)
 
 
-def _side(version: ServedVersion) -> int | None:
-    """The pixels a side at which images are decoded; None for a detector, which takes them as they are."""
+def _reading(version: ServedVersion) -> tuple[int | None, int | None]:
+    """The pixels a side at which images are decoded, and how many of 16 bits grey ones fill.
+
+    A detector takes images as they are: None.
+    """
     match version.answers:
         case BatchedModel(contract=contract):
-            return contract.image_size
+            return contract.image_size, contract.bits
         case LockedDetector():
-            return None
+            return None, None
 
 
 def _refused(error: ImageError) -> Row:

@@ -32,7 +32,7 @@ class Settings:
 
 
 def serve(champion: Champion, first: int, settings: Settings) -> None:
-    """Serve version `first`, and each later champion, until SIGTERM or SIGINT.
+    """Serve version `first` of `champion`, and each later one, until SIGTERM or SIGINT.
 
     Raises ServingError where the port cannot be had, and whatever `champion.load` raises for `first`.
     """
@@ -45,27 +45,27 @@ def serve(champion: Champion, first: int, settings: Settings) -> None:
     from selftrain.adapters.serving.live.samples import Sampler, open_inbox
 
     _log_to_stderr()
-    listening = _listen(settings.host, settings.port)
-    measures, stop = Measures(), threading.Event()
-    live = LiveModel(champion, first, poll_s=settings.poll_s, measures=measures)
-    inbox = settings.inbox
-    sampler = None if inbox is None else Sampler(inbox.sampling, open_inbox(inbox), measures)
-    asking = Asking(live, measures, settings.limits, sampler)
-    app = create_app(asking, live, measures, settings.limits)
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=DRAIN_S)
-    threading.Thread(target=live.watch, args=(stop,), name="champion", daemon=True).start()
-    log.info("%s serves on http://%s:%s", live.current.uri, *listening.getsockname()[:2])
-    if live.current.concern:
-        log.warning("%s", live.current.concern)
-    if sampler is not None and isinstance(live.current.contract, DetectorContract):
-        log.warning("%s is a detector: no request is kept in the inbox", live.current.uri)
-    _end_quietly()
-    try:
-        uvicorn.Server(config).run(sockets=[listening])
-    finally:
-        stop.set()
-        if sampler is not None:
-            sampler.close(DRAIN_S)
+    with _listen(settings.host, settings.port) as listening:
+        measures, stop = Measures(), threading.Event()
+        live = LiveModel(champion, first, poll_s=settings.poll_s, measures=measures)
+        inbox = settings.inbox
+        sampler = None if inbox is None else Sampler(inbox.sampling, open_inbox(inbox), measures)
+        asking = Asking(live, measures, settings.limits, sampler)
+        app = create_app(asking, live, measures, settings.limits)
+        config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=DRAIN_S)
+        threading.Thread(target=live.watch, args=(stop,), name="champion", daemon=True).start()
+        log.info("%s serves on http://%s:%s", live.current.uri, *listening.getsockname()[:2])
+        if live.current.concern:
+            log.warning("%s", live.current.concern)
+        if sampler is not None and isinstance(live.current.contract, DetectorContract):
+            log.warning("%s is a detector: no request is kept in the inbox", live.current.uri)
+        _end_quietly()
+        try:
+            uvicorn.Server(config).run(sockets=[listening])
+        finally:
+            stop.set()
+            if sampler is not None:
+                sampler.close(DRAIN_S)
 
 
 def _listen(host: str, port: int) -> socket.socket:
