@@ -37,6 +37,7 @@ FLOORS = (
     "selftrain.adapters.expectations",
     "selftrain.adapters.notices",
     "selftrain.adapters.process",
+    "selftrain.autolabeling.boxes",
     "selftrain.autolabeling.folders",
     "selftrain.autolabeling",
     "selftrain.reviewing",

@@ -100,7 +100,7 @@ def find_objects(
     with ThreadPoolExecutor(threads) as pool, quiet():
         for start in range(0, len(images), at_once):
             some = images[start : start + at_once]
-            read = list(pool.map(_read, some))
+            read = list(pool.map(read_image, some))
             looked = iter(detector([each for each in read if not isinstance(each, Unread)], batch_size=size))
             for image, each in zip(some, read, strict=True):
                 yield each if isinstance(each, Unread) else Found(image.path, each, _kept(next(looked), least))
@@ -117,7 +117,8 @@ def _kept(objects: Detections, least: NDArray[np.float32]) -> Detections:
     )
 
 
-def _read(image: ListedImage) -> Pixels | Unread:
+def read_image(image: ListedImage) -> Pixels | Unread:
+    """The image's pixels at their own size, or why there are none."""
     if image.error is not None:
         return Unread(image.path, "", image.error)
     try:

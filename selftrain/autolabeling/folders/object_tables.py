@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from selftrain.autolabeling.folders.detect_files import found_in, quarantine_of, write_quarantine
 from selftrain.autolabeling.folders.found_objects import BATCH, Found, answer_of, find_objects, lowest_scores
-from selftrain.autolabeling.folders.sources import ListedSources
+from selftrain.autolabeling.folders.sources import ListedSources, common_folder, name_below
 from selftrain.data.sources.objects.coco_writing import write_coco
 from selftrain.errors import ConfigError
 from selftrain.files.places import check_folder
@@ -89,13 +88,13 @@ def write_objects(
     names = saved.contract.class_names
     root, quarantine = None, None
     if out.suffix.lower() == ".json":
-        root = _root([each.path for each in sources.images])
+        root = common_folder([each.path for each in sources.images])
         rows, unread = [], []
         for each in found:
             if isinstance(each, Unread):
                 unread.append((each.path, each.reason, each.detail))
             else:
-                rows.append(found_in(each.path if root is None else _below(each.path, root), each))
+                rows.append(found_in(name_below(each.path, root), each))
         objects, errors = write_coco(out, rows, names, teacher=saved.contract.identity), len(unread)
         empty = sum(not each.boxes for each in rows)
         if unread:
@@ -141,14 +140,3 @@ def _write(table: pa.Table, suffix: str, file: Path) -> None:
         pyarrow.csv.write_csv(table, file)
     else:
         pq.write_table(table, file)
-
-
-def _root(paths: Sequence[str]) -> str | None:
-    """The deepest folder that holds all of `paths`; None where some are URLs."""
-    if any("://" in path for path in paths):
-        return None
-    return os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
-
-
-def _below(path: str, root: str) -> str:
-    return Path(os.path.relpath(os.path.abspath(path), root)).as_posix()
