@@ -30,6 +30,7 @@ FLOORS = (
     "selftrain.adapters.retraining",
     "selftrain.adapters.registry",
     "selftrain.adapters.serving.live",
+    "selftrain.adapters.serving.detectors",
     "selftrain.adapters.serving",
     "selftrain.adapters.cluster",
     "selftrain.adapters.runs",

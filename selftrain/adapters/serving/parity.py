@@ -85,7 +85,12 @@ def check(parity: Parity, allowed: Allowed, *, what: str) -> None:
 
 
 def images_of_store(store: ImageStore, size: int, *, count: int) -> Images:
-    """Up to `count` images of a data set, spread over it, as uint8 (n, size, size, 3); empty where it has none.
+    """Up to `count` images of a data set, spread over it, as uint8 (n, size, size, 3); empty where it has none."""
+    return _stacked(pixels_of_store(store, size, count=count), size)
+
+
+def pixels_of_store(store: ImageStore, size: int | None, *, count: int) -> list[Images]:
+    """Up to `count` images of a data set, spread over it, as `decode` gives them; none where it has none.
 
     Only their pixels are read, and no label: whatever split they are in, this evaluates nothing.
     """
@@ -93,10 +98,15 @@ def images_of_store(store: ImageStore, size: int, *, count: int) -> Images:
     rows = index.filter(pc.is_valid(index["shard"]))
     rows = rows.take(_spread(rows.num_rows, count))
     encoded = store.read(np.asarray(rows["shard"].to_pylist(), object), rows["index"].to_numpy().astype(np.int64))
-    return _stacked([decode(data, size) for data in encoded], size)
+    return [decode(data, size) for data in encoded]
 
 
 def images_of_folder(folder: Path, size: int, *, count: int) -> Images:
+    """Up to `count` images below `folder`, as uint8 (n, size, size, 3). See `pixels_of_folder`."""
+    return _stacked(pixels_of_folder(folder, size, count=count), size)
+
+
+def pixels_of_folder(folder: Path, size: int | None, *, count: int) -> list[Images]:
     """Up to `count` images below `folder`, spread over it; those that cannot be read are left out.
 
     Raises ConfigError where none can.
@@ -105,13 +115,13 @@ def images_of_folder(folder: Path, size: int, *, count: int) -> Images:
         raise ConfigError(f"--images {folder} is not a folder; give one with image files")
     paths = sorted(find_images(str(folder)).paths)
     read = [_decoded(paths[place], size) for place in _spread(len(paths), count)]
-    images = _stacked([each for each in read if each is not None], size)
-    if len(images) == 0:
+    images = [each for each in read if each is not None]
+    if not images:
         raise ConfigError(f"--images {folder} holds no image that can be read; give a folder with image files")
     return images
 
 
-def _decoded(path: str, size: int) -> Images | None:
+def _decoded(path: str, size: int | None) -> Images | None:
     try:
         return decode(Path(path).read_bytes(), size)
     except (ImageError, OSError):
