@@ -21,22 +21,62 @@ if TYPE_CHECKING:
     from selftrain.scaffold.draft import Wishes
 
 
-def held_out_in(yolo: Path | None, folders: dict[str, str | None]) -> dict[str, str | None]:
-    """`folders`, with the held-out splits that the data.yaml `yolo` has; what the user gave comes first."""
+ROBOFLOW = "_annotations.coco.json"
+"""The file in each folder of Roboflow's COCO export: train, valid and test."""
+
+
+def held_out_in(
+    yolo: Path | None, folders: dict[str, str | None], *, coco: Path | None = None
+) -> dict[str, str | None]:
+    """`folders`, with the held-out splits of the data.yaml `yolo` or of Roboflow's folder `coco`.
+
+    What the user gave comes first.
+    """
     from selftrain.data.sources.objects.yolo import yolo_splits
 
-    own = () if yolo is None else yolo_splits(yolo)
-    return folders | {split: folders[split] or str(yolo) for split in own}
+    own = {} if yolo is None else dict.fromkeys(yolo_splits(yolo), str(yolo))
+    if coco is not None and coco.is_dir():
+        parts = {"validation": coco / "valid" / ROBOFLOW, "test": coco / "test" / ROBOFLOW}
+        own |= {split: str(file) for split, file in parts.items() if file.is_file()}
+    return folders | {split: folders[split] or file for split, file in own.items()}
 
 
-def drawn_in(coco: Path | None, voc: Path | None, images: str | None, *, yolo: Path | None = None) -> tuple[str, str]:
+def _roboflow(folder: Path) -> Path:
+    """The file of the training images in a folder of Roboflow's. Raises ConfigError where there is none."""
+    found = next((file for part in ("train", ".") if (file := folder / part / ROBOFLOW).is_file()), None)
+    if found is None:
+        raise ConfigError(
+            f"--coco {str(folder)!r} is a folder without train/{ROBOFLOW}, as Roboflow exports it; give the JSON file"
+        )
+    return found
+
+
+def drawn_in(
+    coco: Path | None,
+    voc: Path | None,
+    images: str | None,
+    *,
+    yolo: Path | None = None,
+    label_studio: Path | None = None,
+) -> tuple[str, str]:
     """The file or folder of objects, and the folder of their images. Raises ConfigError for several or none."""
+    from selftrain.data.sources.objects.label_studio import holds_tasks
     from selftrain.data.sources.objects.voc import voc_folders
     from selftrain.data.sources.objects.yolo import yolo_root
 
-    if sum(each is not None for each in (coco, voc, yolo)) > 1:
-        raise ConfigError("--coco, --voc and --yolo exclude each other; give the one that holds your boxes")
+    if sum(each is not None for each in (coco, voc, yolo, label_studio)) > 1:
+        raise ConfigError(
+            "--coco, --voc, --yolo and --label-studio exclude each other; give the one that holds your boxes"
+        )
+    if label_studio is not None:
+        if not holds_tasks(label_studio):
+            raise ConfigError(
+                f"--label-studio {str(label_studio)!r} is not a list of tasks; export the project as JSON. Its COCO "
+                "export goes to --coco"
+            )
+        return str(label_studio), images or str(label_studio.parent)
     if coco is not None:
+        coco = _roboflow(coco) if coco.is_dir() else coco
         return str(coco), images or str(coco.parent)
     if yolo is not None:
         if not yolo.is_file() or yolo.suffix not in (".yaml", ".yml"):

@@ -80,7 +80,8 @@ class CocoSource(Section):
 
     kind: Literal["coco"] = "coco"
     annotations: str = Field(
-        description="COCO JSON, folder of Pascal VOC files or YOLO's data.yaml; an image without objects holds none"
+        description="COCO JSON, folder of Pascal VOC files, YOLO's data.yaml or Label Studio's JSON; an image without "
+        "objects holds none"
     )
     images: str = Field(description="folder that the file names in it start from")
     unlabeled: str | None = Field(None, description="folder of images without labels, searched recursively")

@@ -51,7 +51,8 @@ class DetectorExportContract(BaseModel):
 
     It reads `image`, uint8 0-255 (n, height, width, 3), RGB, as `resizing` says. It answers `boxes` float32 (n, k, 4)
     as x0, y0, x1, y1 in pixels of what it read, `classes` int32 (n, k) and `scores` float32 (n, k), the best first;
-    a box with the score 0 does not count. `thresholds` are those per class from which boxes were taken as pseudo-labels.
+    a box with the score 0 does not count. `thresholds` are those per class from which boxes were taken as
+    pseudo-labels.
     """
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
