@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -29,11 +29,15 @@ LOWEST = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """The detector's boxes in labelled images: `scores` (n,), `classes` (n,), and whether each is `right` (n,)."""
+    """The detector's boxes in labelled images: `scores` (n,), `classes` (n,), and whether each is `right` (n,).
+
+    `objects` (classes,) counts what people marked there.
+    """
 
     scores: Floats
     classes: npt.NDArray[np.int64]
     right: npt.NDArray[np.bool_]
+    objects: npt.NDArray[np.int64]
 
     def measured(self, least: Floats, accepted: int, pool: int, name: int | None = None) -> MeasuredPrecision:
         """The precision of the boxes with at least the score of their class (classes,), of one class or all."""
@@ -50,12 +54,12 @@ def judged(found: Sequence[Boxes], marked: Sequence[Boxes], *, classes: int) -> 
 
     A box is right where it overlaps an object of its class by half, and no box with a higher score does.
     """
-    parts = []
-    for name, each in enumerate(judge(found, marked, classes=classes).classes):
+    parts, every = [], judge(found, marked, classes=classes).classes
+    for name, each in enumerate(every):
         counts = each.counts[:, 0]
         parts.append((each.scores[counts], np.full(int(counts.sum()), name), each.right[counts, 0]))
     scores, names, right = (np.concatenate([part[k] for part in parts]) for k in range(3))
-    return Held(scores, names, right)
+    return Held(scores, names, right, np.array([each.marked.sum() for each in every], np.int64))
 
 
 def least_scores(
@@ -85,17 +89,25 @@ def least_scores(
 def _rules(
     rule: TargetPrecision, scores: Floats, classes: npt.NDArray[np.int64], held: Held, count: int
 ) -> list[GroupCutoff]:
-    """A cut-off per class with enough boxes in the labelled images, and one for the other classes together."""
+    """A cut-off per class with enough boxes in the labelled images, and one for the other classes together.
+
+    A detector gives far more boxes of low scores than there are objects, and these cannot be precise. So the search
+    begins with the best of them: as many as could be precise enough if every object were found.
+    """
+    fewest = fewest_images(rule.target, alpha=rule.alpha)
 
     def cutoff_of(group: tuple[int, ...]) -> GroupCutoff:
-        own = np.isin(held.classes, group)
+        own, mine = np.isin(held.classes, group), scores[np.isin(classes, group)]
+        confidence, right = held.scores[own], held.right[own]
+        most = max(fewest, int(held.objects[list(group)].sum() / rule.target))
+        floor = float(np.partition(confidence, -most)[-most]) if len(confidence) > most else 0.0
+        best = confidence >= floor
         reached = lowest_cutoff(
-            scores[np.isin(classes, group)], held.scores[own], held.right[own], target=rule.target, alpha=rule.alpha
+            mine[mine >= floor], confidence[best], right[best], target=rule.target, alpha=rule.alpha
         )
-        return GroupCutoff(group, int(own.sum()), reached)
+        return GroupCutoff(group, int(best.sum()), replace(reached, cutoff=max(reached.cutoff, floor)))
 
     everything = tuple(range(count))
     if not rule.per_class:
         return [cutoff_of(everything)]
-    fewest = fewest_images(rule.target, alpha=rule.alpha)
     return [cutoff_of(group) for group in groups_of(np.bincount(held.classes, minlength=count), fewest=fewest)]

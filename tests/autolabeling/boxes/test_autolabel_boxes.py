@@ -213,6 +213,24 @@ def test_a_wished_precision_finds_the_score_that_each_class_needs(labels: Path, 
         label(model, pool, threshold=TargetPrecision(target=0.9))
 
 
+def test_many_boxes_of_low_scores_do_not_hide_the_precise_ones(labels: Path, pool: Path) -> None:
+    """A network answers tens of boxes below .3 an image that are all wrong."""
+    rng = np.random.default_rng(0)
+
+    def model(batch: list[Pixels]) -> object:
+        answers = []
+        for image in batch:
+            rows = [(corners(box, 0, 0), label, float(rng.uniform(0.5, 1))) for box, label in boxes_in(image)]
+            rows += [([1, 1, 5, 5], int(rng.integers(2)), float(rng.uniform(0.05, 0.3))) for _ in range(30)]
+            answers.append(tuple(zip(*rows, strict=True)))
+        return answers
+
+    found = label(model, pool, labeled=labels, threshold=TargetPrecision(target=0.9))
+    assert found.counts.accepted >= 25
+    assert found.measured.precision >= 0.9
+    assert all(each.cutoff > 0.2 for each in found.classes.values())
+
+
 def test_thresholds_per_class_count_and_unknown_classes_do_not(pool: Path) -> None:
     found = label(detector(score=0.6), pool, threshold=PerClass(values={"red": 0.5}, default=0.7))
     assert found.classes["green"].accepted == 0
