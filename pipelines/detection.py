@@ -28,7 +28,7 @@ from steps.teach_detector import teach_detector
 from steps.train_detector import train_detector
 from steps.train_detector_control import train_detector_control
 from steps.unseal_detections import unseal_detections
-from steps.validate import validate
+from steps.validate_objects import validate_objects
 
 Artifact = TypeVar("Artifact", OutputArtifact, StepArtifact)
 ON_DEVICES = [train_detector, teach_detector, train_detector_control, score_detector, read_test_detections]
@@ -42,7 +42,7 @@ def detection(e: Experiment) -> None:
     manifest, development, test, ingested = ingest(listing, store_id, e.source, place, e.ingest, e.splitting, machine)
     objects, test_objects = mark_objects(manifest, e.source, place)
     version = snapshot(manifest, place)
-    validation, _ = validate(manifest, ingested, place, e.checks)
+    validation, _ = validate_objects(manifest, objects, test_objects, ingested, place, e.checks, settings.view)
     require_passed(validation.load())
 
     images, weights = manifest.load(), described_file(settings.weights)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
         fit,
         held_out,
     )
-    from .api.detection import fit_detector
+    from .api.detection import autolabel_boxes, fit_detector
     from .api.learning import distill, learn_augmentation, learn_optimization
     from .api.loading import as_grain, as_numpy, as_torch, load_from
     from .learn.models.ensemble import ensemble
@@ -25,6 +25,7 @@ __all__ = [
     "as_numpy",
     "as_torch",
     "autolabel",
+    "autolabel_boxes",
     "distill",
     "ensemble",
     "fit",
@@ -40,6 +41,7 @@ _ELSEWHERE = {
     "as_numpy": "api.loading",
     "as_torch": "api.loading",
     "distill": "api.learning",
+    "autolabel_boxes": "api.detection",
     "fit_detector": "api.detection",
     "ensemble": "learn.models.ensemble",
     "learn_augmentation": "api.learning",

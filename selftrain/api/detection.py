@@ -11,6 +11,9 @@ from selftrain.progress import Progress, silent
 
 if TYPE_CHECKING:
     from selftrain.api.detector_fitting import DetectorFit
+    from selftrain.autolabeling.boxes.analysis import BoxAnalysis
+    from selftrain.autolabeling.boxes.choosing import BoxThreshold
+    from selftrain.autolabeling.boxes.formats import BoxFormat
 
 PathLike = str | os.PathLike[str]
 
@@ -91,3 +94,82 @@ def fit_detector(
         seed=seed,
     )
     return detector_fitting.fit_detector(call, progress=progress)
+
+
+def autolabel_boxes(
+    *,
+    model: object,
+    unlabeled: object,
+    class_names: Sequence[str] | None = None,
+    labeled: PathLike | None = None,
+    images: PathLike | None = None,
+    threshold: BoxThreshold | float | None = 0.5,
+    box_format: BoxFormat = "xyxy",
+    batch_size: int = 8,
+    progress: Progress | None = None,
+) -> BoxAnalysis:
+    """Let a detector of your own label images, and keep the boxes whose score is high enough.
+
+    With labelled images the precision of the accepted boxes is measured, and the score that each class needs can be
+    chosen by it. They also show whether the boxes are in the format that they should be; a wrong one is refused.
+
+    Args:
+      - `model`: a callable that gets a list of images (height, width, 3), uint8 RGB at their own sizes. It returns a
+        list with (boxes, classes, scores) for each image, or a dict of them; or a tuple of three such lists. Boxes are
+        (k, 4), classes (k,) indices from 0 or names, scores (k,) between 0 and 1. Or the folder of a detector that
+        selftrain saved.
+      - `unlabeled`: a folder, paths, an array (n, height, width, 3), or an iterable of images, uint8.
+      - `class_names`: a name for each class of the detector, in order. None: those of a saved detector.
+      - `labeled`: a COCO JSON file of images that the detector was not trained on. None: nothing is measured.
+      - `images`: the folder that the file's names start from. None: the folder of the file.
+      - `threshold`: the lowest score (0-1) to accept, None to accept every box, or of `selftrain.config` a `PerClass`,
+        or a `TargetPrecision`, which needs `labeled`. Default: 0.5.
+      - `box_format`: what the four numbers of a box are: "xyxy" (corners in pixels), "xywh", "center_xywh" or "yxyx";
+        with "rel_" before it, as shares of the image.
+      - `batch_size`: images per call of the model.
+      - `progress`: called with the number of images done, their total, and a note. None: shown on stderr.
+
+    Returns:
+        The accepted boxes of each image with their scores, counts per class, measured precision and warnings. Its
+        `to_coco(path)` writes them as a COCO file.
+
+    Raises:
+      - PredictionError: the detector fails, answers something else, or its boxes are in another format.
+      - SourceError: images or labels are missing, unreadable or contradict themselves.
+      - ConfigError: an argument is not allowed.
+
+    Example:
+        A detector that finds the bright part of an image:
+
+        >>> import numpy as np
+        >>> import selftrain
+        >>> images = np.zeros((3, 40, 60, 3), np.uint8)
+        >>> images[0, 10:20, 5:25] = 255
+        >>> images[1, 30:36, 40:50] = 180
+        >>> def detector(batch):
+        ...     answers = []
+        ...     for image in batch:
+        ...         y, x = np.nonzero(image[..., 0])
+        ...         boxes = [[x.min(), y.min(), x.max() + 1, y.max() + 1]] if len(x) else []
+        ...         answers.append((boxes, [0] * len(boxes), [image.max() / 255] * len(boxes)))
+        ...     return answers
+        >>> found = selftrain.autolabel_boxes(
+        ...     model=detector, unlabeled=images, class_names=["light"], threshold=0.8, progress=lambda *_: None
+        ... )
+        >>> found.counts.accepted, found.counts.without_boxes, found.accepted[0].boxes
+        (1, 2, [[5.0, 10.0, 25.0, 20.0]])
+        >>> found.to_coco("light.json").name
+        'light.json'
+    """
+    from selftrain.api import detector_labeling
+
+    call = detector_labeling.BoxCall(
+        model=model,
+        unlabeled=unlabeled,
+        class_names=class_names,
+        labeled=None if labeled is None else user_path(labeled),
+        images=None if images is None else user_path(images),
+    )
+    return detector_labeling.autolabel_boxes(
+        call, threshold=threshold, box_format=box_format, batch_size=batch_size, progress=progress
+    )

@@ -186,7 +186,10 @@ def _ask_once(model: UserModel, images: Array, fill_to: int) -> Floats:
             f"the model failed on a batch of shape {batch.shape}, type {batch.dtype}: {type(error).__name__}: {line}"
         ) from error
     if isinstance(answer, list | tuple | dict):
-        raise PredictionError(f"the model answers a {type(answer).__name__}; it must answer one array (n, classes)")
+        raise PredictionError(
+            f"the model answers a {type(answer).__name__}; it must answer one array (n, classes); a "
+            "detector's boxes are for selftrain.autolabel_boxes"
+        )
     answers = _numbers(to_array(answer), len(batch))
     if answers.ndim == 1 and len(answers) == len(batch):
         answers = answers[:, None]

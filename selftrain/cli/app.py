@@ -60,13 +60,19 @@ Table = Annotated[
 ]
 Coco = Annotated[
     Path | None,
-    typer.Option("--coco", help="Boxes instead of classes: a COCO JSON file, and its images (docs/detection.md)."),
+    typer.Option(
+        "--coco",
+        help="Boxes instead of classes: a COCO JSON file or Roboflow's folder, and its images (docs/detection.md).",
+    ),
 ]
 Voc = Annotated[
     Path | None, typer.Option("--voc", help="Boxes as Pascal VOC: a folder of XML files, and its images or --images.")
 ]
 Yolo = Annotated[
     Path | None, typer.Option("--yolo", help="Boxes as YOLO text: a data.yaml; its val and test are held out.")
+]
+LabelStudio = Annotated[
+    Path | None, typer.Option("--label-studio", help="Boxes from Label Studio: its JSON export, and --images.")
 ]
 Images = Annotated[
     str | None, typer.Option("--images", help="Folder that the names in --coco start from. Default: the file's own.")
@@ -148,6 +154,7 @@ def init(
     coco: Coco = None,
     voc: Voc = None,
     yolo: Yolo = None,
+    label_studio: LabelStudio = None,
     images: Images = None,
     splits: Splits = "given",
     classes: Classes = None,
@@ -180,12 +187,12 @@ def init(
         minutes=minutes,
     )
     command = f"selftrain {shlex.join(sys.argv[1:])}"
-    if coco is not None or voc is not None or yolo is not None or images is not None:
+    if any(each is not None for each in (coco, voc, yolo, label_studio, images)):
         unused = {"--labeled": labeled, "--table": table, "--splits": splits if splits != "given" else None}
         unused |= {"--student-backbone": student_backbone, "--student-weights": student_weights}
         unused |= {"--minutes": None if minutes is None else f"{minutes:g}"}
-        told = detections.drawn_in(coco, voc, images, yolo=yolo)
-        folders = detections.held_out_in(yolo, folders)
+        told = detections.drawn_in(coco, voc, images, yolo=yolo, label_studio=label_studio)
+        folders = detections.held_out_in(yolo, folders, coco=coco)
         detections.choose(told, folders, unused, wishes, out, command=command, force=force, as_json=as_json)
         return
     source = source_of(folders, table=table, find_splits=splits == "auto")

@@ -3,36 +3,80 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from selftrain.cli.predictions import NOTHING_READ
 from selftrain.cli.shared.options import print_columns, print_json
 from selftrain.errors import ConfigError, WithdrawnError
 
 if TYPE_CHECKING:
     from selftrain.adapters.registry.references import FoundModel
+    from selftrain.autolabeling.folders.found_objects import ObjectAnswer
+    from selftrain.autolabeling.folders.sources import ListedSources
+    from selftrain.learn.models.answers import Answer
     from selftrain.scaffold.draft import Wishes
 
 
-def held_out_in(yolo: Path | None, folders: dict[str, str | None]) -> dict[str, str | None]:
-    """`folders`, with the held-out splits that the data.yaml `yolo` has; what the user gave comes first."""
+ROBOFLOW = "_annotations.coco.json"
+"""The file in each folder of Roboflow's COCO export: train, valid and test."""
+
+
+def held_out_in(
+    yolo: Path | None, folders: dict[str, str | None], *, coco: Path | None = None
+) -> dict[str, str | None]:
+    """`folders`, with the held-out splits of the data.yaml `yolo` or of Roboflow's folder `coco`.
+
+    What the user gave comes first.
+    """
     from selftrain.data.sources.objects.yolo import yolo_splits
 
-    own = () if yolo is None else yolo_splits(yolo)
-    return folders | {split: folders[split] or str(yolo) for split in own}
+    own = {} if yolo is None else dict.fromkeys(yolo_splits(yolo), str(yolo))
+    if coco is not None and coco.is_dir():
+        parts = {"validation": coco / "valid" / ROBOFLOW, "test": coco / "test" / ROBOFLOW}
+        own |= {split: str(file) for split, file in parts.items() if file.is_file()}
+    return folders | {split: folders[split] or file for split, file in own.items()}
 
 
-def drawn_in(coco: Path | None, voc: Path | None, images: str | None, *, yolo: Path | None = None) -> tuple[str, str]:
+def _roboflow(folder: Path) -> Path:
+    """The file of the training images in a folder of Roboflow's. Raises ConfigError where there is none."""
+    found = next((file for part in ("train", ".") if (file := folder / part / ROBOFLOW).is_file()), None)
+    if found is None:
+        raise ConfigError(
+            f"--coco {str(folder)!r} is a folder without train/{ROBOFLOW}, as Roboflow exports it; give the JSON file"
+        )
+    return found
+
+
+def drawn_in(
+    coco: Path | None,
+    voc: Path | None,
+    images: str | None,
+    *,
+    yolo: Path | None = None,
+    label_studio: Path | None = None,
+) -> tuple[str, str]:
     """The file or folder of objects, and the folder of their images. Raises ConfigError for several or none."""
+    from selftrain.data.sources.objects.label_studio import holds_tasks
     from selftrain.data.sources.objects.voc import voc_folders
     from selftrain.data.sources.objects.yolo import yolo_root
 
-    if sum(each is not None for each in (coco, voc, yolo)) > 1:
-        raise ConfigError("--coco, --voc and --yolo exclude each other; give the one that holds your boxes")
+    if sum(each is not None for each in (coco, voc, yolo, label_studio)) > 1:
+        raise ConfigError(
+            "--coco, --voc, --yolo and --label-studio exclude each other; give the one that holds your boxes"
+        )
+    if label_studio is not None:
+        if not holds_tasks(label_studio):
+            raise ConfigError(
+                f"--label-studio {str(label_studio)!r} is not a list of tasks; export the project as JSON. Its COCO "
+                "export goes to --coco"
+            )
+        return str(label_studio), images or str(label_studio.parent)
     if coco is not None:
+        coco = _roboflow(coco) if coco.is_dir() else coco
         return str(coco), images or str(coco.parent)
     if yolo is not None:
         if not yolo.is_file() or yolo.suffix not in (".yaml", ".yml"):
@@ -105,7 +149,7 @@ def label_objects(
     """Write the boxes that the detector finds in a folder, and say what they are."""
     from selftrain.adapters.process.console import progress
     from selftrain.adapters.process.quiet_start import start_keras
-    from selftrain.autolabeling.folders.detect_files import BY_DEFAULT, check_outputs, detect_folder
+    from selftrain.autolabeling.folders.detect_files import check_outputs, detect_folder
 
     if found.concern is not None:
         raise WithdrawnError(f"{found.concern}; nothing is labelled with it: name another model")
@@ -114,9 +158,7 @@ def label_objects(
     assert found.detector is not None
     with progress("label") as show:
         done = detect_folder(found.detector, images, out, threshold=threshold, drawn=drawn, progress=show)
-    if threshold is None and not found.detector.contract.thresholds:
-        said = f"{found.called} was not precise enough on validation to name thresholds, so {BY_DEFAULT} was taken"
-        typer.echo(f"{said}; --threshold sets another", err=True)
+    _say_default(found, threshold)
     if as_json:
         print_json(done)
         return
@@ -126,3 +168,103 @@ def label_objects(
     )
     print_columns([(f"  {name}", str(n), f"from {done.thresholds[name]:.2f}") for name, n in done.by_class.items()])
     typer.echo("written: " + ", ".join(str(each) for each in (done.coco, done.quarantine, done.drawn) if each))
+
+
+def _say_default(found: FoundModel, threshold: float | None) -> None:
+    from selftrain.autolabeling.folders.found_objects import BY_DEFAULT
+
+    if threshold is None and found.detector is not None and not found.detector.contract.thresholds:
+        said = f"{found.called} was not precise enough on validation to name thresholds, so {BY_DEFAULT} was taken"
+        typer.echo(f"{said}; --threshold sets another", err=True)
+
+
+def predict_objects(
+    found: FoundModel,
+    files: Sequence[str],
+    wrong: Sequence[Answer],
+    *,
+    threshold: float | None,
+    batch_size: int | None,
+    as_json: bool,
+) -> None:
+    """Print the objects in `files`; `wrong` are the rows of paths that name no file."""
+    from selftrain.adapters.process.console import progress
+    from selftrain.adapters.process.quiet_start import start_keras
+    from selftrain.autolabeling.folders.found_objects import BATCH, ObjectAnswer, answer_of, find_objects, lowest_scores
+    from selftrain.autolabeling.folders.sources import ListedImage, read_file
+    from selftrain.data.workers import cores
+
+    start_keras(lean=True)
+    assert found.detector is not None
+    contract = found.detector.contract
+    images, lowest = [ListedImage(path, "", read_file) for path in files], lowest_scores(contract, threshold)
+    with progress("predict") as show:
+        seen = find_objects(
+            found.detector, images, lowest, threads=cores(), batch_size=batch_size or BATCH, progress=show
+        )
+        rows = [answer_of(each, contract.class_names) for each in seen]
+    rows += [ObjectAnswer(path=each.path, error=each.error) for each in wrong]
+    typer.echo(f"by {found.called}", err=True)
+    _say_default(found, threshold)
+    _warn(found)
+    if as_json:
+        print_json(rows)
+    else:
+        print_columns([line for row in rows for line in _lines(row)])
+    if all(row.error is not None for row in rows):
+        raise typer.Exit(NOTHING_READ)
+
+
+def _lines(row: ObjectAnswer) -> list[tuple[str, ...]]:
+    """Path, class, score and box (x, y, width, height) of each object, or one line that says why there is none."""
+    if not row.boxes or not row.labels or not row.scores:
+        return [(row.path, "-", "-", row.error or "no object")]
+    rows = zip(row.labels, row.scores, row.boxes, strict=True)
+    return [(row.path, label, f"{score:.2f}", " ".join(f"{v:.0f}" for v in box)) for label, score, box in rows]
+
+
+def predict_objects_into(
+    out: Path,
+    listed: ListedSources,
+    found: FoundModel,
+    *,
+    threshold: float | None,
+    batch_size: int | None,
+    as_json: bool,
+) -> None:
+    """Write the objects in the images `listed` to `out`, and say what it holds."""
+    from selftrain.adapters.process.console import progress
+    from selftrain.adapters.process.quiet_start import start_keras
+    from selftrain.autolabeling.folders.found_objects import BATCH
+    from selftrain.autolabeling.folders.object_tables import check_object_table, write_objects
+
+    check_object_table(out)
+    start_keras(lean=True)
+    assert found.detector is not None
+    with progress("predict") as show:
+        done = write_objects(
+            *(found.detector, listed, out),
+            called=found.called,
+            threshold=threshold,
+            batch_size=batch_size or BATCH,
+            progress=show,
+        )
+    _say_default(found, threshold)
+    _warn(found)
+    if as_json:
+        print_json(done)
+    else:
+        errors = f"; {done.errors} could not be read" if done.errors else ""
+        typer.echo(
+            f"{out}: {done.objects} objects in {done.images - done.errors} images, {done.without_objects} of them "
+            f"without any, by {done.model_version}{errors}"
+        )
+        if done.root is not None:
+            typer.echo(f"file names in it are below {done.root}")
+    if done.images == done.errors:
+        raise typer.Exit(NOTHING_READ)
+
+
+def _warn(found: FoundModel) -> None:
+    if found.concern is not None:
+        typer.echo(f"WARNING: {found.concern}", err=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from selftrain.adapters.registry.comparison import ModelReference, SideBySide
-    from selftrain.adapters.serving.export import ExportContract
+    from selftrain.adapters.registry.comparison import DetectorReference, ModelReference, SideBySide
+    from selftrain.adapters.serving.export import Export, ExportContract
     from selftrain.adapters.serving.parity import Allowed
     from selftrain.evaluate.detail import CalibrationComparison
 
@@ -92,25 +94,29 @@ def export(
 ) -> None:
     """Write a model as a SavedModel, for LiteRT (.tflite) or as ONNX, with its contract and an example that runs it.
 
-    The new file must answer real images as the model does. Otherwise the command fails and leaves nothing behind.
+    The new file must answer real images as the model does. Otherwise the command fails and leaves nothing behind. A
+    detector's boxes must be the same in at least 99 % of the cases, with scores that differ by .01 at most.
     """
     from selftrain.adapters.process.quiet_start import start_keras
     from selftrain.adapters.process.settings import prepare_process
-    from selftrain.adapters.registry.comparison import find_model
+    from selftrain.adapters.registry.comparison import DetectorReference, find_model
     from selftrain.adapters.serving.export import Export, check_export
     from selftrain.adapters.serving.export import export as export_model
     from selftrain.learn.models.loading import load
 
     reference = _reference(model, version)
-    allowed = _allowed(quantize, min_agreement, max_difference)
-    wanted = Export(form.value, None if quantize is None else quantize.value, out, allowed)
+    limits = {"agreement": min_agreement, "difference": max_difference}
+    wanted = Export(form.value, None if quantize is None else quantize.value, out, _allowed(quantize, limits))
     check_export(wanted)
     prepare_process()
     found = find_model(reference, workspace=workspace, model_name=model_name)
-    pictures = _images(found, images, workspace=workspace, count=count)
-    start_keras()
-    network, contract = load(found.saved.folder)
-    _show_export(export_model(network, contract, pictures, wanted, called=found.called), out, as_json=as_json)
+    if isinstance(found, DetectorReference):
+        _export_detector(found, wanted, limits, images, workspace=workspace, count=count, as_json=as_json)
+    else:
+        pictures = _images(found, images, workspace=workspace, count=count)
+        start_keras()
+        network, contract = load(found.saved.folder)
+        _show_export(export_model(network, contract, pictures, wanted, called=found.called), out, as_json=as_json)
     if found.concern is not None:
         typer.echo(f"WARNING: {found.concern}", err=True)
 
@@ -147,12 +153,14 @@ def compare(
         _show_comparison(found)
 
 
-def _allowed(quantize: QuantizationName | None, agreement: float | None, difference: float | None) -> Allowed:
+def _allowed(quantize: QuantizationName | None, limits: Mapping[str, float | None]) -> Allowed:
     from selftrain.adapters.serving.parity import EXACT, ROUNDED
 
-    chosen = EXACT if quantize is None else ROUNDED[quantize.value]
-    given = {"agreement": agreement, "difference": difference}
-    return chosen.model_copy(update={name: value for name, value in given.items() if value is not None})
+    return _with_limits(EXACT if quantize is None else ROUNDED[quantize.value], limits)
+
+
+def _with_limits(chosen: Allowed, limits: Mapping[str, float | None]) -> Allowed:
+    return chosen.model_copy(update={name: value for name, value in limits.items() if value is not None})
 
 
 def _images(found: ModelReference, folder: Path | None, *, workspace: Path, count: int) -> npt.NDArray[np.uint8]:
@@ -166,10 +174,52 @@ def _images(found: ModelReference, folder: Path | None, *, workspace: Path, coun
     data = opened_dataset((found,), workspace=workspace)
     images = None if data is None else images_of_store(data.store, size, count=count, bits=bits)
     if images is None or len(images) == 0:
-        raise ConfigError(
-            f"the images of {found.called} are not in {workspace}; give a folder of some: --images FOLDER"
-        )
+        raise _no_images(found.called, workspace)
     return images
+
+
+def _no_images(called: str, workspace: Path) -> ConfigError:
+    return ConfigError(f"the images of {called} are not in {workspace}; give a folder of some: --images FOLDER")
+
+
+def _export_detector(
+    found: DetectorReference,
+    wanted: Export,
+    limits: Mapping[str, float | None],
+    folder: Path | None,
+    *,
+    workspace: Path,
+    count: int,
+    as_json: bool,
+) -> None:
+    from selftrain.adapters.process.quiet_start import start_keras
+    from selftrain.adapters.registry.comparison import opened_dataset
+    from selftrain.adapters.serving.detectors.export import check_detector_export, export_detector
+    from selftrain.adapters.serving.detectors.parity import EXACT, ROUNDED
+    from selftrain.adapters.serving.parity import pixels_of_folder, pixels_of_store
+
+    check_detector_export(wanted)
+    data = None if folder is not None else opened_dataset((found,), workspace=workspace)
+    if folder is not None:
+        pictures = pixels_of_folder(folder, None, count=count)
+    else:
+        pictures = [] if data is None else pixels_of_store(data.store, None, count=count)
+    if not pictures:
+        raise _no_images(found.called, workspace)
+    start_keras()
+    allowed = _with_limits(EXACT if wanted.quantize is None else ROUNDED, limits)
+    made = export_detector(found.saved, pictures, replace(wanted, allowed=allowed), called=found.called)
+    if as_json:
+        print_json(made)
+        return
+    parity = made.parity
+    typer.echo(
+        f"{made.model} as {made.format}{f' ({made.quantize})' if made.quantize else ''}: {parity.agreement:.1%} of the "
+        f"objects in {parity.images} images are found by both, scores differ by up to {parity.largest_difference:.2g}"
+    )
+    if found.saved.contract.masks:
+        typer.echo("the new file answers boxes alone; outlines come from `selftrain serve` and `selftrain predict`")
+    typer.echo(f"written: {', '.join(str(wanted.out / name) for name in (made.file, 'contract.json', 'example.py'))}")
 
 
 def _show_export(made: ExportContract, out: Path, *, as_json: bool) -> None:

@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from selftrain.cli.detections import label_objects, refuse_unused
-from selftrain.cli.predictions import NOTHING_READ, AtOnce, Table, asked_model, predict_into, show_reading
+from selftrain.cli.detections import label_objects, predict_objects, refuse_unused
+from selftrain.cli.predictions import (
+    NOTHING_READ,
+    AtOnce,
+    Table,
+    asked_model,
+    predict_into,
+    refuse_threshold,
+    show_reading,
+)
 from selftrain.cli.shared.options import (
     DEFAULT_WORKSPACE,
     AsJson,
@@ -60,6 +68,12 @@ Precision = Annotated[
         "--target-precision", help="Accept labels so that this share is right, such as 0.95, as measured on --labeled."
     ),
 ]
+BoxScore = Annotated[
+    float | None,
+    typer.Option(
+        "--threshold", min=0, max=1, help="Lowest score of a box, with a detector. Default: what its classes need."
+    ),
+]
 Charts = Annotated[Path | None, typer.Option("--charts", help="Folder for the charts. Default: beside --out.")]
 Materialize = Annotated[
     Path | None,
@@ -78,7 +92,8 @@ def predict(
     classes: Classes = None,
     pixels: Pixels = None,
     image_size: ImageSize = None,
-    batch_size: AtOnce = 32,
+    threshold: BoxScore = None,
+    batch_size: AtOnce = None,
     model_name: ModelNameOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: AsJson = False,
@@ -86,14 +101,14 @@ def predict(
     """Label images with the champion. A file that cannot be read is an error in its row.
 
     With --out the rows go to a Parquet file, in batches: for folders of any size, and URLs such as s3://bucket/folder.
-    Exit code 2: no file could be read.
+    A detector answers boxes, and --out may be COCO JSON or CSV too. Exit code 2: no file could be read.
     """
     from selftrain.adapters.process.console import progress
     from selftrain.learn.models.answers import answer_files, named_files
 
     if model is not None and version is not None:
         raise InputError(f"--model {model} and --version {version} are two models; give one of them")
-    load = partial(
+    find = partial(
         asked_model,
         model,
         version,
@@ -105,11 +120,16 @@ def predict(
         sources=sources,
     )
     if out is not None:
-        predict_into(out, sources, load=load, batch_size=batch_size, as_json=as_json)
+        predict_into(out, sources, find=find, threshold=threshold, batch_size=batch_size, as_json=as_json)
         return
     files, rows = named_files([Path(source) for source in sources])
     if files:
-        loaded = load()
+        found = find()
+        if found.detector is not None:
+            predict_objects(found, files, rows, threshold=threshold, batch_size=batch_size, as_json=as_json)
+            return
+        refuse_threshold(found, threshold)
+        loaded = found.load()
         with progress("predict") as show:
             rows = (*answer_files(loaded.model, loaded.contract, files, progress=show), *rows)
         typer.echo(f"by {loaded.called}", err=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,17 +10,28 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from selftrain.cli.shared.options import print_json
-from selftrain.errors import InputError
+from selftrain.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
-    from selftrain.adapters.registry.references import LoadedModel
+    from selftrain.adapters.registry.references import FoundModel, LoadedModel
+    from selftrain.autolabeling.folders.sources import ListedSources
 
 NOTHING_READ = 2
 
 Table = Annotated[
-    Path | None, typer.Option("--out", help="Parquet to write, for many files. The same command continues it.")
+    Path | None,
+    typer.Option(
+        "--out",
+        help="Parquet to write, for many files; the same command continues it. With a detector: .json (COCO), .csv or "
+        ".parquet.",
+    ),
 ]
-AtOnce = Annotated[int, typer.Option("--batch-size", min=1, help="Images that are predicted at once, with --out.")]
+AtOnce = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size", min=1, help="Images that are predicted at once, with --out. Default: 32; with a detector 8."
+    ),
+]
 
 
 def asked_model(
@@ -33,37 +44,76 @@ def asked_model(
     pixels: str | None,
     image_size: str | None,
     sources: Sequence[str],
-) -> LoadedModel:
-    """The saved model that --model names, or the version of the registered one.
+) -> FoundModel:
+    """The saved model that --model names, or the version of the registered one; it is not loaded yet.
 
     Raises InputError for what only a model of the user's own needs to be told.
     """
-    from selftrain.adapters.registry.references import load_reference, load_version
+    from selftrain.adapters.registry.references import find_reference, find_registered
     from selftrain.autolabeling.folders.samples import known_of
     from selftrain.learn.models.answers import named_files
 
+    own = {"--classes": class_names, "--pixels": pixels, "--image-size": image_size}
     if model is not None:
         known = known_of(named_files([Path(each) for each in sources])[0], pixels=pixels, size=image_size)
-        return load_reference(model, workspace=workspace, model_name=model_name, class_names=class_names, known=known)
-    for option, given in {"--classes": class_names, "--pixels": pixels, "--image-size": image_size}.items():
-        if given:
-            raise InputError(f"{option} is for a model of your own: the registered one knows it; leave it out")
+        found = find_reference(model, workspace=workspace, model_name=model_name, class_names=class_names, known=known)
+        if found.detector is not None:
+            _refuse(own, "a detector knows it")
+        return found
+    _refuse(own, "the registered one knows it")
     reference = "champion" if version is None else str(version)
-    return load_version(reference, workspace=workspace, model_name=model_name)
+    return find_registered(reference, workspace=workspace, model_name=model_name)
+
+
+def _refuse(own: Mapping[str, object], why: str) -> None:
+    """Raise InputError for the first option of `own` that is given."""
+    for option, given in own.items():
+        if given:
+            raise InputError(f"{option} is for a model of your own: {why}; leave it out")
 
 
 def predict_into(
-    out: Path, sources: Sequence[str], *, load: Callable[[], LoadedModel], batch_size: int, as_json: bool
+    out: Path,
+    sources: Sequence[str],
+    *,
+    find: Callable[[], FoundModel],
+    threshold: float | None,
+    batch_size: int | None,
+    as_json: bool,
 ) -> None:
-    """Write a row per image of `sources` to the Parquet file `out`, and say what it holds."""
+    """Write the answers for the images of `sources` to the file `out`, and say what it holds."""
+    from selftrain.autolabeling.folders.predictions import check_table
+    from selftrain.autolabeling.folders.sources import list_sources
+    from selftrain.cli.detections import predict_objects_into
+
+    as_table = out.suffix.lower() not in (".json", ".csv")
+    if as_table:
+        check_table(out)
+    listed = list_sources(sources)  # a wrong source is refused before the model is loaded
+    found = find()
+    if found.detector is not None:
+        predict_objects_into(out, listed, found, threshold=threshold, batch_size=batch_size, as_json=as_json)
+        return
+    refuse_threshold(found, threshold)
+    if not as_table:
+        raise ConfigError(f"--out {out}: labels of images are written as Parquet; give a name such as labels.parquet")
+    _predict_labels(out, listed, found.load(), batch_size=batch_size or 32, as_json=as_json)
+
+
+def refuse_threshold(found: FoundModel, threshold: float | None) -> None:
+    """Raise ConfigError for a --threshold that the classifier `found` does not read."""
+    if threshold is not None:
+        raise ConfigError(
+            f"--threshold {threshold:g} is for detectors, and {found.called or 'the model'} answers a class per image; "
+            "leave it out (`selftrain pseudo-label --threshold` accepts labels by their confidence)"
+        )
+
+
+def _predict_labels(out: Path, listed: ListedSources, loaded: LoadedModel, *, batch_size: int, as_json: bool) -> None:
     from selftrain.adapters.process.console import progress
     from selftrain.adapters.serving.litert import fast_predictor
-    from selftrain.autolabeling.folders.predictions import Predictor, check_table, predict_table
-    from selftrain.autolabeling.folders.sources import list_sources
+    from selftrain.autolabeling.folders.predictions import Predictor, predict_table
 
-    check_table(out)
-    listed = list_sources(sources)  # a wrong source is refused before the model is loaded
-    loaded = load()
     with progress("predict") as show:
         predictor = Predictor(partial(fast_predictor, loaded.model), loaded.contract, loaded.called, batch_size)
         summary = predict_table(predictor, listed, out, progress=show)

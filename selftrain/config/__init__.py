@@ -4,6 +4,7 @@ from selftrain.config.beside_the_loop import Distillation, Objective, Pretrainin
 from selftrain.config.data import (
     EXPECTATIONS,
     KEPT_BY_THE_MANIFEST,
+    OBJECT_EXPECTATIONS,
     Checks,
     CocoSource,
     DigitsSource,
@@ -55,6 +56,7 @@ from selftrain.config.teacher import Teacher, check_prompt
 __all__ = [
     "EXPECTATIONS",
     "KEPT_BY_THE_MANIFEST",
+    "OBJECT_EXPECTATIONS",
     "PRODUCTION",
     "Adaptive",
     "Augmentation",

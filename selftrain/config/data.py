@@ -31,6 +31,16 @@ EXPECTATIONS: Mapping[str, Severity] = {
 }
 """Each expectation on the manifest, and its severity unless `checks.severity` names another."""
 
+OBJECT_EXPECTATIONS: Mapping[str, Severity] = {
+    "boxes_inside": "stop",
+    "box_sides": "warn",
+    "boxes_once": "warn",
+    "objects_per_image": "warn",
+    "objects_per_class": "warn",
+    "images_without_objects": "warn",
+}
+"""Those on the objects of a detector's images."""
+
 
 class DigitsSource(Section):
     """scikit-learn's 1,797 handwritten digits, real 8x8 scans that ship with the library."""
@@ -81,7 +91,8 @@ class CocoSource(Section):
 
     kind: Literal["coco"] = "coco"
     annotations: str = Field(
-        description="COCO JSON, folder of Pascal VOC files or YOLO's data.yaml; an image without objects holds none"
+        description="COCO JSON, folder of Pascal VOC files, YOLO's data.yaml or Label Studio's JSON; an image without "
+        "objects holds none"
     )
     images: str = Field(description="folder that the file names in it start from")
     unlabeled: str | None = Field(None, description="folder of images without labels, searched recursively")
@@ -160,24 +171,29 @@ class Checks(Section):
     max_image_side: int = Field(16384, ge=1)
     max_quarantine: Share = 0.05
     max_quality_hints: Share = Field(0.05, description="dark, blurred, plain or oddly shaped images, of all images")
+    min_objects_per_class: int = Field(2, ge=0, description="of a detector, in each labelled split")
+    max_objects_per_image: int = Field(300, ge=1, description="of a detector, which answers at most 300")
+    min_box_side: float = Field(4.0, ge=0, description="longer side of a box as the network sees it, pixels")
+    max_without_objects: Share = Field(0.5, description="annotated images without objects, of a detector")
     severity: dict[str, Severity] = Field(default_factory=dict, description="expectation name -> stop | warn")
 
     @field_validator("severity")
     @classmethod
     def _expectations_are_known(cls, severity: dict[str, Severity]) -> dict[str, Severity]:
+        known = {**EXPECTATIONS, **OBJECT_EXPECTATIONS}
         for name in severity:
-            if name not in EXPECTATIONS:
-                near = difflib.get_close_matches(name, EXPECTATIONS, n=1, cutoff=0.0)[0]
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
                 raise ConfigError(
                     f"checks.severity names the unknown expectation {name!r}; did you mean {near!r}? "
-                    f"Allowed: {', '.join(EXPECTATIONS)}"
+                    f"Allowed: {', '.join(known)}"
                 )
         return severity
 
     @property
     def severities(self) -> dict[str, Severity]:
         """The severity of every expectation: its default, or the one that `severity` names."""
-        return {**EXPECTATIONS, **self.severity}
+        return {**EXPECTATIONS, **OBJECT_EXPECTATIONS, **self.severity}
 
 
 class Place(Section):

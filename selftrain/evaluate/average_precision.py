@@ -75,6 +75,7 @@ class OfClass:
     right: Bools
     counts: Bools
     marked: Int64s  # (images,)
+    scores: Floats  # (n,)
 
     def precision(self, overlap: int, often: Int64s | None) -> float:
         """AP at an overlap, if each image counts so `often` (images,); NaN without an object."""
@@ -141,7 +142,7 @@ def judge(found: Sequence[Boxes], marked: Sequence[Boxes], *, classes: int, most
             for k in (1, 2)
         )
         there = np.array([int(((each.classes == name) & ~each.crowd).sum()) for each in marked], np.int64)
-        every.append(OfClass(image[order], right, counts, there))
+        every.append(OfClass(image[order], right, counts, there, scores[order].astype(np.float32)))
     return Judged(tuple(every), len(marked))
 
 

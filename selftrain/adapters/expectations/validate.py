@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from selftrain.adapters.expectations.checks import Check, class_checks, dataset_checks, image_checks, schema_checks
 from selftrain.adapters.expectations.frames import Frames, frames, schema_frame
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from selftrain.data.store.image_store import ImageStore
 
+Stated: TypeAlias = "tuple[list[Check], pd.DataFrame]"
 NAMED_ROWS = 5
 TALKATIVE = "great_expectations.data_context.types.base"  # sets its own level when it is imported
 PAGE, REPORT, RESULT = "validation.html", "validation.json", "great_expectations.json"
@@ -33,12 +35,19 @@ def report_folder(workspace: Workspace, manifest: Manifest, quarantine_share: fl
 
 
 def validate(
-    manifest: Manifest, quarantine_share: float, checks: Checks, out_dir: Path, store: ImageStore | None = None
+    manifest: Manifest,
+    quarantine_share: float,
+    checks: Checks,
+    out_dir: Path,
+    store: ImageStore | None = None,
+    *,
+    also: Sequence[Stated] = (),
 ) -> ValidationReport:
     """Check `manifest` against the expectations; write an HTML page, the report, and Great Expectations' own JSON.
 
     `quarantine_share` is the share (0-1) of source files. With a `store`, near-duplicates are confirmed by pixels.
-    Without it they are known by hash alone, and only cause a warning. A missed expectation goes into the report, and
+    Without it they are known by hash alone, and only cause a warning. `also` are further checks, each list with the
+    frame that it reads. A missed expectation goes into the report, and
     only `require_passed` raises it.
     """
     severities = checks.severities
@@ -51,6 +60,7 @@ def validate(
             (image_checks(manifest.label_map, checks, tables), tables.images),
             (class_checks(checks, tables), tables.classes),
             (dataset_checks(checks, tables), tables.dataset),
+            *also,
         ):
             more, document = _run(stated, frame, severities)
             results, documents = results + more, documents + document

@@ -12,7 +12,7 @@ import re
 import threading
 from pathlib import Path
 
-from selftrain.config import EXPECTATIONS
+from selftrain.config import EXPECTATIONS, OBJECT_EXPECTATIONS
 
 PACKAGE = "selftrain"
 ROOT = Path(__file__).resolve().parents[3]
@@ -100,6 +100,13 @@ def validate(root: Path = ROOT) -> str:
     """Key of the validate step. It covers the default severities, which only the configuration's code holds."""
     code = digest(["selftrain.adapters.expectations.validate", DATASET], root)
     return hashlib.sha256(f"{code} {sorted(EXPECTATIONS.items())}".encode()).hexdigest()
+
+
+def validate_objects(root: Path = ROOT) -> str:
+    """Key of the validate step of a detector's run."""
+    code = digest(["selftrain.adapters.expectations.objects", DATASET], root)
+    known = sorted({**EXPECTATIONS, **OBJECT_EXPECTATIONS}.items())
+    return hashlib.sha256(f"{code} {known}".encode()).hexdigest()
 
 
 def train(root: Path = ROOT) -> str:

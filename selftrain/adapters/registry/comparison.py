@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -16,6 +17,7 @@ from selftrain.data.manifest import Manifest, Split
 from selftrain.data.store.dataset import Dataset, open_dataset
 from selftrain.errors import InputError, SourceError
 from selftrain.evaluate.detail import DetailedComparison
+from selftrain.learn.detection.saving import SavedDetector, holds_detector
 from selftrain.learn.models.contract import SavedModel
 
 DATASET = "selftrain.dataset"
@@ -35,6 +37,17 @@ class ModelReference(BaseModel):
     concern: str | None = None
 
 
+class DetectorReference(BaseModel):
+    """A detector that a user named; the fields are those of ModelReference."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    saved: SavedDetector
+    called: str
+    dataset: str | None = None
+    concern: str | None = None
+
+
 class SideBySide(BaseModel):
     """`model` against `reference`, by name, on the `images` of a test set that had `test_looks` evaluations so far."""
 
@@ -49,27 +62,46 @@ class SideBySide(BaseModel):
     comparison: DetailedComparison
 
 
-def find_model(reference: str, *, workspace: Path, model_name: str | None = None) -> ModelReference:
+def find_model(reference: str, *, workspace: Path, model_name: str | None = None) -> ModelReference | DetectorReference:
     """The saved model that `reference` names: a folder, a version's number, an alias, or a `models:/` address.
 
     Nothing of it is loaded yet. Raises RegistryError and UntrustedFileError.
     """
     named = reference.isdecimal() or reference in (versions.CHAMPION, versions.CHALLENGER)
     if not named and Path(reference).is_dir():
-        saved = SavedModel.read(Path(reference))
-        concern = recall_log.concern_about_file(recall_log.descent_of(saved.contract), reference, workspace)
-        return ModelReference(saved=saved, called=reference, concern=concern)
+        found = _read(Path(reference))
+        concern = recall_log.concern_about_file(recall_log.descent_of(found.contract), reference, workspace)
+        return _referred(found, reference, None, concern)
     opened, version = find_version(reference, workspace=workspace, model_name=model_name)
-    return ModelReference(
-        saved=SavedModel.read(versions.load_model_folder(opened.tracking, version, cache=opened.cache)),
-        called=version.uri,
-        dataset=version.tags.get(DATASET),
-        concern=recall_log.recalled(opened.tracking).concern(version.descent, version.uri),
-    )
+    folder = versions.load_model_folder(opened.tracking, version, cache=opened.cache)
+    concern = recall_log.recalled(opened.tracking).concern(version.descent, version.uri)
+    return _referred(_read(folder), version.uri, version.tags.get(DATASET), concern)
+
+
+def _read(folder: Path) -> SavedModel | SavedDetector:
+    return SavedDetector.read(folder) if holds_detector(folder) else SavedModel.read(folder)
+
+
+def _referred(
+    saved: SavedModel | SavedDetector, called: str, dataset: str | None, concern: str | None
+) -> ModelReference | DetectorReference:
+    if isinstance(saved, SavedDetector):
+        return DetectorReference(saved=saved, called=called, dataset=dataset, concern=concern)
+    return ModelReference(saved=saved, called=called, dataset=dataset, concern=concern)
+
+
+def _classifier(reference: str, workspace: Path, model_name: str | None) -> ModelReference:
+    found = find_model(reference, workspace=workspace, model_name=model_name)
+    if isinstance(found, DetectorReference):
+        raise InputError(
+            f"{found.called} is a detector, and `selftrain compare` knows classifiers; `selftrain run` compares a new "
+            "detector with the champion on the same test images"
+        )
+    return found
 
 
 def opened_dataset(
-    models: tuple[ModelReference, ...], *, workspace: Path, dataset: str | None = None
+    models: Sequence[ModelReference | DetectorReference], *, workspace: Path, dataset: str | None = None
 ) -> Dataset | None:
     """The data set `dataset`, else the one that the `models` were registered from; None where none is known or here."""
     names = {dataset} if dataset else {each.dataset for each in models if each.dataset}
@@ -89,7 +121,7 @@ def compare_models(
     Each is counted as evaluated on them before it is. Raises InputError where their classes differ from the data set's,
     and SourceError where the data set is not in the workspace.
     """
-    models = tuple(find_model(each, workspace=workspace, model_name=model_name) for each in (first, second))
+    models = tuple(_classifier(each, workspace, model_name) for each in (first, second))
     data = opened_dataset(models, workspace=workspace, dataset=dataset)
     if data is None or not data.store.manifest_path.is_file():
         raise SourceError(f"{workspace} holds no data set of these models; name one: --dataset, or give --workspace")

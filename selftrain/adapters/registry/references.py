@@ -173,9 +173,9 @@ def find_reference(
     )
 
 
-def load_version(reference: str, *, workspace: Path, model_name: str | None = None) -> LoadedModel:
+def find_registered(reference: str, *, workspace: Path, model_name: str | None = None) -> FoundModel:
     """A registered model by `champion`, `challenger`, a number, or its `models:/` address."""
-    return _find_version(reference, workspace=workspace, model_name=model_name).load()
+    return _find_version(reference, workspace=workspace, model_name=model_name)
 
 
 def _find_version(
@@ -250,8 +250,8 @@ def _detector(folder: Path, called: str, concern: str | None) -> FoundModel:
 
     def refused() -> LoadedModel:
         raise ConfigError(
-            f"{called} is a detector, which answers boxes: `selftrain pseudo-label --model ... --images FOLDER --out "
-            "boxes.json` writes them"
+            f"{called} is a detector, which answers boxes and not a class per image: `selftrain predict` and "
+            "`selftrain pseudo-label` write them"
         )
 
     return FoundModel(saved.contract.longest, refused, saved, called, concern)

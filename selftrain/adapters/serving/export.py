@@ -106,31 +106,39 @@ def export(
     written whole or not at all.
     """
     probs = probabilities(model, contract, images)
-    place = Path(os.path.realpath(wanted.out))
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as scratch:
-        part = Path(scratch) / "export"
-        part.mkdir()
+    with whole_folder(wanted.out) as part:
         file = part / FILES[wanted.form]
-        _write(model, contract, images, wanted, file)
+        with in_one_line(f"{wanted.form} cannot hold this model"):
+            served = _serving(with_rescalings(model), contract)
+            write_form(served, wanted.form, file, quantize=wanted.quantize, images=images)
         parity = measure(probs, _run(wanted.form, file, images))
         check(parity, wanted.allowed, what=f"{called} as {wanted.form}")
         promised = _contract(contract, wanted, parity, file, called=called)
         replace_text(part / CONTRACT, promised.model_dump_json(indent=2) + "\n")
         replace_text(part / EXAMPLE, example.script(wanted.form))
-        if place.is_dir():
-            place.rmdir()  # it is empty, or this raises and it stays
-        part.rename(place)
     return promised
 
 
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """A folder that becomes the new or empty folder `out` at the end of the block, and vanishes if that raises."""
+    place = Path(os.path.realpath(out))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as scratch:
+        part = Path(scratch) / "export"
+        part.mkdir()
+        yield part
+        if place.is_dir():
+            place.rmdir()  # it is empty, or this raises and it stays
+        part.rename(place)
+
+
 def _contract(contract: Contract, wanted: Export, parity: Parity, file: Path, *, called: str) -> ExportContract:
-    packages = ("keras", "tensorflow", *(OF_ONNX if wanted.form == "onnx" else ()))
     return ExportContract(
         format=wanted.form,
         quantize=wanted.quantize,
         file=file.name,
-        sha256=_digest(file),
+        sha256=digest_of_export(file),
         image_size=contract.image_size,
         resizing=RESIZING if contract.bits is None else f"{RESIZING}; {_DEEP.format(contract.bits, contract.bits - 8)}",
         class_names=contract.class_names,
@@ -141,27 +149,33 @@ def _contract(contract: Contract, wanted: Export, parity: Parity, file: Path, *,
         weights_sha256=contract.weights_sha256,
         manifest_digest=contract.manifest_digest,
         parity=parity,
-        made_with={name: version(name if name != "tensorflow" else _tensorflow()) for name in packages},
+        made_with=packages_of(wanted.form),
     )
 
 
-def _write(model: keras.Model, contract: Contract, images: npt.NDArray[np.uint8], wanted: Export, file: Path) -> None:
-    """Write the file, or the folder, of the wanted format."""
-    with _in_one_line(f"{wanted.form} cannot hold this model"):
-        served = _serving(with_rescalings(model), contract)
-        match wanted.form:
-            case "savedmodel":
-                served.save(file)
-            case "litert":
-                file.write_bytes(_litert(served, wanted.quantize, images))
-            case "onnx":
-                _onnx(served, file)
-            case _:
-                assert_never(wanted.form)
+def packages_of(form: Format) -> dict[str, str]:
+    """The packages that make an export, with their versions."""
+    packages = ("keras", "tensorflow", *(OF_ONNX if form == "onnx" else ()))
+    return {name: version(name if name != "tensorflow" else _tensorflow()) for name in packages}
+
+
+def write_form(
+    served: Serving, form: Format, file: Path, *, quantize: Quantization | None, images: npt.NDArray[np.uint8]
+) -> None:
+    """Write the file, or the folder, of a format. `images` give int8 its ranges."""
+    match form:
+        case "savedmodel":
+            served.save(file)
+        case "litert":
+            file.write_bytes(_litert(served, quantize, images))
+        case "onnx":
+            _onnx(served, file)
+        case _:
+            assert_never(form)
 
 
 @contextmanager
-def _in_one_line(complaint: str) -> Iterator[None]:
+def in_one_line(complaint: str) -> Iterator[None]:
     """What a converter or a runtime raises becomes an ExportError of one line; what they log is hidden."""
     logger = logging.getLogger("tf2onnx")
     level = logger.level
@@ -204,8 +218,8 @@ def _rescaling(layer: keras.layers.Layer) -> keras.layers.Layer:
 
 
 @dataclass(frozen=True, eq=False)
-class _Serving:
-    """The TensorFlow function from uint8 images to calibrated probabilities, and the variables that it reads."""
+class Serving:
+    """The TensorFlow function from uint8 images to named answers, and the variables that it reads."""
 
     function: Any
     variables: list[Any]
@@ -219,7 +233,7 @@ class _Serving:
         tf.saved_model.save(module, str(folder), signatures={"serving_default": self.function})
 
 
-def _serving(model: keras.Model, contract: Contract) -> _Serving:
+def _serving(model: keras.Model, contract: Contract) -> Serving:
     """`training=False` is part of the function: layers that augment would be on in a SavedModel otherwise."""
     import tensorflow as tf
 
@@ -230,10 +244,10 @@ def _serving(model: keras.Model, contract: Contract) -> _Serving:
         return {"probabilities": tf.nn.softmax(logits / contract.temperature)}
 
     function = tf.function(serve, input_signature=[images])
-    return _Serving(function, [variable.value for variable in model.variables])
+    return Serving(function, [variable.value for variable in model.variables])
 
 
-def _litert(served: _Serving, quantize: Quantization | None, images: npt.NDArray[np.uint8]) -> bytes:
+def _litert(served: Serving, quantize: Quantization | None, images: npt.NDArray[np.uint8]) -> bytes:
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -255,7 +269,7 @@ def _litert(served: _Serving, quantize: Quantization | None, images: npt.NDArray
     return content
 
 
-def _onnx(served: _Serving, file: Path) -> None:
+def _onnx(served: Serving, file: Path) -> None:
     import tf2onnx  # type: ignore[import-untyped]  # it ships no types
 
     signature = served.function.input_signature
@@ -277,11 +291,11 @@ def _run(form: Format, file: Path, images: npt.NDArray[np.uint8]) -> Probs:
         "litert": example.run_litert,
         "onnx": example.run_onnx,
     }
-    with _in_one_line(f"{form} does not run this model"):
+    with in_one_line(f"{form} does not run this model"):
         return np.asarray(runs[form](file, images), np.float32)
 
 
-def _digest(file: Path) -> str:
+def digest_of_export(file: Path) -> str:
     """sha256 of a file, or of a folder's files with their paths, in order."""
     total = hashlib.sha256()
     for path in [file] if file.is_file() else sorted(each for each in file.rglob("*") if each.is_file()):

@@ -85,19 +85,29 @@ def check(parity: Parity, allowed: Allowed, *, what: str) -> None:
 
 
 def images_of_store(store: ImageStore, size: int, *, count: int, bits: int | None = None) -> Images:
-    """Up to `count` images of a data set, spread over it, as uint8 (n, size, size, 3); empty where it has none.
+    """Up to `count` images of a data set, spread over it, as uint8 (n, size, size, 3). See `pixels_of_store`."""
+    return _stacked(pixels_of_store(store, size, count=count, bits=bits), size)
 
-    `bits` is how many of 16 bits grey pictures fill.
-    Only their pixels are read, and no label: whatever split they are in, this evaluates nothing.
+
+def pixels_of_store(store: ImageStore, size: int | None, *, count: int, bits: int | None = None) -> list[Images]:
+    """Up to `count` images of a data set, spread over it, as `decode` gives them; none where it has none.
+
+    `bits` is how many of 16 bits grey pictures fill. Only the pixels are read, and no label: whatever split they are
+    in, this evaluates nothing.
     """
     index = store.intact(store.index())
     rows = index.filter(pc.is_valid(index["shard"]))
     rows = rows.take(_spread(rows.num_rows, count))
     encoded = store.read(np.asarray(rows["shard"].to_pylist(), object), rows["index"].to_numpy().astype(np.int64))
-    return _stacked([decode(data, size, lenient=True, bits=bits) for data in encoded], size)
+    return [decode(data, size, lenient=True, bits=bits) for data in encoded]
 
 
 def images_of_folder(folder: Path, size: int, *, count: int, bits: int | None = None) -> Images:
+    """Up to `count` images below `folder`, as uint8 (n, size, size, 3). See `pixels_of_folder`."""
+    return _stacked(pixels_of_folder(folder, size, count=count, bits=bits), size)
+
+
+def pixels_of_folder(folder: Path, size: int | None, *, count: int, bits: int | None = None) -> list[Images]:
     """Up to `count` images below `folder`, spread over it; those that cannot be read are left out.
 
     Raises ConfigError where none can.
@@ -106,13 +116,13 @@ def images_of_folder(folder: Path, size: int, *, count: int, bits: int | None = 
         raise ConfigError(f"--images {folder} is not a folder; give one with image files")
     paths = sorted(find_images(str(folder)).paths)
     read = [_decoded(paths[place], size, bits) for place in _spread(len(paths), count)]
-    images = _stacked([each for each in read if each is not None], size)
-    if len(images) == 0:
+    images = [each for each in read if each is not None]
+    if not images:
         raise ConfigError(f"--images {folder} holds no image that can be read; give a folder with image files")
     return images
 
 
-def _decoded(path: str, size: int, bits: int | None) -> Images | None:
+def _decoded(path: str, size: int | None, bits: int | None) -> Images | None:
     try:
         return decode(Path(path).read_bytes(), size, bits=bits)
     except (ImageError, OSError):

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from selftrain.data.images.decode import decode
-from selftrain.data.images.openers import image_bytes
+from selftrain.autolabeling.folders.found_objects import Found, find_objects, lowest_scores
+from selftrain.autolabeling.folders.sources import ListedImage, read_file
 from selftrain.data.sources.listing import find_images
 from selftrain.data.sources.objects.coco_writing import FoundObjects, write_coco
-from selftrain.errors import ConfigError, ImageError, SourceError
+from selftrain.data.workers import cores
+from selftrain.errors import ConfigError, SourceError
 from selftrain.files.places import check_folder
 from selftrain.files.writing import replace
 from selftrain.learn.detection.saving import SavedDetector
+from selftrain.learn.models.predict_files import Unread
 from selftrain.progress import Progress, silent
-
-BY_DEFAULT = 0.5
-"""The lowest score of a class whose threshold the detector's contract does not know."""
-_AT_ONCE = 16  # images
 
 
 class DetectionSummary(BaseModel):
@@ -75,19 +73,26 @@ def detect_folder(
     `drawn` is a new folder for the images with their boxes. A table beside `out` lists files that cannot be decoded.
     """
     names = saved.contract.class_names
-    limits = {
-        name: threshold if threshold is not None else saved.contract.thresholds.get(name, BY_DEFAULT) for name in names
-    }
+    limits = lowest_scores(saved.contract, threshold)
     paths = sorted(find_images(str(images)).paths)
     if not paths:
         raise SourceError(f"--images {images} holds no image; give a folder with image files")
     unreadable: list[tuple[str, str, str]] = []
-    found = list(_found(saved, paths, images, limits, unreadable, drawn, progress))
+    found: list[FoundObjects] = []
+    listed = [ListedImage(path, "", read_file) for path in paths]
+    for each in find_objects(saved, listed, limits, threads=cores(), progress=progress):
+        if isinstance(each, Unread):
+            unreadable.append((each.path, each.reason, each.detail))
+            continue
+        name = Path(each.path).relative_to(images).as_posix()
+        if drawn is not None:
+            _draw(each, drawn / f"{name}.png", names)  # after the whole name: a.png and a.jpg are two images
+        found.append(found_in(name, each))
     if not found:
         raise SourceError(f"none of {len(paths)} files in {images} can be read; the first: {unreadable[0]}")
     objects = write_coco(out, found, names, teacher=saved.contract.identity)
     quarantine = quarantine_of(out)
-    _write_quarantine(quarantine, unreadable)
+    write_quarantine(quarantine, unreadable)
     return DetectionSummary(
         images=len(found),
         without_objects=sum(not each.boxes for each in found),
@@ -101,49 +106,29 @@ def detect_folder(
     )
 
 
-def _found(
-    saved: SavedDetector,
-    paths: list[str],
-    root: Path,
-    limits: Mapping[str, float],
-    unreadable: list[tuple[str, str, str]],
-    drawn: Path | None,
-    progress: Progress,
-) -> Iterator[FoundObjects]:
-    """What each readable image holds; what cannot be read is added to `unreadable`."""
-    from selftrain.learn.detection.detect import Choice
+def found_in(name: str, each: Found) -> FoundObjects:
+    """The objects of a file that was read, as `write_coco` takes them; the image is called `name`."""
     from selftrain.learn.shapes.outlines import areas_of, as_texts
+
+    height, width = each.pixels.shape[:2]
+    masks = each.objects.masks
+    texts, areas = (None, ()) if masks is None else (as_texts(masks), areas_of(masks))
+    boxes, classes, scores = (
+        values.tolist() for values in (each.objects.boxes, each.objects.classes, each.objects.scores)
+    )
+    return FoundObjects(name, width, height, boxes, classes, scores, texts, areas)
+
+
+def _draw(each: Found, picture: Path, names: tuple[str, ...]) -> None:
     from selftrain.report.drawn_boxes import draw_boxes
 
-    names = saved.contract.class_names
-    lowest = [limits[name] for name in names]
-    detector = saved.open(Choice(score=min(lowest), longest=saved.contract.longest))
-    for start in range(0, len(paths), _AT_ONCE):
-        some, images = [], []
-        for path in paths[start : start + _AT_ONCE]:
-            try:
-                images.append(decode(image_bytes(path), None))
-                some.append(path)
-            except ImageError as error:
-                unreadable.append((path, error.reason, error.message))
-            except OSError as error:
-                unreadable.append((path, "unreadable_file", str(error)))
-        for path, pixels, each in zip(some, images, detector(images), strict=True):
-            name = Path(path).relative_to(root).as_posix()
-            kept = [row for row in range(len(each)) if float(each.scores[row]) >= lowest[int(each.classes[row])]]
-            boxes, classes = each.boxes[kept].tolist(), each.classes[kept].tolist()
-            scores = each.scores[kept].tolist()
-            masks = None if each.masks is None else each.masks[kept]
-            if drawn is not None:
-                picture = drawn / f"{name}.png"  # after the whole name: a.png and a.jpg are two images
-                picture.parent.mkdir(parents=True, exist_ok=True)
-                draw_boxes(pixels, boxes, classes, class_names=names, scores=scores, masks=masks).save(picture)
-            texts, areas = (None, ()) if masks is None else (as_texts(masks), areas_of(masks))
-            yield FoundObjects(name, pixels.shape[1], pixels.shape[0], boxes, classes, scores, texts, areas)
-        progress(min(start + _AT_ONCE, len(paths)), len(paths))
+    objects = each.objects
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    boxes, classes, scores = (values.tolist() for values in (objects.boxes, objects.classes, objects.scores))
+    draw_boxes(each.pixels, boxes, classes, class_names=names, scores=scores, masks=objects.masks).save(picture)
 
 
-def _write_quarantine(path: Path, rows: list[tuple[str, str, str]]) -> None:
+def write_quarantine(path: Path, rows: list[tuple[str, str, str]]) -> None:
     def write(part: Path) -> None:
         with part.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -50,6 +51,18 @@ def list_sources(sources: Sequence[str]) -> ListedSources:
         images = _of_bucket(source) if bucket else _of_disk(Path(source.removeprefix("file://")))
         found |= {image.path: image for image in images}
     return ListedSources(tuple(found.values()), max(cores(), REMOTE_THREADS) if remote else cores())
+
+
+def common_folder(paths: Sequence[str]) -> str | None:
+    """The deepest folder that holds all of `paths`; None where some are URLs."""
+    if any("://" in path for path in paths):
+        return None
+    return os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
+
+
+def name_below(path: str, root: str | None) -> str:
+    """`path` as it is called below the folder `root`; unchanged without one."""
+    return path if root is None else Path(os.path.relpath(os.path.abspath(path), root)).as_posix()
 
 
 def _of_disk(path: Path) -> list[ListedImage]:

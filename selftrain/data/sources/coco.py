@@ -21,6 +21,7 @@ from selftrain.data.images.openers import image_bytes
 from selftrain.data.manifest import Manifest
 from selftrain.data.sources.listing import LISTING_SCHEMA, OPTIONAL_SCHEMA, Listing, find_images
 from selftrain.data.sources.objects.coco import read_coco
+from selftrain.data.sources.objects.label_studio import holds_tasks, read_label_studio
 from selftrain.data.sources.objects.labelled import LabelledImages
 from selftrain.data.sources.objects.voc import holds_images, read_voc, voc_folders
 from selftrain.data.sources.objects.yolo import read_yolo
@@ -125,11 +126,15 @@ class CocoImages:
 def _read(
     path: Path, images: str, *, classes: tuple[str, ...] | None = None, split: str | None = None
 ) -> LabelledImages:
-    """The images and objects at `path`: a folder holds Pascal VOC files, a YAML file is YOLO's, else COCO's."""
+    """The images and objects at `path`: a folder holds Pascal VOC files, a YAML file is YOLO's, a list of tasks Label
+    Studio's, else it is COCO's.
+    """
     if path.is_dir():
         return read_voc(path, images=images, classes=classes, split=split)
     if path.suffix in (".yaml", ".yml"):
         return read_yolo(path, classes=classes, split=split)
+    if holds_tasks(path):
+        return read_label_studio(path, images=images, classes=classes, split=split)
     return read_coco(path, images=images, classes=classes, split=split)
 
 

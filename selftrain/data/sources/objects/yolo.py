@@ -15,6 +15,7 @@ from selftrain.data.label_map import LabelMap
 from selftrain.data.sources.objects.checking import checked
 from selftrain.data.sources.objects.coco import source_of
 from selftrain.data.sources.objects.labelled import DrawnObjects, LabelledImages
+from selftrain.data.sources.objects.outlines import outline_of
 from selftrain.data.sources.objects.places import image_table
 from selftrain.data.sources.objects.voc import ENDINGS
 from selftrain.errors import SelftrainError, SourceError
@@ -26,12 +27,16 @@ _KEYS = {None: "train", "validation": "val", "test": "test"}
 
 @dataclass(frozen=True)
 class _Line:
-    """A line of a text file: its class, and its corners as shares of the image's sides."""
+    """A line of a text file: its class, and its corners as shares of the image's sides.
+
+    `points` are x and y of a polygon's points in turn, none of a box.
+    """
 
     label: int
     corners: tuple[float, float, float, float]
     numbers: int
     where: str
+    points: tuple[float, ...] = ()
 
 
 def read_yolo(path: Path, *, classes: Sequence[str] | None = None, split: str | None = None) -> LabelledImages:
@@ -41,8 +46,9 @@ def read_yolo(path: Path, *, classes: Sequence[str] | None = None, split: str | 
 
     Folders of images and lists of them (`.txt`) are read. The labels of an image lie where the last `images` of its
     path says `labels`. An image without a text file, or with an empty one, has no objects. Four numbers after the class
-    are a box, more are a polygon, whose box is taken. Four points alone may also be an oriented box: they are taken for
-    polygons only where other lines have polygons. Raises SourceError, with the file and line, for anything else.
+    are a box, more are a polygon: an outline and the box around it. Four points alone may also be an oriented box: they
+    are taken for polygons only where other lines have polygons. Raises SourceError, with the file and line, for
+    anything else.
     """
     content = _content(path)
     known = _names(content.get("names"), path)
@@ -77,7 +83,7 @@ def read_yolo(path: Path, *, classes: Sequence[str] | None = None, split: str | 
         image=np.array([at for at, _ in lines], np.int64),
         label=np.array([_index(names, known[each.label]) for _, each in lines], np.int64),
         boxes=np.array(boxes, np.float64).reshape(-1, 4),
-        masks=[None] * len(lines),
+        masks=[_mask(each, *sizes[at]) for at, each in lines],
         crowd=np.zeros(len(lines), bool),
         ids=[None] * len(lines),
         faults=[None] * len(lines),
@@ -243,6 +249,14 @@ def _is_polygon(line: _Line) -> bool:
     return line.numbers not in (_BOX, _FOUR_POINTS)
 
 
+def _mask(line: _Line, width: int, height: int) -> bytes | None:
+    """The pixels inside a polygon, as COCO's run lengths; None for a box, and a polygon without a pixel."""
+    if not line.points:
+        return None
+    points = [value * side for value, side in zip(line.points, (width, height) * (len(line.points) // 2), strict=True)]
+    return outline_of([points], width=width, height=height).mask
+
+
 def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8-sig")
@@ -274,6 +288,6 @@ def _line(parts: list[str], where: str, classes: int) -> _Line:
             return _Line(int(label), (x - w / 2, y - h / 2, x + w / 2, y + h / 2), _BOX, where)
         case _ if len(values) >= 6 and len(values) % 2 == 0:
             corners = min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])
-            return _Line(int(label), corners, len(values), where)
+            return _Line(int(label), corners, len(values), where, tuple(values))
         case _:
             raise SourceError(f"{where}: {len(values)} numbers after the class; a box has 4, a polygon 6 or more")

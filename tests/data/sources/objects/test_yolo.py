@@ -7,6 +7,7 @@ from PIL import Image
 
 from selftrain.cli.detections import drawn_in, held_out_in
 from selftrain.config import CocoSource
+from selftrain.data.annotations.run_lengths import pixels_of
 from selftrain.data.sources.coco import CocoImages
 from selftrain.data.sources.objects.labelled import LabelledImages
 from selftrain.data.sources.objects.yolo import read_yolo, yolo_splits
@@ -42,6 +43,19 @@ def test_names_may_be_numbered(tmp_path: Path) -> None:
 def test_a_polygon_gives_its_box_and_a_box_is_cut_at_the_border(tmp_path: Path) -> None:
     found = read(tmp_path, "0 0.1 0.2 0.5 0.2 0.5 0.8\n1 0.05 0.5 0.2 0.4\n").annotations.boxes
     assert sorted(found.round(3).tolist()) == [[0, 3, 3, 7], [2, 2, 10, 8]]
+
+
+def test_a_polygon_is_an_outline_and_a_box_has_none(tmp_path: Path) -> None:
+    """A triangle with its right angle at (2, 2), 8 pixels wide and 6 high, in an image of 20 by 10."""
+    found = read(tmp_path, "0 0.1 0.2 0.5 0.2 0.1 0.8\n1 0.5 0.5 0.2 0.4\n").annotations
+    (triangle, box) = found.masks(slice(0, 2))
+    assert box is None
+    assert triangle is not None
+    drawn = pixels_of(triangle, height=10, width=20)
+    assert 20 <= drawn.sum() <= 28  # 24, and what lies on the edge
+    assert drawn[2, 2]
+    assert not drawn[7, 9]
+    assert not drawn[:, 10:].any()
 
 
 def test_an_image_with_an_empty_text_has_no_objects(tmp_path: Path) -> None:
