@@ -82,6 +82,10 @@ class Carrier:
         self._mirror.replace(self._folder, [*names, VERSION], self._refuse_others)
         replace(self._mark, _writer((self._folder / VERSION).read_bytes()), durable=True)
 
+    def kept_ns(self) -> int:
+        """When the state here was last kept or brought, in ns since 1970; 0: never."""
+        return self._mark.stat().st_mtime_ns if self._mark.exists() else 0
+
     def _refuse_others(self, newest: Mapping[str, bytes] | None) -> None:
         """Raise MirrorError where the `newest` kept state is not the one that this workspace goes on from."""
         if newest is not None and newest[VERSION].decode() != self._read(self._mark):

@@ -13,7 +13,7 @@ import pyarrow as pa
 from selftrain.adapters.cluster.contenders import turn_at
 from selftrain.adapters.snapshots.carrying import Carrier, carrier_of
 from selftrain.adapters.snapshots.repository import snapshot
-from selftrain.data.label_log import LABEL_LOG_SCHEMA, append_answers, log_locked, read_log
+from selftrain.data.label_log import LABEL_LOG_SCHEMA, append_answers, log_locked, log_stamp, read_log
 from selftrain.errors import LeaseHeldError
 
 if TYPE_CHECKING:
@@ -43,8 +43,13 @@ def answers_carried(place: Place, purpose: str) -> Iterator[None]:
     try:
         yield
     finally:
-        if len(_lines(carrier)) != len(before):
+        if len(_lines(carrier)) != len(before) or _is_newer(carrier):
             _keep(carrier, before, lock, purpose)
+
+
+def _is_newer(carrier: Carrier) -> bool:
+    """Whether the log has lines that were not kept, as after a review that was killed."""
+    return any(changed_ns > carrier.kept_ns() for changed_ns, _ in log_stamp(carrier.workspace.dataset(carrier.name)))
 
 
 def _keep(carrier: Carrier, before: list[dict[str, Any]], lock: Path, purpose: str) -> None:

@@ -84,6 +84,19 @@ def test_a_review_that_fails_keeps_its_answers_and_one_without_answers_keeps_not
     assert sorted((tmp_path / "state").rglob("*")) == before
 
 
+def test_answers_of_a_review_that_was_killed_are_kept_by_the_next_one(tmp_path: Path) -> None:
+    killed: list[object] = []
+    for answered in ("first", "killed", "next"):
+        review = answers_carried(place(tmp_path, "anna"), "review")
+        review.__enter__()
+        if answered != "next":
+            desk(tmp_path, "anna").answer(["a" if answered == "first" else "b"], "cat", "anna")
+        if answered != "killed":
+            review.__exit__(None, None, None)
+        killed.append(review)  # one that was collected would still end
+    assert kept(tmp_path).agreed == {"a": "cat", "b": "cat"}
+
+
 def test_answers_wait_for_a_run_that_is_at_the_data_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
