@@ -21,7 +21,6 @@ from selftrain.data.store.dataset import Dataset
 from selftrain.data.store.feature_files import FeatureFiles
 from selftrain.data.store.pixels import KeptPixels, StoredPixels
 from selftrain.data.workers import cores
-from selftrain.errors import SelftrainError
 from selftrain.report.page.run_facts import Space
 from selftrain.report.plane import planes
 from selftrain.reviewing.vectors import kept_vectors
@@ -98,7 +97,7 @@ def _asked(record: RunRecord, dataset: Dataset, manifest: Manifest, drawn: _Draw
             drawn = drawn.at_most(MOST_ASKED // contract.image_size**2)
             pixels = _pixels(dataset, manifest, drawn, contract.image_size)
         [vectors] = views_of(feature_network(model), pixels, np.arange(len(drawn.rows)))
-    except (SelftrainError, OSError, ValueError) as error:
+    except Exception as error:  # a registry out of reach, a model of another version: the page has answers instead
         _LOG.info("the registered model gave no features: %s", error)
         return None
     return drawn, vectors, f"the features that the registered model, {record.model_uri}, computes for the images"

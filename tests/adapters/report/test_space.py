@@ -64,6 +64,14 @@ def test_without_a_model_or_kept_features_the_last_teachers_answers_place_the_po
     assert found.rule == "Drawn are all 30 images of the pool."
 
 
+def test_a_registry_that_cannot_be_opened_does_not_cost_the_page(opened: tuple[Dataset, Manifest]) -> None:
+    dataset, manifest = opened
+    lost = RECORD.model_copy(update={"model_uri": "models:/nobody/1"})
+    found = space_of(lost, dataset, manifest, [taught(manifest)])
+    assert found is not None
+    assert "these are answers" in found.basis
+
+
 def test_kept_features_place_the_pool_and_the_training_images_but_no_image_of_validation_or_test(
     opened: tuple[Dataset, Manifest], tmp_path: Path
 ) -> None:
