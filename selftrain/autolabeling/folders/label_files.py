@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 COLUMNS = ("path", "class", "confidence", "accepted")
 QUARANTINE_COLUMNS = ("path", "reason", "detail")
 OUTSIDE_RUNS = 0  # the round of labels that were not made in a run
+_ENOUGH = 8  # images; fewer may well show one class
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,7 @@ def label_folder(
     if outputs.folders is not None:
         materialize(labels, outputs.folders, images=images, copy=copy)
     notes = (*(held_out.findings if held_out else ()), *labels.findings, *_names_noted(images, answered.misnamed))
+    notes = (*notes, *_sameness_noted(answered))
     return _summary(labels, answered.unread, outputs, charts, notes)
 
 
@@ -174,6 +176,18 @@ def _names_noted(images: Path, misnamed: int) -> list[str]:
     if misnamed:
         notes.append(f"{misnamed} images have the name of another format; they were read by their content")
     return notes
+
+
+def _sameness_noted(answered: FilePredictions) -> list[str]:
+    """What to say where all images get one class, as where a model is shown pixels in a range that it does not read."""
+    found, count = set(answered.probs.argmax(axis=1).tolist()), len(answered.paths)
+    if len(found) > 1 or count < _ENOUGH:
+        return []
+    name = answered.class_names[found.pop()]
+    return [
+        f"all {count} images get the class {name!r}: unless they show nothing else, the model does not read them as it "
+        "should"
+    ]
 
 
 def _labels(

@@ -35,6 +35,7 @@ _BICUBIC, _BILINEAR = Image.Resampling.BICUBIC, Image.Resampling.BILINEAR
 ORIENTATION_TAG = 0x0112
 _SUBFILE, _OLD_SUBFILE = 254, 255  # TIFF 6.0, section 8: what a page is to the others
 _PAGES_LOOKED_AT = 16
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # TIFF 6.0, section 4
 _SHALLOW: Final = 1 << 14  # values of 16 bits that are all below it would be decoded as a quarter of white or less
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -196,7 +197,8 @@ def _loaded(image: ImageFile.ImageFile, *, lenient: bool, bits: int | None) -> I
         values = np.asarray(image)
         if not lenient:
             _refuse_unfit(int(values.max()), bits)
-        return Image.fromarray(np.minimum(values >> ((bits or 16) - 8), 255).astype(np.uint8))
+        shown = np.minimum(values >> ((bits or 16) - 8), 255).astype(np.uint8)
+        return Image.fromarray(255 - shown if _is_negative(image) else shown)
     if image.mode in ("I", "F", "LAB"):
         raise ImageError(
             QuarantineReason.UNSUPPORTED_MODE,
@@ -229,6 +231,11 @@ def _refuse_unmarked_inks(image: ImageFile.ImageFile) -> None:
             "a JPEG in CMYK without Adobe's marker: whether it is stored as a negative is not known, so white might "
             "become black; save it as RGB with a program that shows it right",
         )
+
+
+def _is_negative(image: ImageFile.ImageFile) -> bool:
+    """Whether 0 is white in a TIFF of 16 bits, as X-ray scanners write it; Pillow turns only those of 8 bits."""
+    return isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
 
 
 def _refuse_lost_inks(image: Image.Image) -> None:

@@ -44,7 +44,7 @@ def columns_of(table: pa.Table, chosen: Mapping[str, str], *, name: str) -> Colu
     for role, column in chosen.items():
         if column not in names:
             raise SourceError(f"source.columns.{role}: {name} has no column {column!r}; it has {_named(names)}")
-    found = {role: chosen.get(role) or _by_name(names, aliases) for role, aliases in ROLES.items()}
+    found = {role: chosen.get(role) or by_name(names, aliases) for role, aliases in ROLES.items()}
     others = [column for column in names if column not in found.values()]
     for role in (role for role, column in found.items() if column is None):
         near = difflib.get_close_matches(role, [other.strip().lower() for other in others], n=1, cutoff=_NEAR)
@@ -108,7 +108,8 @@ def _one_hot(table: pa.Table, others: Sequence[str]) -> list[str]:
     return found if len(found) > 1 else []
 
 
-def _by_name(names: Sequence[str], aliases: Sequence[str]) -> str | None:
+def by_name(names: Sequence[str], aliases: Sequence[str]) -> str | None:
+    """The first of `names` that is one of `aliases`, the best alias first; None where there is none."""
     plain = {column.strip().lower(): column for column in reversed(names)}
     return next((plain[alias] for alias in aliases if alias in plain), None)
 

@@ -12,10 +12,11 @@ import pyarrow.compute as pc
 
 from selftrain.errors import SourceError
 
-NOTHING = ("nan", "null", "none", "<na>", "n/a", "-1")
+NOTHING = ("nan", "null", "none", "<na>", "n/a", "-1", "-1.0")
 """What programs write for a missing value, in lower case; -1 is scikit-learn's mark of an unlabelled example."""
 DOUBTFUL = (
     *("unlabeled", "unlabelled", "unsup", "unsupervised", "unknown", "no_label", "nolabel", "no label", "unlab", "?"),
+    *("-", "--", "todo", "tbd", "unassigned", "undefined"),
 )
 """Names that may be a class, or mean that nobody has looked, in lower case."""
 _SEPARATORS = ("|", ";", ",")
@@ -30,7 +31,7 @@ def without_marks(labels: pa.ChunkedArray, no_label: Collection[str] | None) -> 
     counts = {str(each["values"].as_py()): int(each["counts"].as_py()) for each in labels.drop_null().value_counts()}
     if no_label is None:
         ask_about_doubtful(counts)
-        marks = [value for value in counts if value.strip().lower() in NOTHING]
+        marks = [value for value in counts if is_mark(value)]
     else:
         marks = [value for value in counts if value in set(no_label)]
     if not marks:
@@ -38,6 +39,15 @@ def without_marks(labels: pa.ChunkedArray, no_label: Collection[str] | None) -> 
     rows = sum(counts[mark] for mark in marks)
     kept = pc.if_else(pc.is_in(labels, pa.array(marks)), pa.scalar(None, pa.string()), labels)
     return kept, f"{rows} rows have no label: they say {', '.join(map(repr, marks))}"
+
+
+def is_mark(text: str) -> bool:
+    """Whether `text` is what programs write for a missing label.
+
+    >>> is_mark("NaN"), is_mark("-1.0"), is_mark("cat")
+    (True, True, False)
+    """
+    return text.strip().lower() in NOTHING
 
 
 def tidied(labels: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from selftrain.data.lists.columns import ROLES, by_name
 from selftrain.errors import SourceError
 
 DELIMITERS = (",", ";", "\t")
@@ -38,7 +39,8 @@ def read_list(path: Path, *, option: str) -> pa.Table:
         raise SourceError(f"{str(path)!r} has the column {twice!r} more than once; keep one of them")
     if table.num_rows == 0:
         raise SourceError(f"{str(path)!r} has no rows; list one image per row")
-    return pa.table({name: _as_text(table[name], name, path) for name in names})
+    label = by_name(names, ROLES["label"])
+    return pa.table({name: _as_text(table[name], name, path, is_label=name == label) for name in names})
 
 
 def _read(path: Path) -> pa.Table:
@@ -82,8 +84,11 @@ def _code_of(path: Path) -> str:
     return next((code for mark, code in _MARKS if start == mark), "utf-8-sig")
 
 
-def _as_text(column: pa.ChunkedArray, name: str, path: Path) -> pa.ChunkedArray:
-    """`column` as strings. Whole numbers that are stored as floats lose their `.0`."""
+def _as_text(column: pa.ChunkedArray, name: str, path: Path, *, is_label: bool) -> pa.ChunkedArray:
+    """`column` as strings. Whole numbers that are stored as floats lose their `.0`.
+
+    Raises SourceError for labels that are not text or numbers.
+    """
     kind = column.type
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         column, kind = _alone(column, name, path), kind.value_type
@@ -94,6 +99,11 @@ def _as_text(column: pa.ChunkedArray, name: str, path: Path) -> pa.ChunkedArray:
         if pc.all(pc.equal(column, pc.floor(column))).as_py() in (True, None):
             column = column.cast(pa.int64())
     if pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
+        if is_label:
+            raise SourceError(
+                f"{str(path)!r}: the column {name!r} holds {column.type} in each row, not text or a number; write the "
+                "name of the class, or the path, into a column of its own"
+            )
         return pa.chunked_array([pa.nulls(len(column), pa.string())])  # images, boxes: of no use as a path or a label
     text = column.cast(pa.string())
     return pc.if_else(pc.fill_null(pc.equal(text, ""), False), pa.scalar(None, pa.string()), text)

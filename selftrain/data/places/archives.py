@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 from selftrain.data.images.names import IMAGE_SUFFIXES, LEFT_BEHIND, named_like_an_image
+from selftrain.data.lists.labels import is_mark
 from selftrain.data.places.place import INSIDE, LARGEST, Found, split_named, splits_noted
 from selftrain.errors import SourceError
 from selftrain.naming import name_rows
@@ -183,7 +184,7 @@ def _label_in(packed: Packed, part: str) -> str | None:
     try:
         text = packed.content(part).decode().strip()
         if not part.lower().endswith(".json"):
-            return text or None
+            return None if not text or is_mark(text) else text
         value = json.loads(text)
     except (OSError, ValueError) as error:
         raise SourceError(f"{packed.path!r}: {part!r} cannot be read as a label: {error}; write it again") from error
@@ -191,7 +192,7 @@ def _label_in(packed: Packed, part: str) -> str | None:
     label = next((named[key] for key in _JSON_KEYS if named.get(key) is not None), None)
     if isinstance(label, list | dict):
         raise SourceError(f"{packed.path!r}: {part!r} holds several labels; selftrain gives one class to an image")
-    return None if label is None else str(label)
+    return None if label is None or is_mark(str(label)) else str(label)
 
 
 def _of_folders(path: str, images: Sequence[str], inside: str) -> dict[str, str | None]:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from selftrain.data.lists.columns import ROLES
+from selftrain.data.lists.labels import is_mark
 from selftrain.data.places.place import INSIDE, Found, split_named, splits_noted
 from selftrain.errors import SourceError
 from selftrain.naming import name_rows
@@ -95,6 +96,11 @@ class _Schema:
         group = next((name for name in names if name.strip().lower() in ROLES["group"]), None)
         return _Columns(image, chosen, group, tuple(known or ()))
 
+    def others(self, image: str) -> list[str]:
+        """What is said where there are more columns of images than the one that is read."""
+        unused = [name for name in self.schema.names if name != image and self._holds_images(name)]
+        return [f"{self.path!r}: the images are read from {image!r}, not from {name_rows(unused)}"] if unused else []
+
     def _holds_images(self, name: str) -> bool:
         feature, kind = self.features.get(name), self.schema.field(name).type
         if isinstance(feature, dict) and feature.get("_type") == "Image":
@@ -129,6 +135,7 @@ def _schema(path: str) -> _Schema:
 
 def _add(found: Found, path: str, schema: _Schema, label: str | None, *, labelled: bool, several: bool) -> None:
     columns = schema.columns(label, labelled=labelled)
+    found.notes += schema.others(columns.image)
     is_struct = pa.types.is_struct(schema.schema.field(columns.image).type)
     hinted = is_struct and schema.schema.field(columns.image).type.get_field_index("path") >= 0
     wanted = [name for name in (columns.label, columns.group) if name] + ([f"{columns.image}.path"] if hinted else [])
@@ -170,7 +177,12 @@ def _named(values: list[Any], columns: _Columns, path: str) -> list[str | None]:
                 f"{path!r}: labels outside the {len(known)} classes of its metadata: rows {name_rows(strange)}"
             )
         return [None if value in (None, -1) else known[value] for value in values]
-    return [None if value is None or value == -1 or value == "" else str(value) for value in values]
+    return [None if value is None or value == "" or is_mark(str(value)) else _word(value) for value in values]
+
+
+def _word(value: object) -> str:
+    """A label as text; a whole number that is stored as a float loses its `.0`."""
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def _bytes_at(file: str, mtime_ns: int, row: int) -> bytes:

@@ -13,6 +13,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from selftrain.data.images.formats import sniff
+from selftrain.data.lists.labels import is_mark
 from selftrain.data.places.place import INSIDE, LARGEST, Found, split_named, splits_noted
 from selftrain.errors import SourceError
 
@@ -117,7 +118,8 @@ def _label(features: dict[str, bytes | int], folder: str) -> str | None:
         return None
     value = features[name]
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace").strip() or None
+        text = value.decode("utf-8", "replace").strip()
+        return None if not text or is_mark(text) else text
     names = _class_names(folder, name.replace("/", "_"))
     return None if value < 0 else names[value] if value < len(names) else str(value)
 

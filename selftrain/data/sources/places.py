@@ -16,6 +16,7 @@ from selftrain.data.images.openers import image_bytes
 from selftrain.data.places.opening import open_place
 from selftrain.data.places.place import INSIDE, Found, Place
 from selftrain.data.sources.folders import rows_of_role
+from selftrain.data.sources.layout import SPLIT_NAMES
 from selftrain.data.sources.listing import LISTING_SCHEMA, Listing
 from selftrain.data.sources.rows import checked_listing, training_classes
 from selftrain.data.sources.tables import TableImages
@@ -74,7 +75,9 @@ class PlacesImages:
             found = place.find(labelled=role != "unlabeled")
             if not found.paths:
                 raise SourceError(f"source.{role}: {path!r} holds no images; correct the path")
-            return _table(found, role), found.ignored, found.notes
+            if role != "unlabeled":
+                _stop_at_splits(found, role, path)
+            return _table(found, role), found.ignored, [*found.notes, *_unlabelled_noted(found, role, path)]
         metadata = list_in(path)
         if metadata is not None:
             return _of_list(metadata, role)
@@ -104,6 +107,26 @@ def _paths(settings: config.FolderSource) -> dict[str, str]:
         if same != role:
             raise SourceError(f"source.{role} and source.{same} are the same place {path!r}; give each its own")
     return {role: path if "://" in path or INSIDE in path else os.path.normpath(path) for role, path in paths.items()}
+
+
+def _stop_at_splits(found: Found, role: str, path: str) -> None:
+    """Raise SourceError if the labels of a place are the names of splits, as the first folders of an archive may be."""
+    labels = sorted({label for label in found.labels if label is not None})
+    roles = {SPLIT_NAMES.get(label.lower(), ""): label for label in labels}
+    if len(labels) > 1 and "" not in roles and "labeled" in roles and len(roles) == len(labels):
+        inside = "/" if "://" in path or INSIDE in path or os.path.isdir(path) else INSIDE
+        given = " ".join(f"--{name} {path.rstrip('/')}{inside}{label}" for name, label in roles.items())
+        raise SourceError(
+            f"source.{role}: the folders in {path!r} are splits, not classes ({', '.join(labels)}); give each its "
+            f"place: selftrain init {given}, or the same keys under `source`"
+        )
+
+
+def _unlabelled_noted(found: Found, role: str, path: str) -> list[str]:
+    """What is said of images without a label where labelled ones are given."""
+    open_rows = zip(found.labels, found.splits, strict=True)
+    count = sum(label is None and split != "unlabeled" for label, split in open_rows) if role == "labeled" else 0
+    return [f"{count} images of {path!r} have no label: they join the unlabelled ones"] if count else []
 
 
 def _table(found: Found, role: str) -> pa.Table:

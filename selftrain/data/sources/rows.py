@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import pyarrow as pa
@@ -13,6 +14,8 @@ from selftrain.errors import SourceError
 from selftrain.naming import ROWS_NAMED, name_rows
 
 CLASSES_NAMED = 20
+_MASK = re.compile(r"(.+)[ _.-](?:masks?|seg|segmentation|gt|groundtruth|ground_truth)(?:[ _-]?\d+)?", re.IGNORECASE)
+_OF_MASKS = ("mask", "masks", "segmentation", "segmentations", "annotations", "groundtruth", "ground_truth")
 SPLITS = ("train", "validation", "test", "unlabeled")
 
 
@@ -52,13 +55,29 @@ def checked_listing(
 
     It also raises SourceError for two spellings of one class.
     """
-    listing = Listing.build(table, ignored=ignored, notes=notes)
+    listing = Listing.build(table, ignored=ignored, notes=(*notes, *_masks_noted(table)))
     refuse_two_spellings(listing.table["label"].drop_null().unique().to_pylist())
     if row_name is None:
         _check_rows(listing.table, row_name=lambda row: repr(listing.table["path"][row].as_py()))
     else:
         _check_rows(table, row_name=row_name)
     return listing
+
+
+def _masks_noted(table: pa.Table) -> list[str]:
+    """What is said of files that may be masks of other images: `x_mask.png` beside `x.png`, or a class of masks."""
+    stems = {path.rpartition(".")[0] for path in table["path"].to_pylist()}
+    masks = [stem for stem in stems if (found := _MASK.fullmatch(stem)) and found[1] in stems]
+    said = []
+    if masks:
+        said.append(
+            f"{len(masks)} images are named like masks of others beside them, such as {min(masks)!r}: they are used as "
+            "images; move them away if they are masks"
+        )
+    classes = [name for name in table["label"].drop_null().unique().to_pylist() if name.lower() in _OF_MASKS]
+    if classes:
+        said.append(f"the class {name_rows(classes)} is named as folders of masks are: is it a class?")
+    return said
 
 
 def _check_rows(table: pa.Table, *, row_name: Callable[[int], str]) -> None:

@@ -28,7 +28,7 @@ Images = npt.NDArray[np.uint8]
 Int64s = npt.NDArray[np.int64]
 
 # Increase it when `decode` gives other pixels, so that older caches are not used.
-_DECODING = 1
+_DECODING = 2
 _CHUNK = 1024
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from selftrain.adapters.registry.starting_models import starting_teacher, teacher_backbone
 from selftrain.config import Experiment, Registry, Teacher, parse
-from selftrain.errors import RegistryError, SelftrainError
+from selftrain.errors import ConfigError, RegistryError, SelftrainError
 from selftrain.files.workspace import Workspace
 from selftrain.learn.models.contract import SavedModel
 from selftrain.selflabel.rounds.start import check_start
@@ -122,3 +122,25 @@ def test_a_student_from_published_weights_needs_a_rung_that_has_them(tmp_path: P
     assert "'efficientnet_b0_070', the rung above 'efficientnet_b0_050', has no published weights" in said
     larger = experiment(tmp_path, teacher={"backbone": "efficientnet_b0"}, student={"weights": "imagenet"})
     check(larger)
+
+
+@pytest.mark.keras
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
+def test_the_bits_of_the_data_are_those_of_the_adopted_teacher_and_others_are_refused(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path).ensure()
+
+    def started(start: Path, bits: int | None) -> SavedModel:
+        return starting_teacher(
+            Teacher(start=str(start), pixels="0..255" if start.suffix else None),
+            workspace=workspace,
+            settings=Registry(),
+            class_names=("a", "b", "c"),
+            image_size=16,
+            bits=bits,
+        )
+
+    plain, deep = (started(OLD / "tiny.h5", bits) for bits in (None, 12))
+    assert (plain.contract.bits, deep.contract.bits) == (None, 12)
+    assert plain.folder != deep.folder
+    with pytest.raises(ConfigError, match=r"grey pictures of 12 bits, this run reads them as 14"):
+        started(deep.folder, 14)

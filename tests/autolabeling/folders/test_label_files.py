@@ -110,6 +110,19 @@ def test_names_decide_nothing_and_what_they_hide_is_counted(colour_model: Path, 
     assert misnamed.startswith("1 images have the name of another format")
 
 
+def test_one_class_for_all_images_is_said_where_they_are_enough_to_tell(
+    colour_model: Path, tmp_path: Path, paint: Paint
+) -> None:
+    for row in range(8):
+        paint(tmp_path / "all" / f"{row}.png", "red", seed=row)
+    same = label(colour_model, tmp_path / "all", tmp_path / "all.csv")
+    assert same.findings[-1].startswith("all 8 images get the class 'red': unless they show nothing else")
+    paint(tmp_path / "all" / "8.png", "blue")
+    assert not any(
+        "get the class" in each for each in label(colour_model, tmp_path / "all", tmp_path / "b.csv").findings
+    )
+
+
 def test_both_charts_lie_beside_the_table_or_where_asked(colour_model: Path, photos: Path, tmp_path: Path) -> None:
     summary = label(colour_model, photos, tmp_path / "labels.csv")
     assert [chart.name for chart in summary.charts] == [

@@ -230,6 +230,16 @@ def test_a_jpeg_in_cmyk_that_may_be_a_negative_is_refused():
     assert distance(decode(stripped, None, lenient=True), decode(data, None)) == 0  # what a store took in before
 
 
+@pytest.mark.parametrize("bits", [None, 12, 16])
+def test_a_tiff_of_sixteen_bits_whose_zero_is_white_is_turned(bits):
+    grey = np.asarray(picture().convert("L")).astype(np.uint16) * 257 >> (4 if bits == 12 else 0)
+    white = 4095 if bits == 12 else 65535
+    file = io.BytesIO()
+    Image.fromarray((white - grey).astype(np.uint16)).save(file, "TIFF", tiffinfo={262: 0})
+    shown = decode(file.getvalue(), None, bits=bits)[..., 0]
+    assert distance(shown, grey >> (4 if bits == 12 else 8)) <= 1
+
+
 def test_a_negative_in_cmyk_whose_ink_is_all_black_is_refused():
     inks = picture().convert("CMYK")
     negative = Image.merge("CMYK", [ImageOps.invert(ink) for ink in inks.split()])

@@ -180,3 +180,33 @@ def test_a_space_after_every_comma_is_no_part_of_a_name(folders: Path) -> None:
 def test_whole_numbers_lose_the_ending_that_a_missing_value_gave_them(folders: Path) -> None:
     assert labels(read(folders, f"path,label\n{CAT},1.0\n{DOG},nan\n")) == ["1", None]
     assert labels(read(folders, f"path,label\n{CAT},1.0\n{DOG},1.5\n")) == ["1.0", "1.5"]
+
+
+def test_minus_one_as_a_float_column_writes_it_is_no_class(folders: Path) -> None:
+    listing = read(folders, f"path,label\n{CAT},1.0\n{DOG},-1.0\n")
+    assert (labels(listing), listing.notes) == (["1", None], ("1 rows have no label: they say '-1.0'",))
+
+
+@pytest.mark.parametrize("mark", ["-", "TODO", "tbd"])
+def test_marks_of_work_to_be_done_are_asked_about(folders: Path, mark: str) -> None:
+    with pytest.raises(SourceError, match=rf"1 rows have the label '{mark}': is that a class"):
+        read(folders, f"path,label\n{CAT},cat\n{DOG},{mark}\n")
+
+
+def test_labels_that_are_records_are_refused_and_not_lost(folders: Path) -> None:
+    text = f'{{"image": "{CAT}", "label": {{"id": 1, "name": "cat"}}}}\n'
+    with pytest.raises(SourceError, match=r"the column 'label' holds struct<.*name of the class.* a column of its own"):
+        read(folders, text, name="list.jsonl")
+
+
+def test_masks_beside_their_images_are_said(folders: Path) -> None:
+    for name in ("00_mask.png", "01 (2).png", "01 (2)_mask_1.png", "own_mask.png"):
+        (folders / "labeled" / "cat" / name).write_bytes((folders / CAT).read_bytes() + name.encode())
+    source = config.FolderSource(labeled=str(folders / "labeled"), unlabeled=str(folders / "unlabeled"))
+    (note,) = open_source(source).scan().notes
+    assert note.startswith("2 images are named like masks of others beside them, such as ")
+
+
+def test_a_class_that_is_named_like_a_folder_of_masks_is_said(folders: Path) -> None:
+    listing = read(folders, f"path,label\n{CAT},images\n{DOG},Masks\n")
+    assert listing.notes == ("the class Masks is named as folders of masks are: is it a class?",)

@@ -285,3 +285,31 @@ def test_a_group_of_a_parquet_file_is_on_one_side(tmp_path: Path) -> None:
         sides.setdefault(int(origin.partition("::")[2][:9]) // 2, set()).add(split)
     assert len(sides) == 12
     assert all(len(each) == 1 for each in sides.values())
+
+
+def test_splits_in_an_archive_are_not_taken_for_classes(tmp_path: Path) -> None:
+    files = {f"{split}/{name}/0.png": png(1) for split in ("train", "Val") for name in ("a", "b")}
+    archive = zipped(tmp_path / "d.zip", files)
+    with pytest.raises(
+        SourceError, match=rf"are splits, not classes .*--validation {archive}::Val --labeled .*::train"
+    ):
+        opened(archive).scan()
+    assert len(opened(f"{archive}::train", validation=f"{archive}::Val").scan()) == 4
+
+
+def test_marks_of_no_label_in_samples_are_no_class_and_are_said(tmp_path: Path) -> None:
+    marks = {"0": "cat", "1": "-1", "2": "nan", "3": "dog"}
+    files = {f"{key}.{part}": png(int(key)) if part == "png" else mark.encode() for key, mark in marks.items()
+             for part in ("png", "cls")}  # fmt: skip
+    listing = opened(tarred(tmp_path / "a.tar", files)).scan()
+    assert listing.table["label"].to_pylist() == ["cat", None, None, "dog"]
+    assert listing.notes == (f"2 images of '{tmp_path}/a.tar' have no label: they join the unlabelled ones",)
+
+
+def test_float_labels_of_a_parquet_file_are_whole_numbers_and_nan_is_none(tmp_path: Path) -> None:
+    images = [{"bytes": png(row), "path": f"{row}.png"} for row in range(3)]
+    labels = pa.array([1.0, float("nan"), -1.0])
+    pq.write_table(pa.table({"image": images, "mask": images, "label": labels}), tmp_path / "a.parquet")
+    listing = opened(tmp_path / "a.parquet").scan()
+    assert listing.table["label"].to_pylist() == ["1", None, None]
+    assert "the images are read from 'image', not from mask" in listing.notes[0]
