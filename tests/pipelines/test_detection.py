@@ -201,3 +201,23 @@ def test_predict_answers_the_boxes_of_the_champion(site: Site, record: dict[str,
     (answer,) = json.loads(said.stdout)
     assert set(answer["labels"]) <= set(NAMES)
     assert answer["boxes"]
+
+
+def test_its_objects_were_checked_before_it_was_trained(site: Site, record: dict[str, Any]) -> None:
+    """The page of the validation lies in the workspace, and names the expectations on objects."""
+    (report,) = site.workspace.glob("validation/*/validation.json")
+    results = {each["expectation"]: each for each in json.loads(report.read_text())["results"]}
+    assert "0 of 60 annotated images have no object" in results["images_without_objects"]["observed"]
+    assert results["boxes_inside"]["success"]
+
+
+def test_the_champion_is_exported_if_it_finds_the_same_in_the_images_of_its_data_set(
+    site: Site, record: dict[str, Any]
+) -> None:
+    call = ("--format", "onnx", "--out", str(site.folder / "exported"), "--workspace", str(site.workspace))
+    done = site.run("selftrain", "export", *call, "--count", "8", "--json")
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+    assert made["class_names"] == list(NAMES)
+    assert made["parity"]["images"] == 8
+    assert made["parity"]["objects"] > 0
