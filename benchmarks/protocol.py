@@ -46,6 +46,10 @@ NEWER = {
     "teacher": {"head", "pixels", "image_size", "preset", "prompts", "called"},
     "student": {"head"},
     "pseudo_label": {"labeler"},
+    "ingest": {"bits"},
+    "checks": {
+        *("max_quality_hints", "min_objects_per_class", "max_objects_per_image", "min_box_side", "max_without_objects")
+    },
 }
 """Settings that came after the first records, left out of a configuration where they are not set."""
 

@@ -157,10 +157,11 @@ def test_the_check_says_aloud_that_it_did_not_run(tmp_path: Path) -> None:
     assert re.fullmatch(r"docker/check.sh: NOT RUN, because .*\n", done.stdout)
 
 
-# What only some steps and models load: detectors, the page, a user's own model, images in archives, retrainings.
+# What only some steps and models load: detectors, validation, the page and the charts, a user's own model, images in
+# archives, retrainings.
 LATE = re.compile(
-    r"/(adoption|annotations|detection|foundation|objects|page|places|retraining|drift|notices|shapes)/"
-    r"|/data/lists/(columns|reading)"
+    r"/(adoption|annotations|autolabeling|cards|detection|detectors|drift|expectations|foundation|notices|objects|page|places)/"
+    r"|/(report|retraining|shapes)/|/data/lists/(columns|reading)|/learn/models/predict_files|/evaluate/(average_precision|detection)\.py"
 )
 
 

@@ -53,7 +53,7 @@ def written() -> list[Path]:
         path for name in ("k8s", "docs", "configs", "docker", "mlflow") for path in sorted((ROOT / name).rglob("*"))
     ]
     found += [*ROOT.glob("*.md"), *ROOT.glob("*.yaml"), ROOT / "Makefile", ROOT / ".ci" / "run"]
-    kept = [path for path in found if path.is_file() and path.suffix not in (".svg", ".env", ".key")]
+    kept = [path for path in found if path.is_file() and path.suffix not in (".svg", ".webp", ".env", ".key")]
     return [path for path in kept if "__pycache__" not in path.parts]
 
 
