@@ -30,6 +30,7 @@ NAMES = (
     "image",
     "pseudo_label",
     "label_folder",
+    "more_labels",
     "fan_out",
     "nuclei",
     "training",
