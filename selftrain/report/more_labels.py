@@ -43,7 +43,7 @@ def learning_curve(forecast: LabelForecast, path: Path) -> Path:
         )
         axes.plot(labels, accuracy, color=BLUE, linewidth=1.5, marker="o", markersize=5, label="measured")
         if forecast.gains:
-            now = float(np.interp(forecast.labels, labels, accuracy))
+            now = accuracy[-1] if forecast.now is None else forecast.now
             ahead = np.array([0, *(each.more for each in forecast.gains)]) + forecast.labels
             low, middle, high = (
                 now + np.array([0.0, *(getattr(each, name) for each in forecast.gains)])
@@ -53,7 +53,7 @@ def learning_curve(forecast: LabelForecast, path: Path) -> Path:
             axes.plot(ahead, np.minimum(middle, 1.0), color=GREY, linestyle="--", label="expected")
             axes.legend(loc="lower right")
         axes.set_xscale("log")
-        ticks = sorted({*labels.tolist(), *(forecast.labels + each.more for each in forecast.gains)})
+        ticks = _apart([*labels.tolist(), *(forecast.labels + each.more for each in forecast.gains)])
         axes.set_xticks(ticks, [f"{each:,}" for each in ticks])
         axes.minorticks_off()
         axes.set_xlabel("human labels")
@@ -61,3 +61,16 @@ def learning_curve(forecast: LabelForecast, path: Path) -> Path:
         axes.grid(axis="y", color=PALE, linewidth=0.5)
         percent_axis(axes.yaxis)
     return path
+
+
+def _apart(labels: list[int]) -> list[int]:
+    """The `labels` in their order, without those that would lie over the one before on an axis of logarithms.
+
+    >>> _apart([30, 60, 120, 130, 170, 320])
+    [30, 60, 120, 170, 320]
+    """
+    found: list[int] = []
+    for each in sorted(set(labels)):
+        if not found or each >= 1.25 * found[-1]:
+            found.append(each)
+    return found

@@ -45,7 +45,7 @@ class CuratedRows:
     """A Manifest, and the files left out of it: the table `quarantine` (origin, reason, detail).
 
     `unusable` is how many of them count towards the limit of the quarantine. The others are only counted by reason:
-    copies, images of held-out groups, reserved images, and those in dispute.
+    copies, images of held-out groups, reserved images, and those in dispute. `grouped`: whether any image has a group.
     """
 
     manifest: Manifest
@@ -57,6 +57,7 @@ class CuratedRows:
     reserved: int
     disputed: int
     misnamed: int
+    grouped: bool
 
 
 def curate(
@@ -106,6 +107,7 @@ def curate(
         reserved=len(reserved.rows),
         disputed=len(disputed.rows),
         misnamed=files.misnamed,
+        grouped=files.groups.any,
     )
 
 

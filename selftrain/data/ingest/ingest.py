@@ -28,7 +28,8 @@ class IngestResult:
 
     `quarantine` has the columns origin, reason, detail. `quarantine_share` is the part of the listed files that are
     unusable. Copies are in the table but not in the share, because they were only left out. `files_read` counts the
-    files that had to be read this time, `misnamed` those that were used though their name announces another format.
+    files that had to be read this time, `misnamed` those that were used though their name announces another format. `grouped`
+    says whether any image has a group.
     """
 
     manifest: Manifest
@@ -42,6 +43,7 @@ class IngestResult:
     reserved: int = 0
     disputed: int = 0
     misnamed: int = 0
+    grouped: bool = False
     earlier_test: str | None = None
 
 
@@ -97,6 +99,7 @@ def ingest(
         reserved=curated.reserved,
         disputed=curated.disputed,
         misnamed=curated.misnamed,
+        grouped=curated.grouped,
         earlier_test=tests.before(curated.manifest),
     )
 

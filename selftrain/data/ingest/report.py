@@ -14,7 +14,8 @@ class IngestReport(BaseModel):
     """Counts of the files that ingest left out, and the table that names them.
 
     `quarantined` files cannot be used, or are copies. Images of held-out groups (`excluded_groups`), `reserved` and
-    `disputed` images are in the table too, but have counts of their own. `earlier_test` names the version of the test
+    `disputed` images are in the table too, but have counts of their own. `grouped` says whether any image
+    has a group. `earlier_test` names the version of the test
     set before this one, which is the version `test_version`.
     """
 
@@ -32,6 +33,7 @@ class IngestReport(BaseModel):
     reserved: int = 0
     disputed: int = 0
     misnamed: int = 0
+    grouped: bool = False
     test_version: int = 1
     earlier_test: str | None = None
 
@@ -51,6 +53,7 @@ def report_ingested(ingested: IngestResult, quarantine_table: Path) -> IngestRep
         reserved=ingested.reserved,
         disputed=ingested.disputed,
         misnamed=ingested.misnamed,
+        grouped=ingested.grouped,
         test_version=version_after(ingested.earlier_test),
         earlier_test=ingested.earlier_test,
     )

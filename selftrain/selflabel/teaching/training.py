@@ -199,11 +199,11 @@ def _taught(
     if recipe.head == "fitted":
         fitted = fit_head_to(network, material, recipe, seed=lesson.seed, progress=into.progress)
     if recipe.fits_only:
-        told = None
+        trained, told = without_steps(network, validation, began=began), None
         if lesson.forecasts and fitted is not None:
             names, seed = lesson.contract.class_names, lesson.seed
             told = forecast_of_labels(network, material, validation, names=names, head=fitted, seed=seed)
-        return without_steps(network, validation, began=began), told
+        return trained, told
     trained = train(
         network,
         recipe=recipe,
