@@ -61,24 +61,24 @@ class ImageLines:
         What anyone took back since is in neither.
         """
         older = holding(self.lines[: self.opened])
-        keys = {_key(line) for line in older}
+        keys = {key_of(line) for line in older}
         backs = [row for row, line in enumerate(self.lines) if row >= self.opened and _takes_back(line)]
         for start, end in pairwise([*backs, len(self.lines)]):
             restated = self.lines[start + 1 : end]
             if not restated or not _is_none(restated[0]):
-                older = [line for line in older if _key(line) in {_key(each) for each in restated}]
-        return older, [line for line in holding(self.lines) if _key(line) not in keys]
+                older = [line for line in older if key_of(line) in {key_of(each) for each in restated}]
+        return older, [line for line in holding(self.lines) if key_of(line) not in keys]
 
     def _replaced_by(self, said: Line) -> list[Line]:
         """The person's own answer that `said` corrected, as a list; empty if there was none."""
-        first = next(row for row, line in enumerate(self.lines) if _key(line) == _key(said) and not _takes_back(line))
+        key = key_of(said)
+        first = next(row for row, line in enumerate(self.lines) if key_of(line) == key and not _takes_back(line))
         back = next((row for row in range(first, -1, -1) if _takes_back(self.lines[row])), None)
         if back is None or (self.lines[back]["who"], self.lines[back]["when"]) != (said["who"], said["when"]):
             return []
-        older = {_key(line) for line in holding(self.lines[: self.opened])}
-        return [line for line in holding(self.lines[:back]) if line["who"] == said["who"] and _key(line) not in older][
-            -1:
-        ]
+        older = {key_of(line) for line in holding(self.lines[: self.opened])}
+        own = [line for line in holding(self.lines[:back]) if line["who"] == said["who"]]
+        return [line for line in own if key_of(line) not in older][-1:]
 
     def _anew(self, older: Sequence[Line], answers: Sequence[Line], who: str, now: datetime) -> list[Line]:
         """Take all back, then say again what holds."""
@@ -115,6 +115,6 @@ def _is_none(line: Line) -> bool:
     return line["label"] is None and bool(line["settles"])
 
 
-def _key(line: Line) -> Key:
+def key_of(line: Line) -> Key:
     """What stays the same where a line is said again."""
     return line["who"], line["when"], line["label"]

@@ -107,9 +107,10 @@ def _pixels(dataset: Dataset, manifest: Manifest, drawn: _Drawn, size: int) -> K
     """The drawn images; features of them that were kept are read, and none are written."""
     table = manifest.table.select(["image_id", "shard", "index"]).take(pa.array(drawn.rows))
     shards = np.asarray(table["shard"].cast("string").to_pylist(), dtype=object)
-    stored = StoredPixels(dataset.store.shards, shards, table["index"].to_numpy().astype(np.int64), size, cores())
+    records = table["index"].to_numpy().astype(np.int64)
+    stored = StoredPixels(dataset.store.shards, shards, records, size, cores(), manifest.bits)
     kept = FeatureFiles(dataset.workspace.features_cache, 0)
-    return KeptPixels(stored, tuple(table["image_id"].to_pylist()), kept)
+    return KeptPixels(stored, tuple(table["image_id"].to_pylist()), kept, manifest.bits)
 
 
 def _kept(dataset: Dataset, manifest: Manifest, drawn: _Drawn) -> tuple[_Drawn, Floats, str] | None:

@@ -15,6 +15,7 @@ from selftrain.adapters.snapshots.carrying import Carrier, carrier_of
 from selftrain.adapters.snapshots.repository import snapshot
 from selftrain.data.label_log import LABEL_LOG_SCHEMA, append_answers, log_locked, log_stamp, read_log
 from selftrain.errors import LeaseHeldError
+from selftrain.reviewing.lines import holding, key_of
 
 if TYPE_CHECKING:
     from selftrain.config import Place
@@ -70,19 +71,35 @@ def _keep_now(carrier: Carrier, before: list[dict[str, Any]], turn: Lease | None
         snapshot(carrier.workspace, carrier.name)  # so that what is here is in a version, and not in the way
         if carrier.bring():
             theirs = _since(before, _lines(carrier))
-            lines = [*mine, *_against(mine, theirs)]
+            lines = [*mine, *_against(mine, theirs, before)]
             append_answers(folder, pa.Table.from_pylist(lines, schema=LABEL_LOG_SCHEMA))
     carrier.keep(turn)
 
 
-def _against(mine: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What others said of the images of `mine` meanwhile, to be said again: it agrees, or is a conflict."""
-    asked = {line["image_id"] for line in mine}
-    return [{**line, "settles": line["label"] is None} for line in theirs if line["image_id"] in asked and _says(line)]
+def _against(
+    mine: list[dict[str, Any]], theirs: list[dict[str, Any]], before: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """What others said of the images of `mine` meanwhile and did not take back, to be said again.
+
+    It agrees, or is a conflict. Of an image about which `mine` says nothing any more, it holds as they said it.
+    """
+    older = {(line["image_id"], *key_of(line)) for line in before}
+    said: list[dict[str, Any]] = []
+    theirs_of = _by_image(theirs)
+    for image_id, lines in _by_image(mine).items():
+        own, others = (
+            [line for line in holding(each) if (image_id, *key_of(line)) not in older]
+            for each in (lines, theirs_of.get(image_id, []))
+        )
+        said += [{**line, "settles": line["label"] is None or (not own and line["settles"])} for line in others]
+    return said
 
 
-def _says(line: dict[str, Any]) -> bool:
-    return line["label"] is not None or bool(line["settles"])
+def _by_image(lines: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for line in lines:
+        found.setdefault(line["image_id"], []).append(line)
+    return found
 
 
 def _since(before: list[dict[str, Any]], lines: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -28,8 +28,8 @@ class IngestResult:
 
     `quarantine` has the columns origin, reason, detail. `quarantine_share` is the part of the listed files that are
     unusable. Copies are in the table but not in the share, because they were only left out. `files_read` counts the
-    files that had to be read this time, `misnamed` those that were used though their name announces another format. `grouped`
-    says whether any image has a group.
+    files that had to be read this time, `misnamed` those that were used though their name announces another format. It
+    is `grouped` if any image has a group.
     """
 
     manifest: Manifest

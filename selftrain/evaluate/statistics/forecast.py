@@ -58,7 +58,8 @@ class ClassNeed(BaseModel):
 class LabelForecast(BaseModel):
     """A learning curve and what follows from it. `unknown` says why nothing follows; then `gains` is empty.
 
-    `labels` is the number from which the gains count, and `now` the accuracy there by the law of the curve. `classes` are sorted by their recall, the lowest first.
+    `labels` is the number from which the gains count, and `now` the accuracy there by the law of the curve. `classes`
+    are sorted by their recall, the lowest first.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -105,20 +106,11 @@ def forecast(
     """
     points = tuple(_point(size, rows) for size, rows in zip(sizes, right, strict=True))
     found = LabelForecast(labels=labels, points=points, classes=tuple(sorted(classes, key=lambda each: each.recall)))
-    images = right.shape[-1]
-    if images < _FEWEST_LABELS:
-        reason = f"{images} human labels are too few for a learning curve; {_FEWEST_LABELS} are needed"
-        return found.model_copy(update={"unknown": reason})
-    if len(sizes) < _FEWEST_SIZES:
-        reason = "there are too few labels of each class: a quarter of them does not hold every class"
+    reason = _hindrance(sizes, right.shape[-1], labels)
+    if reason is not None:
         return found.model_copy(update={"unknown": reason})
     errors = 1.0 - _resampled(right, seed=seed)
     asked = [more for more in MORE if labels + more <= _FURTHEST * sizes[-1]]
-    if not asked:
-        reason = (
-            f"{labels:,} labels are far more than the {sizes[-1]:,} that the curve reaches; it is nearly flat there"
-        )
-        return found.model_copy(update={"unknown": reason})
     at = np.array([labels, *(labels + more for more in asked)], np.float64)
     expected = _fitted(np.array(sizes, np.float64), errors, at)
     by_chance = np.random.default_rng(seed).normal(size=(len(errors), 1)) * np.sqrt(luck * (1 / at[0] - 1 / at[1:]))
@@ -131,6 +123,28 @@ def forecast(
     if not gains:
         return found.model_copy(update={"unknown": "the learning curve is too uncertain to be continued"})
     return found.model_copy(update={"gains": gains, "now": 1.0 - float(np.median(expected[:, 0]))})
+
+
+def _hindrance(sizes: tuple[int, ...], images: int, labels: int) -> str | None:
+    """Why nothing follows from a curve of `sizes` that was measured on `images`, for `labels`; None if something may.
+
+    Each size of a curve is about half the next one, so twice as many images add one at least.
+    """
+    if images < _FEWEST_LABELS:
+        return f"{images} human labels are too few for a learning curve; {_FEWEST_LABELS} are needed"
+    if len(sizes) < _FEWEST_SIZES:
+        enough = images * 2 ** (_FEWEST_SIZES - len(sizes))
+        return (
+            f"{images} human labels are too few for so many classes: a learning curve needs {_FEWEST_SIZES} sizes with "
+            f"a label of each class, and there are {len(sizes)}; about {enough:,} labels are enough"
+        )
+    furthest = int(_FURTHEST * sizes[-1])
+    if labels + MORE[0] > furthest:
+        return (
+            f"the learning curve was measured up to {sizes[-1]:,} human labels and is not continued beyond "
+            f"{furthest:,}; there are {labels:,}, and with {MORE[0]} more it would be too far"
+        )
+    return None
 
 
 def _point(size: int, right: Doubles) -> CurvePoint:

@@ -113,6 +113,25 @@ def test_of_large_sets_those_with_the_smallest_ids_are_drawn(
     assert found.rule.endswith("by the smallest image ids: a draw by chance.")
 
 
+def test_a_model_is_asked_about_the_grey_pictures_of_twelve_bits_that_it_was_trained_on(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for place in ("labeled/dark", "labeled/light", "pool"):
+        (tmp_path / place).mkdir(parents=True)
+        for row in range(12):
+            picture = rng.integers(0, 1 << 12, (24, 24), np.uint16)
+            Image.fromarray(picture).save(tmp_path / place / f"{row}.png")
+    dataset = Dataset(Workspace(tmp_path / "workspace"), "set", Machine())
+    source = open_source(config.FolderSource(labeled=str(tmp_path / "labeled"), unlabeled=str(tmp_path / "pool")))
+    deep = config.Ingest(bits=12)
+    manifest = ingest(source, source.scan(), dataset.store, settings=deep, splitting=config.Splitting()).manifest
+    rows = np.arange(len(manifest))
+    drawn = module._Drawn(rows[:6], rows[6:], 6, len(rows) - 6)
+    asked, trained_on = module._pixels(dataset, manifest, drawn, 24), dataset.pixels(manifest, 24)
+    np.testing.assert_array_equal(asked.gather(rows), trained_on.gather(rows))
+    assert asked.gather(rows).max() == 255
+    assert asked.bits == 12, "features that the run kept are found under them"
+
+
 def test_without_pseudo_labels_there_is_no_space(opened: tuple[Dataset, Manifest]) -> None:
     dataset, manifest = opened
     assert space_of(RECORD, dataset, manifest, []) is None

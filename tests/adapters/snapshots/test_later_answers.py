@@ -49,6 +49,10 @@ def desk(tmp_path: Path, machine: str) -> Desk:
     return Desk(folder(tmp_path, machine), ("cat", "dog"), ASKED)
 
 
+def conflicts(tmp_path: Path, machine: str) -> Desk:
+    return Desk(folder(tmp_path, machine), ("cat", "dog"), [Question("a", "a.png", "conflict", disputed=True)])
+
+
 def kept(tmp_path: Path, machine: str = "empty") -> Standing:
     """What a machine with an empty disk finds."""
     with carried_over(place(tmp_path, machine)):
@@ -71,6 +75,33 @@ def test_a_night_and_another_review_go_on_while_a_page_is_open_and_all_labels_ar
     assert found.agreed == {"a": "dog", "c": "dog"}
     assert set(found.disputed["b"]) == {"cat", "dog"}
     assert (folder(tmp_path, "empty") / "shard").read_text() == "two"
+
+
+def test_what_others_took_back_or_corrected_meanwhile_is_no_conflict(tmp_path: Path) -> None:
+    with answers_carried(place(tmp_path, "anna"), "review"):
+        page = desk(tmp_path, "anna")
+        page.answer(["a", "b", "c"], "cat", "anna")
+        page.undo(["c"], "cat", "anna")
+        with answers_carried(place(tmp_path, "ben"), "review"):
+            other = desk(tmp_path, "ben")
+            other.answer(["a", "b", "c"], "dog", "ben")
+            other.undo(["a"], "dog", "ben")
+            other.answer(["b"], "cat", "ben")
+    assert kept(tmp_path).agreed == {"a": "cat", "b": "cat", "c": "dog"}
+    assert kept(tmp_path).disputed == {}
+
+
+def test_an_end_of_a_conflict_holds_where_another_answered_and_took_it_back(tmp_path: Path) -> None:
+    with answers_carried(place(tmp_path, "old"), "review"):
+        for who, label in (("cleo", "cat"), ("dan", "dog")):
+            desk(tmp_path, "old").answer(["a"], label, who)
+    with answers_carried(place(tmp_path, "anna"), "review"):
+        page = conflicts(tmp_path, "anna")
+        page.answer(["a"], "cat", "anna")
+        with answers_carried(place(tmp_path, "ben"), "review"):
+            conflicts(tmp_path, "ben").answer(["a"], "dog", "ben")
+        page.undo(["a"], "cat", "anna")
+    assert kept(tmp_path).agreed == {"a": "dog"}
 
 
 def test_a_review_that_fails_keeps_its_answers_and_one_without_answers_keeps_nothing(tmp_path: Path) -> None:

@@ -57,6 +57,23 @@ def test_too_few_labels_or_sizes_are_told_and_the_curve_is_kept() -> None:
     assert forecast(SIZES[:2], measured(lambda n: 0.3)[:2], labels=50, seed=0).gains == ()
 
 
+def test_too_few_labels_for_the_classes_are_not_told_as_too_few_for_any_curve() -> None:
+    told = forecast(SIZES[:2], measured(lambda n: 0.3, images=85)[:2], labels=68, seed=0)
+    assert told.unknown == (
+        "85 human labels are too few for so many classes: a learning curve needs 3 sizes with a label of each class, "
+        "and there are 2; about 170 labels are enough"
+    )
+
+
+def test_more_labels_than_the_curve_reaches_are_not_told_as_an_uncertain_curve() -> None:
+    certain = measured(lambda n: 2.0 * n**-0.5)
+    assert [gain.more for gain in forecast(SIZES, certain, labels=750, seed=0).gains] == [50]
+    assert forecast(SIZES, certain, labels=760, seed=0).unknown == (
+        "the learning curve was measured up to 200 human labels and is not continued beyond 800; there are 760, and "
+        "with 50 more it would be too far"
+    )
+
+
 def test_a_forecast_is_read_as_it_was_written(tmp_path: Path) -> None:
     needs = (ClassNeed(name="easy", labels=9, recall=1.0), ClassNeed(name="hard", labels=3, recall=0.2))
     told = forecast(SIZES, measured(lambda n: 2.0 * n**-0.5), labels=200, classes=needs, seed=0)
