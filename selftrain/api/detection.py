@@ -116,8 +116,8 @@ def autolabel_boxes(
     Args:
       - `model`: a callable that gets a list of images (height, width, 3), uint8 RGB at their own sizes. It returns a
         list with (boxes, classes, scores) for each image, or a dict of them; or a tuple of three such lists. Boxes are
-        (k, 4), classes (k,) indices from 0 or names, scores (k,) between 0 and 1. Or the folder of a detector that
-        selftrain saved.
+        (k, 4), classes (k,) indices from 0 or names, scores (k,) between 0 and 1; those of score 0 are left out. Or the
+        folder of a detector that selftrain saved.
       - `unlabeled`: a folder, paths, an array (n, height, width, 3), or an iterable of images, uint8.
       - `class_names`: a name for each class of the detector, in order. None: those of a saved detector.
       - `labeled`: a COCO JSON file of images that the detector was not trained on. None: nothing is measured.

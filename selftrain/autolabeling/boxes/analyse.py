@@ -72,7 +72,8 @@ def analyse_boxes(
     if labeled is not None:
         known = ask_labeled(detector, *labeled, how.box_format, batch_size=how.batch_size, progress=progress)
     tally, shape = _Tally(), Shape()
-    seen, unread = _look(detector, pictures, how, tally, shape, progress)
+    sure = known is not None and known.format_fits
+    seen, unread = _look(detector, pictures, how, tally, shape, progress, sure=sure)
     if not seen:
         raise SourceError(f"unlabeled: none of {len(unread)} files can be read; the first: {unread[0]}")
     names = detector.class_names
@@ -111,9 +112,19 @@ def analyse_boxes(
 
 
 def _look(
-    detector: UserDetector, pictures: Pictures, how: BoxLabeling, tally: _Tally, shape: Shape, progress: Progress
+    detector: UserDetector,
+    pictures: Pictures,
+    how: BoxLabeling,
+    tally: _Tally,
+    shape: Shape,
+    progress: Progress,
+    *,
+    sure: bool,
 ) -> tuple[list[_Seen], list[tuple[str, str]]]:
-    """The boxes in each image that can be read, from the lowest score that may count, and the files that cannot be."""
+    """The boxes in each image that can be read, from the lowest score that may count, and the files that cannot be.
+
+    `sure` says that labelled images have shown the format to be right.
+    """
     floor = min(LOWEST, how.threshold.value or 0.0) if isinstance(how.threshold, Fixed) else LOWEST
     if how.threshold.kind == "per_class":
         floor = min(LOWEST, how.threshold.default, *how.threshold.values.values())
@@ -127,7 +138,7 @@ def _look(
         answers = detector.answers([pixels for _, pixels in read], [name for name, _ in read])
         for (name, pixels), answer in zip(read, answers, strict=True):
             seen.append(_inside(name, pixels.shape, answer, how.box_format, floor, tally, shape))
-        wrong = shape.wrong(how.box_format)
+        wrong = None if sure else shape.wrong(how.box_format)
         if wrong is not None:
             raise PredictionError(wrong)
         progress(len(seen) + len(unread), pictures.count or len(seen) + len(unread), "images")
@@ -139,7 +150,8 @@ def _inside(
 ) -> _Seen:
     height, width = size[:2]
     corners = as_corners(answer.boxes, form, height=height, width=width)
-    shape.add(answer.boxes, corners, height=height, width=width)
+    shown = (answer.scores >= floor) & (answer.boxes != 0).any(axis=1)
+    shape.add(answer.boxes[shown], corners[shown], height=height, width=width)
     clipped = np.clip(corners, 0, np.array([width, height, width, height], np.float32))
     real = np.asarray((clipped[:, 2:] > clipped[:, :2]).all(axis=1))
     tally.boxes += len(real)

@@ -15,6 +15,7 @@ from selftrain.evaluate.coverage import MeasuredPrecision
 from selftrain.evaluate.statistics.exact import fewest_images
 from selftrain.selflabel.selection.target_precision import (
     GroupCutoff,
+    group_cutoffs,
     groups_of,
     lowest_cutoff,
     precision_findings,
@@ -38,6 +39,11 @@ class Held:
     classes: npt.NDArray[np.int64]
     right: npt.NDArray[np.bool_]
     objects: npt.NDArray[np.int64]
+
+    def above(self, least: float) -> Held:
+        """Those with at least the score `least`."""
+        kept = self.scores >= least
+        return replace(self, scores=self.scores[kept], classes=self.classes[kept], right=self.right[kept])
 
     def measured(self, least: Floats, accepted: int, pool: int, name: int | None = None) -> MeasuredPrecision:
         """The precision of the boxes with at least the score of their class (classes,), of one class or all."""
@@ -88,12 +94,14 @@ def least_scores(
 
 def _rules(
     rule: TargetPrecision, scores: Floats, classes: npt.NDArray[np.int64], held: Held, count: int
-) -> list[GroupCutoff]:
-    """A cut-off per class with enough boxes in the labelled images, and one for the other classes together.
+) -> tuple[GroupCutoff, ...]:
+    """A cut-off per class with enough boxes in the labelled images that could be right, and one for the others.
 
     A detector gives far more boxes of low scores than there are objects, and these cannot be precise. So the search
-    begins with the best of them: as many as could be precise enough if every object were found.
+    begins with the best of them: as many as could be precise enough if every object were found. A class with fewer is
+    not judged alone, however many boxes it has. Classes that fail alone are tested once more together.
     """
+    held = held.above(LOWEST)
     fewest = fewest_images(rule.target, alpha=rule.alpha)
 
     def cutoff_of(group: tuple[int, ...]) -> GroupCutoff:
@@ -109,5 +117,8 @@ def _rules(
 
     everything = tuple(range(count))
     if not rule.per_class:
-        return [cutoff_of(everything)]
-    return [cutoff_of(group) for group in groups_of(np.bincount(held.classes, minlength=count), fewest=fewest)]
+        return (cutoff_of(everything),)
+    boxes = np.bincount(held.classes, minlength=count)
+    useful = np.minimum(boxes, (held.objects / rule.target).astype(np.int64))
+    useful[held.objects == 0] = boxes[held.objects == 0]  # all are wrong: such a class must not join a good one
+    return group_cutoffs(groups_of(useful, fewest=fewest), cutoff_of)

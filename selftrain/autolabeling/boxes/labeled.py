@@ -37,14 +37,16 @@ _FEWEST = 5
 class LabeledBoxes:
     """The labelled images with the detector's boxes: how many `images`, and `objects` (classes,) of its classes.
 
-    `held` are its boxes, of the classes that are `labelled` (classes,): no other can be right. `warnings` say what the
-    detector's owner should know.
+    `held` are its boxes that have an area, of the classes that are `labelled` (classes,): no other can be right.
+    `format_fits` says that the boxes find objects, read as they were. `warnings` say what the detector's owner should
+    know.
     """
 
     images: int
     objects: Int64s
     labelled: npt.NDArray[np.bool_]
     held: Held
+    format_fits: bool
     warnings: tuple[str, ...]
 
 
@@ -83,24 +85,35 @@ def ask_labeled(
             marked.append(Boxes.marked(boxes, own[labelled.annotations.labels[rows]], crowd))
             samples.append(Sample(answers[row].boxes, boxes[~crowd], each.shape[0], each.shape[1]))
         progress(len(answers), len(paths), "labelled images")
-    warnings = [*_formats(samples, form), *_classes(answers, samples, marked, form, names), *_unlabelled(known, names)]
+    shares = found_shares(samples)
+    warnings = [
+        *_formats(samples, form, shares),
+        *_classes(answers, samples, marked, form, names),
+        *_unlabelled(known, names),
+    ]
     found = [_found(answer, sample, form, known) for answer, sample in zip(answers, samples, strict=True)]
     objects = np.zeros(len(names), np.int64)
     for there in marked:
         objects += np.bincount(there.classes[~there.crowd], minlength=len(names))
-    return LabeledBoxes(len(paths), objects, known, judged(found, marked, classes=len(names)), tuple(warnings))
+    held = judged(found, marked, classes=len(names))
+    return LabeledBoxes(len(paths), objects, known, held, _fits(samples, shares[form]), tuple(warnings))
 
 
 def _found(answer: Answer, sample: Sample, form: BoxFormat, known: npt.NDArray[np.bool_]) -> Boxes:
     corners = as_corners(answer.boxes, form, height=sample.height, width=sample.width)
     side = np.array([sample.width, sample.height, sample.width, sample.height], np.float32)
-    rows = known[answer.classes]
-    return Boxes.found(np.clip(corners, 0, side)[rows], answer.classes[rows], answer.scores[rows])
+    clipped = np.clip(corners, 0, side)
+    rows = known[answer.classes] & (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
+    return Boxes.found(clipped[rows], answer.classes[rows], answer.scores[rows])
 
 
-def _formats(samples: Sequence[Sample], form: BoxFormat) -> list[str]:
+def _fits(samples: Sequence[Sample], share: float) -> bool:
+    """Whether so many objects are found that the format must be right."""
+    return share >= 0.1 and share * sum(len(each.marked) for each in samples) >= _FEWEST
+
+
+def _formats(samples: Sequence[Sample], form: BoxFormat, shares: dict[BoxFormat, float]) -> list[str]:
     """A warning where no format explains the boxes. Raises PredictionError where another one does."""
-    shares = found_shares(samples)
     objects, boxes = sum(len(each.marked) for each in samples), sum(len(each.answered) for each in samples)
     better = better_format(shares, form) if shares and objects * max(shares.values()) >= _FEWEST else None
     if better is not None:

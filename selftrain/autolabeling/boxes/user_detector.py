@@ -22,7 +22,10 @@ _NAMES = {"boxes": ("boxes",), "classes": ("classes", "labels"), "scores": ("sco
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """A detector's answer to one image: `boxes` (k, 4) as it gave them, `classes` (k,) indices, `scores` (k,) 0-1."""
+    """A detector's answer to one image: `boxes` (k, 4) as it gave them, `classes` (k,) indices, `scores` (k,) 0-1.
+
+    Boxes of score 0 are left out: they fill an answer up to a fixed length.
+    """
 
     boxes: Floats
     classes: npt.NDArray[np.int64]
@@ -56,12 +59,14 @@ class UserDetector:
         box = _numbers(boxes, "boxes", name)
         box = box.reshape(0, 4) if box.size == 0 else box
         score = _numbers(scores, "scores", name).reshape(-1)
-        label = self._labels(classes, name)
+        label = _plain(classes).reshape(-1)
         if box.ndim != 2 or box.shape[1] != 4 or not len(box) == len(score) == len(label):
             raise PredictionError(
                 f"{name}: the detector answers boxes {box.shape}, {len(label)} classes and {len(score)} scores; "
                 "they must be (k, 4), (k,) and (k,)"
             )
+        real = ~_padding(box, score)
+        box, label, score = box[real], label[real], score[real]
         if not np.isfinite(box).all():
             raise PredictionError(f"{name}: a box is NaN or infinite; look at the detector, or leave such boxes out")
         if not ((score >= 0) & (score <= 1)).all():
@@ -69,11 +74,10 @@ class UserDetector:
                 f"{name}: the scores lie between {score.min():.3g} and {score.max():.3g}; give them as 0 to 1, such as "
                 "the sigmoid of a logit"
             )
-        return Answer(box, label, score)
+        return Answer(box, self._labels(label, name), score)
 
-    def _labels(self, classes: object, name: str) -> npt.NDArray[np.int64]:
-        """Indices (k,) of `classes`, which are indices or names. Raises PredictionError for another class."""
-        values = _plain(classes).reshape(-1)
+    def _labels(self, values: npt.NDArray[Any], name: str) -> npt.NDArray[np.int64]:
+        """Indices (k,) of `values` (k,), which are indices or names. Raises PredictionError for another class."""
         if values.dtype.kind in "US":
             known = {each: index for index, each in enumerate(self.class_names)}
             texts = [str(value) for value in values.tolist()]
@@ -170,6 +174,11 @@ def _plain(value: Any) -> npt.NDArray[Any]:
         if hasattr(value, method):
             value = getattr(value, method)()
     return np.asarray(value)
+
+
+def _padding(boxes: Floats, scores: Floats) -> npt.NDArray[np.bool_]:
+    """The rows (k,) that only fill an answer up to a fixed length: of score 0, or of -1 throughout (KerasHub)."""
+    return np.asarray((scores == 0) | ((scores == -1) & (boxes == -1).all(axis=1)))
 
 
 def _numbers(value: object, what: str, name: str) -> Floats:

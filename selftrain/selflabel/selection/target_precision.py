@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -138,7 +138,14 @@ def rules(
     if not per_class:
         return (cutoff_of(tuple(range(classes))),)
     counts = np.bincount(held_out.predicted, minlength=classes)
-    first = [cutoff_of(group) for group in groups_of(counts, fewest=fewest_images(target, alpha=alpha))]
+    return group_cutoffs(groups_of(counts, fewest=fewest_images(target, alpha=alpha)), cutoff_of)
+
+
+def group_cutoffs(
+    groups: Iterable[tuple[int, ...]], cutoff_of: Callable[[tuple[int, ...]], GroupCutoff]
+) -> tuple[GroupCutoff, ...]:
+    """The cut-off of each of `groups`; if several find none, they are tested once more as one group (see `rules`)."""
+    first = [cutoff_of(group) for group in groups]
     failures = [rule for rule in first if not rule.reached.passed]
     if len(failures) < 2:
         return tuple(first)

@@ -158,6 +158,41 @@ def test_pixels_where_shares_were_promised_are_refused(pool: Path) -> None:
         label(detector(), pool, box_format="rel_xyxy")
 
 
+@pytest.mark.parametrize(("value", "name"), [(0.0, 0), (0.0, -1), (-1.0, -1)])
+@pytest.mark.parametrize("known", [True, False])
+def test_answers_filled_up_to_a_fixed_length_are_read(
+    labels: Path, pool: Path, value: float, name: int, known: bool
+) -> None:
+    """Three real boxes of 100, as TensorFlow's object detection, LiteRT and KerasHub answer."""
+
+    def model(batch: list[Pixels]) -> object:
+        rows = detector()(batch)
+        assert isinstance(rows, list)
+        return [
+            (b + [[value] * 4] * (100 - len(b)), c + [name] * (100 - len(c)), s + [value] * (100 - len(s)))
+            for b, c, s in rows
+        ]
+
+    found = label(model, pool, labeled=labels if known else None)
+    assert (found.counts.accepted, found.counts.boxes, found.counts.empty) == (30, 30, 0)
+    assert found.measured is None or (found.measured.right, found.measured.images) == (120, 120)
+
+
+def test_labelled_images_that_show_the_format_decide_it(labels: Path, pool: Path) -> None:
+    """Many tiny boxes of a sure score in the corner look like shares of the image; empty ones are not wrong boxes."""
+
+    def model(batch: list[Pixels]) -> object:
+        rows = detector()(batch)
+        assert isinstance(rows, list)
+        return [(b + [[0, 0, 1, 1], [0.5, 0, 0.5, 1]] * 20, c + [0] * 40, s + [0.6] * 40) for b, c, s in rows]
+
+    found = label(model, pool, labeled=labels, threshold=0.5)
+    assert (found.counts.accepted, found.counts.empty) == (30 + 11 * 20, 11 * 20)
+    assert found.measured.images == 120 + 40 * 20
+    with pytest.raises(PredictionError, match="shares of the image, not pixels"):
+        label(model, pool)
+
+
 def test_boxes_of_a_smaller_copy_are_told(labels: Path, pool: Path) -> None:
     found = label(detector(lambda box, height, width: [v / 3 for v in corners(box, 0, 0)]), pool, labeled=labels)
     assert "are they in pixels of the image as it was given" in found.warnings[0]
