@@ -10,6 +10,7 @@ from selftrain.config import Place
 from selftrain.data.manifest import Manifest
 from selftrain.data.store.dataset import open_dataset
 from selftrain.learn.detection.saving import SavedDetector
+from selftrain.learn.models import divergence
 from selftrain.selflabel.teaching.evaluation_count import count_digests
 
 
@@ -24,5 +25,6 @@ def unseal_detections(
     """Count each detector that will be evaluated on the test images, once; returns all evaluations so far."""
     tracking = open_tracking(open_dataset(place).workspace.root)
     log = TrackedEvaluations(tracking, str(get_step_context().pipeline_run.id))
-    models = {each.digest for each in (final, first_teacher, control) if each is not None}
+    asked = [each for each in (final, first_teacher, control) if each is not None and divergence.reason(each) is None]
+    models = {each.digest for each in asked}
     return count_digests(log, manifest, models)

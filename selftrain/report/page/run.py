@@ -56,6 +56,7 @@ def with_height(page: str, height: str) -> str:
 def run_page(run: ReportedRun) -> str:
     """The page of `run` as HTML. Every text from the data is escaped."""
     record, evaluation = run.record, run.evaluation
+    tested = evaluation or run.detection
     settings = dict(run.receipt)
     configuration = settings.pop("configuration", "")
     return rendered(
@@ -65,7 +66,7 @@ def run_page(run: ReportedRun) -> str:
         ev=evaluation,
         js=own_text("run.js") + own_text("space.js"),
         questions=[each for each in QUESTIONS if each[0] != "drift" or run.drift is not None],
-        verdict=verdict(record, control_failed=None if evaluation is None else evaluation.control_diverged),
+        verdict=verdict(record, control_failed=None if tested is None else tested.control_diverged),
         versus=comparisons(record),
         value=partial(number, metric=record.metric),
         metric="accuracy" if record.metric == "accuracy" else "mAP",

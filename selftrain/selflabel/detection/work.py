@@ -17,6 +17,7 @@ from selftrain.evaluate.average_precision import Boxes, judge
 from selftrain.evaluate.detection import DetectionReport, Precisions, compared, evaluate_detector
 from selftrain.evaluate.evaluation import Comparison
 from selftrain.learn.detection.saving import DetectorContract, SavedDetector, save_detector
+from selftrain.learn.models import divergence
 from selftrain.progress import Progress, silent
 from selftrain.selflabel.detection.data import DetectionData
 from selftrain.selflabel.teaching.task import Destination
@@ -148,7 +149,10 @@ def train_longer(
     seed: int,
     into: Destination,
 ) -> SavedDetector:
-    """The control: the first teacher goes on for the steps of so many `rounds`, on the labels alone."""
+    """The control: the first teacher goes on for the steps of so many `rounds`, on the labels alone.
+
+    If it diverges, the teacher stands in for it, beside a file with the reason (`divergence.reason`).
+    """
     from selftrain.selflabel.detection.improving import longer_on_labels
 
     started = time.monotonic()
@@ -156,10 +160,17 @@ def train_longer(
     scenes = _labelled(data, teacher.contract.longest)
     model = _opened(teacher, settings)
     keeper = _keeper(into, _key(data, longer, seed, teacher, "control"))
-    with keeper.held():
-        control = longer_on_labels(model, _shape(teacher), scenes, _plan(longer), seed, into.progress, keeper)
+    why = None
+    try:
+        with keeper.held():
+            control = longer_on_labels(model, _shape(teacher), scenes, _plan(longer), seed, into.progress, keeper)
+    except TrainingDivergedError as error:
+        control, why = _opened(teacher, settings), error.message
     promised = _longer(data, teacher, longer, started, seed)
-    return save_detector(control, teacher.contract.model_copy(update=promised), into.folder)
+    saved = save_detector(control, teacher.contract.model_copy(update=promised), into.folder)
+    if why is not None:
+        divergence.leave_reason(why, into.folder)
+    return saved
 
 
 def score(data: DetectionData, detector: SavedDetector, settings: Detection) -> DetectorScores:
@@ -187,8 +198,9 @@ def report_on_test(
 ) -> tuple[DetectionReport, Annotations]:
     """The report on `final` on test, compared with the others on the same images: one test-set evaluation each.
 
-    Beside it, what `final` found there.
+    Beside it, what `final` found there. A control that diverged is not compared; the report says why it diverged.
     """
+    why = None if control is None else divergence.reason(control)
     known: dict[str, list[Boxes]] = {}
 
     def answers(detector: SavedDetector | None) -> list[Boxes] | None:
@@ -202,8 +214,8 @@ def report_on_test(
         data.marked(Split.TEST),
         class_names=data.class_names,
         teacher=answers(teacher),
-        control=answers(control),
-    )
+        control=answers(control if why is None else None),
+    ).model_copy(update={"control_diverged": why})
     return report, data.as_annotations(Split.TEST, found, teacher=final.contract.identity)
 
 
