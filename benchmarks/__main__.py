@@ -31,6 +31,7 @@ NAMES = (
     "pseudo_label",
     "label_folder",
     "more_labels",
+    "queue_value",
     "fan_out",
     "nuclei",
     "training",

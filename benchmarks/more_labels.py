@@ -34,7 +34,7 @@ _PIXELS, _CIFAR_IMAGES = 96, 5_000
 
 def measure(*, quick: bool) -> Result:
     """All draws of both sets."""
-    sets = {"flowers": _flowers(quick=quick), "cifar10": _cifar10(quick=quick)}
+    sets = {"flowers": flowers_features(quick=quick), "cifar10": cifar10_features(quick=quick)}
     details: dict[str, JsonValue] = {}
     held: list[bool] = []
     errors: list[float] = []
@@ -76,10 +76,10 @@ def _draw(features: Floats, labels: Ints, *, size: int, seed: int) -> tuple[floa
     """Low, middle and high of the forecast, and what the labels gained; None where the forecast says nothing."""
     classes = int(labels.max()) + 1
     order = np.random.default_rng(seed).permutation(len(labels))
-    own, order = _balanced(order, labels, size // classes)
-    validation, order = _balanced(order, labels, VALIDATION // classes)
+    own, order = balanced(order, labels, size // classes)
+    validation, order = balanced(order, labels, VALIDATION // classes)
     new, rest = order[:MORE], order[MORE:]
-    before = _fit(features[own], labels[own], classes)
+    before = fit(features[own], labels[own], classes)
     known = np.concatenate([own, validation])
     penalty = before.inverse_penalty
     answers = held_out_answers(features[known], labels[known], classes=classes, inverse_penalty=penalty, seed=seed)
@@ -92,12 +92,12 @@ def _draw(features: Floats, labels: Ints, *, size: int, seed: int) -> tuple[floa
     if MORE not in gains:
         return None
     both = np.concatenate([own, new])
-    after = _fit(features[both], labels[both], classes)
+    after = fit(features[both], labels[both], classes)
     gained = _accuracy(after, features[rest], labels[rest]) - _accuracy(before, features[rest], labels[rest])
     return gains[MORE].low, gains[MORE].middle, gains[MORE].high, gained
 
 
-def _balanced(order: Ints, labels: Ints, per_class: int) -> tuple[Ints, Ints]:
+def balanced(order: Ints, labels: Ints, per_class: int) -> tuple[Ints, Ints]:
     """The first `per_class` of each class in `order`, and the others."""
     nth = np.empty(len(order), np.int64)
     for name in np.unique(labels):
@@ -106,7 +106,8 @@ def _balanced(order: Ints, labels: Ints, per_class: int) -> tuple[Ints, Ints]:
     return order[nth < per_class], order[nth >= per_class]
 
 
-def _fit(features: Floats, labels: Ints, classes: int) -> Linear:
+def fit(features: Floats, labels: Ints, classes: int) -> Linear:
+    """A head that was fitted to all of `features` (n, d), with the penalty that held-out ones choose."""
     ones = np.ones(len(labels), np.float32)
     return fit_logistic(features, Targets(np.eye(classes, dtype=np.float32)[labels], ones, ones.astype(bool)), seed=0)
 
@@ -115,16 +116,18 @@ def _accuracy(head: Linear, features: Floats, labels: Ints) -> float:
     return float((head.logits(features).argmax(axis=1) == labels).mean())
 
 
-def _flowers(*, quick: bool) -> tuple[Floats, Ints]:
+def flowers_features(*, quick: bool) -> tuple[Floats, Ints]:
+    """The features (n, d) of TensorFlow Flowers, and the classes (n,)."""
     with tempfile.TemporaryDirectory() as folder:
-        files = photos.unpack_flowers(Path(folder))
+        files = photos.unpackflowers_features(Path(folder))
         files = sorted(files, key=lambda each: each.name)[: 800 if quick else None]
         names = sorted({each.parent.name for each in files})
         images = np.stack([np.asarray(_square(Image.open(each))) for each in files])
     return _features(images), np.array([names.index(each.parent.name) for each in files])
 
 
-def _cifar10(*, quick: bool) -> tuple[Floats, Ints]:
+def cifar10_features(*, quick: bool) -> tuple[Floats, Ints]:
+    """The features (n, d) of 5,000 images of CIFAR-10, made larger, and the classes (n,)."""
     pixels, labels = photos.cifar10(800 if quick else _CIFAR_IMAGES)
     images = np.stack([np.asarray(_square(Image.fromarray(each))) for each in pixels])
     return _features(images), labels.astype(np.int64)
