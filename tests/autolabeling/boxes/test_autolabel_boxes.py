@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -296,6 +296,54 @@ def test_answers_may_be_dicts_objects_or_three_lists(pool: Path, given: str) -> 
     assert label(model, pool, batch_size=3).counts.accepted == 30
 
 
+@pytest.mark.parametrize("kind", ["tuples", "dicts", "lists"])
+def test_a_tuple_of_answers_is_read_whatever_the_size_of_the_batch(pool: Path, kind: str) -> None:
+    """Eleven images in batches of four: the last batch has three, and so has an answer."""
+
+    def model(batch: list[Pixels]) -> object:
+        rows = detector()(batch)
+        assert isinstance(rows, list)
+        if kind == "dicts":
+            return tuple(dict(zip(("boxes", "labels", "scores"), each, strict=True)) for each in rows)
+        return tuple(rows if kind == "tuples" else map(list, rows))
+
+    for size in (3, 4):
+        assert label(model, pool, batch_size=size).counts.accepted == 30
+
+
+def test_columns_of_three_images_with_three_boxes_each_are_columns(pool: Path) -> None:
+    def model(batch: list[Pixels]) -> object:
+        return [[[9, 9, 20, 20]] * 3] * len(batch), [[0, 1, 0]] * len(batch), [[0.9, 0.8, 0.7]] * len(batch)
+
+    found = label(lambda batch: tuple(model(batch)), pool, batch_size=3)  # type: ignore[arg-type]
+    assert found.counts.accepted == 33
+    assert found.accepted[0].classes == [0, 1, 0]
+
+
+def test_class_names_may_be_an_array_of_objects(pool: Path) -> None:
+    """As a pandas column of names is one."""
+
+    def model(batch: list[Pixels]) -> object:
+        rows = detector()(batch)
+        assert isinstance(rows, list)
+        return [(b, np.array([BLOCKS[each] for each in c], dtype=object), s) for b, c, s in rows]
+
+    assert label(model, pool).counts.accepted == 30
+
+
+def test_a_stream_that_does_not_know_its_length_is_read(pool: Path) -> None:
+    class Stream:
+        """As a data set of TensorFlow is, made from a generator."""
+
+        def __iter__(self) -> Iterator[Pixels]:
+            return (np.asarray(Image.open(pool / f"{seed}.png")) for seed in (100, 101))
+
+        def __len__(self) -> int:
+            raise TypeError("The dataset length is unknown.")
+
+    assert label(detector(), Stream()).counts.accepted == 6
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
@@ -341,6 +389,10 @@ def test_arrays_streams_and_broken_files_are_read(pool: Path) -> None:
     assert "not_an_image" in found.unreadable[0][1]
     with pytest.raises(SourceError, match=r"gone.png does not exist"):
         label(detector(), [pool / "gone.png"])
+    for one in (images[0], images[0][..., :1], images[0][..., 0]):
+        with pytest.raises(SourceError, match=r"which is one image; give \[image\]"):
+            label(detector(), one)
+    assert label(detector(), np.zeros((2, 16, 32), np.uint8)).counts.images == 2
     with pytest.raises(SourceError, match="row 0: the image is float64"):
         label(detector(), np.zeros((1, 8, 8, 3)))
 
