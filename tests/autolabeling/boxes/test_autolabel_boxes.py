@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -194,7 +196,16 @@ def test_labelled_images_that_show_the_format_decide_it(labels: Path, pool: Path
 
 
 def test_boxes_of_a_smaller_copy_are_told(labels: Path, pool: Path) -> None:
-    found = label(detector(lambda box, height, width: [v / 3 for v in corners(box, 0, 0)]), pool, labeled=labels)
+    """Where they find next to nothing they are refused; where they find some, a warning says it."""
+    with pytest.raises(PredictionError, match="are they in pixels of the image as it was given"):
+        label(detector(lambda box, height, width: [v / 3 for v in corners(box, 0, 0)]), pool, labeled=labels)
+    asked = iter(range(1000))
+
+    def some(box: list[float], height: int, width: int) -> list[float]:
+        scale = 1 if next(asked) % 15 == 0 else 3
+        return [v / scale for v in corners(box, 0, 0)]
+
+    found = label(detector(some), pool, labeled=labels)
     assert "are they in pixels of the image as it was given" in found.warnings[0]
     assert found.measured.right < 12
 
@@ -217,8 +228,71 @@ def test_classes_in_another_order_are_told(labels: Path, pool: Path) -> None:
     def mixed(batch: list[Pixels]) -> object:
         return [(boxes, [1 - each for each in classes], scores) for boxes, classes, scores in swapped(batch)]
 
-    told = label(mixed, pool, labeled=labels)
-    assert any("is the order of class_names the detector's?" in each for each in told.warnings)
+    with pytest.raises(PredictionError, match="100% in another order: red is green, green is red; give class_names"):
+        label(mixed, pool, labeled=labels)
+
+
+def test_of_several_boxes_at_an_object_the_class_of_the_surest_counts(labels: Path, pool: Path) -> None:
+    """A detector may give each place once per class, sorted by class."""
+    right = detector()
+
+    def model(batch: list[Pixels]) -> object:
+        rows = right(batch)
+        assert isinstance(rows, list)
+        return [(b + b, [1 - each for each in c] + c, [0.1] * len(b) + s) for b, c, s in rows]
+
+    assert label(model, pool, labeled=labels).measured.right == 120
+
+
+def test_classes_that_are_often_mistaken_are_told(labels: Path, pool: Path) -> None:
+    right, rng = detector(), np.random.default_rng(0)
+
+    def model(batch: list[Pixels]) -> object:
+        rows = right(batch)
+        assert isinstance(rows, list)
+        return [(b, rng.integers(3, size=len(c)), s) for b, c, s in rows]
+
+    found = label(model, pool, labeled=labels, class_names=(*BLOCKS, "other"))
+    assert any("is the order of class_names the detector's?" in each for each in found.warnings)
+
+
+def test_a_labelled_image_that_is_cut_short_is_left_out_by_name(labels: Path, pool: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(labels.parent, tmp_path / "copy"))
+    whole = (copy / "7.png").read_bytes()
+    (copy / "7.png").write_bytes(whole[: len(whole) - 20])
+    found = label(detector(), pool, labeled=copy / "labels.json")
+    assert (found.counts.labeled_images, found.counts.labeled_objects) == (39, 117)
+    assert (found.measured.right, found.measured.images) == (117, 117)
+    assert any("1 labelled images cannot be decoded" in each and "7.png" in each for each in found.warnings)
+
+
+def test_thousands_of_boxes_in_an_image_are_compared_in_little_memory(pool: Path) -> None:
+    def model(batch: list[Pixels]) -> object:
+        return [([[1, 1, 40, 40]] * 6000, [0] * 6000, [0.9] * 6000)] * len(batch)
+
+    tracemalloc.start()
+    found = label(model, pool / "deep")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert any("300 of 300 accepted boxes that were compared overlap" in each for each in found.warnings)
+    assert peak < 100e6
+
+
+@pytest.mark.parametrize(
+    ("box", "form", "said"),
+    [
+        ([0.1, 0.1, 0.5, 0.5], "xyxy", "are they shares of the image"),
+        ([5, 5, 20, 20], "rel_xyxy", "are they pixels"),
+        ([40, 30, 10, 12], "xyxy", "end before they begin"),
+        ([200, 200, 300, 300], "xyxy", "reach out of their image"),
+        ([5, 5, 20, 20], "xyxy", None),
+    ],
+)
+def test_few_boxes_that_are_all_odd_are_told(pool: Path, box: list[float], form: str, said: str | None) -> None:
+    found = label(lambda batch: [([box], [0], [0.9])] * len(batch), pool, box_format=form)
+    told = [each for each in found.warnings if each.startswith("all 11 boxes")]
+    assert len(told) == (said is not None)
+    assert said is None or said in told[0]
 
 
 def test_a_wished_precision_finds_the_score_that_each_class_needs(labels: Path, pool: Path) -> None:
