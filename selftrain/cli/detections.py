@@ -1,4 +1,4 @@
-"""Boxes from the command line: `selftrain init --coco` and `--voc`, and `selftrain pseudo-label` with a detector."""
+"""Boxes from the command line: `init` with a file of boxes, and `pseudo-label` and `predict` with a detector."""
 
 from __future__ import annotations
 
