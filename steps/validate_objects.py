@@ -29,6 +29,6 @@ def validate_objects(
 ) -> tuple[Annotated[ValidationReport, "validation"], Annotated[HTMLString, "validation_page"]]:
     """Validate with Great Expectations. The report and its page stay with the run, whatever the outcome."""
     dataset, share, every = open_dataset(place), ingested.quarantine_share, objects.and_also(test_objects)
-    folder = expectations.object_report_folder(dataset.workspace, manifest, every, share, checks)
+    folder = expectations.object_report_folder(dataset.workspace, manifest, every, share, checks, view=view)
     report = expectations.validate_objects(manifest, every, share, checks, folder, dataset.store, view=view)
     return report, HTMLString(Path(report.page).read_text())

@@ -1,4 +1,4 @@
-"""Boxes from the command line: `selftrain init --coco` and `--voc`, and `selftrain pseudo-label` with a detector."""
+"""Boxes from the command line: `init` with a file of boxes, and `pseudo-label` and `predict` with a detector."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 from selftrain.cli.predictions import NOTHING_READ
 from selftrain.cli.shared.options import print_columns, print_json
 from selftrain.errors import ConfigError, WithdrawnError
+from selftrain.naming import name_rows
 
 if TYPE_CHECKING:
     from selftrain.adapters.registry.references import FoundModel
@@ -173,9 +174,18 @@ def label_objects(
 def _say_default(found: FoundModel, threshold: float | None) -> None:
     from selftrain.autolabeling.folders.found_objects import BY_DEFAULT
 
-    if threshold is None and found.detector is not None and not found.detector.contract.thresholds:
+    if threshold is not None or found.detector is None:
+        return
+    known = found.detector.contract.thresholds
+    never = [name for name, least in known.items() if least >= 1]
+    if not known:
         said = f"{found.called} was not precise enough on validation to name thresholds, so {BY_DEFAULT} was taken"
         typer.echo(f"{said}; --threshold sets another", err=True)
+    elif never:
+        said = (
+            f"{found.called} was not precise at any score on validation for {name_rows(never)}, so no such box counts"
+        )
+        typer.echo(f"{said}; --threshold shows them", err=True)
 
 
 def predict_objects(

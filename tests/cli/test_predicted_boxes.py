@@ -96,6 +96,24 @@ def test_coco_is_read_back_by_our_own_reader_and_no_file_is_replaced(
     assert "boxes.json exists, and was left as it is" in again.err
 
 
+def test_names_in_coco_do_not_depend_on_spelling_or_on_files_that_are_not_there(
+    selftrain: Command, detector: Path, photos: Path
+) -> None:
+    files = ["photos/two.png", "photos/deep/../two.png", "elsewhere/gone.png"]
+    done = selftrain("predict", *files, "--model", detector, "--out", "boxes.json", "--json")
+    assert done.code == 0, done.err
+    content = json.loads(Path("boxes.json").read_text())
+    assert [image["file_name"] for image in content["images"]] == ["two.png"]
+    assert Path(json.loads(done.out)["root"]).name == "photos"
+
+
+def test_a_class_that_never_was_precise_is_named(selftrain: Command, photos: Path, tmp_path: Path) -> None:
+    saved = block_detector(tmp_path / "model", thresholds={"red": 0.5, "green": 1.0})
+    done = selftrain("predict", "photos/two.png", "--model", saved.folder, "--json")
+    assert json.loads(done.out)[0]["labels"] == ["red"]
+    assert "was not precise at any score on validation for green, so no such box counts" in done.err
+
+
 def test_threshold_and_batch_size_count(selftrain: Command, detector: Path, photos: Path) -> None:
     none = selftrain("predict", "photos/two.png", "--model", detector, "--threshold", "1", "--json")
     assert json.loads(none.out)[0]["boxes"] == []

@@ -30,10 +30,19 @@ _WHO = ("image_id", "origin", "split")
 
 
 def object_report_folder(
-    workspace: Workspace, manifest: Manifest, objects: Annotations, quarantine_share: float, checks: Checks
+    workspace: Workspace,
+    manifest: Manifest,
+    objects: Annotations,
+    quarantine_share: float,
+    checks: Checks,
+    *,
+    view: int,
 ) -> Path:
-    """The folder in `workspace` for the reports on this manifest and these objects under these checks."""
-    said = f"{manifest.digest} {objects.digest} {quarantine_share} {checks.model_dump_json()}"
+    """The folder in `workspace` for the reports on this manifest and these objects under these checks.
+
+    `view` is the side of what the network sees, in pixels.
+    """
+    said = f"{manifest.digest} {objects.digest} {quarantine_share} {checks.model_dump_json()} {view}"
     return workspace.root / "validation" / hashlib.sha256(said.encode()).hexdigest()[:16]
 
 

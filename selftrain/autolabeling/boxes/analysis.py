@@ -36,7 +36,8 @@ class BoxCounts:
 class BoxClassCounts:
     """One class: labelled objects, boxes that the detector gave and that were accepted, and its cutoff (0-1).
 
-    A `cutoff` is infinite where no score was precise enough. `measured` is the precision on the labelled images.
+    `predicted` boxes have an area and a score of .05, or of the lowest threshold if that is below. A
+    `cutoff` is infinite where no score was precise enough. `measured` is the precision on the labelled images.
     """
 
     labeled: int

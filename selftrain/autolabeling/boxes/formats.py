@@ -149,7 +149,17 @@ class Shape:
         return None
 
     def doubtful(self, form: BoxFormat) -> str | None:
-        """What their owner should look at, or None."""
+        """What their owner should look at, or None; of fewer than ENOUGH boxes only what is odd about all."""
+        if 0 < self.boxes < ENOUGH:
+            relative = form.startswith("rel_")
+            odd = {
+                "lie between 0 and 1.5: are they shares of the image?": self.tiny if not relative else 0,
+                "are larger than 1: are they pixels?": self.boxes - self.tiny if relative else 0,
+                "end before they begin": self.backwards,
+                "reach out of their image by more than a tenth of it": self.outside,
+            }
+            said = next((what for what, count in odd.items() if count == self.boxes), None)
+            return f"all {self.boxes} boxes, read as {described(form)}, {said}" if said else None
         if self.boxes >= ENOUGH and self.outside > 0.2 * self.boxes:
             return (
                 f"{self.outside} of {self.boxes} boxes reach out of their image by more than a tenth of it, read as "

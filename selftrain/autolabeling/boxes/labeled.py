@@ -21,16 +21,21 @@ from selftrain.autolabeling.boxes.formats import (
     overlaps,
 )
 from selftrain.autolabeling.boxes.user_detector import Answer, UserDetector
-from selftrain.data.images.decode import decode
+from selftrain.autolabeling.folders.found_objects import read_image
+from selftrain.autolabeling.folders.sources import ListedImage
 from selftrain.data.images.openers import image_bytes
 from selftrain.data.sources.objects.coco import read_coco
-from selftrain.errors import ConfigError, PredictionError
+from selftrain.errors import ConfigError, PredictionError, SourceError
 from selftrain.evaluate.average_precision import Boxes
+from selftrain.learn.models.predict_files import Unread
+from selftrain.naming import name_rows
 from selftrain.progress import Progress
 
 Int64s = npt.NDArray[np.int64]
 _FEWEST = 5
 """Objects that must be found before a format or a numbering of classes is refused."""
+_NOTHING = 0.02
+"""The share of the objects below which a detector finds nothing but by chance."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +61,8 @@ def ask_labeled(
     """Ask `detector` for the boxes in the labelled images of the COCO `file`, whose names start from `images`.
 
     Raises PredictionError where another format than `form`, or another numbering of the classes, explains its answers
-    far better. Raises ConfigError where file and detector share no class, and SourceError for a file that contradicts
-    itself.
+    far better, or none does. Raises ConfigError where file and detector share no class, and SourceError for a file that
+    contradicts itself. Images that cannot be decoded are left out, with a warning.
     """
     labelled = read_coco(file, images=str(images))
     names = detector.class_names
@@ -71,22 +76,29 @@ def ask_labeled(
         )
     first, count = labelled.annotations.spans(labelled.images["name"])
     paths = labelled.images["path"].to_pylist()
+    unread: list[str] = []
     samples: list[Sample] = []
     answers: list[Answer] = []
     marked: list[Boxes] = []
     for start in range(0, len(paths), batch_size):
-        some = paths[start : start + batch_size]
-        pixels = [decode(image_bytes(path), None) for path in some]
-        answers += detector.answers(pixels, some)
-        for row, each in enumerate(pixels, start):
+        listed = [ListedImage(path, "", image_bytes) for path in paths[start : start + batch_size]]
+        read = [(row, read_image(each)) for row, each in enumerate(listed, start)]
+        unread += [f"{each.path} ({each.detail})" for _, each in read if isinstance(each, Unread)]
+        pixels = [(row, each) for row, each in read if not isinstance(each, Unread)]
+        if pixels:
+            answers += detector.answers([each for _, each in pixels], [paths[row] for row, _ in pixels])
+        for row, each in pixels:
             rows = np.arange(first[row], first[row] + count[row])
             rows = rows[own[labelled.annotations.labels[rows]] >= 0]
             boxes, crowd = labelled.annotations.boxes[rows], labelled.annotations.crowd[rows]
             marked.append(Boxes.marked(boxes, own[labelled.annotations.labels[rows]], crowd))
-            samples.append(Sample(answers[row].boxes, boxes[~crowd], each.shape[0], each.shape[1]))
-        progress(len(answers), len(paths), "labelled images")
+            samples.append(Sample(answers[len(samples)].boxes, boxes[~crowd], each.shape[0], each.shape[1]))
+        progress(len(answers) + len(unread), len(paths), "labelled images")
+    if not answers:
+        raise SourceError(f"{file}: none of its {len(paths)} images can be decoded; the first: {unread[0]}")
     shares = found_shares(samples)
     warnings = [
+        *_lost(unread),
         *_formats(samples, form, shares),
         *_classes(answers, samples, marked, form, names),
         *_unlabelled(known, names),
@@ -96,7 +108,7 @@ def ask_labeled(
     for there in marked:
         objects += np.bincount(there.classes[~there.crowd], minlength=len(names))
     held = judged(found, marked, classes=len(names))
-    return LabeledBoxes(len(paths), objects, known, held, _fits(samples, shares[form]), tuple(warnings))
+    return LabeledBoxes(len(answers), objects, known, held, _fits(samples, shares[form]), tuple(warnings))
 
 
 def _found(answer: Answer, sample: Sample, form: BoxFormat, known: npt.NDArray[np.bool_]) -> Boxes:
@@ -113,7 +125,7 @@ def _fits(samples: Sequence[Sample], share: float) -> bool:
 
 
 def _formats(samples: Sequence[Sample], form: BoxFormat, shares: dict[BoxFormat, float]) -> list[str]:
-    """A warning where no format explains the boxes. Raises PredictionError where another one does."""
+    """A warning where no format explains many boxes. Raises PredictionError where another one does, or none any."""
     objects, boxes = sum(len(each.marked) for each in samples), sum(len(each.answered) for each in samples)
     better = better_format(shares, form) if shares and objects * max(shares.values()) >= _FEWEST else None
     if better is not None:
@@ -121,18 +133,25 @@ def _formats(samples: Sequence[Sample], form: BoxFormat, shares: dict[BoxFormat,
             f"the boxes seem to be {described(better)}: read so, they find {shares[better]:.0%} of {objects} labelled "
             f"objects; as {described(form)}, {shares[form]:.0%}. Say box_format={better!r}, or convert them"
         )
-    if objects >= _FEWEST and boxes >= objects and max(shares.values()) < 0.1:
-        return [
-            f"the boxes find {shares[form]:.0%} of {objects} labelled objects, and no more in any other format: are "
-            "they in pixels of the image as it was given, not of one that was made smaller?"
-        ]
-    return []
+    best = max(shares.values())
+    if objects < _FEWEST or boxes < objects or best >= 0.1:
+        return []
+    said = (
+        f"the boxes find {shares[form]:.0%} of {objects} labelled objects, and no more in any other format: are they "
+        "in pixels of the image as it was given, not of one that was made smaller?"
+    )
+    if best < _NOTHING or best * objects < _FEWEST:
+        raise PredictionError(said)
+    return [said]
 
 
 def _classes(
     answers: Sequence[Answer], samples: Sequence[Sample], marked: Sequence[Boxes], form: BoxFormat, names: Sequence[str]
 ) -> list[str]:
-    """A warning where boxes are right and their classes are not. Raises PredictionError where these are one off."""
+    """A warning where boxes are right and their classes are not. Raises PredictionError where another order fits.
+
+    Of the boxes that find an object, the class of the one with the highest score counts.
+    """
     said, true = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for answer, sample, there in zip(answers, samples, marked, strict=True):
         real = there.classes[~there.crowd]
@@ -141,7 +160,8 @@ def _classes(
         corners = as_corners(answer.boxes, form, height=sample.height, width=sample.width)
         near = overlaps(corners, sample.marked)
         hit = near.max(axis=0) >= OVERLAP
-        said.append(answer.classes[near.argmax(axis=0)][hit])
+        best = np.where(near >= OVERLAP, answer.scores[:, None], -1.0).argmax(axis=0)
+        said.append(answer.classes[best][hit])
         true.append(real[hit])
     shown, real = np.concatenate(said), np.concatenate(true)
     if len(real) < _FEWEST or len(names) < 2:
@@ -154,6 +174,13 @@ def _classes(
                 f"{right:.0%} of the {len(real)} boxes that find an object name its class, and {moved:.0%} with "
                 f"{shift:+d} to each class: classes count from 0, in the order of class_names; correct one of them"
             )
+    order = _order(real, shown, len(names))
+    if (better := float((order[shown] == real).mean())) >= 0.7 and better > 2 * right:
+        moves = [f"{names[k]} is {names[order[k]]}" for k in np.unique(shown) if order[k] != k]
+        raise PredictionError(
+            f"{right:.0%} of the {len(real)} boxes that find an object name its class, and {better:.0%} in another "
+            f"order: {name_rows(moves)}; give class_names in the order of the detector's classes"
+        )
     if right < 0.5:
         pairs, often = np.unique(np.stack([real, shown]), axis=1, return_counts=True)
         mixed = np.flatnonzero(pairs[0] != pairs[1])
@@ -163,6 +190,21 @@ def _classes(
             f"called {names[second]}: is the order of class_names the detector's?"
         ]
     return []
+
+
+def _order(real: Int64s, shown: Int64s, count: int) -> Int64s:
+    """The class (count,) that each class of the detector most likely is, each once."""
+    from scipy.optimize import linear_sum_assignment
+
+    often = np.zeros((count, count))
+    np.add.at(often, (shown, real), 1)
+    return np.asarray(linear_sum_assignment(often + 1e-3 * np.eye(count), maximize=True)[1], np.int64)
+
+
+def _lost(unread: list[str]) -> list[str]:
+    return (
+        [f"{len(unread)} labelled images cannot be decoded, and were left out: {name_rows(unread)}"] if unread else []
+    )
 
 
 def _unlabelled(known: npt.NDArray[np.bool_], names: Sequence[str]) -> list[str]:

@@ -68,10 +68,31 @@ def open_pictures(given: object) -> Pictures:
         return Pictures(listed, (), len(listed.images), common_folder([each.path for each in listed.images]))
     if not isinstance(given, Iterable):
         raise SourceError(f"unlabeled is {type(given).__name__}; give a folder, paths, or images (h, w, 3)")
-    count = len(given) if isinstance(given, Sized) else None
+    _refuse_one_image(given)
+    count = _length(given)
     if count == 0:
         raise SourceError("unlabeled holds no image; give a folder, paths, or images (h, w, 3)")
     return Pictures(None, given, count, None)
+
+
+def _refuse_one_image(given: object) -> None:
+    """Raise SourceError for an array or tensor that is one image, whose rows would be read as grey images."""
+    try:
+        shape = tuple(getattr(given, "shape", ()))
+    except TypeError:  # a shape of unknown length
+        return
+    if len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 2, 3, 4)):
+        raise SourceError(
+            f"unlabeled has the shape {shape}, which is one image; give [image], or (n, height, width, 3)"
+        )
+
+
+def _length(given: object) -> int | None:
+    """How many images there are, or None where that is not known before they are read."""
+    try:
+        return len(given) if isinstance(given, Sized) else None
+    except TypeError:  # TensorFlow's and torch's data sets have a length only where they know it
+        return None
 
 
 def as_image(value: Any, name: str) -> Pixels:

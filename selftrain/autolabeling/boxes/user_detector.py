@@ -78,7 +78,7 @@ class UserDetector:
 
     def _labels(self, values: npt.NDArray[Any], name: str) -> npt.NDArray[np.int64]:
         """Indices (k,) of `values` (k,), which are indices or names. Raises PredictionError for another class."""
-        if values.dtype.kind in "US":
+        if values.dtype.kind in "US" or (values.dtype == object and all(isinstance(each, str) for each in values)):
             known = {each: index for index, each in enumerate(self.class_names)}
             texts = [str(value) for value in values.tolist()]
             other = sorted({text for text in texts if text not in known})
@@ -128,8 +128,11 @@ def _saved(folder: Path, class_names: tuple[str, ...] | None) -> UserDetector:
 
 
 def _per_image(raw: object, count: int) -> Sequence[object]:
-    """The answer for each image: of a list as it is, of a tuple of three lists their columns."""
-    if isinstance(raw, tuple) and len(raw) == 3 and not isinstance(raw, Mapping):
+    """The answer for each image: of a list as it is, of a tuple of three lists their columns.
+
+    Three answers in a tuple are not columns: each is a dict, or holds boxes, classes and scores of its own.
+    """
+    if isinstance(raw, tuple) and len(raw) == 3 and not (count == 3 and all(_is_answer(each) for each in raw)):
         columns = [_listed(each) for each in raw]
         if all(len(each) == count for each in columns):
             return list(zip(*columns, strict=True))
@@ -142,6 +145,21 @@ def _per_image(raw: object, count: int) -> Sequence[object]:
     if len(rows) != count:
         raise PredictionError(f"the detector answers {len(rows)} times to {count} images; {_ASK}")
     return rows
+
+
+def _is_answer(value: object) -> bool:
+    """Whether this is one image's answer, not a column of boxes, classes or scores of three images."""
+    if not isinstance(value, tuple | list):
+        return all(any(_field(value, key) is not None for key in keys) for keys in _NAMES.values())
+    if len(value) != 3:
+        return False
+    try:
+        boxes, classes, scores = (_plain(part) for part in value)
+    except (TypeError, ValueError):  # of unequal lengths: boxes of three images
+        return False
+    if classes.ndim != 1 or not boxes.shape[:1] == classes.shape == scores.shape:
+        return False
+    return boxes.size == 0 or (boxes.ndim == 2 and boxes.shape[1] == 4)
 
 
 def _listed(value: Any) -> Sequence[object]:

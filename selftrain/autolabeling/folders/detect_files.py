@@ -129,6 +129,8 @@ def _draw(each: Found, picture: Path, names: tuple[str, ...]) -> None:
 
 
 def write_quarantine(path: Path, rows: list[tuple[str, str, str]]) -> None:
+    """Write the files that cannot be read, each with the reason and its detail, to the CSV table `path`."""
+
     def write(part: Path) -> None:
         with part.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)

@@ -88,7 +88,8 @@ def write_objects(
     names = saved.contract.class_names
     root, quarantine = None, None
     if out.suffix.lower() == ".json":
-        root = common_folder([each.path for each in sources.images])
+        there = [each.path for each in sources.images if each.error is None]
+        root = common_folder(there or [each.path for each in sources.images])
         rows, unread = [], []
         for each in found:
             if isinstance(each, Unread):

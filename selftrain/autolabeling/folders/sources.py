@@ -49,7 +49,8 @@ def list_sources(sources: Sequence[str]) -> ListedSources:
         bucket = "://" in source and not source.startswith("file://")
         remote |= bucket
         images = _of_bucket(source) if bucket else _of_disk(Path(source.removeprefix("file://")))
-        found |= {image.path: image for image in images}
+        for image in images:  # "a/../b.png" is "b.png"
+            found.setdefault(image.path if bucket else os.path.abspath(image.path), image)
     return ListedSources(tuple(found.values()), max(cores(), REMOTE_THREADS) if remote else cores())
 
 

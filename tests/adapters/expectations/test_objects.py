@@ -164,5 +164,6 @@ def test_crowds_are_no_boxes_and_images_without_any_object_are_fine(tmp_path: Pa
 def test_other_objects_have_a_report_of_their_own(tmp_path: Path) -> None:
     made, space = manifest(), Workspace(tmp_path)
     one, other = objects(good()), objects(good()[:-1])
-    folders = {object_report_folder(space, made, each, 0.0, Checks()) for each in (one, other, one)}
+    folders = {object_report_folder(space, made, each, 0.0, Checks(), view=128) for each in (one, other, one)}
     assert len(folders) == 2
+    assert object_report_folder(space, made, one, 0.0, Checks(), view=256) not in folders

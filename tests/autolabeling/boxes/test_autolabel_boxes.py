@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shutil
+import tracemalloc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +196,16 @@ def test_labelled_images_that_show_the_format_decide_it(labels: Path, pool: Path
 
 
 def test_boxes_of_a_smaller_copy_are_told(labels: Path, pool: Path) -> None:
-    found = label(detector(lambda box, height, width: [v / 3 for v in corners(box, 0, 0)]), pool, labeled=labels)
+    """Where they find next to nothing they are refused; where they find some, a warning says it."""
+    with pytest.raises(PredictionError, match="are they in pixels of the image as it was given"):
+        label(detector(lambda box, height, width: [v / 3 for v in corners(box, 0, 0)]), pool, labeled=labels)
+    asked = iter(range(1000))
+
+    def some(box: list[float], height: int, width: int) -> list[float]:
+        scale = 1 if next(asked) % 15 == 0 else 3
+        return [v / scale for v in corners(box, 0, 0)]
+
+    found = label(detector(some), pool, labeled=labels)
     assert "are they in pixels of the image as it was given" in found.warnings[0]
     assert found.measured.right < 12
 
@@ -217,8 +228,71 @@ def test_classes_in_another_order_are_told(labels: Path, pool: Path) -> None:
     def mixed(batch: list[Pixels]) -> object:
         return [(boxes, [1 - each for each in classes], scores) for boxes, classes, scores in swapped(batch)]
 
-    told = label(mixed, pool, labeled=labels)
-    assert any("is the order of class_names the detector's?" in each for each in told.warnings)
+    with pytest.raises(PredictionError, match="100% in another order: red is green, green is red; give class_names"):
+        label(mixed, pool, labeled=labels)
+
+
+def test_of_several_boxes_at_an_object_the_class_of_the_surest_counts(labels: Path, pool: Path) -> None:
+    """A detector may give each place once per class, sorted by class."""
+    right = detector()
+
+    def model(batch: list[Pixels]) -> object:
+        rows = right(batch)
+        assert isinstance(rows, list)
+        return [(b + b, [1 - each for each in c] + c, [0.1] * len(b) + s) for b, c, s in rows]
+
+    assert label(model, pool, labeled=labels).measured.right == 120
+
+
+def test_classes_that_are_often_mistaken_are_told(labels: Path, pool: Path) -> None:
+    right, rng = detector(), np.random.default_rng(0)
+
+    def model(batch: list[Pixels]) -> object:
+        rows = right(batch)
+        assert isinstance(rows, list)
+        return [(b, rng.integers(3, size=len(c)), s) for b, c, s in rows]
+
+    found = label(model, pool, labeled=labels, class_names=(*BLOCKS, "other"))
+    assert any("is the order of class_names the detector's?" in each for each in found.warnings)
+
+
+def test_a_labelled_image_that_is_cut_short_is_left_out_by_name(labels: Path, pool: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(labels.parent, tmp_path / "copy"))
+    whole = (copy / "7.png").read_bytes()
+    (copy / "7.png").write_bytes(whole[: len(whole) - 20])
+    found = label(detector(), pool, labeled=copy / "labels.json")
+    assert (found.counts.labeled_images, found.counts.labeled_objects) == (39, 117)
+    assert (found.measured.right, found.measured.images) == (117, 117)
+    assert any("1 labelled images cannot be decoded" in each and "7.png" in each for each in found.warnings)
+
+
+def test_thousands_of_boxes_in_an_image_are_compared_in_little_memory(pool: Path) -> None:
+    def model(batch: list[Pixels]) -> object:
+        return [([[1, 1, 40, 40]] * 6000, [0] * 6000, [0.9] * 6000)] * len(batch)
+
+    tracemalloc.start()
+    found = label(model, pool / "deep")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert any("300 of 300 accepted boxes that were compared overlap" in each for each in found.warnings)
+    assert peak < 100e6
+
+
+@pytest.mark.parametrize(
+    ("box", "form", "said"),
+    [
+        ([0.1, 0.1, 0.5, 0.5], "xyxy", "are they shares of the image"),
+        ([5, 5, 20, 20], "rel_xyxy", "are they pixels"),
+        ([40, 30, 10, 12], "xyxy", "end before they begin"),
+        ([200, 200, 300, 300], "xyxy", "reach out of their image"),
+        ([5, 5, 20, 20], "xyxy", None),
+    ],
+)
+def test_few_boxes_that_are_all_odd_are_told(pool: Path, box: list[float], form: str, said: str | None) -> None:
+    found = label(lambda batch: [([box], [0], [0.9])] * len(batch), pool, box_format=form)
+    told = [each for each in found.warnings if each.startswith("all 11 boxes")]
+    assert len(told) == (said is not None)
+    assert said is None or said in told[0]
 
 
 def test_a_wished_precision_finds_the_score_that_each_class_needs(labels: Path, pool: Path) -> None:
@@ -296,6 +370,54 @@ def test_answers_may_be_dicts_objects_or_three_lists(pool: Path, given: str) -> 
     assert label(model, pool, batch_size=3).counts.accepted == 30
 
 
+@pytest.mark.parametrize("kind", ["tuples", "dicts", "lists"])
+def test_a_tuple_of_answers_is_read_whatever_the_size_of_the_batch(pool: Path, kind: str) -> None:
+    """Eleven images in batches of four: the last batch has three, and so has an answer."""
+
+    def model(batch: list[Pixels]) -> object:
+        rows = detector()(batch)
+        assert isinstance(rows, list)
+        if kind == "dicts":
+            return tuple(dict(zip(("boxes", "labels", "scores"), each, strict=True)) for each in rows)
+        return tuple(rows if kind == "tuples" else map(list, rows))
+
+    for size in (3, 4):
+        assert label(model, pool, batch_size=size).counts.accepted == 30
+
+
+def test_columns_of_three_images_with_three_boxes_each_are_columns(pool: Path) -> None:
+    def model(batch: list[Pixels]) -> object:
+        return [[[9, 9, 20, 20]] * 3] * len(batch), [[0, 1, 0]] * len(batch), [[0.9, 0.8, 0.7]] * len(batch)
+
+    found = label(lambda batch: tuple(model(batch)), pool, batch_size=3)  # type: ignore[arg-type]
+    assert found.counts.accepted == 33
+    assert found.accepted[0].classes == [0, 1, 0]
+
+
+def test_class_names_may_be_an_array_of_objects(pool: Path) -> None:
+    """As a pandas column of names is one."""
+
+    def model(batch: list[Pixels]) -> object:
+        rows = detector()(batch)
+        assert isinstance(rows, list)
+        return [(b, np.array([BLOCKS[each] for each in c], dtype=object), s) for b, c, s in rows]
+
+    assert label(model, pool).counts.accepted == 30
+
+
+def test_a_stream_that_does_not_know_its_length_is_read(pool: Path) -> None:
+    class Stream:
+        """As a data set of TensorFlow is, made from a generator."""
+
+        def __iter__(self) -> Iterator[Pixels]:
+            return (np.asarray(Image.open(pool / f"{seed}.png")) for seed in (100, 101))
+
+        def __len__(self) -> int:
+            raise TypeError("The dataset length is unknown.")
+
+    assert label(detector(), Stream()).counts.accepted == 6
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
@@ -341,6 +463,10 @@ def test_arrays_streams_and_broken_files_are_read(pool: Path) -> None:
     assert "not_an_image" in found.unreadable[0][1]
     with pytest.raises(SourceError, match=r"gone.png does not exist"):
         label(detector(), [pool / "gone.png"])
+    for one in (images[0], images[0][..., :1], images[0][..., 0]):
+        with pytest.raises(SourceError, match=r"which is one image; give \[image\]"):
+            label(detector(), one)
+    assert label(detector(), np.zeros((2, 16, 32), np.uint8)).counts.images == 2
     with pytest.raises(SourceError, match="row 0: the image is float64"):
         label(detector(), np.zeros((1, 8, 8, 3)))
 

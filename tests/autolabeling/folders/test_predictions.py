@@ -155,6 +155,14 @@ def test_an_object_that_is_too_large_is_refused_by_the_listing_and_not_fetched(
     assert refused[0]["error"].startswith("too_large: ")
 
 
+def test_a_file_that_is_named_in_two_ways_is_listed_once(tmp_path: Path) -> None:
+    for name in ("a/x.png", "b/y.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"x")
+    listed = list_sources([str(tmp_path / "a" / ".." / "b" / "y.png"), str(tmp_path / "b"), str(tmp_path / "a")])
+    assert [Path(each.path).name for each in listed.images] == ["y.png", "x.png"]
+
+
 def test_a_source_without_images_is_refused_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError, match="holds no image files"):

@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
 
 import numpy as np
 
 from selftrain.data.annotations.run_lengths import mask_of
-from selftrain.data.images.names import named_like_an_image
 from selftrain.data.label_map import LabelMap
 from selftrain.data.sources.objects.brush import painted
 from selftrain.data.sources.objects.checking import checked
-from selftrain.data.sources.objects.coco_file import file_name_of
+from selftrain.data.sources.objects.label_studio_tasks import LABELS, Region, Task, class_names, done_task, read_tasks
 from selftrain.data.sources.objects.labelled import DrawnObjects, Fault, LabelledImages
 from selftrain.data.sources.objects.outlines import Box, outline_of
 from selftrain.data.sources.objects.places import image_table
 from selftrain.errors import SourceError
 from selftrain.naming import name_rows
 
-_LABELS = ("rectanglelabels", "polygonlabels", "brushlabels", "ellipselabels", "labels")
-_PREFIX = re.compile(r"^[0-9a-f]{8}-")  # which Label Studio puts before the name of an uploaded file
 _NOWHERE: Box = (math.nan,) * 4
 _UNEQUAL = 0.02  # of the ratio of an image's sides
-
-Region = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class _Task:
-    """A task that somebody looked at: its image's name, and the regions drawn there."""
-
-    name: str
-    regions: list[Region]
 
 
 @dataclass(frozen=True)
@@ -69,20 +52,24 @@ def read_label_studio(
     - `split`: what all its images are for, if that is given.
 
     Of several annotations of a task the one marked as ground truth counts, else the newest; skipped ones do not. A task
-    without any is left out; one whose annotation is empty was looked at and holds nothing. Predictions are not read.
+    without any is left out; one whose annotation is empty was looked at and holds nothing. An image with an object
+    without a class is not used. Predictions are not read.
     Coordinates are percent of the image. A turned box becomes the upright box around it. Polygons, brush strokes and
     ellipses are outlines. Raises SourceError for a file that is not such an export, or contradicts its images.
     """
     where = f"Label Studio's export {str(path)!r}"
     counts: Counter[str] = Counter()
-    tasks = [task for each in _list(path, where) if (task := _task(each, images, where, counts)) is not None]
+    tasks = [task for each in read_tasks(path, where) if (task := done_task(each, images, where, counts)) is not None]
     if not tasks:
         raise SourceError(f"{where}: none of its tasks has an annotation; label some images first")
-    known = sorted({name for task in tasks for each in task.regions for name in _names(each)})
-    if not known:
+    if not any(class_names(each) for task in tasks for each in task.regions):
         raise SourceError(
-            f"{where}: no task has an object with a class; {', '.join(_LABELS)} are read, other labels are not"
+            f"{where}: no task has an object with a class; {', '.join(LABELS)} are read, other labels are not"
         )
+    tasks = [task for task in tasks if task.complete]
+    known = sorted({name for task in tasks for each in task.regions for name in class_names(each)})
+    if not known:
+        raise SourceError(f"{where}: each image with objects has one without a class; give it one, or delete it there")
     for name in classes or ():
         LabelMap(tuple(known)).index(name)
     names = tuple(classes) if classes else tuple(known)
@@ -91,7 +78,7 @@ def read_label_studio(
     )
     sizes = list(zip(table["width"].to_pylist(), table["height"].to_pylist(), strict=True))
     _refuse_other_shapes(tasks, sizes, where)
-    rows = [(at, each, name) for at, task in enumerate(tasks) for each in task.regions for name in _names(each)]
+    rows = [(at, each, name) for at, task in enumerate(tasks) for each in task.regions for name in class_names(each)]
     drawn = [_drawn(each, *sizes[at], counts) for at, each, _ in rows]
     objects = DrawnObjects(
         image=np.array([at for at, _, _ in rows], np.int64),
@@ -106,77 +93,7 @@ def read_label_studio(
     return checked(table, objects, LabelMap(names), where=where, notes=(*notes, *said))
 
 
-def _list(path: Path, where: str) -> list[Region]:
-    def refused(constant: str) -> NoReturn:
-        raise ValueError(f"{constant} is not JSON")
-
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=refused)
-    except (OSError, ValueError, RecursionError) as error:
-        raise SourceError(f"{where} cannot be read as JSON ({str(error)[:200]}); export it again") from error
-    if not isinstance(content, list) or not all(
-        isinstance(each, dict) and isinstance(each.get("data"), dict) for each in content
-    ):
-        raise SourceError(f"{where} is not a list of tasks with data; export it as JSON, not as JSON-MIN or CSV")
-    return content
-
-
-def _task(task: Region, images: str, where: str, counts: Counter[str]) -> _Task | None:
-    """The task, if somebody labelled it; else it is counted."""
-    every = task.get("annotations", task.get("completions"))
-    given = [each for each in every if isinstance(each, dict)] if isinstance(every, list) else []
-    done = [each for each in given if not each.get("was_cancelled")]
-    if not done:
-        counts["tasks have no annotation, or were skipped: their images are not used"] += 1
-        return None
-    if len(done) > 1:
-        counts["tasks have several annotations: ground truth counts, else the newest"] += 1
-    newest = max(done, key=lambda each: (bool(each.get("ground_truth")), str(each.get("updated_at") or "")))
-    result = newest.get("result")
-    regions = [each for each in result if isinstance(each, dict)] if isinstance(result, list) else []
-    if any(each.get("image_rotation") not in (None, 0) for each in regions):
-        counts["images were turned in Label Studio: they are not used; turn the files, and label them again"] += 1
-        return None
-    other = sum(not _names(each) and isinstance(each.get("value"), dict) for each in regions)
-    if other:
-        counts["regions have no class, or are not boxes, polygons, brush strokes or ellipses: left out"] += other
-    return _Task(_file(task, images, where), regions)
-
-
-def _file(task: Region, images: str, where: str) -> str:
-    """The file of the task's image, below the folder `images`."""
-    texts = [(key, value) for key, value in task["data"].items() if isinstance(value, str)]
-    named = [value for key, value in texts if key == "image"] or [v for _, v in texts if named_like_an_image(_plain(v))]
-    if not named:
-        raise SourceError(f"{where}: task {task.get('id')!r} has no image in its data: {sorted(task['data'])[:5]}")
-    name = file_name_of({"file_name": named[0]}, where)
-    plain = _plain(name)
-    base = os.path.basename(plain)
-    tries = [name, plain, *_inner(plain), base, _PREFIX.sub("", base)]
-    return next((each for each in tries if os.path.isfile(os.path.join(images, each))), _PREFIX.sub("", base))
-
-
-def _plain(name: str) -> str:
-    """An address without its protocol and query: the path in a bucket, or on a server."""
-    return re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*://", "", name).partition("?")[0].lstrip("/")
-
-
-def _inner(path: str) -> list[str]:
-    """The ends of `path`, from the longest to the shortest: a folder may be anywhere in a bucket."""
-    parts = path.split("/")
-    return ["/".join(parts[start:]) for start in range(1, len(parts) - 1)]
-
-
-def _names(region: Region) -> list[str]:
-    """The classes of a region that is a box, polygon, brush stroke or ellipse."""
-    value = region.get("value")
-    if not isinstance(value, dict) or not ({"points", "rle", "radiusX", "width"} & value.keys()):
-        return []
-    found: list[object] = next((value[key] for key in _LABELS if isinstance(value.get(key), list)), [])
-    return [name for name in found if isinstance(name, str)]
-
-
-def _refuse_other_shapes(tasks: Sequence[_Task], sizes: Sequence[tuple[int, int]], where: str) -> None:
+def _refuse_other_shapes(tasks: Sequence[Task], sizes: Sequence[tuple[int, int]], where: str) -> None:
     """Raise SourceError for images that had other proportions when they were labelled: turned or cut since."""
     wrong = []
     for task, (width, height) in zip(tasks, sizes, strict=True):

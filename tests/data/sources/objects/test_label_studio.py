@@ -160,11 +160,69 @@ def test_the_newest_annotation_counts_and_unlabelled_or_skipped_tasks_do_not(tmp
         ("https://host/x/a.png?token=1", "a.png"),
         ("/data/upload/3/0a1b2c3d-a.png", "0a1b2c3d-a.png"),
         ("/data/upload/3/0a1b2c3d-a.png", "a.png"),
+        ("https://host/x/my%20photo%C3%BC.png", "my photoü.png"),
+        ("s3://bucket/a%20folder/100%25.png", "a folder/100%.png"),
+        ("https://host/x/100%25.png", "100%25.png"),
     ],
 )
 def test_an_image_is_found_by_the_end_of_its_address(tmp_path: Path, image: str, file: str) -> None:
     found = read(tmp_path, task(box(), image=image), names=[file])
     assert found.images["name"].to_pylist() == [file]
+
+
+@pytest.mark.parametrize(
+    "nameless",
+    [
+        box(None) | {"id": "other"},
+        box() | {"id": "other", "value": {"x": 1, "y": 1, "width": 9, "height": 9, "rectanglelabels": []}},
+        region("polygon", None, points=[[0, 0], [9, 0], [0, 9]]) | {"id": None},
+        region("brush", None, rle=[0, 1]) | {"id": "other"},
+    ],
+)
+def test_an_image_with_an_object_without_a_class_is_not_used(tmp_path: Path, nameless: dict[str, Any]) -> None:
+    """It would teach this object as background."""
+    tasks = [task(box(), image="a.png"), task(nameless, image="b.png"), task(box(), nameless, image="c.png")]
+    found = read(tmp_path, *tasks, names=["a.png", "b.png", "c.png"])
+    assert found.images["name"].to_pylist() == ["a.png"]
+    assert any("2 images have an object without a class" in note for note in found.notes)
+    with pytest.raises(SourceError, match="each image with objects has one without a class"):
+        read(tmp_path, tasks[2], names=["c.png"])
+
+
+def test_key_points_alone_are_no_empty_image_and_beside_boxes_do_no_harm(tmp_path: Path) -> None:
+    point = region("keypointlabels", "tip", x=50, y=50, width=0.5) | {"id": "p"}
+    choice = {"id": "q", "type": "choices", "from_name": "kind", "to_name": "image", "value": {"choices": ["sharp"]}}
+    tasks = [task(box(), point, choice, image="a.png"), task(point, image="b.png"), task(choice, image="c.png")]
+    found = read(tmp_path, *tasks, names=["a.png", "b.png", "c.png"])
+    assert found.label_map.names == ("cell",)
+    assert found.images["name"].to_pylist() == ["a.png", "c.png"]
+    assert any("2 regions have no class" in note for note in found.notes)
+
+
+def test_a_box_whose_class_and_text_are_regions_of_its_id_has_a_class(tmp_path: Path) -> None:
+    """As the tags Rectangle, Labels and TextArea write it."""
+    shape = {"x": 25, "y": 10, "width": 50, "height": 40, "rotation": 0}
+    parts = [region(kind, None, **shape) for kind in ("rectangle", "textarea")]
+    parts.append(region("labels", "cell", **shape))
+    found = read(tmp_path, task(*parts))
+    assert found.annotations.boxes.tolist() == [[10, 2, 30, 10]]
+    assert not any("without a class" in note or "have no class" in note for note in found.notes)
+
+
+def pair(*regions: dict[str, Any]) -> dict[str, Any]:
+    return {"id": 5, "data": {"one": "a.png", "two": "b.png"}, "annotations": [{"result": list(regions)}]}
+
+
+def test_regions_of_two_images_in_a_task_are_not_mixed(tmp_path: Path) -> None:
+    names = ["a.png", "b.png"]
+    on_two = box("late", x=0) | {"to_name": "two"}
+    found = read(tmp_path, pair(box() | {"to_name": "one"}, on_two), names=names)
+    assert (found.images["name"].to_pylist(), found.label_map.names) == (["a.png"], ("cell",))
+    assert any("1 regions lie on another image" in note for note in found.notes)
+    assert any("several images: only 'one' is used" in note for note in found.notes)
+    assert read(tmp_path, pair(on_two), names=names).images["name"].to_pylist() == ["b.png"]
+    with pytest.raises(SourceError, match="task 5 has the images one, two and regions on before, now"):
+        read(tmp_path, pair(box() | {"to_name": "before"}, box() | {"to_name": "now"}), names=names)
 
 
 def test_images_that_were_turned_are_refused_or_left_out(tmp_path: Path) -> None:
