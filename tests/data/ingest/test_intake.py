@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -59,6 +60,16 @@ def intake(store: ImageStore) -> pa.Table:
 def records(store: ImageStore) -> int:
     """Images in all shards together."""
     return sum(count_records(path) for path in store.shards.glob("*.arrayrecord"))
+
+
+@pytest.mark.parametrize("name", ["a.pgm", "a.jp2"])
+def test_new_grey_pictures_are_read_by_the_bits_of_the_set(store: ImageStore, tmp_path: Path, name: str) -> None:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 1 << 12, (48, 48), np.uint16)).save(inbox / name)
+    take(store, inbox, settings=config.Ingest(bits=12))
+    assert intake(store)["reason"].to_pylist() == [None]
+    assert records(store) == 1
 
 
 def test_each_file_becomes_a_row_that_says_from_where_and_when_and_what_became_of_it(
