@@ -139,10 +139,8 @@ def _table(found: Found, role: str) -> pa.Table:
 
 
 def _of_list(path: str, role: str) -> tuple[pa.Table, int, list[str]]:
-    listing = TableImages(config.TableSource(path=path)).scan()
+    listing = TableImages(config.TableSource(path=path), labelled=role != "unlabeled").scan()
     table = listing.table
-    if role == "unlabeled":
-        table = table.set_column(1, "label", pa.nulls(len(table), pa.string()))
     if role != "labeled":
         table = table.set_column(2, "split", pa.array([role] * len(table), pa.string()))
     if "group" in table.column_names and pc.all(pc.is_null(table["group"])).as_py():
