@@ -84,7 +84,7 @@ def _drawn(manifest: Manifest, last: PseudoLabels) -> _Drawn:
 
 
 def _pixels_to_decode(manifest: Manifest, drawn: _Drawn) -> float:
-    """The pixels of the drawn images; a JPEG is decoded at an eighth of its side or a few of them."""
+    """The pixels of the drawn images; those of a JPEG, which is decoded at a smaller scale, count an eighth."""
     table = manifest.table.select(["width", "height", "origin"]).take(pa.array(drawn.rows))
     sizes = table["width"].to_numpy().astype(float) * table["height"].to_numpy()
     jpeg = np.asarray(pc.match_substring_regex(table["origin"], r"(?i)\.jpe?g$"), bool)

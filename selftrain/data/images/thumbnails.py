@@ -51,10 +51,10 @@ def sprite(images: Iterable[bytes], *, count: int, side: int, bits: int | None =
         with contextlib.suppress(ImageError):
             sheet[top : top + side, left : left + side] = decode(data, side, lenient=True, bits=bits)
     drawn = Image.fromarray(sheet)
-    uris = (_embedded(drawn, quality) for quality in _SPRITE_QUALITIES)
-    return next((uri for uri in uris if len(uri) <= MOST_SPRITE), "") or _embedded(
-        drawn, min(_SPRITE_QUALITIES)
-    ), across
+    uri = _embedded(drawn, _SPRITE_QUALITIES[0])
+    for quality in _SPRITE_QUALITIES[1:]:
+        uri = uri if len(uri) <= MOST_SPRITE else _embedded(drawn, quality)
+    return uri, across
 
 
 def remnant(data: bytes, *, side: int = SIDE, quality: int = QUALITY) -> str:
