@@ -195,7 +195,7 @@ def init(
         folders = detections.held_out_in(yolo, folders, coco=coco)
         detections.choose(told, folders, unused, wishes, out, command=command, force=force, as_json=as_json)
         return
-    source = source_of(folders, table=table, find_splits=splits == "auto")
+    source = source_of(folders, table=table, find_splits=splits == "auto", classes=classes or ())
     choices = scaffold(source, wishes, out, command=command, force=force)
     _show_choices(choices, as_json=as_json)
 

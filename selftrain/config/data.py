@@ -60,6 +60,10 @@ class FolderSource(Section):
     unlabeled: str | None = Field(None, description="folder of images without labels, searched recursively")
     validation: str | None = Field(None, description="class folders held out for the gate; None: split off `labeled`")
     test: str | None = Field(None, description="class folders held out for the report; None: split off `labeled`")
+    no_label: list[str] | None = Field(
+        None,
+        description="labels that mean that there is none; None: -1, NaN, NULL and their like, but no folder's name",
+    )
 
 
 class TableSource(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -80,6 +81,10 @@ class Manifest:
     table: pa.Table
     label_map: LabelMap
     bits: int | None = None
+
+    def read_as(self, bits: int | None) -> Manifest:
+        """The same images, of which the grey ones are read by `bits` of 16; None: as they are read now."""
+        return self if bits is None or bits == self.bits else dataclasses.replace(self, bits=bits)
 
     @classmethod
     def build(cls, table: pa.Table, label_map: LabelMap, *, bits: int | None = None) -> Manifest:

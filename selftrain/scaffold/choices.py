@@ -157,6 +157,7 @@ def _check_enough(seen: Survey) -> None:
         raise SourceError(
             f"{seen.labeled!r} holds one class folder, {only!r}; a classifier needs two or more"
             + one_level_too_high(seen.labeled, only)
+            + "".join(f". {note}" for note in seen.notes if "source.no_label" in note)
         )
     needed = drawn_splits(seen)
     few = {name: count for name, count in seen.classes.items() if count < needed}

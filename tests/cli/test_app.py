@@ -9,9 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from selftrain.config.text.file import read_experiment
+from selftrain.data.sources.source import open_source
 
 Paint = Callable[..., Path]
 HEAVY = {"tensorflow", "keras", "mlflow", "zenml", "matplotlib", "great_expectations", "dvc", "pyarrow"}
@@ -78,6 +81,30 @@ def test_init_asks_about_a_class_whose_name_may_mean_that_nobody_has_looked(self
     assert (asked.code, asked.out) == (2, "")
     assert "'unknown' of 8 images: is that a class, or have they no label?" in asked.err
     assert selftrain("init", *folders, "--class", "unknown").code == 0
+
+
+def test_init_takes_none_for_a_class_where_it_is_said_to_be_one(selftrain: Command, pets: Path) -> None:
+    pictures = sorted((pets / "labeled").rglob("*.png"))
+    labels = ["none" if path.parent.name == "cat" else path.parent.name for path in pictures]
+    images = [{"bytes": path.read_bytes(), "path": path.name} for path in pictures]
+    pq.write_table(pa.table({"image": images, "label": labels}), pets / "pets.parquet")
+    given = ["--labeled", pets / "pets.parquet", "--unlabeled", pets / "unlabeled"]
+    refused = selftrain("init", *given)
+    assert (refused.code, refused.out) == (2, "")
+    assert "have no label: they say 'none'; if that is a class," in refused.err
+    assert selftrain("init", *given, "--class", "none").code == 0
+    source = read_experiment(Path("pets.yaml")).source
+    assert set(open_source(source).scan().table["label"].to_pylist()) == {"none", "dog", None}
+
+
+def test_init_takes_a_doubtful_word_of_a_list_for_a_class_where_it_is_said_to_be_one(
+    selftrain: Command, pets: Path
+) -> None:
+    rows = [f"{path.relative_to(pets)},{path.parent.name.replace('cat', 'unknown')}" for path in pets.rglob("*.png")]
+    (pets / "list.csv").write_text("\n".join(["path,label", *(row.replace(",unlabeled", ",") for row in rows)]))
+    given = ["--table", pets / "list.csv"]
+    assert "give --class to `selftrain init`" in selftrain("init", *given).err
+    assert "2 classes, 16 labelled images: dog 8, unknown 8" in selftrain("init", *given, "--class", "unknown").out
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,8 @@ MOST_PEOPLE, MOST_POOL = 1000, 2000
 """Points of training images that people labelled, and of the pool."""
 MOST_ASKED = 16_000_000
 """Pixels that the run's model is asked about, some seconds on two cores."""
+MOST_SHOWN = 1_000_000_000
+"""Pixels that the points' pictures have, some half a minute of decoding; those of a JPEG count an eighth."""
 TILE = 40
 _LOG = logging.getLogger(__name__)
 
@@ -76,7 +78,17 @@ def _drawn(manifest: Manifest, last: PseudoLabels) -> _Drawn:
     in_pool = np.asarray(pc.is_in(manifest.table["image_id"], value_set=last.table["image_id"].combine_chunks()))
     in_training = np.isin(np.arange(len(manifest)), manifest.rows(Split.TRAIN))
     pool, people = order[in_pool[order]], order[(in_training & ~in_pool)[order]]
-    return _Drawn(pool[:MOST_POOL], people[:MOST_PEOPLE], len(pool), len(people))
+    drawn = _Drawn(pool[:MOST_POOL], people[:MOST_PEOPLE], len(pool), len(people))
+    pixels = _pixels_to_decode(manifest, drawn)
+    return drawn if pixels <= MOST_SHOWN else drawn.at_most(max(3, int(len(drawn.rows) * MOST_SHOWN / pixels)))
+
+
+def _pixels_to_decode(manifest: Manifest, drawn: _Drawn) -> float:
+    """The pixels of the drawn images; those of a JPEG, which is decoded at a smaller scale, count an eighth."""
+    table = manifest.table.select(["width", "height", "origin"]).take(pa.array(drawn.rows))
+    sizes = table["width"].to_numpy().astype(float) * table["height"].to_numpy()
+    jpeg = np.asarray(pc.match_substring_regex(table["origin"], r"(?i)\.jpe?g$"), bool)
+    return float(np.where(jpeg, sizes / 8, sizes).sum())
 
 
 def _asked(record: RunRecord, dataset: Dataset, manifest: Manifest, drawn: _Drawn) -> tuple[_Drawn, Floats, str] | None:
@@ -141,10 +153,9 @@ def _space(
     people = manifest.labels()[drawn.people]
     place = pc.index_in(table["image_id"][: len(drawn.pool)], value_set=last.table["image_id"].combine_chunks())
     taught = np.asarray(last.table["label"])[np.asarray(place, np.int64)]
-    images = dataset.store.read(
-        np.asarray(table["shard"].cast("string").to_pylist(), dtype=object), table["index"].to_numpy().astype(np.int64)
-    )
-    picture, across = sprite(images, side=TILE, bits=manifest.bits)
+    places = zip(table["shard"].to_pylist(), table["index"].to_numpy().astype(np.int64), strict=True)
+    images = (dataset.store.read([shard], np.array([index]))[0] for shard, index in places)
+    picture, across = sprite(images, count=len(ids), side=TILE, bits=manifest.bits)
     return Space(
         ids=tuple(ids),
         names=tuple(table["origin"].to_pylist()),

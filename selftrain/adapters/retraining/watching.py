@@ -147,7 +147,7 @@ def _reference(dataset: Dataset, model: keras.Model, contract: Contract) -> Refe
     path = watch_of(dataset).reference(contract.identity)
     if path.exists():
         return Reference.model_validate_json(path.read_text(encoding="utf-8"))
-    manifest = Manifest.read(dataset.store.manifest_path).part(Split.TRAIN)
+    manifest = Manifest.read(dataset.store.manifest_path).part(Split.TRAIN).read_as(contract.bits)
     pixels = dataset.pixels(manifest, contract.image_size)
     rows = np.arange(len(manifest))
     reference = reference_of(model, pixels, rows, name=contract.identity, temperature=contract.temperature)

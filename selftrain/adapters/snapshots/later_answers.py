@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 
@@ -20,6 +21,8 @@ from selftrain.reviewing.lines import holding, key_of
 if TYPE_CHECKING:
     from selftrain.config import Place
     from selftrain.files.lease import Lease
+
+Lines: TypeAlias = list[dict[str, Any]]
 
 _log = logging.getLogger(__name__)
 
@@ -39,12 +42,13 @@ def answers_carried(place: Place, purpose: str) -> Iterator[None]:
         return
     lock = carrier.workspace.locks / f"{place.dataset}.retraining"
     with turn_at(lock, purpose):
-        carrier.bring()
-    before = _lines(carrier)
+        killed = _is_newer(carrier)
+        _bring(carrier, None)
+    before = None if killed else _lines(carrier)
     try:
         yield
     finally:
-        if len(_lines(carrier)) != len(before) or _is_newer(carrier):
+        if before is None or len(_lines(carrier)) != len(before) or _is_newer(carrier):
             _keep(carrier, before, lock, purpose)
 
 
@@ -53,7 +57,7 @@ def _is_newer(carrier: Carrier) -> bool:
     return any(changed_ns > carrier.kept_ns() for changed_ns, _ in log_stamp(carrier.workspace.dataset(carrier.name)))
 
 
-def _keep(carrier: Carrier, before: list[dict[str, Any]], lock: Path, purpose: str) -> None:
+def _keep(carrier: Carrier, before: Lines | None, lock: Path, purpose: str) -> None:
     while True:
         try:
             with turn_at(lock, purpose) as turn:
@@ -63,28 +67,44 @@ def _keep(carrier: Carrier, before: list[dict[str, Any]], lock: Path, purpose: s
             _log.warning("%s; the answers wait for their turn (Ctrl+C leaves them in this workspace)", error.message)
 
 
-def _keep_now(carrier: Carrier, before: list[dict[str, Any]], turn: Lease | None) -> None:
+def _keep_now(carrier: Carrier, before: Lines | None, turn: Lease | None) -> None:
     """Add the lines since `before` to the newest state, and keep that."""
-    folder = carrier.workspace.dataset(carrier.name)
-    with log_locked(folder):
-        mine = _since(before, _lines(carrier))
-        snapshot(carrier.workspace, carrier.name)  # so that what is here is in a version, and not in the way
-        if carrier.bring():
-            theirs = _since(before, _lines(carrier))
-            lines = [*mine, *_against(mine, theirs, before)]
-            append_answers(folder, pa.Table.from_pylist(lines, schema=LABEL_LOG_SCHEMA))
+    _bring(carrier, before)
     carrier.keep(turn)
 
 
-def _against(
-    mine: list[dict[str, Any]], theirs: list[dict[str, Any]], before: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
+def _bring(carrier: Carrier, before: Lines | None) -> None:
+    """Bring the newest state, and add the lines of this machine since `before` to it.
+
+    None: since what both machines have in common, as after a review that was killed.
+    """
+    folder = carrier.workspace.dataset(carrier.name)
+    if before is None and not _is_newer(carrier):
+        carrier.bring()
+        return
+    with log_locked(folder):
+        here = _lines(carrier)
+        snapshot(carrier.workspace, carrier.name)  # so that what is here is in a version, and not in the way
+        if carrier.bring():
+            there = _lines(carrier)
+            base = _common(here, there) if before is None else before
+            mine, theirs = _since(base, here), _since(base, there)
+            lines = [*mine, *_against(mine, theirs, base)]
+            append_answers(folder, pa.Table.from_pylist(lines, schema=LABEL_LOG_SCHEMA))
+
+
+def _common(here: Lines, there: Lines) -> Lines:
+    """The lines that both logs begin with."""
+    return [mine for mine, theirs in takewhile(lambda pair: pair[0] == pair[1], zip(here, there, strict=False))]
+
+
+def _against(mine: Lines, theirs: Lines, before: Lines) -> Lines:
     """What others said of the images of `mine` meanwhile and did not take back, to be said again.
 
     It agrees, or is a conflict. Of an image about which `mine` says nothing any more, it holds as they said it.
     """
     older = {(line["image_id"], *key_of(line)) for line in before}
-    said: list[dict[str, Any]] = []
+    said: Lines = []
     theirs_of = _by_image(theirs)
     for image_id, lines in _by_image(mine).items():
         own, others = (
@@ -95,19 +115,19 @@ def _against(
     return said
 
 
-def _by_image(lines: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
+def _by_image(lines: Lines) -> dict[str, Lines]:
+    found: dict[str, Lines] = {}
     for line in lines:
         found.setdefault(line["image_id"], []).append(line)
     return found
 
 
-def _since(before: list[dict[str, Any]], lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _since(before: Lines, lines: Lines) -> Lines:
     """The `lines` that are newer than those of `before`."""
     if lines[: len(before)] == before:
         return lines[len(before) :]
     return [line for line in lines if line not in before]
 
 
-def _lines(carrier: Carrier) -> list[dict[str, Any]]:
+def _lines(carrier: Carrier) -> Lines:
     return list(read_log(carrier.workspace.dataset(carrier.name)).to_pylist())

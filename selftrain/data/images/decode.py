@@ -27,6 +27,7 @@ from selftrain.data.images.reasons import QuarantineReason
 from selftrain.errors import ImageError
 
 UInt8s = npt.NDArray[np.uint8]
+UInt16s = npt.NDArray[np.uint16]
 
 GRAY_SIDE: Final = 32
 MAX_PIXELS: Final = 178_956_970  # twice Pillow's own limit; above this Pillow refuses too
@@ -193,7 +194,7 @@ def _loaded(image: ImageFile.ImageFile, *, lenient: bool, bits: int | None) -> I
         _refuse_unmarked_inks(image)
     deep = any(";16" in str(tile.args) for tile in image.tile)
     image.load()
-    if image.mode.startswith("I;16") or (image.mode == "I" and isinstance(image, PpmImageFile)):
+    if _is_deep_grey(image):
         values = np.asarray(image)
         if not lenient:
             _refuse_unfit(int(values.max()), bits)
@@ -254,12 +255,25 @@ def largest_value(data: bytes) -> int | None:
     >>> largest_value(b"P5 1 1 255 !") is None
     True
     """
+    values = deep_grey(data)
+    return None if values is None else int(values.max())
+
+
+def deep_grey(data: bytes) -> UInt16s | None:
+    """The values of a grey picture of 16 bits as they are stored, uint16 (height, width); None for any other.
+
+    Raises ImageError where it is damaged.
+    """
     with _reasons("image"):
         image = _open(data, "", max_pixels=MAX_PIXELS, min_side=1)
-        if not (image.mode.startswith("I;16") or (image.mode == "I" and isinstance(image, PpmImageFile))):
+        if not _is_deep_grey(image):
             return None
         image.load()
-        return int(np.asarray(image).max())
+        return np.asarray(image).astype(np.uint16)
+
+
+def _is_deep_grey(image: Image.Image) -> bool:
+    return image.mode.startswith("I;16") or (image.mode == "I" and isinstance(image, PpmImageFile))
 
 
 def _refuse_unfit(largest: int, bits: int | None) -> None:

@@ -1,4 +1,4 @@
-"""Encoding: a uint8 picture as the bytes of a PNG file."""
+"""Encoding: a picture as the bytes of a PNG file."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 
-def encode_png(picture: npt.NDArray[np.uint8]) -> bytes:
-    """The PNG of `picture`, uint8 (height, width) or (height, width, 3 or 4)."""
+def encode_png(picture: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> bytes:
+    """The PNG of `picture`, uint8 (height, width) or (height, width, 3 or 4), or uint16 (height, width)."""
     from PIL import Image
 
     buffer = io.BytesIO()

@@ -14,7 +14,7 @@ from typing import Final
 
 from PIL import Image
 
-from selftrain.data.images.decode import ORIENTATION_TAG, decode, quiet
+from selftrain.data.images.decode import ORIENTATION_TAG, decode, deep_grey, quiet
 from selftrain.data.images.encode import encode_png
 from selftrain.data.images.formats import Format, sniff
 from selftrain.data.images.openers import opener_of
@@ -37,7 +37,8 @@ _GIF_KEPT = (b"NETSCAPE2.0", b"ANIMEXTS1.0", b"ICCRGBG1012")
 def without_metadata(data: bytes) -> bytes:
     """`data` without metadata; the same pixels, colours and orientation. Bytes without any come back as they are.
 
-    Formats whose metadata cannot be cut out become PNG, with the pixels that decoding gives.
+    Formats whose metadata cannot be cut out become PNG, with the pixels that decoding gives; those of grey pictures of
+    16 bits stay, so that the bits of the set are applied later.
 
     Data that begin like none of our formats come back as they are too, for `examine` to refuse. Raises ImageError where
     the metadata cannot be taken out: what is personal is never kept by accident.
@@ -48,7 +49,7 @@ def without_metadata(data: bytes) -> bytes:
             case None | Format.BMP:  # a BMP has no place for any
                 return data
             case Format.PPM | Format.AVIF | Format.HEIC | Format.JPEG2000 | Format.JXL:
-                return encode_png(decode(data, None))  # the pixels alone, as decoding gives them
+                return _pixels_alone(data)
             case Format.JPEG:
                 return _jpeg(data)
             case Format.PNG:
@@ -63,6 +64,11 @@ def without_metadata(data: bytes) -> bytes:
         raise ImageError(
             QuarantineReason.TRUNCATED, f"the blocks of the {form} data do not fit together ({error}); save it again"
         ) from error
+
+
+def _pixels_alone(data: bytes) -> bytes:
+    grey = deep_grey(data)
+    return encode_png(decode(data, None) if grey is None else grey)
 
 
 def _orientation(data: bytes, form: Format) -> int:

@@ -6,7 +6,7 @@ import base64
 import contextlib
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from selftrain.data.images.decode import decode
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SIDE = 96
 QUALITY = 72
 MOST_SPRITE = 3_000_000
+_SPRITE_QUALITIES = (60, 30, 15)
 MOST_LEFT = 50_000_000
 """Pixels of the largest unusable image that is shown."""
 
@@ -34,24 +35,26 @@ def thumbnail(data: bytes, *, side: int = SIDE, quality: int = QUALITY, bits: in
     return _embedded(Image.fromarray(decode(data, side, lenient=True, bits=bits)), quality)
 
 
-def sprite(images: Sequence[bytes], *, side: int, quality: int = 60, bits: int | None = None) -> tuple[str, int]:
-    """The image files `images` as one WebP data URI of squares of `side` pixels, and how many of them are in a row.
+def sprite(images: Iterable[bytes], *, count: int, side: int, bits: int | None = None) -> tuple[str, int]:
+    """The `count` image files `images` as one WebP data URI of squares of `side` pixels, and how many are in a row.
 
-    Those that cannot be decoded are grey. Above 3 MB, the quality is lowered. `bits` is as in `thumbnail`.
+    One file after the other is taken and let go. Those that cannot be decoded are grey. Above 3 MB, the quality is
+    lowered. `bits` is as in `thumbnail`.
     """
     import numpy as np
     from PIL import Image
 
-    across = max(1, math.ceil(math.sqrt(len(images))))
-    sheet = np.full((max(1, math.ceil(len(images) / across)) * side, across * side, 3), 128, np.uint8)
+    across = max(1, math.ceil(math.sqrt(count)))
+    sheet = np.full((max(1, math.ceil(count / across)) * side, across * side, 3), 128, np.uint8)
     for place, data in enumerate(images):
         top, left = (side * each for each in divmod(place, across))
         with contextlib.suppress(ImageError):
             sheet[top : top + side, left : left + side] = decode(data, side, lenient=True, bits=bits)
-    uri = _embedded(Image.fromarray(sheet), quality)
-    if len(uri) <= MOST_SPRITE or quality <= 15:
-        return uri, across
-    return sprite(images, side=side, quality=quality // 2, bits=bits)
+    drawn = Image.fromarray(sheet)
+    uri = _embedded(drawn, _SPRITE_QUALITIES[0])
+    for quality in _SPRITE_QUALITIES[1:]:
+        uri = uri if len(uri) <= MOST_SPRITE else _embedded(drawn, quality)
+    return uri, across
 
 
 def remnant(data: bytes, *, side: int = SIDE, quality: int = QUALITY) -> str:

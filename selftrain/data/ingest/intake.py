@@ -17,7 +17,7 @@ from selftrain import config
 from selftrain.data.images.metadata import without_metadata
 from selftrain.data.images.reasons import QuarantineReason
 from selftrain.data.ingest.chunks import Limits
-from selftrain.data.ingest.reading import Reading, limits_of, usable_index
+from selftrain.data.ingest.reading import Reading, limits_of, read_kept_again, usable_index
 from selftrain.data.intake_table import (
     COPY,
     NOT_SAMPLED,
@@ -98,6 +98,7 @@ def take_in(
         files, left_out = _new(before, batch.files), _new(before, batch.left_out)
         named = _named(before, files)
         limits = limits_of(settings)
+        read_kept_again(store, held_images(before)["name"], limits, lock=lock)
         held = set(before["image_id"].drop_null().to_pylist())
         with _arrivals(remote, named, limits, held=held, keep_metadata=keep_metadata) as arrivals:
             reading = Reading(arrivals, store, limits, workers=1, lock=lock)
@@ -114,10 +115,12 @@ def mend(
 ) -> int:
     """Read images of the intake again that `store` has lost, from the inbox that `opened` opens; returns how many.
 
-    Opens no inbox where nothing is lost. Raises ManifestError where a file is no longer what it was.
+    Opens no inbox where nothing is lost. Raises ManifestError where a file is no longer what it was, and SourceError
+    where `settings` have other bits than the images were read with, under which one of them would be lost.
     """
     limits = limits_of(settings)
     with store.locked() as lock:
+        read_kept_again(store, held_images(read_intake(intake_path(store.root)))["name"], limits, lock=lock)
         lost = _lost(store, limits)
         if not lost:
             return 0

@@ -6,13 +6,17 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from selftrain import config
+from selftrain.data.images.decode import examine
 from selftrain.data.images.openers import MOST_BYTES
 from selftrain.data.images.reasons import QuarantineReason
 from selftrain.data.ingest.chunks import Limits, SourceChunk, cut_into_chunks, write_chunk
@@ -20,8 +24,9 @@ from selftrain.data.sources.listing import Listing
 from selftrain.data.sources.source import ImageSource
 from selftrain.data.store.image_store import INDEX_SCHEMA, ImageStore
 from selftrain.data.workers import run_tasks
+from selftrain.errors import ImageError, SourceError
 from selftrain.files.writing import replace
-from selftrain.progress import Progress
+from selftrain.progress import Progress, silent
 
 _LIMITS_KEY = b"selftrain.limits"
 _DEPENDS_ON_LIMITS = (QuarantineReason.TOO_LARGE, QuarantineReason.TOO_SMALL)
@@ -94,7 +99,7 @@ def usable_index(store: ImageStore, limits: Limits) -> pa.Table:
     Where pictures of 16 bits were read under other bits, it is empty: they look different now.
     """
     index = store.index()
-    if (index.schema.metadata or {}).get(_BITS_KEY, b"") != _bits_text(limits.bits):
+    if _has_other_bits(index, limits):
         return index.slice(0, 0)
     again: list[str] = [QuarantineReason.UNREADABLE, QuarantineReason.NO_DECODER]
     if (index.schema.metadata or {}).get(_READER_KEY) != _READER:
@@ -103,6 +108,67 @@ def usable_index(store: ImageStore, limits: Limits) -> pa.Table:
         again += _DEPENDS_ON_LIMITS
     stays = pc.invert(pc.is_in(index["reason"], pa.array([str(reason) for reason in again])))
     return store.intact(index.filter(stays))
+
+
+def read_kept_again(store: ImageStore, names: pa.ChunkedArray, limits: Limits, *, lock: int) -> None:
+    """Where pictures were read under other bits, read those called `names` again: from the shards, not their source.
+
+    Their files may be gone. Raises SourceError, and changes nothing, where the new bits would lose one of them.
+    """
+    index = store.index()
+    if not _has_other_bits(index, limits):
+        return
+    named = pc.and_(pc.is_in(index["path"], names.combine_chunks()), pc.is_valid(index["image_id"]))
+    rows = store.intact(index.filter(named))
+    if rows.num_rows == 0:
+        return
+    kept = _Kept(store, rows.select(["path", "size", "mtime_ns", "shard", "index"]))
+    kept.refuse_lost(limits)
+    Reading(kept, store, limits, workers=1, lock=lock).update(kept.scan(), shard_bytes=256_000_000, progress=silent)
+
+
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """Images in whole shards of a store, as a source: `rows` of its index."""
+
+    store: ImageStore
+    rows: pa.Table
+    on_disk: bool = False
+
+    def scan(self) -> Listing:
+        nothing = pa.nulls(self.rows.num_rows, pa.string())
+        columns = {name: self.rows[name] for name in ("path", "size", "mtime_ns")}
+        return Listing.build(pa.table({**columns, "label": nothing, "split": nothing}))
+
+    def class_names(self, listing: Listing) -> tuple[str, ...]:
+        return ()
+
+    def read(self, path: str) -> bytes:
+        place = self._places[path]
+        return self.store.read([place["shard"]], np.array([place["index"]], np.int64))[0]
+
+    @cached_property
+    def _places(self) -> dict[str, dict[str, Any]]:
+        return {row["path"]: row for row in self.rows.to_pylist()}
+
+    def refuse_lost(self, limits: Limits) -> None:
+        """Raise SourceError where a picture cannot be used under `limits`."""
+        lost: list[str] = []
+        for path in self._places:
+            try:
+                examine(self.read(path), path, max_pixels=limits.max_pixels, min_side=limits.min_side, bits=limits.bits)
+            except ImageError as error:
+                lost.append(error.message)
+        if lost:
+            bits = "without ingest.bits" if limits.bits is None else f"with ingest.bits: {limits.bits}"
+            raise SourceError(
+                f"{len(lost)} images that were taken in from the inbox cannot be read {bits}, such as {lost[0]}. "
+                "Nothing was changed; set ingest.bits as it was before"
+            )
+
+
+def _has_other_bits(index: pa.Table, limits: Limits) -> bool:
+    return bool((index.schema.metadata or {}).get(_BITS_KEY, b"") != _bits_text(limits.bits))
 
 
 def _missing(listing: Listing, index: pa.Table) -> pa.Table:

@@ -19,6 +19,8 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "group": ("group",),
 }
 """What people call each column, the best name first. Letter case and spaces around a name do not matter."""
+REFUSED = b"selftrain.refused"
+"""In the metadata of a column's field: why it can be neither a path, nor a label, split or group."""
 _NEAR = 0.7  # likeness from which an unknown column is taken for a misspelt one
 
 
@@ -34,19 +36,23 @@ class Columns:
     unused: tuple[str, ...] = ()
 
 
-def columns_of(table: pa.Table, chosen: Mapping[str, str], *, name: str) -> Columns:
+def columns_of(table: pa.Table, chosen: Mapping[str, str], *, name: str, labelled: bool = True) -> Columns:
     """The columns of the list `name`: as `chosen` (role -> column), or by the names that people use.
 
-    Without a label column, columns of zeros and ones are classes (one-hot). Raises SourceError for a chosen column that
-    is missing, no column of paths or of labels, and a name that looks misspelt.
+    Without a label column, columns of zeros and ones are classes (one-hot); unless `labelled`, no labels are looked
+    for. Raises SourceError for a chosen column that is missing or that holds something else, no column of paths or of
+    labels, and a name that looks misspelt.
     """
     names = table.column_names
     for role, column in chosen.items():
         if column not in names:
             raise SourceError(f"source.columns.{role}: {name} has no column {column!r}; it has {_named(names)}")
     found = {role: chosen.get(role) or by_name(names, aliases) for role, aliases in ROLES.items()}
+    if not labelled:
+        found["label"] = None
+    _refuse_unfit(table, found, name)
     others = [column for column in names if column not in found.values()]
-    for role in (role for role, column in found.items() if column is None):
+    for role in (role for role, column in found.items() if column is None and (labelled or role != "label")):
         near = difflib.get_close_matches(role, [other.strip().lower() for other in others], n=1, cutoff=_NEAR)
         if near:
             misspelt = next(other for other in others if other.strip().lower() == near[0])
@@ -60,14 +66,22 @@ def columns_of(table: pa.Table, chosen: Mapping[str, str], *, name: str) -> Colu
             f"{name} has no column of paths; it has {_named(names)}. The first row must name the columns: "
             f"{', '.join(ROLES['path'][:4])}; or say which: source.columns: {{path: {names[0]}}}"
         )
-    one_hot = tuple(_one_hot(table, others)) if found["label"] is None else ()
+    one_hot = tuple(_one_hot(table, others)) if labelled and found["label"] is None else ()
     unused = tuple(other for other in others if other not in one_hot)
-    if found["label"] is None and not one_hot:
+    if labelled and found["label"] is None and not one_hot:
         raise SourceError(
             f"{name} has no column of labels; it has {_named(names)}. Call it 'label', or say which it is: "
             "source.columns: {label: ...}"
         )
     return Columns(path, found["label"], found["split"], found["group"], one_hot, unused)
+
+
+def _refuse_unfit(table: pa.Table, found: Mapping[str, str | None], name: str) -> None:
+    """Raise SourceError for the column of a role whose cells hold no text and no number, or several."""
+    for column in (column for column in found.values() if column is not None):
+        problem = (table.schema.field(column).metadata or {}).get(REFUSED)
+        if problem is not None:
+            raise SourceError(f"{name}: {problem.decode()}")
 
 
 def labels_of(table: pa.Table, columns: Columns, *, name: str) -> pa.ChunkedArray:

@@ -66,7 +66,8 @@ def ask_about_doubtful(counts: dict[str, int]) -> None:
         if label.strip().lower() in DOUBTFUL:
             raise SourceError(
                 f"{rows} rows have the label {label!r}: is that a class, or have they no label? If they have none, "
-                f"write source.no_label: [{label}]; if it is a class, write source.no_label: []"
+                f"write source.no_label: [{label}]; if it is a class, write source.no_label: [], or give --class to "
+                "`selftrain init`"
             )
 
 

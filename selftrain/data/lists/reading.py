@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from selftrain.data.lists.columns import ROLES, by_name
+from selftrain.data.lists.columns import REFUSED
 from selftrain.errors import SourceError
 
 DELIMITERS = (",", ";", "\t")
@@ -22,8 +22,9 @@ def read_list(path: Path, *, option: str) -> pa.Table:
     """All columns of the list at `path` as strings, empty cells and NaN as null. `option` is how the user named it.
 
     A CSV may be separated by commas, semicolons or tabs, whatever its suffix. A list of one text counts as that text.
-    Raises SourceError for a file that is missing, not a table, without rows, or with a column twice or a cell that
-    holds several values.
+    A column whose cells hold several values, or neither text nor numbers, is null throughout; the metadata REFUSED of
+    its field says why, for whoever needs it. Raises SourceError for a file that is missing, not a table, without rows,
+    or with a column twice.
     """
     if not path.is_file():
         raise SourceError(f"{option}: {str(path)!r} is not a file (seen from {os.getcwd()!r}); correct the path")
@@ -39,8 +40,12 @@ def read_list(path: Path, *, option: str) -> pa.Table:
         raise SourceError(f"{str(path)!r} has the column {twice!r} more than once; keep one of them")
     if table.num_rows == 0:
         raise SourceError(f"{str(path)!r} has no rows; list one image per row")
-    label = by_name(names, ROLES["label"])
-    return pa.table({name: _as_text(table[name], name, path, is_label=name == label) for name in names})
+    columns, fields = [], []
+    for name in names:
+        problem = _problem(table[name], name)
+        columns.append(pa.nulls(table.num_rows, pa.string()) if problem else _as_text(table[name]))
+        fields.append(pa.field(name, pa.string(), metadata={REFUSED: problem} if problem else None))
+    return pa.table(columns, schema=pa.schema(fields))
 
 
 def _read(path: Path) -> pa.Table:
@@ -84,39 +89,47 @@ def _code_of(path: Path) -> str:
     return next((code for mark, code in _MARKS if start == mark), "utf-8-sig")
 
 
-def _as_text(column: pa.ChunkedArray, name: str, path: Path, *, is_label: bool) -> pa.ChunkedArray:
-    """`column` as strings. Whole numbers that are stored as floats lose their `.0`.
-
-    Raises SourceError for labels that are not text or numbers.
-    """
+def _problem(column: pa.ChunkedArray, name: str) -> str:
+    """Why `column` names nothing: it holds several values in a cell, or images, boxes and other records; else ""."""
     kind = column.type
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        column, kind = _alone(column, name, path), kind.value_type
+    if _is_list(kind):
+        several = pc.indices_nonzero(pc.fill_null(pc.greater(pc.list_value_length(column), 1), False)).to_pylist()
+        if several:
+            return (
+                f"row {several[0] + 1} has several values of {name!r}; images with several labels need multi-label "
+                "classification, which selftrain does not do: keep one label per image"
+            )
+        kind = kind.value_type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return (
+            f"the column {name!r} holds {column.type} in each row, not text or a number; write the name of the class, "
+            "or the path, into a column of its own"
+        )
+    return ""
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+
+
+def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """`column` as strings. Whole numbers that are stored as floats lose their `.0`; a list is its only value."""
+    kind = column.type
+    if _is_list(kind):
+        column, kind = _alone(column), kind.value_type
     if pa.types.is_dictionary(kind):
         column, kind = column.cast(kind.value_type), kind.value_type
     if pa.types.is_floating(kind):
         column = pc.if_else(pc.is_nan(column), None, column)
         if pc.all(pc.equal(column, pc.floor(column))).as_py() in (True, None):
             column = column.cast(pa.int64())
-    if pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
-        if is_label:
-            raise SourceError(
-                f"{str(path)!r}: the column {name!r} holds {column.type} in each row, not text or a number; write the "
-                "name of the class, or the path, into a column of its own"
-            )
-        return pa.chunked_array([pa.nulls(len(column), pa.string())])  # images, boxes: of no use as a path or a label
     text = column.cast(pa.string())
     return pc.if_else(pc.fill_null(pc.equal(text, ""), False), pa.scalar(None, pa.string()), text)
 
 
-def _alone(column: pa.ChunkedArray, name: str, path: Path) -> pa.ChunkedArray:
-    """The only value of each list. Raises SourceError where there are more."""
-    lengths = pc.list_value_length(column)
-    several = pc.indices_nonzero(pc.fill_null(pc.greater(lengths, 1), False)).to_pylist()
-    if several:
-        raise SourceError(
-            f"{str(path)!r}: row {several[0] + 1} has several values of {name!r}; images with several labels need "
-            "multi-label classification, which selftrain does not do: keep one label per image"
-        )
+def _alone(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The only value of each list; null for an empty one."""
     first = [(values or [None])[0] for values in column.to_pylist()]
     return pa.chunked_array([pa.array(first, column.type.value_type)])

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 from selftrain.data.images.names import IMAGE_SUFFIXES, LEFT_BEHIND, named_like_an_image
-from selftrain.data.lists.labels import is_mark
 from selftrain.data.places.place import INSIDE, LARGEST, Found, split_named, splits_noted
 from selftrain.errors import SourceError
 from selftrain.naming import name_rows
@@ -126,12 +125,12 @@ class Archives:
                 raise SourceError(f"{each.path!r} holds nothing below {self.inside!r}; correct what follows {INSIDE!r}")
             images = [name for name in names if _is_image(name)]
             found.ignored += len(names) - len(images)
-            labels = self._labels(each, names, images) if labelled else dict[str, str | None]()
+            labels, words = self._labels(each, names, images) if labelled else (dict[str, str | None](), False)
             mtime_ns = os.stat(each.path).st_mtime_ns
             split = split_named(os.path.basename(each.path)) if len(self.packed) > 1 else None
             for name in images:
                 size, path = each.members[name].size, f"{each.path}{INSIDE}{name}"
-                found.add(path, label=labels.get(name), size=size, mtime_ns=mtime_ns, split=split)
+                found.add(path, label=labels.get(name), size=size, mtime_ns=mtime_ns, split=split, word=words)
         found.notes += splits_noted(found, len(self.packed))
         return found
 
@@ -145,12 +144,15 @@ class Archives:
             raise FileNotFoundError(f"{file!r} has no member {name!r}")
         return packed.content(name)
 
-    def _labels(self, packed: Packed, names: Sequence[str], images: Sequence[str]) -> dict[str, str | None]:
+    def _labels(
+        self, packed: Packed, names: Sequence[str], images: Sequence[str]
+    ) -> tuple[dict[str, str | None], bool]:
+        """The labels by the name of the image, and whether they are words in samples, and not the names of folders."""
         parts = {name: _key(name) for name in names}
         labelling = {key: name for name, (key, part) in parts.items() if part in _CLASS_PARTS or part == "json"}
         if any(parts[name][0] in labelling for name in images):
-            return _of_parts(packed, images, labelling)
-        return _of_folders(packed.path, images, self.inside)
+            return _of_parts(packed, images, labelling), True
+        return _of_folders(packed.path, images, self.inside), False
 
 
 def _key(name: str) -> tuple[str, str]:
@@ -184,7 +186,7 @@ def _label_in(packed: Packed, part: str) -> str | None:
     try:
         text = packed.content(part).decode().strip()
         if not part.lower().endswith(".json"):
-            return None if not text or is_mark(text) else text
+            return text or None
         value = json.loads(text)
     except (OSError, ValueError) as error:
         raise SourceError(f"{packed.path!r}: {part!r} cannot be read as a label: {error}; write it again") from error
@@ -192,7 +194,7 @@ def _label_in(packed: Packed, part: str) -> str | None:
     label = next((named[key] for key in _JSON_KEYS if named.get(key) is not None), None)
     if isinstance(label, list | dict):
         raise SourceError(f"{packed.path!r}: {part!r} holds several labels; selftrain gives one class to an image")
-    return None if label is None or is_mark(str(label)) else str(label)
+    return None if label is None else str(label)
 
 
 def _of_folders(path: str, images: Sequence[str], inside: str) -> dict[str, str | None]:

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from selftrain.data.lists.columns import ROLES
-from selftrain.data.lists.labels import is_mark
 from selftrain.data.places.place import INSIDE, Found, split_named, splits_noted
 from selftrain.errors import SourceError
 from selftrain.naming import name_rows
@@ -158,11 +157,12 @@ def _add(found: Found, path: str, schema: _Schema, label: str | None, *, labelle
             mtime_ns=mtime_ns,
             split=split,
             group=None if group is None else str(group),
+            word=not columns.names,
         )
 
 
 def _named(values: list[Any], columns: _Columns, path: str) -> list[str | None]:
-    """The labels of a column: names for the numbers of a ClassLabel; -1 and nothing mean that there is none."""
+    """The labels of a column: names for the numbers of a ClassLabel; -1, NaN and nothing mean that there is none."""
     several = [str(row + 1) for row, value in enumerate(values) if isinstance(value, list | dict)]
     if several:
         raise SourceError(
@@ -177,7 +177,7 @@ def _named(values: list[Any], columns: _Columns, path: str) -> list[str | None]:
                 f"{path!r}: labels outside the {len(known)} classes of its metadata: rows {name_rows(strange)}"
             )
         return [None if value in (None, -1) else known[value] for value in values]
-    return [None if value is None or value == "" or is_mark(str(value)) else _word(value) for value in values]
+    return [None if value is None or value == "" or value != value else _word(value) for value in values]
 
 
 def _word(value: object) -> str:

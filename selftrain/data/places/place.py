@@ -23,12 +23,14 @@ _SPLIT = re.compile(rf"(?<![a-z])({'|'.join(_SPLITS)})(?![a-z])", re.IGNORECASE)
 class Found:
     """The images of a place, as columns of equal length; `ignored` counts what holds no image.
 
-    `splits` holds None where the place leaves the split open, `sizes` are in bytes (0: unknown). `notes` are decisions
-    that the owner should know of.
+    `splits` holds None where the place leaves the split open, `sizes` are in bytes (0: unknown). `words` tells of which
+    images the label is a word that somebody wrote for them alone, so that it may be a mark of none, and not the name of
+    a folder or of a class that the place lists. `notes` are decisions that the owner should know of.
     """
 
     paths: list[str] = field(default_factory=list)
     labels: list[str | None] = field(default_factory=list)
+    words: list[bool] = field(default_factory=list)
     splits: list[str | None] = field(default_factory=list)
     groups: list[str | None] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
@@ -45,10 +47,12 @@ class Found:
         mtime_ns: int,
         split: str | None = None,
         group: str | None = None,
+        word: bool = False,
     ) -> None:
         """Add one image."""
         self.paths.append(path)
         self.labels.append(label)
+        self.words.append(word)
         self.splits.append(split)
         self.groups.append(group)
         self.sizes.append(size)

@@ -13,7 +13,6 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from selftrain.data.images.formats import sniff
-from selftrain.data.lists.labels import is_mark
 from selftrain.data.places.place import INSIDE, LARGEST, Found, split_named, splits_noted
 from selftrain.errors import SourceError
 
@@ -38,9 +37,10 @@ class Records:
                 if _image(features) is None:
                     found.ignored += 1
                     continue
-                label = _label(features, os.path.dirname(path)) if labelled and split != "unlabeled" else None
+                asked = labelled and split != "unlabeled"
+                label, word = _label(features, os.path.dirname(path)) if asked else (None, False)
                 where = f"{path}{INSIDE}{start:015d}"
-                found.add(where, label=label, size=len(data), mtime_ns=mtime_ns, split=split)
+                found.add(where, label=label, size=len(data), mtime_ns=mtime_ns, split=split, word=word)
         found.notes += splits_noted(found, len(self.files))
         if not found.paths:
             raise SourceError(
@@ -112,16 +112,16 @@ def _image(features: dict[str, bytes | int]) -> bytes | None:
     return None
 
 
-def _label(features: dict[str, bytes | int], folder: str) -> str | None:
+def _label(features: dict[str, bytes | int], folder: str) -> tuple[str | None, bool]:
+    """The label of a record, and whether it is a word, and not the number of a class."""
     name = next((each for each in _LABELS if each in features), None)
     if name is None:
-        return None
+        return None, False
     value = features[name]
     if isinstance(value, bytes):
-        text = value.decode("utf-8", "replace").strip()
-        return None if not text or is_mark(text) else text
+        return value.decode("utf-8", "replace").strip() or None, True
     names = _class_names(folder, name.replace("/", "_"))
-    return None if value < 0 else names[value] if value < len(names) else str(value)
+    return None if value < 0 else names[value] if value < len(names) else str(value), False
 
 
 @cache

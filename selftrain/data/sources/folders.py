@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from selftrain import config
 from selftrain.data.images.openers import image_bytes
+from selftrain.data.lists.labels import without_marks
 from selftrain.data.sources.layout import folders_in, stop_at_splits, super_classes
 from selftrain.data.sources.listing import LISTING_SCHEMA, FoundFiles, Listing, find_images
 from selftrain.data.sources.rows import checked_listing, training_classes
@@ -32,7 +34,7 @@ class FolderImages:
         ignored, notes = 0, list[str]()
         for split, root in roots.items():
             others = tuple(other for name, other in roots.items() if name != split)
-            table, left_out, said = rows_of_role(split, root, others)
+            table, left_out, said = rows_of_role(split, root, others, self.settings.no_label)
             parts.append(table)
             ignored += left_out
             notes += said
@@ -65,15 +67,21 @@ class FolderImages:
         return roots
 
 
-def rows_of_role(role: str, root: str, others: tuple[str, ...]) -> tuple[pa.Table, int, list[str]]:
+def rows_of_role(
+    role: str, root: str, others: tuple[str, ...], no_label: Collection[str] | None = None
+) -> tuple[pa.Table, int, list[str]]:
     """The images of the folder `root`, which is the `role` of a FolderSource, apart from the folders `others`.
 
-    Beside them: how many files hold no image, and notes. Raises SourceError for folders that cannot be classes.
+    Those in class folders named in `no_label` have no label. Beside them: how many files hold no image, and notes.
+    Raises SourceError for folders that cannot be classes.
     """
     if role == "unlabeled":
         return (*_rows(root, label=None, split=role, apart_from=others), [])
     stop_at_splits(root, f"source.{role}")
-    return _class_folders(root, split=None if role == "labeled" else role, apart_from=others)
+    table, ignored, notes = _class_folders(root, split=None if role == "labeled" else role, apart_from=others)
+    labels, said = without_marks(table["label"], no_label or ())
+    place = table.schema.get_field_index("label")
+    return table.set_column(place, table.schema.field(place), labels), ignored, [*notes, *([said] if said else [])]
 
 
 def _class_folders(root: str, *, split: str | None, apart_from: tuple[str, ...]) -> tuple[pa.Table, int, list[str]]:

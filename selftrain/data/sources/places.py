@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from selftrain import config
 from selftrain.data.images.openers import image_bytes
+from selftrain.data.lists.labels import is_mark, without_marks
 from selftrain.data.places.opening import open_place
 from selftrain.data.places.place import INSIDE, Found, Place
 from selftrain.data.sources.folders import rows_of_role
@@ -77,15 +78,18 @@ class PlacesImages:
                 raise SourceError(f"source.{role}: {path!r} holds no images; correct the path")
             if role != "unlabeled":
                 _stop_at_splits(found, role, path)
-            return _table(found, role), found.ignored, [*found.notes, *_unlabelled_noted(found, role, path)]
+            splits: list[str | None] = found.splits if role == "labeled" else [role] * len(found.paths)
+            labels, marked = _marked_out(found, splits, f"source.{role}: {path!r}", self.settings.no_label)
+            told = [*found.notes, *marked, *_unlabelled_noted(labels, splits, role, path)]
+            return _table(found, labels, splits), found.ignored, told
         metadata = list_in(path)
         if metadata is not None:
-            return _of_list(metadata, role)
+            return _of_list(metadata, role, self.settings.no_label)
         if not os.path.isdir(path):
             raise SourceError(
                 f"source.{role}: {path!r} is neither a folder nor a file (seen from {os.getcwd()!r}); correct the path"
             )
-        return rows_of_role(role, path, others)
+        return rows_of_role(role, path, others, self.settings.no_label)
 
     @cached_property
     def _places(self) -> Mapping[str, Place | None]:
@@ -122,27 +126,42 @@ def _stop_at_splits(found: Found, role: str, path: str) -> None:
         )
 
 
-def _unlabelled_noted(found: Found, role: str, path: str) -> list[str]:
+def _marked_out(
+    found: Found, splits: Sequence[str | None], where: str, no_label: Collection[str] | None
+) -> tuple[list[str | None], list[str]]:
+    """The labels of a place, None for each mark of a missing one and in the pool; and what is said of the marks.
+
+    The marks are `no_label`, or else what programs write in place of a word. Raises SourceError for a mark in a split
+    that must have labels.
+    """
+    labels = [None if split == "unlabeled" else label for label, split in zip(found.labels, splits, strict=True)]
+    rows = [row for row, word in enumerate(found.words) if word or no_label is not None]
+    words = pa.chunked_array([pa.array([labels[row] for row in rows], pa.string())])
+    marks = [word for word in words.unique().to_pylist() if word and is_mark(word)] if no_label is None else no_label
+    kept, said = without_marks(words, marks)
+    remedy = "if that is a class, write source.no_label: [], or give --class to `selftrain init`"
+    for row, label in zip(rows, kept.to_pylist(), strict=True):
+        if label != labels[row] and splits[row] is not None:
+            raise SourceError(f"{where}: {said}, and {splits[row]} images need one; {remedy}")
+        labels[row] = label
+    return labels, [f"{where}: {said}; {remedy}"] if said else []
+
+
+def _unlabelled_noted(labels: Sequence[str | None], splits: Sequence[str | None], role: str, path: str) -> list[str]:
     """What is said of images without a label where labelled ones are given."""
-    open_rows = zip(found.labels, found.splits, strict=True)
+    open_rows = zip(labels, splits, strict=True)
     count = sum(label is None and split != "unlabeled" for label, split in open_rows) if role == "labeled" else 0
     return [f"{count} images of {path!r} have no label: they join the unlabelled ones"] if count else []
 
 
-def _table(found: Found, role: str) -> pa.Table:
-    """The rows of a place in its role: that of labelled images keeps the splits that the place names itself."""
-    count = len(found.paths)
-    splits: list[str | None] = found.splits if role == "labeled" else [role] * count
-    labels = [None if split == "unlabeled" else label for label, split in zip(found.labels, splits, strict=True)]
+def _table(found: Found, labels: Sequence[str | None], splits: Sequence[str | None]) -> pa.Table:
     columns = (found.paths, labels, splits, found.sizes, found.mtimes_ns, found.groups)
     return pa.table([pa.array(each, of.type) for each, of in zip(columns, _GROUPED, strict=True)], schema=_GROUPED)
 
 
-def _of_list(path: str, role: str) -> tuple[pa.Table, int, list[str]]:
-    listing = TableImages(config.TableSource(path=path)).scan()
+def _of_list(path: str, role: str, no_label: list[str] | None) -> tuple[pa.Table, int, list[str]]:
+    listing = TableImages(config.TableSource(path=path, no_label=no_label), labelled=role != "unlabeled").scan()
     table = listing.table
-    if role == "unlabeled":
-        table = table.set_column(1, "label", pa.nulls(len(table), pa.string()))
     if role != "labeled":
         table = table.set_column(2, "split", pa.array([role] * len(table), pa.string()))
     if "group" in table.column_names and pc.all(pc.is_null(table["group"])).as_py():

@@ -58,4 +58,5 @@ def _of_table(settings: config.TableSource) -> ImageSource:
     if not holds_images(os.path.expanduser(settings.path)):
         return TableImages(settings)
     label = settings.columns.get("label")
-    return PlacesImages(config.FolderSource(labeled=f"{settings.path}{INSIDE}{label}" if label else settings.path))
+    labeled = f"{settings.path}{INSIDE}{label}" if label else settings.path
+    return PlacesImages(config.FolderSource(labeled=labeled, no_label=settings.no_label))

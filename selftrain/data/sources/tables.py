@@ -39,6 +39,7 @@ class TableImages:
 
     settings: config.TableSource
     on_disk: bool = True
+    labelled: bool = True  # else labels are not looked for
 
     @property
     def root(self) -> str:
@@ -47,7 +48,7 @@ class TableImages:
         return os.path.dirname(os.path.expanduser(self.settings.path)) or "."
 
     def scan(self) -> Listing:
-        table, notes = _read_table(self.settings)
+        table, notes = _read_table(self.settings, labelled=self.labelled)
         written: list[str] = table["path"].to_pylist()
 
         def row_name(row: int) -> str:
@@ -92,14 +93,16 @@ class TableImages:
         return training_classes(listing.table)
 
 
-def _read_table(settings: config.TableSource) -> tuple[pa.Table, tuple[str, ...]]:
+def _read_table(settings: config.TableSource, *, labelled: bool) -> tuple[pa.Table, tuple[str, ...]]:
     """The columns path, label, split and group as strings, empty cells as null, and what was decided on the way.
 
     Raises SourceError.
     """
     path = Path(settings.path).expanduser()
     table, name = read_list(path, option="source.path"), repr(str(path))
-    columns = columns_of(table, {str(role): column for role, column in settings.columns.items()}, name=name)
+    columns = columns_of(
+        table, {str(role): column for role, column in settings.columns.items()}, name=name, labelled=labelled
+    )
     labels, marked = without_marks(labels_of(table, columns, name=name), settings.no_label)
     labels = tidied(labels)
     refuse_several(labels)

@@ -92,7 +92,7 @@ class Classification:
         """See `scoring.score`."""
         from selftrain.selflabel.teaching.scoring import score
 
-        return score(data.manifest, data.pixels(model.contract.image_size), model)
+        return score(data.manifest, data.pixels_for(model.contract), model)
 
     def evaluate_on_test(
         self,
@@ -107,7 +107,7 @@ class Classification:
         """See `scoring.evaluate_on_test`."""
         from selftrain.selflabel.teaching.scoring import evaluate_on_test
 
-        models, pixels_at = (final, first_teacher, control), data.pixels
+        models, pixels_at = (final, first_teacher, control), data.pixels_for
         return evaluate_on_test(data.manifest, *models, baseline=baseline, pixels_at=pixels_at, earlier=earlier)
 
     def compare_on_test(self, data: TaskData, model: SavedModel, reference: SavedModel) -> DetailedComparison:
@@ -116,4 +116,4 @@ class Classification:
 
         tests = data.dataset.tests
         earlier = tests.read(tests.before(data.manifest))
-        return compare_on_test(data.manifest, model, reference, pixels_at=data.pixels, earlier=earlier)
+        return compare_on_test(data.manifest, model, reference, pixels_at=data.pixels_for, earlier=earlier)

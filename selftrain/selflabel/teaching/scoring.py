@@ -18,7 +18,7 @@ from selftrain.evaluate.evaluation import EvaluationReport, evaluate, evaluate_p
 from selftrain.evaluate.wrong_answers import all_errors, wrong_answers
 from selftrain.learn.models import divergence
 from selftrain.learn.models.calibrate import cross_fitted_probs, softmax
-from selftrain.learn.models.contract import SavedModel
+from selftrain.learn.models.contract import Contract, SavedModel
 from selftrain.learn.models.kept_features import logits_of
 from selftrain.learn.models.loading import load
 from selftrain.selflabel.rounds.scores import Scores
@@ -70,20 +70,20 @@ def evaluate_on_test(
     control: SavedModel | None = None,
     *,
     baseline: SavedModel | None = None,
-    pixels_at: Callable[[int], Pixels],
+    pixels_at: Callable[[Contract], Pixels],
     earlier: Manifest | None = None,
 ) -> EvaluationReport:
     """The report on the final model on test, compared with the first teacher, the control and the baseline there.
 
-    Each model reads the images at its own size: `pixels_at(size)` gives all images of `manifest`. If the control or the
-    baseline diverged, the report holds the reason. A model that is two of these is asked once. `earlier` is an earlier
-    version of the test set: the report also has the scores on the images that both hold.
+    Each model reads the images at its own size and bits: `pixels_at(contract)` gives all images of `manifest`. If the
+    control or the baseline diverged, the report holds the reason. A model that is two of these is asked once. `earlier`
+    is an earlier version of the test set: the report also has the scores on the images that both hold.
     """
     known: dict[str, npt.NDArray[np.float32]] = {}
 
     def answers(model: SavedModel) -> npt.NDArray[np.float32]:
         if model.digest not in known:
-            known[model.digest] = probs_on_test(manifest, pixels_at(model.contract.image_size), model)
+            known[model.digest] = probs_on_test(manifest, pixels_at(model.contract), model)
         return known[model.digest]
 
     def if_trained(model: SavedModel | None) -> npt.NDArray[np.float32] | None:
@@ -128,7 +128,7 @@ def compare_on_test(
     model: SavedModel,
     reference: SavedModel,
     *,
-    pixels_at: Callable[[int], Pixels],
+    pixels_at: Callable[[Contract], Pixels],
     earlier: Manifest | None = None,
 ) -> DetailedComparison:
     """Compare `model` with `reference` on the same test images, each at its own size: one test-set evaluation each.
@@ -136,7 +136,7 @@ def compare_on_test(
     `earlier` is an earlier version of the test set: both accuracies on the images that it holds too are given as well.
     """
     labels = manifest.labels()[manifest.rows(Split.TEST)]
-    probs = probs_on_test(manifest, pixels_at(model.contract.image_size), model)
-    reference_probs = probs_on_test(manifest, pixels_at(reference.contract.image_size), reference)
+    probs = probs_on_test(manifest, pixels_at(model.contract), model)
+    reference_probs = probs_on_test(manifest, pixels_at(reference.contract), reference)
     held = None if earlier is None else in_both(manifest, earlier)
     return compare_in_detail(labels, probs, reference_probs, class_names=manifest.label_map.names, earlier=held)

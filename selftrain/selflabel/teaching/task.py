@@ -22,7 +22,7 @@ from selftrain.selflabel.teaching.asked import asked_rows
 if TYPE_CHECKING:
     from selftrain.evaluate.detail import DetailedComparison
     from selftrain.evaluate.evaluation import EvaluationReport
-    from selftrain.learn.models.contract import SavedModel
+    from selftrain.learn.models.contract import Contract, SavedModel
     from selftrain.learn.training.checkpoint import Checkpoints
     from selftrain.selflabel.rounds.plan import BaselinePlan, ControlPlan, Plan, TeacherPlan
     from selftrain.selflabel.rounds.scores import Scores
@@ -39,6 +39,10 @@ class TaskData:
     def pixels(self, size: int) -> Pixels:
         """The images as uint8 (n, size, size, 3), aligned with the manifest's rows."""
         return self.dataset.pixels(self.manifest, size)
+
+    def pixels_for(self, contract: Contract) -> Pixels:
+        """The images as the model of `contract` reads them: at its size, and grey ones of 16 bits by its own bits."""
+        return self.dataset.pixels(self.manifest.read_as(contract.bits), contract.image_size)
 
     def rows_to_label(self, settings: PseudoLabel) -> Int64s:
         """The rows (n,) that a teacher is asked about in a round (`asked.asked_rows`)."""

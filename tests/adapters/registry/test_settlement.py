@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ from selftrain.selflabel.rounds.outcome import Outcome
 from selftrain.selflabel.rounds.record import Registration, RunRecord
 from selftrain.selflabel.teaching import scoring
 from selftrain.selflabel.teaching.evaluation_count import count_evaluations
+from selftrain.selflabel.teaching.task import TaskData
 
 pytestmark = [
     pytest.mark.keras,
@@ -69,8 +69,8 @@ class Colours:
 
     def read(self, model: SavedModel) -> EvaluationReport:
         """The report on `model` as its own first teacher."""
-        images = partial(open_dataset(self.place, MACHINE).pixels, self.manifest)
-        return scoring.evaluate_on_test(self.manifest, model, model, pixels_at=images)
+        images = TaskData(self.manifest, open_dataset(self.place, MACHINE))
+        return scoring.evaluate_on_test(self.manifest, model, model, pixels_at=images.pixels_for)
 
     def ended(self, model: SavedModel) -> Outcome:
         """A loop that passed with its first teacher, `model`."""

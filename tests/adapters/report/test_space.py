@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources.source import open_source
 from selftrain.data.store.dataset import Dataset
 from selftrain.data.store.feature_files import FeatureFiles
+from selftrain.data.store.image_store import ImageStore
 from selftrain.files.workspace import Workspace
 from selftrain.selflabel.rounds.record import RunRecord
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels, select
@@ -130,6 +132,29 @@ def test_a_model_is_asked_about_the_grey_pictures_of_twelve_bits_that_it_was_tra
     np.testing.assert_array_equal(asked.gather(rows), trained_on.gather(rows))
     assert asked.gather(rows).max() == 255
     assert asked.bits == 12, "features that the run kept are found under them"
+
+
+def test_of_large_pictures_as_many_are_drawn_as_are_decoded_in_half_a_minute(
+    opened: tuple[Dataset, Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, manifest = opened
+    read: list[int] = []
+    monkeypatch.setattr(module, "MOST_SHOWN", 12 * 24 * 24)
+    monkeypatch.setattr(type(dataset.store), "read", counted(type(dataset.store).read, read))
+    monkeypatch.setattr(module, "_answered", lambda last, drawn: (drawn, np.eye(len(drawn.rows)), "none"))
+    found = space_of(RECORD, dataset, manifest, [taught(manifest)])
+    assert found is not None
+    assert (len(found.ids), sum(label >= 0 for label in found.labels)) == (12, 4)
+    assert "Drawn are 8 of 30 images of the pool and 4 of" in found.rule
+    assert read == [1] * 12, "never are two files in memory"
+
+
+def counted(read: Callable[..., list[bytes]], sizes: list[int]) -> Callable[..., list[bytes]]:
+    def counting(store: ImageStore, shard: Sequence[str], index: np.ndarray) -> list[bytes]:
+        sizes.append(len(index))
+        return read(store, shard, index)
+
+    return counting
 
 
 def test_without_pseudo_labels_there_is_no_space(opened: tuple[Dataset, Manifest]) -> None:

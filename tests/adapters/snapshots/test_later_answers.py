@@ -128,6 +128,27 @@ def test_answers_of_a_review_that_was_killed_are_kept_by_the_next_one(tmp_path: 
     assert kept(tmp_path).agreed == {"a": "cat", "b": "cat"}
 
 
+def test_answers_of_a_review_that_was_killed_are_added_to_what_others_kept_meanwhile(tmp_path: Path) -> None:
+    killed: list[object] = []
+    for answered in ("first", "killed"):
+        review = answers_carried(place(tmp_path, "anna"), "review")
+        review.__enter__()
+        desk(tmp_path, "anna").answer(["a" if answered == "first" else "b"], "cat", "anna")
+        if answered == "first":
+            review.__exit__(None, None, None)
+        killed.append(review)
+    with answers_carried(place(tmp_path, "ben"), "review"):
+        desk(tmp_path, "ben").answer(["c"], "dog", "ben")
+    with answers_carried(place(tmp_path, "anna"), "review"):
+        said = standing(read_log(folder(tmp_path, "anna"))).agreed
+        assert said == {"a": "cat", "b": "cat", "c": "dog"}, "the next review begins with all of them"
+        with answers_carried(place(tmp_path, "ben"), "review"):
+            desk(tmp_path, "ben").answer(["b"], "dog", "ben")
+    found = kept(tmp_path)
+    assert found.agreed == {"a": "cat", "c": "dog"}
+    assert set(found.disputed["b"]) == {"cat", "dog"}
+
+
 def test_answers_wait_for_a_run_that_is_at_the_data_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

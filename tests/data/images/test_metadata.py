@@ -12,6 +12,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 from selftrain.data.images.decode import decode
 from selftrain.data.images.formats import OF_PACKAGES, Format
 from selftrain.data.images.metadata import without_metadata
+from selftrain.data.images.reasons import QuarantineReason
 from selftrain.errors import ImageError
 
 OWNER = "Erika-Mustermann"
@@ -169,6 +170,19 @@ def test_where_metadata_cannot_be_cut_out_the_pixels_alone_are_kept(form: Format
     clean = without_metadata(buffer.getvalue())
     assert OWNER.encode() not in clean
     np.testing.assert_array_equal(decode(clean, None), decode(buffer.getvalue(), None))
+
+
+@pytest.mark.parametrize("kind", ["JPEG2000", "PPM"])
+def test_the_bits_of_a_set_are_applied_to_a_grey_picture_without_its_metadata(kind: str) -> None:
+    values = np.random.default_rng(0).integers(0, 1 << 12, (24, 36), np.uint16)
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, kind)
+    clean = without_metadata(buffer.getvalue())
+    np.testing.assert_array_equal(decode(clean, None, bits=12)[..., 0], values >> 4)
+    np.testing.assert_array_equal(decode(clean, None, bits=16)[..., 0], values >> 8)
+    with pytest.raises(ImageError) as refused:
+        decode(clean, None)
+    assert refused.value.reason == QuarantineReason.SHALLOW
 
 
 @pytest.mark.parametrize("form", [form for form in Format if form not in (*OF_PACKAGES, *REWRITTEN)])

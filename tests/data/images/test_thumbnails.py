@@ -9,7 +9,7 @@ from PIL import Image
 
 from selftrain.data.images import thumbnails
 from selftrain.data.images.encode import encode_png
-from selftrain.data.images.thumbnails import SIDE, remnant, thumbnail
+from selftrain.data.images.thumbnails import SIDE, remnant, sprite, thumbnail
 from selftrain.errors import ImageError
 
 
@@ -20,6 +20,17 @@ def test_a_thumbnail_is_a_small_webp_square() -> None:
     with Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))) as image:
         assert (image.format, image.size) == ("WEBP", (SIDE, SIDE))
     assert len(uri) < 12_000  # noise is the worst
+
+
+def test_a_sprite_that_is_too_large_loses_quality_and_takes_each_file_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    files = [encode_png(rng.integers(0, 255, (40, 40, 3)).astype(np.uint8)) for _ in range(6)] + [b"no image"]
+    uri, across = sprite(iter(files), count=len(files), side=40)
+    monkeypatch.setattr(thumbnails, "MOST_SPRITE", len(uri) - 1)
+    smaller, _ = sprite(iter(files), count=len(files), side=40)
+    assert (across, len(smaller) < len(uri)) == (3, True)
+    assert shown(smaller).shape == (120, 120, 3)
+    assert (np.abs(shown(smaller)[88:, :32] - 128) < 12).all(), "what cannot be decoded is grey"
 
 
 def test_what_is_not_an_image_is_refused() -> None:

@@ -11,11 +11,15 @@ from selftrain.data.ingest.ingest import IngestResult, ingest
 from selftrain.data.manifest import Manifest, Split
 from selftrain.data.sources.source import open_source
 from selftrain.data.sources.survey import survey
+from selftrain.data.store.dataset import Dataset
 from selftrain.data.store.image_store import ImageStore
 from selftrain.data.store.pixels import decoded
 from selftrain.errors import ConfigError, SourceError
+from selftrain.files.workspace import Workspace
+from selftrain.learn.models.contract import Contract
 from selftrain.scaffold.choices import choose
 from selftrain.scaffold.draft import Wishes
+from selftrain.selflabel.teaching.task import TaskData
 
 
 def painted(root: Path, *, bits: int, count: int = 16) -> config.FolderSource:
@@ -104,6 +108,19 @@ def test_a_manifest_keeps_its_bits(tmp_path: Path) -> None:
         teacher="t",
     )
     assert (labelled.bits, labelled.without_pseudo_labels().bits) == (12, 12)
+
+
+def test_a_model_is_shown_the_pictures_by_the_bits_that_it_was_trained_with(tmp_path: Path) -> None:
+    """A champion of 12 bits is not asked about a quarter of the light once the set has 14."""
+    dataset = Dataset(Workspace(tmp_path / "workspace"), "set", config.Machine())
+    source = painted(tmp_path, bits=12)
+    seen = {}
+    for bits in (12, 14):
+        manifest = taken(source, dataset.store, bits).manifest
+        contract = Contract(class_names=("dark", "light"), backbone="tiny", image_size=24, bits=12)
+        seen[bits] = TaskData(manifest, dataset).pixels_for(contract).gather(np.arange(len(manifest)))
+    np.testing.assert_array_equal(seen[14], seen[12])
+    assert seen[14].max() == 255
 
 
 def test_a_detector_has_no_bits() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -24,7 +25,7 @@ from selftrain.data.intake_table import (
 )
 from selftrain.data.store.image_store import ImageStore
 from selftrain.data.store.shards import count_records
-from selftrain.errors import ManifestError
+from selftrain.errors import ManifestError, SourceError
 from selftrain.files.remote import RemoteFile, open_remote
 
 Draw = Callable[..., Path]
@@ -59,6 +60,43 @@ def intake(store: ImageStore) -> pa.Table:
 def records(store: ImageStore) -> int:
     """Images in all shards together."""
     return sum(count_records(path) for path in store.shards.glob("*.arrayrecord"))
+
+
+@pytest.mark.parametrize("name", ["a.pgm", "a.jp2"])
+def test_new_grey_pictures_are_read_by_the_bits_of_the_set(store: ImageStore, tmp_path: Path, name: str) -> None:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 1 << 12, (48, 48), np.uint16)).save(inbox / name)
+    take(store, inbox, settings=config.Ingest(bits=12))
+    assert intake(store)["reason"].to_pylist() == [None]
+    assert records(store) == 1
+
+
+def test_other_bits_lose_no_image_whose_file_has_left_the_inbox(store: ImageStore, tmp_path: Path, draw: Draw) -> None:
+    inbox = tmp_path / "inbox"
+    draw(inbox / "a.png", seed=1)
+    deep = np.random.default_rng(0).integers(0, 1 << 12, (48, 48), np.uint16)
+    Image.fromarray(deep).save(inbox / "b.png")
+    take(store, inbox, settings=config.Ingest(bits=12))
+    before = store.index()
+    for path in inbox.iterdir():
+        path.unlink()
+
+    def mended(bits: int | None) -> pa.Table:
+        settings = config.Ingest.model_validate({"bits": bits})
+        assert mend(store, lambda: open_remote(str(inbox), {}), settings=settings) == 0
+        return store.index()
+
+    for refused, said in ((10, "too_deep|largest is"), (None, "Set ingest.bits")):
+        with pytest.raises(SourceError, match=rf"1 images .* from the inbox cannot be read .*({said})"):
+            mended(refused)
+        assert store.index().equals(before, check_metadata=True), "nothing was changed"
+    deeper = mended(14)
+    assert deeper["image_id"].equals(before["image_id"])
+    draw(inbox / "c.png", seed=2)
+    take(store, inbox, settings=config.Ingest(bits=12))
+    assert mended(12)["image_id"].null_count == 0
+    assert mended(12).num_rows == 3
 
 
 def test_each_file_becomes_a_row_that_says_from_where_and_when_and_what_became_of_it(

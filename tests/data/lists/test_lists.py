@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -197,6 +198,23 @@ def test_labels_that_are_records_are_refused_and_not_lost(folders: Path) -> None
     text = f'{{"image": "{CAT}", "label": {{"id": 1, "name": "cat"}}}}\n'
     with pytest.raises(SourceError, match=r"the column 'label' holds struct<.*name of the class.* a column of its own"):
         read(folders, text, name="list.jsonl")
+
+
+def test_a_chosen_column_counts_and_not_another_that_holds_records(folders: Path) -> None:
+    text = f'{{"image": "{CAT}", "label": {{"id": 1}}, "box": [1, 2], "kind": "cat"}}\n'
+    assert labels(read(folders, text, name="list.jsonl", columns={"label": "kind"})) == ["cat"]
+    for column, said in (("label", "holds struct<"), ("box", "several values of 'box'")):
+        with pytest.raises(SourceError, match=said):
+            read(folders, text, name="list.jsonl", columns={"label": column})
+
+
+def test_labels_of_the_list_of_a_pool_are_not_looked_at(folders: Path) -> None:
+    pool = folders / "unlabeled"
+    name = "00.webp"
+    (pool / "metadata.jsonl").write_text(f'{{"file_name": "{name}", "category": {{"id": 3}}}}\n', encoding="utf-8")
+    source = config.FolderSource(labeled=str(folders / "labeled"), unlabeled=str(pool))
+    found = open_source(source).scan().table
+    assert found.filter(pc.equal(found["split"], "unlabeled"))["path"].to_pylist() == [str(pool / name)]
 
 
 def test_masks_beside_their_images_are_said(folders: Path) -> None:

@@ -303,7 +303,43 @@ def test_marks_of_no_label_in_samples_are_no_class_and_are_said(tmp_path: Path) 
              for part in ("png", "cls")}  # fmt: skip
     listing = opened(tarred(tmp_path / "a.tar", files)).scan()
     assert listing.table["label"].to_pylist() == ["cat", None, None, "dog"]
-    assert listing.notes == (f"2 images of '{tmp_path}/a.tar' have no label: they join the unlabelled ones",)
+    assert listing.notes == (
+        f"source.labeled: '{tmp_path}/a.tar': 2 rows have no label: they say '-1', 'nan'; if that is a class, write "
+        "source.no_label: [], or give --class to `selftrain init`",
+        f"2 images of '{tmp_path}/a.tar' have no label: they join the unlabelled ones",
+    )
+
+
+def test_a_class_that_is_called_none_can_be_one(tmp_path: Path) -> None:
+    table = hugging_face(tmp_path / "a.parquet", ["none", "ring", "none", "scratch"])
+    files = {f"{key}.{part}": png(key) if part == "png" else name.encode() for key, name in enumerate(("none", "ring"))
+             for part in ("png", "cls")}  # fmt: skip
+    samples = tarred(tmp_path / "a.tar", files)
+    folders = zipped(tmp_path / "a.zip", {f"{name}/0.png": png(1) for name in ("none", "ring")})
+    for place, names in ((table, ("none", "ring", "scratch")), (samples, ("none", "ring"))):
+        assert "none" not in labels_of(place)
+        assert labels_of(place, no_label=[]) == set(names)
+    assert labels_of(folders) == {"none", "ring"}, "the name of a folder is no mark"
+    listed = hugging_face(tmp_path / "b.parquet", [0, 1, -1], names=["none", "ring"])
+    assert labels_of(listed) == {"none", "ring", None}, "nor is that of a class in the file's own list"
+    assert labels_of(folders, no_label=["none"]) == {None, "ring"}
+    with pytest.raises(
+        SourceError, match=r"source\.test: .*they say 'none', and test images need one; if that is a cl"
+    ):
+        opened(table, test=f"{table}::label").scan()
+
+
+def labels_of(labeled: Path, **settings: object) -> set[str | None]:
+    source = config.FolderSource.model_validate({"labeled": str(labeled), **settings})
+    return set(open_source(source).scan().table["label"].to_pylist())
+
+
+def test_a_class_folder_can_be_said_to_have_no_label(tmp_path: Path) -> None:
+    for name in ("cat", "dog", "unsorted"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0.png").write_bytes(png(len(name)))
+    assert labels_of(tmp_path) == {"cat", "dog", "unsorted"}
+    assert labels_of(tmp_path, no_label=["unsorted"]) == {"cat", "dog", None}
 
 
 def test_float_labels_of_a_parquet_file_are_whole_numbers_and_nan_is_none(tmp_path: Path) -> None:
