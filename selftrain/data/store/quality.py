@@ -177,7 +177,7 @@ def _hints(measures: Doubles, width: Doubles, height: Doubles) -> dict[Hint, _Fo
     dark = np.where(plain, 0, min(DARK, usual_high / 2) - high)
     bright = np.where(plain, 0, fifth - max(BRIGHT, (255 + usual_fifth) / 2))
     blurred = np.where(plain, 0, min(SMOOTH, SMOOTHER * usual) - sharpness)
-    shape, size = np.log(width / height), np.log(width * height) / 2
+    shape, size = np.abs(np.log(width / height)), np.log(width * height) / 2
     sides = (width, height)
     return {
         Hint.PLAIN: _Found(FLAT - (high - low), "brightness {:.0f} to {:.0f} of 255", (low, high)),

@@ -69,6 +69,14 @@ def test_each_kind_of_bad_image_has_its_hint_and_good_ones_have_none(tmp_path: P
     assert report.share == pytest.approx(6 / 30)
 
 
+def test_pictures_of_a_phone_that_was_held_upright_have_no_odd_shape(tmp_path: Path) -> None:
+    sides = {f"{at:02}": (64, 112) if at % 5 < 2 else (112, 64) for at in range(20)}
+    images = {name: photo(int(name)).resize(size) for name, size in sides.items()}
+    report = looked_at(tmp_path, {**images, "panorama": photo(50).resize((400, 64))})
+    assert hinted(report).get("panorama") == {Hint.SHAPE}
+    assert not any(Hint.SHAPE in hints for name, hints in hinted(report).items() if name != "panorama")
+
+
 def test_small_pictures_with_little_in_them_have_no_hint(tmp_path: Path) -> None:
     from sklearn.datasets import load_digits
 
