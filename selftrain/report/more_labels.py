@@ -30,7 +30,7 @@ def span(gain: Gain) -> str:
 
 
 def learning_curve(forecast: LabelForecast, path: Path) -> Path:
-    """Draw the accuracy by the number of labels, and what further labels would add, with 95 % intervals.
+    """Draw the accuracy by the number of labels, and what further labels would add, with their intervals.
 
     Raises InputError for a forecast without points.
     """
