@@ -113,18 +113,22 @@ class Manifest:
 
         It is the same on every machine, and does not depend on whether the images came at once or day by day.
         """
-        return self._digest(self.table.drop_columns(["origin", "shard", "index"]))
+        values = self._digest(self.table.drop_columns(["origin", "shard", "index"]))
+        if self.bits is not None:
+            values.update(f"bits {self.bits}".encode())
+        return values.hexdigest()
 
     def split_digest(self, split: Split) -> str:
-        """sha256 (hex) of one split's ids and labels, and of the class names; it identifies a test set."""
-        return self._digest(self.table.select(["image_id", "label"]).take(pa.array(self.rows(split))))
+        """sha256 (hex) of one split's ids and labels, and of the class names; it identifies a test set.
 
-    def _digest(self, table: pa.Table) -> str:
+        How its pictures are read does not count: a test set that was looked at stays one.
+        """
+        return self._digest(self.table.select(["image_id", "label"]).take(pa.array(self.rows(split)))).hexdigest()
+
+    def _digest(self, table: pa.Table) -> hashlib._Hash:
         digest = hashlib.sha256(json.dumps(self.label_map.names).encode())
         columns.update_digest(digest, table)
-        if self.bits is not None:
-            digest.update(f"bits {self.bits}".encode())
-        return digest.hexdigest()
+        return digest
 
     def write(self, path: Path) -> None:
         """Write one Parquet file; a reader sees the old file or the new one, whole."""

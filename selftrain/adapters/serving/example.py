@@ -57,7 +57,11 @@ contract = json.loads((here / "contract.json").read_text())
 
 
 def read(path):
-    image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+    image = ImageOps.exif_transpose(Image.open(path))
+    if image.mode.startswith("I"):  # 16 bits of grey, of which `bits` are filled
+        values = np.asarray(image) >> (contract["bits"] or 16) - 8
+        image = Image.fromarray(np.minimum(values, 255).astype(np.uint8))
+    image = image.convert("RGB")
     return np.asarray(ImageOps.fit(image, [contract["image_size"]] * 2, Image.Resampling.BICUBIC))
 
 

@@ -46,7 +46,8 @@ class ExportContract(BaseModel):
     """What the exported `file` reads and answers, what it was made from, and how it was checked.
 
     It reads `image`, uint8 0-255 (n, image_size, image_size, 3), RGB. It answers `probabilities`, float32 (n, classes),
-    calibrated: the temperature is inside. `sha256` is that of the file, or of all files of a folder by their paths.
+    calibrated: the temperature is inside. `bits` is how many of 16 bits grey pictures fill; None: all of them. `sha256`
+    is that of the file, or of all files of a folder by their paths.
     """
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
@@ -57,6 +58,7 @@ class ExportContract(BaseModel):
     sha256: str
     image_size: int
     resizing: str = RESIZING
+    bits: int | None = None
     channel_order: Literal["RGB"] = "RGB"
     input: Literal["image"] = "image"
     output: Literal["probabilities"] = "probabilities"
@@ -141,6 +143,7 @@ def _contract(contract: Contract, wanted: Export, parity: Parity, file: Path, *,
         sha256=digest_of_export(file),
         image_size=contract.image_size,
         resizing=RESIZING if contract.bits is None else f"{RESIZING}; {_DEEP.format(contract.bits, contract.bits - 8)}",
+        bits=contract.bits,
         class_names=contract.class_names,
         temperature=contract.temperature,
         model=called,

@@ -69,7 +69,10 @@ contract = json.loads((here / "contract.json").read_text())
 
 def read(path):
     """The pixels on a grey ground whose sides are multiples of `step`, their scale, and the size of the image."""
-    image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+    image = ImageOps.exif_transpose(Image.open(path))
+    if image.mode.startswith("I"):  # 16 bits of grey, of which the upper 8 count
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    image = image.convert("RGB")
     scale = min(1.0, contract["longest"] / max(image.size))
     size = tuple(max(round(side * scale), 1) for side in image.size)
     small = image if scale == 1 else image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
