@@ -14,6 +14,7 @@ from selftrain.autolabeling.boxes.choosing import BoxThreshold
 from selftrain.autolabeling.boxes.formats import FORMATS, BoxFormat
 from selftrain.autolabeling.boxes.pictures import open_pictures
 from selftrain.autolabeling.boxes.user_detector import open_detector
+from selftrain.autolabeling.settings import fixed
 from selftrain.config import Fixed, PerClass, TargetPrecision
 from selftrain.config.arguments import names_of
 from selftrain.errors import ConfigError
@@ -62,10 +63,9 @@ def _rule(threshold: object) -> BoxThreshold:
     """A threshold of boxes; a score (0-1) or None becomes a Fixed one. Raises ConfigError for anything else."""
     if isinstance(threshold, Fixed | PerClass | TargetPrecision):
         return threshold
-    if threshold is None:
-        return Fixed(value=None)
-    if isinstance(threshold, int | float | np.number) and not isinstance(threshold, bool) and 0 <= threshold <= 1:
-        return Fixed(value=float(threshold))
+    cutoff = fixed(threshold)
+    if cutoff is not None:
+        return cutoff
     raise ConfigError(
         f"threshold is {threshold!r}; give a score from 0 to 1, None for all, or PerClass() or TargetPrecision() of "
         "selftrain.config"

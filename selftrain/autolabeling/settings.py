@@ -65,14 +65,22 @@ def settings_of(
     )
 
 
-def _rule(threshold: object) -> object:
-    """A threshold is returned as it is; a confidence (0-1) or None becomes a Fixed threshold."""
-    if isinstance(threshold, Section | Mapping):
-        return threshold
+def fixed(threshold: object) -> Fixed | None:
+    """The Fixed threshold of a confidence (0-1), or of None, which accepts all; None for anything else."""
     if threshold is None:
         return Fixed(value=None)
     if isinstance(threshold, int | float | np.number) and not isinstance(threshold, bool) and 0 <= threshold <= 1:
         return Fixed(value=float(threshold))
+    return None
+
+
+def _rule(threshold: object) -> object:
+    """A threshold is returned as it is; a confidence (0-1) or None becomes a Fixed threshold."""
+    if isinstance(threshold, Section | Mapping):
+        return threshold
+    cutoff = fixed(threshold)
+    if cutoff is not None:
+        return cutoff
     raise ConfigError(
         f"threshold is {threshold!r}; give a confidence from 0 to 1, None for all, or a threshold of selftrain.config, "
         "such as TargetPrecision()"

@@ -20,8 +20,8 @@ def source_of(
 ) -> FolderSource | TableSource:
     """The source of the list `table`, or of `folders` (role -> path); `find_splits` looks for splits in the labelled.
 
-    Where one of the `classes` is called as what may mean that there is no label, no word means that. Raises ConfigError
-    where both or neither are given, and SourceError as `taken_as_splits` does.
+    Some words, such as "none", mean that an image has no label. Where one of the `classes` has such a name, none of
+    them does. Raises ConfigError where both or neither are given, and SourceError as `taken_as_splits` does.
     """
     given: dict[str, object] = {role: path for role, path in folders.items() if path is not None}
     doubtful = DOUBTFUL if table is not None else ()  # a doubtful folder is asked about by its own name

@@ -159,6 +159,7 @@ def test_the_page_of_the_run_is_in_mlflow_and_zenml_and_the_command_writes_it_ag
     assert "the features that the registered model, models:/tiny/1, computes for the images" in page
     assert "all 100 training images that people labelled" in page
     assert "1,797 of 1,797 images were decoded for this" in page
+    assert "That cannot be said: the features are learned from these labels" in page
     code = (
         "import json\nfrom zenml.client import Client\n"
         f"step = Client().get_pipeline_run({first['run_id']!r}).steps['run_page']\n"

@@ -52,7 +52,7 @@ class GivenModel:
     found: FoundModel
 
     def number(self) -> int:
-        """Always the same: there is no other."""
+        """Always the one model that was given."""
         return OF_NO_REGISTRY
 
     def load(self, number: int) -> LoadedVersion | LoadedDetector:

@@ -72,7 +72,7 @@ def gathered(record: RunRecord) -> ReportedRun:
         ingested=found.get("ingest_report"),
         validation=found.get("validation"),
         labels=labels,
-        forecast=_forecast(stored, found.get("ingest_report")),
+        forecast=_forecast(tuple(_outputs(stored)), found.get("ingest_report")),
         human_labels=() if manifest is None else tuple(manifest.class_counts(Split.TRAIN).tolist()),
         splits={} if manifest is None else {split.value: len(manifest.rows(split)) for split in Split},
         quarantine=counted(dataset),
@@ -197,20 +197,26 @@ def _labels(outputs: Sequence[tuple[str, ArtifactVersionResponse]]) -> tuple[Pse
     return tuple(by_round[index] for index in sorted(by_round))
 
 
-def _forecast(stored: PipelineRunResponse, ingested: IngestReport | None) -> LabelForecast | None:
+def _forecast(
+    outputs: Sequence[tuple[str, ArtifactVersionResponse]], ingested: IngestReport | None
+) -> LabelForecast | None:
     """What more labels would add, as the run's baseline left it beside its model; None where it left nothing.
 
-    The curve holds out images. Where these come in groups, each has others like it, so the curve says nothing of images
-    of a new group.
+    A control that is the baseline as well has left it instead. The curve holds out images. Where these come in groups,
+    each has others like it, so the curve says nothing of images of a new group.
     """
     from zenml.io import fileio
 
-    for name, artifact in _outputs(stored):
+    models = [artifact for wanted in ("baseline", "control") for name, artifact in outputs if name == wanted]
+    for artifact in models:
         path = f"{artifact.uri}/{FORECAST_FILE}"
-        if name != "baseline" or not fileio.exists(path):
+        try:
+            if not fileio.exists(path):
+                continue
+            with fileio.open(path) as file:
+                told = LabelForecast.read(file.read())
+        except (OSError, ValueError):  # another version's, or out of reach: the page does without
             continue
-        with fileio.open(path) as file:
-            told = LabelForecast.read(file.read())
         if ingested is None or not ingested.grouped:
             return told
         reason = "the images come in groups, and a curve that holds out single images cannot know new groups"

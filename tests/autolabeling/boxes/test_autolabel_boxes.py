@@ -389,7 +389,7 @@ def test_columns_of_three_images_with_three_boxes_each_are_columns(pool: Path) -
     def model(batch: list[Pixels]) -> object:
         return [[[9, 9, 20, 20]] * 3] * len(batch), [[0, 1, 0]] * len(batch), [[0.9, 0.8, 0.7]] * len(batch)
 
-    found = label(lambda batch: tuple(model(batch)), pool, batch_size=3)  # type: ignore[arg-type]
+    found = label(model, pool, batch_size=3)
     assert found.counts.accepted == 33
     assert found.accepted[0].classes == [0, 1, 0]
 

@@ -263,6 +263,7 @@ def test_a_camera_is_on_one_side_and_its_pool_images_are_left_out_if_it_is_held_
     assert {frozenset(found[camera]) for camera in held} == {frozenset({"validation"}), frozenset({"test"})}
     assert all(splits <= {"train", "unlabeled"} for camera, splits in found.items() if camera not in held)
     assert done.held_out_groups == 4 * len(held) > 0
+    assert done.grouped
     assert set(done.quarantine["reason"].to_pylist()) == {"held_out_group"}
     assert done.quarantine_share == 0
     assert f"group '{min(held)}' has images in validation or test" in done.quarantine["detail"].to_pylist()

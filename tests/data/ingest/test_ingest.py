@@ -84,7 +84,7 @@ def test_bad_files_are_quarantined_with_their_reason_and_nothing_else_suffers(fo
         "film.gif": "animated",
         "again.webp": "duplicate",
     }
-    assert (len(done.manifest), done.misnamed) == (35, 1)
+    assert (len(done.manifest), done.misnamed, done.grouped) == (35, 1, False)
     assert done.quarantine_share == pytest.approx(7 / 43)  # a copy is left out, but is nothing wrong
 
 

@@ -319,7 +319,7 @@ def test_a_class_that_is_called_none_can_be_one(tmp_path: Path) -> None:
     for place, names in ((table, ("none", "ring", "scratch")), (samples, ("none", "ring"))):
         assert "none" not in labels_of(place)
         assert labels_of(place, no_label=[]) == set(names)
-    assert labels_of(folders) == {"none", "ring"}, "the name of a folder is no mark"
+    assert labels_of(folders) == {"none", "ring"}, "a folder's name is a class, whatever it says"
     listed = hugging_face(tmp_path / "b.parquet", [0, 1, -1], names=["none", "ring"])
     assert labels_of(listed) == {"none", "ring", None}, "nor is that of a class in the file's own list"
     assert labels_of(folders, no_label=["none"]) == {None, "ring"}

@@ -159,7 +159,7 @@ def test_cocos_numbers_of_masks_tell_a_disc_from_its_box() -> None:
 
 
 def test_a_crowd_that_is_marked_by_its_box_alone_is_as_large_as_its_box() -> None:
-    """What is found in a crowd is no error, also where the image has no mask that would tell its size."""
+    """What is found in a crowd does not count, even if no mask tells the size of the image."""
     boxes, classes = np.array([[10, 10, 60, 60]], np.float32), np.zeros(1, np.int64)
     one = Boxes.marked(boxes, classes, np.zeros(1, np.bool_), _filled(boxes))
     nothing = np.empty(1, object)
