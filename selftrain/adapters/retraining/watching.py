@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -76,7 +77,18 @@ def drift_line(e: Experiment) -> str:
         window = watch(e, new_images(intake, seen_rows=seen))
     except Exception as error:  # whatever is wrong with the measurement, the images can still be trained on
         return f"drift was not measured: {error}"
-    return window.decision.reason if window else "drift was not measured: there is no champion, or no new image"
+    return line_of(window) if window else "drift was not measured: there is no champion, or no new image"
+
+
+def line_of(window: Window) -> str:
+    """What a run keeps of a window: what was decided, and the window's name, because the words return."""
+    return f"{window.decision.reason} [window {window.name}]"
+
+
+def reason_and_name(line: str) -> tuple[str, str | None]:
+    """The two parts of `line_of`; a line of an earlier version has no name."""
+    found = re.fullmatch(r"(.*) \[window ([^\]]+)\]", line, re.DOTALL)
+    return (found[1], found[2]) if found else (line, None)
 
 
 def watch(e: Experiment, image_ids: Sequence[str]) -> Window | None:

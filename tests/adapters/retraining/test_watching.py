@@ -120,7 +120,7 @@ def test_calm_nights_set_the_threshold_and_a_dark_one_is_drift_for_a_new_champio
     assert window.decision.decided
     assert window.drifted, window.decision.reason
     assert watch(experiment, dark) == window
-    assert drift_line(experiment) == window.decision.reason
+    assert drift_line(experiment) == f"{window.decision.reason} [window {window.name}]"
 
     model, contract = load(colour_model)
     weights = [1.5 * each for each in model.get_layer("logits").get_weights()]
