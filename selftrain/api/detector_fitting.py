@@ -158,8 +158,9 @@ def _fitted(call: DetectorCall, labelled: LabelledImages, rows: Rows, pool: Pool
         class_names=names,
         strides=strides,
         longest=longest,
-        thresholds=dict(zip(names, found.ready.thresholds or (), strict=False)),
+        thresholds=dict(zip(names, found.thresholds or (), strict=False)),
         masks=masks,
+        turns=call.turns,
         image_steps=_image_steps(plan, found),
         seed=call.seed,
     )

@@ -141,11 +141,20 @@ def refuse_unused(**options: object) -> None:
     """Raise ConfigError for an option that a classifier alone reads."""
     given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value]
     if given:
-        raise ConfigError(f"{', '.join(given)}: the model is a detector, which reads --threshold and --materialize")
+        raise ConfigError(
+            f"{', '.join(given)}: the model is a detector, which reads --threshold, --flips and --materialize"
+        )
 
 
 def label_objects(
-    found: FoundModel, images: Path, out: Path, *, threshold: float | None, drawn: Path | None, as_json: bool
+    found: FoundModel,
+    images: Path,
+    out: Path,
+    *,
+    threshold: float | None,
+    drawn: Path | None,
+    flips: bool,
+    as_json: bool,
 ) -> None:
     """Write the boxes that the detector finds in a folder, and say what they are."""
     from selftrain.adapters.process.console import progress
@@ -158,7 +167,7 @@ def label_objects(
     start_keras()
     assert found.detector is not None
     with progress("label") as show:
-        done = detect_folder(found.detector, images, out, threshold=threshold, drawn=drawn, progress=show)
+        done = detect_folder(found.detector, images, out, threshold=threshold, drawn=drawn, flips=flips, progress=show)
     _say_default(found, threshold)
     if as_json:
         print_json(done)

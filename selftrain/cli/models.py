@@ -81,7 +81,7 @@ Materialize = Annotated[
 ]
 Copy = Annotated[bool, typer.Option("--copy", help="Make copies instead of links in --materialize.")]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Images that are predicted at once.")]
-Flips = Annotated[bool, typer.Option("--flips", help="Average the predictions of each image and its mirror image.")]
+Flips = Annotated[bool, typer.Option("--flips", help="Average the answers for each image and its mirror image.")]
 
 
 def predict(
@@ -184,7 +184,6 @@ def pseudo_label(
     found = find_reference(model, workspace=workspace, model_name=model_name, class_names=names, known=known)
     if found.detector is not None:
         refuse_unused(
-            flips=flips,
             copy=copy,
             per_class=per_class,
             labeled=labeled,
@@ -193,7 +192,7 @@ def pseudo_label(
             image_size=image_size,
             charts=charts,
         )
-        label_objects(found, images, out, threshold=threshold, drawn=materialize, as_json=as_json)
+        label_objects(found, images, out, threshold=threshold, drawn=materialize, flips=flips, as_json=as_json)
         return
     outputs = plan_outputs(images, out, charts=charts, folders=materialize)
     with open_folder(images, found.image_size, bits=found.bits) as files, progress("label") as show:

@@ -16,7 +16,8 @@ SMALLEST_VIEW, VIEW_STEP = 64, 32  # pixels
 class Detection(Section):
     """How a detector is trained on labels, and then by Unbiased Teacher; only `task: detection` reads it.
 
-    `burn_in_precision` and `burn_in_recall` are what a teacher must reach on validation before it may teach.
+    `burn_in_precision` and `burn_in_recall` are what a teacher must reach on validation before it may teach. It is
+    trained again and again, as long as that still raises its average precision there by `burn_in_gain`.
     """
 
     backbone: str = Field("mobilenet_v2_035", description="EfficientNet, MobileNetV2 or ResNet, by name")
@@ -30,7 +31,8 @@ class Detection(Section):
     student_steps: int = Field(1250, ge=1, description="of each round, on labels and on the pool")
     burn_in_precision: Share = Field(0.8, description="of the boxes above some score, on validation")
     burn_in_recall: Share = Field(0.3, description="of the objects, from that score on")
-    more_burn_ins: int = Field(2, ge=0, description="how often the burn-in is repeated at most until both are reached")
+    burn_in_gain: Share = Field(0.01, description="of average precision on validation, for which it is repeated")
+    more_burn_ins: int = Field(4, ge=0, description="how often the burn-in is repeated at most")
     unsup_weight: float = Field(1.0, ge=0, description="of the loss on images without labels; that on labels counts 1")
     ramp_up: Share = Field(0.1, description="share of the steps over which that weight rises")
     ema: float = Field(0.99, ge=0, lt=1, description="momentum of the average that teaches; a half-life of 69 steps")

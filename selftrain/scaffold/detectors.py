@@ -126,7 +126,7 @@ def _choose_training(draft: Draft, wishes: Wishes) -> None:
     draft.set("detection.backbone", wishes.teacher_backbone or BACKBONE, "small enough for a machine without a GPU")
     draft.set("detection.weights", wishes.teacher_weights, "published weights, or a local file, save most of the steps")
     teacher, student = PRETRAINED if wishes.pretrained else FROM_SCRATCH
-    draft.set("detection.teacher_steps", teacher, "on labels alone; repeated until the teacher is right often enough")
+    draft.set("detection.teacher_steps", teacher, "on labels alone; repeated while that helps on validation")
     draft.set("detection.student_steps", student, "10,000 views or more: fewer do not tell whether the pool helps")
     draft.set("detection.turns", False, "true for images without an up and down: cells, aerial photos")
 

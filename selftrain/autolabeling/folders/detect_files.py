@@ -65,12 +65,14 @@ def detect_folder(
     *,
     threshold: float | None = None,
     drawn: Path | None = None,
+    flips: bool = False,
     progress: Progress = silent,
 ) -> DetectionSummary:
     """Find objects in every image below `images`, and write them to the COCO file `out`; the images stay as they are.
 
     A box counts from `threshold` on; None: from the score per class at which the detector was precise on validation.
-    `drawn` is a new folder for the images with their boxes. A table beside `out` lists files that cannot be decoded.
+    With `flips` each image is also looked at mirrored, and the answers are averaged. `drawn` is a new folder for the
+    images with their boxes. A table beside `out` lists files that cannot be decoded.
     """
     names = saved.contract.class_names
     limits = lowest_scores(saved.contract, threshold)
@@ -80,7 +82,7 @@ def detect_folder(
     unreadable: list[tuple[str, str, str]] = []
     found: list[FoundObjects] = []
     listed = [ListedImage(path, "", read_file) for path in paths]
-    for each in find_objects(saved, listed, limits, threads=cores(), progress=progress):
+    for each in find_objects(saved, listed, limits, threads=cores(), flips=flips, progress=progress):
         if isinstance(each, Unread):
             unreadable.append((each.path, each.reason, each.detail))
             continue

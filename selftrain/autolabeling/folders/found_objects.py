@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Pixels = NDArray[np.uint8]
 BY_DEFAULT = 0.5
 """The lowest score of a class whose threshold the detector's contract does not know."""
+UNSURE = 0.05
+"""From this score on a box of one view counts, where several views are averaged."""
 BATCH = 8
 """Images that a detector looks at together; an incomplete batch costs as much as a whole one."""
 
@@ -85,16 +87,22 @@ def find_objects(
     *,
     threads: int,
     batch_size: int = BATCH,
+    flips: bool = False,
     progress: Progress = silent,
 ) -> Iterator[Found | Unread]:
     """What each of `images` holds, in their order; `lowest` is the score per class from which a box counts.
 
+    `flips` averages over mirrored views: 2, or 4 of a detector that was trained on images without an up and down.
     Two batches of decoded images are held at a time. A `reason` of "" is that of a path that names no file.
     """
     from selftrain.learn.detection.detect import Choice
+    from selftrain.learn.detection.mirrored import MirroredDetector, Views
 
     least = np.array([lowest[name] for name in saved.contract.class_names], np.float32)
-    detector = saved.open(Choice(score=float(least.min()), longest=saved.contract.longest))
+    floor = float(least.min())
+    views: Views = (4 if saved.contract.turns else 2) if flips else 1
+    choice = Choice(score=min(floor, UNSURE) if flips else floor, longest=saved.contract.longest)
+    detector = MirroredDetector(saved.open(choice), views)
     at_once, done = 2 * batch_size, 0
     size = min(batch_size, len(images))
     with ThreadPoolExecutor(threads) as pool, quiet():

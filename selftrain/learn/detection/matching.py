@@ -88,12 +88,12 @@ def gain(final: Matches, other: Matches, *, seed: int = 0, draws: int = 1000) ->
 
 
 def _of_image(found: Detections, objects: Objects) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.bool_]]:
-    overlaps = _overlaps(found.boxes, objects.boxes)
+    shared = overlaps(found.boxes, objects.boxes)
     same = (found.classes[:, None] == objects.classes) & ~objects.ignored
     free = np.ones(len(objects), np.bool_)
     right = np.zeros(len(found), np.bool_)
     for row in range(len(found)):
-        fits = np.where(same[row] & free, overlaps[row], 0.0)
+        fits = np.where(same[row] & free, shared[row], 0.0)
         if fits.max(initial=0.0) >= OVERLAP:
             right[row] = True
             free[fits.argmax()] = False
@@ -114,10 +114,11 @@ def _areas(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
     return areas
 
 
-def _overlaps(some: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+def overlaps(some: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The intersection over union (k, m) of boxes `some` (k, 4) and `others` (m, 4)."""
     both = _intersections(some, others)
-    overlaps: NDArray[np.float32] = both / (_areas(some)[:, None] + _areas(others) - both)
-    return overlaps
+    shares: NDArray[np.float32] = both / (_areas(some)[:, None] + _areas(others) - both)
+    return shares
 
 
 def _covered(boxes: NDArray[np.float32], by: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -29,7 +29,8 @@ class DetectorContract(BaseModel):
     It reads uint8 images (n, h, w, 3) in RGB whose sides are multiples of the largest of `strides`, and answers logits
     and boxes as `network.build_detector` says. Images are looked at with a longer side of at most `longest` pixels.
     `thresholds`: the score per class from which its boxes were taken as pseudo-labels, and can be shown. `masks` is the
-    number of prototypes that outlines are mixed from, 0 for a detector of boxes alone.
+    number of prototypes that outlines are mixed from, 0 for a detector of boxes alone. `turns`: its training images
+    had no up and down.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,6 +42,7 @@ class DetectorContract(BaseModel):
     longest: int = Field(1024, ge=64)
     thresholds: dict[str, float] = Field(default_factory=dict)
     masks: int = Field(0, ge=0)
+    turns: bool = False
     weights_sha256: str = ""
     values_sha256: str = ""
     lineage: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from selftrain.learn.detection.matching import Matches
@@ -12,10 +13,15 @@ ENOUGH_OBJECTS = 30
 
 @dataclass(frozen=True)
 class BurnIn:
-    """What a teacher must reach on validation before it may teach: `precision`, with at least `recall`."""
+    """What a teacher must reach on validation before it may teach: `precision`, with at least `recall`.
+
+    While a burn-in still raises the average precision there by `gain`, another follows: as long as labels teach, they
+    teach more than a pool.
+    """
 
     precision: float = 0.8
     recall: float = 0.3
+    gain: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,31 @@ def readiness(matches: Matches, needed: BurnIn) -> Readiness:
         return Readiness(None, f"{reached}: the recall is below {needed.recall:.0%}")
     each = tuple(_own(matches, name, needed, common) for name in range(len(matches.objects)))
     return Readiness(each, reached)
+
+
+@dataclass(frozen=True)
+class BurntIn:
+    """A teacher after one more burn-in: whether it may teach, and its average precision on validation."""
+
+    ready: Readiness
+    average_precision: float
+
+
+def burnt_in_enough(tried: Sequence[BurntIn], needed: BurnIn) -> bool:
+    """Whether no further burn-in is needed after those `tried`: one may teach, and the last gained too little.
+
+    A first one alone is never enough, because nothing shows what a second would gain.
+    """
+    *earlier, last = tried
+    before = max((each.average_precision for each in earlier), default=0.0)
+    may_teach = any(each.ready.thresholds is not None for each in tried)
+    return may_teach and bool(earlier) and last.average_precision < before + needed.gain
+
+
+def best_of(tried: Sequence[BurntIn]) -> int:
+    """The place of the best one in `tried`: of those that may teach, or of all, the one of highest precision."""
+    ranks = [(each.ready.thresholds is not None, each.average_precision) for each in tried]
+    return ranks.index(max(ranks))
 
 
 def _own(matches: Matches, name: int, needed: BurnIn, common: float) -> float:

@@ -17,7 +17,16 @@ from selftrain.learn.detection.training import DetectorRecipe, train_detector
 from selftrain.learn.detection.unbiased_teacher import UnbiasedTeacher, Watch, learn_from_unlabelled
 from selftrain.learn.networks.copies import copied
 from selftrain.progress import Progress, noting, silent
-from selftrain.selflabel.detection.choosing import Alarm, BurnIn, Readiness, alarms, readiness
+from selftrain.selflabel.detection.choosing import (
+    Alarm,
+    BurnIn,
+    BurntIn,
+    Readiness,
+    alarms,
+    best_of,
+    burnt_in_enough,
+    readiness,
+)
 
 _COUNTED_VIEWS = 128  # to know how many objects people marked in a view
 
@@ -26,8 +35,8 @@ _COUNTED_VIEWS = 128  # to know how many objects people marked in a view
 class DetectionPlan:
     """How a detector is improved.
 
-    - `teacher`: the training on labels, the burn-in. It is repeated at most `more_burn_ins` times until the teacher
-      reaches `needed` on validation.
+    - `teacher`: the training on labels, the burn-in. It is repeated, at most `more_burn_ins` times, until the teacher
+      reaches `needed` on validation and a repetition gains less than `needed.gain` there.
     - `student`: the training that follows it; the control takes as many steps, with as many views.
     - `weight`, `ramp_up`, `ignore_from`, `update_every`, `box_regression`: see `UnbiasedTeacher`.
     """
@@ -35,7 +44,7 @@ class DetectionPlan:
     teacher: DetectorRecipe = field(default_factory=DetectorRecipe)
     student: DetectorRecipe = field(default_factory=DetectorRecipe)
     needed: BurnIn = field(default_factory=BurnIn)
-    more_burn_ins: int = 2
+    more_burn_ins: int = 4
     weight: float = 1.0
     ramp_up: float = 0.1
     ignore_from: float = 0.25
@@ -48,8 +57,9 @@ class DetectionPlan:
 class Improved:
     """The detectors of a plan, and how they came about.
 
-    `final` is `student` if it is at least as good as `teacher` on validation, else `teacher`. There is no student where
-    the teacher was not ready to teach. `average_precision` has each one's AP at an overlap of .5 on validation.
+    `final` is `student` if it is at least as good as `teacher` on validation, else `teacher`; `thresholds` are its own.
+    There is no student where the teacher was not ready to teach. `average_precision` has each one's AP at an overlap of
+    .5 on validation.
     """
 
     teacher: keras.Model
@@ -59,6 +69,7 @@ class Improved:
     alarms: tuple[Alarm, ...]
     average_precision: dict[str, float]
     burn_ins: int
+    thresholds: tuple[float, ...] | None
 
     @property
     def helped(self) -> bool:
@@ -96,17 +107,20 @@ def improve(
     """
     teacher, ready, count = burnt_in(shape, labelled, plan, seed, progress)
     scores = {"teacher": judged(teacher, shape, labelled.validation).average_precision()}
-    student: keras.Model | None = None
+    student, thresholds = None, ready.thresholds
     rung: tuple[Alarm, ...] = ()
     if ready.thresholds is not None and len(pool):
         student, watch = taught_student(teacher, shape, labelled, pool, plan, ready.thresholds, seed, progress)
         rung = alarms(watch.kept_lately(), marked_in_view(labelled.train, plan.student, seed))
-        scores["student"] = judged(student, shape, labelled.validation).average_precision()
+        reached = judged(student, shape, labelled.validation)
+        scores["student"] = reached.average_precision()
+        if scores["student"] >= scores["teacher"]:
+            thresholds = readiness(reached, plan.needed).thresholds
     control = None
     if student is not None and plan.control:
         control = longer_on_labels(teacher, shape, labelled, plan, seed, progress)
         scores["control"] = judged(control, shape, labelled.validation).average_precision()
-    return Improved(teacher, student, control, ready, rung, scores, count)
+    return Improved(teacher, student, control, ready, rung, scores, count, thresholds)
 
 
 def burnt_in(
@@ -117,17 +131,24 @@ def burnt_in(
     progress: Progress,
     keep: Callable[[str], Keeper] = lambda name: Keeper(None),
 ) -> tuple[keras.Model, Readiness, int]:
-    """A first teacher, whether it may teach, and how often it was trained."""
+    """A first teacher, whether it may teach, and how often it was trained until then.
+
+    It is the best one by average precision on validation; a repetition that made it worse is left out.
+    """
     model = build_detector(shape, seed=seed)
-    for count in range(1, plan.more_burn_ins + 2):
+    models: list[keras.Model] = []
+    tried: list[BurntIn] = []
+    while len(tried) <= plan.more_burn_ins and not (tried and burnt_in_enough(tried, plan.needed)):
+        count = len(tried) + 1
         note = noting(progress, "teacher" if count == 1 else f"teacher, again ({count})")
         own, at = keep(f"teacher{count}"), seed + 100 * count
         with own.held():
             train_detector(model, shape, plan.teacher, labelled.train, seed=at, keeper=own, progress=note)
-        ready = readiness(judged(model, shape, labelled.validation), plan.needed)
-        if ready.thresholds is not None:
-            break
-    return model, ready, count
+        reached = judged(model, shape, labelled.validation)
+        tried.append(BurntIn(readiness(reached, plan.needed), reached.average_precision()))
+        models.append(copied(model))
+    best = best_of(tried)
+    return models[best], tried[best].ready, best + 1
 
 
 def longer_on_labels(

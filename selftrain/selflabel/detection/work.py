@@ -90,6 +90,7 @@ def train_first(
         longest=longest,
         thresholds=_named(data, ready.thresholds),
         masks=masks,
+        turns=settings.turns,
         manifest_digest=data.manifest.digest,
         image_steps=burn_ins * settings.teacher_steps * settings.batch_size,
         seconds=time.monotonic() - started,
@@ -295,7 +296,7 @@ def _plan(settings: Detection) -> DetectionPlan:
     return DetectionPlan(
         teacher=teacher,
         student=student,
-        needed=BurnIn(settings.burn_in_precision, settings.burn_in_recall),
+        needed=BurnIn(settings.burn_in_precision, settings.burn_in_recall, settings.burn_in_gain),
         more_burn_ins=settings.more_burn_ins,
         weight=settings.unsup_weight,
         ramp_up=settings.ramp_up,

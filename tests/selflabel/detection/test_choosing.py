@@ -8,7 +8,15 @@ import pytest
 from selftrain.learn.detection.detect import Detections
 from selftrain.learn.detection.matching import Matches, gain, matched
 from selftrain.learn.shapes.objects import Objects
-from selftrain.selflabel.detection.choosing import BurnIn, alarms, readiness
+from selftrain.selflabel.detection.choosing import (
+    BurnIn,
+    BurntIn,
+    Readiness,
+    alarms,
+    best_of,
+    burnt_in_enough,
+    readiness,
+)
 
 
 def matches(right: list[int], *, objects: list[int], classes: list[int] | None = None) -> Matches:
@@ -88,3 +96,30 @@ def test_a_gain_is_the_difference_of_two_average_precisions_and_lies_in_its_inte
     assert difference == pytest.approx(0.5, abs=0.02)
     assert 0.2 < low < difference < high < 0.8
     assert gain(better, better) == (0, 0, 0)
+
+
+def burnt_in(average_precision: float, *, may_teach: bool = True) -> BurntIn:
+    return BurntIn(Readiness((0.5,) if may_teach else None, "as the test says"), average_precision)
+
+
+@pytest.mark.parametrize(
+    ("tried", "enough"),
+    [
+        ([burnt_in(0.5)], False),  # what would a second one gain?
+        ([burnt_in(0.5), burnt_in(0.6)], False),
+        ([burnt_in(0.5), burnt_in(0.505)], True),
+        ([burnt_in(0.5), burnt_in(0.6), burnt_in(0.55)], True),
+        ([burnt_in(0.5, may_teach=False), burnt_in(0.505, may_teach=False)], False),
+        ([burnt_in(0.5), burnt_in(0.4, may_teach=False)], True),
+    ],
+)
+def test_a_burn_in_is_repeated_until_it_may_teach_and_the_labels_teach_no_more(
+    tried: list[BurntIn], enough: bool
+) -> None:
+    assert burnt_in_enough(tried, BurnIn(gain=0.01)) is enough
+
+
+def test_the_best_teacher_is_one_that_may_teach() -> None:
+    assert best_of([burnt_in(0.5), burnt_in(0.7), burnt_in(0.6)]) == 1
+    assert best_of([burnt_in(0.5), burnt_in(0.7, may_teach=False)]) == 0
+    assert best_of([burnt_in(0.5, may_teach=False), burnt_in(0.7, may_teach=False)]) == 1
