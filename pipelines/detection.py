@@ -61,7 +61,9 @@ def detection(e: Experiment) -> None:
         refuse_withdrawn(student.load(), place)
         models.append(student)
         scores.append(score_detector(development, objects, student, place, settings, machine, version))
-        latest = detector_round(index, images, student.load(), scores[-1].load(), e.gate, taught.load())
+        latest = detector_round(
+            index, images, student.load(), scores[-1].load(), e.gate, taught.load(), settings.method
+        )
         history = with_student(history, e.gate, latest, taught.load(), settings)
 
     ended, final = outcome(e.gate, history), models[history.best.index]

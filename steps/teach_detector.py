@@ -34,7 +34,7 @@ def teach_detector(
     machine: Machine,
     dataset_version: str,
 ) -> tuple[Annotated[SavedDetector, "student"], Annotated[Taught, "taught"]]:
-    """Go on from the teacher by Unbiased Teacher, on labels and on the pool; `scores` are the teacher's."""
+    """Go on from the teacher, on labels and on the pool; `scores` are the teacher's."""
     start_keras()
     data = DetectionData(manifest, objects, with_shards(open_dataset(place, machine), manifest, dataset_version))
     with destination(data.dataset, "student", code=code_digest.detection) as into:

@@ -27,7 +27,7 @@ from selftrain.config.decisions import (
     ServingLimits,
     check_model_name,
 )
-from selftrain.config.detection import Detection
+from selftrain.config.detection import Detection, DetectionMethod
 from selftrain.config.experiment import Experiment, TaskName, parse
 from selftrain.config.production import (
     PRODUCTION,
@@ -64,6 +64,7 @@ __all__ = [
     "CocoSource",
     "Consistency",
     "Detection",
+    "DetectionMethod",
     "DigitsSource",
     "Distillation",
     "Drift",

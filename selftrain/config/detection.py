@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -10,11 +10,12 @@ from selftrain.config.section import Section, Share
 from selftrain.errors import BackboneError, ConfigError
 from selftrain.ladder import resolve
 
+DetectionMethod = Literal["data_distillation", "unbiased_teacher"]
 SMALLEST_VIEW, VIEW_STEP = 64, 32  # pixels
 
 
 class Detection(Section):
-    """How a detector is trained on labels, and then by Unbiased Teacher; only `task: detection` reads it.
+    """How a detector is trained on labels, and then on what it finds in the pool; only `task: detection` reads it.
 
     `burn_in_precision` and `burn_in_recall` are what a teacher must reach on validation before it may teach. It is
     trained again and again, as long as that still raises its average precision there by `burn_in_gain`.
@@ -33,6 +34,12 @@ class Detection(Section):
     burn_in_recall: Share = Field(0.3, description="of the objects, from that score on")
     burn_in_gain: Share = Field(0.01, description="of average precision on validation, for which it is repeated")
     more_burn_ins: int = Field(4, ge=0, description="how often the burn-in is repeated at most")
+    method: DetectionMethod = Field(
+        "data_distillation",
+        description="the average of the weights labels whole images and their mirror images, every relabel_every "
+        "steps; or unbiased_teacher: one weak view, every step",
+    )
+    relabel_every: int = Field(500, ge=1, description="steps; of data_distillation")
     unsup_weight: float = Field(1.0, ge=0, description="of the loss on images without labels; that on labels counts 1")
     ramp_up: Share = Field(0.1, description="share of the steps over which that weight rises")
     ema: float = Field(0.99, ge=0, lt=1, description="momentum of the average that teaches; a half-life of 69 steps")

@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from selftrain.config.detection import DetectionMethod
 from selftrain.config.section import Section, Share
 from selftrain.errors import BackboneError, ConfigError
 from selftrain.ladder import next_rung, preset_of, resolve
@@ -16,7 +17,7 @@ Precision = Literal["float32", "mixed_bfloat16"]
 Head = Literal["trained", "fitted"]
 
 
-def learns_in_training(method: Method | Literal["unbiased_teacher"] | None) -> bool:
+def learns_in_training(method: Method | DetectionMethod | None) -> bool:
     """Whether `method` labels each batch again with the model in training; None is a model that is not a student.
 
     >>> learns_in_training("fixmatch"), learns_in_training("noisy_student"), learns_in_training(None)

@@ -69,7 +69,7 @@ def test_a_run_ends_with_a_registered_detector_and_cocos_numbers(site: Site, rec
     assert (record["verdict"], record["metric"]) == ("passed", "map")
     assert (record["registered_version"], record["champion_version"], record["promoted"]) == (1, 1, True)
     teacher, student = record["rounds"]
-    assert (teacher["labeled"], student["pool"], student["method"]) == (36, POOL, "unbiased_teacher")
+    assert (teacher["labeled"], student["pool"], student["method"]) == (36, POOL, "data_distillation")
     low, high = record["test_interval"]
     assert 0.02 < low < record["test_accuracy"] < high
     assert record["control_test_accuracy"] is not None or not student["kept"]

@@ -115,7 +115,7 @@ def learn_from_unlabelled(
         found = asked(other.weak, batch_size=len(other.weak))
         weight = method.weight * min(1.0, (run.step + 1) / max(method.ramp_up * recipe.steps, 1))
         pseudo = [pseudo_objects(each, method, weight=weight) for each in found]
-        loss = run.learn(*_batch(human, other, pseudo, recipe, masks=run.masks))
+        loss = run.learn(*both_halves(human, other, pseudo, recipe, masks=run.masks))
         watch.losses.append(loss)
         watch.kept.append(float(np.mean([(~each.ignored).sum() for each in pseudo])))
         if run.step % method.update_every == 0:
@@ -137,10 +137,10 @@ def _views(labelled: Scenes, unlabelled: Scenes, recipe: DetectorRecipe, seed: i
     return human, views_of(unlabelled, (seed, step, 1), count=half, size=size, moves=moves)
 
 
-def _batch(
+def both_halves(
     human: Views, other: Views, pseudo: Sequence[Objects], recipe: DetectorRecipe, *, masks: bool
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Images (n, s, s, 3) and packed objects (n, most, 10) of both halves."""
+    """Images (n, s, s, 3) and packed objects (n, most, 10) of both halves of a batch, labelled and not."""
     images = np.concatenate([human.strong, other.strong])
     labelled = packed(human.objects, most=recipe.most, masks=masks)
     rows = (labelled, packed(pseudo, most=recipe.most, group=1, masks=masks))

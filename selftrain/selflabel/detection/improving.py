@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import keras
 import numpy as np
 
+from selftrain.config import DetectionMethod
 from selftrain.learn.detection.detect import Choice, Detector
 from selftrain.learn.detection.keeping import Keeper
 from selftrain.learn.detection.matching import Matches, matched
+from selftrain.learn.detection.mirrored import MirroredDetector
 from selftrain.learn.detection.network import DetectorShape, build_detector
 from selftrain.learn.detection.scenes import Scenes, views_of
 from selftrain.learn.detection.training import DetectorRecipe, train_detector
@@ -27,6 +29,7 @@ from selftrain.selflabel.detection.choosing import (
     burnt_in_enough,
     readiness,
 )
+from selftrain.selflabel.detection.distilling import distil
 
 _COUNTED_VIEWS = 128  # to know how many objects people marked in a view
 
@@ -38,6 +41,7 @@ class DetectionPlan:
     - `teacher`: the training on labels, the burn-in. It is repeated, at most `more_burn_ins` times, until the teacher
       reaches `needed` on validation and a repetition gains less than `needed.gain` there.
     - `student`: the training that follows it; the control takes as many steps, with as many views.
+    - `method`: how the pool teaches; `distilling.distil` labels it every `relabel_every` steps.
     - `weight`, `ramp_up`, `ignore_from`, `update_every`, `box_regression`: see `UnbiasedTeacher`.
     """
 
@@ -45,6 +49,8 @@ class DetectionPlan:
     student: DetectorRecipe = field(default_factory=DetectorRecipe)
     needed: BurnIn = field(default_factory=BurnIn)
     more_burn_ins: int = 4
+    method: DetectionMethod = "data_distillation"
+    relabel_every: int = 500
     weight: float = 1.0
     ramp_up: float = 0.1
     ignore_from: float = 0.25
@@ -175,8 +181,11 @@ def longer_on_labels(
 
 def judged(model: keras.Model, shape: DetectorShape, scenes: Scenes) -> Matches:
     """What `model` finds in `scenes`, matched with their objects."""
-    found = Detector(model, shape.strides, Choice(score=0.02, outlines=False))(scenes.images)
-    return matched(found, scenes.objects, classes=shape.classes)
+    return _matched(Detector(model, shape.strides, Choice(score=0.02, outlines=False)), shape, scenes)
+
+
+def _matched(asked: Detector | MirroredDetector, shape: DetectorShape, scenes: Scenes) -> Matches:
+    return matched(asked(scenes.images), scenes.objects, classes=shape.classes)
 
 
 def taught_student(
@@ -190,7 +199,7 @@ def taught_student(
     progress: Progress,
     keeper: Keeper | None = None,
 ) -> tuple[keras.Model, Watch]:
-    """A copy of `teacher` that goes on by Unbiased Teacher, and what it was taught."""
+    """A copy of `teacher` that goes on by the plan's method, and what it was taught."""
     method = UnbiasedTeacher(
         thresholds,
         weight=plan.weight,
@@ -200,6 +209,16 @@ def taught_student(
         box_regression=plan.box_regression,
     )
     watch, student = Watch(), copied(teacher)
+    if plan.method == "data_distillation":
+        distil(
+            *(student, shape, plan.student, replace(method, check_every=plan.relabel_every), labelled.train, pool),
+            seed=seed + 1,
+            check=lambda mirrored: readiness(_matched(mirrored, shape, labelled.validation), plan.needed).thresholds,
+            watch=watch,
+            keeper=keeper,
+            progress=noting(progress, "student"),
+        )
+        return student, watch
     learn_from_unlabelled(
         student,
         shape,

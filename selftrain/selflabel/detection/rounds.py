@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from selftrain.config import Detection, Gate
+from selftrain.config import Detection, DetectionMethod, Gate
 from selftrain.data.manifest import Manifest, Split
 from selftrain.learn.detection.saving import SavedDetector
 from selftrain.selflabel.detection.work import DetectorScores, Taught
@@ -20,8 +20,9 @@ def detector_round(
     scores: DetectorScores,
     gate: Gate,
     taught: Taught | None = None,
+    method: DetectionMethod | None = None,
 ) -> Round:
-    """Round `index`: the first teacher is 0; later ones are students that Unbiased Teacher `taught`."""
+    """Round `index`: the first teacher is 0; later ones are students that `method` `taught`."""
     finding, diverged = scores.why, None
     reached = scores.metric(gate.metric)
     if taught is not None:
@@ -39,7 +40,7 @@ def detector_round(
         seconds=detector.contract.seconds,
         image_steps=detector.contract.image_steps,
         model_digest=detector.digest,
-        method="unbiased_teacher" if index else None,
+        method=method if index else None,
         diverged=diverged,
     )
 

@@ -298,6 +298,8 @@ def _plan(settings: Detection) -> DetectionPlan:
         student=student,
         needed=BurnIn(settings.burn_in_precision, settings.burn_in_recall, settings.burn_in_gain),
         more_burn_ins=settings.more_burn_ins,
+        method=settings.method,
+        relabel_every=settings.relabel_every,
         weight=settings.unsup_weight,
         ramp_up=settings.ramp_up,
         ignore_from=settings.ignore_from,

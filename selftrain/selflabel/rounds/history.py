@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from selftrain.config import GuardAction, Method, learns_in_training
+from selftrain.config import DetectionMethod, GuardAction, Method, learns_in_training
 from selftrain.errors import InputError
 from selftrain.evaluate.statistics.intervals import standard_error
 from selftrain.selflabel.rounds.alarms import Alarm
@@ -67,7 +66,7 @@ class Round(BaseModel):
     image_steps: int = 0
     batch_parts: int = 1
     model_digest: str
-    method: Method | Literal["unbiased_teacher"] | None = None
+    method: Method | DetectionMethod | None = None
     diverged: str | None = None
 
     @property

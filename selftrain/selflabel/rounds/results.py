@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-from selftrain.config import Gate, Guards, Method, learns_in_training
+from selftrain.config import DetectionMethod, Gate, Guards, Method, learns_in_training
 from selftrain.data.manifest import Manifest, Split
 from selftrain.learn.models import divergence
 from selftrain.learn.models.contract import SavedModel
@@ -68,7 +66,7 @@ def with_round_of(history: History, guards: Guards, gate: Gate, finished: Round)
     return history.with_alarms(alarms).with_round(finished, target=gate.target)
 
 
-def _acting(guards: Guards, method: Method | Literal["unbiased_teacher"] | None) -> Guards:
+def _acting(guards: Guards, method: Method | DetectionMethod | None) -> Guards:
     return guards.model_copy(update={"actions": {}}) if learns_in_training(method) else guards
 
 

@@ -1,0 +1,135 @@
+"""Data distillation (arXiv:1712.04440): a detector learns from labels, and from what it finds in mirrored images.
+
+Unbiased Teacher looks at each weak view once. Here the average of the weights looks at whole images, and at their
+mirror images too; what several of them show is more often right. It does so every few hundred steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import overload
+
+import keras
+import numpy as np
+
+from selftrain.learn.detection.detect import Choice, Detector
+from selftrain.learn.detection.keeping import Keeper
+from selftrain.learn.detection.mirrored import MirroredDetector
+from selftrain.learn.detection.network import DetectorShape, freeze_statistics
+from selftrain.learn.detection.scenes import Scenes, Views, ahead, views_of
+from selftrain.learn.detection.training import DetectorRecipe, DetectorRun
+from selftrain.learn.detection.unbiased_teacher import UnbiasedTeacher, Watch, both_halves, pseudo_objects
+from selftrain.learn.detection.views import Pixels
+from selftrain.learn.networks import variables
+from selftrain.learn.networks.copies import copied
+from selftrain.learn.shapes.objects import Objects
+from selftrain.progress import Progress, silent
+
+LOWEST_SCORE = 0.05
+"""Of a box in one view, so that it counts in the average."""
+VIEWS_OF_IMAGE = 4
+"""That a training sees of an image, on average, before it is labelled again: more images need more looks."""
+_AT_ONCE = 64  # images that are mirrored in memory
+
+
+@dataclass(frozen=True)
+class _Some(Sequence[Pixels]):
+    """Those of `images` at `rows`, read when they are asked for."""
+
+    images: Sequence[Pixels]
+    rows: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Pixels: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Pixels]: ...
+
+    def __getitem__(self, index: int | slice) -> Pixels | Sequence[Pixels]:
+        if isinstance(index, slice):
+            return [self.images[row] for row in self.rows[index]]
+        return self.images[self.rows[index]]
+
+
+def distil(
+    model: keras.Model,
+    shape: DetectorShape,
+    recipe: DetectorRecipe,
+    method: UnbiasedTeacher,
+    labelled: Scenes,
+    unlabelled: Scenes,
+    *,
+    seed: int,
+    check: Callable[[MirroredDetector], tuple[float, ...] | None] = lambda teacher: None,
+    watch: Watch | None = None,
+    keeper: Keeper | None = None,
+    progress: Progress = silent,
+) -> keras.Model:
+    """Go on training `model` on `labelled` scenes and on what its average finds in `unlabelled` ones.
+
+    Half of the views of a step are unlabelled. Every `method.check_every` steps the average of the weights becomes the
+    teacher: `check` gives its thresholds, or None to keep the earlier ones, and it labels as many images as the steps
+    until the next time need. The target of a pseudo-box is the student's own overlap with it, as for a box that a
+    person drew. The averaged weights are left in `model`; a `keeper` saves the training, as in `train_detector`.
+    """
+    kept, watch = keeper or Keeper(None), watch if watch is not None else Watch()
+    if (final := kept.finished()) is not None:
+        variables.write(model.weights, final[: len(model.weights)])
+        watch.restore(final[len(model.weights) :])
+        return model
+    teacher = copied(model)
+    freeze_statistics(teacher)
+    choice = Choice(score=LOWEST_SCORE, outlines=False)
+    asked = MirroredDetector(Detector(teacher, shape.strides, choice), 4 if recipe.moves.turns else 2)
+    run = DetectorRun(model, shape, recipe, steady=True)
+    if (before := kept.go_on(run, teacher.weights)) is not None:
+        method = replace(method, threshold=tuple(before[0].tolist()))
+        watch.restore(before[1:])
+    every = method.check_every
+    while run.step < recipe.steps:
+        part, into_part = divmod(run.step, every)
+        if not into_part:
+            if run.step:
+                variables.write(teacher.trainable_variables, run.averaged())
+            method = replace(method, threshold=check(asked) or method.threshold)
+        found = labelled_by(asked, unlabelled, method, count=every * recipe.batch_size // 2, seed=(seed, part))
+        steps = range(run.step, min((part + 1) * every, recipe.steps))
+        views = partial(_views, labelled, found, recipe, seed)
+        for human, other in ahead(views, steps):
+            weight = method.weight * min(1.0, (run.step + 1) / max(method.ramp_up * recipe.steps, 1))
+            pseudo = [replace(each, weights=each.weights * weight) for each in other.objects]
+            loss = run.learn(*both_halves(human, other, pseudo, recipe, masks=run.masks))
+            watch.losses.append(loss)
+            watch.kept.append(float(np.mean([(~each.ignored).sum() for each in pseudo])))
+            progress(run.step, recipe.steps, f"loss {loss:.3f}, {watch.kept_lately():.1f} boxes a view")
+            kept.in_time(run, teacher.weights, (np.asarray(method.threshold), *watch.arrays))
+    variables.write(model.trainable_variables, run.averaged())
+    kept.finish(model, recipe.steps, watch.arrays)
+    return model
+
+
+def labelled_by(
+    teacher: MirroredDetector, pool: Scenes, method: UnbiasedTeacher, *, count: int, seed: Sequence[int]
+) -> Scenes:
+    """Images of `pool` for `count` views, drawn by `seed`, with what `teacher` finds in them as their objects."""
+    most = max(count // VIEWS_OF_IMAGE, 1)
+    rows = np.sort(np.random.default_rng(list(seed)).permutation(len(pool))[:most]).tolist()
+    images = _Some(pool.images, rows)
+    objects: list[Objects] = []
+    for first in range(0, len(rows), _AT_ONCE):
+        for each in teacher(images[first : first + _AT_ONCE]):
+            found = pseudo_objects(each, method, weight=1.0)
+            objects.append(replace(found, scores=np.zeros_like(found.scores)))
+    return Scenes(images, objects)
+
+
+def _views(labelled: Scenes, found: Scenes, recipe: DetectorRecipe, seed: int, step: int) -> tuple[Views, Views]:
+    half = recipe.batch_size // 2
+    size, moves, share = recipe.size, recipe.moves, recipe.share_strong
+    human = views_of(labelled, (seed, step), count=recipe.batch_size - half, size=size, moves=moves, share_strong=share)
+    return human, views_of(found, (seed, step, 1), count=half, size=size, moves=moves)
