@@ -87,7 +87,7 @@ def autolabel(
 
     Raises:
       - SourceError: images or labels are missing, unreadable or do not fit together.
-      - PredictionError: `model` is not a model, or does not answer logits or probabilities.
+      - PredictionError: `model` is not a model, does not answer logits or probabilities, or is not better than chance.
       - ConfigError: an argument is not allowed, or `out` holds other files or is being written by another call.
 
     Example:

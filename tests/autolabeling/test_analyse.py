@@ -276,16 +276,6 @@ def test_a_model_that_is_right_on_all_that_is_held_out_is_not_made_surer(
     assert len(as_numpy(tmp_path / "out")[1]) == found.counts.training
 
 
-def test_a_model_no_better_than_chance_is_a_warning(
-    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
-) -> None:
-    def swapped(batch: npt.NDArray[Any]) -> Floats:
-        return np.roll(model(batch), 1, axis=1)
-
-    found = autolabel(model=swapped, labeled=labeled, unlabeled=pool, out=tmp_path / "out")
-    assert any("not clearly better than chance" in each for each in found.warnings)
-
-
 def test_that_no_labelled_image_is_left_to_train_on_is_a_warning(
     model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
 ) -> None:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from selftrain.autolabeling.folders.class_folders import check_class_names, check_target, materialize
 from selftrain.autolabeling.folders.held_out_files import HeldOutFiles, ask_held_out
+from selftrain.autolabeling.folders.pool_folders import folders_noted
 from selftrain.config import PerClass, PseudoLabel
 from selftrain.data.sources.listing import find_images
 from selftrain.errors import ConfigError, SourceError
@@ -165,7 +166,7 @@ def label_folder(
     if outputs.folders is not None:
         materialize(labels, outputs.folders, images=images, copy=copy)
     notes = (*(held_out.findings if held_out else ()), *labels.findings, *_names_noted(images, answered.misnamed))
-    notes = (*notes, *_sameness_noted(answered))
+    notes = (*notes, *_sameness_noted(answered), *folders_noted(answered, images))
     return _summary(labels, answered.unread, outputs, charts, notes)
 
 

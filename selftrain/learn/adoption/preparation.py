@@ -110,16 +110,34 @@ def concern(probs: Floats, *, rescales: bool) -> str | None:
     return None
 
 
+def by_chance(answers: Ints, labels: Ints, classes: int) -> float:
+    """How often `answers` (n,) would agree with `labels` (n,) if they had nothing to do with them (Cohen's kappa).
+
+    >>> by_chance(np.array([0, 0, 0, 0]), np.array([0, 0, 0, 1]), 2)
+    0.75
+    """
+    both = np.bincount(answers, minlength=classes) * np.bincount(labels, minlength=classes)
+    return float(both.sum()) / len(labels) ** 2
+
+
+def is_better_than_chance(answers: Ints, labels: Ints, classes: int) -> bool:
+    """Whether `answers` (n,) agree with `labels` (n,) clearly more often than chance.
+
+    The lower bound of the accuracy lies above 1 / classes, and kappa above a tenth, so that a model that always answers
+    the largest class is not better.
+    """
+    right, count, agreement = int((answers == labels).sum()), len(labels), by_chance(answers, labels, classes)
+    return wilson(right, count).low > 1 / classes and right / count > agreement + 0.1 * (1 - agreement)
+
+
 def check_better_than_chance(probs: Floats, labels: Ints, class_names: tuple[str, ...], *, called: str) -> float:
     """The accuracy of `probs` (n, classes) on `labels` (n,). Raises PredictionError where it may as well be chance.
 
     It is raised as well where classes are answered for one another, as in another order of the classes.
     """
     answers, count, classes = probs.argmax(axis=1), len(labels), len(class_names)
-    right = int((answers == labels).sum())
-    by_chance = float((np.bincount(answers, minlength=classes) * np.bincount(labels, minlength=classes)).sum())
-    agreement = by_chance / count**2
-    if wilson(right, count).low <= 1 / classes or right / count <= agreement + 0.1 * (1 - agreement):
+    right, agreement = int((answers == labels).sum()), by_chance(answers, labels, classes)
+    if not is_better_than_chance(answers, labels, classes):
         raise PredictionError(
             f"{called} is right on {right} of {count} labelled images, not clearly better than chance "
             f"({max(agreement, 1 / classes):.0%}): nothing was labelled. Are the classes ({', '.join(class_names[:5])}"
