@@ -37,7 +37,9 @@ ORIENTATION_TAG = 0x0112
 _SUBFILE, _OLD_SUBFILE = 254, 255  # TIFF 6.0, section 8: what a page is to the others
 _PAGES_LOOKED_AT = 16
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # TIFF 6.0, section 4
-_SHALLOW: Final = 1 << 14  # values of 16 bits that are all below it would be decoded as a quarter of white or less
+DEPTHS: Final = (8, 10, 12, 14)
+"""Bits of cameras and scanners that are kept in 16."""
+_SHALLOW: Final = 1 << DEPTHS[-1]  # values of 16 bits all below it would be decoded as a quarter of white or less
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
 from selftrain.config import FolderSource, TableSource
-from selftrain.data.images.decode import decode, largest_value, quiet
+from selftrain.data.images.decode import DEPTHS, decode, largest_value, quiet
 from selftrain.data.images.formats import HEADER_BYTES, Format, sniff
 from selftrain.data.images.openers import MOST_BYTES, opener_of
 from selftrain.data.sources.source import ImageSource, open_source
@@ -28,7 +28,6 @@ SMALL_SIDE = 64  # pixels; smaller pictures are decoded to find colour
 ALPHABET = 10  # classes
 DECODED = 48  # files that are decoded to tell writing from photos
 SHADE, PAPER = 16, 0.4  # grey levels either side of one shade, and the share of a page that it fills
-DEPTHS = (8, 10, 12, 14)  # bits of cameras and scanners that are kept in 16
 _MAY_BE_DEEP = (Format.PNG, Format.TIFF, Format.PPM, Format.JPEG2000)
 _GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "F"})
 
