@@ -234,6 +234,7 @@ def _analysis(
         round=labels.round,
         classes=_class_counts(human.training, labels),
         pseudo_labels=labels.digest,
+        bits=settings.bits,
         warnings=(*judgement.warnings, *labels.findings, *_warnings(counts, labels)),
     )
 

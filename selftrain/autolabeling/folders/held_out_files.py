@@ -68,10 +68,11 @@ def ask_held_out(
         network, contract, unique, batch_size=batch_size, flips=flips, as_ingest=True, progress=progress
     )
     if len(answered.paths) < FEWEST:
+        first = f" (the first: {answered.unread[0].reason}: {answered.unread[0].detail})" if answered.unread else ""
         raise SourceError(
             f"{len(answered.paths)} of {len(labels)} files in {folder} can be used, {len(answered.unread)} cannot be "
-            f"read as an image; give at least {FEWEST}, in one sub-folder per class (a precision of 0.9 takes 29)"
-            + "".join(f"; {each}" for each in findings)
+            f"read as an image{first}; give at least {FEWEST}, in one sub-folder per class (a precision of 0.9 takes "
+            "29)" + "".join(f"; {each}" for each in findings)
         )
     truth = np.array([labels[path] for path in answered.paths], np.int64)
     logits = _logits(answered.probs)

@@ -32,6 +32,16 @@ Pixels = Annotated[
         "labelled images, else 0..255.",
     ),
 ]
+Bits = Annotated[
+    int | None,
+    typer.Option(
+        "--bits",
+        min=8,
+        max=16,
+        help="How many of 16 bits your grey pictures fill, such as 12, with your own model: they are shown to it as 8 "
+        "bits. Default: all 16, and pictures that fill fewer are refused.",
+    ),
+]
 ImageSize = Annotated[
     str | None,
     typer.Option(

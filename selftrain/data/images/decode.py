@@ -291,7 +291,8 @@ def _refuse_unfit(largest: int, bits: int | None) -> None:
             QuarantineReason.SHALLOW,
             f"values of 16 bits, of which the largest is about {largest}, as cameras of 10, 12 and 14 bits write them: "
             f"decoded, the picture would reach {largest >> 8} of 255. Set ingest.bits to the bits that the brightest "
-            "picture of the set fills, such as 12 (`selftrain init` does so), and train again; or save it with 8 bits",
+            "picture of the set fills, such as 12 (`selftrain init` does so), and train again; for a model of your own "
+            "say --bits 12, or bits=12; or save it with 8 bits",
         )
 
 

@@ -38,14 +38,16 @@ _LARGEST_SIDE: Final = 10_000  # pixels
 
 @dataclass(frozen=True)
 class Known:
-    """What is at hand to ask a model: its `pixels` and `size` as the user said, real images, and labels of them.
+    """What is at hand to ask a model: its `pixels`, `size` and `bits` as the user said, real images, and their labels.
 
-    `size` is height and width in pixels, for a model that reads any.
+    `size` is height and width in pixels, for a model that reads any. `bits` is how many of 16 bits the grey pictures
+    fill that it will be shown.
     `images` gives uint8 (n, side, side, 3) of a side in pixels; `labeled` the same with their classes (n,).
     """
 
     pixels: str | None = None
     size: tuple[int, int] | None = None
+    bits: int | None = None
     images: Callable[[int], UInt8s] | None = None
     labeled: Callable[[int], tuple[UInt8s, npt.NDArray[np.int64]]] | None = None
 
@@ -122,7 +124,9 @@ def adopt(
     asked = replace(asked, answers=_kind_of(inner, asked, images if len(images) else noise, path))
     reading = _reading(asked, known, images, class_names, path)
     model = _wrapped(asked, PREPARATIONS[reading.pixels])
-    return model, Contract(backbone=inner.name, image_size=image_size, class_names=class_names, brought=reading)
+    return model, Contract(
+        backbone=inner.name, image_size=image_size, class_names=class_names, brought=reading, bits=known.bits
+    )
 
 
 def _reading(asked: _Asked, known: Known, images: UInt8s, class_names: tuple[str, ...], path: Path) -> Reading:
