@@ -157,6 +157,22 @@ def changed_answers(path: Path, *layers: object) -> Path:
     return path
 
 
+@pytest.mark.parametrize("form", ["list", "dict"])
+def test_an_answer_in_a_list_or_a_dict_is_taken_out_and_two_answers_are_refused(form: str, tmp_path: Path) -> None:
+    import keras
+
+    plain = keras.saving.load_model(shades(tmp_path / "mine.keras"))
+    first, other = plain.outputs[0], keras.layers.Dense(2)(plain.outputs[0])
+    keras.Model(plain.inputs, [first] if form == "list" else {"shade": first}).save(tmp_path / "one.keras")
+    keras.Model(plain.inputs, [first, other] if form == "list" else {"a": first, "b": other}).save(
+        tmp_path / "two.keras"
+    )
+    model, _ = adopt(tmp_path / "one.keras", class_names=NAMES, image_size=8, known=Known(labeled=labeled))
+    assert (model.predict_on_batch(pictures(8)).argmax(axis=1) == LABELS).all()
+    with pytest.raises(BackboneError, match="allowed is .n, 3., one column per class name"):
+        adopt(tmp_path / "two.keras", class_names=NAMES, image_size=8)
+
+
 def test_percentages_are_refused_where_they_would_be_taken_for_logits(tmp_path: Path) -> None:
     import keras
 
