@@ -169,7 +169,7 @@ def test_an_answer_in_a_list_or_a_dict_is_taken_out_and_two_answers_are_refused(
     )
     model, _ = adopt(tmp_path / "one.keras", class_names=NAMES, image_size=8, known=Known(labeled=labeled))
     assert (model.predict_on_batch(pictures(8)).argmax(axis=1) == LABELS).all()
-    with pytest.raises(BackboneError, match="allowed is .n, 3., one column per class name"):
+    with pytest.raises(BackboneError, match=r"allowed is .n, 3., one column per class name"):
         adopt(tmp_path / "two.keras", class_names=NAMES, image_size=8)
 
 
