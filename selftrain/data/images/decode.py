@@ -24,6 +24,7 @@ from selftrain.data.images.formats import Format, named, sniff, stranger
 from selftrain.data.images.openers import opener_of
 from selftrain.data.images.outline import outline
 from selftrain.data.images.reasons import QuarantineReason
+from selftrain.data.images.tiff_tags import misread
 from selftrain.errors import ImageError
 
 UInt8s = npt.NDArray[np.uint8]
@@ -194,6 +195,7 @@ def _loaded(image: ImageFile.ImageFile, *, lenient: bool, bits: int | None) -> I
     """
     if not lenient:
         _refuse_unmarked_inks(image)
+        _refuse_misread(image)
     deep = any(";16" in str(tile.args) for tile in image.tile)
     image.load()
     if _is_deep_grey(image):
@@ -234,6 +236,13 @@ def _refuse_unmarked_inks(image: ImageFile.ImageFile) -> None:
             "a JPEG in CMYK without Adobe's marker: whether it is stored as a negative is not known, so white might "
             "become black; save it as RGB with a program that shows it right",
         )
+
+
+def _refuse_misread(image: ImageFile.ImageFile) -> None:
+    """Raise ImageError for a TIFF whose samples are kept in a way that is not read rightly."""
+    wrong = misread(image) if isinstance(image, TiffImageFile) else None
+    if wrong is not None:
+        raise ImageError(QuarantineReason.UNSUPPORTED_MODE, f"a TIFF with {wrong}")
 
 
 def _is_negative(image: ImageFile.ImageFile) -> bool:
