@@ -20,7 +20,7 @@ DOUBTFUL = (
 )
 """Names that may be a class, or mean that nobody has looked, in lower case."""
 _SEPARATORS = ("|", ";", ",")
-_UNSEEN = "Cf"  # the category of format characters in Unicode
+_UNSEEN, _CONTROL = "Cf", "Cc"  # categories of characters in Unicode: for format, and for control
 
 
 def without_marks(labels: pa.ChunkedArray, no_label: Collection[str] | None) -> tuple[pa.ChunkedArray, str]:
@@ -101,6 +101,16 @@ def refuse_two_spellings(labels: Iterable[str]) -> None:
             raise SourceError(
                 f"{' and '.join(map(repr, sorted(same)))} differ only in letter case, spaces, the form of their "
                 "characters or a `.0`; write one class in one way"
+            )
+
+
+def refuse_bytes(labels: Iterable[str]) -> None:
+    """Raise SourceError for a label that is no text: it holds a control character, as a number in binary form does."""
+    for label in labels:
+        if any(unicodedata.category(each) == _CONTROL and not each.isspace() for each in label):
+            raise SourceError(
+                f"the label {label!r} holds characters that are not text: where it is a number that was written as "
+                "bytes, write its digits"
             )
 
 
