@@ -329,3 +329,18 @@ def test_few_held_out_images_refuse_a_model_that_is_below_chance_and_warn_of_one
         autolabel(model=answering(6), **arguments, out=tmp_path / "a")
     found = autolabel(model=answering(9), **arguments, out=tmp_path / "b")
     assert any("right on 9 of 12 held-out images, not clearly better than chance" in each for each in found.warnings)
+
+
+@pytest.mark.parametrize("kind", ["batch", "random"])
+def test_a_model_that_works_as_in_training_is_refused(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path, kind: str
+) -> None:
+    rng = np.random.default_rng(0)
+
+    def training(batch: npt.NDArray[Any]) -> Floats:
+        logits = model(batch)
+        kept: Floats = np.asarray(logits * (rng.random(logits.shape) > 0.2), np.float32)
+        return logits - logits.mean(axis=0) if kind == "batch" else kept
+
+    with pytest.raises(PredictionError, match=r"answers an image alone differently than among others, .*model\.eval"):
+        autolabel(model=training, labeled=labeled, unlabeled=pool, out=tmp_path / "out")

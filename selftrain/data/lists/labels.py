@@ -105,7 +105,7 @@ def refuse_two_spellings(labels: Iterable[str]) -> None:
 
 
 def refuse_bytes(labels: Iterable[str]) -> None:
-    """Raise SourceError for a label that is no text: it holds a control character, as a number in binary form does."""
+    """Raise SourceError for a label with a control character, as a number in binary form has one."""
     for label in labels:
         if any(unicodedata.category(each) == _CONTROL and not each.isspace() for each in label):
             raise SourceError(

@@ -18,6 +18,7 @@ from selftrain.learn.adoption.preparation import (
     PREPARATIONS,
     Preparation,
     best_fit,
+    changed,
     check_better_than_chance,
     concern,
 )
@@ -33,6 +34,7 @@ Floats = npt.NDArray[np.float32]
 _SMALLEST: Final = 1e-7  # probability
 _TINIEST: Final = 1e-30  # of one of several sigmoids: all may be small, and the largest counts
 _SUM_TOLERANCE: Final = 1e-3
+_ALONE: Final = 4  # images that are shown one by one too
 _LARGEST_SIDE: Final = 10_000  # pixels
 
 
@@ -167,6 +169,12 @@ def _kind_of(inner: keras.Model, asked: _Asked, images: UInt8s, path: Path) -> A
         raise PredictionError(
             f"{path} answers the same images differently each time: a random layer is at work outside of training; "
             "save the model without it"
+        )
+    alone = [asked.raw(images[row : row + 1], PREPARATIONS[PLAIN]) for row in range(min(_ALONE, len(images)))]
+    if changed(first[: len(alone)], np.concatenate(alone)):
+        raise PredictionError(
+            f"{path} answers an image alone differently than among others: a layer such as BatchNormalization is at "
+            "work as in training; save the model without `training=True`"
         )
     activation = _last_activation(inner)
     inside = bool((first >= 0).all() and (first <= 1 + _SUM_TOLERANCE).all())

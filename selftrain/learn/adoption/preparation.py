@@ -21,6 +21,7 @@ _LEVEL: Final = 0.01  # of the tests that let another preparation take the place
 _SURE: Final = 0.9999  # a confidence that says nothing where nearly all are above it
 _NEARLY_ALL: Final = 0.95
 _SPREAD: Final = 1e-3  # probabilities that differ by less between images are constant
+_SAME: Final = 0.1  # of the largest answer; rounding and quantized models differ by less from batch to batch
 FEWEST: Final = 8  # images; fewer do not show that answers are constant
 
 
@@ -91,6 +92,16 @@ def _is_better(probs: Floats, others: Floats, labels: Ints, *, same_channels: bo
     fall = np.log(np.maximum(probs[rows, labels], 1e-7)) - np.log(np.maximum(others[rows, labels], 1e-7))
     error = float(fall.std()) / len(fall) ** 0.5
     return gains >= losses and float(fall.mean()) > max(2.58 * error, 0.01)
+
+
+def changed(first: Floats, again: Floats) -> bool:
+    """Whether a model's answers (n, columns) to the same images differ by more than rounding explains.
+
+    >>> changed(np.float32([[8, 1]]), np.float32([[7.9, 1]])), changed(np.float32([[8, 1]]), np.float32([[6, 1]]))
+    (False, True)
+    """
+    scale = max(float(np.abs(first).max()), float(np.abs(again).max()))
+    return bool(np.abs(first - again).max() > _SAME * scale)
 
 
 def concern(probs: Floats, *, rescales: bool) -> str | None:

@@ -173,6 +173,16 @@ def test_an_answer_in_a_list_or_a_dict_is_taken_out_and_two_answers_are_refused(
         adopt(tmp_path / "two.keras", class_names=NAMES, image_size=8)
 
 
+def test_a_model_that_normalizes_over_each_batch_is_refused(tmp_path: Path) -> None:
+    import keras
+
+    plain = keras.saving.load_model(shades(tmp_path / "mine.keras", answers=None))
+    logits = plain.outputs[0]
+    keras.Model(plain.inputs, logits - keras.ops.mean(logits, axis=0, keepdims=True)).save(tmp_path / "batch.keras")
+    with pytest.raises(PredictionError, match="answers an image alone differently than among others"):
+        adopt(tmp_path / "batch.keras", class_names=NAMES, image_size=8, known=Known(labeled=labeled))
+
+
 def test_percentages_are_refused_where_they_would_be_taken_for_logits(tmp_path: Path) -> None:
     import keras
 
