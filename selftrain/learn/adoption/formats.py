@@ -180,6 +180,8 @@ def _saved_model(path: Path) -> keras.Model:
         raise OldModelError(
             f"it reads {signature.input_shape} and answers {signature.output_shape}, not images, classes"
         )
+    if signature.input_shape[0] not in (None, 1):
+        raise OldModelError(f"it reads {signature.input_shape[0]} images at a time; export it for any number")
     graph = SavedGraph(signature)
     name = plain_name(path.resolve().name) or "saved_model"
     return graph_model(
