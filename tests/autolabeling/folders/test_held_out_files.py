@@ -99,6 +99,15 @@ def test_a_fixed_threshold_is_measured_and_the_report_says_so(colour_model: Path
     assert "120 of 150 held-out images that would be accepted are right: a precision between 73." in said
 
 
+def test_labelled_images_that_are_in_the_pool_too_are_said(colour_model: Path, labeled: Path, photos: Path) -> None:
+    call = (colour_model, photos, "--labeled", str(labeled))
+    assert "are among those of" not in pseudo_label(*call).stdout
+    shutil.copy(labeled / "blue" / "0.png", photos / "copy.png")
+    (photos / "link.png").symlink_to(labeled / "red" / "1.png")
+    said = pseudo_label(*call).stdout
+    assert f"2 images are among those of {labeled}, such as {photos}/copy.png: the table holds the model's" in said
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
