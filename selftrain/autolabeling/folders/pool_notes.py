@@ -23,7 +23,12 @@ _CLASSES: Final = 2  # one folder alone may bear a class's name for another reas
 
 def notes_on(answered: FilePredictions, images: Path, labeled: Path | None) -> tuple[str, ...]:
     """What to say of a model's answers to the images below `images`; people's labels are below `labeled`."""
-    notes = [*_names_noted(images, answered.misnamed), *_sameness_noted(answered), *_folders_noted(answered, images)]
+    notes = [
+        *_names_noted(images, answered.misnamed),
+        *_strips_noted(answered),
+        *_sameness_noted(answered),
+        *_folders_noted(answered, images),
+    ]
     return (*notes, *(_labeled_noted(answered, labeled) if labeled is not None else ()))
 
 
@@ -34,6 +39,16 @@ def _names_noted(images: Path, misnamed: int) -> list[str]:
     if misnamed:
         notes.append(f"{misnamed} images have the name of another format; they were read by their content")
     return notes
+
+
+def _strips_noted(answered: FilePredictions) -> list[str]:
+    """What to say of images whose central square is at most half of them."""
+    if not answered.strips:
+        return []
+    return [
+        f"{answered.strips} images are twice as long as wide, or more: the model saw the central square of each. If "
+        "the rest matters, cut them into squares first"
+    ]
 
 
 def _sameness_noted(answered: FilePredictions) -> list[str]:

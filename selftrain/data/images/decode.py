@@ -62,13 +62,13 @@ class ImageFacts:
     gray32: UInt8s  # (32, 32) 0-255, the whole picture resized to a square, for hashes and near-duplicates
 
 
-def probe(data: bytes, name: str, *, max_pixels: int, min_side: int) -> None:
-    """Check the header and structure of a file without decoding it.
+def probe(data: bytes, name: str, *, max_pixels: int, min_side: int) -> tuple[int, int]:
+    """Check the header and structure of a file without decoding it; its width and height in pixels, not yet turned.
 
     Raises ImageError with the QuarantineReason. An image over `max_pixels` is refused before its pixels take memory.
     """
     with _reasons(name):
-        _open(data, name, max_pixels=max_pixels, min_side=min_side)
+        return _open(data, name, max_pixels=max_pixels, min_side=min_side).size
 
 
 def examine(data: bytes, name: str, *, max_pixels: int, min_side: int, bits: int | None = None) -> ImageFacts:

@@ -123,6 +123,14 @@ def test_one_class_for_all_images_is_said_where_they_are_enough_to_tell(
     )
 
 
+def test_images_of_which_the_model_sees_little_are_counted(colour_model: Path, tmp_path: Path, paint: Paint) -> None:
+    for row, width in enumerate((30, 60, 300)):
+        with Image.open(paint(tmp_path / "all" / f"{row}.png", ("red", "blue", "green")[row], side=30)) as image:
+            image.resize((width, 30)).save(tmp_path / "all" / f"{row}.png")
+    found = label(colour_model, tmp_path / "all", tmp_path / "all.csv")
+    assert any(each.startswith("2 images are twice as long as wide, or more") for each in found.findings)
+
+
 @pytest.mark.parametrize(
     ("swapped", "said"),
     [
