@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from selftrain.data.inputs.files import GREY
 from selftrain.errors import BackboneError, ConfigError, PredictionError
 from selftrain.learn.adoption.formats import open_brought
 from selftrain.learn.adoption.preparation import (
@@ -88,7 +89,7 @@ class _Asked:
         """The model's own answers (n, columns) to uint8 images (n, side, side, 3)."""
         import keras
 
-        prepared = preparation(images)
+        prepared = preparation(_without_colour(images) if self.inner.input_shape[3] == 1 else images)
         if self.inner.input_shape[3] == 1:
             prepared = prepared.mean(axis=-1, keepdims=True)
         if self.size != prepared.shape[1:3]:
@@ -207,7 +208,11 @@ def _wrapped(asked: _Asked, preparation: Preparation) -> keras.Model:
     import keras
 
     images = keras.Input((asked.side, asked.side, 3), name="image")
-    prepared = keras.ops.flip(images, axis=-1) if preparation.bgr else images
+    shown = images
+    if asked.inner.input_shape[3] == 1:
+        weighted = keras.layers.Rescaling(list(GREY), offset=[0.0] * 3, name="brightness")(images)
+        shown = keras.ops.repeat(keras.ops.sum(weighted, axis=-1, keepdims=True), 3, axis=-1)
+    prepared = keras.ops.flip(shown, axis=-1) if preparation.bgr else shown
     if preparation != PREPARATIONS[PLAIN]:
         scale, offset = list(preparation.scale), list(preparation.offset)
         prepared = keras.layers.Rescaling(scale, offset=offset, name="prepared")(prepared)
@@ -217,6 +222,12 @@ def _wrapped(asked: _Asked, preparation: Preparation) -> keras.Model:
         prepared = keras.layers.Resizing(*asked.size, name="resized")(prepared)
     logits = _as_logits(asked.inner(prepared), asked.answers, keras.ops)
     return keras.Model(images, logits, name=asked.inner.name)
+
+
+def _without_colour(images: UInt8s) -> Floats:
+    """The brightness (ITU-R BT.601) of images (n, h, w, 3) in all three channels, as other programs make them grey."""
+    brightness = images.astype(np.float32) @ np.array(GREY, np.float32)
+    return np.repeat(brightness[..., None], 3, axis=-1)
 
 
 def _rescales(model: keras.Model) -> bool:
