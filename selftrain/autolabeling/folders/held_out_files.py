@@ -17,6 +17,7 @@ from selftrain.evaluate.coverage import HeldOut
 from selftrain.learn.adoption.preparation import check_better_than_chance
 from selftrain.learn.models.calibrate import FEWEST, cross_fitted_probs, fit_temperature, softmax
 from selftrain.learn.models.contract import Contract, file_digest
+from selftrain.naming import name_rows
 from selftrain.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -81,6 +82,13 @@ def ask_held_out(
     said = f"right on {right} of {len(truth)} labelled images: accuracy {right / len(truth):.1%}"
     if contract.brought is not None:
         check_better_than_chance(answered.probs, truth, contract.class_names, called=contract.backbone)
+    missing = [name for index, name in enumerate(contract.class_names) if not (truth == index).any()]
+    if missing:
+        findings = (
+            *findings,
+            f"{len(missing)} classes have no labelled image, so nothing shows how precise the model "
+            f"is there: {name_rows(missing)}",
+        )
     return HeldOutFiles(answers, fit_temperature(logits, truth), answered.unread, (said, *findings))
 
 

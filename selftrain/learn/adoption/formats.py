@@ -98,7 +98,9 @@ def _unwrapped(model: keras.Model) -> keras.Model:
     """`model`, whose only answer is an array, and not a list or a dict of one."""
     import keras
 
-    if len(getattr(model, "outputs", ())) != 1 or not isinstance(model.output, list | tuple | dict):
+    if isinstance(model, keras.Sequential) or len(getattr(model, "outputs", ())) != 1:
+        return model
+    if not isinstance(model.output, list | tuple | dict):
         return model
     return keras.Model(model.inputs[0] if len(model.inputs) == 1 else model.inputs, model.outputs[0], name=model.name)
 

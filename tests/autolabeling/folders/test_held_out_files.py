@@ -99,6 +99,13 @@ def test_a_fixed_threshold_is_measured_and_the_report_says_so(colour_model: Path
     assert "120 of 150 held-out images that would be accepted are right: a precision between 73." in said
 
 
+def test_a_class_without_a_labelled_image_is_said(colour_model: Path, labeled: Path, photos: Path) -> None:
+    told = "1 classes have no labelled image, so nothing shows how precise the model is there: green"
+    assert told not in pseudo_label(colour_model, photos, "--labeled", str(labeled)).stdout
+    shutil.rmtree(labeled / "green")
+    assert told in pseudo_label(colour_model, photos, "--labeled", str(labeled)).stdout
+
+
 def test_labelled_images_that_are_in_the_pool_too_are_said(colour_model: Path, labeled: Path, photos: Path) -> None:
     call = (colour_model, photos, "--labeled", str(labeled))
     assert "are among those of" not in pseudo_label(*call).stdout
