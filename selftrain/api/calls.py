@@ -38,6 +38,7 @@ def autolabel(
     max_per_class: int | None = None,
     class_names: Sequence[str] | None = None,
     image_size: int | None = None,
+    bits: int | None = None,
     outputs: OutputKind | None = None,
     held_out: float = 0.2,
     seed: int = 0,
@@ -71,6 +72,8 @@ def autolabel(
       - `class_names`: a name for each output of the model, in order. None: those of the saved model, or else the sorted
         names of the labels. Required if the names are numbers whose order as text differs from that of their values.
       - `image_size`: the side in pixels to which files are decoded, as square uint8 RGB. None: what the model reads.
+      - `bits`: how many of 16 bits the grey pictures among the files fill, such as 12. None: those of the saved model,
+        or all 16; then pictures that fill fewer are left out.
       - `outputs`: "logits" or "probabilities". None: found from the answers to the held-out images.
       - `held_out`: the share (0-1) of `labeled` to judge the model on, by a hash of each image. `validation` replaces
         it.
@@ -87,7 +90,7 @@ def autolabel(
 
     Raises:
       - SourceError: images or labels are missing, unreadable or do not fit together.
-      - PredictionError: `model` is not a model, or does not answer logits or probabilities.
+      - PredictionError: `model` is not a model, does not answer logits or probabilities, or is not better than chance.
       - ConfigError: an argument is not allowed, or `out` holds other files or is being written by another call.
 
     Example:
@@ -119,6 +122,7 @@ def autolabel(
         seed=seed,
         outputs=outputs,
         limit=limit,
+        bits=bits,
     )
     images = labeling.LabelingImages(labeled, unlabeled, validation, image_size, limit)
     return labeling.autolabel(model, images, settings, out=user_path(out), resume=resume, progress=progress)

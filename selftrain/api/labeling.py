@@ -33,8 +33,11 @@ class LabelingImages:
     image_size: int | None = None
     limit: int | None = None
 
-    def open(self, model: UserModel) -> tuple[ImageStream, ImageStream, ImageStream | None]:
-        """Streams of the labelled, unlabelled and validation images, as `model` reads them. Raises SourceError."""
+    def open(self, model: UserModel, bits: int | None) -> tuple[ImageStream, ImageStream, ImageStream | None]:
+        """Streams of the labelled, unlabelled and validation images, as `model` reads them. Raises SourceError.
+
+        `bits` is how many of 16 bits the grey ones of the files fill.
+        """
         rank = None if model.input_shape is None else len(model.input_shape)
         size = self.image_size or model.side
 
@@ -46,6 +49,7 @@ class LabelingImages:
                 image_rank=rank,
                 image_size=size,
                 channels=model.channels,
+                bits=bits,
                 limit=self.limit if role == "unlabeled" else None,
             )
 
@@ -67,13 +71,21 @@ def autolabel(
     opened, names = open_user_model(model)
     if settings.class_names is None:
         settings = settings.model_copy(update={"class_names": names})
-    labeled, unlabeled, validation = images.open(opened)
+    settings = settings.model_copy(update={"bits": _bits(settings.bits, opened.bits)})
+    labeled, unlabeled, validation = images.open(opened, settings.bits)
     folder = AnalysisFolder(out)
     with claim_folder(folder, settings, resume=resume) as finished:
         if finished:
             return folder.read()
         with shown(progress, "autolabel") as show:
             return analyse(opened, labeled, unlabeled, validation, folder, settings=settings, progress=show)
+
+
+def _bits(said: int | None, known: int | None) -> int | None:
+    """The bits of grey files that the user said, or that the model knows. Raises ConfigError where they differ."""
+    if said is not None and known is not None and said != known:
+        raise ConfigError(f"bits is {said}, but the model was trained on grey pictures of {known} bits; leave bits out")
+    return said or known
 
 
 def held_out(images: object, *, share: float, seed: int) -> Mask:

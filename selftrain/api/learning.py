@@ -61,6 +61,7 @@ def distill(
     recipe: Distillation | Mapping[str, object] = Distillation(),  # noqa: B008 - frozen
     class_names: Sequence[str] = (),
     pixels: str | None = None,
+    bits: int | None = None,
     seed: int = 0,
     workspace: PathLike = ".selftrain",
     progress: Progress = silent,
@@ -84,6 +85,8 @@ def distill(
         steps and the other settings.
       - `class_names`: the classes of your own model, in the order of its outputs.
       - `pixels`: how your own model reads pixels, such as "0..1". None: measured on the validation images.
+      - `bits`: how many of 16 bits the grey pictures of your files fill, such as 12, with your own model. None: all 16.
+        A saved model knows it.
       - `seed`: determines the first weights, the order of the images, and which of `labeled` are held out.
       - `workspace`: the folder for decoded images and checkpoints, with the recall log.
       - `progress`: called with the units done, their total, and a note.
@@ -129,6 +132,7 @@ def distill(
         recipe=recipe,
         class_names=class_names,
         pixels=pixels,
+        bits=bits,
         seed=seed,
         workspace=workspace,
         progress=progress,

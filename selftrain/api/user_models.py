@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def open_user_model(model: object) -> tuple[UserModel, tuple[str, ...] | None]:
         if is_brought(path):
             return open_model(open_brought(path)), None
         loaded, contract = load(path)
-        return open_model(loaded), contract.class_names
+        return replace(open_model(loaded), bits=contract.bits), contract.class_names
     if _is_torch(model):
         return UserModel(_torch_answer(model)), None
     return open_model(model), None

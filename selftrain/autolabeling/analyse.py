@@ -23,6 +23,7 @@ from selftrain.autolabeling.user_model import Floats, UserModel, classes_of
 from selftrain.data.inputs.held_out import Mask
 from selftrain.data.inputs.images import ImageStream, Unreadable
 from selftrain.data.inputs.labels import class_indices, label_form
+from selftrain.data.inputs.values import Redness
 from selftrain.errors import SourceError
 from selftrain.files.writing import replace
 from selftrain.progress import Progress, silent
@@ -82,7 +83,7 @@ def analyse(
     human = _read_human(model, labeled, validation, folder, settings, progress)
     check_classes(settings.pseudo_label.threshold, human.judgement.class_names)
     check_same_model(folder, human.answers)
-    index, answers, unreadable = read_pool(
+    index, answers, unreadable, redness = read_pool(
         model,
         unlabeled,
         folder,
@@ -95,7 +96,16 @@ def analyse(
     index, answers, copies = without_copies(index, answers, human.ids)
     labels = _select(index, answers, human, settings)
     images = pa.concat_tables([human.index, index]).combine_chunks()
-    analysis = _analysis(human, labels, settings, copies=copies, unreadable=len(unreadable), by_hash=validation is None)
+    exchanged = _channels_noted(human.reading.redness, redness)
+    analysis = _analysis(
+        human,
+        labels,
+        settings,
+        copies=copies,
+        unreadable=len(unreadable),
+        by_hash=validation is None,
+        exchanged=exchanged,
+    )
     _write_unreadable(folder.unreadable_path, (*human.unreadable, *unreadable))
     KeptImages(folder.arrays, images, analysis.image_shape, analysis.image_dtype).write(folder.index_path)
     labels.write(folder.labels_path)
@@ -203,7 +213,14 @@ def _labeled_set(reading: Reading, names: tuple[str, ...], excluded: Iterable[st
 
 
 def _analysis(
-    human: _Human, labels: PseudoLabels, settings: Settings, *, copies: int, unreadable: int, by_hash: bool
+    human: _Human,
+    labels: PseudoLabels,
+    settings: Settings,
+    *,
+    copies: int,
+    unreadable: int,
+    by_hash: bool,
+    exchanged: tuple[str, ...],
 ) -> Analysis:
     judgement, reading = human.judgement, human.reading
     counts = Counts(
@@ -234,7 +251,8 @@ def _analysis(
         round=labels.round,
         classes=_class_counts(human.training, labels),
         pseudo_labels=labels.digest,
-        warnings=(*judgement.warnings, *labels.findings, *_warnings(counts, labels)),
+        bits=settings.bits,
+        warnings=(*judgement.warnings, *exchanged, *labels.findings, *_warnings(counts, labels)),
     )
 
 
@@ -252,6 +270,16 @@ def _class_counts(labeled: Ints, labels: PseudoLabels) -> dict[str, ClassCounts]
         name: ClassCounts(labeled=human, predicted=predicted, accepted=accepted, cutoff=cutoff)
         for name, human, predicted, accepted, cutoff in columns
     }
+
+
+def _channels_noted(labeled: Redness, unlabeled: Redness) -> tuple[str, ...]:
+    """What is said where red and blue seem to be exchanged between the labelled and the unlabelled images."""
+    if not labeled.is_exchanged(unlabeled):
+        return ()
+    return (
+        f"red less blue is {labeled.mean:+.3g} on average in the labelled images, but {unlabeled.mean:+.3g} in the "
+        "unlabelled ones: were some read as BGR, as OpenCV reads files? Give all as RGB",
+    )
 
 
 def _warnings(counts: Counts, labels: PseudoLabels) -> Iterator[str]:

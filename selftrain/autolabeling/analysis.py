@@ -68,7 +68,8 @@ class Analysis(Facts):
     `held_out_by` says on which images the model was judged: a share of the labelled images ("hash"), or separate
     images ("validation"). `threshold` is the threshold's rule in words. `measured` is the precision of the labels that
     it accepts, measured on the held-out images. `coverage` holds the precision at every other confidence. `image_range`
-    holds the lowest and the highest value of the labelled images. `pseudo_labels` is the digest of the table of
+    holds the lowest and the highest value of the labelled images. `bits` is how many of 16 bits grey files fill.
+    `pseudo_labels` is the digest of the table of
     pseudo-labels in the same folder.
     """
 
@@ -92,3 +93,4 @@ class Analysis(Facts):
     classes: Mapping[str, ClassCounts]
     pseudo_labels: str
     warnings: tuple[str, ...] = ()
+    bits: int | None = None

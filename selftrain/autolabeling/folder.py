@@ -160,7 +160,7 @@ class AnalysisFolder:
     def images(self, analysis: Analysis) -> KeptImages:
         """The images of the analysis, labelled ones first."""
         shape, dtype = analysis.image_shape, analysis.image_dtype
-        return KeptImages.read(self.index_path, folder=self.arrays, shape=shape, dtype=dtype)
+        return KeptImages.read(self.index_path, folder=self.arrays, shape=shape, dtype=dtype, bits=analysis.bits)
 
     def labels(self) -> PseudoLabels:
         """The pseudo-labels."""

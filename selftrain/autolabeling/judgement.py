@@ -28,7 +28,14 @@ from selftrain.evaluate.class_order import explained, interchanged
 from selftrain.evaluate.coverage import HeldOut
 from selftrain.evaluate.statistics.intervals import wilson
 from selftrain.evaluate.statistics.significance import mcnemar
-from selftrain.learn.adoption.preparation import PLAIN, PREPARATIONS, best_fit
+from selftrain.learn.adoption.preparation import (
+    PLAIN,
+    PREPARATIONS,
+    best_fit,
+    by_chance,
+    changed,
+    is_better_than_chance,
+)
 from selftrain.learn.models.calibrate import cross_fitted_probs, fit_temperature, softmax
 
 Ints = npt.NDArray[np.int64]
@@ -39,6 +46,7 @@ _LEAST_GAIN = 0.1  # the accuracy is higher by more than this
 _LEVEL = 0.01  # the difference is significant at this level
 _LEAST_ACCURACY = 1 / 3  # the lower bound of the accuracy lies above this
 _SHOWN = 10
+_ALONE = 4  # images that are shown to the model again, one by one
 ENOUGH = "label more, or give validation="
 
 
@@ -71,7 +79,8 @@ def judge_model(
 
     `labels` (n,) are the classes of all rows. Raises SourceError where no row is left, or where the images clearly have
     a different range of values than the model expects. Raises PredictionError for answers that are not of the kind
-    `outputs`, and for classes that are answered for one another.
+    `outputs`, that change from one time to the next or with the other images of a batch, for classes that are answered
+    for one another, and for a model that only guesses.
     """
     used = usable[reading.held_out]
     answers = reading.answers[used]
@@ -80,6 +89,7 @@ def judge_model(
     kind = outputs or outputs_of(answers)
     if kind == "probabilities":
         refuse_no_probabilities(reading.answers, role=reading.role, named=reading.name_held_out)
+    _refuse_changing(model, reading)
     _refuse_wrong_range(model, reading, labels[reading.held_out], kind, batch_size=batch_size)
     labels = labels[reading.held_out][used]
     logits = as_logits(answers, kind)
@@ -90,6 +100,7 @@ def judge_model(
             f"the model is right on {(logits.argmax(axis=1) == labels).mean():.0%} of {len(labels)} held-out images, "
             f"but {explained(circle, class_names)}: give class_names, or labels, in the order of its outputs"
         )
+    _refuse_chance(logits.argmax(axis=1), labels, class_names)
     all_right = bool((logits.argmax(axis=1) == labels).all())
     temperature = 1.0 if all_right else fit_temperature(logits, labels)
     probs = softmax(logits) if all_right else cross_fitted_probs(logits, labels)
@@ -101,6 +112,40 @@ def judge_model(
         held_out=HeldOut(probs, labels),
         warnings=tuple(_warnings(labels, calibration, class_names)),
     )
+
+
+def _refuse_changing(model: UserModel, reading: Reading) -> None:
+    """Raise PredictionError where the model answers an image alone clearly differently than it did among others."""
+    before = reading.answers[: min(_ALONE, len(reading.sample))]
+    alone = [
+        answers_of(model, reading.sample[row : row + 1], batch_size=1, role=reading.role)[0]
+        for row in range(len(before))
+    ]
+    if changed(before, np.stack(alone)):
+        raise PredictionError(
+            f"{reading.role}: the model answers an image alone differently than among others, or differently each "
+            "time: a layer is at work as in training. Call it with training=False, or model.eval() in torch"
+        )
+
+
+def _refuse_chance(answers: Ints, labels: Ints, class_names: tuple[str, ...]) -> None:
+    """Raise PredictionError for `answers` (n,) that are not better than chance, or not surely where many have labels.
+
+    Chance agrees with `labels` (n,) as often as the frequencies of both say, or once in as many times as there are
+    classes. Labels of a single class cannot show more than the latter.
+    """
+    classes, count = len(class_names), len(labels)
+    right = int((answers == labels).sum())
+    mixed = len(np.unique(labels)) > 1
+    chance = max(1 / classes, by_chance(answers, labels, classes) if mixed else 0.0)
+    unsure = mixed and count >= FEW_HELD_OUT and not is_better_than_chance(answers, labels, classes)
+    if right < count and (right / count <= chance or unsure):
+        shown = ", ".join(class_names[:_SHOWN]) + (", ..." if classes > _SHOWN else "")
+        raise PredictionError(
+            f"the model is right on {right} of {count} held-out images, not clearly better than chance ({chance:.0%}): "
+            f"nothing was labelled. Are the classes ({shown}) in the order of its outputs, and the images prepared as "
+            f"in its training? Where the images are too few to tell, {ENOUGH}"
+        )
 
 
 def _calibration(logits: Floats, labels: Ints, probs: Floats, temperature: float) -> Calibration:

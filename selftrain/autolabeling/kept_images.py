@@ -86,13 +86,14 @@ class KeptImages:
     """Images to gather by row, as `index` (with SCHEMA) lists them.
 
     Arrays are in `folder`; files stay where the user keeps them. `shape` and `dtype` are those of one image. Files are
-    decoded to this shape.
+    decoded to this shape, and their grey ones of 16 bits by the `bits` that they fill.
     """
 
     folder: Path
     index: pa.Table
     shape: tuple[int, ...]
     dtype: str
+    bits: int | None = None
     _open: dict[str, Array] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -103,16 +104,18 @@ class KeptImages:
         replace(path, lambda part: pq.write_table(self.index, part, compression="zstd"))
 
     @classmethod
-    def read(cls, path: Path, *, folder: Path, shape: tuple[int, ...], dtype: str) -> KeptImages:
+    def read(
+        cls, path: Path, *, folder: Path, shape: tuple[int, ...], dtype: str, bits: int | None = None
+    ) -> KeptImages:
         """The images whose index `write` put at `path`. Raises SourceError for another table."""
         table = pq.ParquetFile(path).read()
         if table.schema.names != SCHEMA.names:
             raise SourceError(f"{path} is not an index of images; run the analysis again")
-        return cls(folder, table, shape, dtype)
+        return cls(folder, table, shape, dtype, bits)
 
     def take(self, rows: npt.NDArray[np.integer]) -> KeptImages:
         """The images of `rows` (k,), in that order."""
-        return KeptImages(self.folder, self.index.take(pa.array(rows)), self.shape, self.dtype)
+        return KeptImages(self.folder, self.index.take(pa.array(rows)), self.shape, self.dtype, self.bits)
 
     def check_files(self) -> None:
         """Raise SourceError if files are gone or have another size than in the analysis; name the first of them."""
@@ -157,7 +160,7 @@ class KeptImages:
                 list(threads.map(lambda place: self._decode_one(images, int(rows[place]), place), at.tolist()))
 
     def _decode_one(self, images: Array, row: int, place: int) -> None:
-        read = read_image(self._places[2][row], size=self.shape[0], channels=self.shape[-1])
+        read = read_image(self._places[2][row], size=self.shape[0], channels=self.shape[-1], bits=self.bits)
         if isinstance(read, Unreadable):
             raise SourceError(f"{read.path} can no longer be read ({read.detail}); analyse again")
         if read[1].decode() != self.index["image_id"][row].as_py():

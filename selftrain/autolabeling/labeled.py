@@ -15,7 +15,7 @@ from selftrain.autolabeling.user_model import Floats, Named, UserModel, answers_
 from selftrain.data.inputs.held_out import Mask, held_out_mask
 from selftrain.data.inputs.images import Array, ImageChunk, ImageStream, Unreadable
 from selftrain.data.inputs.labels import LabelForm, Labels, joined_labels, label_form, sorted_names, text
-from selftrain.data.inputs.values import PixelValues, join_values
+from selftrain.data.inputs.values import PixelValues, Redness, join_values
 from selftrain.errors import SourceError
 from selftrain.naming import name_rows, named_rows
 from selftrain.progress import Progress, silent
@@ -41,6 +41,7 @@ class Reading:
     pixels: PixelValues
     files: bool
     unreadable: tuple[Unreadable, ...]
+    redness: Redness
 
     def name_held_out(self, rows: npt.NDArray[np.int64]) -> str:
         """Names for the `rows` (k,) of the held-out images that a user recognizes: paths or row numbers."""
@@ -70,7 +71,7 @@ def read_labeled(
     images that do not fit together, and where there are none.
     """
     index, labels, masks, answers, samples = [], [], [], [], []
-    pixels, files, unreadable = None, False, list[Unreadable]()
+    pixels, files, unreadable, redness = None, False, list[Unreadable](), Redness()
     done = 0
     for name, chunk in _named_chunks(images, role):
         unreadable += chunk.unreadable
@@ -79,6 +80,7 @@ def read_labeled(
         if not len(chunk) or chunk.labels is None:
             continue
         pixels = join_values(pixels, chunk.images, role=role)
+        redness = redness.joined(chunk.images)
         files = chunk.paths is not None
         if arrays is not None and not files:
             write_array(arrays, name, chunk.images)
@@ -103,6 +105,7 @@ def read_labeled(
         pixels=pixels,
         files=files,
         unreadable=tuple(unreadable),
+        redness=redness,
     )
 
 

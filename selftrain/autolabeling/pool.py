@@ -13,7 +13,7 @@ from selftrain.autolabeling.folder import AnalysisFolder
 from selftrain.autolabeling.kept_images import index_rows, write_array
 from selftrain.autolabeling.user_model import Floats, OutputKind, UserModel, answers_of, refuse_no_probabilities
 from selftrain.data.inputs.images import ImageChunk, ImageStream, Unreadable
-from selftrain.data.inputs.values import PixelValues, join_values
+from selftrain.data.inputs.values import PixelValues, Redness, join_values
 from selftrain.errors import ConfigError, PredictionError, SourceError
 from selftrain.progress import Progress
 
@@ -48,13 +48,13 @@ def read_pool(
     columns: int,
     batch_size: int,
     progress: Progress,
-) -> tuple[pa.Table, Floats, tuple[Unreadable, ...]]:
-    """The index of the unlabelled images, the model's answers (n, columns), and the files that cannot be read.
+) -> tuple[pa.Table, Floats, tuple[Unreadable, ...], Redness]:
+    """The index of the unlabelled images, the model's answers (n, columns), the files that cannot be read, and colours.
 
     The images must have the shape, type and range of the labelled ones (`pixels`). The answers must be of the kind
     `outputs` and have as many `columns` as those to the labelled images. Raises SourceError, PredictionError.
     """
-    index, answers, unreadable = list[pa.Table](), list[Floats](), list[Unreadable]()
+    index, answers, unreadable, redness = list[pa.Table](), list[Floats](), list[Unreadable](), Redness()
     done = 0
     for number, chunk in enumerate(unlabeled.chunks()):
         unreadable += chunk.unreadable
@@ -62,6 +62,7 @@ def read_pool(
         if len(chunk):
             name = f"{UNLABELED}-{number:06d}.npy"
             pixels = join_values(pixels, chunk.images, role=UNLABELED)
+            redness = redness.joined(chunk.images)
             index.append(index_rows(chunk, name))
             kept = _kept_answers(folder, name, chunk.ids)
             if kept is None:
@@ -71,7 +72,7 @@ def read_pool(
     if not index:
         bad = f" ({len(unreadable)} files cannot be read)" if unreadable else ""
         raise SourceError(f"{UNLABELED} holds no image{bad}; give images for the model to label")
-    return pa.concat_tables(index), np.concatenate(answers), tuple(unreadable)
+    return pa.concat_tables(index), np.concatenate(answers), tuple(unreadable), redness
 
 
 def _answers(

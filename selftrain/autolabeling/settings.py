@@ -24,11 +24,13 @@ class Settings(Section):
     outputs: OutputKind | None = None
     class_names: tuple[str, ...] | None = None
     limit: Annotated[int, Field(ge=1)] | None = None
+    bits: Annotated[int, Field(ge=8, le=16)] | None = None
 
     @property
     def text(self) -> str:
         """The settings as JSON: the content of `settings.json` in the folder of an analysis."""
-        return self.model_dump_json(indent=2, exclude={"limit"} if self.limit is None else None) + "\n"
+        later = {name for name in ("limit", "bits") if getattr(self, name) is None}
+        return self.model_dump_json(indent=2, exclude=later) + "\n"
 
 
 def settings_of(
@@ -43,6 +45,7 @@ def settings_of(
     seed: int,
     outputs: str | None,
     limit: int | None = None,
+    bits: int | None = None,
 ) -> Settings:
     """The arguments of `autolabel` as Settings. Raises ConfigError, which names the argument that is not allowed."""
     selection = checked(
@@ -62,6 +65,7 @@ def settings_of(
         outputs=outputs,
         class_names=names,
         limit=limit,
+        bits=bits,
     )
 
 

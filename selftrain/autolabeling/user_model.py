@@ -30,12 +30,14 @@ class UserModel:
     """A model that answers batches of images.
 
     `input_shape` is the shape of one image, with None for a side of any length. It is None where the model does not
-    say. A model with `even` gets batches of one size only: the last one is filled up. So it is compiled once.
+    say. A model with `even` gets batches of one size only: the last one is filled up. So it is compiled once. `bits` is
+    how many of 16 bits the grey pictures fill that it was trained on, if it says so.
     """
 
     answer: Callable[[Array], object]
     input_shape: tuple[int | None, ...] | None = None
     even: bool = False
+    bits: int | None = None
 
     @property
     def side(self) -> int | None:

@@ -21,6 +21,7 @@ from selftrain.cli.predictions import (
 from selftrain.cli.shared.options import (
     DEFAULT_WORKSPACE,
     AsJson,
+    Bits,
     Classes,
     ImageSize,
     ModelNameOption,
@@ -92,6 +93,7 @@ def predict(
     classes: Classes = None,
     pixels: Pixels = None,
     image_size: ImageSize = None,
+    bits: Bits = None,
     threshold: BoxScore = None,
     batch_size: AtOnce = None,
     model_name: ModelNameOption = None,
@@ -117,6 +119,7 @@ def predict(
         model_name=model_name,
         pixels=pixels,
         image_size=image_size,
+        bits=bits,
         sources=sources,
     )
     if out is not None:
@@ -154,6 +157,7 @@ def pseudo_label(
     classes: Classes = None,
     pixels: Pixels = None,
     image_size: ImageSize = None,
+    bits: Bits = None,
     charts: Charts = None,
     materialize: Materialize = None,
     copy: Copy = False,
@@ -180,7 +184,7 @@ def pseudo_label(
     for folder in (images, *([labeled] if labeled else [])):
         image_files(folder)  # a wrong folder is refused before the model is loaded
     names = names_of(classes)
-    known = known_of(image_files(images), pixels=pixels, size=image_size, labeled=labeled, class_names=names)
+    known = known_of(image_files(images), pixels=pixels, size=image_size, bits=bits, labeled=labeled, class_names=names)
     found = find_reference(model, workspace=workspace, model_name=model_name, class_names=names, known=known)
     if found.detector is not None:
         refuse_unused(
@@ -190,6 +194,7 @@ def pseudo_label(
             classes=classes,
             pixels=pixels,
             image_size=image_size,
+            bits=bits,
             charts=charts,
         )
         label_objects(found, images, out, threshold=threshold, drawn=materialize, flips=flips, as_json=as_json)

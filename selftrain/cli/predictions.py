@@ -43,6 +43,7 @@ def asked_model(
     model_name: str | None,
     pixels: str | None,
     image_size: str | None,
+    bits: int | None,
     sources: Sequence[str],
 ) -> FoundModel:
     """The saved model that --model names, or the version of the registered one; it is not loaded yet.
@@ -53,9 +54,10 @@ def asked_model(
     from selftrain.autolabeling.folders.samples import known_of
     from selftrain.learn.models.answers import named_files
 
-    own = {"--classes": class_names, "--pixels": pixels, "--image-size": image_size}
+    own = {"--classes": class_names, "--pixels": pixels, "--image-size": image_size, "--bits": bits}
     if model is not None:
-        known = known_of(named_files([Path(each) for each in sources])[0], pixels=pixels, size=image_size)
+        paths = named_files([Path(each) for each in sources])[0]
+        known = known_of(paths, pixels=pixels, size=image_size, bits=bits)
         found = find_reference(model, workspace=workspace, model_name=model_name, class_names=class_names, known=known)
         if found.detector is not None:
             _refuse(own, "a detector knows it")

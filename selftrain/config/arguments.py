@@ -55,6 +55,15 @@ def names_of(class_names: object, *, each: str) -> tuple[str, ...]:
     return names
 
 
+def checked_bits(bits: object) -> int | None:
+    """`bits` as how many of 16 bits grey pictures fill; None: all. Raises ConfigError unless it is from 8 to 16."""
+    if bits is None:
+        return None
+    if isinstance(bits, bool) or not isinstance(bits, int | np.integer) or not 8 <= bits <= 16:
+        raise ConfigError(f"bits is {bits!r}; give how many of 16 bits grey pictures fill, from 8 to 16, such as 12")
+    return int(bits)
+
+
 def check_image_size(image_size: object) -> None:
     """Raise ConfigError unless `image_size` is a number of pixels per side."""
     if isinstance(image_size, bool) or not isinstance(image_size, int | np.integer) or image_size < 1:

@@ -110,7 +110,10 @@ class Experiment(Section):
                 "and `task: detection` reads no other"
             )
         if detects and self.ingest.bits is not None:
-            raise ConfigError("ingest.bits is for classification: a detector reads pictures of 8 or 16 bits; remove it")
+            raise ConfigError(
+                "ingest.bits is for classification: a detector reads pictures of 8 or 16 bits. Remove it, and save "
+                "pictures of 10, 12 or 14 bits with 8"
+            )
         for key, names in (("gate.metric", (self.gate.metric,)), ("registry.floors", tuple(self.registry.floors))):
             for name in names:
                 if (name in OF_DETECTION) != detects:

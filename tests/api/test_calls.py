@@ -17,6 +17,7 @@ from sklearn.datasets import load_digits
 import selftrain
 from selftrain.config import Experiment
 from selftrain.errors import ConfigError, PredictionError, SourceError
+from tests.autolabeling.nearest_mean import NearestMean
 
 if TYPE_CHECKING:
     import keras
@@ -301,12 +302,12 @@ def test_a_path_from_home_is_meant_as_in_a_shell(
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path / "here")
 
-    def dark(batch: Pixels) -> npt.NDArray[np.float32]:
-        """Logits (n, 10)."""
-        return batch.reshape(len(batch), -1)[:, :10].astype(np.float32)
-
     selftrain.autolabel(
-        model=dark, labeled=(images[:60], labels[:60]), unlabeled=images[60:90], out="~/labels", outputs="logits"
+        model=NearestMean(images, labels),
+        labeled=(images[:60], labels[:60]),
+        unlabeled=images[60:90],
+        out="~/labels",
+        outputs="logits",
     )
     assert (tmp_path / "home" / "labels" / "analysis.json").is_file()
     assert len(selftrain.as_numpy("~/labels")[0]) == len(selftrain.as_numpy(tmp_path / "home" / "labels")[0])

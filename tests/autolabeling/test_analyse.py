@@ -276,14 +276,20 @@ def test_a_model_that_is_right_on_all_that_is_held_out_is_not_made_surer(
     assert len(as_numpy(tmp_path / "out")[1]) == found.counts.training
 
 
-def test_a_model_no_better_than_chance_is_a_warning(
-    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
-) -> None:
-    def swapped(batch: npt.NDArray[Any]) -> Floats:
-        return np.roll(model(batch), 1, axis=1)
+@pytest.mark.parametrize("exchanged", [False, True])
+def test_red_and_blue_that_are_exchanged_in_the_pool_are_said(tmp_path: Path, exchanged: bool) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(160) % 2
+    images = np.clip(rng.normal((150, 110, 100), 30, (160, 8, 8, 3)) + 25 * labels[:, None, None, None], 0, 255)
+    images = images.astype(np.uint8)
 
-    found = autolabel(model=swapped, labeled=labeled, unlabeled=pool, out=tmp_path / "out")
-    assert any("not clearly better than chance" in each for each in found.warnings)
+    def bright(batch: npt.NDArray[Any]) -> Floats:
+        level = batch.mean(axis=(1, 2, 3)) - 132.0
+        return np.stack([-level, level], axis=1).astype(np.float32)
+
+    pool = images[80:, :, :, ::-1] if exchanged else images[80:]
+    found = autolabel(model=bright, labeled=(images[:80], labels[:80]), unlabeled=pool, out=tmp_path / "out")
+    assert exchanged == any("were some read as BGR, as OpenCV reads files?" in each for each in found.warnings)
 
 
 def test_that_no_labelled_image_is_left_to_train_on_is_a_warning(

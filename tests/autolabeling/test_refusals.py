@@ -282,3 +282,65 @@ def test_a_model_whose_classes_changed_places_is_refused(
     order[[3, 8]] = 8, 3
     with pytest.raises(PredictionError, match=r"most images of '3' are answered as '8', and most of '8' as '3'"):
         autolabel(model=lambda batch: theirs(batch)[:, order], labeled=labeled, unlabeled=pool, out=tmp_path / "out")
+
+
+@pytest.mark.parametrize("threshold", [0.9, None])
+def test_a_model_of_random_weights_is_refused_though_the_labelled_images_are_in_its_pool(
+    labeled: tuple[Pixels, Ints], digits: tuple[Pixels, Ints], tmp_path: Path, threshold: float | None
+) -> None:
+    weights = np.random.default_rng(1).normal(size=(64, 10))
+
+    def untrained(batch: npt.NDArray[Any]) -> Floats:
+        return softmax((batch.reshape(len(batch), -1) @ weights).astype(np.float32))
+
+    with pytest.raises(
+        PredictionError, match=r"held-out images, not clearly better than chance .*nothing was labelled"
+    ):
+        autolabel(model=untrained, labeled=labeled, unlabeled=digits[0], out=tmp_path / "out", threshold=threshold)
+
+
+def test_a_model_whose_classes_are_all_one_place_off_is_refused(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
+) -> None:
+    with pytest.raises(PredictionError, match=r"is right on 0 of .*\(0, 1, 2, .*\) in the order of its outputs"):
+        autolabel(
+            model=lambda batch: np.roll(model(batch), 1, axis=1), labeled=labeled, unlabeled=pool, out=tmp_path / "out"
+        )
+
+
+def test_few_held_out_images_refuse_a_model_that_is_below_chance_and_warn_of_one_above(
+    labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path
+) -> None:
+    images, labels = labeled[0], (labeled[1] >= 5).astype(np.int64)
+    few = (images[:12], labels[:12])
+
+    def answering(right: int) -> Any:
+        known = {image.tobytes(): label for image, label in zip(*few, strict=True)}
+        wrong = {image.tobytes() for image in few[0][right:]}
+
+        def answers(batch: npt.NDArray[Any]) -> Floats:
+            found = [known.get(each.tobytes(), 0) ^ (each.tobytes() in wrong) for each in batch]
+            return np.eye(2, dtype=np.float32)[found] * 3
+
+        return answers
+
+    arguments: dict[str, Any] = {"labeled": (images[12:], labels[12:]), "validation": few, "unlabeled": pool[:9]}
+    with pytest.raises(PredictionError, match="is right on 6 of 12 held-out images"):
+        autolabel(model=answering(6), **arguments, out=tmp_path / "a")
+    found = autolabel(model=answering(9), **arguments, out=tmp_path / "b")
+    assert any("right on 9 of 12 held-out images, not clearly better than chance" in each for each in found.warnings)
+
+
+@pytest.mark.parametrize("kind", ["batch", "random"])
+def test_a_model_that_works_as_in_training_is_refused(
+    model: NearestMean, labeled: tuple[Pixels, Ints], pool: Pixels, tmp_path: Path, kind: str
+) -> None:
+    rng = np.random.default_rng(0)
+
+    def training(batch: npt.NDArray[Any]) -> Floats:
+        logits = model(batch)
+        kept: Floats = np.asarray(logits * (rng.random(logits.shape) > 0.2), np.float32)
+        return logits - logits.mean(axis=0) if kind == "batch" else kept
+
+    with pytest.raises(PredictionError, match=r"answers an image alone differently than among others, .*model\.eval"):
+        autolabel(model=training, labeled=labeled, unlabeled=pool, out=tmp_path / "out")

@@ -449,6 +449,7 @@ def test_a_table_is_made_again_for_other_pixels_and_for_another_model_of_the_sam
         (("--classes", "x,y,z"), "names its classes itself: "),
         (("--pixels", "0..1"), "knows how it reads images"),
         (("--image-size", "32"), "knows how it reads images"),
+        (("--bits", "12"), "knows how it reads images"),
     ],
 )
 def test_a_saved_model_is_not_told_what_its_contract_says(

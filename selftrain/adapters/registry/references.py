@@ -209,8 +209,10 @@ def _promised(folder: Path, class_names: tuple[str, ...], known: Known, called: 
             f"{called} names its classes itself: {', '.join(contract.class_names)}; leave out the classes that you "
             f"give: {', '.join(class_names)}"
         )
-    if known.pixels is not None or known.size is not None:
-        raise ConfigError(f"{called} knows how it reads images; leave out the pixels and the image size that you give")
+    if known.pixels is not None or known.size is not None or known.bits is not None:
+        raise ConfigError(
+            f"{called} knows how it reads images; leave out the pixels, the image size and the bits that you give"
+        )
     return contract
 
 
@@ -286,7 +288,7 @@ def _find_brought(path: Path, class_names: tuple[str, ...], workspace: Path, kno
         contract = contract.model_copy(update={"weights_sha256": digest})
         return LoadedModel(model, contract, str(path), recall_log.concern_about_file(descent, str(path), workspace))
 
-    return FoundModel(side, loaded)
+    return FoundModel(side, loaded, bits=known.bits)
 
 
 def _check_registered(tracking: Tracking, name: str) -> None:

@@ -76,7 +76,7 @@ def gathered(record: RunRecord) -> ReportedRun:
         human_labels=() if manifest is None else tuple(manifest.class_counts(Split.TRAIN).tolist()),
         splits={} if manifest is None else {split.value: len(manifest.rows(split)) for split in Split},
         quarantine=counted(dataset),
-        left_out=left_out_files(dataset),
+        left_out=left_out_files(dataset, (settings.get("ingest") or {}).get("bits")),
         drift=measured_drift(found.get("drift"), dataset),
         receipt=_receipt(settings, stored),
         missing=missing,

@@ -26,10 +26,11 @@ def counted(dataset: Dataset) -> dict[str, int]:
     return dict(Counter(reason for reason, _, _ in _rows(dataset)).most_common())
 
 
-def left_out_files(dataset: Dataset) -> dict[str, tuple[LeftOutFile, ...]]:
+def left_out_files(dataset: Dataset, bits: int | None = None) -> dict[str, tuple[LeftOutFile, ...]]:
     """The first six files of each reason, in the order of the table, each with what can still be shown of it.
 
-    Pixels come from the store, or else from the file itself, if it lies on this machine. Nothing is changed.
+    Pixels come from the store, or else from the file itself, if it lies on this machine. Nothing is changed. `bits` is
+    how many of 16 bits the grey pictures of the set fill.
     """
     first: dict[str, list[tuple[str, str]]] = {}
     for reason, path, detail in _rows(dataset):
@@ -40,7 +41,9 @@ def left_out_files(dataset: Dataset) -> dict[str, tuple[LeftOutFile, ...]]:
     paths, shards, numbers = (index[name].to_pylist() for name in ("path", "shard", "index"))
     stored = dict(zip(paths, zip(shards, numbers, strict=True), strict=True)) if first else {}
     return {
-        reason: tuple(LeftOutFile(path, detail, _picture(dataset, path, stored.get(path))) for path, detail in files)
+        reason: tuple(
+            LeftOutFile(path, detail, _picture(dataset, path, stored.get(path), bits)) for path, detail in files
+        )
         for reason, files in first.items()
     }
 
@@ -55,11 +58,12 @@ def _rows(dataset: Dataset) -> Iterator[tuple[str, str, str]]:
             yield row.get("reason") or "?", row.get("origin") or "?", row.get("detail") or ""
 
 
-def _picture(dataset: Dataset, path: str, place: tuple[str, int] | None) -> str:
+def _picture(dataset: Dataset, path: str, place: tuple[str, int] | None, bits: int | None) -> str:
     try:
         if place is not None:
-            return remnant(dataset.store.read([place[0]], np.array([place[1]], np.int64))[0])
+            return remnant(dataset.store.read([place[0]], np.array([place[1]], np.int64))[0], bits=bits)
         file = Path(path)
-        return remnant(file.read_bytes()) if file.is_file() and file.stat().st_size <= MOST_BYTES else ""
+        small = file.is_file() and file.stat().st_size <= MOST_BYTES
+        return remnant(file.read_bytes(), bits=bits) if small else ""
     except (OSError, ValueError, SelftrainError):
         return ""

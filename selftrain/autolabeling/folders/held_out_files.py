@@ -17,6 +17,7 @@ from selftrain.evaluate.coverage import HeldOut
 from selftrain.learn.adoption.preparation import check_better_than_chance
 from selftrain.learn.models.calibrate import FEWEST, cross_fitted_probs, fit_temperature, softmax
 from selftrain.learn.models.contract import Contract, file_digest
+from selftrain.naming import name_rows
 from selftrain.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -68,10 +69,11 @@ def ask_held_out(
         network, contract, unique, batch_size=batch_size, flips=flips, as_ingest=True, progress=progress
     )
     if len(answered.paths) < FEWEST:
+        first = f" (the first: {answered.unread[0].reason}: {answered.unread[0].detail})" if answered.unread else ""
         raise SourceError(
             f"{len(answered.paths)} of {len(labels)} files in {folder} can be used, {len(answered.unread)} cannot be "
-            f"read as an image; give at least {FEWEST}, in one sub-folder per class (a precision of 0.9 takes 29)"
-            + "".join(f"; {each}" for each in findings)
+            f"read as an image{first}; give at least {FEWEST}, in one sub-folder per class (a precision of 0.9 takes "
+            "29)" + "".join(f"; {each}" for each in findings)
         )
     truth = np.array([labels[path] for path in answered.paths], np.int64)
     logits = _logits(answered.probs)
@@ -80,6 +82,13 @@ def ask_held_out(
     said = f"right on {right} of {len(truth)} labelled images: accuracy {right / len(truth):.1%}"
     if contract.brought is not None:
         check_better_than_chance(answered.probs, truth, contract.class_names, called=contract.backbone)
+    missing = [name for index, name in enumerate(contract.class_names) if not (truth == index).any()]
+    if missing:
+        findings = (
+            *findings,
+            f"{len(missing)} classes have no labelled image, so nothing shows how precise the model "
+            f"is there: {name_rows(missing)}",
+        )
     return HeldOutFiles(answers, fit_temperature(logits, truth), answered.unread, (said, *findings))
 
 

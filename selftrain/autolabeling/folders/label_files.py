@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from selftrain.autolabeling.folders.class_folders import check_class_names, check_target, materialize
 from selftrain.autolabeling.folders.held_out_files import HeldOutFiles, ask_held_out
+from selftrain.autolabeling.folders.pool_notes import notes_on
 from selftrain.config import PerClass, PseudoLabel
 from selftrain.data.sources.listing import find_images
 from selftrain.errors import ConfigError, SourceError
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 COLUMNS = ("path", "class", "confidence", "accepted")
 QUARANTINE_COLUMNS = ("path", "reason", "detail")
 OUTSIDE_RUNS = 0  # the round of labels that were not made in a run
-_ENOUGH = 8  # images; fewer may well show one class
 
 
 @dataclass(frozen=True)
@@ -164,30 +164,8 @@ def label_folder(
     charts = _draw(labels, outputs)
     if outputs.folders is not None:
         materialize(labels, outputs.folders, images=images, copy=copy)
-    notes = (*(held_out.findings if held_out else ()), *labels.findings, *_names_noted(images, answered.misnamed))
-    notes = (*notes, *_sameness_noted(answered))
+    notes = (*(held_out.findings if held_out else ()), *labels.findings, *notes_on(answered, images, labeled))
     return _summary(labels, answered.unread, outputs, charts, notes)
-
-
-def _names_noted(images: Path, misnamed: int) -> list[str]:
-    """What to say of files without an image, and of images with the name of another format."""
-    ignored = find_images(str(images)).ignored
-    notes = [f"{ignored} files or folders in {images} hold no image and were passed over"] if ignored else []
-    if misnamed:
-        notes.append(f"{misnamed} images have the name of another format; they were read by their content")
-    return notes
-
-
-def _sameness_noted(answered: FilePredictions) -> list[str]:
-    """What to say where all images get one class, as where a model is shown pixels in a range that it does not read."""
-    found, count = set(answered.probs.argmax(axis=1).tolist()), len(answered.paths)
-    if len(found) > 1 or count < _ENOUGH:
-        return []
-    name = answered.class_names[found.pop()]
-    return [
-        f"all {count} images get the class {name!r}: unless they show nothing else, the model does not read them as it "
-        "should"
-    ]
 
 
 def _labels(

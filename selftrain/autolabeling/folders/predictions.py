@@ -79,7 +79,8 @@ class Predictor:
     def key(self, images: Sequence[ListedImage]) -> str:
         """The name of the part of `images`: another one for another model, other files or contents, or other pixels."""
         reading = self.contract.brought.model_dump_json() if self.contract.brought else ""
-        asked = [self.contract.weights_sha256, str(self.contract.temperature), self.called, reading]
+        bits = [] if self.contract.bits is None else [f"{self.contract.bits} bits"]
+        asked = [self.contract.weights_sha256, str(self.contract.temperature), self.called, reading, *bits]
         listed = [f"{image.path}\0{image.state}\0{image.error}" for image in images]
         return hashlib.sha256("\n".join([*asked, *self.contract.class_names, *listed]).encode()).hexdigest()
 

@@ -10,6 +10,7 @@ import typer
 from selftrain.cli.shared.experiment import place_of, read_if_given
 from selftrain.cli.shared.options import (
     DEFAULT_WORKSPACE,
+    Bits,
     Classes,
     ImageSize,
     ModelNameOption,
@@ -58,6 +59,7 @@ def serve(
     classes: Classes = None,
     pixels: Pixels = None,
     image_size: ImageSize = None,
+    bits: Bits = None,
     labeled: Labeled = None,
     poll: Poll = 5.0,
     max_request_mb: RequestMb = 32.0,
@@ -79,12 +81,13 @@ def serve(
 
     experiment = read_if_given(config)
     if model is None:
-        _refuse_idle({"--classes": classes, "--pixels": pixels, "--image-size": image_size, "--labeled": labeled})
+        own = {"--classes": classes, "--pixels": pixels, "--image-size": image_size, "--bits": bits}
+        _refuse_idle({**own, "--labeled": labeled})
         champion, first = _champion(experiment, workspace, model_name)
     else:
         names = names_of(classes)
         champion, first = _given(
-            model, names, workspace, model_name, pixels=pixels, image_size=image_size, labeled=labeled
+            model, names, workspace, model_name, pixels=pixels, image_size=image_size, bits=bits, labeled=labeled
         )
     limits = RequestLimits(int(max_request_mb * MEGA), max_images, int(max_megapixels * MEGA), max_waiting)
     inbox = experiment.inbox if experiment else None
@@ -113,6 +116,7 @@ def _given(
     *,
     pixels: str | None,
     image_size: str | None,
+    bits: int | None,
     labeled: Path | None,
 ) -> tuple[Champion, int]:
     """The model that --model names. Raises ConfigError for one of the user's own whose pixels nobody knows."""
@@ -129,7 +133,7 @@ def _given(
             )
     else:
         _refuse_idle({"--labeled": labeled})
-    known = known_of((), pixels=pixels, size=image_size, labeled=labeled, class_names=class_names)
+    known = known_of((), pixels=pixels, size=image_size, bits=bits, labeled=labeled, class_names=class_names)
     found = find_reference(model, workspace=workspace, model_name=model_name, class_names=class_names, known=known)
     return GivenModel(found), OF_NO_REGISTRY
 

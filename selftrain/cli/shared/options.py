@@ -32,6 +32,16 @@ Pixels = Annotated[
         "labelled images, else 0..255.",
     ),
 ]
+Bits = Annotated[
+    int | None,
+    typer.Option(
+        "--bits",
+        min=8,
+        max=16,
+        help="How many of 16 bits your grey pictures fill, such as 12, with your own model: they are shown to it as 8 "
+        "bits. Default: all 16, and pictures that fill fewer are refused.",
+    ),
+]
 ImageSize = Annotated[
     str | None,
     typer.Option(
@@ -44,8 +54,21 @@ DEFAULT_WORKSPACE = Path(".selftrain")
 
 
 def names_of(classes: str | None) -> tuple[str, ...]:
-    """The classes that --classes lists."""
-    return tuple(name.strip() for name in classes.split(",")) if classes else ()
+    """The classes that --classes lists, without the brackets and quotes of a list of Python.
+
+    >>> names_of("cat, dog"), names_of("['cat', 'dog']")
+    (('cat', 'dog'), ('cat', 'dog'))
+    """
+    if not classes:
+        return ()
+    text = classes.strip()
+    inside = text[1:-1] if text[0] + text[-1] in ("[]", "()") else text
+    return tuple(_unquoted(name.strip()) for name in inside.split(","))
+
+
+def _unquoted(name: str) -> str:
+    """`name` without the quotes around it."""
+    return name[1:-1] if len(name) > 2 and name[0] == name[-1] and name[0] in "'\"" else name
 
 
 def print_json(value: BaseModel | Sequence[BaseModel]) -> None:

@@ -24,6 +24,7 @@ from selftrain.data.images.formats import Format, named, sniff, stranger
 from selftrain.data.images.openers import opener_of
 from selftrain.data.images.outline import outline
 from selftrain.data.images.reasons import QuarantineReason
+from selftrain.data.images.tiff_tags import misread
 from selftrain.errors import ImageError
 
 UInt8s = npt.NDArray[np.uint8]
@@ -37,7 +38,9 @@ ORIENTATION_TAG = 0x0112
 _SUBFILE, _OLD_SUBFILE = 254, 255  # TIFF 6.0, section 8: what a page is to the others
 _PAGES_LOOKED_AT = 16
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # TIFF 6.0, section 4
-_SHALLOW: Final = 1 << 14  # values of 16 bits that are all below it would be decoded as a quarter of white or less
+DEPTHS: Final = (8, 10, 12, 14)
+"""Bits of cameras and scanners that are kept in 16."""
+_SHALLOW: Final = 1 << DEPTHS[-1]  # values of 16 bits all below it would be decoded as a quarter of white or less
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -59,13 +62,13 @@ class ImageFacts:
     gray32: UInt8s  # (32, 32) 0-255, the whole picture resized to a square, for hashes and near-duplicates
 
 
-def probe(data: bytes, name: str, *, max_pixels: int, min_side: int) -> None:
-    """Check the header and structure of a file without decoding it.
+def probe(data: bytes, name: str, *, max_pixels: int, min_side: int) -> tuple[int, int]:
+    """Check the header and structure of a file without decoding it; its width and height in pixels, not yet turned.
 
     Raises ImageError with the QuarantineReason. An image over `max_pixels` is refused before its pixels take memory.
     """
     with _reasons(name):
-        _open(data, name, max_pixels=max_pixels, min_side=min_side)
+        return _open(data, name, max_pixels=max_pixels, min_side=min_side).size
 
 
 def examine(data: bytes, name: str, *, max_pixels: int, min_side: int, bits: int | None = None) -> ImageFacts:
@@ -192,6 +195,7 @@ def _loaded(image: ImageFile.ImageFile, *, lenient: bool, bits: int | None) -> I
     """
     if not lenient:
         _refuse_unmarked_inks(image)
+        _refuse_misread(image)
     deep = any(";16" in str(tile.args) for tile in image.tile)
     image.load()
     if _is_deep_grey(image):
@@ -232,6 +236,13 @@ def _refuse_unmarked_inks(image: ImageFile.ImageFile) -> None:
             "a JPEG in CMYK without Adobe's marker: whether it is stored as a negative is not known, so white might "
             "become black; save it as RGB with a program that shows it right",
         )
+
+
+def _refuse_misread(image: ImageFile.ImageFile) -> None:
+    """Raise ImageError for a TIFF whose samples are kept in a way that is not read rightly."""
+    wrong = misread(image) if isinstance(image, TiffImageFile) else None
+    if wrong is not None:
+        raise ImageError(QuarantineReason.UNSUPPORTED_MODE, f"a TIFF with {wrong}")
 
 
 def _is_negative(image: ImageFile.ImageFile) -> bool:
@@ -289,7 +300,8 @@ def _refuse_unfit(largest: int, bits: int | None) -> None:
             QuarantineReason.SHALLOW,
             f"values of 16 bits, of which the largest is about {largest}, as cameras of 10, 12 and 14 bits write them: "
             f"decoded, the picture would reach {largest >> 8} of 255. Set ingest.bits to the bits that the brightest "
-            "picture of the set fills, such as 12 (`selftrain init` does so), and train again; or save it with 8 bits",
+            "picture of the set fills, such as 12 (`selftrain init` does so), and train again; for a model of your own "
+            "say --bits 12, or bits=12; or save it with 8 bits",
         )
 
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from selftrain.data.images.decode import decode
+from selftrain.data.images.decode import DEPTHS, decode, largest_value
 from selftrain.data.images.formats import sniff
 from selftrain.data.images.openers import opener_of
 from selftrain.errors import ImageError
@@ -57,22 +57,33 @@ def sprite(images: Iterable[bytes], *, count: int, side: int, bits: int | None =
     return uri, across
 
 
-def remnant(data: bytes, *, side: int = SIDE, quality: int = QUALITY) -> str:
+def remnant(data: bytes, *, side: int = SIDE, quality: int = QUALITY, bits: int | None = None) -> str:
     """What can still be shown of the unusable image file `data`, as `thumbnail` does; "" where there is nothing.
 
-    It is the upper part of a truncated file, or the first frame of an animated one.
+    It is the upper part of a truncated file, or the first frame of an animated one. `bits` is as in `thumbnail`. A grey
+    picture that does not fit them, or of which they are not known, is shown by the bits that it fills itself.
     """
     try:
-        return thumbnail(data, side=side, quality=quality)
+        largest = largest_value(data)
+        fitting = bits if largest is None else _fitting_bits(largest, bits)
+        return thumbnail(data, side=side, quality=quality, bits=fitting)
     except ImageError:
         pass
     try:
-        return _embedded(_first_frame(data, side), quality)
+        return _embedded(_first_frame(data, side, bits), quality)
     except Exception:  # damaged files can raise anything, and none of it matters to a page
         return ""
 
 
-def _first_frame(data: bytes, side: int) -> Image.Image:
+def _fitting_bits(largest: int, bits: int | None) -> int | None:
+    """`bits` where the `largest` value of 16 bits fits them, otherwise as many as it fills."""
+    filled = max(8, largest.bit_length())
+    if bits is None:
+        return filled if filled <= DEPTHS[-1] else None
+    return max(filled, bits)
+
+
+def _first_frame(data: bytes, side: int, bits: int | None) -> Image.Image:
     """The first frame, as far as it can be decoded, cropped to a square of `side`. Raises whatever a decoder raises."""
     from PIL import ImageOps
 
@@ -87,10 +98,21 @@ def _first_frame(data: bytes, side: int) -> Image.Image:
         image.load()
     except (OSError, EOFError, SyntaxError):  # what was decoded before the error is there
         image.tile = []
-    picture = image.convert("RGB")
+    picture = _eight_bits(image, bits).convert("RGB")
     if picture.getcolors(1) is not None:  # one colour alone
         raise ValueError("nothing was decoded")
     return ImageOps.fit(picture, (side, side))
+
+
+def _eight_bits(image: Image.Image, bits: int | None) -> Image.Image:
+    """A picture of 16 bits of grey as one of 8; any other as it is."""
+    import numpy as np
+    from PIL import Image
+
+    if not image.mode.startswith("I;16"):
+        return image
+    values = np.asarray(image)
+    return Image.fromarray((values >> ((_fitting_bits(int(values.max()), bits) or 16) - 8)).astype(np.uint8))
 
 
 def _embedded(image: Image.Image, quality: int) -> str:

@@ -1,9 +1,15 @@
-"""Tags of TIFF files: those that describe the pixels stay; all others, and what they point to, are wiped in place."""
+"""Tags of TIFF files: what they say of samples that Pillow would misread; and files without the tags of no pixel.
+
+Tags that describe the pixels stay; all others, and what they point to, are wiped in place.
+"""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from typing import Final
+
+from PIL.TiffImagePlugin import TiffImageFile
 
 from selftrain.data.images.reasons import QuarantineReason
 from selftrain.errors import ImageError
@@ -18,6 +24,9 @@ _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 _PIXELS = (273, 279, 324, 325)  # where strips are and how long, and tiles
 _INTEGERS = {3: "H", 4: "I"}
 _DEEPEST = 4
+_BITS, _PLANAR, _COLOUR_MAP, _SAMPLE_FORMAT = 258, 284, 320, 339  # TIFF 6.0, sections 8 and 19
+_SEPARATE: Final = 2
+_SIGNED: Final = 2
 
 
 def without_tags(data: bytes) -> bytes:
@@ -102,3 +111,27 @@ def _blank(data: bytearray, start: int, length: int) -> None:
     stop = min(start + length, len(data))
     if start < stop:
         data[start:stop] = bytes(stop - start)
+
+
+def misread(image: TiffImageFile) -> str | None:
+    """What Pillow would get wrong of an opened TIFF, and what to do; None for nothing.
+
+    - 8 bits with a sign: -1 would become 255
+    - planes of 16 bits without compression: the bytes of each value would become two pixels
+    - a palette that counts to 255 where TIFF counts to 65,535: all of it would be black
+    """
+    tags = image.tag_v2
+    bits = _numbers(tags.get(_BITS, 1))
+    if max(bits) == 8 and _SIGNED in _numbers(tags.get(_SAMPLE_FORMAT, 1)):
+        return "values of 8 bits with a sign, below 0 too; save it with 8 bits from 0 to 255"
+    raw = any(tile.codec_name == "raw" for tile in image.tile)
+    if raw and max(bits) > 8 and len(bits) > 1 and tags.get(_PLANAR) == _SEPARATE:
+        return "16 bits a channel, one channel after the other, without compression; save it with 8 bits a channel"
+    palette = _numbers(tags.get(_COLOUR_MAP, 0))
+    if image.mode == "P" and 0 < max(palette) < 256:
+        return "a palette of values below 256, where TIFF has 65,535 for white; save it as RGB"
+    return None
+
+
+def _numbers(value: object) -> tuple[int, ...]:
+    return tuple(value) if isinstance(value, tuple) else (int(str(value)),)

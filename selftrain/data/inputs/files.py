@@ -28,8 +28,13 @@ Read = tuple[str, bytes, int, Pixels] | Unreadable
 """(path, sha256, size in bytes, pixels), or why the file cannot be read."""
 
 
-def class_folder_stream(folder: str | os.PathLike[str], *, role: str, size: int, channels: int) -> ImageStream:
-    """A folder with one sub-folder of images per class, named after the class. Raises SourceError."""
+def class_folder_stream(
+    folder: str | os.PathLike[str], *, role: str, size: int, channels: int, bits: int | None = None
+) -> ImageStream:
+    """A folder with one sub-folder of images per class, named after the class. Raises SourceError.
+
+    `bits` is how many of 16 bits grey pictures fill.
+    """
     source = FolderImages(FolderSource(labeled=os.fspath(folder)))
     try:
         listing = source.scan()
@@ -37,35 +42,48 @@ def class_folder_stream(folder: str | os.PathLike[str], *, role: str, size: int,
         raise SourceError(f"{role}: {error.message}") from error
     labels = np.array(listing.table["label"].to_pylist())
     paths = listing.table["path"].to_pylist()
-    return ImageStream(_chunks(paths, labels, size=size, channels=channels), len(paths))
+    return ImageStream(_chunks(paths, labels, size=size, channels=channels, bits=bits), len(paths))
 
 
-def folder_stream(folder: str | os.PathLike[str], *, role: str, size: int, channels: int) -> ImageStream:
+def folder_stream(
+    folder: str | os.PathLike[str], *, role: str, size: int, channels: int, bits: int | None = None
+) -> ImageStream:
     """All images below a folder, without labels, in the order of their paths. Raises SourceError."""
     if not os.path.isdir(folder):
         raise SourceError(
             f"{role}: {os.fspath(folder)!r} is not a folder (seen from {os.getcwd()!r}); correct the path"
         )
     paths = sorted(find_images(os.fspath(folder)).paths)
-    return ImageStream(_chunks(paths, None, size=size, channels=channels), len(paths))
+    return ImageStream(_chunks(paths, None, size=size, channels=channels, bits=bits), len(paths))
 
 
-def path_stream(paths: Sequence[object], labels: object | None, *, role: str, size: int, channels: int) -> ImageStream:
+def path_stream(
+    paths: Sequence[object],
+    labels: object | None,
+    *,
+    role: str,
+    size: int,
+    channels: int,
+    bits: int | None = None,
+) -> ImageStream:
     """Image files named one by one, with `labels` (n,), (n, classes) or None. Raises SourceError."""
     label_array = None if labels is None else to_labels(labels)
     if label_array is not None and len(label_array) != len(paths):
         raise SourceError(f"{role}: {len(paths)} paths and {len(label_array)} labels; give one label per image")
     named = [str(path) for path in paths]
-    return ImageStream(_chunks(named, label_array, size=size, channels=channels), len(named))
+    return ImageStream(_chunks(named, label_array, size=size, channels=channels, bits=bits), len(named))
 
 
-def read_image(path: str, *, size: int, channels: int) -> Read:
-    """(path, sha256 of the file, its size in bytes, pixels uint8 (size, size, channels)), decoded as in training."""
+def read_image(path: str, *, size: int, channels: int, bits: int | None = None) -> Read:
+    """(path, sha256 of the file, its size in bytes, pixels uint8 (size, size, channels)), decoded as in training.
+
+    `bits` is how many of 16 bits a grey picture fills.
+    """
     limit = int(LIMITS.max_megapixels * 1e6)
     try:
         data = image_bytes(path)
         probe(data, path, max_pixels=limit, min_side=LIMITS.min_side)
-        pixels = decode(data, size, max_pixels=limit)
+        pixels = decode(data, size, max_pixels=limit, bits=bits)
     except ImageError as error:
         return Unreadable(path, str(error.reason), error.message.removeprefix(f"{path}: ").removeprefix("image: "))
     except (OSError, ValueError) as error:
@@ -82,7 +100,7 @@ def in_channels(pixels: Pixels, channels: int) -> Pixels:
 
 
 def _chunks(
-    paths: Sequence[str], labels: npt.NDArray[np.generic] | None, *, size: int, channels: int
+    paths: Sequence[str], labels: npt.NDArray[np.generic] | None, *, size: int, channels: int, bits: int | None
 ) -> Callable[[], Iterator[ImageChunk]]:
     rows = rows_of_size(size * size * channels)
 
@@ -91,7 +109,7 @@ def _chunks(
 
             def begin(start: int) -> list[Future[Read]]:
                 part = paths[start : start + rows]
-                return [threads.submit(read_image, path, size=size, channels=channels) for path in part]
+                return [threads.submit(read_image, path, size=size, channels=channels, bits=bits) for path in part]
 
             upcoming = begin(0) if paths else []
             for start in range(0, len(paths), rows):

@@ -24,6 +24,7 @@ def open_images(
     image_rank: int | None,
     image_size: int | None,
     channels: int = 3,
+    bits: int | None = None,
     limit: int | None = None,
 ) -> ImageStream:
     """Open the images `given`, which errors call `role`, as a stream; only what is in memory is read now.
@@ -33,13 +34,21 @@ def open_images(
     - a stream: tf.data, a DataLoader, a map-style dataset or any iterable
 
     `image_rank` is the number of dimensions of one image, if it is known. Files are decoded to `image_size` pixels per
-    side and `channels`. At most `limit` images are read. Without it a stream that never ends is refused: at once where
-    it says so, otherwise when it gives the same images again. Raises SourceError.
+    side and `channels`; `bits` is how many of 16 bits their grey ones fill. At most `limit` images are read. Without it
+    a stream that never ends is refused: at once where it says so, otherwise when it gives the same images again. Raises
+    SourceError.
     """
     if limit is None:
         refuse_endless(given, role=role)
     opened = _opened(
-        given, role=role, labeled=labeled, image_rank=image_rank, image_size=image_size, channels=channels, limit=limit
+        given,
+        role=role,
+        labeled=labeled,
+        image_rank=image_rank,
+        image_size=image_size,
+        channels=channels,
+        bits=bits,
+        limit=limit,
     )
     return once_through(opened, role=role) if limit is None else first_images(opened, limit)
 
@@ -52,16 +61,18 @@ def _opened(
     image_rank: int | None,
     image_size: int | None,
     channels: int,
+    bits: int | None,
     limit: int | None,
 ) -> ImageStream:
     if is_path(given):
         size = _size(image_size, role)
         read = class_folder_stream if labeled else folder_stream
-        return read(os.fspath(given), role=role, size=size, channels=channels)
+        return read(os.fspath(given), role=role, size=size, channels=channels, bits=bits)
     images, labels = _split(given, role=role, labeled=labeled)
     paths = _paths(images)
     if paths:
-        return path_stream(paths, labels, role=role, size=_size(image_size, role), channels=channels)
+        size = _size(image_size, role)
+        return path_stream(paths, labels, role=role, size=size, channels=channels, bits=bits)
     if is_path(images):
         raise SourceError(f"{role}: a folder takes no labels beside it; its class folders name the labels")
     if labels is not None or (not labeled and (is_array(images) or _is_list_of_images(images))):

@@ -81,15 +81,16 @@ def gather(
     image_size: int,
     cache: Path,
     class_names: Sequence[str] | None = None,
+    bits: int | None = None,
 ) -> SquareImages:
     """Read `images` (what `open_images` takes) once, into an unnamed file in the folder `cache`.
 
     Files are decoded as in training. Arrays (n, h, w[, c]) or (n, c, h, w), grey or RGB, 0-255 or 0-1, are resized and
-    cropped as files are. `class_names` are the classes in order; None: the sorted names, or the indices. Raises
-    SourceError, which names `role`, for what is not an image or a label, for floats in another range, and if there is
-    not a single image.
+    cropped as files are. `bits` is how many of 16 bits grey files fill. `class_names` are the classes in order; None:
+    the sorted names, or the indices. Raises SourceError, which names `role`, for what is not an image or a label, for
+    floats in another range, and if there is not a single image.
     """
-    stream = open_images(images, role=role, labeled=labeled, image_rank=None, image_size=image_size)
+    stream = open_images(images, role=role, labeled=labeled, image_rank=None, image_size=image_size, bits=bits)
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=cache) as file:
         chunks = _write_squares(stream, file, image_size, role=role)
@@ -120,13 +121,15 @@ def _write_squares(stream: ImageStream, file: IO[bytes], size: int, *, role: str
     return chunks
 
 
-def gathered_pixels(images: object, *, role: str, image_size: int, cache: Path) -> SquareImages:
+def gathered_pixels(
+    images: object, *, role: str, image_size: int, cache: Path, bits: int | None = None
+) -> SquareImages:
     """`gather` for unlabelled images; Pixels are taken as they are and have no ids.
 
     Raises SourceError for Pixels of another size.
     """
     if not callable(getattr(images, "gather", None)):
-        return gather(images, role=role, labeled=False, image_size=image_size, cache=cache)
+        return gather(images, role=role, labeled=False, image_size=image_size, cache=cache, bits=bits)
     pixels = cast("Pixels", images)
     if pixels.size != image_size:
         raise SourceError(f"{role} are Pixels of {pixels.size} px, but image_size is {image_size}; make them equal")

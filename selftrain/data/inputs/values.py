@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum
+
+import numpy as np
 
 from selftrain.data.inputs.images import Array
 from selftrain.errors import SourceError
 
 _OVERSHOOT = 0.1
+_FAR = 5.0  # standard errors
+_MIRRORED = 0.5  # of the smaller difference
 _ENOUGH = 16  # images; a few may be dark
 _NARROW, _WIDE = 32.0, 2 * 255.0  # an eighth of 0-255; twice 0-255, more than resizing overshoots
 
@@ -78,6 +83,48 @@ class PixelValues:
                 f"{role}: values reach from {others.low:g} to {others.high:g}, those of the images before from "
                 f"{self.low:g} to {self.high:g}; prepare all in the same way"
             )
+
+
+@dataclass(frozen=True)
+class Redness:
+    """How much redder than blue images are: over `images` of them, the sum of red less blue, and of its square."""
+
+    images: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+
+    def joined(self, images: Array) -> Redness:
+        """With `images` (n, height, width, 3) too; others, without three channels at the end, are left out."""
+        if images.ndim != 4 or images.shape[-1] != 3 or not len(images):
+            return self
+        means = images[..., [0, 2]].mean(axis=(1, 2), dtype=np.float64)
+        differences = means[:, 0] - means[:, 1]
+        return Redness(
+            self.images + len(images),
+            self.total + float(differences.sum()),
+            self.squares + float((differences**2).sum()),
+        )
+
+    @property
+    def mean(self) -> float:
+        """The mean of red less blue, in the unit of the values."""
+        return self.total / self.images
+
+    def is_exchanged(self, others: Redness) -> bool:
+        """Whether `others` look like these with red and blue exchanged, as one of two readers of files gives them.
+
+        Both differ from 0 by far more than chance explains, one as far above as the other lies below.
+        """
+        if min(self.images, others.images) < _ENOUGH or self.mean * others.mean >= 0:
+            return False
+        alike = abs(self.mean + others.mean) <= _MIRRORED * min(abs(self.mean), abs(others.mean))
+        return alike and all(abs(each.mean) > _FAR * each._error for each in (self, others))
+
+    @property
+    def _error(self) -> float:
+        """The standard error of the mean."""
+        variance = max(0.0, self.squares / self.images - self.mean**2)
+        return math.sqrt(variance / self.images)
 
 
 def values_of(images: Array) -> PixelValues:

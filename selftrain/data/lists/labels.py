@@ -20,6 +20,7 @@ DOUBTFUL = (
 )
 """Names that may be a class, or mean that nobody has looked, in lower case."""
 _SEPARATORS = ("|", ";", ",")
+_UNSEEN, _CONTROL = "Cf", "Cc"  # categories of characters in Unicode: for format, and for control
 
 
 def without_marks(labels: pa.ChunkedArray, no_label: Collection[str] | None) -> tuple[pa.ChunkedArray, str]:
@@ -89,17 +90,27 @@ def refuse_several(labels: pa.ChunkedArray) -> None:
 def refuse_two_spellings(labels: Iterable[str]) -> None:
     """Raise SourceError for two labels that differ only in letter case, spaces, the form of their characters or a `.0`.
 
-    `1`, `1.0` and `1.00` are one number; `01` may be a code of its own. Single characters are compared as they are: `a`
-    and `A` differ.
+    `1`, `1.0` and `1.00` are one number; `01` may be a code of its own. Single letters may differ in case. Characters
+    that nobody sees, such as a zero-width space, and full-width ones are forms too.
     """
     spellings: dict[str, list[str]] = defaultdict(list)
     for label in labels:
         spellings[_normal(label)].append(label)
     for same in spellings.values():
-        if len(same) > 1 and max(map(len, same)) > 1:
+        if len(same) > 1:
             raise SourceError(
                 f"{' and '.join(map(repr, sorted(same)))} differ only in letter case, spaces, the form of their "
                 "characters or a `.0`; write one class in one way"
+            )
+
+
+def refuse_bytes(labels: Iterable[str]) -> None:
+    """Raise SourceError for a label with a control character, as a number in binary form has one."""
+    for label in labels:
+        if any(unicodedata.category(each) == _CONTROL and not each.isspace() for each in label):
+            raise SourceError(
+                f"the label {label!r} holds characters that are not text: where it is a number that was written as "
+                "bytes, write its digits"
             )
 
 
@@ -109,6 +120,7 @@ def _normal(label: str) -> str:
     >>> _normal(" Two  Words"), _normal("a"), _normal("A"), _normal("1.00")
     ('two words', 'a', 'A', '1')
     """
-    text = " ".join(unicodedata.normalize("NFC", label).split())
+    seen = "".join(each for each in label if unicodedata.category(each) != _UNSEEN)
+    text = " ".join(unicodedata.normalize("NFKC", seen).split())
     text = re.sub(r"^(-?\d+)\.0+$", r"\1", text)  # a table that counts in floats
     return text.casefold() if len(text) > 1 else text

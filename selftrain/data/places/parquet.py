@@ -28,8 +28,11 @@ class ParquetImages:
 
     def find(self, *, labelled: bool) -> Found:
         found = Found()
-        for path in self.files:
-            _add(found, path, _schema(path), self.label, labelled=labelled, several=len(self.files) > 1)
+        schemas = {path: _schema(path) for path in self.files}
+        for path, schema in schemas.items():
+            _add(found, path, schema, self.label, labelled=labelled, several=len(self.files) > 1)
+        if labelled:
+            _refuse_nameless(schemas, self.label)
         found.notes += splits_noted(found, len(self.files))
         return found
 
@@ -130,6 +133,22 @@ def _schema(path: str) -> _Schema:
         return _Schema(path, pq.read_schema(path))
     except (OSError, pa.ArrowException) as error:
         raise SourceError(f"{path!r} cannot be read as Parquet ({error}); download it again") from error
+
+
+def _refuse_nameless(schemas: Mapping[str, _Schema], label: str | None) -> None:
+    """Raise SourceError for a file whose labels are numbers without names, where another file names its numbers."""
+    named, nameless = None, None
+    for path, schema in schemas.items():
+        columns = schema.columns(label, labelled=True)
+        if columns.names:
+            named = path
+        elif columns.label and pa.types.is_integer(schema.schema.field(columns.label).type):
+            nameless = path
+    if named and nameless:
+        raise SourceError(
+            f"{nameless!r} has numbers as labels and no names for them, and {named!r} has names: each number would be "
+            "a class beside them. Write the file again with the features of the others, or leave it out"
+        )
 
 
 def _add(found: Found, path: str, schema: _Schema, label: str | None, *, labelled: bool, several: bool) -> None:

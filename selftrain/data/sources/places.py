@@ -18,7 +18,7 @@ from selftrain.data.places.opening import open_place
 from selftrain.data.places.place import INSIDE, Found, Place
 from selftrain.data.sources.folders import rows_of_role
 from selftrain.data.sources.layout import SPLIT_NAMES
-from selftrain.data.sources.listing import LISTING_SCHEMA, Listing
+from selftrain.data.sources.listing import LISTING_SCHEMA, Listing, find_images
 from selftrain.data.sources.rows import checked_listing, training_classes
 from selftrain.data.sources.tables import TableImages
 from selftrain.errors import SourceError
@@ -166,4 +166,23 @@ def _of_list(path: str, role: str, no_label: list[str] | None) -> tuple[pa.Table
         table = table.set_column(2, "split", pa.array([role] * len(table), pa.string()))
     if "group" in table.column_names and pc.all(pc.is_null(table["group"])).as_py():
         table = table.drop_columns(["group"])
-    return table, listing.ignored, list(listing.notes)
+    return table, listing.ignored, [*listing.notes, *_beside_list(path, listing.table)]
+
+
+def _beside_list(path: str, table: pa.Table) -> list[str]:
+    """What is said of images in the folder of the list at `path` that it leaves out, or that lie in another class."""
+    folder, labels = os.path.dirname(path) or ".", table["label"].to_pylist()
+    listed = {os.path.realpath(each): label for each, label in zip(table["path"].to_pylist(), labels, strict=True)}
+    left_out = [each for each in find_images(folder).paths if os.path.realpath(each) not in listed]
+    classes = set(labels) - {None}
+    parents = ((os.path.basename(os.path.dirname(each)), label) for each, label in listed.items())
+    elsewhere = sum(label is not None and parent in classes and parent != label for parent, label in parents)
+    said = []
+    if left_out:
+        said.append(f"{len(left_out)} images beside {path!r} are not in it and are left out, such as {min(left_out)!r}")
+    if elsewhere:
+        said.append(
+            f"{elsewhere} images lie in a folder named after another class than {path!r} says: the list counts. Move "
+            "it away if the folders are right"
+        )
+    return said

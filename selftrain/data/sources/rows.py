@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from selftrain.data.lists.labels import refuse_two_spellings
+from selftrain.data.lists.labels import refuse_bytes, refuse_two_spellings
 from selftrain.data.sources.listing import Listing
 from selftrain.errors import SourceError
 from selftrain.naming import ROWS_NAMED, name_rows
@@ -53,10 +53,12 @@ def checked_listing(
     - a class without training images
     - a path that is listed twice
 
-    It also raises SourceError for two spellings of one class.
+    It also raises SourceError for two spellings of one class, and for a label that is not text.
     """
     listing = Listing.build(table, ignored=ignored, notes=(*notes, *_masks_noted(table)))
-    refuse_two_spellings(listing.table["label"].drop_null().unique().to_pylist())
+    names = listing.table["label"].drop_null().unique().to_pylist()
+    refuse_bytes(names)
+    refuse_two_spellings(names)
     if row_name is None:
         _check_rows(listing.table, row_name=lambda row: repr(listing.table["path"][row].as_py()))
     else:

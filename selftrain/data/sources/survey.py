@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
 from selftrain.config import FolderSource, TableSource
-from selftrain.data.images.decode import decode, largest_value, quiet
+from selftrain.data.images.decode import DEPTHS, decode, largest_value, quiet
 from selftrain.data.images.formats import HEADER_BYTES, Format, sniff
 from selftrain.data.images.openers import MOST_BYTES, opener_of
 from selftrain.data.sources.source import ImageSource, open_source
@@ -27,8 +27,8 @@ SAMPLED_ELSEWHERE = 64  # files that are read whole, because only their source c
 SMALL_SIDE = 64  # pixels; smaller pictures are decoded to find colour
 ALPHABET = 10  # classes
 DECODED = 48  # files that are decoded to tell writing from photos
+STRIP, STRIPS = 2, 0.1  # how often longer than wide, and the share of such images that is told
 SHADE, PAPER = 16, 0.4  # grey levels either side of one shade, and the share of a page that it fills
-DEPTHS = (8, 10, 12, 14)  # bits of cameras and scanners that are kept in 16
 _MAY_BE_DEEP = (Format.PNG, Format.TIFF, Format.PPM, Format.JPEG2000)
 _GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "F"})
 
@@ -137,7 +137,7 @@ def survey(source: FolderSource | TableSource, *, seed: int = 0) -> Survey:
         grey=all(look.grey for look in looks),
         drawn=decoded.drawn,
         bits=bits,
-        notes=(*listing.notes, *decoded.notes),
+        notes=(*listing.notes, *decoded.notes, *_strips_noted(looks)),
     )
 
 
@@ -151,6 +151,18 @@ class _Look(BaseModel):
     short: int
     long: int
     grey: bool
+
+
+def _strips_noted(looks: list[_Look]) -> list[str]:
+    """What is said where images are so long that their central square is little of them."""
+    strips = [look.short / look.long for look in looks if look.long >= STRIP * look.short]
+    if len(strips) < STRIPS * len(looks):
+        return []
+    return [
+        f"{len(strips)} of {len(looks)} images looked at are {STRIP} times as long as wide, or more: a model sees the "
+        f"central square of each, {median(strips):.0%} of the picture. If the rest matters, cut them into squares or "
+        "pad them to squares first"
+    ]
 
 
 def _look(source: ImageSource, path: str) -> _Look | None:

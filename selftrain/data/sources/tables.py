@@ -19,6 +19,10 @@ from selftrain.data.sources.listing import Listing, endings_of
 from selftrain.data.sources.rows import checked_listing, stop_at_rows, training_classes
 from selftrain.errors import SourceError
 
+_WRITTEN_BY = {
+    "pseudo-label": {"path", "class", "confidence", "accepted"},
+    "predict": {"path", "label", "confidence", "probabilities", "model_version"},
+}
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _SPLITS = {
     **dict.fromkeys(("training",), "train"),
@@ -100,6 +104,8 @@ def _read_table(settings: config.TableSource, *, labelled: bool) -> tuple[pa.Tab
     """
     path = Path(settings.path).expanduser()
     table, name = read_list(path, option="source.path"), repr(str(path))
+    if labelled and "label" not in settings.columns:
+        _refuse_answers(table, name)
     columns = columns_of(
         table, {str(role): column for role, column in settings.columns.items()}, name=name, labelled=labelled
     )
@@ -119,6 +125,17 @@ def _read_table(settings: config.TableSource, *, labelled: bool) -> tuple[pa.Tab
     stop_at_rows(empty, row_name=lambda row: f"row {row + 1}", problem="row without path", remedy="name the image")
     unused = ", ".join(map(repr, columns.unused))
     return chosen, tuple(note for note in (marked, f"columns not used: {unused}" if unused else "") if note)
+
+
+def _refuse_answers(table: pa.Table, name: str) -> None:
+    """Raise SourceError for a table that one of our commands wrote: its labels are what a model answered."""
+    command = next((each for each, columns in _WRITTEN_BY.items() if columns <= set(table.column_names)), None)
+    if command is not None:
+        raise SourceError(
+            f"{name} was written by `selftrain {command}`: its labels are answers of a model, and a run would learn "
+            "from them, and be judged by them, as if people had given them. Give these images without labels: a run "
+            "makes pseudo-labels itself. Where people have checked them, keep the columns of path and label alone"
+        )
 
 
 def _splits(column: pa.ChunkedArray) -> pa.ChunkedArray:

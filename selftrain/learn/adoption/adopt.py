@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from selftrain.data.inputs.files import GREY
 from selftrain.errors import BackboneError, ConfigError, PredictionError
 from selftrain.learn.adoption.formats import open_brought
 from selftrain.learn.adoption.preparation import (
@@ -18,6 +19,7 @@ from selftrain.learn.adoption.preparation import (
     PREPARATIONS,
     Preparation,
     best_fit,
+    changed,
     check_better_than_chance,
     concern,
 )
@@ -33,19 +35,22 @@ Floats = npt.NDArray[np.float32]
 _SMALLEST: Final = 1e-7  # probability
 _TINIEST: Final = 1e-30  # of one of several sigmoids: all may be small, and the largest counts
 _SUM_TOLERANCE: Final = 1e-3
+_ALONE: Final = 4  # images that are shown one by one too
 _LARGEST_SIDE: Final = 10_000  # pixels
 
 
 @dataclass(frozen=True)
 class Known:
-    """What is at hand to ask a model: its `pixels` and `size` as the user said, real images, and labels of them.
+    """What is at hand to ask a model: its `pixels`, `size` and `bits` as the user said, real images, and their labels.
 
-    `size` is height and width in pixels, for a model that reads any.
+    `size` is height and width in pixels, for a model that reads any. `bits` is how many of 16 bits the grey pictures
+    fill that it will be shown.
     `images` gives uint8 (n, side, side, 3) of a side in pixels; `labeled` the same with their classes (n,).
     """
 
     pixels: str | None = None
     size: tuple[int, int] | None = None
+    bits: int | None = None
     images: Callable[[int], UInt8s] | None = None
     labeled: Callable[[int], tuple[UInt8s, npt.NDArray[np.int64]]] | None = None
 
@@ -84,7 +89,7 @@ class _Asked:
         """The model's own answers (n, columns) to uint8 images (n, side, side, 3)."""
         import keras
 
-        prepared = preparation(images)
+        prepared = preparation(_without_colour(images) if self.inner.input_shape[3] == 1 else images)
         if self.inner.input_shape[3] == 1:
             prepared = prepared.mean(axis=-1, keepdims=True)
         if self.size != prepared.shape[1:3]:
@@ -122,7 +127,9 @@ def adopt(
     asked = replace(asked, answers=_kind_of(inner, asked, images if len(images) else noise, path))
     reading = _reading(asked, known, images, class_names, path)
     model = _wrapped(asked, PREPARATIONS[reading.pixels])
-    return model, Contract(backbone=inner.name, image_size=image_size, class_names=class_names, brought=reading)
+    return model, Contract(
+        backbone=inner.name, image_size=image_size, class_names=class_names, brought=reading, bits=known.bits
+    )
 
 
 def _reading(asked: _Asked, known: Known, images: UInt8s, class_names: tuple[str, ...], path: Path) -> Reading:
@@ -164,6 +171,12 @@ def _kind_of(inner: keras.Model, asked: _Asked, images: UInt8s, path: Path) -> A
             f"{path} answers the same images differently each time: a random layer is at work outside of training; "
             "save the model without it"
         )
+    alone = [asked.raw(images[row : row + 1], PREPARATIONS[PLAIN]) for row in range(min(_ALONE, len(images)))]
+    if changed(first[: len(alone)], np.concatenate(alone)):
+        raise PredictionError(
+            f"{path} answers an image alone differently than among others: a layer such as BatchNormalization is at "
+            "work as in training; save the model without `training=True`"
+        )
     activation = _last_activation(inner)
     inside = bool((first >= 0).all() and (first <= 1 + _SUM_TOLERANCE).all())
     if first.shape[1] == 1:
@@ -195,7 +208,11 @@ def _wrapped(asked: _Asked, preparation: Preparation) -> keras.Model:
     import keras
 
     images = keras.Input((asked.side, asked.side, 3), name="image")
-    prepared = keras.ops.flip(images, axis=-1) if preparation.bgr else images
+    shown = images
+    if asked.inner.input_shape[3] == 1:
+        weighted = keras.layers.Rescaling(list(GREY), offset=[0.0] * 3, name="brightness")(images)
+        shown = keras.ops.repeat(keras.ops.sum(weighted, axis=-1, keepdims=True), 3, axis=-1)
+    prepared = keras.ops.flip(shown, axis=-1) if preparation.bgr else shown
     if preparation != PREPARATIONS[PLAIN]:
         scale, offset = list(preparation.scale), list(preparation.offset)
         prepared = keras.layers.Rescaling(scale, offset=offset, name="prepared")(prepared)
@@ -205,6 +222,12 @@ def _wrapped(asked: _Asked, preparation: Preparation) -> keras.Model:
         prepared = keras.layers.Resizing(*asked.size, name="resized")(prepared)
     logits = _as_logits(asked.inner(prepared), asked.answers, keras.ops)
     return keras.Model(images, logits, name=asked.inner.name)
+
+
+def _without_colour(images: UInt8s) -> Floats:
+    """The brightness (ITU-R BT.601) of images (n, h, w, 3) in all three channels, as other programs make them grey."""
+    brightness = images.astype(np.float32) @ np.array(GREY, np.float32)
+    return np.repeat(brightness[..., None], 3, axis=-1)
 
 
 def _rescales(model: keras.Model) -> bool:

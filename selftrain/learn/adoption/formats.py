@@ -62,14 +62,14 @@ def is_brought(path: Path) -> bool:
 def open_brought(path: Path) -> keras.Model:
     """The model at `path`, in any Format, for inference; no code in it is run.
 
-    Raises UntrustedFileError, with the two lines that convert it, for a model that cannot be read safely, and
-    ConfigError where an extra is missing.
+    A single answer in a list or a dict is taken out of it. Raises UntrustedFileError, with the two lines that convert
+    it, for a model that cannot be read safely, and ConfigError where an extra is missing.
     """
     form = format_of(path)
     try:
         match form:
             case Format.KERAS | None:
-                return load_keras(path)
+                return _unwrapped(load_keras(path))
             case Format.H5:
                 from selftrain.learn.adoption.keras2 import load_h5
 
@@ -92,6 +92,17 @@ def open_brought(path: Path) -> keras.Model:
         if form is not Format.ONNX:
             raise
         raise ConfigError(f"{path} needs {error.name}; install selftrain[export]") from error
+
+
+def _unwrapped(model: keras.Model) -> keras.Model:
+    """`model`, whose only answer is an array, and not a list or a dict of one."""
+    import keras
+
+    if isinstance(model, keras.Sequential) or len(getattr(model, "outputs", ())) != 1:
+        return model
+    if not isinstance(model.output, list | tuple | dict):
+        return model
+    return keras.Model(model.inputs[0] if len(model.inputs) == 1 else model.inputs, model.outputs[0], name=model.name)
 
 
 def refuse_other(path: Path) -> UntrustedFileError:
@@ -171,6 +182,8 @@ def _saved_model(path: Path) -> keras.Model:
         raise OldModelError(
             f"it reads {signature.input_shape} and answers {signature.output_shape}, not images, classes"
         )
+    if signature.input_shape[0] not in (None, 1):
+        raise OldModelError(f"it reads {signature.input_shape[0]} images at a time; export it for any number")
     graph = SavedGraph(signature)
     name = plain_name(path.resolve().name) or "saved_model"
     return graph_model(

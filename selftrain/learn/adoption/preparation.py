@@ -21,6 +21,7 @@ _LEVEL: Final = 0.01  # of the tests that let another preparation take the place
 _SURE: Final = 0.9999  # a confidence that says nothing where nearly all are above it
 _NEARLY_ALL: Final = 0.95
 _SPREAD: Final = 1e-3  # probabilities that differ by less between images are constant
+_SAME: Final = 0.1  # of the largest answer; rounding and quantized models differ by less from batch to batch
 FEWEST: Final = 8  # images; fewer do not show that answers are constant
 
 
@@ -93,6 +94,16 @@ def _is_better(probs: Floats, others: Floats, labels: Ints, *, same_channels: bo
     return gains >= losses and float(fall.mean()) > max(2.58 * error, 0.01)
 
 
+def changed(first: Floats, again: Floats) -> bool:
+    """Whether a model's answers (n, columns) to the same images differ by more than rounding explains.
+
+    >>> changed(np.float32([[8, 1]]), np.float32([[7.9, 1]])), changed(np.float32([[8, 1]]), np.float32([[6, 1]]))
+    (False, True)
+    """
+    scale = max(float(np.abs(first).max()), float(np.abs(again).max()))
+    return bool(np.abs(first - again).max() > _SAME * scale)
+
+
 def concern(probs: Floats, *, rescales: bool) -> str | None:
     """What is wrong with answers (n, classes) to unlabelled images, as far as they show it; None for nothing.
 
@@ -110,16 +121,34 @@ def concern(probs: Floats, *, rescales: bool) -> str | None:
     return None
 
 
+def by_chance(answers: Ints, labels: Ints, classes: int) -> float:
+    """How often `answers` (n,) would agree with `labels` (n,) if they had nothing to do with them (Cohen's kappa).
+
+    >>> by_chance(np.array([0, 0, 0, 0]), np.array([0, 0, 0, 1]), 2)
+    0.75
+    """
+    both = np.bincount(answers, minlength=classes) * np.bincount(labels, minlength=classes)
+    return float(both.sum()) / len(labels) ** 2
+
+
+def is_better_than_chance(answers: Ints, labels: Ints, classes: int) -> bool:
+    """Whether `answers` (n,) agree with `labels` (n,) clearly more often than chance.
+
+    The lower bound of the accuracy lies above 1 / classes, and kappa above a tenth, so that a model that always answers
+    the largest class is not better.
+    """
+    right, count, agreement = int((answers == labels).sum()), len(labels), by_chance(answers, labels, classes)
+    return wilson(right, count).low > 1 / classes and right / count > agreement + 0.1 * (1 - agreement)
+
+
 def check_better_than_chance(probs: Floats, labels: Ints, class_names: tuple[str, ...], *, called: str) -> float:
     """The accuracy of `probs` (n, classes) on `labels` (n,). Raises PredictionError where it may as well be chance.
 
     It is raised as well where classes are answered for one another, as in another order of the classes.
     """
     answers, count, classes = probs.argmax(axis=1), len(labels), len(class_names)
-    right = int((answers == labels).sum())
-    by_chance = float((np.bincount(answers, minlength=classes) * np.bincount(labels, minlength=classes)).sum())
-    agreement = by_chance / count**2
-    if wilson(right, count).low <= 1 / classes or right / count <= agreement + 0.1 * (1 - agreement):
+    right, agreement = int((answers == labels).sum()), by_chance(answers, labels, classes)
+    if not is_better_than_chance(answers, labels, classes):
         raise PredictionError(
             f"{called} is right on {right} of {count} labelled images, not clearly better than chance "
             f"({max(agreement, 1 / classes):.0%}): nothing was labelled. Are the classes ({', '.join(class_names[:5])}"

@@ -168,10 +168,14 @@ class SavedGraph:
         raise OldModelError(f"its function reads a {kind} whose value is not in it")
 
     def __call__(self, images: tf.Tensor) -> tf.Tensor:
-        """Answers (n, k) to `images` (n, height, width, channels)."""
+        """Answers (n, k) to `images` (n, height, width, channels); one by one, where the function takes one."""
         import tensorflow as tf
 
-        return self._answers(tf.cast(images, tf.dtypes.as_dtype(self._signature.input_type)))
+        given = tf.cast(images, tf.dtypes.as_dtype(self._signature.input_type))
+        if self._signature.input_shape[0] is None:
+            return self._answers(given)
+        one = tf.TensorSpec(self._signature.output_shape[1:], tf.float32)
+        return tf.map_fn(lambda image: self._answers(image[None])[0], given, fn_output_signature=one)
 
     def _imported(self, given: tf.Tensor) -> tf.Tensor:
         """The operations, written into the graph that is made, with what they read."""

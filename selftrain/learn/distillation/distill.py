@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from selftrain.config import Distillation, Recipe
-from selftrain.config.arguments import as_section, checked
+from selftrain.config.arguments import as_section, checked, checked_bits
 from selftrain.errors import ConfigError
 from selftrain.files.places import check_out, user_path
 from selftrain.files.workspace import Workspace
@@ -91,11 +91,12 @@ def _opened(path: Path, class_names: tuple[str, ...], known: Known) -> _Teacher 
     """The teacher at `path`. Raises ConfigError for classes that are missing, and for arguments that do nothing."""
     if not is_brought(path):
         if class_names or known != NOTHING_KNOWN:
-            raise ConfigError(f"{path} names its classes and reads 0-255; leave out class_names and pixels")
+            raise ConfigError(f"{path} names its classes and reads 0-255; leave out class_names, pixels and bits")
         return _Teacher(*load(path))
     if not class_names:
         raise ConfigError(f"{path} does not name its classes; give class_names=[...] in the order of its outputs")
-    return _Brought(path, Contract(backbone=path.name, image_size=side_of(path) or ANY_SIDE, class_names=class_names))
+    side = side_of(path) or ANY_SIDE
+    return _Brought(path, Contract(backbone=path.name, image_size=side, class_names=class_names, bits=known.bits))
 
 
 def distill(
@@ -108,6 +109,7 @@ def distill(
     recipe: Distillation | Mapping[str, object] = Distillation(),  # noqa: B008 - frozen
     class_names: Sequence[str] = (),
     pixels: str | None = None,
+    bits: int | None = None,
     seed: int = 0,
     workspace: str | os.PathLike[str] = ".selftrain",
     progress: Progress = silent,
@@ -121,7 +123,7 @@ def distill(
     steps = recipe_of_steps(recipe)
     out, workspace = user_path(out), user_path(workspace)
     check_out(out, workspace=workspace)
-    known = Known(pixels=pixels)
+    known = Known(pixels=pixels, bits=checked_bits(bits))
     large = _opened(user_path(teacher), tuple(class_names), known)
     reads = large.contract
     if isinstance(large, _Teacher):

@@ -45,7 +45,7 @@ class Material:
 def material(
     images: object, labeled: object, validation: object, contract: Contract, cache: Path, *, seed: int
 ) -> Material:
-    """The images that a user gave to `distill`, at the size and with the classes of the teacher's `contract`.
+    """The images that a user gave to `distill`, at the size and bits and with the classes of the teacher's `contract`.
 
     Raises ConfigError if there is nothing to validate on or to learn from, and SourceError for images or labels that
     cannot be used.
@@ -54,11 +54,13 @@ def material(
 
     def with_labels(source: object, role: str) -> SquareImages:
         size, names = contract.image_size, contract.class_names
-        return gather(source, role=role, labeled=True, image_size=size, cache=cache, class_names=names)
+        return gather(
+            source, role=role, labeled=True, image_size=size, cache=cache, class_names=names, bits=contract.bits
+        )
 
     if labeled is None and validation is None:
         raise ConfigError("no labels to validate on; give validation=, or labeled= to hold some of it out")
-    pool = gathered_pixels(images, role="images", image_size=contract.image_size, cache=cache)
+    pool = gathered_pixels(images, role="images", image_size=contract.image_size, cache=cache, bits=contract.bits)
     pixels: Pixels = pool.pixels
     labels, held_out = np.full(len(pool), NO_LABEL), np.zeros(len(pool), np.bool_)
     if labeled is not None:

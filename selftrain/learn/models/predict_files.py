@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
 LIMITS = Ingest()
+STRIP: Final = 2
 AHEAD: Final = 1 << 27  # bytes of decoded images that wait for the network
 
 
@@ -48,7 +49,8 @@ class Unread:
 class FilePredictions:
     """Calibrated probabilities float32 (n, classes) of `paths` (n,), and the files that could not be read.
 
-    `misnamed` counts those that were read though their name announces another format.
+    `misnamed` counts those that were read though their name announces another format, and `strips` those that are
+    STRIP times as long as wide, or more: the model sees little of them.
     """
 
     paths: tuple[str, ...]
@@ -56,6 +58,7 @@ class FilePredictions:
     unread: tuple[Unread, ...]
     class_names: tuple[str, ...]
     misnamed: int = 0
+    strips: int = 0
 
 
 def predict_files(
@@ -98,7 +101,9 @@ def predict_opened(
     unread = tuple(files.unread[row] for row in sorted(files.unread))
     read = np.array([row for row in range(len(files)) if row not in files.unread], np.int64)
     probs = softmax(logits[read], contract.temperature) if len(read) else logits[read]
-    return FilePredictions(tuple(paths[row] for row in read), probs, unread, contract.class_names, len(files.misnamed))
+    return FilePredictions(
+        tuple(paths[row] for row in read), probs, unread, contract.class_names, len(files.misnamed), len(files.strips)
+    )
 
 
 class FilePixels:
@@ -128,6 +133,7 @@ class FilePixels:
         self._bits = bits
         self.unread: dict[int, Unread] = {}
         self.misnamed: set[int] = set()
+        self.strips: set[int] = set()
         self._read = read
         self._count = threads or cores()
         self._threads = ThreadPoolExecutor(self._count)
@@ -184,7 +190,9 @@ class FilePixels:
             raise ImageError(QuarantineReason.UNREADABLE, f"{reason}; check the path and its permissions") from error
         limit = int(LIMITS.max_megapixels * 1e6)
         if self.as_ingest:
-            probe(data, path, max_pixels=limit, min_side=LIMITS.min_side)
+            width, height = probe(data, path, max_pixels=limit, min_side=LIMITS.min_side)
+            if max(width, height) >= STRIP * min(width, height):
+                self.strips.add(row)
         pixels = decode(data, self.size, max_pixels=limit, bits=self._bits)
         if misnaming(data, path):
             self.misnamed.add(row)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from pathlib import Path
 
 import numpy as np
@@ -67,3 +69,20 @@ def test_a_data_set_without_a_table_has_none(tmp_path: Path) -> None:
     nothing = Dataset(Workspace(tmp_path), "nothing", Machine())
     assert counted(nothing) == {}
     assert left_out_files(nothing) == {}
+
+
+def test_left_out_files_of_a_set_of_12_bits_are_shown_as_bright_as_the_set(tmp_path: Path) -> None:
+    pictures = np.random.default_rng(0).integers(500, 4096, (20, 24, 24)).astype(np.uint16)
+    for index, picture in enumerate(pictures):
+        path = tmp_path / "labeled" / f"class{index % 2}" / f"{index:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(path)
+    (tmp_path / "pool").mkdir()
+    (tmp_path / "pool" / "copy.png").write_bytes((tmp_path / "labeled" / "class0" / "00.png").read_bytes())
+    dataset = Dataset(Workspace(tmp_path / "workspace"), "set", Machine())
+    source = open_source(config.FolderSource(labeled=str(tmp_path / "labeled"), unlabeled=str(tmp_path / "pool")))
+    settings = config.Ingest(max_quarantine=1.0, bits=12)
+    ingest(source, source.scan(), dataset.store, settings=settings, splitting=config.Splitting(), workers=1)
+    [[copy]] = left_out_files(dataset, bits=12).values()
+    with Image.open(io.BytesIO(base64.b64decode(copy.source.split(",")[1]))) as image:
+        assert 100 < np.asarray(image).mean() < 180

@@ -99,6 +99,22 @@ def test_a_fixed_threshold_is_measured_and_the_report_says_so(colour_model: Path
     assert "120 of 150 held-out images that would be accepted are right: a precision between 73." in said
 
 
+def test_a_class_without_a_labelled_image_is_said(colour_model: Path, labeled: Path, photos: Path) -> None:
+    told = "1 classes have no labelled image, so nothing shows how precise the model is there: green"
+    assert told not in pseudo_label(colour_model, photos, "--labeled", str(labeled)).stdout
+    shutil.rmtree(labeled / "green")
+    assert told in pseudo_label(colour_model, photos, "--labeled", str(labeled)).stdout
+
+
+def test_labelled_images_that_are_in_the_pool_too_are_said(colour_model: Path, labeled: Path, photos: Path) -> None:
+    call = (colour_model, photos, "--labeled", str(labeled))
+    assert "are among those of" not in pseudo_label(*call).stdout
+    shutil.copy(labeled / "blue" / "0.png", photos / "copy.png")
+    (photos / "link.png").symlink_to(labeled / "red" / "1.png")
+    said = pseudo_label(*call).stdout
+    assert f"2 images are among those of {labeled}, such as {photos}/copy.png: the table holds the model's" in said
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -133,6 +149,7 @@ def test_too_few_readable_images_are_refused(colour_model: Path, tmp_path: Path,
     paint(tmp_path / "few" / "red" / "1.png", "red")
     (tmp_path / "few" / "red" / "2.png").write_bytes(b"")
     with pytest.raises(
-        SourceError, match=r"1 of 2 files in .* can be used, 1 cannot be read as an image; give at least 4"
+        SourceError,
+        match=r"1 of 2 files in .* can be used, 1 cannot be read as an image .*zero_byte.*; give at least 4",
     ):
         ask_held_out(*load(colour_model), tmp_path / "few")

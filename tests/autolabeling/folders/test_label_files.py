@@ -123,6 +123,34 @@ def test_one_class_for_all_images_is_said_where_they_are_enough_to_tell(
     )
 
 
+def test_images_of_which_the_model_sees_little_are_counted(colour_model: Path, tmp_path: Path, paint: Paint) -> None:
+    for row, width in enumerate((30, 60, 300)):
+        with Image.open(paint(tmp_path / "all" / f"{row}.png", ("red", "blue", "green")[row], side=30)) as image:
+            image.resize((width, 30)).save(tmp_path / "all" / f"{row}.png")
+    found = label(colour_model, tmp_path / "all", tmp_path / "all.csv")
+    assert any(each.startswith("2 images are twice as long as wide, or more") for each in found.findings)
+
+
+@pytest.mark.parametrize(
+    ("swapped", "said"),
+    [
+        (False, "20 images lie in folders named after classes, and 20 of them get that class"),
+        (True, "20 images lie in folders named after classes, and 0 of them get that class, not clearly better than"),
+    ],
+)
+def test_folders_named_after_classes_show_whether_the_model_guesses(
+    colour_model: Path, tmp_path: Path, paint: Paint, swapped: bool, said: str
+) -> None:
+    for row in range(20):
+        colour = ("red", "blue")[row % 2]
+        folder = ("red", "blue")[(row + swapped) % 2]
+        paint(tmp_path / "all" / "day 1" / folder / f"{row}.png", colour, seed=row)
+    paint(tmp_path / "all" / "unsorted" / "1.png", "green")
+    found = label(colour_model, tmp_path / "all", tmp_path / "all.csv")
+    assert found.findings[-1].startswith(said)
+    assert swapped == ("or its classes are in another order" in found.findings[-1])
+
+
 def test_both_charts_lie_beside_the_table_or_where_asked(colour_model: Path, photos: Path, tmp_path: Path) -> None:
     summary = label(colour_model, photos, tmp_path / "labels.csv")
     assert [chart.name for chart in summary.charts] == [

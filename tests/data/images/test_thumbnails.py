@@ -79,3 +79,20 @@ def test_a_picture_that_is_too_large_is_not_decoded(monkeypatch: pytest.MonkeyPa
     assert remnant(data) != ""
     monkeypatch.setattr(thumbnails, "MOST_LEFT", 64 * 64 - 1)
     assert remnant(data) == ""
+
+
+@pytest.mark.parametrize(("largest", "bits"), [(4000, 12), (4000, None), (60_000, 12), (60_000, None)])
+@pytest.mark.parametrize("cut", [False, True])
+def test_what_is_left_of_a_grey_picture_of_12_or_16_bits_is_as_bright_as_it_is(
+    largest: int, bits: int | None, cut: bool
+) -> None:
+    shades = np.linspace(0, largest, 96 * 96).astype(np.uint16).reshape(96, 96)
+    data = encoded(Image.fromarray(shades[::-1]), "TIFF" if not cut else "PNG")
+    seen = shown(remnant(data[: len(data) // 2] if cut else data, bits=bits))
+    assert 180 < seen.max() <= 255
+    assert seen[2].mean() > 150, "the first rows are the brightest"
+
+
+def test_a_dark_picture_of_a_set_of_16_bits_stays_dark() -> None:
+    data = encoded(Image.fromarray(np.full((8, 8), 4000, np.uint16)), "TIFF")
+    assert shown(remnant(data, bits=16)).max() < 25

@@ -129,6 +129,34 @@ def test_two_forms_of_the_same_characters_are_one_name(folders: Path) -> None:
         read(folders, f"path,label\n{CAT},c\u00e4t\n{DOG},ca\u0308t\n")
 
 
+@pytest.mark.parametrize("other", ["cat\u200b", "\ufeffcat", "ca\u00adt", "\uff43\uff41\uff54"])
+def test_two_names_that_look_the_same_are_refused(folders: Path, other: str) -> None:
+    with pytest.raises(SourceError, match="form of their characters") as refused:
+        read(folders, f"path,label\n{CAT},cat\n{DOG},{other}\n")
+    assert repr(other) in refused.value.message
+
+
+def test_a_full_width_number_is_the_same_number(folders: Path) -> None:
+    with pytest.raises(SourceError, match="form of their characters"):
+        read(folders, f"path,label\n{CAT},1\n{DOG},\uff11\n")
+
+
+@pytest.mark.parametrize("command", ["pseudo-label", "predict"])
+def test_what_a_model_answered_is_not_taken_for_what_people_said(folders: Path, command: str) -> None:
+    answers = {"path": [CAT, DOG], "confidence": [0.9, 0.4]}
+    if command == "predict":
+        answers |= {"label": ["cat", "dog"], "probabilities": [{"cat": 0.9}] * 2, "error": [None] * 2}
+        answers |= {"model_version": ["models:/pets/1"] * 2}
+    else:
+        answers |= {"class": ["cat", "dog"], "accepted": ["true", "false"], "p_cat": [0.9, 0.6], "p_dog": [0.1, 0.4]}
+    pq.write_table(pa.table(answers), folders / "answers.parquet")
+    source = config.TableSource(path=str(folders / "answers.parquet"))
+    with pytest.raises(SourceError, match=f"was written by `selftrain {command}`: its labels are answers of a model"):
+        open_source(source).scan()
+    said = source.model_copy(update={"columns": {"label": "class" if command == "pseudo-label" else "label"}})
+    assert labels(open_source(said).scan()) == ["cat", "dog"]
+
+
 @pytest.mark.parametrize("other", ["1.0", "1.00"])
 def test_a_number_in_another_form_is_one_class(folders: Path, other: str) -> None:
     with pytest.raises(SourceError, match="differ only in") as refused:

@@ -131,6 +131,14 @@ def test_a_webdataset_is_cut_at_the_first_dot_of_the_base_name(tmp_path: Path) -
     )
 
 
+def test_numbers_that_a_webdataset_holds_as_bytes_are_refused_as_labels(tmp_path: Path) -> None:
+    samples = {
+        f"{k}.{part}": data for k in range(4) for part, data in (("png", png(k)), ("cls", bytes([0, 0, 0, k % 2])))
+    }
+    with pytest.raises(SourceError, match=r"label '.x00.*' holds characters that are not text"):
+        opened(tarred(tmp_path / "a.tar", samples)).scan()
+
+
 def test_an_archive_beside_pictures_takes_no_folder_over(tmp_path: Path) -> None:
     pool, labeled = tmp_path / "pool", zipped(tmp_path / "l.zip", CLASSES)
     pool.mkdir()
@@ -198,6 +206,30 @@ def test_an_imagefolder_of_hugging_face_is_read_by_its_list(tmp_path: Path) -> N
     (tmp_path / "train" / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     listing = opened(tmp_path / "train", unlabeled=zipped(tmp_path / "p.zip", {"x.png": png(9)})).scan()
     assert columns(listing, "label", "split")[:2] == [(None, "unlabeled"), ("a", None)]
+
+
+def test_images_that_an_imagefolder_does_not_list_and_folders_that_contradict_it_are_said(tmp_path: Path) -> None:
+    for k in range(6):
+        (tmp_path / "in" / "ab"[k % 2]).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / "ab"[k % 2] / f"{k}.png").write_bytes(png(k))
+    rows = [f"{'ab'[k % 2]}/{k}.png,{'ab'[(k + (k > 1)) % 2]}\n" for k in range(5)]
+    (tmp_path / "in" / "metadata.csv").write_text("file_name,label\n" + "".join(rows))
+    notes = opened(tmp_path / "in").scan().notes
+    assert any(note.startswith("1 images beside") and "b/5.png" in note for note in notes)
+    assert any(note.startswith("3 images lie in a folder named after another class") for note in notes)
+    (tmp_path / "in" / "metadata.csv").write_text(
+        "file_name,label\n" + "".join(f"{'ab'[k % 2]}/{k}.png,{'ab'[k % 2]}\n" for k in range(6))
+    )
+    assert opened(tmp_path / "in").scan().notes == ()
+
+
+def test_numbers_without_names_beside_named_ones_are_no_further_classes(tmp_path: Path) -> None:
+    hugging_face(tmp_path / "data" / "a.parquet", [0, 1], names=["cat", "dog"])
+    pq.write_table(pa.table({"label": [0, 1], "image": [png(5), png(6)]}), tmp_path / "data" / "b.parquet")
+    with pytest.raises(SourceError, match=r"b\.parquet' has numbers as labels and no names for them, and .*a\.parquet"):
+        opened(tmp_path / "data").scan()
+    hugging_face(tmp_path / "data" / "b.parquet", ["dog", "cat"], seed=9)
+    assert set(opened(tmp_path / "data").scan().table["label"].to_pylist()) == {"cat", "dog"}
 
 
 @pytest.fixture(scope="module")

@@ -81,3 +81,17 @@ def test_only_a_sample_of_many_files_is_opened(tmp_path: Path, paint: Paint) -> 
     seen = look(tmp_path)
     assert (seen.unlabeled_images, seen.sampled) == (400, 256)
     assert look(tmp_path) == seen
+
+
+@pytest.mark.parametrize(("strips", "said"), [(1, False), (2, True)])
+def test_images_of_which_the_central_square_is_little_are_said(
+    tmp_path: Path, paint: Paint, strips: int, said: bool
+) -> None:
+    for k in range(12):
+        path = paint(tmp_path / ("labeled/cat", "labeled/dog", "unlabeled")[k % 3] / f"{k}.png", "red", side=40)
+        if k < strips:
+            with Image.open(path) as image:
+                image.resize((200, 40)).save(path)
+    notes = look(tmp_path).notes
+    told = "2 of 12 images looked at are 2 times as long as wide, or more: a model sees the central square of each, 20%"
+    assert any(note.startswith(told) for note in notes) == said

@@ -132,6 +132,24 @@ def test_grey_wide_tall_and_unsized_models_read_our_square_images(
     assert (model.predict_on_batch(pictures(8)).argmax(axis=1) == LABELS).all()
 
 
+@pytest.mark.parametrize("known", [Known(pixels="0..1"), Known(pixels="torch")])
+def test_a_grey_model_sees_colours_as_bright_as_other_programs_make_them(known: Known, tmp_path: Path) -> None:
+    import keras
+    from PIL import Image
+
+    image = keras.Input((8, 8, 1))
+    mean = keras.layers.GlobalAveragePooling2D()(image)
+    keras.Model(image, keras.layers.Dense(2, kernel_initializer="ones")(mean)).save(tmp_path / "grey.keras")
+    model, _ = adopt(tmp_path / "grey.keras", class_names=("a", "b"), image_size=8, known=known)
+    colours = np.random.default_rng(0).integers(0, 256, (6, 1, 1, 3)).astype(np.uint8).repeat(8, 1).repeat(8, 2)
+    grey = np.array([np.asarray(Image.fromarray(each).convert("L")).mean() for each in colours])
+    scaled = (
+        grey / 255 if known.pixels == "0..1" else (grey[:, None] / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
+    )
+    wanted = scaled if scaled.ndim == 1 else scaled.mean(axis=1)
+    np.testing.assert_allclose(model.predict_on_batch(colours)[:, 0], wanted, atol=0.01)
+
+
 def test_random_and_normalization_layers_answer_as_they_do_outside(tmp_path: Path) -> None:
     import keras
 
@@ -155,6 +173,32 @@ def changed_answers(path: Path, *layers: object) -> Path:
         answers = layer(answers)
     keras.Model(inner.input, answers).save(path)
     return path
+
+
+@pytest.mark.parametrize("form", ["list", "dict"])
+def test_an_answer_in_a_list_or_a_dict_is_taken_out_and_two_answers_are_refused(form: str, tmp_path: Path) -> None:
+    import keras
+
+    plain = keras.saving.load_model(shades(tmp_path / "mine.keras"))
+    first, other = plain.outputs[0], keras.layers.Dense(2)(plain.outputs[0])
+    keras.Model(plain.inputs, [first] if form == "list" else {"shade": first}).save(tmp_path / "one.keras")
+    keras.Model(plain.inputs, [first, other] if form == "list" else {"a": first, "b": other}).save(
+        tmp_path / "two.keras"
+    )
+    model, _ = adopt(tmp_path / "one.keras", class_names=NAMES, image_size=8, known=Known(labeled=labeled))
+    assert (model.predict_on_batch(pictures(8)).argmax(axis=1) == LABELS).all()
+    with pytest.raises(BackboneError, match=r"allowed is .n, 3., one column per class name"):
+        adopt(tmp_path / "two.keras", class_names=NAMES, image_size=8)
+
+
+def test_a_model_that_normalizes_over_each_batch_is_refused(tmp_path: Path) -> None:
+    import keras
+
+    plain = keras.saving.load_model(shades(tmp_path / "mine.keras", answers=None))
+    logits = plain.outputs[0]
+    keras.Model(plain.inputs, logits - keras.ops.mean(logits, axis=0, keepdims=True)).save(tmp_path / "batch.keras")
+    with pytest.raises(PredictionError, match="answers an image alone differently than among others"):
+        adopt(tmp_path / "batch.keras", class_names=NAMES, image_size=8, known=Known(labeled=labeled))
 
 
 def test_percentages_are_refused_where_they_would_be_taken_for_logits(tmp_path: Path) -> None:

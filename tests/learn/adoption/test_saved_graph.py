@@ -63,6 +63,21 @@ def test_a_saved_model_is_adopted_for_labelling(tmp_path: Path) -> None:
     assert contract.brought.answers == "softmax"
 
 
+def test_a_graph_that_takes_one_image_is_asked_one_by_one_and_other_numbers_are_refused(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3)).astype(np.float32)
+    for count in (1, 4):
+        module = tf.Module()
+        mean = tf.function(lambda shown: {"means": tf.reduce_mean(shown, [1, 2])})
+        called = mean.get_concrete_function(tf.TensorSpec([count, 8, 8, 3], tf.float32, "image"))
+        tf.saved_model.save(module, str(tmp_path / f"of{count}"), signatures={"serving_default": called})
+    answers = open_brought(tmp_path / "of1").predict_on_batch(images)
+    np.testing.assert_allclose(answers, images.mean(axis=(1, 2)), rtol=1e-5)
+    with pytest.raises(UntrustedFileError, match="it reads 4 images at a time; export it for any number"):
+        open_brought(tmp_path / "of4")
+
+
 def test_what_keras_3_exports_is_read_too(tmp_path: Path) -> None:
     import keras
 

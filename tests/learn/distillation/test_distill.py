@@ -193,5 +193,5 @@ def test_a_model_that_is_brought_teaches_as_it_reads_images(tmp_path: Path) -> N
 
 
 def test_what_a_saved_model_knows_is_not_said_again(tmp_path: Path, colour_model: Path) -> None:
-    with pytest.raises(ConfigError, match="leave out class_names and pixels"):
+    with pytest.raises(ConfigError, match="leave out class_names, pixels and bits"):
         distill(teacher=colour_model, images=None, out=tmp_path / "x", class_names=tuple(COLOURS), workspace=tmp_path)

@@ -33,10 +33,12 @@ def checked(
 ) -> LabelledImages:
     """The images (IMAGE_SCHEMA) with those objects that can be used, cut at the image's border.
 
-    `where` names the source in errors. Raises SourceError if there are objects, and none can be used.
+    `where` names the source in errors. Raises SourceError if there are objects, and none can be used, or all are shares
+    of their images' sides.
     """
     sides = np.stack([np.asarray(images["width"]), np.asarray(images["height"])], axis=1).astype(np.float64)
     size = np.tile(sides[drawn.image], 2)  # (n, 4)
+    _refuse_shares(drawn.boxes, sides, where)
     faults = _faults(drawn, size)
     kept = np.array([fault is None for fault in faults], bool)
     left_out = Counter(fault for fault in faults if fault is not None)
@@ -52,6 +54,16 @@ def checked(
     built = Annotations.build(annotations, label_map)
     result = LabelledImages(images, built, dict(left_out), tuple(said), category_ids)
     return LabelledImages(images, built, dict(left_out), (*said, *_told(result)), category_ids)
+
+
+def _refuse_shares(boxes: Doubles, sides: Doubles, where: str) -> None:
+    """Raise SourceError where all boxes lie in the first pixel of their images: they are shares of the sides."""
+    known = boxes[np.isfinite(boxes).all(axis=1)]
+    if len(known) > 1 and known.min() >= 0 and known.max() <= 1 and sides.min() > 1:
+        raise SourceError(
+            f"{where}: all {len(known)} boxes lie between 0 and 1: they seem to be shares of the image's sides, and "
+            "pixels are read here. Multiply them by width and height"
+        )
 
 
 def _counted(left_out: Counter[Fault]) -> str:

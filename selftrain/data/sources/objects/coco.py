@@ -15,8 +15,11 @@ from selftrain.data.sources.objects.coco_file import CocoFile, Entry, file_name_
 from selftrain.data.sources.objects.labelled import DrawnObjects, Fault, LabelledImages
 from selftrain.data.sources.objects.outlines import Box, Outline, outline_of
 from selftrain.data.sources.objects.places import image_table
+from selftrain.errors import SourceError
 
 Doubles = npt.NDArray[np.float64]
+_ENOUGH, _BEYOND = 10, 0.05  # boxes, and the share of them that shows another format
+_FAR = 1e9  # pixels
 _ROBOFLOW = re.compile(r"(?P<name>.+)\.rf\.[0-9A-Za-z]{8,}\.\w+$")
 
 
@@ -43,13 +46,14 @@ def read_coco(
         outline_of(each.get("segmentation"), width=widths[image], height=heights[image])
         for each, image in zip(file.annotations, file.image_of, strict=True)
     ]
+    _refuse_corners(file, widths, heights)
     drawn = _drawn(file, labels, outlines)
     return checked(
         table,
         drawn,
         LabelMap(names),
         where=file.where,
-        notes=(*file.notes, *notes, *_untold_scores(file)),
+        notes=(*file.notes, *notes, *_untold_scores(file), *_crowds_noted(drawn)),
         category_ids=tuple(file.category_ids[file.names.index(name)] for name in names),
     )
 
@@ -88,6 +92,36 @@ def _drawn(file: CocoFile, labels: list[int], outlines: list[Outline]) -> DrawnO
         teachers=[_teacher(each) for each in file.annotations] if file.ours else None,
         rounds=[_round(each) for each in file.annotations] if file.ours else None,
     )
+
+
+def _refuse_corners(file: CocoFile, widths: list[int], heights: list[int]) -> None:
+    """Raise SourceError where each `bbox` fits as two corners, and some do not as corner, width and height."""
+    boxes = [each.get("bbox") for each in file.annotations]
+    rows = [row for row, box in enumerate(boxes) if _is_four(box)]
+    if len(rows) < _ENOUGH:
+        return
+    given = np.array([boxes[row] for row in rows], np.float64)
+    size = np.array([(widths[file.image_of[row]], heights[file.image_of[row]]) for row in rows], np.float64)
+    beyond = (given[:, :2] + given[:, 2:] > size + 1).any(axis=1)
+    are_corners = (given[:, 2:] >= given[:, :2]).all() and (given[:, 2:] <= size + 1).all()
+    if are_corners and beyond.mean() >= _BEYOND:
+        raise SourceError(
+            f"{file.where}: {int(beyond.sum())} of {len(rows)} boxes reach beyond their images, and all fit as two "
+            "corners (x0, y0, x1, y1): 'bbox' holds x, y, width and height in COCO. Write x1 - x0 and y1 - y0 there"
+        )
+
+
+def _is_four(box: object) -> bool:
+    return (
+        isinstance(box, list)
+        and len(box) == 4
+        and all(isinstance(each, int | float) and abs(each) < _FAR for each in box)
+    )
+
+
+def _crowds_noted(drawn: DrawnObjects) -> tuple[str, ...]:
+    crowds = int(drawn.crowd.sum())
+    return (f"{crowds} objects are crowds (iscrowd): they neither teach nor count as missed",) if crowds else ()
 
 
 def _boxes(annotations: list[Entry], outlines: list[Outline]) -> tuple[Doubles, list[Fault | None]]:

@@ -20,6 +20,7 @@ Size = tuple[int, int]
 """Width and height in pixels."""
 _ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")  # a URL, or a drive
 _TURNED = frozenset((5, 6, 7, 8))
+_UPRIGHT, _KEEPS_SHAPE = 1, frozenset((2, 3, 4))
 
 
 def image_table(
@@ -41,7 +42,8 @@ def image_table(
     plain = [_inside(name, where) for name in names]
     paths, notes = _found(root, plain, where)
     _refuse_twice(plain, paths, where)
-    read = [_size(path) for path in paths]
+    headers = [_header(path) for path in paths]
+    read = [size for size, _ in headers]
     unreadable = [name for name, size in zip(plain, read, strict=True) if size is None]
     if unreadable:
         raise SourceError(f"{where}: {len(unreadable)} files are not images: {name_rows(unreadable)}; leave them out")
@@ -54,7 +56,7 @@ def image_table(
         "split": splits or [None] * len(plain),
         "group": groups or [None] * len(plain),
     }
-    return pa.table(columns, schema=IMAGE_SCHEMA), notes
+    return pa.table(columns, schema=IMAGE_SCHEMA), (*notes, *_turns_noted(plain, sizes, headers))
 
 
 def _inside(name: str, where: str) -> str:
@@ -96,16 +98,35 @@ def _refuse_twice(names: list[str], paths: list[str], where: str) -> None:
         seen[path] = name
 
 
-def _size(path: str) -> Size | None:
-    """The size of an image as it is displayed, from its header; None if it has none."""
+def _header(path: str) -> tuple[Size | None, int]:
+    """The size of an image as it is displayed, from its header, None if it has none; and its EXIF orientation."""
     try:
         with warnings.catch_warnings(), Image.open(path) as image:
             warnings.simplefilter("ignore")  # Pillow warns about large images; they are not decoded here
             width, height = image.size
-            turned = not isinstance(image, TiffImageFile) and image.getexif().get(ORIENTATION_TAG) in _TURNED
+            orientation = image.getexif().get(ORIENTATION_TAG)
+            turned = not isinstance(image, TiffImageFile) and orientation in _TURNED
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None
-    return (height, width) if turned else (width, height)
+        return None, _UPRIGHT
+    known = orientation if isinstance(orientation, int) and orientation in _TURNED | _KEEPS_SHAPE else _UPRIGHT
+    return (height, width) if turned else (width, height), known
+
+
+def _turns_noted(
+    names: Sequence[str], said: Sequence[Size | None], headers: Sequence[tuple[Size | None, int]]
+) -> list[str]:
+    """What is said of images that EXIF turns, where no size shows whether their boxes are on the turned image."""
+    doubtful = [
+        name
+        for name, told, (size, orientation) in zip(names, said, headers, strict=True)
+        if orientation != _UPRIGHT and (told is None or orientation in _KEEPS_SHAPE or (size and size[0] == size[1]))
+    ]
+    if not doubtful:
+        return []
+    return [
+        f"{len(doubtful)} images are turned by their EXIF data ({name_rows(doubtful)}): their boxes are taken to be on "
+        "the image as it is displayed. If the tool that drew them ignored EXIF, take the orientation out of these files"
+    ]
 
 
 def _refuse_other_sizes(names: list[str], said: Sequence[Size | None], read: list[Size], where: str) -> None:

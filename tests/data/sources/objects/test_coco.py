@@ -1,6 +1,7 @@
 """COCO files as tools really write them: each quirk is read, left out with a count, or refused."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,26 @@ def test_an_object_that_cannot_be_used_is_left_out_with_its_reason(
     found = read(tmp_path, OBJECT, {**OBJECT, "id": 2, **changed})
     assert (len(found.annotations), dict(found.left_out)) == (1, {fault: 1})
     assert any(fault.value in note for note in found.notes)
+
+
+def boxes(format_of: Callable[[int, int, int, int], list[float]]) -> list[dict[str, object]]:
+    """Twelve objects of an image of 20 by 10, their boxes in another format."""
+    known = [(k, k % 5, 5, 4) for k in range(12)]
+    return [{**OBJECT, "id": k, "bbox": format_of(*box)} for k, box in enumerate(known)]
+
+
+def test_boxes_that_are_shares_or_corners_are_refused_and_others_are_not(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"all 12 boxes lie between 0 and 1: .* shares of the image's sides"):
+        read(tmp_path, *boxes(lambda x, y, w, h: [x / 20, y / 10, w / 20, h / 10]))
+    with pytest.raises(SourceError, match=r"boxes reach beyond their images, and all fit as two corners"):
+        read(tmp_path, *boxes(lambda x, y, w, h: [x, y, x + w, y + h]))
+    assert len(read(tmp_path, *boxes(lambda x, y, w, h: [x, y, w, h])).annotations) == 12
+    assert len(read(tmp_path, *boxes(lambda x, y, w, h: [0, 0, 20, 10])).annotations) == 12
+
+
+def test_crowds_are_said(tmp_path: Path) -> None:
+    found = read(tmp_path, OBJECT, {**OBJECT, "id": 2, "bbox": [3, 3, 2, 2], "iscrowd": 1})
+    assert "1 objects are crowds (iscrowd): they neither teach nor count as missed" in found.notes
 
 
 @pytest.mark.parametrize("segmentation", [[], [[]], [[1, 1]], [[1, 1, 4, 4]], None])

@@ -8,8 +8,10 @@ from PIL import Image
 from selftrain.cli.detections import drawn_in, held_out_in
 from selftrain.config import CocoSource
 from selftrain.data.annotations.run_lengths import pixels_of
+from selftrain.data.images.decode import ORIENTATION_TAG
 from selftrain.data.sources.coco import CocoImages
 from selftrain.data.sources.objects.labelled import LabelledImages
+from selftrain.data.sources.objects.places import image_table
 from selftrain.data.sources.objects.yolo import read_yolo, yolo_splits
 from selftrain.errors import SourceError
 
@@ -34,6 +36,36 @@ def test_shares_become_pixels(tmp_path: Path) -> None:
     found = read(tmp_path, "1 0.5 0.5 0.5 0.4\n")
     assert found.annotations.boxes.tolist() == [[5, 3, 15, 7]]
     assert found.annotations.labels.tolist() == [1]
+
+
+def turned(size: tuple[int, int], orientation: int, path: Path) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION_TAG] = orientation
+    Image.new("RGB", size, "red").save(path, exif=exif)
+
+
+@pytest.mark.parametrize(("orientation", "box"), [(1, [5, 3, 15, 7]), (6, [2.5, 6, 7.5, 14]), (3, [5, 3, 15, 7])])
+def test_boxes_of_an_image_that_exif_turns_are_on_the_image_as_displayed_and_it_is_said(
+    tmp_path: Path, orientation: int, box: list[float]
+) -> None:
+    file = write(tmp_path, "1 0.5 0.5 0.5 0.4\n")
+    turned((20, 10), orientation, tmp_path / "images" / "train" / "train.png")
+    found = read_yolo(file)
+    assert found.annotations.boxes.tolist() == [box]
+    said = [note for note in found.notes if "turned by their EXIF data" in note]
+    assert (len(said), "train.png" in "".join(said)) == ((0, False) if orientation == 1 else (1, True))
+
+
+@pytest.mark.parametrize(
+    ("size", "orientation", "said"), [((20, 10), 6, 0), ((20, 10), 3, 1), ((12, 12), 6, 1), ((12, 12), 1, 0)]
+)
+def test_a_size_in_the_list_shows_a_turn_by_a_quarter_of_an_image_that_is_not_square(
+    tmp_path: Path, size: tuple[int, int], orientation: int, said: int
+) -> None:
+    turned(size, orientation, tmp_path / "a.png")
+    displayed = size[::-1] if orientation == 6 else size
+    _, notes = image_table(str(tmp_path), ["a.png"], [displayed], where="list")
+    assert len(notes) == said
 
 
 def test_names_may_be_numbered(tmp_path: Path) -> None:
