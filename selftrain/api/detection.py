@@ -39,8 +39,9 @@ def fit_detector(
     """Train a detector on a few images with boxes, improve it with images without labels, and say whether they helped.
 
     A teacher is trained on the boxes. If it is good enough on held-out images, a student learns from the boxes, and
-    from what its own average finds in the other images (Unbiased Teacher). A control goes on from the same teacher for
-    as many image-steps, on the boxes alone. The better one of teacher and student, on validation images, is kept.
+    from what its own average finds in the other images and their mirror images (data distillation). A control goes on
+    from the same teacher for as many image-steps, on the boxes alone. The better one of teacher and student, on
+    validation images, is kept.
 
     Args:
       - `labeled`: a COCO JSON file with boxes. Images in it without annotations count as looked at.

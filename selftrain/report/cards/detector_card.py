@@ -107,7 +107,7 @@ def _rounds(rounds: Sequence[Round]) -> str:
     ]
     return (
         "## How it was made\n\nA teacher learns from labels. A student goes on from it, on labels and on what its own "
-        "average is sure of in images without labels (Unbiased Teacher, arXiv:2102.09480).\n\n"
+        "average is sure of in images without labels.\n\n"
         "| round | labelled images | images without labels | validation | kept |\n|---:|---:|---:|---:|---|\n"
         + "\n".join(rows)
     )
