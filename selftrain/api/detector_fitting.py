@@ -19,7 +19,7 @@ from selftrain.errors import ConfigError, SourceError
 from selftrain.files.places import check_out
 from selftrain.progress import Progress
 from selftrain.selflabel.detection.photos import Pool, longest_for, outlined, pool_of, scenes_of
-from selftrain.selflabel.detection.splitting import Rows, split_rows
+from selftrain.selflabel.detection.splitting import Rows, look_alikes, split_rows
 from selftrain.selflabel.detection.work import ENOUGH_OUTLINES
 
 if TYPE_CHECKING:
@@ -110,7 +110,8 @@ def fit_detector(call: DetectorCall, *, progress: Progress) -> DetectorFit:
     """See `selftrain.fit_detector`."""
     _check(call)
     labelled = read_coco(call.labeled, images=call.images, classes=call.class_names)
-    rows = split_rows(labelled, validation=call.validation, test=call.test, seed=call.seed)
+    alike = look_alikes(labelled.images["path"].to_pylist())
+    rows = split_rows(labelled, validation=call.validation, test=call.test, seed=call.seed, alike=alike)
     paths = sorted(path for folder in call.unlabeled for path in find_images(folder).paths)
     pool = pool_of(paths, labelled.images["path"].to_pylist(), progress=progress)
     if not pool.paths:
@@ -171,6 +172,10 @@ def _fitted(call: DetectorCall, labelled: LabelledImages, rows: Rows, pool: Pool
     return DetectorFit(record, call.out)
 
 
+def _copies_noted(rows: Rows) -> list[str]:
+    return [f"{len(rows.copies)} images were left out: they look like those held out"] if rows.copies else []
+
+
 def _plan(call: DetectorCall) -> DetectionPlan:
     from selftrain.learn.detection.training import DetectorRecipe
     from selftrain.learn.detection.views import Moves
@@ -218,7 +223,7 @@ def _record(
         },
         objects=len(labelled.annotations),
         left_out={str(why): count for why, count in labelled.left_out.items() if count},
-        notes=labelled.notes,
+        notes=(*labelled.notes, *_copies_noted(rows)),
         unreadable=dict(pool.unreadable),
         ready=found.ready.why,
         alarms=tuple(each.why for each in found.alarms),

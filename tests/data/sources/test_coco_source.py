@@ -99,6 +99,33 @@ def test_objects_come_under_the_manifests_ids(folder: Path) -> None:
     assert objects.labels[first[0] : first[0] + 3].tolist() == [0, 0, 1]
 
 
+def test_a_rare_class_is_on_every_side_of_the_split_and_the_same_objects_give_the_same_split(folder: Path) -> None:
+    path = folder / "labels.json"
+    content = json.loads(path.read_text())
+    rare = [one for one in content["annotations"] if one["category_id"] == 2]
+    content["annotations"] = [one for one in content["annotations"] if one not in rare[3:]]
+    path.write_text(json.dumps(content))
+    settings = source(folder)
+    manifest = made(folder, settings)
+    objects = CocoImages(settings).objects_in(manifest)
+    for split in (Split.TRAIN, Split.VALIDATION, Split.TEST):
+        part = objects.of_images(manifest.part(split).table["image_id"])
+        assert np.bincount(part.labels, minlength=2)[1] == 1, split
+    assert [len(manifest.rows(split)) for split in Split] == [22, 7, 7, 5]
+    assert made(folder / "again", settings).digest == manifest.digest
+
+
+def test_more_objects_in_an_image_move_no_image(folder: Path) -> None:
+    first = made(folder, source(folder))
+    path = folder / "labels.json"
+    content = json.loads(path.read_text())
+    content["annotations"] += [
+        {"id": 900 + k, "image_id": k, "category_id": 2, "bbox": [20, 20, 9, 9]} for k in range(20, 30)
+    ]
+    path.write_text(json.dumps(content))
+    assert made(folder, source(folder)).digest == first.digest
+
+
 def test_files_for_validation_and_test_are_what_they_say(folder: Path) -> None:
     for k, name in enumerate(("v", "t")):
         images = []
