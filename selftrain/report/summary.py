@@ -78,6 +78,8 @@ def result_lines(record: RunRecord) -> list[str]:
             f"(95 % interval {low} to {high}; "
             f"models evaluated on this test set so far: {record.test_looks})"
         )
+    if record.mask_map is not None:
+        lines.append(f"outlines on test: mAP {_with_ends(record.mask_map, record.mask_interval)}")
     if record.earlier_test_accuracy is not None and record.earlier_test_interval is not None:
         lines.append(_on_earlier_test(record, record.earlier_test_accuracy, record.earlier_test_interval))
     if record.teacher_test_accuracy is not None and record.p_value is not None:
@@ -110,6 +112,15 @@ def result_lines(record: RunRecord) -> list[str]:
         )
     lines += _left_out(record)
     return lines + [f"warning: {each}" for each in record.warnings]
+
+
+def _with_ends(value: float, interval: tuple[float, float] | None) -> str:
+    """A mAP with its interval, which older records of outlines lack.
+
+    >>> _with_ends(0.39, (0.35, 0.431))
+    '0.390 (95 % interval 0.350 to 0.431)'
+    """
+    return f"{value:.3f}" + (f" (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
 
 
 def _on_earlier_test(record: RunRecord, accuracy: float, interval: tuple[float, float]) -> str:

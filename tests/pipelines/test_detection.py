@@ -80,6 +80,9 @@ def test_a_run_ends_with_a_registered_detector_and_cocos_numbers(site: Site, rec
     assert metrics["test_map"] == pytest.approx(record["test_accuracy"])
     assert metrics["test_ap50"] > metrics["test_map"]
     assert metrics["test_mask_ap50"] > 0.5 * metrics["test_ap50"]
+    assert metrics["test_mask_map_low"] < metrics["test_mask_map"] < metrics["test_mask_map_high"]
+    assert record["mask_interval"] == [metrics["test_mask_map_low"], metrics["test_mask_map_high"]]
+    assert [metrics["test_map_low"], metrics["test_map_high"]] == [low, high]
 
 
 def test_the_same_run_again_trains_nothing(site: Site, config: Path, record: dict[str, Any]) -> None:

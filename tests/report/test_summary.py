@@ -56,6 +56,15 @@ def test_each_p_value_is_shown_with_the_name_of_its_test() -> None:
     assert control.endswith("90.0 %; paired permutation p = 0.5")
 
 
+def test_outlines_have_a_line_with_their_interval() -> None:
+    record = RunRecord(
+        run_id="r", name="n", status="completed", metric="map", mask_map=0.39, mask_ap50=0.7, mask_interval=(0.35, 0.43)
+    )
+    assert "outlines on test: mAP 0.390 (95 % interval 0.350 to 0.430)" in result_lines(record)
+    older = record.model_copy(update={"mask_interval": None})
+    assert "outlines on test: mAP 0.390" in result_lines(older)
+
+
 def test_a_grown_test_set_shows_both_numbers() -> None:
     record = RunRecord(
         run_id="r", name="digits", status="completed", test_accuracy=0.9, test_interval=(0.85, 0.95), test_looks=3,

@@ -142,10 +142,12 @@ def _metrics(record: RunRecord, report: EvaluationReport | DetectionReport) -> d
     if isinstance(report, DetectionReport):
         return {
             "test_map": report.map,
+            **_ends("test_map", report.interval),
             "test_ap50": report.ap50,
             "test_ap75": report.ap75,
-            "test_mask_map": None if report.masks is None else report.masks.map,
-            "test_mask_ap50": None if report.masks is None else report.masks.ap50,
+            "test_mask_map": record.mask_map,
+            **_ends("test_mask_map", record.mask_interval),
+            "test_mask_ap50": record.mask_ap50,
             "teacher_test_map": record.teacher_test_accuracy,
             "p_value": record.p_value,
             "control_test_map": record.control_test_accuracy,
@@ -164,6 +166,12 @@ def _metrics(record: RunRecord, report: EvaluationReport | DetectionReport) -> d
         "baseline_test_accuracy": record.baseline_test_accuracy,
         "baseline_p_value": record.baseline_p_value,
     }
+
+
+def _ends(name: str, interval: tuple[float, float] | None) -> dict[str, float | None]:
+    """The ends of a 95 % interval, as metrics of their own."""
+    low, high = (None, None) if interval is None else interval
+    return {f"{name}_low": low, f"{name}_high": high}
 
 
 def _tags(record: RunRecord) -> dict[str, object]:

@@ -33,6 +33,7 @@ class RunRecord(BaseModel):
     """One run. Shares and accuracies are in 0-1; seconds are those of the training, even if a model was cached.
 
     `metric` is what the fields named accuracy hold: those of a detector hold `map`, COCO's mAP.
+    The fields named mask hold the numbers of a detector's outlines on test.
     `p_value_test` and the like name the tests of the p-values. Older records lack them: McNemar's.
     """
 
@@ -63,6 +64,9 @@ class RunRecord(BaseModel):
     baseline_p_value: float | None = None
     baseline_p_value_test: str = "McNemar"
     macro_f1: float | None = None
+    mask_map: float | None = None
+    mask_ap50: float | None = None
+    mask_interval: tuple[float, float] | None = None
     registered_version: int | None = None
     champion_version: int | None = None
     promoted: bool = False
@@ -137,7 +141,7 @@ def _test_fields(report: EvaluationReport | DetectionReport) -> dict[str, Any]:
     fields: dict[str, Any] = {"test_interval": report.interval, "test_images": report.images}
     match report:
         case DetectionReport():
-            fields |= {"metric": "map", "test_accuracy": report.map}
+            fields |= {"metric": "map", "test_accuracy": report.map, **_mask_fields(report)}
         case EvaluationReport():
             fields |= {"test_accuracy": report.accuracy, "macro_f1": report.macro_f1}
     if isinstance(report, EvaluationReport) and report.earlier is not None:
@@ -155,6 +159,13 @@ def _test_fields(report: EvaluationReport | DetectionReport) -> dict[str, Any]:
             "p_value_test": report.comparison.test,
         }
     return fields | _compared("control", report.control) | _compared("baseline", report.baseline)
+
+
+def _mask_fields(report: DetectionReport) -> dict[str, Any]:
+    masks = report.masks
+    if masks is None:
+        return {}
+    return {"mask_map": masks.map, "mask_ap50": masks.ap50, "mask_interval": masks.interval}
 
 
 def _compared(name: str, comparison: Comparison | None) -> dict[str, Any]:
