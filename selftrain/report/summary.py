@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from selftrain.config import METRIC_NAMES
 from selftrain.selflabel.rounds.history import Round
 from selftrain.selflabel.rounds.record import RunRecord
 
@@ -16,7 +17,7 @@ def summary(record: RunRecord) -> RenderableType:
     """A run's rounds as a table, and its result in a few lines."""
     parts: list[RenderableType] = []
     if record.rounds:
-        parts.append(rounds_table(record.rounds, metric=record.metric))
+        parts.append(rounds_table(record.rounds, metric=record.rounds_metric))
     parts += [Text(line) for line in result_lines(record)]
     return Group(*parts)
 
@@ -30,7 +31,7 @@ def rounds_table(rounds: Sequence[Round], *, metric: str = "accuracy") -> Table:
         ("labels", True),
         ("pseudo", True),
         ("threshold", False),
-        ("valid.", True),
+        ("valid." if metric == "accuracy" else f"valid. {METRIC_NAMES[metric]}", True),
         ("s", True),
         ("kept", False),
     ):
@@ -72,7 +73,7 @@ def result_lines(record: RunRecord) -> list[str]:
         lines.append(f"error: {record.error}")
     if record.test_accuracy is not None and record.test_interval is not None:
         low, high = (number(end, record.metric).removesuffix(" %") for end in record.test_interval)
-        name = "accuracy" if record.metric == "accuracy" else "mAP"
+        name = METRIC_NAMES[record.metric]
         lines.append(
             f"test {name} {number(record.test_accuracy, record.metric)} "
             f"(95 % interval {low} to {high}; "

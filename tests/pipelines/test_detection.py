@@ -85,6 +85,21 @@ def test_a_run_ends_with_a_registered_detector_and_cocos_numbers(site: Site, rec
     assert [metrics["test_map_low"], metrics["test_map_high"]] == [low, high]
 
 
+def test_its_rounds_were_told_while_it_went_on(site: Site, record: dict[str, Any]) -> None:
+    """As `status` reads them in a run without a record."""
+    told = site.ask(f"""
+import json
+from zenml.client import Client
+from selftrain.adapters.runs.records import record_of
+run = Client().get_pipeline_run("{record["run_id"]}")
+run.steps.pop("record")
+print(record_of(run).model_dump_json())
+""")
+    assert [each["model_digest"] for each in told["rounds"]] == [each["model_digest"] for each in record["rounds"]]
+    assert told["rounds"][0]["validation_accuracy"] == record["rounds"][0]["validation_accuracy"]
+    assert (told["metric"], told["test_accuracy"]) == ("map", None)
+
+
 def test_the_same_run_again_trains_nothing(site: Site, config: Path, record: dict[str, Any]) -> None:
     done = site.run("selftrain", "run", "--json", "--config", str(config))
     assert done.returncode == 0, done.stderr

@@ -343,6 +343,15 @@ def test_a_detectors_page_has_the_interval_of_outlines() -> None:
     assert "Outlines of 4 objects: mAP 1.000 (1.000 to 1.000), AP50 1.000." in page
 
 
+def test_the_rounds_of_a_detector_are_named_by_the_gates_metric() -> None:
+    page = run_page(ReportedRun(record(metric="map", validated_by="ap50")))
+    assert "Validation AP50 of each model" in page
+    assert '<th scope="col" class="n">Validation AP50</th>' in page
+    assert "Validation mAP" not in page
+    assert "Test mAP" in page
+    assert "Validation mAP of each model" in run_page(ReportedRun(record(metric="map")))
+
+
 def test_a_detectors_page_speaks_of_map() -> None:
     page = run_page(ReportedRun(record(metric="map")))
     assert "mAP 0.900 on 200 test images" in page

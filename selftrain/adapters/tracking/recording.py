@@ -81,15 +81,22 @@ def log_round(
         if labels is not None and labels.curve is not None:
             precision_by_coverage(labels, folder / "precision.png")
             write_csv(labels.curve.table(), folder / "precision.csv")
-        round_only = LoggedRun(
-            run_id=run_id,
-            name=experiment.name,
-            status="RUNNING",
-            config=experiment,
-            rounds=[finished],
-            artifacts=[folder],
-        )
-        log_run(tracking, round_only)
+        log_numbers(tracking, experiment, finished, run_id=run_id, artifacts=[folder])
+
+
+def log_numbers(
+    tracking: Tracking, experiment: Experiment, finished: Round, *, run_id: str, artifacts: Sequence[Path] = ()
+) -> None:
+    """Log the metrics of one round to the run's MLflow run, with the round as step, and `artifacts`."""
+    round_only = LoggedRun(
+        run_id=run_id,
+        name=experiment.name,
+        status="RUNNING",
+        config=experiment,
+        rounds=[finished],
+        artifacts=artifacts,
+    )
+    log_run(tracking, round_only)
 
 
 def record_run(
