@@ -41,9 +41,9 @@ def detection(e: Experiment) -> None:
     place, settings = e.place, e.detection
     listing, store_id, machine = scan(e.source, place, e.machine, e.ingest, e.inbox)
     manifest, development, test, ingested = ingest(listing, store_id, e.source, place, e.ingest, e.splitting, machine)
-    objects, test_objects = mark_objects(manifest, e.source, place)
+    objects, test_objects, drawn = mark_objects(manifest, e.source, place)
     version = snapshot(manifest, place)
-    validation, _ = validate_objects(manifest, objects, test_objects, ingested, place, e.checks, settings.view)
+    validation, _ = validate_objects(manifest, objects, test_objects, drawn, ingested, place, e.checks, settings.view)
     require_passed(validation.load())
 
     images, weights = manifest.load(), described_file(settings.weights)

@@ -25,7 +25,7 @@ from selftrain.data.manifest import Manifest
 from selftrain.data.sources.listing import LISTING_SCHEMA, OPTIONAL_SCHEMA, Listing, find_images
 from selftrain.data.sources.objects.coco import read_coco
 from selftrain.data.sources.objects.label_studio import holds_tasks, read_label_studio
-from selftrain.data.sources.objects.labelled import LabelledImages
+from selftrain.data.sources.objects.labelled import DrawnBoxes, LabelledImages
 from selftrain.data.sources.objects.voc import holds_images, read_voc, voc_folders
 from selftrain.data.sources.objects.yolo import read_yolo
 from selftrain.data.sources.rows import checked_listing, training_classes
@@ -114,6 +114,14 @@ class CocoImages:
                 "detector learns the classes of that file: add them there, or leave them out here"
             )
         return replace(_drawn_by_people(read, file), annotations=_with_classes(read.annotations, first.annotations))
+
+    @property
+    def drawn(self) -> DrawnBoxes:
+        """The boxes of all files as they were drawn, before they were cut at the borders of their images."""
+        whole = DrawnBoxes()
+        for _, labelled in self.labelled:
+            whole = whole.and_also(labelled.drawn)
+        return whole
 
     def objects_in(self, manifest: Manifest) -> Annotations:
         """The objects of the images that `manifest` holds, under its image ids."""

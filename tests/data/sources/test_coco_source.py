@@ -201,6 +201,20 @@ def test_boxes_that_a_model_found_are_no_truth(folder: Path, role: str) -> None:
         open_source(settings).scan()
 
 
+def test_boxes_beyond_their_images_are_counted_before_they_are_cut(folder: Path) -> None:
+    path = folder / "labels.json"
+    content = json.loads(path.read_text())
+    for one, box in zip(content["annotations"], ([45, 3, 10, 10], [60, 3, 10, 10], [40.5, 3, 10, 10]), strict=False):
+        one["bbox"] = box
+    path.write_text(json.dumps(content))
+    drawn = CocoImages(source(folder)).drawn
+    assert (drawn.boxes, drawn.beyond) == (80, 2)  # half a pixel is what rounding does
+    assert drawn.examples == (
+        "cell at 45 3 55 13 in 2.png of 50x40 pixels",
+        "cell at 60 3 70 13 in 2.png of 50x40 pixels",
+    )
+
+
 def test_a_dangling_link_in_the_pool_is_listed_and_not_an_error(folder: Path) -> None:
     (folder / "photos" / "more" / "gone.png").symlink_to(folder / "nowhere.png")
     listing = open_source(source(folder)).scan()
