@@ -124,13 +124,20 @@ def evaluate_detector(
         alpha=alpha,
         comparison=against(teacher),
         control=against(control),
-        masks=_of_masks(found, marked, classes=len(class_names), most=most, alpha=alpha, draws=draws),
+        masks=evaluate_masks(found, marked, classes=len(class_names), most=most, alpha=alpha, draws=draws),
     )
 
 
-def _of_masks(
-    found: Sequence[Boxes], marked: Sequence[Boxes], *, classes: int, most: int, alpha: float, draws: int
+def evaluate_masks(
+    found: Sequence[Boxes],
+    marked: Sequence[Boxes],
+    *,
+    classes: int,
+    most: int = MOST,
+    alpha: float = 0.05,
+    draws: int = DRAWS,
 ) -> MaskPrecisions | None:
+    """COCO's numbers of the outlines in those images whose every object has one; None where there are none."""
     rows = [k for k, (own, there) in enumerate(zip(found, marked, strict=True)) if own.outlined and there.outlined]
     objects = sum(int((~marked[k].crowd).sum()) for k in rows)
     if not objects or all(found[k].masks is None for k in rows):

@@ -50,6 +50,29 @@ def test_boxes_and_images_without_labels_give_a_detector_and_an_answer(tmp_path:
     assert (found.boxes[:, 2:] > found.boxes[:, :2]).all()
 
 
+@pytest.mark.keras
+@pytest.mark.slow
+def test_outlines_are_learned_and_measured_unless_they_are_turned_off(tmp_path: Path) -> None:
+    labels, more = coco(tmp_path / "labelled", images=20, seed=0, outlines=True), pool(tmp_path / "more", images=4)
+    call = {
+        "labeled": labels,
+        "images": tmp_path / "labelled" / "photos",
+        "unlabeled": more,
+        "weights": None,
+        "view": 64,
+        "teacher_steps": 4,
+        "student_steps": 2,
+    }
+    with_outlines = selftrain.fit_detector(out=tmp_path / "with", **call)
+    assert with_outlines.record.masks is not None
+    assert with_outlines.record.masks.images == 4
+    assert any("mAP of the outlines" in line for line in with_outlines.record.lines())
+    assert json.loads((tmp_path / "with" / "record.json").read_text())["masks"]["images"] == 4
+    assert SavedDetector.read(with_outlines.model).contract.masks
+    boxes = selftrain.fit_detector(out=tmp_path / "without", masks=False, **call)
+    assert (boxes.record.masks, SavedDetector.read(boxes.model).contract.masks) == (None, 0)
+
+
 @pytest.mark.parametrize(
     ("changed", "error", "why"),
     [
