@@ -28,7 +28,7 @@ SHORT = {
     "teacher_steps": 300,
     "learning_rate": 4e-3,
     "student_steps": 60,
-    "more_burn_ins": 0,
+    "more_burn_ins": 2,
     "burn_in_precision": 0.6,
     "burn_in_recall": 0.05,
 }
