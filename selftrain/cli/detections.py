@@ -265,6 +265,7 @@ def predict_objects_into(
         print_json(done)
     else:
         errors = f"; {done.errors} could not be read" if done.errors else ""
+        errors += f"; {done.found} were looked at before" if done.found else ""
         typer.echo(
             f"{out}: {done.objects} objects in {done.images - done.errors} images, {done.without_objects} of them "
             f"without any, by {done.model_version}{errors}"

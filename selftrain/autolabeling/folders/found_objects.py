@@ -59,7 +59,7 @@ class Found:
 def answer_of(each: Found | Unread, names: Sequence[str]) -> ObjectAnswer:
     """What was found in a file as a row that JSON can hold, or why it could not be read."""
     if isinstance(each, Unread):
-        return ObjectAnswer(path=each.path, error=f"{each.reason}: {each.detail}" if each.reason else each.detail)
+        return ObjectAnswer(path=each.path, error=error_of(each))
     boxes, labels, scores, masks = each.objects.plain(names)
     return ObjectAnswer(
         path=each.path,
@@ -70,6 +70,11 @@ def answer_of(each: Found | Unread, names: Sequence[str]) -> ObjectAnswer:
         scores=tuple(scores),
         masks=None if masks is None else tuple(masks),
     )
+
+
+def error_of(each: Unread) -> str:
+    """Why a file could not be read, as one text."""
+    return f"{each.reason}: {each.detail}" if each.reason else each.detail
 
 
 def lowest_scores(contract: DetectorContract, threshold: float | None) -> dict[str, float]:
