@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Pixels = NDArray[np.uint8]
 BY_DEFAULT = 0.5
 """The lowest score of a class whose threshold the detector's contract does not know."""
+HELD = 1 << 28
+"""Bytes of decoded images from which on no more are read ahead."""
 BATCH = 8
 """Images that a detector looks at together; an incomplete batch costs as much as a whole one."""
 
@@ -94,23 +96,36 @@ def find_objects(
 ) -> Iterator[Found | Unread]:
     """What each of `images` holds, in their order; `lowest` is the score per class from which a box counts.
 
-    Two batches of decoded images are held at a time. A `reason` of "" is that of a path that names no file.
+    Up to eight batches of decoded images are held at a time, so that those of one size come together; of large images
+    fewer. A `reason` of "" is that of a path that names no file.
     """
     from selftrain.learn.detection.detect import Choice
 
     least = np.array([lowest[name] for name in saved.contract.class_names], np.float32)
     detector = saved.open(Choice(score=float(least.min()), longest=saved.contract.longest))
-    at_once, done = 2 * batch_size, 0
-    size = min(batch_size, len(images))
+    size, done = min(batch_size, len(images)), 0
     with ThreadPoolExecutor(threads) as pool, quiet():
-        for start in range(0, len(images), at_once):
-            some = images[start : start + at_once]
-            read = list(pool.map(read_image, some))
+        for read in _gathered(images, pool, batch_size):
             looked = iter(detector([each for each in read if not isinstance(each, Unread)], batch_size=size))
-            for image, each in zip(some, read, strict=True):
+            for image, each in zip(images[done:], read, strict=False):
                 yield each if isinstance(each, Unread) else Found(image.path, each, _kept(next(looked), least))
             done += len(read)
             progress(done, len(images))
+
+
+def _gathered(
+    images: Sequence[ListedImage], pool: ThreadPoolExecutor, batch_size: int
+) -> Iterator[list[Pixels | Unread]]:
+    """The `images` in their order, read: as many at a time as HELD allows, at most eight batches."""
+    read: list[Pixels | Unread] = []
+    for start in range(0, len(images), batch_size):
+        read += pool.map(read_image, images[start : start + batch_size])
+        held = sum(each.nbytes for each in read if not isinstance(each, Unread))
+        if held >= HELD or len(read) >= 8 * batch_size:
+            yield read
+            read = []
+    if read:
+        yield read
 
 
 def _kept(objects: Detections, least: NDArray[np.float32]) -> Detections:
