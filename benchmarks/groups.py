@@ -15,10 +15,10 @@ import pyarrow as pa
 from benchmarks import timing
 from benchmarks.record import Check, Result
 from selftrain.config import Splitting
-from selftrain.data.ingest.group_split import UserGroups, groups_of
-from selftrain.data.ingest.split import assign
 from selftrain.data.sources.late_labels import with_labels
 from selftrain.data.sources.listing import Listing
+from selftrain.data.splits.group_split import UserGroups, groups_of
+from selftrain.data.splits.split import assign
 
 ROWS, CLASSES = 100_000, 10
 COST, SECONDS = 2.0, 2.0

@@ -26,7 +26,6 @@ from selftrain.evaluate.average_precision import Boxes
 
 if TYPE_CHECKING:
     from selftrain.evaluate.detection import DetectionReport
-    from selftrain.learn.shapes.objects import Objects
 
 NUCLEI = "nuclei_dsb2018.zip"
 STEPS, QUICK_STEPS = 2000, 20
@@ -91,6 +90,7 @@ def _measured(labels: Path, steps: int) -> DetectionReport:
     from selftrain.learn.detection.network import PROTOTYPES, DetectorShape, build_detector, levels_for
     from selftrain.learn.detection.training import DetectorRecipe, train_detector
     from selftrain.learn.detection.views import Moves
+    from selftrain.selflabel.detection.data import marked_boxes
     from selftrain.selflabel.detection.photos import longest_for, scenes_of
     from selftrain.selflabel.detection.splitting import split_rows
 
@@ -107,15 +107,9 @@ def _measured(labels: Path, steps: int) -> DetectionReport:
     found = Detector(model, strides, Choice(score=0.02, longest=longest))(whole.images)
     return evaluate_detector(
         [Boxes.found(each.boxes, each.classes, each.scores, each.masks) for each in found],
-        [_marked(each) for each in whole.objects],
+        [marked_boxes(each) for each in whole.objects],
         class_names=("nucleus",),
     )
-
-
-def _marked(objects: Objects) -> Boxes:
-    """What people marked in an image, with its outlines."""
-    masks = None if objects.outlines is None else np.array([None, *(o.whole for o in objects.outlines)], object)[1:]
-    return Boxes.marked(objects.boxes, objects.classes, objects.ignored, masks)
 
 
 def _said(done: int, total: int, note: str = "") -> None:

@@ -48,7 +48,8 @@ NEWER = {
     "pseudo_label": {"labeler"},
     "ingest": {"bits"},
     "checks": {
-        *("max_quality_hints", "min_objects_per_class", "max_objects_per_image", "min_box_side", "max_without_objects")
+        *("max_quality_hints", "min_objects_per_class", "max_objects_per_image", "min_box_side", "max_without_objects"),
+        "max_boxes_beyond",
     },
 }
 """Settings that came after the first records, left out of a configuration where they are not set."""

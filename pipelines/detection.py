@@ -16,6 +16,7 @@ from selftrain.selflabel.rounds.gate import judge
 from selftrain.selflabel.rounds.history import History, Verdict
 from selftrain.selflabel.rounds.outcome import minutes, outcome
 from steps.ingest import ingest
+from steps.log_round_of_detector import log_round_of_detector
 from steps.mark_objects import mark_objects
 from steps.read_test_detections import read_test_detections
 from steps.record_detection import record_detection
@@ -40,9 +41,9 @@ def detection(e: Experiment) -> None:
     place, settings = e.place, e.detection
     listing, store_id, machine = scan(e.source, place, e.machine, e.ingest, e.inbox)
     manifest, development, test, ingested = ingest(listing, store_id, e.source, place, e.ingest, e.splitting, machine)
-    objects, test_objects = mark_objects(manifest, e.source, place)
+    objects, test_objects, drawn = mark_objects(manifest, e.source, place)
     version = snapshot(manifest, place)
-    validation, _ = validate_objects(manifest, objects, test_objects, ingested, place, e.checks, settings.view)
+    validation, _ = validate_objects(manifest, objects, test_objects, drawn, ingested, place, e.checks, settings.view)
     require_passed(validation.load())
 
     images, weights = manifest.load(), described_file(settings.weights)
@@ -50,6 +51,7 @@ def detection(e: Experiment) -> None:
     refuse_withdrawn(models[0].load(), place)
     scores = [score_detector(development, objects, models[0], place, settings, machine, version)]
     history = History().with_round(detector_round(0, images, models[0].load(), scores[0].load(), e.gate))
+    log_round_of_detector(e, history.latest)
     while judge(e.gate, history, minutes=minutes(history)) is Verdict.CONTINUE:
         index, best = len(history.rounds), history.teacher.index
         history = if_it_can_go_on(history, scores[best].load())
@@ -65,6 +67,7 @@ def detection(e: Experiment) -> None:
             index, images, student.load(), scores[-1].load(), e.gate, taught.load(), settings.method
         )
         history = with_student(history, e.gate, latest, taught.load(), settings)
+        log_round_of_detector(e, history.latest)
 
     ended, final = outcome(e.gate, history), models[history.best.index]
     control, rounds = None, sum(each.kept for each in history.rounds[1:])

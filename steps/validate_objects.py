@@ -13,6 +13,7 @@ from selftrain.config import Checks, Place
 from selftrain.data.annotations.table import Annotations
 from selftrain.data.ingest.report import IngestReport
 from selftrain.data.manifest import Manifest
+from selftrain.data.sources.objects.labelled import DrawnBoxes
 from selftrain.data.store.dataset import open_dataset
 from selftrain.report.validation import ValidationReport
 
@@ -22,6 +23,7 @@ def validate_objects(
     manifest: Manifest,
     objects: Annotations,
     test_objects: Annotations,
+    drawn: DrawnBoxes,
     ingested: IngestReport,
     place: Place,
     checks: Checks,
@@ -29,6 +31,6 @@ def validate_objects(
 ) -> tuple[Annotated[ValidationReport, "validation"], Annotated[HTMLString, "validation_page"]]:
     """Validate with Great Expectations. The report and its page stay with the run, whatever the outcome."""
     dataset, share, every = open_dataset(place), ingested.quarantine_share, objects.and_also(test_objects)
-    folder = expectations.object_report_folder(dataset.workspace, manifest, every, share, checks, view=view)
-    report = expectations.validate_objects(manifest, every, share, checks, folder, dataset.store, view=view)
+    folder = expectations.object_report_folder(dataset.workspace, manifest, every, drawn, share, checks, view=view)
+    report = expectations.validate_objects(manifest, every, drawn, share, checks, folder, dataset.store, view=view)
     return report, HTMLString(Path(report.page).read_text())

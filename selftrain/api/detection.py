@@ -33,6 +33,7 @@ def fit_detector(
     validation: float = 0.2,
     test: float = 0.2,
     turns: bool = False,
+    masks: bool = True,
     seed: int = 0,
     progress: Progress = silent,
 ) -> DetectorFit:
@@ -56,6 +57,7 @@ def fit_detector(
       - `teacher_steps`, `student_steps`: training steps of 8 views each; the control takes `student_steps` too.
       - `validation`, `test`: shares of the labelled images that are held out, where the file names no splits.
       - `turns`: whether quarter turns leave an image as plausible as it was, as under a microscope.
+      - `masks`: whether outlines are learned too, where at least half of the training objects have one.
       - `seed`: determines the split and the training.
       - `progress`: called with (done, total, note).
 
@@ -92,6 +94,7 @@ def fit_detector(
         validation=validation,
         test=test,
         turns=turns,
+        masks=masks,
         seed=seed,
     )
     return detector_fitting.fit_detector(call, progress=progress)

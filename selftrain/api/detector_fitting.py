@@ -16,13 +16,18 @@ from selftrain.data.sources.listing import find_images
 from selftrain.data.sources.objects.coco import read_coco
 from selftrain.data.sources.objects.labelled import LabelledImages
 from selftrain.errors import ConfigError, SourceError
+from selftrain.evaluate.average_precision import Boxes
+from selftrain.evaluate.detection import MaskPrecisions, evaluate_masks
 from selftrain.files.places import check_out
 from selftrain.progress import Progress
-from selftrain.selflabel.detection.photos import Pool, longest_for, outlined, pool_of, scenes_of
-from selftrain.selflabel.detection.splitting import Rows, split_rows
-from selftrain.selflabel.detection.work import ENOUGH_OUTLINES
+from selftrain.selflabel.detection.data import marked_boxes
+from selftrain.selflabel.detection.photos import WHOLE, Pool, longest_for, outlined, pool_of, scenes_of
+from selftrain.selflabel.detection.splitting import Rows, look_alikes, split_rows
+from selftrain.selflabel.detection.work import ENOUGH_OUTLINES, LOWEST_SCORE
 
 if TYPE_CHECKING:
+    import keras
+
     from selftrain.learn.detection.matching import Matches
     from selftrain.learn.detection.network import DetectorShape
     from selftrain.learn.detection.scenes import Scenes
@@ -36,6 +41,7 @@ class DetectorRecord(BaseModel):
 
     - `test`: the AP of each detector on the test images. `gain` is that of the final one over the control, `low` and
       `high` the ends of its 95 % interval.
+    - `masks`: COCO's numbers of the final detector's outlines on test, with an interval; None of one without outlines.
     - `left_out`: objects that could not be used, counted by why; `unreadable` files of the pool, with the reason.
     """
 
@@ -57,6 +63,7 @@ class DetectorRecord(BaseModel):
     high: float | None
     image_steps: int
     seconds: float
+    masks: MaskPrecisions | None = None
 
     def lines(self) -> list[str]:
         """The record in sentences: what was learned from, whether the pool helped, and what to be wary of."""
@@ -65,6 +72,9 @@ class DetectorRecord(BaseModel):
         said += [f"left out: {count} objects {why}" for why, count in self.left_out.items()]
         said += [f"alarm: {why}" for why in self.alarms]
         said += [f"AP at .5 on test, {name}: {value:.3f}" for name, value in self.test.items()]
+        if self.masks is not None:
+            ends = "" if self.masks.interval is None else " ({:.3f} to {:.3f})".format(*self.masks.interval)
+            said.append(f"mAP of the outlines of {self.masks.objects} objects on test: {self.masks.map:.3f}{ends}")
         if self.gain is None:
             return [*said, "nothing was learned from the images without labels, so nothing shows whether they help"]
         low, high = self.low or 0.0, self.high or 0.0
@@ -103,6 +113,7 @@ class DetectorCall:
     validation: float
     test: float
     turns: bool
+    masks: bool
     seed: int
 
 
@@ -110,7 +121,8 @@ def fit_detector(call: DetectorCall, *, progress: Progress) -> DetectorFit:
     """See `selftrain.fit_detector`."""
     _check(call)
     labelled = read_coco(call.labeled, images=call.images, classes=call.class_names)
-    rows = split_rows(labelled, validation=call.validation, test=call.test, seed=call.seed)
+    alike = look_alikes(labelled.images["path"].to_pylist())
+    rows = split_rows(labelled, validation=call.validation, test=call.test, seed=call.seed, alike=alike)
     paths = sorted(path for folder in call.unlabeled for path in find_images(folder).paths)
     pool = pool_of(paths, labelled.images["path"].to_pylist(), progress=progress)
     if not pool.paths:
@@ -149,7 +161,8 @@ def _fitted(call: DetectorCall, labelled: LabelledImages, rows: Rows, pool: Pool
     )
     scenes = LabelledScenes(train, validation)
     names, strides = labelled.label_map.names, levels_for(train.longer_sides())
-    masks = PROTOTYPES if outlined(labelled.annotations, images, name="name") >= ENOUGH_OUTLINES else 0
+    enough = outlined(labelled.annotations, images, name="name") >= ENOUGH_OUTLINES
+    masks = PROTOTYPES if call.masks and enough else 0
     shape = DetectorShape(call.backbone, len(names), weights=call.weights, strides=strides, masks=masks)
     plan = _plan(call)
     found = improve(shape, scenes, pool.scenes(longest=longest), plan, seed=call.seed, progress=progress)
@@ -165,11 +178,17 @@ def _fitted(call: DetectorCall, labelled: LabelledImages, rows: Rows, pool: Pool
         seed=call.seed,
     )
     results = _on_test(shape, found, test)
+    outlines = _outlines_on_test(shape, found.final, scenes_of(labelled, rows.test, longest=WHOLE), longest)
     save_detector(found.final, contract, call.out / MODEL)
     record = _record(labelled, rows, pool, found, results, contract.image_steps, time.monotonic() - started)
+    record = record.model_copy(update={"masks": outlines})
     text = json.dumps(record.model_dump(mode="json"), indent=2) + "\n"
     (call.out / RECORD).write_text(text, encoding="utf-8")
     return DetectorFit(record, call.out)
+
+
+def _copies_noted(rows: Rows) -> list[str]:
+    return [f"{len(rows.copies)} images were left out: they look like those held out"] if rows.copies else []
 
 
 def _plan(call: DetectorCall) -> DetectionPlan:
@@ -197,6 +216,17 @@ def _on_test(shape: DetectorShape, found: Improved, held: Scenes) -> dict[str, M
     return {name: judged(model, shape, held) for name, model in each.items() if model is not None}
 
 
+def _outlines_on_test(shape: DetectorShape, model: keras.Model, held: Scenes, longest: int) -> MaskPrecisions | None:
+    """COCO's numbers of the outlines that `model` finds in `held`, in the images' own pixels; None without outlines."""
+    from selftrain.learn.detection.detect import Choice, Detector
+
+    if not shape.masks:
+        return None
+    found = Detector(model, shape.strides, Choice(score=LOWEST_SCORE, longest=longest))(held.images)
+    boxes = [Boxes.found(each.boxes, each.classes, each.scores, each.masks) for each in found]
+    return evaluate_masks(boxes, [marked_boxes(each) for each in held.objects], classes=shape.classes)
+
+
 def _record(
     labelled: LabelledImages,
     rows: Rows,
@@ -219,7 +249,7 @@ def _record(
         },
         objects=len(labelled.annotations),
         left_out={str(why): count for why, count in labelled.left_out.items() if count},
-        notes=labelled.notes,
+        notes=(*labelled.notes, *_copies_noted(rows)),
         unreadable=dict(pool.unreadable),
         ready=found.ready.why,
         alarms=tuple(each.why for each in found.alarms),

@@ -326,10 +326,11 @@ def runs(
 def run_row(record: RunRecord) -> tuple[str, ...]:
     """One line of `selftrain runs`."""
     from selftrain.adapters.runs.records import EARLIER
+    from selftrain.report.summary import number
 
     if record.error == EARLIER:
         return (record.run_id, record.name, record.status, "-", "-", "-", EARLIER)
-    test = f"{record.test_accuracy * 100:.1f} %" if record.test_accuracy is not None else "-"
+    test = number(record.test_accuracy, record.metric) if record.test_accuracy is not None else "-"
     students = str(max(0, len(record.rounds) - 1))
     verdict = record.verdict.value if record.verdict else "-"
     version = str(record.registered_version or "-")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from selftrain.adapters.registry.references import FoundModel
     from selftrain.autolabeling.folders.found_objects import ObjectAnswer
     from selftrain.autolabeling.folders.sources import ListedSources
+    from selftrain.learn.detection.saving import SavedDetector
     from selftrain.learn.models.answers import Answer
     from selftrain.scaffold.draft import Wishes
 
@@ -148,6 +149,7 @@ def refuse_unused(**options: object) -> None:
 
 def label_objects(
     found: FoundModel,
+    detector: SavedDetector,
     images: Path,
     out: Path,
     *,
@@ -156,7 +158,7 @@ def label_objects(
     flips: bool,
     as_json: bool,
 ) -> None:
-    """Write the boxes that the detector finds in a folder, and say what they are."""
+    """Write the boxes that the `detector` of the model `found` sees in a folder, and say what they are."""
     from selftrain.adapters.process.console import progress
     from selftrain.adapters.process.quiet_start import start_keras
     from selftrain.autolabeling.folders.detect_files import check_outputs, detect_folder
@@ -165,9 +167,8 @@ def label_objects(
         raise WithdrawnError(f"{found.concern}; nothing is labelled with it: name another model")
     check_outputs(images, out, drawn)
     start_keras()
-    assert found.detector is not None
     with progress("label") as show:
-        done = detect_folder(found.detector, images, out, threshold=threshold, drawn=drawn, flips=flips, progress=show)
+        done = detect_folder(detector, images, out, threshold=threshold, drawn=drawn, flips=flips, progress=show)
     _say_default(found, threshold)
     if as_json:
         print_json(done)
@@ -199,6 +200,7 @@ def _say_default(found: FoundModel, threshold: float | None) -> None:
 
 def predict_objects(
     found: FoundModel,
+    detector: SavedDetector,
     files: Sequence[str],
     wrong: Sequence[Answer],
     *,
@@ -214,13 +216,10 @@ def predict_objects(
     from selftrain.data.workers import cores
 
     start_keras(lean=True)
-    assert found.detector is not None
-    contract = found.detector.contract
+    contract = detector.contract
     images, lowest = [ListedImage(path, "", read_file) for path in files], lowest_scores(contract, threshold)
     with progress("predict") as show:
-        seen = find_objects(
-            found.detector, images, lowest, threads=cores(), batch_size=batch_size or BATCH, progress=show
-        )
+        seen = find_objects(detector, images, lowest, threads=cores(), batch_size=batch_size or BATCH, progress=show)
         rows = [answer_of(each, contract.class_names) for each in seen]
     rows += [ObjectAnswer(path=each.path, error=each.error) for each in wrong]
     typer.echo(f"by {found.called}", err=True)
@@ -246,6 +245,7 @@ def predict_objects_into(
     out: Path,
     listed: ListedSources,
     found: FoundModel,
+    detector: SavedDetector,
     *,
     threshold: float | None,
     batch_size: int | None,
@@ -259,10 +259,9 @@ def predict_objects_into(
 
     check_object_table(out)
     start_keras(lean=True)
-    assert found.detector is not None
     with progress("predict") as show:
         done = write_objects(
-            *(found.detector, listed, out),
+            *(detector, listed, out),
             called=found.called,
             threshold=threshold,
             batch_size=batch_size or BATCH,
@@ -274,6 +273,7 @@ def predict_objects_into(
         print_json(done)
     else:
         errors = f"; {done.errors} could not be read" if done.errors else ""
+        errors += f"; {done.found} were looked at before" if done.found else ""
         typer.echo(
             f"{out}: {done.objects} objects in {done.images - done.errors} images, {done.without_objects} of them "
             f"without any, by {done.model_version}{errors}"

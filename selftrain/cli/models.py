@@ -129,7 +129,9 @@ def predict(
     if files:
         found = find()
         if found.detector is not None:
-            predict_objects(found, files, rows, threshold=threshold, batch_size=batch_size, as_json=as_json)
+            predict_objects(
+                *(found, found.detector, files, rows), threshold=threshold, batch_size=batch_size, as_json=as_json
+            )
             return
         refuse_threshold(found, threshold)
         loaded = found.load()
@@ -197,7 +199,9 @@ def pseudo_label(
             bits=bits,
             charts=charts,
         )
-        label_objects(found, images, out, threshold=threshold, drawn=materialize, flips=flips, as_json=as_json)
+        label_objects(
+            found, found.detector, images, out, threshold=threshold, drawn=materialize, flips=flips, as_json=as_json
+        )
         return
     outputs = plan_outputs(images, out, charts=charts, folders=materialize)
     with open_folder(images, found.image_size, bits=found.bits) as files, progress("label") as show:

@@ -94,7 +94,9 @@ def predict_into(
     listed = list_sources(sources)  # a wrong source is refused before the model is loaded
     found = find()
     if found.detector is not None:
-        predict_objects_into(out, listed, found, threshold=threshold, batch_size=batch_size, as_json=as_json)
+        predict_objects_into(
+            *(out, listed, found, found.detector), threshold=threshold, batch_size=batch_size, as_json=as_json
+        )
         return
     refuse_threshold(found, threshold)
     if not as_table:

@@ -18,6 +18,7 @@ from selftrain.config.data import (
     TableSource,
 )
 from selftrain.config.decisions import (
+    METRIC_NAMES,
     Gate,
     GuardAction,
     GuardName,
@@ -56,6 +57,7 @@ from selftrain.config.teacher import Teacher, check_prompt
 __all__ = [
     "EXPECTATIONS",
     "KEPT_BY_THE_MANIFEST",
+    "METRIC_NAMES",
     "OBJECT_EXPECTATIONS",
     "PRODUCTION",
     "Adaptive",

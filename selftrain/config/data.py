@@ -178,6 +178,9 @@ class Checks(Section):
     min_objects_per_class: int = Field(2, ge=0, description="of a detector, in each labelled split")
     max_objects_per_image: int = Field(300, ge=1, description="of a detector, which answers at most 300")
     min_box_side: float = Field(4.0, ge=0, description="longer side of a box as the network sees it, pixels")
+    max_boxes_beyond: Share = Field(
+        0.05, description="boxes drawn beyond their image by more than a pixel, of all boxes of a detector"
+    )
     max_without_objects: Share = Field(0.5, description="annotated images without objects, of a detector")
     severity: dict[str, Severity] = Field(default_factory=dict, description="expectation name -> stop | warn")
 

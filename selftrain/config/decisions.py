@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from collections.abc import Mapping
+from typing import Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -12,6 +13,13 @@ from selftrain.errors import ConfigError
 
 Metric = Literal["accuracy", "macro_f1", "map", "ap50"]
 """Of a classifier: accuracy, macro-F1. Of a detector: COCO's mAP, and the AP at an overlap of .5."""
+METRIC_NAMES: Final[Mapping[str, str]] = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro f1",
+    "map": "mAP",
+    "ap50": "AP50",
+}
+"""What people read for each metric."""
 GuardName = Literal["acceptance", "class_mix", "empty_classes", "churn"]
 GuardAction = Literal["warn", "keep_teacher", "stop"]
 

@@ -6,7 +6,7 @@ A detection is right if it overlaps an object of its class that no better one ha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -65,6 +65,10 @@ class Boxes:
         rows = mine[rank][:most]
         masks = None if self.masks is None else self.masks[rows]
         return Boxes(self.boxes[rows], self.classes[rows], self.scores[rows], self.crowd[rows], masks)
+
+
+Overlaps = Callable[[Boxes, Boxes], npt.NDArray[np.float64]]
+"""How far each of k detections covers each of m marked objects: (k, m), 0-1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,12 +130,22 @@ class Judged:
         return np.array([self.mean_precision(overlaps, each) for each in times])
 
 
-def judge(found: Sequence[Boxes], marked: Sequence[Boxes], *, classes: int, most: int = MOST) -> Judged:
-    """The detections in each image matched with what people marked there, class by class, as COCO does."""
+def judge(
+    found: Sequence[Boxes],
+    marked: Sequence[Boxes],
+    *,
+    classes: int,
+    most: int = MOST,
+    overlaps: Overlaps | None = None,
+) -> Judged:
+    """The detections in each image matched with what people marked there, class by class, as COCO does.
+
+    `overlaps` measures how far each detection covers each object; None: their boxes, `mask_overlaps`: their masks.
+    """
     every = []
     for name in range(classes):
         parts = [
-            _of_image(one.of_class(name, most), other.of_class(name, len(other.boxes)))
+            _of_image(one.of_class(name, most), other.of_class(name, len(other.boxes)), overlaps or box_overlaps)
             for one, other in zip(found, marked, strict=True)
         ]
         image = np.repeat(np.arange(len(parts)), [len(part[0]) for part in parts])
@@ -146,13 +160,13 @@ def judge(found: Sequence[Boxes], marked: Sequence[Boxes], *, classes: int, most
     return Judged(tuple(every), len(marked))
 
 
-def _of_image(found: Boxes, marked: Boxes) -> tuple[Floats, Bools, Bools]:
+def _of_image(found: Boxes, marked: Boxes, overlaps_of: Overlaps) -> tuple[Floats, Bools, Bools]:
     """Of one image and class: scores (k,), and whether each is right and counts (k, overlaps)."""
     shape = len(found.boxes), len(OVERLAPS)
     right, counts = np.zeros(shape, np.bool_), np.ones(shape, np.bool_)
     if not len(marked.boxes):
         return found.scores, right, counts
-    overlaps = _overlaps(found.boxes, marked.boxes, marked.crowd)
+    overlaps = overlaps_of(found, marked)
     for column, least in enumerate(OVERLAPS):
         free = np.ones(len(marked.boxes), np.bool_)
         for row in range(len(found.boxes)):
@@ -173,9 +187,9 @@ def _last_best(values: npt.NDArray[np.float64]) -> int:
     return len(values) - 1 - int(values[::-1].argmax())
 
 
-def _overlaps(some: Floats, others: Floats, crowd: Bools) -> npt.NDArray[np.float64]:
-    """(k, m) intersection over union; over the detection's own area for a crowd."""
-    one, two = some.astype(np.float64), others.astype(np.float64)
+def box_overlaps(found: Boxes, marked: Boxes) -> npt.NDArray[np.float64]:
+    """(k, m) intersection over union of boxes; over the detection's own area for a crowd."""
+    one, two, crowd = found.boxes.astype(np.float64), marked.boxes.astype(np.float64), marked.crowd
     low = np.maximum(one[:, None, :2], two[None, :, :2])
     high = np.minimum(one[:, None, 2:], two[None, :, 2:])
     both = np.prod(np.maximum(high - low, 0), axis=-1)

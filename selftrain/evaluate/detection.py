@@ -13,6 +13,7 @@ from selftrain.config import Metric
 from selftrain.errors import ConfigError
 from selftrain.evaluate.average_precision import MOST, Boxes, Judged, judge
 from selftrain.evaluate.evaluation import Comparison, Facts, Report
+from selftrain.evaluate.mask_overlaps import image_size, mask_overlaps, segmentation
 from selftrain.evaluate.statistics.intervals import Interval
 
 if TYPE_CHECKING:
@@ -50,10 +51,14 @@ class Precisions(Facts):
 
 
 class MaskPrecisions(Precisions):
-    """COCO's numbers of the outlines, over `images` with `objects`."""
+    """COCO's numbers of the outlines, over `images` with `objects`.
+
+    `interval` is that of `map`, by a bootstrap over these images; older reports lack it.
+    """
 
     images: int
     objects: int
+    interval: Interval | None = None
 
 
 class DetectionReport(Precisions, Report):
@@ -119,18 +124,34 @@ def evaluate_detector(
         alpha=alpha,
         comparison=against(teacher),
         control=against(control),
-        masks=_of_masks(found, marked, classes=len(class_names), most=most),
+        masks=evaluate_masks(found, marked, classes=len(class_names), most=most, alpha=alpha, draws=draws),
     )
 
 
-def _of_masks(found: Sequence[Boxes], marked: Sequence[Boxes], *, classes: int, most: int) -> MaskPrecisions | None:
+def evaluate_masks(
+    found: Sequence[Boxes],
+    marked: Sequence[Boxes],
+    *,
+    classes: int,
+    most: int = MOST,
+    alpha: float = 0.05,
+    draws: int = DRAWS,
+) -> MaskPrecisions | None:
+    """COCO's numbers of the outlines in those images whose every object has one; None where there are none."""
     rows = [k for k, (own, there) in enumerate(zip(found, marked, strict=True)) if own.outlined and there.outlined]
     objects = sum(int((~marked[k].crowd).sum()) for k in rows)
     if not objects or all(found[k].masks is None for k in rows):
         return None
     some, others = [found[k] for k in rows], [marked[k] for k in rows]
     numbers = coco_numbers(some, others, classes=classes, most=most, of="segm")
-    return MaskPrecisions(map=numbers["map"], ap50=numbers["ap50"], images=len(rows), objects=objects)
+    sample = judge(some, others, classes=classes, most=most, overlaps=mask_overlaps).drawn(None, draws=draws)
+    return MaskPrecisions(
+        map=numbers["map"],
+        ap50=numbers["ap50"],
+        images=len(rows),
+        objects=objects,
+        interval=_interval(sample, alpha),
+    )
 
 
 def compared(
@@ -180,7 +201,7 @@ def coco_numbers(
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    sizes = [_size(own, there) for own, there in zip(found, marked, strict=True)]
+    sizes = [image_size(own, there) for own, there in zip(found, marked, strict=True)]
     images = [{"id": k + 1, "height": height, "width": width} for k, (height, width) in enumerate(sizes)]
     names = [{"id": k + 1, "name": str(k)} for k in range(classes)]
     with contextlib.redirect_stdout(io.StringIO()):
@@ -216,16 +237,6 @@ def _mean(values: npt.NDArray[np.float64]) -> float | None:
     return float(known.mean()) if known.size else None
 
 
-def _size(found: Boxes, marked: Boxes) -> tuple[int, int]:
-    """The height and width of an image, as the masks in it say; 0 where there are none.
-
-    Masks that were found count too: a crowd may be marked by its box alone.
-    """
-    masks = [mask for each in (marked, found) if each.masks is not None for mask in each.masks]
-    sizes = [mask["size"] for mask in masks if mask is not None]
-    return (int(sizes[0][0]), int(sizes[0][1])) if sizes else (0, 0)
-
-
 def _rows(
     images: Sequence[Boxes], sizes: Sequence[tuple[int, int]], of: Literal["bbox", "segm"]
 ) -> list[dict[str, Any]]:
@@ -253,15 +264,5 @@ def _rows(
                 }
             )
             if of == "segm":
-                rows[-1] |= _segmentation(box, mask, size)
+                rows[-1] |= segmentation(box, mask, size)
     return rows
-
-
-def _segmentation(box: list[float], mask: dict[str, Any] | None, size: tuple[int, int]) -> dict[str, Any]:
-    """A mask and its area; a crowd without one has its box."""
-    from pycocotools import mask as coco
-
-    if mask is None:
-        x0, y0, x1, y1 = box
-        (mask,) = coco.frPyObjects([[x0, y0, x1, y0, x1, y1, x0, y1]], *size)
-    return {"segmentation": mask, "area": float(coco.area(mask))}

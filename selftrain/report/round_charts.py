@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from selftrain.config import METRIC_NAMES
 from selftrain.evaluate.statistics.intervals import wilson
 from selftrain.report.drawing import BLUE, GREY, ORANGE, PALE, VERMILION, figure, percent_axis, plain
 from selftrain.selflabel.rounds.history import Round
@@ -40,7 +41,7 @@ def accuracy_by_round(rounds: Sequence[Round], path: Path, *, metric: str = "acc
             face = BLUE if each.kept else "none"
             axes.scatter(each.index, each.validation_accuracy, s=40, facecolors=face, edgecolors=BLUE, zorder=3)
         axes.set_xticks(at, ["first teacher" if index == 0 else f"round {index}" for index in at])
-        axes.set_ylabel("validation accuracy" if metric == "accuracy" else "validation mAP")
+        axes.set_ylabel(f"validation {METRIC_NAMES[metric]}")
         axes.grid(axis="y", color=PALE, linewidth=0.5)
         axes.margins(x=0.12, y=0.12)
         if metric == "accuracy":
@@ -59,7 +60,7 @@ def accuracy_of_runs(runs: Sequence[Sequence[Round]], path: Path, *, metric: str
             axes.scatter(at, reached, s=40, facecolors=faces, edgecolors=colour, zorder=3)
         most = max(each.index for rounds in runs for each in rounds)
         axes.set_xticks(range(most + 1), ["first teacher", *(f"round {index}" for index in range(1, most + 1))])
-        axes.set_ylabel("validation accuracy" if metric == "accuracy" else "validation mAP")
+        axes.set_ylabel(f"validation {METRIC_NAMES[metric]}")
         axes.grid(axis="y", color=PALE, linewidth=0.5)
         axes.margins(x=0.12, y=0.12)
         axes.legend(loc="best")

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from selftrain.config import METRIC_NAMES
 from selftrain.selflabel.rounds.history import Round
 from selftrain.selflabel.rounds.record import RunRecord
 
@@ -16,7 +17,7 @@ def summary(record: RunRecord) -> RenderableType:
     """A run's rounds as a table, and its result in a few lines."""
     parts: list[RenderableType] = []
     if record.rounds:
-        parts.append(rounds_table(record.rounds, metric=record.metric))
+        parts.append(rounds_table(record.rounds, metric=record.rounds_metric))
     parts += [Text(line) for line in result_lines(record)]
     return Group(*parts)
 
@@ -30,7 +31,7 @@ def rounds_table(rounds: Sequence[Round], *, metric: str = "accuracy") -> Table:
         ("labels", True),
         ("pseudo", True),
         ("threshold", False),
-        ("valid.", True),
+        ("valid." if metric == "accuracy" else f"valid. {METRIC_NAMES[metric]}", True),
         ("s", True),
         ("kept", False),
     ):
@@ -72,12 +73,14 @@ def result_lines(record: RunRecord) -> list[str]:
         lines.append(f"error: {record.error}")
     if record.test_accuracy is not None and record.test_interval is not None:
         low, high = (number(end, record.metric).removesuffix(" %") for end in record.test_interval)
-        name = "accuracy" if record.metric == "accuracy" else "mAP"
+        name = METRIC_NAMES[record.metric]
         lines.append(
             f"test {name} {number(record.test_accuracy, record.metric)} "
             f"(95 % interval {low} to {high}; "
             f"models evaluated on this test set so far: {record.test_looks})"
         )
+    if record.mask_map is not None:
+        lines.append(f"outlines on test: mAP {_with_ends(record.mask_map, record.mask_interval)}")
     if record.earlier_test_accuracy is not None and record.earlier_test_interval is not None:
         lines.append(_on_earlier_test(record, record.earlier_test_accuracy, record.earlier_test_interval))
     if record.teacher_test_accuracy is not None and record.p_value is not None:
@@ -110,6 +113,15 @@ def result_lines(record: RunRecord) -> list[str]:
         )
     lines += _left_out(record)
     return lines + [f"warning: {each}" for each in record.warnings]
+
+
+def _with_ends(value: float, interval: tuple[float, float] | None) -> str:
+    """A mAP with its interval, which older records of outlines lack.
+
+    >>> _with_ends(0.39, (0.35, 0.431))
+    '0.390 (95 % interval 0.350 to 0.431)'
+    """
+    return f"{value:.3f}" + (f" (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
 
 
 def _on_earlier_test(record: RunRecord, accuracy: float, interval: tuple[float, float]) -> str:

@@ -50,13 +50,35 @@ def test_boxes_and_images_without_labels_give_a_detector_and_an_answer(tmp_path:
     assert (found.boxes[:, 2:] > found.boxes[:, :2]).all()
 
 
+@pytest.mark.keras
+@pytest.mark.slow
+def test_outlines_are_learned_and_measured_unless_they_are_turned_off(tmp_path: Path) -> None:
+    labels, more = coco(tmp_path / "labelled", images=20, seed=0, outlines=True), pool(tmp_path / "more", images=4)
+    call = {
+        "labeled": labels,
+        "images": tmp_path / "labelled" / "photos",
+        "unlabeled": more,
+        "weights": None,
+        "view": 64,
+        "teacher_steps": 4,
+        "student_steps": 2,
+    }
+    with_outlines = selftrain.fit_detector(out=tmp_path / "with", **call)
+    assert with_outlines.record.masks is not None
+    assert with_outlines.record.masks.images == 4
+    assert any("mAP of the outlines" in line for line in with_outlines.record.lines())
+    assert json.loads((tmp_path / "with" / "record.json").read_text())["masks"]["images"] == 4
+    assert SavedDetector.read(with_outlines.model).contract.masks
+    boxes = selftrain.fit_detector(out=tmp_path / "without", masks=False, **call)
+    assert (boxes.record.masks, SavedDetector.read(boxes.model).contract.masks) == (None, 0)
+
+
 @pytest.mark.parametrize(
     ("changed", "error", "why"),
     [
         ({"view": 100}, ConfigError, "multiple of 32"),
         ({"validation": 0.0}, ConfigError, "between 0 and 1"),
         ({"student_steps": 0}, ConfigError, "is below 1"),
-        ({"test": 0.01}, SourceError, "are for test, which needs 2"),
         ({"class_names": ["cat"]}, Exception, "cat"),
     ],
 )
@@ -68,6 +90,14 @@ def test_what_cannot_work_is_told_before_anything_is_trained(
     with pytest.raises(error, match=why):
         selftrain.fit_detector(**{**call, **changed})
     assert not (tmp_path / "out").exists()
+
+
+def test_too_few_labelled_images_are_told_with_what_each_split_would_get(tmp_path: Path) -> None:
+    labels, more = coco(tmp_path / "labelled", images=5, seed=0), pool(tmp_path / "more", images=2)
+    with pytest.raises(SourceError, match=r"5 labelled images leave \d for train, \d for .*; each needs 2"):
+        selftrain.fit_detector(
+            labeled=labels, images=tmp_path / "labelled" / "photos", unlabeled=more, out=tmp_path / "out"
+        )
 
 
 def test_a_pool_of_labelled_images_alone_and_a_folder_that_is_full_are_refused(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ SHORT = {
     "teacher_steps": 300,
     "learning_rate": 4e-3,
     "student_steps": 60,
-    "more_burn_ins": 0,
+    "more_burn_ins": 2,
     "burn_in_precision": 0.6,
     "burn_in_recall": 0.05,
 }
@@ -80,6 +80,25 @@ def test_a_run_ends_with_a_registered_detector_and_cocos_numbers(site: Site, rec
     assert metrics["test_map"] == pytest.approx(record["test_accuracy"])
     assert metrics["test_ap50"] > metrics["test_map"]
     assert metrics["test_mask_ap50"] > 0.5 * metrics["test_ap50"]
+    assert metrics["test_mask_map_low"] < metrics["test_mask_map"] < metrics["test_mask_map_high"]
+    assert record["mask_interval"] == [metrics["test_mask_map_low"], metrics["test_mask_map_high"]]
+    assert [metrics["test_map_low"], metrics["test_map_high"]] == [low, high]
+
+
+def test_its_rounds_were_told_while_it_went_on(site: Site, record: dict[str, Any]) -> None:
+    """As `status` reads them in a run without a record."""
+    told = site.ask(f"""
+from types import SimpleNamespace
+from zenml.client import Client
+from selftrain.adapters.runs.records import record_of
+run = Client().get_pipeline_run("{record["run_id"]}")
+steps = {{name: step for name, step in run.steps.items() if name != "record"}}
+body, facts = run.get_body, ("id", "status", "config", "exception_info")
+print(record_of(SimpleNamespace(steps=steps, get_body=body, **{{f: getattr(run, f) for f in facts}})).model_dump_json())
+""")
+    assert [each["model_digest"] for each in told["rounds"]] == [each["model_digest"] for each in record["rounds"]]
+    assert told["rounds"][0]["validation_accuracy"] == record["rounds"][0]["validation_accuracy"]
+    assert (told["metric"], told["test_accuracy"]) == ("map", None)
 
 
 def test_the_same_run_again_trains_nothing(site: Site, config: Path, record: dict[str, Any]) -> None:

@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 
 from selftrain.config import Fixed, PseudoLabel
+from selftrain.data.annotations.run_lengths import mask_of
 from selftrain.data.store.quality import Hint, HintedImage, HintedKind, QualityReport
+from selftrain.evaluate.average_precision import Boxes
 from selftrain.evaluate.coverage import HeldOut
+from selftrain.evaluate.detection import evaluate_detector
 from selftrain.evaluate.evaluation import evaluate
 from selftrain.evaluate.statistics.forecast import ClassNeed, CurvePoint, Gain, LabelForecast
 from selftrain.evaluate.wrong_answers import wrong_answers
@@ -327,6 +330,26 @@ def test_in_a_browser_the_slider_moves_its_numbers_and_names_stay_inert(tmp_path
 def test_a_version_that_is_champion_already_is_called_so(promoted: bool, champion: int, said: str) -> None:
     page = run_page(ReportedRun(record(registered_version=2, promoted=promoted, champion_version=champion)))
     assert f"version 2, {said}" in page
+
+
+def test_a_detectors_page_has_the_interval_of_outlines() -> None:
+    (mask,) = np.empty((1, 1), object)
+    mask[0] = {"size": [9, 9], "counts": mask_of(np.ones((9, 9), np.bool_))}
+    box, ball = np.array([[0, 0, 9, 9]], np.float32), np.array([0])
+    marked = [Boxes.marked(box, ball, np.array([False]), mask)] * 4
+    found = [Boxes.found(box, ball, np.ones(1, np.float32), mask)] * 4
+    report = evaluate_detector(found, marked, class_names=("ball",), draws=20)
+    page = run_page(ReportedRun(record(metric="map"), detection=report))
+    assert "Outlines of 4 objects: mAP 1.000 (1.000 to 1.000), AP50 1.000." in page
+
+
+def test_the_rounds_of_a_detector_are_named_by_the_gates_metric() -> None:
+    page = run_page(ReportedRun(record(metric="map", validated_by="ap50")))
+    assert "Validation AP50 of each model" in page
+    assert '<th scope="col" class="n">Validation AP50</th>' in page
+    assert "Validation mAP" not in page
+    assert "Test mAP" in page
+    assert "Validation mAP of each model" in run_page(ReportedRun(record(metric="map")))
 
 
 def test_a_detectors_page_speaks_of_map() -> None:

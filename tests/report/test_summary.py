@@ -4,7 +4,7 @@ import math
 
 from rich.console import Console
 
-from selftrain.report.summary import result_lines, rounds_table
+from selftrain.report.summary import result_lines, rounds_table, summary
 from selftrain.selflabel.rounds.history import Round
 from selftrain.selflabel.rounds.record import RunRecord
 
@@ -54,6 +54,29 @@ def test_each_p_value_is_shown_with_the_name_of_its_test() -> None:
     _, teacher, control = result_lines(record)
     assert teacher.endswith("80.0 %; sign p = 0.25")
     assert control.endswith("90.0 %; paired permutation p = 0.5")
+
+
+def test_validation_is_named_by_what_the_rounds_hold() -> None:
+    console = Console(width=200)
+    with console.capture() as shown:
+        for validated_by in ("ap50", "map", None):
+            record = RunRecord(
+                run_id="r", name="n", status="running", rounds=(STUDENT,), metric="map", validated_by=validated_by
+            )
+            console.print(summary(record))
+        console.print(summary(record.model_copy(update={"metric": "accuracy"})))
+    heads = [line for line in shown.get().splitlines() if line.startswith("round")]
+    assert [line.split("valid.")[1].split()[0] for line in heads] == ["AP50", "mAP", "mAP", "s"]
+    assert "0.900" in shown.get()
+
+
+def test_outlines_have_a_line_with_their_interval() -> None:
+    record = RunRecord(
+        run_id="r", name="n", status="completed", metric="map", mask_map=0.39, mask_ap50=0.7, mask_interval=(0.35, 0.43)
+    )
+    assert "outlines on test: mAP 0.390 (95 % interval 0.350 to 0.430)" in result_lines(record)
+    older = record.model_copy(update={"mask_interval": None})
+    assert "outlines on test: mAP 0.390" in result_lines(older)
 
 
 def test_a_grown_test_set_shows_both_numbers() -> None:

@@ -72,6 +72,7 @@ FLOORS = (
     "selftrain.evaluate.statistics",
     "selftrain.data.inputs",
     "selftrain.data.ingest",
+    "selftrain.data.splits",
     "selftrain.data.store",
     "selftrain.data.sources",
     "selftrain.data.sources.objects",

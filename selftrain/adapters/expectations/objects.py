@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 
 from selftrain.adapters.expectations.checks import Check, Row, image_row
 from selftrain.adapters.expectations.frames import LABELED
@@ -15,6 +16,7 @@ from selftrain.adapters.expectations.validate import Stated, validate
 from selftrain.config import Checks
 from selftrain.data.annotations.table import Annotations
 from selftrain.data.manifest import Manifest, Split
+from selftrain.data.sources.objects.labelled import DrawnBoxes
 from selftrain.files.workspace import Workspace
 from selftrain.report.validation import ValidationReport
 
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
 
     from selftrain.data.store.image_store import ImageStore
 
-BEYOND = 0.5
-"""Pixels by which a box may reach out of its image: what rounding does."""
 _WHO = ("image_id", "origin", "split")
 
 
@@ -33,6 +33,7 @@ def object_report_folder(
     workspace: Workspace,
     manifest: Manifest,
     objects: Annotations,
+    drawn: DrawnBoxes,
     quarantine_share: float,
     checks: Checks,
     *,
@@ -42,13 +43,14 @@ def object_report_folder(
 
     `view` is the side of what the network sees, in pixels.
     """
-    said = f"{manifest.digest} {objects.digest} {quarantine_share} {checks.model_dump_json()} {view}"
-    return workspace.root / "validation" / hashlib.sha256(said.encode()).hexdigest()[:16]
+    facts = (manifest.digest, objects.digest, drawn.model_dump_json(), quarantine_share, checks.model_dump_json(), view)
+    return workspace.root / "validation" / hashlib.sha256(" ".join(map(str, facts)).encode()).hexdigest()[:16]
 
 
 def validate_objects(
     manifest: Manifest,
     objects: Annotations,
+    drawn: DrawnBoxes,
     quarantine_share: float,
     checks: Checks,
     out_dir: Path,
@@ -56,21 +58,23 @@ def validate_objects(
     *,
     view: int,
 ) -> ValidationReport:
-    """As `validate`, and check the `objects` of the labelled images too.
+    """As `validate`, and check the `objects` of the labelled images too, of which so many boxes were `drawn`.
 
     `view` is the side in pixels of what a training sees of an image: it decides how far images are made smaller, and
     so how large a box is to the network.
     """
     images = manifest.part(*LABELED).table
-    return validate(
-        manifest, quarantine_share, checks, out_dir, store, also=object_checks(images, objects, checks, view=view)
-    )
+    also = object_checks(images, objects, drawn, checks, view=view)
+    return validate(manifest, quarantine_share, checks, out_dir, store, also=also)
 
 
-def object_checks(images: pa.Table, objects: Annotations, checks: Checks, *, view: int) -> list[Stated]:
+def object_checks(
+    images: pa.Table, objects: Annotations, drawn: DrawnBoxes, checks: Checks, *, view: int
+) -> list[Stated]:
     """The checks of `objects` in the labelled `images`, each list with the frame that it reads."""
     boxes, counts = object_frame(images, objects, view=view), image_frame(images, objects)
     return [
+        _of_drawn(drawn, checks),
         (_of_boxes(boxes, checks), boxes),
         (_of_images(counts, checks), counts),
         *_of_classes(boxes, objects.label_map.names, checks),
@@ -79,7 +83,7 @@ def object_checks(images: pa.Table, objects: Annotations, checks: Checks, *, vie
 
 
 def object_frame(images: pa.Table, objects: Annotations, *, view: int) -> pd.DataFrame:
-    """One row per object, crowds aside: its image, class and box, how far it reaches out, and its side to the network.
+    """One row per object, crowds aside: its image, class and box, and its side to the network.
 
     `side` is the longer side in pixels of the image as the network sees it; `double` says that another object of the
     image has the same class and box.
@@ -95,9 +99,8 @@ def object_frame(images: pa.Table, objects: Annotations, *, view: int) -> pd.Dat
     image, rows = image[real], rows[real]
     width, height = (images[name].to_numpy()[image].astype(np.float64) for name in ("width", "height"))
     box = objects.boxes[rows].astype(np.float64)
-    sides = np.stack([width, height, width, height], axis=1)
-    beyond = np.maximum(-box, box - sides).max(axis=1, initial=0.0)
-    longest = longest_for(objects, images, name="image_id", view=view) if len(rows) else 1
+    learned = images.filter(pc.equal(images["split"].cast("string"), str(Split.TRAIN)))  # as the training looks at all
+    longest = longest_for(objects, learned, name="image_id", view=view) if learned.num_rows else view
     scale = np.minimum(1.0, longest / np.maximum(width, height)) if len(rows) else np.ones(0)
     label = objects.labels[rows]
     key = np.concatenate([image[:, None], label[:, None], box], axis=1)
@@ -106,7 +109,6 @@ def object_frame(images: pa.Table, objects: Annotations, *, view: int) -> pd.Dat
             **_named(images, image),
             "class": np.array(objects.label_map.names, object)[label],
             "box": [" ".join(f"{value:.0f}" for value in each) for each in box.tolist()],
-            "beyond": beyond,
             "side": (box[:, 2:] - box[:, :2]).max(axis=1, initial=0.0) * scale,
             "double": pd.DataFrame(key).duplicated().to_numpy(),
         }
@@ -131,18 +133,32 @@ def box_row(row: Row) -> str:
     return f"{row['class']} at {row['box']} in {image_row(rest)}"
 
 
+def _of_drawn(drawn: DrawnBoxes, checks: Checks) -> Stated:
+    """The check of the boxes as they were drawn: those of the table were cut at the borders of their images."""
+    import pandas as pd
+
+    such = f", such as {'; '.join(drawn.examples)}" if drawn.examples else ""
+    check = Check(
+        "boxes_inside",
+        "ExpectColumnValuesToBeBetween",
+        {"column": "beyond", "max_value": checks.max_boxes_beyond},
+        f"<= {checks.max_boxes_beyond:.0%} of the boxes reach beyond their image by more than a pixel",
+        f"{drawn.beyond:,} of {drawn.boxes:,} boxes were drawn beyond their image{such}",
+        "Were they drawn on images of another size, or were these cut or turned since? Correct the file. If objects "
+        "are meant to reach out, raise checks.max_boxes_beyond.",
+    )
+    return [check], pd.DataFrame([{"beyond": drawn.beyond / max(drawn.boxes, 1)}])
+
+
 def _of_boxes(boxes: pd.DataFrame, checks: Checks) -> list[Check]:
     least, shown = checks.min_box_side, (*_WHO, "class", "box")
     sides = boxes["side"].to_numpy()
-    small, out = int((sides < least).sum()), int((boxes["beyond"] > BEYOND).sum())
+    small = int((sides < least).sum())
     spread = ", ".join(f"{value:.0f}" for value in np.quantile(sides, [0.1, 0.5, 0.9])) if len(sides) else ""
     seen = f"; 10, 50 and 90 % are up to {spread} px" if spread else ""
     between = "ExpectColumnValuesToBeBetween"
     # fmt: off
     return [
-        Check("boxes_inside", between, {"column": "beyond", "max_value": BEYOND}, "boxes within their image",
-               f"{out:,} of {len(boxes):,} boxes reach beyond it",
-               "Was the image replaced or turned since it was annotated? Annotate it again.", shown, box_row),
         Check("box_sides", between, {"column": "side", "min_value": least},
                f">= {least:g} px as the network sees it, whose finest cells have 4",
                f"{small:,} of {len(boxes):,} boxes are smaller{seen}",

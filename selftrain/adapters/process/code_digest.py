@@ -34,7 +34,7 @@ def digest(modules: list[str], root: Path = ROOT, *, alone: tuple[str, ...] = ()
 
     The imports of the modules `alone` are not followed: they only choose among modules that `modules` names.
 
-    >>> digest(["selftrain.data.ingest.split"]) == digest(["selftrain.data.ingest.split"])
+    >>> digest(["selftrain.data.splits.split"]) == digest(["selftrain.data.splits.split"])
     True
     """
     total = hashlib.sha256()

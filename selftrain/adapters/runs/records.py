@@ -145,8 +145,14 @@ def _record(run: StoredRun, *, rounds: list[Round], error: str | None) -> RunRec
         status=run.status,
         rounds=tuple(rounds),
         metric="map" if _parameter(run.parameters, "task", "classification") == "detection" else "accuracy",
+        validated_by="ap50" if _gate_metric(run.parameters) == "ap50" else None,
         error=error,
     )
+
+
+def _gate_metric(parameters: Mapping[str, Any]) -> str:
+    gate = _parameter(parameters, "gate", "")
+    return str(gate.get("metric", "") if isinstance(gate, dict) else getattr(gate, "metric", ""))
 
 
 def _rounds(steps: Iterable[StoredStep]) -> list[Round]:

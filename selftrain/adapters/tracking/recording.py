@@ -81,15 +81,22 @@ def log_round(
         if labels is not None and labels.curve is not None:
             precision_by_coverage(labels, folder / "precision.png")
             write_csv(labels.curve.table(), folder / "precision.csv")
-        round_only = LoggedRun(
-            run_id=run_id,
-            name=experiment.name,
-            status="RUNNING",
-            config=experiment,
-            rounds=[finished],
-            artifacts=[folder],
-        )
-        log_run(tracking, round_only)
+        log_numbers(tracking, experiment, finished, run_id=run_id, artifacts=[folder])
+
+
+def log_numbers(
+    tracking: Tracking, experiment: Experiment, finished: Round, *, run_id: str, artifacts: Sequence[Path] = ()
+) -> None:
+    """Log the metrics of one round to the run's MLflow run, with the round as step, and `artifacts`."""
+    round_only = LoggedRun(
+        run_id=run_id,
+        name=experiment.name,
+        status="RUNNING",
+        config=experiment,
+        rounds=[finished],
+        artifacts=artifacts,
+    )
+    log_run(tracking, round_only)
 
 
 def record_run(
@@ -142,10 +149,12 @@ def _metrics(record: RunRecord, report: EvaluationReport | DetectionReport) -> d
     if isinstance(report, DetectionReport):
         return {
             "test_map": report.map,
+            **_ends("test_map", report.interval),
             "test_ap50": report.ap50,
             "test_ap75": report.ap75,
-            "test_mask_map": None if report.masks is None else report.masks.map,
-            "test_mask_ap50": None if report.masks is None else report.masks.ap50,
+            "test_mask_map": record.mask_map,
+            **_ends("test_mask_map", record.mask_interval),
+            "test_mask_ap50": record.mask_ap50,
             "teacher_test_map": record.teacher_test_accuracy,
             "p_value": record.p_value,
             "control_test_map": record.control_test_accuracy,
@@ -164,6 +173,12 @@ def _metrics(record: RunRecord, report: EvaluationReport | DetectionReport) -> d
         "baseline_test_accuracy": record.baseline_test_accuracy,
         "baseline_p_value": record.baseline_p_value,
     }
+
+
+def _ends(name: str, interval: tuple[float, float] | None) -> dict[str, float | None]:
+    """The ends of a 95 % interval, as metrics of their own."""
+    low, high = (None, None) if interval is None else interval
+    return {f"{name}_low": low, f"{name}_high": high}
 
 
 def _tags(record: RunRecord) -> dict[str, object]:

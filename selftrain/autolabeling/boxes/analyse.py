@@ -75,7 +75,7 @@ def analyse_boxes(
         known = ask_labeled(detector, *labeled, how.box_format, batch_size=how.batch_size, progress=progress)
     tally, shape = _Tally(), Shape()
     sure = known is not None and known.format_fits
-    seen, unread = _look(detector, pictures, how, tally, shape, progress, sure=sure)
+    seen, unread = _look(detector, pictures, how, tally=tally, shape=shape, progress=progress, sure=sure)
     if not seen:
         raise SourceError(f"unlabeled: none of {len(unread)} files can be read; the first: {unread[0]}")
     names = detector.class_names
@@ -117,15 +117,16 @@ def _look(
     detector: UserDetector,
     pictures: Pictures,
     how: BoxLabeling,
+    *,
     tally: _Tally,
     shape: Shape,
     progress: Progress,
-    *,
     sure: bool,
 ) -> tuple[list[_Seen], list[tuple[str, str]]]:
     """The boxes in each image that can be read, from the lowest score that may count, and the files that cannot be.
 
-    `sure` says that labelled images have shown the format to be right.
+    Boxes are counted in `tally`, and their sizes looked at in `shape`, as images come. `sure` says that labelled images
+    have shown the format to be right.
     """
     floor = min(LOWEST, how.threshold.value or 0.0) if isinstance(how.threshold, Fixed) else LOWEST
     if how.threshold.kind == "per_class":
@@ -139,7 +140,8 @@ def _look(
             continue
         answers = detector.answers([pixels for _, pixels in read], [name for name, _ in read])
         for (name, pixels), answer in zip(read, answers, strict=True):
-            seen.append(_inside(name, pixels.shape, answer, how.box_format, floor, tally, shape))
+            inside = _inside(name, pixels.shape, answer, form=how.box_format, floor=floor, tally=tally, shape=shape)
+            seen.append(inside)
         wrong = None if sure else shape.wrong(how.box_format)
         if wrong is not None:
             raise PredictionError(wrong)
@@ -148,7 +150,7 @@ def _look(
 
 
 def _inside(
-    name: str, size: tuple[int, ...], answer: Answer, form: BoxFormat, floor: float, tally: _Tally, shape: Shape
+    name: str, size: tuple[int, ...], answer: Answer, *, form: BoxFormat, floor: float, tally: _Tally, shape: Shape
 ) -> _Seen:
     height, width = size[:2]
     corners = as_corners(answer.boxes, form, height=height, width=width)

@@ -26,6 +26,8 @@ BY_DEFAULT = 0.5
 """The lowest score of a class whose threshold the detector's contract does not know."""
 UNSURE = 0.05
 """From this score on a box of one view counts, where several views are averaged."""
+HELD = 1 << 28
+"""Bytes of decoded images from which on no more are read ahead."""
 BATCH = 8
 """Images that a detector looks at together; an incomplete batch costs as much as a whole one."""
 
@@ -61,7 +63,7 @@ class Found:
 def answer_of(each: Found | Unread, names: Sequence[str]) -> ObjectAnswer:
     """What was found in a file as a row that JSON can hold, or why it could not be read."""
     if isinstance(each, Unread):
-        return ObjectAnswer(path=each.path, error=f"{each.reason}: {each.detail}" if each.reason else each.detail)
+        return ObjectAnswer(path=each.path, error=error_of(each))
     boxes, labels, scores, masks = each.objects.plain(names)
     return ObjectAnswer(
         path=each.path,
@@ -72,6 +74,11 @@ def answer_of(each: Found | Unread, names: Sequence[str]) -> ObjectAnswer:
         scores=tuple(scores),
         masks=None if masks is None else tuple(masks),
     )
+
+
+def error_of(each: Unread) -> str:
+    """Why a file could not be read, as one text."""
+    return f"{each.reason}: {each.detail}" if each.reason else each.detail
 
 
 def lowest_scores(contract: DetectorContract, threshold: float | None) -> dict[str, float]:
@@ -93,7 +100,8 @@ def find_objects(
     """What each of `images` holds, in their order; `lowest` is the score per class from which a box counts.
 
     `flips` averages over mirrored views: 2, or 4 of a detector that was trained on images without an up and down.
-    Two batches of decoded images are held at a time. A `reason` of "" is that of a path that names no file.
+    Up to eight batches of decoded images are held at a time, so that those of one size come together; of large images
+    fewer. A `reason` of "" is that of a path that names no file.
     """
     from selftrain.learn.detection.detect import Choice
     from selftrain.learn.detection.mirrored import MirroredDetector, Views
@@ -103,17 +111,29 @@ def find_objects(
     views: Views = (4 if saved.contract.turns else 2) if flips else 1
     choice = Choice(score=min(floor, UNSURE) if flips else floor, longest=saved.contract.longest)
     detector = MirroredDetector(saved.open(choice), views)
-    at_once, done = 2 * batch_size, 0
-    size = min(batch_size, len(images))
+    size, done = min(batch_size, len(images)), 0
     with ThreadPoolExecutor(threads) as pool, quiet():
-        for start in range(0, len(images), at_once):
-            some = images[start : start + at_once]
-            read = list(pool.map(read_image, some))
+        for read in _gathered(images, pool, batch_size):
             looked = iter(detector([each for each in read if not isinstance(each, Unread)], batch_size=size))
-            for image, each in zip(some, read, strict=True):
+            for image, each in zip(images[done:], read, strict=False):
                 yield each if isinstance(each, Unread) else Found(image.path, each, _kept(next(looked), least))
             done += len(read)
             progress(done, len(images))
+
+
+def _gathered(
+    images: Sequence[ListedImage], pool: ThreadPoolExecutor, batch_size: int
+) -> Iterator[list[Pixels | Unread]]:
+    """The `images` in their order, read: as many at a time as HELD allows, at most eight batches."""
+    read: list[Pixels | Unread] = []
+    for start in range(0, len(images), batch_size):
+        read += pool.map(read_image, images[start : start + batch_size])
+        held = sum(each.nbytes for each in read if not isinstance(each, Unread))
+        if held >= HELD or len(read) >= 8 * batch_size:
+            yield read
+            read = []
+    if read:
+        yield read
 
 
 def _kept(objects: Detections, least: NDArray[np.float32]) -> Detections:

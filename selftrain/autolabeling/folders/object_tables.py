@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -12,10 +14,12 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from selftrain.autolabeling.folders.detect_files import found_in, quarantine_of, write_quarantine
-from selftrain.autolabeling.folders.found_objects import BATCH, Found, answer_of, find_objects, lowest_scores
+from selftrain.autolabeling.folders.detect_files import quarantine_of, write_quarantine
+from selftrain.autolabeling.folders.found_objects import BATCH, error_of, lowest_scores
+from selftrain.autolabeling.folders.object_parts import found_in_parts
+from selftrain.autolabeling.folders.predictions import alone, parts_of
 from selftrain.autolabeling.folders.sources import ListedSources, common_folder, name_below
-from selftrain.data.sources.objects.coco_writing import write_coco
+from selftrain.data.sources.objects.coco_writing import FoundObjects, write_coco
 from selftrain.errors import ConfigError
 from selftrain.files.places import check_folder
 from selftrain.files.writing import replace
@@ -39,13 +43,17 @@ FORMATS: Final = (".json", ".csv", ".parquet")
 
 
 class ObjectTableSummary(BaseModel):
-    """What `write_objects` wrote: `errors` of the `images` could not be read; the `thresholds` that were used."""
+    """What `write_objects` wrote: `errors` of the `images` could not be read; the `thresholds` that were used.
+
+    `found` of the images were looked at by a command before, which was killed.
+    """
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
     out: Path
     model_version: str
     images: int
+    found: int = 0
     errors: int
     without_objects: int
     objects: int
@@ -59,7 +67,9 @@ def check_object_table(out: Path) -> None:
     """Raise ConfigError unless `out` can be written: a new file whose name says its format."""
     if out.suffix.lower() not in FORMATS:
         raise ConfigError(f"--out {out}: a detector's boxes are written as {', '.join(FORMATS)}; give such a name")
-    for path in (out, *([quarantine_of(out)] if out.suffix.lower() == ".json" else [])):
+    table = quarantine_of(out)
+    continued = parts_of(out).is_dir()  # killed between the two files: the table is its own
+    for path in (out, *([table] if out.suffix.lower() == ".json" and not continued else [])):
         if path.exists():
             raise ConfigError(f"{path} exists, and was left as it is; give another name as --out")
     check_folder(out.parent, option="--out")
@@ -80,58 +90,54 @@ def write_objects(
     `.csv` and `.parquet` hold SCHEMA: x and y of the upper left corner, width and height, in pixels of the image as it
     is displayed. `.json` is COCO, with a score per object and outlines where the detector knows them; a table beside it
     lists files that cannot be read. `called` is the model's name in the table. The file is written whole or not at all.
+    Finished parts lie in a hidden folder beside it until then, and a command that was killed continues with them.
+    Raises ConfigError where another process writes `out`.
     """
-    lowest = lowest_scores(saved.contract, threshold)
-    found = find_objects(
-        saved, sources.images, lowest, threads=sources.threads, batch_size=batch_size, progress=progress
-    )
-    names = saved.contract.class_names
-    root, quarantine = None, None
-    if out.suffix.lower() == ".json":
-        there = [each.path for each in sources.images if each.error is None]
-        root = common_folder(there or [each.path for each in sources.images])
-        rows, unread = [], []
-        for each in found:
-            if isinstance(each, Unread):
-                unread.append((each.path, each.reason, each.detail))
-            else:
-                rows.append(found_in(name_below(each.path, root), each))
-        objects, errors = write_coco(out, rows, names, teacher=saved.contract.identity), len(unread)
-        empty = sum(not each.boxes for each in rows)
-        if unread:
-            quarantine = quarantine_of(out)
-            write_quarantine(quarantine, unread)
-    else:
-        table = pa.concat_tables([_rows(each, names, called) for each in found])
-        replace(out, partial(_write, table, out.suffix.lower()))
-        errors = len(table) - table["error"].null_count
-        objects = len(table) - table["label"].null_count
-        empty = table["label"].null_count - errors
+    lowest, names = lowest_scores(saved.contract, threshold), saved.contract.class_names
+    with alone(out) as folder:
+        every, before = found_in_parts(saved, sources, lowest, folder, batch_size=batch_size, progress=progress)
+        read = [each for each in every if not isinstance(each, Unread)]
+        unread = [each for each in every if isinstance(each, Unread)]
+        root, quarantine = None, None
+        if out.suffix.lower() == ".json":
+            there = [each.path for each in sources.images if each.error is None]
+            root = common_folder(there or [each.path for each in sources.images])
+            if unread:
+                quarantine = quarantine_of(out)
+                write_quarantine(quarantine, [(each.path, each.reason, each.detail) for each in unread])
+            below = [dataclasses.replace(each, name=name_below(each.name, root)) for each in read]
+            write_coco(out, below, names, teacher=saved.contract.identity)
+        else:
+            table = pa.concat_tables([_rows(each, names, called) for each in every])
+            replace(out, partial(_write, table, out.suffix.lower()))
+        shutil.rmtree(folder)
     return ObjectTableSummary(
         out=out,
         model_version=called,
         images=len(sources.images),
-        errors=errors,
-        without_objects=empty,
-        objects=objects,
+        found=before,
+        errors=len(unread),
+        without_objects=sum(not each.boxes for each in read),
+        objects=sum(len(each.boxes) for each in read),
         thresholds=lowest,
         quarantine=quarantine,
         root=root,
     )
 
 
-def _rows(each: Found | Unread, names: Sequence[str], called: str) -> pa.Table:
+def _rows(each: FoundObjects | Unread, names: Sequence[str], called: str) -> pa.Table:
     """The rows of one image."""
-    answer = answer_of(each, names)
-    boxes = answer.boxes or ((None,) * 4,)
-    count = len(boxes)
+    found: list[tuple[object, ...]] = []
+    path, error = (each.path, error_of(each)) if isinstance(each, Unread) else (each.name, None)
+    if isinstance(each, FoundObjects):
+        for (x0, y0, x1, y1), label, score in zip(each.boxes, each.classes, each.scores, strict=True):
+            found.append((names[label], score, x0, y0, x1 - x0, y1 - y0))
+    found = found or [(None,) * 6]
     columns = {
-        "path": [each.path] * count,
-        "label": answer.labels or [None],
-        "score": answer.scores or [None],
-        **dict(zip(("x", "y", "width", "height"), zip(*boxes, strict=True), strict=True)),
-        "error": [answer.error] * count,
-        "model_version": [called] * count,
+        "path": [path] * len(found),
+        **dict(zip(("label", "score", "x", "y", "width", "height"), zip(*found, strict=True), strict=True)),
+        "error": [error] * len(found),
+        "model_version": [called] * len(found),
     }
     return pa.table({name: list(values) for name, values in columns.items()}, schema=SCHEMA)
 

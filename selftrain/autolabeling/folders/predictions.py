@@ -100,7 +100,7 @@ def predict_table(
     if out.exists() and _mark(out) == mark:
         return _summary(out, predictor.called, found=count)
     found = 0
-    with _alone(out) as folder:
+    with alone(out) as folder:
         for start, part in parts.items():
             if (folder / keys[start]).is_file():
                 found += len(part)
@@ -165,10 +165,15 @@ def _join(parts: Sequence[Path], schema: pa.Schema, file: Path) -> None:
             writer.write_table(pq.read_table(part).cast(schema))
 
 
+def parts_of(out: Path) -> Path:
+    """The hidden folder beside `out` for its finished parts."""
+    return out.with_name(f".{out.name}.parts")
+
+
 @contextmanager
-def _alone(out: Path) -> Iterator[Path]:
-    """The folder of the parts of `out`, while no other process writes there."""
-    folder = out.with_name(f".{out.name}.parts")
+def alone(out: Path) -> Iterator[Path]:
+    """The folder of the parts of `out`, while no other process writes there; raises ConfigError while one does."""
+    folder = parts_of(out)
     lock = wait_for_lock(folder / "lock")
     if lock is None:
         raise ConfigError(f"another process writes {out}; wait for it, or choose another --out")

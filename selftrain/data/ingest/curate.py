@@ -29,10 +29,10 @@ from selftrain.data.ingest.left_out import (
     reserved_rows,
 )
 from selftrain.data.ingest.listed_files import CODED_SPLITS, LeftOut, ListedFiles, SplitCode
-from selftrain.data.ingest.split import assign
 from selftrain.data.label_map import LabelMap
 from selftrain.data.manifest import Manifest
 from selftrain.data.sources.listing import Listing
+from selftrain.data.splits.split import assign
 from selftrain.data.store.earlier_splits import EarlierSplits
 from selftrain.data.store.image_store import ImageStore
 
@@ -166,6 +166,7 @@ def _assigned(
         previous=before,
         seen=seen[rows],
         user_groups=files.groups.take(rows),
+        contents=None if files.objects is None else files.objects.take(rows),
     )
     split = files.split.copy()
     for code, name in enumerate(CODED_SPLITS):

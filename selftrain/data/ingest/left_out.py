@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 from selftrain import config
 from selftrain.data.hash_position import hash_position
 from selftrain.data.images.reasons import QuarantineReason
-from selftrain.data.ingest.group_split import position_of_group
 from selftrain.data.ingest.listed_files import CODED_SPLITS, LeftOut, ListedFiles, SplitCode
-from selftrain.data.ingest.split import drawn_shares
 from selftrain.data.manifest import Split
 from selftrain.data.sources.listing import Listing
+from selftrain.data.splits.group_split import position_of_group
+from selftrain.data.splits.split import drawn_shares
 from selftrain.data.store.earlier_splits import EarlierSplits
 from selftrain.errors import SourceError
 

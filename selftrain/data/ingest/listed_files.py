@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from selftrain.data import columns
+from selftrain.data.annotations.counts import ObjectCounts
 from selftrain.data.images.reasons import QuarantineReason
-from selftrain.data.ingest.group_split import UserGroups, groups_of
 from selftrain.data.manifest import LabelSource, Split
 from selftrain.data.sources.listing import Listing
+from selftrain.data.splits.group_split import UserGroups, groups_of
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -43,6 +44,7 @@ class ListedFiles:
     label: Int64s  # -1: none
     split: Int64s  # SplitCode
     groups: UserGroups
+    objects: ObjectCounts | None = None  # of a detector's images
 
     @classmethod
     def join(
@@ -57,7 +59,8 @@ class ListedFiles:
         split = np.where(split >= 0, split, np.where(label >= 0, SplitCode.OPEN, SplitCode.UNLABELED))
         content = table["image_id"].combine_chunks().dictionary_encode().indices
         groups = groups_of(listing, group_from=group_from)
-        return cls(table, np.asarray(pc.fill_null(content, -1), dtype=np.int64), label, split, groups)
+        objects = ObjectCounts.read(listing.table["objects"]) if "objects" in listing.table.column_names else None
+        return cls(table, np.asarray(pc.fill_null(content, -1), dtype=np.int64), label, split, groups, objects)
 
     @property
     def misnamed(self) -> int:

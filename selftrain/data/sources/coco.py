@@ -2,11 +2,13 @@
 
 A manifest has one label an image, and a detector's image has many objects. So all labelled images have one label there,
 ANNOTATED: ingest then groups near-duplicates and copies whatever they show. The objects go into the annotations table.
+The listing has their number by class, so that the splits share every class.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,13 +18,14 @@ import pyarrow as pa
 
 from selftrain import config
 from selftrain.data import columns
+from selftrain.data.annotations.counts import ObjectCounts
 from selftrain.data.annotations.table import Annotations
 from selftrain.data.images.openers import image_bytes
 from selftrain.data.manifest import Manifest
 from selftrain.data.sources.listing import LISTING_SCHEMA, OPTIONAL_SCHEMA, Listing, find_images
 from selftrain.data.sources.objects.coco import read_coco
 from selftrain.data.sources.objects.label_studio import holds_tasks, read_label_studio
-from selftrain.data.sources.objects.labelled import LabelledImages
+from selftrain.data.sources.objects.labelled import DrawnBoxes, LabelledImages
 from selftrain.data.sources.objects.voc import holds_images, read_voc, voc_folders
 from selftrain.data.sources.objects.yolo import read_yolo
 from selftrain.data.sources.rows import checked_listing, training_classes
@@ -48,8 +51,10 @@ class CocoImages:
             states = [os.stat(path) for path in paths]
             sizes, times = [each.st_size for each in states], [each.st_mtime_ns for each in states]
             groups = labelled.images["group"].to_pylist()
+            objects = ObjectCounts.of(labelled.annotations, labelled.images["name"]).texts(len(paths))
             _refuse_shared(paths, seen, split)
-            tables.append(_rows(paths, sizes, times, label=ANNOTATED, split=split, groups=groups))
+            part = _rows(paths, sizes, times, label=ANNOTATED, split=split, groups=groups, objects=objects)
+            tables.append(part)
             seen |= set(map(os.path.realpath, paths))
             notes += _notes(labelled, split)
         ignored = 0
@@ -58,8 +63,9 @@ class CocoImages:
             ignored = found.ignored
             files = zip(found.paths, found.sizes, found.mtimes_ns, strict=True)
             pool = [each for each in files if os.path.realpath(each[0]) not in seen]
-            part = [list(column) for column in zip(*pool, strict=True)] or [[], [], []]
-            tables.append(_rows(*part, label=None, split="unlabeled", groups=[None] * len(pool)))
+            none: list[str | None] = [None] * len(pool)
+            columns = [list(column) for column in zip(*pool, strict=True)] or [[], [], []]
+            tables.append(_rows(*columns, label=None, split="unlabeled", groups=none, objects=none))
             if len(pool) < len(found.paths):
                 notes.append(f"{len(found.paths) - len(pool)} images of {self.settings.unlabeled!r} are labelled ones")
         return checked_listing(pa.concat_tables(tables), ignored=ignored, notes=tuple(notes))
@@ -108,6 +114,14 @@ class CocoImages:
                 "detector learns the classes of that file: add them there, or leave them out here"
             )
         return replace(_drawn_by_people(read, file), annotations=_with_classes(read.annotations, first.annotations))
+
+    @property
+    def drawn(self) -> DrawnBoxes:
+        """The boxes of all files as they were drawn, before they were cut at the borders of their images."""
+        whole = DrawnBoxes()
+        for _, labelled in self.labelled:
+            whole = whole.and_also(labelled.drawn)
+        return whole
 
     def objects_in(self, manifest: Manifest) -> Annotations:
         """The objects of the images that `manifest` holds, under its image ids."""
@@ -177,6 +191,7 @@ def _rows(
     label: str | None,
     split: str | None,
     groups: list[str | None],
+    objects: Sequence[str | None],
 ) -> pa.Table:
     values = {
         "path": paths,
@@ -185,8 +200,9 @@ def _rows(
         "size": sizes,
         "mtime_ns": times,
         "group": groups,
+        "objects": objects,
     }
-    return pa.table(values, schema=pa.schema([*LISTING_SCHEMA, OPTIONAL_SCHEMA.field("group")]))
+    return pa.table(values, schema=pa.schema([*LISTING_SCHEMA, *map(OPTIONAL_SCHEMA.field, ("group", "objects"))]))
 
 
 def _path(file: str) -> Path:

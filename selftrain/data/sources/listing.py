@@ -26,8 +26,8 @@ LISTING_SCHEMA = pa.schema(
         pa.field("mtime_ns", pa.int64(), nullable=False),
     ]
 )
-# Columns that a listing has only where one of their values is not null: most data sets have neither.
-OPTIONAL_SCHEMA = pa.schema([pa.field("group", pa.string()), pa.field("dispute", pa.string())])
+# Columns that a listing has only where one of their values is not null: most data sets have none of them.
+OPTIONAL_SCHEMA = pa.schema([pa.field(name, pa.string()) for name in ("group", "dispute", "objects")])
 UNREADABLE_SIZE = -1
 
 
@@ -37,7 +37,8 @@ class Listing:
 
     `label` and `split` are what the source says, null where it says nothing. `size` is in bytes (-1: unknown),
     `mtime_ns` in nanoseconds. A file whose path, size and time stay the same is not read again. Where there are any,
-    `group` names the camera, patient or video of an image, and `dispute` the labels that people disagree about.
+    `group` names the camera, patient or video of an image, `dispute` the labels that people disagree about, and
+    `objects` says how many objects of each class people marked in it, as `ObjectCounts.texts` does.
     `notes` are decisions of the source that its owner should know of.
     """
 

@@ -79,7 +79,8 @@ def _outlines(report: DetectionReport) -> list[str]:
     if masks is None:
         return []
     of = f"outlines of {masks.objects:,} objects"
-    return [f"| mAP, {of} | {masks.map:.3f} |", f"| AP50, {of} | {masks.ap50:.3f} |"]
+    ends = "" if masks.interval is None else f" ({masks.interval[0]:.3f} to {masks.interval[1]:.3f})"
+    return [f"| mAP, {of} | {masks.map:.3f}{ends} |", f"| AP50, {of} | {masks.ap50:.3f} |"]
 
 
 def _against(name: str, compared: Comparison) -> str:

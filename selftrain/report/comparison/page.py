@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
 
+from selftrain.config import METRIC_NAMES
 from selftrain.evaluate.detail import ClassComparison
 from selftrain.evaluate.detection import ClassPrecision
 from selftrain.evaluate.evaluation import Comparison, ComparisonResult
@@ -73,7 +74,8 @@ def comparison_page(first: ComparedRun, second: ComparedRun, pictures: dict[str,
         judged=_judged(first, second, joined, compared),
         figures=_figures(first.record, second.record, compared),
         own=[_own(name, run.record) for name, run in (("A", first), ("B", second))],
-        metric="accuracy" if metric == "accuracy" else "mAP",
+        metric=METRIC_NAMES[metric],
+        validated={name: METRIC_NAMES[run.record.rounds_metric] for name, run in (("A", first), ("B", second))},
         value=partial(number, metric=metric),
         changes=(*_made(first, second), *changed_settings(first.settings, second.settings)),
         rounds=list(zip_longest(first.record.rounds, second.record.rounds)),
@@ -174,8 +176,9 @@ def _figures(first: RunRecord, second: RunRecord, compared: Comparison | None) -
     found: list[tuple[str, str]] = []
     for name, record in (("A", first), ("B", second)):
         if record.test_accuracy is not None:
-            metric = "accuracy" if record.metric == "accuracy" else "mAP"
-            found.append((f"Test {metric}, run {name}", number(record.test_accuracy, record.metric)))
+            found.append(
+                (f"Test {METRIC_NAMES[record.metric]}, run {name}", number(record.test_accuracy, record.metric))
+            )
     if compared is not None:
         low, high = (100 * end for end in compared.difference_interval)
         found.append(("Difference on shared images", f"{100 * compared.difference:+.1f} points"))
@@ -220,9 +223,9 @@ def _facts(run: ComparedRun) -> dict[str, str | None]:
 
 def _chart(first: RunRecord, second: RunRecord) -> object:
     runs = [_trained(first.rounds), _trained(second.rounds)]
-    if not all(runs):
+    if not all(runs) or first.rounds_metric != second.rounds_metric:
         return None
-    return inline(partial(round_charts.accuracy_of_runs, runs, metric=first.metric), name="rounds")
+    return inline(partial(round_charts.accuracy_of_runs, runs, metric=first.rounds_metric), name="rounds")
 
 
 def _trained(rounds: Sequence[Round]) -> list[Round]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from selftrain.config import METRIC_NAMES
 from selftrain.evaluate.evaluation import ClassScores
 from selftrain.evaluate.statistics.intervals import wilson
 from selftrain.report import charts, more_labels, round_charts
@@ -69,7 +70,8 @@ def run_page(run: ReportedRun) -> str:
         verdict=verdict(record, control_failed=None if tested is None else tested.control_diverged),
         versus=comparisons(record),
         value=partial(number, metric=record.metric),
-        metric="accuracy" if record.metric == "accuracy" else "mAP",
+        metric=METRIC_NAMES[record.metric],
+        validated=METRIC_NAMES[record.rounds_metric],
         boxes=run.detection,
         has_control=record.control_test_accuracy is not None,
         figures=_figures(record),
@@ -96,8 +98,7 @@ def _figures(record: RunRecord) -> list[tuple[str, str]]:
     """The few numbers above everything, as far as they are known."""
     found: list[tuple[str, str]] = []
     if record.test_accuracy is not None:
-        name = "Test accuracy" if record.metric == "accuracy" else "Test mAP"
-        found.append((name, number(record.test_accuracy, record.metric)))
+        found.append((f"Test {METRIC_NAMES[record.metric]}", number(record.test_accuracy, record.metric)))
     if record.test_interval is not None:
         low, high = (number(end, record.metric) for end in record.test_interval)
         found.append(("95 % interval", f"{low.removesuffix(' %')} to {high}"))
@@ -117,7 +118,7 @@ def _charts(run: ReportedRun) -> dict[str, Markup]:
     record, found = run.record, dict[str, Markup]()
     if any(each.diverged is None for each in record.rounds):
         found["accuracy"] = inline(
-            partial(round_charts.accuracy_by_round, record.rounds, metric=record.metric), name="accuracy"
+            partial(round_charts.accuracy_by_round, record.rounds, metric=record.rounds_metric), name="accuracy"
         )
     filled = [labels for labels in run.labels if len(labels)]
     if filled and len(run.human_labels) == len(filled[-1].class_names):

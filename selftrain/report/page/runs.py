@@ -9,6 +9,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from selftrain.config import METRIC_NAMES
 from selftrain.report.drawing import BLUE, PALE, figure, percent_axis
 from selftrain.report.page.svg import inline
 from selftrain.report.page.templates import rendered
@@ -62,7 +63,7 @@ def runs_page(records: Sequence[RunRecord], *, most: int) -> str:
 
 
 def _shown(id: str, records: list[RunRecord]) -> Shown:
-    metric = "accuracy" if records[0].metric == "accuracy" else "mAP"
+    metric = METRIC_NAMES[records[0].metric]
     tested = [each for each in reversed(records) if each.test_accuracy is not None][-MOST_DRAWN:]
     chart = inline(partial(accuracy_by_run, tested), name=id) if len(tested) > 1 else None
     return Shown(id, records[0].name, metric, _champion(records), chart, tuple(map(_row, records)))
@@ -119,7 +120,7 @@ def accuracy_by_run(records: Sequence[RunRecord], path: Path) -> Path:
             axes.scatter(at, value, s=36, facecolors=BLUE if _is_champion(each) else "none", edgecolors=BLUE, zorder=3)
         step = max(1, len(records) // 12)
         axes.set_xticks(range(0, len(records), step), [each.run_id[:4] for each in records[::step]])
-        axes.set_ylabel("test accuracy" if records[0].metric == "accuracy" else "test mAP")
+        axes.set_ylabel(f"test {METRIC_NAMES[records[0].metric]}")
         axes.grid(axis="y", color=PALE, linewidth=0.5)
         axes.margins(x=0.06, y=0.12)
         if records[0].metric == "accuracy":

@@ -49,7 +49,7 @@ class DetectionData:
     def marked(self, split: Split) -> list[Boxes]:
         """What people marked in each image of a split, in its own pixels."""
         own = objects_of(self.objects, self._images(split), name="image_id", longest=WHOLE)
-        return [Boxes.marked(each.boxes, each.classes, each.ignored, _masks(each)) for each in own]
+        return [marked_boxes(each) for each in own]
 
     def outlined(self) -> float:
         """The share of the training images' objects that have an outline."""
@@ -86,6 +86,11 @@ class DetectionData:
 
     def _images(self, split: Split) -> pa.Table:
         return self.manifest.table.take(pa.array(self.manifest.rows(split)))
+
+
+def marked_boxes(objects: Objects) -> Boxes:
+    """What people marked in an image, with its masks, as an evaluation reads it."""
+    return Boxes.marked(objects.boxes, objects.classes, objects.ignored, _masks(objects))
 
 
 def _masks(objects: Objects) -> NDArray[np.object_] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import assert_never
 
-from selftrain.config import Gate
+from selftrain.config import METRIC_NAMES, Gate
 from selftrain.selflabel.rounds.history import History, Round, Verdict
 
 ROUNDING = 1e-9
@@ -46,7 +46,7 @@ def stalled(gate: Gate, history: History) -> bool:
 def explain(verdict: Verdict, gate: Gate, history: History, *, minutes: float) -> str:
     """`verdict` in one sentence: the metric, the target, and what would change the outcome."""
     best = history.best
-    name = gate.metric.replace("_", " ")
+    name = METRIC_NAMES[gate.metric]
     reached = f"validation {name} {best.validation_metric:.4f} (round {best.index})"
     after = f"after {_rounds(history.students)}"
     match verdict:

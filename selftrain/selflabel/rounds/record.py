@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from selftrain.config import Experiment
+from selftrain.config import Experiment, Metric
 from selftrain.data.ingest.report import IngestReport
 from selftrain.data.manifest import Manifest
 from selftrain.evaluate.detection import DetectionReport
@@ -33,6 +33,8 @@ class RunRecord(BaseModel):
     """One run. Shares and accuracies are in 0-1; seconds are those of the training, even if a model was cached.
 
     `metric` is what the fields named accuracy hold: those of a detector hold `map`, COCO's mAP.
+    `validated_by` is what the rounds' validation accuracy holds: of a detector the gate's metric; None means `metric`.
+    The fields named mask hold the numbers of a detector's outlines on test.
     `p_value_test` and the like name the tests of the p-values. Older records lack them: McNemar's.
     """
 
@@ -45,6 +47,7 @@ class RunRecord(BaseModel):
     verdict: Verdict | None = None
     rounds: tuple[Round, ...] = ()
     metric: Literal["accuracy", "map"] = "accuracy"
+    validated_by: Literal["accuracy", "map", "ap50"] | None = None
     test_accuracy: float | None = None
     test_interval: tuple[float, float] | None = None
     teacher_test_accuracy: float | None = None
@@ -63,6 +66,9 @@ class RunRecord(BaseModel):
     baseline_p_value: float | None = None
     baseline_p_value_test: str = "McNemar"
     macro_f1: float | None = None
+    mask_map: float | None = None
+    mask_ap50: float | None = None
+    mask_interval: tuple[float, float] | None = None
     registered_version: int | None = None
     champion_version: int | None = None
     promoted: bool = False
@@ -89,6 +95,20 @@ class RunRecord(BaseModel):
     alarms: tuple[Alarm, ...] = ()
     error: str | None = None
 
+    @property
+    def rounds_metric(self) -> Literal["accuracy", "map", "ap50"]:
+        """What the validation accuracy of the rounds is."""
+        return self.validated_by or self.metric
+
+
+def validated_by(metric: Metric) -> Literal["accuracy", "map", "ap50"]:
+    """What the rounds' validation accuracy holds, if the gate goes by `metric`.
+
+    >>> validated_by("macro_f1"), validated_by("ap50")
+    ('accuracy', 'ap50')
+    """
+    return metric if metric in ("map", "ap50") else "accuracy"
+
 
 def run_record(
     e: Experiment,
@@ -110,6 +130,7 @@ def run_record(
         name=e.name,
         title=e.title,
         status="completed",
+        validated_by=validated_by(e.gate.metric),
         verdict=outcome.verdict,
         rounds=history.rounds,
         manifest_digest=manifest.digest,
@@ -137,7 +158,7 @@ def _test_fields(report: EvaluationReport | DetectionReport) -> dict[str, Any]:
     fields: dict[str, Any] = {"test_interval": report.interval, "test_images": report.images}
     match report:
         case DetectionReport():
-            fields |= {"metric": "map", "test_accuracy": report.map}
+            fields |= {"metric": "map", "test_accuracy": report.map, **_mask_fields(report)}
         case EvaluationReport():
             fields |= {"test_accuracy": report.accuracy, "macro_f1": report.macro_f1}
     if isinstance(report, EvaluationReport) and report.earlier is not None:
@@ -155,6 +176,13 @@ def _test_fields(report: EvaluationReport | DetectionReport) -> dict[str, Any]:
             "p_value_test": report.comparison.test,
         }
     return fields | _compared("control", report.control) | _compared("baseline", report.baseline)
+
+
+def _mask_fields(report: DetectionReport) -> dict[str, Any]:
+    masks = report.masks
+    if masks is None:
+        return {}
+    return {"mask_map": masks.map, "mask_ap50": masks.ap50, "mask_interval": masks.interval}
 
 
 def _compared(name: str, comparison: Comparison | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from selftrain.config import EXPECTATIONS, OBJECT_EXPECTATIONS, Checks
 from selftrain.data.annotations.table import Annotations
 from selftrain.data.label_map import LabelMap
 from selftrain.data.manifest import SCHEMA, Manifest
+from selftrain.data.sources.objects.labelled import DrawnBoxes
 from selftrain.errors import ValidationError
 from selftrain.files.workspace import Workspace
 from selftrain.report.validation import ExpectationResult, ValidationReport
@@ -81,9 +83,14 @@ def objects(boxes: list[Box], crowd: tuple[int, ...] = ()) -> Annotations:
     return Annotations.build(pa.table(columns), CLASSES)
 
 
-def checked(boxes: list[Box], folder: Path, *, side: int = 128, **checks: Any) -> ValidationReport:
+NONE_BEYOND = DrawnBoxes(boxes=32)
+
+
+def checked(
+    boxes: list[Box], folder: Path, *, side: int = 128, drawn: DrawnBoxes = NONE_BEYOND, **checks: Any
+) -> ValidationReport:
     chosen = Checks(min_images_per_class=1, **checks)
-    return validate_objects(manifest(side=side), objects(boxes), 0.0, chosen, folder, view=128)
+    return validate_objects(manifest(side=side), objects(boxes), drawn, 0.0, chosen, folder, view=128)
 
 
 def missed(report: ValidationReport) -> dict[str, ExpectationResult]:
@@ -102,7 +109,6 @@ def test_good_objects_meet_every_expectation_beside_those_on_images(tmp_path: Pa
 
 
 BROKEN: dict[str, tuple[list[Box], str]] = {
-    "boxes_inside": ([*good(), (3, "cell", 110, 10, 131, 30)], "cell at 110 10 131 30 in"),
     "box_sides": ([*good(), (4, "dust", 100, 100, 103, 102)], "dust at 100 100 103 102 in"),
     "boxes_once": ([*good(), (5, "cell", 10, 10, 40, 40)], "photos/5.png"),
     "objects_per_class": (
@@ -123,13 +129,29 @@ def test_broken_objects_miss_their_expectation_and_are_named(name: str, tmp_path
     assert list(missed(report)) == [name]
     result = missed(report)[name]
     assert said in f"{result.observed} {result.rows}"
-    if OBJECT_EXPECTATIONS[name] == "warn":
-        assert report.passed
-        assert len(report.warnings) == 1
+    assert OBJECT_EXPECTATIONS[name] == "warn"
+    assert report.passed
+    assert len(report.warnings) == 1
+    require_passed(report)
+
+
+def test_many_boxes_drawn_beyond_their_images_stop_a_run_and_are_named(tmp_path: Path) -> None:
+    drawn = DrawnBoxes(boxes=40, beyond=3, examples=("cell at 90 70 190 160 in 3.png of 100x80 pixels",))
+    report = checked(good(), tmp_path, drawn=drawn)
+    assert list(missed(report)) == ["boxes_inside"]
+    with pytest.raises(
+        ValidationError, match=r"3 of 40 boxes were drawn beyond .*, such as cell at 90 70 190 160 in 3"
+    ):
         require_passed(report)
-    else:
-        with pytest.raises(ValidationError, match=r"photos/3\.png"):
-            require_passed(report)
+    require_passed(checked(good(), tmp_path, drawn=drawn, max_boxes_beyond=0.1))
+
+
+def test_boxes_are_measured_by_the_scale_of_the_training_images(tmp_path: Path) -> None:
+    """Objects of a quarter of the view in training, so that nothing is made smaller, and large ones in test."""
+    boxes: list[Box] = [(row, "cell", 0, 0, 32, 32) for row in range(8)]
+    boxes += [(row, "cell", 0, 0, 500, 500) for row in range(8, LABELLED)]
+    frame = object_frame(manifest(side=512).part(*LABELED).table, objects(boxes), view=128)
+    assert sorted(set(frame["side"])) == [32.0, 500.0]
 
 
 def test_too_many_objects_in_an_image_are_named_with_their_number(tmp_path: Path) -> None:
@@ -164,6 +186,8 @@ def test_crowds_are_no_boxes_and_images_without_any_object_are_fine(tmp_path: Pa
 def test_other_objects_have_a_report_of_their_own(tmp_path: Path) -> None:
     made, space = manifest(), Workspace(tmp_path)
     one, other = objects(good()), objects(good()[:-1])
-    folders = {object_report_folder(space, made, each, 0.0, Checks(), view=128) for each in (one, other, one)}
+    folder = partial(object_report_folder, space, made, quarantine_share=0.0, checks=Checks())
+    folders = {folder(each, NONE_BEYOND, view=128) for each in (one, other, one)}
     assert len(folders) == 2
-    assert object_report_folder(space, made, one, 0.0, Checks(), view=256) not in folders
+    assert folder(one, NONE_BEYOND, view=256) not in folders
+    assert folder(one, DrawnBoxes(boxes=32, beyond=1), view=128) not in folders

@@ -60,7 +60,7 @@ def changed_by(tree: Path, module: str, of: Mapping[str, Callable[[Path], str]] 
         ("selftrain.selflabel.rounds.gate", set()),
         ("selftrain.selflabel.rounds.history", set()),
         ("selftrain.config.recipes", set()),  # its values are in the keys
-        ("selftrain.data.ingest.split", {"ingest"}),
+        ("selftrain.data.splits.split", {"ingest"}),
         ("selftrain.data.manifest", MODELS | {"ingest", "validate"}),
     ],
 )
@@ -76,7 +76,7 @@ def test_a_changed_line_changes_exactly_the_steps_behind_it(tree: Path, module: 
         ("selftrain.learn.training.run", {"next_round", "control", "baseline_of_loop"}),
         ("selftrain.evaluate.statistics.significance", {"start_loop", "next_round"}),
         ("selftrain.selflabel.selection.thresholds", {"start_loop", "next_round"}),
-        ("selftrain.data.ingest.split", set()),
+        ("selftrain.data.splits.split", set()),
         ("selftrain.report.charts", set()),
     ],
 )
@@ -113,7 +113,7 @@ def test_sources_are_parsed_by_one_thread_at_a_time() -> None:
     """Steps that start together ask for their digests in threads, and Python 3.11 cannot parse in two."""
     with ThreadPoolExecutor(1) as pool:
         with code_digest._ALONE:
-            asked = pool.submit(code_digest.digest, ["selftrain.data.ingest.split"])
+            asked = pool.submit(code_digest.digest, ["selftrain.data.splits.split"])
             with pytest.raises(TimeoutError):
                 asked.result(timeout=0.5)
         assert len(asked.result(timeout=60)) == 64

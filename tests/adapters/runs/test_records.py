@@ -91,4 +91,13 @@ def test_an_unfinished_run_of_a_detector_is_known_to_be_one() -> None:
     unfinished = run()
     assert record_of(unfinished).metric == "accuracy"
     unfinished.config.parameters["experiment"]["task"] = "detection"
-    assert record_of(unfinished).metric == "map"
+    assert (record_of(unfinished).metric, record_of(unfinished).rounds_metric) == ("map", "map")
+    unfinished.config.parameters["experiment"]["gate"] = {"metric": "ap50"}
+    assert (record_of(unfinished).metric, record_of(unfinished).rounds_metric) == ("map", "ap50")
+
+
+def test_an_unfinished_run_of_a_detector_answers_its_rounds() -> None:
+    logged = step(config=SimpleNamespace(parameters={"finished": ROUND.model_dump(mode="json")}))
+    later = step(start_time=2, inputs={"finished": [stored(ROUND.model_copy(update={"index": 1}))]})
+    record = record_of(run(log_round_of_detector=logged, log_round_of_detector_2=later))
+    assert [each.index for each in record.rounds] == [0, 1]

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from selftrain import config
 from selftrain.config import Splitting
-from selftrain.data.ingest.group_split import UserGroups, linked
 from selftrain.data.ingest.ingest import IngestResult, ingest
-from selftrain.data.ingest.split import SplitAssignment, assign
 from selftrain.data.manifest import Split
 from selftrain.data.sources.source import open_source
+from selftrain.data.splits.group_split import UserGroups, linked
+from selftrain.data.splits.split import SplitAssignment, assign
 from selftrain.data.store.image_store import ImageStore
 from selftrain.errors import ConfigError, SourceError
 

@@ -99,6 +99,33 @@ def test_objects_come_under_the_manifests_ids(folder: Path) -> None:
     assert objects.labels[first[0] : first[0] + 3].tolist() == [0, 0, 1]
 
 
+def test_a_rare_class_is_on_every_side_of_the_split_and_the_same_objects_give_the_same_split(folder: Path) -> None:
+    path = folder / "labels.json"
+    content = json.loads(path.read_text())
+    rare = [one for one in content["annotations"] if one["category_id"] == 2]
+    content["annotations"] = [one for one in content["annotations"] if one not in rare[3:]]
+    path.write_text(json.dumps(content))
+    settings = source(folder)
+    manifest = made(folder, settings)
+    objects = CocoImages(settings).objects_in(manifest)
+    for split in (Split.TRAIN, Split.VALIDATION, Split.TEST):
+        part = objects.of_images(manifest.part(split).table["image_id"])
+        assert np.bincount(part.labels, minlength=2)[1] == 1, split
+    assert [len(manifest.rows(split)) for split in Split] == [22, 7, 7, 5]
+    assert made(folder / "again", settings).digest == manifest.digest
+
+
+def test_more_objects_in_an_image_move_no_image(folder: Path) -> None:
+    first = made(folder, source(folder))
+    path = folder / "labels.json"
+    content = json.loads(path.read_text())
+    content["annotations"] += [
+        {"id": 900 + k, "image_id": k, "category_id": 2, "bbox": [20, 20, 9, 9]} for k in range(20, 30)
+    ]
+    path.write_text(json.dumps(content))
+    assert made(folder, source(folder)).digest == first.digest
+
+
 def test_files_for_validation_and_test_are_what_they_say(folder: Path) -> None:
     for k, name in enumerate(("v", "t")):
         images = []
@@ -172,6 +199,20 @@ def test_boxes_that_a_model_found_are_no_truth(folder: Path, role: str) -> None:
     settings = source(folder).model_copy(update={role: str(folder / "boxes.json")})
     with pytest.raises(SourceError, match="holds 6 objects that a model found"):
         open_source(settings).scan()
+
+
+def test_boxes_beyond_their_images_are_counted_before_they_are_cut(folder: Path) -> None:
+    path = folder / "labels.json"
+    content = json.loads(path.read_text())
+    for one, box in zip(content["annotations"], ([45, 3, 10, 10], [60, 3, 10, 10], [40.5, 3, 10, 10]), strict=False):
+        one["bbox"] = box
+    path.write_text(json.dumps(content))
+    drawn = CocoImages(source(folder)).drawn
+    assert (drawn.boxes, drawn.beyond) == (80, 2)  # half a pixel is what rounding does
+    assert drawn.examples == (
+        "cell at 45 3 55 13 in 2.png of 50x40 pixels",
+        "cell at 60 3 70 13 in 2.png of 50x40 pixels",
+    )
 
 
 def test_a_dangling_link_in_the_pool_is_listed_and_not_an_error(folder: Path) -> None:

@@ -10,8 +10,9 @@ from keras import ops
 
 from selftrain.data.annotations.run_lengths import mask_of, pixels_of
 from selftrain.data.sources.objects.coco import read_coco
-from selftrain.evaluate.average_precision import Boxes
-from selftrain.evaluate.detection import evaluate_detector
+from selftrain.evaluate.average_precision import Boxes, judge
+from selftrain.evaluate.detection import coco_numbers, evaluate_detector
+from selftrain.evaluate.mask_overlaps import mask_overlaps
 from selftrain.learn.detection.detect import Choice, Detections, Detector
 from selftrain.learn.detection.network import PROTOTYPES, DetectorShape, build_detector
 from selftrain.learn.detection.training import DetectorRecipe, train_detector
@@ -158,6 +159,36 @@ def test_cocos_numbers_of_masks_tell_a_disc_from_its_box() -> None:
     assert evaluate_detector(without, marked, class_names=NAMES, draws=20).masks is None
 
 
+def _shifted(marked: list[Boxes], seed: int) -> list[Boxes]:
+    """Masks that lie a few pixels beside what is marked, so that their overlaps differ."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for each in marked:
+        assert each.masks is not None
+        moved = np.empty(len(each.masks), object)
+        for row, mask in enumerate(each.masks):
+            pixels = pixels_of(mask["counts"], height=96, width=96)
+            moved[row] = {"size": [96, 96], "counts": mask_of(np.roll(pixels, int(rng.integers(0, 9)), axis=1))}
+        scores = rng.random(len(each.boxes)).astype(np.float32)
+        found.append(Boxes.found(each.boxes, each.classes, scores, moved))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_interval_of_masks_is_drawn_from_what_pycocotools_counts(seed: int) -> None:
+    marked = [_boxes(each) for each in drawn_scenes(16, seed=seed).objects]
+    found = _shifted(marked, seed)
+    theirs = coco_numbers(found, marked, classes=len(NAMES), most=300, of="segm")
+    own = judge(found, marked, classes=len(NAMES), overlaps=mask_overlaps)
+    assert (own.map, own.ap50) == (pytest.approx(theirs["map"]), pytest.approx(theirs["ap50"]))
+    report = evaluate_detector(found, marked, class_names=NAMES, draws=200)
+    assert report.masks is not None
+    assert report.masks.interval is not None
+    low, high = report.masks.interval
+    assert 0.2 < low < report.masks.map < high < 1.0
+    assert report.interval[0] > high  # the boxes are exact
+
+
 def test_a_crowd_that_is_marked_by_its_box_alone_is_as_large_as_its_box() -> None:
     """What is found in a crowd does not count, even if no mask tells the size of the image."""
     boxes, classes = np.array([[10, 10, 60, 60]], np.float32), np.zeros(1, np.int64)
@@ -168,6 +199,8 @@ def test_a_crowd_that_is_marked_by_its_box_alone_is_as_large_as_its_box() -> Non
     report = evaluate_detector(found, [one, crowd], class_names=("cell",), draws=20)
     assert report.masks is not None
     assert report.masks.map == pytest.approx(1.0)
+    assert report.masks.interval is not None
+    assert report.masks.interval[1] == pytest.approx(1.0)
 
 
 def _filled(boxes: np.ndarray) -> np.ndarray:

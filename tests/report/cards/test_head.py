@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
+from selftrain.data.annotations.run_lengths import mask_of
 from selftrain.evaluate.average_precision import Boxes
 from selftrain.evaluate.detection import evaluate_detector
 from selftrain.learn.detection.saving import DetectorContract
@@ -20,10 +21,10 @@ def classifier_card() -> str:
     return card_of(contract("cat", "dog"), compared(19, 12), rounds())
 
 
-def boxes_card() -> str:
+def boxes_card(masks: np.ndarray | None = None) -> str:
     box, ball = np.array([[0, 0, 9, 9]], np.float32), np.array([0])
-    marked = [Boxes.marked(box, ball, np.array([False]))] * 4
-    found = [Boxes.found(box, ball, np.ones(1, np.float32))] * 4
+    marked = [Boxes.marked(box, ball, np.array([False]), masks)] * 4
+    found = [Boxes.found(box, ball, np.ones(1, np.float32), masks)] * 4
     report = evaluate_detector(found, marked, class_names=("ball", "unseen"))
     made = DetectorContract(backbone="small", class_names=("ball", "unseen"), strides=(8,), manifest_digest="m" * 64)
     return detector_card(made, report, rounds(), TRAINED_ON)
@@ -49,6 +50,13 @@ def test_hugging_face_reads_the_results_of_a_detector() -> None:
     assert data.pipeline_tag == "object-detection"
     assert {each.metric_type: each.metric_value for each in data.eval_results} == {"map": 1, "map_50": 1, "map_75": 1}
     assert {each.dataset_args["manifest"] for each in data.eval_results} == {"m" * 64}
+
+
+def test_a_detectors_card_has_the_interval_of_outlines() -> None:
+    (mask,) = np.empty((1, 1), object)
+    mask[0] = {"size": [9, 9], "counts": mask_of(np.ones((9, 9), np.bool_))}
+    assert "| mAP, outlines of 4 objects | 1.000 (1.000 to 1.000) |" in boxes_card(mask)
+    assert "outlines of" not in boxes_card()
 
 
 @pytest.mark.parametrize("name", ["a: b", "---\nlicense: mit", "# no", "'\"", "ü 鳥"])

@@ -11,9 +11,9 @@ import pyarrow as pa
 from selftrain.data.annotations.table import CORNERS, Annotations
 from selftrain.data.label_map import LabelMap
 from selftrain.data.manifest import LabelSource
-from selftrain.data.sources.objects.labelled import DrawnObjects, Fault, LabelledImages
+from selftrain.data.sources.objects.labelled import DrawnBoxes, DrawnObjects, Fault, LabelledImages
 from selftrain.errors import SourceError
-from selftrain.naming import name_rows
+from selftrain.naming import ROWS_NAMED, name_rows
 
 FARTHEST = 4.0  # times the image's sides
 TOLD = 1.0  # pixels beyond the border that go without saying
@@ -53,7 +53,22 @@ def checked(
         said.append(f"{int((beyond & kept).sum())} boxes reached beyond their image by more than a pixel, and were cut")
     built = Annotations.build(annotations, label_map)
     result = LabelledImages(images, built, dict(left_out), tuple(said), category_ids)
-    return LabelledImages(images, built, dict(left_out), (*said, *_told(result)), category_ids)
+    told = (*said, *_told(result))
+    return LabelledImages(images, built, dict(left_out), told, category_ids, _drawn(images, drawn, sides, label_map))
+
+
+def _drawn(images: pa.Table, drawn: DrawnObjects, sides: Doubles, label_map: LabelMap) -> DrawnBoxes:
+    """How many boxes somebody drew, and how many of them beyond their image."""
+    known = (drawn.label >= 0) & np.isfinite(drawn.boxes).all(axis=1)
+    size = np.tile(sides[drawn.image], 2)
+    rows = np.flatnonzero(known & (np.maximum(-drawn.boxes, drawn.boxes - size).max(axis=1, initial=0) > TOLD))
+    examples = []
+    for row in rows[:ROWS_NAMED].tolist():
+        box = " ".join(f"{value:.0f}" for value in drawn.boxes[row])
+        width, height = sides[drawn.image[row]]
+        name = images["name"][int(drawn.image[row])].as_py()
+        examples.append(f"{label_map.names[drawn.label[row]]} at {box} in {name} of {width:.0f}x{height:.0f} pixels")
+    return DrawnBoxes(boxes=int(known.sum()), beyond=len(rows), examples=tuple(examples))
 
 
 def _refuse_shares(boxes: Doubles, sides: Doubles, where: str) -> None:

@@ -9,9 +9,11 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
 
 from selftrain.data.annotations.table import Annotations
 from selftrain.data.label_map import LabelMap
+from selftrain.naming import ROWS_NAMED
 
 IMAGE_SCHEMA = pa.schema(
     [
@@ -40,12 +42,31 @@ class Fault(StrEnum):
     RLE_COUNTS = "with run lengths that do not add up to the image"
 
 
+class DrawnBoxes(BaseModel):
+    """How many boxes of the classes that were asked for somebody drew, before any was cut or left out.
+
+    `beyond` of them reached beyond their image by more than a pixel, or lay outside it; `examples` name a few.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    boxes: int = 0
+    beyond: int = 0
+    examples: tuple[str, ...] = ()
+
+    def and_also(self, others: DrawnBoxes) -> DrawnBoxes:
+        """These and those of another source."""
+        examples = (*self.examples, *others.examples)[:ROWS_NAMED]
+        return DrawnBoxes(boxes=self.boxes + others.boxes, beyond=self.beyond + others.beyond, examples=examples)
+
+
 @dataclass(frozen=True, eq=False)
 class LabelledImages:
     """The images of a source (IMAGE_SCHEMA), with and without objects, and the objects.
 
     An image without objects was looked at by people, and holds none. `left_out` counts the objects that could not be
-    used. `notes` are what their owner should know. `category_ids` are the user's own numbers of the classes.
+    used. `notes` are what their owner should know. `category_ids` are the user's own numbers of the classes. `drawn`
+    says how many boxes reached beyond their images before they were cut.
     """
 
     images: pa.Table
@@ -53,6 +74,7 @@ class LabelledImages:
     left_out: Mapping[Fault, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     category_ids: tuple[int | str, ...] = ()
+    drawn: DrawnBoxes = field(default_factory=DrawnBoxes)
 
     @property
     def label_map(self) -> LabelMap:

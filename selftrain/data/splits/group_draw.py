@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selftrain.data.hash_position import hash_position
-from selftrain.data.ingest.group_split import UserGroups, linked, position_of_group
+from selftrain.data.splits.group_split import UserGroups, linked, position_of_group
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -50,19 +50,18 @@ def draw_together(
     count = int(component.max(initial=-1)) + 1
     pairs, number = np.unique(np.stack([component, images.label[rows]], axis=1), axis=0, return_counts=True)
     seen = np.bincount(component, weights=images.seen[rows], minlength=count) > 0
-    position = _positions(images, rows, component, user_groups, seed=given.seed)
+    position = positions(images, rows, component, user_groups, seed=given.seed)
     level = level.copy()
     level[rows] = _draw(_Drawn(pairs[:, 0], pairs[:, 1], number, position, seen), given)[component]
     return level
 
 
-def _positions(
-    images: LabelledImages, rows: Int64s, component: Int64s, user_groups: UserGroups, *, seed: int
-) -> Floats:
+def positions(images: LabelledImages, rows: Int64s, component: Int64s, user_groups: UserGroups, *, seed: int) -> Floats:
     """(components,) the hash of the first group by name, whichever images came; of the smallest id without a group."""
     code = user_groups.code[rows]
-    by_name = np.argsort(np.argsort(np.array(user_groups.names, dtype=np.str_)))
-    key = np.where(code >= 0, by_name[code], len(by_name) + images.rank[rows])
+    count = len(user_groups.names)
+    by_name = np.append(np.argsort(np.argsort(np.array(user_groups.names, dtype=np.str_))), 0)  # the last one for -1
+    key = np.where(code >= 0, by_name[code], count + images.rank[rows])
     order = np.lexsort((key, component))
     heads = rows[order[np.unique(component[order], return_index=True)[1]]]
     names, ids = user_groups.names, images.ids

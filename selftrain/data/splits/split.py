@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from selftrain.config import Splitting
+from selftrain.data.annotations.counts import ObjectCounts
 from selftrain.data.hash_position import hash_position
-from selftrain.data.ingest.group_draw import Given, LabelledImages, draw_together
-from selftrain.data.ingest.group_split import Followed, UserGroups, follow_groups, no_groups, refuse_cut_groups
 from selftrain.data.manifest import Split
+from selftrain.data.splits.group_draw import Given, LabelledImages, draw_together
+from selftrain.data.splits.group_split import Followed, UserGroups, follow_groups, no_groups, refuse_cut_groups
+from selftrain.data.splits.object_draw import draw_by_objects
 from selftrain.errors import SourceError
 
 Int64s = npt.NDArray[np.int64]
@@ -23,6 +25,14 @@ Bools = npt.NDArray[np.bool_]
 LABELED: Final = (Split.TRAIN, Split.VALIDATION, Split.TEST)
 _TRAIN, _VALIDATION, _TEST = range(3)
 _FREE: Final = -1
+
+
+class TooFewImagesError(SourceError):
+    """A class has too few images in a split; `counts` are those of the first such class in each split."""
+
+    def __init__(self, message: str, counts: Mapping[str, int]) -> None:
+        super().__init__(message)
+        self.counts = counts
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,7 @@ def assign(
     previous: Mapping[str, str] | None = None,
     seen: Bools | None = None,
     user_groups: UserGroups | None = None,
+    contents: ObjectCounts | None = None,
 ) -> SplitAssignment:
     """Split n labelled images; unique ids (n,), labels (n,) >= 0, near-duplicate groups (n,) within one label each.
 
@@ -81,6 +92,7 @@ def assign(
     - `seen` (n,): models learned from the image before it had a label. It becomes a training image, unless its class is
       split for the first time: no earlier model knows that class.
     - `user_groups`: images of one camera, patient or video lie on one side, see `group_split`.
+    - `contents`: the objects in each image, for a detector. The splits share those of every class, see `object_draw`.
 
     Raises a SourceError that names the classes with fewer than `splitting.min_per_class` images in a split, or the
     groups that given splits cut.
@@ -103,7 +115,12 @@ def assign(
         least=splitting.min_per_class,
         seed=splitting.seed,
     )
-    drawn = draw_together(images, fixed.near, users, level, given) if users.any else _drawn(images, group, level, given)
+    if contents is not None:
+        drawn = draw_by_objects(images, fixed.near, users, level, given, contents.of_images(kept))
+    elif users.any:
+        drawn = draw_together(images, fixed.near, users, level, given)
+    else:
+        drawn = _drawn(images, group, level, given)
     _refuse_few(label, drawn, kept, fixed.near, given.least, class_names, users)
     return SplitAssignment(np.array(LABELED, dtype=np.str_)[drawn], fixed.copy_of, fixed.barred_by)
 
@@ -256,9 +273,10 @@ def _refuse_few(
         for k, split in few[:5]
     ]
     more = f", and {len(few) - 5} more" if len(few) > 5 else ""
-    raise SourceError(
+    raise TooFewImagesError(
         f"too few labelled images: {'; '.join(lines)}{more}. Each class needs {least} in each of train, validation and "
-        "test: add images, leave the class out, or change splitting.validation, .test or .min_per_class"
+        "test: add images, leave the class out, or change splitting.validation, .test or .min_per_class",
+        dict(zip(LABELED, counts[few[0, 0]].tolist(), strict=True)),
     )
 
 

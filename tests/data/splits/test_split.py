@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selftrain.config import Splitting
-from selftrain.data.ingest.split import SplitAssignment, assign
+from selftrain.data.splits.split import SplitAssignment, assign
 from selftrain.errors import SourceError
 
 NAMES = ("ant", "bee")
