@@ -29,6 +29,7 @@ SHORT = {
     "learning_rate": 4e-3,
     "student_steps": 60,
     "more_burn_ins": 2,
+    "burn_in_gain": 1.0,  # two trainings, if the first may teach
     "burn_in_precision": 0.6,
     "burn_in_recall": 0.05,
 }
