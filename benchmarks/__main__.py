@@ -45,6 +45,7 @@ NAMES = (
 # They train for hours, so they run only when they are named.
 LEARNING = (
     "few_labels",
+    "few_boxes",
     "digits_seeds",
     "digits_labels",
     "flowers_20",
