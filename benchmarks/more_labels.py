@@ -119,7 +119,7 @@ def _accuracy(head: Linear, features: Floats, labels: Ints) -> float:
 def flowers_features(*, quick: bool) -> tuple[Floats, Ints]:
     """The features (n, d) of TensorFlow Flowers, and the classes (n,)."""
     with tempfile.TemporaryDirectory() as folder:
-        files = photos.unpackflowers_features(Path(folder))
+        files = photos.unpack_flowers(Path(folder))
         files = sorted(files, key=lambda each: each.name)[: 800 if quick else None]
         names = sorted({each.parent.name for each in files})
         images = np.stack([np.asarray(_square(Image.open(each))) for each in files])
