@@ -160,8 +160,8 @@ def test_the_check_says_aloud_that_it_did_not_run(tmp_path: Path) -> None:
 # What only some steps and models load: detectors, validation, the page and the charts, a user's own model, images in
 # archives, retrainings.
 LATE = re.compile(
-    r"/(adoption|annotations|autolabeling|cards|detection|detectors|drift|expectations|foundation|notices|objects|page|places)/"
-    r"|/(report|retraining|shapes)/|/data/lists/(columns|reading)|/learn/models/predict_files|/evaluate/(average_precision|detection)\.py"
+    r"/(adoption|annotations|autolabeling|cards|detection|detectors|drift|expectations|foundation|inputs|notices|objects|page|places)/"
+    r"|/(report|retraining|selection|shapes|splits)/|/data/lists/(columns|reading)|/learn/models/predict_files|/evaluate/(average_precision|detection)\.py"
 )
 
 
