@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from selftrain.cli.predictions import NOTHING_READ
+from selftrain.cli.predictions import NOTHING_READ, Looking
 from selftrain.cli.shared.options import print_columns, print_json
 from selftrain.errors import ConfigError, WithdrawnError
 from selftrain.naming import name_rows
@@ -204,8 +204,7 @@ def predict_objects(
     files: Sequence[str],
     wrong: Sequence[Answer],
     *,
-    threshold: float | None,
-    batch_size: int | None,
+    looking: Looking,
     as_json: bool,
 ) -> None:
     """Print the objects in `files`; `wrong` are the rows of paths that name no file."""
@@ -217,13 +216,19 @@ def predict_objects(
 
     start_keras(lean=True)
     contract = detector.contract
-    images, lowest = [ListedImage(path, "", read_file) for path in files], lowest_scores(contract, threshold)
+    images, lowest = [ListedImage(path, "", read_file) for path in files], lowest_scores(contract, looking.threshold)
     with progress("predict") as show:
-        seen = find_objects(detector, images, lowest, threads=cores(), batch_size=batch_size or BATCH, progress=show)
+        seen = find_objects(
+            *(detector, images, lowest),
+            threads=cores(),
+            batch_size=looking.batch_size or BATCH,
+            flips=looking.flips,
+            progress=show,
+        )
         rows = [answer_of(each, contract.class_names) for each in seen]
     rows += [ObjectAnswer(path=each.path, error=each.error) for each in wrong]
     typer.echo(f"by {found.called}", err=True)
-    _say_default(found, threshold)
+    _say_default(found, looking.threshold)
     _warn(found)
     if as_json:
         print_json(rows)
@@ -247,8 +252,7 @@ def predict_objects_into(
     found: FoundModel,
     detector: SavedDetector,
     *,
-    threshold: float | None,
-    batch_size: int | None,
+    looking: Looking,
     as_json: bool,
 ) -> None:
     """Write the objects in the images `listed` to `out`, and say what it holds."""
@@ -263,11 +267,12 @@ def predict_objects_into(
         done = write_objects(
             *(detector, listed, out),
             called=found.called,
-            threshold=threshold,
-            batch_size=batch_size or BATCH,
+            threshold=looking.threshold,
+            batch_size=looking.batch_size or BATCH,
+            flips=looking.flips,
             progress=show,
         )
-    _say_default(found, threshold)
+    _say_default(found, looking.threshold)
     _warn(found)
     if as_json:
         print_json(done)

@@ -12,10 +12,11 @@ from selftrain.cli.detections import label_objects, predict_objects, refuse_unus
 from selftrain.cli.predictions import (
     NOTHING_READ,
     AtOnce,
+    Looking,
     Table,
     asked_model,
     predict_into,
-    refuse_threshold,
+    refuse_looking,
     show_reading,
 )
 from selftrain.cli.shared.options import (
@@ -82,6 +83,9 @@ Materialize = Annotated[
 ]
 Copy = Annotated[bool, typer.Option("--copy", help="Make copies instead of links in --materialize.")]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Images that are predicted at once.")]
+BoxFlips = Annotated[
+    bool, typer.Option("--flips", help="With a detector: average the boxes of each image and its mirror image.")
+]
 Flips = Annotated[bool, typer.Option("--flips", help="Average the answers for each image and its mirror image.")]
 
 
@@ -95,6 +99,7 @@ def predict(
     image_size: ImageSize = None,
     bits: Bits = None,
     threshold: BoxScore = None,
+    flips: BoxFlips = False,
     batch_size: AtOnce = None,
     model_name: ModelNameOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
@@ -123,17 +128,16 @@ def predict(
         sources=sources,
     )
     if out is not None:
-        predict_into(out, sources, find=find, threshold=threshold, batch_size=batch_size, as_json=as_json)
+        predict_into(out, sources, find=find, looking=Looking(threshold, flips, batch_size), as_json=as_json)
         return
     files, rows = named_files([Path(source) for source in sources])
     if files:
         found = find()
         if found.detector is not None:
-            predict_objects(
-                *(found, found.detector, files, rows), threshold=threshold, batch_size=batch_size, as_json=as_json
-            )
+            looking = Looking(threshold, flips, batch_size)
+            predict_objects(found, found.detector, files, rows, looking=looking, as_json=as_json)
             return
-        refuse_threshold(found, threshold)
+        refuse_looking(found, Looking(threshold, flips))
         loaded = found.load()
         with progress("predict") as show:
             rows = (*answer_files(loaded.model, loaded.contract, files, progress=show), *rows)

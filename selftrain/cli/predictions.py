@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,6 +33,15 @@ AtOnce = Annotated[
         "--batch-size", min=1, help="Images that are predicted at once, with --out. Default: 32; with a detector 8."
     ),
 ]
+
+
+@dataclass(frozen=True)
+class Looking:
+    """How a detector looks at images: boxes from a `threshold` on, averaged over mirrored views, so many at once."""
+
+    threshold: float | None
+    flips: bool = False
+    batch_size: int | None = None
 
 
 def asked_model(
@@ -79,8 +89,7 @@ def predict_into(
     sources: Sequence[str],
     *,
     find: Callable[[], FoundModel],
-    threshold: float | None,
-    batch_size: int | None,
+    looking: Looking,
     as_json: bool,
 ) -> None:
     """Write the answers for the images of `sources` to the file `out`, and say what it holds."""
@@ -94,22 +103,22 @@ def predict_into(
     listed = list_sources(sources)  # a wrong source is refused before the model is loaded
     found = find()
     if found.detector is not None:
-        predict_objects_into(
-            *(out, listed, found, found.detector), threshold=threshold, batch_size=batch_size, as_json=as_json
-        )
+        predict_objects_into(out, listed, found, found.detector, looking=looking, as_json=as_json)
         return
-    refuse_threshold(found, threshold)
+    refuse_looking(found, looking)
     if not as_table:
         raise ConfigError(f"--out {out}: labels of images are written as Parquet; give a name such as labels.parquet")
-    _predict_labels(out, listed, found.load(), batch_size=batch_size or 32, as_json=as_json)
+    _predict_labels(out, listed, found.load(), batch_size=looking.batch_size or 32, as_json=as_json)
 
 
-def refuse_threshold(found: FoundModel, threshold: float | None) -> None:
-    """Raise ConfigError for a --threshold that the classifier `found` does not read."""
-    if threshold is not None:
+def refuse_looking(found: FoundModel, looking: Looking) -> None:
+    """Raise ConfigError for a --threshold or --flips that the classifier `found` does not read."""
+    given = [f"--threshold {looking.threshold:g}"] if looking.threshold is not None else []
+    given += ["--flips"] if looking.flips else []
+    if given:
         raise ConfigError(
-            f"--threshold {threshold:g} is for detectors, and {found.called or 'the model'} answers a class per image; "
-            "leave it out (`selftrain pseudo-label --threshold` accepts labels by their confidence)"
+            f"{given[0]} is for detectors, and {found.called or 'the model'} answers a class per image; leave it out "
+            "(`selftrain pseudo-label` reads both)"
         )
 
 

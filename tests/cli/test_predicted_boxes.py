@@ -121,18 +121,26 @@ def test_threshold_and_batch_size_count(selftrain: Command, detector: Path, phot
     assert "2 objects" in one.out
 
 
-def test_flips_averages_what_pseudo_label_finds_in_mirrored_views(selftrain: Command, detector: Path) -> None:
+def test_flips_averages_what_is_found_in_mirrored_views(selftrain: Command, detector: Path) -> None:
     """A block at the left edge of 72 pixels lies across two cells once mirrored, and is not found there."""
     paint_blocks(Path("photos/edge.png"), (0, 0, "red"), width=72)
-    call = ("pseudo-label", "--model", detector, "--images", "photos", "--threshold", "0.4")
-    for out, options in (("plain.json", []), ("mean.json", ["--flips"])):
-        done = selftrain(*call, "--out", out, *options)
+    own = ("--model", detector, "--threshold", "0.4")
+    found: dict[str, float] = {}
+    for name, call in {
+        "label": ("pseudo-label", "--images", "photos", "--out", "label.json"),
+        "label --flips": ("pseudo-label", "--images", "photos", "--out", "mean.json", "--flips"),
+        "predict --flips": ("predict", "photos", "--out", "predicted.json", "--flips"),
+    }.items():
+        done = selftrain(*call, *own)
         assert done.code == 0, done.err
-    [plain] = json.loads(Path("plain.json").read_text())["annotations"]
-    [mean] = json.loads(Path("mean.json").read_text())["annotations"]
-    assert plain["bbox"] == mean["bbox"] == box_of((0, 0, "red"))
-    assert plain["score"] > 0.9
-    assert mean["score"] == pytest.approx(plain["score"] / 2, abs=0.05)
+        [each] = json.loads(Path(call[call.index("--out") + 1]).read_text())["annotations"]
+        assert each["bbox"] == box_of((0, 0, "red"))
+        found[name] = each["score"]
+    assert found["label"] > 0.9
+    assert found["label --flips"] == pytest.approx(found["label"] / 2, abs=0.05)
+    assert found["predict --flips"] == pytest.approx(found["label --flips"])
+    [shown] = json.loads(selftrain("predict", "photos", *own, "--flips", "--json").out)
+    assert shown["scores"] == [pytest.approx(found["label --flips"], abs=1e-4)]
 
 
 @pytest.mark.parametrize(

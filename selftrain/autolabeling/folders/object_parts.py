@@ -29,16 +29,17 @@ def found_in_parts(
     folder: Path,
     *,
     batch_size: int,
+    flips: bool,
     progress: Progress,
 ) -> tuple[list[FoundObjects | Unread], int]:
     """What each image of `sources` holds, called by its path, and how many of them an earlier command had looked at.
 
     `lowest` is the score per class from which a box counts. Finished parts lie in `folder`, each under a digest of the
-    model, the scores and the states of its files: where one of these changed, its images are looked at again.
+    model, scores, views and states of its files: where one of these changed, its images are looked at again.
     """
     images = sources.images
     parts = [images[start : start + PART] for start in range(0, len(images), PART)]
-    files = [folder / f"{_key(saved, lowest, part)}.json" for part in parts]
+    files = [folder / f"{_key(saved, lowest, part, flips=flips)}.json" for part in parts]
     open_parts = [k for k, file in enumerate(files) if not file.is_file()]
     left = [image for k in open_parts for image in parts[k]]
     before = len(images) - len(left)
@@ -49,6 +50,7 @@ def found_in_parts(
             lowest,
             threads=sources.threads,
             batch_size=batch_size,
+            flips=flips,
             progress=lambda done, total, note="": progress(before + done, before + total, note),
         )
         for k in open_parts:
@@ -56,9 +58,9 @@ def found_in_parts(
     return [each for file in files for each in _read(file)], before
 
 
-def _key(saved: SavedDetector, lowest: Mapping[str, float], part: Sequence[ListedImage]) -> str:
+def _key(saved: SavedDetector, lowest: Mapping[str, float], part: Sequence[ListedImage], *, flips: bool) -> str:
     listed = [f"{image.path}\0{image.state}\0{image.error}" for image in part]
-    asked = [saved.contract.model_dump_json(), json.dumps(dict(lowest))]
+    asked = [saved.contract.model_dump_json(), json.dumps([dict(lowest), flips])]
     return hashlib.sha256("\n".join([*asked, *listed]).encode("utf-8", "surrogateescape")).hexdigest()
 
 

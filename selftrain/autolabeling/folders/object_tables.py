@@ -83,19 +83,23 @@ def write_objects(
     called: str,
     threshold: float | None = None,
     batch_size: int = BATCH,
+    flips: bool = False,
     progress: Progress = silent,
 ) -> ObjectTableSummary:
     """Find the objects of every image of `sources` and write them to `out`, in the format that its name says.
 
     `.csv` and `.parquet` hold SCHEMA: x and y of the upper left corner, width and height, in pixels of the image as it
     is displayed. `.json` is COCO, with a score per object and outlines where the detector knows them; a table beside it
-    lists files that cannot be read. `called` is the model's name in the table. The file is written whole or not at all.
+    lists files that cannot be read. `called` is the model's name in the table. `flips` averages
+    over mirrored views. The file is written whole or not at all.
     Finished parts lie in a hidden folder beside it until then, and a command that was killed continues with them.
     Raises ConfigError where another process writes `out`.
     """
     lowest, names = lowest_scores(saved.contract, threshold), saved.contract.class_names
     with alone(out) as folder:
-        every, before = found_in_parts(saved, sources, lowest, folder, batch_size=batch_size, progress=progress)
+        every, before = found_in_parts(
+            *(saved, sources, lowest, folder), batch_size=batch_size, flips=flips, progress=progress
+        )
         read = [each for each in every if not isinstance(each, Unread)]
         unread = [each for each in every if isinstance(each, Unread)]
         root, quarantine = None, None
