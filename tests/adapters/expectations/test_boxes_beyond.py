@@ -1,4 +1,4 @@
-"""A COCO file of images twice as large: the steps of a detector's run cut its boxes, and stop before a training."""
+"""A COCO file of images twice as large: reading cuts its boxes, and validation stops the run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from selftrain import config
+from selftrain.adapters.expectations.objects import validate_objects
 from selftrain.adapters.expectations.validate import require_passed
 from selftrain.data.ingest.ingest import ingest
 from selftrain.data.ingest.report import report_ingested
@@ -17,8 +18,6 @@ from selftrain.data.sources.coco import CocoImages
 from selftrain.data.store.dataset import open_dataset
 from selftrain.errors import ValidationError
 from selftrain.report.validation import ValidationReport
-from steps.mark_objects import mark_objects
-from steps.validate_objects import validate_objects
 
 # marshmallow, that Great Expectations builds on, warns of its own next version at import.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -28,7 +27,7 @@ BOXES = ([8, 8, 16, 16], [30, 20, 18, 18])
 
 
 def checked(folder: Path, *, scale: int) -> ValidationReport:
-    """The report of the step on images whose boxes were drawn on copies that are `scale` times as large."""
+    """The validation of images whose boxes were drawn on copies that are `scale` times as large."""
     photos = folder / "photos"
     photos.mkdir()
     for k in range(12):
@@ -45,21 +44,13 @@ def checked(folder: Path, *, scale: int) -> ValidationReport:
     }
     (folder / "labels.json").write_text(json.dumps(content))
     source = config.CocoSource(annotations=str(folder / "labels.json"), images=str(photos))
-    place = config.Place(workspace=str(folder / "work"), dataset="cells")
-    images, store = CocoImages(source), open_dataset(place).store
+    images = CocoImages(source)
+    store = open_dataset(config.Place(workspace=str(folder / "work"), dataset="cells")).store
     done = ingest(images, images.scan(), store, settings=config.Ingest(), splitting=config.Splitting())
-    objects, test_objects, drawn = mark_objects.entrypoint(done.manifest, source, place)
-    report, _ = validate_objects.entrypoint(
-        done.manifest,
-        objects,
-        test_objects,
-        drawn,
-        report_ingested(done, store.quarantine_path),
-        place,
-        config.Checks(),
-        128,
-    )
-    return report
+    objects = images.objects_in(done.manifest)
+    share = report_ingested(done, store.quarantine_path).quarantine_share
+    asked = (done.manifest, objects, images.drawn, share, config.Checks())
+    return validate_objects(*asked, folder / "report", store, view=128)
 
 
 def test_boxes_of_images_twice_as_large_stop_the_run(tmp_path: Path) -> None:
