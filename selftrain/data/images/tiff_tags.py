@@ -134,4 +134,6 @@ def misread(image: TiffImageFile) -> str | None:
 
 
 def _numbers(value: object) -> tuple[int, ...]:
-    return tuple(value) if isinstance(value, tuple) else (int(str(value)),)
+    """The numbers of a tag's value; a text or bytes, which a broken writer may leave, has none and counts as 0."""
+    each = value if isinstance(value, tuple) else (value,)
+    return tuple(int(number) if isinstance(number, int | float) else 0 for number in each) or (0,)

@@ -20,7 +20,10 @@ DOUBTFUL = (
 )
 """Names that may be a class, or mean that nobody has looked, in lower case."""
 _SEPARATORS = ("|", ";", ",")
-_UNSEEN, _CONTROL = "Cf", "Cc"  # categories of characters in Unicode: for format, and for control
+_CONTROL = "Cc"  # category of control characters in Unicode
+_UNSEEN = "\u00ad\u200b\u2060\ufeff"  # soft hyphen, zero-width space, word joiner, byte order mark
+_PLAIN: dict[int, int | None] = {ord(each): None for each in _UNSEEN}
+_PLAIN |= {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F)}  # ASCII from "!" on, in full width
 
 
 def without_marks(labels: pa.ChunkedArray, no_label: Collection[str] | None) -> tuple[pa.ChunkedArray, str]:
@@ -120,7 +123,6 @@ def _normal(label: str) -> str:
     >>> _normal(" Two  Words"), _normal("a"), _normal("A"), _normal("1.00")
     ('two words', 'a', 'A', '1')
     """
-    seen = "".join(each for each in label if unicodedata.category(each) != _UNSEEN)
-    text = " ".join(unicodedata.normalize("NFKC", seen).split())
+    text = " ".join(unicodedata.normalize("NFC", label.translate(_PLAIN)).split())
     text = re.sub(r"^(-?\d+)\.0+$", r"\1", text)  # a table that counts in floats
     return text.casefold() if len(text) > 1 else text

@@ -135,10 +135,11 @@ def is_better_than_chance(answers: Ints, labels: Ints, classes: int) -> bool:
     """Whether `answers` (n,) agree with `labels` (n,) clearly more often than chance.
 
     The lower bound of the accuracy lies above 1 / classes, and kappa above a tenth, so that a model that always answers
-    the largest class is not better.
+    the largest class is not better. Of many classes, a bound above twice what chance gives is enough.
     """
     right, count, agreement = int((answers == labels).sum()), len(labels), by_chance(answers, labels, classes)
-    return wilson(right, count).low > 1 / classes and right / count > agreement + 0.1 * (1 - agreement)
+    low, chance = wilson(right, count).low, max(1 / classes, agreement)
+    return low > 2 * chance or (low > 1 / classes and right / count > agreement + 0.1 * (1 - agreement))
 
 
 def check_better_than_chance(probs: Floats, labels: Ints, class_names: tuple[str, ...], *, called: str) -> float:

@@ -49,9 +49,12 @@ class Detections:
 
     def above(self, score: float) -> Detections:
         """Those with at least this score."""
-        kept = self.scores >= score
-        masks = None if self.masks is None else self.masks[kept]
-        return Detections(self.boxes[kept], self.classes[kept], self.scores[kept], masks)
+        return self.first(int((self.scores >= score).sum()))
+
+    def first(self, most: int) -> Detections:
+        """The best ones, at most so many."""
+        masks = None if self.masks is None else self.masks[:most]
+        return Detections(self.boxes[:most], self.classes[:most], self.scores[:most], masks)
 
 
 @dataclass(frozen=True)

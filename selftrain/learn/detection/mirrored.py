@@ -17,8 +17,8 @@ from selftrain.progress import Progress, silent
 Pixel = TypeVar("Pixel", bound=np.generic)
 Views = Literal[1, 2, 4]
 """1: the image as it is. 2: and mirrored left to right. 4: and both upside down."""
-SAME = 0.55
-"""Boxes of two views that overlap by so much are one object."""
+SAME = 0.6
+"""Boxes of two views that overlap by so much are one object; those of one view overlap less, by `Choice.overlap`."""
 
 
 class MirroredDetector:
@@ -44,7 +44,7 @@ class MirroredDetector:
                 ),
             )
             every.append([mirrored_back(each, turn, image) for each, image in zip(found, images, strict=True)])
-        return [fused(views) for views in zip(*every, strict=True)]
+        return [fused(views).first(self._detector.choice.most) for views in zip(*every, strict=True)]
 
 
 def mirrored_pixels(image: NDArray[Pixel], turn: int) -> NDArray[Pixel]:

@@ -141,6 +141,12 @@ def test_a_full_width_number_is_the_same_number(folders: Path) -> None:
         read(folders, f"path,label\n{CAT},1\n{DOG},\uff11\n")
 
 
+@pytest.mark.parametrize(("one", "other"), [("m2", "m\u00b2"), ("1", "\u2460")])
+def test_characters_that_look_alike_only_in_part_are_two_classes(folders: Path, one: str, other: str) -> None:
+    found = read(folders, f"path,label\n{CAT},{one}\n{DOG},{other}\n")
+    assert set(found.table["label"].to_pylist()) == {one, other}
+
+
 @pytest.mark.parametrize("command", ["pseudo-label", "predict"])
 def test_what_a_model_answered_is_not_taken_for_what_people_said(folders: Path, command: str) -> None:
     answers = {"path": [CAT, DOG], "confidence": [0.9, 0.4]}

@@ -33,6 +33,11 @@ def test_a_view_gives_a_place_one_box_at_most() -> None:
     np.testing.assert_allclose(both.scores, [0.6], atol=1e-6)
 
 
+def test_two_boxes_that_every_view_tells_apart_stay_two() -> None:
+    view = found(((0, 0, 100, 10), 0, 0.8), ((0, 0, 58, 10), 0, 0.6))  # they share .58, and no view calls them doubles
+    np.testing.assert_allclose(fused([view, view]).scores, [0.8, 0.6], atol=1e-6)
+
+
 def test_views_without_any_object_have_none_together() -> None:
     none = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.float32))
     assert len(fused([none, none])) == 0
