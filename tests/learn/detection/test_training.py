@@ -68,7 +68,7 @@ def test_with_a_teacher_that_is_always_right_the_pool_helps(taught: Taught, monk
     control = train_detector(taught.again(), SHAPE, recipe, few, seed=5, steady=True)
     alone = average_precision(control)
     monkeypatch.setattr(
-        "selftrain.learn.detection.unbiased_teacher._batch",
+        "selftrain.learn.detection.unbiased_teacher.both_halves",
         lambda human, other, pseudo, recipe, masks: (
             np.concatenate([human.strong, other.weak]),
             np.concatenate(
