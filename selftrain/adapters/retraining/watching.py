@@ -77,7 +77,7 @@ def drift_line(e: Experiment) -> str:
         window = watch(e, new_images(intake, seen_rows=seen))
     except Exception as error:  # whatever is wrong with the measurement, the images can still be trained on
         return f"drift was not measured: {error}"
-    return line_of(window) if window else "drift was not measured: there is no champion, or no new image"
+    return line_of(window) if window else "drift was not measured: no champion, or no new image"
 
 
 def line_of(window: Window) -> str:

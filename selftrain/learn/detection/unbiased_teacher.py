@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import keras
 import numpy as np
@@ -98,38 +99,93 @@ def learn_from_unlabelled(
     alone. The averaged weights are left in `model`. `check` gives the thresholds of the teacher as it is, or None to
     keep the earlier ones. A `keeper` saves the training, as in `train_detector`.
     """
-    kept, watch = keeper or Keeper(None), watch if watch is not None else Watch()
-    if (final := kept.finished()) is not None:
-        variables.write(model.weights, final[: len(model.weights)])
-        watch.restore(final[len(model.weights) :])
+    lesson = Lesson(model, shape, recipe, method, watch or Watch(), keeper or Keeper(None))
+    if lesson.ended:
         return model
-    teacher = copied(model)
-    freeze_statistics(teacher)
-    run = DetectorRun(model, shape, recipe, steady=True)
-    if (before := kept.go_on(run, teacher.weights)) is not None:
-        method = replace(method, threshold=tuple(before[0].tolist()))
-        watch.restore(before[1:])
-    asked = Detector(teacher, shape.strides, Choice(most=recipe.most, score=LOWEST_SCORE, outlines=False))
-    for both in ahead(lambda step: _views(labelled, unlabelled, recipe, seed, step), range(run.step, recipe.steps)):
-        human, other = both
+    asked = Detector(lesson.teacher, shape.strides, Choice(most=recipe.most, score=LOWEST_SCORE, outlines=False))
+    views = partial(views_of_both, labelled, unlabelled, recipe, seed)
+    for human, other in ahead(views, range(lesson.step, recipe.steps)):
         found = asked(other.weak, batch_size=len(other.weak))
-        weight = method.weight * min(1.0, (run.step + 1) / max(method.ramp_up * recipe.steps, 1))
-        pseudo = [pseudo_objects(each, method, weight=weight) for each in found]
-        loss = run.learn(*both_halves(human, other, pseudo, recipe, masks=run.masks))
-        watch.losses.append(loss)
-        watch.kept.append(float(np.mean([(~each.ignored).sum() for each in pseudo])))
-        if run.step % method.update_every == 0:
-            variables.write(teacher.trainable_variables, run.averaged())
-        if run.step % method.check_every == 0:
-            method = replace(method, threshold=check(teacher) or method.threshold)
-        progress(run.step, recipe.steps, f"loss {loss:.3f}, {watch.kept_lately():.1f} boxes a view")
-        kept.in_time(run, teacher.weights, (np.asarray(method.threshold), *watch.arrays))
-    variables.write(model.trainable_variables, run.averaged())
-    kept.finish(model, recipe.steps, watch.arrays)
-    return model
+        lesson.learn(human, other, [pseudo_objects(each, lesson.method, weight=lesson.weight) for each in found])
+        if lesson.step % method.update_every == 0:
+            lesson.update_teacher()
+        if lesson.step % method.check_every == 0:
+            lesson.set_threshold(check(lesson.teacher))
+        lesson.keep(progress)
+    return lesson.finished()
 
 
-def _views(labelled: Scenes, unlabelled: Scenes, recipe: DetectorRecipe, seed: int, step: int) -> tuple[Views, Views]:
+class Lesson:
+    """A student in training, the average of its weights that teaches it, and what a save holds of both.
+
+    `ended`: a `keeper` has the final weights of this training, which are in `model` then.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        shape: DetectorShape,
+        recipe: DetectorRecipe,
+        method: UnbiasedTeacher,
+        watch: Watch,
+        keeper: Keeper,
+    ) -> None:
+        self.method, self._model, self._recipe, self._watch, self._kept = method, model, recipe, watch, keeper
+        final = keeper.finished()
+        self.ended = final is not None
+        if final is not None:
+            variables.write(model.weights, final[: len(model.weights)])
+            watch.restore(final[len(model.weights) :])
+            return
+        self.teacher = copied(model)
+        freeze_statistics(self.teacher)
+        self._run = DetectorRun(model, shape, recipe, steady=True)
+        if (before := keeper.go_on(self._run, self.teacher.weights)) is not None:
+            self.set_threshold(tuple(before[0].tolist()))
+            watch.restore(before[1:])
+
+    @property
+    def step(self) -> int:
+        """The steps that were learned."""
+        return self._run.step
+
+    @property
+    def weight(self) -> float:
+        """Of the pseudo-labels in the step that comes."""
+        return self.method.weight * min(1.0, (self.step + 1) / max(self.method.ramp_up * self._recipe.steps, 1))
+
+    def learn(self, human: Views, other: Views, pseudo: Sequence[Objects]) -> None:
+        """One step on labelled views, and on strong ones of the others with their `pseudo`-labels."""
+        loss = self._run.learn(*both_halves(human, other, pseudo, self._recipe, masks=self._run.masks))
+        self._watch.losses.append(loss)
+        self._watch.kept.append(float(np.mean([(~each.ignored).sum() for each in pseudo])))
+
+    def update_teacher(self) -> None:
+        """Make the average of the student's weights the teacher."""
+        variables.write(self.teacher.trainable_variables, self._run.averaged())
+
+    def set_threshold(self, threshold: tuple[float, ...] | None) -> None:
+        """The scores from which boxes are pseudo-labels; None keeps the earlier ones."""
+        self.method = replace(self.method, threshold=threshold or self.method.threshold)
+
+    def keep(self, progress: Progress) -> None:
+        """Tell how far it is, and save it if it is time."""
+        note = f"loss {self._watch.losses[-1]:.3f}, {self._watch.kept_lately():.1f} boxes a view"
+        progress(self.step, self._recipe.steps, note)
+        threshold = np.asarray(self.method.threshold)
+        self._kept.in_time(self._run, self.teacher.weights, (threshold, *self._watch.arrays))
+
+    def finished(self) -> keras.Model:
+        """The student, with the average of its weights."""
+        variables.write(self._model.trainable_variables, self._run.averaged())
+        self._kept.finish(self._model, self._recipe.steps, self._watch.arrays)
+        return self._model
+
+
+def views_of_both(
+    labelled: Scenes, unlabelled: Scenes, recipe: DetectorRecipe, seed: int, step: int
+) -> tuple[Views, Views]:
+    """The views of a step: half of them of labelled scenes, and strong ones of the others."""
     half = recipe.batch_size // 2
     size, moves = recipe.size, recipe.moves
     share = recipe.share_strong

@@ -17,13 +17,11 @@ import numpy as np
 from selftrain.learn.detection.detect import Choice, Detector
 from selftrain.learn.detection.keeping import Keeper
 from selftrain.learn.detection.mirrored import MirroredDetector
-from selftrain.learn.detection.network import DetectorShape, freeze_statistics
-from selftrain.learn.detection.scenes import Scenes, Views, ahead, views_of
-from selftrain.learn.detection.training import DetectorRecipe, DetectorRun
-from selftrain.learn.detection.unbiased_teacher import UnbiasedTeacher, Watch, both_halves, pseudo_objects
+from selftrain.learn.detection.network import DetectorShape
+from selftrain.learn.detection.scenes import Scenes, ahead
+from selftrain.learn.detection.training import DetectorRecipe
+from selftrain.learn.detection.unbiased_teacher import Lesson, UnbiasedTeacher, Watch, pseudo_objects, views_of_both
 from selftrain.learn.detection.views import Pixels
-from selftrain.learn.networks import variables
-from selftrain.learn.networks.copies import copied
 from selftrain.learn.shapes.objects import Objects
 from selftrain.progress import Progress, silent
 
@@ -77,40 +75,24 @@ def distil(
     until the next time need. The target of a pseudo-box is the student's own overlap with it, as for a box that a
     person drew. The averaged weights are left in `model`; a `keeper` saves the training, as in `train_detector`.
     """
-    kept, watch = keeper or Keeper(None), watch if watch is not None else Watch()
-    if (final := kept.finished()) is not None:
-        variables.write(model.weights, final[: len(model.weights)])
-        watch.restore(final[len(model.weights) :])
+    lesson = Lesson(model, shape, recipe, method, watch or Watch(), keeper or Keeper(None))
+    if lesson.ended:
         return model
-    teacher = copied(model)
-    freeze_statistics(teacher)
-    choice = Choice(score=LOWEST_SCORE, outlines=False)
-    asked = MirroredDetector(Detector(teacher, shape.strides, choice), 4 if recipe.moves.turns else 2)
-    run = DetectorRun(model, shape, recipe, steady=True)
-    if (before := kept.go_on(run, teacher.weights)) is not None:
-        method = replace(method, threshold=tuple(before[0].tolist()))
-        watch.restore(before[1:])
-    every = method.check_every
-    while run.step < recipe.steps:
-        part, into_part = divmod(run.step, every)
+    detector = Detector(lesson.teacher, shape.strides, Choice(score=LOWEST_SCORE, outlines=False))
+    asked, every = MirroredDetector(detector, 4 if recipe.moves.turns else 2), method.check_every
+    while lesson.step < recipe.steps:
+        part, into_part = divmod(lesson.step, every)
         if not into_part:
-            if run.step:
-                variables.write(teacher.trainable_variables, run.averaged())
-            method = replace(method, threshold=check(asked) or method.threshold)
-        found = labelled_by(asked, unlabelled, method, count=every * recipe.batch_size // 2, seed=(seed, part))
-        steps = range(run.step, min((part + 1) * every, recipe.steps))
-        views = partial(_views, labelled, found, recipe, seed)
-        for human, other in ahead(views, steps):
-            weight = method.weight * min(1.0, (run.step + 1) / max(method.ramp_up * recipe.steps, 1))
-            pseudo = [replace(each, weights=each.weights * weight) for each in other.objects]
-            loss = run.learn(*both_halves(human, other, pseudo, recipe, masks=run.masks))
-            watch.losses.append(loss)
-            watch.kept.append(float(np.mean([(~each.ignored).sum() for each in pseudo])))
-            progress(run.step, recipe.steps, f"loss {loss:.3f}, {watch.kept_lately():.1f} boxes a view")
-            kept.in_time(run, teacher.weights, (np.asarray(method.threshold), *watch.arrays))
-    variables.write(model.trainable_variables, run.averaged())
-    kept.finish(model, recipe.steps, watch.arrays)
-    return model
+            if lesson.step:
+                lesson.update_teacher()
+            lesson.set_threshold(check(asked))
+        found = labelled_by(asked, unlabelled, lesson.method, count=every * recipe.batch_size // 2, seed=(seed, part))
+        views = partial(views_of_both, labelled, found, recipe, seed)
+        for human, other in ahead(views, range(lesson.step, min((part + 1) * every, recipe.steps))):
+            weight = lesson.weight
+            lesson.learn(human, other, [replace(each, weights=each.weights * weight) for each in other.objects])
+            lesson.keep(progress)
+    return lesson.finished()
 
 
 def labelled_by(
@@ -126,10 +108,3 @@ def labelled_by(
             found = pseudo_objects(each, method, weight=1.0)
             objects.append(replace(found, scores=np.zeros_like(found.scores)))
     return Scenes(images, objects)
-
-
-def _views(labelled: Scenes, found: Scenes, recipe: DetectorRecipe, seed: int, step: int) -> tuple[Views, Views]:
-    half = recipe.batch_size // 2
-    size, moves, share = recipe.size, recipe.moves, recipe.share_strong
-    human = views_of(labelled, (seed, step), count=recipe.batch_size - half, size=size, moves=moves, share_strong=share)
-    return human, views_of(found, (seed, step, 1), count=half, size=size, moves=moves)

@@ -64,8 +64,8 @@ class Improved:
     """The detectors of a plan, and how they came about.
 
     `final` is `student` if it is at least as good as `teacher` on validation, else `teacher`; `thresholds` are its own.
-    There is no student where the teacher was not ready to teach. `average_precision` has each one's AP at an overlap of
-    .5 on validation.
+    `student` is None where the teacher was not ready to teach. `average_precision` is each one's AP on validation, at
+    an overlap of .5.
     """
 
     teacher: keras.Model
