@@ -15,6 +15,7 @@ from selftrain.selflabel.detection.rounds import detector_round, if_it_can_go_on
 from selftrain.selflabel.rounds.gate import judge
 from selftrain.selflabel.rounds.history import History, Verdict
 from selftrain.selflabel.rounds.outcome import minutes, outcome
+from steps.adopt_detector import adopt_detector
 from steps.ingest import ingest
 from steps.log_round_of_detector import log_round_of_detector
 from steps.mark_objects import mark_objects
@@ -46,8 +47,8 @@ def detection(e: Experiment) -> None:
     validation, _ = validate_objects(manifest, objects, test_objects, drawn, ingested, place, e.checks, settings.view)
     require_passed(validation.load())
 
-    images, weights = manifest.load(), described_file(settings.weights)
-    models = [train_detector(development, objects, place, settings, e.seed, weights, machine, version)]
+    images = manifest.load()
+    models = [first_detector(e, development, objects, machine, version)]
     refuse_withdrawn(models[0].load(), place)
     scores = [score_detector(development, objects, models[0], place, settings, machine, version)]
     history = History().with_round(detector_round(0, images, models[0].load(), scores[0].load(), e.gate))
@@ -87,3 +88,13 @@ def detection(e: Experiment) -> None:
         id="record",  # as status looks for it
     )
     run_page(place, finished)
+
+
+def first_detector(
+    e: Experiment, development: Artifact, objects: Artifact, machine: Artifact, version: Artifact
+) -> Artifact:
+    """The first teacher: trained here, or the detector that `teacher.start` names."""
+    if e.teacher.start != "train":
+        return adopt_detector(objects, e.place, e.teacher.start, e.registry, e.retrain.from_version)
+    weights = described_file(e.detection.weights)
+    return train_detector(development, objects, e.place, e.detection, e.seed, weights, machine, version)

@@ -9,7 +9,6 @@ from selftrain.adapters.registry.starting_models import retraining_of
 from selftrain.adapters.retraining.life import retraining_run, started
 from selftrain.adapters.snapshots.carrying import carried_over, keep_state
 from selftrain.config import Experiment
-from selftrain.selflabel.rounds.start import refuse_detection
 from steps.look import look
 from steps.watch import watch
 
@@ -17,7 +16,6 @@ from steps.watch import watch
 @pipeline(dynamic=True, depends_on=ON_DEVICES)
 def retraining_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 - zenml reads the default
     """Take in what is new; if a retraining is due, train from the champion, and promote the result or refuse it."""
-    refuse_detection(experiment)
     with retraining_run(experiment, partial(carried_over, experiment.place)) as alone:
         if not alone:
             return

@@ -58,14 +58,19 @@ ON_DEVICES = [
 def ssl_pipeline(experiment: Experiment = Experiment()) -> None:  # noqa: B008 - zenml reads the default
     """Ingest, validate, train a teacher, then students on its pseudo-labels until the gate; test, register, record."""
     with shared_state(experiment.place, "run"), pipeline_run(experiment.place, experiment.machine):
-        if experiment.task == "detection":
-            detection(experiment)
-        else:
-            self_training(experiment)
+        self_training(experiment)
 
 
 def self_training(e: Experiment) -> None:
-    """The loop, within a run of either pipeline."""
+    """The loop, within a run of either pipeline: of a detector or of a classifier."""
+    if e.task == "detection":
+        detection(e)
+    else:
+        classification(e)
+
+
+def classification(e: Experiment) -> None:
+    """Ingest, validate, train a classifier, then students on its pseudo-labels; test, register, record."""
     place = e.place
     check_start(e, teacher_backbone(e, open_dataset(place).workspace))
     listing, store_id, machine = scan(e.source, place, e.machine, e.ingest, e.inbox)

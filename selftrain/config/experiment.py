@@ -114,12 +114,28 @@ class Experiment(Section):
                 "ingest.bits is for classification: a detector reads pictures of 8 or 16 bits. Remove it, and save "
                 "pictures of 10, 12 or 14 bits with 8"
             )
+        if detects:
+            self._refuse_what_detectors_lack()
         for key, names in (("gate.metric", (self.gate.metric,)), ("registry.floors", tuple(self.registry.floors))):
             for name in names:
                 if (name in OF_DETECTION) != detects:
                     allowed = OF_DETECTION if detects else ("accuracy", "macro_f1")
                     raise ConfigError(f"{key} has {name!r}; `task: {self.task}` knows {' and '.join(allowed)}")
         return self
+
+    def _refuse_what_detectors_lack(self) -> None:
+        if self.teacher.start == "zero_shot":
+            raise ConfigError(
+                "teacher.start is 'zero_shot', which is for classes; a detector's is 'train', 'champion' "
+                "or a folder with a saved detector"
+            )
+        for key, given in (("any_of", self.retrain.any_of), ("all_of", self.retrain.all_of)):
+            for name, asked in (("drift", given.drift), ("performance", given.performance is not None)):
+                if asked:
+                    raise ConfigError(
+                        f"retrain.{key}.{name} is for classification: of a detector it is not measured. Remove it; "
+                        "min_new, max_age_hours and manual say when a detector is retrained"
+                    )
 
     @model_validator(mode="after")
     def _a_student_can_start_from_its_teacher(self) -> Self:

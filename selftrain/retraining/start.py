@@ -9,17 +9,23 @@ def from_champion(e: Experiment, version: int) -> Experiment:
     """`e` with `version`, the champion, as its first teacher, unless `teacher.start` names another model.
 
     The student's network is the one that `e` trains when its own teacher teaches: without that, each retraining would
-    train one rung more than the champion, which is a student itself.
+    train one rung more than the champion, which is a student itself. A detector's student has its teacher's network.
     """
     if e.teacher.start not in ("train", "champion"):
         return e
+    if e.task == "detection":
+        return e.model_copy(update=_teaching(e, version))
     student = e.student.backbone_after(e.teacher.backbone)
-    changed = {
+    own = e.student.model_copy(update={"backbone": student, "start": _start(e)})
+    return e.model_copy(update={**_teaching(e, version), "student": own})
+
+
+def _teaching(e: Experiment, version: int) -> dict[str, object]:
+    """The sections that make `version` of the model the first teacher."""
+    return {
         "teacher": e.teacher.model_copy(update={"start": "champion"}),
-        "student": e.student.model_copy(update={"backbone": student, "start": _start(e)}),
         "retrain": e.retrain.model_copy(update={"from_version": version}),
     }
-    return e.model_copy(update=changed)
 
 
 def _start(e: Experiment) -> str:

@@ -34,6 +34,9 @@ def test_a_detector_is_judged_by_map_unless_something_else_is_said() -> None:
         ({**BOXES, "detection": {"batch_size": 7}}, "give an even number"),
         ({**BOXES, "detection": {"backbone": "efficientnet_b9"}}, "detection.backbone"),
         ({**BOXES, "detection": {"steps": 5}}, "did you mean"),
+        ({**BOXES, "teacher": {"start": "zero_shot"}}, "teacher.start is 'zero_shot'"),
+        ({**BOXES, "retrain": {"any_of": {"drift": True}}}, "retrain.any_of.drift is for classification"),
+        ({**BOXES, "retrain": {"all_of": {"performance": 0.0}}}, "retrain.all_of.performance is for classification"),
     ],
 )
 def test_what_does_not_fit_together_is_told(values: dict[str, Any], why: str) -> None:
@@ -42,6 +45,6 @@ def test_what_does_not_fit_together_is_told(values: dict[str, Any], why: str) ->
 
 
 def test_what_knows_classifiers_alone_refuses_a_detector() -> None:
-    with pytest.raises(ConfigError, match="retraining knows classifiers alone"):
-        refuse_detection(parse(BOXES))
-    refuse_detection(parse({}))
+    with pytest.raises(ConfigError, match="a fixed graph of rounds knows classifiers alone"):
+        refuse_detection(parse(BOXES), "a fixed graph of rounds")
+    refuse_detection(parse({}), "a fixed graph of rounds")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from selftrain.data.annotations.run_lengths import pixels_of, run_lengths
 from selftrain.data.sources.objects.coco import read_coco
@@ -53,6 +54,27 @@ def config(site: Site) -> Path:
     experiment |= {"name": "shapes", "workspace": str(site.workspace)}
     experiment["detection"] |= SHORT
     experiment["registry"] = {"first_champion": "any", "floors": {"map": 0.02}}
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.fixture(scope="module")
+def inbox(site: Site) -> Path:
+    """Where production leaves its images."""
+    folder = site.folder / "inbox"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def nightly(site: Site, config: Path, inbox: Path) -> Path:
+    """The same experiment, retrained when six images are new."""
+    content = yaml.safe_load(config.read_text())
+    content["parameters"]["experiment"] |= {
+        "inbox": {"url": str(inbox), "settle_s": 0},
+        "retrain": {"any_of": {"min_new": 6}},
+    }
+    path = site.folder / "nightly.yaml"
     path.write_text(yaml.safe_dump(content))
     return path
 
@@ -173,8 +195,10 @@ print(json.dumps(rows.to_dict("records")))
     assert "not_an_image" in broken["error"]
 
 
-def test_serve_answers_boxes_over_http(site: Site, record: dict[str, Any]) -> None:
-    server = site.start("selftrain", "serve", "--port", "0", "--workspace", str(site.workspace))
+def test_serve_answers_boxes_over_http_and_keeps_what_it_was_asked(
+    site: Site, nightly: Path, inbox: Path, record: dict[str, Any]
+) -> None:
+    server = site.start("selftrain", "serve", "--port", "0", "--config", str(nightly))
     try:
         address = said_by(server, r"serves on (http://\S+)")
         image = (site.folder / "more" / "3.png").read_bytes()
@@ -190,6 +214,7 @@ def test_serve_answers_boxes_over_http(site: Site, record: dict[str, Any]) -> No
     assert (answer["model_version"], row["error"]) == ("models:/shapes/1", None)
     assert len(row["boxes"]) == len(row["labels"]) == len(row["scores"]) == len(row["masks"]) > 0
     assert facts["class_names"] == list(NAMES)
+    assert [each.read_bytes() for each in inbox.rglob("*.*")] == [image]
 
 
 def said_by(process: subprocess.Popen[str], pattern: str) -> str:
@@ -241,3 +266,23 @@ def test_the_champion_is_exported_if_it_finds_the_same_in_the_images_of_its_data
     assert made["class_names"] == list(NAMES)
     assert made["parity"]["images"] == 8
     assert made["parity"]["objects"] > 0
+
+
+def test_a_retraining_goes_on_from_the_champion_with_what_came_into_the_inbox(
+    site: Site, nightly: Path, inbox: Path, record: dict[str, Any]
+) -> None:
+    for k, image in enumerate(drawn_scenes(6, seed=60).images):
+        Image.fromarray(image).save(inbox / f"{k}.png")
+    done = site.run("selftrain", "retrain", "--json", "--config", str(nightly))
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout)
+    steps = site.steps(found["run_id"])
+    assert "adopt_detector" in steps
+    assert "train_detector" not in steps
+    first, student = found["rounds"]
+    champion = max(record["rounds"], key=lambda each: each["validation_metric"])
+    assert first["model_digest"] == champion["model_digest"]
+    assert (student["labeled"], student["pool"]) == (36, POOL + 6)
+    assert student["image_steps"] == first["image_steps"] + SHORT["student_steps"] * 8
+    assert found["test_accuracy"] is not None
+    assert "not due" in site.run("selftrain", "retrain", "--config", str(nightly)).stdout

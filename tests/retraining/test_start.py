@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selftrain.config import Experiment, Student, Teacher
+from selftrain.config import CocoSource, Experiment, Student, Teacher
 from selftrain.retraining.start import from_champion
 
 
@@ -12,6 +12,14 @@ def test_the_champion_teaches_and_the_student_is_the_one_of_the_first_run() -> N
     assert (again.teacher.start, again.retrain.from_version) == ("champion", 3)
     assert again.student.backbone == e.student.backbone_after("efficientnet_b0") == "efficientnet_b1"
     assert from_champion(again, 3) == again
+
+
+def test_a_detectors_champion_teaches_with_the_settings_as_they_are() -> None:
+    e = Experiment(task="detection", source=CocoSource(annotations="labels.json", images="photos"))
+    again = from_champion(e, 3)
+    assert (again.teacher.start, again.retrain.from_version) == ("champion", 3)
+    assert (again.student, again.detection) == (e.student, e.detection)
+    assert Experiment.model_validate(again.model_dump(exclude_unset=True)) == again
 
 
 def test_what_the_configuration_names_itself_stays() -> None:

@@ -165,8 +165,11 @@ def descent_of(contract: Contract | DetectorContract) -> Descent:
 def descent_at(path: Path) -> Descent:
     """Who taught the model at `path`, as its contract says. One that a user brings only has its digest."""
     from selftrain.learn.adoption.formats import digest_of, is_brought
+    from selftrain.learn.detection.saving import SavedDetector, holds_detector
     from selftrain.learn.models.contract import read_contract
 
+    if holds_detector(path):
+        return descent_of(SavedDetector.read(path).contract)
     if path.is_dir() and not is_brought(path):
         return descent_of(read_contract(path))
     return Descent(frozenset({digest_of(path)}))

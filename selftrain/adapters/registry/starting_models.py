@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from selftrain.adapters.process.quiet_start import start_keras
-from selftrain.config import Experiment, Recipe, Registry, Student, Teacher
+from selftrain.config import CocoSource, Experiment, Recipe, Registry, Student, Teacher
 from selftrain.errors import ConfigError, RegistryError, SourceError
 from selftrain.files.workspace import Workspace
 from selftrain.selflabel.graph.spaces import Spaces, spaces_of
@@ -18,9 +18,11 @@ from selftrain.selflabel.graph.spaces import Spaces, spaces_of
 if TYPE_CHECKING:
     from selftrain.adapters.registry.versions import Version
     from selftrain.adapters.tracking.store import Tracking
+    from selftrain.learn.detection.saving import SavedDetector
     from selftrain.learn.models.contract import SavedModel
     from selftrain.learn.models.zero_shot import ZeroShot
 
+Saved = TypeVar("Saved", "SavedModel", "SavedDetector")
 UInt8s = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 
@@ -44,8 +46,6 @@ def teacher_backbone(e: Experiment, workspace: Workspace) -> str:
 def retraining_of(e: Experiment) -> Experiment:
     """`e` as a retraining runs it: from the champion, where there is one that knows the classes of the data."""
     from selftrain.adapters.registry.versions import get_version, load_model_folder
-    from selftrain.data.sources.source import open_source
-    from selftrain.learn.models.contract import read_contract
     from selftrain.retraining.journal import journal_of, unfinished_start
     from selftrain.retraining.start import from_champion
 
@@ -58,9 +58,44 @@ def retraining_of(e: Experiment) -> Experiment:
     if number is None:  # the killed one trained a teacher, and so does this one
         return e
     first = get_version(tracking, name=present.name, number=number)
+    folder = load_model_folder(tracking, first, cache=workspace.models)
+    return from_champion(e, number) if _can_go_on(folder, e) else e
+
+
+def _can_go_on(folder: Path, e: Experiment) -> bool:
+    """Whether the model in `folder` knows the classes of the data of `e`; a detector, with the network of `e` too."""
+    from selftrain.data.sources.source import open_source
+    from selftrain.learn.detection.saving import SavedDetector, holds_detector
+    from selftrain.learn.models.contract import read_contract
+
+    if holds_detector(folder) != isinstance(e.source, CocoSource):
+        return False  # a model of another task has this name
+    if isinstance(e.source, CocoSource):
+        from selftrain.data.sources.coco import CocoImages
+
+        contract = SavedDetector.read(folder).contract
+        _, labelled = CocoImages(e.source).labelled[0]
+        return (contract.class_names, contract.backbone) == (labelled.label_map.names, e.detection.backbone)
     source = open_source(e.source)
-    champion = read_contract(load_model_folder(tracking, first, cache=workspace.models))
-    return from_champion(e, number) if champion.class_names == source.class_names(source.scan()) else e
+    return read_contract(folder).class_names == source.class_names(source.scan())
+
+
+def starting_detector(
+    start: str, *, workspace: Workspace, settings: Registry, class_names: tuple[str, ...], version: int | None = None
+) -> SavedDetector:
+    """The first teacher of a detector's run that does not train one: the champion, or a saved detector's folder.
+
+    Raises SourceError for a model that is not a detector of these classes, RegistryError without a champion, and
+    WithdrawnError for one that was withdrawn, or taught by one that was.
+    """
+    from selftrain.learn.detection.saving import SavedDetector, holds_detector
+
+    path = _located(start, workspace, settings, version)
+    if not holds_detector(path):
+        raise SourceError(
+            f"teacher.start is {start!r}, which is not a saved detector; give 'train', 'champion' or its folder"
+        )
+    return _of_classes(SavedDetector.read(path), class_names)
 
 
 def starting_teacher(
@@ -241,7 +276,7 @@ def _refuse_withdrawn(path: Path, start: str, workspace: Workspace) -> None:
     recall_log.refuse_file(model, called, workspace.root, advice=recall_log.ANOTHER_FOLDER)
 
 
-def _of_classes(model: SavedModel, class_names: tuple[str, ...]) -> SavedModel:
+def _of_classes(model: Saved, class_names: tuple[str, ...]) -> Saved:
     """`model`, if it knows exactly these classes in this order. Any other would label wrongly."""
     if model.contract.class_names != class_names:
         raise SourceError(

@@ -70,6 +70,8 @@ def watch_of(dataset: Dataset) -> Watch:
 
 def drift_line(e: Experiment) -> str:
     """What the champion says of the images that no decided run has seen, in one line. It never fails a retraining."""
+    if e.task == "detection":
+        return "drift was not measured: it is for classifiers"
     dataset = open_dataset(e.place, e.machine)
     intake = read_intake(intake_path(dataset.store.root))
     seen = seen_rows(journal_of(dataset.workspace, dataset.name).lines(), intake)

@@ -13,13 +13,10 @@ from selftrain.ladder import preset_of, resolve
 from selftrain.selflabel.rounds.scores import Scores
 
 
-def refuse_detection(e: Experiment, what: str = "retraining") -> None:
+def refuse_detection(e: Experiment, what: str) -> None:
     """Raise ConfigError for a detector's experiment, where `what` knows classifiers alone."""
     if e.task == "detection":
-        raise ConfigError(
-            f"task is 'detection', and {what} knows classifiers alone; `selftrain run --config ...` trains a detector "
-            "again on what its COCO file and its folders hold by then, and compares it with the champion"
-        )
+        raise ConfigError(f"task is 'detection', and {what} knows classifiers alone; `selftrain run` trains detectors")
 
 
 def check_start(e: Experiment, teacher_backbone: str) -> None:

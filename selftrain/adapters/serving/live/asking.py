@@ -108,6 +108,10 @@ class Asking:
             case LockedDetector() as detector:
                 found = detector.found([image.pixels for image in good])
                 answers = iter([Row(boxes=b, labels=n, scores=s, masks=m) for b, n, s, m in found])
+                if self._sampler is not None:
+                    for image, (_, labels, scores, _) in zip(good, found, strict=True):
+                        sure = detector.confidence(labels, scores)
+                        self._sampler.offer(image.data, label=None, confidence=sure, model_version=version.uri)
         return [_refused(image) if isinstance(image, ImageError) else next(answers) for image in read]
 
     def _answers(self, version: ServedVersion, model: BatchedModel, images: Sequence[_Image]) -> list[Row]:

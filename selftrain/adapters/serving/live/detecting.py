@@ -36,3 +36,11 @@ class LockedDetector:
         with self._turn:
             answers = self._detector(images, batch_size=1 if len(images) == 1 else AT_ONCE)
         return [each.plain(self.contract.class_names) for each in answers]
+
+    def confidence(self, labels: Sequence[str], scores: Sequence[float]) -> float:
+        """How sure it is of an image: the score of the least sure object, of those from their class's threshold on.
+
+        Where it finds no such object, it is sure: 1.
+        """
+        least = self.contract.thresholds
+        return min([s for name, s in zip(labels, scores, strict=True) if s >= least.get(name, 0.0)], default=1.0)

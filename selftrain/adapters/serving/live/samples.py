@@ -34,10 +34,10 @@ Write = Callable[[str, bytes], object]
 
 @dataclass(frozen=True)
 class Sample:
-    """An image as it was sent, and what was answered."""
+    """An image as it was sent, and what was answered. A detector's answer has no `label`, and is not written."""
 
     data: bytes
-    label: str
+    label: str | None
     confidence: float
     model_version: str
     when: datetime
@@ -94,7 +94,7 @@ class Sampler:
         self._thread = threading.Thread(target=self._work, name="samples", daemon=True)
         self._thread.start()
 
-    def offer(self, data: bytes, *, label: str, confidence: float, model_version: str) -> None:
+    def offer(self, data: bytes, *, label: str | None, confidence: float, model_version: str) -> None:
         """Keep one answered image if the rules say so. It never waits and never raises."""
         sample = Sample(data, label, confidence, model_version, datetime.now(UTC))
         if not is_sampled(self._sampling, f"{self._place.root}/{sample.name}", confidence):
@@ -134,7 +134,8 @@ class Sampler:
             self._measures.sample("known")
             return
         self._place.write(name, sample.data)
-        self._place.write(f"{name}.json", sample.sidecar)
+        if sample.label is not None:
+            self._place.write(f"{name}.json", sample.sidecar)
         self._known[name] = None
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)

@@ -13,7 +13,6 @@ from selftrain.adapters.serving.live.live_model import Champion
 from selftrain.adapters.serving.live.requests import RequestLimits
 from selftrain.config import Inbox
 from selftrain.errors import ServingError
-from selftrain.learn.detection.saving import DetectorContract
 
 log = logging.getLogger("selftrain.serve")
 DEFAULT_LIMITS = RequestLimits()
@@ -57,8 +56,6 @@ def serve(champion: Champion, first: int, settings: Settings) -> None:
         log.info("%s serves on http://%s:%s", live.current.uri, *listening.getsockname()[:2])
         if live.current.concern:
             log.warning("%s", live.current.concern)
-        if sampler is not None and isinstance(live.current.contract, DetectorContract):
-            log.warning("%s is a detector: no request is kept in the inbox", live.current.uri)
         _end_quietly()
         try:
             uvicorn.Server(config).run(sockets=[listening])
