@@ -34,6 +34,7 @@ NAMES = (
     "queue_value",
     "fan_out",
     "nuclei",
+    "detector_peer",
     "training",
     "interruptions",
     "small_images",
