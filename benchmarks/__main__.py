@@ -35,6 +35,7 @@ NAMES = (
     "fan_out",
     "nuclei",
     "detector_peer",
+    "detector_steps",
     "training",
     "interruptions",
     "small_images",
