@@ -47,7 +47,7 @@ def detection(e: Experiment) -> None:
     validation, _ = validate_objects(manifest, objects, test_objects, drawn, ingested, place, e.checks, settings.view)
     require_passed(validation.load())
 
-    images = manifest.load()
+    images, weights = manifest.load(), described_file(settings.student_weights)
     models = [first_detector(e, development, objects, machine, version)]
     refuse_withdrawn(models[0].load(), place)
     scores = [score_detector(development, objects, models[0], place, settings, machine, version)]
@@ -59,7 +59,7 @@ def detection(e: Experiment) -> None:
         if history.stopped:
             break
         student, taught = teach_detector(
-            manifest, objects, models[best], scores[best], place, settings, e.seed + index, machine, version
+            *(manifest, objects, models[best], scores[best], place, settings, e.seed + index, weights, machine, version)
         )
         refuse_withdrawn(student.load(), place)
         models.append(student)
@@ -74,7 +74,7 @@ def detection(e: Experiment) -> None:
     control, rounds = None, sum(each.kept for each in history.rounds[1:])
     if e.control == "supervised" and rounds:
         control = train_detector_control(
-            *(development, objects, models[0], place, settings, rounds, e.seed + 1, machine, version)
+            *(development, objects, models[0], place, settings, rounds, e.seed + 1, weights, machine, version)
         )
     unseal_detections(test, final, models[0], place, control)
     detections, report = read_test_detections(test, test_objects, final, models[0], place, machine, version, control)

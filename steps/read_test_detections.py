@@ -15,8 +15,8 @@ from selftrain.data.manifest import Manifest
 from selftrain.data.store.dataset import open_dataset
 from selftrain.evaluate.detection import DetectionReport
 from selftrain.learn.detection.saving import SavedDetector
+from selftrain.selflabel.detection.answers import report_on_test
 from selftrain.selflabel.detection.data import DetectionData
-from selftrain.selflabel.detection.work import report_on_test
 
 
 @step(

@@ -31,13 +31,14 @@ def teach_detector(
     place: Place,
     settings: Detection,
     seed: int,
+    weights: str | None,
     machine: Machine,
     dataset_version: str,
 ) -> tuple[Annotated[SavedDetector, "student"], Annotated[Taught, "taught"]]:
-    """Go on from the teacher, on labels and on the pool; `scores` are the teacher's."""
+    """Teach a student, on labels and on the pool. `scores` are the teacher's; `weights` is as in `train_detector`."""
     start_keras()
     data = DetectionData(manifest, objects, with_shards(open_dataset(place, machine), manifest, dataset_version))
     with destination(data.dataset, "student", code=code_digest.detection) as into:
         # ZenML sees two outputs only where a tuple is written out in the `return`.
-        student, taught = teach(data, teacher, scores.thresholds or (), settings, seed=seed, into=into)
+        student, taught = teach(data, teacher, scores.thresholds or (), settings, seed=seed, into=into, weights=weights)
     return student, taught

@@ -31,6 +31,7 @@ def train_detector_control(
     settings: Detection,
     rounds: int,
     seed: int,
+    weights: str | None,
     machine: Machine,
     dataset_version: str,
 ) -> Annotated[SavedDetector, "control"]:
@@ -38,4 +39,4 @@ def train_detector_control(
     start_keras()
     data = DetectionData(development, objects, with_shards(open_dataset(place, machine), development, dataset_version))
     with destination(data.dataset, "control", code=code_digest.detection) as into:
-        return train_longer(data, teacher, settings, rounds=rounds, seed=seed, into=into)
+        return train_longer(data, teacher, settings, rounds=rounds, seed=seed, into=into, weights=weights)

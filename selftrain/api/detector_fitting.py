@@ -20,10 +20,11 @@ from selftrain.evaluate.average_precision import Boxes
 from selftrain.evaluate.detection import MaskPrecisions, evaluate_masks
 from selftrain.files.places import check_out
 from selftrain.progress import Progress
+from selftrain.selflabel.detection.answers import LOWEST_SCORE
 from selftrain.selflabel.detection.data import marked_boxes
 from selftrain.selflabel.detection.photos import WHOLE, Pool, longest_for, outlined, pool_of, scenes_of
 from selftrain.selflabel.detection.splitting import Rows, look_alikes, split_rows
-from selftrain.selflabel.detection.work import ENOUGH_OUTLINES, LOWEST_SCORE
+from selftrain.selflabel.detection.work import ENOUGH_OUTLINES
 
 if TYPE_CHECKING:
     import keras

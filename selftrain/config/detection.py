@@ -10,7 +10,7 @@ from selftrain.config.section import Section, Share
 from selftrain.errors import BackboneError, ConfigError
 from selftrain.ladder import resolve
 
-DetectionMethod = Literal["data_distillation", "unbiased_teacher"]
+DetectionMethod = Literal["data_distillation", "unbiased_teacher", "noisy_student"]
 SMALLEST_VIEW, VIEW_STEP = 64, 32  # pixels
 
 
@@ -37,8 +37,11 @@ class Detection(Section):
     method: DetectionMethod = Field(
         "data_distillation",
         description="the average of the weights labels whole images and their mirror images, every relabel_every "
-        "steps; or unbiased_teacher: one weak view, every step",
+        "steps; or unbiased_teacher: one weak view, every step; or noisy_student: the teacher labels the pool once, "
+        "for a new network",
     )
+    student_backbone: str | None = Field(None, description="of noisy_student; None: the teacher's network")
+    student_weights: str | None = Field(None, description="of noisy_student's backbone, as `weights`")
     relabel_every: int = Field(500, ge=1, description="steps; of data_distillation")
     unsup_weight: float = Field(1.0, ge=0, description="of the loss on images without labels; that on labels counts 1")
     ramp_up: Share = Field(0.1, description="share of the steps over which that weight rises")
@@ -55,8 +58,20 @@ class Detection(Section):
             raise ConfigError(f"detection.view is {self.view}; give a multiple of {VIEW_STEP} from {SMALLEST_VIEW} on")
         if self.batch_size % 2:
             raise ConfigError(f"detection.batch_size is {self.batch_size}; give an even number: half has no labels")
-        try:
-            resolve(self.backbone)
-        except BackboneError as error:
-            raise ConfigError(f"detection.backbone: {error.message}") from error
+        for key, backbone in (("backbone", self.backbone), ("student_backbone", self.student_backbone)):
+            try:
+                resolve(backbone or self.backbone)
+            except BackboneError as error:
+                raise ConfigError(f"detection.{key}: {error.message}") from error
+        for key in ("student_backbone", "student_weights"):
+            if getattr(self, key) is not None and self.method != "noisy_student":
+                raise ConfigError(
+                    f"detection.{key} is {getattr(self, key)!r}, and by {self.method} the student goes on from its "
+                    "teacher's weights; set detection.method to 'noisy_student', or remove it"
+                )
         return self
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The backbones of the first teacher and of the students: one, unless a student is a new network."""
+        return tuple(dict.fromkeys((self.backbone, self.student_backbone or self.backbone)))

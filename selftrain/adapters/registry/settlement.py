@@ -264,8 +264,8 @@ def _against(present: Version, candidate: Candidate, run: RunKeys, stores: OpenS
 
             return task_of(candidate.task).compare_on_test(TaskData(manifest, dataset), model, other)
         case SavedDetector() as detector, SavedDetector() as reference if candidate.objects is not None:
+            from selftrain.selflabel.detection.answers import compare_on_test
             from selftrain.selflabel.detection.data import DetectionData
-            from selftrain.selflabel.detection.work import compare_on_test
 
             data = DetectionData(manifest, candidate.objects, dataset)
             return DetailedComparison(overall=compare_on_test(data, detector, reference), per_class=())

@@ -75,7 +75,7 @@ def _can_go_on(folder: Path, e: Experiment) -> bool:
 
         contract = SavedDetector.read(folder).contract
         _, labelled = CocoImages(e.source).labelled[0]
-        return (contract.class_names, contract.backbone) == (labelled.label_map.names, e.detection.backbone)
+        return contract.class_names == labelled.label_map.names and contract.backbone in e.detection.networks
     source = open_source(e.source)
     return read_contract(folder).class_names == source.class_names(source.scan())
 

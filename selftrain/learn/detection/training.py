@@ -136,9 +136,14 @@ def train_detector(
         kept.in_time(run)
     variables.write(model.trainable_variables, run.averaged())
     if not keeps:
-        Statistics(model).measure(_plain(scenes, recipe, seed))
+        measure_statistics(model, scenes, recipe, seed)
     kept.finish(model, recipe.steps)
     return model
+
+
+def measure_statistics(model: keras.Model, scenes: Scenes, recipe: DetectorRecipe, seed: int) -> None:
+    """Give batch norm the statistics of weak views of `scenes`, under the weights that `model` has."""
+    Statistics(model).measure(_plain(scenes, recipe, seed))
 
 
 def _labelled(scenes: Scenes, recipe: DetectorRecipe, seed: int, step: int, *, masks: bool) -> tuple[Pixels, Floats]:

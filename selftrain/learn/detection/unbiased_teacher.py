@@ -118,7 +118,7 @@ def learn_from_unlabelled(
 class Lesson:
     """A student in training, the average of its weights that teaches it, and what a save holds of both.
 
-    `ended`: a `keeper` has the final weights of this training, which are in `model` then.
+    `ended`: a `keeper` has the final weights of this training, which are in `model` then. `steady`: as for DetectorRun.
     """
 
     def __init__(
@@ -129,6 +129,8 @@ class Lesson:
         method: UnbiasedTeacher,
         watch: Watch,
         keeper: Keeper,
+        *,
+        steady: bool = True,
     ) -> None:
         self.method, self._model, self._recipe, self._watch, self._kept = method, model, recipe, watch, keeper
         final = keeper.finished()
@@ -139,7 +141,7 @@ class Lesson:
             return
         self.teacher = copied(model)
         freeze_statistics(self.teacher)
-        self._run = DetectorRun(model, shape, recipe, steady=True)
+        self._run = DetectorRun(model, shape, recipe, steady=steady)
         if (before := keeper.go_on(self._run, self.teacher.weights)) is not None:
             self.set_threshold(tuple(before[0].tolist()))
             watch.restore(before[1:])
@@ -175,9 +177,10 @@ class Lesson:
         threshold = np.asarray(self.method.threshold)
         self._kept.in_time(self._run, self.teacher.weights, (threshold, *self._watch.arrays))
 
-    def finished(self) -> keras.Model:
-        """The student, with the average of its weights."""
+    def finished(self, before: Callable[[], None] = lambda: None) -> keras.Model:
+        """The student, with the average of its weights. `before` is done to it before it is saved."""
         variables.write(self._model.trainable_variables, self._run.averaged())
+        before()
         self._kept.finish(self._model, self._recipe.steps, self._watch.arrays)
         return self._model
 

@@ -19,7 +19,7 @@ from selftrain.learn.detection.keeping import Keeper
 from selftrain.learn.detection.mirrored import MirroredDetector
 from selftrain.learn.detection.network import DetectorShape
 from selftrain.learn.detection.scenes import Scenes, ahead
-from selftrain.learn.detection.training import DetectorRecipe
+from selftrain.learn.detection.training import DetectorRecipe, measure_statistics
 from selftrain.learn.detection.unbiased_teacher import Lesson, UnbiasedTeacher, Watch, pseudo_objects, views_of_both
 from selftrain.learn.detection.views import Pixels
 from selftrain.learn.shapes.objects import Objects
@@ -93,6 +93,39 @@ def distil(
             lesson.learn(human, other, [replace(each, weights=each.weights * weight) for each in other.objects])
             lesson.keep(progress)
     return lesson.finished()
+
+
+def learn_from_teacher(
+    model: keras.Model,
+    shape: DetectorShape,
+    recipe: DetectorRecipe,
+    method: UnbiasedTeacher,
+    labelled: Scenes,
+    unlabelled: Scenes,
+    *,
+    teacher: Detector,
+    seed: int,
+    watch: Watch | None = None,
+    keeper: Keeper | None = None,
+    progress: Progress = silent,
+) -> keras.Model:
+    """Train the new network `model` on `labelled` scenes and on what `teacher` finds in `unlabelled` ones, once.
+
+    This is Noisy Student (arXiv:1911.04252) for boxes: the student may be larger than its teacher, and sees strong
+    views. Half of the views of a step are unlabelled. The averaged weights are left in `model`.
+    """
+    steady = shape.weights is not None
+    lesson = Lesson(model, shape, recipe, method, watch or Watch(), keeper or Keeper(None), steady=steady)
+    if lesson.ended:
+        return model
+    asked = MirroredDetector(teacher, 4 if recipe.moves.turns else 2)
+    found = labelled_by(asked, unlabelled, method, count=recipe.steps * recipe.batch_size // 2, seed=(seed, 0))
+    views = partial(views_of_both, labelled, found, recipe, seed)
+    for human, other in ahead(views, range(lesson.step, recipe.steps)):
+        weight = lesson.weight
+        lesson.learn(human, other, [replace(each, weights=each.weights * weight) for each in other.objects])
+        lesson.keep(progress)
+    return lesson.finished(lambda: None if steady else measure_statistics(model, labelled, recipe, seed))
 
 
 def labelled_by(

@@ -29,7 +29,7 @@ from selftrain.selflabel.detection.choosing import (
     burnt_in_enough,
     readiness,
 )
-from selftrain.selflabel.detection.distilling import distil
+from selftrain.selflabel.detection.distilling import LOWEST_SCORE, distil, learn_from_teacher
 
 _COUNTED_VIEWS = 128  # to know how many objects people marked in a view
 
@@ -42,6 +42,7 @@ class DetectionPlan:
       reaches `needed` on validation and a repetition gains less than `needed.gain` there.
     - `student`: the training that follows it; the control takes as many steps, with as many views.
     - `method`: how the pool teaches; `distilling.distil` labels it every `relabel_every` steps.
+    - `new`: the student's network, if the method is noisy_student; its control is one too.
     - `weight`, `ramp_up`, `ignore_from`, `update_every`, `box_regression`: see `UnbiasedTeacher`.
     """
 
@@ -51,6 +52,7 @@ class DetectionPlan:
     more_burn_ins: int = 4
     method: DetectionMethod = "data_distillation"
     relabel_every: int = 500
+    new: DetectorShape | None = None
     weight: float = 1.0
     ramp_up: float = 0.1
     ignore_from: float = 0.25
@@ -166,14 +168,15 @@ def longer_on_labels(
     progress: Progress,
     keeper: Keeper | None = None,
 ) -> keras.Model:
-    """The control: a copy of `teacher` that goes on for the student's steps, on the labels alone."""
+    """The control: a copy of `teacher` that goes on for the student's steps, on the labels alone; or a new network."""
+    new = plan.new
     return train_detector(
-        copied(teacher),
-        shape,
+        copied(teacher) if new is None else build_detector(new, seed=seed + 1),
+        new or shape,
         plan.student,
         labelled.train,
         seed=seed + 1,
-        steady=True,
+        steady=True if new is None else None,
         keeper=keeper,
         progress=noting(progress, "control"),
     )
@@ -208,7 +211,19 @@ def taught_student(
         update_every=plan.update_every,
         box_regression=plan.box_regression,
     )
-    watch, student = Watch(), copied(teacher)
+    watch = Watch()
+    if plan.new is not None:
+        student = build_detector(plan.new, seed=seed + 1)
+        learn_from_teacher(
+            *(student, plan.new, plan.student, method, labelled.train, pool),
+            teacher=Detector(teacher, shape.strides, Choice(score=LOWEST_SCORE, outlines=False)),
+            seed=seed + 1,
+            watch=watch,
+            keeper=keeper,
+            progress=noting(progress, "student"),
+        )
+        return student, watch
+    student = copied(teacher)
     if plan.method == "data_distillation":
         distil(
             *(student, shape, plan.student, replace(method, check_every=plan.relabel_every), labelled.train, pool),

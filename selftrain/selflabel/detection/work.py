@@ -5,20 +5,19 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
 from selftrain.config import Detection
-from selftrain.data.annotations.table import Annotations
 from selftrain.data.manifest import Split
 from selftrain.errors import ConfigError, TrainingDivergedError
-from selftrain.evaluate.average_precision import Boxes, judge
-from selftrain.evaluate.detection import DetectionReport, Precisions, compared, evaluate_detector
-from selftrain.evaluate.evaluation import Comparison
+from selftrain.evaluate.average_precision import judge
+from selftrain.evaluate.detection import Precisions
 from selftrain.learn.detection.saving import DetectorContract, SavedDetector, save_detector
 from selftrain.learn.models import divergence
-from selftrain.progress import Progress, silent
+from selftrain.selflabel.detection.answers import detections
 from selftrain.selflabel.detection.data import DetectionData
 from selftrain.selflabel.teaching.task import Destination
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from selftrain.learn.detection.network import DetectorShape
     from selftrain.selflabel.detection.improving import DetectionPlan, LabelledScenes
 
-LOWEST_SCORE = 0.02  # of the detections that are judged
 ENOUGH_OUTLINES = 0.5
 """The share of the training objects that must have an outline, so that a detector learns outlines."""
 
@@ -107,10 +105,12 @@ def teach(
     *,
     seed: int,
     into: Destination,
+    weights: str | None = None,
 ) -> tuple[SavedDetector, Taught]:
-    """A student that goes on from `teacher` on the labels and on what its own average finds in the pool.
+    """A student of `teacher` and of the labels, which goes on from `teacher`; by noisy_student, it is a new network.
 
-    `thresholds` (classes,) are the scores from which the teacher's boxes are right often enough.
+    `thresholds` (classes,) are the scores from which the teacher's boxes are right often enough. `weights` says what
+    the file of a new network's weights holds.
     """
     from selftrain.selflabel.detection.choosing import alarms, readiness
     from selftrain.selflabel.detection.improving import judged, marked_in_view, taught_student
@@ -118,15 +118,15 @@ def teach(
     started = time.monotonic()
     scenes = _labelled(data, teacher.contract.longest)
     pool = data.scenes(Split.UNLABELED, longest=teacher.contract.longest)
-    model, shape, plan = _opened(teacher, settings), _shape(teacher), _plan(settings)
-    keeper = _keeper(into, _key(data, settings, seed, teacher, "student"))
+    model, shape, plan = _opened(teacher, settings), _shape(teacher), _plan(settings, teacher)
+    keeper = _keeper(into, _key(data, settings, seed, teacher, f"student {weights}"))
     try:
         with keeper.held():
             student, watch = taught_student(
                 model, shape, scenes, pool, plan, tuple(thresholds), seed, into.progress, keeper
             )
     except TrainingDivergedError as error:  # the teacher stands in: no student came of it
-        same = teacher.contract.model_copy(update=_longer(data, teacher, settings, started, seed))
+        same = teacher.contract.model_copy(update=_longer(data, teacher, settings, started, seed, new=False))
         saved = save_detector(_opened(teacher, settings), same, into.folder)
         return saved, Taught(kept=0.0, marked=0.0, diverged=str(error))
     kept, marked = watch.kept_lately(), marked_in_view(scenes.train, plan.student, seed)
@@ -149,25 +149,30 @@ def train_longer(
     rounds: int,
     seed: int,
     into: Destination,
+    weights: str | None = None,
 ) -> SavedDetector:
     """The control: the first teacher goes on for the steps of so many `rounds`, on the labels alone.
 
-    If it diverges, the teacher stands in for it, beside a file with the reason (`divergence.reason`).
+    By noisy_student, it is a new network like the students, and takes the steps of the first teacher too. If it
+    diverges, the teacher stands in for it, beside a file with the reason (`divergence.reason`).
     """
     from selftrain.selflabel.detection.improving import longer_on_labels
 
     started = time.monotonic()
-    longer = settings.model_copy(update={"student_steps": settings.student_steps * rounds})
+    steps = settings.student_steps * rounds
+    if settings.method == "noisy_student":
+        steps += teacher.contract.image_steps // settings.batch_size
+    longer = settings.model_copy(update={"student_steps": steps})
     scenes = _labelled(data, teacher.contract.longest)
     model = _opened(teacher, settings)
-    keeper = _keeper(into, _key(data, longer, seed, teacher, "control"))
-    why = None
+    keeper = _keeper(into, _key(data, longer, seed, teacher, f"control {weights}"))
+    plan, why = _plan(longer, teacher), None
     try:
         with keeper.held():
-            control = longer_on_labels(model, _shape(teacher), scenes, _plan(longer), seed, into.progress, keeper)
+            control = longer_on_labels(model, _shape(teacher), scenes, plan, seed, into.progress, keeper)
     except TrainingDivergedError as error:
         control, why = _opened(teacher, settings), error.message
-    promised = _longer(data, teacher, longer, started, seed)
+    promised = _longer(data, teacher, longer, started, seed, new=why is None)
     saved = save_detector(control, teacher.contract.model_copy(update=promised), into.folder)
     if why is not None:
         divergence.leave_reason(why, into.folder)
@@ -192,51 +197,6 @@ def score(data: DetectionData, detector: SavedDetector, settings: Detection) -> 
         thresholds=ready.thresholds,
         why=ready.why,
     )
-
-
-def report_on_test(
-    data: DetectionData, final: SavedDetector, teacher: SavedDetector, control: SavedDetector | None
-) -> tuple[DetectionReport, Annotations]:
-    """The report on `final` on test, compared with the others on the same images: one test-set evaluation each.
-
-    Beside it, what `final` found there. A control that diverged is not compared; the report says why it diverged.
-    """
-    why = None if control is None else divergence.reason(control)
-    known: dict[str, list[Boxes]] = {}
-
-    def answers(detector: SavedDetector | None) -> list[Boxes] | None:
-        if detector is not None and detector.digest not in known:
-            known[detector.digest] = detections(data, detector, Split.TEST)
-        return None if detector is None else known[detector.digest]
-
-    found = answers(final) or []
-    report = evaluate_detector(
-        found,
-        data.marked(Split.TEST),
-        class_names=data.class_names,
-        teacher=answers(teacher),
-        control=answers(control if why is None else None),
-    ).model_copy(update={"control_diverged": why})
-    return report, data.as_annotations(Split.TEST, found, teacher=final.contract.identity)
-
-
-def compare_on_test(data: DetectionData, detector: SavedDetector, reference: SavedDetector) -> Comparison:
-    """`detector` compared with `reference` on the same test images: one test-set evaluation each."""
-    marked, classes = data.marked(Split.TEST), len(data.class_names)
-    asked = (detections(data, each, Split.TEST, outlines=False) for each in (detector, reference))
-    own, other = (judge(found, marked, classes=classes) for found in asked)
-    return compared(own, other)
-
-
-def detections(
-    data: DetectionData, detector: SavedDetector, split: Split, *, outlines: bool = True, progress: Progress = silent
-) -> list[Boxes]:
-    """What `detector` finds in each image of a split, in its own pixels; its masks only where they are asked for."""
-    from selftrain.learn.detection.detect import Choice
-
-    asked = detector.open(Choice(score=LOWEST_SCORE, longest=detector.contract.longest, outlines=outlines))
-    found = asked(data.scenes(split).images, progress=progress)
-    return [Boxes.found(each.boxes, each.classes, each.scores, each.masks) for each in found]
 
 
 def _key(
@@ -268,7 +228,7 @@ def _shape(detector: SavedDetector) -> DetectorShape:
 
 def _opened(detector: SavedDetector, settings: Detection) -> keras.Model:
     """Its network. Raises ConfigError for one that `settings` do not describe."""
-    if detector.contract.backbone != settings.backbone:
+    if detector.contract.backbone not in settings.networks:
         raise ConfigError(
             f"detection.backbone is {settings.backbone!r}, and the teacher a {detector.contract.backbone!r}: a student "
             "goes on from its teacher's weights; give both the same backbone"
@@ -276,7 +236,8 @@ def _opened(detector: SavedDetector, settings: Detection) -> keras.Model:
     return detector.open().model
 
 
-def _plan(settings: Detection) -> DetectionPlan:
+def _plan(settings: Detection, first: SavedDetector | None = None) -> DetectionPlan:
+    """The plan of `settings`. A student that is a new network answers at the strides of its teacher, `first`."""
     from selftrain.learn.detection.training import DetectorRecipe
     from selftrain.learn.detection.views import Moves
     from selftrain.selflabel.detection.choosing import BurnIn
@@ -300,6 +261,7 @@ def _plan(settings: Detection) -> DetectionPlan:
         more_burn_ins=settings.more_burn_ins,
         method=settings.method,
         relabel_every=settings.relabel_every,
+        new=_new(settings, first) if first is not None and settings.method == "noisy_student" else None,
         weight=settings.unsup_weight,
         ramp_up=settings.ramp_up,
         ignore_from=settings.ignore_from,
@@ -308,17 +270,30 @@ def _plan(settings: Detection) -> DetectionPlan:
     )
 
 
+def _new(settings: Detection, teacher: SavedDetector) -> DetectorShape:
+    backbone = settings.student_backbone or settings.backbone
+    weights = settings.student_weights if settings.student_backbone else settings.weights
+    return replace(_shape(teacher), backbone=backbone, weights=weights)
+
+
 def _named(data: DetectionData, thresholds: Sequence[float] | None) -> dict[str, float]:
     return dict(zip(data.class_names, thresholds or (), strict=False))
 
 
 def _longer(
-    data: DetectionData, teacher: SavedDetector, settings: Detection, started: float, seed: int
+    data: DetectionData, teacher: SavedDetector, settings: Detection, started: float, seed: int, *, new: bool = True
 ) -> dict[str, object]:
-    """What the contract of a detector that went on from `teacher` says of its training."""
+    """What the contract of a detector that went on from `teacher` says of its training.
+
+    By noisy_student it is a `new` network, unless the teacher stands in for it.
+    """
+    own, before = settings.student_steps * settings.batch_size, teacher.contract.image_steps
+    network: dict[str, object] = {"image_steps": before + own}
+    if new and settings.method == "noisy_student":
+        network = {"image_steps": own, "backbone": settings.student_backbone or settings.backbone}
     return {
         "manifest_digest": data.manifest.digest,
-        "image_steps": teacher.contract.image_steps + settings.student_steps * settings.batch_size,
+        **network,
         "seconds": time.monotonic() - started,
         "seed": seed,
     }
