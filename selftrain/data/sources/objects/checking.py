@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from selftrain.data.annotations.table import CORNERS, Annotations
 from selftrain.data.label_map import LabelMap
+from selftrain.data.lists.labels import refuse_two_spellings
 from selftrain.data.manifest import LabelSource
 from selftrain.data.sources.objects.labelled import DrawnBoxes, DrawnObjects, Fault, LabelledImages
 from selftrain.errors import SourceError
@@ -33,9 +34,11 @@ def checked(
 ) -> LabelledImages:
     """The images (IMAGE_SCHEMA) with those objects that can be used, cut at the image's border.
 
+    An image whose every object is left out is left out too: as one without objects, it would teach them as background.
     `where` names the source in errors. Raises SourceError if there are objects, and none can be used, or all are shares
     of their images' sides.
     """
+    refuse_two_spellings(label_map.names)
     sides = np.stack([np.asarray(images["width"]), np.asarray(images["height"])], axis=1).astype(np.float64)
     size = np.tile(sides[drawn.image], 2)  # (n, 4)
     _refuse_shares(drawn.boxes, sides, where)
@@ -45,16 +48,32 @@ def checked(
     if left_out and not kept.any() and set(left_out) != {Fault.OTHER_CLASS}:
         raise SourceError(f"{where}: none of {len(kept)} objects can be used: {_counted(left_out)}; correct the file")
     annotations = _table(images, drawn, _clipped(drawn.boxes, size), np.flatnonzero(kept))
+    unsure = _unsure(drawn, faults)
     beyond = np.maximum(-drawn.boxes, drawn.boxes - size).max(axis=1, initial=0) > TOLD
     said = list(notes)
     if left_out:
         said.append(f"{sum(left_out.values())} objects were left out: {_counted(left_out)}")
     if (beyond & kept).any():
         said.append(f"{int((beyond & kept).sum())} boxes reached beyond their image by more than a pixel, and were cut")
-    built = Annotations.build(annotations, label_map)
-    result = LabelledImages(images, built, dict(left_out), tuple(said), category_ids)
+    if unsure:
+        named = name_rows(images["name"].take(unsure).to_pylist())
+        said.append(f"{len(unsure)} images are not used, because all of their objects were left out: {named}")
+    built, used = Annotations.build(annotations, label_map), _without(images, unsure)
+    result = LabelledImages(used, built, dict(left_out), tuple(said), category_ids)
     told = (*said, *_told(result))
-    return LabelledImages(images, built, dict(left_out), told, category_ids, _drawn(images, drawn, sides, label_map))
+    return LabelledImages(used, built, dict(left_out), told, category_ids, _drawn(images, drawn, sides, label_map))
+
+
+def _unsure(drawn: DrawnObjects, faults: list[Fault | None]) -> list[int]:
+    """The images that hold objects that cannot be used, and none of the classes asked for that can."""
+    at = drawn.image.tolist()
+    bad = {image for image, fault in zip(at, faults, strict=True) if fault not in (None, Fault.OTHER_CLASS)}
+    good = {image for image, fault in zip(at, faults, strict=True) if fault is None}
+    return sorted(bad - good)
+
+
+def _without(images: pa.Table, rows: list[int]) -> pa.Table:
+    return images.take(np.setdiff1d(np.arange(images.num_rows), rows)) if rows else images
 
 
 def _drawn(images: pa.Table, drawn: DrawnObjects, sides: Doubles, label_map: LabelMap) -> DrawnBoxes:

@@ -13,7 +13,7 @@ from selftrain.data.label_map import LabelMap
 from selftrain.data.sources.objects.checking import checked
 from selftrain.data.sources.objects.coco_file import CocoFile, Entry, file_name_of, read_coco_file, size_of
 from selftrain.data.sources.objects.labelled import DrawnObjects, Fault, LabelledImages
-from selftrain.data.sources.objects.outlines import Box, Outline, outline_of
+from selftrain.data.sources.objects.outlines import Box, Outline, box_around, outline_of, turn_of, turned_said
 from selftrain.data.sources.objects.places import image_table
 from selftrain.errors import SourceError
 
@@ -53,7 +53,7 @@ def read_coco(
         drawn,
         LabelMap(names),
         where=file.where,
-        notes=(*file.notes, *notes, *_untold_scores(file), *_crowds_noted(drawn)),
+        notes=(*file.notes, *notes, *_untold_scores(file), *_left_open_noted(file), *_turned_noted(file, outlines)),
         category_ids=tuple(file.category_ids[file.names.index(name)] for name in names),
     )
 
@@ -85,7 +85,7 @@ def _drawn(file: CocoFile, labels: list[int], outlines: list[Outline]) -> DrawnO
         label=np.array([labels[category] for category in file.category_of], np.int64),
         boxes=boxes,
         masks=[each.mask for each in outlines],
-        crowd=np.array([each.get("iscrowd") in (1, "1") for each in file.annotations], bool),
+        crowd=np.array([_is_left_open(each) for each in file.annotations], bool),
         ids=[None if value is None else str(value) for value in ids],
         faults=[outline.fault or fault for outline, fault in zip(outlines, faults, strict=True)],
         scores=[_score(each) for each in file.annotations] if file.ours else None,
@@ -119,9 +119,29 @@ def _is_four(box: object) -> bool:
     )
 
 
-def _crowds_noted(drawn: DrawnObjects) -> tuple[str, ...]:
-    crowds = int(drawn.crowd.sum())
-    return (f"{crowds} objects are crowds (iscrowd): they neither teach nor count as missed",) if crowds else ()
+def _is_left_open(annotation: Entry) -> bool:
+    """Whether an object neither teaches nor counts: a crowd, or one with the mark that converters of VOC leave."""
+    return any(annotation.get(key) in (1, "1", True) for key in ("iscrowd", "ignore"))
+
+
+def _left_open_noted(file: CocoFile) -> tuple[str, ...]:
+    crowds = sum(each.get("iscrowd") in (1, "1") for each in file.annotations)
+    others = sum(map(_is_left_open, file.annotations)) - crowds
+    named = ((crowds, "crowds (iscrowd)"), (others, "marked with `ignore`"))
+    return tuple(
+        f"{count} objects are {kind}: they neither teach nor count as missed" for count, kind in named if count
+    )
+
+
+def _turn_of(annotation: Entry) -> float:
+    """By how many radians the rectangle `bbox` is turned around its centre."""
+    attributes = annotation.get("attributes")
+    return turn_of(attributes.get("rotation")) if isinstance(attributes, dict) else 0.0
+
+
+def _turned_noted(file: CocoFile, outlines: list[Outline]) -> tuple[str, ...]:
+    turned = sum(bool(_turn_of(each)) and own.box is None for each, own in zip(file.annotations, outlines, strict=True))
+    return (turned_said(turned),) if turned else ()
 
 
 def _boxes(annotations: list[Entry], outlines: list[Outline]) -> tuple[Doubles, list[Fault | None]]:
@@ -131,7 +151,9 @@ def _boxes(annotations: list[Entry], outlines: list[Outline]) -> tuple[Doubles, 
     for k, (each, outline) in enumerate(zip(annotations, outlines, strict=True)):
         match each.get("bbox"):
             case [int() | float() as x, int() | float() as y, int() | float() as w, int() | float() as h]:
-                rows.append(_corners(x, y, w, h))
+                turn = 0.0 if outline.box else _turn_of(each)
+                corners = _corners(x, y, w, h)
+                rows.append(box_around(corners, turn) if turn and np.isfinite(corners).all() else corners)
             case None | []:
                 rows.append(outline.box or (np.nan,) * 4)
             case _:

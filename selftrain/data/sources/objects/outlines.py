@@ -129,3 +129,33 @@ def _around(counts: npt.NDArray[np.int64], height: int) -> Box:
     top = 0 if wraps else int((first % height).min())
     bottom = height if wraps else int((last % height).max()) + 1
     return float(first[0] // height), float(top), float(last[-1] // height + 1), float(bottom)
+
+
+def box_around(box: Box, turn: float) -> Box:
+    """The upright box around one that is turned around its centre by `turn` radians.
+
+    >>> [round(each, 3) for each in box_around((0.0, 2.0, 8.0, 6.0), math.pi / 2)]
+    [2.0, 0.0, 6.0, 8.0]
+    """
+    (x0, y0, x1, y1), c, s = box, abs(math.cos(turn)), abs(math.sin(turn))
+    x, y, half_w, half_h = (x0 + x1) / 2, (y0 + y1) / 2, (x1 - x0) / 2, (y1 - y0) / 2
+    wide, high = half_w * c + half_h * s, half_w * s + half_h * c
+    return x - wide, y - high, x + wide, y + high
+
+
+def turn_of(degrees: object) -> float:
+    """The radians of a `rotation`, as CVAT writes it beside a rectangle that it has not turned; 0 for anything else.
+
+    >>> turn_of("90.0") == turn_of(90), turn_of(360.0), turn_of(None)
+    (True, 0.0, 0.0)
+    """
+    try:
+        turn = float(str(degrees)) % 360
+    except ValueError:
+        return 0.0
+    return math.radians(turn) if math.isfinite(turn) else 0.0
+
+
+def turned_said(count: int) -> str:
+    """A note on `count` rectangles."""
+    return f"{count} rectangles are turned (the attribute `rotation`): the upright boxes around them are taken"

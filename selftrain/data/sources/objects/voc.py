@@ -14,7 +14,7 @@ from selftrain.data.label_map import LabelMap
 from selftrain.data.sources.objects.checking import checked
 from selftrain.data.sources.objects.coco import source_of
 from selftrain.data.sources.objects.labelled import DrawnObjects, Fault, LabelledImages
-from selftrain.data.sources.objects.outlines import Box
+from selftrain.data.sources.objects.outlines import Box, box_around, turn_of, turned_said
 from selftrain.data.sources.objects.places import Size, image_table
 from selftrain.errors import SourceError
 
@@ -26,12 +26,16 @@ _YES = ("1", "1.0", "true", "yes")
 
 @dataclass(frozen=True)
 class _Drawn:
-    """An object of an XML file: its class, its corners as they are written, and what is wrong with it."""
+    """An object of an XML file: its class, its corners as they are written, and what is wrong with it.
+
+    `turn` is by how many radians CVAT turned the rectangle around its centre.
+    """
 
     name: str
     box: Box
     difficult: bool
     fault: Fault | None
+    turn: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -77,10 +81,14 @@ def read_voc(
         groups=[source_of(page.image) for page in pages],
     )
     objects = [(at, each) for at, page in enumerate(pages) for each in page.objects]
+    boxes = _from_zero([each.box for _, each in objects], already=from_zero)
+    turned = [row for row, (_, each) in enumerate(objects) if each.turn]
+    for row in turned:
+        boxes[row] = box_around(tuple(boxes[row]), objects[row][1].turn)
     drawn = DrawnObjects(
         image=np.array([at for at, _ in objects], np.int64),
         label=np.array([names.index(each.name) if each.name in names else -1 for _, each in objects], np.int64),
-        boxes=_from_zero([each.box for _, each in objects], already=from_zero),
+        boxes=boxes,
         masks=[None] * len(objects),
         crowd=np.array([each.difficult for _, each in objects], bool),
         ids=[None] * len(objects),
@@ -89,6 +97,7 @@ def read_voc(
     difficult = sum(each.difficult for _, each in objects)
     said = [f"{difficult} objects are marked difficult: they neither teach nor count as missed"] if difficult else []
     said += ["corners are below 1, so they count from 0, up to the edge; VOC itself counts from 1"] if from_zero else []
+    said += [turned_said(len(turned))] if turned else []
     renamed = sum(page.renamed for page in pages)
     said += [f"{renamed} files name another image than their own name; their own was taken"] if renamed else []
     return checked(table, drawn, LabelMap(names), where=repr(str(folder)), notes=(*notes, *said))
@@ -207,4 +216,11 @@ def _object(each: ElementTree.Element, file: Path, at: int) -> _Drawn:
         return _Drawn(name, (np.nan,) * 4, difficult, Fault.NOT_NUMBERS)
     if not np.isfinite([x0, y0, x1, y1]).all():
         return _Drawn(name, (np.inf,) * 4, difficult, Fault.NOT_FINITE)
-    return _Drawn(name, (x0, y0, x1, y1), difficult, None)
+    return _Drawn(name, (x0, y0, x1, y1), difficult, None, _turn(each))
+
+
+def _turn(each: ElementTree.Element) -> float:
+    for attribute in each.iterfind("attributes/attribute"):
+        if attribute.findtext("name") == "rotation":
+            return turn_of(attribute.findtext("value"))
+    return 0.0

@@ -52,6 +52,9 @@ def read_yolo(path: Path, *, classes: Sequence[str] | None = None, split: str | 
     """
     content = _content(path)
     known = _names(content.get("names"), path)
+    count = content.get("nc", len(known))
+    if count != len(known):
+        raise SourceError(f"{str(path)!r}: nc is {count!r}, and names lists {len(known)} classes; correct one of them")
     pose = content.get("kpt_shape") is not None  # points of a skeleton follow the box
     for name in classes or ():
         LabelMap(known).index(name)

@@ -74,6 +74,32 @@ def test_crowds_are_said(tmp_path: Path) -> None:
     assert "1 objects are crowds (iscrowd): they neither teach nor count as missed" in found.notes
 
 
+def test_what_a_converter_marked_to_be_ignored_neither_teaches_nor_counts(tmp_path: Path) -> None:
+    found = read(tmp_path, OBJECT, {**OBJECT, "id": 2, "bbox": [3, 3, 2, 2], "ignore": 1, "iscrowd": 0})
+    assert found.annotations.crowd.tolist() == [False, True]
+    assert "1 objects are marked with `ignore`: they neither teach nor count as missed" in found.notes
+    assert not read(tmp_path, {**OBJECT, "ignore": 0}).annotations.crowd.any()
+
+
+def test_a_turned_rectangle_of_cvat_becomes_the_box_around_it(tmp_path: Path) -> None:
+    """CVAT writes the rectangle before it was turned, and the degrees around its centre beside it."""
+    turned = {**OBJECT, "segmentation": [], "attributes": {"occluded": False, "rotation": 90.0}}
+    found = read(tmp_path, turned)
+    assert found.annotations.boxes.tolist() == [[2, 1, 6, 7]]
+    assert "1 rectangles are turned (the attribute `rotation`): the upright boxes around them are taken" in found.notes
+    upright = read(tmp_path, {**turned, "attributes": {"rotation": 0.0}}, {**turned, "id": 2, "attributes": {}})
+    assert upright.annotations.boxes.tolist() == [[1, 2, 7, 6]] * 2
+    outlined = read(
+        tmp_path, {**turned, "bbox": [2, 2, 6, 6], "segmentation": SQUARE}
+    )  # its box is that of the outline
+    assert outlined.annotations.boxes.tolist() == [[2, 2, 8, 8]]
+
+
+def test_two_spellings_of_a_class_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="'Cell' and 'cell' differ only in letter case"):
+        read(tmp_path, OBJECT, categories=[{"id": 1, "name": "cell"}, {"id": 2, "name": "Cell"}])
+
+
 @pytest.mark.parametrize("segmentation", [[], [[]], [[1, 1]], [[1, 1, 4, 4]], None])
 def test_a_polygon_without_three_points_is_no_outline(tmp_path: Path, segmentation: object) -> None:
     found = read(tmp_path, {**OBJECT, "segmentation": segmentation})

@@ -78,6 +78,24 @@ def test_an_object_that_cannot_be_used_is_counted_by_reason(tmp_path: Path, bad:
     assert len(found.annotations) == 1
 
 
+def test_an_image_whose_every_object_was_left_out_teaches_nothing(tmp_path: Path) -> None:
+    """As an image without objects, it would teach its objects as background."""
+    write(tmp_path, CELL)
+    Image.new("RGB", (20, 10), "red").save(tmp_path / "b.png")
+    (tmp_path / "b.xml").write_text((tmp_path / "a.xml").read_text().replace("a.png", "b.png").replace(BOX, ""))
+    found = read_voc(tmp_path, images=str(tmp_path))
+    assert found.images["name"].to_pylist() == ["a.png"]
+    assert found.without_objects == 0
+    assert "1 images are not used, because all of their objects were left out: b.png" in found.notes
+
+
+def test_a_rectangle_that_cvat_turned_becomes_the_box_around_it(tmp_path: Path) -> None:
+    turn = "<attributes><attribute><name>rotation</name><value>90.0</value></attribute></attributes>"
+    found = read(tmp_path, CELL.replace(BOX, f"{turn}{BOX}"))
+    assert found.annotations.boxes.tolist() == [[2, 1, 6, 7]]
+    assert any("1 rectangles are turned" in note for note in found.notes)
+
+
 def test_entities_are_refused_unread(tmp_path: Path) -> None:
     write(tmp_path, CELL)
     text = (tmp_path / "a.xml").read_text()

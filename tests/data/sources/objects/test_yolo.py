@@ -38,6 +38,16 @@ def test_shares_become_pixels(tmp_path: Path) -> None:
     assert found.annotations.labels.tolist() == [1]
 
 
+def test_a_count_of_classes_that_names_does_not_have_is_refused(tmp_path: Path) -> None:
+    file = write(tmp_path, "1 0.5 0.5 0.5 0.4\n")
+    text = file.read_text()
+    file.write_text(f"{text}nc: 2\n")
+    assert len(read_yolo(file).annotations) == 1
+    file.write_text(f"{text}nc: 3\n")
+    with pytest.raises(SourceError, match="nc is 3, and names lists 2 classes"):
+        read_yolo(file)
+
+
 def turned(size: tuple[int, int], orientation: int, path: Path) -> None:
     exif = Image.Exif()
     exif[ORIENTATION_TAG] = orientation
