@@ -13,6 +13,7 @@ from typing import Final
 from selftrain.autolabeling.folders.detect_files import found_in
 from selftrain.autolabeling.folders.found_objects import Found, find_objects
 from selftrain.autolabeling.folders.sources import ListedImage, ListedSources
+from selftrain.data.images.reasons import QuarantineReason
 from selftrain.data.sources.objects.coco_writing import FoundObjects
 from selftrain.files.writing import replace
 from selftrain.learn.detection.saving import SavedDetector
@@ -40,7 +41,7 @@ def found_in_parts(
     images = sources.images
     parts = [images[start : start + PART] for start in range(0, len(images), PART)]
     files = [folder / f"{_key(saved, lowest, part, flips=flips)}.json" for part in parts]
-    open_parts = [k for k, file in enumerate(files) if not file.is_file()]
+    open_parts = [k for k, file in enumerate(files) if not _is_finished(file)]
     left = [image for k in open_parts for image in parts[k]]
     before = len(images) - len(left)
     if left:
@@ -62,6 +63,13 @@ def _key(saved: SavedDetector, lowest: Mapping[str, float], part: Sequence[Liste
     listed = [f"{image.path}\0{image.state}\0{image.error}" for image in part]
     asked = [saved.contract.model_dump_json(), json.dumps([dict(lowest), flips])]
     return hashlib.sha256("\n".join([*asked, *listed]).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _is_finished(file: Path) -> bool:
+    """Whether a part is kept whole; a file that could not be opened then may be there by now."""
+    if not file.is_file():
+        return False
+    return not any(isinstance(each, Unread) and each.reason == QuarantineReason.UNREADABLE for each in _read(file))
 
 
 def _plain(each: Found | Unread) -> FoundObjects | Unread:

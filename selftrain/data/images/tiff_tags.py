@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
+import numpy as np
 from PIL.TiffImagePlugin import TiffImageFile
 
 from selftrain.data.images.reasons import QuarantineReason
@@ -24,6 +25,7 @@ _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 _PIXELS = (273, 279, 324, 325)  # where strips are and how long, and tiles
 _INTEGERS = {3: "H", 4: "I"}
 _DEEPEST = 4
+_LARGEST_SIGNED = 127
 _BITS, _PLANAR, _COLOUR_MAP, _SAMPLE_FORMAT = 258, 284, 320, 339  # TIFF 6.0, sections 8 and 19
 _SEPARATE: Final = 2
 _SIGNED: Final = 2
@@ -116,13 +118,14 @@ def _blank(data: bytearray, start: int, length: int) -> None:
 def misread(image: TiffImageFile) -> str | None:
     """What Pillow would get wrong of an opened TIFF, and what to do; None for nothing.
 
-    - 8 bits with a sign: -1 would become 255
+    - 8 bits with a sign, and a value below 0: -1 would become 255
     - planes of 16 bits without compression: the bytes of each value would become two pixels
     - a palette that counts to 255 where TIFF counts to 65,535: all of it would be black
     """
     tags = image.tag_v2
     bits = _numbers(tags.get(_BITS, 1))
-    if max(bits) == 8 and _SIGNED in _numbers(tags.get(_SAMPLE_FORMAT, 1)):
+    signed = max(bits) == 8 and _SIGNED in _numbers(tags.get(_SAMPLE_FORMAT, 1))
+    if signed and np.asarray(image).max() > _LARGEST_SIGNED:
         return "values of 8 bits with a sign, below 0 too; save it with 8 bits from 0 to 255"
     raw = any(tile.codec_name == "raw" for tile in image.tile)
     if raw and max(bits) > 8 and len(bits) > 1 and tags.get(_PLANAR) == _SEPARATE:

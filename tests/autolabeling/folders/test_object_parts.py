@@ -93,3 +93,26 @@ def test_a_table_of_unread_files_that_a_kill_left_is_not_in_the_way(detector: Sa
     assert len(json.loads(out.read_text())["images"]) == PART + 40 - (PART + 40) // 10
     with pytest.raises(ConfigError, match="exists, and was left as it is"):
         check_object_table(out)
+
+
+def test_files_that_could_not_be_opened_are_looked_at_again(detector: SavedDetector, tmp_path: Path) -> None:
+    disk, gone = Disk(tmp_path, killed=KILLED_AT), True
+
+    def read(path: str) -> bytes:
+        if gone and path == "/photos/003.png":
+            raise PermissionError(path)
+        return disk.read(path)
+
+    def listed() -> ListedSources:
+        images = tuple(replace(each, read=read) for each in disk.listed().images)
+        return ListedSources(images, 1)
+
+    out = tmp_path / "boxes.csv"
+    with pytest.raises(KeyboardInterrupt):
+        write_objects(detector, listed(), out, called="blocks")
+    disk.killed, gone = None, False
+    disk.reads.clear()
+    assert write_objects(detector, listed(), out, called="blocks").found == 0  # its part is open again
+    assert disk.reads["/photos/003.png"] == 1
+    [row] = [line for line in out.read_text().splitlines() if "/photos/003.png" in line]
+    assert "red" in row

@@ -81,6 +81,7 @@ def test_samples_that_would_be_misread_are_refused(data: bytes, said: str) -> No
         (tiff(planes(16), *rgb(16, 2), zipped=True), COLOURS),
         (tiff([COLOURS.astype(np.uint16) * 257], *rgb(16, 1)), COLOURS),
         (tiff([SHADES], *grey((339, 3, [1]))), np.repeat(SHADES[..., None], 3, axis=-1)),
+        (tiff([(SHADES // 2).astype(np.int8)], *grey((339, 3, [2]))), np.repeat(SHADES[..., None] // 2, 3, axis=-1)),
         (
             tiff([SHADES], (258, 3, [8]), (262, 3, [3]), (277, 3, [1]), (320, 3, [each * 257 for each in PALETTE])),
             np.stack([SHADES, 255 - SHADES, np.full_like(SHADES, 60)], axis=-1),
