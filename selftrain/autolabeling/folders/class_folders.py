@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 
+from selftrain.data.sources.layout import ANSWERS
 from selftrain.errors import ConfigError
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
@@ -39,11 +40,13 @@ def materialize(labels: PseudoLabels, folder: Path, *, images: Path, copy: bool)
     """Put each accepted image into folder/<class>/, as a link to its original or, with `copy`, as a copy.
 
     The image_ids of `labels` are paths below `images`. Files with the same name in different folders get different
-    names, see `names_for`. Returns how many images were put there. Raises ConfigError where `folder` is not empty, or a
-    class cannot be a folder's name.
+    names, see `names_for`. The file ANSWERS says that no person chose the classes. Returns how many images were put
+    there. Raises ConfigError where `folder` is not empty, or a class cannot be a folder's name.
     """
     check_target(folder)
     check_class_names(labels.class_names)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ANSWERS).write_text("The classes of this folder are answers of a model: `selftrain pseudo-label`.\n")
     accepted = labels.accepted
     indices = accepted["label"].to_pylist()
     paths = accepted["image_id"].to_pylist()

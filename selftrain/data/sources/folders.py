@@ -11,7 +11,7 @@ import pyarrow as pa
 from selftrain import config
 from selftrain.data.images.openers import image_bytes
 from selftrain.data.lists.labels import without_marks
-from selftrain.data.sources.layout import folders_in, stop_at_splits, super_classes
+from selftrain.data.sources.layout import folders_in, stop_at_answers, stop_at_splits, super_classes
 from selftrain.data.sources.listing import LISTING_SCHEMA, FoundFiles, Listing, find_images
 from selftrain.data.sources.rows import checked_listing, training_classes
 from selftrain.errors import SourceError
@@ -77,6 +77,7 @@ def rows_of_role(
     """
     if role == "unlabeled":
         return (*_rows(root, label=None, split=role, apart_from=others), [])
+    stop_at_answers(root, f"source.{role}")
     stop_at_splits(root, f"source.{role}")
     table, ignored, notes = _class_folders(root, split=None if role == "labeled" else role, apart_from=others)
     labels, said = without_marks(table["label"], no_label or ())

@@ -18,6 +18,20 @@ SPLIT_NAMES: Mapping[str, str] = {
 """What people call the folder of each role of a FolderSource, in lower case."""
 
 
+ANSWERS = ".selftrain-answers"
+"""A file in a folder of classes that a model chose, not people."""
+
+
+def stop_at_answers(root: str, key: str) -> None:
+    """Raise SourceError if the class folders in `root`, which `key` names, are what a model answered."""
+    if os.path.lexists(os.path.join(root, ANSWERS)):
+        raise SourceError(
+            f"{key}: {root!r} was written by `selftrain pseudo-label --materialize`: its classes are answers of a "
+            "model, and a run would learn from them, and be judged by them, as if people had given them. Give these "
+            f"images without labels: a run makes pseudo-labels itself. Where people have checked them, remove {ANSWERS}"
+        )
+
+
 def folders_in(root: str) -> list[str]:
     """The names of the folders in `root` that people made, sorted."""
     with os.scandir(root) as entries:

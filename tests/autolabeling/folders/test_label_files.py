@@ -14,7 +14,9 @@ from PIL import Image
 
 from selftrain.autolabeling.folders.class_folders import check_class_names, names_for
 from selftrain.autolabeling.folders.label_files import LabelingSummary, label_folder, plan_outputs, write_quarantine
-from selftrain.config import Fixed, PerClass, PseudoLabel
+from selftrain.config import Fixed, FolderSource, PerClass, PseudoLabel
+from selftrain.data.sources.layout import ANSWERS
+from selftrain.data.sources.source import open_source
 from selftrain.errors import ConfigError, SourceError
 from selftrain.learn.models.loading import load
 
@@ -185,8 +187,8 @@ def test_class_folders_hold_every_accepted_image_also_those_of_one_name(
 ) -> None:
     target = tmp_path / "by_class"
     summary = label(colour_model, photos, tmp_path / "labels.csv", folders=target, copy=copy)
-    assert sorted(path.name for path in target.iterdir()) == ["blue", "green", "red"]
-    made = sorted(path for path in target.rglob("*") if not path.is_dir())
+    assert sorted(path.name for path in target.iterdir()) == [ANSWERS, "blue", "green", "red"]
+    made = sorted(path for path in target.rglob("*.png"))
     assert len(made) == summary.accepted == 3
     assert all(path.is_symlink() != copy for path in made)
     originals = {hashlib.sha256((photos / name).read_bytes()).digest() for name in ("a/1.png", "b/1.png", "3.png")}
@@ -252,6 +254,18 @@ def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(photos: Pa
     with pytest.raises(ConfigError, match=r"f is not a folder; choose another --materialize"):
         plan_outputs(photos, out, folders=tmp_path / "f" / "x")
     assert sorted(os.listdir(tmp_path)) == ["f", "photos"]
+
+
+def test_folders_of_a_models_answers_are_not_taken_for_peoples_labels(
+    colour_model: Path, photos: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "by_class"
+    label(colour_model, photos, tmp_path / "labels.csv", folders=target)
+    source = FolderSource(labeled=str(target))
+    with pytest.raises(SourceError, match=r"source\.labeled: .* was written by `selftrain pseudo-label --materialize`"):
+        open_source(source).scan()
+    (target / ANSWERS).unlink()  # somebody has checked them
+    assert len(open_source(source).scan().table) > 0
 
 
 def test_results_may_not_lie_in_each_other(photos: Path, tmp_path: Path) -> None:
