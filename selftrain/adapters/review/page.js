@@ -76,8 +76,11 @@ function show() {
 function showOne() {
   const question = state.questions[state.at];
   if (!question) return;
-  picture(find("picture"), question.image_id, "large");
-  find("picture").alt = `image ${state.at + 1} of ${state.count}`;
+  const frame = find("frame");
+  if (!frame.children.length) frame.append(make("img"));
+  const shown = frame.children[0];
+  shown.alt = `image ${state.at + 1} of ${state.count}`;
+  picture(shown, question.image_id, "large");
   find("path").textContent = question.path;
   find("answered").textContent = question.answer !== null ? `Answered: ${question.answer}${question.by ? ` (${question.by})` : ""}`
     : question.skipped ? "Skipped" : "";
