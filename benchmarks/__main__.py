@@ -24,6 +24,7 @@ NAMES = (
     "ingest",
     "queries",
     "review",
+    "space",
     "not_due",
     "inbox",
     "serving",
