@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 LABELS, MORE, TEST, DRAWS = 100, 100, 1_000, 5
-QUEUES = (QueueName.UNCERTAIN, QueueName.NEW, QueueName.MIXED)
+QUEUES = (QueueName.UNCERTAIN, QueueName.NEW, QueueName.TYPICAL, QueueName.MIXED)
 _RANDOM = 5  # random choices a draw, whose mean is compared: one alone would add its own luck
 
 

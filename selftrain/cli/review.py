@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from selftrain.adapters.review.gathering import RunToReview
     from selftrain.reviewing.questions import Question
 
-Queue = Literal["uncertain", "disagree", "mislabelled", "new", "duplicates", "quarantine", "random", "mixed"]
+Queue = Literal["uncertain", "disagree", "mislabelled", "new", "typical", "duplicates", "quarantine", "random", "mixed"]
 
 
 def review(

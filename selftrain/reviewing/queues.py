@@ -15,6 +15,7 @@ from selftrain.errors import InputError
 from selftrain.reviewing.left_out import LeftOutImages
 from selftrain.reviewing.mislabelled import doubted_labels
 from selftrain.reviewing.spreading import newest_first, spread
+from selftrain.reviewing.typical import typical_first
 from selftrain.reviewing.vectors import Vectors
 from selftrain.selflabel.selection.pseudo_labels import PseudoLabels
 
@@ -31,6 +32,7 @@ class QueueName(StrEnum):
     DISAGREE = "disagree"
     MISLABELLED = "mislabelled"
     NEW = "new"
+    TYPICAL = "typical"
     DUPLICATES = "duplicates"
     QUARANTINE = "quarantine"
     RANDOM = "random"
@@ -82,6 +84,7 @@ def review_queue(
     - `disagree`: the last two rounds give different labels; the most confident first.
     - `mislabelled`: out of fold, a classifier on frozen features gives another label than people did.
     - `new`: far from all that has a label, by the distance to its nearest neighbours.
+    - `typical`: one of each kind of image, the largest kind without a label first; for the first labels of a set.
     - `duplicates`: nearly the same as another image, which is why ingest left it out.
     - `quarantine`: left out because labels contradict each other, or were taken back.
     - `random`: drawn with `seed`.
@@ -93,8 +96,8 @@ def review_queue(
     if limit < 1:
         raise InputError(f"a limit of {limit} asks for no image; give 1 or more")
     done = frozenset(known)
-    ranked = (each for each in _ranked(material, name, seed) if each[0] not in done)
-    if not spread_out or limit > MOST_SPREAD or name in AS_THEY_COME:
+    ranked = (each for each in _ranked(material, name, seed, limit, done) if each[0] not in done)
+    if not spread_out or limit > MOST_SPREAD or name in (*AS_THEY_COME, QueueName.TYPICAL):
         return tuple(islice(ranked, limit))
     urgent = list(islice(ranked, SPREAD_FROM * limit))
     if len(urgent) <= limit:
@@ -107,6 +110,8 @@ def order_of(material: Material, name: QueueName, *, count: int, limit: int, spr
     """How the `count` images of a queue were chosen, in words."""
     if name in AS_THEY_COME:
         return "as they come"
+    if name is QueueName.TYPICAL:
+        return "one of each kind, the largest kind without a label first"
     if not spread_out or count < limit or limit > MOST_SPREAD:
         return "most urgent first"
     by = "the model's answers" if _features(material, name) is None else "features of a frozen network"
@@ -132,8 +137,8 @@ def _vectors(material: Material, name: QueueName, ids: Sequence[str]) -> npt.NDA
     return found
 
 
-def _ranked(material: Material, name: QueueName, seed: int) -> Iterator[Found]:
-    """All images of a queue, most urgent first."""
+def _ranked(material: Material, name: QueueName, seed: int, limit: int, done: Collection[str] = ()) -> Iterator[Found]:
+    """All images of a queue, most urgent first. Some are chosen for a `limit`, or beside those `done`."""
     match name:
         case QueueName.UNCERTAIN:
             return _uncertain(material.last)
@@ -144,6 +149,8 @@ def _ranked(material: Material, name: QueueName, seed: int) -> Iterator[Found]:
             return iter(doubted_labels(material.labels, material.label_vectors, seed=seed))
         case QueueName.NEW:
             return _new(material, seed)
+        case QueueName.TYPICAL:
+            return _typical(material, limit, seed, done)
         case QueueName.DUPLICATES:
             return iter(material.left_out.copies)
         case QueueName.QUARANTINE:
@@ -151,9 +158,21 @@ def _ranked(material: Material, name: QueueName, seed: int) -> Iterator[Found]:
         case QueueName.RANDOM:
             return _random(material.last, seed)
         case QueueName.MIXED:
-            return _in_turns([_ranked(material, each, seed) for each in IN_TURNS])
+            return _in_turns([_ranked(material, each, seed, limit) for each in IN_TURNS])
         case _:
             assert_never(name)
+
+
+def _typical(material: Material, limit: int, seed: int, done: Collection[str]) -> Iterator[Found]:
+    """Pool images by kinds, which are found among the labelled images too; what is `done` counts as labelled."""
+    pool, labels = material.last.table["image_id"].to_pylist(), list[str]()
+    if material.vectors is not None:
+        pool, labels = ([each for each in ids if material.vectors.holds(each)] for ids in (pool, material.labels))
+    every = [*pool, *labels]
+    labelled = np.array([each in done for each in pool] + [True] * len(labels), np.bool_)
+    values = _vectors(material, QueueName.TYPICAL, every)
+    for row, size in typical_first(values, labelled, budget=limit, seed=seed):
+        yield every[row], f"typical: near the others of its kind, which has {size:,} images"
 
 
 def _in_turns(queues: Sequence[Iterator[Found]]) -> Iterator[Found]:
