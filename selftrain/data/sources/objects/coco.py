@@ -13,13 +13,23 @@ from selftrain.data.label_map import LabelMap
 from selftrain.data.sources.objects.checking import checked
 from selftrain.data.sources.objects.coco_file import CocoFile, Entry, file_name_of, read_coco_file, size_of
 from selftrain.data.sources.objects.labelled import DrawnObjects, Fault, LabelledImages
-from selftrain.data.sources.objects.outlines import Box, Outline, box_around, outline_of, turn_of, turned_said
+from selftrain.data.sources.objects.outlines import (
+    Box,
+    Outline,
+    box_around,
+    outline_of,
+    share_inside,
+    turn_of,
+    turned_said,
+)
 from selftrain.data.sources.objects.places import image_table
 from selftrain.errors import SourceError
 
 Doubles = npt.NDArray[np.float64]
 _ENOUGH, _BEYOND = 10, 0.05  # boxes, and the share of them that shows another format
 _FAR = 1e9  # pixels
+_INSIDE = 0.5
+"""The share of an outline's box that must lie in `bbox`; a box may be larger, around what cannot be seen."""
 _ROBOFLOW = re.compile(r"(?P<name>.+)\.rf\.[0-9A-Za-z]{8,}\.\w+$")
 
 
@@ -154,6 +164,8 @@ def _boxes(annotations: list[Entry], outlines: list[Outline]) -> tuple[Doubles, 
                 turn = 0.0 if outline.box else _turn_of(each)
                 corners = _corners(x, y, w, h)
                 rows.append(box_around(corners, turn) if turn and np.isfinite(corners).all() else corners)
+                if outline.box and share_inside(outline.box, corners) < _INSIDE:
+                    faults[k] = Fault.APART
             case None | []:
                 rows.append(outline.box or (np.nan,) * 4)
             case _:

@@ -37,6 +37,7 @@ class Fault(StrEnum):
     FAR = "more than four times the image away"
     EMPTY_BOX = "with an empty box"
     OUTSIDE = "outside the image"
+    APART = "with an outline that lies outside its box"
     ODD_COORDINATES = "with an odd number of coordinates in the outline"
     RLE_SIZE = "with run lengths of another size than the image"
     RLE_COUNTS = "with run lengths that do not add up to the image"

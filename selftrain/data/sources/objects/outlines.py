@@ -143,6 +143,19 @@ def box_around(box: Box, turn: float) -> Box:
     return x - wide, y - high, x + wide, y + high
 
 
+def share_inside(inner: Box, outer: Box) -> float:
+    """The share of the box `inner` that lies in `outer`; 1 where `inner` has no area, or `outer` is not finite.
+
+    >>> share_inside((0.0, 0.0, 4.0, 2.0), (1.0, 0.0, 9.0, 9.0))
+    0.75
+    """
+    area = (inner[2] - inner[0]) * (inner[3] - inner[1])
+    if area <= 0 or not all(map(math.isfinite, (*inner, *outer))):
+        return 1.0
+    wide, high = (min(inner[k + 2], outer[k + 2]) - max(inner[k], outer[k]) for k in (0, 1))
+    return max(wide, 0.0) * max(high, 0.0) / area
+
+
 def turn_of(degrees: object) -> float:
     """The radians of a `rotation`, as CVAT writes it beside a rectangle that it has not turned; 0 for anything else.
 

@@ -95,6 +95,14 @@ def test_a_turned_rectangle_of_cvat_becomes_the_box_around_it(tmp_path: Path) ->
     assert outlined.annotations.boxes.tolist() == [[2, 2, 8, 8]]
 
 
+def test_an_outline_that_lies_outside_its_box_is_left_out(tmp_path: Path) -> None:
+    """As where a program shrank the images and the boxes, and forgot the outlines."""
+    apart = {**OBJECT, "id": 2, "bbox": [10, 2, 6, 6], "segmentation": SQUARE}
+    assert read(tmp_path, OBJECT, apart).left_out == {Fault.APART: 1}
+    larger = {**OBJECT, "id": 2, "bbox": [0, 0, 20, 10], "segmentation": SQUARE}  # around what is hidden, too
+    assert read(tmp_path, OBJECT, larger).left_out == {}
+
+
 def test_two_spellings_of_a_class_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="'Cell' and 'cell' differ only in letter case"):
         read(tmp_path, OBJECT, categories=[{"id": 1, "name": "cell"}, {"id": 2, "name": "Cell"}])
