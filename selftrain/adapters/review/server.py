@@ -6,6 +6,7 @@ import logging
 import secrets
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -46,7 +47,13 @@ def serve(review: Review, *, port: int, started: Callable[[str], None]) -> None:
 
 @contextmanager
 def _ended_by_signals(server: uvicorn.Server) -> Iterator[None]:
-    """Let a signal only end `server`, which raises it again when it is done: what comes after must still be done."""
+    """Let a signal only end `server`, which raises it again when it is done: what comes after must still be done.
+
+    Only a program's main thread gets signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def end(number: int, frame: object) -> None:
         server.should_exit = True
