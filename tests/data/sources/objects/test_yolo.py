@@ -241,3 +241,9 @@ def test_images_of_every_format_that_is_decoded_are_found_in_a_folder(tmp_path: 
     found = read_yolo(file)
     assert found.images.num_rows == 6
     assert sorted(found.annotations.labels.tolist()) == [0, 0, 0, 0, 0, 1]
+
+
+def test_a_text_file_whose_ending_is_in_capitals_is_read(tmp_path: Path) -> None:
+    file = write(tmp_path, "1 0.5 0.5 0.5 0.4\n")
+    (tmp_path / "labels/train/train.txt").rename(tmp_path / "labels/train/train.TXT")
+    assert read_yolo(file).annotations.boxes.tolist() == [[5, 3, 15, 7]]
