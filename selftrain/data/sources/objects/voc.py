@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from selftrain.data.images.formats import EXTENSIONS
 from selftrain.data.label_map import LabelMap
 from selftrain.data.sources.objects.checking import checked
 from selftrain.data.sources.objects.coco import source_of
@@ -18,7 +19,7 @@ from selftrain.data.sources.objects.outlines import Box, box_around, turn_of, tu
 from selftrain.data.sources.objects.places import Size, image_table
 from selftrain.errors import SourceError
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+ENDINGS = tuple(EXTENSIONS)
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _ENCODING = re.compile(rb"\s*<\?xml[^>]*?encoding=([\"'])([\w.-]+)\1[^>]*\?>")
 _YES = ("1", "1.0", "true", "yes")

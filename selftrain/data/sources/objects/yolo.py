@@ -245,7 +245,9 @@ def _refuse_oriented(lines: Sequence[_Line], others: Callable[[], list[_Line]]) 
 def _label_file(image: str) -> Path:
     """The text file of an image: the last folder `images` of its path says `labels` there."""
     before, mark, after = image.rpartition("/images/")
-    return Path(f"{before}/labels/{after}" if mark else image).with_suffix(".txt")
+    file = Path(f"{before}/labels/{after}" if mark else image).with_suffix(".txt")
+    upper = file.with_suffix(".TXT")
+    return upper if upper.is_file() and not file.is_file() else file
 
 
 def _is_polygon(line: _Line) -> bool:

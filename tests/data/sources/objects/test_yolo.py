@@ -230,3 +230,20 @@ def test_a_folder_without_images_is_told(tmp_path: Path) -> None:
     file.write_text("names: [cell]\ntrain: labels\n")
     with pytest.raises(SourceError, match="train names no image"):
         read_yolo(file)
+
+
+def test_images_of_every_format_that_is_decoded_are_found_in_a_folder(tmp_path: Path) -> None:
+    file = write(tmp_path, "1 0.5 0.5 0.5 0.4\n")
+    for at, ending in enumerate((".ppm", ".jp2", ".avif", ".jfif", ".GIF")):
+        photo = tmp_path / "images" / "train" / f"{at}{ending}"
+        Image.new("RGB", (20, 10), "blue").save(photo)
+        (tmp_path / "labels" / "train" / f"{at}.txt").write_text("0 0.5 0.5 0.5 0.4\n")
+    found = read_yolo(file)
+    assert found.images.num_rows == 6
+    assert sorted(found.annotations.labels.tolist()) == [0, 0, 0, 0, 0, 1]
+
+
+def test_a_text_file_whose_ending_is_in_capitals_is_read(tmp_path: Path) -> None:
+    file = write(tmp_path, "1 0.5 0.5 0.5 0.4\n")
+    (tmp_path / "labels/train/train.txt").rename(tmp_path / "labels/train/train.TXT")
+    assert read_yolo(file).annotations.boxes.tolist() == [[5, 3, 15, 7]]
