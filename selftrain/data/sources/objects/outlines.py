@@ -43,6 +43,12 @@ def outline_of(segmentation: object, *, width: int, height: int) -> Outline:
             return _from_runs(counts, size, width=width, height=height)
         case {}:
             return Outline(fault=Fault.RLE_COUNTS) if segmentation else NONE
+        case [{"counts": _, "size": _} as alone]:  # some tools put run lengths into a list
+            return outline_of(alone, width=width, height=height)
+        case list() if len(segmentation) > 2 and all(
+            isinstance(each, list) and len(each) == 2 for each in segmentation
+        ):
+            return _from_polygons([[value for point in segmentation for value in point]], width=width, height=height)
         case list() if segmentation and all(isinstance(part, list) for part in segmentation):
             return _from_polygons(segmentation, width=width, height=height)
         case list() if len(segmentation) >= _LEAST:

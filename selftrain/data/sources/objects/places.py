@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pyarrow as pa
 from PIL import Image
@@ -141,3 +142,15 @@ def _refuse_other_sizes(names: list[str], said: Sequence[Size | None], read: lis
             f"{where}: {len(wrong)} images have another size: {name_rows(wrong)}; boxes would be in the wrong place. "
             "Annotate the images as they are displayed, or correct width and height"
         )
+
+
+def refuse_shared_texts(files: Sequence[str], text_of: Callable[[str], Path], where: str) -> None:
+    """Raise SourceError where two of the image `files` have one text file, of which only one can be the image's."""
+    known: dict[Path, str] = {}
+    for file in files:
+        other = known.setdefault(text_of(file), file)
+        if other != file and text_of(file).is_file():
+            raise SourceError(
+                f"{where}: {other!r} and {file!r} share the text file {str(text_of(file))!r}; whose boxes are these? "
+                "Rename the other image, or take it away"
+            )

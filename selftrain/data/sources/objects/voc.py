@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -179,6 +180,10 @@ def _image_name(root: ElementTree.Element, file: Path, folder: Path, images: str
     said = (root.findtext("filename") or "").strip().replace("\\", "/")
     beside = file.relative_to(folder).parent
     places = (beside / file.stem, Path(file.stem)) if beside != Path() else (Path(file.stem),)
+    if Path(said).stem == file.stem:  # which of two images of this name it is
+        named = (str(place.with_name(Path(said).name)) for place in places)
+        if (exact := next((name for name in named if (Path(images) / name).is_file()), None)) is not None:
+            return exact, False
     own = next((name for place in places if (name := _with_ending(Path(images), place))), None)
     inside = bool(said) and not Path(said).is_absolute() and (Path(images) / said).is_file()
     if own is not None:
@@ -189,9 +194,17 @@ def _image_name(root: ElementTree.Element, file: Path, folder: Path, images: str
 
 
 def _with_ending(images: Path, place: Path) -> str | None:
-    """The image at `place` below `images`, whatever its ending."""
+    """The image at `place` below `images`, whatever its ending. Raises SourceError if there are two."""
     ends = (*ENDINGS, *(end.upper() for end in ENDINGS))
-    return next((f"{place.as_posix()}{end}" for end in ends if (images / f"{place}{end}").is_file()), None)
+    files = {end: images / f"{place}{end}" for end in ends}
+    found = {os.stat(file)[1:3]: end for end, file in files.items() if file.is_file()}  # inode and disk
+    if len(found) > 1:
+        both = " and ".join(f"{place.name}{end}" for end in found.values())
+        raise SourceError(
+            f"{str(images)!r} holds {both}, and the XML file does not say by <filename> which one was annotated; name "
+            "it there"
+        )
+    return next((f"{place.as_posix()}{end}" for end in found.values()), None)
 
 
 def _stated_size(root: ElementTree.Element) -> Size | None:

@@ -16,7 +16,7 @@ from selftrain.data.sources.objects.checking import checked
 from selftrain.data.sources.objects.coco import source_of
 from selftrain.data.sources.objects.labelled import DrawnObjects, LabelledImages
 from selftrain.data.sources.objects.outlines import outline_of
-from selftrain.data.sources.objects.places import image_table
+from selftrain.data.sources.objects.places import image_table, refuse_shared_texts
 from selftrain.data.sources.objects.voc import ENDINGS
 from selftrain.errors import SelftrainError, SourceError
 
@@ -71,6 +71,7 @@ def read_yolo(path: Path, *, classes: Sequence[str] | None = None, split: str | 
         splits=[split] * len(files),
         groups=[source_of(os.path.basename(file)) for file in files],
     )
+    refuse_shared_texts(files, _label_file, repr(str(path)))
     if not any(_label_file(file).is_file() for file in files):
         raise SourceError(
             f"{str(path)!r}: none of the {len(files)} images of {_KEYS[split]} has a text file; that of {files[0]!r} "

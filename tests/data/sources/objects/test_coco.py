@@ -95,6 +95,17 @@ def test_a_turned_rectangle_of_cvat_becomes_the_box_around_it(tmp_path: Path) ->
     assert outlined.annotations.boxes.tolist() == [[2, 2, 8, 8]]
 
 
+@pytest.mark.parametrize(
+    "segmentation",
+    [[{"size": [10, 20], "counts": [22, 6, 4, 6, 4, 6, 4, 6, 4, 6, 4, 6, 122]}], [[2, 2], [8, 2], [8, 8], [2, 8]]],
+)
+def test_run_lengths_in_a_list_and_points_as_pairs_are_outlines(tmp_path: Path, segmentation: object) -> None:
+    found = read(tmp_path, {**OBJECT, "bbox": [2, 2, 6, 6], "segmentation": segmentation})
+    assert found.annotations.has_mask.tolist() == [True]
+    plain = read(tmp_path, {**OBJECT, "bbox": [2, 2, 6, 6], "segmentation": SQUARE})
+    assert found.annotations.table["mask"] == plain.annotations.table["mask"]
+
+
 def test_an_outline_that_lies_outside_its_box_is_left_out(tmp_path: Path) -> None:
     """As where a program shrank the images and the boxes, and forgot the outlines."""
     apart = {**OBJECT, "id": 2, "bbox": [10, 2, 6, 6], "segmentation": SQUARE}

@@ -89,6 +89,15 @@ def test_an_image_whose_every_object_was_left_out_teaches_nothing(tmp_path: Path
     assert "1 images are not used, because all of their objects were left out: b.png" in found.notes
 
 
+def test_of_two_images_with_the_files_name_the_one_that_it_says_is_taken(tmp_path: Path) -> None:
+    write(tmp_path, CELL)
+    Image.new("RGB", (20, 10), "red").save(tmp_path / "a.jpg")
+    assert read_voc(tmp_path, images=str(tmp_path)).images["name"].to_pylist() == ["a.png"]
+    write(tmp_path, CELL, filename="")
+    with pytest.raises(SourceError, match=r"holds a\.jpg and a\.png, and the XML file does not say"):
+        read_voc(tmp_path, images=str(tmp_path))
+
+
 def test_a_rectangle_that_cvat_turned_becomes_the_box_around_it(tmp_path: Path) -> None:
     turn = "<attributes><attribute><name>rotation</name><value>90.0</value></attribute></attributes>"
     found = read(tmp_path, CELL.replace(BOX, f"{turn}{BOX}"))

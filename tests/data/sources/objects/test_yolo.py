@@ -48,6 +48,13 @@ def test_a_count_of_classes_that_names_does_not_have_is_refused(tmp_path: Path) 
         read_yolo(file)
 
 
+def test_two_images_with_one_text_file_are_refused(tmp_path: Path) -> None:
+    file = write(tmp_path, "1 0.5 0.5 0.5 0.4\n")
+    Image.new("RGB", (20, 10)).save(tmp_path / "images" / "train" / "train.jpg")
+    with pytest.raises(SourceError, match=r"train\.jpg' and .*train\.png' share the text file"):
+        read_yolo(file)
+
+
 def turned(size: tuple[int, int], orientation: int, path: Path) -> None:
     exif = Image.Exif()
     exif[ORIENTATION_TAG] = orientation
