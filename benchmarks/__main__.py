@@ -24,6 +24,7 @@ NAMES = (
     "ingest",
     "queries",
     "review",
+    "report",
     "space",
     "not_due",
     "inbox",

@@ -11,6 +11,7 @@ import json
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -41,6 +42,8 @@ def measure(*, quick: bool) -> Result:
     taken = _keys(KEYS // scale, LINES // scale)
     material = _material(POOL // scale, LABELLED // scale)
     seconds = {name.value: _queue(material, name, limit=100) for name in sorted(QUEUES)}
+    bare = replace(material, labels={})
+    seconds["typical, no labels"] = _queue(bare, QueueName.TYPICAL, limit=5)
     seconds["uncertain, all"] = _queue(material, QueueName.UNCERTAIN, limit=POOL)
     p95 = float(np.quantile(taken, 0.95))
     checks = (

@@ -37,6 +37,9 @@ def review(
     to_label_studio: Annotated[
         Path | None, typer.Option("--to-label-studio", help="Write the queue as Label Studio's tasks (JSON) instead.")
     ] = None,
+    to_fiftyone: Annotated[
+        Path | None, typer.Option("--to-fiftyone", help="Write the queue to this new folder as FiftyOne's data set.")
+    ] = None,
     from_label_studio: Annotated[
         Path | None,
         typer.Option("--from-label-studio", help="Take the labels of Label Studio's export (JSON), then stop."),
@@ -47,18 +50,20 @@ def review(
     Each answer goes to the label log at once, as with `selftrain label`; the next run uses it. Labelled images are not
     asked about again. With --out, fill in the column label, then: selftrain label --from FILE.
     """
-    files = [each for each in (out, to_label_studio, from_label_studio) if each is not None]
+    files = [each for each in (out, to_label_studio, to_fiftyone, from_label_studio) if each is not None]
     if len(files) > 1:
-        raise InputError("--out, --to-label-studio and --from-label-studio exclude each other; give one of them")
+        raise InputError("--out, --to-label-studio, --to-fiftyone and --from-label-studio exclude each other; give one")
     wanted = _Wanted(queue, limit, seed, spread_out=not ordered)
     if from_label_studio is not None:
         _take(run_id, from_label_studio, who)
     elif not files:
         _serve(run_id, wanted, who=who, port=port, show=show)
     elif files[0].exists():
-        raise InputError(f"{files[0]} exists and may hold labels; give another file")
+        raise InputError(f"{files[0]} exists and may hold labels; give another name")
     elif out is not None:
         _write_list(run_id, wanted, out)
+    elif to_fiftyone is not None:
+        _write_data_set(run_id, wanted, to_fiftyone)
     else:
         _write_tasks(run_id, wanted, files[0])
 
@@ -87,7 +92,7 @@ class _Wanted:
 def _write_list(run_id: str | None, wanted: _Wanted, path: Path) -> None:
     from selftrain.reviewing.questions import as_csv
 
-    found = _found(run_id, wanted)
+    found, _ = _found(run_id, wanted)
     _write(path, as_csv(found))
     typer.echo(
         f"{path}: {len(found)} images of the queue {wanted.queue}; fill in label, then: selftrain label --from {path}"
@@ -97,7 +102,7 @@ def _write_list(run_id: str | None, wanted: _Wanted, path: Path) -> None:
 def _write_tasks(run_id: str | None, wanted: _Wanted, path: Path) -> None:
     from selftrain.reviewing.label_studio import as_tasks
 
-    found = _found(run_id, wanted)
+    found, _ = _found(run_id, wanted)
     _write(path, as_tasks(found))
     typer.echo(
         f"{path}: {len(found)} tasks of the queue {wanted.queue}; export what was annotated as JSON, then: selftrain "
@@ -105,13 +110,23 @@ def _write_tasks(run_id: str | None, wanted: _Wanted, path: Path) -> None:
     )
 
 
-def _found(run_id: str | None, wanted: _Wanted) -> Sequence[Question]:
+def _write_data_set(run_id: str | None, wanted: _Wanted, folder: Path) -> None:
+    from selftrain.reviewing.fiftyone import write_fiftyone
+
+    found, classes = _found(run_id, wanted)
+    write_fiftyone(found, classes, folder)
+    typer.echo(f"{folder}: {len(found)} images of the queue {wanted.queue}, for FiftyOne, with data_path='data.json'")
+
+
+def _found(run_id: str | None, wanted: _Wanted) -> tuple[Sequence[Question], Sequence[str]]:
+    """The images of a queue, and the names of the classes."""
     from selftrain.adapters.review.gathering import gather, place_of
     from selftrain.adapters.snapshots.carrying import shared_state
 
     record, place = place_of(run_id)
     with shared_state(place, "review", changes=False):
-        return wanted.of(gather(record.run_id))
+        run = gather(record.run_id)
+        return wanted.of(run), run.classes
 
 
 def _serve(run_id: str | None, wanted: _Wanted, *, who: str | None, port: int, show: bool) -> None:

@@ -37,12 +37,24 @@ def newest_first(values: Floats, reference: Floats, *, seed: int) -> tuple[Ints,
     if len(reference) > MOST_REFERENCE:
         rows = np.random.default_rng(seed).choice(len(reference), MOST_REFERENCE, replace=False)
         reference = reference[np.sort(rows)]
-    count = min(NEIGHBOURS, len(reference))
+    distance = mean_distance(values, reference, count=NEIGHBOURS)
+    return np.argsort(-distance, kind="stable"), distance
+
+
+def mean_distance(values: Floats, reference: Floats, *, count: int, same: Ints | None = None) -> Floats:
+    """The mean distance (n,) of each row of `values` (n, width) to the `count` nearest of `reference` (m, width).
+
+    `same` (m,) names the rows of `values` that the reference consists of, where it does: none is its own neighbour.
+    """
+    count = min(count, len(reference) - (same is not None))
     distance = np.empty(len(values), np.float32)
     for start in range(0, len(values), CHUNK):
         squared = _squared(values[start : start + CHUNK], reference)
+        if same is not None:
+            own = np.flatnonzero((same >= start) & (same < start + CHUNK))
+            squared[same[own] - start, own] = np.inf
         distance[start : start + CHUNK] = np.sqrt(np.partition(squared, count - 1, axis=1)[:, :count]).mean(axis=1)
-    return np.argsort(-distance, kind="stable"), distance
+    return distance
 
 
 def nearest(values: Floats, reference: Floats, *, count: int) -> Ints:

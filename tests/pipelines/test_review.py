@@ -83,3 +83,7 @@ def annotations_of_label_studio_are_labels_too(site: Site) -> None:
     doubted = site.folder / "doubted.csv"
     ask(site, "review", "--queue", "mislabelled", "--out", str(doubted))
     assert all(row["why"].startswith("labelled ") for row in listed(doubted))
+    ask(site, "review", "--queue", "typical", "--limit", "3", "--to-fiftyone", str(site.folder / "fiftyone"))
+    places = json.loads((site.folder / "fiftyone" / "data.json").read_text())
+    assert len(places) == 3
+    assert all(Path(each).is_file() for each in places.values())

@@ -5,8 +5,10 @@ from __future__ import annotations
 from itertools import islice
 
 import numpy as np
+import pytest
 
 from selftrain.config import Fixed, PseudoLabel
+from selftrain.reviewing import typical
 from selftrain.reviewing.queues import Material, QueueName, order_of, review_queue
 from selftrain.reviewing.typical import FEWEST_IMAGES, typical_first
 from selftrain.reviewing.vectors import Vectors, unit
@@ -49,6 +51,14 @@ def test_kinds_that_have_a_label_come_after_those_that_have_none_and_an_outsider
     assert kinds_of(order[:4]) == [1, 3, 0, 1]
     assert order[-1] == OUTSIDER
     assert sorted(order) == np.flatnonzero(~labelled).tolist()
+
+
+def test_a_large_kind_is_compared_with_a_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(typical, "MOST_COMPARED", 30)
+    none = np.zeros(OUTSIDER + 1, np.bool_)
+    order = [row for row, _ in typical_first(planted(), none, budget=5, seed=0)]
+    assert kinds_of(order[:4]) == [0, 1, 2, 3]
+    assert sorted(order) == list(range(OUTSIDER + 1))
 
 
 def test_images_that_are_all_alike_and_fewer_than_a_kind_needs_all_come() -> None:
