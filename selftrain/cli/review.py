@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from selftrain.reviewing.questions import Question
 
 Queue = Literal["uncertain", "disagree", "mislabelled", "new", "typical", "duplicates", "quarantine", "random", "mixed"]
+PICTURE = 1024  # pixels of the longer side of a picture that is handed to another tool
 
 
 def review(
@@ -92,8 +94,8 @@ class _Wanted:
 def _write_list(run_id: str | None, wanted: _Wanted, path: Path) -> None:
     from selftrain.reviewing.questions import as_csv
 
-    found, _ = _found(run_id, wanted)
-    _write(path, as_csv(found))
+    with _reviewed(run_id, wanted) as (_, found):
+        _write(path, as_csv(found))
     typer.echo(
         f"{path}: {len(found)} images of the queue {wanted.queue}; fill in label, then: selftrain label --from {path}"
     )
@@ -102,8 +104,8 @@ def _write_list(run_id: str | None, wanted: _Wanted, path: Path) -> None:
 def _write_tasks(run_id: str | None, wanted: _Wanted, path: Path) -> None:
     from selftrain.reviewing.label_studio import as_tasks
 
-    found, _ = _found(run_id, wanted)
-    _write(path, as_tasks(found))
+    with _reviewed(run_id, wanted) as (run, found):
+        _write(path, as_tasks(found, picture=_pictures(run)))
     typer.echo(
         f"{path}: {len(found)} tasks of the queue {wanted.queue}; export what was annotated as JSON, then: selftrain "
         "review --from-label-studio FILE"
@@ -113,20 +115,28 @@ def _write_tasks(run_id: str | None, wanted: _Wanted, path: Path) -> None:
 def _write_data_set(run_id: str | None, wanted: _Wanted, folder: Path) -> None:
     from selftrain.reviewing.fiftyone import write_fiftyone
 
-    found, classes = _found(run_id, wanted)
-    write_fiftyone(found, classes, folder)
+    with _reviewed(run_id, wanted) as (run, found):
+        write_fiftyone(found, run.classes, folder, picture=_pictures(run))
     typer.echo(f"{folder}: {len(found)} images of the queue {wanted.queue}, for FiftyOne, with data_path='data.json'")
 
 
-def _found(run_id: str | None, wanted: _Wanted) -> tuple[Sequence[Question], Sequence[str]]:
-    """The images of a queue, and the names of the classes."""
+@contextmanager
+def _reviewed(run_id: str | None, wanted: _Wanted) -> Iterator[tuple[RunToReview, Sequence[Question]]]:
+    """What the run holds, and the images of a queue."""
     from selftrain.adapters.review.gathering import gather, place_of
     from selftrain.adapters.snapshots.carrying import shared_state
 
     record, place = place_of(run_id)
     with shared_state(place, "review", changes=False):
         run = gather(record.run_id)
-        return wanted.of(run), run.classes
+        yield run, wanted.of(run)
+
+
+def _pictures(run: RunToReview) -> Callable[[str], tuple[bytes, str]]:
+    """How the picture of an image is made whose file is not on this machine."""
+    from selftrain.adapters.review.app import as_picture
+
+    return lambda image_id: as_picture(run.read(image_id), PICTURE, bits=run.bits)
 
 
 def _serve(run_id: str | None, wanted: _Wanted, *, who: str | None, port: int, show: bool) -> None:

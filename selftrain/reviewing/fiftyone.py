@@ -7,26 +7,37 @@ is, `labels.json` what it shows. FiftyOne must be told of the first: `data_path=
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from selftrain.files.writing import replace_text
-from selftrain.reviewing.questions import Question
+from selftrain.files.writing import replace, replace_text
+from selftrain.reviewing.questions import Question, local_file
 
 DATA, LABELS = "data.json", "labels.json"
 
 
-def write_fiftyone(questions: Sequence[Question], classes: Sequence[str], folder: Path) -> None:
-    """Write the queue to `folder`: images stay where they are. An image without an answer has no label."""
+def write_fiftyone(
+    questions: Sequence[Question], classes: Sequence[str], folder: Path, *, picture: Callable[[str], tuple[bytes, str]]
+) -> None:
+    """Write the queue to `folder`. An image without an answer has no label.
+
+    Files of this machine stay where they are. Of an image that is elsewhere, `picture` gives by its image_id a file
+    that browsers show, with its media type; `folder` holds it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    places = {each.image_id: _place(each.path) for each in questions}
+    places = {each.image_id: _place(each, folder, picture) for each in questions}
     labels = {"classes": list(classes), "labels": {each.image_id: _label(each) for each in questions}}
     replace_text(folder / DATA, json.dumps(places, indent=1, ensure_ascii=False))
     replace_text(folder / LABELS, json.dumps(labels, indent=1, ensure_ascii=False))
 
 
-def _place(path: str) -> str:
-    return path if "://" in path else str(Path(path).absolute())
+def _place(question: Question, folder: Path, picture: Callable[[str], tuple[bytes, str]]) -> str:
+    file = local_file(question.path)
+    if file is None:
+        data, kind = picture(question.image_id)
+        file = (folder / f"{question.image_id}.{kind.removeprefix('image/')}").absolute()
+        replace(file, lambda scratch: scratch.write_bytes(data))
+    return str(file)
 
 
 def _label(question: Question) -> dict[str, object] | None:

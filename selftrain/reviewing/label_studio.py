@@ -6,33 +6,35 @@ pre-annotated data".
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from selftrain.errors import LabelLogError
 from selftrain.retraining.label_file import SETTLES
-from selftrain.reviewing.questions import Question
+from selftrain.reviewing.questions import Question, local_file
 
 COLUMNS = ("image_id", "label", "who", "when", "shown", "settles")
 LOCAL_FILES = "/data/local-files/?d="  # Label Studio serves its machine's files here, if it is told to
 
 
-def as_tasks(questions: Sequence[Question]) -> str:
+def as_tasks(questions: Sequence[Question], *, picture: Callable[[str], tuple[bytes, str]]) -> str:
     """The queue as tasks of Label Studio, JSON. The model's answer is a prediction, with the teacher as model version.
 
-    The labelling interface needs an Image called `image`, and Choices called `label` with the classes.
+    The labelling interface needs an Image called `image`, and Choices called `label` with the classes. Files of this
+    machine and addresses are named; of any other image, such as one in an archive, the task holds what `picture` gives
+    by its image_id: a file that browsers show, and its media type.
     """
-    return json.dumps([_task(each) for each in questions], indent=1, ensure_ascii=False)
+    return json.dumps([_task(each, picture) for each in questions], indent=1, ensure_ascii=False)
 
 
-def _task(question: Question) -> dict[str, object]:
-    path = question.path
-    url = path if "://" in path else LOCAL_FILES + quote(str(Path(path).absolute()).lstrip("/"))
+def _task(question: Question, picture: Callable[[str], tuple[bytes, str]]) -> dict[str, object]:
+    url, path = _url(question, picture), question.path
     data: dict[str, object] = {"image": url, "image_id": question.image_id, "path": path, "why": question.why}
     data |= {"shown": question.shown, "settles": question.settled_by_answer}
     if question.shown is None:
@@ -40,6 +42,16 @@ def _task(question: Question) -> dict[str, object]:
     choice = {"from_name": "label", "to_name": "image", "type": "choices", "value": {"choices": [question.shown]}}
     version = f"round {question.round}, teacher {(question.teacher or '')[:12]}"
     return {"data": data, "predictions": [{"model_version": version, "score": question.confidence, "result": [choice]}]}
+
+
+def _url(question: Question, picture: Callable[[str], tuple[bytes, str]]) -> str:
+    if "://" in question.path:
+        return question.path
+    file = local_file(question.path)
+    if file is not None:
+        return LOCAL_FILES + quote(str(file).lstrip("/"))
+    data, kind = picture(question.image_id)
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def labels_of_export(path: Path) -> tuple[str, int, int]:

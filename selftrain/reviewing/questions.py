@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -75,6 +76,12 @@ def questions(
         )
         for image_id, why in found
     )
+
+
+def local_file(path: str) -> Path | None:
+    """The file on this machine with the image kept at `path`; None: it is in an archive, a bucket or a package."""
+    file = Path(path)
+    return file.absolute() if path and file.is_file() else None
 
 
 def _answers(material: Material, ids: Sequence[str]) -> dict[str, tuple[tuple[str, float], ...]]:

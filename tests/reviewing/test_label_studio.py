@@ -1,9 +1,12 @@
 """Label Studio: what a queue is as tasks, and what an export says."""
 
+import base64
 import csv
 import io
 import json
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -12,14 +15,19 @@ from selftrain.reviewing.label_studio import as_tasks, labels_of_export
 from selftrain.reviewing.questions import Question, as_csv
 
 ASKED = Question(
-    "a" * 64, "/photos/a b.jpg", "uncertain", (("cat", 0.5), ("dog", 0.25)), round=2, teacher="0123456789abcdef"
+    "a" * 64, "photos/a b.jpg", "uncertain", (("cat", 0.5), ("dog", 0.25)), round=2, teacher="0123456789abcdef"
 )
 UNASKED = Question("b" * 64, "s3://shop/b.jpg", "left out")
+PICTURE = (b"a picture", "image/webp")
+
+
+def tasks_of(*questions: Question) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(as_tasks(questions, picture=lambda _: PICTURE))
+    return found
 
 
 def test_a_task_carries_the_answer_of_the_model_and_who_gave_it() -> None:
-    asked, unasked = json.loads(as_tasks([ASKED, UNASKED]))
-    assert asked["data"]["image"] == "/data/local-files/?d=photos/a%20b.jpg"
+    asked, unasked = tasks_of(ASKED, UNASKED)
     (prediction,) = asked["predictions"]
     assert (prediction["model_version"], prediction["score"]) == ("round 2, teacher 0123456789ab", 0.5)
     assert prediction["result"][0]["value"] == {"choices": ["cat"]}
@@ -27,8 +35,21 @@ def test_a_task_carries_the_answer_of_the_model_and_who_gave_it() -> None:
     assert "predictions" not in unasked
 
 
+def test_a_task_names_a_file_of_this_machine_and_holds_the_picture_of_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (packed,) = tasks_of(ASKED)
+    assert packed["data"]["image"] == "data:image/webp;base64," + base64.b64encode(PICTURE[0]).decode()
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a b.jpg").touch()
+    (there,) = tasks_of(ASKED)
+    assert there["data"]["image"] == f"/data/local-files/?d={quote(str(tmp_path).lstrip('/'))}/photos/a%20b.jpg"
+    assert packed["data"]["path"] == there["data"]["path"] == "photos/a b.jpg"
+
+
 def annotated(tmp_path: Path, *annotations: dict[str, object]) -> Path:
-    (task,) = json.loads(as_tasks([ASKED]))
+    (task,) = tasks_of(ASKED)
     path = tmp_path / "export.json"
     path.write_text(json.dumps([{**task, "annotations": list(annotations)}]))
     return path
@@ -60,7 +81,7 @@ DOUBTED = Question("a" * 64, "/photos/a.jpg", "labelled cat", labels=("cat",))
 
 
 def test_annotations_settle_a_doubted_label_until_two_of_them_differ(tmp_path: Path) -> None:
-    (task,) = json.loads(as_tasks([DOUBTED]))
+    (task,) = tasks_of(DOUBTED)
     path = tmp_path / "export.json"
     said = [
         {"completed_by": number, "result": choice(label)} for number, label in enumerate(["dog", "dog", "cow", "dog"])

@@ -91,7 +91,7 @@ def test_labels_of_a_filled_list_and_of_label_studio_settle_as_those_of_the_page
         Question(each, path, "doubted", labels=("cat",)) for each, path in zip((first, second), paths, strict=True)
     )
     (row,) = csv.DictReader(io.StringIO(as_csv([listed])))
-    (annotated,) = json.loads(as_tasks([task]))
+    (annotated,) = json.loads(as_tasks([task], picture=lambda _: (b"", "image/png")))
     result = [{"from_name": "label", "type": "choices", "value": {"choices": ["dog"]}}]
     said = {"completed_by": 3, "updated_at": "2026-12-01T10:00:00Z", "result": result}
     export, files = folder / "export.json", (folder / "list.csv", folder / "export.csv")
