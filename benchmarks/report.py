@@ -157,7 +157,7 @@ def _painted(page: str) -> list[float]:
     from tests.adapters.review.browser import Browser
 
     found = []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         file = Path(folder, "page.html")
         file.write_text(page, encoding="utf-8")
         for turn in range(OPENED):
