@@ -28,6 +28,7 @@ EXPECTATIONS: Mapping[str, Severity] = {
     "image_quality": "warn",
     "leakage_exact": "stop",
     "leakage_near": "stop",
+    "labels_agree": "warn",
 }
 """Each expectation on the manifest, and its severity unless `checks.severity` names another."""
 

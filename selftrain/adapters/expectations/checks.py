@@ -100,6 +100,11 @@ def image_checks(label_map: LabelMap, checks: Checks, tables: Frames) -> list[Ch
                f"near-duplicates: {int(images['near_copy_of'].notna().sum()):,} ({how})",
                "Remove the copy outside validation and test from the source, and run ingest again.",
                (*who, "near_copy_of")),
+        Check("labels_agree", "ExpectColumnValuesToBeNull", {"column": "labelled_apart"},
+               "images that look the same have the same label",
+               f"images that look like one with another label: {int(images['labelled_apart'].notna().sum()):,}",
+               "Look at both, and correct the label that is wrong, in the source or by selftrain label.",
+               (*who, "labelled_apart")),
     ]
     # fmt: on
 

@@ -52,7 +52,9 @@ def schema_frame(manifest: Manifest) -> pd.DataFrame:
 def frames(manifest: Manifest, quarantine_share: float, store: ImageStore | None) -> Frames:
     """The tables of `manifest`, whose schema must be right. `quarantine_share` is the share (0-1) of source files."""
     images = _images(manifest)
-    images["near_copy_of"] = _near_copies(manifest, images, store)
+    crossing, disagreeing = _alike(manifest, images, store)
+    images["near_copy_of"] = _named(images, *crossing)
+    images["labelled_apart"] = _named(images, *disagreeing)
     classes = _classes(manifest)
     train = classes.loc[classes["split"] == str(Split.TRAIN), "images"].to_numpy()
     present = train[train > 0]
@@ -118,15 +120,13 @@ def _classes(manifest: Manifest) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _near_copies(manifest: Manifest, images: pd.DataFrame, store: ImageStore | None) -> pd.Series[str]:
-    """Per image, its near-duplicate in a held-out split other than its own: 'id (origin, split)'; else null.
+def _named(images: pd.DataFrame, i: Rows, j: Rows) -> pd.Series[str]:
+    """Per image, the image that the pairs (i, j) join it with: 'id (origin, split)'; else null.
 
-    A pair between validation and test is named in the validation image's row. Near-duplicates have perceptual hashes
-    within 2 bits and, if there is a `store` to compare them, close pixels. Images with different labels do not count.
+    Each pair is in one row: that of the image in the split that matters less, of training before validation and test.
     """
     import pandas as pd
 
-    i, j = _crossing_pairs(manifest, images, store)
     rank = images["split"].map({str(Split.TEST): 2, str(Split.VALIDATION): 1}).astype("float").fillna(0).to_numpy()
     rows, first = np.unique(np.where(rank[i] < rank[j], i, j), return_index=True)
     copies = images.iloc[np.where(rank[i] < rank[j], j, i)[first]]
@@ -136,20 +136,32 @@ def _near_copies(manifest: Manifest, images: pd.DataFrame, store: ImageStore | N
     return result
 
 
-def _crossing_pairs(manifest: Manifest, images: pd.DataFrame, store: ImageStore | None) -> tuple[Rows, Rows]:
-    """Near-duplicate pairs of rows in different splits, at least one of them held out, whose labels do not differ."""
+def _alike(
+    manifest: Manifest, images: pd.DataFrame, store: ImageStore | None
+) -> tuple[tuple[Rows, Rows], tuple[Rows, Rows]]:
+    """Near-duplicate pairs in different splits, at least one held out; and those whose human labels differ.
+
+    Near-duplicates have perceptual hashes within 2 bits and, if there is a `store` to compare them, close pixels. A
+    pair of the second kind is none of the first. Without a store the second is empty: hashes alone take one digit for
+    another.
+    """
     from selftrain.data.images.near_duplicates import near_duplicates
 
     split = images["split"].cat.codes.to_numpy()
     held_out = images["split"].isin(HELD_OUT).to_numpy()
     label = np.where(images["human"], manifest.labels(), -1)
 
-    def crossing(i: Rows, j: Rows) -> npt.NDArray[np.bool_]:
-        same_class = (label[i] == label[j]) | (label[i] < 0) | (label[j] < 0)
-        return np.asarray((split[i] != split[j]) & (held_out[i] | held_out[j]) & same_class)
+    def disagreeing(i: Rows, j: Rows) -> npt.NDArray[np.bool_]:
+        return np.asarray((label[i] != label[j]) & (label[i] >= 0) & (label[j] >= 0))
+
+    def wanted(i: Rows, j: Rows) -> npt.NDArray[np.bool_]:
+        crossing = (split[i] != split[j]) & (held_out[i] | held_out[j])
+        return np.asarray(np.where(disagreeing(i, j), store is not None, crossing))
 
     thumbnails = None if store is None else partial(_gray, manifest, store)
-    return near_duplicates(manifest.table["phash"].to_numpy(), thumbnails, wanted=crossing)
+    i, j = near_duplicates(manifest.table["phash"].to_numpy(), thumbnails, wanted=wanted)
+    apart = disagreeing(i, j)
+    return (i[~apart], j[~apart]), (i[apart], j[apart])
 
 
 def _gray(manifest: Manifest, store: ImageStore, rows: Rows) -> npt.NDArray[np.uint8]:

@@ -154,6 +154,29 @@ def test_with_the_store_near_duplicates_are_confirmed_by_pixels_and_stop(tmp_pat
     assert not report.passed
 
 
+def test_images_that_look_the_same_and_have_two_labels_are_named_once_where_pixels_tell(tmp_path: Path) -> None:
+    hashes, labels = column("phash"), column("label")
+    hashes[30] = hashes[5]
+    hashes[12] = hashes[5]  # a test cat, a train dog; and an unlabelled image
+    assert labels[12] != labels[5]
+
+    class Alike(Thumbnails):
+        def gray(self, shard: list[str], index: np.ndarray[Any, np.dtype[np.int32]]) -> np.ndarray[Any, Any]:
+            pictures = np.stack([np.full((32, 32), each, np.uint8) for each in range(0, 240, 6)])
+            pictures[12] = pictures[30] = pictures[5]
+            return pictures[index]
+
+        read = Thumbnails.read
+
+    report = validate(broken(phash=hashes), 0.0, Checks(), tmp_path, Alike())  # type: ignore[arg-type]
+    by_name = {result.expectation: result for result in report.results}
+    agree = by_name["labels_agree"]
+    assert (agree.success, agree.severity, agree.unexpected) == (False, "warn", 1)
+    assert "photos/5.png, train" in agree.rows[0]
+    assert "photos/12.png, test" in agree.rows[0]
+    assert by_name["leakage_near"].unexpected == 1  # the unlabelled one
+
+
 def test_without_the_store_near_hashes_only_warn(tmp_path: Path) -> None:
     report = validate(broken(**BROKEN["leakage_near"][0]), 0.0, Checks(), tmp_path)
     assert report.passed
